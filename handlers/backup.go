@@ -1,0 +1,30 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// BackupErrnr is the error number with which the backup example fails.
+const BackupErrnr = 32
+
+var errBackup = errors.New("could not backup!")
+
+// NewBackup makes the reference's example of a task that fails: it works for
+// the setting "duration" (5 s by default) and fails with errnr 32.
+func NewBackup(settings Settings) (Handler, error) {
+	if err := settings.only("duration"); err != nil {
+		return nil, err
+	}
+	d, err := settings.duration("duration", 5*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return Func(func(ctx context.Context, _ *Request) (Result, error) {
+		if err := pause(ctx, d); err != nil {
+			return nil, err
+		}
+		return nil, WithCode(BackupErrnr, errBackup)
+	}), nil
+}

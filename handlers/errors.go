@@ -1,0 +1,91 @@
+package handlers
+
+import (
+	"errors"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// The causes with which a handler's context ends, for context.Cause.
+var (
+	ErrTimeout  = errors.New("the run limit of the task type has passed")
+	ErrCanceled = errors.New("the task was canceled")
+	ErrShutdown = errors.New("the manager is stopping")
+)
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+// Permanent marks err so that the run is not repeated. Permanent(nil) is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+// IsPermanent tells whether err, or an error it wraps, is marked [Permanent].
+func IsPermanent(err error) bool {
+	var p *permanentError
+	return errors.As(err, &p)
+}
+
+type retryAfterError struct {
+	err   error
+	delay time.Duration
+}
+
+func (e *retryAfterError) Error() string { return e.err.Error() }
+func (e *retryAfterError) Unwrap() error { return e.err }
+
+// RetryAfter asks that the next run, if the policy allows one, begin after
+// delay instead of the policy's pause. RetryAfter(d, nil) is nil.
+func RetryAfter(delay time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &retryAfterError{err, delay}
+}
+
+// RetryDelay gives the delay that err, or an error it wraps, asks for with
+// [RetryAfter].
+func RetryDelay(err error) (delay time.Duration, ok bool) {
+	var r *retryAfterError
+	if errors.As(err, &r) {
+		return r.delay, true
+	}
+	return 0, false
+}
+
+type codedError struct {
+	err   error
+	errnr int
+}
+
+func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Unwrap() error { return e.err }
+
+// WithCode gives err the error number that the task's result shall have. It
+// must be positive: negative ones are tasker's own. WithCode(n, nil) is nil.
+func WithCode(errnr int, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codedError{err, errnr}
+}
+
+// Errnr gives the error number of a handler's error: 0 for nil, the one that
+// [WithCode] gave if it is positive, else [tasker.ErrnrHandler].
+func Errnr(err error) int {
+	if err == nil {
+		return 0
+	}
+	var c *codedError
+	if errors.As(err, &c) && c.errnr > 0 {
+		return c.errnr
+	}
+	return tasker.ErrnrHandler
+}

@@ -1,0 +1,25 @@
+package handlers
+
+import (
+	"context"
+	"time"
+)
+
+// NewWorker makes the reference's example of a task that ends well: it works
+// for the setting "duration" (20 s by default) and answers
+// {"yeah":1234123,"yiya":"yippie"}.
+func NewWorker(settings Settings) (Handler, error) {
+	if err := settings.only("duration"); err != nil {
+		return nil, err
+	}
+	d, err := settings.duration("duration", 20*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	return Func(func(ctx context.Context, _ *Request) (Result, error) {
+		if err := pause(ctx, d); err != nil {
+			return nil, err
+		}
+		return Result(`{"yeah":1234123,"yiya":"yippie"}`), nil
+	}), nil
+}

@@ -1,0 +1,128 @@
+// Package broker says what tasker needs of a message broker. Two drivers give
+// it: rabbit (RabbitMQ, production) and local (in this process, for the
+// embedded default); brokertest holds both to the same contract.
+//
+// The topology is that of docs/protocol.md: an exchange for each task type, a
+// durable queue for each endpoint and type, a fanout exchange and queue for
+// dead letters, and a topic exchange for transient events.
+package broker
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrNotConnected is why a broker is not ready, and what a publish ends with
+// (wrapped) when its context ends before the broker could be reached.
+var ErrNotConnected = errors.New("the message broker is not connected")
+
+// Target says which queues of a task type a message is for.
+type Target struct {
+	endpoints []string
+	any       bool
+}
+
+// ToAll is every endpoint of the type.
+func ToAll() Target { return Target{} }
+
+// ToAny is exactly one endpoint of the type, whichever takes it first.
+func ToAny() Target { return Target{any: true} }
+
+// To is the endpoints named, each with a message of its own.
+func To(endpoints ...string) Target { return Target{endpoints: endpoints} }
+
+// Endpoints gives the endpoints named, nil for ToAll and ToAny.
+func (t Target) Endpoints() []string { return t.endpoints }
+
+// Any tells whether t is ToAny.
+func (t Target) Any() bool { return t.any }
+
+// Publication is one message to the exchange of a task type.
+type Publication struct {
+	TaskType string
+	Target   Target
+	// MessageID names the message; a message published again keeps its id.
+	MessageID string
+	Body      []byte
+}
+
+// Receipt says what became of a confirmed publication.
+type Receipt struct {
+	// Unserved are the endpoints named in the target that have no queue.
+	Unserved []string
+	// Unrouted tells, of ToAll and ToAny, that no queue took the message.
+	Unrouted bool
+}
+
+// Queue names a durable queue: the one of an endpoint for a task type or,
+// with an empty Endpoint, the one that all endpoints of the type share.
+type Queue struct {
+	TaskType string
+	Endpoint string
+}
+
+// Delivery is one message taken from a queue, in the queue's order. It stays
+// the queue's until it is settled by Ack or DeadLetter: if the consumer or the
+// connection ends first, the message is delivered again, to whoever consumes
+// then. Settle it once, from any goroutine, and soon: a broker may close the
+// channel of a delivery that is held for long (RabbitMQ: 30 minutes).
+type Delivery interface {
+	Body() []byte
+	MessageID() string
+	// Redelivered tells that the message may have been delivered before.
+	Redelivered() bool
+	// Ack removes the message from the queue. An error means that the
+	// connection it came by is gone and that it will be delivered again.
+	Ack() error
+	// DeadLetter moves the message, as it is, to the dead letters, together
+	// with the reason and the queue it came from. On an error the message is
+	// not settled and will be delivered again.
+	DeadLetter(ctx context.Context, reason string) error
+}
+
+// Subscription says what to consume and how.
+type Subscription struct {
+	Queue Queue
+	// Prefetch bounds the deliveries that are not settled; 0 means 64.
+	Prefetch int
+	// Deliver is called for each delivery, one at a time, in order. It must
+	// not block for long.
+	Deliver func(Delivery)
+	// Ready, if set, is called with true when the consumer is registered (the
+	// queue exists and is bound, and deliveries flow), and with false when
+	// that ends. Calls alternate, beginning with true.
+	Ready func(bool)
+}
+
+// Broker is what tasker needs of a message broker. All methods are safe for
+// concurrent use.
+type Broker interface {
+	// Publish sends a persistent message and waits until the broker has
+	// confirmed it, for every queue it goes to. While the broker is away it
+	// waits for it, until ctx ends. An error means that the message may or may
+	// not have been taken: publish it again with the same MessageID. A message
+	// that no queue takes is no error, the receipt says so.
+	Publish(ctx context.Context, p Publication) (Receipt, error)
+	// Consume declares and binds the queue of a subscription and delivers from
+	// it until ctx ends; then it returns nil, and what is not settled goes
+	// back to the queue. It survives losses of the connection, the channel and
+	// the queue: it declares and subscribes again, forever, and logs why.
+	Consume(ctx context.Context, s Subscription) error
+	// Notify sends a transient event with a topic routing key, such as
+	// "results.worker". It is best effort: it does not wait for the broker,
+	// and events may be lost. Nothing may depend on one for correctness.
+	Notify(ctx context.Context, key string, body []byte) error
+	// Listen calls handle for each event whose key matches the topic pattern
+	// (RabbitMQ's: "*" is one word, "#" any number), from now until ctx ends;
+	// then it returns nil. It survives losses of the connection; events of
+	// that time are lost.
+	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
+	// Declare makes the exchanges of the task types, and the dead letters,
+	// exist. Publish and Consume declare what they need by themselves.
+	Declare(ctx context.Context, taskTypes ...string) error
+	// Ready tells whether a publish could be sent now: nil, or an error that
+	// says why not, which wraps ErrNotConnected where that is the reason.
+	Ready() error
+	// Close ends the connections. Publish and Consume end with errors.
+	Close() error
+}

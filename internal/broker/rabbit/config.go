@@ -1,0 +1,19 @@
+package rabbit
+
+import "time"
+
+// Config says how to reach RabbitMQ and what form its queues have.
+type Config struct {
+	// URIs are amqp:// or amqps:// addresses of the nodes, tried in turn.
+	URIs []string
+	// QueueType is "classic" (one node) or "quorum" (a cluster); empty means
+	// classic.
+	QueueType string
+	// QueueExpires removes an endpoint's queue, with what it holds, after it
+	// went without a consumer for so long; 0 means 7 days.
+	QueueExpires time.Duration
+	// Heartbeat is the AMQP heartbeat; 0 means 10 s.
+	Heartbeat time.Duration
+	// ConnectionName is what RabbitMQ's management shows, such as "tasker api".
+	ConnectionName string
+}

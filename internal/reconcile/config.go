@@ -1,0 +1,13 @@
+package reconcile
+
+import "time"
+
+// Config says when the reconciler acts.
+type Config struct {
+	// WaitForEndpoints is the time in which every expected endpoint should
+	// have received a task; after it the task is INCOMPLETE. 0 means 60 s.
+	WaitForEndpoints time.Duration
+	// LostAfter is how long an endpoint may go without a heartbeat before its
+	// unfinished results are LOST; 0 means 60 s.
+	LostAfter time.Duration
+}

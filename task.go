@@ -1,0 +1,119 @@
+package tasker
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// Task is one POST: what shall be done, and by whom. Its JSON form is the
+// HTTP contract. All times are UTC with microseconds.
+type Task struct {
+	ID         int64           `json:"id"`         // given by the database
+	Identifier string          `json:"identifier"` // the customer's, unique within the type
+	Type       string          `json:"type"`
+	Status     TaskStatus      `json:"status"`
+	Payload    json.RawMessage `json:"payload"` // any JSON value, kept byte for byte; null where none was given
+	// Endpoints are those that the customer listed, sorted; nil where the
+	// task is for every endpoint of its type.
+	Endpoints []string `json:"endpoints"`
+	// Unserved are listed endpoints that had no queue when the task was sent:
+	// nobody served them. They stay expected.
+	Unserved  []string   `json:"unserved,omitempty"`
+	StartTime time.Time  `json:"start_time"`          // when the task was accepted
+	SentTime  *time.Time `json:"sent_time,omitempty"` // when the broker had confirmed it
+	// LastModifiedTime is when the status last changed.
+	LastModifiedTime time.Time `json:"last_modified_time"`
+	// Expected are the endpoints that must finish the task: those listed, or
+	// those that were registered for the type when it was sent. It is nil for
+	// a task without listed endpoints that is not sent yet.
+	Expected []string `json:"-"`
+}
+
+// Addressed tells whether a task is meant for an endpoint: a task without
+// listed endpoints is meant for all.
+func (t *Task) Addressed(endpoint string) bool {
+	return t.Endpoints == nil || slices.Contains(t.Endpoints, endpoint)
+}
+
+// TaskResult is one endpoint's record of one task; the reference calls it task
+// response. There is at most one per task and endpoint.
+type TaskResult struct {
+	ID       int64
+	TaskID   int64
+	Endpoint string
+	State    ResultState
+	// Attempt counts the runs that have begun, 0 before the first. It is
+	// raised before the handler starts, so that a crash cannot hide a run.
+	Attempt int
+	Errnr   int             // 0 well, positive the handler's own, negative one of the Errnr constants
+	Errmsg  string          // why, for people; empty where Errnr is 0
+	Payload json.RawMessage // what the handler returned; nil where nothing was
+	// StartTime is when the endpoint recorded the task, LastModifiedTime when
+	// the state last changed.
+	StartTime        time.Time
+	LastModifiedTime time.Time
+	// RetryTime is when the next attempt is due, in state RETRYING only.
+	RetryTime *time.Time
+}
+
+// MarshalJSON gives the form of the HTTP contract: status is 0 while the
+// result is unfinished and 1 when it is finished, and errmsg is null where
+// there is none.
+func (r TaskResult) MarshalJSON() ([]byte, error) {
+	view := struct {
+		ID               int64           `json:"id"`
+		TaskID           int64           `json:"task_id"`
+		Endpoint         string          `json:"endpoint"`
+		Status           int             `json:"status"`
+		State            ResultState     `json:"state"`
+		Attempt          int             `json:"attempt"`
+		Errnr            int             `json:"errnr"`
+		Errmsg           *string         `json:"errmsg"`
+		Payload          json.RawMessage `json:"payload"`
+		StartTime        time.Time       `json:"start_time"`
+		LastModifiedTime time.Time       `json:"last_modified_time"`
+		RetryTime        *time.Time      `json:"retry_time,omitempty"`
+	}{
+		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
+		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
+		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime,
+	}
+	if r.State.Finished() {
+		view.Status = 1
+	}
+	if r.Errmsg != "" {
+		view.Errmsg = &r.Errmsg
+	}
+	return json.Marshal(view)
+}
+
+// The error numbers that tasker itself gives. A handler's own are positive.
+const (
+	ErrnrHandler     = 1  // a handler failed and gave no number of its own
+	ErrnrTimedOut    = -1 // the run limit passed; state TIMED_OUT
+	ErrnrCanceled    = -2 // somebody canceled the task; state CANCELED
+	ErrnrLost        = -3 // the endpoint stopped heartbeating; state LOST
+	ErrnrExpired     = -4 // the task expired while it waited; state EXPIRED
+	ErrnrRejected    = -5 // the endpoint cannot perform the task; state REJECTED
+	ErrnrInterrupted = -6 // the manager ended while the handler ran; state FAILED
+	ErrnrBadResult   = -7 // the handler's result is no JSON or too large; state FAILED
+)
+
+// Endpoint is a named place that performs tasks, as a rule a server. It is
+// served by at most one live manager.
+type Endpoint struct {
+	Name      string    `json:"name"`
+	TaskTypes []string  `json:"task_types"` // sorted
+	Manager   string    `json:"manager"`    // id of the manager that serves it, or last did
+	Host      string    `json:"host"`
+	PID       int       `json:"pid"`
+	Version   string    `json:"version"`
+	StartTime time.Time `json:"start_time"` // when that manager registered
+	LastSeen  time.Time `json:"last_seen"`  // its latest heartbeat
+	// LeaseUntil is when the name is free for another manager, unless a
+	// heartbeat renews it.
+	LeaseUntil time.Time `json:"lease_until"`
+	// Alive tells whether the lease ran when this was read.
+	Alive bool `json:"alive"`
+}
