@@ -1,0 +1,26 @@
+package tasker
+
+// TaskQuery asks for one page of the tasks of a type, newest first: the
+// greatest ID comes first.
+type TaskQuery struct {
+	Type string
+	// Status selects the tasks stored with that status; empty means any.
+	Status TaskStatus
+	// Before is a task's ID: the page holds older ones only. 0 means from the
+	// newest.
+	Before int64
+	// Limit is the greatest number of tasks to give, at least 1. A caller that
+	// wants to know whether more follow asks for one more than it shows.
+	Limit int
+}
+
+// EndpointQuery asks for one page of the registered endpoints, by name.
+type EndpointQuery struct {
+	// TaskType selects the endpoints that perform that type; empty means any.
+	TaskType string
+	// After is an endpoint's name: the page holds greater ones only. Empty
+	// means from the first.
+	After string
+	// Limit is the greatest number of endpoints to give, at least 1.
+	Limit int
+}
