@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# What several of the scripts need; sourced, never run.
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+	printf '%s: error: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# as_root runs a command as root: directly, or through sudo.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null 2>&1; then
+		sudo -- "$@"
+	else
+		die "this needs root: $* (become root, or install sudo)"
+	fi
+}
+
+# install_quietly installs packages without letting their services start: a
+# policy-rc.d that says no stands while apt runs, and what was there before is
+# put back afterwards. It never removes a package to make room for another.
+install_quietly() (
+	command -v apt-get >/dev/null 2>&1 ||
+		die "these packages are missing and there is no apt-get here: $*"
+	policy=/usr/sbin/policy-rc.d
+	saved=$policy.tasker-saved
+	# shellcheck disable=SC2317 # called by the trap
+	restore() {
+		if [ -e "$saved" ]; then
+			as_root mv -f "$saved" "$policy"
+		else
+			as_root rm -f "$policy"
+		fi
+	}
+	say "installing $*"
+	if [ -e "$policy" ] && [ ! -e "$saved" ]; then
+		as_root mv "$policy" "$saved"
+	fi
+	trap restore EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+	as_root chmod 755 "$policy"
+	apt_install "$@"
+)
+
+# apt_install installs packages, fetching the lists first where needed, and
+# shows apt's own words only if it fails. It waits for another apt to end.
+apt_install() (
+	command -v apt-get >/dev/null 2>&1 || die "these packages are needed and there is no apt-get here: $*"
+	log=$(mktemp)
+	trap 'rm -f "$log"' EXIT
+	get() {
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1
+	}
+	install() { get install --no-install-recommends --no-remove "$@"; }
+	install "$@" || { get update && install "$@"; } || {
+		cat "$log" >&2
+		die "apt-get could not install $*"
+	}
+)

@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Private RabbitMQ and MariaDB servers for tests and development: their own
+# ports on 127.0.0.1, their own data under .services/, random passwords. No
+# server of the system is touched.
+#
+#   scripts/services.sh up       start them, and leave them running
+#   scripts/services.sh env      print the variables that name them, for eval
+#   scripts/services.sh status   say what runs and where
+#   scripts/services.sh down     stop what up started; the logs stay
+#   scripts/services.sh run CMD  run a command with them, and stop them after it
+#                                unless they ran before or somebody else uses them
+#
+# Servers of your own are used instead, and nothing is started, where these are
+# set:
+#   TASKER_TEST_MYSQL_URI=mysql://admin:password@host:port/
+#   TASKER_TEST_RABBITMQ_URI=amqp://admin:password@host:port/
+#   TASKER_TEST_RABBITMQ_MANAGEMENT_URI=http://admin:password@host:port
+#
+# TASKER_SERVICES_DIR moves .services/, and TASKER_SERVICES_PORT is the first of
+# the five ports; a port that is taken is passed over.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+# shellcheck source=scripts/services-lib.sh
+. "$root/scripts/services-lib.sh"
+
+usage() {
+	sed -n '2,/^set /{s/^# \{0,1\}//;/^set /d;p}' "$0"
+}
+
+# up starts what is missing. The lock keeps two of them apart.
+up() {
+	(
+		flock -w 300 9 || die "another $0 holds $dir/lock for too long"
+		start_mysql
+		start_rabbitmq
+	) 9>"$dir/lock"
+}
+
+down() {
+	(
+		flock -w 300 9 || die "another $0 holds $dir/lock for too long"
+		rm -f "$dir/keep"
+		stop_rabbitmq
+		stop_mysql
+	) 9>"$dir/lock"
+}
+
+print_env() {
+	local mysql=${TASKER_TEST_MYSQL_URI-} rabbit=${TASKER_TEST_RABBITMQ_URI-}
+	local management=${TASKER_TEST_RABBITMQ_MANAGEMENT_URI-}
+	if [ -z "$mysql" ]; then
+		alive mysql || die "MariaDB is not running: scripts/services.sh up"
+		mysql="mysql://root:$(password)@127.0.0.1:$(port mysql)/"
+	fi
+	if [ -z "$rabbit" ]; then
+		alive rabbitmq || die "RabbitMQ is not running: scripts/services.sh up"
+		rabbit="amqp://tasker:$(password)@127.0.0.1:$(port amqp)/"
+		management="http://tasker:$(password)@127.0.0.1:$(port management)"
+	fi
+	printf 'export TASKER_TEST_MYSQL_URI=%q\n' "$mysql"
+	printf 'export TASKER_TEST_RABBITMQ_URI=%q\n' "$rabbit"
+	printf 'export TASKER_TEST_RABBITMQ_MANAGEMENT_URI=%q\n' "$management"
+}
+
+status() {
+	local name
+	for name in mysql rabbitmq; do
+		if given "$name"; then
+			echo "$name: given by the environment"
+		elif ! alive "$name"; then
+			echo "$name: stopped"
+		elif [ "$name" = mysql ]; then
+			echo "mysql: 127.0.0.1:$(port mysql)"
+		else
+			echo "rabbitmq: 127.0.0.1:$(port amqp), management http://127.0.0.1:$(port management)"
+		fi
+	done
+	echo "logs: $dir/logs"
+}
+
+# run holds a shared lock while its command runs. Whoever can take the lock
+# alone afterwards is the last one, and stops the servers unless a plain up
+# asked to keep them.
+run() {
+	[ $# -gt 0 ] || die "run needs a command"
+	exec 8>"$dir/in-use"
+	flock -s 8
+	trap finish EXIT
+	trap 'stop_child INT; exit 130' INT
+	trap 'stop_child TERM; exit 143' TERM
+	up
+	eval "$(print_env)"
+	"$@" 8>&- &
+	child=$!
+	local rc=0
+	wait "$child" || rc=$?
+	child=
+	exit "$rc"
+}
+
+stop_child() {
+	[ -z "${child-}" ] || {
+		kill -s "$1" "$child" 2>/dev/null || true
+		wait "$child" || true
+	}
+}
+
+finish() {
+	trap '' INT TERM
+	flock -u 8
+	if [ ! -e "$dir/keep" ] && flock -n -x 8; then
+		down
+	fi
+}
+
+case ${1-} in
+up)
+	prepare
+	touch "$dir/keep"
+	up
+	status >&2
+	;;
+down)
+	prepare
+	down
+	;;
+status)
+	prepare
+	status
+	;;
+env)
+	prepare
+	print_env
+	;;
+run)
+	shift
+	prepare
+	run "$@"
+	;;
+help | -h | --help) usage ;;
+*)
+	usage >&2
+	exit 2
+	;;
+esac
