@@ -93,8 +93,12 @@ run() {
 	trap 'stop_child TERM; exit 143' TERM
 	up
 	eval "$(print_env)"
+	# A process group of its own (set -m), so that an interrupt can be passed on
+	# to all that the command started.
+	set -m
 	"$@" 8>&- &
 	child=$!
+	set +m
 	local rc=0
 	wait "$child" || rc=$?
 	child=
@@ -103,7 +107,7 @@ run() {
 
 stop_child() {
 	[ -z "${child-}" ] || {
-		kill -s "$1" "$child" 2>/dev/null || true
+		kill -s "$1" -- "-$child" 2>/dev/null || true
 		wait "$child" || true
 	}
 }
