@@ -1,6 +1,15 @@
 package api
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
 
 // Config says where the API listens, whom it lets in, and its limits.
 type Config struct {
@@ -32,4 +41,97 @@ type Config struct {
 type TaskType struct {
 	Name        string
 	Description string
+}
+
+// The defaults of Config's zeros.
+const (
+	defaultListen           = "127.0.0.1"
+	defaultWaitForEndpoints = 60 * time.Second
+	defaultMaxBody          = 1 << 20
+	defaultShutdownTimeout  = 15 * time.Second
+)
+
+func (c Config) withDefaults() Config {
+	if c.Listen == "" {
+		c.Listen = defaultListen
+	}
+	if c.WaitForEndpoints == 0 {
+		c.WaitForEndpoints = defaultWaitForEndpoints
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = defaultMaxBody
+	}
+	if c.ShutdownTimeout == 0 {
+		c.ShutdownTimeout = defaultShutdownTimeout
+	}
+	return c
+}
+
+// Validate gives every rule that c breaks, joined, each naming its key in the
+// configuration file; nil where there is none.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	if _, _, err := net.SplitHostPort(c.Listen); err == nil {
+		errs = append(errs, fmt.Errorf("api.listen: %q holds a port: that goes into api.port", c.Listen))
+	} else if c.needsToken() {
+		errs = append(errs, fmt.Errorf(
+			"api.listen: %q can be reached from other machines, and no token protects it: set api.token_file, or listen on 127.0.0.1, or, to let in everybody who can reach it, set api.insecure to true",
+			c.Listen))
+	}
+	if strings.ContainsAny(c.Listen, " \t\r\n/") {
+		errs = append(errs, fmt.Errorf("api.listen: %q is no address", c.Listen))
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		errs = append(errs, fmt.Errorf("api.port: %d is no TCP port: it takes 0 to 65535", c.Port))
+	}
+	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		// The token itself stays out of the message.
+		errs = append(errs, errors.New("api.token_file: the token takes printable ASCII characters without spaces only"))
+	}
+	if c.WaitForEndpoints < 0 {
+		errs = append(errs, fmt.Errorf("api.wait_for_endpoints_timeout: %s is negative", c.WaitForEndpoints))
+	}
+	if c.MaxBody < 0 {
+		errs = append(errs, fmt.Errorf("api.max_body: %d is negative", c.MaxBody))
+	}
+	if c.ShutdownTimeout < 0 {
+		errs = append(errs, fmt.Errorf("api.shutdown_timeout: %s is negative", c.ShutdownTimeout))
+	}
+	seen := make(map[string]bool, len(c.TaskTypes))
+	for _, tt := range c.TaskTypes {
+		if err := tasker.ValidateTaskType(tt.Name); err != nil {
+			errs = append(errs, fmt.Errorf("task_types: %w", err))
+		} else if seen[tt.Name] {
+			errs = append(errs, fmt.Errorf("task_types: %q is listed twice", tt.Name))
+		}
+		seen[tt.Name] = true
+	}
+	return errors.Join(errs...)
+}
+
+// needsToken tells whether only Validate's objection stands between the API
+// and the network.
+func (c Config) needsToken() bool {
+	return c.Token == "" && !c.Insecure && !isLoopback(c.Listen)
+}
+
+// guardsHost tells whether requests must name a loopback host; see checkHost.
+func (c Config) guardsHost() bool { return c.Token == "" && !c.Insecure }
+
+// isLoopback tells whether host, a name or an address without a port, can be
+// reached from this machine only. A name other than localhost is not trusted
+// to.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// address is what to listen on.
+func (c Config) address() string {
+	host := strings.TrimSuffix(strings.TrimPrefix(c.Listen, "["), "]")
+	return net.JoinHostPort(host, fmt.Sprint(c.Port))
 }

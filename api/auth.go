@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Principal is who sent a request.
+type Principal struct {
+	Name string
+}
+
+// Authenticator tells who sent a request. Roles will come as another
+// implementation, and as more fields of Principal.
+type Authenticator interface {
+	// Authenticate gives a [tasker.Unauthorized] error where the request has
+	// no valid credentials. The error never repeats them.
+	Authenticate(r *http.Request) (Principal, error)
+}
+
+var (
+	_ Authenticator = (*bearerToken)(nil)
+	_ Authenticator = openAccess{}
+)
+
+func newAuthenticator(token string) Authenticator {
+	if token == "" {
+		return openAccess{}
+	}
+	return &bearerToken{hash: sha256.Sum256([]byte(token))}
+}
+
+// bearerToken lets in whoever has the one token. It keeps and compares hashes,
+// which have the same length whatever was sent, so that the time of the
+// comparison tells nothing.
+type bearerToken struct {
+	hash [sha256.Size]byte
+}
+
+func (a *bearerToken) Authenticate(r *http.Request) (Principal, error) {
+	values := r.Header.Values("Authorization")
+	if len(values) == 0 {
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "this API asks for a token: send it as \"Authorization: Bearer <token>\"")
+	}
+	if len(values) > 1 {
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the request has more than one Authorization header")
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the Authorization header is not of the form \"Bearer <token>\"")
+	}
+	hash := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	if subtle.ConstantTimeCompare(hash[:], a.hash[:]) != 1 {
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the token is not valid")
+	}
+	return Principal{Name: "token"}, nil
+}
+
+// openAccess lets in everybody: for a loopback address, or where the
+// configuration says insecure.
+type openAccess struct{}
+
+func (openAccess) Authenticate(*http.Request) (Principal, error) {
+	return Principal{Name: "anonymous"}, nil
+}
+
+type principalKey struct{}
+
+// PrincipalOf gives who sent the request of ctx.
+func PrincipalOf(ctx context.Context) (Principal, bool) {
+	p, ok := ctx.Value(principalKey{}).(Principal)
+	return p, ok
+}
+
+// authenticate lets no request pass without a principal, except those for the
+// open routes. It stands in front of the router, so that a route that is added
+// later, and even one that does not exist, is behind it.
+func (s *Server) authenticate(open map[string]bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if open[r.URL.Path] {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if err := s.checkHost(r); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		principal, err := s.auth.Authenticate(r)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		requestInfoOf(r).principal = principal.Name
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
+	})
+}
+
+// checkHost refuses requests for foreign host names where nothing but the
+// loopback address protects the API. A web page that the machine's user visits
+// can have its own name resolve to 127.0.0.1 (DNS rebinding), and the browser
+// then treats this API as the page's own origin: only the Host header still
+// shows the page's name. Forged cross-site POSTs need no such check: a browser
+// does not send application/json to another origin without asking first, and
+// the answer to that question (OPTIONS) is 405.
+func (s *Server) checkHost(r *http.Request) error {
+	if !s.cfg.guardsHost() {
+		return nil
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if isLoopback(host) {
+		return nil
+	}
+	return tasker.Errorf(misdirected, "without a token this API answers only to localhost, 127.0.0.1 or [::1]: use one of those names, or set api.token_file")
+}

@@ -1,0 +1,267 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/taskerhq/tasker"
+)
+
+// maxDepth bounds how deep a payload's arrays and objects are nested: what
+// reads it next, here and on the endpoints, may be recursive.
+const maxDepth = 100
+
+// knownFields are the members of the body of a POST.
+const knownFields = "identifier, payload, endpoints"
+
+// taskRequest is the body of a POST, decoded and valid.
+type taskRequest struct {
+	identifier string
+	payload    json.RawMessage // byte for byte as sent; null where it was left out
+	endpoints  []string        // sorted, unique; nil where left out
+}
+
+// readBody reads the body of a request that must be JSON of at most limit
+// bytes.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if err := checkContentType(r.Header); err != nil {
+		return nil, err
+	}
+	tooLarge := tasker.Errorf(tasker.TooLarge, "the body is larger than %d bytes, the limit of this API", limit)
+	if r.ContentLength > limit {
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, tooLarge
+		}
+		return nil, tasker.WrapError(tasker.Malformed, err, "the body could not be read to its end")
+	}
+	return body, nil
+}
+
+// checkContentType accepts application/json in UTF-8, not compressed.
+func checkContentType(h http.Header) error {
+	const want = "send the header \"Content-Type: application/json\""
+	values := h.Values("Content-Type")
+	if len(values) != 1 {
+		return tasker.Errorf(tasker.UnsupportedType, "the request has %d content types: %s", len(values), want)
+	}
+	mediaType, params, err := mime.ParseMediaType(values[0])
+	if err != nil || mediaType != "application/json" {
+		return tasker.Errorf(tasker.UnsupportedType, "the content type %q is not supported: %s", clip(values[0], 100), want)
+	}
+	for name, value := range params {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return tasker.Errorf(tasker.UnsupportedType, "the content type's parameter %q is not supported: JSON is UTF-8", clip(name+"="+value, 100))
+		}
+	}
+	for _, encoding := range h.Values("Content-Encoding") {
+		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
+			return tasker.Errorf(tasker.UnsupportedType, "the content encoding %q is not supported: send the body as it is", clip(encoding, 100))
+		}
+	}
+	return nil
+}
+
+// decodeTask decodes the body of a POST strictly: what it does not understand
+// is an error, never ignored. A body that cannot be read at all is
+// [tasker.Malformed]; otherwise all the rules it breaks are reported together
+// as [tasker.Invalid].
+func decodeTask(body []byte) (taskRequest, error) {
+	if err := checkJSON(body); err != nil {
+		return taskRequest{}, err
+	}
+	if kind := kindOfJSON(body); kind != "an object" {
+		return taskRequest{}, tasker.Errorf(tasker.Invalid, "the body must be a JSON object with the fields %s, not %s", knownFields, kind)
+	}
+	in := taskRequest{payload: json.RawMessage("null")}
+	var errs inputErrors
+	seen := make(map[string]bool)
+	dec := json.NewDecoder(bytes.NewReader(body))
+	_, _ = dec.Token() // the opening brace: checked above
+	for dec.More() {
+		var value json.RawMessage
+		name, err := dec.Token()
+		if err == nil {
+			err = dec.Decode(&value)
+		}
+		key, ok := name.(string)
+		if err != nil || !ok {
+			return taskRequest{}, fmt.Errorf("decode a body that was checked to be JSON: %w", err)
+		}
+		if seen[key] {
+			errs.add(pointer(key), "the field %q is given more than once", clip(key, tasker.MaxName))
+			continue
+		}
+		seen[key] = true
+		switch key {
+		case "identifier":
+			in.identifier = decodeIdentifier(value, &errs)
+		case "payload":
+			if depth(value) > maxDepth {
+				errs.add("/payload", "the payload is nested more than %d levels deep", maxDepth)
+			}
+			in.payload = value
+		case "endpoints":
+			in.endpoints = decodeEndpoints(value, &errs)
+		default:
+			errs.add(pointer(key), "unknown field %q: the known ones are %s", clip(key, tasker.MaxName), knownFields)
+		}
+	}
+	if !seen["identifier"] {
+		errs.add("/identifier", "the identifier is missing: give each task one of your own, unique within its type")
+	}
+	if err := errs.err(); err != nil {
+		return taskRequest{}, err
+	}
+	return in, nil
+}
+
+// checkJSON tells whether the body is exactly one JSON value in UTF-8. Bytes
+// are counted from 1.
+func checkJSON(body []byte) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return tasker.Errorf(tasker.Malformed, `the body is empty: send a JSON object such as {"identifier":"a1","payload":{}}`)
+	}
+	if !utf8.Valid(body) {
+		at := 0
+		for at < len(body) {
+			r, size := utf8.DecodeRune(body[at:])
+			if r == utf8.RuneError && size == 1 {
+				break
+			}
+			at += size
+		}
+		return tasker.Errorf(tasker.Malformed, "the body is not UTF-8: byte %d", at+1)
+	}
+	if json.Valid(body) {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	var first json.RawMessage
+	if dec.Decode(&first) == nil {
+		return tasker.Errorf(tasker.Malformed, "the body goes on after its JSON value, which ends at byte %d: send exactly one value", dec.InputOffset())
+	}
+	err := json.Unmarshal(body, &first)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return tasker.Errorf(tasker.Malformed, "the body is not JSON: %v (byte %d)", syntax, syntax.Offset)
+	}
+	return tasker.Errorf(tasker.Malformed, "the body is not JSON")
+}
+
+func decodeIdentifier(value json.RawMessage, errs *inputErrors) string {
+	identifier, ok := stringOf(value)
+	if !ok {
+		errs.add("/identifier", "the identifier must be a string, not %s", kindOfJSON(value))
+		return ""
+	}
+	if err := tasker.ValidateIdentifier(identifier); err != nil {
+		errs.add("/identifier", "%v", err)
+	}
+	return identifier
+}
+
+// decodeEndpoints gives the list sorted. null is the same as no list.
+func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
+	switch kind := kindOfJSON(value); kind {
+	case "null":
+		return nil
+	case "an array":
+	default:
+		errs.add("/endpoints", "endpoints must be a list of names, not %s", kind)
+		return nil
+	}
+	var elements []json.RawMessage
+	if err := json.Unmarshal(value, &elements); err != nil {
+		errs.add("/endpoints", "endpoints must be a list of names")
+		return nil
+	}
+	if len(elements) == 0 {
+		errs.add("/endpoints", "endpoints is an empty list: leave it out to address every endpoint of the task type")
+		return nil
+	}
+	names := make([]string, 0, len(elements))
+	first := make(map[string]int, len(elements))
+	for i, element := range elements {
+		field := "/endpoints/" + strconv.Itoa(i)
+		name, ok := stringOf(element)
+		if !ok {
+			errs.add(field, "an endpoint's name must be a string, not %s", kindOfJSON(element))
+			continue
+		}
+		if err := tasker.ValidateEndpoint(name); err != nil {
+			errs.add(field, "%v", err)
+			continue
+		}
+		if at, ok := first[name]; ok {
+			errs.add(field, "endpoint %q is listed twice, first as /endpoints/%d", name, at)
+			continue
+		}
+		first[name] = i
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func stringOf(value json.RawMessage) (string, bool) {
+	var s string
+	if kindOfJSON(value) != "a string" || json.Unmarshal(value, &s) != nil {
+		return "", false
+	}
+	return s, true
+}
+
+// kindOfJSON names the kind of a valid JSON value, for messages.
+func kindOfJSON(value []byte) string {
+	switch value = bytes.TrimLeft(value, " \t\r\n"); value[0] {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "a string"
+	case 't', 'f':
+		return "a boolean"
+	case 'n':
+		return "null"
+	}
+	return "a number"
+}
+
+// depth gives how deep the arrays and objects of a valid JSON value nest.
+func depth(value []byte) int {
+	var now, deepest int
+	inString := false
+	for i := 0; i < len(value); i++ {
+		switch c := value[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '{' || c == '[':
+			now++
+			deepest = max(deepest, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return deepest
+}
+
+// pointer makes the JSON pointer (RFC 6901) of a top-level member.
+func pointer(name string) string {
+	return "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(clip(name, tasker.MaxName))
+}

@@ -1,0 +1,175 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/taskerhq/tasker"
+)
+
+// requestInfo is what the access log tells of a request; inner handlers fill
+// it in.
+type requestInfo struct {
+	id        string
+	route     string // the route's template; empty where no route matched
+	principal string // empty before authentication
+}
+
+type requestInfoKey struct{}
+
+// requestInfoOf gives the info that the outermost middleware put there.
+func requestInfoOf(r *http.Request) *requestInfo {
+	if info, ok := r.Context().Value(requestInfoKey{}).(*requestInfo); ok {
+		return info
+	}
+	return &requestInfo{}
+}
+
+// middleware wraps the router: the access log outermost, so that every answer
+// is in it, then the recovery from panics, then authentication.
+func (s *Server) middleware(router http.Handler) http.Handler {
+	open := make(map[string]bool)
+	for _, rt := range s.routes() {
+		if rt.open {
+			open[rt.path] = true
+		}
+	}
+	return s.accessLog(s.recoverPanic(securityHeaders(s.authenticate(open, router))))
+}
+
+// accessLog gives each request an id and writes one line when it is answered.
+func (s *Server) accessLog(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		info := &requestInfo{id: r.Header.Get("X-Request-Id")}
+		if !validRequestID(info.id) {
+			info.id = ulid.Make().String()
+		}
+		w.Header().Set("X-Request-Id", info.id)
+		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
+		rec := &recorder{ResponseWriter: w}
+		defer func() { s.logAccess(r, rec, info, time.Since(start)) }()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// logAccess leaves out headers and the query: they may hold secrets.
+func (s *Server) logAccess(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
+	status, written := rec.status, rec.bytes
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if r.Method == http.MethodHead {
+		written = 0
+	}
+	s.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",
+		slog.String("method", clip(r.Method, 16)),
+		slog.String("route", info.route),
+		slog.String("path", clip(r.URL.Path, 256)),
+		slog.Int("status", status),
+		slog.Int64("bytes", written),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+		slog.String("remote", r.RemoteAddr),
+		slog.String("request_id", info.id),
+		slog.String("principal", info.principal),
+	)
+}
+
+func accessLevel(route string, status int) slog.Level {
+	switch {
+	case status >= http.StatusInternalServerError:
+		return slog.LevelError
+	case status >= http.StatusBadRequest:
+		return slog.LevelWarn
+	case route == routeHealth || route == routeReady:
+		return slog.LevelDebug // asked for every few seconds
+	}
+	return slog.LevelInfo
+}
+
+// recoverPanic answers a handler's panic with 500; the server lives on.
+func (s *Server) recoverPanic(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			value := recover()
+			if value == nil {
+				return
+			}
+			if value == http.ErrAbortHandler {
+				panic(value)
+			}
+			s.log.ErrorContext(r.Context(), "a handler panicked",
+				"panic", fmt.Sprint(value), "stack", string(debug.Stack()), "request_id", requestInfoOf(r).id)
+			if rec, ok := w.(*recorder); ok && rec.status != 0 {
+				panic(http.ErrAbortHandler) // half an answer is out: cut it off
+			}
+			s.problem(w, r, tasker.Internal, internalDetail, nil)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func securityHeaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= http.StatusOK {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets [http.ResponseController] reach what is underneath.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// validRequestID tells whether a client's id may go into the log:
+// [A-Za-z0-9._-]{1,64}.
+func validRequestID(id string) bool {
+	if id == "" || len(id) > 64 {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// clip shortens text of a client for logs and messages.
+func clip(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	return s[:limit] + "..."
+}

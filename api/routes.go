@@ -1,0 +1,188 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Paths that are named elsewhere too.
+const (
+	routeHealth    = "/healthz"
+	routeReady     = "/readyz"
+	routeOpenAPI   = "/openapi.yaml"
+	routeTaskTypes = "/v1/task-types"
+	routeEndpoints = "/v1/endpoints"
+	routeTasks     = "/{task_type}"
+	routeTask      = "/{task_type}/{identifier}"
+)
+
+// handlerFunc answers a request, or gives the error that shall be answered,
+// before anything is written.
+type handlerFunc func(w http.ResponseWriter, r *http.Request) error
+
+// operation is what one method of a route does.
+type operation struct {
+	handle handlerFunc
+	// query are the query parameters that it takes, each once.
+	query []string
+	// anyQuery ignores the query: probes add to it what they like.
+	anyQuery bool
+}
+
+// route is one path with all its methods. HEAD works wherever GET does.
+type route struct {
+	path    string
+	open    bool // needs no authentication
+	methods map[string]operation
+}
+
+// routes is the table of everything that the API answers. Fixed paths come
+// before templates.
+func (s *Server) routes() []route {
+	return []route{
+		{path: routeHealth, open: true, methods: map[string]operation{
+			http.MethodGet: {handle: s.health, anyQuery: true},
+		}},
+		{path: routeReady, methods: map[string]operation{
+			http.MethodGet: {handle: s.ready, anyQuery: true},
+		}},
+		{path: routeOpenAPI, methods: map[string]operation{
+			http.MethodGet: {handle: s.openAPI, anyQuery: true},
+		}},
+		{path: routeTaskTypes, methods: map[string]operation{
+			http.MethodGet: {handle: s.listTaskTypes},
+		}},
+		{path: routeEndpoints, methods: map[string]operation{
+			http.MethodGet: {handle: s.listEndpoints, query: []string{"task_type", "limit", "cursor"}},
+		}},
+		{path: routeTasks, methods: map[string]operation{
+			http.MethodGet:  {handle: s.listTasks, query: []string{"status", "limit", "cursor"}},
+			http.MethodPost: {handle: s.createTask},
+		}},
+		{path: routeTask, methods: map[string]operation{
+			http.MethodGet: {handle: s.getTask},
+		}},
+	}
+}
+
+// router registers each path once, with all its methods: mux's own 405 does
+// not say which methods are allowed. Unclean paths are not redirected, they
+// are not found.
+func (s *Server) router() http.Handler {
+	router := mux.NewRouter().SkipClean(true)
+	router.NotFoundHandler = http.HandlerFunc(s.notFound)
+	for _, rt := range s.routes() {
+		if strings.HasPrefix(rt.path, "/{") {
+			continue
+		}
+		router.Handle(rt.path, s.serve(rt))
+	}
+	// What is left of tasker's own names is not a task type.
+	router.PathPrefix("/v1/").HandlerFunc(s.notFound)
+	for _, rt := range s.routes() {
+		if strings.HasPrefix(rt.path, "/{") {
+			router.Handle(rt.path, s.serve(rt))
+		}
+	}
+	return router
+}
+
+// serve makes the handler of a route.
+func (s *Server) serve(rt route) http.Handler {
+	allow := allowed(rt)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requestInfoOf(r).route = rt.path
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		op, ok := rt.methods[method]
+		if !ok {
+			w.Header().Set("Allow", allow)
+			s.fail(w, r, tasker.Errorf(methodNotAllowed, "%s is not allowed for %s: it takes %s", clip(r.Method, 16), rt.path, allow))
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		err := op.checkQuery(r)
+		if err == nil {
+			err = op.handle(w, r)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+// allowed gives the value of the Allow header.
+func allowed(rt route) string {
+	var methods []string
+	for method := range rt.methods {
+		methods = append(methods, method)
+		if method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	slices.Sort(methods)
+	return strings.Join(methods, ", ")
+}
+
+// checkQuery refuses what would otherwise be ignored without a word: a
+// misspelt filter must not give everything.
+func (op operation) checkQuery(r *http.Request) error {
+	if op.anyQuery || r.URL.RawQuery == "" {
+		return nil
+	}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return tasker.WrapError(tasker.Malformed, err, "the query cannot be read: it takes name=value pairs joined with '&', percent-encoded")
+	}
+	known := "it takes none"
+	if len(op.query) > 0 {
+		known = "the known ones are " + strings.Join(op.query, ", ")
+	}
+	var errs inputErrors
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		shown := clip(name, tasker.MaxName)
+		switch {
+		case !slices.Contains(op.query, name):
+			errs.add("?"+shown, "unknown query parameter %q: %s", shown, known)
+		case len(values[name]) > 1:
+			errs.add("?"+name, "query parameter %q is given %d times: give it once", name, len(values[name]))
+		}
+	}
+	return errs.err()
+}
+
+// notFound answers for paths that no route matches.
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	path := clip(r.URL.Path, 256)
+	if trimmed := strings.TrimRight(path, "/"); trimmed != path && trimmed != "" {
+		s.fail(w, r, tasker.Errorf(tasker.NotFound, "there is no route %q: paths have no slash at the end, try %q", path, trimmed))
+		return
+	}
+	s.fail(w, r, tasker.Errorf(tasker.NotFound, "there is no route %q: %s describes them all", path, routeOpenAPI))
+}
+
+// taskType gives the task type of a request's path, if there is one of that
+// name.
+func (s *Server) taskType(r *http.Request) (string, error) {
+	name := mux.Vars(r)["task_type"]
+	if s.types[name] {
+		return name, nil
+	}
+	return "", tasker.Errorf(tasker.NotFound, "there is no task type %q: %s lists the %d that there are", clip(name, tasker.MaxName), routeTaskTypes, len(s.types))
+}

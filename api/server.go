@@ -1,0 +1,196 @@
+// Package api is the HTTP server of tasker: it takes tasks, hands them to the
+// broker, and answers what became of them. The contract is openapi.yaml, served
+// at /openapi.yaml; the tests hold every answer against it.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Limits of the server. They bound what a slow or hostile client can hold.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 120 * time.Second
+	maxHeaderBytes    = 64 << 10
+	// requestTimeout ends the context of a request before writeTimeout cuts
+	// its connection, so that a hanging database is answered with 503.
+	requestTimeout = 30 * time.Second
+)
+
+// Store is what the API needs of the database. Its errors are [tasker.Error]s;
+// a database that cannot be reached is [tasker.Unavailable].
+type Store interface {
+	// CreateTask stores a task as CREATED. created is false where the same
+	// task (same type, identifier and body) existed already, which is then
+	// given; the same identifier with another body is a [tasker.Conflict].
+	// Of t it takes Type, Identifier, Payload and Endpoints (nil, or sorted
+	// and unique).
+	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
+	// FindTask gives a task, or a [tasker.NotFound] error.
+	FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
+	// Results gives a task's results, sorted by endpoint.
+	Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error)
+	// Aggregate computes the status of tasks from their results and stores
+	// those that changed, guarded by the table of legal moves. changed counts
+	// them.
+	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
+	ListTasks(ctx context.Context, q tasker.TaskQuery) ([]tasker.Task, error)
+	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
+	// Now is the database's clock, in UTC.
+	Now() time.Time
+	// Ping tells whether the database answers.
+	Ping(ctx context.Context) error
+}
+
+// Dispatcher hands tasks to the broker.
+type Dispatcher interface {
+	// Dispatch publishes a CREATED task and marks it SENT, within a time limit
+	// of its own. On an error the task stays CREATED and the relay sends it
+	// later; the task given back is the newest known.
+	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
+}
+
+// Broker tells whether the message broker is there.
+type Broker interface {
+	// Ready gives nil, or the reason why a publish could not be sent now.
+	Ready() error
+}
+
+// Deps are what the API works with; all are needed.
+type Deps struct {
+	Store      Store
+	Dispatcher Dispatcher
+	Broker     Broker
+	Log        *slog.Logger
+}
+
+// Server is the HTTP server. Its zero value is of no use: see [New].
+type Server struct {
+	cfg        Config
+	store      Store
+	dispatcher Dispatcher
+	broker     Broker
+	log        *slog.Logger
+	auth       Authenticator
+	types      map[string]bool // of cfg.TaskTypes
+	handler    http.Handler
+	http       *http.Server
+	listener   net.Listener
+}
+
+// New makes a server of a valid configuration; it does not listen yet.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Store == nil || deps.Dispatcher == nil || deps.Broker == nil || deps.Log == nil {
+		return nil, errors.New("api: Deps needs a Store, a Dispatcher, a Broker and a Log")
+	}
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, broker: deps.Broker, log: deps.Log,
+		auth:  newAuthenticator(cfg.Token),
+		types: make(map[string]bool, len(cfg.TaskTypes)),
+	}
+	for _, tt := range cfg.TaskTypes {
+		s.types[tt.Name] = true
+	}
+	s.handler = s.middleware(s.router())
+	s.http = &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelWarn),
+		// "OPTIONS *" would otherwise be answered without authentication.
+		DisableGeneralOptionsHandler: true,
+	}
+	return s, nil
+}
+
+// Handler gives the whole API, with its middleware.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Listen takes the address, so that an address that is in use is known before
+// anything else starts. Requests wait until [Server.Serve] runs.
+func (s *Server) Listen() error {
+	address := s.cfg.address()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("api: listen on %s (api.listen, api.port): %w", address, err)
+	}
+	if s.cfg.guardsHost() && !listensOnLoopback(l) {
+		_ = l.Close()
+		return fmt.Errorf("api: %q stands for %s, which other machines can reach, and no token protects it: set api.token_file, or api.listen to 127.0.0.1", s.cfg.Listen, l.Addr())
+	}
+	s.listener = l
+	return nil
+}
+
+// listensOnLoopback looks at what a name such as localhost turned out to be.
+func listensOnLoopback(l net.Listener) bool {
+	addr, ok := l.Addr().(*net.TCPAddr)
+	return ok && addr.IP.IsLoopback()
+}
+
+// Addr is the address listened on, host:port, with the port that was taken
+// where the configuration left it free; empty before [Server.Listen].
+func (s *Server) Addr() string {
+	if s.listener == nil {
+		return ""
+	}
+	return s.listener.Addr().String()
+}
+
+// Close gives back the address of a server that listens but shall not serve.
+// A server that serves is ended by the context of [Server.Serve].
+func (s *Server) Close() error {
+	if s.listener == nil {
+		return nil
+	}
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("api: close the listener: %w", err)
+	}
+	return nil
+}
+
+// Serve answers requests until ctx ends. Then it takes no more, lets those
+// that run go on for Config.ShutdownTimeout, and gives nil, or an error where
+// some had to be cut off. It listens first where [Server.Listen] was not
+// called. A server serves once.
+func (s *Server) Serve(ctx context.Context) error {
+	if s.listener == nil {
+		if err := s.Listen(); err != nil {
+			return err
+		}
+	}
+	s.log.InfoContext(ctx, "the API listens", "address", s.Addr())
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("api: serve on %s: %w", s.Addr(), err)
+	case <-ctx.Done():
+	}
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownTimeout)
+	defer cancel()
+	err := s.http.Shutdown(limit)
+	if err != nil {
+		err = fmt.Errorf("api: requests still ran after %s and were cut off: %w", s.cfg.ShutdownTimeout, errors.Join(err, s.http.Close()))
+	}
+	<-served
+	s.log.InfoContext(ctx, "the API has stopped", "address", s.Addr())
+	return err
+}

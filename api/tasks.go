@@ -1,0 +1,195 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"github.com/taskerhq/tasker"
+)
+
+// createTask answers POST /{task_type}. The stored row is the promise: once it
+// is there the task is accepted, whether the broker can be reached or not.
+func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
+	taskType, err := s.taskType(r)
+	if err != nil {
+		return err
+	}
+	body, err := readBody(w, r, s.cfg.MaxBody)
+	if err != nil {
+		return err
+	}
+	in, err := decodeTask(body)
+	if err != nil {
+		return err
+	}
+	task, created, err := s.store.CreateTask(r.Context(), tasker.Task{
+		Type: taskType, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
+	})
+	if err != nil {
+		return err
+	}
+	if !created {
+		return writeJSON(w, http.StatusOK, task)
+	}
+	// The task is accepted: a client that hangs up does not stop it.
+	sent, err := s.dispatcher.Dispatch(context.WithoutCancel(r.Context()), task)
+	if err != nil {
+		s.log.WarnContext(r.Context(), "a task is stored but not sent yet; the relay will send it",
+			"err", err, "task_id", task.ID, "type", task.Type, "identifier", task.Identifier, "request_id", requestInfoOf(r).id)
+	}
+	w.Header().Set("Location", taskPath(task))
+	return writeJSON(w, http.StatusCreated, sent)
+}
+
+// taskPath needs no escaping: both names are made of unreserved characters.
+func taskPath(t tasker.Task) string { return "/" + t.Type + "/" + t.Identifier }
+
+// taskAnswer is the whole truth about one task, in the reference's words.
+type taskAnswer struct {
+	Task    tasker.Task         `json:"task"`
+	Results []tasker.TaskResult `json:"taskResponseList"`
+	Summary tasker.Summary      `json:"summary"`
+}
+
+// getTask answers GET /{task_type}/{identifier}. It computes the status from
+// the rows, so that the answer is true however late the reconciler is.
+func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
+	taskType, err := s.taskType(r)
+	if err != nil {
+		return err
+	}
+	identifier := mux.Vars(r)["identifier"]
+	if tasker.ValidateIdentifier(identifier) != nil {
+		return tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", clip(identifier, tasker.MaxName), taskType)
+	}
+	task, err := s.store.FindTask(r.Context(), taskType, identifier)
+	if err != nil {
+		return err
+	}
+	results, err := s.store.Results(r.Context(), task.ID)
+	if err != nil {
+		return err
+	}
+	if results == nil {
+		results = []tasker.TaskResult{}
+	}
+	outcomes := make([]tasker.Outcome, len(results))
+	for i, result := range results {
+		outcomes[i] = tasker.Outcome{Endpoint: result.Endpoint, State: result.State}
+	}
+	summary := tasker.Summarize(task.Expected, outcomes)
+	status := tasker.NextStatus(task.Status, summary, s.overdue(task))
+	if status != task.Status {
+		task = s.aggregate(r, task, status)
+	}
+	return writeJSON(w, http.StatusOK, taskAnswer{Task: task, Results: results, Summary: summary})
+}
+
+// overdue tells whether the time in which every endpoint should have received
+// the task has passed.
+func (s *Server) overdue(t tasker.Task) bool {
+	return t.SentTime != nil && s.store.Now().After(t.SentTime.Add(s.cfg.WaitForEndpoints))
+}
+
+// aggregate has the store catch up with the status just computed, and gives
+// the task with that status. The answer does not depend on it.
+func (s *Server) aggregate(r *http.Request, task tasker.Task, status tasker.TaskStatus) tasker.Task {
+	changed, err := s.store.Aggregate(r.Context(), []int64{task.ID}, s.cfg.WaitForEndpoints)
+	if err == nil && changed > 0 {
+		var stored tasker.Task
+		stored, err = s.store.FindTask(r.Context(), task.Type, task.Identifier)
+		if err == nil && stored.Status == status {
+			return stored // with the time of the change
+		}
+	}
+	if err != nil {
+		s.log.WarnContext(r.Context(), "the computed status of a task could not be stored; the reconciler will",
+			"err", err, "task_id", task.ID, "status", string(status), "request_id", requestInfoOf(r).id)
+	}
+	task.Status = status
+	return task
+}
+
+// taskPage is one page of tasks. Next is the cursor of the page that follows,
+// null on the last one.
+type taskPage struct {
+	Tasks []tasker.Task `json:"tasks"`
+	Next  *string       `json:"next"`
+}
+
+// listTasks answers GET /{task_type}, newest first.
+func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
+	taskType, err := s.taskType(r)
+	if err != nil {
+		return err
+	}
+	var errs inputErrors
+	query := r.URL.Query()
+	limit := pageLimit(query, &errs)
+	q := tasker.TaskQuery{Type: taskType, Limit: limit + 1}
+	if query.Has("status") {
+		q.Status = tasker.TaskStatus(query.Get("status"))
+		if !q.Status.Valid() {
+			errs.add("?status", "%q is no status: it takes one of %s", clip(query.Get("status"), tasker.MaxName), statusNames())
+		}
+	}
+	if query.Has("cursor") {
+		q.Before, err = strconv.ParseInt(query.Get("cursor"), 10, 64)
+		if err != nil || q.Before < 1 {
+			errs.add("?cursor", "the cursor is none that this list gave: take it from \"next\"")
+		}
+	}
+	if err := errs.err(); err != nil {
+		return err
+	}
+	tasks, err := s.store.ListTasks(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	page := taskPage{Tasks: []tasker.Task{}}
+	page.Tasks = append(page.Tasks, tasks[:min(limit, len(tasks))]...)
+	if len(tasks) > limit {
+		page.Next = nextPage(w, r, strconv.FormatInt(tasks[limit-1].ID, 10))
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+func statusNames() string {
+	var names []string
+	for _, status := range tasker.TaskStatuses() {
+		names = append(names, string(status))
+	}
+	return strings.Join(names, ", ")
+}
+
+// The sizes of a page.
+const (
+	defaultPage = 50
+	maxPage     = 200
+)
+
+func pageLimit(query url.Values, errs *inputErrors) int {
+	if !query.Has("limit") {
+		return defaultPage
+	}
+	limit, err := strconv.Atoi(query.Get("limit"))
+	if err != nil || limit < 1 || limit > maxPage {
+		errs.add("?limit", "limit takes a whole number from 1 to %d", maxPage)
+		return defaultPage
+	}
+	return limit
+}
+
+// nextPage tells where the next page is, as a Link header and as a cursor.
+func nextPage(w http.ResponseWriter, r *http.Request, cursor string) *string {
+	query := r.URL.Query()
+	query.Set("cursor", cursor)
+	next := url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
+	w.Header().Set("Link", "<"+next.String()+`>; rel="next"`)
+	return &cursor
+}
