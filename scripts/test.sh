@@ -25,5 +25,5 @@ export CGO_ENABLED=1 TASKER_TEST_REQUIRE_SERVICES=1
 go tool -modfile=tools/go.mod -n gotestsum >/dev/null
 exec scripts/services.sh run \
 	go tool -modfile=tools/go.mod gotestsum \
-	--format "${TEST_FORMAT:-pkgname-and-test-fails}" --jsonfile .cache/test.json -- \
+	--format "${TEST_FORMAT:-pkgname-and-test-fails}" --format-hide-empty-pkg --jsonfile .cache/test.json -- \
 	-race -timeout "${TEST_TIMEOUT:-10m}" "$@"
