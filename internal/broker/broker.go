@@ -16,6 +16,9 @@ import (
 // (wrapped) when its context ends before the broker could be reached.
 var ErrNotConnected = errors.New("the message broker is not connected")
 
+// ErrClosed is what calls end with (wrapped) when the broker was closed.
+var ErrClosed = errors.New("the message broker is closed")
+
 // Target says which queues of a task type a message is for.
 type Target struct {
 	endpoints []string

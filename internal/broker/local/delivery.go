@@ -1,0 +1,59 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+var errGone = errors.New("it was settled before, or its consumer has ended")
+
+type delivery struct {
+	broker      *Broker
+	queue       *queue
+	consumer    *consumer
+	message     *message
+	name        string
+	redelivered bool
+}
+
+var _ broker.Delivery = (*delivery)(nil)
+
+func (d *delivery) Body() []byte      { return d.message.body }
+func (d *delivery) MessageID() string { return d.message.id }
+func (d *delivery) Redelivered() bool { return d.redelivered }
+
+// Ack implements [broker.Delivery].
+func (d *delivery) Ack() error { return d.settle("acknowledge", nil) }
+
+// DeadLetter implements [broker.Delivery].
+func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
+	if ctx.Err() != nil {
+		return d.wrap("dead-letter", context.Cause(ctx))
+	}
+	return d.settle("dead-letter", &DeadLetter{
+		Queue: d.name, Reason: reason, MessageID: d.message.id, Body: d.message.body,
+	})
+}
+
+// settle takes the message off its queue, and keeps it if it is a dead letter.
+func (d *delivery) settle(what string, dead *DeadLetter) error {
+	d.broker.mu.Lock()
+	defer d.broker.mu.Unlock()
+	if d.broker.isClosed {
+		return d.wrap(what, broker.ErrClosed)
+	}
+	if !d.queue.settle(d.consumer, d.message) {
+		return d.wrap(what, errGone)
+	}
+	if dead != nil {
+		d.broker.bury(*dead)
+	}
+	return nil
+}
+
+func (d *delivery) wrap(what string, err error) error {
+	return fmt.Errorf("%s message %q of queue %s: %w", what, d.message.id, d.name, err)
+}

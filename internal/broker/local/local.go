@@ -1,0 +1,194 @@
+// Package local is the broker inside one process, for the embedded default:
+// the same contract as RabbitMQ's, with nothing to install. Its messages live
+// as long as the process; the database, not the broker, is what tasker's tasks
+// survive in.
+package local
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+const (
+	defaultPrefetch = 64
+	// maxDeadLetters is how many dead letters are kept; the oldest go first.
+	maxDeadLetters = 1000
+)
+
+// DeadLetter is a message that a consumer gave up, and why.
+type DeadLetter struct {
+	Queue     string
+	Reason    string
+	MessageID string
+	Body      []byte
+}
+
+// Broker is the broker in this process. Make one with [New]; everything that
+// publishes and consumes must share it.
+type Broker struct {
+	log    *slog.Logger
+	closed chan struct{}
+
+	mu        sync.Mutex
+	isClosed  bool
+	queues    map[broker.Queue]*queue
+	dead      []DeadLetter
+	listeners map[*listener]bool
+}
+
+var _ broker.Broker = (*Broker)(nil)
+
+// New makes an empty Broker.
+func New(log *slog.Logger) *Broker {
+	return &Broker{
+		log: log, closed: make(chan struct{}),
+		queues: make(map[broker.Queue]*queue), listeners: make(map[*listener]bool),
+	}
+}
+
+// Ready implements [broker.Broker].
+func (b *Broker) Ready() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.isClosed {
+		return broker.ErrClosed
+	}
+	return nil
+}
+
+// Close implements [broker.Broker]. What the queues hold is gone.
+func (b *Broker) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.isClosed {
+		b.isClosed = true
+		close(b.closed)
+	}
+	return nil
+}
+
+// Declare implements [broker.Broker]; there is nothing to declare.
+func (b *Broker) Declare(ctx context.Context, _ ...string) error { return b.usable(ctx) }
+
+// usable tells why a call cannot be served, nil if it can.
+func (b *Broker) usable(ctx context.Context) error {
+	if err := b.Ready(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// Publish implements [broker.Broker].
+func (b *Broker) Publish(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
+	if err := b.usable(ctx); err != nil {
+		return broker.Receipt{}, fmt.Errorf("publish %q to %s: %w", p.MessageID, broker.ExchangeName(p.TaskType), err)
+	}
+	body := bytes.Clone(p.Body)
+	var receipt broker.Receipt
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	endpoints := p.Target.Endpoints()
+	switch {
+	case p.Target.Any():
+		b.queue(broker.Queue{TaskType: p.TaskType}).put(p.MessageID, body)
+	case len(endpoints) > 0:
+		for _, endpoint := range endpoints {
+			q := b.queues[broker.Queue{TaskType: p.TaskType, Endpoint: endpoint}]
+			if q == nil {
+				receipt.Unserved = append(receipt.Unserved, endpoint)
+				continue
+			}
+			q.put(p.MessageID, body)
+		}
+	default:
+		receipt.Unrouted = true
+		for name, q := range b.queues {
+			if name.TaskType == p.TaskType && name.Endpoint != "" {
+				q.put(p.MessageID, body)
+				receipt.Unrouted = false
+			}
+		}
+	}
+	return receipt, nil
+}
+
+// queue gives a queue, which is made when it is first asked for; b.mu is held.
+func (b *Broker) queue(name broker.Queue) *queue {
+	q := b.queues[name]
+	if q == nil {
+		q = &queue{}
+		b.queues[name] = q
+	}
+	return q
+}
+
+// Consume implements [broker.Broker].
+func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
+	what := "consume from queue " + s.Queue.Name()
+	if s.Prefetch <= 0 {
+		s.Prefetch = defaultPrefetch
+	}
+	c := &consumer{prefetch: s.Prefetch, wake: make(chan struct{}, 1), unsettled: make(map[*message]bool)}
+	if err := b.Ready(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	b.mu.Lock()
+	q := b.queue(s.Queue)
+	q.add(c)
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		q.remove(c)
+	}()
+	if s.Ready != nil {
+		s.Ready(true)
+		defer s.Ready(false)
+	}
+	for {
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case <-b.closed:
+			return fmt.Errorf("%s: %w", what, broker.ErrClosed)
+		default:
+		}
+		b.mu.Lock()
+		m := c.take()
+		b.mu.Unlock()
+		if m != nil {
+			s.Deliver(&delivery{broker: b, queue: q, consumer: c, message: m, name: s.Queue.Name(), redelivered: m.redelivered})
+			continue
+		}
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+		case <-b.closed:
+		}
+	}
+}
+
+// DeadLetters gives the dead letters that are kept, the oldest first.
+func (b *Broker) DeadLetters() []DeadLetter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.dead)
+}
+
+// bury keeps a dead letter; b.mu is held.
+func (b *Broker) bury(d DeadLetter) {
+	if len(b.dead) >= maxDeadLetters {
+		b.dead = slices.Delete(b.dead, 0, len(b.dead)-maxDeadLetters+1)
+	}
+	b.dead = append(b.dead, d)
+}

@@ -1,0 +1,106 @@
+package local
+
+import (
+	"cmp"
+	"slices"
+)
+
+// message is one message in one queue.
+type message struct {
+	seq         uint64 // its place in the queue's order
+	id          string
+	body        []byte
+	redelivered bool
+}
+
+// queue holds messages in order and deals them to its consumers in turn. All
+// of it is guarded by the Broker's mutex.
+type queue struct {
+	seq       uint64
+	waiting   []*message
+	consumers []*consumer
+	turn      int // of the consumer that is asked first
+}
+
+// consumer is one Consume call. It holds a message from when it is dealt until
+// it is settled.
+type consumer struct {
+	prefetch  int
+	inbox     []*message // dealt, and not yet delivered
+	unsettled map[*message]bool
+	wake      chan struct{} // of capacity 1: there is something in the inbox
+}
+
+func (q *queue) put(id string, body []byte) {
+	q.seq++
+	q.waiting = append(q.waiting, &message{seq: q.seq, id: id, body: body})
+	q.deal()
+}
+
+func (q *queue) add(c *consumer) {
+	q.consumers = append(q.consumers, c)
+	q.deal()
+}
+
+// remove ends a consumer: what it did not settle goes back in order.
+func (q *queue) remove(c *consumer) {
+	q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c })
+	for m := range c.unsettled {
+		m.redelivered = true
+		q.waiting = append(q.waiting, m)
+	}
+	slices.SortFunc(q.waiting, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
+	c.inbox, c.unsettled = nil, nil
+	q.deal()
+}
+
+// settle takes a message off the queue, and tells whether c still held it.
+func (q *queue) settle(c *consumer, m *message) bool {
+	if !c.unsettled[m] {
+		return false
+	}
+	delete(c.unsettled, m)
+	q.deal()
+	return true
+}
+
+// deal gives waiting messages to the consumers that may hold more, in turn.
+func (q *queue) deal() {
+	for len(q.waiting) > 0 {
+		c := q.next()
+		if c == nil {
+			return
+		}
+		m := q.waiting[0]
+		q.waiting[0] = nil
+		q.waiting = q.waiting[1:]
+		c.unsettled[m] = true
+		c.inbox = append(c.inbox, m)
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (q *queue) next() *consumer {
+	for i := range q.consumers {
+		at := (q.turn + i) % len(q.consumers)
+		if c := q.consumers[at]; len(c.unsettled) < c.prefetch {
+			q.turn = at + 1
+			return c
+		}
+	}
+	return nil
+}
+
+// take gives the next message to deliver, nil if there is none.
+func (c *consumer) take() *message {
+	if len(c.inbox) == 0 {
+		return nil
+	}
+	m := c.inbox[0]
+	c.inbox[0] = nil
+	c.inbox = c.inbox[1:]
+	return m
+}

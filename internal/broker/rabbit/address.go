@@ -1,0 +1,94 @@
+package rabbit
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	defaultQueueExpires = 7 * 24 * time.Hour
+	defaultHeartbeat    = 10 * time.Second
+	defaultName         = "tasker"
+	dialTimeout         = 10 * time.Second
+	// RabbitMQ counts x-expires in milliseconds, in 32 bits.
+	maxQueueExpires = (1<<32 - 1) * time.Millisecond
+)
+
+// normalize checks cfg and fills in what it leaves open. Its errors name the
+// key that is wrong and never show a password.
+func (cfg Config) normalize() (Config, []address, error) {
+	if len(cfg.URIs) == 0 {
+		return cfg, nil, errors.New("rabbitmq: no URIs are given")
+	}
+	addresses := make([]address, 0, len(cfg.URIs))
+	for i, uri := range cfg.URIs {
+		a, err := parseAddress(uri)
+		if err != nil {
+			return cfg, nil, fmt.Errorf("rabbitmq: URI %d: %w", i+1, err)
+		}
+		addresses = append(addresses, a)
+	}
+	switch cfg.QueueType {
+	case "":
+		cfg.QueueType = amqp.QueueTypeClassic
+	case amqp.QueueTypeClassic, amqp.QueueTypeQuorum:
+	default:
+		return cfg, nil, fmt.Errorf("rabbitmq: queue type %q is neither %q nor %q", cfg.QueueType, amqp.QueueTypeClassic, amqp.QueueTypeQuorum)
+	}
+	if cfg.QueueExpires == 0 {
+		cfg.QueueExpires = defaultQueueExpires
+	}
+	if cfg.QueueExpires < time.Millisecond || cfg.QueueExpires > maxQueueExpires {
+		return cfg, nil, fmt.Errorf("rabbitmq: queue expiry %s is not within 1ms and %s", cfg.QueueExpires, maxQueueExpires)
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = defaultHeartbeat
+	}
+	if cfg.Heartbeat < time.Second {
+		return cfg, nil, fmt.Errorf("rabbitmq: heartbeat %s is shorter than 1s", cfg.Heartbeat)
+	}
+	if cfg.ConnectionName == "" {
+		cfg.ConnectionName = defaultName
+	}
+	return cfg, addresses, nil
+}
+
+// address is one node's URI and how to speak of it: without the password.
+type address struct {
+	uri     string
+	shown   string
+	timeout time.Duration // of the dial and of the handshake
+}
+
+func parseAddress(uri string) (address, error) {
+	// The errors of url.Parse quote parts of the URI, the password among
+	// them: they are not passed on.
+	if _, err := url.Parse(uri); err != nil {
+		return address{}, errors.New("it is not a valid amqp:// or amqps:// address (special characters in the user or the password must be percent-encoded)")
+	}
+	parsed, err := amqp.ParseURI(uri)
+	if err != nil {
+		return address{}, err
+	}
+	a := address{uri: uri, timeout: dialTimeout}
+	if parsed.ConnectionTimeout > 0 {
+		a.timeout = time.Duration(parsed.ConnectionTimeout) * time.Millisecond
+	}
+	shown := url.URL{
+		Scheme: parsed.Scheme,
+		User:   url.User(parsed.Username),
+		Host:   net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port)),
+		Path:   "/",
+	}
+	if parsed.Vhost != "/" {
+		shown.Path += parsed.Vhost
+	}
+	a.shown = shown.String()
+	return a, nil
+}

@@ -1,0 +1,119 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+const (
+	defaultPrefetch = 64
+	maxPrefetch     = 1<<16 - 1 // AMQP has 16 bits for it
+)
+
+// errCanceled is how a consumer ends whose queue is gone: the channel lives.
+var errCanceled = errors.New("the broker ended the consumer: its queue was deleted or moved")
+
+// Consume implements [broker.Broker].
+func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
+	if s.Prefetch <= 0 {
+		s.Prefetch = defaultPrefetch
+	}
+	s.Prefetch = min(s.Prefetch, maxPrefetch)
+	return b.keep(ctx, "queue "+s.Queue.Name(), func(ctx context.Context, conn *amqp.Connection) error {
+		return b.consume(ctx, conn, s)
+	})
+}
+
+// keep runs consumer over one connection after another until ctx ends, and
+// gives nil then, or an error when the Broker was closed.
+func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Context, *amqp.Connection) error) error {
+	if b.life.Err() != nil {
+		return fmt.Errorf("consume from %s: %w", what, context.Cause(b.life))
+	}
+	b.startConsuming()
+	both, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(b.life, func() { cancel(context.Cause(b.life)) })()
+
+	var pause backoff
+	logged := ""
+	for {
+		conn, err := b.consumes.connection(both)
+		if err == nil {
+			since := time.Now()
+			err = consumer(both, conn)
+			pause.worked(since)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if b.life.Err() != nil {
+			return fmt.Errorf("consume from %s: %w", what, context.Cause(b.life))
+		}
+		err = explain(err)
+		switch {
+		case conn.IsClosed():
+			b.log.Debug("consumer lost its connection", "from", what, "error", err)
+		case err.Error() == logged:
+			b.log.Debug("consumer ended again, starting another", "from", what, "error", err)
+		default:
+			b.log.Warn("consumer ended, starting another until one lasts", "from", what, "error", err)
+			logged = err.Error()
+		}
+		pause.wait(both)
+	}
+}
+
+// consume delivers over one channel until that or ctx ends.
+func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Subscription) error {
+	var deliveries <-chan amqp.Delivery
+	var closes chan *amqp.Error
+	ch, err := b.consumes.open(ctx, conn, func(ch *amqp.Channel) (err error) {
+		closes = ch.NotifyClose(make(chan *amqp.Error, 1))
+		if err := b.cfg.declareQueue(ch, s.Queue); err != nil {
+			return err
+		}
+		if err := ch.Qos(s.Prefetch, 0, false); err != nil {
+			return err
+		}
+		deliveries, err = ch.Consume(s.Queue.Name(), "", false, false, false, false, nil)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// Closing the channel is what gives the unsettled back to the queue.
+	defer b.consumes.closeChannel(ch)
+	if s.Ready != nil {
+		s.Ready(true)
+		defer s.Ready(false)
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case d, ok := <-deliveries:
+			if !ok {
+				return over(closes)
+			}
+			s.Deliver(&delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b})
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// over is why the deliveries of a channel ended. The client gives a channel's
+// end its reason before it ends the deliveries.
+func over(closes <-chan *amqp.Error) error {
+	select {
+	case reason := <-closes:
+		return ended(reason)
+	default:
+		return errCanceled
+	}
+}

@@ -1,0 +1,96 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"unicode/utf8"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+// maxReason bounds the reason in a dead letter's header, in bytes.
+const maxReason = 1024
+
+var (
+	errSettled  = errors.New("the message was settled before")
+	errUnrouted = errors.New("the queue of the dead letters is gone")
+)
+
+// delivery is one message. Its tag belongs to the channel that it came by,
+// which is never opened again: so a late settlement fails and cannot settle
+// another message.
+type delivery struct {
+	amqp    amqp.Delivery
+	ch      *amqp.Channel
+	queue   string
+	broker  *Broker
+	settled atomic.Bool
+}
+
+var _ broker.Delivery = (*delivery)(nil)
+
+func (d *delivery) Body() []byte      { return d.amqp.Body }
+func (d *delivery) MessageID() string { return d.amqp.MessageId }
+func (d *delivery) Redelivered() bool { return d.amqp.Redelivered }
+
+// Ack implements [broker.Delivery]. A second settlement is an error here: the
+// broker would close the channel, with all that it has delivered.
+func (d *delivery) Ack() error {
+	if !d.settled.CompareAndSwap(false, true) {
+		return d.wrap("acknowledge", errSettled)
+	}
+	if err := d.amqp.Ack(false); err != nil {
+		return d.wrap("acknowledge", err)
+	}
+	return nil
+}
+
+// DeadLetter implements [broker.Delivery].
+func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
+	if d.ch.IsClosed() {
+		return d.wrap("dead-letter", amqp.ErrClosed)
+	}
+	if !d.settled.CompareAndSwap(false, true) {
+		return d.wrap("dead-letter", errSettled)
+	}
+	message := publishing(d.amqp.MessageId, d.amqp.Body)
+	message.ContentType = d.amqp.ContentType
+	message.Headers = amqp.Table{
+		broker.HeaderReason: clip(reason, maxReason),
+		broker.HeaderQueue:  d.queue,
+	}
+	returned, err := d.broker.publisher.publishHealing(
+		newJob(ctx, broker.DeadExchange, []string{""}, message, d.broker.cfg.deadLetters()))
+	if err == nil && len(returned) > 0 {
+		err = errUnrouted
+	}
+	if err != nil {
+		d.settled.Store(false)
+		return d.wrap("dead-letter", err)
+	}
+	if err := d.amqp.Ack(false); err != nil {
+		return d.wrap("acknowledge the dead-lettered", err)
+	}
+	return nil
+}
+
+func (d *delivery) wrap(what string, err error) error {
+	return fmt.Errorf("%s message %q of queue %s: %w", what, d.amqp.MessageId, d.queue, err)
+}
+
+// clip gives at most limit bytes of s, as valid UTF-8.
+func clip(s string, limit int) string {
+	s = strings.ToValidUTF8(s, string(utf8.RuneError))
+	if len(s) <= limit {
+		return s
+	}
+	for !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}

@@ -1,0 +1,168 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+const (
+	// notifyBuffer bounds the events that wait to be written.
+	notifyBuffer = 1024
+	// listenPrefetch and listenBacklog bound what a slow listener holds up,
+	// in this process and at the broker, which then drops the oldest.
+	listenPrefetch = 256
+	listenBacklog  = 10_000
+)
+
+var errEventsFull = errors.New("too many events wait to be sent")
+
+type event struct {
+	key  string
+	body []byte
+}
+
+// notifier writes events over a channel of its own, so that their trouble is
+// not the publisher's.
+type notifier struct {
+	link  *link
+	log   *slog.Logger
+	queue chan event
+}
+
+func newNotifier(l *link, log *slog.Logger) *notifier {
+	return &notifier{link: l, log: log, queue: make(chan event, notifyBuffer)}
+}
+
+// put queues an event, without waiting. During the very first dial it is kept
+// for the connection that comes.
+func (n *notifier) put(e event) error {
+	if _, why := n.link.ready(); why != nil && !errors.Is(why, errConnecting) {
+		return why
+	}
+	select {
+	case n.queue <- e:
+		return nil
+	default:
+		return errEventsFull
+	}
+}
+
+func (n *notifier) run(ctx context.Context) {
+	var pause backoff
+	for {
+		conn, err := n.link.connection(ctx)
+		if err != nil {
+			return
+		}
+		since := time.Now()
+		err = n.serve(ctx, conn)
+		pause.worked(since)
+		if ctx.Err() != nil {
+			return
+		}
+		if !conn.IsClosed() {
+			n.log.Warn("RabbitMQ closed the channel of the events, opening another", "error", explain(err))
+		}
+		pause.wait(ctx)
+	}
+}
+
+func (n *notifier) serve(ctx context.Context, conn *amqp.Connection) error {
+	var closes chan *amqp.Error
+	ch, err := n.link.open(ctx, conn, func(ch *amqp.Channel) error {
+		closes = ch.NotifyClose(make(chan *amqp.Error, 1))
+		return declareEvents(ch)
+	})
+	if err != nil {
+		return err
+	}
+	defer n.link.closeChannel(ch)
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case reason := <-closes:
+			return ended(reason)
+		case e := <-n.queue:
+			if _, why := n.link.ready(); why != nil {
+				continue // events may be lost, and a blocked socket would hang
+			}
+			if err := ch.PublishWithContext(ctx, broker.EventsExchange, e.key, false, false, amqp.Publishing{
+				ContentType: contentType, DeliveryMode: amqp.Transient, Timestamp: time.Now().UTC(), Body: e.body,
+			}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Notify implements [broker.Broker].
+func (b *Broker) Notify(ctx context.Context, key string, body []byte) error {
+	if b.life.Err() != nil {
+		return fmt.Errorf("event %s: %w", key, context.Cause(b.life))
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("event %s: %w", key, context.Cause(ctx))
+	}
+	b.publisher.start()
+	if err := b.publisher.events.put(event{key, body}); err != nil {
+		return fmt.Errorf("event %s: %w", key, err)
+	}
+	return nil
+}
+
+// Listen implements [broker.Broker]. What a listener cannot keep up with waits
+// at the broker, up to 10,000 events; then the oldest are lost.
+func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error {
+	return b.keep(ctx, "events "+pattern, func(ctx context.Context, conn *amqp.Connection) error {
+		var deliveries <-chan amqp.Delivery
+		var closes chan *amqp.Error
+		ch, err := b.consumes.open(ctx, conn, func(ch *amqp.Channel) (err error) {
+			closes = ch.NotifyClose(make(chan *amqp.Error, 1))
+			deliveries, err = consumeEvents(ch, pattern)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		defer b.consumes.closeChannel(ch)
+		for ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case d, ok := <-deliveries:
+				if !ok {
+					return over(closes)
+				}
+				handle(d.RoutingKey, d.Body)
+				if err := d.Ack(false); err != nil {
+					return err
+				}
+			}
+		}
+		return context.Cause(ctx)
+	})
+}
+
+func consumeEvents(ch *amqp.Channel, pattern string) (<-chan amqp.Delivery, error) {
+	if err := declareEvents(ch); err != nil {
+		return nil, err
+	}
+	q, err := ch.QueueDeclare("", false, true, true, false, amqp.Table{amqp.QueueMaxLenArg: listenBacklog})
+	if err != nil {
+		return nil, err
+	}
+	if err := ch.QueueBind(q.Name, pattern, broker.EventsExchange, false, nil); err != nil {
+		return nil, err
+	}
+	if err := ch.Qos(listenPrefetch, 0, false); err != nil {
+		return nil, err
+	}
+	return ch.Consume(q.Name, "", false, true, false, false, nil)
+}

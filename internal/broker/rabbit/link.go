@@ -1,0 +1,258 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+// closeTimeout bounds how long a goodbye to a silent broker takes.
+const closeTimeout = 2 * time.Second
+
+// errConnecting is why a link is down before its first dial has ended.
+var errConnecting = errors.New("the first connection is being made")
+
+// link is one supervised connection: its loop dials, watches and dials again,
+// forever. Channels belong to those who use the link.
+type link struct {
+	name      string // as RabbitMQ's management shows it
+	addresses []address
+	heartbeat time.Duration
+	log       *slog.Logger
+	group     *group
+
+	mu      sync.Mutex
+	conn    *amqp.Connection // nil while down
+	down    error            // why it is down, nil while up
+	blocked string           // why the broker takes no publishes, empty if it does
+	changed chan struct{}    // closed, and made anew, when any of these change
+}
+
+func newLink(name string, cfg Config, addresses []address, g *group, log *slog.Logger) *link {
+	return &link{
+		name: name, addresses: addresses, heartbeat: cfg.Heartbeat, group: g,
+		log: log.With("connection", name), down: errConnecting, changed: make(chan struct{}),
+	}
+}
+
+// run keeps the link up until ctx ends.
+func (l *link) run(ctx context.Context) {
+	var pause backoff
+	for i := 0; ; i++ {
+		a := l.addresses[i%len(l.addresses)]
+		conn, raw, err := l.dial(ctx, a)
+		if err == nil {
+			since := time.Now()
+			err = l.serve(ctx, conn, raw, a)
+			pause.worked(since)
+		}
+		if ctx.Err() != nil {
+			l.setDown(context.Cause(ctx))
+			return
+		}
+		l.setDown(fmt.Errorf("%s: %w", a.shown, err))
+		pause.wait(ctx)
+	}
+}
+
+// dial gives the connection, and the socket below it.
+func (l *link) dial(ctx context.Context, a address) (*amqp.Connection, net.Conn, error) {
+	properties := amqp.NewConnectionProperties()
+	properties["product"] = "tasker"
+	properties.SetClientConnectionName(l.name)
+	var raw net.Conn
+	unwatch := func() bool { return true }
+	conn, err := amqp.DialConfig(a.uri, amqp.Config{
+		Heartbeat:  l.heartbeat,
+		Properties: properties,
+		Dial: func(network, addr string) (net.Conn, error) {
+			dialer := net.Dialer{Timeout: a.timeout}
+			c, err := dialer.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			// The handshake is bounded as well, and broken off with ctx; the
+			// client lifts the deadline when it is done.
+			if err := c.SetDeadline(time.Now().Add(a.timeout)); err != nil {
+				_ = c.Close()
+				return nil, err
+			}
+			raw = c
+			unwatch = context.AfterFunc(ctx, func() { _ = c.Close() })
+			return c, nil
+		},
+	})
+	unwatch()
+	if err != nil {
+		if raw != nil {
+			_ = raw.Close()
+		}
+		return nil, nil, err
+	}
+	return conn, raw, nil
+}
+
+// serve watches a connection until it ends, and says why it did.
+func (l *link) serve(ctx context.Context, conn *amqp.Connection, raw net.Conn, a address) error {
+	closes := conn.NotifyClose(make(chan *amqp.Error, 1))
+	blocks := conn.NotifyBlocked(make(chan amqp.Blocking, 16))
+	// When a write hangs in a dead socket, the client's own shutdown hangs
+	// behind it: closing the socket frees both.
+	defer func() { _ = raw.Close() }()
+	l.setUp(conn, a)
+	for {
+		select {
+		case <-ctx.Done():
+			_ = conn.CloseDeadline(time.Now().Add(closeTimeout))
+			return context.Cause(ctx)
+		case reason := <-closes:
+			if reason == nil {
+				return amqp.ErrClosed
+			}
+			return reason
+		case b, ok := <-blocks:
+			if !ok {
+				blocks = nil
+				continue
+			}
+			l.setBlocked(b.Active, b.Reason)
+		}
+	}
+}
+
+func (l *link) setUp(conn *amqp.Connection, a address) {
+	l.log.Info("connected to RabbitMQ", "address", a.shown)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn, l.down, l.blocked = conn, nil, ""
+	l.notify()
+}
+
+// setDown logs the first reason of an outage as a warning, and the failed
+// tries that follow for those who debug.
+func (l *link) setDown(why error) {
+	l.mu.Lock()
+	first := l.down == nil || errors.Is(l.down, errConnecting)
+	l.conn, l.down, l.blocked = nil, why, ""
+	l.notify()
+	l.mu.Unlock()
+	switch {
+	case errors.Is(why, broker.ErrClosed):
+	case first:
+		l.log.Warn("no connection to RabbitMQ, trying until there is one", "error", why)
+	default:
+		l.log.Debug("still no connection to RabbitMQ", "error", why)
+	}
+}
+
+func (l *link) setBlocked(blocked bool, reason string) {
+	if blocked {
+		if reason == "" {
+			reason = "no reason given"
+		}
+		l.log.Warn("RabbitMQ takes no messages for now", "reason", reason)
+	} else {
+		reason = ""
+		l.log.Info("RabbitMQ takes messages again")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.blocked = reason
+	l.notify()
+}
+
+// notify wakes those who wait for a change; l.mu is held.
+func (l *link) notify() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// connection waits for a connection that is open, until ctx ends.
+func (l *link) connection(ctx context.Context) (*amqp.Connection, error) {
+	for {
+		l.mu.Lock()
+		conn, changed := l.conn, l.changed
+		l.mu.Unlock()
+		if conn != nil && !conn.IsClosed() {
+			return conn, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// ready says why a publish could not be sent now, nil if it could. The channel
+// is closed when the answer may have changed.
+func (l *link) ready() (changed <-chan struct{}, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.down != nil:
+		return l.changed, fmt.Errorf("%w: %w", broker.ErrNotConnected, l.down)
+	case l.conn.IsClosed():
+		return l.changed, fmt.Errorf("%w: the connection was lost", broker.ErrNotConnected)
+	case l.blocked != "":
+		return l.changed, fmt.Errorf("RabbitMQ takes no messages for now: %s", l.blocked)
+	}
+	return l.changed, nil
+}
+
+// open opens a channel and prepares it with setup. The client's calls know no
+// context and wait for the broker: when ctx ends first, the call is left to
+// itself, and the channel closed when it ends.
+func (l *link) open(ctx context.Context, conn *amqp.Connection, setup func(*amqp.Channel) error) (*amqp.Channel, error) {
+	type result struct {
+		ch  *amqp.Channel
+		err error
+	}
+	done := make(chan result)
+	started := l.group.run(func() {
+		ch, err := conn.Channel()
+		if err == nil {
+			if err = setup(ch); err != nil {
+				_ = ch.Close()
+			}
+		}
+		select {
+		case done <- result{ch, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = ch.Close()
+			}
+		}
+	})
+	if !started {
+		return nil, broker.ErrClosed
+	}
+	select {
+	case r := <-done:
+		return r.ch, r.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// closeChannel closes ch and waits for that, though not for long.
+func (l *link) closeChannel(ch *amqp.Channel) {
+	done := make(chan struct{})
+	if !l.group.run(func() { defer close(done); _ = ch.Close() }) {
+		return // the connection is being closed, and the channel with it
+	}
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	}
+}

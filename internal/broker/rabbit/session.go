@@ -1,0 +1,230 @@
+package rabbit
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// window bounds the messages of a session that wait for their confirm.
+const window = 256
+
+// session publishes over one channel in confirm mode, until the channel ends.
+//
+// Its run loop is the only one that writes. A return (a message that no queue
+// took) comes before the confirm of its message, and the client hands both
+// over from one goroutine: so whoever sees a confirm finds the return in the
+// buffer of returns, which is large enough for the whole window and therefore
+// never makes the client drop one.
+type session struct {
+	link    *link
+	conn    *amqp.Connection
+	ch      *amqp.Channel
+	closes  chan *amqp.Error
+	returns chan amqp.Return
+	slots   chan struct{} // one for each message without a confirm
+	settles sync.WaitGroup
+
+	// Of the run loop alone:
+	tag      uint64        // of the message published last
+	declares *amqp.Channel // another channel, since a refused declaration closes it
+	declared map[string]bool
+
+	mu       sync.Mutex
+	unrouted map[string]bool // correlation ids that came back
+}
+
+func openSession(ctx context.Context, l *link, conn *amqp.Connection) (*session, error) {
+	s := &session{
+		link: l, conn: conn,
+		slots:    make(chan struct{}, window),
+		declared: make(map[string]bool),
+		unrouted: make(map[string]bool),
+	}
+	ch, err := l.open(ctx, conn, func(ch *amqp.Channel) error {
+		s.closes = ch.NotifyClose(make(chan *amqp.Error, 1))
+		s.returns = ch.NotifyReturn(make(chan amqp.Return, window))
+		return ch.Confirm(false)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open a channel to publish: %w", err)
+	}
+	s.ch = ch
+	return s, nil
+}
+
+// run publishes jobs until ctx or the channel ends, and says why it ended.
+// Every job that it took has its outcome then.
+func (s *session) run(ctx context.Context, jobs <-chan *job) error {
+	defer func() {
+		if s.declares != nil {
+			s.link.closeChannel(s.declares)
+		}
+		s.link.closeChannel(s.ch)
+		s.settles.Wait()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case reason := <-s.closes:
+			return ended(reason)
+		case j := <-jobs:
+			if err := s.publish(ctx, j); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// publish sends a job's messages. An error means the end of the session.
+func (s *session) publish(ctx context.Context, j *job) error {
+	for _, o := range j.needs {
+		if err := s.declare(ctx, o, j.anew); err != nil {
+			if s.conn.IsClosed() || !refused(err) {
+				j.fail(0, errLost)
+				return err
+			}
+			j.fail(0, explain(err))
+			return nil
+		}
+	}
+	if j.bare {
+		j.settle(j.keys[0], false, nil)
+		return nil
+	}
+	for i, key := range j.keys {
+		dropped, err := s.admit(ctx, j)
+		if err != nil {
+			j.fail(i, errLost)
+			return err
+		}
+		if dropped {
+			j.fail(i, context.Cause(j.ctx))
+			return nil
+		}
+		s.tag++
+		id := strconv.FormatUint(s.tag, 10)
+		message := j.message
+		message.CorrelationId = id
+		confirm, err := s.ch.PublishWithDeferredConfirm(j.exchange, key, true, false, message)
+		if err != nil {
+			<-s.slots
+			j.fail(i, errLost)
+			return s.lost(err)
+		}
+		// One goroutine for each message in the window: the confirms of a
+		// large fan-out come late and must not hold up those behind it.
+		s.settles.Go(func() { s.settle(j, key, id, confirm) })
+	}
+	return nil
+}
+
+// admit waits until a message may be written: the broker takes messages, and
+// the window has room. It tells if the job's caller left meanwhile; an error
+// is the end of the session.
+func (s *session) admit(ctx context.Context, j *job) (dropped bool, err error) {
+	if j.ctx.Err() != nil {
+		return true, nil
+	}
+	for {
+		changed, why := s.link.ready()
+		if why == nil {
+			break
+		}
+		select {
+		case <-changed:
+		case reason := <-s.closes:
+			return false, ended(reason)
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-j.ctx.Done():
+			return true, nil
+		}
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return false, nil
+	case reason := <-s.closes:
+		return false, ended(reason)
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	case <-j.ctx.Done():
+		return true, nil
+	}
+}
+
+// settle waits for a confirm, which the end of the channel gives as well.
+func (s *session) settle(j *job, key, id string, confirm *amqp.DeferredConfirmation) {
+	acked := confirm.Wait()
+	returned := s.cameBack(id)
+	<-s.slots
+	switch {
+	case acked:
+		j.settle(key, returned, nil)
+	case s.ch.IsClosed():
+		j.settle(key, false, errLost)
+	default:
+		j.settle(key, false, errNack)
+	}
+}
+
+// cameBack tells whether the message, whose confirm was seen, was returned.
+func (s *session) cameBack(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		select {
+		case r, ok := <-s.returns:
+			if ok {
+				s.unrouted[r.CorrelationId] = true
+				continue
+			}
+		default:
+		}
+		break
+	}
+	returned := s.unrouted[id]
+	delete(s.unrouted, id)
+	return returned
+}
+
+// declare makes an object exist, once in a session or anew.
+func (s *session) declare(ctx context.Context, o object, anew bool) error {
+	if s.declared[o.key] && !anew {
+		return nil
+	}
+	if s.declares == nil || s.declares.IsClosed() {
+		ch, err := s.link.open(ctx, s.conn, func(*amqp.Channel) error { return nil })
+		if err != nil {
+			return fmt.Errorf("open a channel to declare: %w", err)
+		}
+		s.declares = ch
+	}
+	if err := o.declare(s.declares); err != nil {
+		return fmt.Errorf("declare the %s: %w", o.key, err)
+	}
+	s.declared[o.key] = true
+	return nil
+}
+
+// lost is why a write failed: the reason of the channel's end, if it is there.
+func (s *session) lost(err error) error {
+	select {
+	case reason := <-s.closes:
+		return ended(reason)
+	default:
+		return err
+	}
+}
+
+// ended is the reason that a channel's end came with.
+func ended(reason *amqp.Error) error {
+	if reason == nil {
+		return amqp.ErrClosed
+	}
+	return reason
+}

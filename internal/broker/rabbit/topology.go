@@ -1,0 +1,114 @@
+package rabbit
+
+import (
+	"errors"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+// object is something of the topology that a publish needs: its key names it
+// among those that a session has declared already.
+type object struct {
+	key     string
+	declare func(*amqp.Channel) error
+}
+
+// typeExchange is the exchange of a task type.
+func typeExchange(taskType string) object {
+	name := broker.ExchangeName(taskType)
+	return object{key: "exchange " + name, declare: func(ch *amqp.Channel) error {
+		return ch.ExchangeDeclare(name, amqp.ExchangeDirect, true, false, false, false, nil)
+	}}
+}
+
+// deadLetters is the exchange of the dead letters and their queue.
+func (cfg Config) deadLetters() object {
+	return object{key: "dead letters", declare: func(ch *amqp.Channel) error {
+		return cfg.declareDeadLetters(ch, false)
+	}}
+}
+
+func (cfg Config) declareDeadLetters(ch *amqp.Channel, noWait bool) error {
+	if err := ch.ExchangeDeclare(broker.DeadExchange, amqp.ExchangeFanout, true, false, false, noWait, nil); err != nil {
+		return err
+	}
+	args := amqp.Table{amqp.QueueTypeArg: cfg.QueueType}
+	if _, err := ch.QueueDeclare(broker.DeadQueue, true, false, false, noWait, args); err != nil {
+		return err
+	}
+	return ch.QueueBind(broker.DeadQueue, "", broker.DeadExchange, noWait, nil)
+}
+
+// queue is a durable queue of a task type, with its exchange and bindings.
+func (cfg Config) queue(q broker.Queue) object {
+	return object{key: "queue " + q.Name(), declare: func(ch *amqp.Channel) error {
+		return cfg.declareQueue(ch, q)
+	}}
+}
+
+// declareQueue waits for the broker once, for the queue: what is declared
+// without waiting closes the channel if it is refused, and so fails that call
+// or the next.
+func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
+	if err := cfg.declareDeadLetters(ch, true); err != nil {
+		return err
+	}
+	exchange := broker.ExchangeName(q.TaskType)
+	if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, true, nil); err != nil {
+		return err
+	}
+	args := amqp.Table{
+		amqp.QueueTypeArg:        cfg.QueueType,
+		"x-dead-letter-exchange": broker.DeadExchange,
+	}
+	if q.Endpoint != "" { // the shared queue is nobody's, and stays
+		args[amqp.QueueTTLArg] = cfg.QueueExpires.Milliseconds()
+	}
+	if _, err := ch.QueueDeclare(q.Name(), true, false, false, false, args); err != nil {
+		return err
+	}
+	for _, key := range q.Keys() {
+		if err := ch.QueueBind(q.Name(), key, exchange, false, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// declareEvents is the exchange of the transient events.
+func declareEvents(ch *amqp.Channel) error {
+	return ch.ExchangeDeclare(broker.EventsExchange, amqp.ExchangeTopic, true, false, false, false, nil)
+}
+
+// refused tells whether the broker itself refused what was asked, over a
+// connection that works: asking again at once would change nothing.
+func refused(err error) bool {
+	var e *amqp.Error
+	if !errors.As(err, &e) || !e.Server {
+		return false
+	}
+	switch e.Code {
+	case amqp.PreconditionFailed, amqp.AccessRefused, amqp.NotFound, amqp.ResourceLocked, amqp.NotAllowed, amqp.ResourceError:
+		return true
+	}
+	return false
+}
+
+// explain adds to a refusal what an administrator can do about it.
+func explain(err error) error {
+	var e *amqp.Error
+	if !errors.As(err, &e) || !e.Server {
+		return err
+	}
+	switch e.Code {
+	case amqp.PreconditionFailed:
+		return fmt.Errorf("%w (it exists with other settings than the configured ones: "+
+			"configure them as they were, or delete it, with the messages it holds, and it is made anew)", err)
+	case amqp.AccessRefused:
+		return fmt.Errorf(`%w (the user needs permission to configure, write and read "^tasker\..*")`, err)
+	}
+	return err
+}
