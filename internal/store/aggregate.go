@@ -1,0 +1,117 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/taskerhq/tasker"
+)
+
+// open are the statuses out of which results move a task.
+var open = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}
+
+// Aggregate computes the statuses of open tasks from their results, stores
+// those that changed, and tells how many did. waitForEndpoints is the time in
+// which every expected endpoint should have received a task. Tasks that are
+// not open stay as they are. The tasks are locked meanwhile, so that no result
+// is recorded in between and several processes may aggregate the same ones.
+func (s *Store) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error) {
+	ids := slices.Clone(taskIDs)
+	slices.Sort(ids)
+	for chunk := range slices.Chunk(slices.Compact(ids), batchSize) {
+		var n int
+		err := s.transact(ctx, "aggregate tasks", func(tx *gorm.DB) error {
+			var err error
+			n, err = s.aggregate(tx, chunk, waitForEndpoints)
+			return err
+		})
+		if err != nil {
+			return changed, err
+		}
+		changed += n
+	}
+	return changed, nil
+}
+
+func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
+	var tasks []taskRow
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "sent_time").
+		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
+	if err != nil || len(tasks) == 0 {
+		return 0, err
+	}
+	locked := make([]int64, len(tasks))
+	for i := range tasks {
+		locked[i] = tasks[i].ID
+	}
+	var results []resultRow
+	if err := tx.Select("task_id", "endpoint", "state").Where("task_id IN ?", locked).Find(&results).Error; err != nil {
+		return 0, err
+	}
+	outcomes := make(map[int64][]tasker.Outcome, len(tasks))
+	for _, r := range results {
+		outcomes[r.TaskID] = append(outcomes[r.TaskID], tasker.Outcome{Endpoint: r.Endpoint, State: r.State})
+	}
+	now := s.Now()
+	moves := map[tasker.TaskStatus][]int64{}
+	for i := range tasks {
+		task := tasks[i].task()
+		overdue := task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
+		next := tasker.NextStatus(task.Status, tasker.Summarize(task.Expected, outcomes[task.ID]), overdue)
+		if next != task.Status {
+			moves[next] = append(moves[next], task.ID)
+		}
+	}
+	for next, moved := range moves {
+		update := tx.Model(&taskRow{}).Where("id IN ? AND status IN ?", moved, tasker.TaskStatusesBefore(next)).
+			Updates(map[string]any{"status": next, "last_modified_time": dbTime{now}})
+		if update.Error != nil {
+			return 0, update.Error
+		}
+		changed += int(update.RowsAffected)
+	}
+	return changed, nil
+}
+
+// CompletedTasks gives those of the tasks that are open although as many
+// results of theirs have ended as they expect endpoints: [Store.Aggregate]
+// will find them done, or failed, unless an endpoint that was not expected is
+// still at it. It takes no locks.
+func (s *Store) CompletedTasks(ctx context.Context, taskIDs []int64) (completed []int64, err error) {
+	finished := slices.DeleteFunc(tasker.ResultStates(), func(state tasker.ResultState) bool { return !state.Finished() })
+	for chunk := range slices.Chunk(taskIDs, batchSize) {
+		var ids []int64
+		err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id IN ? AND status IN ?", chunk, open).
+			Where("(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.state IN ?) >= "+s.dialect.greatest+
+				"(1, "+s.dialect.jsonLength+"(COALESCE(tasks.endpoints, tasks.expected)))", finished).
+			Pluck("id", &ids).Error
+		if err != nil {
+			return nil, s.fail("look for completed tasks", err)
+		}
+		completed = append(completed, ids...)
+	}
+	return completed, nil
+}
+
+// OpenTasks gives up to limit tasks of an open status, SENT or INCOMPLETE,
+// that were sent until a time, in the order in which they were sent, beginning
+// behind a position.
+func (s *Store) OpenTasks(ctx context.Context, status tasker.TaskStatus, after tasker.SentPosition, until time.Time, limit int) ([]tasker.SentPosition, error) {
+	var rows []taskRow
+	err := s.db.WithContext(ctx).Select("id", "sent_time").
+		Where("status = ? AND sent_time <= ?", status, dbTime{until}).
+		Where("sent_time >= ? AND (sent_time > ? OR id > ?)", dbTime{after.SentTime}, dbTime{after.SentTime}, after.ID).
+		Order("sent_time, id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, s.fail("read the open tasks", err)
+	}
+	positions := make([]tasker.SentPosition, len(rows))
+	for i, r := range rows {
+		positions[i] = tasker.SentPosition{SentTime: r.SentTime.Time, ID: r.ID}
+	}
+	return positions, nil
+}

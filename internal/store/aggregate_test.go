@@ -1,0 +1,151 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+func TestAggregate(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		const wait = time.Minute
+		f.acquire(t, managerA, "a", "b")
+		well, badly, half := f.send(t, "well"), f.send(t, "badly"), f.send(t, "half")
+		created := f.create(t, "created")
+		all := []int64{half.ID, well.ID, badly.ID, created.ID, 999, well.ID}
+		f.receive(t, managerA,
+			arrival(well, "a", tasker.Running), arrival(well, "b", tasker.Running),
+			arrival(badly, "a", tasker.Running), arrival(badly, "b", tasker.Running),
+			arrival(half, "a", tasker.Running), arrival(created, "a", tasker.Running))
+		aggregate := func(want int) {
+			t.Helper()
+			if n, err := f.Aggregate(t.Context(), all, wait); err != nil || n != want {
+				t.Fatalf("Aggregate changed %d, %v, want %d", n, err, want)
+			}
+		}
+		completed := func(want ...int64) {
+			t.Helper()
+			got, err := f.CompletedTasks(t.Context(), all)
+			slices.Sort(got)
+			if err != nil || !slices.Equal(got, want) {
+				t.Fatalf("completed %v, %v, want %v", got, err, want)
+			}
+		}
+		aggregate(0)
+		completed()
+		f.finish(t, finish(well, "a", 1, tasker.ResultDone), finish(badly, "a", 1, tasker.ResultDone), finish(half, "a", 1, tasker.ResultDone))
+		aggregate(0)
+		completed()
+		f.finish(t, finish(well, "b", 1, tasker.ResultDone), finish(badly, "b", 1, tasker.TimedOut))
+		completed(well.ID, badly.ID)
+		aggregate(2)
+		aggregate(0)
+		f.clock.advance(wait)
+		aggregate(1)
+		for task, want := range map[*tasker.Task]tasker.TaskStatus{
+			&well: tasker.Done, &badly: tasker.Failed, &half: tasker.Incomplete, &created: tasker.Created,
+		} {
+			if got := f.status(t, *task); got != want {
+				t.Errorf("%s is %s, want %s", task.Identifier, got, want)
+			}
+		}
+		f.receive(t, managerA, arrival(half, "b", tasker.Running))
+		f.finish(t, finish(half, "b", 1, tasker.ResultDone))
+		aggregate(1)
+		if got := f.status(t, half); got != tasker.Done {
+			t.Errorf("an incomplete task whose late endpoint finished is %s", got)
+		}
+	})
+}
+
+func TestAggregateAtOnce(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		const n = 20
+		f.acquire(t, managerA, "a", "b")
+		var ids []int64
+		var tasks []tasker.Task
+		for i := range n {
+			task := f.send(t, fmt.Sprint("task-", i))
+			tasks, ids = append(tasks, task), append(ids, task.ID)
+		}
+		var wg sync.WaitGroup
+		for _, endpoint := range []string{"a", "b"} {
+			wg.Go(func() {
+				for _, task := range tasks {
+					_, err := f.ReceiveResults(t.Context(), managerA, []tasker.Arrival{arrival(task, endpoint, tasker.Running)})
+					if err != nil {
+						t.Error(err)
+					}
+					if _, err := f.FinishAttempts(t.Context(), []tasker.Finish{finish(task, endpoint, 1, tasker.ResultDone)}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		changed := make(chan int, 2)
+		for range 2 {
+			wg.Go(func() {
+				total := 0
+				for range n {
+					k, err := f.Aggregate(t.Context(), ids, time.Hour)
+					if err != nil {
+						t.Error(err)
+					}
+					total += k
+				}
+				changed <- total
+			})
+		}
+		wg.Wait()
+		last, err := f.Aggregate(t.Context(), ids, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if total := last + <-changed + <-changed; total != n {
+			t.Errorf("%d changes for %d tasks", total, n)
+		}
+		for _, task := range tasks {
+			if got := f.status(t, task); got != tasker.Done {
+				t.Errorf("%s is %s", task.Identifier, got)
+			}
+		}
+	})
+}
+
+func TestOpenTasks(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		for i := range 5 {
+			f.send(t, fmt.Sprint("task-", i))
+			if i%2 == 1 {
+				f.clock.advance(time.Second)
+			}
+		}
+		f.create(t, "created")
+		var after tasker.SentPosition
+		var seen []int64
+		for {
+			page, err := f.OpenTasks(t.Context(), tasker.Sent, after, f.Now(), 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, p := range page {
+				seen = append(seen, p.ID)
+			}
+			after = page[len(page)-1]
+		}
+		if !slices.Equal(seen, []int64{1, 2, 3, 4, 5}) {
+			t.Errorf("pages hold %v", seen)
+		}
+		page, err := f.OpenTasks(t.Context(), tasker.Sent, tasker.SentPosition{}, f.Now().Add(-time.Second), 10)
+		if err != nil || len(page) != 4 {
+			t.Errorf("sent until a second ago: %v, %v", page, err)
+		}
+	})
+}

@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/taskerhq/tasker"
+)
+
+// ReceiveResults records arrivals at the endpoints of one manager, up to 100,
+// each with a row of its own that is unique per task and endpoint, and gives
+// the verdict on each. All are recorded or, on an error, none.
+//
+// The stored task decides, not the message: a message that names no stored
+// task, another type or identifier, or an endpoint that the task does not
+// list is refused, and so is one that reaches an endpoint, not expected, of a
+// task that has ended. The tasks and the endpoints' leases are locked
+// meanwhile, so that no task ends, and no other manager takes over, in
+// between.
+func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
+	if len(arrivals) == 0 {
+		return nil, nil
+	}
+	var admissions []tasker.Admission
+	err := s.transact(ctx, "record the tasks that arrived", func(tx *gorm.DB) error {
+		var err error
+		admissions, err = s.receive(tx, manager, arrivals)
+		return err
+	})
+	return admissions, err
+}
+
+func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
+	owned, err := ownedEndpoints(tx, manager, arrivals)
+	if err != nil {
+		return nil, err
+	}
+	tasks, err := lockTasks(tx, arrivals)
+	if err != nil {
+		return nil, err
+	}
+	admissions := make([]tasker.Admission, len(arrivals))
+	var open, ended []int // indexes of arrivals to record, and of those whose task has ended
+	for i, a := range arrivals {
+		task, ok := tasks[a.TaskID]
+		reason := ""
+		switch {
+		case !owned[a.Endpoint]:
+			admissions[i].Verdict = tasker.NotOwner
+			continue
+		case !ok:
+			reason = fmt.Sprintf("there is no task %d", a.TaskID)
+		case task.Type != a.Type || task.Identifier != a.Identifier:
+			reason = fmt.Sprintf("task %d is %s/%s, and the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
+		case !task.Addressed(a.Endpoint):
+			reason = fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
+		}
+		switch {
+		case reason != "":
+			admissions[i] = tasker.Admission{Verdict: tasker.Refused, Reason: reason}
+		case task.Status.Final():
+			ended = append(ended, i)
+		default:
+			admissions[i].Task = task
+			open = append(open, i)
+		}
+	}
+	if err := s.insertResults(tx, manager, arrivals, open, admissions); err != nil {
+		return nil, err
+	}
+	if len(ended) == 0 {
+		return admissions, nil
+	}
+	known, err := knownResults(tx, arrivals, ended)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range ended {
+		admissions[i].Verdict = tasker.Known
+		if !known[arrivals[i].ResultKey] {
+			admissions[i] = tasker.Admission{
+				Verdict: tasker.Refused,
+				Reason:  fmt.Sprintf("task %d has ended without endpoint %s", arrivals[i].TaskID, arrivals[i].Endpoint),
+			}
+		}
+	}
+	return admissions, nil
+}
+
+// insertResults records the arrivals at the indexes given. It hopes that none
+// is known, and looks which are only where that was wrong.
+func (s *Store) insertResults(tx *gorm.DB, manager string, arrivals []tasker.Arrival, indexes []int, admissions []tasker.Admission) error {
+	if len(indexes) == 0 {
+		return nil
+	}
+	now := dbTime{s.Now()}
+	insert := func(indexes []int) error {
+		rows := make([]resultRow, len(indexes))
+		for n, i := range indexes {
+			a := arrivals[i]
+			rows[n] = resultRow{
+				TaskID: a.TaskID, Endpoint: a.Endpoint, State: a.State, Manager: manager,
+				Errnr: a.Errnr, Errmsg: a.Errmsg, StartTime: now, LastModifiedTime: now,
+			}
+			if a.State == tasker.Running {
+				rows[n].Attempt = 1
+			}
+		}
+		return tx.Create(&rows).Error
+	}
+	err := insert(indexes)
+	if !errors.Is(err, gorm.ErrDuplicatedKey) {
+		return err
+	}
+	known, err := knownResults(tx, arrivals, indexes)
+	if err != nil {
+		return err
+	}
+	var fresh []int
+	for _, i := range indexes {
+		key := arrivals[i].ResultKey
+		if known[key] {
+			admissions[i] = tasker.Admission{Verdict: tasker.Known}
+			continue
+		}
+		known[key] = true // the same message twice in one batch
+		fresh = append(fresh, i)
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	return insert(fresh)
+}
+
+// ownedEndpoints locks the endpoints of the arrivals that manager holds.
+func ownedEndpoints(tx *gorm.DB, manager string, arrivals []tasker.Arrival) (map[string]bool, error) {
+	wanted := make([]string, 0, len(arrivals))
+	for _, a := range arrivals {
+		wanted = append(wanted, a.Endpoint)
+	}
+	slices.Sort(wanted)
+	var found []string
+	err := tx.Model(&endpointRow{}).Clauses(clause.Locking{Strength: "SHARE"}).
+		Where("name IN ? AND manager = ?", slices.Compact(wanted), manager).Pluck("name", &found).Error
+	owned := make(map[string]bool, len(found))
+	for _, name := range found {
+		owned[name] = true
+	}
+	return owned, err
+}
+
+// lockTasks reads the tasks of the arrivals and keeps their statuses as they are.
+func lockTasks(tx *gorm.DB, arrivals []tasker.Arrival) (map[int64]tasker.Task, error) {
+	ids := make([]int64, 0, len(arrivals))
+	for _, a := range arrivals {
+		ids = append(ids, a.TaskID)
+	}
+	slices.Sort(ids)
+	var rows []taskRow
+	err := tx.Clauses(clause.Locking{Strength: "SHARE"}).Select(workColumns).
+		Where("id IN ?", slices.Compact(ids)).Order("id").Find(&rows).Error
+	tasks := make(map[int64]tasker.Task, len(rows))
+	for i := range rows {
+		tasks[rows[i].ID] = rows[i].task()
+	}
+	return tasks, err
+}
+
+// workColumns are what a manager needs of a task; the expected endpoints of a
+// broadcast, which may be many, are not among them.
+var workColumns = []string{"id", "type", "identifier", "status", "payload", "endpoints", "start_time", "last_modified_time"}
+
+func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[tasker.ResultKey]bool, error) {
+	keys := make([]tasker.ResultKey, len(indexes))
+	for n, i := range indexes {
+		keys[n] = arrivals[i].ResultKey
+	}
+	condition, args := anyOf(keys, nil)
+	var rows []resultRow
+	err := tx.Select("task_id", "endpoint").Where(condition, args...).Find(&rows).Error
+	known := make(map[tasker.ResultKey]bool, len(rows))
+	for _, r := range rows {
+		known[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = true
+	}
+	return known, err
+}

@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/taskerhq/tasker"
+)
+
+// anyOf is the condition that a result is one of those named and, where
+// attempts are given, that it has the attempt of the same index. A disjunction
+// of keys is what every MySQL and MariaDB looks up by index.
+func anyOf(keys []tasker.ResultKey, attempts []int) (condition string, args []any) {
+	term := "(task_id = ? AND endpoint = ?)"
+	if attempts != nil {
+		term = "(task_id = ? AND endpoint = ? AND attempt = ?)"
+	}
+	terms := make([]string, len(keys))
+	for i, key := range keys {
+		terms[i] = term
+		args = append(args, key.TaskID, key.Endpoint)
+		if attempts != nil {
+			args = append(args, attempts[i])
+		}
+	}
+	return "(" + strings.Join(terms, " OR ") + ")", args
+}
+
+// StartAttempt counts the next attempt of a waiting result and moves it to
+// RUNNING, before its handler starts. started is false where somebody else was
+// first: the result is not at the attempt given any more, or has ended, or
+// manager does not hold the endpoint.
+func (s *Store) StartAttempt(ctx context.Context, manager string, key tasker.ResultKey, attempt int) (started bool, err error) {
+	err = s.again(ctx, func() error {
+		update := s.db.WithContext(ctx).Model(&resultRow{}).
+			Where("task_id = ? AND endpoint = ? AND attempt = ?", key.TaskID, key.Endpoint, attempt).
+			Where("state IN ?", waiting).
+			Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = ? AND e.manager = ?)", key.Endpoint, manager).
+			Updates(map[string]any{
+				"state": tasker.Running, "attempt": attempt + 1, "manager": manager, "errnr": 0, "errmsg": "",
+				"retry_time": nil, "last_modified_time": dbTime{s.Now()},
+			})
+		started = update.RowsAffected == 1
+		return update.Error
+	})
+	return started, s.fail("start the attempt", err)
+}
+
+// waiting are the states from which an attempt starts.
+var waiting = []tasker.ResultState{tasker.Received, tasker.Retrying}
+
+// errSomeLost rolls back a batch in which not every attempt is current.
+var errSomeLost = errors.New("an attempt of the batch is not current")
+
+// FinishAttempts stores the ends of up to 100 attempts. stored tells of each
+// whether it was: an attempt that is not the current one, or of a result that
+// has ended, lost its race and is not stored. On an error it is not known
+// which were stored: do it again.
+func (s *Store) FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error) {
+	stored = make([]bool, len(finishes))
+	if len(finishes) > 1 {
+		err = s.transact(ctx, "store the results", func(tx *gorm.DB) error {
+			for _, group := range groupAlike(finishes) {
+				matched, err := s.finish(tx, group)
+				if err != nil {
+					return err
+				}
+				if matched != len(group) {
+					return tasker.WrapError(tasker.Conflict, errSomeLost, "store the results")
+				}
+			}
+			return nil
+		})
+		if err == nil {
+			for i := range stored {
+				stored[i] = true
+			}
+			return stored, nil
+		}
+		if !errors.Is(err, errSomeLost) {
+			return nil, err
+		}
+	}
+	for i := range finishes {
+		err := s.again(ctx, func() error {
+			matched, err := s.finish(s.db.WithContext(ctx), finishes[i:i+1])
+			stored[i] = matched == 1
+			return err
+		})
+		if err != nil {
+			return nil, s.fail("store the result", err)
+		}
+	}
+	return stored, nil
+}
+
+// groupAlike sorts finishes into groups that differ in their keys only, which
+// one statement can store.
+func groupAlike(finishes []tasker.Finish) [][]tasker.Finish {
+	type kind struct {
+		state   tasker.ResultState
+		errnr   int
+		errmsg  string
+		payload string
+		null    bool
+		delay   time.Duration
+	}
+	index := map[kind]int{}
+	var groups [][]tasker.Finish
+	for _, f := range finishes {
+		k := kind{f.State, f.Errnr, f.Errmsg, string(f.Payload), f.Payload == nil, f.RetryDelay}
+		n, ok := index[k]
+		if !ok {
+			n = len(groups)
+			index[k] = n
+			groups = append(groups, nil)
+		}
+		groups[n] = append(groups[n], f)
+	}
+	return groups
+}
+
+// finish stores a group of [groupAlike] and tells how many of it were current.
+func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err error) {
+	keys := make([]tasker.ResultKey, len(group))
+	attempts := make([]int, len(group))
+	for i, f := range group {
+		keys[i], attempts[i] = f.ResultKey, f.Attempt
+	}
+	now := s.Now()
+	first := group[0]
+	set := map[string]any{
+		"state": first.State, "errnr": first.Errnr, "errmsg": first.Errmsg, "payload": nil,
+		"lost_from": nil, "retry_time": nil, "last_modified_time": dbTime{now},
+	}
+	if first.Payload != nil {
+		set["payload"] = string(first.Payload)
+	}
+	if first.State == tasker.Retrying {
+		set["retry_time"] = dbTime{now.Add(first.RetryDelay)}
+	}
+	condition, args := anyOf(keys, attempts)
+	update := db.Model(&resultRow{}).Where(condition, args...).
+		Where("state IN ?", tasker.ResultStatesBefore(first.State)).Updates(set)
+	return int(update.RowsAffected), update.Error
+}

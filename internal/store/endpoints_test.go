@@ -1,0 +1,66 @@
+package store_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+func TestEndpoints(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		acquire := func(manager string, types ...string) *tasker.Endpoint {
+			t.Helper()
+			holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{
+				Name: "a", Manager: manager, TaskTypes: types, Host: "host-" + manager[2:3], PID: 7, Version: "v1",
+			}, lease)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return holder
+		}
+		if holder := acquire(managerA, "worker", "backup"); holder != nil {
+			t.Fatalf("held by %+v", holder)
+		}
+		if holder := acquire(managerB, "worker"); holder == nil || holder.Manager != managerA || holder.Host != "host-A" || !holder.Alive {
+			t.Fatalf("a second manager was let in: %+v", holder)
+		}
+		f.clock.advance(lease / 2)
+		if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || !held {
+			t.Fatal(held, err)
+		}
+		f.clock.advance(lease - time.Second)
+		if holder := acquire(managerB, "worker"); holder == nil {
+			t.Fatal("the heartbeat did not renew the lease")
+		}
+		f.clock.advance(time.Second)
+		if holder := acquire(managerB, "worker"); holder != nil {
+			t.Fatalf("a dead manager's name is not free: %+v", holder)
+		}
+		if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || held {
+			t.Fatalf("the first manager still holds it: %v, %v", held, err)
+		}
+		f.acquire(t, managerB, "z")
+		list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+		if err != nil || len(list) != 2 {
+			t.Fatal(list, err)
+		}
+		if e := list[0]; e.Manager != managerB || !slices.Equal(e.TaskTypes, []string{"worker"}) || !e.Alive || e.PID != 7 {
+			t.Errorf("%+v", e)
+		}
+		if list, err = f.ListEndpoints(t.Context(), tasker.EndpointQuery{After: "a", TaskType: "worker", Limit: 10}); err != nil || len(list) != 1 || list[0].Name != "z" {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if list, err = f.ListEndpoints(t.Context(), tasker.EndpointQuery{TaskType: "backup", Limit: 10}); err != nil || len(list) != 0 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		// A manager that stops frees its names at once.
+		if err := f.ReleaseEndpoints(t.Context(), managerB, []string{"a", "z"}); err != nil {
+			t.Fatal(err)
+		}
+		if holder := acquire(managerA, "worker"); holder != nil {
+			t.Fatalf("a released name is held by %+v", holder)
+		}
+	})
+}

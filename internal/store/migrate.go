@@ -1,0 +1,181 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"strings"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/taskerhq/tasker"
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// tables are those that Reset drops, dependents first.
+var tables = []string{"endpoint_task_types", "endpoints", "task_results", "tasks", "goose_db_version", "goose_lock"}
+
+func (s *Store) provider() (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations/"+s.dialect.name)
+	if err != nil {
+		return nil, fmt.Errorf("the embedded migrations: %w", err)
+	}
+	dialect := goose.DialectSQLite3
+	var options []goose.ProviderOption
+	if s.dialect.name == mysqlDialect.name {
+		dialect = goose.DialectMySQL
+		// Several processes may migrate at once: one does it.
+		locker, err := lock.NewMySQLTableLocker()
+		if err != nil {
+			return nil, fmt.Errorf("the migrations' lock: %w", err)
+		}
+		options = append(options, goose.WithLocker(locker))
+	}
+	p, err := goose.NewProvider(dialect, s.sqlDB, files, append(options, goose.WithDisableGlobalRegistry(true))...)
+	if err != nil {
+		return nil, fmt.Errorf("the embedded migrations: %w", err)
+	}
+	return p, nil
+}
+
+// Migrate brings the schema to the version of this program and tells which it
+// had and has. It is safe to run at the same time from several processes.
+func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
+	p, err := s.provider()
+	if err != nil {
+		return 0, 0, err
+	}
+	applied, err := p.Up(ctx)
+	if err != nil {
+		return 0, 0, s.fail("migrate the schema", err)
+	}
+	if to, err = p.GetDBVersion(ctx); err != nil {
+		return 0, 0, s.fail("read the schema's version", err)
+	}
+	// Versions are consecutive. Asking for the version first would meet the
+	// version table half made by another process.
+	return to - int64(len(applied)), to, nil
+}
+
+// CheckSchema tells whether the schema is one that this program can work
+// with. A schema that is behind or ahead is a [tasker.Conflict] that says what
+// to do; Unavailable means that the database could not be asked.
+func (s *Store) CheckSchema(ctx context.Context) error {
+	p, err := s.provider()
+	if err != nil {
+		return err
+	}
+	if err := s.Ping(ctx); err != nil {
+		return err
+	}
+	exists, err := s.hasTable(ctx, "goose_db_version")
+	if err != nil {
+		return s.fail("read the schema's version", err)
+	}
+	var have int64
+	want := p.ListSources()[len(p.ListSources())-1].Version
+	if exists {
+		// Not GetVersions: it would create the table.
+		row := s.sqlDB.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied")
+		if err := row.Scan(&have); err != nil {
+			return s.fail("read the schema's version", err)
+		}
+	}
+	switch {
+	case have < want:
+		return tasker.Errorf(tasker.Conflict, "the database's schema has version %d and this tasker needs %d: run tasker initialize --database", have, want)
+	case have > want:
+		return tasker.Errorf(tasker.Conflict, "the database's schema has version %d and this tasker knows %d: use the tasker that migrated it, or a newer one", have, want)
+	}
+	return nil
+}
+
+func (s *Store) hasTable(ctx context.Context, name string) (bool, error) {
+	query := "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
+	if s.dialect.name == sqliteDialect.name {
+		query = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+	}
+	var n int
+	if err := s.sqlDB.QueryRowContext(ctx, query, name).Scan(&n); err != nil {
+		return false, err
+	}
+	return n > 0, nil
+}
+
+// Table is one of tasker's tables and how much it holds.
+type Table struct {
+	Name string
+	Rows int64
+}
+
+// Tables lists tasker's tables that exist, with their exact numbers of rows.
+func (s *Store) Tables(ctx context.Context) ([]Table, error) {
+	var list []Table
+	for _, name := range tables {
+		exists, err := s.hasTable(ctx, name)
+		if err != nil {
+			return nil, s.fail("list its tables", err)
+		}
+		if !exists {
+			continue
+		}
+		t := Table{Name: name}
+		if err := s.sqlDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+name).Scan(&t.Rows); err != nil {
+			return nil, s.fail("count the rows of "+name, err)
+		}
+		list = append(list, t)
+	}
+	return list, nil
+}
+
+// Reset drops all of tasker's tables, and nothing else.
+func (s *Store) Reset(ctx context.Context) error {
+	for _, name := range tables {
+		if _, err := s.sqlDB.ExecContext(ctx, "DROP TABLE IF EXISTS "+name); err != nil {
+			return s.fail("drop table "+name, err)
+		}
+	}
+	return nil
+}
+
+// CreateDatabase makes the MySQL database that cfg names exist, and tells
+// whether it had to; an SQLite file makes itself. It needs a user who may.
+func CreateDatabase(ctx context.Context, cfg Config) (created bool, err error) {
+	s := &Store{}
+	u, err := url.Parse(cfg.URI)
+	if err != nil || u.Scheme != "mysql" {
+		return false, nil //nolint:nilerr // Open tells what is wrong with an address
+	}
+	c, err := mysqlConfig(u, cfg)
+	if err != nil {
+		return false, err
+	}
+	name := c.DBName
+	c.DBName = ""
+	connector, err := mysqldriver.NewConnector(c)
+	if err != nil {
+		return false, fmt.Errorf("the database address: %w", err)
+	}
+	db := sql.OpenDB(connector)
+	defer func() { _ = db.Close() }()
+	var n int
+	err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = ?", name).Scan(&n)
+	if err != nil {
+		return false, s.fail("list its databases", err)
+	}
+	if n > 0 {
+		return false, nil
+	}
+	quoted := "`" + strings.ReplaceAll(name, "`", "``") + "`"
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS "+quoted+" CHARACTER SET utf8mb4"); err != nil {
+		return false, s.fail("create database "+name, err)
+	}
+	return true, nil
+}

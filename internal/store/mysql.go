@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"gorm.io/driver/mysql"
+	"gorm.io/gorm"
+)
+
+var mysqlDialect = dialect{
+	name:        "mysql",
+	jsonArrayOf: "JSON_ARRAYAGG",
+	jsonLength:  "JSON_LENGTH",
+	greatest:    "GREATEST",
+	clock:       "SELECT UTC_TIMESTAMP(6)",
+}
+
+func openMySQL(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {
+	c, err := mysqlConfig(u, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	connector, err := mysqldriver.NewConnector(c)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the database address: %w", err)
+	}
+	db := sql.OpenDB(sessionConnector{connector})
+	db.SetMaxOpenConns(cfg.MaxOpenConns)
+	db.SetMaxIdleConns(cfg.MaxOpenConns)
+	// Below any server's wait_timeout and any proxy's patience.
+	db.SetConnMaxIdleTime(2 * time.Minute)
+	return mysql.New(mysql.Config{
+		Conn: db,
+		// Asking for the version would connect; RETURNING is what it would
+		// turn on for MariaDB, which makes duplicates look like inserts.
+		SkipInitializeWithVersion: true,
+		DisableWithReturning:      true,
+		DontSupportForShareClause: true, // MariaDB knows LOCK IN SHARE MODE only
+	}), db, nil
+}
+
+func mysqlConfig(u *url.URL, cfg Config) (*mysqldriver.Config, error) {
+	c := mysqldriver.NewConfig()
+	c.Net = "tcp"
+	c.Addr = u.Host
+	if u.Hostname() == "" {
+		return nil, fmt.Errorf("the database address names no host: it must be %s", uriForms)
+	}
+	if u.Port() == "" {
+		c.Addr = u.Host + ":3306"
+	}
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	c.DBName = strings.TrimPrefix(u.Path, "/")
+	if c.DBName == "" || strings.Contains(c.DBName, "/") {
+		return nil, fmt.Errorf("the database address names no database: it must be %s", uriForms)
+	}
+	c.ParseTime = true
+	c.Loc = time.UTC
+	c.Collation = "utf8mb4_bin"
+	c.ClientFoundRows = true   // a guarded update counts the rows it matched
+	c.InterpolateParams = true // one round trip a statement
+	c.RejectReadOnly = true    // after a failover, look for the new primary
+	c.Timeout = cfg.ConnectTimeout
+	c.Logger = &mysqldriver.NopLogger{} // it reports what it also returns
+	for key, values := range u.Query() {
+		switch value := values[len(values)-1]; key {
+		case "tls":
+			c.TLSConfig = value
+		default:
+			return nil, fmt.Errorf("the database address has an unknown parameter %q: it takes tls", key)
+		}
+	}
+	return c, nil
+}
+
+// sessionConnector sets each new connection's session. SQL that MySQL and
+// MariaDB share sets it; the variables' names differ between them.
+type sessionConnector struct{ driver.Connector }
+
+func (c sessionConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, statement := range []string{
+		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+		"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 10, " +
+			"sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+	} {
+		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("set up the session: %w", err)
+		}
+	}
+	return conn, nil
+}

@@ -1,0 +1,256 @@
+package store_test
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+func TestReceiveResults(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		all, some := f.send(t, "all"), f.send(t, "some", "b")
+		wrongType, wrongName := arrival(all, "a", tasker.Running), arrival(all, "a", tasker.Running)
+		wrongType.Type, wrongName.Identifier = "backup", "other"
+		rejected := arrival(some, "b", tasker.Rejected)
+		rejected.Errnr, rejected.Errmsg = tasker.ErrnrRejected, "no handler"
+		admissions := f.receive(t, managerA,
+			arrival(all, "a", tasker.Running), arrival(all, "b", tasker.Received), rejected,
+			arrival(some, "a", tasker.Running), // not addressed
+			arrival(tasker.Task{ID: 999, Type: "worker", Identifier: "x"}, "a", tasker.Running),
+			wrongType, wrongName,
+			arrival(all, "stranger", tasker.Running),
+		)
+		wantVerdicts(t, admissions, tasker.Admitted, tasker.Admitted, tasker.Admitted,
+			tasker.Refused, tasker.Refused, tasker.Refused, tasker.Refused, tasker.NotOwner)
+		if got := admissions[0].Task; string(got.Payload) != `{"foo":"bar"}` || got.ID != all.ID {
+			t.Errorf("the stored task is not given: %+v", got)
+		}
+		// The same again, together with one that is new.
+		third := f.send(t, "third")
+		wantVerdicts(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running), arrival(third, "a", tasker.Running)),
+			tasker.Known, tasker.Admitted, tasker.Known)
+		wantVerdicts(t, f.receive(t, managerB, arrival(third, "b", tasker.Running)), tasker.NotOwner)
+
+		results, err := f.Results(t.Context(), all.ID)
+		if err != nil || len(results) != 2 {
+			t.Fatalf("%v, %v", results, err)
+		}
+		if r := results[0]; r.State != tasker.Running || r.Attempt != 1 || r.ID == 0 || !r.StartTime.Equal(f.Now()) {
+			t.Errorf("a: %+v", r)
+		}
+		if r := results[1]; r.State != tasker.Received || r.Attempt != 0 {
+			t.Errorf("b: %+v", r)
+		}
+		results, err = f.Results(t.Context(), some.ID)
+		if err != nil || len(results) != 1 || results[0].State != tasker.Rejected || results[0].Errmsg != "no handler" {
+			t.Errorf("%v, %v", results, err)
+		}
+	})
+}
+
+func TestReceiveAfterTheEnd(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task := f.send(t, "one")
+		f.acquire(t, managerA, "late")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
+		if n, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || n != 1 {
+			t.Fatalf("aggregated %d, %v", n, err)
+		}
+		// A task that has ended must not get unfinished rows any more.
+		wantVerdicts(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "late", tasker.Running)),
+			tasker.Known, tasker.Refused)
+	})
+}
+
+func TestReceiveAtOnce(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		const n = 30
+		f.acquire(t, managerA, "a")
+		var tasks []tasker.Task
+		for i := range n {
+			tasks = append(tasks, f.send(t, fmt.Sprint("task-", i)))
+		}
+		var (
+			wg       sync.WaitGroup
+			admitted atomic.Int64
+		)
+		for range 4 {
+			wg.Go(func() {
+				for i := 0; i < n; i += 5 {
+					var arrivals []tasker.Arrival
+					for _, task := range tasks[i : i+5] {
+						arrivals = append(arrivals, arrival(task, "a", tasker.Running))
+					}
+					admissions, err := f.ReceiveResults(t.Context(), managerA, arrivals)
+					if err != nil {
+						t.Error(err)
+					}
+					for _, v := range verdicts(admissions) {
+						if v == tasker.Admitted {
+							admitted.Add(1)
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if admitted.Load() != n {
+			t.Errorf("%d arrivals were admitted, want %d", admitted.Load(), n)
+		}
+	})
+}
+
+func TestAttempts(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task := f.send(t, "one")
+		key := tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}
+		f.receive(t, managerA, arrival(task, "a", tasker.Received))
+
+		start := func(manager string, attempt int, want bool) {
+			t.Helper()
+			started, err := f.StartAttempt(t.Context(), manager, key, attempt)
+			if err != nil || started != want {
+				t.Fatalf("StartAttempt(%s, %d): %v, %v, want %v", manager, attempt, started, err, want)
+			}
+		}
+		start(managerB, 0, false) // does not hold the endpoint
+		start(managerA, 1, false) // not at that attempt
+		start(managerA, 0, true)
+		start(managerA, 0, false) // once only
+		start(managerA, 1, false) // it runs
+
+		retry := finish(task, "a", 1, tasker.Retrying)
+		retry.RetryDelay = time.Minute
+		if !f.finish(t, retry)[0] {
+			t.Fatal("the first attempt's end was not stored")
+		}
+		if due, err := f.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 0 {
+			t.Errorf("due before its time: %v, %v", due, err)
+		}
+		next, ok, err := f.NextRetry(t.Context(), "a", "worker")
+		if err != nil || !ok || !next.Equal(f.Now().Add(time.Minute)) {
+			t.Errorf("the next retry is at %v, %v, %v", next, ok, err)
+		}
+		f.clock.advance(time.Minute)
+		due, err := f.DueWork(t.Context(), "a", "worker", 10)
+		if err != nil || len(due) != 1 || due[0].Attempt != 1 || due[0].Task.Identifier != "one" {
+			t.Fatalf("due: %+v, %v", due, err)
+		}
+		start(managerA, 1, true)
+		// A stale attempt loses, the current one wins, once.
+		if f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
+			t.Error("the end of attempt 1 was stored over attempt 2")
+		}
+		done := finish(task, "a", 2, tasker.ResultDone)
+		done.Payload = []byte(`{"n": 1}`)
+		if !f.finish(t, done)[0] || f.finish(t, done)[0] {
+			t.Error("the end of attempt 2 was not stored once")
+		}
+		results, err := f.Results(t.Context(), task.ID)
+		if err != nil || len(results) != 1 {
+			t.Fatal(results, err)
+		}
+		if r := results[0]; r.State != tasker.ResultDone || r.Attempt != 2 || r.Errnr != 0 || r.Errmsg != "" ||
+			string(r.Payload) != `{"n": 1}` || r.RetryTime != nil {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestFinishMany(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		task := f.send(t, "one")
+		stale := f.send(t, "two")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running), arrival(stale, "a", tasker.Received))
+		if got := f.finish(t, finish(task, "a", 1, tasker.ResultDone), finish(stale, "a", 1, tasker.ResultDone), finish(task, "b", 1, tasker.ResultFailed)); fmt.Sprint(got) != "[true false true]" {
+			t.Errorf("stored %v, want the two that run", got)
+		}
+		want := map[string]tasker.ResultState{"a": tasker.ResultDone, "b": tasker.ResultFailed}
+		if got := f.states(t, task); !maps.Equal(got, want) {
+			t.Errorf("states %v, want %v", got, want)
+		}
+	})
+}
+
+func TestAdoption(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		var tasks []tasker.Task
+		for i := range 3 {
+			tasks = append(tasks, f.send(t, fmt.Sprint("task-", i)))
+		}
+		f.receive(t, managerA, arrival(tasks[0], "a", tasker.Running), arrival(tasks[1], "a", tasker.Received), arrival(tasks[0], "b", tasker.Running))
+
+		f.clock.advance(2 * lease) // manager A is dead
+		f.acquire(t, managerB, "a")
+		interrupted, err := f.InterruptedWork(t.Context(), managerB, "a", 10)
+		if err != nil || len(interrupted) != 1 || interrupted[0].Task.ID != tasks[0].ID || interrupted[0].Attempt != 1 {
+			t.Fatalf("interrupted: %+v, %v", interrupted, err)
+		}
+		waiting, err := f.WaitingWork(t.Context(), "a", "worker", 0, 10)
+		if err != nil || len(waiting) != 1 || waiting[0].Task.ID != tasks[1].ID || string(waiting[0].Task.Payload) != `{"foo":"bar"}` {
+			t.Fatalf("waiting: %+v, %v", waiting, err)
+		}
+		if waiting, err = f.WaitingWork(t.Context(), "a", "worker", tasks[1].ID, 10); err != nil || len(waiting) != 0 {
+			t.Errorf("waiting behind the last: %+v, %v", waiting, err)
+		}
+		unreceived, next, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, 0, 10)
+		if err != nil || next != 0 || len(unreceived) != 1 || unreceived[0].ID != tasks[2].ID {
+			t.Errorf("unreceived: %+v, next %d, %v", unreceived, next, err)
+		}
+	})
+}
+
+func TestLost(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b", "idle")
+		task := f.send(t, "one", "a", "b")
+		queued := f.send(t, "two", "a")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running), arrival(queued, "a", tasker.Received))
+		f.clock.advance(time.Minute)
+		if held, err := f.Heartbeat(t.Context(), managerA, []string{"b"}, lease); err != nil || !held {
+			t.Fatal(held, err)
+		}
+		lost, err := f.MarkLost(t.Context(), f.Now().Add(-time.Second), 10)
+		if err != nil || len(lost) != 2 {
+			t.Fatalf("lost %v, %v", lost, err)
+		}
+		if got := f.states(t, task); got["a"] != tasker.Lost || got["b"] != tasker.Running {
+			t.Errorf("states %v", got)
+		}
+		if lost, err = f.MarkLost(t.Context(), f.Now().Add(-time.Second), 10); err != nil || len(lost) != 0 {
+			t.Errorf("lost again %v, %v", lost, err)
+		}
+		if _, err := f.Aggregate(t.Context(), []int64{task.ID, queued.ID}, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.status(t, task); got != tasker.Incomplete {
+			t.Errorf("status %v", got)
+		}
+		// A late finish overwrites LOST; the endpoint's return takes the rest back.
+		if !f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
+			t.Error("a late finish was not stored")
+		}
+		if n, err := f.ReturnFromLost(t.Context(), []string{"a", "b"}); err != nil || n != 1 {
+			t.Errorf("returned %d, %v", n, err)
+		}
+		results, err := f.Results(t.Context(), queued.ID)
+		if err != nil || results[0].State != tasker.Received || results[0].Errnr != 0 || results[0].Errmsg != "" {
+			t.Errorf("%+v, %v", results, err)
+		}
+		f.finish(t, finish(task, "b", 1, tasker.ResultDone))
+		if _, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || f.status(t, task) != tasker.Done {
+			t.Errorf("status %v, %v", f.status(t, task), err)
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// timeForm is how times are written: a literal that MySQL takes for
+// DATETIME(6), and text that sorts on SQLite.
+const timeForm = "2006-01-02 15:04:05.000000"
+
+// dbTime is a time in the database: UTC with microseconds.
+type dbTime struct{ time.Time }
+
+// Value writes the time in timeForm.
+func (t dbTime) Value() (driver.Value, error) { return t.UTC().Format(timeForm), nil }
+
+// Scan reads what the drivers give for it.
+func (t *dbTime) Scan(value any) error {
+	switch v := value.(type) {
+	case time.Time:
+		t.Time = v.UTC()
+		return nil
+	case []byte:
+		return t.parse(string(v))
+	case string:
+		return t.parse(v)
+	}
+	return fmt.Errorf("a time is stored as %T", value)
+}
+
+func (t *dbTime) parse(s string) (err error) {
+	t.Time, err = time.Parse(timeForm, s)
+	return err
+}
+
+func timePointer(t *dbTime) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return &t.Time
+}
+
+// names is a list of names, stored as a JSON array; nil is NULL.
+type names []string
+
+// GormDataType tells gorm, which cannot guess it, that this is a column.
+func (names) GormDataType() string { return "string" }
+
+// Value writes the JSON array.
+func (n names) Value() (driver.Value, error) {
+	if n == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal([]string(n))
+	return string(b), err
+}
+
+// Scan reads the JSON array.
+func (n *names) Scan(value any) error {
+	switch v := value.(type) {
+	case nil:
+		*n = nil
+		return nil
+	case []byte:
+		return json.Unmarshal(v, (*[]string)(n))
+	case string:
+		return json.Unmarshal([]byte(v), (*[]string)(n))
+	}
+	return fmt.Errorf("a list of names is stored as %T", value)
+}
+
+type taskRow struct {
+	ID               int64 `gorm:"primaryKey"`
+	Type             string
+	Identifier       string
+	RequestHash      []byte
+	Status           tasker.TaskStatus
+	Payload          string
+	Endpoints        names
+	Expected         names
+	Unserved         names
+	RelayTime        *dbTime // while CREATED: when the relay may take it
+	StartTime        dbTime
+	SentTime         *dbTime
+	LastModifiedTime dbTime
+}
+
+// TableName is the table of tasks.
+func (taskRow) TableName() string { return "tasks" }
+
+func (r *taskRow) task() tasker.Task {
+	t := tasker.Task{
+		ID: r.ID, Identifier: r.Identifier, Type: r.Type, Status: r.Status,
+		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved,
+		StartTime: r.StartTime.Time, SentTime: timePointer(r.SentTime),
+		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
+	}
+	if t.Endpoints != nil {
+		t.Expected = t.Endpoints
+	}
+	slices.Sort(t.Expected)
+	return t
+}
+
+type resultRow struct {
+	ID               int64 `gorm:"->"` // given by the database
+	TaskID           int64 `gorm:"primaryKey"`
+	Endpoint         string
+	State            tasker.ResultState
+	LostFrom         *tasker.ResultState // while LOST: the state it came from
+	Attempt          int
+	Manager          string // the one that wrote the row, or began the latest attempt
+	Errnr            int
+	Errmsg           string
+	Payload          *string
+	StartTime        dbTime
+	LastModifiedTime dbTime
+	RetryTime        *dbTime
+}
+
+// TableName is the table of results.
+func (resultRow) TableName() string { return "task_results" }
+
+func (r *resultRow) result() tasker.TaskResult {
+	t := tasker.TaskResult{
+		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
+		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime.Time,
+		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime),
+	}
+	if r.Payload != nil {
+		t.Payload = json.RawMessage(*r.Payload)
+	}
+	return t
+}
+
+type endpointRow struct {
+	Name       string `gorm:"primaryKey"`
+	Manager    string
+	Host       string
+	PID        int `gorm:"column:pid"`
+	Version    string
+	StartTime  dbTime
+	LastSeen   dbTime
+	LeaseUntil dbTime
+}
+
+// TableName is the table of endpoints.
+func (endpointRow) TableName() string { return "endpoints" }
+
+func (r *endpointRow) endpoint(now time.Time) tasker.Endpoint {
+	return tasker.Endpoint{
+		Name: r.Name, TaskTypes: []string{}, Manager: r.Manager, Host: r.Host, PID: r.PID, Version: r.Version,
+		StartTime: r.StartTime.Time, LastSeen: r.LastSeen.Time, LeaseUntil: r.LeaseUntil.Time,
+		Alive: r.LeaseUntil.After(now),
+	}
+}
+
+type endpointTypeRow struct {
+	TaskType string `gorm:"primaryKey"`
+	Endpoint string `gorm:"primaryKey"`
+}
+
+// TableName is the table of the types that endpoints perform.
+func (endpointTypeRow) TableName() string { return "endpoint_task_types" }

@@ -1,0 +1,279 @@
+package store_test
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	managerA = "01AAAAAAAAAAAAAAAAAAAAAAAA"
+	managerB = "01BBBBBBBBBBBBBBBBBBBBBBBB"
+	lease    = time.Minute
+	month    = 30 * 24 * time.Hour
+)
+
+// clock is a local clock that a test moves.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time          { return c.now }
+func (c *clock) advance(d time.Duration) { c.now = c.now.Add(d) }
+
+// fixture is a store with an empty schema and a clock.
+type fixture struct {
+	*store.Store
+	clock *clock
+	uri   string
+}
+
+// eachBackend runs a test on SQLite and, where the service is there, on MySQL
+// or MariaDB: the conformance suite of the store.
+func eachBackend(t *testing.T, test func(t *testing.T, f fixture)) {
+	t.Helper()
+	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := open(t, uri(t))
+			if _, _, err := f.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			test(t, f)
+		})
+	}
+}
+
+func sqliteURI(t testing.TB) string {
+	return "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")
+}
+
+func open(t *testing.T, uri string) fixture {
+	t.Helper()
+	c := &clock{now: time.Date(2026, 5, 6, 1, 14, 24, 123456789, time.UTC)}
+	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), store.WithClock(c.Now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return fixture{s, c, uri}
+}
+
+func (f fixture) create(t *testing.T, identifier string, endpoints ...string) tasker.Task {
+	t.Helper()
+	task, created, err := f.CreateTask(t.Context(), tasker.Task{
+		Type: "worker", Identifier: identifier, Payload: []byte(`{"foo":"bar"}`), Endpoints: endpoints,
+	})
+	if err != nil || !created {
+		t.Fatalf("CreateTask: created %v, %v", created, err)
+	}
+	return task
+}
+
+// send creates a task and marks it as sent.
+func (f fixture) send(t *testing.T, identifier string, endpoints ...string) tasker.Task {
+	t.Helper()
+	task, err := f.MarkSent(t.Context(), f.create(t, identifier, endpoints...), nil, month)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return task
+}
+
+func (f fixture) acquire(t *testing.T, manager string, endpoints ...string) {
+	t.Helper()
+	for _, name := range endpoints {
+		holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{
+			Name: name, Manager: manager, TaskTypes: []string{"worker"}, Host: "host", PID: 1,
+		}, lease)
+		if err != nil || holder != nil {
+			t.Fatalf("AcquireEndpoint: holder %v, %v", holder, err)
+		}
+	}
+}
+
+func arrival(task tasker.Task, endpoint string, state tasker.ResultState) tasker.Arrival {
+	return tasker.Arrival{
+		ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
+		Identifier: task.Identifier, Type: task.Type, State: state,
+	}
+}
+
+func (f fixture) receive(t *testing.T, manager string, arrivals ...tasker.Arrival) []tasker.Admission {
+	t.Helper()
+	admissions, err := f.ReceiveResults(t.Context(), manager, arrivals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return admissions
+}
+
+func (f fixture) finish(t *testing.T, finishes ...tasker.Finish) []bool {
+	t.Helper()
+	stored, err := f.FinishAttempts(t.Context(), finishes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stored
+}
+
+func finish(task tasker.Task, endpoint string, attempt int, state tasker.ResultState) tasker.Finish {
+	f := tasker.Finish{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt, State: state}
+	if state != tasker.ResultDone {
+		f.Errnr, f.Errmsg = 1, "it failed"
+	}
+	return f
+}
+
+func (f fixture) status(t *testing.T, task tasker.Task) tasker.TaskStatus {
+	t.Helper()
+	found, err := f.FindTask(t.Context(), task.Type, task.Identifier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found.Status
+}
+
+// states gives the states of a task's results by endpoint.
+func (f fixture) states(t *testing.T, task tasker.Task) map[string]tasker.ResultState {
+	t.Helper()
+	results, err := f.Results(t.Context(), task.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := map[string]tasker.ResultState{}
+	for _, r := range results {
+		states[r.Endpoint] = r.State
+	}
+	return states
+}
+
+func wantCode(t *testing.T, err error, code tasker.Code) {
+	t.Helper()
+	if tasker.CodeOf(err) != code {
+		t.Fatalf("error %v has code %q, want %q", err, tasker.CodeOf(err), code)
+	}
+}
+
+func verdicts(admissions []tasker.Admission) []tasker.Verdict {
+	list := make([]tasker.Verdict, len(admissions))
+	for i, a := range admissions {
+		list[i] = a.Verdict
+	}
+	return list
+}
+
+func wantVerdicts(t *testing.T, admissions []tasker.Admission, want ...tasker.Verdict) {
+	t.Helper()
+	if got := verdicts(admissions); !slices.Equal(got, want) {
+		t.Fatalf("verdicts are %v, want %v (%+v)", got, want, admissions)
+	}
+}
+
+func TestSchema(t *testing.T) {
+	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := open(t, uri(t))
+			wantCode(t, f.CheckSchema(t.Context()), tasker.Conflict)
+
+			errs := make(chan error)
+			for range 3 {
+				go func() {
+					_, _, err := f.Migrate(t.Context())
+					errs <- err
+				}()
+			}
+			for range 3 {
+				// SQLite has one process, which migrates once.
+				if err := <-errs; err != nil && name != "sqlite" {
+					t.Error(err)
+				}
+			}
+			if err := f.CheckSchema(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			f.create(t, "one")
+			from, to, err := f.Migrate(t.Context())
+			if err != nil || from != to {
+				t.Fatalf("Migrate again: from %d to %d, %v", from, to, err)
+			}
+			tables, err := f.Tables(t.Context())
+			if err != nil || !slices.Contains(tables, store.Table{Name: "tasks", Rows: 1}) {
+				t.Fatalf("Tables: %v, %v", tables, err)
+			}
+			if err := f.Reset(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			wantCode(t, f.CheckSchema(t.Context()), tasker.Conflict)
+			if _, _, err := f.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	f := open(t, "mysql://tasker:secret@127.0.0.1:1/tasker")
+	_, _, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one"})
+	wantCode(t, err, tasker.Unavailable)
+	wantCode(t, f.Ping(t.Context()), tasker.Unavailable)
+	wantCode(t, f.CheckSchema(t.Context()), tasker.Unavailable)
+
+	_, err = store.Open(store.Config{URI: "sqlite:///nowhere/at/all/tasker.db"}, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "/nowhere/at/all/tasker.db") {
+		t.Errorf("a file that cannot be made: %v", err)
+	}
+}
+
+func TestOpenRefusesBadAddresses(t *testing.T) {
+	for _, uri := range []string{
+		"", "tasker", "postgres://host/db", "mysql://user:secret@host", "mysql:///db", "mysql://user:sec ret@host/db",
+		"mysql://user:secret@host/db?ssl=true", "sqlite://", "sqlite:///file?mode=ro",
+	} {
+		s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler))
+		if err == nil {
+			_ = s.Close()
+			t.Errorf("%q was accepted", uri)
+			continue
+		}
+		if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "sec ret") {
+			t.Errorf("%q: the error shows the password: %v", uri, err)
+		}
+	}
+}
+
+func TestClockFollowsTheDatabase(t *testing.T) {
+	f := open(t, testservices.MySQL(t)) // its clock says 2026-05-06
+	if err := f.SyncClock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The database runs on this machine, so its clock is the real one.
+	if off := time.Since(f.Now()).Abs(); off > time.Minute {
+		t.Errorf("after SyncClock the store's clock is off by %v", off)
+	}
+}
+
+func TestContextEnds(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := f.FindTask(ctx, "worker", "one"); err == nil {
+			t.Error("a call with an ended context worked")
+		}
+	})
+}

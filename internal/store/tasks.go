@@ -1,0 +1,194 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/taskerhq/tasker"
+)
+
+// relayGrace is how long after its creation the relay leaves a task to the
+// API that took it. It is longer than that API tries to publish.
+const relayGrace = 15 * time.Second
+
+// CreateTask stores a new task as CREATED, from its Type, Identifier, Payload
+// and Endpoints (nil, or sorted and unique). Where the same task exists
+// already it gives that one and created is false; the same identifier with
+// another body is a [tasker.Conflict].
+func (s *Store) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
+	hash, err := requestHash(t)
+	if err != nil {
+		return tasker.Task{}, false, err
+	}
+	payload := string(t.Payload)
+	if t.Payload == nil {
+		payload = "null"
+	}
+	now := dbTime{s.Now()}
+	row := taskRow{
+		Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
+		Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)},
+		StartTime: now, LastModifiedTime: now,
+	}
+	err = s.again(ctx, func() error { return s.db.WithContext(ctx).Create(&row).Error })
+	if err == nil {
+		return row.task(), true, nil
+	}
+	if !errors.Is(err, gorm.ErrDuplicatedKey) {
+		return tasker.Task{}, false, s.fail("store the task", err)
+	}
+	var existing taskRow
+	err = s.db.WithContext(ctx).Where("type = ? AND identifier = ?", t.Type, t.Identifier).Take(&existing).Error
+	if err != nil {
+		return tasker.Task{}, false, s.fail("read the task of that identifier", err)
+	}
+	if !bytes.Equal(existing.RequestHash, hash) {
+		return tasker.Task{}, false, tasker.Errorf(tasker.Conflict,
+			"identifier %q of task type %q is taken by a task with another payload or other endpoints: choose another identifier", t.Identifier, t.Type)
+	}
+	return existing.task(), false, nil
+}
+
+// requestHash is the same for two requests that mean the same: members of
+// objects may stand in any order, and white space does not count.
+func requestHash(t tasker.Task) ([]byte, error) {
+	var payload any
+	if t.Payload != nil {
+		dec := json.NewDecoder(bytes.NewReader(t.Payload))
+		dec.UseNumber()
+		if err := dec.Decode(&payload); err != nil {
+			return nil, tasker.WrapError(tasker.Malformed, err, "the payload is not JSON")
+		}
+	}
+	canonical, err := json.Marshal([]any{payload, t.Endpoints})
+	if err != nil {
+		return nil, fmt.Errorf("hash the request: %w", err)
+	}
+	sum := sha256.Sum256(canonical)
+	return sum[:], nil
+}
+
+// MarkSent moves a CREATED task to SENT, once the broker has confirmed it for
+// every queue, and gives it as it is then. A task without listed endpoints
+// expects from now on those that are registered for its type and were seen
+// within the time seenWithin. unserved are listed endpoints that had no queue.
+//
+// Endpoints register before they bind their queue, so each that got a copy is
+// among the expected ones. Where the task is not CREATED any more, somebody
+// else moved it on, and it is given as it is.
+func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
+	now := dbTime{s.Now()}
+	set := map[string]any{
+		"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
+	}
+	if task.Endpoints == nil {
+		set["expected"] = gorm.Expr("(SELECT COALESCE("+s.dialect.jsonArrayOf+"(e.name), '[]') FROM endpoint_task_types r"+
+			" JOIN endpoints e ON e.name = r.endpoint WHERE r.task_type = ? AND e.last_seen >= ?)",
+			task.Type, dbTime{now.Add(-seenWithin)})
+	}
+	var moved int64
+	err := s.again(ctx, func() error {
+		update := s.db.WithContext(ctx).Model(&taskRow{}).
+			Where("id = ? AND status IN ?", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
+		moved = update.RowsAffected
+		return update.Error
+	})
+	if err != nil {
+		return task, s.fail("mark the task as sent", err)
+	}
+	if moved == 0 {
+		return s.FindTask(ctx, task.Type, task.Identifier)
+	}
+	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
+	return task, nil
+}
+
+// ReleaseTask lets the relay take a CREATED task at once: its publishing was
+// given up.
+func (s *Store) ReleaseTask(ctx context.Context, taskID int64, after time.Duration) error {
+	err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id = ? AND status = ?", taskID, tasker.Created).
+		Update("relay_time", dbTime{s.Now().Add(after)}).Error
+	return s.fail("release the task to the relay", err)
+}
+
+// ClaimUnsent claims up to limit CREATED tasks, oldest first, whose publishing
+// was given up or whose publisher is gone. Nobody else gets them until the
+// lease has passed.
+func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []tasker.Task, err error) {
+	err = s.transact(ctx, "claim unsent tasks", func(tx *gorm.DB) error {
+		now := s.Now()
+		var rows []taskRow
+		// sent_time IS NULL says nothing new, but lets the index give the order.
+		find := tx.Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
+			Where("status = ? AND sent_time IS NULL AND relay_time <= ?", tasker.Created, dbTime{now}).
+			Order("id").Limit(limit).Find(&rows)
+		if find.Error != nil || len(rows) == 0 {
+			claimed = nil
+			return find.Error
+		}
+		ids := make([]int64, len(rows))
+		claimed = make([]tasker.Task, len(rows))
+		for i := range rows {
+			ids[i], claimed[i] = rows[i].ID, rows[i].task()
+		}
+		return tx.Model(&taskRow{}).Where("id IN ?", ids).Update("relay_time", dbTime{now.Add(lease)}).Error
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claimed, nil
+}
+
+// FindTask gives the task of a type and identifier, or [tasker.NotFound].
+func (s *Store) FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
+	var row taskRow
+	err := s.db.WithContext(ctx).Where("type = ? AND identifier = ?", taskType, identifier).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return tasker.Task{}, tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", identifier, taskType)
+	}
+	if err != nil {
+		return tasker.Task{}, s.fail("read the task", err)
+	}
+	return row.task(), nil
+}
+
+// Results gives a task's results, by endpoint.
+func (s *Store) Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
+	var rows []resultRow
+	if err := s.db.WithContext(ctx).Where("task_id = ?", taskID).Order("endpoint").Find(&rows).Error; err != nil {
+		return nil, s.fail("read the task's results", err)
+	}
+	results := make([]tasker.TaskResult, len(rows))
+	for i := range rows {
+		results[i] = rows[i].result()
+	}
+	return results, nil
+}
+
+// ListTasks gives one page of a type's tasks, newest first.
+func (s *Store) ListTasks(ctx context.Context, q tasker.TaskQuery) ([]tasker.Task, error) {
+	find := s.db.WithContext(ctx).Where("type = ?", q.Type)
+	if q.Status != "" {
+		find = find.Where("status = ?", q.Status)
+	}
+	if q.Before > 0 {
+		find = find.Where("id < ?", q.Before)
+	}
+	var rows []taskRow
+	if err := find.Order("id DESC").Limit(q.Limit).Find(&rows).Error; err != nil {
+		return nil, s.fail("list the tasks", err)
+	}
+	tasks := make([]tasker.Task, len(rows))
+	for i := range rows {
+		tasks[i] = rows[i].task()
+	}
+	return tasks, nil
+}

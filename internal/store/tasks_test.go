@@ -1,0 +1,222 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taskerhq/tasker"
+)
+
+func TestCreateTask(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		// The payload is kept byte for byte: spaces, order, numbers, any text.
+		payload := []byte("{ \"b\":1.0, \"a\":[12345678901234567890, \"ü😀\\u0000\"] , \"q\":\"it's 100% \\\\ ?\"}")
+		given := tasker.Task{Type: "worker", Identifier: "Case.1", Payload: payload, Endpoints: []string{"a", "b"}}
+		task, created, err := f.CreateTask(t.Context(), given)
+		if err != nil || !created {
+			t.Fatalf("created %v, %v", created, err)
+		}
+		found, err := f.FindTask(t.Context(), "worker", "Case.1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(task, found); diff != "" {
+			t.Errorf("what is read is not what was stored:\n%s", diff)
+		}
+		if string(found.Payload) != string(payload) {
+			t.Errorf("payload %s, want %s", found.Payload, payload)
+		}
+		if want := f.Now(); !found.StartTime.Equal(want) || want.Nanosecond()%1000 != 0 {
+			t.Errorf("start time %v, want %v in microseconds", found.StartTime, want)
+		}
+		if found.Status != tasker.Created || found.SentTime != nil {
+			t.Errorf("status %v, sent %v", found.Status, found.SentTime)
+		}
+
+		// The same again, in other words, is the same task.
+		given.Payload = []byte(`{"a":[12345678901234567890,"ü😀\u0000"],"q":"it's 100% \\ ?","b":1.0}`)
+		again, created, err := f.CreateTask(t.Context(), given)
+		if err != nil || created || again.ID != task.ID {
+			t.Fatalf("the same again: id %d, created %v, %v", again.ID, created, err)
+		}
+		// Another body is a conflict, another case or type another task.
+		given.Endpoints = []string{"a"}
+		_, _, err = f.CreateTask(t.Context(), given)
+		wantCode(t, err, tasker.Conflict)
+		given.Identifier = "case.1"
+		if _, created, err = f.CreateTask(t.Context(), given); err != nil || !created {
+			t.Fatalf("another case: created %v, %v", created, err)
+		}
+		_, err = f.FindTask(t.Context(), "backup", "Case.1")
+		wantCode(t, err, tasker.NotFound)
+	})
+}
+
+func TestCreateTaskAtOnce(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		var (
+			wg      sync.WaitGroup
+			mu      sync.Mutex
+			created int
+		)
+		for range 8 {
+			wg.Go(func() {
+				_, fresh, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one"})
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if fresh {
+					created++
+				}
+			})
+		}
+		wg.Wait()
+		if created != 1 {
+			t.Errorf("%d of 8 created the task, want 1", created)
+		}
+	})
+}
+
+func TestMarkSent(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "old")
+		f.clock.advance(month + time.Second)
+		f.acquire(t, managerA, "b", "a")
+
+		all := f.send(t, "all")
+		some := f.create(t, "some", "b", "x")
+		some, err := f.MarkSent(t.Context(), some, []string{"x"}, month)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for identifier, want := range map[string][]string{
+			"all":  {"a", "b"}, // not the one that was not seen for a month
+			"some": {"b", "x"},
+		} {
+			found, err := f.FindTask(t.Context(), "worker", identifier)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found.Status != tasker.Sent || found.SentTime == nil || !slices.Equal(found.Expected, want) {
+				t.Errorf("%s: status %v, sent %v, expects %v, want %v", identifier, found.Status, found.SentTime, found.Expected, want)
+			}
+		}
+		if !slices.Equal(some.Unserved, []string{"x"}) {
+			t.Errorf("unserved %v", some.Unserved)
+		}
+		// Sent again, by a relay that was slow: nothing moves.
+		sent := *all.SentTime
+		f.clock.advance(time.Second)
+		again, err := f.MarkSent(t.Context(), all, nil, month)
+		if err != nil || !again.SentTime.Equal(sent) {
+			t.Errorf("sent again at %v, was %v, %v", again.SentTime, sent, err)
+		}
+	})
+}
+
+func TestNobodyRegistered(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.send(t, "all")
+		found, err := f.FindTask(t.Context(), "worker", "all")
+		if err != nil || found.Status != tasker.Sent || found.Expected == nil || len(found.Expected) != 0 {
+			t.Errorf("status %v, expects %#v, %v", found.Status, found.Expected, err)
+		}
+	})
+}
+
+func TestClaimUnsent(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		const n = 40
+		for i := range n {
+			f.create(t, fmt.Sprint("task-", i))
+		}
+		claim := func(limit int) []tasker.Task {
+			claimed, err := f.ClaimUnsent(t.Context(), limit, lease)
+			if err != nil {
+				t.Error(err)
+			}
+			return claimed
+		}
+		if got := claim(n); len(got) != 0 {
+			t.Fatalf("%d tasks were claimed while their API publishes them", len(got))
+		}
+		first := f.create(t, "given-up")
+		if err := f.ReleaseTask(t.Context(), first.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+		if got := claim(n); len(got) != 1 || got[0].ID != first.ID {
+			t.Fatalf("claimed %v, want the one given up", got)
+		}
+		f.clock.advance(20 * time.Second)
+		// Several relays at once: each task goes to one.
+		var (
+			wg   sync.WaitGroup
+			mu   sync.Mutex
+			seen = map[int64]int{}
+		)
+		for range 4 {
+			wg.Go(func() {
+				for range n {
+					for _, task := range claim(5) {
+						mu.Lock()
+						seen[task.ID]++
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if len(seen) != n {
+			t.Errorf("%d tasks were claimed, want %d", len(seen), n)
+		}
+		for id, times := range seen {
+			if times != 1 {
+				t.Errorf("task %d was claimed %d times", id, times)
+			}
+		}
+		// A relay that died: its claims come up again, oldest first.
+		f.clock.advance(2 * lease)
+		if got := claim(3); len(got) != 3 || got[0].Identifier != "task-0" {
+			t.Errorf("after the lease %v was claimed", got)
+		}
+	})
+}
+
+func TestListTasks(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		for i := range 5 {
+			f.create(t, fmt.Sprint("task-", i))
+		}
+		f.send(t, "sent")
+		list := func(q tasker.TaskQuery) (identifiers []string, last int64) {
+			tasks, err := f.ListTasks(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, task := range tasks {
+				identifiers, last = append(identifiers, task.Identifier), task.ID
+			}
+			return identifiers, last
+		}
+		page, last := list(tasker.TaskQuery{Type: "worker", Limit: 3})
+		if !slices.Equal(page, []string{"sent", "task-4", "task-3"}) {
+			t.Errorf("first page %v", page)
+		}
+		if page, _ = list(tasker.TaskQuery{Type: "worker", Before: last, Limit: 3}); !slices.Equal(page, []string{"task-2", "task-1", "task-0"}) {
+			t.Errorf("second page %v", page)
+		}
+		if page, _ = list(tasker.TaskQuery{Type: "worker", Status: tasker.Sent, Limit: 3}); !slices.Equal(page, []string{"sent"}) {
+			t.Errorf("those sent %v", page)
+		}
+		if page, _ = list(tasker.TaskQuery{Type: "backup", Limit: 3}); len(page) != 0 {
+			t.Errorf("another type %v", page)
+		}
+	})
+}

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// WaitingWork gives up to limit results of an endpoint and type that wait for
+// a free slot (RECEIVED), oldest task first, beginning behind task afterTask.
+func (s *Store) WaitingWork(ctx context.Context, endpoint, taskType string, afterTask int64, limit int) ([]tasker.Work, error) {
+	return s.work(ctx, endpoint, limit, "r.state = ? AND r.task_id > ? AND t.type = ?",
+		tasker.Received, afterTask, taskType)
+}
+
+// DueWork gives up to limit results of an endpoint and type whose next attempt
+// is due (RETRYING).
+func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error) {
+	return s.work(ctx, endpoint, limit, "r.state = ? AND r.retry_time <= ? AND t.type = ?",
+		tasker.Retrying, dbTime{s.Now()}, taskType)
+}
+
+// InterruptedWork gives up to limit results of an endpoint that are RUNNING
+// under another manager than the one given, which is the one that holds the
+// endpoint now: that other one ended, or lost the endpoint, during the run.
+func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error) {
+	return s.work(ctx, endpoint, limit, "r.state = ? AND r.manager <> ?", tasker.Running, manager)
+}
+
+// work gives the results of an endpoint that a condition on them (r) and their
+// tasks (t) selects, oldest task first.
+func (s *Store) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]tasker.Work, error) {
+	var rows []struct {
+		Task      taskRow `gorm:"embedded"`
+		Endpoint  string
+		State     tasker.ResultState
+		Attempt   int
+		RetryTime *dbTime
+	}
+	err := s.db.WithContext(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
+		Select("t.id, t.type, t.identifier, t.status, t.payload, t.endpoints, t.start_time, t.last_modified_time,"+
+			" r.endpoint, r.state, r.attempt, r.retry_time").
+		Where("r.endpoint = ?", endpoint).Where(condition, args...).
+		Order("r.task_id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, s.fail("read the endpoint's unfinished results", err)
+	}
+	work := make([]tasker.Work, len(rows))
+	for i := range rows {
+		r := &rows[i]
+		work[i] = tasker.Work{
+			Task: r.Task.task(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime),
+		}
+	}
+	return work, nil
+}
+
+// NextRetry tells when the next attempt of an endpoint and type is due, and
+// whether there is any.
+func (s *Store) NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error) {
+	var times []dbTime
+	err = s.db.WithContext(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
+		Where("r.endpoint = ? AND r.state = ? AND t.type = ?", endpoint, tasker.Retrying, taskType).
+		Order("r.retry_time").Limit(1).Pluck("r.retry_time", &times).Error
+	if err != nil || len(times) == 0 {
+		return time.Time{}, false, s.fail("read when the next retry is due", err)
+	}
+	return times[0].Time, true, nil
+}
+
+// UnreceivedTasks gives up to limit open tasks of the types given that expect
+// an endpoint which has no result for them, oldest first, beginning behind
+// task afterTask; and the id behind which the next page begins, 0 where there
+// is none. They are those whose message was lost, or that were sent while the
+// endpoint had no queue.
+func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error) {
+	var rows []taskRow
+	err = s.db.WithContext(ctx).
+		Where("status IN ? AND id > ? AND type IN ?", []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}, afterTask, taskTypes).
+		Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
+		Order("id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, 0, s.fail("read the tasks that the endpoint has not received", err)
+	}
+	for i := range rows {
+		if task := rows[i].task(); slices.Contains(task.Expected, endpoint) {
+			tasks = append(tasks, task)
+		}
+	}
+	if len(rows) == limit {
+		next = rows[len(rows)-1].ID
+	}
+	return tasks, next, nil
+}

@@ -1,0 +1,78 @@
+package tasker
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// ResultKey names one endpoint's result for one task.
+type ResultKey struct {
+	TaskID   int64
+	Endpoint string
+}
+
+// Arrival is a task's message that reached an endpoint, to be recorded.
+type Arrival struct {
+	ResultKey
+	// Identifier and Type are what the message says; they must be those of
+	// the stored task.
+	Identifier string
+	Type       string
+	// State is how to record it, one of [InitialResultStates]: Running counts
+	// the first attempt.
+	State ResultState
+	// Errnr and Errmsg say why, where State is an end.
+	Errnr  int
+	Errmsg string
+}
+
+// Verdict is what became of an [Arrival].
+type Verdict int
+
+// The verdicts on an arrival.
+const (
+	Admitted Verdict = iota // recorded, in the state asked for
+	Known                   // recorded before: a redelivery
+	Refused                 // not for this endpoint, or not a task: Reason says why
+	NotOwner                // this manager does not hold the endpoint any more
+)
+
+// Admission is the verdict on an [Arrival].
+type Admission struct {
+	Verdict Verdict
+	Reason  string // of Refused, for people
+	Task    Task   // of Admitted, as stored: what shall run
+}
+
+// Work is an unfinished result together with its task.
+type Work struct {
+	Task      Task
+	Endpoint  string
+	State     ResultState
+	Attempt   int
+	RetryTime *time.Time // of RETRYING
+}
+
+// Key names the result.
+func (w *Work) Key() ResultKey { return ResultKey{w.Task.ID, w.Endpoint} }
+
+// Finish is the end of one attempt, to be stored.
+type Finish struct {
+	ResultKey
+	// Attempt must be the result's current one; an older one is not stored.
+	Attempt int
+	// State is where the result goes: an end, or Retrying.
+	State   ResultState
+	Errnr   int
+	Errmsg  string
+	Payload json.RawMessage
+	// RetryDelay is the pause before the next attempt, of Retrying.
+	RetryDelay time.Duration
+}
+
+// SentPosition is the place of a task in the order in which tasks were sent;
+// the zero value is before all.
+type SentPosition struct {
+	SentTime time.Time
+	ID       int64
+}
