@@ -1,0 +1,96 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Error is everything that is wrong with a configuration. Each problem is one
+// line that names the key and where it was set; none holds a secret.
+type Error struct {
+	Problems []string
+}
+
+// Error gives the problems, each on a line of its own where there are several.
+func (e *Error) Error() string {
+	if len(e.Problems) == 1 {
+		return "configuration: " + e.Problems[0]
+	}
+	return fmt.Sprintf("configuration: %d problems:\n  %s", len(e.Problems), strings.Join(e.Problems, "\n  "))
+}
+
+// source is where a value was set; the zero source is the default.
+type source struct {
+	file string
+	line int
+	name string // the environment variable or the flag
+}
+
+func (s source) isDefault() bool { return s == source{} }
+
+func (s source) String() string {
+	switch {
+	case s.name != "":
+		return s.name
+	case s.file != "":
+		return fmt.Sprintf("%s:%d", s.file, s.line)
+	}
+	return "default"
+}
+
+// problems collects what is wrong.
+type problems struct {
+	list []string
+}
+
+func (p *problems) add(s source, format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	if !s.isDefault() {
+		message = s.String() + ": " + message
+	}
+	p.list = append(p.list, message)
+}
+
+func (p *problems) err() error {
+	if len(p.list) == 0 {
+		return nil
+	}
+	return &Error{Problems: p.list}
+}
+
+// suggestion proposes the known name that is nearest to a mistyped one, as the
+// end of a message; it is empty where none is near. What all names begin with
+// says nothing about nearness: it is the prefix, and in none of them.
+func suggestion(prefix, name string, known []string) string {
+	best, distance := "", len(name)/2+1
+	for _, k := range known {
+		if d := editDistance(name, k); d < distance {
+			best, distance = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s%s?", prefix, best)
+}
+
+// editDistance is the Levenshtein distance of a and b, in bytes.
+func editDistance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			substitution := diagonal
+			if a[i-1] != b[j-1] {
+				substitution++
+			}
+			diagonal = row[j]
+			row[j] = min(row[j]+1, row[j-1]+1, substitution)
+		}
+	}
+	return row[len(b)]
+}

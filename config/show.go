@@ -1,0 +1,217 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// setting is a key as it is shown: without its secret, and with where it was
+// set.
+type setting struct {
+	path  string
+	value any
+	from  source
+}
+
+// shown gives the value of a key as it may be printed, in the form in which a
+// file would give it.
+func (d *draft) shown(k key, value any) any {
+	switch k.mask {
+	case maskAll:
+		if value == "" {
+			return ""
+		}
+		return Masked
+	case maskPassword:
+		if k.path == brokerURIKey {
+			return maskURIs(d.Rabbit.URIs)
+		}
+		return maskURI(value.(string))
+	case maskNothing:
+	}
+	switch k.def.(type) {
+	case int:
+		n, _ := wholeNumber(value)
+		return n
+	case bool:
+		return value == true || value == "true"
+	}
+	if v, ok := parseDuration(value); ok && k.isDuration() {
+		return short(v)
+	}
+	return value
+}
+
+func maskURIs(uris []string) any {
+	if len(uris) == 0 {
+		return ""
+	}
+	masked := make([]any, 0, len(uris))
+	for _, u := range uris {
+		masked = append(masked, maskURI(u))
+	}
+	if len(masked) == 1 {
+		return masked[0]
+	}
+	return masked
+}
+
+// YAML gives the effective configuration as a file that [Load] would read,
+// with the secrets masked and a comment at each value that is no default: the
+// file, variable or flag that set it.
+func (c Config) YAML() ([]byte, error) {
+	root := &yaml.Node{Kind: yaml.MappingNode, HeadComment: fmt.Sprintf("mode %s, %s", c.Mode, c.File)}
+	types := &yaml.Node{}
+	if err := types.Encode(c.shownTaskTypes()); err != nil {
+		return nil, fmt.Errorf("show task_types: %w", err)
+	}
+	root.Content = append(root.Content, scalar(taskTypesKey), types)
+	for _, s := range c.settings {
+		parent, name := root, s.path
+		for {
+			section, rest, deeper := strings.Cut(name, ".")
+			if !deeper {
+				break
+			}
+			parent, name = child(parent, section), rest
+		}
+		value := &yaml.Node{}
+		if err := value.Encode(s.value); err != nil {
+			return nil, fmt.Errorf("show %s: %w", s.path, err)
+		}
+		label := scalar(name)
+		if !s.from.isDefault() {
+			if value.Kind == yaml.ScalarNode {
+				value.LineComment = s.from.String()
+			} else {
+				label.HeadComment = s.from.String()
+			}
+		}
+		parent.Content = append(parent.Content, label, value)
+	}
+	var out bytes.Buffer
+	enc := yaml.NewEncoder(&out)
+	enc.SetIndent(2)
+	if err := enc.Encode(root); err != nil {
+		return nil, fmt.Errorf("show the configuration: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// MarshalJSON gives what [Config.YAML] gives, as JSON and without comments.
+func (c Config) MarshalJSON() ([]byte, error) {
+	root := map[string]any{taskTypesKey: c.shownTaskTypes()}
+	for _, s := range c.settings {
+		parent, name := root, s.path
+		for {
+			section, rest, deeper := strings.Cut(name, ".")
+			if !deeper {
+				break
+			}
+			next, ok := parent[section].(map[string]any)
+			if !ok {
+				next = map[string]any{}
+				parent[section] = next
+			}
+			parent, name = next, rest
+		}
+		parent[name] = s.value
+	}
+	return json.Marshal(root)
+}
+
+// String says which configuration this is, and nothing of what is in it.
+func (c Config) String() string { return fmt.Sprintf("configuration %s (mode %s)", c.File, c.Mode) }
+
+// Format keeps every verb of fmt from printing the fields, which hold secrets.
+func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String())) }
+
+// LogValue keeps the fields out of logs.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// shownTaskType is an entry of task_types as it is shown.
+type shownTaskType struct {
+	Name        string         `json:"name"`
+	Handler     string         `json:"handler"`
+	Description string         `json:"description,omitempty" yaml:",omitempty"`
+	Concurrency int            `json:"concurrency"`
+	Timeout     string         `json:"timeout"`
+	Retry       []string       `json:"retry,omitempty" yaml:",flow,omitempty"`
+	Settings    map[string]any `json:"settings,omitempty" yaml:",omitempty"`
+}
+
+func (c Config) shownTaskTypes() []shownTaskType {
+	types := make([]shownTaskType, 0, len(c.TaskTypes))
+	for _, t := range c.TaskTypes {
+		s := shownTaskType{
+			Name: t.Name, Handler: t.Handler, Description: t.Description,
+			Concurrency: t.Concurrency, Timeout: short(t.Timeout),
+		}
+		for _, d := range t.Retry.Delays {
+			s.Retry = append(s.Retry, short(d))
+		}
+		if masked, ok := maskSettings(t.Settings).(map[string]any); ok && len(masked) > 0 {
+			s.Settings = masked
+		}
+		types = append(types, s)
+	}
+	return types
+}
+
+// maskSettings hides what a handler's settings hold under the name of a
+// secret, and the passwords of URIs.
+func maskSettings(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		masked := make(map[string]any, len(v))
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if secretName(name) {
+				masked[name] = Masked
+			} else {
+				masked[name] = maskSettings(v[name])
+			}
+		}
+		return masked
+	case map[any]any: // YAML with keys that are no text
+		masked := make(map[string]any, len(v))
+		for name, value := range v {
+			masked[fmt.Sprint(name)] = maskSettings(value)
+		}
+		return maskSettings(masked)
+	case []any:
+		masked := make([]any, 0, len(v))
+		for _, item := range v {
+			masked = append(masked, maskSettings(item))
+		}
+		return masked
+	case string:
+		if strings.Contains(v, "://") {
+			return maskURI(v)
+		}
+	case time.Duration:
+		return short(v)
+	}
+	return value
+}
+
+func scalar(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: s} }
+
+// child finds or makes the section of that name.
+func child(parent *yaml.Node, name string) *yaml.Node {
+	for i := 0; i+1 < len(parent.Content); i += 2 {
+		if parent.Content[i].Value == name {
+			return parent.Content[i+1]
+		}
+	}
+	section := &yaml.Node{Kind: yaml.MappingNode}
+	parent.Content = append(parent.Content, scalar(name), section)
+	return section
+}

@@ -1,0 +1,211 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"go.yaml.in/yaml/v3"
+)
+
+// The defaults of a task type.
+const (
+	defaultConcurrency = 4
+	maxConcurrency     = 1024
+	defaultTimeout     = time.Hour
+)
+
+// taskTypes reads task_types: a list of names, of entries, or of both.
+//
+// It works on YAML nodes and not through viper, which folds the case of keys:
+// those of settings belong to the handlers.
+func (c *checker) taskTypes(doc *document, overridden overrides) {
+	node, at := doc.taskTypes, func(n *yaml.Node) source { return doc.at(n.Line) }
+	if o, ok := overridden[taskTypesKey]; ok {
+		at = func(*yaml.Node) source { return o.from }
+		var err error
+		if node, err = taskTypesNode(o.value); err != nil {
+			c.add(o.from, "%s %v", taskTypesKey, err)
+			return
+		}
+	}
+	if node == nil {
+		c.add(source{}, "%s is not set: name at least one task type, such as worker", taskTypesKey)
+		return
+	}
+	c.sources[taskTypesKey] = at(node)
+	node = resolve(node)
+	if node.Kind != yaml.SequenceNode {
+		c.add(at(node), "%s takes a list of names, or of entries with a name", taskTypesKey)
+		return
+	}
+	if len(node.Content) == 0 {
+		c.add(at(node), "%s is empty: name at least one task type, such as worker", taskTypesKey)
+	}
+	seen := map[string]bool{}
+	for i, item := range node.Content {
+		item = resolve(item)
+		e := entryReader{checker: c, at: at, path: fmt.Sprintf("%s[%d]", taskTypesKey, i)}
+		t, ok := e.read(item)
+		if !ok {
+			continue
+		}
+		if seen[t.Name] {
+			c.add(at(item), "%s: the task type %s is configured twice", e.path, t.Name)
+			continue
+		}
+		seen[t.Name] = true
+		c.TaskTypes = append(c.TaskTypes, t)
+	}
+}
+
+// taskTypesNode reads the environment's form: names with commas between, or a
+// YAML (or JSON) list.
+func taskTypesNode(value string) (*yaml.Node, error) {
+	if strings.HasPrefix(strings.TrimSpace(value), "[") {
+		var root yaml.Node
+		if err := yaml.Unmarshal([]byte(value), &root); err != nil {
+			return nil, fmt.Errorf("begins with [ and is no list in YAML or JSON: %s", yamlError(err))
+		}
+		return root.Content[0], nil
+	}
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	for name := range strings.SplitSeq(value, ",") {
+		list.Content = append(list.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: strings.TrimSpace(name)})
+	}
+	return list, nil
+}
+
+// entryReader reads one entry of task_types.
+type entryReader struct {
+	*checker
+	at   func(*yaml.Node) source
+	path string
+	bad  bool
+}
+
+func (e *entryReader) wrong(n *yaml.Node, format string, args ...any) {
+	e.bad = true
+	e.add(e.at(n), format, args...)
+}
+
+func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
+	t.Concurrency, t.Timeout = defaultConcurrency, defaultTimeout
+	if item.Kind == yaml.ScalarNode && item.ShortTag() != "!!null" {
+		t.Name = item.Value
+	} else if !e.readFields(item, &t) {
+		return t, false
+	}
+	if t.Name == "" {
+		e.wrong(item, "%s has no name", e.path)
+		return t, false
+	}
+	if err := tasker.ValidateTaskType(t.Name); err != nil {
+		e.wrong(item, "%s: %v", e.path, err)
+		return t, false
+	}
+	t.Handler = or(t.Handler, t.Name)
+	if _, err := handlers.NewBuiltin(t.Handler, t.Settings); err != nil {
+		e.wrong(item, "%s: task type %s: %v", e.path, t.Name, err)
+	}
+	return t, !e.bad
+}
+
+// fields are those of an entry, in the order in which they are shown.
+var fields = []string{"name", "handler", "description", "concurrency", "timeout", "retry", "settings"}
+
+func (e *entryReader) readFields(item *yaml.Node, t *TaskType) bool {
+	entries, ok := mapping(item)
+	if !ok {
+		e.wrong(item, "%s takes a name, or a mapping with a name", e.path)
+		return false
+	}
+	seen := map[string]bool{}
+	for _, entry := range entries {
+		name := entry.key.Value
+		path := e.path + "." + clip(name)
+		if seen[name] {
+			e.wrong(entry.key, "%s is set twice", path)
+			continue
+		}
+		seen[name] = true
+		var value any
+		if err := entry.value.Decode(&value); err != nil {
+			e.wrong(entry.key, "%s has a value that cannot be read: %s", path, yamlError(err))
+			continue
+		}
+		if err := t.set(name, value); err != nil {
+			e.wrong(entry.key, "%s %v", path, err)
+		}
+	}
+	return !e.bad
+}
+
+var (
+	errUnknownField = errors.New("is an unknown key")
+	errRetry        = errors.New("takes a list of pauses before each further attempt, in seconds or as 1m30s, such as [60, 10m, 1h]")
+)
+
+// set puts the value of a field of an entry in its place. Null sets nothing.
+func (t *TaskType) set(field string, value any) error {
+	if value == nil && slices.Contains(fields, field) {
+		return nil
+	}
+	d := &draft{}
+	switch field {
+	case "name":
+		return text(func(*draft) *string { return &t.Name })(d, value)
+	case "handler":
+		return text(func(*draft) *string { return &t.Handler })(d, value)
+	case "description":
+		return text(func(*draft) *string { return &t.Description })(d, value)
+	case "concurrency":
+		return number(func(*draft) *int { return &t.Concurrency }, 1, maxConcurrency)(d, value)
+	case "timeout":
+		return duration(func(*draft) *time.Duration { return &t.Timeout }, time.Millisecond, maxDuration)(d, value)
+	case "retry":
+		return t.setRetry(value)
+	case "settings":
+		settings, ok := value.(map[string]any)
+		if !ok {
+			return errors.New("takes a mapping of the handler's settings to values")
+		}
+		t.Settings = settings
+		return nil
+	}
+	return fmt.Errorf("%w%s", errUnknownField, suggestion("", field, fields))
+}
+
+// setRetry reads a list of pauses, or a string of them with blanks between.
+func (t *TaskType) setRetry(value any) error {
+	var items []any
+	switch v := value.(type) {
+	case []any:
+		items = v
+	case string:
+		for _, word := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
+			items = append(items, word)
+		}
+	case int, float64:
+		items = []any{v}
+	default:
+		return errRetry
+	}
+	var delays []time.Duration
+	for _, item := range items {
+		delay, ok := parseDuration(item)
+		if !ok {
+			return fmt.Errorf("has the pause %s: it %w", quote(item), errRetry)
+		}
+		if delay < 0 || delay > maxDuration {
+			return fmt.Errorf("has the pause %s: give one from 0s to %s", quote(item), short(maxDuration))
+		}
+		delays = append(delays, delay)
+	}
+	t.Retry.Delays = delays
+	return nil
+}

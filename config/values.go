@@ -1,0 +1,206 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// setter puts a value, as YAML or the environment gives it, into a draft. Its
+// error continues the sentence that begins with the key, such as
+// "is 70000: give a number from 0 to 65535".
+type setter func(d *draft, value any) error
+
+func text(at func(*draft) *string) setter {
+	return func(d *draft, value any) error {
+		s, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("takes text, not %s: put it in quotes", kindOf(value))
+		}
+		*at(d) = s
+		return nil
+	}
+}
+
+func boolean(at func(*draft) *bool) setter {
+	return func(d *draft, value any) error {
+		b, ok := value.(bool)
+		if s, isText := value.(string); isText {
+			ok = s == "true" || s == "false"
+			b = s == "true"
+		}
+		if !ok {
+			return fmt.Errorf("is %s: give true or false", quote(value))
+		}
+		*at(d) = b
+		return nil
+	}
+}
+
+func number[T int | int64](at func(*draft) *T, least, most T) setter {
+	return func(d *draft, value any) error {
+		n, ok := wholeNumber(value)
+		if !ok || n < int64(least) || n > int64(most) {
+			return fmt.Errorf("is %s: give a whole number from %d to %d", quote(value), least, most)
+		}
+		*at(d) = T(n)
+		return nil
+	}
+}
+
+func duration(at func(*draft) *time.Duration, least, most time.Duration) setter {
+	return func(d *draft, value any) error {
+		v, ok := parseDuration(value)
+		if !ok {
+			return fmt.Errorf("is %s: give seconds, or a duration such as 1m30s", quote(value))
+		}
+		if v < least || v > most {
+			return fmt.Errorf("is %s: give a duration from %s to %s", quote(value), short(least), short(most))
+		}
+		*at(d) = v
+		return nil
+	}
+}
+
+func oneOf(at func(*draft) *string, words ...string) setter {
+	return func(d *draft, value any) error {
+		for _, word := range words {
+			if value == word {
+				*at(d) = word
+				return nil
+			}
+		}
+		return fmt.Errorf("is %s: give one of %s", quote(value), strings.Join(words, ", "))
+	}
+}
+
+var errNotURIs = errors.New("takes a URI or a list of URIs")
+
+// brokerURIs reads one URI, a list of them, or, as the environment has it,
+// several in one string, with commas or blanks between.
+func brokerURIs(d *draft, value any) error {
+	var uris []string
+	switch v := value.(type) {
+	case string:
+		uris = splitURIs(v)
+	case []any:
+		for _, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				return errNotURIs
+			}
+			uris = append(uris, s)
+		}
+	default:
+		return errNotURIs
+	}
+	d.Rabbit.URIs = uris
+	return nil
+}
+
+// splitURIs splits at commas and blanks before an amqp scheme only, since a
+// password may hold them.
+func splitURIs(s string) []string {
+	var uris []string
+	start := 0
+	for i := range s {
+		rest := s[i:]
+		begins := strings.HasPrefix(rest, "amqp://") || strings.HasPrefix(rest, "amqps://")
+		if begins && i > start && strings.ContainsRune(", \t\n", rune(s[i-1])) {
+			uris = append(uris, strings.TrimRight(s[start:i], ", \t\n"))
+			start = i
+		}
+	}
+	if last := strings.TrimSpace(s[start:]); last != "" {
+		uris = append(uris, last)
+	}
+	return uris
+}
+
+func wholeNumber(value any) (int64, bool) {
+	switch v := value.(type) {
+	case int:
+		return int64(v), true
+	case int64:
+		return v, true
+	case string:
+		n, err := strconv.ParseInt(v, 10, 64)
+		return n, err == nil
+	}
+	return 0, false
+}
+
+// parseDuration reads a number of seconds, a string with one, or a duration
+// such as "1m30s".
+func parseDuration(value any) (time.Duration, bool) {
+	switch v := value.(type) {
+	case int:
+		return seconds(float64(v))
+	case int64:
+		return seconds(float64(v))
+	case float64:
+		return seconds(v)
+	case string:
+		if n, err := strconv.ParseFloat(v, 64); err == nil {
+			return seconds(n)
+		}
+		d, err := time.ParseDuration(v)
+		return d, err == nil
+	}
+	return 0, false
+}
+
+func seconds(n float64) (time.Duration, bool) {
+	ns := n * float64(time.Second)
+	if math.IsNaN(ns) || math.Abs(ns) > math.MaxInt64/2 {
+		return 0, false
+	}
+	return time.Duration(ns), true
+}
+
+// short writes a duration without the zeros of [time.Duration.String]: 1m
+// instead of 1m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// quote shows a wrong value, briefly.
+func quote(value any) string {
+	const most = 80
+	switch v := value.(type) {
+	case string:
+		if len(v) > most {
+			v = v[:most] + "..."
+		}
+		return strconv.Quote(v)
+	case int, int64, uint64, float64, bool:
+		return fmt.Sprint(v)
+	}
+	return kindOf(value)
+}
+
+func kindOf(value any) string {
+	switch value.(type) {
+	case string:
+		return "text"
+	case int, int64, uint64, float64:
+		return "a number"
+	case bool:
+		return "true or false"
+	case []any:
+		return "a list"
+	case time.Time:
+		return "a time"
+	}
+	return "a mapping"
+}
