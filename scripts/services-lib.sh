@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # How services.sh starts, watches and stops each server; sourced by it.
 
-dir=${TASKER_SERVICES_DIR:-${root:?}/.services}
+dir=${TASKER_TEST_SERVICES_DIR:-${root:?}/.services}
 rabbitmq_bin=/usr/lib/rabbitmq/bin
 
 prepare() {
@@ -85,7 +85,7 @@ port() { cat "$dir/ports/$1"; }
 choose_port() {
 	local sum base candidate
 	sum=$(printf '%s' "$dir" | cksum | cut -d' ' -f1)
-	base=${TASKER_SERVICES_PORT:-$((26000 + sum % 500 * 10))}
+	base=${TASKER_TEST_SERVICES_PORT:-$((26000 + sum % 500 * 10))}
 	for candidate in $(seq $((base + $2)) 10 $((base + $2 + 1000))); do
 		if ! port_taken "$candidate"; then
 			echo "$candidate" >"$dir/ports/$1"

@@ -16,7 +16,7 @@
 #   TASKER_TEST_RABBITMQ_URI=amqp://admin:password@host:port/
 #   TASKER_TEST_RABBITMQ_MANAGEMENT_URI=http://admin:password@host:port
 #
-# TASKER_SERVICES_DIR moves .services/, and TASKER_SERVICES_PORT is the first of
+# TASKER_TEST_SERVICES_DIR moves .services/, and TASKER_TEST_SERVICES_PORT is the first of
 # the five ports; a port that is taken is passed over.
 set -euo pipefail
 

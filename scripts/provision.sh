@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Sets up tasker on this machine, a plain Debian 12 or 13: RabbitMQ with its
+# management plugin, MariaDB, tasker itself, and under supervisord the API and
+# the managers console1 and console2, each for worker and backup.
+#
+#   MYSQL_PASSWD=... scripts/provision.sh
+#
+# It may run again at any time: what is right already stays as it is, and
+# nothing is restarted that did not change. Another MYSQL_PASSWD changes the
+# password. What it reads besides:
+#
+#   TASKER_BINARY      a tasker that is built already, instead of building one
+#   TASKER_API_LISTEN  the address that the API listens on; 127.0.0.1 if the
+#                      configuration says nothing else
+#   GO_TARBALL         a Go distribution (path or URL), instead of the official
+#                      one from go.dev; used where there is no new enough Go
+#   GO_SHA256          its checksum
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+# shellcheck source=scripts/provision-lib.sh
+. "$root/scripts/provision-lib.sh"
+
+umask 022
+export LC_ALL=C.UTF-8 PATH=$PATH:/usr/sbin:/sbin
+
+check_input
+step "packages"
+install_packages
+step "MariaDB"
+start_service mariadb mysql_answers
+create_database
+step "RabbitMQ"
+start_rabbitmq
+step "tasker"
+install_tasker
+install_configuration
+initialize
+step "supervisord"
+start_service supervisor supervisor_answers
+run_under_supervisord
+report

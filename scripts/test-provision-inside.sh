@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# What test-provision.sh does inside the new Debian; not to be run elsewhere.
+set -euo pipefail
+
+here=$(dirname "$0")
+# shellcheck source=scripts/lib.sh
+. "$here/lib.sh"
+[ "$(hostname)" = tasker-test ] || die "this belongs to test-provision.sh"
+
+first="it's a \"p@ss/w%rd\" \\ #1 \$HOME"
+second='another: `one`; -- %20 ä'
+url=http://127.0.0.1:8888
+
+provision() { MYSQL_PASSWD=$1 "$here/provision.sh"; }
+
+api() { # PATH [CURL ARGUMENTS]
+	local path=$1
+	shift
+	curl -sS -H "Authorization: Bearer $(cat /etc/tasker/secrets/api_token)" "$@" "$url$path"
+}
+
+post() { # TYPE IDENTIFIER
+	api "/$1" -f -H 'Content-Type: application/json' \
+		-d "{\"identifier\":\"$2\",\"payload\":{\"foo\":\"bar\"},\"endpoints\":[\"console1\",\"console2\"]}"
+	echo
+}
+
+# ends TYPE IDENTIFIER STATUS waits for a task's end and shows it.
+ends() {
+	local deadline=$((SECONDS + 90)) answer
+	until answer=$(api "/$1/$2") && [[ $answer =~ \"status\":\"(DONE|FAILED|CANCELED)\" ]]; do
+		[ $SECONDS -lt $deadline ] || die "task $2 does not end: $answer"
+		sleep 0.5
+	done
+	echo "$answer"
+	[[ $answer = *"\"status\":\"$3\""* ]] || die "task $2 should be $3"
+	[[ $answer = *'"endpoint":"console1"'* && $answer = *'"endpoint":"console2"'* ]] ||
+		die "task $2 has not both results"
+}
+
+pids() { supervisorctl status | awk '$2 != "RUNNING" { exit 1 } { print $1, $4 }'; }
+
+database_takes() {
+	MYSQL_PWD=$1 mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -u tasker --default-character-set=utf8mb4 \
+		-e 'SELECT COUNT(*) FROM tasks' tasker
+}
+
+say "--- without a password it is an error"
+if env -u MYSQL_PASSWD "$here/provision.sh"; then
+	die "provision.sh went on without MYSQL_PASSWD"
+fi
+
+say "--- the first run"
+provision "$first"
+supervisorctl status
+before=$(pids)
+
+say "--- without the token nobody gets in"
+[ "$(curl -s -o /dev/null -w '%{http_code}' $url/worker)" = 401 ] || die "the API asks for no token"
+
+say "--- tasks"
+post worker one
+post backup two
+ends worker one DONE
+ends backup two FAILED
+
+say "--- the second run, while a task runs"
+post worker three
+provision "$first"
+[ "$(pids)" = "$before" ] || die "the second run restarted something: $(pids)"
+ends worker three DONE
+[ "$(api /worker/three | grep -o '"attempt":1,' | wc -l)" -eq 2 ] || die "the second run interrupted a task"
+
+say "--- another password, while a task runs"
+post worker four
+provision "$second"
+[ "$(pids)" != "$before" ] || die "the managers do not know the new password"
+database_takes "$second" || die "the database does not take the new password"
+if database_takes "$first" 2>/dev/null; then
+	die "the database still takes the old password"
+fi
+ends worker four DONE
+
+say "--- nothing secret is left open"
+[ -z "$(find /etc/tasker -perm /o+rwx)" ] || die "others may read $(find /etc/tasker -perm /o+rwx)"
+if rabbitmqctl --quiet list_users | grep tasker-provision; then
+	die "RabbitMQ's administrator was left behind"
+fi
+supervisorctl stop all

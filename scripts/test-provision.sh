@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Tries provision.sh for real: a plain Debian is made with debootstrap, and in
+# it, with processes, mounts and a network of its own, the system is set up and
+# used. Needs root, debootstrap, Go, and some minutes; it is not part of CI.
+#
+#   scripts/test-provision.sh [bookworm|trixie] [DIRECTORY]
+#
+# DIRECTORY is made anew and removed at the end, unless KEEP=1.
+# TASKER_BINARY is used instead of building tasker in there. MIRROR is Debian's.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+
+suite=${1:-bookworm}
+target=${2:-$(mktemp -d /tmp/tasker-provision.XXXXXX)}
+mirror=${MIRROR:-http://deb.debian.org/debian}
+
+[ "$(id -u)" -eq 0 ] || die "this needs root"
+command -v debootstrap >/dev/null || die "this needs debootstrap: apt-get install debootstrap"
+
+# The second call of this script, in the namespaces: mounts and the network are
+# ours alone and end with us.
+if [ "${TASKER_TEST_PROVISION_STAGE-}" = inside ]; then
+	ip link set lo up
+	hostname tasker-test
+	mount -t proc proc "$target/proc"
+	mount --rbind /dev "$target/dev"
+	mount -t tmpfs tmpfs "$target/run"
+	mount -t tmpfs tmpfs "$target/tmp"
+	go=()
+	if [ -z "${TASKER_BINARY-}" ]; then
+		mkdir -p "$target/usr/local/go" "$target/go/mod" "$target/go/cache"
+		mount --bind -o ro "$(go env GOROOT)" "$target/usr/local/go"
+		mount --bind "$(go env GOMODCACHE)" "$target/go/mod"
+		mount --bind "$(go env GOCACHE)" "$target/go/cache"
+		go=(GOMODCACHE=/go/mod GOCACHE=/go/cache GOPROXY=off GOTOOLCHAIN=local)
+	else
+		install -m 755 "$TASKER_BINARY" "$target/root/tasker"
+		go=(TASKER_BINARY=/root/tasker)
+	fi
+	# Not exec: whatever was started in there is killed when this shell ends.
+	chroot "$target" env -i HOME=/root TERM=dumb PATH=/usr/sbin:/usr/bin:/sbin:/bin "${go[@]}" \
+		/root/tasker-source/scripts/test-provision-inside.sh
+	exit
+fi
+
+cleanup() {
+	if [ "${KEEP-}" = 1 ]; then
+		say "kept: $target"
+	else
+		rm -rf --one-file-system "$target"
+	fi
+}
+trap cleanup EXIT
+
+say "==> a plain Debian $suite in $target"
+mkdir -p "$target"
+debootstrap "$suite" "$target" "$mirror" >"$target.log" 2>&1 || { tail -n 20 "$target.log" >&2 && die "debootstrap failed"; }
+rm -f "$target.log"
+printf '127.0.0.1 localhost tasker-test\n' >"$target/etc/hosts"
+echo tasker-test >"$target/etc/hostname"
+# The set-up itself has no way out of its network: apt finds the packages here.
+cp /etc/resolv.conf "$target/etc/resolv.conf"
+[ ! -e /etc/apt/apt.conf.d ] || grep -hs '^Acquire::http::Proxy' /etc/apt/apt.conf.d/* >"$target/etc/apt/apt.conf.d/90proxy" || true
+chroot "$target" apt-get -qq update
+chroot "$target" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --download-only --no-install-recommends \
+	mariadb-server rabbitmq-server supervisor ca-certificates curl >/dev/null
+
+mkdir -p "$target/root/tasker-source"
+(cd "$root" && git ls-files -z --cached --others --exclude-standard |
+	while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done |
+	tar --null -T - -c) | tar -C "$target/root/tasker-source" -x
+
+say "==> the set-up, in namespaces of its own"
+TASKER_TEST_PROVISION_STAGE=inside unshare --mount --uts --ipc --net --pid --fork --kill-child \
+	"$0" "$suite" "$target"
+say "==> provision.sh works on $suite"
