@@ -1,0 +1,23 @@
+package api
+
+import "net/http"
+
+// Operations gives every method of every route, for tests that walk them all.
+func (s *Server) Operations() map[string][]string {
+	operations := make(map[string][]string)
+	for _, rt := range s.routes() {
+		for method := range rt.methods {
+			operations[rt.path] = append(operations[rt.path], method)
+		}
+	}
+	return operations
+}
+
+// Wrap puts the server's middleware around a handler of a test.
+func (s *Server) Wrap(h http.Handler) http.Handler { return s.middleware(h) }
+
+// The limits that tests use.
+const (
+	MaxPage        = maxPage
+	MaxFieldErrors = maxFieldErrors
+)

@@ -1,0 +1,202 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/api"
+)
+
+var (
+	_ api.Store      = (*fakeStore)(nil)
+	_ api.Dispatcher = (*fakeDispatcher)(nil)
+	_ api.Broker     = (*fakeBroker)(nil)
+)
+
+// fakeStore keeps everything in memory and fails on demand.
+type fakeStore struct {
+	mu        sync.Mutex
+	now       time.Time
+	tasks     []tasker.Task
+	results   []tasker.TaskResult
+	endpoints []tasker.Endpoint
+	err       error // of every call
+	aggregate error // of Aggregate
+	calls     []string
+}
+
+func newFakeStore() *fakeStore {
+	return &fakeStore{now: time.Date(2015, 5, 6, 1, 14, 24, 103482000, time.UTC)}
+}
+
+func (s *fakeStore) begin(call string) func() {
+	s.mu.Lock()
+	s.calls = append(s.calls, call)
+	return s.mu.Unlock
+}
+
+func (s *fakeStore) called(call string) (n int) {
+	defer s.begin("called")()
+	for _, c := range s.calls {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *fakeStore) setError(err error) {
+	defer s.begin("setError")()
+	s.err = err
+}
+
+// update changes the one task of an identifier.
+func (s *fakeStore) update(identifier string, change func(*tasker.Task)) {
+	defer s.begin("update")()
+	for i := range s.tasks {
+		if s.tasks[i].Identifier == identifier {
+			change(&s.tasks[i])
+		}
+	}
+}
+
+func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, bool, error) {
+	defer s.begin("CreateTask")()
+	if s.err != nil {
+		return tasker.Task{}, false, s.err
+	}
+	for _, old := range s.tasks {
+		if old.Type == t.Type && old.Identifier == t.Identifier {
+			if bytes.Equal(old.Payload, t.Payload) && slices.Equal(old.Endpoints, t.Endpoints) {
+				return old, false, nil
+			}
+			return tasker.Task{}, false, tasker.Errorf(tasker.Conflict, "task %q exists with another body", t.Identifier)
+		}
+	}
+	t.ID = int64(len(s.tasks) + 1)
+	t.Status = tasker.Created
+	t.StartTime, t.LastModifiedTime = s.now, s.now
+	t.Expected = t.Endpoints
+	s.tasks = append(s.tasks, t)
+	return t, true, nil
+}
+
+func (s *fakeStore) FindTask(_ context.Context, taskType, identifier string) (tasker.Task, error) {
+	defer s.begin("FindTask")()
+	if s.err != nil {
+		return tasker.Task{}, s.err
+	}
+	for _, t := range s.tasks {
+		if t.Type == taskType && t.Identifier == identifier {
+			return t, nil
+		}
+	}
+	return tasker.Task{}, tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", identifier, taskType)
+}
+
+func (s *fakeStore) Results(_ context.Context, taskID int64) ([]tasker.TaskResult, error) {
+	defer s.begin("Results")()
+	var results []tasker.TaskResult
+	for _, r := range s.results {
+		if r.TaskID == taskID {
+			results = append(results, r)
+		}
+	}
+	return results, s.err
+}
+
+func (s *fakeStore) Aggregate(_ context.Context, taskIDs []int64, wait time.Duration) (int, error) {
+	defer s.begin("Aggregate")()
+	if s.aggregate != nil {
+		return 0, s.aggregate
+	}
+	changed := 0
+	for i := range s.tasks {
+		t := &s.tasks[i]
+		if !slices.Contains(taskIDs, t.ID) {
+			continue
+		}
+		var outcomes []tasker.Outcome
+		for _, r := range s.results {
+			if r.TaskID == t.ID {
+				outcomes = append(outcomes, tasker.Outcome{Endpoint: r.Endpoint, State: r.State})
+			}
+		}
+		next := tasker.NextStatus(t.Status, tasker.Summarize(t.Expected, outcomes), t.SentTime != nil && s.now.After(t.SentTime.Add(wait)))
+		if next != t.Status {
+			t.Status, t.LastModifiedTime = next, s.now
+			changed++
+		}
+	}
+	return changed, nil
+}
+
+func (s *fakeStore) ListTasks(_ context.Context, q tasker.TaskQuery) ([]tasker.Task, error) {
+	defer s.begin("ListTasks")()
+	var tasks []tasker.Task
+	for _, t := range slices.Backward(s.tasks) {
+		if t.Type == q.Type && (q.Status == "" || t.Status == q.Status) && (q.Before == 0 || t.ID < q.Before) && len(tasks) < q.Limit {
+			tasks = append(tasks, t)
+		}
+	}
+	return tasks, s.err
+}
+
+func (s *fakeStore) ListEndpoints(_ context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {
+	defer s.begin("ListEndpoints")()
+	var endpoints []tasker.Endpoint
+	for _, e := range slices.SortedFunc(slices.Values(s.endpoints), func(a, b tasker.Endpoint) int { return strings.Compare(a.Name, b.Name) }) {
+		if e.Name > q.After && (q.TaskType == "" || slices.Contains(e.TaskTypes, q.TaskType)) && len(endpoints) < q.Limit {
+			endpoints = append(endpoints, e)
+		}
+	}
+	return endpoints, s.err
+}
+
+func (s *fakeStore) Now() time.Time {
+	defer s.begin("Now")()
+	return s.now
+}
+
+func (s *fakeStore) Ping(context.Context) error {
+	defer s.begin("Ping")()
+	return s.err
+}
+
+// fakeDispatcher sends at once, or fails on demand, or blocks.
+type fakeDispatcher struct {
+	store *fakeStore
+	err   error
+	// entered, if set, is sent to when a dispatch begins, which then waits for
+	// release.
+	entered chan struct{}
+	release chan struct{}
+}
+
+func (d *fakeDispatcher) Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error) {
+	if d.entered != nil {
+		d.entered <- struct{}{}
+		<-d.release
+	}
+	if err := ctx.Err(); err != nil {
+		return t, err
+	}
+	if d.err != nil {
+		return t, d.err
+	}
+	sent := d.store.Now()
+	d.store.update(t.Identifier, func(stored *tasker.Task) {
+		stored.Status, stored.SentTime = tasker.Sent, &sent
+		t = *stored
+	})
+	return t, nil
+}
+
+type fakeBroker struct{ err error }
+
+func (b *fakeBroker) Ready() error { return b.err }
