@@ -108,6 +108,9 @@ func (c *contract) check(req *http.Request, reqBody []byte, resp *http.Response,
 	route, params, err := c.router.FindRoute(lookup)
 	switch {
 	case errors.Is(err, routers.ErrMethodNotAllowed):
+		if resp.StatusCode == http.StatusNotFound && strings.HasPrefix(req.URL.Path, "/v1/") {
+			return nil // the document's router takes v1 for a task type
+		}
 		if resp.StatusCode != http.StatusMethodNotAllowed && resp.StatusCode != http.StatusUnauthorized {
 			return fmt.Errorf("a method that is not documented got %d", resp.StatusCode)
 		}

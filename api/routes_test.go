@@ -1,0 +1,69 @@
+package api_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestWrongMethods(t *testing.T) {
+	h := newHarness(t)
+	for path, allow := range map[string]string{
+		"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/openapi.yaml": "GET, HEAD",
+		"/v1/task-types": "GET, HEAD", "/v1/endpoints": "GET, HEAD",
+		"/worker": "GET, HEAD, POST", "/worker/a": "GET, HEAD",
+	} {
+		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} {
+			if strings.Contains(allow, method) {
+				continue
+			}
+			a := h.do(t, method, path, nil)
+			a.want(t, http.StatusMethodNotAllowed)
+			if p := a.problem(t); p.Code != "method_not_allowed" || a.header.Get("Allow") != allow {
+				t.Errorf("%s %s: Allow %q, want %q", method, path, a.header.Get("Allow"), allow)
+			}
+		}
+	}
+}
+
+func TestHead(t *testing.T) {
+	h := newHarness(t)
+	h.post(t, "/worker", newTask)
+	for _, to := range h.targets() {
+		if to.method != http.MethodGet {
+			continue
+		}
+		get, head := h.get(t, to.path), h.do(t, http.MethodHead, to.path, nil)
+		head.want(t, get.status)
+		if len(head.body) != 0 || head.header.Get("Content-Length") != get.header.Get("Content-Length") {
+			t.Errorf("HEAD %s: %v, GET: %v", to.path, head.header, get.header)
+		}
+	}
+}
+
+func TestUnknownPaths(t *testing.T) {
+	h := newHarness(t)
+	for path, text := range map[string]string{
+		"/":                    "/openapi.yaml",
+		"/a/b/c":               "/openapi.yaml",
+		"/worker/":             `try "/worker"`,
+		"/worker/a/":           `try "/worker/a"`,
+		"/worker//":            `try "/worker"`,
+		"/v1/endpoints/":       `try "/v1/endpoints"`,
+		"/healthz/":            `try "/healthz"`,
+		"//worker":             "there is no",
+		"/worker/../healthz":   "there is no",
+		"/worker/a%2Fb":        "there is no",
+		"/v1/nosuch":           `no route "/v1/nosuch"`,
+		"/v1":                  "there is no",
+		"/metrics":             "there is no",
+		"/worker/%3Cscript%3E": "there is no",
+	} {
+		a := h.get(t, path)
+		a.want(t, http.StatusNotFound)
+		if p := a.problem(t); p.Code != "not_found" || !strings.Contains(p.Detail, text) {
+			t.Errorf("%s: %q does not say %q", path, p.Detail, text)
+		}
+	}
+	h.post(t, "/v1/nosuch", newTask).want(t, http.StatusNotFound)
+}
