@@ -66,7 +66,7 @@ func keys() []key {
 		{"api.token_file", "", maskNothing, text(func(d *draft) *string { return &d.tokenFile })},
 		{"api.insecure", false, maskNothing, boolean(func(d *draft) *bool { return &d.API.Insecure })},
 		{"api.max_body", miB, maskNothing, number(func(d *draft) *int64 { return &d.API.MaxBody }, kiB, giB)},
-		{"api.publish_timeout", "5s", maskNothing, duration(func(d *draft) *time.Duration { return &d.PublishTimeout }, time.Millisecond, time.Hour)},
+		{"api.publish_timeout", "5s", maskNothing, duration(func(d *draft) *time.Duration { return &d.PublishTimeout }, time.Millisecond, 10*time.Second)},
 		{"api.shutdown_timeout", "15s", maskNothing, duration(func(d *draft) *time.Duration { return &d.API.ShutdownTimeout }, time.Millisecond, maxDuration)},
 
 		{"manager.db.uri", "", maskPassword, text(func(d *draft) *string { return &d.dbURI })},

@@ -20,7 +20,7 @@ import (
 func TestShowSaysWhereValuesCameFrom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	write(t, dir, "test.config.yaml", minimal+"api: {port: 1000, publish_timeout: 90}\n")
+	write(t, dir, "test.config.yaml", minimal+"api: {port: 1000, publish_timeout: 2.5}\n")
 	c, err := config.Load(config.Options{
 		Mode: "test", Dir: dir, Environ: []string{"TASKER_LOG_LEVEL=warn"},
 		Flags: []config.Flag{{Name: "--port", Key: "api.port", Value: "2000"}},
@@ -34,7 +34,7 @@ func TestShowSaysWhereValuesCameFrom(t *testing.T) {
 	}
 	for _, want := range []string{
 		"port: 2000 # --port\n", "level: warn # TASKER_LOG_LEVEL\n", "format: auto\n",
-		"publish_timeout: 1m30s # " + dir + "/test.config.yaml:6\n", "shutdown_timeout: 15s\n",
+		"publish_timeout: 2.5s # " + dir + "/test.config.yaml:6\n", "shutdown_timeout: 15s\n",
 		"uri: mysql://tasker:****@127.0.0.1:3306/tasker # ", "uri: amqp://tasker:****@127.0.0.1:5672/tasker # ",
 	} {
 		if !strings.Contains(string(shown), want) {
@@ -86,7 +86,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 			return s // perhaps no YAML
 		}
 		var content strings.Builder
-		fmt.Fprintf(&content, "task_types: [worker, {name: other, handler: %s, settings: {password: %s}}]\n",
+		fmt.Fprintf(&content, "task_types:\n  - name: other\n    handler: %s\n    settings:\n      password: %s\n",
 			rapid.SampledFrom([]string{"worker", "sleep"}).Draw(t, "handler"), quoted(secret))
 		fmt.Fprintf(&content, "manager:\n  db:\n    uri: %s\n", quoted("mysql://u:"+inURI+"@h/d"))
 		fmt.Fprintf(&content, "  message_queue:\n    uri: %s\n", quoted("amqp://u:"+inURI+"@h/v?token="+inURI))

@@ -42,7 +42,7 @@ func TestWrongInput(t *testing.T) {
 			`DIR/test.config.yaml:7: log.level is "loud": give one of debug, info, warn, error`,
 		}},
 		"a negative duration": {"api: {publish_timeout: -1}", nil, []string{
-			at + "api.publish_timeout is -1: give a duration from 1ms to 1h",
+			at + "api.publish_timeout is -1: give a duration from 1ms to 10s",
 		}},
 		"no finite duration": {"api: {publish_timeout: .inf}", nil, []string{
 			at + "api.publish_timeout is +Inf: give seconds, or a duration such as 1m30s",
