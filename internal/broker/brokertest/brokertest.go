@@ -1,0 +1,242 @@
+// Package brokertest is the contract of broker.Broker as tests, to be run over
+// every driver.
+package brokertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+// patience is how long a test waits for what must happen. It is long, since
+// only a failing test waits that long.
+const patience = time.Minute
+
+// taskType is the type of most tests.
+const taskType = "worker"
+
+// Harness is a broker under test with nothing in it, and what a test must do
+// to it from outside.
+type Harness struct {
+	Broker broker.Broker
+	// DeadLetters gives all dead letters of this harness so far.
+	DeadLetters func(t *testing.T) []DeadLetter
+	// Faults are nil for a driver that nothing can be done to.
+	Faults *Faults
+}
+
+// DeadLetter is what became of a message that a consumer gave up.
+type DeadLetter struct {
+	Queue, Reason, MessageID, Body string
+}
+
+// Faults are what befalls a broker that is a server.
+type Faults struct {
+	// Cut breaks all connections and lets none be made, until Restore.
+	Cut, Restore func()
+	// DeleteQueue and DeleteExchange are what an administrator might do.
+	DeleteQueue, DeleteExchange func(t *testing.T, name string)
+}
+
+// Run holds a driver to the contract. newHarness is called for each test, and
+// closes what it made in t.Cleanup.
+func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
+	tests := []struct {
+		name string
+		run  func(*testing.T, Harness)
+	}{
+		{"to all endpoints", testToAll},
+		{"to named endpoints", testToNamed},
+		{"to any endpoint", testToAny},
+		{"to nobody", testUnrouted},
+		{"a message published twice", testSameMessageID},
+		{"bodies of any size", testBodies},
+		{"concurrent publishers", testConcurrentPublishers},
+		{"an ended context", testEndedContext},
+		{"order", testOrder},
+		{"prefetch", testPrefetch},
+		{"redelivery", testRedelivery},
+		{"a queue outlives its consumer", testQueueHolds},
+		{"settling once", testSettleOnce},
+		{"dead letters", testDeadLetter},
+		{"readiness", testReady},
+		{"events", testEvents},
+		{"declaring", testDeclare},
+		{"close", testClose},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, newHarness(t)) })
+	}
+	faults := []struct {
+		name string
+		run  func(*testing.T, Harness)
+	}{
+		{"consumers come back", testConsumersComeBack},
+		{"publishers under cuts", testPublishersUnderCuts},
+		{"publish waits out a cut", testPublishWaits},
+		{"publish gives up with its context", testPublishGivesUp},
+		{"a settlement that comes too late", testStaleAck},
+		{"listeners come back", testListenersComeBack},
+		{"a deleted queue", testDeletedQueue},
+		{"a deleted exchange", testDeletedExchange},
+		{"a deleted shared queue", testDeletedSharedQueue},
+		{"deleted dead letters", testDeletedDeadLetters},
+		{"close while cut", testCloseWhileCut},
+	}
+	for _, test := range faults {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHarness(t)
+			if h.Faults == nil {
+				t.Skip("this driver has no connections")
+			}
+			test.run(t, h)
+		})
+	}
+}
+
+// consumer is a Consume call under way.
+type consumer struct {
+	t          *testing.T
+	name       string
+	deliveries chan broker.Delivery
+	ready      chan bool
+	cancel     context.CancelFunc
+	done       chan error
+}
+
+// consume starts a consumer and waits until it is registered. It ends with the
+// test.
+func consume(t *testing.T, b broker.Broker, q broker.Queue, prefetch int) *consumer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &consumer{
+		t: t, name: q.Name(), deliveries: make(chan broker.Delivery, 10_000), ready: make(chan bool, 1000),
+		cancel: cancel, done: make(chan error, 1),
+	}
+	go func() {
+		c.done <- b.Consume(ctx, broker.Subscription{
+			Queue: q, Prefetch: prefetch,
+			Deliver: func(d broker.Delivery) { c.deliveries <- d },
+			Ready:   func(ready bool) { c.ready <- ready },
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-c.done
+	})
+	c.becomes(true)
+	return c
+}
+
+// console is the queue of an endpoint.
+func console(n int) broker.Queue {
+	return broker.Queue{TaskType: taskType, Endpoint: fmt.Sprintf("console%d", n)}
+}
+
+// shared is the queue that the endpoints share.
+func shared() broker.Queue { return broker.Queue{TaskType: taskType} }
+
+// becomes waits for the next call of Ready.
+func (c *consumer) becomes(want bool) {
+	c.t.Helper()
+	if got := receive(c.t, c.ready, c.name+" to be ready or not"); got != want {
+		c.t.Fatalf("%s: Ready(%t), want Ready(%t)", c.name, got, want)
+	}
+}
+
+// next waits for the next delivery.
+func (c *consumer) next() broker.Delivery {
+	c.t.Helper()
+	return receive(c.t, c.deliveries, "a delivery from "+c.name)
+}
+
+// want waits for the next delivery, which must have this id, and settles it.
+func (c *consumer) want(id string) {
+	c.t.Helper()
+	d := c.next()
+	if d.MessageID() != id {
+		c.t.Fatalf("%s delivered %q, want %q", c.name, d.MessageID(), id)
+	}
+	ack(c.t, d)
+}
+
+// stop ends the consumer and waits for that.
+func (c *consumer) stop() {
+	c.t.Helper()
+	c.cancel()
+	if err := receive(c.t, c.done, c.name+" to end"); err != nil {
+		c.t.Fatalf("Consume of %s ended with %v, want nil when its context ends", c.name, err)
+	}
+	c.done <- nil // for the cleanup
+}
+
+func receive[T any](t *testing.T, ch <-chan T, what string) T {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case v := <-ch:
+		return v
+	case <-timer.C:
+		t.Fatalf("waited %s for %s", patience, what)
+		panic("unreachable")
+	}
+}
+
+// eventually polls for what no signal tells.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for !is() {
+		select {
+		case <-ticker.C:
+		case <-deadline.C:
+			t.Fatalf("waited %s until %s", patience, what)
+		}
+	}
+}
+
+func ack(t *testing.T, d broker.Delivery) {
+	t.Helper()
+	if err := d.Ack(); err != nil {
+		t.Fatalf("Ack of %q: %v", d.MessageID(), err)
+	}
+}
+
+func try(t *testing.T, b broker.Broker, target broker.Target, id string) (broker.Receipt, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return b.Publish(ctx, broker.Publication{TaskType: taskType, Target: target, MessageID: id, Body: []byte(`{"id":"` + id + `"}`)})
+}
+
+// publish sends a message that a queue must take.
+func publish(t *testing.T, b broker.Broker, target broker.Target, id string) {
+	t.Helper()
+	receipt, err := try(t, b, target, id)
+	if err != nil {
+		t.Fatalf("Publish %q: %v", id, err)
+	}
+	if receipt.Unrouted || len(receipt.Unserved) > 0 {
+		t.Fatalf("Publish %q: no queue took it: %+v", id, receipt)
+	}
+}
+
+func wantError(t *testing.T, err error, targets ...error) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error, want one")
+	}
+	for _, target := range targets {
+		if !errors.Is(err, target) {
+			t.Fatalf("error %q does not wrap %q", err, target)
+		}
+	}
+}
