@@ -8,6 +8,7 @@ here=$(dirname "$0")
 [ "$(hostname)" = tasker-test ] || die "this belongs to test-provision.sh"
 
 first="it's a \"p@ss/w%rd\" \\ #1 \$HOME"
+# shellcheck disable=SC2016 # nothing in it is to be expanded
 second='another: `one`; -- %20 ä'
 url=http://127.0.0.1:8888
 
