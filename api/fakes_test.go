@@ -127,7 +127,7 @@ func (s *fakeStore) Aggregate(_ context.Context, taskIDs []int64, wait time.Dura
 				outcomes = append(outcomes, tasker.Outcome{Endpoint: r.Endpoint, State: r.State})
 			}
 		}
-		next := tasker.NextStatus(t.Status, tasker.Summarize(t.Expected, outcomes), t.SentTime != nil && s.now.After(t.SentTime.Add(wait)))
+		next := tasker.NextStatus(t.Status, tasker.Summarize(t.Expected, outcomes), t.SentTime != nil && !s.now.Before(t.SentTime.Add(wait)))
 		if next != t.Status {
 			t.Status, t.LastModifiedTime = next, s.now
 			changed++
@@ -172,6 +172,8 @@ func (s *fakeStore) Ping(context.Context) error {
 type fakeDispatcher struct {
 	store *fakeStore
 	err   error
+	// forgets has an error come without the task.
+	forgets bool
 	// entered, if set, is sent to when a dispatch begins, which then waits for
 	// release.
 	entered chan struct{}
@@ -187,6 +189,9 @@ func (d *fakeDispatcher) Dispatch(ctx context.Context, t tasker.Task) (tasker.Ta
 		return t, err
 	}
 	if d.err != nil {
+		if d.forgets {
+			t = tasker.Task{}
+		}
 		return t, d.err
 	}
 	sent := d.store.Now()

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 
 	"github.com/taskerhq/tasker"
@@ -107,9 +106,8 @@ func (e *inputErrors) Unwrap() []error { return e.errs }
 
 // fieldErrorsOf lists the broken rules of which err names the field.
 func fieldErrorsOf(err error) []fieldError {
-	var input *inputErrors
 	errs := []error{err}
-	if errors.As(err, &input) {
+	if input, ok := errors.AsType[*inputErrors](err); ok {
 		errs = input.errs
 	}
 	var fields []fieldError
@@ -128,19 +126,19 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if _, known := kindOf(code); !known {
 		code = tasker.Internal
 	}
-	id := slog.String("request_id", requestInfoOf(r).id)
+	id := requestInfoOf(r).id
 	switch {
 	case code == tasker.Internal && ended(r, err):
 		// The client went away, or something hung until requestTimeout.
-		s.log.WarnContext(r.Context(), "a request was not answered in time", "err", err, id)
+		s.log.WarnContext(r.Context(), "a request was not answered in time", "err", err, "request_id", id)
 		s.problem(w, r, tasker.Unavailable, "the answer took too long: try again later", nil)
 		return
 	case code == tasker.Internal:
-		s.log.ErrorContext(r.Context(), "a request failed", "err", err, id)
+		s.log.ErrorContext(r.Context(), "a request failed", "err", err, "request_id", id)
 		s.problem(w, r, code, internalDetail, nil)
 		return
 	case code == tasker.Unavailable:
-		s.log.WarnContext(r.Context(), "a request could not be served", "err", err, id)
+		s.log.WarnContext(r.Context(), "a request could not be served", "err", err, "request_id", id)
 	}
 	s.problem(w, r, code, messageOf(err), fieldErrorsOf(err))
 }
@@ -176,8 +174,7 @@ func ended(r *http.Request, err error) bool {
 // messageOf gives the part of an error that is meant for clients: the cause
 // stays in the log.
 func messageOf(err error) string {
-	var input *inputErrors
-	if errors.As(err, &input) {
+	if input, ok := errors.AsType[*inputErrors](err); ok {
 		return input.Error()
 	}
 	if e, ok := errors.AsType[*tasker.Error](err); ok {

@@ -190,7 +190,9 @@ func (s *Server) Serve(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("api: requests still ran after %s and were cut off: %w", s.cfg.ShutdownTimeout, errors.Join(err, s.http.Close()))
 	}
-	<-served
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("api: serve on %s: %w", s.Addr(), end))
+	}
 	s.log.InfoContext(ctx, "the API has stopped", "address", s.Addr())
 	return err
 }

@@ -41,6 +41,9 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		s.log.WarnContext(r.Context(), "a task is stored but not sent yet; the relay will send it",
 			"err", err, "task_id", task.ID, "type", task.Type, "identifier", task.Identifier, "request_id", requestInfoOf(r).id)
+		if sent.ID != task.ID {
+			sent = task // nothing newer is known
+		}
 	}
 	w.Header().Set("Location", taskPath(task))
 	return writeJSON(w, http.StatusCreated, sent)
@@ -93,7 +96,7 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
 // overdue tells whether the time in which every endpoint should have received
 // the task has passed.
 func (s *Server) overdue(t tasker.Task) bool {
-	return t.SentTime != nil && s.store.Now().After(t.SentTime.Add(s.cfg.WaitForEndpoints))
+	return t.SentTime != nil && !s.store.Now().Before(t.SentTime.Add(s.cfg.WaitForEndpoints))
 }
 
 // aggregate has the store catch up with the status just computed, and gives
