@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// proxy forwards TCP to a server, and can be cut.
+// proxy forwards TCP to a server, and can be cut or fall silent.
 type proxy struct {
 	listener net.Listener
 	server   string
@@ -15,6 +15,8 @@ type proxy struct {
 
 	mu    sync.Mutex
 	cut   bool
+	held  chan struct{} // not nil while silent; closed when that ends
+	dials int
 	conns map[net.Conn]bool
 }
 
@@ -28,6 +30,7 @@ func newProxy(t testing.TB, server string) *proxy {
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()
+		p.Release()
 		p.Cut()
 		p.wg.Wait()
 	})
@@ -42,6 +45,9 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
+		p.mu.Lock()
+		p.dials++
+		p.mu.Unlock()
 		p.wg.Go(func() { p.forward(client) })
 	}
 }
@@ -64,7 +70,7 @@ func (p *proxy) forward(client net.Conn) {
 	var both sync.WaitGroup
 	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
 		both.Go(func() {
-			_, _ = io.Copy(pair[0], pair[1])
+			_, _ = io.Copy(pair[0], reader{p, pair[1]})
 			_ = pair[0].Close()
 			_ = pair[1].Close()
 		})
@@ -102,4 +108,44 @@ func (p *proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = false
+}
+
+// Hold keeps all connections and forwards nothing, until Release.
+func (p *proxy) Hold() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = make(chan struct{})
+}
+
+func (p *proxy) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held != nil {
+		close(p.held)
+		p.held = nil
+	}
+}
+
+// dialled is how many connections were made.
+func (p *proxy) dialled() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dials
+}
+
+// reader reads for a proxy, and holds what it read while that is silent.
+type reader struct {
+	proxy *proxy
+	from  io.Reader
+}
+
+func (r reader) Read(b []byte) (int, error) {
+	n, err := r.from.Read(b)
+	r.proxy.mu.Lock()
+	held := r.proxy.held
+	r.proxy.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+	return n, err
 }

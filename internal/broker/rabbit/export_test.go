@@ -1,0 +1,7 @@
+package rabbit
+
+// SetBlocked does what RabbitMQ's connection.blocked and connection.unblocked
+// do, which no test can cause without harm to those beside it.
+func (b *Broker) SetBlocked(blocked bool, reason string) {
+	b.publisher.link.setBlocked(blocked, reason)
+}

@@ -1,0 +1,121 @@
+package rabbit
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+func TestNewChecksItsConfig(t *testing.T) {
+	const good = "amqp://tasker:s3cret@127.0.0.1:5672/tasker"
+	tests := []struct {
+		name string
+		cfg  Config
+		want string // in the error; empty if there is none
+	}{
+		{"no URI", Config{}, "no URIs"},
+		{"scheme", Config{URIs: []string{good, "http://tasker:s3cret@host"}}, "URI 2"},
+		{"slash in the password", Config{URIs: []string{"amqp://tasker:s3cret/s3cret@host"}}, "percent-encoded"},
+		{"percent in the password", Config{URIs: []string{"amqp://tasker:s3cret%zz@host"}}, "percent-encoded"},
+		{"space", Config{URIs: []string{"amqp://tasker:s3cret @host"}}, "URI 1"},
+		{"heartbeat in the URI", Config{URIs: []string{good + "?heartbeat=often"}}, "heartbeat"},
+		{"queue type", Config{URIs: []string{good}, QueueType: "stream"}, `queue type "stream"`},
+		{"expiry too long", Config{URIs: []string{good}, QueueExpires: 50 * 24 * time.Hour}, "expiry"},
+		{"negative expiry", Config{URIs: []string{good}, QueueExpires: -1}, "expiry"},
+		{"heartbeat", Config{URIs: []string{good}, Heartbeat: time.Millisecond}, "heartbeat"},
+		{"good", Config{URIs: []string{good}}, ""},
+		{"all of it", Config{URIs: []string{good, "amqps://[::1]"}, QueueType: "quorum", QueueExpires: time.Hour, Heartbeat: time.Minute, ConnectionName: "x"}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b, err := New(test.cfg, slog.New(slog.DiscardHandler))
+			if err == nil {
+				err = errors.Join(b.Close(), b.Close())
+			}
+			switch {
+			case test.want == "" && err != nil:
+				t.Errorf("error %q, want none", err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error %v, want one with %q", err, test.want)
+			case err != nil && strings.Contains(err.Error(), "s3cret"):
+				t.Errorf("error %q shows the password", err)
+			}
+		})
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	given := Config{URIs: []string{"amqp://u:p@h"}}
+	cfg, addresses, err := given.normalize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.QueueType != "classic" || cfg.QueueExpires != 7*24*time.Hour || cfg.Heartbeat != 10*time.Second || cfg.ConnectionName == "" {
+		t.Errorf("defaults %+v", cfg)
+	}
+	if want := "amqp://u@h:5672/"; addresses[0].shown != want {
+		t.Errorf("shown as %s, want %s", addresses[0].shown, want)
+	}
+	if given.QueueType != "" {
+		t.Error("the config given was changed")
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	var b backoff
+	limit := backoffFirst
+	for range 30 {
+		if d := b.next(); d < 0 || d >= limit {
+			t.Errorf("a pause of %s, want less than %s", d, limit)
+		}
+		limit = min(2*limit, backoffMost)
+	}
+	b.worked(time.Now()) // for no time
+	if b.tries == 0 {
+		t.Error("what works for a moment must not start over")
+	}
+	b.worked(time.Now().Add(-time.Minute))
+	if d := b.next(); d >= backoffFirst {
+		t.Errorf("a pause of %s after a long time that worked, want less than %s", d, backoffFirst)
+	}
+}
+
+func TestClip(t *testing.T) {
+	for _, s := range []string{"", "short", strings.Repeat("x", 20), strings.Repeat("ä", 20), "\xff\xfe bytes", strings.Repeat("\xff", 20)} {
+		got := clip(s, 9)
+		if len(got) > 9 || !utf8.ValidString(got) {
+			t.Errorf("clip(%q) is %q: %d bytes, valid: %t", s, got, len(got), utf8.ValidString(got))
+		}
+		if utf8.ValidString(s) && (!strings.HasPrefix(s, got) || len(s) <= 9 && got != s || len(s) > 9 && len(got) < 8) {
+			t.Errorf("clip(%q) is %q, too little", s, got)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	server := func(code int) error { return &amqp.Error{Code: code, Reason: "said so", Server: true} }
+	for _, test := range []struct {
+		err  error
+		want bool
+		hint string
+	}{
+		{server(amqp.PreconditionFailed), true, "delete it"},
+		{server(amqp.AccessRefused), true, "permission"},
+		{server(amqp.NotFound), true, ""},
+		{server(amqp.ConnectionForced), false, ""},
+		{amqp.ErrClosed, false, ""},
+		{errors.New("EOF"), false, ""},
+	} {
+		if got := refused(test.err); got != test.want {
+			t.Errorf("refused(%v) is %t", test.err, got)
+		}
+		if got := explain(test.err); !errors.Is(got, test.err) || !strings.Contains(got.Error(), test.hint) {
+			t.Errorf("explain(%v) is %q, want it with %q", test.err, got, test.hint)
+		}
+	}
+}
