@@ -1,0 +1,27 @@
+package api
+
+import (
+	"net"
+	"testing"
+)
+
+type addressed struct {
+	net.Listener
+	addr net.Addr
+}
+
+func (l addressed) Addr() net.Addr { return l.addr }
+
+// A name such as localhost may stand for an address that others can reach.
+func TestListensOnLoopback(t *testing.T) {
+	for address, want := range map[string]bool{
+		"127.0.0.1": true, "127.9.9.9": true, "::1": true, "0.0.0.0": false, "::": false, "10.0.0.1": false,
+	} {
+		if got := listensOnLoopback(addressed{addr: &net.TCPAddr{IP: net.ParseIP(address)}}); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+	if listensOnLoopback(addressed{addr: &net.UnixAddr{}}) {
+		t.Error("what is no TCP address is trusted")
+	}
+}
