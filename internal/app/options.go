@@ -1,0 +1,26 @@
+package app
+
+import "io"
+
+// DevOptions says how "tasker dev" runs.
+type DevOptions struct {
+	// DataDir holds the database; it is made where it does not exist.
+	DataDir string
+	// Ephemeral keeps the data in a directory that is deleted at the end.
+	Ephemeral bool
+	// Out takes what people read on start.
+	Out     io.Writer
+	Version string
+	// Ready, if set, is called with the API's address once it serves.
+	Ready func(addr string)
+}
+
+// InitOptions says how "tasker initialize" prepares a service.
+type InitOptions struct {
+	// Reset drops what is there first.
+	Reset bool
+	// DryRun changes nothing: it only says what a reset would drop.
+	DryRun bool
+	// Out takes a line for each thing done, or that would be.
+	Out io.Writer
+}
