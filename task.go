@@ -1,6 +1,7 @@
 package tasker
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"time"
@@ -85,7 +86,14 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 	if r.Errmsg != "" {
 		view.Errmsg = &r.Errmsg
 	}
-	return json.Marshal(view)
+	// Not Marshal, which would write "<" in a payload as "\u003c".
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(view); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
 }
 
 // The error numbers that tasker itself gives. A handler's own are positive.

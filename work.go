@@ -41,7 +41,12 @@ const (
 type Admission struct {
 	Verdict Verdict
 	Reason  string // of Refused, for people
-	Task    Task   // of Admitted, as stored: what shall run
+	Task    Task   // of Admitted and Known, as stored: what shall run
+	// State and Attempt are those of the result that is Known, and Own tells
+	// that the same manager recorded or started it.
+	State   ResultState
+	Attempt int
+	Own     bool
 }
 
 // Work is an unfinished result together with its task.

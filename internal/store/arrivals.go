@@ -81,12 +81,14 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 		return nil, err
 	}
 	for _, i := range ended {
-		admissions[i].Verdict = tasker.Known
-		if !known[arrivals[i].ResultKey] {
-			admissions[i] = tasker.Admission{
-				Verdict: tasker.Refused,
-				Reason:  fmt.Sprintf("task %d has ended without endpoint %s", arrivals[i].TaskID, arrivals[i].Endpoint),
-			}
+		row, ok := known[arrivals[i].ResultKey]
+		if ok {
+			admissions[i] = row.admission(manager, tasks[arrivals[i].TaskID])
+			continue
+		}
+		admissions[i] = tasker.Admission{
+			Verdict: tasker.Refused,
+			Reason:  fmt.Sprintf("task %d has ended without endpoint %s", arrivals[i].TaskID, arrivals[i].Endpoint),
 		}
 	}
 	return admissions, nil
@@ -124,11 +126,12 @@ func (s *Store) insertResults(tx *gorm.DB, manager string, arrivals []tasker.Arr
 	var fresh []int
 	for _, i := range indexes {
 		key := arrivals[i].ResultKey
-		if known[key] {
-			admissions[i] = tasker.Admission{Verdict: tasker.Known}
+		if row, ok := known[key]; ok {
+			admissions[i] = row.admission(manager, admissions[i].Task)
 			continue
 		}
-		known[key] = true // the same message twice in one batch
+		// The same message may be twice in one batch.
+		known[key] = resultRow{State: arrivals[i].State, Manager: manager}
 		fresh = append(fresh, i)
 	}
 	if len(fresh) == 0 {
@@ -175,17 +178,23 @@ func lockTasks(tx *gorm.DB, arrivals []tasker.Arrival) (map[int64]tasker.Task, e
 // broadcast, which may be many, are not among them.
 var workColumns = []string{"id", "type", "identifier", "status", "payload", "endpoints", "start_time", "last_modified_time"}
 
-func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[tasker.ResultKey]bool, error) {
+func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[tasker.ResultKey]resultRow, error) {
 	keys := make([]tasker.ResultKey, len(indexes))
 	for n, i := range indexes {
 		keys[n] = arrivals[i].ResultKey
 	}
 	condition, args := anyOf(keys, nil)
 	var rows []resultRow
-	err := tx.Select("task_id", "endpoint").Where(condition, args...).Find(&rows).Error
-	known := make(map[tasker.ResultKey]bool, len(rows))
+	err := tx.Select("task_id", "endpoint", "state", "attempt", "manager").Where(condition, args...).Find(&rows).Error
+	known := make(map[tasker.ResultKey]resultRow, len(rows))
 	for _, r := range rows {
-		known[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = true
+		known[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = r
 	}
 	return known, err
+}
+
+func (r *resultRow) admission(manager string, task tasker.Task) tasker.Admission {
+	return tasker.Admission{
+		Verdict: tasker.Known, Task: task, State: r.State, Attempt: r.Attempt, Own: r.Manager == manager,
+	}
 }

@@ -33,12 +33,14 @@ func anyOf(keys []tasker.ResultKey, attempts []int) (condition string, args []an
 // StartAttempt counts the next attempt of a waiting result and moves it to
 // RUNNING, before its handler starts. started is false where somebody else was
 // first: the result is not at the attempt given any more, or has ended, or
-// manager does not hold the endpoint.
+// manager does not hold the endpoint. It may be called again after an error:
+// an attempt that manager had started with an answer that was lost is started.
 func (s *Store) StartAttempt(ctx context.Context, manager string, key tasker.ResultKey, attempt int) (started bool, err error) {
 	err = s.again(ctx, func() error {
 		update := s.db.WithContext(ctx).Model(&resultRow{}).
-			Where("task_id = ? AND endpoint = ? AND attempt = ?", key.TaskID, key.Endpoint, attempt).
-			Where("state IN ?", waiting).
+			Where("task_id = ? AND endpoint = ?", key.TaskID, key.Endpoint).
+			Where("(attempt = ? AND state IN ?) OR (attempt = ? AND state = ? AND manager = ?)",
+				attempt, waiting, attempt+1, tasker.Running, manager).
 			Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = ? AND e.manager = ?)", key.Endpoint, manager).
 			Updates(map[string]any{
 				"state": tasker.Running, "attempt": attempt + 1, "manager": manager, "errnr": 0, "errmsg": "",

@@ -35,6 +35,10 @@ func TestReceiveResults(t *testing.T) {
 		third := f.send(t, "third")
 		wantVerdicts(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running), arrival(third, "a", tasker.Running)),
 			tasker.Known, tasker.Admitted, tasker.Known)
+		again := f.receive(t, managerA, arrival(all, "a", tasker.Running))[0]
+		if !again.Own || again.State != tasker.Running || again.Attempt != 1 || again.Task.ID != all.ID {
+			t.Errorf("a known result is given as %+v", again)
+		}
 		wantVerdicts(t, f.receive(t, managerB, arrival(third, "b", tasker.Running)), tasker.NotOwner)
 
 		results, err := f.Results(t.Context(), all.ID)
@@ -125,7 +129,8 @@ func TestAttempts(t *testing.T) {
 		start(managerB, 0, false) // does not hold the endpoint
 		start(managerA, 1, false) // not at that attempt
 		start(managerA, 0, true)
-		start(managerA, 0, false) // once only
+		start(managerA, 0, true)  // again, after an answer that was lost
+		start(managerB, 0, false) // but nobody else
 		start(managerA, 1, false) // it runs
 
 		retry := finish(task, "a", 1, tasker.Retrying)

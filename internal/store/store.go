@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,10 +29,12 @@ type Store struct {
 	db      *gorm.DB
 	sqlDB   *sql.DB
 	dialect dialect
+	name    string
 	log     *slog.Logger
 	local   func() time.Time
 	// offset is the database's clock minus the local one, in nanoseconds.
 	offset atomic.Int64
+	synced atomic.Bool // whether offset was ever measured
 }
 
 // dialect is where the two kinds of database differ.
@@ -68,7 +71,7 @@ func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
 		// A parse error prints the address, and with it the password.
 		return nil, fmt.Errorf("the database address cannot be parsed: it must be %s", uriForms)
 	}
-	s := &Store{log: log, local: time.Now}
+	s := &Store{log: log, local: time.Now, name: strings.TrimPrefix(u.Path, "/")}
 	for _, option := range options {
 		option(s)
 	}
@@ -116,6 +119,10 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.fail("reach the database", s.sqlDB.PingContext(ctx))
 }
 
+// Name is the database's name at the server, or the SQLite file's path without
+// the first slash.
+func (s *Store) Name() string { return s.name }
+
 // DB gives the connection pool, for its statistics.
 func (s *Store) DB() *sql.DB { return s.sqlDB }
 
@@ -140,6 +147,7 @@ func (s *Store) SyncClock(ctx context.Context) error {
 	after := s.local()
 	middle := before.Add(after.Sub(before) / 2)
 	s.offset.Store(int64(now.Sub(middle)))
+	s.synced.Store(true)
 	return nil
 }
 
@@ -169,7 +177,15 @@ func (s *Store) transact(ctx context.Context, what string, fn func(tx *gorm.DB) 
 
 // again runs fn until it ends otherwise than with a wish of the database to
 // try again, at most five times.
+//
+// Every write comes through here, so that none carries a time that was not put
+// right by the database's.
 func (s *Store) again(ctx context.Context, fn func() error) error {
+	if !s.synced.Load() {
+		if err := s.SyncClock(ctx); err != nil {
+			return err
+		}
+	}
 	const tries = 5
 	for try := 1; ; try++ {
 		err := fn()

@@ -1,0 +1,166 @@
+// Package app wires the roles that the tasker command can play: the API with
+// its reconciler, a manager, both in one process for development, and the
+// initialization of the services. Each role is a function that runs until its
+// context ends; what it opened last it closes first.
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/api"
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/reconcile"
+	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/manager"
+)
+
+// clockPeriod is how often the database is asked for its time.
+const clockPeriod = 10 * time.Second
+
+// services are what every role works with.
+type services struct {
+	store  *store.Store
+	broker broker.Broker
+	log    *slog.Logger
+}
+
+// open prepares the configured services. It does not wait for them: a role
+// starts without them and works as soon as they are there.
+func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
+	s, err := store.Open(cfg.Store, log)
+	if err != nil {
+		return services{}, err
+	}
+	conf := cfg.Rabbit
+	conf.ConnectionName = name
+	b, err := rabbit.New(conf, log)
+	if err != nil {
+		_ = s.Close()
+		return services{}, err
+	}
+	return services{s, b, log}, nil
+}
+
+func (s services) close(ctx context.Context) {
+	if err := s.broker.Close(); err != nil {
+		s.log.WarnContext(ctx, "the broker's connection did not close cleanly", "err", err)
+	}
+	if err := s.store.Close(); err != nil {
+		s.log.WarnContext(ctx, "the database's connections did not close cleanly", "err", err)
+	}
+}
+
+// RunAPI runs the API and the reconciler until ctx ends, and then stops them
+// gracefully. ready, if not nil, is called with the address when the API
+// listens. An address in use, and a schema of another version, are errors;
+// services that are away are not.
+func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(addr string)) error {
+	s, err := open(cfg, "tasker api", log)
+	if err != nil {
+		return err
+	}
+	defer s.close(ctx)
+	return s.runAPI(ctx, cfg, version, ready)
+}
+
+func (s services) runAPI(ctx context.Context, cfg config.Config, version string, ready func(addr string)) error {
+	dispatcher := dispatch.New(dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires}, s.store, s.broker, s.log)
+	conf := cfg.API
+	conf.TaskTypes, conf.Version = cfg.APITaskTypes(), version
+	server, err := api.New(conf, api.Deps{Store: s.store, Dispatcher: dispatcher, Broker: s.broker, Log: s.log})
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	s.log.InfoContext(ctx, "the API listens", "address", server.Addr())
+	if ready != nil {
+		ready(server.Addr())
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Serve(ctx) })
+	group.Go(func() error { s.store.KeepClock(ctx, clockPeriod); return nil })
+	group.Go(func() error {
+		if err := s.awaitSchema(ctx); err != nil {
+			return err
+		}
+		// Starts the connection, so that the first POST finds it ready.
+		_ = s.broker.Ready()
+		reconcile.New(cfg.Reconcile, s.store, s.broker, dispatcher, s.log).Run(ctx)
+		return nil
+	})
+	return group.Wait()
+}
+
+// RunManager serves the endpoints for the task types, all that are configured
+// where none is given, until ctx ends; see [manager.Manager.Run].
+func RunManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error {
+	s, err := open(cfg, "tasker manager", log)
+	if err != nil {
+		return err
+	}
+	defer s.close(ctx)
+	return s.runManager(ctx, cfg, endpoints, taskTypes, version)
+}
+
+func (s services) runManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, version string) error {
+	conf := cfg.Manager
+	var err error
+	if conf.TaskTypes, err = cfg.ManagerTaskTypes(taskTypes); err != nil {
+		return err
+	}
+	conf.Endpoints, conf.Version = endpoints, version
+	registry, err := cfg.Handlers(taskTypes)
+	if err != nil {
+		return err
+	}
+	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
+	if err != nil {
+		return err
+	}
+	if err := s.awaitSchema(ctx); err != nil {
+		return err
+	}
+	clock, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group, _ := errgroup.WithContext(clock)
+	group.Go(func() error { s.store.KeepClock(clock, clockPeriod); return nil })
+	group.Go(func() error { defer stop(); return m.Run(ctx) }) // the clock runs until the last result is stored
+	return group.Wait()
+}
+
+// awaitSchema waits until the database answers, and gives an error where its
+// schema is not the one that this program needs; nil at the end of ctx.
+func (s services) awaitSchema(ctx context.Context) error {
+	for warned := false; ; {
+		err := s.store.CheckSchema(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			if warned {
+				s.log.InfoContext(ctx, "the database is there")
+			}
+			return nil
+		case tasker.CodeOf(err) != tasker.Unavailable:
+			return fmt.Errorf("check the database: %w", err)
+		case !warned:
+			s.log.WarnContext(ctx, "waiting for the database", "err", err)
+			warned = true
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

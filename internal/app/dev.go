@@ -1,0 +1,110 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/store"
+)
+
+// DevEndpoints are the endpoints that [RunDev] serves.
+func DevEndpoints() []string { return []string{"console1", "console2"} }
+
+// devShutdown bounds how long handlers may go on when the development process
+// is stopped; somebody waits at a terminal.
+const devShutdown = 3 * time.Second
+
+// RunDev runs the API and the endpoints console1 and console2, for every
+// configured task type, in this process, on SQLite and a broker in memory:
+// nothing has to be installed. It ends when ctx does. Tasks survive a restart
+// on the same data directory: they are in the database, from which endpoints
+// catch up.
+func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.Logger) (err error) {
+	dir, cleanup, err := dataDir(opts)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := cleanup(); e != nil && err == nil {
+			err = e
+		}
+	}()
+	file := filepath.Join(dir, "tasker.db")
+	conf := cfg.Store
+	conf.URI = "sqlite://" + filepath.ToSlash(file)
+	st, err := store.Open(conf, log)
+	if err != nil {
+		return err
+	}
+	s := services{st, local.New(log), log}
+	defer s.close(ctx)
+	if _, _, err := s.store.Migrate(ctx); err != nil {
+		return fmt.Errorf("prepare %s: %w", file, err)
+	}
+	cfg.Manager.ShutdownTimeout = min(cfg.Manager.ShutdownTimeout, devShutdown)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return s.runAPI(ctx, cfg, opts.Version, func(addr string) {
+			if opts.Out != nil {
+				greet(opts.Out, cfg, addr, file, opts)
+			}
+			if opts.Ready != nil {
+				opts.Ready(addr)
+			}
+		})
+	})
+	group.Go(func() error { return s.runManager(ctx, cfg, DevEndpoints(), nil, opts.Version) })
+	return group.Wait()
+}
+
+// dataDir makes the data directory, and gives what removes it again where it
+// is ephemeral.
+func dataDir(opts DevOptions) (dir string, cleanup func() error, err error) {
+	if opts.Ephemeral {
+		if dir, err = os.MkdirTemp("", "tasker-dev-"); err != nil {
+			return "", nil, fmt.Errorf("make a temporary data directory: %w", err)
+		}
+		return dir, func() error { return os.RemoveAll(dir) }, nil
+	}
+	if dir, err = filepath.Abs(opts.DataDir); err == nil {
+		err = os.MkdirAll(dir, 0o750)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("make the data directory %s: %w", opts.DataDir, err)
+	}
+	return dir, func() error { return nil }, nil
+}
+
+func greet(out io.Writer, cfg config.Config, addr, file string, opts DevOptions) {
+	example := cfg.TaskTypes[0].Name
+	kept := "kept; --ephemeral for none"
+	if opts.Ephemeral {
+		kept = "removed at the end"
+	}
+	_, _ = fmt.Fprintf(out, `tasker %s for development: the API and two endpoints in one process,
+on SQLite and an in-process broker. Production is RabbitMQ and MySQL: tasker api, tasker manager.
+
+  API            http://%[2]s   (contract: /openapi.yaml, state: /readyz)
+  task types     %[3]v
+  endpoints      %[4]v
+  configuration  %[5]s
+  data           %[6]s (%[7]s)
+
+Try it, in another terminal:
+
+  curl -X POST -H 'content-type: application/json' -d '{"identifier":"first","payload":{"foo":"bar"}}' http://%[2]s/%[8]s
+  curl http://%[2]s/%[8]s/first
+
+Stop it with Ctrl-C.
+`, opts.Version, addr, cfg.TaskTypeNames(), DevEndpoints(), cfg.File, file, kept, example)
+}

@@ -1,0 +1,46 @@
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"time"
+)
+
+// lost finds endpoints that stopped heartbeating and calls their unfinished
+// results LOST.
+//
+// A silence counts only while this process could have heard: after it started,
+// and after an outage of the database, every endpoint gets the whole time
+// again, since no heartbeat could be stored.
+type lost struct {
+	store Store
+	after time.Duration
+	wait  time.Duration
+	log   *slog.Logger
+	// since is when this process began to hear, by the database's clock; zero
+	// while it does not.
+	since time.Time
+}
+
+func (l *lost) runOnce(ctx context.Context) error {
+	now := l.store.Now()
+	cutoff := now.Add(-l.after)
+	if l.since.IsZero() {
+		l.since = now
+	}
+	if l.since.After(cutoff) {
+		// Nobody can be lost yet; but see that the database answers.
+		cutoff = time.Time{}
+	}
+	tasks, err := l.store.MarkLost(ctx, cutoff, pageSize)
+	if err != nil {
+		l.since = time.Time{}
+		return err
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	l.log.WarnContext(ctx, "endpoints stopped heartbeating: their unfinished results are lost", "tasks", len(tasks))
+	_, err = l.store.Aggregate(ctx, tasks, l.wait)
+	return err
+}

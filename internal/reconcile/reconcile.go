@@ -1,0 +1,108 @@
+// Package reconcile does what has to be done because time passed: it relays
+// tasks whose publishing failed, finds tasks that were not received in time
+// and endpoints that stopped heartbeating, and stores the statuses of tasks
+// whose results have ended.
+//
+// It runs in every API process. Several of them are safe: claims, locks and
+// guarded updates in the database make each job idempotent. Each job is one
+// type with a runOnce.
+package reconcile
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Store is what the reconciler needs of the database; see internal/store.
+type Store interface {
+	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Task, error)
+	OpenTasks(ctx context.Context, status tasker.TaskStatus, after tasker.SentPosition, until time.Time, limit int) ([]tasker.SentPosition, error)
+	CompletedTasks(ctx context.Context, taskIDs []int64) ([]int64, error)
+	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
+	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
+	Now() time.Time
+}
+
+// Broker is what the reconciler needs of the message broker.
+type Broker interface {
+	Ready() error
+	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
+}
+
+// Dispatcher publishes a task and marks it SENT; see internal/dispatch.
+type Dispatcher interface {
+	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
+}
+
+// pageSize bounds what a job looks at in one step.
+const pageSize = 100
+
+// Reconciler runs the jobs.
+type Reconciler struct {
+	relay      *relay
+	incomplete *incomplete
+	lost       *lost
+	aggregate  *aggregate
+	broker     Broker
+	log        *slog.Logger
+}
+
+// New makes a reconciler.
+func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slog.Logger) *Reconciler {
+	if cfg.WaitForEndpoints == 0 {
+		cfg.WaitForEndpoints = time.Minute
+	}
+	if cfg.LostAfter == 0 {
+		cfg.LostAfter = time.Minute
+	}
+	return &Reconciler{
+		relay:      &relay{store: store, broker: broker, dispatcher: dispatcher, log: log},
+		incomplete: &incomplete{store: store, wait: cfg.WaitForEndpoints},
+		lost:       &lost{store: store, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log},
+		aggregate:  newAggregate(store, cfg.WaitForEndpoints, log),
+		broker:     broker,
+		log:        log,
+	}
+}
+
+// Run runs the jobs until ctx ends.
+func (r *Reconciler) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { r.every(ctx, "relay", time.Second, r.relay.runOnce) })
+	group.Go(func() { r.every(ctx, "incomplete", 500*time.Millisecond, r.incomplete.runOnce) })
+	group.Go(func() { r.every(ctx, "lost", time.Second, r.lost.runOnce) })
+	group.Go(func() { r.every(ctx, "aggregate", 500*time.Millisecond, r.aggregate.runOnce) })
+	group.Go(func() { r.aggregate.hints(ctx) })
+	group.Go(func() { r.aggregate.listen(ctx, r.broker) })
+	group.Wait()
+}
+
+// every runs a job again and again. The pauses are jittered, so that several
+// processes do not stay in step. A failing job is logged when it begins to
+// fail and when it works again.
+func (r *Reconciler) every(ctx context.Context, job string, period time.Duration, runOnce func(context.Context) error) {
+	failing := false
+	for {
+		err := runOnce(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failing:
+			failing = true
+			r.log.WarnContext(ctx, "a job of the reconciler fails, and is tried again", "job", job, "err", err)
+		case err == nil && failing:
+			failing = false
+			r.log.InfoContext(ctx, "a job of the reconciler works again", "job", job)
+		}
+		select {
+		case <-time.After(period*3/4 + rand.N(period/2)):
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,361 @@
+package manager
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+// backlog bounds the waiting results that an executor holds in memory; more
+// wait in the database only.
+const backlog = 256
+
+// executor runs the tasks of one type at one endpoint, in a bounded number of
+// slots, the oldest first.
+type executor struct {
+	m        *Manager
+	endpoint string
+	taskType TaskType
+	handler  handlers.Handler // nil where there is none: its tasks are rejected
+	wake     chan struct{}    // something changed: look again
+	running  sync.WaitGroup   // counts the attempts that are under way
+
+	mu      sync.Mutex
+	free    int // slots
+	waiting []tasker.Work
+	queued  map[int64]bool // the tasks in waiting
+	active  map[int64]bool // the tasks that have a slot
+	// behind tells that there may be waiting results in the database that
+	// are not in memory. Until they are read, newer ones do not pass them.
+	behind bool
+	// retryAt is when to look for results whose next attempt is due; zero
+	// means not at all.
+	retryAt time.Time
+	stopped bool
+	cancels map[int64]context.CancelCauseFunc // of the handlers that run
+}
+
+func newExecutor(m *Manager, endpoint string, t TaskType) *executor {
+	e := &executor{
+		m: m, endpoint: endpoint, taskType: t, wake: make(chan struct{}, 1), free: t.Concurrency,
+		queued: map[int64]bool{}, active: map[int64]bool{}, cancels: map[int64]context.CancelCauseFunc{},
+		// What an earlier manager left is adopted like what did not fit.
+		behind: true, retryAt: m.store.Now(),
+	}
+	if h, ok := m.handlers.Lookup(t.Name); ok {
+		e.handler = h
+	}
+	return e
+}
+
+func (e *executor) queue() broker.Queue {
+	return broker.Queue{TaskType: e.taskType.Name, Endpoint: e.endpoint}
+}
+
+// admit says how an arriving task is to be recorded: RUNNING, with a slot
+// taken, where one is free and nothing older waits.
+func (e *executor) admit(message wire.Task) tasker.Arrival {
+	a := tasker.Arrival{
+		ResultKey:  tasker.ResultKey{TaskID: message.TaskID, Endpoint: e.endpoint},
+		Identifier: message.Identifier, Type: message.Type, State: tasker.Received,
+	}
+	if e.handler == nil {
+		a.State, a.Errnr = tasker.Rejected, tasker.ErrnrRejected
+		a.Errmsg = "endpoint " + e.endpoint + " has no handler for task type " + e.taskType.Name
+		return a
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.free > 0 && len(e.waiting) == 0 && !e.behind && !e.stopped {
+		e.free--
+		a.State = tasker.Running
+	}
+	return a
+}
+
+// giveBack frees the slot of an arrival that was not recorded.
+func (e *executor) giveBack(a tasker.Arrival) {
+	if a.State == tasker.Running {
+		e.mu.Lock()
+		e.free++
+		e.mu.Unlock()
+		e.poke()
+	}
+}
+
+// admitted runs or queues an arrival that is recorded.
+func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.Task) {
+	work := tasker.Work{Task: task, Endpoint: e.endpoint, State: a.State}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch a.State {
+	case tasker.Running:
+		work.Attempt = 1
+		e.active[task.ID] = true
+		e.occupy(ctx, work, e.run)
+	case tasker.Received:
+		e.enqueue(work)
+		e.poke()
+	}
+}
+
+// known takes notice of an arrival that was recorded before. As a rule it is
+// in memory, or through. If it is neither, it was recorded by a statement of
+// this manager whose answer was lost: then it still has to run.
+func (e *executor) known(ctx context.Context, a tasker.Arrival, admission tasker.Admission) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	id := admission.Task.ID
+	switch {
+	case e.active[id] || e.queued[id]:
+	case admission.State == tasker.Received:
+		e.behind = true
+	case admission.State == tasker.Running && admission.Own && a.State == tasker.Running:
+		e.active[id] = true
+		e.occupy(ctx, tasker.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt}, e.run)
+		return // with the slot that was taken for it
+	}
+	if a.State == tasker.Running {
+		e.free++
+	}
+	e.poke()
+}
+
+// occupy runs do in a slot that is taken already, and frees it at the end. The
+// caller holds the lock and has made the task active.
+func (e *executor) occupy(ctx context.Context, work tasker.Work, do func(context.Context, tasker.Work)) {
+	e.running.Go(func() {
+		do(ctx, work)
+		e.mu.Lock()
+		e.free++
+		delete(e.active, work.Task.ID)
+		e.mu.Unlock()
+		e.poke()
+	})
+}
+
+// enqueue holds work in memory until a slot is free, if there is room.
+func (e *executor) enqueue(work tasker.Work) {
+	switch {
+	case e.queued[work.Task.ID] || e.active[work.Task.ID]:
+	case len(e.waiting) >= backlog || e.behind && work.State == tasker.Received:
+		e.behind = true
+	default:
+		e.queued[work.Task.ID] = true
+		e.waiting = append(e.waiting, work)
+	}
+}
+
+func (e *executor) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (e *executor) busy() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.taskType.Concurrency - e.free
+}
+
+// loop starts waiting work in free slots, and what is due for its next
+// attempt, until ctx ends.
+func (e *executor) loop(ctx context.Context) {
+	defer func() {
+		e.mu.Lock()
+		e.stopped = true
+		e.mu.Unlock()
+	}()
+	if e.handler == nil {
+		<-ctx.Done()
+		return
+	}
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		if err := e.refill(ctx); err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			e.m.log.ErrorContext(ctx, "could not read the waiting results", "queue", e.queue().Name(), "err", err)
+		}
+		e.startWaiting(ctx)
+		retry.Reset(e.untilRetry())
+		select {
+		case <-e.wake:
+		case <-retry.C:
+			if err := e.dueRetries(ctx); err != nil {
+				if ctx.Err() != nil {
+					return
+				}
+				e.m.log.ErrorContext(ctx, "could not read the results to retry", "queue", e.queue().Name(), "err", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// refill reads waiting results from the database when memory has none left.
+func (e *executor) refill(ctx context.Context) error {
+	e.mu.Lock()
+	if !e.behind || len(e.waiting) > 0 || e.free == 0 {
+		e.mu.Unlock()
+		return nil
+	}
+	e.mu.Unlock()
+	var work []tasker.Work
+	read := func() error {
+		return e.m.persist(ctx, "read the waiting results", func(ctx context.Context) (err error) {
+			work, err = e.m.store.WaitingWork(ctx, e.endpoint, e.taskType.Name, 0, backlog)
+			return err
+		})
+	}
+	if err := read(); err != nil {
+		return err
+	}
+	if len(work) < backlog {
+		// That may be all. What is recorded from now on is queued in memory,
+		// and what was recorded since the first look shows in a second.
+		e.mu.Lock()
+		e.behind = false
+		e.mu.Unlock()
+		if err := read(); err != nil {
+			e.mu.Lock()
+			e.behind = true
+			e.mu.Unlock()
+			return err
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	fresh := e.waiting // queued during the second look: newer than what was read
+	e.waiting, e.queued = nil, map[int64]bool{}
+	full := len(work) >= backlog
+	for _, w := range work {
+		if !e.active[w.Task.ID] {
+			e.waiting = append(e.waiting, w)
+			e.queued[w.Task.ID] = true
+		}
+	}
+	for _, w := range fresh {
+		e.enqueue(w)
+	}
+	e.behind = e.behind || full
+	return nil
+}
+
+// startWaiting starts waiting work, the oldest first, while a slot is free.
+func (e *executor) startWaiting(ctx context.Context) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for e.free > 0 && len(e.waiting) > 0 && ctx.Err() == nil {
+		work := e.waiting[0]
+		e.waiting = e.waiting[1:]
+		delete(e.queued, work.Task.ID)
+		if e.active[work.Task.ID] {
+			continue
+		}
+		e.active[work.Task.ID] = true
+		e.free--
+		e.occupy(ctx, work, e.start)
+	}
+}
+
+// start counts the next attempt and runs it. Where somebody else was first, or
+// the result has ended, it does nothing.
+func (e *executor) start(ctx context.Context, work tasker.Work) {
+	var started bool
+	err := e.m.persist(ctx, "start the attempt", func(ctx context.Context) (err error) {
+		started, err = e.m.store.StartAttempt(ctx, e.m.id, work.Key(), work.Attempt)
+		return err
+	})
+	if err != nil {
+		if ctx.Err() == nil {
+			e.m.log.ErrorContext(ctx, "an attempt could not be started", "task_id", work.Task.ID, "endpoint", e.endpoint, "err", err)
+			_ = wait(ctx, time.Second) // it waits in the database, and is tried again
+		}
+		e.mu.Lock()
+		e.behind = true
+		e.mu.Unlock()
+		e.retryBy(e.m.store.Now())
+		return
+	}
+	if started {
+		work.Attempt++
+		e.run(ctx, work)
+	}
+}
+
+// retryBy makes the loop look for due retries at a time, at the latest.
+func (e *executor) retryBy(at time.Time) {
+	e.mu.Lock()
+	if e.retryAt.IsZero() || at.Before(e.retryAt) {
+		e.retryAt = at
+	}
+	e.mu.Unlock()
+	e.poke()
+}
+
+// untilRetry is how long to wait before looking for due retries.
+func (e *executor) untilRetry() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.retryAt.IsZero() {
+		return time.Hour
+	}
+	return max(e.retryAt.Sub(e.m.store.Now()), 0)
+}
+
+// dueRetries queues the results whose next attempt is due.
+func (e *executor) dueRetries(ctx context.Context) error {
+	const soon = time.Second
+	e.mu.Lock()
+	e.retryAt = time.Time{}
+	e.mu.Unlock()
+	var due []tasker.Work
+	var next time.Time
+	var more bool
+	err := e.m.persist(ctx, "read the results to retry", func(ctx context.Context) (err error) {
+		if due, err = e.m.store.DueWork(ctx, e.endpoint, e.taskType.Name, backlog); err != nil {
+			return err
+		}
+		next, more, err = e.m.store.NextRetry(ctx, e.endpoint, e.taskType.Name)
+		return err
+	})
+	if err != nil {
+		e.retryBy(e.m.store.Now().Add(soon))
+		return err
+	}
+	e.mu.Lock()
+	for _, work := range due {
+		if len(e.waiting) < backlog {
+			e.enqueue(work)
+		}
+	}
+	e.mu.Unlock()
+	if more {
+		// Those that are due now stay the next ones until they have a slot.
+		if earliest := e.m.store.Now().Add(soon); len(due) > 0 && next.Before(earliest) {
+			next = earliest
+		}
+		e.retryBy(next)
+	}
+	return nil
+}
+
+// cancel ends the contexts of the handlers that run.
+func (e *executor) cancel(cause error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, cancel := range maps.All(e.cancels) {
+		cancel(cause)
+	}
+}

@@ -1,0 +1,213 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+// arrival is a task that reached one of the executors and is not recorded yet.
+type arrival struct {
+	executor *executor
+	message  wire.Task
+	delivery broker.Delivery // nil where it was found in the database
+	// recorded, if set, is closed when the arrival is through.
+	recorded chan<- struct{}
+}
+
+// consume subscribes to a queue until ctx ends. ready gets a value each time
+// that the consumer is registered.
+func (m *Manager) consume(ctx context.Context, queue broker.Queue, ready chan<- struct{}) {
+	e := m.executors[queue]
+	err := m.broker.Consume(ctx, broker.Subscription{
+		Queue:    queue,
+		Prefetch: m.cfg.Prefetch,
+		Deliver:  func(d broker.Delivery) { m.deliver(ctx, e, d) },
+		Ready: func(registered bool) {
+			if !registered {
+				return
+			}
+			select {
+			case ready <- struct{}{}:
+			default: // one is waiting already
+			}
+		},
+	})
+	if err != nil && ctx.Err() == nil {
+		m.log.ErrorContext(ctx, "consuming ended", "queue", queue.Name(), "err", err)
+	}
+}
+
+// deliver hands a message on to be recorded. One that cannot be read, or is
+// for another type, goes to the dead letters, and the consumer goes on.
+func (m *Manager) deliver(ctx context.Context, e *executor, d broker.Delivery) {
+	message, err := wire.DecodeTask(d.Body())
+	if err == nil && message.Type != e.taskType.Name {
+		err = fmt.Errorf("the message is of task type %s, and came by the queue of %s", message.Type, e.taskType.Name)
+	}
+	if err != nil {
+		m.deadLetter(ctx, e, d, err.Error())
+		return
+	}
+	select {
+	case m.arrivals <- arrival{executor: e, message: message, delivery: d}:
+	case <-ctx.Done(): // not settled: the queue keeps it
+	}
+}
+
+func (m *Manager) deadLetter(ctx context.Context, e *executor, d broker.Delivery, reason string) {
+	m.log.WarnContext(ctx, "a message goes to the dead letters", "endpoint", e.endpoint, "queue", e.queue().Name(),
+		"message_id", d.MessageID(), "reason", reason)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := d.DeadLetter(ctx, reason); err != nil {
+		m.log.WarnContext(ctx, "the message stays in its queue: it could not be moved to the dead letters", "err", err)
+	}
+}
+
+// catchUp records, each time that the consumer is registered, the open tasks
+// that expect the endpoint and that it has no result of: their message was
+// lost, or was sent while there was no queue.
+func (m *Manager) catchUp(ctx context.Context, queue broker.Queue, ready <-chan struct{}) {
+	for {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return
+		}
+		if err := m.catchUpOnce(ctx, queue); err != nil && ctx.Err() == nil {
+			m.log.ErrorContext(ctx, "could not look for tasks that were not received", "queue", queue.Name(), "err", err)
+		}
+	}
+}
+
+func (m *Manager) catchUpOnce(ctx context.Context, queue broker.Queue) error {
+	for after := int64(0); ; {
+		var tasks []tasker.Task
+		var next int64
+		err := m.persist(ctx, "look for tasks that were not received", func(ctx context.Context) (err error) {
+			tasks, next, err = m.store.UnreceivedTasks(ctx, queue.Endpoint, []string{queue.TaskType}, after, batchSize)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if len(tasks) > 0 {
+			m.log.InfoContext(ctx, "found tasks that were not received", "queue", queue.Name(), "tasks", len(tasks))
+		}
+		for _, task := range tasks {
+			recorded := make(chan struct{})
+			message := wire.Task{TaskID: task.ID, Identifier: task.Identifier, Type: task.Type}
+			select {
+			case m.arrivals <- arrival{executor: m.executors[queue], message: message, recorded: recorded}:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			select {
+			case <-recorded:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if next == 0 {
+			return nil
+		}
+		after = next
+	}
+}
+
+// record writes what arrives, in batches of what has gathered, until ctx ends.
+func (m *Manager) record(ctx context.Context) {
+	for {
+		var batch []arrival
+		select {
+		case a := <-m.arrivals:
+			batch = append(batch, a)
+		case <-ctx.Done():
+			return
+		}
+	gather:
+		for len(batch) < batchSize {
+			select {
+			case a := <-m.arrivals:
+				batch = append(batch, a)
+			default:
+				break gather
+			}
+		}
+		m.recordBatch(ctx, batch)
+	}
+}
+
+// recordBatch records arrivals, RUNNING where their executor has a free slot,
+// and only then acknowledges them and lets them run.
+func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
+	records := make([]tasker.Arrival, len(batch))
+	for i, a := range batch {
+		records[i] = a.executor.admit(a.message)
+	}
+	var admissions []tasker.Admission
+	err := m.persist(ctx, "record the tasks that arrived", func(ctx context.Context) (err error) {
+		admissions, err = m.store.ReceiveResults(ctx, m.id, records)
+		return err
+	})
+	if err != nil {
+		for i, a := range batch {
+			a.executor.giveBack(records[i])
+		}
+		switch {
+		case ctx.Err() != nil: // not settled: the queues keep them
+		case len(batch) > 1:
+			// One of them is what the database does not take: find it.
+			for _, a := range batch {
+				m.recordBatch(ctx, []arrival{a})
+			}
+		default:
+			m.log.ErrorContext(ctx, "a task could not be recorded", "task_id", batch[0].message.TaskID, "err", err)
+			m.settle(ctx, batch[0], tasker.Admission{Verdict: tasker.Refused, Reason: "it could not be recorded: " + err.Error()})
+		}
+		return
+	}
+	for i, a := range batch {
+		switch admissions[i].Verdict {
+		case tasker.Admitted:
+			a.executor.admitted(ctx, records[i], admissions[i].Task)
+		case tasker.Known:
+			a.executor.known(ctx, records[i], admissions[i])
+		default:
+			a.executor.giveBack(records[i])
+		}
+		m.settle(ctx, a, admissions[i])
+	}
+}
+
+// settle acknowledges the message of an arrival, whose verdict is durable now.
+func (m *Manager) settle(ctx context.Context, a arrival, admission tasker.Admission) {
+	if a.recorded != nil {
+		close(a.recorded)
+	}
+	log := m.log.With("endpoint", a.executor.endpoint, "task_id", a.message.TaskID, "type", a.message.Type, "identifier", a.message.Identifier)
+	switch admission.Verdict {
+	case tasker.NotOwner:
+		log.WarnContext(ctx, "the task stays in its queue: this manager does not hold the endpoint any more")
+		return
+	case tasker.Refused:
+		if a.delivery != nil {
+			m.deadLetter(ctx, a.executor, a.delivery, admission.Reason)
+		}
+		return
+	case tasker.Known:
+		log.DebugContext(ctx, "the task is known: its message was delivered again")
+	case tasker.Admitted:
+	}
+	if a.delivery == nil {
+		return
+	}
+	if err := a.delivery.Ack(); err != nil {
+		log.DebugContext(ctx, "the message was not acknowledged, and comes again: it will be recognized", "err", err)
+	}
+}

@@ -1,0 +1,155 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// acquire registers the endpoints and takes their leases. Where another
+// manager holds one, it waits until that lease ends, as it does when that
+// manager has died; if it is renewed instead, that manager lives, and the
+// error names it.
+func (m *Manager) acquire(ctx context.Context) error {
+	for i, endpoint := range m.cfg.Endpoints {
+		if err := m.acquireOne(ctx, endpoint); err != nil {
+			m.releaseSome(ctx, m.cfg.Endpoints[:i])
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) acquireOne(ctx context.Context, endpoint string) error {
+	var first *tasker.Endpoint
+	for {
+		var holder *tasker.Endpoint
+		err := m.persist(ctx, "register the endpoint", func(ctx context.Context) (err error) {
+			holder, err = m.store.AcquireEndpoint(ctx, m.registration(endpoint), m.cfg.Lease)
+			return err
+		})
+		switch {
+		case err != nil:
+			return err
+		case holder == nil:
+			return nil
+		case first == nil:
+			first = holder
+			m.log.InfoContext(ctx, "waiting for the endpoint: another manager has it, or died a moment ago",
+				"endpoint", endpoint, "holder", holder.Manager, "host", holder.Host, "pid", holder.PID, "until", holder.LeaseUntil)
+		case holder.Manager != first.Manager || holder.LastSeen.After(first.LastSeen):
+			return tasker.Errorf(tasker.Conflict,
+				"endpoint %q is served by another manager: %s on host %s, pid %d, since %s: stop that one, or choose another name",
+				endpoint, holder.Manager, holder.Host, holder.PID, holder.StartTime.Format(time.RFC3339))
+		}
+		if err := wait(ctx, min(m.cfg.Heartbeat, 250*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// heartbeats renews the leases until ctx ends; where another manager has taken
+// one over, it ends the work.
+func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc) {
+	last := time.Now()
+	for {
+		// Jittered, so that a fleet that started together does not beat together.
+		pause := m.cfg.Heartbeat*9/10 + rand.N(m.cfg.Heartbeat/5+1)
+		if wait(ctx, pause) != nil {
+			return
+		}
+		beat, cancel := context.WithTimeout(ctx, max(m.cfg.Lease, time.Second))
+		held, err := m.store.Heartbeat(beat, m.id, m.cfg.Endpoints, m.cfg.Lease)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			m.log.WarnContext(ctx, "no heartbeat could be sent", "last", time.Since(last).Round(time.Second), "err", err)
+			continue
+		case !held:
+			m.log.ErrorContext(ctx, "the endpoint was taken over: stopping at once", "silent_for", time.Since(last).Round(time.Second))
+			fatal(fmt.Errorf("%w: this one was silent for longer than its lease of %v", ErrLeaseLost, m.cfg.Lease))
+			return
+		}
+		// After a silence, results may have been called lost that are not.
+		if time.Since(last) > m.cfg.Lease {
+			n, err := m.store.ReturnFromLost(ctx, m.cfg.Endpoints)
+			if err != nil {
+				m.log.WarnContext(ctx, "lost results were not taken back yet", "err", err)
+				continue
+			}
+			m.log.InfoContext(ctx, "heard again", "silent_for", time.Since(last).Round(time.Second), "results_back_from_lost", n)
+		}
+		last = time.Now()
+	}
+}
+
+// release frees the endpoints' names.
+func (m *Manager) release(ctx context.Context) { m.releaseSome(ctx, m.cfg.Endpoints) }
+
+func (m *Manager) releaseSome(ctx context.Context, endpoints []string) {
+	if len(endpoints) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := m.store.ReleaseEndpoints(ctx, m.id, endpoints); err != nil {
+		m.log.WarnContext(ctx, "the endpoints were not released: their names are free when the lease ends", "lease", m.cfg.Lease, "err", err)
+	}
+}
+
+// persist does something with the database until it works, with growing
+// pauses: for as long as the database is away, or until ctx ends. Errors that
+// waiting does not mend are returned. A try that is under way when ctx ends is
+// not cut off, since it would not be known whether it was done.
+func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.Context) error) error {
+	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
+	pause := shortest
+	for warned := false; ; {
+		err := try(ctx, do)
+		switch {
+		case err == nil:
+			if warned {
+				m.log.InfoContext(ctx, "the database is back: "+what)
+			}
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case tasker.CodeOf(err) != tasker.Unavailable && !errors.Is(err, context.DeadlineExceeded):
+			return err
+		case !warned:
+			m.log.WarnContext(ctx, "waiting for the database: "+what, "err", err)
+			warned = true
+		}
+		if err := wait(ctx, rand.N(pause)+pause/2); err != nil {
+			return err
+		}
+		pause = min(2*pause, longest)
+	}
+}
+
+// tryLimit bounds one statement or transaction.
+const tryLimit = 15 * time.Second
+
+func try(ctx context.Context, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryLimit)
+	defer cancel()
+	return do(ctx)
+}
+
+// wait pauses, or gives the cause of ctx's end.
+func wait(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

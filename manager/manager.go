@@ -1,0 +1,286 @@
+// Package manager is the daemon on an endpoint: it consumes the messages of
+// its task types, records each task as a result of its own before it
+// acknowledges the message, runs the handler in one of a bounded number of
+// slots, and stores how it ended.
+//
+// The results in the database are the truth, and its memory: a manager that
+// starts adopts what the one before it left unfinished, and what it cannot
+// hold in memory waits in the database.
+package manager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+// batchSize bounds what is written to the database at once.
+const batchSize = 100
+
+// ErrLeaseLost is why a manager ends that another one has replaced: it was
+// silent for longer than its lease.
+var ErrLeaseLost = errors.New("another manager has taken the endpoint over")
+
+// Store is what a manager needs of the database; see internal/store.
+type Store interface {
+	AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error)
+	Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error)
+	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
+	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
+
+	ReceiveResults(ctx context.Context, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error)
+	StartAttempt(ctx context.Context, manager string, key tasker.ResultKey, attempt int) (started bool, err error)
+	FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error)
+
+	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error)
+	WaitingWork(ctx context.Context, endpoint, taskType string, afterTask int64, limit int) ([]tasker.Work, error)
+	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
+	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
+	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error)
+
+	Now() time.Time
+}
+
+// Broker is what a manager needs of the message broker.
+type Broker interface {
+	Consume(ctx context.Context, s broker.Subscription) error
+	Notify(ctx context.Context, key string, body []byte) error
+}
+
+// Manager serves endpoints. Make one with [New] and run it once.
+type Manager struct {
+	cfg       Config
+	id        string // names this manager among all, in the endpoints' leases
+	store     Store
+	broker    Broker
+	handlers  *handlers.Registry
+	log       *slog.Logger
+	executors map[broker.Queue]*executor
+	arrivals  chan arrival
+	results   *batcher[tasker.Finish, bool]
+}
+
+// New makes a manager. It checks cfg and does not connect.
+func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *slog.Logger) (*Manager, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	m := &Manager{
+		cfg: cfg, id: ulid.Make().String(), store: store, broker: b, handlers: registry,
+		executors: map[broker.Queue]*executor{},
+	}
+	m.log = log.With("manager", m.id)
+	m.results = newBatcher(batchSize, m.storeFinishes)
+	for _, endpoint := range cfg.Endpoints {
+		for _, t := range cfg.TaskTypes {
+			m.executors[broker.Queue{TaskType: t.Name, Endpoint: endpoint}] = newExecutor(m, endpoint, t)
+		}
+	}
+	m.arrivals = make(chan arrival, len(m.executors)*cfg.Prefetch)
+	return m, nil
+}
+
+// ID names this manager among all.
+func (m *Manager) ID() string { return m.id }
+
+// Run serves the endpoints until ctx ends, and then stops in stages: it stops
+// consuming, lets handlers finish within the shutdown limit, cancels those
+// that have not (their results stay RUNNING, for adoption), stores the results
+// and frees the endpoints' names. It returns nil after such a stop, a
+// [tasker.Conflict] where another live manager serves one of the endpoints,
+// and [ErrLeaseLost] where one came to.
+func (m *Manager) Run(ctx context.Context) error {
+	if err := m.acquire(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop while it waited
+		}
+		return err
+	}
+	defer m.release(ctx)
+
+	// work outlives ctx by the stop; fatal ends it at once.
+	work, fatal := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer fatal(nil)
+	var background sync.WaitGroup
+	background.Go(func() { m.results.run(work) })
+	background.Go(func() { m.heartbeats(work, fatal) })
+	defer background.Wait()
+	defer fatal(nil)
+
+	taking, stopTaking := context.WithCancel(work)
+	defer stopTaking()
+	stop := context.AfterFunc(ctx, stopTaking)
+	defer stop()
+
+	if err := m.adopt(taking); err != nil {
+		if ctx.Err() == nil && work.Err() == nil {
+			return err
+		}
+	} else {
+		m.log.InfoContext(ctx, "serving", "endpoints", m.cfg.Endpoints, "task_types", m.typeNames())
+		m.take(taking)
+	}
+	// No message comes in any more, and none is in between.
+	m.finish(work, fatal)
+	if cause := context.Cause(work); cause != nil {
+		return cause
+	}
+	m.log.InfoContext(ctx, "stopped")
+	return nil
+}
+
+// take consumes, records and starts tasks until ctx ends.
+func (m *Manager) take(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	for queue, e := range m.executors {
+		ready := make(chan struct{}, 1)
+		group.Go(func() { e.loop(ctx) })
+		group.Go(func() { m.consume(ctx, queue, ready) })
+		group.Go(func() { m.catchUp(ctx, queue, ready) })
+	}
+	group.Go(func() { m.record(ctx) })
+}
+
+// errResultsUnstored ends a stop that cannot store what the handlers returned.
+var errResultsUnstored = errors.New("the database is away: results of handlers that ended could not be stored, and count as interrupted")
+
+// finish waits for the handlers, and for their results to be stored: as long
+// as the shutdown limit lets it, then with the handlers' contexts canceled.
+func (m *Manager) finish(work context.Context, fatal context.CancelCauseFunc) {
+	done := make(chan struct{})
+	go func() {
+		for _, e := range m.executors {
+			e.running.Wait()
+		}
+		close(done)
+	}()
+	if n := m.runningHandlers(); n > 0 {
+		m.log.InfoContext(work, "stopping: handlers may finish", "running", n, "within", m.cfg.ShutdownTimeout)
+	}
+	limit := time.NewTimer(m.cfg.ShutdownTimeout)
+	defer limit.Stop()
+	select {
+	case <-done:
+		return
+	case <-limit.C:
+	case <-work.Done():
+	}
+	if n := m.runningHandlers(); n > 0 {
+		m.log.WarnContext(work, "stopping: handlers are canceled", "running", n)
+	}
+	for _, e := range m.executors {
+		e.cancel(handlers.ErrShutdown)
+	}
+	limit.Reset(m.cfg.AbandonAfter + 5*time.Second) // a handler that does not return is abandoned before
+	select {
+	case <-done:
+	case <-limit.C:
+		fatal(errResultsUnstored)
+		<-done
+	}
+}
+
+func (m *Manager) runningHandlers() (n int) {
+	for _, e := range m.executors {
+		n += e.busy()
+	}
+	return n
+}
+
+func (m *Manager) typeNames() []string {
+	list := make([]string, len(m.cfg.TaskTypes))
+	for i, t := range m.cfg.TaskTypes {
+		list[i] = t.Name
+	}
+	return list
+}
+
+// registration is how an endpoint is registered by this manager.
+func (m *Manager) registration(endpoint string) tasker.Endpoint {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return tasker.Endpoint{
+		Name: endpoint, TaskTypes: m.typeNames(), Manager: m.id,
+		Host: host, PID: os.Getpid(), Version: m.cfg.Version,
+	}
+}
+
+// withDefaults fills what is not set.
+func (c Config) withDefaults() Config {
+	fill := func(d *time.Duration, fallback time.Duration) {
+		if *d == 0 {
+			*d = fallback
+		}
+	}
+	fill(&c.Heartbeat, 2*time.Second)
+	fill(&c.Lease, 8*time.Second)
+	fill(&c.ShutdownTimeout, 30*time.Second)
+	fill(&c.AbandonAfter, 10*time.Second)
+	if c.MaxResult == 0 {
+		c.MaxResult = 1 << 20
+	}
+	if c.Prefetch == 0 {
+		c.Prefetch = 64
+	}
+	types := make([]TaskType, len(c.TaskTypes))
+	for i, t := range c.TaskTypes {
+		fill(&t.Timeout, time.Hour)
+		if t.Concurrency == 0 {
+			t.Concurrency = 4
+		}
+		types[i] = t
+	}
+	c.TaskTypes = types
+	return c
+}
+
+// Validate tells what is wrong with a configuration whose defaults are filled.
+func (c Config) Validate() error {
+	if len(c.Endpoints) == 0 || len(c.TaskTypes) == 0 {
+		return tasker.Errorf(tasker.Invalid, "a manager needs at least one endpoint and one task type")
+	}
+	seen := map[string]bool{}
+	for _, name := range c.Endpoints {
+		if err := tasker.ValidateEndpoint(name); err != nil {
+			return err
+		}
+		if seen[name] {
+			return tasker.Errorf(tasker.Invalid, "endpoint %q is given twice", name)
+		}
+		seen[name] = true
+	}
+	seen = map[string]bool{}
+	for _, t := range c.TaskTypes {
+		if err := tasker.ValidateTaskType(t.Name); err != nil {
+			return err
+		}
+		if seen[t.Name] {
+			return tasker.Errorf(tasker.Invalid, "task type %q is given twice", t.Name)
+		}
+		seen[t.Name] = true
+		if t.Concurrency < 1 || t.Timeout < 0 {
+			return tasker.Errorf(tasker.Invalid, "task type %q: concurrency must be at least 1 and timeout positive", t.Name)
+		}
+	}
+	if c.Lease < 2*c.Heartbeat {
+		return tasker.Errorf(tasker.Invalid, "the lease (%v) must be at least twice the heartbeat (%v)", c.Lease, c.Heartbeat)
+	}
+	if c.Prefetch < 1 || c.MaxResult < 1 {
+		return fmt.Errorf("prefetch and the result's limit must be positive")
+	}
+	return nil
+}
