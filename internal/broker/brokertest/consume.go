@@ -52,8 +52,8 @@ func testRedelivery(t *testing.T, h Harness) {
 	}
 	c.stop()
 	c.becomes(false)
-	publish(t, h.Broker, broker.ToAll(), "6")
 	c = consume(t, h.Broker, console(1), 0)
+	publish(t, h.Broker, broker.ToAll(), "6")
 	for _, id := range []string{"1", "2", "4", "5", "6"} {
 		d := c.next()
 		if d.MessageID() != id {

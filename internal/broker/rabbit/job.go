@@ -13,6 +13,8 @@ var (
 	// before its confirm: it may or may not have been taken.
 	errLost = errors.New("the connection was lost before the broker confirmed the message")
 	errNack = errors.New("the broker could not take the message")
+	// errDropped is the outcome of what was not sent, as its caller had left.
+	errDropped = errors.New("the caller has left")
 )
 
 // job is one message on its way to an exchange, once with each of its keys.

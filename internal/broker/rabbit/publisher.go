@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -102,6 +103,9 @@ func (p *publisher) publish(j *job) (returned []string, err error) {
 			return nil, err
 		}
 		returned = append(returned, j.returned...)
+		if errors.Is(j.err, errDropped) {
+			return nil, p.gaveUp(ctx)
+		}
 		if j.err != nil {
 			return nil, j.err
 		}

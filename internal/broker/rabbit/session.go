@@ -103,7 +103,7 @@ func (s *session) publish(ctx context.Context, j *job) error {
 			return err
 		}
 		if dropped {
-			j.fail(i, context.Cause(j.ctx))
+			j.fail(i, errDropped)
 			return nil
 		}
 		s.tag++
