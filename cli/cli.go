@@ -1,0 +1,158 @@
+// Package cli is tasker's command line. Only this package knows cobra.
+//
+// A command loads the configuration, makes the log and calls one of the
+// [Actions]; what it is told goes to stdout, errors and logs go to stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/app"
+)
+
+// The exit codes.
+const (
+	ExitOK      = 0
+	ExitFailure = 1 // it was tried and did not work
+	ExitUsage   = 2 // the command line or the configuration is wrong: nothing was tried
+	// ExitSomeFailed is for commands that run tasks: kept free for them.
+	ExitSomeFailed = 3
+)
+
+// Actions are what the commands do. They return when ctx ends, with nil.
+type Actions struct {
+	RunAPI       func(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(addr string)) error
+	RunManager   func(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error
+	RunDev       func(ctx context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error
+	InitDatabase func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
+	InitRabbitMQ func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
+}
+
+// Program is the program as it was started.
+type Program struct {
+	Actions Actions
+	Args    []string // without the program's name
+	Environ []string // as os.Environ gives it
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Version string
+}
+
+// Execute runs the command that the arguments name, until it is done or ctx
+// ends, and gives the exit code. Errors are told on stderr.
+func Execute(ctx context.Context, p Program) int {
+	r := &run{Program: p}
+	root := r.rootCommand()
+	root.SetArgs(p.Args)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	_, _ = fmt.Fprintf(p.Stderr, "tasker: %v\n", err)
+	return exitCode(err)
+}
+
+// usageError is a wrong command line.
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Sprintf(format, args...)}
+}
+
+func exitCode(err error) int {
+	var usage *usageError
+	var wrong *config.Error
+	if errors.As(err, &usage) || errors.As(err, &wrong) || tasker.CodeOf(err) == tasker.Invalid {
+		return ExitUsage
+	}
+	return ExitFailure
+}
+
+// run is one execution: the program, and the flags that all commands have.
+type run struct {
+	Program
+	mode, dir, output, logLevel string
+}
+
+const rootLong = `tasker distributes tasks: it takes one POST, every subscribed endpoint runs it
+and records its own result, and one GET tells the whole truth about all of them.
+
+Begin with "tasker dev": an API and two endpoints in one process, with nothing
+to install. In production RabbitMQ and MySQL stand between "tasker api" and a
+"tasker manager" on each endpoint.
+
+Exit codes:
+  0  all went well
+  1  it was tried and failed
+  2  the command line or the configuration is wrong, and nothing was tried
+  3  kept for commands that run tasks: some of them failed
+
+Environment:
+  TASKER_MODE, TASKER_CONFIG  stand for --mode and --config
+  TASKER_...                  overrides a key of the configuration, such as
+                              TASKER_API_PORT for api.port`
+
+func (r *run) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "tasker",
+		Short:         "A RabbitMQ fan-out task distributor",
+		Long:          rootLong,
+		Version:       r.Version,
+		Example:       "  tasker dev\n  tasker api --mode production --config /etc/tasker",
+		SilenceErrors: true, // Execute tells them
+		SilenceUsage:  true,
+		Args:          r.noSuchCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if r.output != outputText && r.output != outputJSON {
+				return usagef("--output is %q: give text or json", r.output)
+			}
+			return nil
+		},
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVar(&r.mode, "mode", r.variable(config.EnvMode, config.DefaultMode), "run mode, development or production: chooses the file <mode>.config.yaml ("+config.EnvMode+")")
+	flags.StringVar(&r.dir, "config", r.variable(config.EnvDir, ""), "directory of the configuration files (default ./config; "+config.EnvDir+")")
+	flags.StringVar(&r.output, "output", outputText, "form of what a command tells, text or json")
+	flags.StringVar(&r.logLevel, "log-level", "", "debug, info, warn or error; overrides log.level")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v (see %s --help)", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.configCommand(), r.versionCommand(),
+	)
+	return root
+}
+
+// noSuchCommand refuses arguments of a command that has subcommands.
+func (r *run) noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("there is no command %q", args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		message += fmt.Sprintf("; did you mean %s?", near[0])
+	}
+	return usagef("%s (see %s --help)", message, cmd.CommandPath())
+}
+
+// noArguments refuses arguments of a command that takes none.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no argument, and got %q (see %s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskerhq/tasker/config"
+)
+
+func (r *run) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check or show the configuration",
+		Long: `Check or show the configuration: the file <mode>.config.yaml in the directory
+of --config, overridden by TASKER_ environment variables. Without --config and
+without a file, development mode uses a built-in one.`,
+		Example: "  tasker config check --mode production --config /etc/tasker\n  tasker config show",
+		Args:    r.noSuchCommand,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(r.configCheckCommand(), r.configShowCommand(), r.configExampleCommand())
+	return cmd
+}
+
+func (r *run) configCheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Find all mistakes in the configuration",
+		Long: `Read the configuration with all its secret files, as this user, and tell all
+mistakes at once: unknown keys and variables, bad values, secrets that cannot
+be read. It connects to nothing. The exit code is 0 without mistakes, else 2.`,
+		Example: "  tasker config check --mode production --config /etc/tasker",
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := r.load(0)
+			if err != nil {
+				return err
+			}
+			answer := struct {
+				OK        bool     `json:"ok"`
+				Mode      string   `json:"mode"`
+				File      string   `json:"file"`
+				TaskTypes []string `json:"task_types"`
+			}{true, cfg.Mode, cfg.File, cfg.TaskTypeNames()}
+			return r.tell(answer, fmt.Sprintf("%s: no mistakes (mode %s, %d task types)\n", cfg.File, cfg.Mode, len(cfg.TaskTypes)))
+		},
+	}
+}
+
+func (r *run) configShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "Print the configuration that is in force",
+		Long: `Print every key with the value that is in force, as YAML, or as JSON with
+--output json. A comment says where a value that is no default was set. Secrets
+are masked, and their files are not read.`,
+		Example: "  tasker config show\n  tasker config show --output json",
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := r.load(config.PartAPI | config.PartDatabase | config.PartBroker | config.PartAdmin)
+			if err != nil {
+				return err
+			}
+			text, err := cfg.YAML()
+			if err != nil {
+				return err
+			}
+			return r.tell(cfg, string(text))
+		},
+	}
+}
+
+func (r *run) configExampleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "example",
+		Short: "Print the configuration file that comes with tasker",
+		Long: `Print the documented configuration file that comes with tasker for a mode, to
+begin one's own with.`,
+		Example: "  tasker config example --mode production > /etc/tasker/production.config.yaml",
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			content, err := config.Shipped(r.mode)
+			if err != nil {
+				return err
+			}
+			_, err = r.Stdout.Write(content)
+			return err
+		},
+	}
+}
+
+func (r *run) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Long:    "Print tasker's version, that of Go, and the platform.",
+		Example: "  tasker version\n  tasker version --output json",
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			platform := runtime.GOOS + "/" + runtime.GOARCH
+			answer := struct {
+				Version  string `json:"version"`
+				Go       string `json:"go"`
+				Platform string `json:"platform"`
+			}{r.Version, runtime.Version(), platform}
+			return r.tell(answer, fmt.Sprintf("tasker %s (%s, %s)\n", r.Version, runtime.Version(), platform))
+		},
+	}
+}

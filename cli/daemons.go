@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/app"
+)
+
+func (r *run) apiCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "api",
+		Short: "Serve the HTTP API",
+		Long: `Serve the HTTP API, on the address of api.listen and api.port, until SIGINT or
+SIGTERM: requests that are under way may end then, within api.shutdown_timeout.
+A second signal ends it at once.
+
+The API process also does what time brings: it sends the tasks that RabbitMQ
+could not take, notices endpoints that are late or lost, and computes the state
+of tasks. Several may run at once.`,
+		Example: `  tasker api
+  tasker api --mode production --config /etc/tasker`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := r.load(config.PartAdmin)
+			if err != nil {
+				return err
+			}
+			// The action logs the address: nobody here waits for it.
+			return r.Actions.RunAPI(cmd.Context(), cfg, r.logger(cfg.Log), r.Version, func(string) {})
+		},
+	}
+}
+
+func (r *run) managerCommand() *cobra.Command {
+	var endpoints, taskTypes []string
+	cmd := &cobra.Command{
+		Use:   "manager",
+		Short: "Perform tasks as an endpoint",
+		Long: `Perform the tasks of one endpoint, until SIGINT or SIGTERM: it takes no more
+tasks then and lets those that run end, within manager.shutdown_timeout; what
+does not end by then is taken up again by the next manager of this endpoint. A
+second signal ends it at once.
+
+An endpoint has one manager at a time: a second one of the same name is refused
+while the first one lives. For development, one manager may serve several
+endpoints.`,
+		Example: `  tasker manager --endpoint console1
+  tasker manager --endpoint console1 --task-type worker --task-type backup
+  tasker manager --endpoint "$(hostname -s)" --mode production --config /etc/tasker`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkEndpoints(endpoints); err != nil {
+				return err
+			}
+			cfg, err := r.load(config.PartAPI | config.PartAdmin)
+			if err != nil {
+				return err
+			}
+			if err := checkTaskTypes(cfg, taskTypes); err != nil {
+				return err
+			}
+			if len(taskTypes) == 0 {
+				taskTypes = cfg.TaskTypeNames()
+			}
+			return r.Actions.RunManager(cmd.Context(), cfg, endpoints, taskTypes, r.logger(cfg.Log), r.Version)
+		},
+	}
+	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "name of the endpoint to serve; may be repeated")
+	cmd.Flags().StringArrayVar(&taskTypes, "task-type", nil, "task type to perform; may be repeated (default all that are configured)")
+	return cmd
+}
+
+func checkEndpoints(endpoints []string) error {
+	if len(endpoints) == 0 {
+		return usagef(`which endpoint shall it serve? Name it with --endpoint, such as --endpoint console1 or --endpoint "$(hostname -s)"`)
+	}
+	for i, name := range endpoints {
+		if err := tasker.ValidateEndpoint(name); err != nil {
+			return usagef("--endpoint: %v", err)
+		}
+		if slices.Contains(endpoints[:i], name) {
+			return usagef("--endpoint %s is given twice", name)
+		}
+	}
+	return nil
+}
+
+func checkTaskTypes(cfg config.Config, names []string) error {
+	if _, err := cfg.ManagerTaskTypes(names); err != nil {
+		return usagef("--task-type: %v", err)
+	}
+	return nil
+}
+
+func (r *run) devCommand() *cobra.Command {
+	var data string
+	var ephemeral bool
+	var port int
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run all of tasker in one process, with nothing to install",
+		Long: `Run the API and the endpoints console1 and console2, which perform every
+configured task type, in one process: with an SQLite database and a broker
+inside of it in place of MySQL and RabbitMQ. The rest is as in production.
+
+The data stays in the directory of --data, ./data/dev unless another one is
+given; with --ephemeral nothing stays. One process at a time can use it.`,
+		Example: `  tasker dev
+  tasker dev --ephemeral --port 9000`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if ephemeral && cmd.Flags().Changed("data") {
+				return usagef("--data and --ephemeral exclude each other: the one keeps the data, the other does not")
+			}
+			if data == "" && !ephemeral {
+				return usagef("--data is empty: name a directory, or keep nothing with --ephemeral")
+			}
+			var flags []config.Flag
+			if cmd.Flags().Changed("port") {
+				flags = append(flags, config.Flag{Name: "--port", Key: "api.port", Value: strconv.Itoa(port)})
+			}
+			cfg, err := r.load(config.PartDatabase|config.PartBroker|config.PartAdmin, flags...)
+			if err != nil {
+				return err
+			}
+			opts := app.DevOptions{DataDir: data, Ephemeral: ephemeral, Out: r.Stdout, Version: r.Version}
+			if ephemeral {
+				opts.DataDir = ""
+			}
+			return r.Actions.RunDev(cmd.Context(), cfg, opts, r.logger(cfg.Log))
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "data/dev", "directory that keeps the data")
+	cmd.Flags().BoolVar(&ephemeral, "ephemeral", false, "keep no data")
+	cmd.Flags().IntVar(&port, "port", 8888, "port of the API; 0 takes a free one; overrides api.port")
+	return cmd
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/app"
+)
+
+const initializeLong = `Prepare the database, RabbitMQ, or both. It may be repeated: what is there stays.
+
+--database  makes the database of manager.db.uri, if it does not exist and its
+            user may, and brings the schema up to date.
+--rabbitmq  makes the virtual host and the user of manager.message_queue.uri,
+            with permissions for tasker's own exchanges and queues only, and
+            declares the exchanges. This takes RabbitMQ's management plugin and
+            an administrator, named by rabbitmq.*.
+--reset     drops first what is there: all tasks and results, all queues and
+            their messages. Alone it drops nothing and says what it would drop;
+            with --yes it does it.`
+
+func (r *run) initializeCommand() *cobra.Command {
+	var database, rabbitmq, reset, yes bool
+	cmd := &cobra.Command{
+		Use:   "initialize",
+		Short: "Create or reset the database and RabbitMQ's virtual host",
+		Long:  initializeLong,
+		Example: `  tasker initialize --database --rabbitmq
+  tasker initialize --database --reset        # what would be dropped?
+  tasker initialize --database --reset --yes`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !database && !rabbitmq {
+				return usagef("what shall be initialized? Give --database, --rabbitmq, or both")
+			}
+			if yes && !reset {
+				return usagef("--yes agrees to a reset: give --reset, too, or neither")
+			}
+			without := config.PartAPI
+			if !database {
+				without |= config.PartDatabase
+			}
+			if !rabbitmq {
+				without |= config.PartBroker | config.PartAdmin
+			}
+			cfg, err := r.load(without)
+			if err != nil {
+				return err
+			}
+			opts := app.InitOptions{Reset: reset, DryRun: reset && !yes, Out: r.Stdout}
+			if err := r.initialize(cmd.Context(), cfg, opts, database, rabbitmq); err != nil {
+				return err
+			}
+			if opts.DryRun {
+				return usagef("nothing was dropped: add --yes to drop it")
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&database, "database", false, "prepare the database")
+	flags.BoolVar(&rabbitmq, "rabbitmq", false, "prepare RabbitMQ")
+	flags.BoolVar(&reset, "reset", false, "drop first what is there; needs --yes")
+	flags.BoolVar(&yes, "yes", false, "really drop it")
+	return cmd
+}
+
+// initialize does both, even if the first one fails: they do not depend on
+// each other.
+func (r *run) initialize(ctx context.Context, cfg config.Config, opts app.InitOptions, database, rabbitmq bool) error {
+	var errs []error
+	if database {
+		errs = append(errs, r.Actions.InitDatabase(ctx, cfg, opts))
+	}
+	if rabbitmq {
+		errs = append(errs, r.Actions.InitRabbitMQ(ctx, cfg, opts))
+	}
+	return errors.Join(errs...)
+}
