@@ -46,7 +46,7 @@ func InitRabbitMQ(ctx context.Context, cfg config.Config, opts InitOptions) erro
 		if err := client.DeleteVhost(ctx, account.vhost); err != nil {
 			return err
 		}
-		say(opts.Out, "virtual host %s: deleted", account.vhost)
+		say(opts.Out, "RabbitMQ: virtual host %s: deleted", account.vhost)
 	}
 	if err := account.ensure(ctx, client, opts.Out); err != nil {
 		return err
@@ -54,7 +54,7 @@ func InitRabbitMQ(ctx context.Context, cfg config.Config, opts InitOptions) erro
 	if err := declare(ctx, cfg); err != nil {
 		return err
 	}
-	say(opts.Out, "exchanges of %s, dead letters: declared", strings.Join(cfg.TaskTypeNames(), ", "))
+	say(opts.Out, "RabbitMQ: exchanges of %s, dead letters: declared", strings.Join(cfg.TaskTypeNames(), ", "))
 	return nil
 }
 
@@ -64,10 +64,10 @@ func describeVhost(ctx context.Context, client *rabbitadmin.Client, vhost string
 		return err
 	}
 	if !v.Exists {
-		say(out, "there is no virtual host %s: nothing to delete", vhost)
+		say(out, "RabbitMQ: there is no virtual host %s: nothing to delete", vhost)
 		return nil
 	}
-	say(out, "would delete the virtual host %s with %d queues and all their messages", vhost, v.Queues)
+	say(out, "RabbitMQ: would delete the virtual host %s with %d queues and all their messages", vhost, v.Queues)
 	return nil
 }
 
@@ -109,16 +109,16 @@ func (a account) ensure(ctx context.Context, client *rabbitadmin.Client, out io.
 	if err != nil {
 		return err
 	}
-	say(out, "virtual host %s: %s", a.vhost, made(created, "exists"))
+	say(out, "RabbitMQ: virtual host %s: %s", a.vhost, made(created, "exists"))
 	if created, err = client.EnsureUser(ctx, a.user, a.password); err != nil {
 		return err
 	}
-	say(out, "user %s: %s", a.user, made(created, "exists, and has the configured password"))
+	say(out, "RabbitMQ: user %s: %s", a.user, made(created, "exists, and has the configured password"))
 	least := rabbitadmin.Least()
 	if err := client.SetPermissions(ctx, a.vhost, a.user, least); err != nil {
 		return err
 	}
-	say(out, "permissions of %s in %s: %s", a.user, a.vhost, least.Configure)
+	say(out, "RabbitMQ: permissions of %s in %s: %s", a.user, a.vhost, least.Configure)
 	return nil
 }
 
@@ -149,5 +149,5 @@ func made(created bool, otherwise string) string {
 
 // say writes a line for people; that it cannot be written changes nothing.
 func say(out io.Writer, format string, args ...any) {
-	_, _ = fmt.Fprintf(out, "RabbitMQ: "+format+"\n", args...)
+	_, _ = fmt.Fprintf(out, format+"\n", args...)
 }
