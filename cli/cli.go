@@ -86,6 +86,9 @@ type run struct {
 	mode, dir, output, logLevel string
 }
 
+// suggestionDistance is how many letters a mistyped command may be off.
+const suggestionDistance = 2
+
 const rootLong = `tasker distributes tasks: it takes one POST, every subscribed endpoint runs it
 and records its own result, and one GET tells the whole truth about all of them.
 
@@ -123,6 +126,7 @@ func (r *run) rootCommand() *cobra.Command {
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SuggestionsMinimumDistance = suggestionDistance
 	flags := root.PersistentFlags()
 	flags.StringVar(&r.mode, "mode", r.variable(config.EnvMode, config.DefaultMode), "run mode, development or production: chooses the file <mode>.config.yaml ("+config.EnvMode+")")
 	flags.StringVar(&r.dir, "config", r.variable(config.EnvDir, ""), "directory of the configuration files (default ./config; "+config.EnvDir+")")

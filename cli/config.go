@@ -20,6 +20,7 @@ without a file, development mode uses a built-in one.`,
 		Args:    r.noSuchCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.SuggestionsMinimumDistance = suggestionDistance
 	cmd.AddCommand(r.configCheckCommand(), r.configShowCommand(), r.configExampleCommand())
 	return cmd
 }

@@ -179,6 +179,9 @@ func quote(value any) string {
 	const most = 80
 	switch v := value.(type) {
 	case string:
+		if _, err := strconv.ParseInt(v, 10, 64); err == nil {
+			return v
+		}
 		if len(v) > most {
 			v = v[:most] + "..."
 		}

@@ -1,0 +1,290 @@
+package cli_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/taskerhq/tasker/cli"
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/app"
+)
+
+// called is what the last action was called with.
+type called struct {
+	action               string
+	cfg                  config.Config
+	endpoints, taskTypes []string
+	dev                  app.DevOptions
+	init                 []app.InitOptions
+	log                  *slog.Logger
+}
+
+// outcome is what a command did.
+type outcome struct {
+	called
+	code           int
+	stdout, stderr string
+}
+
+// tasker runs a command with actions that only note their call, and end with
+// fail. It runs in the built-in development mode, unless told otherwise.
+func tasker(t *testing.T, fail error, environ []string, args ...string) outcome {
+	t.Helper()
+	var o outcome
+	var stdout, stderr bytes.Buffer
+	note := func(name string, cfg config.Config, log *slog.Logger) error {
+		o.action += name
+		o.cfg, o.log = cfg, log
+		return fail
+	}
+	o.code = cli.Execute(t.Context(), cli.Program{
+		Actions: cli.Actions{
+			RunAPI: func(_ context.Context, cfg config.Config, log *slog.Logger, _ string, ready func(string)) error {
+				ready("127.0.0.1:1")
+				return note("api", cfg, log)
+			},
+			RunManager: func(_ context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, _ string) error {
+				o.endpoints, o.taskTypes = endpoints, taskTypes
+				return note("manager", cfg, log)
+			},
+			RunDev: func(_ context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error {
+				o.dev = opts
+				return note("dev", cfg, log)
+			},
+			InitDatabase: func(_ context.Context, cfg config.Config, opts app.InitOptions) error {
+				o.init = append(o.init, opts)
+				return note("database", cfg, nil)
+			},
+			InitRabbitMQ: func(_ context.Context, cfg config.Config, opts app.InitOptions) error {
+				o.init = append(o.init, opts)
+				return note("rabbitmq", cfg, nil)
+			},
+		},
+		Args: args, Environ: environ, Stdout: &stdout, Stderr: &stderr, Version: "1.2.3",
+	})
+	o.stdout, o.stderr = stdout.String(), stderr.String()
+	return o
+}
+
+func TestWrongUse(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"nope":                               `there is no command "nope" (see tasker --help)`,
+		"ap":                                 `there is no command "ap"; did you mean api? (see tasker --help)`,
+		"config shw":                         `there is no command "shw"; did you mean show? (see tasker config --help)`,
+		"api now":                            `tasker api takes no argument, and got "now" (see tasker api --help)`,
+		"api --prt=1":                        "unknown flag: --prt (see tasker api --help)",
+		"dev --port=x":                       `invalid argument "x" for "--port" flag: strconv.ParseInt: parsing "x": invalid syntax (see tasker dev --help)`,
+		"dev --port=70000":                   "configuration: --port: api.port is 70000: give a whole number from 0 to 65535",
+		"dev --ephemeral --data=x":           "--data and --ephemeral exclude each other: the one keeps the data, the other does not",
+		"dev --data=":                        "--data is empty: name a directory, or keep nothing with --ephemeral",
+		"version --output=xml":               `--output is "xml": give text or json`,
+		"version --output=":                  `--output is "": give text or json`,
+		"api --log-level=loud":               `configuration: --log-level: log.level is "loud": give one of debug, info, warn, error`,
+		"manager":                            `which endpoint shall it serve? Name it with --endpoint, such as --endpoint console1 or --endpoint "$(hostname -s)"`,
+		"manager --endpoint=any":             `--endpoint: endpoint "any" is a name that tasker keeps for itself: choose another`,
+		"manager --endpoint=a --endpoint=a":  "--endpoint a is given twice",
+		"manager --endpoint=a --task-type=x": `--task-type: task type "x" is not configured; there are worker, backup, sleep`,
+		"initialize":                         "what shall be initialized? Give --database, --rabbitmq, or both",
+		"initialize --database --yes":        "--yes agrees to a reset: give --reset, too, or neither",
+		"api --config=nowhere":               `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode production" prints`,
+		"config example --mode=staging":      "configuration: no staging.config.yaml comes with tasker; there are development and production",
+		"manager --endpoint=a --task-type=worker,x": `--task-type: task type "worker,x" is not configured; there are worker, backup, sleep`,
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			o := tasker(t, nil, nil, strings.Fields(args)...)
+			if o.code != cli.ExitUsage || o.stderr != "tasker: "+want+"\n" || o.stdout != "" || o.action != "" {
+				t.Errorf("exit code %d, action %q\nstdout %s\nstderr %s\nwant   tasker: %s", o.code, o.action, o.stdout, o.stderr, want)
+			}
+		})
+	}
+}
+
+func TestFailuresAreOneLine(t *testing.T) {
+	t.Parallel()
+	fail := errors.New("the port is taken")
+	for _, args := range []string{"api", "manager --endpoint a", "dev", "initialize --database", "initialize --rabbitmq"} {
+		o := tasker(t, fail, nil, strings.Fields(args)...)
+		if o.code != cli.ExitFailure || o.stderr != "tasker: the port is taken\n" || o.stdout != "" {
+			t.Errorf("%s: exit code %d\nstdout %s\nstderr %s", args, o.code, o.stdout, o.stderr)
+		}
+	}
+}
+
+func TestDaemons(t *testing.T) {
+	t.Parallel()
+	o := tasker(t, nil, []string{"TASKER_API_PORT=1000"}, "api", "--log-level", "debug")
+	if o.code != 0 || o.action != "api" || o.cfg.API.Port != 1000 || !o.log.Enabled(t.Context(), slog.LevelDebug) || o.stderr != "" {
+		t.Errorf("api: %+v", o)
+	}
+	o = tasker(t, nil, nil, "manager", "--endpoint", "console1", "--endpoint=console2", "--task-type", "sleep")
+	if o.code != 0 || !slices.Equal(o.endpoints, []string{"console1", "console2"}) || !slices.Equal(o.taskTypes, []string{"sleep"}) {
+		t.Errorf("manager: %+v", o)
+	}
+	o = tasker(t, nil, nil, "manager", "--endpoint", "console1")
+	if o.code != 0 || !slices.Equal(o.taskTypes, []string{"worker", "backup", "sleep"}) {
+		t.Errorf("manager of all types: %+v", o)
+	}
+	// What others would need is no business of a command.
+	others := []string{"TASKER_API_TOKEN_FILE=/nowhere", "TASKER_RABBITMQ_PASSWORD=", "TASKER_RABBITMQ_USER=u"}
+	if o = tasker(t, nil, others, "manager", "--endpoint", "console1"); o.code != 0 {
+		t.Errorf("manager without the API's token: %+v", o)
+	}
+	if o = tasker(t, nil, others, "api"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "api.token_file names /nowhere, which does not exist") {
+		t.Errorf("api without its token: %+v", o)
+	}
+}
+
+func TestDev(t *testing.T) {
+	t.Parallel()
+	o := tasker(t, nil, []string{"TASKER_MANAGER_DB_PASSWORD_FILE=/nowhere"}, "dev")
+	if o.code != 0 || o.dev.DataDir != "data/dev" || o.dev.Ephemeral || o.dev.Version != "1.2.3" || o.cfg.API.Port != 8888 {
+		t.Errorf("%+v", o)
+	}
+	o = tasker(t, nil, []string{"TASKER_API_PORT=1"}, "dev", "--ephemeral", "--port", "0")
+	if o.code != 0 || o.dev.DataDir != "" || !o.dev.Ephemeral || o.cfg.API.Port != 0 {
+		t.Errorf("%+v", o)
+	}
+	if o = tasker(t, nil, []string{"TASKER_API_PORT=1000"}, "dev", "--data", "x"); o.dev.DataDir != "x" || o.cfg.API.Port != 1000 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestInitialize(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]struct {
+		action        string
+		code          int
+		reset, dryRun bool
+	}{
+		"--database":                          {"database", 0, false, false},
+		"--rabbitmq --database":               {"databaserabbitmq", 0, false, false},
+		"--database --reset":                  {"database", cli.ExitUsage, true, true},
+		"--database --rabbitmq --reset --yes": {"databaserabbitmq", 0, true, false},
+		"--rabbitmq --database --reset":       {"databaserabbitmq", cli.ExitUsage, true, true},
+	} {
+		o := tasker(t, nil, nil, append([]string{"initialize"}, strings.Fields(args)...)...)
+		if o.code != want.code || o.action != want.action {
+			t.Errorf("%s: exit code %d, did %q, stderr %s", args, o.code, o.action, o.stderr)
+		}
+		for _, opts := range o.init {
+			if opts.Reset != want.reset || opts.DryRun != want.dryRun || opts.Out == nil {
+				t.Errorf("%s: %+v", args, opts)
+			}
+		}
+		if want.dryRun != strings.Contains(o.stderr, "nothing was dropped: add --yes to drop it") {
+			t.Errorf("%s: stderr %s", args, o.stderr)
+		}
+	}
+	// One that fails does not keep the other from its work.
+	o := tasker(t, errors.New("down"), nil, "initialize", "--database", "--rabbitmq", "--reset")
+	if o.code != cli.ExitFailure || o.action != "databaserabbitmq" || o.stderr != "tasker: down\ndown\n" {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestConfigCommands(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	content := "task_types: [sleep]\nmanager:\n  db: {uri: 'mysql://u:hunter2@h/d'}\n  message_queue: {uri: 'amqp://u:hunter2@h/v'}\n"
+	path := filepath.Join(dir, "staging.config.yaml")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"TASKER_MODE=staging", "TASKER_CONFIG=" + dir}
+	if o := tasker(t, nil, environ, "config", "check"); o.code != 0 || o.stdout != path+": no mistakes (mode staging, 1 task types)\n" {
+		t.Errorf("check: %+v", o)
+	}
+	o := tasker(t, nil, environ, "config", "show")
+	if o.code != 0 || !strings.Contains(o.stdout, "mysql://u:****@h/d") || strings.Contains(o.stdout, "hunter2") {
+		t.Errorf("show: %+v", o)
+	}
+	o = tasker(t, nil, environ, "config", "show", "--output", "json")
+	var shown struct {
+		API struct {
+			Port int `json:"port"`
+		} `json:"api"`
+	}
+	if err := json.Unmarshal([]byte(o.stdout), &shown); err != nil || shown.API.Port != 8888 || strings.Contains(o.stdout, "hunter2") {
+		t.Errorf("show as JSON: %v, %s", err, o.stdout)
+	}
+	// Flags are stronger than variables.
+	if o := tasker(t, nil, environ, "config", "check", "--mode", "production"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "there is no file "+dir+"/production.config.yaml") {
+		t.Errorf("check of another mode: %+v", o)
+	}
+	wrong := append(environ, "TASKER_API_PORT=x", "TASKER_API_PRT=1")
+	if o := tasker(t, nil, wrong, "config", "check"); o.code != cli.ExitUsage || strings.Count(o.stderr, "\n") != 3 {
+		t.Errorf("check with mistakes: %+v", o)
+	}
+	want, err := config.Shipped("production")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := tasker(t, nil, nil, "config", "example", "--mode", "production"); o.stdout != string(want) {
+		t.Errorf("example: %+v", o)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	if o := tasker(t, nil, nil, "version"); o.code != 0 || !strings.HasPrefix(o.stdout, "tasker 1.2.3 (go1") {
+		t.Errorf("%+v", o)
+	}
+	var v struct{ Version, Go, Platform string }
+	o := tasker(t, nil, nil, "version", "--output=json")
+	if err := json.Unmarshal([]byte(o.stdout), &v); err != nil || v.Version != "1.2.3" || v.Go == "" || v.Platform == "" {
+		t.Errorf("%v: %s", err, o.stdout)
+	}
+}
+
+// TestEveryCommandHelps holds all commands to a long help and an example.
+func TestEveryCommandHelps(t *testing.T) {
+	t.Parallel()
+	for _, command := range []string{
+		"", "api", "manager", "initialize", "dev", "config", "config check", "config show", "config example", "version",
+	} {
+		o := tasker(t, nil, nil, append(strings.Fields(command), "--help")...)
+		if o.code != 0 || len(o.stdout) < 300 || !strings.Contains(o.stdout, "Example") || o.stderr != "" {
+			t.Errorf("%s: %+v", command, o)
+		}
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[string]string{"auto": `{"time":`, "json": `{"time":`, "text": "INF it"} {
+		var stderr bytes.Buffer
+		code := cli.Execute(t.Context(), cli.Program{
+			Actions: cli.Actions{RunAPI: func(_ context.Context, _ config.Config, log *slog.Logger, _ string, _ func(string)) error {
+				log.Info("it", "n", 1)
+				log.Debug("not this")
+				return nil
+			}},
+			Args: []string{"api"}, Environ: []string{"TASKER_LOG_FORMAT=" + format}, Stdout: &stderr, Stderr: &stderr,
+		})
+		got := stderr.String()
+		if code != 0 || !strings.Contains(got, want) || strings.Contains(got, "\x1b") || strings.Count(got, "\n") != 1 {
+			t.Errorf("%s: exit code %d, %q", format, code, got)
+		}
+	}
+}
+
+func ExampleExecute() {
+	code := cli.Execute(context.Background(), cli.Program{
+		Args: []string{"manager"}, Stdout: os.Stdout, Stderr: os.Stdout, Version: "1.2.3",
+	})
+	fmt.Println(code)
+	// Output:
+	// tasker: which endpoint shall it serve? Name it with --endpoint, such as --endpoint console1 or --endpoint "$(hostname -s)"
+	// 2
+}
