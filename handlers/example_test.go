@@ -1,0 +1,75 @@
+package handlers_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/taskerhq/tasker/handlers"
+)
+
+// A handler is a function that takes a request and returns one JSON value.
+func ExampleFunc() {
+	greet := handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
+		var payload struct {
+			Name string `json:"name"`
+		}
+		if err := json.Unmarshal(req.Payload, &payload); err != nil {
+			return nil, handlers.Permanent(err) // another run would fail as well
+		}
+		return json.Marshal(map[string]string{"greeting": "hello " + payload.Name})
+	})
+	result, err := greet.Handle(context.Background(), &handlers.Request{Payload: json.RawMessage(`{"name":"console1"}`)})
+	fmt.Println(string(result), err)
+	// Output: {"greeting":"hello console1"} <nil>
+}
+
+// A registry says which handler performs the tasks of which type.
+func ExampleRegistry() {
+	sleep, err := handlers.NewBuiltin("sleep", nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	registry := handlers.NewRegistry()
+	if err := registry.Register("nap", sleep); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(registry.TaskTypes())
+	fmt.Println(registry.Register("nap", sleep))
+	// Output:
+	// [nap]
+	// task type "nap" has a handler already
+}
+
+// An error may carry the errnr of the task's result.
+func ExampleWithCode() {
+	err := handlers.WithCode(32, errors.New("could not backup!"))
+	fmt.Println(handlers.Errnr(err), err)
+	// Output: 32 could not backup!
+}
+
+// A permanent error is not retried, whatever the policy says.
+func ExamplePermanent() {
+	err := fmt.Errorf("deploy: %w", handlers.Permanent(errors.New("no such release")))
+	fmt.Println(handlers.IsPermanent(err), err)
+	// Output: true deploy: no such release
+}
+
+// A handler that knows when it is worth another try says so.
+func ExampleRetryAfter() {
+	err := handlers.RetryAfter(90*time.Second, errors.New("the mirror is busy"))
+	delay, ok := handlers.RetryDelay(err)
+	fmt.Println(delay, ok)
+	// Output: 1m30s true
+}
+
+// The built-in handlers check their settings when they are made.
+func ExampleNewBuiltin() {
+	_, err := handlers.NewBuiltin("worker", handlers.Settings{"duration": "soon"})
+	fmt.Println(err)
+	// Output: handler "worker": setting "duration" is "soon": give seconds, or a duration such as 1m30s
+}
