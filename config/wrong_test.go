@@ -82,6 +82,9 @@ func TestWrongInput(t *testing.T) {
 		"a number as a password": {"rabbitmq: {password: 12345}", nil, []string{
 			at + "rabbitmq.password takes text, not a number: put it in quotes",
 		}},
+		"a password that YAML reads as something else": {"rabbitmq: {password: !!int hunter2}", nil, []string{
+			at + "rabbitmq.password has a value that cannot be read: cannot decode !!str a value as a !!int",
+		}},
 		"task types, none": {"", []string{"TASKER_TASK_TYPES=[]"}, []string{
 			"TASKER_TASK_TYPES: task_types is empty: name at least one task type, such as worker",
 		}},

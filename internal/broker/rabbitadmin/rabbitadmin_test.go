@@ -16,6 +16,7 @@ import (
 func answering(t *testing.T, status int, body string) *rabbitadmin.Client {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "/elsewhere") // of a redirect, which is not followed
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 	}))
