@@ -2,6 +2,7 @@
 # The steps of provision.sh; sourced by it.
 
 etc=/etc/tasker
+rabbitmq_note="Written by tasker's provision.sh"
 programs=(api manager_console1 manager_console2)
 
 step() { say "==> $*"; }
@@ -49,8 +50,8 @@ install_packages() {
 	# others. Where RabbitMQ was before, its configuration is not ours.
 	if [[ " ${missing[*]} " = *" rabbitmq-server "* ]] && [ ! -e /etc/rabbitmq/rabbitmq.conf ]; then
 		mkdir -p /etc/rabbitmq
-		cat >/etc/rabbitmq/rabbitmq.conf <<-'CONF'
-			# Written by tasker's provision.sh. For managers on other machines let it
+		cat >/etc/rabbitmq/rabbitmq.conf <<-CONF
+			# $rabbitmq_note. For managers on other machines let it
 			# listen for them (and use TLS): listeners.tcp.default = 5672
 			listeners.tcp.default = 127.0.0.1:5672
 			management.tcp.ip = 127.0.0.1
@@ -101,6 +102,12 @@ start_rabbitmq() {
 	fi
 	wait_for 60 curl -s -o /dev/null http://127.0.0.1:15672/ ||
 		die "RabbitMQ's management API does not answer on 127.0.0.1:15672"
+	# The administrator guest with the password guest, whom every local user
+	# could be, goes where RabbitMQ was installed by this script.
+	if grep -qs "$rabbitmq_note" /etc/rabbitmq/rabbitmq.conf &&
+		rabbitmqctl --quiet list_users | grep -q '^guest[[:space:]]'; then
+		rabbitmqctl --quiet delete_user guest >&2
+	fi
 }
 
 ## tasker
@@ -235,12 +242,18 @@ run_tasker() {
 initialize() (
 	admin=tasker-provision
 	passwd=$(random_secret)
-	delete_admin() { rabbitmqctl --quiet delete_user "$admin" >/dev/null 2>&1 || true; }
-	delete_admin
+	definitions=$(mktemp)
+	# shellcheck disable=SC2317 # called by the trap
+	delete_admin() {
+		rm -f "$definitions"
+		rabbitmqctl --quiet delete_user "$admin" >/dev/null 2>&1 || true
+	}
 	trap delete_admin EXIT
-	# rabbitmqctl reads a password that is not an argument from its input.
-	printf '%s\n' "$passwd" | rabbitmqctl --quiet add_user "$admin" >&2
-	rabbitmqctl --quiet set_user_tags "$admin" administrator
+	# A file, because everybody can read a command's arguments, and because
+	# rabbitmqctl of RabbitMQ 4.0 waits for ever for a password from a pipe.
+	chown rabbitmq "$definitions"
+	printf '{"users":[{"name":"%s","password":"%s","tags":"administrator"}]}\n' "$admin" "$passwd" >"$definitions"
+	rabbitmqctl --quiet import_definitions "$definitions" >&2
 	run_tasker config check >&2
 	run_tasker TASKER_RABBITMQ_USER="$admin" TASKER_RABBITMQ_PASSWORD="$passwd" \
 		initialize --database --rabbitmq >&2

@@ -84,7 +84,7 @@ ends worker four DONE
 
 say "--- nothing secret is left open"
 [ -z "$(find /etc/tasker -perm /o+rwx)" ] || die "others may read $(find /etc/tasker -perm /o+rwx)"
-if rabbitmqctl --quiet list_users | grep tasker-provision; then
-	die "RabbitMQ's administrator was left behind"
+if rabbitmqctl --quiet list_users | grep -E "^(guest|tasker-provision)"; then
+	die "an administrator of RabbitMQ was left behind"
 fi
 supervisorctl stop all
