@@ -56,12 +56,12 @@ func (e *executor) run(ctx context.Context, work tasker.Work) {
 	// Read once: later the deadline may pass as well.
 	cause := context.Cause(ctx)
 	finish, store := e.judge(work, out, cause)
-	log = log.With("duration", time.Since(begin).Round(time.Millisecond))
+	ended := log.With("duration", time.Since(begin).Round(time.Millisecond))
 	if !store {
-		log.WarnContext(ctx, "the handler was interrupted: its task is left to the next manager", "err", out.err)
+		ended.WarnContext(ctx, "the handler was interrupted: its task is left to the next manager", "err", out.err)
 		return
 	}
-	log.InfoContext(ctx, "the handler ended", "state", finish.State, "errnr", finish.Errnr, "errmsg", finish.Errmsg)
+	ended.InfoContext(ctx, "the handler ended", "state", finish.State, "errnr", finish.Errnr, "errmsg", finish.Errmsg)
 	e.m.finishAttempt(ctx, e, finish)
 }
 

@@ -1,0 +1,300 @@
+package manager_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/manager"
+)
+
+// faulty is a store whose statements fail on demand: the next count calls of
+// a method fail, before they reach the database or, with lostAnswer, after
+// they did their work.
+type faulty struct {
+	manager.Store
+	mu         sync.Mutex
+	count      map[string]int
+	lostAnswer bool
+	held       bool // whether heartbeats still hold the endpoint
+}
+
+var errAway = tasker.Errorf(tasker.Unavailable, "the database is away")
+
+func newFaulty(s manager.Store, lostAnswer bool, count map[string]int) *faulty {
+	return &faulty{Store: s, count: count, lostAnswer: lostAnswer, held: true}
+}
+
+func (f *faulty) fails(method string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.count[method] == 0 {
+		return false
+	}
+	f.count[method]--
+	return true
+}
+
+func faultyCall[T any](f *faulty, method string, do func() (T, error)) (T, error) {
+	var none T
+	fails := f.fails(method)
+	if fails && !f.lostAnswer {
+		return none, errAway
+	}
+	result, err := do()
+	if fails {
+		return none, errAway
+	}
+	return result, err
+}
+
+func (f *faulty) ReceiveResults(ctx context.Context, m string, a []tasker.Arrival) ([]tasker.Admission, error) {
+	return faultyCall(f, "receive", func() ([]tasker.Admission, error) { return f.Store.ReceiveResults(ctx, m, a) })
+}
+
+func (f *faulty) StartAttempt(ctx context.Context, m string, key tasker.ResultKey, attempt int) (bool, error) {
+	return faultyCall(f, "start", func() (bool, error) { return f.Store.StartAttempt(ctx, m, key, attempt) })
+}
+
+func (f *faulty) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {
+	return faultyCall(f, "finish", func() ([]bool, error) { return f.Store.FinishAttempts(ctx, finishes) })
+}
+
+func (f *faulty) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (*tasker.Endpoint, error) {
+	return faultyCall(f, "acquire", func() (*tasker.Endpoint, error) { return f.Store.AcquireEndpoint(ctx, e, lease) })
+}
+
+func (f *faulty) Heartbeat(ctx context.Context, m string, endpoints []string, lease time.Duration) (bool, error) {
+	held, err := faultyCall(f, "heartbeat", func() (bool, error) { return f.Store.Heartbeat(ctx, m, endpoints, lease) })
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return held && f.held, err
+}
+
+// Every statement on the way of a task fails three times, or works and its
+// answer is lost: the task still runs exactly once, and ends.
+func TestDatabaseFaults(t *testing.T) {
+	for name, lostAnswer := range map[string]bool{"fails": false, "lost answer": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			g := newGated()
+			c := &counting{}
+			s := newFaulty(w.store, lostAnswer, map[string]int{"acquire": 3, "receive": 3, "start": 3, "finish": 3, "heartbeat": 3})
+			w.serve(s, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+				if _, err := c.Handle(ctx, req); err != nil || req.Identifier != "first" {
+					return nil, err
+				}
+				return g.Handle(ctx, req)
+			}), jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+			// The first is recorded as RUNNING, the second waits and is started.
+			first := w.post("first", "null", "a")
+			w.await(first, tasker.Running)
+			second := w.post("second", "null", "a")
+			w.await(second, tasker.Received)
+			close(g.gate)
+			for _, task := range []tasker.Task{first, second} {
+				if r := w.await(task, tasker.ResultDone); r.Attempt != 1 || c.of(task.Identifier) != 1 {
+					t.Errorf("%s: %+v, %d runs", task.Identifier, r, c.of(task.Identifier))
+				}
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for method, left := range s.count {
+				if left != 0 {
+					t.Errorf("%s was not called often enough to fail: %d left", method, left)
+				}
+			}
+		})
+	}
+}
+
+func TestSecondManagerIsRefused(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	w.serve(w.store, c)
+	w.await(w.post("one", "null", "a"), tasker.ResultDone)
+	second, err := manager.New(manager.Config{
+		Endpoints: []string{"b", "a"}, TaskTypes: []manager.TaskType{{Name: "job"}}, Heartbeat: 50 * time.Millisecond, Lease: time.Minute,
+	}, w.store, w.broker, handlers.NewRegistry(), w.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = second.Run(t.Context())
+	if tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), `endpoint "a" is served by another manager`) || !strings.Contains(err.Error(), "pid") {
+		t.Fatalf("the second manager ended with: %v", err)
+	}
+	// What it had taken before is free again.
+	holder, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "b", Manager: "other", TaskTypes: []string{"job"}}, time.Second)
+	if err != nil || holder != nil {
+		t.Errorf("endpoint b is held by %+v, %v", holder, err)
+	}
+	w.await(w.post("two", "null", "a"), tasker.ResultDone)
+}
+
+func TestDeadManagersNameIsFree(t *testing.T) {
+	w := newWorld(t)
+	task := w.create("one", "null", "a")
+	const dead = "01DEADDEADDEADDEADDEADDEAD"
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 300*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.store.MarkSent(t.Context(), task, nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job", State: tasker.Running}
+	if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+		t.Fatal(err)
+	}
+	waiting := w.create("two", "null", "a")
+	arrival = tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job", State: tasker.Received}
+	if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+		t.Fatal(err)
+	}
+	c := &counting{}
+	w.serve(w.store, c)
+	r := w.await(task, tasker.ResultFailed)
+	if r.Errnr != tasker.ErrnrInterrupted || !strings.Contains(r.Errmsg, "during attempt 1") {
+		t.Errorf("%+v", r)
+	}
+	w.await(waiting, tasker.ResultDone)
+	if c.of("one") != 0 || c.of("two") != 1 {
+		t.Errorf("runs: %v", c.runs)
+	}
+}
+
+func TestInterruptedIsRetriedWherePolicyAllows(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	retry := jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0} })
+	first := w.serve(w.store, g, retry, func(c *manager.Config) { c.ShutdownTimeout = time.Millisecond })
+	task := w.post("one", "null", "a")
+	w.until(func() string {
+		if g.started.Load() == 0 {
+			return "the handler to start"
+		}
+		return ""
+	})
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if cause := <-g.causes; !errors.Is(cause, handlers.ErrShutdown) {
+		t.Errorf("the handler's cause is %v", cause)
+	}
+	if r, _ := w.result(task, "a"); r.State != tasker.Running {
+		t.Fatalf("after the stop it is %+v, want it left RUNNING", r)
+	}
+	c := &counting{}
+	w.serve(w.store, c, retry)
+	if r := w.await(task, tasker.ResultDone); r.Attempt != 2 || c.of("one") != 1 {
+		t.Errorf("%+v, runs %v", r, c.runs)
+	}
+}
+
+func TestStopLetsHandlersFinish(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	s := w.serve(w.store, g, jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+	task := w.post("one", "null", "a")
+	w.await(task, tasker.Running)
+	queued := w.post("two", "null", "a")
+	w.await(queued, tasker.Received)
+	ended := make(chan error, 1)
+	go func() { ended <- s.stop() }()
+	// A task that comes while it stops is not taken.
+	select {
+	case err := <-ended:
+		t.Fatalf("it stopped while a handler ran: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(g.gate)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if r, _ := w.result(task, "a"); r.State != tasker.ResultDone {
+		t.Errorf("%+v", r)
+	}
+	if r, _ := w.result(queued, "a"); r.State != tasker.Received {
+		t.Errorf("a waiting task was started during the stop: %+v", r)
+	}
+	// The name is free at once.
+	holder, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: "other", TaskTypes: []string{"job"}}, time.Second)
+	if err != nil || holder != nil {
+		t.Errorf("held by %+v, %v", holder, err)
+	}
+}
+
+func TestTakenOver(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	f := newFaulty(w.store, false, map[string]int{})
+	s := w.serve(f, g)
+	task := w.post("one", "null", "a")
+	w.until(func() string {
+		if g.started.Load() == 0 {
+			return "the handler to start"
+		}
+		return ""
+	})
+	f.mu.Lock()
+	f.held = false
+	f.mu.Unlock()
+	if err := <-s.done; !errors.Is(err, manager.ErrLeaseLost) {
+		t.Fatalf("it ended with %v", err)
+	}
+	if cause := <-g.causes; cause == nil {
+		t.Error("the handler was not canceled")
+	}
+	if r, _ := w.result(task, "a"); r.State != tasker.Running {
+		t.Errorf("%+v, want it left to the other manager", r)
+	}
+}
+
+func TestBackFromLost(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	f := newFaulty(w.store, false, map[string]int{})
+	w.serve(f, g)
+	task := w.post("one", "null", "a")
+	w.await(task, tasker.Running)
+	f.mu.Lock()
+	f.count["heartbeat"] = 20 // silent for longer than its lease
+	f.mu.Unlock()
+	w.until(func() string {
+		lost, err := w.store.MarkLost(t.Context(), w.store.Now().Add(-200*time.Millisecond), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(lost) == 0 {
+			return "the endpoint to be silent"
+		}
+		return ""
+	})
+	w.await(task, tasker.Running) // it is heard again
+	close(g.gate)
+	w.await(task, tasker.ResultDone)
+}
+
+func TestCatchesUp(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	s := w.serve(w.store, c)
+	w.await(w.post("before", "null"), tasker.ResultDone)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	// Sent while nobody was there, and the broker has lost the message.
+	lost := w.create("lost", "null")
+	if _, err := w.store.MarkSent(t.Context(), lost, nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	w.serve(w.store, c)
+	w.await(lost, tasker.ResultDone)
+	if c.of("lost") != 1 || c.of("before") != 1 {
+		t.Errorf("runs: %v", c.runs)
+	}
+}
