@@ -66,11 +66,13 @@ func TestSummarize(t *testing.T) {
 			tasker.Summary{Expected: 11, Received: 10, Finished: 6, Failed: 5, Lost: 1, Missing: []string{"k"}},
 		},
 		"one that was not expected counts as expected": {
-			[]string{"a"}, []tasker.Outcome{out("b", tasker.ResultDone)},
+			[]string{"a"},
+			[]tasker.Outcome{out("b", tasker.ResultDone)},
 			tasker.Summary{Expected: 2, Received: 1, Finished: 1, Missing: []string{"a"}},
 		},
 		"a second row of an endpoint does not count": {
-			[]string{"a"}, []tasker.Outcome{out("a", tasker.ResultDone), out("a", tasker.ResultDone)},
+			[]string{"a"},
+			[]tasker.Outcome{out("a", tasker.ResultDone), out("a", tasker.ResultDone)},
 			tasker.Summary{Expected: 1, Received: 1, Finished: 1, Missing: []string{}},
 		},
 	} {

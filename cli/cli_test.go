@@ -265,9 +265,9 @@ func TestLogFormats(t *testing.T) {
 	for format, want := range map[string]string{"auto": `{"time":`, "json": `{"time":`, "text": "INF it"} {
 		var stderr bytes.Buffer
 		code := cli.Execute(t.Context(), cli.Program{
-			Actions: cli.Actions{RunAPI: func(_ context.Context, _ config.Config, log *slog.Logger, _ string, _ func(string)) error {
-				log.Info("it", "n", 1)
-				log.Debug("not this")
+			Actions: cli.Actions{RunAPI: func(ctx context.Context, _ config.Config, log *slog.Logger, _ string, _ func(string)) error {
+				log.InfoContext(ctx, "it", "n", 1)
+				log.DebugContext(ctx, "not this")
 				return nil
 			}},
 			Args: []string{"api"}, Environ: []string{"TASKER_LOG_FORMAT=" + format}, Stdout: &stderr, Stderr: &stderr,

@@ -47,7 +47,7 @@ func (r *run) logger(cfg config.Log) *slog.Logger {
 	switch {
 	case cfg.Format == outputText, cfg.Format == "auto" && terminal:
 		color := terminal && r.variable("NO_COLOR", "") == ""
-		return slog.New(tint.NewHandler(r.Stderr, &tint.Options{Level: cfg.Level, TimeFormat: time.StampMilli, NoColor: !color}))
+		return slog.New(tint.NewTextHandler(r.Stderr, &tint.Options{Level: cfg.Level, TimeFormat: time.StampMilli, NoColor: !color}))
 	default:
 		return slog.New(slog.NewJSONHandler(r.Stderr, &slog.HandlerOptions{Level: cfg.Level}))
 	}

@@ -91,9 +91,8 @@ func readSecret(path string) (string, error) {
 
 // cause is a file's error without the path, which the message has already.
 func cause(err error) error {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return pathError.Err
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
 	}
 	return err
 }

@@ -166,7 +166,8 @@ func TestOverrides(t *testing.T) {
 	want := got{
 		3000, 90 * time.Second, 20 * time.Second, true, slog.LevelWarn, 1 << 20,
 		[]string{"sleep", "backup"},
-		[]string{"amqp://a:p,w@one/v", "amqps://b:c@two/v"}, "sqlite:///tmp/t.db", 90 * time.Second,
+		[]string{"amqp://a:p,w@one/v", "amqps://b:c@two/v"},
+		"sqlite:///tmp/t.db", 90 * time.Second,
 	}
 	if diff := cmp.Diff(want, got{
 		c.API.Port, c.API.WaitForEndpoints, c.Manager.Lease, c.Store.Verbose, c.Log.Level, c.API.MaxBody,

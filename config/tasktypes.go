@@ -7,9 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
-	"go.yaml.in/yaml/v3"
 )
 
 // The defaults of a task type.

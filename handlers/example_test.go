@@ -47,9 +47,9 @@ func ExampleRegistry() {
 
 // An error may carry the errnr of the task's result.
 func ExampleWithCode() {
-	err := handlers.WithCode(32, errors.New("could not backup!"))
+	err := handlers.WithCode(32, errors.New("the disk is full"))
 	fmt.Println(handlers.Errnr(err), err)
-	// Output: 32 could not backup!
+	// Output: 32 the disk is full
 }
 
 // A permanent error is not retried, whatever the policy says.

@@ -98,6 +98,7 @@ func Management(t testing.TB, method, path, body string) {
 		t.Fatal(err)
 	}
 	password, _ := u.User.Password()
+	req.Close = true // no idle connection stays behind for a leak check to find
 	req.SetBasicAuth(u.User.Username(), password)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)

@@ -45,7 +45,11 @@ func New(uri, user, password string) (*Client, error) {
 	}
 	return &Client{
 		base: base, user: user, password: password,
-		http: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		http: &http.Client{
+			// A few calls, and no connection that stays behind.
+			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 	}, nil
 }
 
@@ -169,8 +173,7 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var e *url.Error
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the address, which the message has already
 		}
 		return 0, tasker.WrapError(tasker.Unavailable, err, fmt.Sprintf(
