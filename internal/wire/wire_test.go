@@ -1,0 +1,234 @@
+package wire_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+// good is a message as another language might write it.
+const good = `{"v":1,"task_id":7,"identifier":"e7bd","type":"worker","payload":{"foo":"bar"},"start_time":"2026-05-06T01:14:24.123456Z"}`
+
+// with gives the good message with one part replaced.
+func with(old, replacement string) string {
+	if !strings.Contains(good, old) {
+		panic("the good message has no " + old)
+	}
+	return strings.Replace(good, old, replacement, 1)
+}
+
+func TestDecodeTask(t *testing.T) {
+	message, err := wire.DecodeTask([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := wire.Task{
+		Version: 1, TaskID: 7, Identifier: "e7bd", Type: "worker", Payload: json.RawMessage(`{"foo":"bar"}`),
+		StartTime: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC),
+	}
+	if !reflect.DeepEqual(message, want) {
+		t.Errorf("got %+v, want %+v", message, want)
+	}
+}
+
+// TestDecodeTaskRefuses what is no message of a task, and says why.
+func TestDecodeTaskRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ body, want string }{
+		"nothing":             {"", "no JSON object with a version"},
+		"no JSON":             {"rubbish", "no JSON object with a version"},
+		"null":                {"null", `no version "v"`},
+		"an array":            {"[1]", "no JSON object with a version"},
+		"half a message":      {good[:40], "no JSON object with a version"},
+		"more than one value": {good + good, "no JSON object with a version"},
+		"no version":          {with(`"v":1,`, ``), `no version "v"`},
+		"version null":        {with(`"v":1`, `"v":null`), `no version "v"`},
+		"version as text":     {with(`"v":1`, `"v":"1"`), "no JSON object with a version"},
+		"an earlier version":  {with(`"v":1`, `"v":0`), "it has version 0 and this tasker reads version 1"},
+		"a later version":     {`{"v":2,"something":"else"}`, "it has version 2 and this tasker reads version 1"},
+		"an unknown field":    {with(`"v":1`, `"v":1,"priority":9`), `unknown field "priority"`},
+		"a wrong type":        {with(`"task_id":7`, `"task_id":"7"`), "cannot unmarshal string"},
+		"a fraction":          {with(`"task_id":7`, `"task_id":7.5`), "cannot unmarshal number 7.5"},
+		"a huge number":       {with(`"task_id":7`, `"task_id":9223372036854775808`), "cannot unmarshal number"},
+		"no task id":          {with(`"task_id":7,`, ``), "task_id is 0"},
+		"a negative task id":  {with(`"task_id":7`, `"task_id":-7`), "task_id is -7"},
+		"no identifier":       {with(`"identifier":"e7bd",`, ``), `identifier "" is malformed`},
+		"a bad identifier":    {with(`e7bd`, `../e7bd`), `identifier "../e7bd" is malformed`},
+		"no type":             {with(`"type":"worker",`, ``), `task type "" is malformed`},
+		"a bad type":          {with(`worker`, `wor.ker`), `task type "wor.ker" is malformed`},
+		"a reserved type":     {with(`worker`, `healthz`), "keeps for itself"},
+		"a bad time":          {with(`2026-05-06T01:14:24.123456Z`, `2026-05-06 01:14:24`), "parsing time"},
+		"no UTF-8":            {with(`bar`, "b\xffr"), "it is not valid UTF-8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			message, err := wire.DecodeTask([]byte(test.body))
+			if err == nil {
+				t.Fatalf("it was taken, as %+v", message)
+			}
+			if tasker.CodeOf(err) != tasker.Malformed || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %s %v, want one that says %s", tasker.CodeOf(err), err, test.want)
+			}
+		})
+	}
+}
+
+// TestEncodeTaskWithoutPayload writes the null that a handler gets then.
+func TestEncodeTaskWithoutPayload(t *testing.T) {
+	body, err := wire.EncodeTask(tasker.Task{ID: 1, Identifier: "a", Type: "worker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	message, err := wire.DecodeTask(body)
+	if err != nil || string(message.Payload) != "null" {
+		t.Errorf("%s is read as %+v, %v", body, message, err)
+	}
+	if _, err := wire.EncodeTask(tasker.Task{ID: 1, Payload: json.RawMessage("{")}); err == nil {
+		t.Error("half a payload was written")
+	}
+}
+
+// TestTaskRoundTrip writes tasks and reads them.
+func TestTaskRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		payload, err := json.Marshal(drawJSON(t, 3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		task := tasker.Task{
+			ID:         rapid.Int64Min(1).Draw(t, "id"),
+			Identifier: rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,63}`).Draw(t, "identifier"),
+			Type:       rapid.StringMatching(`[A-Z][A-Za-z0-9_-]{0,63}`).Draw(t, "type"),
+			Payload:    payload,
+			StartTime:  time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "time")).UTC(),
+		}
+		body, err := wire.EncodeTask(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		message, err := wire.DecodeTask(body)
+		if err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		want := wire.Task{
+			Version: wire.Version, TaskID: task.ID, Identifier: task.Identifier, Type: task.Type,
+			Payload: payload, StartTime: task.StartTime,
+		}
+		if !reflect.DeepEqual(message, want) {
+			t.Fatalf("%s is read as %+v, want %+v", body, message, want)
+		}
+	})
+}
+
+// drawJSON draws a JSON value, nested up to depth.
+func drawJSON(t *rapid.T, depth int) any {
+	kinds := 5
+	if depth > 0 {
+		kinds = 7
+	}
+	switch rapid.IntRange(1, kinds).Draw(t, "kind") {
+	case 1:
+		return rapid.Bool().Draw(t, "bool")
+	case 2:
+		return rapid.Int64().Draw(t, "number")
+	case 3:
+		return rapid.Float64Range(-1e9, 1e9).Draw(t, "fraction")
+	case 4:
+		return rapid.String().Draw(t, "text")
+	case 5:
+		return nil
+	case 6:
+		list := make([]any, rapid.IntRange(0, 3).Draw(t, "length"))
+		for i := range list {
+			list[i] = drawJSON(t, depth-1)
+		}
+		return list
+	}
+	object := map[string]any{}
+	for range rapid.IntRange(0, 3).Draw(t, "length") {
+		object[rapid.String().Draw(t, "name")] = drawJSON(t, depth-1)
+	}
+	return object
+}
+
+// TestMessageID is the same each time, and another for each task.
+func TestMessageID(t *testing.T) {
+	if a, b := wire.MessageID(7), wire.MessageID(70); a != "task-7" || b != "task-70" {
+		t.Errorf("got %s and %s", a, b)
+	}
+}
+
+func TestResultsEnded(t *testing.T) {
+	body, err := wire.EncodeResultsEnded([]int64{3, 5})
+	if err != nil || string(body) != `{"v":1,"task_ids":[3,5]}` {
+		t.Fatalf("%s, %v", body, err)
+	}
+	event, err := wire.DecodeResultsEnded(body)
+	if err != nil || !reflect.DeepEqual(event.TaskIDs, []int64{3, 5}) {
+		t.Errorf("it is read as %+v, %v", event, err)
+	}
+	for _, bad := range []string{
+		``, `rubbish`, `null`, `{"task_ids":[1]}`, `{"v":2,"task_ids":[1]}`, `{"v":1,"task_ids":["1"]}`,
+		`{"v":1,"task_ids":[1],"more":true}`, `{"v":1,"task_ids":[1]} {}`, "{\"v\":1,\"\xff\":2}",
+	} {
+		if event, err := wire.DecodeResultsEnded([]byte(bad)); tasker.CodeOf(err) != tasker.Malformed {
+			t.Errorf("%s: got %+v, %v", bad, event, err)
+		}
+	}
+}
+
+// FuzzDecodeTask reads anything: it refuses it, or it was a message that can
+// be written and read again.
+func FuzzDecodeTask(f *testing.F) {
+	for _, seed := range []string{
+		good, "", "null", "[]", "{}", `{"v":1}`, `{"v":2}`, good + "x", good[:50],
+		with(`{"foo":"bar"}`, `null`), with(`{"foo":"bar"}`, `"\ud800"`), with(`{"foo":"bar"}`, `1e999`),
+		with(`"v":1`, `"v":1,"v":2`), with(`"v":1`, `"V":1`), with(`bar`, "b\xffr"), with(`e7bd`, `\u0065`),
+		with(`2026-05-06T01:14:24.123456Z`, `2026-05-06T01:14:24+25:00`), with(`"task_id":7`, `"task_id":1e3`),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		message, err := wire.DecodeTask(body)
+		if err != nil {
+			if tasker.CodeOf(err) != tasker.Malformed {
+				t.Errorf("the code is %s: %v", tasker.CodeOf(err), err)
+			}
+			return
+		}
+		if message.Version != wire.Version || message.TaskID <= 0 ||
+			tasker.ValidateIdentifier(message.Identifier) != nil || tasker.ValidateTaskType(message.Type) != nil {
+			t.Fatalf("%q was taken as %+v", body, message)
+		}
+		again, err := wire.EncodeTask(tasker.Task{
+			ID: message.TaskID, Identifier: message.Identifier, Type: message.Type,
+			Payload: message.Payload, StartTime: message.StartTime,
+		})
+		if err != nil {
+			t.Fatalf("%q cannot be written again: %v", body, err)
+		}
+		second, err := wire.DecodeTask(again)
+		if err != nil {
+			t.Fatalf("%q cannot be read again: %v", again, err)
+		}
+		payload := message.Payload
+		if payload == nil {
+			payload = json.RawMessage("null")
+		}
+		var compact, want bytes.Buffer
+		if err := json.Compact(&compact, payload); err != nil {
+			t.Fatal(err)
+		}
+		json.HTMLEscape(&want, compact.Bytes())
+		if second.TaskID != message.TaskID || second.Identifier != message.Identifier || second.Type != message.Type ||
+			!second.StartTime.Equal(message.StartTime) || !bytes.Equal(second.Payload, want.Bytes()) {
+			t.Fatalf("%+v became %+v", message, second)
+		}
+	})
+}
