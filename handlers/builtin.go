@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -60,14 +62,17 @@ func (s Settings) duration(name string, fallback time.Duration) (time.Duration, 
 	case nil:
 		return fallback, nil
 	case int:
-		d = time.Duration(v) * time.Second
+		d = seconds(float64(v))
 	case float64:
-		d = time.Duration(v * float64(time.Second))
+		d = seconds(v)
 	case time.Duration:
 		d = v
 	case string:
-		var err error
-		if d, err = time.ParseDuration(v); err != nil {
+		number, err := strconv.ParseFloat(v, 64)
+		if d = seconds(number); err != nil {
+			d, err = time.ParseDuration(v)
+		}
+		if err != nil {
 			return 0, fmt.Errorf("setting %q is %q: give seconds, or a duration such as 1m30s", name, v)
 		}
 	default:
@@ -77,6 +82,14 @@ func (s Settings) duration(name string, fallback time.Duration) (time.Duration, 
 		return 0, fmt.Errorf("setting %q is %v: it must not be negative", name, d)
 	}
 	return d, nil
+}
+
+// seconds makes a duration of a number, the longest one where it is too great.
+func seconds(n float64) time.Duration {
+	if n > math.MaxInt64/float64(time.Second)/2 {
+		return math.MaxInt64 / 2
+	}
+	return time.Duration(n * float64(time.Second))
 }
 
 // pause waits for d, or until ctx ends, whose cause it then gives.

@@ -83,7 +83,6 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, version string,
 	if err := server.Listen(); err != nil {
 		return err
 	}
-	s.log.InfoContext(ctx, "the API listens", "address", server.Addr())
 	if ready != nil {
 		ready(server.Addr())
 	}

@@ -209,8 +209,10 @@ func TestAdoption(t *testing.T) {
 		if waiting, err = f.WaitingWork(t.Context(), "a", "worker", tasks[1].ID, 10); err != nil || len(waiting) != 0 {
 			t.Errorf("waiting behind the last: %+v, %v", waiting, err)
 		}
+		created := f.create(t, "published-a-moment-ago")
+		f.create(t, "for-another", "b")
 		unreceived, next, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, 0, 10)
-		if err != nil || next != 0 || len(unreceived) != 1 || unreceived[0].ID != tasks[2].ID {
+		if err != nil || next != 0 || len(unreceived) != 2 || unreceived[0].ID != tasks[2].ID || unreceived[1].ID != created.ID {
 			t.Errorf("unreceived: %+v, next %d, %v", unreceived, next, err)
 		}
 	})

@@ -116,15 +116,12 @@ func (s *Store) Close() error {
 
 // Ping tells whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.fail("reach the database", s.sqlDB.PingContext(ctx))
+	return s.fail("answer", s.sqlDB.PingContext(ctx))
 }
 
 // Name is the database's name at the server, or the SQLite file's path without
 // the first slash.
 func (s *Store) Name() string { return s.name }
-
-// DB gives the connection pool, for its statistics.
-func (s *Store) DB() *sql.DB { return s.sqlDB }
 
 // Now is the database's clock, in UTC with microseconds: the local clock put
 // right by what [Store.SyncClock] measured last. Every time that is stored, or

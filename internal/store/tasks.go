@@ -32,13 +32,16 @@ func (s *Store) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Ta
 	if t.Payload == nil {
 		payload = "null"
 	}
-	now := dbTime{s.Now()}
-	row := taskRow{
-		Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-		Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)},
-		StartTime: now, LastModifiedTime: now,
-	}
-	err = s.again(ctx, func() error { return s.db.WithContext(ctx).Create(&row).Error })
+	var row taskRow
+	err = s.again(ctx, func() error {
+		now := dbTime{s.Now()}
+		row = taskRow{
+			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
+			Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)},
+			StartTime: now, LastModifiedTime: now,
+		}
+		return s.db.WithContext(ctx).Create(&row).Error
+	})
 	if err == nil {
 		return row.task(), true, nil
 	}
@@ -85,17 +88,18 @@ func requestHash(t tasker.Task) ([]byte, error) {
 // among the expected ones. Where the task is not CREATED any more, somebody
 // else moved it on, and it is given as it is.
 func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
-	now := dbTime{s.Now()}
-	set := map[string]any{
-		"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
-	}
-	if task.Endpoints == nil {
-		set["expected"] = gorm.Expr("(SELECT COALESCE("+s.dialect.jsonArrayOf+"(e.name), '[]') FROM endpoint_task_types r"+
-			" JOIN endpoints e ON e.name = r.endpoint WHERE r.task_type = ? AND e.last_seen >= ?)",
-			task.Type, dbTime{now.Add(-seenWithin)})
-	}
+	var now dbTime
 	var moved int64
 	err := s.again(ctx, func() error {
+		now = dbTime{s.Now()}
+		set := map[string]any{
+			"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
+		}
+		if task.Endpoints == nil {
+			set["expected"] = gorm.Expr("(SELECT COALESCE("+s.dialect.jsonArrayOf+"(e.name), '[]') FROM endpoint_task_types r"+
+				" JOIN endpoints e ON e.name = r.endpoint WHERE r.task_type = ? AND e.last_seen >= ?)",
+				task.Type, dbTime{now.Add(-seenWithin)})
+		}
 		update := s.db.WithContext(ctx).Model(&taskRow{}).
 			Where("id = ? AND status IN ?", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
 		moved = update.RowsAffected

@@ -70,22 +70,31 @@ func (s *Store) NextRetry(ctx context.Context, endpoint, taskType string) (next 
 	return times[0].Time, true, nil
 }
 
-// UnreceivedTasks gives up to limit open tasks of the types given that expect
-// an endpoint which has no result for them, oldest first, beginning behind
-// task afterTask; and the id behind which the next page begins, 0 where there
-// is none. They are those whose message was lost, or that were sent while the
-// endpoint had no queue.
+// UnreceivedTasks gives up to limit tasks of the types given that an endpoint
+// registered for them has yet to perform and has no result of, oldest first,
+// beginning behind task afterTask; and the id behind which the next page
+// begins, 0 where there is none. They are those whose message was lost, or was
+// published while the endpoint had no queue.
+//
+// Tasks that are still CREATED are among them: their message may have been
+// published a moment ago, before the endpoint's queue was bound. So whoever
+// asks after binding its queue misses none.
 func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error) {
 	var rows []taskRow
 	err = s.db.WithContext(ctx).
-		Where("status IN ? AND id > ? AND type IN ?", []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}, afterTask, taskTypes).
+		Where("type IN ? AND status IN ? AND id > ?", taskTypes, []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}, afterTask).
 		Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
 		Order("id").Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, 0, s.fail("read the tasks that the endpoint has not received", err)
 	}
 	for i := range rows {
-		if task := rows[i].task(); slices.Contains(task.Expected, endpoint) {
+		task := rows[i].task()
+		wanted := slices.Contains(task.Expected, endpoint)
+		if task.Status == tasker.Created {
+			wanted = task.Addressed(endpoint) // it will be expected when the task is sent
+		}
+		if wanted {
 			tasks = append(tasks, task)
 		}
 	}

@@ -8,18 +8,8 @@ package testservices
 
 import (
 	"context"
-	"crypto/rand"
-	"database/sql"
-	"encoding/hex"
-	"fmt"
-	"net/http"
-	"net/url"
 	"os"
-	"strings"
 	"testing"
-	"time"
-
-	_ "github.com/go-sql-driver/mysql" // the administrator's connection
 )
 
 // The environment variables with which the scripts, or a developer with
@@ -31,88 +21,67 @@ const (
 	envRequire            = "TASKER_TEST_REQUIRE_SERVICES"
 )
 
-func service(t testing.TB, env string) *url.URL {
+// need skips or fails the test where a variable is
+// not set.
+func need(t testing.TB, env string) {
 	t.Helper()
-	value := os.Getenv(env)
-	if value == "" {
-		if os.Getenv(envRequire) == "1" {
-			t.Fatalf("%s is not set, and %s=1 asks that no integration test is skipped", env, envRequire)
-		}
+	switch {
+	case os.Getenv(env) != "":
+	case os.Getenv(envRequire) == "1":
+		t.Fatalf("%s is not set, and %s=1 asks that no integration test is skipped", env, envRequire)
+	default:
 		t.Skipf("%s is not set: run this with make test, or start the services with make services-up", env)
 	}
-	u, err := url.Parse(value)
-	if err != nil {
-		t.Fatalf("%s: %v", env, err)
-	}
-	return u
+}
+
+// Need skips or fails a test that uses all the services without the functions
+// for tests.
+func Need(t testing.TB) {
+	t.Helper()
+	need(t, EnvMySQL)
+	need(t, EnvRabbitMQ)
+	need(t, EnvRabbitMQManagement)
 }
 
 // MySQL makes an empty database and gives its mysql:// address.
 func MySQL(t testing.TB) string {
 	t.Helper()
-	u := service(t, EnvMySQL)
-	password, _ := u.User.Password()
-	admin, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)/", u.User.Username(), password, u.Host))
+	need(t, EnvMySQL)
+	uri, drop, err := CreateDatabase(context.Background())
 	if err != nil {
-		t.Fatalf("open %s: %v", EnvMySQL, err)
-	}
-	name := "tasker_" + unique()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if _, err := admin.ExecContext(ctx, "CREATE DATABASE "+name); err != nil {
-		t.Fatalf("create a database: %v", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if _, err := admin.ExecContext(ctx, "DROP DATABASE "+name); err != nil {
-			t.Errorf("drop the test's database: %v", err)
+		if err := drop(); err != nil {
+			t.Error(err)
 		}
-		_ = admin.Close()
 	})
-	u.Path = "/" + name
-	return u.String()
+	return uri
 }
 
 // RabbitMQ makes an empty virtual host and gives its amqp:// address.
 func RabbitMQ(t testing.TB) string {
 	t.Helper()
-	u := service(t, EnvRabbitMQ)
-	name := "tasker_" + unique()
-	Management(t, http.MethodPut, "/api/vhosts/"+name, "")
-	Management(t, http.MethodPut, "/api/permissions/"+name+"/"+u.User.Username(), `{"configure":".*","write":".*","read":".*"}`)
-	t.Cleanup(func() { Management(t, http.MethodDelete, "/api/vhosts/"+name, "") })
-	u.Path = "/" + name
-	return u.String()
+	need(t, EnvRabbitMQ)
+	need(t, EnvRabbitMQManagement)
+	uri, drop, err := CreateVirtualHost(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := drop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return uri
 }
 
 // Management calls RabbitMQ's management API and fails the test unless it
 // answers with success.
 func Management(t testing.TB, method, path, body string) {
 	t.Helper()
-	u := service(t, EnvRabbitMQManagement)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, u.Scheme+"://"+u.Host+path, strings.NewReader(body))
-	if err != nil {
+	need(t, EnvRabbitMQManagement)
+	if err := manage(context.Background(), method, path, body); err != nil {
 		t.Fatal(err)
 	}
-	password, _ := u.User.Password()
-	req.Close = true // no idle connection stays behind for a leak check to find
-	req.SetBasicAuth(u.User.Username(), password)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatalf("RabbitMQ management: %v", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode >= 300 {
-		t.Fatalf("RabbitMQ management: %s %s: %s", method, path, resp.Status)
-	}
-}
-
-func unique() string {
-	var b [6]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }

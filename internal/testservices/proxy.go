@@ -1,0 +1,155 @@
+package testservices
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Proxy forwards TCP to a server, and can be cut or fall silent.
+type Proxy struct {
+	listener net.Listener
+	server   string
+	wg       sync.WaitGroup
+
+	mu    sync.Mutex
+	cut   bool
+	held  chan struct{} // not nil while silent; closed when that ends
+	dials int
+	conns map[net.Conn]bool
+}
+
+// NewProxy starts a proxy on a port of its own; it ends with the test.
+func NewProxy(t testing.TB, server string) *Proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{listener: listener, server: server, conns: make(map[net.Conn]bool)}
+	p.wg.Go(p.accept)
+	t.Cleanup(func() {
+		_ = listener.Close()
+		p.Release()
+		p.Cut()
+		p.wg.Wait()
+	})
+	return p
+}
+
+// Address is where the proxy listens, host:port.
+func (p *Proxy) Address() string { return p.listener.Addr().String() }
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		p.dials++
+		p.mu.Unlock()
+		p.wg.Go(func() { p.forward(client) })
+	}
+}
+
+func (p *Proxy) forward(client net.Conn) {
+	defer func() { _ = client.Close() }()
+	if !p.keep(client) {
+		return
+	}
+	defer p.forget(client)
+	server, err := net.Dial("tcp", p.server)
+	if err != nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	if !p.keep(server) {
+		return
+	}
+	defer p.forget(server)
+	var both sync.WaitGroup
+	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
+		both.Go(func() {
+			_, _ = io.Copy(pair[0], reader{p, pair[1]})
+			_ = pair[0].Close()
+			_ = pair[1].Close()
+		})
+	}
+	both.Wait()
+}
+
+func (p *Proxy) keep(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cut {
+		return false
+	}
+	p.conns[c] = true
+	return true
+}
+
+func (p *Proxy) forget(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+}
+
+// Cut breaks all connections, and those to come until Restore.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = true
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
+// Restore lets connections through again.
+func (p *Proxy) Restore() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = false
+}
+
+// Hold keeps all connections and forwards nothing, until Release.
+func (p *Proxy) Hold() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = make(chan struct{})
+}
+
+// Release ends Hold; what was held goes on.
+func (p *Proxy) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.held != nil {
+		close(p.held)
+		p.held = nil
+	}
+}
+
+// Dialled is how many connections were made.
+func (p *Proxy) Dialled() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dials
+}
+
+// reader reads for a proxy, and holds what it read while that is silent.
+type reader struct {
+	proxy *Proxy
+	from  io.Reader
+}
+
+func (r reader) Read(b []byte) (int, error) {
+	n, err := r.from.Read(b)
+	r.proxy.mu.Lock()
+	held := r.proxy.held
+	r.proxy.mu.Unlock()
+	if held != nil {
+		<-held
+	}
+	return n, err
+}
