@@ -21,8 +21,7 @@ const (
 	envRequire            = "TASKER_TEST_REQUIRE_SERVICES"
 )
 
-// need skips or fails the test where a variable is
-// not set.
+// need skips or fails a test for which a variable is not set.
 func need(t testing.TB, env string) {
 	t.Helper()
 	switch {
