@@ -9,7 +9,7 @@ import (
 // BackupErrnr is the error number with which the backup example fails.
 const BackupErrnr = 32
 
-var errBackup = errors.New("could not backup!")
+var errBackup = errors.New("could not backup!") //nolint:staticcheck // the words of the reference
 
 // NewBackup makes the reference's example of a task that fails: it works for
 // the setting "duration" (5 s by default) and fails with errnr 32.

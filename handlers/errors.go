@@ -29,8 +29,8 @@ func Permanent(err error) error {
 
 // IsPermanent tells whether err, or an error it wraps, is marked [Permanent].
 func IsPermanent(err error) bool {
-	var p *permanentError
-	return errors.As(err, &p)
+	_, ok := errors.AsType[*permanentError](err)
+	return ok
 }
 
 type retryAfterError struct {
@@ -53,8 +53,7 @@ func RetryAfter(delay time.Duration, err error) error {
 // RetryDelay gives the delay that err, or an error it wraps, asks for with
 // [RetryAfter].
 func RetryDelay(err error) (delay time.Duration, ok bool) {
-	var r *retryAfterError
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*retryAfterError](err); ok {
 		return r.delay, true
 	}
 	return 0, false
@@ -83,8 +82,7 @@ func Errnr(err error) int {
 	if err == nil {
 		return 0
 	}
-	var c *codedError
-	if errors.As(err, &c) && c.errnr > 0 {
+	if c, ok := errors.AsType[*codedError](err); ok && c.errnr > 0 {
 		return c.errnr
 	}
 	return tasker.ErrnrHandler

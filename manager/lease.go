@@ -115,7 +115,7 @@ func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.
 		switch {
 		case err == nil:
 			if warned {
-				m.log.InfoContext(ctx, "the database is back: "+what)
+				m.log.InfoContext(ctx, "the database is back", "to", what)
 			}
 			return nil
 		case ctx.Err() != nil:
@@ -123,7 +123,7 @@ func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.
 		case tasker.CodeOf(err) != tasker.Unavailable && !errors.Is(err, context.DeadlineExceeded):
 			return err
 		case !warned:
-			m.log.WarnContext(ctx, "waiting for the database: "+what, "err", err)
+			m.log.WarnContext(ctx, "waiting for the database", "to", what, "err", err)
 			warned = true
 		}
 		if err := wait(ctx, rand.N(pause)+pause/2); err != nil {

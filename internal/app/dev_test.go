@@ -172,7 +172,9 @@ func TestDevReference(t *testing.T) {
 	request(t, http.MethodPost, base+"/sleep", `{"identifier":"zero","payload":{"seconds":0}}`, nil)
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		var list struct{ Tasks []struct{ Identifier, Status string } }
+		var list struct {
+			Tasks []struct{ Identifier, Status string }
+		}
 		request(t, http.MethodGet, base+"/sleep?status=DONE", "", &list)
 		if len(list.Tasks) == 1 {
 			break
