@@ -1,0 +1,333 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	manager = "01AAAAAAAAAAAAAAAAAAAAAAAA"
+	wait    = time.Minute // for endpoints
+	month   = 30 * 24 * time.Hour
+)
+
+var (
+	errAway    = tasker.Errorf(tasker.Unavailable, "the database is away")
+	errRefused = errors.New("the broker refused it")
+)
+
+// clock is a clock that a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// faultyStore is a real store whose methods fail while the test says so, and
+// count their calls.
+type faultyStore struct {
+	*store.Store
+	mu    sync.Mutex
+	fails map[string]bool
+	calls map[string]int
+}
+
+func (f *faultyStore) fail(method string, fails bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails[method] = fails
+}
+
+func (f *faultyStore) enter(method string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[method]++
+	if f.fails[method] {
+		return errAway
+	}
+	return nil
+}
+
+func (f *faultyStore) called(method string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[method]
+}
+
+func (f *faultyStore) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Task, error) {
+	if err := f.enter("ClaimUnsent"); err != nil {
+		return nil, err
+	}
+	return f.Store.ClaimUnsent(ctx, limit, lease)
+}
+
+func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
+	if err := f.enter("MarkSent"); err != nil {
+		return task, err
+	}
+	return f.Store.MarkSent(ctx, task, unserved, seenWithin)
+}
+
+func (f *faultyStore) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) ([]int64, error) {
+	if err := f.enter("MarkLost"); err != nil {
+		return nil, err
+	}
+	return f.Store.MarkLost(ctx, notSeenSince, limit)
+}
+
+func (f *faultyStore) Aggregate(ctx context.Context, ids []int64, wait time.Duration) (int, error) {
+	if err := f.enter("Aggregate"); err != nil {
+		return 0, err
+	}
+	return f.Store.Aggregate(ctx, ids, wait)
+}
+
+// flakyBroker is the broker in this process, which a test takes away, and
+// which refuses the first publish of the tasks named.
+type flakyBroker struct {
+	*local.Broker
+	mu        sync.Mutex
+	away      bool
+	refuse    map[string]bool
+	published map[string]int // by message id
+}
+
+func (f *flakyBroker) setAway(away bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.away = away
+}
+
+func (f *flakyBroker) Ready() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.away {
+		return broker.ErrNotConnected
+	}
+	return nil
+}
+
+func (f *flakyBroker) Publish(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
+	f.mu.Lock()
+	refuse := f.refuse[p.MessageID]
+	delete(f.refuse, p.MessageID)
+	if !refuse {
+		f.published[p.MessageID]++
+	}
+	f.mu.Unlock()
+	if refuse {
+		return broker.Receipt{}, errRefused
+	}
+	return f.Broker.Publish(ctx, p)
+}
+
+// world is what the jobs work with.
+type world struct {
+	*faultyStore
+	t      *testing.T
+	clock  *clock
+	broker *flakyBroker
+	log    *slog.Logger
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	c := &clock{now: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC)}
+	s, err := store.Open(store.Config{URI: "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")}, log, store.WithClock(c.Now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := local.New(log)
+	t.Cleanup(func() {
+		if err := errors.Join(b.Close(), s.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, _, err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return &world{
+		faultyStore: &faultyStore{Store: s, fails: map[string]bool{}, calls: map[string]int{}},
+		t:           t, clock: c, log: log,
+		broker: &flakyBroker{Broker: b, refuse: map[string]bool{}, published: map[string]int{}},
+	}
+}
+
+func (w *world) dispatcher() *dispatch.Dispatcher {
+	return dispatch.New(dispatch.Config{}, w.faultyStore, w.broker, w.log)
+}
+
+func (w *world) create(identifier string, endpoints ...string) tasker.Task {
+	w.t.Helper()
+	task, _, err := w.CreateTask(w.t.Context(), tasker.Task{Type: "worker", Identifier: identifier, Endpoints: endpoints})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return task
+}
+
+func (w *world) createMany(count int, endpoints ...string) []tasker.Task {
+	w.t.Helper()
+	tasks := make([]tasker.Task, count)
+	for i := range tasks {
+		tasks[i] = w.create(fmt.Sprintf("t%d", i), endpoints...)
+	}
+	return tasks
+}
+
+// send makes a task that is sent.
+func (w *world) send(identifier string, endpoints ...string) tasker.Task {
+	w.t.Helper()
+	return w.sent(w.create(identifier, endpoints...))
+}
+
+func (w *world) sent(task tasker.Task) tasker.Task {
+	w.t.Helper()
+	task, err := w.Store.MarkSent(w.t.Context(), task, nil, month)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return task
+}
+
+// register makes endpoints known and alive.
+func (w *world) register(endpoints ...string) {
+	w.t.Helper()
+	for _, name := range endpoints {
+		holder, err := w.AcquireEndpoint(w.t.Context(), tasker.Endpoint{
+			Name: name, Manager: manager, TaskTypes: []string{"worker"}, Host: "host", PID: 1,
+		}, time.Second)
+		if err != nil || holder != nil {
+			w.t.Fatalf("AcquireEndpoint: holder %v, %v", holder, err)
+		}
+	}
+}
+
+// receive records a task at endpoints, which run it.
+func (w *world) receive(task tasker.Task, endpoints ...string) {
+	w.t.Helper()
+	arrivals := make([]tasker.Arrival, len(endpoints))
+	for i, name := range endpoints {
+		arrivals[i] = tasker.Arrival{
+			ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: name},
+			Identifier: task.Identifier, Type: task.Type, State: tasker.Running,
+		}
+	}
+	admissions, err := w.ReceiveResults(w.t.Context(), manager, arrivals)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, a := range admissions {
+		if a.Verdict != tasker.Admitted {
+			w.t.Fatalf("not admitted: %+v", a)
+		}
+	}
+}
+
+// finish ends a task's first attempt at endpoints.
+func (w *world) finish(task tasker.Task, state tasker.ResultState, endpoints ...string) {
+	w.t.Helper()
+	finishes := make([]tasker.Finish, len(endpoints))
+	for i, name := range endpoints {
+		finishes[i] = tasker.Finish{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: name}, Attempt: 1, State: state}
+	}
+	stored, err := w.FinishAttempts(w.t.Context(), finishes)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i := range stored {
+		if !stored[i] {
+			w.t.Fatalf("the end of %+v was not stored", finishes[i].ResultKey)
+		}
+	}
+}
+
+func (w *world) stored(task tasker.Task) tasker.Task {
+	w.t.Helper()
+	stored, err := w.FindTask(w.t.Context(), task.Type, task.Identifier)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return stored
+}
+
+// expect checks the stored status of tasks.
+func (w *world) expect(status tasker.TaskStatus, tasks ...tasker.Task) {
+	w.t.Helper()
+	for _, task := range tasks {
+		if stored := w.stored(task); stored.Status != status {
+			w.t.Errorf("task %s is %s, want %s", task.Identifier, stored.Status, status)
+		}
+	}
+}
+
+func (w *world) summary(task tasker.Task) tasker.Summary {
+	w.t.Helper()
+	var outcomes []tasker.Outcome
+	for _, r := range w.results(task) {
+		outcomes = append(outcomes, tasker.Outcome{Endpoint: r.Endpoint, State: r.State})
+	}
+	return tasker.Summarize(w.stored(task).Expected, outcomes)
+}
+
+func (w *world) results(task tasker.Task) []tasker.TaskResult {
+	w.t.Helper()
+	results, err := w.Results(w.t.Context(), task.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return results
+}
+
+// run does one step of a job, which must work.
+func (w *world) run(runOnce func(context.Context) error) {
+	w.t.Helper()
+	if err := runOnce(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// until polls a condition.
+func (w *world) until(what string, condition func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("waited in vain for %s", what)
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-w.t.Context().Done():
+			w.t.Fatal(w.t.Context().Err())
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package reconcile
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+const lostAfter = 30 * time.Second
+
+func (w *world) lost() *lost { return &lost{store: w, after: lostAfter, wait: wait, log: w.log} }
+
+func (w *world) heartbeat(endpoints ...string) {
+	w.t.Helper()
+	held, err := w.Heartbeat(w.t.Context(), manager, endpoints, time.Second)
+	if err != nil || !held {
+		w.t.Fatalf("heartbeat: held %v, %v", held, err)
+	}
+}
+
+// state gives the state of a task's result at an endpoint.
+func (w *world) state(task tasker.Task, endpoint string) tasker.ResultState {
+	w.t.Helper()
+	for _, r := range w.results(task) {
+		if r.Endpoint == endpoint {
+			return r.State
+		}
+	}
+	return ""
+}
+
+// TestLost calls the unfinished results of a silent endpoint lost, says so in
+// the task at once, and takes all of it back when the endpoint is back.
+func TestLost(t *testing.T) {
+	w := newWorld(t)
+	w.register("console1", "console2")
+	task := w.send("one", "console1", "console2")
+	finished := w.send("finished", "console1")
+	w.receive(task, "console1", "console2")
+	w.receive(finished, "console1")
+	w.finish(finished, tasker.ResultDone, "console1")
+	l := w.lost()
+	w.run(l.runOnce)
+
+	w.clock.advance(lostAfter)
+	w.heartbeat("console2")
+	w.run(l.runOnce)
+	w.expect(tasker.Sent, task) // silent for the time, and not for longer
+
+	w.clock.advance(time.Microsecond)
+	w.run(l.runOnce)
+	w.expect(tasker.Incomplete, task)
+	if a, b := w.state(task, "console1"), w.state(task, "console2"); a != tasker.Lost || b != tasker.Running {
+		t.Errorf("the results are %s and %s", a, b)
+	}
+	if state := w.state(finished, "console1"); state != tasker.ResultDone {
+		t.Errorf("a result that had ended is %s", state)
+	}
+	r := w.results(task)[0]
+	if r.Errnr != tasker.ErrnrLost || !strings.Contains(r.Errmsg, "console1 was last seen at 2026-05-06T01:14:24Z") {
+		t.Errorf("the lost result says %d, %s", r.Errnr, r.Errmsg)
+	}
+
+	w.heartbeat("console1")
+	if n, err := w.ReturnFromLost(t.Context(), []string{"console1"}); err != nil || n != 1 {
+		t.Fatalf("%d are back, %v", n, err)
+	}
+	if r := w.results(task)[0]; r.State != tasker.Running || r.Errnr != 0 || r.Errmsg != "" {
+		t.Errorf("the result is back as %+v", r)
+	}
+	w.finish(task, tasker.ResultDone, "console1", "console2")
+	w.run(newAggregate(w, wait, w.log).runOnce)
+	w.expect(tasker.Done, task)
+}
+
+// TestLateFinish of a lost result counts, without its endpoint's return.
+func TestLateFinish(t *testing.T) {
+	w := newWorld(t)
+	w.register("console1")
+	task := w.send("one", "console1")
+	w.receive(task, "console1")
+	l := w.lost()
+	w.run(l.runOnce)
+	w.clock.advance(lostAfter + time.Second)
+	w.run(l.runOnce)
+	w.expect(tasker.Incomplete, task)
+	w.finish(task, tasker.ResultFailed, "console1")
+	w.run(newAggregate(w, wait, w.log).runOnce)
+	w.expect(tasker.Failed, task)
+}
+
+// TestSilenceBeforeTheStart does not count: the endpoints could not be heard.
+func TestSilenceBeforeTheStart(t *testing.T) {
+	w := newWorld(t)
+	w.register("console1")
+	task := w.send("one", "console1")
+	w.receive(task, "console1")
+	w.clock.advance(24 * time.Hour) // nobody looked
+	l := w.lost()
+	w.run(l.runOnce)
+	w.expect(tasker.Sent, task)
+	w.clock.advance(lostAfter - time.Microsecond)
+	w.run(l.runOnce)
+	w.expect(tasker.Sent, task)
+	w.clock.advance(time.Microsecond)
+	w.run(l.runOnce)
+	w.expect(tasker.Incomplete, task)
+}
+
+// TestSilenceDuringAnOutage of the database does not count either, since no
+// heartbeat could be stored: the whole time begins again.
+func TestSilenceDuringAnOutage(t *testing.T) {
+	w := newWorld(t)
+	w.register("console1")
+	task := w.send("one", "console1")
+	w.receive(task, "console1")
+	l := w.lost()
+	w.run(l.runOnce)
+
+	w.fail("MarkLost", true)
+	for range 3 {
+		w.clock.advance(lostAfter)
+		if err := l.runOnce(t.Context()); !errors.Is(err, errAway) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	w.fail("MarkLost", false)
+	w.run(l.runOnce)
+	w.clock.advance(lostAfter - time.Microsecond)
+	w.run(l.runOnce)
+	w.expect(tasker.Sent, task)
+	w.clock.advance(time.Microsecond)
+	w.run(l.runOnce)
+	w.expect(tasker.Incomplete, task)
+}

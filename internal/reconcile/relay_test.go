@@ -1,0 +1,127 @@
+package reconcile
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+// grace is more than the time for which a new task is its API's own.
+const grace = time.Minute
+
+func (w *world) relay() *relay {
+	return &relay{store: w, broker: w.broker, dispatcher: w.dispatcher(), log: w.log}
+}
+
+// TestRelay sends what could not be sent when the broker is back, over two
+// pages.
+func TestRelay(t *testing.T) {
+	w := newWorld(t)
+	tasks := w.createMany(pageSize + 1)
+	w.clock.advance(grace)
+	w.broker.setAway(true)
+	r := w.relay()
+	w.run(r.runOnce)
+	if n := w.called("ClaimUnsent"); n != 0 {
+		t.Errorf("tasks were claimed %d times while the broker was away", n)
+	}
+	w.expect(tasker.Created, tasks...)
+
+	w.broker.setAway(false)
+	w.run(r.runOnce)
+	w.expect(tasker.Sent, tasks...)
+	for _, task := range tasks {
+		if n := w.broker.published[wire.MessageID(task.ID)]; n != 1 {
+			t.Errorf("task %s was published %d times", task.Identifier, n)
+		}
+	}
+}
+
+// TestRelayLeavesNewTasks to the API that took them.
+func TestRelayLeavesNewTasks(t *testing.T) {
+	w := newWorld(t)
+	task := w.create("new")
+	w.run(w.relay().runOnce)
+	w.expect(tasker.Created, task)
+	w.clock.advance(grace)
+	w.run(w.relay().runOnce)
+	w.expect(tasker.Sent, task)
+}
+
+// TestTwoRelays share the work: none is published twice.
+func TestTwoRelays(t *testing.T) {
+	w := newWorld(t)
+	tasks := w.createMany(pageSize + 50)
+	w.clock.advance(grace)
+	var group errgroup.Group
+	for range 2 {
+		r := w.relay()
+		group.Go(func() error { return r.runOnce(t.Context()) })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	w.expect(tasker.Sent, tasks...)
+	if len(w.broker.published) != len(tasks) {
+		t.Errorf("%d tasks were published, want %d", len(w.broker.published), len(tasks))
+	}
+	for id, n := range w.broker.published {
+		if n != 1 {
+			t.Errorf("%s was published %d times", id, n)
+		}
+	}
+}
+
+// TestRelayAgain tries a task again whose publish failed, at the next step,
+// and sends the others meanwhile.
+func TestRelayAgain(t *testing.T) {
+	w := newWorld(t)
+	tasks := w.createMany(3)
+	w.clock.advance(grace)
+	w.broker.refuse[wire.MessageID(tasks[1].ID)] = true
+	r := w.relay()
+	if err := r.runOnce(t.Context()); !errors.Is(err, errRefused) {
+		t.Fatalf("got %v", err)
+	}
+	w.expect(tasker.Sent, tasks[0], tasks[2])
+	w.expect(tasker.Created, tasks[1])
+	w.run(r.runOnce)
+	w.expect(tasker.Sent, tasks...)
+}
+
+// TestRelayDies between the publish and its mark, or before both: the next
+// relay takes the tasks when the claim has passed, and not before.
+func TestRelayDies(t *testing.T) {
+	w := newWorld(t)
+	task := w.create("one")
+	w.clock.advance(grace)
+	r := w.relay()
+	w.fail("MarkSent", true)
+	if err := r.runOnce(t.Context()); !errors.Is(err, errAway) {
+		t.Fatalf("got %v", err)
+	}
+	w.fail("MarkSent", false)
+	w.clock.advance(relayLease - time.Microsecond)
+	w.run(w.relay().runOnce)
+	w.expect(tasker.Created, task)
+	w.clock.advance(time.Microsecond)
+	w.run(w.relay().runOnce)
+	w.expect(tasker.Sent, task)
+	if n := w.broker.published[wire.MessageID(task.ID)]; n != 2 {
+		t.Errorf("it was published %d times, want 2", n)
+	}
+}
+
+// TestRelayWithoutDatabase says so.
+func TestRelayWithoutDatabase(t *testing.T) {
+	w := newWorld(t)
+	w.fail("ClaimUnsent", true)
+	if err := w.relay().runOnce(t.Context()); !errors.Is(err, errAway) {
+		t.Errorf("got %v", err)
+	}
+}
