@@ -98,8 +98,8 @@ func testSettleOnce(t *testing.T, h Harness) {
 	wantError(t, first.DeadLetter(ctx, "again"))
 	c.want("2") // the consumer goes on
 	c.stop()
-	wantError(t, second.Ack())
 	wantError(t, second.DeadLetter(ctx, "too late"))
+	wantError(t, second.Ack())
 	if dead := h.DeadLetters(t); len(dead) > 0 {
 		t.Errorf("%d dead letters, want none: %v", len(dead), dead)
 	}

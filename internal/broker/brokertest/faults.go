@@ -148,8 +148,11 @@ func testStaleAck(t *testing.T, h Harness) {
 	if again.MessageID() != "a" || !again.Redelivered() {
 		t.Fatalf("delivered %q (redelivered: %t), want a, redelivered", again.MessageID(), again.Redelivered())
 	}
-	wantError(t, stale.Ack())
 	wantError(t, stale.DeadLetter(ctx, "too late"))
+	wantError(t, stale.Ack())
+	if dead := h.DeadLetters(t); len(dead) > 0 {
+		t.Errorf("%d dead letters, want none: %v", len(dead), dead)
+	}
 	// Nothing was settled: a comes once more.
 	c.stop()
 	c = consume(t, h.Broker, console(1), 1)

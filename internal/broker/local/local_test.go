@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -106,5 +107,39 @@ func TestSlowListener(t *testing.T) {
 	close(release)
 	if err := <-done; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSharedInTurn deals the messages of a queue to its consumers in turn.
+func TestSharedInTurn(t *testing.T) {
+	b := newBroker(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	deliveries := make([]chan string, 3)
+	for i := range deliveries {
+		deliveries[i] = make(chan string, 30)
+		ready := make(chan bool, 2)
+		wg.Go(func() {
+			if err := b.Consume(ctx, broker.Subscription{
+				Queue:   broker.Queue{TaskType: "worker"},
+				Deliver: func(d broker.Delivery) { deliveries[i] <- d.MessageID() },
+				Ready:   func(r bool) { ready <- r },
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+		<-ready
+	}
+	for i := range 30 {
+		if _, err := b.Publish(ctx, broker.Publication{TaskType: "worker", Target: broker.ToAny(), MessageID: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 30 {
+		if got := <-deliveries[i%3]; got != fmt.Sprint(i) {
+			t.Errorf("consumer %d got %s, want %d", i%3, got, i)
+		}
 	}
 }

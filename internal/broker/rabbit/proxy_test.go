@@ -54,6 +54,9 @@ func (p *proxy) accept() {
 
 func (p *proxy) forward(client net.Conn) {
 	defer func() { _ = client.Close() }()
+	if c, ok := client.(*net.TCPConn); ok {
+		_ = c.SetReadBuffer(1 << 16) // so that a held client's writes soon hang
+	}
 	if !p.keep(client) {
 		return
 	}

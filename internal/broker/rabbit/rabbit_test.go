@@ -355,9 +355,9 @@ func TestConnections(t *testing.T) {
 func TestSilentBroker(t *testing.T) {
 	uri, p := throughProxy(t, testservices.RabbitMQ(t))
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
-	eventually(t, "it is ready", func() bool { return b.Ready() == nil })
 	_, ready := consume(t, b, queue)
 	receive(t, ready)
+	declareBy(t, b)
 	p.Hold()
 	big := bytes.Repeat([]byte{'x'}, 32<<20) // more than sockets buffer: the write hangs
 	for _, body := range [][]byte{[]byte("{}"), big, []byte("{}")} {
@@ -377,5 +377,43 @@ func TestSilentBroker(t *testing.T) {
 	go func() { done <- b.Close() }()
 	if err := receive(t, done); err != nil {
 		t.Error(err)
+	}
+}
+
+// declareBy publishes, so that the next publish finds all declared and writes
+// at once.
+func declareBy(t *testing.T, b broker.Broker) {
+	t.Helper()
+	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", MessageID: "first"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestHungWrite frees a publisher whose write hangs in a connection that died
+// without a word: the heartbeat tells, and another node takes over.
+func TestHungWrite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("heartbeats take seconds")
+	}
+	uri := testservices.RabbitMQ(t)
+	first, p := throughProxy(t, uri)
+	b := newBroker(t, rabbit.Config{URIs: []string{first, uri}, Heartbeat: time.Second})
+	declareBy(t, b)
+	p.Hold()
+	big := bytes.Repeat([]byte{'x'}, 32<<20)
+	done := make(chan error, 2)
+	for _, body := range [][]byte{big, []byte("{}")} {
+		go func() {
+			_, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", MessageID: "m", Body: body})
+			done <- err
+		}()
+	}
+	for range 2 {
+		if err := receive(t, done); err != nil {
+			t.Errorf("Publish: %v", err)
+		}
+	}
+	if n := p.dialled(); n != 1 {
+		t.Errorf("%d connections to the silent node, want 1", n)
 	}
 }

@@ -3,6 +3,7 @@ package rabbit
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,5 +118,31 @@ func TestRefused(t *testing.T) {
 		if got := explain(test.err); !errors.Is(got, test.err) || !strings.Contains(got.Error(), test.hint) {
 			t.Errorf("explain(%v) is %q, want it with %q", test.err, got, test.hint)
 		}
+	}
+}
+
+func TestJob(t *testing.T) {
+	j := newJob(t.Context(), "x", []string{"a", "b", "c", "d"}, amqp.Publishing{MessageId: "m"})
+	j.settle("b", true, nil)
+	j.settle("a", false, nil)
+	select {
+	case <-j.done:
+		t.Fatal("done with half of its keys")
+	default:
+	}
+	j.fail(2, errLost)
+	<-j.done
+	if j.err != nil || !slices.Equal(j.returned, []string{"b"}) || !slices.Equal(j.lost, []string{"c", "d"}) {
+		t.Errorf("error %v, returned %q, lost %q", j.err, j.returned, j.lost)
+	}
+	next := j.again()
+	if !slices.Equal(next.keys, j.lost) || next.exchange != "x" || next.message.MessageId != "m" || next.open != 2 {
+		t.Errorf("again: %+v", next)
+	}
+	next.settle("c", false, errNack)
+	next.settle("d", false, nil)
+	<-next.done
+	if !errors.Is(next.err, errNack) || len(next.lost) > 0 {
+		t.Errorf("error %v, lost %q; a nack is no loss", next.err, next.lost)
 	}
 }
