@@ -1,0 +1,222 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/go-sql-driver/mysql"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+// statements is a log handler that keeps the statements of a verbose store.
+type statements struct {
+	slog.Handler
+	mu   *sync.Mutex
+	list *[]string
+}
+
+func (h statements) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h statements) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "sql" {
+			h.mu.Lock()
+			*h.list = append(*h.list, a.Value.String())
+			h.mu.Unlock()
+		}
+		return true
+	})
+	return nil
+}
+
+// Every statement finds its rows by an index, whatever the tables hold.
+func TestEveryStatementHasItsIndex(t *testing.T) {
+	t.Parallel()
+	uri := testservices.MySQL(t)
+	var list []string
+	log := slog.New(statements{slog.DiscardHandler, &sync.Mutex{}, &list})
+	s, err := store.Open(store.Config{URI: uri, Verbose: true}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	ctx := t.Context()
+	if _, _, err := s.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	db := admin(t, uri)
+	fill(t, db)
+
+	list = nil
+	now := s.Now()
+	key := tasker.ResultKey{TaskID: 7, Endpoint: "e7"}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	task, _, err := s.CreateTask(ctx, tasker.Task{Type: "t1", Identifier: "new"})
+	must(err)
+	_, _, err = s.CreateTask(ctx, tasker.Task{Type: "t1", Identifier: "new"})
+	must(err)
+	_, err = s.MarkSent(ctx, task, nil, time.Hour)
+	must(err)
+	must(s.ReleaseTask(ctx, 3, 0))
+	_, err = s.ClaimUnsent(ctx, 10, time.Minute)
+	must(err)
+	_, err = s.FindTask(ctx, "t1", "new")
+	must(err)
+	_, err = s.Results(ctx, 7)
+	must(err)
+	_, err = s.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Before: 900, Limit: 10})
+	must(err)
+	_, err = s.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Status: tasker.Failed, Limit: 10})
+	must(err)
+	_, err = s.AcquireEndpoint(ctx, tasker.Endpoint{Name: "e7", Manager: managerA, TaskTypes: []string{"t1"}}, time.Minute)
+	must(err)
+	_, err = s.Heartbeat(ctx, managerA, []string{"e7"}, time.Minute)
+	must(err)
+	_, err = s.ListEndpoints(ctx, tasker.EndpointQuery{TaskType: "t1", After: "e3", Limit: 10})
+	must(err)
+	arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new", State: tasker.Received}
+	for range 2 {
+		_, err = s.ReceiveResults(ctx, managerA, []tasker.Arrival{arrival})
+		must(err)
+	}
+	_, err = s.StartAttempt(ctx, managerA, arrival.ResultKey, 0)
+	must(err)
+	_, err = s.FinishAttempts(ctx, []tasker.Finish{{ResultKey: arrival.ResultKey, Attempt: 1, State: tasker.ResultDone}, {ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
+	must(err)
+	_, err = s.WaitingWork(ctx, "e7", "t1", 0, 10)
+	must(err)
+	_, err = s.DueWork(ctx, "e7", "t1", 10)
+	must(err)
+	_, _, err = s.NextRetry(ctx, "e7", "t1")
+	must(err)
+	_, err = s.InterruptedWork(ctx, managerA, "e7", 10)
+	must(err)
+	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, 0, 10)
+	must(err)
+	_, err = s.MarkLost(ctx, now.Add(-time.Hour), 10)
+	must(err)
+	_, err = s.ReturnFromLost(ctx, []string{"e7"})
+	must(err)
+	_, err = s.OpenTasks(ctx, tasker.Sent, tasker.SentPosition{SentTime: now.Add(-time.Hour), ID: 3}, now, 10)
+	must(err)
+	_, err = s.CompletedTasks(ctx, []int64{7, task.ID})
+	must(err)
+	_, err = s.Aggregate(ctx, []int64{7, task.ID}, time.Hour)
+	must(err)
+	must(s.ReleaseEndpoints(ctx, managerA, []string{"e7"}))
+
+	slices.Sort(list)
+	explained := 0
+	for _, statement := range slices.Compact(list) {
+		verb, _, _ := strings.Cut(statement, " ")
+		if verb == "INSERT" {
+			continue
+		}
+		explained++
+		for _, problem := range explain(t, db, statement) {
+			t.Errorf("%s:\n%s", problem, statement)
+		}
+	}
+	if explained < 25 {
+		t.Errorf("only %d statements were explained", explained)
+	}
+}
+
+func admin(t *testing.T, uri string) *sql.DB {
+	t.Helper()
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), password, u.Host, u.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1) // session variables hold for all
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+// fill makes tables that are worth an index: 3,000 tasks of 3 types, most of
+// them ended, with 2 results each, at 40 endpoints.
+func fill(t *testing.T, db *sql.DB) {
+	t.Helper()
+	const numbers = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
+	const status = "CASE WHEN i % 50 = 0 THEN 'SENT' WHEN i % 51 = 0 THEN 'CREATED' WHEN i % 7 = 0 THEN 'FAILED' ELSE 'DONE' END"
+	const state = "CASE WHEN i % 50 = 0 THEN 'RUNNING' WHEN i % 53 = 0 THEN 'RETRYING' WHEN i % 54 = 0 THEN 'LOST' ELSE 'DONE' END"
+	for _, statement := range []string{
+		"SET SESSION max_recursive_iterations = 5000",
+		"SET SESSION cte_max_recursion_depth = 5000",
+		"INSERT INTO tasks (id, type, identifier, request_hash, status, payload, start_time, sent_time, relay_time, last_modified_time) " + numbers +
+			"SELECT i, CONCAT('t', i % 3), CONCAT('id-', i), '', " + status + ", 'null', NOW(6), IF(i % 51 = 0 AND i % 50 <> 0, NULL, NOW(6) - INTERVAL i SECOND), NOW(6), NOW(6) FROM n",
+		"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, retry_time) " + numbers +
+			"SELECT i, CONCAT('e', i % 40), " + state + ", 1, '', 0, '', NOW(6), NOW(6), NOW(6) FROM n",
+		"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time) " + numbers +
+			"SELECT i, CONCAT('f', i % 40), 'DONE', 1, '', 0, '', NOW(6), NOW(6) FROM n",
+		"INSERT INTO endpoints (name, manager, host, pid, version, start_time, last_seen, lease_until) " + numbers +
+			"SELECT CONCAT('e', i), '', '', 1, '', NOW(6), NOW(6), NOW(6) - INTERVAL 1 HOUR FROM n WHERE i < 500",
+		"INSERT INTO endpoint_task_types (task_type, endpoint) " + numbers + "SELECT CONCAT('t', i % 3), CONCAT('e', i) FROM n WHERE i < 500",
+		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types",
+	} {
+		// Each of the two names of one variable is known to one kind of server.
+		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	var n int
+	if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM task_results").Scan(&n); err != nil || n != 6000 {
+		t.Fatalf("%d results were made, %v", n, err)
+	}
+}
+
+// explain tells which tables of a statement are read from end to end.
+func explain(t *testing.T, db *sql.DB, statement string) (problems []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "EXPLAIN "+statement)
+	if err != nil {
+		t.Fatalf("EXPLAIN %s: %v", statement, err)
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		values := make([]sql.NullString, len(columns))
+		pointers := make([]any, len(columns))
+		for i := range values {
+			pointers[i] = &values[i]
+		}
+		if err := rows.Scan(pointers...); err != nil {
+			t.Fatal(err)
+		}
+		row := map[string]string{}
+		for i, column := range columns {
+			row[strings.ToLower(column)] = values[i].String
+		}
+		if row["type"] == "ALL" && !strings.HasPrefix(row["table"], "<") {
+			problems = append(problems, "table "+row["table"]+" is read without an index ("+row["possible_keys"]+")")
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return problems
+}
