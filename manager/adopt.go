@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/taskerhq/tasker"
 )
@@ -51,8 +52,12 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 				finishes[i].State, finishes[i].RetryDelay = tasker.Retrying, delay
 			}
 		}
-		if _, err := m.storeFinishes(ctx, finishes); err != nil {
+		stored, err := m.storeFinishes(ctx, finishes)
+		if err != nil {
 			return err
+		}
+		if !slices.Contains(stored, true) {
+			return fmt.Errorf("none of %d interrupted results could be stored", len(finishes))
 		}
 		m.log.WarnContext(ctx, "adopted results of attempts that were interrupted", "endpoint", endpoint, "results", len(finishes))
 	}

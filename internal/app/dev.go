@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/store"
@@ -53,7 +54,12 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	cfg.Manager.ShutdownTimeout = min(cfg.Manager.ShutdownTimeout, devShutdown)
 
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.runManager(ctx, cfg, DevEndpoints(), nil, opts.Version) })
 	group.Go(func() error {
+		// A task for all that came before the endpoints would be for none.
+		if err := s.awaitEndpoints(ctx, len(DevEndpoints())); err != nil || ctx.Err() != nil {
+			return err
+		}
 		return s.runAPI(ctx, cfg, opts.Version, func(addr string) {
 			if opts.Out != nil {
 				greet(opts.Out, cfg, addr, file, opts)
@@ -63,8 +69,23 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 			}
 		})
 	})
-	group.Go(func() error { return s.runManager(ctx, cfg, DevEndpoints(), nil, opts.Version) })
 	return group.Wait()
+}
+
+// awaitEndpoints waits until n endpoints are registered, now or by an earlier
+// process.
+func (s services) awaitEndpoints(ctx context.Context, n int) error {
+	for {
+		list, err := s.store.ListEndpoints(ctx, tasker.EndpointQuery{Limit: n})
+		if err != nil || len(list) == n {
+			return err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // dataDir makes the data directory, and gives what removes it again where it

@@ -144,9 +144,6 @@ func TestDevReference(t *testing.T) {
 			t.Errorf("the greeting does not say %q:\n%s", want, &out)
 		}
 	}
-	// The managers register a moment after the API listens.
-	waitForEndpoints(t, base)
-
 	var task struct{ Status string }
 	code := request(t, http.MethodPost, base+"/worker", `{"identifier":"e7bd","payload":{"foo":"bar"},"endpoints":["console1","console2"]}`, &task)
 	if code != http.StatusCreated || task.Status != "SENT" {
@@ -188,26 +185,10 @@ func TestDevReference(t *testing.T) {
 	}
 }
 
-func waitForEndpoints(t *testing.T, base string) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		var list struct{ Endpoints []struct{ Alive bool } }
-		request(t, http.MethodGet, base+"/v1/endpoints", "", &list)
-		if len(list.Endpoints) == 2 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the endpoints did not register: %+v", list)
-		}
-	}
-}
-
 func TestDevKeepsTasksOverARestart(t *testing.T) {
 	dir := t.TempDir()
 	cfg := load(t, "TASKER_TASK_TYPES=[{name: sleep, concurrency: 1}]")
 	base, stop := dev(t, cfg, app.DevOptions{DataDir: dir})
-	waitForEndpoints(t, base)
 	// One runs, more than fit in memory wait.
 	request(t, http.MethodPost, base+"/sleep", `{"identifier":"long","payload":{"seconds":3600}}`, nil)
 	const n = 20
