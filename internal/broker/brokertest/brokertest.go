@@ -126,7 +126,7 @@ func consume(t *testing.T, b broker.Broker, q broker.Queue, prefetch int) *consu
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-c.done
+		_ = <-c.done
 	})
 	c.becomes(true)
 	return c

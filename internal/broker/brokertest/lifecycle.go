@@ -34,7 +34,7 @@ func listen(t *testing.T, b broker.Broker, pattern string) *listener {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-l.done
+		_ = <-l.done
 	})
 	return l
 }

@@ -23,7 +23,7 @@ func BenchmarkPublishConfirm(b *testing.B) {
 				Deliver: func(d broker.Delivery) { _ = d.Ack() },
 			})
 		}()
-		b.Cleanup(func() { <-done })
+		b.Cleanup(func() { _ = <-done })
 		<-ready
 		p := broker.Publication{TaskType: "worker", MessageID: "m", Body: bytes.Repeat([]byte{'x'}, 1024)}
 		b.ReportAllocs()

@@ -59,11 +59,11 @@ func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Co
 		err = explain(err)
 		switch {
 		case conn.IsClosed():
-			b.log.Debug("consumer lost its connection", "from", what, "error", err)
+			b.log.DebugContext(ctx, "consumer lost its connection", "from", what, "error", err)
 		case err.Error() == logged:
-			b.log.Debug("consumer ended again, starting another", "from", what, "error", err)
+			b.log.DebugContext(ctx, "consumer ended again, starting another", "from", what, "error", err)
 		default:
-			b.log.Warn("consumer ended, starting another until one lasts", "from", what, "error", err)
+			b.log.WarnContext(ctx, "consumer ended, starting another until one lasts", "from", what, "error", err)
 			logged = err.Error()
 		}
 		pause.wait(both)

@@ -68,7 +68,7 @@ func (n *notifier) run(ctx context.Context) {
 			return
 		}
 		if !conn.IsClosed() {
-			n.log.Warn("RabbitMQ closed the channel of the events, opening another", "error", explain(err))
+			n.log.WarnContext(ctx, "RabbitMQ closed the channel of the events, opening another", "error", explain(err))
 		}
 		pause.wait(ctx)
 	}

@@ -19,7 +19,7 @@ var (
 
 // job is one message on its way to an exchange, once with each of its keys.
 type job struct {
-	ctx      context.Context //nolint:containedctx // it is a request: the publisher drops it when its caller is gone
+	ctx      context.Context // it is a request: the publisher drops it when its caller is gone
 	exchange string
 	keys     []string
 	needs    []object // declared before the first publish of a session

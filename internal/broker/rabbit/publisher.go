@@ -21,7 +21,7 @@ type publisher struct {
 	link    *link
 	log     *slog.Logger
 	group   *group
-	life    context.Context //nolint:containedctx // the Broker's life, which outlasts each call
+	life    context.Context // the Broker's life, which outlasts each call
 	starter sync.Once
 	jobs    chan *job
 	session atomic.Pointer[session]
@@ -58,7 +58,7 @@ func (p *publisher) run(ctx context.Context) {
 			return
 		}
 		if !conn.IsClosed() {
-			p.log.Warn("RabbitMQ closed the channel that publishes, opening another", "error", err)
+			p.log.WarnContext(ctx, "RabbitMQ closed the channel that publishes, opening another", "error", err)
 		}
 		pause.wait(ctx)
 	}

@@ -29,7 +29,7 @@ const contentType = "application/json"
 type Broker struct {
 	cfg       Config
 	log       *slog.Logger
-	life      context.Context //nolint:containedctx // until Close
+	life      context.Context // until Close
 	end       context.CancelCauseFunc
 	group     *group
 	publisher *publisher
