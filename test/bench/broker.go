@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+const (
+	confirmWindow = 256
+	// prefetch is the manager's default.
+	prefetch = 64
+)
+
+// fanout publishes to N queues and consumes them, with amqp091-go alone, in
+// the topology that tasker uses: two connections, a channel for each consumer,
+// persistent and mandatory messages.
+type fanout struct {
+	endpoints int
+	body      []byte
+	publishes *amqp.Connection
+	consumes  *amqp.Connection
+	channel   *amqp.Channel
+	handled   counter // deliveries
+	published int64   // messages
+	consumers sync.WaitGroup
+}
+
+// deliverFunc handles and acknowledges a delivery.
+type deliverFunc func(endpoint string, d amqp.Delivery) error
+
+func ackOnly(_ string, d amqp.Delivery) error { return d.Ack(false) }
+
+func openFanout(ctx context.Context, uri string, endpoints, bodySize int, deliver deliverFunc) (*fanout, error) {
+	f := &fanout{endpoints: endpoints, body: bytes.Repeat([]byte{'x'}, bodySize)}
+	if err := f.open(ctx, uri, deliver); err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+func (f *fanout) open(ctx context.Context, uri string, deliver deliverFunc) (err error) {
+	if f.publishes, err = amqp.Dial(uri); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if f.consumes, err = amqp.Dial(uri); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	for _, conn := range []*amqp.Connection{f.publishes, f.consumes} {
+		closes := conn.NotifyClose(make(chan *amqp.Error, 1))
+		f.consumers.Go(func() {
+			if reason := <-closes; reason != nil {
+				f.handled.fail(reason)
+			}
+		})
+	}
+	if f.channel, err = f.publishes.Channel(); err != nil {
+		return fmt.Errorf("open a channel: %w", err)
+	}
+	if err := f.channel.Confirm(false); err != nil {
+		return fmt.Errorf("ask for confirms: %w", err)
+	}
+	exchange := broker.ExchangeName(taskType)
+	if err := f.channel.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
+		return fmt.Errorf("declare the exchange: %w", err)
+	}
+	for i := range f.endpoints {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := f.consume(exchange, endpointName(i), deliver); err != nil {
+			return fmt.Errorf("consume: %w", err)
+		}
+	}
+	return nil
+}
+
+// consume declares and consumes the queue of an endpoint until the connection
+// is closed.
+func (f *fanout) consume(exchange, endpoint string, deliver deliverFunc) error {
+	ch, err := f.consumes.Channel()
+	if err != nil {
+		return err
+	}
+	queue := broker.Queue{TaskType: taskType, Endpoint: endpoint}.Name()
+	args := amqp.Table{
+		amqp.QueueTypeArg:        amqp.QueueTypeClassic,
+		"x-dead-letter-exchange": broker.DeadExchange,
+		amqp.QueueTTLArg:         (7 * 24 * time.Hour).Milliseconds(),
+	}
+	if _, err := ch.QueueDeclare(queue, true, false, false, false, args); err != nil {
+		return err
+	}
+	if err := ch.QueueBind(queue, broker.KeyAll, exchange, false, nil); err != nil {
+		return err
+	}
+	if err := ch.Qos(prefetch, 0, false); err != nil {
+		return err
+	}
+	deliveries, err := ch.Consume(queue, "", false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	f.consumers.Go(func() {
+		for d := range deliveries {
+			if err := deliver(endpoint, d); err != nil {
+				f.handled.fail(err)
+				continue
+			}
+			f.handled.add()
+		}
+	})
+	return nil
+}
+
+func (f *fanout) close() error {
+	var errs []error
+	for _, conn := range []*amqp.Connection{f.publishes, f.consumes} {
+		if conn != nil {
+			errs = append(errs, conn.Close())
+		}
+	}
+	f.consumers.Wait()
+	return errors.Join(errs...)
+}
+
+// publish sends the next message to all queues. Its id is that of a task.
+func (f *fanout) publish(ctx context.Context) (*amqp.DeferredConfirmation, error) {
+	f.published++
+	confirm, err := f.channel.PublishWithDeferredConfirmWithContext(ctx, broker.ExchangeName(taskType), broker.KeyAll, true, false, amqp.Publishing{
+		ContentType: "application/json", DeliveryMode: amqp.Persistent,
+		MessageId: messagePrefix + strconv.FormatInt(f.published, 10), Timestamp: time.Now().UTC(), Body: f.body,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	return confirm, nil
+}
+
+const messagePrefix = "task-"
+
+// taskOf reads the task's id out of a delivery.
+func taskOf(d amqp.Delivery) (int64, error) {
+	return strconv.ParseInt(strings.TrimPrefix(d.MessageId, messagePrefix), 10, 64)
+}
+
+var errNack = errors.New("the broker did not confirm a message")
+
+func confirmed(ctx context.Context, confirm *amqp.DeferredConfirmation) error {
+	acked, err := confirm.WaitContext(ctx)
+	if err == nil && !acked {
+		err = errNack
+	}
+	return err
+}
+
+// all waits until everything that was published is handled.
+func (f *fanout) all(ctx context.Context) (time.Time, error) {
+	return f.handled.wait(ctx, f.published*int64(f.endpoints))
+}
+
+// latency sends message after message, each when the one before it has been
+// confirmed, and handled at all endpoints.
+func (f *fanout) latency(ctx context.Context, samples int, limit time.Duration) (latency, error) {
+	var took []time.Duration
+	begin := time.Now()
+	for len(took) < samples && time.Since(begin) < limit {
+		start := time.Now()
+		confirm, err := f.publish(ctx)
+		if err == nil {
+			err = confirmed(ctx, confirm)
+		}
+		if err != nil {
+			return latency{}, err
+		}
+		last, err := f.all(ctx)
+		if err != nil {
+			return latency{}, err
+		}
+		took = append(took, last.Sub(start))
+	}
+	return latencyOf(took), nil
+}
+
+// throughput publishes for a time, with up to confirmWindow messages that are
+// not confirmed and up to inFlight that are not handled everywhere, and gives
+// the deliveries per second until the last one is handled.
+func (f *fanout) throughput(ctx context.Context, d time.Duration, inFlight int) (float64, error) {
+	before := f.published
+	confirms := make(chan *amqp.DeferredConfirmation, confirmWindow)
+	begin := time.Now()
+	for time.Since(begin) < d {
+		if _, err := f.handled.wait(ctx, (f.published-int64(inFlight)+1)*int64(f.endpoints)); err != nil {
+			return 0, err
+		}
+		if len(confirms) == cap(confirms) {
+			if err := confirmed(ctx, <-confirms); err != nil {
+				return 0, err
+			}
+		}
+		confirm, err := f.publish(ctx)
+		if err != nil {
+			return 0, err
+		}
+		confirms <- confirm
+	}
+	for len(confirms) > 0 {
+		if err := confirmed(ctx, <-confirms); err != nil {
+			return 0, err
+		}
+	}
+	last, err := f.all(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return rate((f.published-before)*int64(f.endpoints), last.Sub(begin)), nil
+}
+
+// brokerCeiling is what RabbitMQ does with messages alone.
+type brokerCeiling struct {
+	// Fanout is from a publish until all N consumers have it.
+	Fanout latency `json:"fanout"`
+	// Deliveries counts a message once for each queue.
+	Deliveries float64 `json:"deliveries_per_s"`
+}
+
+func measureBroker(ctx context.Context, uri string, opts options, endpoints int) (c brokerCeiling, err error) {
+	f, err := openFanout(ctx, uri, endpoints, messageSize(opts.payload), ackOnly)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if _, err := f.throughput(ctx, opts.duration/16, confirmWindow); err != nil {
+		return c, err
+	}
+	if c.Fanout, err = f.latency(ctx, opts.samples, opts.duration/4); err != nil {
+		return c, err
+	}
+	c.Deliveries, err = f.throughput(ctx, opts.duration/2, confirmWindow)
+	return c, err
+}
+
+// measureNaive is what one writes first: consume, insert the row, acknowledge,
+// update the row, one by one, without an API, without task rows to write and
+// without a word of the rules that tasker keeps. It gives results per second.
+func measureNaive(ctx context.Context, s *services, opts options, endpoints int) (perSecond float64, err error) {
+	seconds := max(opts.duration.Seconds()/2, 0.5)
+	r, err := openRows(ctx, s.mysql, endpoints, databaseConnections, int64(20_000*seconds)/int64(endpoints)+1000)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	f, err := openFanout(ctx, s.rabbit, endpoints, messageSize(opts.payload), func(endpoint string, d amqp.Delivery) error {
+		taskID, err := taskOf(d)
+		if err != nil {
+			return err
+		}
+		if err := r.insertOne(ctx, taskID, endpoint); err != nil {
+			return err
+		}
+		if err := d.Ack(false); err != nil {
+			return err
+		}
+		return r.updateOne(ctx, taskID, endpoint)
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	if _, err := f.throughput(ctx, opts.duration/16, opts.inFlight); err != nil {
+		return 0, err
+	}
+	return f.throughput(ctx, opts.duration/2, opts.inFlight)
+}

@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskerhq/tasker/internal/store"
+)
+
+// batchRows is the size of a multi-row statement, the same as tasker's.
+const batchRows = 100
+
+// rows writes task_results rows into tasker's own schema, without tasker: what
+// database/sql and the statements cost by themselves. Each row is inserted as
+// RUNNING and updated to DONE, the least that a result needs.
+type rows struct {
+	db        *sql.DB
+	endpoints int
+	insert    *sql.Stmt
+	update    *sql.Stmt
+	tasks     int64        // tasks that exist, with the ids from 1 on
+	taken     atomic.Int64 // rows that were given out
+}
+
+// errNoTasks ends a phase that was faster than it was prepared for.
+var errNoTasks = errors.New("no tasks are left")
+
+const (
+	insertRow = "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time) VALUES "
+	rowValues = "(?, ?, 'RUNNING', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 0, '', ?, ?)"
+	updateRow = "UPDATE task_results SET state = 'DONE', errnr = 0, errmsg = '', payload = NULL, lost_from = NULL, retry_time = NULL, last_modified_time = ?" +
+		" WHERE state IN ('RUNNING', 'LOST') AND "
+	rowKey = "(task_id = ? AND endpoint = ? AND attempt = 1)"
+)
+
+// openRows migrates the database and fills it with tasks.
+func openRows(ctx context.Context, uri string, endpoints, connections int, tasks int64) (_ *rows, err error) {
+	st, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	if _, _, err := st.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	db, err := openDB(uri, connections)
+	if err != nil {
+		return nil, err
+	}
+	r := &rows{db: db, endpoints: endpoints, tasks: tasks}
+	if err := r.prepare(ctx); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+func openDB(uri string, connections int) (*sql.DB, error) {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return nil, errors.New("the database address cannot be parsed") // it holds a password
+	}
+	c := mysqldriver.NewConfig()
+	c.Net, c.Addr, c.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	c.ParseTime, c.ClientFoundRows, c.InterpolateParams = true, true, true
+	c.Collation = "utf8mb4_bin"
+	connector, err := mysqldriver.NewConnector(c)
+	if err != nil {
+		return nil, fmt.Errorf("the database address: %w", err)
+	}
+	db := sql.OpenDB(readCommitted{connector})
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	return db, nil
+}
+
+// readCommitted gives each connection the isolation level that tasker uses.
+type readCommitted struct{ driver.Connector }
+
+func (c readCommitted) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+func (r *rows) prepare(ctx context.Context) (err error) {
+	const fill = 500
+	for id := int64(1); id <= r.tasks; id += fill {
+		var values []string
+		for i := id; i < id+fill && i <= r.tasks; i++ {
+			values = append(values, fmt.Sprintf("(%d, 'noop', 'row-%d', '', 'SENT', 'null', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))", i, i))
+		}
+		_, err := r.db.ExecContext(ctx, "INSERT INTO tasks (id, type, identifier, request_hash, status, payload, start_time, last_modified_time) VALUES "+strings.Join(values, ", "))
+		if err != nil {
+			return fmt.Errorf("insert tasks: %w", err)
+		}
+	}
+	if r.insert, err = r.db.PrepareContext(ctx, insertRow+rowValues); err != nil {
+		return fmt.Errorf("prepare the insert: %w", err)
+	}
+	if r.update, err = r.db.PrepareContext(ctx, updateRow+rowKey); err != nil {
+		return fmt.Errorf("prepare the update: %w", err)
+	}
+	return nil
+}
+
+func (r *rows) close() error {
+	var errs []error
+	for _, statement := range []*sql.Stmt{r.insert, r.update} {
+		if statement != nil {
+			errs = append(errs, statement.Close())
+		}
+	}
+	return errors.Join(append(errs, r.db.Close())...)
+}
+
+// take gives the first of n rows that nobody else has.
+func (r *rows) take(n int64) (first int64, err error) {
+	first = r.taken.Add(n) - n
+	if first+n > r.tasks*int64(r.endpoints) {
+		return 0, errNoTasks
+	}
+	return first, nil
+}
+
+// key is a row's: the rows of one task follow each other, as in a fan-out.
+func (r *rows) key(row int64) (taskID int64, endpoint string) {
+	return row/int64(r.endpoints) + 1, endpointName(int(row % int64(r.endpoints)))
+}
+
+func endpointName(i int) string { return fmt.Sprintf("bench%04d", i) }
+
+func (r *rows) insertOne(ctx context.Context, taskID int64, endpoint string) error {
+	now := time.Now().UTC()
+	if _, err := r.insert.ExecContext(ctx, taskID, endpoint, now, now); err != nil {
+		return fmt.Errorf("insert a row: %w", err)
+	}
+	return nil
+}
+
+func (r *rows) updateOne(ctx context.Context, taskID int64, endpoint string) error {
+	result, err := r.update.ExecContext(ctx, time.Now().UTC(), taskID, endpoint)
+	if err == nil {
+		err = expect(result, 1)
+	}
+	if err != nil {
+		return fmt.Errorf("update a row: %w", err)
+	}
+	return nil
+}
+
+// one is a row's life, in two statements.
+func (r *rows) one(ctx context.Context) (int64, error) {
+	row, err := r.take(1)
+	if err != nil {
+		return 0, err
+	}
+	taskID, endpoint := r.key(row)
+	if err := r.insertOne(ctx, taskID, endpoint); err != nil {
+		return 0, err
+	}
+	return 1, r.updateOne(ctx, taskID, endpoint)
+}
+
+// batch is the life of batchRows rows, in two statements.
+func (r *rows) batch(ctx context.Context) (int64, error) {
+	first, err := r.take(batchRows)
+	if err != nil {
+		return 0, err
+	}
+	now := time.Now().UTC()
+	inserted, updated := make([]any, 0, 4*batchRows), append(make([]any, 0, 2*batchRows+1), now)
+	for row := first; row < first+batchRows; row++ {
+		taskID, endpoint := r.key(row)
+		inserted = append(inserted, taskID, endpoint, now, now)
+		updated = append(updated, taskID, endpoint)
+	}
+	if _, err := r.db.ExecContext(ctx, insertRow+repeat(rowValues, ", "), inserted...); err != nil {
+		return 0, fmt.Errorf("insert %d rows: %w", batchRows, err)
+	}
+	result, err := r.db.ExecContext(ctx, updateRow+"("+repeat(rowKey, " OR ")+")", updated...)
+	if err == nil {
+		err = expect(result, batchRows)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("update %d rows: %w", batchRows, err)
+	}
+	return batchRows, nil
+}
+
+func repeat(s, separator string) string {
+	return strings.Repeat(s+separator, batchRows-1) + s
+}
+
+func expect(result sql.Result, want int64) error {
+	got, err := result.RowsAffected()
+	if err == nil && got != want {
+		err = fmt.Errorf("%d rows changed, not %d", got, want)
+	}
+	return err
+}
+
+// during calls step again and again in as many goroutines as there are
+// connections, and gives the rows per second and how long the steps took.
+func (r *rows) during(ctx context.Context, d time.Duration, connections int, step func(context.Context) (int64, error)) (float64, []time.Duration, error) {
+	var total atomic.Int64
+	var mu sync.Mutex
+	var all []time.Duration
+	group, ctx := errgroup.WithContext(ctx)
+	begin := time.Now()
+	for range connections {
+		group.Go(func() error {
+			var took []time.Duration
+			defer func() {
+				mu.Lock()
+				all = append(all, took...)
+				mu.Unlock()
+			}()
+			for time.Since(begin) < d {
+				start := time.Now()
+				n, err := step(ctx)
+				switch {
+				case errors.Is(err, errNoTasks):
+					return nil
+				case err != nil:
+					return err
+				}
+				total.Add(n)
+				took = append(took, time.Since(start))
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return rate(total.Load(), time.Since(begin)), all, err
+}
+
+// databaseCeiling is what the database does with result rows alone.
+type databaseCeiling struct {
+	// OneByOne is a single connection that inserts and updates row after row.
+	OneByOne float64 `json:"one_by_one_rows_per_s"`
+	Life     latency `json:"one_by_one"` // of an insert and an update
+	// Single and Batches are 8 connections, with single rows and with 100 a
+	// statement.
+	Single  float64 `json:"single_rows_per_s"`
+	Batches float64 `json:"batched_rows_per_s"`
+}
+
+// databaseConnections is how many the ceilings use.
+const databaseConnections = 8
+
+func measureDatabase(ctx context.Context, uri string, endpoints int, d time.Duration) (c databaseCeiling, err error) {
+	seconds := max(d.Seconds(), 0.5)
+	tasks := int64(70_000*seconds)/int64(endpoints) + 1000
+	r, err := openRows(ctx, uri, endpoints, databaseConnections, tasks)
+	if err != nil {
+		return c, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if _, _, err := r.during(ctx, d/10, databaseConnections, r.one); err != nil {
+		return c, err
+	}
+	var lives []time.Duration
+	if c.OneByOne, lives, err = r.during(ctx, d/4, 1, r.one); err != nil {
+		return c, err
+	}
+	c.Life = latencyOf(lives)
+	if c.Single, _, err = r.during(ctx, d/2, databaseConnections, r.one); err != nil {
+		return c, err
+	}
+	c.Batches, _, err = r.during(ctx, d/2, databaseConnections, r.batch)
+	return c, err
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+// taskLimit is how long a task may take before it counts as not DONE.
+const taskLimit = 30 * time.Second
+
+// load sends tasks to a system and waits for their results.
+type load struct {
+	sys     *system
+	http    *http.Client
+	db      *sql.DB // to count the tasks
+	payload json.RawMessage
+	next    atomic.Int64 // numbers the tasks
+}
+
+func newLoad(sys *system, s *services, opts options) (*load, error) {
+	db, err := openDB(s.mysql, 1)
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{MaxIdleConns: opts.inFlight, MaxIdleConnsPerHost: opts.inFlight}
+	return &load{
+		sys: sys, http: &http.Client{Transport: transport, Timeout: taskLimit}, db: db, payload: payloadOf(opts.payload),
+	}, nil
+}
+
+func (l *load) close() error {
+	l.http.CloseIdleConnections()
+	return l.db.Close()
+}
+
+// payloadOf is a JSON document of that many bytes.
+func payloadOf(size int) json.RawMessage {
+	const frame = `{"data":""}`
+	return json.RawMessage(`{"data":"` + strings.Repeat("x", max(size-len(frame), 0)) + `"}`)
+}
+
+// messageSize is the size of the AMQP message of a task with such a payload.
+func messageSize(payload int) int {
+	body, err := wire.EncodeTask(tasker.Task{
+		ID: 10_000, Identifier: identifier(10_000), Type: taskType, Payload: payloadOf(payload), StartTime: time.Now().UTC(),
+	})
+	if err != nil {
+		return payload
+	}
+	return len(body)
+}
+
+func identifier(n int64) string { return fmt.Sprintf("bench-%08d", n) }
+
+// call sends a request, wants that status, and decodes the answer.
+func (l *load) call(ctx context.Context, method, path string, body []byte, want int, answer any) error {
+	req, err := http.NewRequestWithContext(ctx, method, l.sys.url+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if resp.StatusCode != want {
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, data)
+	}
+	if err := json.Unmarshal(data, answer); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// times are how long one task took, from before its POST.
+type times struct {
+	posted time.Duration // the POST is answered
+	stored time.Duration // all results are stored
+}
+
+// one sends a task to all endpoints and waits until all results are stored.
+func (l *load) one(ctx context.Context) (name string, t times, err error) {
+	name = identifier(l.next.Add(1))
+	body, err := json.Marshal(map[string]any{"identifier": name, "payload": l.payload})
+	if err != nil {
+		return name, t, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, taskLimit, errors.New("its results took too long"))
+	defer cancel()
+	var task tasker.Task
+	begin := time.Now()
+	if err := l.call(ctx, http.MethodPost, "/"+taskType, body, http.StatusCreated, &task); err != nil {
+		return name, t, err
+	}
+	t.posted = time.Since(begin)
+	at, err := l.sys.tracker.wait(ctx, task.ID)
+	t.stored = at.Sub(begin)
+	return name, t, err
+}
+
+// status asks the API for the status of a task.
+func (l *load) status(ctx context.Context, name string) (tasker.TaskStatus, error) {
+	var answer struct {
+		Task tasker.Task `json:"task"`
+	}
+	err := l.call(ctx, http.MethodGet, "/"+taskType+"/"+name, nil, http.StatusOK, &answer)
+	return answer.Task.Status, err
+}
+
+// latencies are those of one task at a time.
+type latencies struct {
+	Posted latency `json:"post_answered"`
+	Stored latency `json:"all_results_stored"`
+	// Done adds a GET, sent when the last result is stored: what a client sees
+	// that asks at the right moment.
+	Done latency `json:"get_says_done"`
+}
+
+func (l *load) latency(ctx context.Context, samples int, limit time.Duration) (latencies, error) {
+	var posted, stored, done []time.Duration
+	begin := time.Now()
+	for len(done) < samples && time.Since(begin) < limit {
+		start := time.Now()
+		name, t, err := l.one(ctx)
+		if err != nil {
+			return latencies{}, err
+		}
+		status, err := l.status(ctx, name)
+		if err != nil {
+			return latencies{}, err
+		}
+		took := time.Since(start)
+		// The last result may be stored before the POST marks the task SENT:
+		// then the answer is still to come.
+		for status == tasker.Created || status == tasker.Sent {
+			if time.Since(start) > taskLimit {
+				break
+			}
+			if status, err = l.status(ctx, name); err != nil {
+				return latencies{}, err
+			}
+			took = time.Since(start)
+		}
+		if status != tasker.Done {
+			return latencies{}, fmt.Errorf("%w: %s is %s", errNotDone, name, status)
+		}
+		posted, stored, done = append(posted, t.posted), append(stored, t.stored), append(done, took)
+	}
+	return latencies{latencyOf(posted), latencyOf(stored), latencyOf(done)}, nil
+}
+
+// throughput is many tasks at a time: each of so many clients sends a task,
+// waits until all its results are stored, and sends the next.
+type throughput struct {
+	Tasks   int64   `json:"tasks"`
+	Seconds float64 `json:"seconds"`
+	PerSec  float64 `json:"tasks_per_s"`
+	Results float64 `json:"results_per_s"`
+	Stored  latency `json:"all_results_stored"` // of a task, under this load
+	// CPU is what this process used for each result, in microseconds: the
+	// API, the managers and the clients, not the services.
+	CPU float64 `json:"cpu_us_per_result"`
+	// Settled is how long after the last result the last task was DONE in its
+	// row as well; every GET had said so before.
+	Settled float64 `json:"settled_after_ms"`
+}
+
+func (l *load) throughput(ctx context.Context, opts options, endpoints int, limit time.Duration) (t throughput, err error) {
+	var mu sync.Mutex
+	var all []time.Duration
+	var started atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	begin, cpu := time.Now(), cpuTime()
+	for range opts.inFlight {
+		group.Go(func() error {
+			var took []time.Duration
+			for time.Since(begin) < limit && (opts.tasks == 0 || started.Add(1) <= int64(opts.tasks)) {
+				_, one, err := l.one(ctx)
+				if err != nil {
+					return err
+				}
+				took = append(took, one.stored)
+			}
+			mu.Lock()
+			all = append(all, took...)
+			mu.Unlock()
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return t, err
+	}
+	elapsed := time.Since(begin)
+	results := int64(len(all) * endpoints)
+	return throughput{
+		Tasks: int64(len(all)), Seconds: elapsed.Seconds(), PerSec: rate(int64(len(all)), elapsed),
+		Results: rate(results, elapsed), Stored: latencyOf(all),
+		CPU: ratio(float64((cpuTime() - cpu).Microseconds()), float64(results)),
+	}, nil
+}
+
+// settle waits until every task is stored as DONE, and is an error where one
+// does not become so.
+func (l *load) settle(ctx context.Context) (time.Duration, error) {
+	begin := time.Now()
+	var tasks, open int64
+	ctx, cancel := context.WithTimeout(ctx, taskLimit)
+	defer cancel()
+	err := poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		err := l.db.QueryRowContext(ctx, "SELECT COUNT(*), COALESCE(SUM(status <> 'DONE'), 0) FROM tasks").Scan(&tasks, &open)
+		return open == 0, err
+	})
+	took := time.Since(begin)
+	switch {
+	case err != nil && open > 0:
+		return took, fmt.Errorf("%w: %d of %d tasks are not after %v", errNotDone, open, tasks, took.Round(time.Second))
+	case err != nil:
+		return took, fmt.Errorf("count the tasks: %w", err)
+	case tasks != l.next.Load():
+		return took, fmt.Errorf("%d tasks were sent, and %d are stored", l.next.Load(), tasks)
+	}
+	return took, nil
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/store"
+)
+
+// idle is the memory of a manager process with nothing to do, in MiB.
+type idle struct {
+	Resident float64 `json:"resident_mib"`      // VmRSS
+	Peak     float64 `json:"peak_resident_mib"` // VmHWM
+	// Seconds is how long it had been idle.
+	Seconds float64 `json:"idle_s"`
+}
+
+// idleFor is how long the manager is left alone before its memory is read.
+const idleFor = 5 * time.Second
+
+// idleManager builds tasker as make build does, starts a manager for one
+// endpoint and one task type, waits until it consumes, and reads its memory.
+func idleManager(ctx context.Context) (_ *idle, err error) {
+	dir, err := os.MkdirTemp("", "tasker-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	binary := filepath.Join(dir, "tasker")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/taskerhq/tasker/cmd/tasker") //nolint:gosec // fixed but for the directory
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build tasker (run this inside its module): %w: %s", err, out)
+	}
+	var found *idle
+	err = withServices(ctx, func(s *services) (err error) {
+		if err := migrate(ctx, s.mysql); err != nil {
+			return err
+		}
+		found, err = observe(ctx, s, binary, dir)
+		return err
+	})
+	return found, err
+}
+
+func migrate(ctx context.Context, uri string) (err error) {
+	st, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	_, _, err = st.Migrate(ctx)
+	return err
+}
+
+func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err error) {
+	const endpoint = "idle1"
+	ctx, cancel := context.WithCancel(ctx)
+	var output bytes.Buffer
+	cmd := exec.CommandContext(ctx, binary, "manager", "--endpoint", endpoint, "--task-type", "worker") //nolint:gosec // built above
+	cmd.Dir = dir                                                                                       // no configuration file lies there: the built-in one is used
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TASKER_MANAGER_DB_URI=" + s.mysql, "TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit}
+	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		cancel()
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	defer func() {
+		cancel()
+		e := <-ended
+		var exit *exec.ExitError
+		if err != nil && errors.As(e, &exit) {
+			err = fmt.Errorf("%w; the manager ended with %w: %s", err, e, output.String())
+		}
+	}()
+	if err := awaitConsumer(ctx, s.rabbit, broker.Queue{TaskType: "worker", Endpoint: endpoint}.Name()); err != nil {
+		return nil, fmt.Errorf("the manager did not come to consume: %w", err)
+	}
+	select {
+	case <-time.After(idleFor):
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return readMemory(cmd.Process.Pid)
+}
+
+// awaitConsumer waits until a queue exists and is consumed.
+func awaitConsumer(ctx context.Context, uri, queue string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	conn, err := amqp.Dial(uri)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return poll(ctx, 50*time.Millisecond, func() (bool, error) {
+		ch, err := conn.Channel() // a new one each time: a missing queue closes it
+		if err != nil {
+			return false, err
+		}
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		if err != nil {
+			return false, nil //nolint:nilerr // not there yet
+		}
+		return q.Consumers > 0, ch.Close()
+	})
+}
+
+func readMemory(pid int) (*idle, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	found := &idle{Seconds: idleFor.Seconds()}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		name, rest, _ := strings.Cut(lines.Text(), ":")
+		into := map[string]*float64{"VmRSS": &found.Resident, "VmHWM": &found.Peak}[name]
+		if into == nil {
+			continue
+		}
+		kib, err := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s of process %d: %w", name, pid, err)
+		}
+		*into = kib / 1024
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if found.Resident == 0 {
+		return nil, fmt.Errorf("process %d shows no resident memory", pid)
+	}
+	return found, nil
+}

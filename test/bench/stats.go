@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// latency sums up durations, in milliseconds.
+type latency struct {
+	Samples int     `json:"samples"`
+	P50     float64 `json:"p50_ms"`
+	P99     float64 `json:"p99_ms"`
+}
+
+func latencyOf(durations []time.Duration) latency {
+	sorted := slices.Sorted(slices.Values(durations))
+	ms := func(p float64) float64 { return float64(percentile(sorted, p).Microseconds()) / 1000 }
+	return latency{len(sorted), ms(50), ms(99)}
+}
+
+// percentile is the nearest-rank one of sorted durations, 0 where there are
+// none.
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
+	return sorted[max(rank, 1)-1]
+}
+
+// rate is n per second.
+func rate(n int64, took time.Duration) float64 {
+	if took <= 0 {
+		return 0
+	}
+	return float64(n) / took.Seconds()
+}
+
+// ratio is a part of a whole, 0 where there is no whole.
+func ratio(part, whole float64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return part / whole
+}
+
+// counter counts what several goroutines do, and lets one wait for a number.
+type counter struct {
+	mu     sync.Mutex
+	n      int64
+	last   time.Time // when n grew last
+	err    error
+	change chan struct{} // closed when n grows or err is set, while somebody waits
+}
+
+func (c *counter) add() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	c.last = time.Now()
+	c.wake()
+}
+
+// fail ends all waiting.
+func (c *counter) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	c.wake()
+}
+
+func (c *counter) wake() {
+	if c.change != nil {
+		close(c.change)
+		c.change = nil
+	}
+}
+
+// wait waits until target is reached, and gives when the last one was counted.
+func (c *counter) wait(ctx context.Context, target int64) (last time.Time, err error) {
+	for {
+		c.mu.Lock()
+		if c.err != nil || c.n >= target {
+			defer c.mu.Unlock()
+			return c.last, c.err
+		}
+		if c.change == nil {
+			c.change = make(chan struct{})
+		}
+		change := c.change
+		c.mu.Unlock()
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return time.Time{}, context.Cause(ctx)
+		}
+	}
+}
+
+// cpuTime is what this process has used so far.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

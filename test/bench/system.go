@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/manager"
+)
+
+// taskType is the one that is measured; its handler does nothing.
+const taskType = "noop"
+
+// system is tasker, whole, in this process: the API with its reconciler, and
+// one manager that serves all endpoints. Both have connections of their own to
+// the database and the broker, as they have in processes of their own.
+type system struct {
+	ctx     context.Context //nolint:containedctx // ends, with the cause, when a part of it does
+	stop    func() error
+	url     string
+	tracker *tracker
+}
+
+// loadConfig is tasker's default configuration with the services' addresses.
+func loadConfig(s *services, slots int) (config.Config, error) {
+	cfg, err := config.Load(config.Options{Environ: []string{
+		"TASKER_API_PORT=0",
+		"TASKER_MANAGER_DB_URI=" + s.mysql,
+		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit,
+		// The configuration asks for a handler that exists; ours takes its place.
+		fmt.Sprintf("TASKER_TASK_TYPES=[{name: %s, handler: sleep, concurrency: %d}]", taskType, slots),
+	}})
+	if err != nil {
+		return cfg, fmt.Errorf("configure: %w", err)
+	}
+	return cfg, nil
+}
+
+// startSystem migrates, starts everything, and waits until all endpoints
+// consume and the API is ready.
+func startSystem(ctx context.Context, s *services, endpoints, slots int) (_ *system, err error) {
+	cfg, err := loadConfig(s, slots)
+	if err != nil {
+		return nil, err
+	}
+	log := newLog(os.Stderr)
+	st, err := store.Open(cfg.Store, log)
+	if err != nil {
+		return nil, err
+	}
+	b, err := rabbit.New(cfg.Rabbit, log)
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	closeAll := func() error { return errors.Join(b.Close(), st.Close()) }
+	if _, _, err := st.Migrate(ctx); err != nil {
+		return nil, errors.Join(err, closeAll())
+	}
+
+	watched := &watchedBroker{Broker: b}
+	sys := &system{tracker: newTracker(st, endpoints)}
+	conf := cfg.Manager
+	conf.Version = "bench"
+	for i := range endpoints {
+		conf.Endpoints = append(conf.Endpoints, endpointName(i))
+	}
+	registry := handlers.NewRegistry()
+	err = registry.Register(taskType, handlers.Func(func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }))
+	if err != nil {
+		return nil, errors.Join(err, closeAll())
+	}
+	m, err := manager.New(conf, sys.tracker, watched, registry, log)
+	if err != nil {
+		return nil, errors.Join(err, closeAll())
+	}
+
+	life, end := context.WithCancel(ctx)
+	group, groupCtx := errgroup.WithContext(life)
+	sys.ctx = groupCtx
+	address := make(chan string, 1)
+	group.Go(func() error {
+		return app.RunAPI(groupCtx, cfg, log, "bench", func(addr string) { address <- addr })
+	})
+	group.Go(func() error { st.KeepClock(groupCtx, 10*time.Second); return nil })
+	group.Go(func() error { return m.Run(groupCtx) })
+	sys.stop = sync.OnceValue(func() error {
+		end()
+		return errors.Join(group.Wait(), closeAll())
+	})
+	if err := sys.ready(address, watched, endpoints); err != nil {
+		return nil, errors.Join(err, sys.stop())
+	}
+	return sys, nil
+}
+
+func (sys *system) ready(address <-chan string, watched *watchedBroker, endpoints int) error {
+	select {
+	case addr := <-address:
+		sys.url = "http://" + addr
+	case <-sys.ctx.Done():
+		return context.Cause(sys.ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(sys.ctx, time.Minute, errors.New("tasker was not ready within a minute"))
+	defer cancel()
+	if _, err := watched.ready.wait(ctx, int64(endpoints)); err != nil {
+		return err
+	}
+	return poll(ctx, 20*time.Millisecond, func() (bool, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, sys.url+"/readyz", http.NoBody)
+		if err != nil {
+			return false, err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, nil //nolint:nilerr // not there yet
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.StatusCode == http.StatusOK, resp.Body.Close()
+	})
+}
+
+// poll asks again and again until the answer is yes.
+func poll(ctx context.Context, pause time.Duration, ask func() (bool, error)) error {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		if ok, err := ask(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// newLog logs as in production, JSON from level info on, so that this costs
+// what it costs, but keeps only what deserves to be seen.
+func newLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewMultiHandler(
+		slog.NewJSONHandler(io.Discard, nil),
+		slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}),
+	))
+}
+
+// watchedBroker counts the consumers that are registered.
+type watchedBroker struct {
+	broker.Broker
+	ready counter
+}
+
+func (b *watchedBroker) Consume(ctx context.Context, s broker.Subscription) error {
+	ready := s.Ready
+	s.Ready = func(registered bool) {
+		ready(registered)
+		if registered {
+			b.ready.add()
+		}
+	}
+	return b.Broker.Consume(ctx, s)
+}
+
+// tracker is the manager's store, and knows when the results of a task are
+// stored: once FinishAttempts has returned they are durable, and every GET
+// shows them. So nothing has to be polled while time is taken.
+type tracker struct {
+	*store.Store
+	endpoints int
+
+	mu    sync.Mutex
+	tasks map[int64]*tracked
+}
+
+// tracked is a task of which a result has ended, or somebody waits for it.
+type tracked struct {
+	finished int
+	notDone  int       // of them, those that did not end well
+	at       time.Time // of the last one
+	complete chan struct{}
+}
+
+var errNotDone = errors.New("a task is not DONE")
+
+func newTracker(s *store.Store, endpoints int) *tracker {
+	return &tracker{Store: s, endpoints: endpoints, tasks: map[int64]*tracked{}}
+}
+
+// FinishAttempts stores and counts.
+func (t *tracker) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {
+	stored, err := t.Store.FinishAttempts(ctx, finishes)
+	if err == nil {
+		t.count(finishes, stored)
+	}
+	return stored, err
+}
+
+func (t *tracker) count(finishes []tasker.Finish, stored []bool) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, f := range finishes {
+		if !stored[i] || !f.State.Finished() {
+			continue
+		}
+		task := t.task(f.TaskID)
+		task.finished++
+		if f.State != tasker.ResultDone {
+			task.notDone++
+		}
+		if task.finished == t.endpoints {
+			task.at = now
+			close(task.complete)
+		}
+	}
+}
+
+// task finds or makes the entry; the caller holds the lock.
+func (t *tracker) task(id int64) *tracked {
+	task, ok := t.tasks[id]
+	if !ok {
+		task = &tracked{complete: make(chan struct{})}
+		t.tasks[id] = task
+	}
+	return task
+}
+
+// wait waits until all results of a task are stored, and tells when that was.
+// Each task can be waited for once.
+func (t *tracker) wait(ctx context.Context, id int64) (time.Time, error) {
+	t.mu.Lock()
+	task := t.task(id)
+	t.mu.Unlock()
+	select {
+	case <-task.complete:
+	case <-ctx.Done():
+		return time.Time{}, fmt.Errorf("wait for task %d: %w", id, context.Cause(ctx))
+	}
+	t.mu.Lock()
+	delete(t.tasks, id)
+	t.mu.Unlock()
+	if task.notDone > 0 {
+		return task.at, fmt.Errorf("%w: %d of the %d results of task %d", errNotDone, task.notDone, task.finished, id)
+	}
+	return task.at, nil
+}
