@@ -20,6 +20,8 @@ mirror=${MIRROR:-http://deb.debian.org/debian}
 [ "$(id -u)" -eq 0 ] || die "this needs root"
 command -v debootstrap >/dev/null || die "this needs debootstrap: apt-get install debootstrap"
 
+[ -n "${TASKER_BINARY-}" ] || (cd "$root" && go mod download) || die "this needs Go, or a TASKER_BINARY"
+
 # The second call of this script, in the namespaces: mounts and the network are
 # ours alone and end with us.
 if [ "${TASKER_TEST_PROVISION_STAGE-}" = inside ]; then
