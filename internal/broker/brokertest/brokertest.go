@@ -126,7 +126,9 @@ func consume(t *testing.T, b broker.Broker, q broker.Queue, prefetch int) *consu
 	}()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-c.done
+		if err := <-c.done; err != nil {
+			t.Logf("Consume of %s ended with %v", c.name, err)
+		}
 	})
 	c.becomes(true)
 	return c

@@ -34,7 +34,9 @@ func listen(t *testing.T, b broker.Broker, pattern string) *listener {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-l.done
+		if err := <-l.done; err != nil {
+			t.Logf("Listen ended with %v", err)
+		}
 	})
 	return l
 }

@@ -42,7 +42,7 @@ func (b *Broker) Notify(ctx context.Context, key string, body []byte) error {
 		default:
 			if !l.lost {
 				l.lost = true
-				b.log.Warn("a listener is too slow for the events, which are lost to it", "pattern", strings.Join(l.pattern, "."))
+				b.log.WarnContext(ctx, "a listener is too slow for the events, which are lost to it", "pattern", strings.Join(l.pattern, "."))
 			}
 		}
 	}

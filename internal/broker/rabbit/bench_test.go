@@ -23,7 +23,11 @@ func BenchmarkPublishConfirm(b *testing.B) {
 				Deliver: func(d broker.Delivery) { _ = d.Ack() },
 			})
 		}()
-		b.Cleanup(func() { _ = <-done })
+		b.Cleanup(func() {
+			if err := <-done; err != nil {
+				b.Error(err)
+			}
+		})
 		<-ready
 		p := broker.Publication{TaskType: "worker", MessageID: "m", Body: bytes.Repeat([]byte{'x'}, 1024)}
 		b.ReportAllocs()

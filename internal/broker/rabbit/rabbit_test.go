@@ -37,7 +37,9 @@ func consume(t *testing.T, b broker.Broker, q broker.Queue) (<-chan broker.Deliv
 	}()
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Logf("Consume ended with %v", err)
+		}
 	})
 	return deliveries, ready
 }
