@@ -3,6 +3,7 @@ package testservices
 import (
 	"io"
 	"net"
+	"net/url"
 	"sync"
 	"testing"
 )
@@ -20,8 +21,20 @@ type Proxy struct {
 	conns map[net.Conn]bool
 }
 
-// NewProxy starts a proxy on a port of its own; it ends with the test.
-func NewProxy(t testing.TB, server string) *Proxy {
+// Proxied puts a proxy in front of the server that an address names, and gives
+// it with the address that leads through it. It ends with the test.
+func Proxied(t testing.TB, uri string) (p *Proxy, proxied string) {
+	t.Helper()
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = newProxy(t, u.Host)
+	u.Host = p.listener.Addr().String()
+	return p, u.String()
+}
+
+func newProxy(t testing.TB, server string) *Proxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,9 +50,6 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	})
 	return p
 }
-
-// Address is where the proxy listens, host:port.
-func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
 func (p *Proxy) accept() {
 	for {

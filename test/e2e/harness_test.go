@@ -13,7 +13,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -187,9 +186,9 @@ func newSystem(t *testing.T, env ...string) *system {
 	t.Helper()
 	s := &system{t: t}
 	var mysql, amqp string
-	s.database, mysql = throughProxy(t, testservices.MySQL(t))
+	s.database, mysql = testservices.Proxied(t, testservices.MySQL(t))
 	s.amqp = testservices.RabbitMQ(t)
-	s.broker, amqp = throughProxy(t, s.amqp)
+	s.broker, amqp = testservices.Proxied(t, s.amqp)
 	port := freePort(t)
 	s.base = "http://127.0.0.1:" + port
 	s.env = append([]string{
@@ -204,17 +203,6 @@ func newSystem(t *testing.T, env ...string) *system {
 		t.Fatalf("initialize --database: exit %d:\n%s", code, output)
 	}
 	return s
-}
-
-func throughProxy(t *testing.T, uri string) (proxy *testservices.Proxy, proxied string) {
-	t.Helper()
-	u, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy = testservices.NewProxy(t, u.Host)
-	u.Host = proxy.Address()
-	return proxy, u.String()
 }
 
 func freePort(t *testing.T) string {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"testing"
 
@@ -60,16 +59,11 @@ func admin(t testing.TB, uri string) *amqp.Channel {
 
 func newHarness(t *testing.T, queueType string) brokertest.Harness {
 	uri := testservices.RabbitMQ(t)
-	u, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProxy(t, u.Host)
-	u.Host = p.address()
+	p, proxied := testservices.Proxied(t, uri)
 	ch := admin(t, uri)
 	var dead []brokertest.DeadLetter
 	return brokertest.Harness{
-		Broker: newBroker(t, rabbit.Config{URIs: []string{u.String()}, QueueType: queueType, ConnectionName: "test"}),
+		Broker: newBroker(t, rabbit.Config{URIs: []string{proxied}, QueueType: queueType, ConnectionName: "test"}),
 		DeadLetters: func(t *testing.T) []brokertest.DeadLetter {
 			t.Helper()
 			for _, d := range drain(t, uri, broker.DeadQueue) {

@@ -69,18 +69,6 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// throughProxy gives the address of a server behind a proxy.
-func throughProxy(t *testing.T, uri string) (string, *proxy) {
-	t.Helper()
-	u, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProxy(t, u.Host)
-	u.Host = p.address()
-	return u.String(), p
-}
-
 // TestTopology is docs/protocol.md as a foreign client sees it. RabbitMQ
 // refuses a declaration that differs from what exists.
 func TestTopology(t *testing.T) {
@@ -332,22 +320,22 @@ func TestBlocked(t *testing.T) {
 
 // TestConnections are made when they are needed, and to a node that answers.
 func TestConnections(t *testing.T) {
-	uri, p := throughProxy(t, testservices.RabbitMQ(t))
-	gone, dead := throughProxy(t, uri)
-	_ = dead.listener.Close()
+	p, uri := testservices.Proxied(t, testservices.RabbitMQ(t))
+	dead, gone := testservices.Proxied(t, uri)
+	dead.Cut()
 	b := newBroker(t, rabbit.Config{URIs: []string{gone, uri}})
-	if n := p.dialled(); n != 0 {
+	if n := p.Dialled(); n != 0 {
 		t.Errorf("New made %d connections", n)
 	}
 	eventually(t, "it is ready", func() bool { return b.Ready() == nil })
-	if n := p.dialled(); n != 1 {
+	if n := p.Dialled(); n != 1 {
 		t.Errorf("a publisher has %d connections, want 1", n)
 	}
 	for _, endpoint := range []string{"console1", "console2"} {
 		_, ready := consume(t, b, broker.Queue{TaskType: "worker", Endpoint: endpoint})
 		receive(t, ready)
 	}
-	if n := p.dialled(); n != 2 {
+	if n := p.Dialled(); n != 2 {
 		t.Errorf("a publisher that consumes has %d connections, want 2", n)
 	}
 }
@@ -355,7 +343,7 @@ func TestConnections(t *testing.T) {
 // TestSilentBroker holds nobody longer than their contexts, and Close not
 // long: the client's own calls would wait for the broker.
 func TestSilentBroker(t *testing.T) {
-	uri, p := throughProxy(t, testservices.RabbitMQ(t))
+	p, uri := testservices.Proxied(t, testservices.RabbitMQ(t))
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
 	_, ready := consume(t, b, queue)
 	receive(t, ready)
@@ -398,7 +386,7 @@ func TestHungWrite(t *testing.T) {
 		t.Skip("heartbeats take seconds")
 	}
 	uri := testservices.RabbitMQ(t)
-	first, p := throughProxy(t, uri)
+	p, first := testservices.Proxied(t, uri)
 	b := newBroker(t, rabbit.Config{URIs: []string{first, uri}, Heartbeat: time.Second})
 	declareBy(t, b)
 	p.Hold()
@@ -415,7 +403,7 @@ func TestHungWrite(t *testing.T) {
 			t.Errorf("Publish: %v", err)
 		}
 	}
-	if n := p.dialled(); n != 1 {
+	if n := p.Dialled(); n != 1 {
 		t.Errorf("%d connections to the silent node, want 1", n)
 	}
 }
