@@ -1,0 +1,101 @@
+package wire_test
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+// chapter gives the part of docs/protocol.md under a heading.
+func chapter(t *testing.T, heading string) string {
+	t.Helper()
+	content, err := os.ReadFile("../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(content), "\n## "+heading+"\n")
+	if !found {
+		t.Fatalf("the document has no section %q", heading)
+	}
+	part, _, _ := strings.Cut(rest, "\n## ")
+	return part
+}
+
+// example gives the JSON of a section.
+func example(t *testing.T, heading string) []byte {
+	t.Helper()
+	_, rest, found := strings.Cut(chapter(t, heading), "```json\n")
+	if !found {
+		t.Fatalf("section %s has no example", heading)
+	}
+	body, _, _ := strings.Cut(rest, "```")
+	return []byte(body)
+}
+
+// names gives the names in the first column of the tables of a section.
+func names(t *testing.T, heading string) []string {
+	t.Helper()
+	var list []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)`").FindAllStringSubmatch(chapter(t, heading), -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// TestDocumentedMessage is one, and the table has just its fields.
+func TestDocumentedMessage(t *testing.T) {
+	t.Parallel()
+	const heading = "The message of a task"
+	message, err := wire.DecodeTask(example(t, heading))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields []string
+	for i := range reflect.TypeFor[wire.Task]().NumField() {
+		fields = append(fields, reflect.TypeFor[wire.Task]().Field(i).Tag.Get("json"))
+		if reflect.ValueOf(message).Field(i).IsZero() {
+			t.Errorf("the example has no %s", fields[i])
+		}
+	}
+	if documented := names(t, heading); !slices.Equal(documented, fields) {
+		t.Errorf("documented are %v, and a message has %v", documented, fields)
+	}
+	if !strings.Contains(chapter(t, heading), strings.Replace(wire.MessageID(0), "0", "<task_id>", 1)) {
+		t.Error("the message id is documented otherwise")
+	}
+}
+
+// TestDocumentedEvent is one.
+func TestDocumentedEvent(t *testing.T) {
+	t.Parallel()
+	const heading = "Events"
+	if event, err := wire.DecodeResultsEnded(example(t, heading)); err != nil || len(event.TaskIDs) == 0 {
+		t.Errorf("it is read as %+v, %v", event, err)
+	}
+	if keys := names(t, heading); !slices.Equal(keys, []string{wire.KeyResultsEnded}) {
+		t.Errorf("documented are %v", keys)
+	}
+}
+
+// TestDocumentedTopology has the names that the code uses.
+func TestDocumentedTopology(t *testing.T) {
+	t.Parallel()
+	own, shared := broker.Queue{TaskType: "<type>", Endpoint: "<endpoint>"}, broker.Queue{TaskType: "<type>"}
+	want := []string{
+		broker.ExchangeName("<type>"), own.Name(), shared.Name(), broker.DeadExchange, broker.EventsExchange,
+		broker.KeyAll, broker.EndpointKey("<endpoint>"), broker.KeyAny,
+		own.Name(), shared.Name(), broker.DeadQueue,
+	}
+	if documented := names(t, "Topology"); !slices.Equal(documented, want) {
+		t.Errorf("documented are\n%q, the code has\n%q", documented, want)
+	}
+	if headers := names(t, "Dead letters"); !slices.Equal(headers, []string{broker.HeaderReason, broker.HeaderQueue}) {
+		t.Errorf("documented are the headers %v", headers)
+	}
+}
