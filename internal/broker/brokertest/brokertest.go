@@ -25,7 +25,7 @@ type Harness struct {
 	Broker broker.Broker
 	// DeadLetters gives all dead letters of this harness so far.
 	DeadLetters func(t *testing.T) []DeadLetter
-	// Faults are nil for a driver that nothing can be done to.
+	// Faults are needed by RunFaults only.
 	Faults *Faults
 }
 
@@ -43,7 +43,8 @@ type Faults struct {
 }
 
 // Run holds a driver to the contract. newHarness is called for each test, and
-// closes what it made in t.Cleanup.
+// closes what it made in t.Cleanup. A driver that is a server is held to
+// RunFaults as well.
 func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	tests := []struct {
 		name string
@@ -71,7 +72,12 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newHarness(t)) })
 	}
-	faults := []struct {
+}
+
+// RunFaults holds a driver to the contract when connections break and an
+// administrator deletes things; its harnesses have Faults.
+func RunFaults(t *testing.T, newHarness func(t *testing.T) Harness) {
+	tests := []struct {
 		name string
 		run  func(*testing.T, Harness)
 	}{
@@ -87,14 +93,8 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"deleted dead letters", testDeletedDeadLetters},
 		{"close while cut", testCloseWhileCut},
 	}
-	for _, test := range faults {
-		t.Run(test.name, func(t *testing.T) {
-			h := newHarness(t)
-			if h.Faults == nil {
-				t.Skip("this driver has no connections")
-			}
-			test.run(t, h)
-		})
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.run(t, newHarness(t)) })
 	}
 }
 

@@ -111,8 +111,13 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceQuorum(t *testing.T) {
-	if testing.Short() {
-		t.Skip("quorum queues take their time")
-	}
 	brokertest.Run(t, func(t *testing.T) brokertest.Harness { return newHarness(t, "quorum") })
+}
+
+func TestFaults(t *testing.T) {
+	brokertest.RunFaults(t, func(t *testing.T) brokertest.Harness { return newHarness(t, "classic") })
+}
+
+func TestFaultsQuorum(t *testing.T) {
+	brokertest.RunFaults(t, func(t *testing.T) brokertest.Harness { return newHarness(t, "quorum") })
 }
