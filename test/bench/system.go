@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -151,12 +152,17 @@ func poll(ctx context.Context, pause time.Duration, ask func() (bool, error)) er
 }
 
 // newLog logs as in production, JSON from level info on, so that this costs
-// what it costs, but keeps only what deserves to be seen.
-func newLog(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewMultiHandler(
-		slog.NewJSONHandler(io.Discard, nil),
-		slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}),
-	))
+// what it costs there, but shows only what is at least a warning.
+func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(warnings{w}, nil)) }
+
+// warnings passes on the log lines that are warnings or errors.
+type warnings struct{ w io.Writer }
+
+func (f warnings) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte(`"level":"WARN"`)) || bytes.Contains(line, []byte(`"level":"ERROR"`)) {
+		return f.w.Write(line)
+	}
+	return len(line), nil
 }
 
 // watchedBroker counts the consumers that are registered.

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/goleak"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPercentileIsNearestRank(t *testing.T) {
+	hundred := make([]time.Duration, 100)
+	for i := range hundred {
+		hundred[i] = time.Duration(i + 1)
+	}
+	for _, c := range []struct {
+		sorted []time.Duration
+		p      float64
+		want   time.Duration
+	}{
+		{nil, 50, 0},
+		{hundred[:1], 99, 1},
+		{hundred[:2], 50, 1},
+		{hundred[:3], 50, 2},
+		{hundred, 50, 50},
+		{hundred, 99, 99},
+		{hundred, 100, 100},
+	} {
+		if got := percentile(c.sorted, c.p); got != c.want {
+			t.Errorf("percentile %v of %d durations is %d, not %d", c.p, len(c.sorted), got, c.want)
+		}
+	}
+}
+
+func TestCounterWaits(t *testing.T) {
+	var c counter
+	reached := make(chan error, 1)
+	go func() {
+		_, err := c.wait(t.Context(), 2)
+		reached <- err
+	}()
+	c.add()
+	select {
+	case err := <-reached:
+		t.Fatalf("two were reached with one, or: %v", err)
+	default:
+	}
+	c.add()
+	if err := <-reached; err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	c.fail(broken)
+	if _, err := c.wait(t.Context(), 3); !errors.Is(err, broken) {
+		t.Errorf("waiting for what will not come gave %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := (&counter{}).wait(ctx, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting went on: %v", err)
+	}
+}
+
+func TestTrackerTellsOfResultsThatAreNotDone(t *testing.T) {
+	finish := func(endpoint string, state tasker.ResultState) []tasker.Finish {
+		return []tasker.Finish{{ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: endpoint}, State: state}}
+	}
+	for _, c := range []struct {
+		second tasker.ResultState
+		want   error
+	}{{tasker.ResultDone, nil}, {tasker.ResultFailed, errNotDone}} {
+		tr := newTracker(nil, 2)
+		tr.count(finish("a", tasker.ResultDone), []bool{true})
+		tr.count(finish("b", tasker.ResultDone), []bool{false}) // lost its race
+		tr.count(finish("b", tasker.Retrying), []bool{true})
+		select {
+		case <-tr.task(7).complete:
+			t.Fatal("it is complete with one result of two")
+		default:
+		}
+		tr.count(finish("b", c.second), []bool{true})
+		if _, err := tr.wait(t.Context(), 7); !errors.Is(err, c.want) {
+			t.Errorf("with a second result that is %s: %v", c.second, err)
+		}
+	}
+}
+
+func TestPayloadAndMessageSizes(t *testing.T) {
+	for _, size := range []int{16, 1024} {
+		if got := payloadOf(size); len(got) != size || !json.Valid(got) {
+			t.Errorf("the payload of %d bytes is %s", size, got)
+		}
+	}
+	if size := messageSize(1024); size < 1100 || size > 1300 {
+		t.Errorf("the message of a payload of 1024 bytes has %d", size)
+	}
+}
+
+func TestRatios(t *testing.T) {
+	r := round{
+		Latency:    latencies{Stored: latency{P50: 6}},
+		Throughput: throughput{Results: 3000},
+		Database:   databaseCeiling{Single: 6000, Batches: 30_000, Life: latency{P50: 1}},
+		Broker:     brokerCeiling{Deliveries: 15_000, Fanout: latency{P50: 2}},
+		Naive:      1500,
+	}
+	r.compute()
+	if want := (ratios{Latency: 2, Broker: 0.2, Single: 0.5, Batches: 0.1, Both: 0.3, Naive: 2}); r.Ratios != want {
+		t.Errorf("the ratios are %+v, not %+v", r.Ratios, want)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, args := range []string{
+		"-endpoints 2,x", "-endpoints 0", "-inflight 0", "-duration 0s", "-payload 3", "-output xml", "-tasks -1", "stray", "-unknown",
+	} {
+		if _, err := parse(strings.Fields(args), io.Discard); !errors.Is(err, errUsage) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+	opts, err := parse([]string{"-endpoints", "1, 3"}, io.Discard)
+	if err != nil || len(opts.endpoints) != 2 || opts.endpoints[1] != 3 {
+		t.Errorf("-endpoints gave %v, %v", opts.endpoints, err)
+	}
+}
+
+// TestWholeRun measures for a moment on the real services. No figure is
+// asserted but that each is there.
+func TestWholeRun(t *testing.T) {
+	testservices.Need(t)
+	opts, err := parse(strings.Fields("-endpoints 2,3 -duration 400ms -samples 3 -inflight 4 -tasks 20 -output json -memory=false"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, progress bytes.Buffer
+	if err := run(t.Context(), opts, &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	var rep report
+	if err := json.Unmarshal(out.Bytes(), &rep); err != nil {
+		t.Fatal(err)
+	}
+	if len(rep.Rounds) != 2 {
+		t.Fatalf("there are %d rounds", len(rep.Rounds))
+	}
+	for _, r := range rep.Rounds {
+		for name, figure := range map[string]float64{
+			"latency": r.Latency.Stored.P50, "GET": r.Latency.Done.P50, "tasks": r.Throughput.PerSec, "results": r.Throughput.Results,
+			"broker": r.Broker.Deliveries, "fan-out": r.Broker.Fanout.P50, "rows": r.Database.Single, "batches": r.Database.Batches,
+			"naive": r.Naive, "ratio": r.Ratios.Both,
+		} {
+			if figure <= 0 {
+				t.Errorf("%d endpoints: %s is %v", r.Endpoints, name, figure)
+			}
+		}
+	}
+	out.Reset()
+	if err := rep.text(&out); err != nil || !strings.Contains(out.String(), "results/s") {
+		t.Errorf("as text it is %q, %v", out.String(), err)
+	}
+}
+
+func TestInterruptedWhileTaskerWorks(t *testing.T) {
+	testservices.Need(t)
+	opts, err := parse(strings.Fields("-endpoints 2 -duration 500ms -memory=false"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	progress := watch(func(line string) {
+		if strings.Contains(line, "tasker's throughput") {
+			interrupt()
+		}
+	})
+	if err := run(ctx, opts, io.Discard, progress); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// watch is a writer that tells of each line.
+type watch func(line string)
+
+func (w watch) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }
+
+func TestServicesAreRemovedAfterAnInterrupt(t *testing.T) {
+	testservices.Need(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	var made services
+	err := withServices(ctx, func(s *services) error {
+		made = *s
+		interrupt()
+		return context.Cause(ctx)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	db, err := openDB(made.mysql, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if err := db.PingContext(t.Context()); err == nil {
+		t.Error("the database is still there")
+	}
+	if conn, err := amqp.Dial(made.rabbit); err == nil {
+		_ = conn.Close()
+		t.Error("the virtual host is still there")
+	}
+}
