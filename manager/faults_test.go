@@ -3,6 +3,7 @@ package manager_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -296,5 +300,64 @@ func TestCatchesUp(t *testing.T) {
 	w.await(lost, tasker.ResultDone)
 	if c.of("lost") != 1 || c.of("before") != 1 {
 		t.Errorf("runs: %v", c.runs)
+	}
+}
+
+// checkedDelivery looks, when it is acknowledged, whether its task is recorded.
+type checkedDelivery struct {
+	broker.Delivery
+	check func(body []byte)
+}
+
+func (d checkedDelivery) Ack() error {
+	d.check(d.Body())
+	return d.Delivery.Ack()
+}
+
+// checkedBroker hands out checked deliveries.
+type checkedBroker struct {
+	*local.Broker
+	check func(body []byte)
+}
+
+func (b checkedBroker) Consume(ctx context.Context, s broker.Subscription) error {
+	deliver := s.Deliver
+	s.Deliver = func(d broker.Delivery) { deliver(checkedDelivery{d, b.check}) }
+	return b.Broker.Consume(ctx, s)
+}
+
+func TestRowBeforeAcknowledgement(t *testing.T) {
+	w := newWorld(t)
+	acknowledged := make(chan bool, 10)
+	registry := handlers.NewRegistry()
+	if err := registry.Register("job", &counting{}); err != nil {
+		t.Fatal(err)
+	}
+	b := checkedBroker{w.broker, func(body []byte) {
+		message, err := wire.DecodeTask(body)
+		if err != nil {
+			t.Error(err)
+		}
+		_, recorded := w.result(tasker.Task{ID: message.TaskID}, "a")
+		acknowledged <- recorded
+	}}
+	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []manager.TaskType{{Name: "job"}}}, w.store, b, registry, w.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	for i := 0; len(acknowledged) < 3; i++ { // those before the subscription are caught up with
+		w.await(w.post(fmt.Sprint("t", i), "null", "a"), tasker.ResultDone)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for range len(acknowledged) {
+		if !<-acknowledged {
+			t.Error("a message was acknowledged before its task was recorded")
+		}
 	}
 }
