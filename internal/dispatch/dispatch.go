@@ -5,6 +5,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -66,7 +67,11 @@ func (d *Dispatcher) Dispatch(ctx context.Context, task tasker.Task) (tasker.Tas
 	defer cancel()
 	receipt, err := d.publish(ctx, task)
 	if err != nil {
-		d.release(ctx, task)
+		pause := refusedPause
+		if errors.Is(err, broker.ErrNotConnected) || ctx.Err() != nil {
+			pause = 0 // the relay waits for the broker itself
+		}
+		d.release(ctx, task, pause)
 		return task, fmt.Errorf("publish task %d: %w", task.ID, err)
 	}
 	if receipt.Unrouted {
@@ -96,12 +101,17 @@ func (d *Dispatcher) publish(ctx context.Context, task tasker.Task) (broker.Rece
 	})
 }
 
-// release lets the relay have the task now; where that fails, it takes the
-// task a little later.
-func (d *Dispatcher) release(ctx context.Context, task tasker.Task) {
+// refusedPause is for how long a task rests that a working broker did not
+// take, so that tasks which can never be published do not keep the relay from
+// the others.
+const refusedPause = 5 * time.Second
+
+// release lets the relay have the task after a pause; where that fails, it
+// takes the task a little later.
+func (d *Dispatcher) release(ctx context.Context, task tasker.Task, after time.Duration) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if err := d.store.ReleaseTask(ctx, task.ID, 0); err != nil {
+	if err := d.store.ReleaseTask(ctx, task.ID, after); err != nil {
 		d.log.DebugContext(ctx, "the task was not released to the relay", "task_id", task.ID, "err", err)
 	}
 }

@@ -70,12 +70,15 @@ type fixture struct {
 	*faultyStore
 	broker *fakeBroker
 	task   tasker.Task
+	clock  *time.Duration // how far it is ahead
 }
 
 func setUp(t *testing.T, endpoints ...string) fixture {
 	t.Helper()
 	t.Parallel()
-	s, err := store.Open(store.Config{URI: "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")}, slog.New(slog.DiscardHandler))
+	ahead := new(time.Duration)
+	s, err := store.Open(store.Config{URI: "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")}, slog.New(slog.DiscardHandler),
+		store.WithClock(func() time.Time { return time.Now().Add(*ahead) }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +96,7 @@ func setUp(t *testing.T, endpoints ...string) fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fixture{&faultyStore{Store: s}, &fakeBroker{}, task}
+	return fixture{&faultyStore{Store: s}, &fakeBroker{}, task, ahead}
 }
 
 func (f fixture) dispatch(ctx context.Context, t *testing.T, cfg dispatch.Config) (tasker.Task, error) {
@@ -153,7 +156,8 @@ func TestDispatch(t *testing.T) {
 	}
 }
 
-// TestPublishFails leaves the task CREATED, and the relay gets it at once.
+// TestPublishFails leaves the task CREATED. The relay gets it after a pause, in
+// which others have their turn.
 func TestPublishFails(t *testing.T) {
 	f := setUp(t)
 	f.broker.publish = func(context.Context) (broker.Receipt, error) { return broker.Receipt{}, errRefused }
@@ -167,6 +171,10 @@ func TestPublishFails(t *testing.T) {
 	if f.marked != 0 || f.stored(t).Status != tasker.Created {
 		t.Errorf("the task was marked as sent: %s", f.stored(t).Status)
 	}
+	if f.claimable(t) {
+		t.Error("the relay gets a task at once that the broker refused")
+	}
+	*f.clock = 6 * time.Second
 	if !f.claimable(t) {
 		t.Error("the relay does not get the task")
 	}

@@ -15,8 +15,9 @@ import (
 //
 // Managers tell by an event which tasks had results that ended, and those are
 // looked at within milliseconds, once for all events that came meanwhile. An
-// event may be lost, so the open tasks are looked at in turn as well, a page
-// at a time.
+// event may be lost, and so may what another job was about to store when its
+// process died, so the open tasks are looked at in turn as well, a page at a
+// time.
 type aggregate struct {
 	store Store
 	wait  time.Duration
@@ -59,16 +60,16 @@ func (a *aggregate) runOnce(ctx context.Context) error {
 	return nil
 }
 
-// settle stores the statuses of those of the tasks that are complete.
+// settle stores the statuses of those of the tasks whose results are ahead.
 func (a *aggregate) settle(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	completed, err := a.store.CompletedTasks(ctx, ids)
-	if err != nil || len(completed) == 0 {
+	unsettled, err := a.store.UnsettledTasks(ctx, ids, a.wait)
+	if err != nil || len(unsettled) == 0 {
 		return err
 	}
-	_, err = a.store.Aggregate(ctx, completed, a.wait)
+	_, err = a.store.Aggregate(ctx, unsettled, a.wait)
 	return err
 }
 

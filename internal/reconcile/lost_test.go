@@ -136,3 +136,25 @@ func TestSilenceDuringAnOutage(t *testing.T) {
 	w.run(l.runOnce)
 	w.expect(tasker.Incomplete, task)
 }
+
+// TestLostWithoutDatabase: the results are lost and the task's status could not
+// be stored, as where the process dies in between; the sweep stores it.
+func TestLostWithoutDatabase(t *testing.T) {
+	w := newWorld(t)
+	w.register("console1")
+	task := w.send("one", "console1")
+	w.receive(task, "console1")
+	l := w.lost()
+	w.run(l.runOnce)
+	w.clock.advance(lostAfter + time.Second)
+	w.fail("Aggregate", true)
+	if err := l.runOnce(t.Context()); !errors.Is(err, errAway) {
+		t.Fatalf("got %v", err)
+	}
+	w.expect(tasker.Sent, task)
+	w.fail("Aggregate", false)
+	w.run(l.runOnce)
+	w.expect(tasker.Sent, task) // nothing is lost anew
+	w.run(w.aggregate().runOnce)
+	w.expect(tasker.Incomplete, task)
+}

@@ -22,7 +22,7 @@ import (
 type Store interface {
 	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Task, error)
 	OpenTasks(ctx context.Context, status tasker.TaskStatus, after tasker.SentPosition, until time.Time, limit int) ([]tasker.SentPosition, error)
-	CompletedTasks(ctx context.Context, taskIDs []int64) ([]int64, error)
+	UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]int64, error)
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
 	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
 	Now() time.Time

@@ -77,8 +77,8 @@ func TestTwoRelays(t *testing.T) {
 	}
 }
 
-// TestRelayAgain tries a task again whose publish failed, at the next step,
-// and sends the others meanwhile.
+// TestRelayAgain tries a task again that the broker refused, after a pause, and
+// sends the others meanwhile.
 func TestRelayAgain(t *testing.T) {
 	w := newWorld(t)
 	tasks := w.createMany(3)
@@ -90,6 +90,7 @@ func TestRelayAgain(t *testing.T) {
 	}
 	w.expect(tasker.Sent, tasks[0], tasks[2])
 	w.expect(tasker.Created, tasks[1])
+	w.clock.advance(6 * time.Second)
 	w.run(r.runOnce)
 	w.expect(tasker.Sent, tasks...)
 }

@@ -77,24 +77,29 @@ func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Durati
 	return changed, nil
 }
 
-// CompletedTasks gives those of the tasks that are open although as many
-// results of theirs have ended as they expect endpoints: [Store.Aggregate]
-// will find them done, or failed, unless an endpoint that was not expected is
-// still at it. It takes no locks.
-func (s *Store) CompletedTasks(ctx context.Context, taskIDs []int64) (completed []int64, err error) {
+// UnsettledTasks gives those of the tasks whose stored status is behind their
+// results, as far as counting tells, so that [Store.Aggregate] will move them:
+// as many results have ended as endpoints are expected; or the task is SENT and
+// has a lost result, or misses some after the time waitForEndpoints. It takes
+// no locks.
+func (s *Store) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (unsettled []int64, err error) {
 	finished := slices.DeleteFunc(tasker.ResultStates(), func(state tasker.ResultState) bool { return !state.Finished() })
+	// A task that expects nobody is settled by the results that it has.
+	expected := s.dialect.greatest + "(1, " + s.dialect.jsonLength + "(COALESCE(tasks.endpoints, tasks.expected)))"
+	const results = "(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id"
 	for chunk := range slices.Chunk(taskIDs, batchSize) {
 		var ids []int64
 		err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id IN ? AND status IN ?", chunk, open).
-			Where("(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.state IN ?) >= "+s.dialect.greatest+
-				"(1, "+s.dialect.jsonLength+"(COALESCE(tasks.endpoints, tasks.expected)))", finished).
+			Where(s.db.Where(results+" AND r.state IN ?) >= "+expected, finished).
+				Or("status = ? AND "+results+" AND r.state = ?) > 0", tasker.Sent, tasker.Lost).
+				Or("status = ? AND sent_time <= ? AND "+results+") < "+expected, tasker.Sent, dbTime{s.Now().Add(-waitForEndpoints)})).
 			Pluck("id", &ids).Error
 		if err != nil {
-			return nil, s.fail("look for completed tasks", err)
+			return nil, s.fail("look for unsettled tasks", err)
 		}
-		completed = append(completed, ids...)
+		unsettled = append(unsettled, ids...)
 	}
-	return completed, nil
+	return unsettled, nil
 }
 
 // OpenTasks gives up to limit tasks of an open status, SENT or INCOMPLETE,

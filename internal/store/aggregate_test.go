@@ -27,25 +27,27 @@ func TestAggregate(t *testing.T) {
 				t.Fatalf("Aggregate changed %d, %v, want %d", n, err, want)
 			}
 		}
-		completed := func(want ...int64) {
+		unsettled := func(want ...int64) {
 			t.Helper()
-			got, err := f.CompletedTasks(t.Context(), all)
+			got, err := f.UnsettledTasks(t.Context(), all, wait)
 			slices.Sort(got)
 			if err != nil || !slices.Equal(got, want) {
-				t.Fatalf("completed %v, %v, want %v", got, err, want)
+				t.Fatalf("unsettled %v, %v, want %v", got, err, want)
 			}
 		}
 		aggregate(0)
-		completed()
+		unsettled()
 		f.finish(t, finish(well, "a", 1, tasker.ResultDone), finish(badly, "a", 1, tasker.ResultDone), finish(half, "a", 1, tasker.ResultDone))
 		aggregate(0)
-		completed()
+		unsettled()
 		f.finish(t, finish(well, "b", 1, tasker.ResultDone), finish(badly, "b", 1, tasker.TimedOut))
-		completed(well.ID, badly.ID)
+		unsettled(well.ID, badly.ID)
 		aggregate(2)
 		aggregate(0)
 		f.clock.advance(wait)
+		unsettled(half.ID)
 		aggregate(1)
+		unsettled()
 		for task, want := range map[*tasker.Task]tasker.TaskStatus{
 			&well: tasker.Done, &badly: tasker.Failed, &half: tasker.Incomplete, &created: tasker.Created,
 		} {

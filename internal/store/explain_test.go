@@ -115,7 +115,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.OpenTasks(ctx, tasker.Sent, tasker.SentPosition{SentTime: now.Add(-time.Hour), ID: 3}, now, 10)
 	must(err)
-	_, err = s.CompletedTasks(ctx, []int64{7, task.ID})
+	_, err = s.UnsettledTasks(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)
 	_, err = s.Aggregate(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)

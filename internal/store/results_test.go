@@ -238,7 +238,11 @@ func TestLost(t *testing.T) {
 		if lost, err = f.MarkLost(t.Context(), f.Now().Add(-time.Second), 10); err != nil || len(lost) != 0 {
 			t.Errorf("lost again %v, %v", lost, err)
 		}
-		if _, err := f.Aggregate(t.Context(), []int64{task.ID, queued.ID}, time.Hour); err != nil {
+		unsettled, err := f.UnsettledTasks(t.Context(), []int64{task.ID, queued.ID}, time.Hour)
+		if err != nil || len(unsettled) != 2 {
+			t.Fatalf("unsettled %v, %v", unsettled, err)
+		}
+		if _, err := f.Aggregate(t.Context(), unsettled, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.status(t, task); got != tasker.Incomplete {
