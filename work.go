@@ -61,6 +61,14 @@ type Work struct {
 // Key names the result.
 func (w *Work) Key() ResultKey { return ResultKey{w.Task.ID, w.Endpoint} }
 
+// Start is an attempt to be started.
+type Start struct {
+	ResultKey
+	// Attempt is the number of attempts that have begun before; where the
+	// result has another one, somebody else was first.
+	Attempt int
+}
+
 // Finish is the end of one attempt, to be stored.
 type Finish struct {
 	ResultKey

@@ -272,11 +272,7 @@ func (e *executor) startWaiting(ctx context.Context) {
 // start counts the next attempt and runs it. Where somebody else was first, or
 // the result has ended, it does nothing.
 func (e *executor) start(ctx context.Context, work tasker.Work) {
-	var started bool
-	err := e.m.persist(ctx, "start the attempt", func(ctx context.Context) (err error) {
-		started, err = e.m.store.StartAttempt(ctx, e.m.id, work.Key(), work.Attempt)
-		return err
-	})
+	started, err := e.m.starts.do(tasker.Start{ResultKey: work.Key(), Attempt: work.Attempt})
 	if err != nil {
 		if ctx.Err() == nil {
 			e.m.log.ErrorContext(ctx, "an attempt could not be started", "task_id", work.Task.ID, "endpoint", e.endpoint, "err", err)

@@ -61,8 +61,8 @@ func (f *faulty) ReceiveResults(ctx context.Context, m string, a []tasker.Arriva
 	return faultyCall(f, "receive", func() ([]tasker.Admission, error) { return f.Store.ReceiveResults(ctx, m, a) })
 }
 
-func (f *faulty) StartAttempt(ctx context.Context, m string, key tasker.ResultKey, attempt int) (bool, error) {
-	return faultyCall(f, "start", func() (bool, error) { return f.Store.StartAttempt(ctx, m, key, attempt) })
+func (f *faulty) StartAttempts(ctx context.Context, m string, starts []tasker.Start) ([]bool, error) {
+	return faultyCall(f, "start", func() ([]bool, error) { return f.Store.StartAttempts(ctx, m, starts) })
 }
 
 func (f *faulty) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {

@@ -190,10 +190,10 @@ func (m *Manager) settle(ctx context.Context, a arrival, admission tasker.Admiss
 	if a.recorded != nil {
 		close(a.recorded)
 	}
-	log := m.log.With("endpoint", a.executor.endpoint, "task_id", a.message.TaskID, "type", a.message.Type, "identifier", a.message.Identifier)
 	switch admission.Verdict {
 	case tasker.NotOwner:
-		log.WarnContext(ctx, "the task stays in its queue: this manager does not hold the endpoint any more")
+		m.log.WarnContext(ctx, "the task stays in its queue: this manager does not hold the endpoint any more",
+			"endpoint", a.executor.endpoint, "task_id", a.message.TaskID)
 		return
 	case tasker.Refused:
 		if a.delivery != nil {
@@ -201,13 +201,15 @@ func (m *Manager) settle(ctx context.Context, a arrival, admission tasker.Admiss
 		}
 		return
 	case tasker.Known:
-		log.DebugContext(ctx, "the task is known: its message was delivered again")
+		m.log.DebugContext(ctx, "the task is known: its message was delivered again",
+			"endpoint", a.executor.endpoint, "task_id", a.message.TaskID)
 	case tasker.Admitted:
 	}
 	if a.delivery == nil {
 		return
 	}
 	if err := a.delivery.Ack(); err != nil {
-		log.DebugContext(ctx, "the message was not acknowledged, and comes again: it will be recognized", "err", err)
+		m.log.DebugContext(ctx, "the message was not acknowledged, and comes again: it will be recognized",
+			"endpoint", a.executor.endpoint, "task_id", a.message.TaskID, "err", err)
 	}
 }

@@ -39,7 +39,7 @@ type Store interface {
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
 
 	ReceiveResults(ctx context.Context, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error)
-	StartAttempt(ctx context.Context, manager string, key tasker.ResultKey, attempt int) (started bool, err error)
+	StartAttempts(ctx context.Context, manager string, starts []tasker.Start) (started []bool, err error)
 	FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error)
 
 	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error)
@@ -67,6 +67,7 @@ type Manager struct {
 	log       *slog.Logger
 	executors map[broker.Queue]*executor
 	arrivals  chan arrival
+	starts    *batcher[tasker.Start, bool]
 	results   *batcher[tasker.Finish, bool]
 }
 
@@ -81,6 +82,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 		executors: map[broker.Queue]*executor{},
 	}
 	m.log = log.With("manager", m.id)
+	m.starts = newBatcher(batchSize, m.storeStarts)
 	m.results = newBatcher(batchSize, m.storeFinishes)
 	for _, endpoint := range cfg.Endpoints {
 		for _, t := range cfg.TaskTypes {
@@ -109,19 +111,19 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	defer m.release(ctx)
 
-	// work outlives ctx by the stop; fatal ends it at once.
+	// work outlives ctx by the stop, taking does not; fatal ends both at once.
 	work, fatal := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer fatal(nil)
-	var background sync.WaitGroup
-	background.Go(func() { m.results.run(work) })
-	background.Go(func() { m.heartbeats(work, fatal) })
-	defer background.Wait()
-	defer fatal(nil)
-
 	taking, stopTaking := context.WithCancel(work)
 	defer stopTaking()
 	stop := context.AfterFunc(ctx, stopTaking)
 	defer stop()
+	var background sync.WaitGroup
+	background.Go(func() { m.starts.run(taking) })
+	background.Go(func() { m.results.run(work) })
+	background.Go(func() { m.heartbeats(work, fatal) })
+	defer background.Wait()
+	defer fatal(nil)
 
 	if err := m.adopt(taking); err != nil {
 		if ctx.Err() == nil && work.Err() == nil {

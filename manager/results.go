@@ -12,15 +12,25 @@ import (
 // away, unless the manager has to end before.
 func (m *Manager) finishAttempt(ctx context.Context, e *executor, finish tasker.Finish) {
 	stored, err := m.results.do(finish)
-	log := m.log.With("endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State)
 	switch {
 	case err != nil:
-		log.ErrorContext(ctx, "the result could not be stored: it will count as interrupted", "err", err)
+		m.log.ErrorContext(ctx, "the result could not be stored: it will count as interrupted",
+			"endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State, "err", err)
 	case !stored:
-		log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before")
+		m.log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
+			"endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State)
 	case finish.State == tasker.Retrying:
 		e.retryBy(m.store.Now().Add(finish.RetryDelay))
 	}
+}
+
+// storeStarts counts a batch of attempts that begin.
+func (m *Manager) storeStarts(ctx context.Context, batch []tasker.Start) (started []bool, err error) {
+	err = m.persist(ctx, "start the attempts", func(ctx context.Context) (err error) {
+		started, err = m.store.StartAttempts(ctx, m.id, batch)
+		return err
+	})
+	return started, err
 }
 
 // storeFinishes writes a batch of ended attempts, and tells the aggregation

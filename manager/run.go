@@ -56,12 +56,12 @@ func (e *executor) run(ctx context.Context, work tasker.Work) {
 	// Read once: later the deadline may pass as well.
 	cause := context.Cause(ctx)
 	finish, store := e.judge(work, out, cause)
-	ended := log.With("duration", time.Since(begin).Round(time.Millisecond))
+	duration := time.Since(begin).Round(time.Microsecond)
 	if !store {
-		ended.WarnContext(ctx, "the handler was interrupted: its task is left to the next manager", "err", out.err)
+		log.WarnContext(ctx, "the handler was interrupted: its task is left to the next manager", "duration", duration, "err", out.err)
 		return
 	}
-	ended.InfoContext(ctx, "the handler ended", "state", finish.State, "errnr", finish.Errnr, "errmsg", finish.Errmsg)
+	log.InfoContext(ctx, "the handler ended", "duration", duration, "state", finish.State, "errnr", finish.Errnr, "errmsg", finish.Errmsg)
 	e.m.finishAttempt(ctx, e, finish)
 }
 

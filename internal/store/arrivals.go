@@ -19,9 +19,10 @@ import (
 // The stored task decides, not the message: a message that names no stored
 // task, another type or identifier, or an endpoint that the task does not
 // list is refused, and so is one that reaches an endpoint, not expected, of a
-// task that has ended. The tasks and the endpoints' leases are locked
-// meanwhile, so that no task ends, and no other manager takes over, in
-// between.
+// task that has ended. The endpoints' leases are locked meanwhile, so that no
+// other manager takes over in between. Tasks are not: one that expects an
+// endpoint cannot end without that endpoint's result. Only where an endpoint
+// is not expected is the task locked, so that it does not end in between.
 func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
 	if len(arrivals) == 0 {
 		return nil, nil
@@ -40,7 +41,7 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := lockTasks(tx, arrivals)
+	tasks, err := readTasks(tx, arrivals)
 	if err != nil {
 		return nil, err
 	}
@@ -157,26 +158,46 @@ func ownedEndpoints(tx *gorm.DB, manager string, arrivals []tasker.Arrival) (map
 	return owned, err
 }
 
-// lockTasks reads the tasks of the arrivals and keeps their statuses as they are.
-func lockTasks(tx *gorm.DB, arrivals []tasker.Arrival) (map[int64]tasker.Task, error) {
+// readTasks reads the tasks of the arrivals, and locks those that one of the
+// endpoints may join although it is not expected.
+func readTasks(tx *gorm.DB, arrivals []tasker.Arrival) (map[int64]tasker.Task, error) {
 	ids := make([]int64, 0, len(arrivals))
 	for _, a := range arrivals {
 		ids = append(ids, a.TaskID)
 	}
 	slices.Sort(ids)
 	var rows []taskRow
-	err := tx.Clauses(clause.Locking{Strength: "SHARE"}).Select(workColumns).
-		Where("id IN ?", slices.Compact(ids)).Order("id").Find(&rows).Error
+	err := tx.Select(workColumns).Where("id IN ?", slices.Compact(ids)).Find(&rows).Error
+	if err != nil {
+		return nil, err
+	}
 	tasks := make(map[int64]tasker.Task, len(rows))
+	for i := range rows {
+		tasks[rows[i].ID] = rows[i].task()
+	}
+	var joined []int64
+	for _, a := range arrivals {
+		// A task that is still CREATED will expect all that are registered.
+		task := tasks[a.TaskID]
+		if slices.Contains(open, task.Status) && !slices.Contains(task.Expected, a.Endpoint) {
+			joined = append(joined, a.TaskID)
+		}
+	}
+	if len(joined) == 0 {
+		return tasks, nil
+	}
+	slices.Sort(joined)
+	rows = nil
+	err = tx.Clauses(clause.Locking{Strength: "SHARE"}).Select(workColumns).
+		Where("id IN ?", slices.Compact(joined)).Order("id").Find(&rows).Error
 	for i := range rows {
 		tasks[rows[i].ID] = rows[i].task()
 	}
 	return tasks, err
 }
 
-// workColumns are what a manager needs of a task; the expected endpoints of a
-// broadcast, which may be many, are not among them.
-var workColumns = []string{"id", "type", "identifier", "status", "payload", "endpoints", "start_time", "last_modified_time"}
+// workColumns are what a manager needs of a task.
+var workColumns = []string{"id", "type", "identifier", "status", "payload", "endpoints", "expected", "start_time", "last_modified_time"}
 
 func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[tasker.ResultKey]resultRow, error) {
 	keys := make([]tasker.ResultKey, len(indexes))

@@ -30,26 +30,69 @@ func anyOf(keys []tasker.ResultKey, attempts []int) (condition string, args []an
 	return "(" + strings.Join(terms, " OR ") + ")", args
 }
 
-// StartAttempt counts the next attempt of a waiting result and moves it to
-// RUNNING, before its handler starts. started is false where somebody else was
-// first: the result is not at the attempt given any more, or has ended, or
-// manager does not hold the endpoint. It may be called again after an error:
-// an attempt that manager had started with an answer that was lost is started.
-func (s *Store) StartAttempt(ctx context.Context, manager string, key tasker.ResultKey, attempt int) (started bool, err error) {
-	err = s.again(ctx, func() error {
-		update := s.db.WithContext(ctx).Model(&resultRow{}).
-			Where("task_id = ? AND endpoint = ?", key.TaskID, key.Endpoint).
-			Where("(attempt = ? AND state IN ?) OR (attempt = ? AND state = ? AND manager = ?)",
-				attempt, waiting, attempt+1, tasker.Running, manager).
-			Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = ? AND e.manager = ?)", key.Endpoint, manager).
-			Updates(map[string]any{
-				"state": tasker.Running, "attempt": attempt + 1, "manager": manager, "errnr": 0, "errmsg": "",
-				"retry_time": nil, "last_modified_time": dbTime{s.Now()},
-			})
-		started = update.RowsAffected == 1
-		return update.Error
+// StartAttempts counts the next attempts of up to 100 waiting results and
+// moves them to RUNNING, before their handlers start. started tells of each
+// whether it was; it is not where somebody else was first: the result is not
+// at the attempt given any more, or has ended, or manager does not hold the
+// endpoint. It may be called again after an error: an attempt that manager had
+// started with an answer that was lost is started.
+func (s *Store) StartAttempts(ctx context.Context, manager string, starts []tasker.Start) (started []bool, err error) {
+	var matched int
+	err = s.again(ctx, func() (err error) {
+		matched, err = s.start(ctx, manager, starts)
+		return err
 	})
-	return started, s.fail("start the attempt", err)
+	if err != nil {
+		return nil, s.fail("start the attempts", err)
+	}
+	started = make([]bool, len(starts))
+	if matched == len(starts) {
+		for i := range started {
+			started[i] = true
+		}
+		return started, nil
+	}
+	// Some were not at the attempt any more: those that are now at the next
+	// one, by this manager, are the ones that were started.
+	begun, err := s.begun(ctx, manager, starts)
+	if err != nil {
+		return nil, s.fail("see which attempts were started", err)
+	}
+	for i, start := range starts {
+		started[i] = begun[start.ResultKey]
+	}
+	return started, nil
+}
+
+func (s *Store) start(ctx context.Context, manager string, starts []tasker.Start) (matched int, err error) {
+	keys, attempts := make([]tasker.ResultKey, len(starts)), make([]int, len(starts))
+	for i, start := range starts {
+		keys[i], attempts[i] = start.ResultKey, start.Attempt
+	}
+	condition, args := anyOf(keys, attempts)
+	update := s.db.WithContext(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
+		Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", manager).
+		Updates(map[string]any{
+			"state": tasker.Running, "attempt": gorm.Expr("attempt + 1"), "manager": manager, "errnr": 0, "errmsg": "",
+			"retry_time": nil, "last_modified_time": dbTime{s.Now()},
+		})
+	return int(update.RowsAffected), update.Error
+}
+
+func (s *Store) begun(ctx context.Context, manager string, starts []tasker.Start) (map[tasker.ResultKey]bool, error) {
+	keys, attempts := make([]tasker.ResultKey, len(starts)), make([]int, len(starts))
+	for i, start := range starts {
+		keys[i], attempts[i] = start.ResultKey, start.Attempt+1
+	}
+	condition, args := anyOf(keys, attempts)
+	var rows []resultRow
+	err := s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, args...).
+		Where("state = ? AND manager = ?", tasker.Running, manager).Find(&rows).Error
+	begun := make(map[tasker.ResultKey]bool, len(rows))
+	for _, r := range rows {
+		begun[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = true
+	}
+	return begun, err
 }
 
 // waiting are the states from which an attempt starts.

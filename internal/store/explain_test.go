@@ -95,8 +95,10 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		_, err = s.ReceiveResults(ctx, managerA, []tasker.Arrival{arrival})
 		must(err)
 	}
-	_, err = s.StartAttempt(ctx, managerA, arrival.ResultKey, 0)
-	must(err)
+	for range 2 {
+		_, err = s.StartAttempts(ctx, managerA, []tasker.Start{{ResultKey: arrival.ResultKey}, {ResultKey: key, Attempt: 9}})
+		must(err)
+	}
 	_, err = s.FinishAttempts(ctx, []tasker.Finish{{ResultKey: arrival.ResultKey, Attempt: 1, State: tasker.ResultDone}, {ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
 	must(err)
 	_, err = s.WaitingWork(ctx, "e7", "t1", 0, 10)

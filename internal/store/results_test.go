@@ -121,9 +121,9 @@ func TestAttempts(t *testing.T) {
 
 		start := func(manager string, attempt int, want bool) {
 			t.Helper()
-			started, err := f.StartAttempt(t.Context(), manager, key, attempt)
-			if err != nil || started != want {
-				t.Fatalf("StartAttempt(%s, %d): %v, %v, want %v", manager, attempt, started, err, want)
+			started, err := f.StartAttempts(t.Context(), manager, []tasker.Start{{ResultKey: key, Attempt: attempt}})
+			if err != nil || started[0] != want {
+				t.Fatalf("StartAttempts(%s, %d): %v, %v, want %v", manager, attempt, started, err, want)
 			}
 		}
 		start(managerB, 0, false) // does not hold the endpoint
@@ -167,6 +167,34 @@ func TestAttempts(t *testing.T) {
 		if r := results[0]; r.State != tasker.ResultDone || r.Attempt != 2 || r.Errnr != 0 || r.Errmsg != "" ||
 			string(r.Payload) != `{"n": 1}` || r.RetryTime != nil {
 			t.Errorf("%+v", r)
+		}
+	})
+}
+
+func TestStartMany(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		f.acquire(t, managerB, "c")
+		task := f.send(t, "one")
+		f.receive(t, managerA, arrival(task, "a", tasker.Received), arrival(task, "b", tasker.Running))
+		f.receive(t, managerB, arrival(task, "c", tasker.Received))
+		var starts []tasker.Start
+		for _, endpoint := range []string{"a", "b", "c", "nowhere"} {
+			starts = append(starts, tasker.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}})
+		}
+		started, err := f.StartAttempts(t.Context(), managerA, starts)
+		// b runs already at attempt 1 by the same manager: its answer may have been lost.
+		if err != nil || fmt.Sprint(started) != "[true true false false]" {
+			t.Errorf("started %v, %v", started, err)
+		}
+		want := map[string]tasker.ResultState{"a": tasker.Running, "b": tasker.Running, "c": tasker.Received}
+		if got := f.states(t, task); !maps.Equal(got, want) {
+			t.Errorf("states %v, want %v", got, want)
+		}
+		f.receive(t, managerA, arrival(f.send(t, "two"), "a", tasker.Received), arrival(f.send(t, "three"), "a", tasker.Received))
+		starts = []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}}, {ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
+		if started, err = f.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
+			t.Errorf("started %v, %v", started, err)
 		}
 	})
 }

@@ -51,23 +51,12 @@ func MessageID(taskID int64) string { return "task-" + strconv.FormatInt(taskID,
 // DecodeTask reads a task's message. Its errors have code
 // [tasker.Malformed] and say what is wrong with the message.
 func DecodeTask(body []byte) (Task, error) {
-	// The version is read first and leniently, so that a message of a later
-	// version is called that and not malformed.
-	var head struct {
-		Version *int `json:"v"`
-	}
-	if err := json.Unmarshal(body, &head); err != nil {
-		return Task{}, malformed("it is no JSON object with a version: %v", err)
-	}
-	if head.Version == nil {
-		return Task{}, malformed(`it has no version "v"`)
-	}
-	if *head.Version != Version {
-		return Task{}, malformed("it has version %d and this tasker reads version %d", *head.Version, Version)
-	}
 	var t Task
 	if err := decodeStrictly(body, &t); err != nil {
-		return Task{}, malformed("%v", err)
+		return Task{}, unreadable(body, err)
+	}
+	if t.Version != Version {
+		return Task{}, unreadable(body, nil)
 	}
 	if t.TaskID <= 0 {
 		return Task{}, malformed("task_id is %d, not a positive number", t.TaskID)
@@ -79,6 +68,24 @@ func DecodeTask(body []byte) (Task, error) {
 		return Task{}, malformed("%v", err)
 	}
 	return t, nil
+}
+
+// unreadable says why a message cannot be read: first of all its version, so
+// that a message of a later version is called that and not malformed.
+func unreadable(body []byte, err error) error {
+	var head struct {
+		Version *int `json:"v"`
+	}
+	if err := json.Unmarshal(body, &head); err != nil {
+		return malformed("it is no JSON object with a version: %v", err)
+	}
+	if head.Version == nil {
+		return malformed(`it has no version "v"`)
+	}
+	if *head.Version != Version {
+		return malformed("it has version %d and this tasker reads version %d", *head.Version, Version)
+	}
+	return malformed("%v", err)
 }
 
 // ResultsEnded is the event that tells the aggregation which tasks had results

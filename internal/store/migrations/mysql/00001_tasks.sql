@@ -26,7 +26,10 @@ CREATE TABLE tasks (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 -- +goose StatementEnd
 
--- A task's results lie together, since they are read together.
+-- A task's results lie together, since they are read together. They have no
+-- foreign key: it would lock the task's row for each result that is recorded,
+-- against the API that marks the task as sent. Results are recorded only of
+-- tasks that were read in the same transaction.
 -- +goose StatementBegin
 CREATE TABLE task_results (
     id                 BIGINT NOT NULL AUTO_INCREMENT,
@@ -44,8 +47,7 @@ CREATE TABLE task_results (
     retry_time         DATETIME(6) NULL,
     PRIMARY KEY (task_id, endpoint),
     UNIQUE KEY task_results_id (id),
-    KEY task_results_endpoint (endpoint, state, task_id),
-    CONSTRAINT task_results_task FOREIGN KEY (task_id) REFERENCES tasks (id)
+    KEY task_results_endpoint (endpoint, state, task_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 -- +goose StatementEnd
 

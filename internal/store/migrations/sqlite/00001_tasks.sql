@@ -24,7 +24,7 @@ CREATE INDEX tasks_open ON tasks (status, sent_time, id);
 
 CREATE TABLE task_results (
     id                 INTEGER PRIMARY KEY AUTOINCREMENT,
-    task_id            INTEGER NOT NULL REFERENCES tasks (id),
+    task_id            INTEGER NOT NULL,
     endpoint           TEXT NOT NULL,
     state              TEXT NOT NULL,
     lost_from          TEXT NULL,
