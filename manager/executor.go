@@ -127,16 +127,24 @@ func (e *executor) known(ctx context.Context, a tasker.Arrival, admission tasker
 	e.poke()
 }
 
-// occupy runs do in a slot that is taken already, and frees it at the end. The
-// caller holds the lock and has made the task active.
-func (e *executor) occupy(ctx context.Context, work tasker.Work, do func(context.Context, tasker.Work)) {
-	e.running.Go(func() {
-		do(ctx, work)
+// occupy runs do in a slot that is taken already. do calls free when its
+// handler has ended: what follows, the storing of the result, needs no slot.
+// The caller holds the lock and has made the task active.
+func (e *executor) occupy(ctx context.Context, work tasker.Work, do func(ctx context.Context, work tasker.Work, free func())) {
+	free := sync.OnceFunc(func() {
 		e.mu.Lock()
 		e.free++
-		delete(e.active, work.Task.ID)
 		e.mu.Unlock()
 		e.poke()
+	})
+	e.running.Go(func() {
+		defer func() {
+			e.mu.Lock()
+			delete(e.active, work.Task.ID)
+			e.mu.Unlock()
+			free()
+		}()
+		do(ctx, work, free)
 	})
 }
 
@@ -271,7 +279,7 @@ func (e *executor) startWaiting(ctx context.Context) {
 
 // start counts the next attempt and runs it. Where somebody else was first, or
 // the result has ended, it does nothing.
-func (e *executor) start(ctx context.Context, work tasker.Work) {
+func (e *executor) start(ctx context.Context, work tasker.Work, free func()) {
 	started, err := e.m.starts.do(tasker.Start{ResultKey: work.Key(), Attempt: work.Attempt})
 	if err != nil {
 		if ctx.Err() == nil {
@@ -286,7 +294,7 @@ func (e *executor) start(ctx context.Context, work tasker.Work) {
 	}
 	if started {
 		work.Attempt++
-		e.run(ctx, work)
+		e.run(ctx, work, free)
 	}
 }
 

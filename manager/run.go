@@ -26,7 +26,7 @@ type outcome struct {
 
 // run performs one attempt, which is counted already, and stores its end. It
 // goes on when ctx ends: the manager's stop cancels it in time.
-func (e *executor) run(ctx context.Context, work tasker.Work) {
+func (e *executor) run(ctx context.Context, work tasker.Work, free func()) {
 	log := e.m.log.With("endpoint", e.endpoint, "task_id", work.Task.ID, "type", work.Task.Type,
 		"identifier", work.Task.Identifier, "attempt", work.Attempt)
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -53,6 +53,7 @@ func (e *executor) run(ctx context.Context, work tasker.Work) {
 		})
 	}()
 	out := e.await(ctx, returned)
+	free()
 	// Read once: later the deadline may pass as well.
 	cause := context.Cause(ctx)
 	finish, store := e.judge(work, out, cause)
