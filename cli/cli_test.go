@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/taskerhq/tasker/cli"
 	"github.com/taskerhq/tasker/config"
@@ -262,11 +263,11 @@ func TestEveryCommandHelps(t *testing.T) {
 
 func TestLogFormats(t *testing.T) {
 	t.Parallel()
-	for format, want := range map[string]string{"auto": `{"time":`, "json": `{"time":`, "text": "INF it"} {
+	for format, want := range map[string]string{"auto": `{"time":`, "json": `"wait":"1.5s"`, "text": "INF it wait=1.5s"} {
 		var stderr bytes.Buffer
 		code := cli.Execute(t.Context(), cli.Program{
 			Actions: cli.Actions{RunAPI: func(ctx context.Context, _ config.Config, log *slog.Logger, _ string, _ func(string)) error {
-				log.InfoContext(ctx, "it", "n", 1)
+				log.InfoContext(ctx, "it", "wait", 1500*time.Millisecond)
 				log.DebugContext(ctx, "not this")
 				return nil
 			}},

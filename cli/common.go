@@ -49,8 +49,16 @@ func (r *run) logger(cfg config.Log) *slog.Logger {
 		color := terminal && r.variable("NO_COLOR", "") == ""
 		return slog.New(tint.NewTextHandler(r.Stderr, &tint.Options{Level: cfg.Level, TimeFormat: time.StampMilli, NoColor: !color}))
 	default:
-		return slog.New(slog.NewJSONHandler(r.Stderr, &slog.HandlerOptions{Level: cfg.Level}))
+		return slog.New(slog.NewJSONHandler(r.Stderr, &slog.HandlerOptions{Level: cfg.Level, ReplaceAttr: readableDuration}))
 	}
+}
+
+// readableDuration writes durations as "1.5s" instead of nanoseconds.
+func readableDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func isTerminal(w io.Writer) bool {

@@ -382,9 +382,6 @@ func declareBy(t *testing.T, b broker.Broker) {
 // TestHungWrite frees a publisher whose write hangs in a connection that died
 // without a word: the heartbeat tells, and another node takes over.
 func TestHungWrite(t *testing.T) {
-	if testing.Short() {
-		t.Skip("heartbeats take seconds")
-	}
 	uri := testservices.RabbitMQ(t)
 	p, first := testservices.Proxied(t, uri)
 	b := newBroker(t, rabbit.Config{URIs: []string{first, uri}, Heartbeat: time.Second})
