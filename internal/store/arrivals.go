@@ -27,8 +27,11 @@ func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []t
 	if len(arrivals) == 0 {
 		return nil, nil
 	}
-	var admissions []tasker.Admission
-	err := s.transact(ctx, "record the tasks that arrived", func(tx *gorm.DB) error {
+	admissions, done, err := s.receiveUsual(ctx, manager, arrivals)
+	if done || err != nil {
+		return admissions, err
+	}
+	err = s.transact(ctx, "record the tasks that arrived", func(tx *gorm.DB) error {
 		var err error
 		admissions, err = s.receive(tx, manager, arrivals)
 		return err
@@ -42,6 +45,9 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 		return nil, err
 	}
 	tasks, err := readTasks(tx, arrivals)
+	if err == nil {
+		err = lockJoined(tx, arrivals, tasks)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -49,19 +55,10 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 	var open, ended []int // indexes of arrivals to record, and of those whose task has ended
 	for i, a := range arrivals {
 		task, ok := tasks[a.TaskID]
-		reason := ""
+		reason := refusal(a, task, ok)
 		switch {
 		case !owned[a.Endpoint]:
 			admissions[i].Verdict = tasker.NotOwner
-			continue
-		case !ok:
-			reason = fmt.Sprintf("there is no task %d", a.TaskID)
-		case task.Type != a.Type || task.Identifier != a.Identifier:
-			reason = fmt.Sprintf("task %d is %s/%s, and the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
-		case !task.Addressed(a.Endpoint):
-			reason = fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
-		}
-		switch {
 		case reason != "":
 			admissions[i] = tasker.Admission{Verdict: tasker.Refused, Reason: reason}
 		case task.Status.Final():
@@ -158,42 +155,62 @@ func ownedEndpoints(tx *gorm.DB, manager string, arrivals []tasker.Arrival) (map
 	return owned, err
 }
 
-// readTasks reads the tasks of the arrivals, and locks those that one of the
-// endpoints may join although it is not expected.
-func readTasks(tx *gorm.DB, arrivals []tasker.Arrival) (map[int64]tasker.Task, error) {
+// refusal says why an arrival is not for its task, "" where it is. ok tells
+// whether there is such a task.
+func refusal(a tasker.Arrival, task tasker.Task, ok bool) string {
+	switch {
+	case !ok:
+		return fmt.Sprintf("there is no task %d", a.TaskID)
+	case task.Type != a.Type || task.Identifier != a.Identifier:
+		return fmt.Sprintf("task %d is %s/%s, and the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
+	case !task.Addressed(a.Endpoint):
+		return fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
+	}
+	return ""
+}
+
+// readTasks reads the tasks of the arrivals.
+func readTasks(db *gorm.DB, arrivals []tasker.Arrival) (map[int64]tasker.Task, error) {
 	ids := make([]int64, 0, len(arrivals))
 	for _, a := range arrivals {
 		ids = append(ids, a.TaskID)
 	}
 	slices.Sort(ids)
 	var rows []taskRow
-	err := tx.Select(workColumns).Where("id IN ?", slices.Compact(ids)).Find(&rows).Error
-	if err != nil {
-		return nil, err
-	}
+	err := db.Select(workColumns).Where("id IN ?", slices.Compact(ids)).Find(&rows).Error
 	tasks := make(map[int64]tasker.Task, len(rows))
 	for i := range rows {
 		tasks[rows[i].ID] = rows[i].task()
 	}
+	return tasks, err
+}
+
+// joins tells whether an endpoint would join a task that does not expect it. A
+// task that is still CREATED will expect all that are registered.
+func joins(task tasker.Task, endpoint string) bool {
+	return slices.Contains(open, task.Status) && !slices.Contains(task.Expected, endpoint)
+}
+
+// lockJoined locks the tasks that one of the endpoints would join, and reads
+// them again.
+func lockJoined(tx *gorm.DB, arrivals []tasker.Arrival, tasks map[int64]tasker.Task) error {
 	var joined []int64
 	for _, a := range arrivals {
-		// A task that is still CREATED will expect all that are registered.
-		task := tasks[a.TaskID]
-		if slices.Contains(open, task.Status) && !slices.Contains(task.Expected, a.Endpoint) {
+		if joins(tasks[a.TaskID], a.Endpoint) {
 			joined = append(joined, a.TaskID)
 		}
 	}
 	if len(joined) == 0 {
-		return tasks, nil
+		return nil
 	}
 	slices.Sort(joined)
-	rows = nil
-	err = tx.Clauses(clause.Locking{Strength: "SHARE"}).Select(workColumns).
+	var rows []taskRow
+	err := tx.Clauses(clause.Locking{Strength: "SHARE"}).Select(workColumns).
 		Where("id IN ?", slices.Compact(joined)).Order("id").Find(&rows).Error
 	for i := range rows {
 		tasks[rows[i].ID] = rows[i].task()
 	}
-	return tasks, err
+	return err
 }
 
 // workColumns are what a manager needs of a task.

@@ -19,6 +19,7 @@ var mysqlDialect = dialect{
 	jsonArrayOf: "JSON_ARRAYAGG",
 	jsonLength:  "JSON_LENGTH",
 	greatest:    "GREATEST",
+	selectShare: "(SELECT %s LOCK IN SHARE MODE)", // MariaDB does not know FOR SHARE
 	clock:       "SELECT UTC_TIMESTAMP(6)",
 }
 

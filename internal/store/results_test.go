@@ -58,6 +58,26 @@ func TestReceiveResults(t *testing.T) {
 	})
 }
 
+// Where a manager has lost one of its endpoints, the others go on.
+func TestReceiveAtSomeOfTheEndpoints(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		f.acquire(t, managerB, "b")
+		task := f.send(t, "one")
+		admissions := f.receive(t, managerA, arrival(task, "b", tasker.Running), arrival(task, "a", tasker.Running))
+		if admissions[0].Verdict != tasker.NotOwner {
+			t.Errorf("%+v", admissions[0])
+		}
+		// It was recorded on the way to finding out that the other one is lost.
+		if a := admissions[1]; a.Verdict != tasker.Known || !a.Own || a.State != tasker.Running || a.Attempt != 1 || a.Task.ID != task.ID {
+			t.Errorf("%+v", a)
+		}
+		if got := f.states(t, task); !maps.Equal(got, map[string]tasker.ResultState{"a": tasker.Running}) {
+			t.Errorf("states %v", got)
+		}
+	})
+}
+
 func TestReceiveAfterTheEnd(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")

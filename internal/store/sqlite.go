@@ -15,6 +15,7 @@ var sqliteDialect = dialect{
 	jsonArrayOf: "json_group_array",
 	jsonLength:  "json_array_length",
 	greatest:    "max",
+	selectShare: "SELECT %s",
 }
 
 func openSQLite(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {

@@ -46,6 +46,9 @@ type dialect struct {
 	jsonLength string
 	// greatest is the greater of its arguments.
 	greatest string
+	// selectShare is the form of a SELECT, one of a UNION, that locks what it
+	// reads against changes.
+	selectShare string
 	// clock is the statement that asks for the time; empty where the local
 	// clock is the database's.
 	clock string
