@@ -17,6 +17,15 @@ import (
 // that worked; otherwise another manager's lease runs, and holder is the
 // endpoint as that one registered it.
 func (s *Store) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error) {
+	holder, err = s.acquire(ctx, e, lease)
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		// Of two that register a new name at once the second sees it now.
+		return s.acquire(ctx, e, lease)
+	}
+	return holder, err
+}
+
+func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error) {
 	err = s.transact(ctx, "register the endpoint", func(tx *gorm.DB) error {
 		holder = nil
 		now := s.Now()
@@ -28,7 +37,6 @@ func (s *Store) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease ti
 		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", e.Name).Take(&existing).Error
 		switch {
 		case errors.Is(err, gorm.ErrRecordNotFound):
-			// Of two that insert at once the second fails and comes again.
 			err = tx.Create(&row).Error
 		case err == nil && existing.Manager != e.Manager && existing.LeaseUntil.After(now):
 			found := existing.endpoint(now)

@@ -64,3 +64,29 @@ func TestEndpoints(t *testing.T) {
 		}
 	})
 }
+
+func TestAcquireAtOnce(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		const n = 8
+		won := make(chan bool, n)
+		for i := range n {
+			go func() {
+				manager := managerA[:25] + string(rune('A'+i))
+				holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, lease)
+				if err != nil {
+					t.Error(err)
+				}
+				won <- err == nil && holder == nil
+			}()
+		}
+		winners := 0
+		for range n {
+			if <-won {
+				winners++
+			}
+		}
+		if winners != 1 {
+			t.Errorf("%d of %d managers hold the endpoint", winners, n)
+		}
+	})
+}
