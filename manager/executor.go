@@ -107,7 +107,9 @@ func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.T
 
 // known takes notice of an arrival that was recorded before. As a rule it is
 // in memory, or through. If it is neither, it was recorded by a statement of
-// this manager whose answer was lost: then it still has to run.
+// this manager whose answer was lost: then it still has to run. Whether it is
+// through may have changed since the database was asked, so it is asked again
+// when the task is active, and no run of it can end unseen.
 func (e *executor) known(ctx context.Context, a tasker.Arrival, admission tasker.Admission) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -118,7 +120,8 @@ func (e *executor) known(ctx context.Context, a tasker.Arrival, admission tasker
 		e.behind = true
 	case admission.State == tasker.Running && admission.Own && a.State == tasker.Running:
 		e.active[id] = true
-		e.occupy(ctx, tasker.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt}, e.run)
+		// To start the attempt that has begun is to ask whether it still runs.
+		e.occupy(ctx, tasker.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt - 1}, e.start)
 		return // with the slot that was taken for it
 	}
 	if a.State == tasker.Running {

@@ -361,3 +361,57 @@ func TestRowBeforeAcknowledgement(t *testing.T) {
 		}
 	}
 }
+
+// meddling is a store in which something happens between the verdict on the
+// second arrival and the manager's learning of it.
+type meddling struct {
+	manager.Store
+	mu      sync.Mutex
+	calls   int
+	between func()
+}
+
+func (m *meddling) ReceiveResults(ctx context.Context, id string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
+	admissions, err := m.Store.ReceiveResults(ctx, id, arrivals)
+	m.mu.Lock()
+	m.calls++
+	second := m.calls == 2
+	m.mu.Unlock()
+	if second {
+		m.between()
+	}
+	return admissions, err
+}
+
+// A message comes again while its task runs, and the run ends just after the
+// database has said that it runs: that must not look like a run of this
+// manager's that never began.
+func TestRedeliveryAtTheEndOfTheRun(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	m := &meddling{Store: w.store}
+	var task tasker.Task
+	m.between = func() {
+		close(g.gate)
+		w.await(task, tasker.ResultDone)
+		// The manager forgets the run a moment later, which nothing shows: a
+		// pause here can only make this test miss a fault, not see one.
+		<-time.After(50 * time.Millisecond)
+	}
+	w.serve(m, g)
+	task = w.post("one", "null", "a")
+	w.until(func() string {
+		if g.started.Load() == 0 {
+			return "the handler to start"
+		}
+		return ""
+	})
+	w.publish(w.message(task))
+	w.await(w.post("end", "null", "a"), tasker.ResultDone)
+	if n := g.started.Load(); n != 2 {
+		t.Errorf("the handler started %d times for two tasks", n)
+	}
+	if r, _ := w.result(task, "a"); r.State != tasker.ResultDone || r.Attempt != 1 {
+		t.Errorf("%+v", r)
+	}
+}
