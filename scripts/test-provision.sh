@@ -15,7 +15,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 suite=${1:-bookworm}
 target=${2:-$(mktemp -d /tmp/tasker-provision.XXXXXX)}
-chmod 755 "$target" # it becomes /, which every user of the new system must be able to enter
+install -d -m 755 "$target" # it becomes /, which every user of the new system must be able to enter
 mirror=${MIRROR:-http://deb.debian.org/debian}
 
 [ "$(id -u)" -eq 0 ] || die "this needs root"
