@@ -50,14 +50,10 @@ func (b *batcher[In, Out]) do(in In) (Out, error) {
 func (b *batcher[In, Out]) run(ctx context.Context) {
 	defer close(b.ended)
 	for {
-		var batch []submission[In, Out]
-		select {
-		case s := <-b.queue:
-			batch = append(batch, s)
-		case <-ctx.Done():
+		batch := gather(ctx, b.queue, b.max)
+		if batch == nil {
 			return
 		}
-		batch = b.gather(batch)
 		items := make([]In, len(batch))
 		for i, s := range batch {
 			items[i] = s.in
@@ -73,12 +69,20 @@ func (b *batcher[In, Out]) run(ctx context.Context) {
 	}
 }
 
-// gather adds what waits already.
-func (b *batcher[In, Out]) gather(batch []submission[In, Out]) []submission[In, Out] {
-	for len(batch) < b.max {
+// gather waits for an item and gives it with those that wait behind it, up to
+// limit; nil at the end of ctx.
+func gather[T any](ctx context.Context, queue <-chan T, limit int) []T {
+	var batch []T
+	select {
+	case item := <-queue:
+		batch = append(batch, item)
+	case <-ctx.Done():
+		return nil
+	}
+	for len(batch) < limit {
 		select {
-		case s := <-b.queue:
-			batch = append(batch, s)
+		case item := <-queue:
+			batch = append(batch, item)
 		default:
 			return batch
 		}

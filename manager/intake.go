@@ -99,16 +99,20 @@ func (m *Manager) catchUpOnce(ctx context.Context, queue broker.Queue) error {
 		if len(tasks) > 0 {
 			m.log.InfoContext(ctx, "found tasks that were not received", "queue", queue.Name(), "tasks", len(tasks))
 		}
-		for _, task := range tasks {
-			recorded := make(chan struct{})
+		// A page is recorded together, before the next one is read.
+		recorded := make([]chan struct{}, len(tasks))
+		for i, task := range tasks {
+			recorded[i] = make(chan struct{})
 			message := wire.Task{TaskID: task.ID, Identifier: task.Identifier, Type: task.Type}
 			select {
-			case m.arrivals <- arrival{executor: m.executors[queue], message: message, recorded: recorded}:
+			case m.arrivals <- arrival{executor: m.executors[queue], message: message, recorded: recorded[i]}:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
+		}
+		for _, done := range recorded {
 			select {
-			case <-recorded:
+			case <-done:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -123,21 +127,9 @@ func (m *Manager) catchUpOnce(ctx context.Context, queue broker.Queue) error {
 // record writes what arrives, in batches of what has gathered, until ctx ends.
 func (m *Manager) record(ctx context.Context) {
 	for {
-		var batch []arrival
-		select {
-		case a := <-m.arrivals:
-			batch = append(batch, a)
-		case <-ctx.Done():
+		batch := gather(ctx, m.arrivals, batchSize)
+		if batch == nil {
 			return
-		}
-	gather:
-		for len(batch) < batchSize {
-			select {
-			case a := <-m.arrivals:
-				batch = append(batch, a)
-			default:
-				break gather
-			}
 		}
 		m.recordBatch(ctx, batch)
 	}

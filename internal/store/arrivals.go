@@ -14,7 +14,8 @@ import (
 
 // ReceiveResults records arrivals at the endpoints of one manager, up to 100,
 // each with a row of its own that is unique per task and endpoint, and gives
-// the verdict on each. All are recorded or, on an error, none.
+// the verdict on each. On an error it is not known which were recorded: do it
+// again, and those that were are known, and the manager's own.
 //
 // The stored task decides, not the message: a message that names no stored
 // task, another type or identifier, or an endpoint that the task does not
@@ -98,20 +99,13 @@ func (s *Store) insertResults(tx *gorm.DB, manager string, arrivals []tasker.Arr
 	if len(indexes) == 0 {
 		return nil
 	}
-	now := dbTime{s.Now()}
 	insert := func(indexes []int) error {
-		rows := make([]resultRow, len(indexes))
+		chosen := make([]tasker.Arrival, len(indexes))
 		for n, i := range indexes {
-			a := arrivals[i]
-			rows[n] = resultRow{
-				TaskID: a.TaskID, Endpoint: a.Endpoint, State: a.State, Manager: manager,
-				Errnr: a.Errnr, Errmsg: a.Errmsg, StartTime: now, LastModifiedTime: now,
-			}
-			if a.State == tasker.Running {
-				rows[n].Attempt = 1
-			}
+			chosen[n] = arrivals[i]
 		}
-		return tx.Create(&rows).Error
+		statement, args := s.insertHeld(manager, chosen)
+		return tx.Exec(statement, args...).Error
 	}
 	err := insert(indexes)
 	if !errors.Is(err, gorm.ErrDuplicatedKey) {
@@ -221,7 +215,7 @@ func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[ta
 	for n, i := range indexes {
 		keys[n] = arrivals[i].ResultKey
 	}
-	condition, args := anyOf(keys, nil)
+	condition, args := anyOf(keys)
 	var rows []resultRow
 	err := tx.Select("task_id", "endpoint", "state", "attempt", "manager").Where(condition, args...).Find(&rows).Error
 	known := make(map[tasker.ResultKey]resultRow, len(rows))

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,23 +12,26 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// anyOf is the condition that a result is one of those named and, where
-// attempts are given, that it has the attempt of the same index. A disjunction
-// of keys is what every MySQL and MariaDB looks up by index.
-func anyOf(keys []tasker.ResultKey, attempts []int) (condition string, args []any) {
-	term := "(task_id = ? AND endpoint = ?)"
-	if attempts != nil {
-		term = "(task_id = ? AND endpoint = ? AND attempt = ?)"
-	}
-	terms := make([]string, len(keys))
-	for i, key := range keys {
-		terms[i] = term
+// anyOf is the condition that a result is one of those named. A disjunction of
+// keys is what every MySQL and MariaDB looks up by index.
+func anyOf(keys []tasker.ResultKey) (condition string, args []any) {
+	for _, key := range keys {
 		args = append(args, key.TaskID, key.Endpoint)
-		if attempts != nil {
-			args = append(args, attempts[i])
-		}
 	}
-	return "(" + strings.Join(terms, " OR ") + ")", args
+	return disjunction("task_id = ? AND endpoint = ?", len(keys)), args
+}
+
+// anyAt is the condition that a result is one of those named and at the
+// attempt given there, or so many further.
+func anyAt(starts []tasker.Start, further int) (condition string, args []any) {
+	for _, start := range starts {
+		args = append(args, start.TaskID, start.Endpoint, start.Attempt+further)
+	}
+	return disjunction("task_id = ? AND endpoint = ? AND attempt = ?", len(starts)), args
+}
+
+func disjunction(term string, n int) string {
+	return "((" + strings.Join(slices.Repeat([]string{term}, n), ") OR (") + "))"
 }
 
 // StartAttempts counts the next attempts of up to 100 waiting results and
@@ -65,11 +69,7 @@ func (s *Store) StartAttempts(ctx context.Context, manager string, starts []task
 }
 
 func (s *Store) start(ctx context.Context, manager string, starts []tasker.Start) (matched int, err error) {
-	keys, attempts := make([]tasker.ResultKey, len(starts)), make([]int, len(starts))
-	for i, start := range starts {
-		keys[i], attempts[i] = start.ResultKey, start.Attempt
-	}
-	condition, args := anyOf(keys, attempts)
+	condition, args := anyAt(starts, 0)
 	update := s.db.WithContext(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
 		Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", manager).
 		Updates(map[string]any{
@@ -80,11 +80,7 @@ func (s *Store) start(ctx context.Context, manager string, starts []tasker.Start
 }
 
 func (s *Store) begun(ctx context.Context, manager string, starts []tasker.Start) (map[tasker.ResultKey]bool, error) {
-	keys, attempts := make([]tasker.ResultKey, len(starts)), make([]int, len(starts))
-	for i, start := range starts {
-		keys[i], attempts[i] = start.ResultKey, start.Attempt+1
-	}
-	condition, args := anyOf(keys, attempts)
+	condition, args := anyAt(starts, 1)
 	var rows []resultRow
 	err := s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, args...).
 		Where("state = ? AND manager = ?", tasker.Running, manager).Find(&rows).Error
@@ -171,10 +167,9 @@ func groupAlike(finishes []tasker.Finish) [][]tasker.Finish {
 
 // finish stores a group of [groupAlike] and tells how many of it were current.
 func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err error) {
-	keys := make([]tasker.ResultKey, len(group))
-	attempts := make([]int, len(group))
+	current := make([]tasker.Start, len(group))
 	for i, f := range group {
-		keys[i], attempts[i] = f.ResultKey, f.Attempt
+		current[i] = tasker.Start{ResultKey: f.ResultKey, Attempt: f.Attempt}
 	}
 	now := s.Now()
 	first := group[0]
@@ -188,7 +183,7 @@ func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err err
 	if first.State == tasker.Retrying {
 		set["retry_time"] = dbTime{now.Add(first.RetryDelay)}
 	}
-	condition, args := anyOf(keys, attempts)
+	condition, args := anyAt(current, 0)
 	update := db.Model(&resultRow{}).Where(condition, args...).
 		Where("state IN ?", tasker.ResultStatesBefore(first.State)).Updates(set)
 	return int(update.RowsAffected), update.Error
