@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/taskerhq/tasker/cli"          // with these a cached result of the tests
+	_ "github.com/taskerhq/tasker/internal/app" // is forgotten when the program changes
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
