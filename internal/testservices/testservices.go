@@ -46,16 +46,7 @@ func Need(t testing.TB) {
 func MySQL(t testing.TB) string {
 	t.Helper()
 	need(t, EnvMySQL)
-	uri, drop, err := CreateDatabase(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := drop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return uri
+	return temporary(t, CreateDatabase)
 }
 
 // RabbitMQ makes an empty virtual host and gives its amqp:// address.
@@ -63,7 +54,13 @@ func RabbitMQ(t testing.TB) string {
 	t.Helper()
 	need(t, EnvRabbitMQ)
 	need(t, EnvRabbitMQManagement)
-	uri, drop, err := CreateVirtualHost(context.Background())
+	return temporary(t, CreateVirtualHost)
+}
+
+// temporary makes something that lasts as long as the test.
+func temporary(t testing.TB, create func(context.Context) (uri string, drop func() error, err error)) string {
+	t.Helper()
+	uri, drop, err := create(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
