@@ -15,6 +15,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
 	"github.com/taskerhq/tasker/internal/dispatch"
@@ -89,6 +90,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, version string,
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx) })
 	group.Go(func() error { s.store.KeepClock(ctx, clockPeriod); return nil })
+	group.Go(func() error { tellState(ctx, s.log); return nil })
 	group.Go(func() error {
 		if err := s.awaitSchema(ctx); err != nil {
 			return err
@@ -104,25 +106,30 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, version string,
 // RunManager serves the endpoints for the task types, all that are configured
 // where none is given, until ctx ends; see [manager.Manager.Run].
 func RunManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error {
+	registry, err := cfg.Handlers(taskTypes)
+	if err != nil {
+		return err
+	}
+	return RunManagerWith(ctx, cfg, registry, endpoints, taskTypes, log, version)
+}
+
+// RunManagerWith is [RunManager] with handlers of the caller's.
+func RunManagerWith(ctx context.Context, cfg config.Config, registry *handlers.Registry, endpoints, taskTypes []string, log *slog.Logger, version string) error {
 	s, err := open(cfg, "tasker manager", log)
 	if err != nil {
 		return err
 	}
 	defer s.close(ctx)
-	return s.runManager(ctx, cfg, endpoints, taskTypes, version)
+	return s.runManager(ctx, cfg, registry, endpoints, taskTypes, version)
 }
 
-func (s services) runManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, version string) error {
+func (s services) runManager(ctx context.Context, cfg config.Config, registry *handlers.Registry, endpoints, taskTypes []string, version string) error {
 	conf := cfg.Manager
 	var err error
 	if conf.TaskTypes, err = cfg.ManagerTaskTypes(taskTypes); err != nil {
 		return err
 	}
 	conf.Endpoints, conf.Version = endpoints, version
-	registry, err := cfg.Handlers(taskTypes)
-	if err != nil {
-		return err
-	}
 	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
 	if err != nil {
 		return err
@@ -133,6 +140,7 @@ func (s services) runManager(ctx context.Context, cfg config.Config, endpoints, 
 	clock, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, _ := errgroup.WithContext(clock)
 	group.Go(func() error { s.store.KeepClock(clock, clockPeriod); return nil })
+	group.Go(func() error { tellState(clock, s.log); return nil })
 	group.Go(func() error { defer stop(); return m.Run(ctx) }) // the clock runs until the last result is stored
 	return group.Wait()
 }

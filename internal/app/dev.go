@@ -52,9 +52,13 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 		return fmt.Errorf("prepare %s: %w", file, err)
 	}
 	cfg.Manager.ShutdownTimeout = min(cfg.Manager.ShutdownTimeout, devShutdown)
+	registry, err := cfg.Handlers(nil)
+	if err != nil {
+		return err
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.runManager(ctx, cfg, DevEndpoints(), nil, opts.Version) })
+	group.Go(func() error { return s.runManager(ctx, cfg, registry, DevEndpoints(), nil, opts.Version) })
 	group.Go(func() error {
 		// A task for all that came before the endpoints would be for none.
 		if err := s.awaitEndpoints(ctx, len(DevEndpoints())); err != nil || ctx.Err() != nil {
