@@ -80,6 +80,9 @@ type Fault struct {
 	// Target is whom it struck: "api1", "console3", "broker", "database".
 	Target string `json:"target"`
 	PID    int    `json:"pid"` // of the process that was struck, 0 where there is none
+	// Endpoints are those that a manager that was struck served; nil where it
+	// is the one that Target names.
+	Endpoints []string `json:"endpoints,omitempty"`
 }
 
 // The kinds of faults.
@@ -97,7 +100,10 @@ const (
 // Answer is an answer of GET /{type}/{identifier}.
 type Answer struct {
 	Time time.Time `json:"time"` // when the request was sent
-	Task struct {
+	// Answered is when the answer had been read. Two answers about a task
+	// have an order only where one was read before the other was asked for.
+	Answered time.Time `json:"answered"`
+	Task     struct {
 		ID         int64    `json:"id"`
 		Identifier string   `json:"identifier"`
 		Type       string   `json:"type"`
