@@ -1,0 +1,115 @@
+package testnodes
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+const mariadbPassword = "pw"
+
+// MariaDB is a server whose data survives whatever ends its process: each
+// commit is on the disk before it is answered.
+type MariaDB struct {
+	node
+	dir  string
+	port int
+}
+
+// StartMariaDB makes a data directory below dir, which must exist, starts a
+// server on it and waits until it serves. It needs the package
+// mariadb-server-core.
+func StartMariaDB(ctx context.Context, dir string) (*MariaDB, error) {
+	server, err := find("mariadbd")
+	if err != nil {
+		return nil, err
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	m := &MariaDB{dir: dir}
+	if m.port, err = freePort(); err != nil {
+		return nil, err
+	}
+	m.node = node{
+		name: "MariaDB", log: filepath.Join(dir, "mariadb.log"), ready: m.ping,
+		command: func() *exec.Cmd { return exec.Command(server, "--defaults-file="+m.path("my.cnf")) },
+	}
+	if err := m.prepare(ctx); err != nil {
+		return nil, err
+	}
+	return m, m.Start(ctx)
+}
+
+func (m *MariaDB) path(name string) string { return filepath.Join(m.dir, name) }
+
+// Addr is the server's host and port.
+func (m *MariaDB) Addr() string { return fmt.Sprintf("%s:%d", loopback, m.port) }
+
+// URI is the server's address, as its administrator and without a database.
+func (m *MariaDB) URI() string {
+	return fmt.Sprintf("mysql://root:%s@%s/", mariadbPassword, m.Addr())
+}
+
+// prepare makes the system tables and the files that the server reads.
+func (m *MariaDB) prepare(ctx context.Context) error {
+	install, err := find("mariadb-install-db")
+	if err != nil {
+		return err
+	}
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	out, err := exec.CommandContext(ctx, install, "--no-defaults", "--datadir="+m.path("data"), "--user="+me.Username,
+		"--skip-test-db", "--skip-name-resolve", "--auth-root-authentication-method=normal").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
+	}
+	// The socket is relative to the data directory: its path has a short limit.
+	settings := fmt.Sprintf(`[mariadbd]
+user = %s
+datadir = %s
+socket = mysql.sock
+pid_file = %s
+init_file = %s
+bind_address = %s
+port = %d
+skip_name_resolve = ON
+performance_schema = OFF
+max_connections = 500
+max_connect_errors = 4294967295
+innodb_buffer_pool_size = 64M
+innodb_flush_log_at_trx_commit = 1
+`, me.Username, m.path("data"), m.path("mariadb.pid"), m.path("init.sql"), loopback, m.port)
+	users := fmt.Sprintf(`CREATE OR REPLACE USER 'root'@'%s' IDENTIFIED BY '%s';
+GRANT ALL PRIVILEGES ON *.* TO 'root'@'%[1]s' WITH GRANT OPTION;
+ALTER USER 'root'@'localhost' IDENTIFIED BY '%[2]s';
+`, loopback, mariadbPassword)
+	if err := os.WriteFile(m.path("my.cnf"), []byte(settings), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(m.path("init.sql"), []byte(users), 0o600)
+}
+
+func (m *MariaDB) ping(ctx context.Context) error {
+	conf := mysql.NewConfig()
+	conf.User, conf.Passwd, conf.Net, conf.Addr = "root", mariadbPassword, "tcp", m.Addr()
+	conf.Logger = log.New(io.Discard, "", 0)
+	connector, err := mysql.NewConnector(conf)
+	if err != nil {
+		return err
+	}
+	db := sql.OpenDB(connector)
+	defer func() { _ = db.Close() }()
+	return db.PingContext(ctx)
+}
