@@ -38,8 +38,11 @@ type DeadLetter struct {
 type Faults struct {
 	// Cut breaks all connections and lets none be made, until Restore.
 	Cut, Restore func()
-	// DeleteQueue and DeleteExchange are what an administrator might do.
+	// DeleteQueue, DeleteExchange and Unbind are what an administrator might
+	// do. A driver that is told nothing of it must look, soon enough for a
+	// test.
 	DeleteQueue, DeleteExchange func(t *testing.T, name string)
+	Unbind                      func(t *testing.T, queue, key, exchange string)
 }
 
 // Run holds a driver to the contract. newHarness is called for each test, and
@@ -89,6 +92,9 @@ func RunFaults(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"listeners come back", testListenersComeBack},
 		{"a deleted queue", testDeletedQueue},
 		{"a deleted exchange", testDeletedExchange},
+		{"an exchange deleted under its consumers", testDeletedExchangeOfConsumers},
+		{"bindings deleted under their consumers", testUnboundConsumers},
+		{"an events exchange deleted under its listener", testDeletedEvents},
 		{"a deleted shared queue", testDeletedSharedQueue},
 		{"deleted dead letters", testDeletedDeadLetters},
 		{"close while cut", testCloseWhileCut},

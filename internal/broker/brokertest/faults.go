@@ -198,6 +198,66 @@ func testDeletedExchange(t *testing.T, h Harness) {
 	c.want("m3")
 }
 
+// testDeletedExchangeOfConsumers: a publish makes the exchange anew, though not
+// its bindings, and no consumer is told.
+func testDeletedExchangeOfConsumers(t *testing.T, h Harness) {
+	c1, c2, c3 := consume(t, h.Broker, console(1), 0), consume(t, h.Broker, console(2), 0), consume(t, h.Broker, shared(), 0)
+	publish(t, h.Broker, broker.ToAll(), "m1")
+	c1.want("m1")
+	c2.want("m1")
+	h.Faults.DeleteExchange(t, broker.ExchangeName(taskType))
+	served(t, h.Broker, broker.To("console1", "console2"), "m2", c1, c2)
+	served(t, h.Broker, broker.ToAny(), "m3", c3)
+	publish(t, h.Broker, broker.ToAll(), "m4")
+	c1.want("m4")
+	c2.want("m4")
+}
+
+func testUnboundConsumers(t *testing.T, h Harness) {
+	c := consume(t, h.Broker, console(1), 0)
+	for _, key := range console(1).Keys() {
+		h.Faults.Unbind(t, console(1).Name(), key, broker.ExchangeName(taskType))
+	}
+	served(t, h.Broker, broker.ToAll(), "m1", c)
+	served(t, h.Broker, broker.To("console1"), "m2", c)
+	select {
+	case ready := <-c.ready:
+		t.Errorf("Ready(%t), want a consumer that goes on", ready)
+	default:
+	}
+}
+
+// served publishes until queues took the message for the whole target, and
+// wants it from each of the consumers. What a part of them got is taken, too.
+func served(t *testing.T, b broker.Broker, target broker.Target, id string, consumers ...*consumer) {
+	t.Helper()
+	tries := 0
+	var last string
+	eventually(t, id+" is served", func() bool {
+		last = fmt.Sprintf("%s-%d", id, tries)
+		tries++
+		receipt, err := try(t, b, target, last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !receipt.Unrouted && len(receipt.Unserved) == 0
+	})
+	for _, c := range consumers {
+		for got := ""; got != last; {
+			d := c.next()
+			got = d.MessageID()
+			ack(t, d)
+		}
+	}
+}
+
+func testDeletedEvents(t *testing.T, h Harness) {
+	l := listen(t, h.Broker, "results.*")
+	hears(t, h.Broker, "results.worker", l)
+	h.Faults.DeleteExchange(t, broker.EventsExchange)
+	hears(t, h.Broker, "results.backup", l)
+}
+
 func testDeletedSharedQueue(t *testing.T, h Harness) {
 	publish(t, h.Broker, broker.ToAny(), "m1")
 	h.Faults.DeleteQueue(t, shared().Name())

@@ -3,6 +3,7 @@ package rabbit
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 const (
 	defaultQueueExpires = 7 * 24 * time.Hour
 	defaultHeartbeat    = 10 * time.Second
+	defaultCheck        = time.Minute
 	defaultName         = "tasker"
 	dialTimeout         = 10 * time.Second
 	// RabbitMQ counts x-expires in milliseconds, in 32 bits.
@@ -53,8 +55,19 @@ func (cfg Config) normalize() (Config, []address, error) {
 	if cfg.Heartbeat < time.Second {
 		return cfg, nil, fmt.Errorf("rabbitmq: heartbeat %s is shorter than 1s", cfg.Heartbeat)
 	}
+	if cfg.CheckTopology == 0 {
+		cfg.CheckTopology = defaultCheck
+	}
+	if cfg.CheckTopology < time.Millisecond {
+		return cfg, nil, fmt.Errorf("rabbitmq: topology check every %s is more often than every 1ms", cfg.CheckTopology)
+	}
 	if cfg.ConnectionName == "" {
 		cfg.ConnectionName = defaultName
+	}
+	if !cfg.InOrder {
+		// The order as a whole is random: the clients of a node that dies
+		// spread over the others.
+		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
 	}
 	return cfg, addresses, nil
 }

@@ -4,8 +4,12 @@ import "time"
 
 // Config says how to reach RabbitMQ and what form its queues have.
 type Config struct {
-	// URIs are amqp:// or amqps:// addresses of the nodes, tried in turn.
+	// URIs are amqp:// or amqps:// addresses of the nodes, tried in turn, from
+	// one on that each Broker chooses at random: so a fleet spreads over the
+	// nodes of a cluster.
 	URIs []string
+	// InOrder tries the URIs in the order given instead.
+	InOrder bool
 	// QueueType is "classic" (one node) or "quorum" (a cluster); empty means
 	// classic.
 	QueueType string
@@ -14,6 +18,10 @@ type Config struct {
 	QueueExpires time.Duration
 	// Heartbeat is the AMQP heartbeat; 0 means 10 s.
 	Heartbeat time.Duration
+	// CheckTopology is the mean time after which a running consumer's queue,
+	// exchange and bindings are declared again, in case somebody deleted them;
+	// 0 means 60 s.
+	CheckTopology time.Duration
 	// ConnectionName is what RabbitMQ's management shows, such as "tasker api".
 	ConnectionName string
 }

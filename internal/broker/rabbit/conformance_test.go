@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
@@ -60,10 +61,11 @@ func admin(t testing.TB, uri string) *amqp.Channel {
 func newHarness(t *testing.T, queueType string) brokertest.Harness {
 	uri := testservices.RabbitMQ(t)
 	p, proxied := testservices.Proxied(t, uri)
+	cfg := rabbit.Config{URIs: []string{proxied}, QueueType: queueType, ConnectionName: "test", CheckTopology: 200 * time.Millisecond}
 	ch := admin(t, uri)
 	var dead []brokertest.DeadLetter
 	return brokertest.Harness{
-		Broker: newBroker(t, rabbit.Config{URIs: []string{proxied}, QueueType: queueType, ConnectionName: "test"}),
+		Broker: newBroker(t, cfg),
 		DeadLetters: func(t *testing.T) []brokertest.DeadLetter {
 			t.Helper()
 			for _, d := range drain(t, uri, broker.DeadQueue) {
@@ -82,6 +84,11 @@ func newHarness(t *testing.T, queueType string) brokertest.Harness {
 			},
 			DeleteExchange: func(t *testing.T, name string) {
 				if err := ch.ExchangeDelete(name, false, false); err != nil {
+					t.Fatal(err)
+				}
+			},
+			Unbind: func(t *testing.T, queue, key, exchange string) {
+				if err := ch.QueueUnbind(queue, key, exchange, nil); err != nil {
 					t.Fatal(err)
 				}
 			},

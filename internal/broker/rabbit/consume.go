@@ -90,6 +90,7 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	}
 	// Closing the channel is what gives the unsettled back to the queue.
 	defer b.consumes.closeChannel(ch)
+	defer b.checker.watch(b.cfg.queue(s.Queue))()
 	if s.Ready != nil {
 		s.Ready(true)
 		defer s.Ready(false)

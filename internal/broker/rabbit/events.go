@@ -124,15 +124,17 @@ func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key str
 	return b.keep(ctx, "events "+pattern, func(ctx context.Context, conn *amqp.Connection) error {
 		var deliveries <-chan amqp.Delivery
 		var closes chan *amqp.Error
+		var queue string
 		ch, err := b.consumes.open(ctx, conn, func(ch *amqp.Channel) (err error) {
 			closes = ch.NotifyClose(make(chan *amqp.Error, 1))
-			deliveries, err = consumeEvents(ch, pattern)
+			deliveries, queue, err = consumeEvents(ch, pattern)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		defer b.consumes.closeChannel(ch)
+		defer b.checker.watch(eventsBinding(queue, pattern))()
 		for ctx.Err() == nil {
 			select {
 			case <-ctx.Done():
@@ -150,19 +152,17 @@ func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key str
 	})
 }
 
-func consumeEvents(ch *amqp.Channel, pattern string) (<-chan amqp.Delivery, error) {
-	if err := declareEvents(ch); err != nil {
-		return nil, err
-	}
+func consumeEvents(ch *amqp.Channel, pattern string) (deliveries <-chan amqp.Delivery, queue string, err error) {
 	q, err := ch.QueueDeclare("", false, true, true, false, amqp.Table{amqp.QueueMaxLenArg: listenBacklog})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if err := ch.QueueBind(q.Name, pattern, broker.EventsExchange, false, nil); err != nil {
-		return nil, err
+	if err := eventsBinding(q.Name, pattern).declare(ch); err != nil {
+		return nil, "", err
 	}
 	if err := ch.Qos(listenPrefetch, 0, false); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return ch.Consume(q.Name, "", false, true, false, false, nil)
+	deliveries, err = ch.Consume(q.Name, "", false, true, false, false, nil)
+	return deliveries, q.Name, err
 }

@@ -32,6 +32,7 @@ type link struct {
 	mu      sync.Mutex
 	conn    *amqp.Connection // nil while down
 	down    error            // why it is down, nil while up
+	warned  map[string]bool  // what was logged as a warning since it was up
 	blocked string           // why the broker takes no publishes, empty if it does
 	changed chan struct{}    // closed, and made anew, when any of these change
 }
@@ -46,6 +47,8 @@ func newLink(name string, cfg Config, addresses []address, g *group, log *slog.L
 // run keeps the link up until ctx ends.
 func (l *link) run(ctx context.Context) {
 	var pause backoff
+	// A connection that is lost is made anew with the next address: the node of
+	// the last one may be down, or about to be.
 	for i := 0; ; i++ {
 		a := l.addresses[i%len(l.addresses)]
 		conn, raw, err := l.dial(ctx, a)
@@ -55,10 +58,10 @@ func (l *link) run(ctx context.Context) {
 			pause.worked(since)
 		}
 		if ctx.Err() != nil {
-			l.setDown(context.Cause(ctx))
+			l.setDown(context.Cause(ctx), "")
 			return
 		}
-		l.setDown(fmt.Errorf("%s: %w", a.shown, err))
+		l.setDown(fmt.Errorf("%s: %w", a.shown, err), problem(a, err))
 		pause.wait(ctx)
 	}
 }
@@ -132,15 +135,29 @@ func (l *link) setUp(conn *amqp.Connection, a address) {
 	l.log.Info("connected to RabbitMQ", "address", a.shown)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conn, l.down, l.blocked = conn, nil, ""
+	l.conn, l.down, l.blocked, l.warned = conn, nil, "", nil
 	l.notify()
 }
 
-// setDown logs the first reason of an outage as a warning, and the failed
-// tries that follow for those who debug.
-func (l *link) setDown(why error) {
+// problem names what is wrong with an address, the same each time: the whole
+// error may hold a port that changes.
+func problem(a address, err error) string {
+	if e, ok := errors.AsType[*amqp.Error](err); ok {
+		return fmt.Sprint(a.shown, " ", e.Code)
+	}
+	return a.shown
+}
+
+// setDown logs each problem of an outage once as a warning, so that wrong
+// credentials at one node show beside another that does not answer, and the
+// failed tries that follow for those who debug.
+func (l *link) setDown(why error, problem string) {
 	l.mu.Lock()
-	first := l.down == nil || errors.Is(l.down, errConnecting)
+	first := !l.warned[problem]
+	if l.warned == nil {
+		l.warned = make(map[string]bool)
+	}
+	l.warned[problem] = true
 	l.conn, l.down, l.blocked = nil, why, ""
 	l.notify()
 	l.mu.Unlock()

@@ -34,6 +34,7 @@ type Broker struct {
 	group     *group
 	publisher *publisher
 	consumes  *link
+	checker   *checker
 	consuming sync.Once
 }
 
@@ -51,12 +52,14 @@ func New(cfg Config, log *slog.Logger) (*Broker, error) {
 	publishes := newLink(cfg.ConnectionName+" (publish)", cfg, addresses, b.group, log)
 	b.publisher = newPublisher(b.life, publishes, log, b.group)
 	b.consumes = newLink(cfg.ConnectionName+" (consume)", cfg, addresses, b.group, log)
+	b.checker = newChecker(b.consumes, cfg.CheckTopology, log)
 	return b, nil
 }
 
 func (b *Broker) startConsuming() {
 	b.consuming.Do(func() {
 		b.group.run(func() { b.consumes.run(b.life) })
+		b.group.run(func() { b.checker.run(b.life) })
 	})
 }
 

@@ -190,9 +190,13 @@ func (l *logs) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
-func (l *logs) has(texts ...string) bool {
+func (l *logs) has(texts ...string) bool { return l.count(texts...) > 0 }
+
+// count is the number of lines that hold all the texts.
+func (l *logs) count(texts ...string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	lines := 0
 	for line := range strings.Lines(l.buf.String()) {
 		n := 0
 		for _, text := range texts {
@@ -201,10 +205,10 @@ func (l *logs) has(texts ...string) bool {
 			}
 		}
 		if n == len(texts) {
-			return true
+			lines++
 		}
 	}
-	return false
+	return lines
 }
 
 func TestQueueWithOtherSettings(t *testing.T) {
@@ -323,7 +327,7 @@ func TestConnections(t *testing.T) {
 	p, uri := testservices.Proxied(t, testservices.RabbitMQ(t))
 	dead, gone := testservices.Proxied(t, uri)
 	dead.Cut()
-	b := newBroker(t, rabbit.Config{URIs: []string{gone, uri}})
+	b := newBroker(t, rabbit.Config{URIs: []string{gone, uri}, InOrder: true})
 	if n := p.Dialled(); n != 0 {
 		t.Errorf("New made %d connections", n)
 	}
@@ -384,7 +388,7 @@ func declareBy(t *testing.T, b broker.Broker) {
 func TestHungWrite(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	p, first := testservices.Proxied(t, uri)
-	b := newBroker(t, rabbit.Config{URIs: []string{first, uri}, Heartbeat: time.Second})
+	b := newBroker(t, rabbit.Config{URIs: []string{first, uri}, InOrder: true, Heartbeat: time.Second})
 	declareBy(t, b)
 	p.Hold()
 	big := bytes.Repeat([]byte{'x'}, 32<<20)

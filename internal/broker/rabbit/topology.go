@@ -9,8 +9,8 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// object is something of the topology that a publish needs: its key names it
-// among those that a session has declared already.
+// object is something of the topology that a publish or a consumer needs: its
+// key names it among those that a session has declared already, and in the log.
 type object struct {
 	key     string
 	declare func(*amqp.Channel) error
@@ -81,6 +81,16 @@ func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
 // declareEvents is the exchange of the transient events.
 func declareEvents(ch *amqp.Channel) error {
 	return ch.ExchangeDeclare(broker.EventsExchange, amqp.ExchangeTopic, true, false, false, false, nil)
+}
+
+// eventsBinding is the binding of a listener's queue, with its exchange.
+func eventsBinding(queue, pattern string) object {
+	return object{key: "events " + pattern, declare: func(ch *amqp.Channel) error {
+		if err := declareEvents(ch); err != nil {
+			return err
+		}
+		return ch.QueueBind(queue, pattern, broker.EventsExchange, false, nil)
+	}}
 }
 
 // refused tells whether the broker itself refused what was asked, over a

@@ -1,5 +1,6 @@
 // Package rabbitadmin prepares RabbitMQ for tasker through its management API:
-// a virtual host, a user, and the least permissions that tasker needs.
+// a virtual host, a user, and the least permissions that tasker needs. It looks
+// at what is there, too, without changing it.
 package rabbitadmin
 
 import (
@@ -21,7 +22,7 @@ const (
 	callTimeout = 15 * time.Second
 	// deleteTimeout is longer: thousands of queues may go.
 	deleteTimeout = 5 * time.Minute
-	maxAnswer     = 1 << 20
+	maxAnswer     = 32 << 20 // the bindings of some ten thousand queues
 )
 
 // Client calls the management API of one RabbitMQ as one user, who must be an

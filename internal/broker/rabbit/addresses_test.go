@@ -1,0 +1,108 @@
+package rabbit_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"testing"
+
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+// TestAddressesInTurn: a connection moves on when its node goes, and comes back
+// when the others do.
+func TestAddressesInTurn(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	first, a := testservices.Proxied(t, uri)
+	second, b := testservices.Proxied(t, uri)
+	br := newBroker(t, rabbit.Config{URIs: []string{a, b}, InOrder: true})
+	deliveries, ready := consume(t, br, queue)
+	receive(t, ready)
+	for i, cut := range []*testservices.Proxy{first, second, first} {
+		other := second
+		if cut == second {
+			other = first
+		}
+		other.Restore()
+		cut.Cut()
+		if receive(t, ready) || !receive(t, ready) {
+			t.Fatal("the consumer did not end and begin again")
+		}
+		if _, err := br.Publish(t.Context(), broker.Publication{TaskType: "worker", MessageID: fmt.Sprint(i)}); err != nil {
+			t.Fatalf("publish after cut %d: %v", i+1, err)
+		}
+		// A message that the cut met on its way comes twice, and what came
+		// before the cut cannot be settled any more.
+		for d := receive(t, deliveries); d.Ack() != nil || d.MessageID() != fmt.Sprint(i); {
+			d = receive(t, deliveries)
+		}
+	}
+}
+
+// TestSilentAddress is a node that accepts connections and never says a word.
+func TestSilentAddress(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	p, silent := testservices.Proxied(t, uri)
+	p.Hold()
+	b := newBroker(t, rabbit.Config{URIs: []string{silent + "?connection_timeout=100", uri}, InOrder: true})
+	_, ready := consume(t, b, queue)
+	receive(t, ready)
+	eventually(t, "it is ready", func() bool { return b.Ready() == nil })
+	if p.Dialled() == 0 {
+		t.Error("the silent node was not tried")
+	}
+}
+
+// TestOneAddressRefuses: the log tells of credentials that one node does not
+// take, even where another was down before and a third works.
+func TestOneAddressRefuses(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	wrong, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong.User = url.UserPassword("nobody", "s3cret")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	dead := "amqp://" + l.Addr().String()
+	out := &logs{}
+	b, err := rabbit.New(rabbit.Config{URIs: []string{dead, wrong.String(), uri}, InOrder: true}, slog.New(slog.NewTextHandler(out, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }()
+	eventually(t, "it is ready", func() bool { return b.Ready() == nil })
+	if out.count("level=WARN", "refused") != 1 || out.count("level=WARN", "403", "nobody") != 1 || out.has("s3cret") {
+		t.Errorf("the log does not tell of each node once:\n%s", out.buf.String())
+	}
+}
+
+// TestSpread: many processes with the same list do not begin with the same
+// node, and each tries them all.
+func TestSpread(t *testing.T) {
+	counts := make([]*testservices.Proxy, 3)
+	uris := make([]string, len(counts))
+	for i := range counts {
+		counts[i], uris[i] = testservices.Proxied(t, "amqp://127.0.0.1:1/") // nobody there
+	}
+	dialled := func(i int) bool { return counts[i].Dialled() > 0 }
+	eventually(t, "each node was the first of somebody", func() bool {
+		b, err := rabbit.New(rabbit.Config{URIs: uris}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := counts[0].Dialled() + counts[1].Dialled() + counts[2].Dialled()
+		_ = b.Ready()
+		eventually(t, "a node is dialled", func() bool {
+			return counts[0].Dialled()+counts[1].Dialled()+counts[2].Dialled() > before
+		})
+		_ = b.Close()
+		return dialled(0) && dialled(1) && dialled(2)
+	})
+}
