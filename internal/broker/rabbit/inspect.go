@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -42,7 +43,7 @@ func (p *Probe) Address() string { return p.address.shown }
 // error is [tasker.Unauthorized] where RabbitMQ refuses the user, the password
 // or the virtual host, and [tasker.Unavailable] where nothing answers.
 func (p *Probe) Connect(ctx context.Context) (version string, err error) {
-	l := newLink("tasker doctor", Config{Heartbeat: defaultHeartbeat}, nil, nil, nil)
+	l := newLink("tasker doctor", Config{Heartbeat: defaultHeartbeat}, nil, nil, slog.New(slog.DiscardHandler))
 	conn, raw, err := l.dial(ctx, p.address)
 	if err != nil {
 		return "", p.failed(ctx, err)
