@@ -1,0 +1,167 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/taskerhq/tasker"
+)
+
+// A task that has ended is deleted in two steps, since it may have thousands of
+// results and no statement shall lock or log them all.
+//
+//  1. One transaction deletes tasks and notes their ids in purged_tasks. From
+//     then on nobody finds the task: a GET is a 404, a message of it that is
+//     delivered again is refused, and a POST of its identifier makes a new task.
+//  2. Later, in transactions of a bounded number of rows, the results of the
+//     noted ids are deleted, and an id when it has none left.
+//
+// A crash leaves either the whole task, or an id by which the rest is found. The
+// other order would show a task whose results are missing. The second step
+// waits until those are through who read the task before the first one, and
+// read its results after it. Ids are never given twice, so results that are
+// left belong to no other task.
+
+// purgedTaskRow is a task that is deleted while its results are not yet.
+type purgedTaskRow struct {
+	TaskID    int64 `gorm:"primaryKey;autoIncrement:false"`
+	PurgeTime dbTime
+}
+
+// TableName is the table of tasks that are deleted.
+func (purgedTaskRow) TableName() string { return "purged_tasks" }
+
+// ended are the statuses of tasks that may be deleted.
+func ended() []tasker.TaskStatus {
+	return slices.DeleteFunc(tasker.TaskStatuses(), func(s tasker.TaskStatus) bool { return !s.Final() })
+}
+
+// NextTaskType gives the first type, in the order of bytes, behind the one given
+// of which there are tasks, configured or not; "" where there is none.
+func (s *Store) NextTaskType(ctx context.Context, after string) (string, error) {
+	var row taskRow
+	err := s.db.WithContext(ctx).Select("type").Where("type > ?", after).Order("type").Limit(1).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return "", nil
+	}
+	return row.Type, s.fail("look for task types", err)
+}
+
+// PurgeTasks deletes up to limit tasks of a type that ended before a time, and
+// tells how many; [Store.PurgeResults] deletes their results. Several processes
+// may do so at once: each takes other tasks. Fewer than limit, the unfinished
+// included, are the last ones that nobody else has.
+//
+// A task that has ended and has a result that has not must not exist. Such a
+// one is not deleted but given as unfinished; with its id in except it is not
+// looked at again.
+func (s *Store) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error) {
+	err = s.transact(ctx, "delete tasks", func(tx *gorm.DB) error {
+		purged, unfinished = 0, nil
+		var ids []int64
+		// Status by status, so that the index gives the order, and no more rows
+		// are locked than are taken.
+		for _, status := range ended() {
+			find := tx.Model(&taskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
+				Where("type = ? AND status = ? AND last_modified_time < ?", taskType, status, dbTime{endedBefore})
+			if len(except) > 0 {
+				find = find.Where("id NOT IN ?", except)
+			}
+			var found []int64
+			if err := find.Order("last_modified_time, id").Limit(limit-len(ids)).Pluck("id", &found).Error; err != nil {
+				return err
+			}
+			if ids = append(ids, found...); len(ids) == limit {
+				break
+			}
+		}
+		slices.Sort(ids)
+		for chunk := range slices.Chunk(ids, batchSize) {
+			kept, err := s.purgeTasks(tx, chunk)
+			if err != nil {
+				return err
+			}
+			purged += len(chunk) - len(kept)
+			unfinished = append(unfinished, kept...)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, nil, err
+	}
+	return purged, unfinished, nil
+}
+
+// purgeTasks deletes those of the locked tasks that have no unfinished result,
+// and gives the others.
+func (s *Store) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err error) {
+	err = tx.Model(&resultRow{}).Distinct("task_id").
+		Where("task_id IN ? AND state IN ?", ids, tasker.UnfinishedResultStates()).Order("task_id").Pluck("task_id", &unfinished).Error
+	if err != nil {
+		return nil, err
+	}
+	now := dbTime{s.Now()}
+	var rows []purgedTaskRow
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(unfinished, id) })
+	for _, id := range ids {
+		rows = append(rows, purgedTaskRow{TaskID: id, PurgeTime: now})
+	}
+	if len(rows) == 0 {
+		return unfinished, nil
+	}
+	if err := tx.Create(&rows).Error; err != nil {
+		return nil, err
+	}
+	return unfinished, tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
+}
+
+// PurgeResults deletes up to limit results, of tasks that were deleted before a
+// time, and tells how many and whether there may be more to do. Several
+// processes may do so at once: each takes other tasks.
+func (s *Store) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error) {
+	err = s.transact(ctx, "delete results", func(tx *gorm.DB) error {
+		deleted, more = 0, false
+		var tasks []int64
+		err := tx.Model(&purgedTaskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
+			Where("purge_time < ?", dbTime{purgedBefore}).Order("purge_time, task_id").Limit(batchSize).Pluck("task_id", &tasks).Error
+		if err != nil || len(tasks) == 0 {
+			return err
+		}
+		var rows []resultRow
+		if err := tx.Select("id", "task_id").Where("task_id IN ?", tasks).Order("task_id").Limit(limit).Find(&rows).Error; err != nil {
+			return err
+		}
+		for chunk := range slices.Chunk(rows, batchSize) {
+			ids := make([]int64, len(chunk))
+			for i, r := range chunk {
+				ids[i] = r.ID
+			}
+			if err := tx.Where("id IN ?", ids).Delete(&resultRow{}).Error; err != nil {
+				return err
+			}
+		}
+		deleted, more = len(rows), len(tasks) == batchSize
+		if len(rows) == limit {
+			more = true // of the last task there may be more rows, and all of those behind it
+			last := rows[len(rows)-1].TaskID
+			tasks = slices.DeleteFunc(tasks, func(id int64) bool { return id >= last })
+		}
+		// One by one: the table is small as a rule, so that the server would read
+		// all of it for a list, and wait for what another process holds.
+		for _, id := range tasks {
+			if err := tx.Where("task_id = ?", id).Delete(&purgedTaskRow{}).Error; err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	return deleted, more, nil
+}
