@@ -66,6 +66,7 @@ func keys() []key {
 		{"api.token_file", "", maskNothing, text(func(d *draft) *string { return &d.tokenFile })},
 		{"api.insecure", false, maskNothing, boolean(func(d *draft) *bool { return &d.API.Insecure })},
 		{"api.max_body", miB, maskNothing, number(func(d *draft) *int64 { return &d.API.MaxBody }, kiB, giB)},
+		{"api.max_concurrent", 64, maskNothing, number(func(d *draft) *int { return &d.API.MaxConcurrent }, 1, 10000)},
 		{"api.publish_timeout", "5s", maskNothing, duration(func(d *draft) *time.Duration { return &d.PublishTimeout }, time.Millisecond, 10*time.Second)},
 		{"api.shutdown_timeout", "15s", maskNothing, duration(func(d *draft) *time.Duration { return &d.API.ShutdownTimeout }, time.Millisecond, maxDuration)},
 
@@ -85,6 +86,8 @@ func keys() []key {
 		{"manager.lease", "8s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.Lease }, time.Millisecond, 24*time.Hour)},
 		{"manager.shutdown_timeout", "30s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.ShutdownTimeout }, time.Millisecond, maxDuration)},
 		{"manager.abandon_after", "10s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.AbandonAfter }, time.Millisecond, maxDuration)},
+		{"manager.catch_up", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.CatchUp }, 100*time.Millisecond, 24*time.Hour)},
+		{"manager.spool_dir", "data/spool", maskNothing, text(func(d *draft) *string { return &d.Manager.SpoolDir })},
 		{"manager.max_result", miB, maskNothing, number(func(d *draft) *int { return &d.Manager.MaxResult }, 1, giB)},
 
 		{"reconcile.lost_after", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Reconcile.LostAfter }, time.Millisecond, maxDuration)},

@@ -57,8 +57,8 @@ func TestDefaults(t *testing.T) {
 	t.Parallel()
 	c := mustLoad(t, minimal)
 	wantAPI := api.Config{
-		Listen: "127.0.0.1", Port: 8888, TaskTypes: []api.TaskType{{Name: "worker"}},
-		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, ShutdownTimeout: 15 * time.Second,
+		Listen: "127.0.0.1", Port: 8888, TaskTypes: []api.TaskType{{Name: "worker", Retention: 720 * time.Hour}},
+		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, ShutdownTimeout: 15 * time.Second,
 	}
 	if diff := cmp.Diff(wantAPI, c.API); diff != "" {
 		t.Error("API:", diff)
@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 	wantManager := manager.Config{
 		TaskTypes: []manager.TaskType{{Name: "worker", Concurrency: 4, Timeout: time.Hour}},
 		Heartbeat: 2 * time.Second, Lease: 8 * time.Second, ShutdownTimeout: 30 * time.Second,
-		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64,
+		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: "data/spool", CatchUp: time.Minute,
 	}
 	if diff := cmp.Diff(wantManager, c.Manager); diff != "" {
 		t.Error("Manager:", diff)
@@ -92,8 +92,9 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
     concurrency: 2
     timeout: 90
     retry: [1, 1.5, 2m]
+    retention: 48h
     settings: {duration: 0}
-  - {name: EU-Backup_1, handler: backup, retry: "60 600 3600"}`, 1))
+  - {name: EU-Backup_1, handler: backup, retry: "60 600 3600", retention: forever}`, 1))
 	pauses := func(seconds ...float64) tasker.RetryPolicy {
 		var p tasker.RetryPolicy
 		for _, s := range seconds {
@@ -102,18 +103,22 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 		return p
 	}
 	want := []config.TaskType{
-		{Name: "sleep", Handler: "sleep", Concurrency: 4, Timeout: time.Hour},
+		{Name: "sleep", Handler: "sleep", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour},
 		{
 			Name: "deploy", Handler: "worker", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
-			Retry: pauses(1, 1.5, 120), Settings: map[string]any{"duration": 0},
+			Retry: pauses(1, 1.5, 120), Retention: 48 * time.Hour, Settings: map[string]any{"duration": 0},
 		},
 		{Name: "EU-Backup_1", Handler: "backup", Concurrency: 4, Timeout: time.Hour, Retry: pauses(60, 600, 3600)},
 	}
 	if diff := cmp.Diff(want, c.TaskTypes); diff != "" {
 		t.Error(diff)
 	}
-	if got, want := c.APITaskTypes()[1], (api.TaskType{Name: "deploy", Description: "Deploys"}); got != want {
+	if got, want := c.APITaskTypes()[1], (api.TaskType{Name: "deploy", Description: "Deploys", Retention: 48 * time.Hour}); got != want {
 		t.Errorf("API: got %+v, want %+v", got, want)
+	}
+	wantRetention := map[string]time.Duration{"sleep": 720 * time.Hour, "deploy": 48 * time.Hour, "EU-Backup_1": 0}
+	if diff := cmp.Diff(wantRetention, c.Reconcile.Retention); diff != "" {
+		t.Error("retention:", diff)
 	}
 	chosen, err := c.ManagerTaskTypes([]string{"deploy"})
 	wantChosen := []manager.TaskType{{Name: "deploy", Concurrency: 2, Timeout: 90 * time.Second, Retry: pauses(1, 1.5, 120)}}

@@ -57,6 +57,9 @@ func TestWrongInput(t *testing.T) {
 		"lease": {"", []string{"TASKER_MANAGER_LEASE=3"}, []string{
 			"TASKER_MANAGER_LEASE: manager.lease is 3s: it must be at least twice manager.heartbeat, which is 2s",
 		}},
+		"no spool": {"manager: {spool_dir: \"\"}", nil, []string{
+			at + "manager.spool_dir is empty: name a directory on a disk of this machine, which the manager may write to",
+		}},
 		"lost before the lease ends": {"reconcile: {lost_after: 5}", nil, []string{
 			at + "reconcile.lost_after is 5s: it must not be less than manager.lease, which is 8s",
 		}},

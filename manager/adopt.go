@@ -9,9 +9,10 @@ import (
 )
 
 // adopt takes over what an earlier manager of the endpoints left. Results that
-// were called lost are back. Those that were RUNNING were interrupted: that
-// was a failed attempt, which policy may repeat. Those that wait are picked up
-// by the executors.
+// were called lost are back. Ends of attempts that it could not store are in
+// the spool, if it ran on this machine. Those that are RUNNING even then were
+// interrupted: that was a failed attempt, which policy may repeat. Those that
+// wait are picked up by the executors.
 func (m *Manager) adopt(ctx context.Context) error {
 	err := m.persist(ctx, "take back lost results", func(ctx context.Context) error {
 		_, err := m.store.ReturnFromLost(ctx, m.cfg.Endpoints)
@@ -21,6 +22,9 @@ func (m *Manager) adopt(ctx context.Context) error {
 		return err
 	}
 	for _, endpoint := range m.cfg.Endpoints {
+		if err := m.deliverSpooled(ctx, endpoint); err != nil {
+			return err
+		}
 		if err := m.adoptInterrupted(ctx, endpoint); err != nil {
 			return fmt.Errorf("adopt the results of endpoint %s: %w", endpoint, err)
 		}
@@ -52,11 +56,11 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 				finishes[i].State, finishes[i].RetryDelay = tasker.Retrying, delay
 			}
 		}
-		stored, err := m.storeFinishes(ctx, finishes)
+		ends, err := m.storeFinishes(ctx, finishes)
 		if err != nil {
 			return err
 		}
-		if !slices.Contains(stored, true) {
+		if !slices.ContainsFunc(ends, func(e ending) bool { return e.stored }) {
 			return fmt.Errorf("none of %d interrupted results could be stored", len(finishes))
 		}
 		m.log.WarnContext(ctx, "adopted results of attempts that were interrupted", "endpoint", endpoint, "results", len(finishes))

@@ -26,6 +26,15 @@ type Config struct {
 	AbandonAfter time.Duration
 	// MaxResult bounds the payload of a result, in bytes; 0 means 1 MiB.
 	MaxResult int
+	// SpoolDir keeps the results that the database cannot take for now, until
+	// it can, over restarts of the manager. It must be on a disk of this
+	// machine, and may be that of other managers, of other endpoints. Empty
+	// means that such results are in memory only.
+	SpoolDir string
+	// CatchUp is the time after which the manager looks again for tasks whose
+	// message was lost; 0 means 60 s. It also looks each time that it has
+	// subscribed.
+	CatchUp time.Duration
 	// Prefetch bounds the unacknowledged messages of a queue; 0 means 64.
 	Prefetch int
 	// Version is the program's, shown with the endpoint.

@@ -69,61 +69,6 @@ func (m *Manager) deadLetter(ctx context.Context, e *executor, d broker.Delivery
 	}
 }
 
-// catchUp records, each time that the consumer is registered, the open tasks
-// that expect the endpoint and that it has no result of: their message was
-// lost, or was sent while there was no queue.
-func (m *Manager) catchUp(ctx context.Context, queue broker.Queue, ready <-chan struct{}) {
-	for {
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return
-		}
-		if err := m.catchUpOnce(ctx, queue); err != nil && ctx.Err() == nil {
-			m.log.ErrorContext(ctx, "could not look for tasks that were not received", "queue", queue.Name(), "err", err)
-		}
-	}
-}
-
-func (m *Manager) catchUpOnce(ctx context.Context, queue broker.Queue) error {
-	for after := int64(0); ; {
-		var tasks []tasker.Task
-		var next int64
-		err := m.persist(ctx, "look for tasks that were not received", func(ctx context.Context) (err error) {
-			tasks, next, err = m.store.UnreceivedTasks(ctx, queue.Endpoint, []string{queue.TaskType}, after, batchSize)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if len(tasks) > 0 {
-			m.log.InfoContext(ctx, "found tasks that were not received", "queue", queue.Name(), "tasks", len(tasks))
-		}
-		// A page is recorded together, before the next one is read.
-		recorded := make([]chan struct{}, len(tasks))
-		for i, task := range tasks {
-			recorded[i] = make(chan struct{})
-			message := wire.Task{TaskID: task.ID, Identifier: task.Identifier, Type: task.Type}
-			select {
-			case m.arrivals <- arrival{executor: m.executors[queue], message: message, recorded: recorded[i]}:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		for _, done := range recorded {
-			select {
-			case <-done:
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		if next == 0 {
-			return nil
-		}
-		after = next
-	}
-}
-
 // record writes what arrives, in batches of what has gathered, until ctx ends.
 func (m *Manager) record(ctx context.Context) {
 	for {

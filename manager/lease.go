@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -15,12 +16,14 @@ import (
 // manager has died; if it is renewed instead, that manager lives, and the
 // error names it.
 func (m *Manager) acquire(ctx context.Context) error {
+	asked := time.Now()
 	for i, endpoint := range m.cfg.Endpoints {
 		if err := m.acquireOne(ctx, endpoint); err != nil {
 			m.releaseSome(ctx, m.cfg.Endpoints[:i])
 			return err
 		}
 	}
+	m.lease.renewed(asked)
 	return nil
 }
 
@@ -62,6 +65,7 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 		if wait(ctx, pause) != nil {
 			return
 		}
+		asked := time.Now()
 		beat, cancel := context.WithTimeout(ctx, max(m.cfg.Lease, time.Second))
 		held, err := m.store.Heartbeat(beat, m.id, m.cfg.Endpoints, m.cfg.Lease)
 		cancel()
@@ -85,7 +89,51 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 			}
 			m.log.InfoContext(ctx, "heard again", "silent_for", time.Since(last).Round(time.Second), "results_back_from_lost", n)
 		}
+		m.lease.renewed(asked)
 		last = time.Now()
+	}
+}
+
+// leaseWatch knows until when this manager's leases run at least, whatever
+// the database says: they may have ended while the process was stopped, or the
+// machine was asleep, and another manager may have the endpoints.
+type leaseWatch struct {
+	length  time.Duration
+	mu      sync.Mutex
+	since   time.Time     // when the renewal was asked for
+	changed chan struct{} // closed at the next renewal
+}
+
+func newLeaseWatch(length time.Duration) *leaseWatch {
+	return &leaseWatch{length: length, changed: make(chan struct{})}
+}
+
+// renewed says that the leases run from a time on.
+func (l *leaseWatch) renewed(since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = since
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// await waits until the leases run, or gives the cause of ctx's end.
+func (l *leaseWatch) await(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		since, changed := l.since, l.changed
+		l.mu.Unlock()
+		// The process's own clock stands still while a machine sleeps; the
+		// wall clock does not, but may be set.
+		now := time.Now()
+		if now.Sub(since) < l.length && now.Round(0).Sub(since.Round(0)) < l.length {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

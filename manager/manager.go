@@ -22,6 +22,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/spool"
 )
 
 // batchSize bounds what is written to the database at once.
@@ -46,7 +47,7 @@ type Store interface {
 	WaitingWork(ctx context.Context, endpoint, taskType string, afterTask int64, limit int) ([]tasker.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
 	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
-	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error)
+	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error)
 
 	Now() time.Time
 }
@@ -68,10 +69,12 @@ type Manager struct {
 	executors map[broker.Queue]*executor
 	arrivals  chan arrival
 	starts    *batcher[tasker.Start, bool]
-	results   *batcher[tasker.Finish, bool]
+	results   *batcher[tasker.Finish, ending]
+	spool     *spool.Spool // nil where there is none
+	lease     *leaseWatch
 }
 
-// New makes a manager. It checks cfg and does not connect.
+// New makes a manager. It checks cfg, opens the spool, and does not connect.
 func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *slog.Logger) (*Manager, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
@@ -82,6 +85,13 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 		executors: map[broker.Queue]*executor{},
 	}
 	m.log = log.With("manager", m.id)
+	m.lease = newLeaseWatch(cfg.Lease)
+	if cfg.SpoolDir != "" {
+		var err error
+		if m.spool, err = spool.Open(cfg.SpoolDir); err != nil {
+			return nil, err
+		}
+	}
 	m.starts = newBatcher(batchSize, m.storeStarts)
 	m.results = newBatcher(batchSize, m.storeFinishes)
 	for _, endpoint := range cfg.Endpoints {
@@ -135,7 +145,11 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	// No message comes in any more, and none is in between.
 	m.finish(work, fatal)
-	if cause := context.Cause(work); cause != nil {
+	switch cause := context.Cause(work); {
+	case errors.Is(cause, errLeftInSpool):
+		m.log.WarnContext(ctx, "stopped while the database is away: the next manager on this machine stores the results in the spool", "spool", m.cfg.SpoolDir)
+		return nil
+	case cause != nil:
 		return cause
 	}
 	m.log.InfoContext(ctx, "stopped")
@@ -146,20 +160,32 @@ func (m *Manager) Run(ctx context.Context) error {
 func (m *Manager) take(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
+	ready := make(map[string]chan struct{}, len(m.cfg.Endpoints))
+	for _, endpoint := range m.cfg.Endpoints {
+		ready[endpoint] = make(chan struct{}, 1)
+		group.Go(func() { m.catchUp(ctx, endpoint, ready[endpoint]) })
+	}
 	for queue, e := range m.executors {
-		ready := make(chan struct{}, 1)
 		group.Go(func() { e.loop(ctx) })
-		group.Go(func() { m.consume(ctx, queue, ready) })
-		group.Go(func() { m.catchUp(ctx, queue, ready) })
+		group.Go(func() { m.consume(ctx, queue, ready[queue.Endpoint]) })
 	}
 	group.Go(func() { m.record(ctx) })
 }
 
-// errResultsUnstored ends a stop that cannot store what the handlers returned.
-var errResultsUnstored = errors.New("the database is away: results of handlers that ended could not be stored, and count as interrupted")
+var (
+	// errResultsUnstored ends a stop that cannot store what the handlers returned.
+	errResultsUnstored = errors.New("the database is away: results of handlers that ended could not be stored")
+	// errLeftInSpool ends a stop whose results are on disk, for the next manager.
+	errLeftInSpool = errors.New("the manager has stopped")
+)
 
-// finish waits for the handlers, and for their results to be stored: as long
-// as the shutdown limit lets it, then with the handlers' contexts canceled.
+// spoolStop is how long a stop waits for a database that is away, once the
+// results are in the spool.
+const spoolStop = 2 * time.Second
+
+// finish waits for the handlers, and for their results to be stored or kept:
+// as long as the shutdown limit lets it, then with the handlers' contexts
+// canceled.
 func (m *Manager) finish(work context.Context, fatal context.CancelCauseFunc) {
 	done := make(chan struct{})
 	go func() {
@@ -171,13 +197,8 @@ func (m *Manager) finish(work context.Context, fatal context.CancelCauseFunc) {
 	if n := m.runningHandlers(); n > 0 {
 		m.log.InfoContext(work, "stopping: handlers may finish", "running", n, "within", m.cfg.ShutdownTimeout)
 	}
-	limit := time.NewTimer(m.cfg.ShutdownTimeout)
-	defer limit.Stop()
-	select {
-	case <-done:
+	if m.ended(work, done, fatal, m.cfg.ShutdownTimeout) {
 		return
-	case <-limit.C:
-	case <-work.Done():
 	}
 	if n := m.runningHandlers(); n > 0 {
 		m.log.WarnContext(work, "stopping: handlers are canceled", "running", n)
@@ -185,12 +206,40 @@ func (m *Manager) finish(work context.Context, fatal context.CancelCauseFunc) {
 	for _, e := range m.executors {
 		e.cancel(handlers.ErrShutdown)
 	}
-	limit.Reset(m.cfg.AbandonAfter + 5*time.Second) // a handler that does not return is abandoned before
-	select {
-	case <-done:
-	case <-limit.C:
+	// A handler that does not return is abandoned before.
+	if !m.ended(work, done, fatal, m.cfg.AbandonAfter+5*time.Second) {
 		fatal(errResultsUnstored)
 		<-done
+	}
+}
+
+// ended waits until all attempts are done with, and tells whether they were
+// within a limit. Where the handlers have ended, and their results are in the
+// spool, it does not wait for the database.
+func (m *Manager) ended(work context.Context, done <-chan struct{}, fatal context.CancelCauseFunc, within time.Duration) bool {
+	limit := time.NewTimer(within)
+	defer limit.Stop()
+	look := time.NewTicker(spoolStop / 20)
+	defer look.Stop()
+	var idle time.Time // since when no handler runs
+	for {
+		select {
+		case <-done:
+			return true
+		case <-limit.C:
+			return false
+		case <-work.Done():
+			return false
+		case now := <-look.C:
+			switch {
+			case m.spool == nil || m.runningHandlers() > 0:
+				idle = time.Time{}
+			case idle.IsZero():
+				idle = now
+			case now.Sub(idle) > spoolStop:
+				fatal(errLeftInSpool)
+			}
+		}
 	}
 }
 
@@ -232,6 +281,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.Lease, 8*time.Second)
 	fill(&c.ShutdownTimeout, 30*time.Second)
 	fill(&c.AbandonAfter, 10*time.Second)
+	fill(&c.CatchUp, time.Minute)
 	if c.MaxResult == 0 {
 		c.MaxResult = 1 << 20
 	}

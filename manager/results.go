@@ -9,16 +9,28 @@ import (
 )
 
 // finishAttempt stores the end of an attempt, however long the database is
-// away, unless the manager has to end before.
+// away. Meanwhile the end is kept in the spool; where the manager has to end
+// before, it stays there for the next manager of the endpoint.
 func (m *Manager) finishAttempt(ctx context.Context, e *executor, finish tasker.Finish) {
-	stored, err := m.results.do(finish)
+	kept := m.keepLater(ctx, finish)
+	end, err := m.results.do(finish)
+	if err == nil {
+		err = end.err
+	}
+	log := m.log.With("endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State)
+	if err != nil {
+		if kept.now() {
+			log.WarnContext(ctx, "the result is not stored yet: it stays in the spool for the next manager of this endpoint", "err", err)
+		} else {
+			log.ErrorContext(ctx, "the result could not be stored: it will count as interrupted", "err", err)
+		}
+		return
+	}
+	kept.remove()
 	switch {
-	case err != nil:
-		m.log.ErrorContext(ctx, "the result could not be stored: it will count as interrupted",
-			"endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State, "err", err)
-	case !stored:
-		m.log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
-			"endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State)
+	case !end.stored:
+		log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
+			"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
 	case finish.State == tasker.Retrying:
 		e.retryBy(m.store.Now().Add(finish.RetryDelay))
 	}
@@ -33,9 +45,16 @@ func (m *Manager) storeStarts(ctx context.Context, batch []tasker.Start) (starte
 	return started, err
 }
 
+// ending is what became of the end of an attempt: stored or, where the
+// attempt was not the current one, not; or an error that waiting does not mend.
+type ending struct {
+	stored bool
+	err    error
+}
+
 // storeFinishes writes a batch of ended attempts, and tells the aggregation
-// about the results that ended.
-func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]bool, error) {
+// about the results that ended. An error means that ctx has ended.
+func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]ending, error) {
 	var stored []bool
 	err := m.persist(ctx, "store the results", func(ctx context.Context) (err error) {
 		stored, err = m.store.FinishAttempts(ctx, batch)
@@ -47,16 +66,15 @@ func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]b
 		return nil, err
 	case len(batch) > 1:
 		// One of them is what the database does not take: find it.
-		stored = make([]bool, len(batch))
-		for i, finish := range batch {
-			one, err := m.storeFinishes(ctx, []tasker.Finish{finish})
+		ends := make([]ending, len(batch))
+		for i := range batch {
+			one, err := m.storeFinishes(ctx, batch[i:i+1])
 			if err != nil {
-				m.log.ErrorContext(ctx, "a result could not be stored", "task_id", finish.TaskID, "endpoint", finish.Endpoint, "err", err)
-				continue
+				return nil, err
 			}
-			stored[i] = one[0]
+			ends[i] = one[0]
 		}
-		return stored, nil
+		return ends, nil
 	case batch[0].Payload != nil:
 		// The payload is all that can be wrong with it: the end itself counts.
 		finish := batch[0]
@@ -64,10 +82,14 @@ func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]b
 		finish.Errmsg = clean(fmt.Sprintf("the result could not be stored: %v", err))
 		return m.storeFinishes(ctx, []tasker.Finish{finish})
 	default:
-		return nil, err
+		return []ending{{err: err}}, nil
 	}
 	m.notify(ctx, batch)
-	return stored, nil
+	ends := make([]ending, len(batch))
+	for i := range ends {
+		ends[i].stored = stored[i]
+	}
+	return ends, nil
 }
 
 // notify tells the aggregation which tasks had results that ended. It is a

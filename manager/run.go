@@ -29,6 +29,13 @@ type outcome struct {
 func (e *executor) run(ctx context.Context, work tasker.Work, free func()) {
 	log := e.m.log.With("endpoint", e.endpoint, "task_id", work.Task.ID, "type", work.Task.Type,
 		"identifier", work.Task.Identifier, "attempt", work.Attempt)
+	// The process may have been stopped since the attempt was counted: if
+	// another manager has the endpoint by now, the attempt is that one's to
+	// judge, and must not begin.
+	if err := e.m.lease.await(ctx); err != nil {
+		log.WarnContext(ctx, "the attempt does not begin: its task is left to the next manager", "err", err)
+		return
+	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	e.mu.Lock()

@@ -51,6 +51,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	if _, _, err := s.store.Migrate(ctx); err != nil {
 		return fmt.Errorf("prepare %s: %w", file, err)
 	}
+	cfg.Manager.SpoolDir = filepath.Join(dir, "spool")
 	cfg.Manager.ShutdownTimeout = min(cfg.Manager.ShutdownTimeout, devShutdown)
 	registry, err := cfg.Handlers(nil)
 	if err != nil {

@@ -109,7 +109,9 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.InterruptedWork(ctx, managerA, "e7", 10)
 	must(err)
-	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, 0, 10)
+	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, time.Time{}, 0, 10)
+	must(err)
+	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, now.Add(-time.Hour), 0, 10)
 	must(err)
 	_, err = s.MarkLost(ctx, now.Add(-time.Hour), 10)
 	must(err)
@@ -122,6 +124,23 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	_, err = s.Aggregate(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)
 	must(s.ReleaseEndpoints(ctx, managerA, []string{"e7"}))
+	_, err = s.StoreDeadLetter(ctx, tasker.DeadLetter{Key: "k"})
+	must(err)
+	for _, before := range []int64{0, 900} {
+		_, err = s.ListDeadLetters(ctx, tasker.DeadLetterQuery{Before: before, Limit: 10})
+		must(err)
+	}
+	_, err = s.FindDeadLetter(ctx, 7)
+	must(err)
+	must(s.DeleteDeadLetter(ctx, 7))
+	_, err = s.Unsent(ctx, now)
+	must(err)
+	_, err = s.Overdue(ctx, now.Add(-time.Minute))
+	must(err)
+	_, _, err = s.IncompleteTasks(ctx, 10)
+	must(err)
+	_, _, err = s.LostResults(ctx, 10)
+	must(err)
 
 	slices.Sort(list)
 	explained := 0
@@ -175,7 +194,9 @@ func fill(t *testing.T, db *sql.DB) {
 		"INSERT INTO endpoints (name, manager, host, pid, version, start_time, last_seen, lease_until) " + numbers +
 			"SELECT CONCAT('e', i), '', '', 1, '', NOW(6), NOW(6), NOW(6) - INTERVAL 1 HOUR FROM n WHERE i < 500",
 		"INSERT INTO endpoint_task_types (task_type, endpoint) " + numbers + "SELECT CONCAT('t', i % 3), CONCAT('e', i) FROM n WHERE i < 500",
-		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types",
+		"INSERT INTO dead_letters (id, digest, reason, queue, message_id, body, size, dead_time) " + numbers +
+			"SELECT i, UNHEX(SHA2(i, 256)), '', '', '', '', 0, NOW(6) FROM n",
+		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types, dead_letters",
 	} {
 		// Each of the two names of one variable is known to one kind of server.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {

@@ -76,14 +76,22 @@ func (s *Store) NextRetry(ctx context.Context, endpoint, taskType string) (next 
 // begins, 0 where there is none. They are those whose message was lost, or was
 // published while the endpoint had no queue.
 //
+// Of those that are sent only the ones count that were sent since a time; the
+// zero time means all. An endpoint that has looked once need not go through
+// what it found then again and again.
+//
 // Tasks that are still CREATED are among them: their message may have been
 // published a moment ago, before the endpoint's queue was bound. So whoever
 // asks after binding its queue misses none.
-func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error) {
+func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error) {
 	var rows []taskRow
-	err = s.db.WithContext(ctx).
-		Where("type IN ? AND status IN ? AND id > ?", taskTypes, []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}, afterTask).
-		Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
+	find := s.db.WithContext(ctx).Where("type IN ? AND id > ?", taskTypes, afterTask)
+	if since.IsZero() {
+		find = find.Where("status IN ?", []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete})
+	} else {
+		find = find.Where("(status = ? OR (status IN ? AND sent_time >= ?))", tasker.Created, open, dbTime{since})
+	}
+	err = find.Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
 		Order("id").Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, 0, s.fail("read the tasks that the endpoint has not received", err)

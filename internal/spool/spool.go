@@ -1,0 +1,205 @@
+// Package spool keeps on an endpoint's disk what its database cannot take for
+// now: the ends of attempts, so that what a handler returned outlives the
+// manager that waits for the database. Each end is a file of its own, synced
+// with its directory before it counts as kept; the files of an endpoint sort
+// in the order in which they were kept.
+package spool
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/taskerhq/tasker"
+)
+
+// version is that of the files' form.
+const version = 1
+
+const (
+	suffixKept       = ".json"
+	suffixUnreadable = ".unreadable"
+	suffixPartial    = ".partial" // being written when the process or the machine ended
+)
+
+// Spool is a directory. All methods are safe for concurrent use; of two
+// processes each must use endpoints of its own.
+type Spool struct{ dir string }
+
+// Entry is the end of an attempt that is kept.
+type Entry struct {
+	tasker.Finish
+	path string
+}
+
+// file is the form of an entry on disk.
+type file struct {
+	Version    int                `json:"v"`
+	TaskID     int64              `json:"task_id"`
+	Endpoint   string             `json:"endpoint"`
+	Attempt    int                `json:"attempt"`
+	State      tasker.ResultState `json:"state"`
+	Errnr      int                `json:"errnr"`
+	Errmsg     string             `json:"errmsg"`
+	Payload    *string            `json:"payload"` // byte for byte
+	RetryDelay time.Duration      `json:"retry_delay"`
+}
+
+// Open makes the directory, readable by its owner only, where it does not
+// exist, and sees that it can be written to.
+func Open(dir string) (*Spool, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the spool's directory: %w", err)
+	}
+	probe, err := os.CreateTemp(dir, "probe-*"+suffixPartial)
+	if err != nil {
+		return nil, fmt.Errorf("the spool's directory cannot be written to: %w", err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return nil, fmt.Errorf("the spool's directory cannot be written to: %w", err)
+	}
+	return &Spool{dir}, nil
+}
+
+// Keep stores the end of an attempt. When it returns without an error, the
+// end survives a crash of the process and of the machine.
+func (s *Spool) Keep(f tasker.Finish) (Entry, error) {
+	content := file{
+		Version: version, TaskID: f.TaskID, Endpoint: f.Endpoint, Attempt: f.Attempt,
+		State: f.State, Errnr: f.Errnr, Errmsg: f.Errmsg, RetryDelay: f.RetryDelay,
+	}
+	if f.Payload != nil {
+		payload := string(f.Payload)
+		content.Payload = &payload
+	}
+	encoded, err := json.Marshal(content)
+	if err != nil {
+		return Entry{}, fmt.Errorf("encode the end of an attempt: %w", err)
+	}
+	dir, err := s.endpointDir(f.Endpoint)
+	if err != nil {
+		return Entry{}, err
+	}
+	name := filepath.Join(dir, ulid.Make().String())
+	if err = write(name+suffixPartial, encoded); err == nil {
+		err = os.Rename(name+suffixPartial, name+suffixKept)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		_ = os.Remove(name + suffixPartial)
+		return Entry{}, fmt.Errorf("keep the end of an attempt: %w", err)
+	}
+	return Entry{f, name + suffixKept}, nil
+}
+
+// endpointDir makes the directory of an endpoint.
+func (s *Spool) endpointDir(endpoint string) (string, error) {
+	dir := filepath.Join(s.dir, endpoint)
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return dir, nil
+	}
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make the spool's directory of endpoint %s: %w", endpoint, err)
+	}
+	return dir, nil
+}
+
+func write(name string, content []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Entries gives what is kept for an endpoint, in the order in which it was
+// kept. A file that cannot be read is put aside, under another name, and is
+// part of the error, which does not concern the entries that are given.
+func (s *Spool) Entries(endpoint string) ([]Entry, error) {
+	dir := filepath.Join(s.dir, endpoint)
+	found, err := os.ReadDir(dir) // sorted by name
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the spool of endpoint %s: %w", endpoint, err)
+	}
+	var entries []Entry
+	var unreadable []error
+	for _, f := range found {
+		if !strings.HasSuffix(f.Name(), suffixKept) {
+			continue
+		}
+		path := filepath.Join(dir, f.Name())
+		finish, err := read(path, endpoint)
+		if err != nil {
+			aside := strings.TrimSuffix(path, suffixKept) + suffixUnreadable
+			unreadable = append(unreadable, fmt.Errorf("%s cannot be read and becomes %s: %w", path, filepath.Base(aside), err), os.Rename(path, aside))
+			continue
+		}
+		entries = append(entries, Entry{finish, path})
+	}
+	return entries, errors.Join(unreadable...)
+}
+
+func read(path, endpoint string) (tasker.Finish, error) {
+	encoded, err := os.ReadFile(path)
+	if err != nil {
+		return tasker.Finish{}, err
+	}
+	var content file
+	decoder := json.NewDecoder(bytes.NewReader(encoded))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&content); err != nil {
+		return tasker.Finish{}, err
+	}
+	if content.Version != version {
+		return tasker.Finish{}, fmt.Errorf("it has version %d, and this tasker reads version %d", content.Version, version)
+	}
+	if content.Endpoint != endpoint || content.TaskID < 1 || content.Attempt < 1 || !content.State.Valid() {
+		return tasker.Finish{}, fmt.Errorf("it is not the end of an attempt of endpoint %s", endpoint)
+	}
+	finish := tasker.Finish{
+		ResultKey: tasker.ResultKey{TaskID: content.TaskID, Endpoint: content.Endpoint}, Attempt: content.Attempt,
+		State: content.State, Errnr: content.Errnr, Errmsg: content.Errmsg, RetryDelay: content.RetryDelay,
+	}
+	if content.Payload != nil {
+		finish.Payload = json.RawMessage(*content.Payload)
+	}
+	return finish, nil
+}
+
+// Remove forgets an entry that is stored elsewhere by now. A crash right
+// after it may bring the entry back.
+func (s *Spool) Remove(e Entry) error {
+	if err := os.Remove(e.path); err != nil {
+		return fmt.Errorf("remove from the spool: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package spool_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/spool"
+)
+
+func open(t *testing.T, dir string) *spool.Spool {
+	t.Helper()
+	s, err := spool.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func entries(t *testing.T, s *spool.Spool, endpoint string) []spool.Entry {
+	t.Helper()
+	list, err := s.Entries(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func finish(task int64, attempt int) tasker.Finish {
+	return tasker.Finish{ResultKey: tasker.ResultKey{TaskID: task, Endpoint: "a.b"}, Attempt: attempt, State: tasker.ResultDone}
+}
+
+func TestKeptEndsOutliveTheProcess(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deep", "spool")
+	first := open(t, dir)
+	kept := []tasker.Finish{finish(7, 1), finish(3, 2), finish(9, 1)}
+	kept[0].Payload = json.RawMessage(`{"a": "<ü>"}`)
+	kept[1].State, kept[1].Errnr, kept[1].Errmsg, kept[1].RetryDelay = tasker.Retrying, 32, "no\nspace", time.Minute
+	for _, f := range kept {
+		if _, err := first.Keep(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := open(t, dir)
+	list := entries(t, second, "a.b")
+	var got []tasker.Finish
+	for _, e := range list {
+		got = append(got, e.Finish)
+	}
+	if diff := cmp.Diff(kept, got); diff != "" {
+		t.Errorf("kept and read (-kept +read):\n%s", diff)
+	}
+	for _, e := range list[:2] {
+		if err := second.Remove(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := entries(t, second, "a.b"); len(left) != 1 || left[0].TaskID != 9 {
+		t.Errorf("after two were removed: %+v", left)
+	}
+	if other := entries(t, second, "a"); len(other) != 0 {
+		t.Errorf("another endpoint has %+v", other)
+	}
+}
+
+func TestUnreadableFilesAreKeptAside(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if _, err := s.Keep(finish(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"0.json": "", "1.json": "{", "2.json": `{"v":2}`, "3.json": `{"v":1,"task_id":1,"endpoint":"other","attempt":1,"state":"DONE"}`,
+		"4.json": `{"v":1,"task_id":1,"endpoint":"a.b","attempt":1,"state":"DUNNO"}`, "5.partial": "{",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "a.b", name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := s.Entries("a.b")
+	if err == nil || len(list) != 1 || list[0].TaskID != 1 {
+		t.Fatalf("got %+v, %v", list, err)
+	}
+	for _, name := range []string{"0", "1", "2", "3", "4"} {
+		if !strings.Contains(err.Error(), name+".json") {
+			t.Errorf("the error does not name %s.json: %v", name, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "a.b", name+".unreadable")); err != nil {
+			t.Error(err)
+		}
+	}
+	if list, err = s.Entries("a.b"); err != nil || len(list) != 1 {
+		t.Errorf("again: %+v, %v", list, err)
+	}
+}
+
+func TestUnusableDirectories(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := spool.Open(filepath.Join(name, "spool")); err == nil {
+		t.Error("a directory below a file can be opened")
+	}
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := os.WriteFile(filepath.Join(dir, "a.b"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Keep(finish(1, 1)); err == nil {
+		t.Error("an end is kept where there is no directory")
+	}
+}
