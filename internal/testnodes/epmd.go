@@ -23,7 +23,7 @@ func StartEPMD(ctx context.Context, dir string) (*EPMD, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func StartMariaDB(ctx context.Context, dir string) (*MariaDB, error) {
 		return nil, err
 	}
 	m := &MariaDB{dir: dir}
-	if m.port, err = freePort(); err != nil {
+	if m.port, err = FreePort(); err != nil {
 		return nil, err
 	}
 	m.node = node{

@@ -132,10 +132,10 @@ func (n *node) signal(send func(*Process) error) error {
 	return send(p)
 }
 
-// freePort finds a port on loopback that nobody listens on. It is below those
+// FreePort finds a port on loopback that nobody listens on. It is below those
 // that Linux gives to outgoing connections, so that it is still free when a
 // server that was killed starts again.
-func freePort() (int, error) {
+func FreePort() (int, error) {
 	for range 200 {
 		port := 11000 + rand.IntN(14000)
 		l, err := net.Listen("tcp", net.JoinHostPort(loopback, strconv.Itoa(port)))

@@ -78,7 +78,7 @@ func NewRabbitMQ(ctx context.Context, dir string, opts RabbitMQOptions) (*Rabbit
 	}
 	r := &RabbitMQ{dir: dir, name: opts.Name + "@localhost", opts: opts}
 	for _, port := range []*int{&r.amqp, &r.management, &r.distribute} {
-		if *port, err = freePort(); err != nil {
+		if *port, err = FreePort(); err != nil {
 			return nil, err
 		}
 	}
