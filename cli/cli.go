@@ -16,6 +16,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/doctor"
 )
 
 // The exit codes.
@@ -34,6 +35,7 @@ type Actions struct {
 	RunDev       func(ctx context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error
 	InitDatabase func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	InitRabbitMQ func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
+	Doctor       func(ctx context.Context, cfg config.Config, opts app.DoctorOptions) (doctor.Report, error)
 }
 
 // Program is the program as it was started.
@@ -58,7 +60,9 @@ func Execute(ctx context.Context, p Program) int {
 	if err == nil {
 		return ExitOK
 	}
-	_, _ = fmt.Fprintf(p.Stderr, "tasker: %v\n", err)
+	if !errors.Is(err, errFound) {
+		_, _ = fmt.Fprintf(p.Stderr, "tasker: %v\n", err)
+	}
 	return exitCode(err)
 }
 
@@ -136,7 +140,7 @@ func (r *run) rootCommand() *cobra.Command {
 		return usagef("%v (see %s --help)", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.configCommand(), r.versionCommand(),
+		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(), r.configCommand(), r.versionCommand(),
 	)
 	return root
 }

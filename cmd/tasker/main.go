@@ -22,7 +22,7 @@ func main() {
 	os.Exit(cli.Execute(ctx, cli.Program{
 		Actions: cli.Actions{
 			RunAPI: app.RunAPI, RunManager: app.RunManager, RunDev: app.RunDev,
-			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ,
+			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor,
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Version: buildVersion(),
 	}))

@@ -200,3 +200,10 @@ func (s *Store) LostResults(ctx context.Context, limit int) (total int, endpoint
 	}
 	return total, endpoints, nil
 }
+
+// CountDeadLetters tells how many dead letters are stored.
+func (s *Store) CountDeadLetters(ctx context.Context) (int, error) {
+	var n int64
+	err := s.db.WithContext(ctx).Table("dead_letters").Count(&n).Error
+	return int(n), s.fail("count the dead letters", err)
+}

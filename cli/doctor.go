@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/app"
+)
+
+// errFound ends a command that has already told what is wrong, on stdout.
+var errFound = errors.New("problems were found")
+
+const doctorLong = `Look at the configuration, the database, RabbitMQ, the endpoints and the tasks,
+as an operator would, and say what is wrong and what to do about it. It changes
+nothing. Each check has a time limit of its own, so that a dead service does
+not hang it.
+
+RabbitMQ shows alarms, permissions, bindings and the arguments of queues through
+its management API only: without a user in rabbitmq.* these are not checked, and
+a note says so.
+
+The exit code is 0 without problems, 1 with some, and 2 where the configuration
+cannot be used. Warnings are no problems, unless --strict says so.`
+
+func (r *run) doctorCommand() *cobra.Command {
+	var strict bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say whether all is well, and what to do if not",
+		Long:  doctorLong,
+		Example: `  tasker doctor
+  tasker doctor --strict --output json
+  TASKER_RABBITMQ_USER=admin TASKER_RABBITMQ_PASSWORD=... tasker doctor --mode production --config /etc/tasker`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var opts app.DoctorOptions
+			cfg, err := r.load(0)
+			if err != nil {
+				// A machine that runs managers only need not have the secrets
+				// of the others.
+				opts.ConfigError = err
+				var without error
+				if cfg, without = r.load(config.PartAPI | config.PartAdmin); without != nil {
+					return err
+				}
+			}
+			report, err := r.Actions.Doctor(cmd.Context(), cfg, opts)
+			if err != nil {
+				return err
+			}
+			if r.output == outputJSON {
+				err = r.tell(report, "")
+			} else {
+				err = report.WriteText(r.Stdout, isTerminal(r.Stdout) && r.variable("NO_COLOR", "") == "")
+			}
+			if err != nil {
+				return err
+			}
+			if report.Problems() > 0 || strict && report.Warnings() > 0 {
+				return errFound
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&strict, "strict", false, "count warnings as problems, for the exit code")
+	return cmd
+}

@@ -1,0 +1,224 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+const groupBroker = "broker"
+
+// Node is one configured address of RabbitMQ, over AMQP.
+type Node interface {
+	// Address is without the password.
+	Address() string
+	Connect(ctx context.Context) (version string, err error)
+	Exchange(ctx context.Context, name string) (exists bool, err error)
+	Queue(ctx context.Context, name string) (messages, consumers int, exists bool, err error)
+}
+
+// queue is a queue as AMQP shows it.
+type queue struct {
+	exists              bool
+	messages, consumers int
+}
+
+const adviceInitialize = "tasker initialize --rabbitmq makes it anew; restart the managers then, which bind their queues when they subscribe"
+
+func (e *examination) checkBroker(ctx context.Context) {
+	e.checkNodes(ctx)
+	if e.facts.node == nil {
+		e.skip(groupBroker, "exchanges, queues", "RabbitMQ cannot be reached")
+	} else {
+		e.check(ctx, groupBroker, "exchanges", e.exchanges)
+		e.check(ctx, groupBroker, "dead letters", e.deadLetters)
+		if e.facts.known {
+			e.check(ctx, groupBroker, "queues", e.lookAtQueues)
+		} else {
+			e.skip(groupBroker, "queues", "which there must be is in the database")
+		}
+	}
+	e.checkManagement(ctx)
+}
+
+// checkNodes connects to each address. One is enough to work.
+func (e *examination) checkNodes(ctx context.Context) {
+	var bad []int // places in the report
+	for _, node := range e.Nodes {
+		e.check(ctx, groupBroker, "connection", func(ctx context.Context) []Finding {
+			version, err := node.Connect(ctx)
+			if err == nil {
+				if e.facts.node == nil {
+					e.facts.node = node
+				}
+				return well("RabbitMQ %s answers at %s", version, node.Address())
+			}
+			advice := "check that it runs, and that this machine may reach it"
+			if tasker.CodeOf(err) == tasker.Unauthorized {
+				advice = "check user, password and virtual host in manager.message_queue; tasker initialize --rabbitmq makes them"
+			}
+			bad = append(bad, len(e.report.Checks))
+			return failed(ctx, err, advice)
+		})
+	}
+	if e.facts.node == nil {
+		return
+	}
+	for _, i := range bad { // tasker uses the others
+		e.report.Checks[i].Level = Warning
+	}
+}
+
+// exchanges looks for those of the task types, and the one of the events.
+func (e *examination) exchanges(ctx context.Context) []Finding {
+	var missing []string
+	for _, taskType := range e.Settings.TaskTypes {
+		name := broker.ExchangeName(taskType)
+		exists, err := e.facts.node.Exchange(ctx, name)
+		if err != nil {
+			return failed(ctx, err, "")
+		}
+		if !exists {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return one(Problem, adviceInitialize, "%s missing: %s", count(len(missing), "exchange"), some(missing))
+	}
+	events, err := e.facts.node.Exchange(ctx, broker.EventsExchange)
+	if err != nil {
+		return failed(ctx, err, "")
+	}
+	if !events {
+		return one(Note, "", "the exchange %s is not there: the first API or manager makes it", broker.EventsExchange)
+	}
+	return well("%s of task types, and %s", count(len(e.Settings.TaskTypes), "exchange"), broker.EventsExchange)
+}
+
+// deadLetters looks for the place where refused messages go.
+func (e *examination) deadLetters(ctx context.Context) []Finding {
+	exchange, err := e.facts.node.Exchange(ctx, broker.DeadExchange)
+	if err != nil {
+		return failed(ctx, err, "")
+	}
+	messages, _, queue, err := e.facts.node.Queue(ctx, broker.DeadQueue)
+	switch {
+	case err != nil:
+		return failed(ctx, err, "")
+	case !exchange:
+		return one(Problem, adviceInitialize, "the exchange %s is missing: refused messages are dropped", broker.DeadExchange)
+	case !queue:
+		return one(Problem, adviceInitialize, "the queue %s is missing: refused messages are dropped", broker.DeadQueue)
+	case messages > 0:
+		return one(Warning, "each has the header "+broker.HeaderReason+", which says why it was refused",
+			"%s in the queue %s", count(messages, "message"), broker.DeadQueue)
+	}
+	return well("the exchange and the queue %s are there, and no message waits", broker.DeadQueue)
+}
+
+// lookAtQueues reads depth and consumers of all queues of endpoints; what that
+// means is said with the endpoints.
+func (e *examination) lookAtQueues(ctx context.Context) []Finding {
+	looked := map[string]queue{}
+	messages := 0
+	for _, s := range e.facts.endpoints {
+		for _, taskType := range s.TaskTypes {
+			name := broker.Queue{TaskType: taskType, Endpoint: s.Name}.Name()
+			var q queue
+			var err error
+			if q.messages, q.consumers, q.exists, err = e.facts.node.Queue(ctx, name); err != nil {
+				if len(looked) > 0 && ctx.Err() != nil {
+					e.facts.queues = looked
+					return one(Note, "", "%s looked at in the time that there was; the others were not checked", count(len(looked), "queue"))
+				}
+				return failed(ctx, err, "")
+			}
+			looked[name] = q
+			messages += q.messages
+		}
+	}
+	e.facts.queues = looked
+	deepest := slices.MaxFunc(append(slices.Collect(maps.Keys(looked)), ""), func(a, b string) int {
+		return looked[a].messages - looked[b].messages
+	})
+	if messages == 0 {
+		return well("no message waits in the queues of the endpoints")
+	}
+	level := OK
+	var without []string
+	for _, name := range slices.Sorted(maps.Keys(looked)) {
+		if q := looked[name]; q.messages > 0 && q.consumers == 0 {
+			without = append(without, fmt.Sprintf("%s (%d)", name, q.messages))
+		}
+	}
+	tail := ""
+	if len(without) > 0 {
+		level, tail = Note, "; nobody reads "+some(without)
+	}
+	return one(level, "", "%s wait in the queues of the endpoints, most of them in %s (%d)%s",
+		count(messages, "message"), deepest, looked[deepest].messages, tail)
+}
+
+// topology is what the management API shows of the virtual host.
+func (e *examination) topology(ctx context.Context) []Finding {
+	declared, err := e.Management.Queues(ctx, e.VirtualHost)
+	if err != nil {
+		return failed(ctx, err, "")
+	}
+	exchanges, err := e.Management.Exchanges(ctx, e.VirtualHost)
+	if err != nil {
+		return failed(ctx, err, "")
+	}
+	var wrong []string
+	kinds := map[string]string{broker.DeadExchange: "fanout", broker.EventsExchange: "topic"}
+	for _, taskType := range e.Settings.TaskTypes {
+		kinds[broker.ExchangeName(taskType)] = "direct"
+	}
+	for _, x := range exchanges {
+		if kind, ours := kinds[x.Name]; ours && (x.Type != kind || !x.Durable) {
+			wrong = append(wrong, fmt.Sprintf("exchange %s is %s, and should be %s and durable", x.Name, x.Type, kind))
+		}
+	}
+	expected := e.expectedQueues()
+	var stray []string
+	for _, q := range declared {
+		endpoint, ours := expected[q.Name]
+		if !ours {
+			if strings.HasPrefix(q.Name, "tasker.") && !strings.HasSuffix(q.Name, "."+broker.KeyAny) && e.facts.known {
+				stray = append(stray, q.Name)
+			}
+			continue
+		}
+		wrong = append(wrong, e.differences(q, endpoint)...)
+	}
+	var found []Finding
+	if len(wrong) > 0 {
+		found = one(Problem, "configure it as it is (queue_type, expires), or delete it: its manager makes it anew and catches up from the database",
+			"%s declared otherwise than configured: %s", are(len(wrong), "object"), strings.Join(wrong[:min(len(wrong), mostNames)], "; "))
+	}
+	if len(stray) > 0 {
+		found = append(found, one(Note, "if nothing of yours reads them, delete them",
+			"%s of no registered endpoint: %s", count(len(stray), "queue"), some(stray))...)
+	}
+	if found == nil {
+		return well("exchanges and queues have the configured form")
+	}
+	return found
+}
+
+// expectedQueues are the names of the queues that are tasker's, and whether
+// each is an endpoint's.
+func (e *examination) expectedQueues() map[string]bool {
+	expected := map[string]bool{broker.DeadQueue: false}
+	for _, s := range e.facts.endpoints {
+		for _, taskType := range s.TaskTypes {
+			expected[broker.Queue{TaskType: taskType, Endpoint: s.Name}.Name()] = true
+		}
+	}
+	return expected
+}

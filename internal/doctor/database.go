@@ -1,0 +1,204 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+const groupDatabase = "database"
+
+// The database's clock decides everything that tasker compares, so a skew
+// only makes the times in the logs disagree with those in the answers.
+const (
+	skewWarning = time.Second
+	skewProblem = time.Minute
+)
+
+// slowDatabase is a round trip at which tasks are visibly slow: each takes a
+// few of them.
+const slowDatabase = 50 * time.Millisecond
+
+// Database is what the checks ask of the store.
+type Database interface {
+	Name() string
+	Ping(ctx context.Context) error
+	CheckSchema(ctx context.Context) error
+	// Now is the database's clock, as far as it was measured.
+	Now() time.Time
+	MeasureClock(ctx context.Context) (ahead, roundTrip time.Duration, err error)
+	DescribeServer(ctx context.Context) (Server, error)
+	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
+	Unsent(ctx context.Context, since time.Time) (Backlog, error)
+	Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error)
+	IncompleteTasks(ctx context.Context, limit int) (total int, latest []IncompleteTask, err error)
+	LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error)
+	CountDeadLetters(ctx context.Context) (int, error)
+}
+
+// Server is what the database server says of itself; of SQLite there is the
+// kind and the version only.
+type Server struct {
+	Kind           string // MySQL, MariaDB or SQLite
+	Version        string
+	Isolation      string // of tasker's sessions
+	FlushLog       int    // innodb_flush_log_at_trx_commit
+	BinaryLog      bool
+	SyncBinlog     int // sync_binlog
+	ReadOnly       bool
+	MaxConnections int
+}
+
+// oldest are the oldest versions that tasker works with.
+var oldest = map[string]version{"MySQL": {8, 0}, "MariaDB": {10, 6}}
+
+const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password"
+
+func (e *examination) checkDatabase(ctx context.Context) {
+	if e.Database == nil {
+		e.check(ctx, groupDatabase, "connection", func(ctx context.Context) []Finding {
+			return failed(ctx, e.DatabaseError, adviceDatabase)
+		})
+		return
+	}
+	reachable := e.check(ctx, groupDatabase, "connection", func(ctx context.Context) []Finding {
+		if err := e.Database.Ping(ctx); err != nil {
+			return failed(ctx, err, adviceDatabase)
+		}
+		return well("database %s answers", e.Database.Name())
+	})
+	if !reachable {
+		e.skip(groupDatabase, "all else", "the database does not answer")
+		return
+	}
+	e.facts.schema = e.check(ctx, groupDatabase, "schema", func(ctx context.Context) []Finding {
+		if err := e.Database.CheckSchema(ctx); err != nil {
+			return failed(ctx, err, "")
+		}
+		return well("has the version of this program")
+	})
+	var server Server
+	described := e.check(ctx, groupDatabase, "server", func(ctx context.Context) []Finding {
+		var err error
+		if server, err = e.Database.DescribeServer(ctx); err != nil {
+			return failed(ctx, err, "")
+		}
+		return server.supported()
+	})
+	if server.Kind == "" || !described && server.Version == "" {
+		return
+	}
+	if server.Kind == "SQLite" {
+		e.skip(groupDatabase, "settings, clock", "they do not apply to SQLite")
+		return
+	}
+	e.check(ctx, groupDatabase, "isolation", func(context.Context) []Finding { return server.isolation() })
+	e.check(ctx, groupDatabase, "durability", func(context.Context) []Finding { return server.durability() })
+	e.check(ctx, groupDatabase, "writable", func(context.Context) []Finding {
+		if server.ReadOnly {
+			return one(Problem, "name the server that takes writes in manager.db.uri, or set read_only off", "the server is read-only: no task can be taken")
+		}
+		return well("read_only is off")
+	})
+	e.check(ctx, groupDatabase, "connections", func(context.Context) []Finding { return server.connections(e.Settings.MaxOpenConns) })
+	e.check(ctx, groupDatabase, "clock", func(ctx context.Context) []Finding {
+		ahead, roundTrip, err := e.Database.MeasureClock(ctx)
+		if err != nil {
+			return failed(ctx, err, "")
+		}
+		return clock(ahead, roundTrip)
+	})
+}
+
+type version struct{ major, minor int }
+
+func (v version) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
+
+func (s Server) supported() []Finding {
+	least, known := oldest[s.Kind]
+	if !known {
+		return well("%s %s", s.Kind, s.Version)
+	}
+	m := regexp.MustCompile(`^(\d+)\.(\d+)`).FindStringSubmatch(s.Version)
+	if m == nil {
+		return one(Warning, "", "%s calls its version %q, which says nothing: %s or newer is needed", s.Kind, s.Version, least)
+	}
+	major, _ := strconv.Atoi(m[1]) // digits; too many of them are a great number
+	minor, _ := strconv.Atoi(m[2])
+	if major < least.major || major == least.major && minor < least.minor {
+		return one(Problem, "upgrade the server", "%s %s is too old: tasker needs %s or newer", s.Kind, s.Version, least)
+	}
+	return well("%s %s", s.Kind, s.Version)
+}
+
+func (s Server) isolation() []Finding {
+	if strings.ReplaceAll(strings.ToUpper(s.Isolation), " ", "-") != "READ-COMMITTED" {
+		return one(Problem, "look for a proxy between tasker and the database that resets its sessions",
+			"tasker's sessions are %s instead of READ-COMMITTED, which they ask for", s.Isolation)
+	}
+	return well("tasker's sessions are READ-COMMITTED")
+}
+
+// durability tells whether what is committed survives a loss of power.
+func (s Server) durability() []Finding {
+	var found []Finding
+	if s.FlushLog != 1 {
+		found = append(found, one(Warning, "set innodb_flush_log_at_trx_commit = 1",
+			"innodb_flush_log_at_trx_commit is %d: a crash of the machine may lose the last second, and with it tasks that were accepted", s.FlushLog)...)
+	}
+	if s.BinaryLog && s.SyncBinlog != 1 {
+		found = append(found, one(Warning, "set sync_binlog = 1",
+			"sync_binlog is %d: after a crash of the machine replicas may lack what the server has", s.SyncBinlog)...)
+	}
+	if found == nil {
+		return well("a commit is on disk when it is answered")
+	}
+	return found
+}
+
+// connections says how many processes of tasker the server has room for.
+func (s Server) connections(pool int) []Finding {
+	if pool < 1 || s.MaxConnections < 1 {
+		return nil
+	}
+	// One stays free for the administrator, as the server keeps it.
+	processes := (s.MaxConnections - 1) / pool
+	const roomy = 4
+	if processes < roomy {
+		return one(Note, "raise max_connections, or lower manager.db.max_open_conns",
+			"max_connections is %d: enough for %d processes of tasker with up to %d connections each", s.MaxConnections, processes, pool)
+	}
+	return well("max_connections is %d: room for %d processes with up to %d connections each", s.MaxConnections, processes, pool)
+}
+
+func clock(ahead, roundTrip time.Duration) []Finding {
+	skew := ahead.Abs()
+	direction := "ahead of"
+	if ahead < 0 {
+		direction = "behind"
+	}
+	var found []Finding
+	if skew >= skewWarning {
+		level := Warning
+		if skew >= skewProblem {
+			level = Problem
+		}
+		found = one(level, "synchronize the clocks of the machines (chrony, systemd-timesyncd)",
+			"the database's clock is %s %s this machine's. tasker goes by the database's: only the times in this machine's logs are wrong",
+			skew.Round(time.Millisecond), direction)
+	}
+	if roundTrip >= slowDatabase {
+		found = append(found, one(Warning, "every task takes several: bring tasker and the database nearer to each other",
+			"a statement takes %s to be answered", roundTrip.Round(time.Millisecond))...)
+	}
+	if found == nil {
+		return well("the database's clock is %s %s this machine's; a statement takes %s",
+			skew.Round(time.Millisecond), direction, roundTrip.Round(10*time.Microsecond))
+	}
+	return found
+}

@@ -1,0 +1,153 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+const groupEndpoints = "endpoints"
+
+// endpointsPerPage bounds one read.
+const endpointsPerPage = 500
+
+// seen is a registered endpoint, and how long it has been silent.
+type seen struct {
+	tasker.Endpoint
+	silent time.Duration
+}
+
+// expired tells whether RabbitMQ has deleted the endpoint's queues by now, as
+// it should.
+func (s seen) expired(expires time.Duration) bool {
+	return !s.Alive && expires > 0 && s.silent >= expires
+}
+
+// readEndpoints learns who is registered; that it cannot is told later, in the
+// place of the endpoints.
+func (e *examination) readEndpoints(ctx context.Context) {
+	if !e.facts.schema {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, e.Limit, fmt.Errorf("no answer within %s", e.Limit))
+	defer cancel()
+	var list []seen
+	for after := ""; ; {
+		page, err := e.Database.ListEndpoints(ctx, tasker.EndpointQuery{After: after, Limit: endpointsPerPage})
+		if err != nil {
+			e.facts.endpointsError = fmt.Errorf("%s", reason(ctx, err))
+			return
+		}
+		now := e.Database.Now()
+		for _, endpoint := range page {
+			list = append(list, seen{endpoint, now.Sub(endpoint.LastSeen)})
+		}
+		if len(page) < endpointsPerPage {
+			break
+		}
+		after = page[len(page)-1].Name
+	}
+	e.facts.endpoints, e.facts.known = list, true
+}
+
+func (e *examination) checkEndpoints(ctx context.Context) {
+	switch {
+	case !e.facts.schema:
+		e.skip(groupEndpoints, "all", "they are in the database")
+		return
+	case e.facts.endpointsError != nil:
+		e.check(ctx, groupEndpoints, "registered", func(ctx context.Context) []Finding {
+			return failed(ctx, e.facts.endpointsError, "")
+		})
+		return
+	}
+	e.check(ctx, groupEndpoints, "alive", func(context.Context) []Finding { return e.facts.silent() })
+	e.check(ctx, groupEndpoints, "task types", func(context.Context) []Finding { return e.served() })
+	if e.facts.queues == nil {
+		e.skip(groupEndpoints, "queues", "they are at RabbitMQ")
+		return
+	}
+	e.check(ctx, groupEndpoints, "queues", func(context.Context) []Finding { return e.endpointQueues() })
+}
+
+// silent finds the endpoints whose lease is over.
+func (f facts) silent() []Finding {
+	if len(f.endpoints) == 0 {
+		return one(Warning, "start a manager: tasker manager --endpoint NAME", "no endpoint was ever registered: nobody performs tasks")
+	}
+	var names []string
+	longest := slices.Clone(f.endpoints)
+	slices.SortFunc(longest, func(a, b seen) int { return int(b.silent - a.silent) })
+	for _, s := range longest {
+		if !s.Alive {
+			names = append(names, fmt.Sprintf("%s for %s", s.Name, ago(s.silent)))
+		}
+	}
+	if len(names) == 0 {
+		return well("%s, and every one was heard from a moment ago", count(len(f.endpoints), "endpoint"))
+	}
+	return one(Warning, "start their managers, or leave them: their tasks wait for them",
+		"%d of %s not heard from: %s", len(names), count(len(f.endpoints), "endpoint"), some(names))
+}
+
+// served finds the configured task types that nobody performs.
+func (e *examination) served() []Finding {
+	var idle []string
+	for _, name := range e.Settings.TaskTypes {
+		if !slices.ContainsFunc(e.facts.endpoints, func(s seen) bool { return slices.Contains(s.TaskTypes, name) }) {
+			idle = append(idle, name)
+		}
+	}
+	if len(idle) == 0 {
+		return well("every configured task type has an endpoint")
+	}
+	return one(Warning, "start a manager for them, or take them out of task_types", "no endpoint is registered for %s", some(idle))
+}
+
+// endpointQueues compares the queues that the registered endpoints should have
+// with what RabbitMQ has.
+func (e *examination) endpointQueues() []Finding {
+	const many = 1000
+	var gone, waiting, unread, full []string
+	total := 0
+	for _, s := range e.facts.endpoints {
+		if s.expired(e.Settings.QueueExpires) {
+			continue
+		}
+		for _, taskType := range s.TaskTypes {
+			total++
+			name := broker.Queue{TaskType: taskType, Endpoint: s.Name}.Name()
+			q, looked := e.facts.queues[name]
+			switch {
+			case !looked:
+				total--
+			case !q.exists && s.Alive:
+				gone = append(gone, name)
+			case !q.exists:
+				waiting = append(waiting, name)
+			case q.consumers == 0 && s.Alive:
+				unread = append(unread, fmt.Sprintf("%s (%s)", name, count(q.messages, "message")))
+			case q.messages >= many:
+				full = append(full, fmt.Sprintf("%s (%d)", name, q.messages))
+			}
+		}
+	}
+	var found []Finding
+	add := func(level Level, advice, what string, names []string) {
+		if len(names) > 0 {
+			found = append(found, one(level, advice, "%s %s: %s", count(len(names), "queue"), what, some(names))...)
+		}
+	}
+	add(Problem, "restart these endpoints' managers: each makes its queue and catches up from the database", "of living endpoints missing", gone)
+	add(Problem, "look at these managers' logs: they live and take no tasks", "of living endpoints without a consumer", unread)
+	add(Warning, "nothing is lost: when their managers start, they make them anew and catch up from the database", "of silent endpoints missing", waiting)
+	add(Warning, "their managers are away, or the database is slow", "with many messages", full)
+	if found == nil {
+		return well("%s, all there, and those of living endpoints are read", count(total, "queue"))
+	}
+	return found
+}

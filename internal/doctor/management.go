@@ -1,0 +1,203 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/rabbitadmin"
+)
+
+// Management is RabbitMQ's management API.
+type Management interface {
+	Queues(ctx context.Context, vhost string) ([]rabbitadmin.Queue, error)
+	Exchanges(ctx context.Context, vhost string) ([]rabbitadmin.Exchange, error)
+	Bindings(ctx context.Context, vhost, exchange string) ([]rabbitadmin.Binding, error)
+	UserPermissions(ctx context.Context, vhost, user string) (rabbitadmin.Permissions, error)
+	Nodes(ctx context.Context) ([]rabbitadmin.Node, error)
+}
+
+// lowDisk is how many times its limit the free disk should be.
+const lowDisk = 3
+
+// checkManagement looks at what AMQP does not show.
+func (e *examination) checkManagement(ctx context.Context) {
+	const all = "alarms, permissions, arguments, bindings"
+	if e.Management == nil {
+		e.skip(groupBroker, all, oneLine(e.ManagementError))
+		return
+	}
+	reached := true
+	e.check(ctx, groupBroker, "nodes", func(ctx context.Context) []Finding {
+		nodes, err := e.Management.Nodes(ctx)
+		if err != nil {
+			reached = false
+			return one(Note, "set rabbitmq.management_uri, rabbitmq.user and rabbitmq.password_file for these checks",
+				"%s not checked: %s", all, reason(ctx, err))
+		}
+		return alarms(nodes)
+	})
+	if !reached {
+		return
+	}
+	e.check(ctx, groupBroker, "permissions", e.permissions)
+	e.check(ctx, groupBroker, "arguments", e.topology)
+	e.check(ctx, groupBroker, "bindings", e.bindings)
+}
+
+// alarms finds the nodes that are down, apart, or take no messages.
+func alarms(nodes []rabbitadmin.Node) []Finding {
+	var found []Finding
+	add := func(level Level, advice, format string, args ...any) {
+		found = append(found, one(level, advice, format, args...)...)
+	}
+	for _, n := range nodes {
+		if !n.Running {
+			add(Problem, "start it", "node %s is down", n.Name)
+			continue
+		}
+		if len(n.Partitions) > 0 {
+			add(Problem, "mend the network, and restart the nodes that shall lose what differs", "node %s is cut off from %s", n.Name, some(n.Partitions))
+		}
+		if n.MemoryAlarm {
+			add(Problem, "give it memory, or empty its queues", "node %s takes no messages: too little memory is free. Tasks stay CREATED", n.Name)
+		}
+		switch low := n.DiskFreeLimit > 0 && n.DiskFree < lowDisk*n.DiskFreeLimit; {
+		case n.DiskAlarm:
+			add(Problem, "free some disk", "node %s takes no messages: %s of disk are free. Tasks stay CREATED", n.Name, size(n.DiskFree))
+		case low:
+			add(Warning, "free some disk", "node %s has %s of disk free: below %s it takes no messages", n.Name, size(n.DiskFree), size(n.DiskFreeLimit))
+		}
+	}
+	if found == nil {
+		least := int64(0)
+		for i, n := range nodes {
+			if i == 0 || n.DiskFree < least {
+				least = n.DiskFree
+			}
+		}
+		return well("%s, no alarm, no partition; %s of disk free", count(len(nodes), "node"), size(least))
+	}
+	return found
+}
+
+func size(bytes int64) string {
+	const mega, giga = 1_000_000, 1_000_000_000
+	if bytes >= giga {
+		return fmt.Sprintf("%.1f GB", float64(bytes)/giga)
+	}
+	return fmt.Sprintf("%d MB", bytes/mega)
+}
+
+// permissions tries the names that tasker uses against the user's patterns.
+func (e *examination) permissions(ctx context.Context) []Finding {
+	const advice = "tasker initialize --rabbitmq gives it what it needs"
+	p, err := e.Management.UserPermissions(ctx, e.VirtualHost, e.User)
+	if tasker.CodeOf(err) == tasker.NotFound {
+		return one(Problem, advice, "the user %s has no permissions in the virtual host %s", e.User, e.VirtualHost)
+	}
+	if err != nil {
+		return failed(ctx, err, "")
+	}
+	names := []string{broker.DeadExchange, broker.EventsExchange, "amq.gen-x"}
+	for _, taskType := range e.Settings.TaskTypes {
+		names = append(names, broker.ExchangeName(taskType), broker.Queue{TaskType: taskType, Endpoint: "console1"}.Name())
+	}
+	var lacks []string
+	for _, right := range []struct{ verb, pattern string }{{"configure", p.Configure}, {"write", p.Write}, {"read", p.Read}} {
+		// RabbitMQ looks for the pattern anywhere in a name.
+		pattern, err := regexp.Compile(right.pattern)
+		if err != nil {
+			return one(Note, "", "not checked: the pattern %q is not one that can be read here", right.pattern)
+		}
+		if i := slices.IndexFunc(names, func(name string) bool { return right.pattern == "" || !pattern.MatchString(name) }); i >= 0 {
+			lacks = append(lacks, fmt.Sprintf("%s %s", right.verb, names[i]))
+		}
+	}
+	if len(lacks) > 0 {
+		return one(Problem, advice, "the user %s may not %s in the virtual host %s", e.User, strings.Join(lacks, ", nor "), e.VirtualHost)
+	}
+	return well("the user %s may do in %s what tasker needs", e.User, e.VirtualHost)
+}
+
+// differences says where a queue is not as tasker declares it, so that its
+// manager could not subscribe.
+func (e *examination) differences(q rabbitadmin.Queue, endpoint bool) []string {
+	var list []string
+	differs := func(what string, is, should any) {
+		list = append(list, fmt.Sprintf("queue %s has %s %v instead of %v", q.Name, what, is, should))
+	}
+	if q.Type != "" && q.Type != e.Settings.QueueType {
+		differs("queue_type", q.Type, e.Settings.QueueType)
+	}
+	if !q.Durable {
+		differs("durable", false, true)
+	}
+	if !endpoint {
+		return list
+	}
+	if dead := q.Arguments["x-dead-letter-exchange"]; dead != broker.DeadExchange {
+		differs("the dead letter exchange", said(dead), broker.DeadExchange)
+	}
+	expires, _ := q.Arguments["x-expires"].(float64)
+	if int64(expires) != e.Settings.QueueExpires.Milliseconds() {
+		differs("expires", fmt.Sprintf("%dms", int64(expires)), fmt.Sprintf("%dms", e.Settings.QueueExpires.Milliseconds()))
+	}
+	return list
+}
+
+func said(value any) any {
+	if value == nil {
+		return "none"
+	}
+	return value
+}
+
+// bindings finds queues that exist and get nothing.
+func (e *examination) bindings(ctx context.Context) []Finding {
+	bound := map[rabbitadmin.Binding]bool{}
+	dead, err := e.Management.Bindings(ctx, e.VirtualHost, broker.DeadExchange)
+	if err != nil {
+		return failed(ctx, err, "")
+	}
+	var missing []string
+	if !slices.ContainsFunc(dead, func(b rabbitadmin.Binding) bool { return b.Queue == broker.DeadQueue }) {
+		missing = append(missing, broker.DeadQueue)
+	}
+	types := slices.Clone(e.Settings.TaskTypes)
+	for _, s := range e.facts.endpoints {
+		types = append(types, s.TaskTypes...)
+	}
+	slices.Sort(types)
+	for _, taskType := range slices.Compact(types) {
+		list, err := e.Management.Bindings(ctx, e.VirtualHost, broker.ExchangeName(taskType))
+		if err != nil {
+			return failed(ctx, err, "")
+		}
+		for _, b := range list {
+			bound[b] = true
+		}
+	}
+	for _, s := range e.facts.endpoints {
+		for _, taskType := range s.TaskTypes {
+			q := broker.Queue{TaskType: taskType, Endpoint: s.Name}
+			if !e.facts.queues[q.Name()].exists {
+				continue // said elsewhere
+			}
+			for _, key := range q.Keys() {
+				if !bound[rabbitadmin.Binding{Queue: q.Name(), Key: key}] {
+					missing = append(missing, q.Name()+" with the key "+key)
+				}
+			}
+		}
+	}
+	if len(missing) > 0 {
+		return one(Problem, "restart the managers, which bind their queues when they subscribe, and an API for "+broker.DeadQueue,
+			"%s missing, so that messages do not arrive: %s", are(len(missing), "binding"), some(missing))
+	}
+	return well("every queue gets what it should")
+}

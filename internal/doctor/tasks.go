@@ -1,0 +1,127 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const groupTasks = "tasks"
+
+const (
+	// unsentAfter is much longer than a publish, and the relay after it, take.
+	unsentAfter = time.Minute
+	// overdueGrace is how long the reconciler may take to call an overdue task
+	// INCOMPLETE.
+	overdueGrace = time.Minute
+)
+
+// Backlog is how many tasks wait, and since when the oldest does.
+type Backlog struct {
+	Tasks  int
+	Oldest time.Time
+}
+
+// IncompleteTask is an INCOMPLETE task and the endpoints that it waits for.
+type IncompleteTask struct {
+	Type, Identifier string
+	SentTime         time.Time
+	Missing          []string // without a result
+	Lost             []string // with a result that is LOST
+}
+
+func (e *examination) checkTasks(ctx context.Context) {
+	if !e.facts.schema {
+		e.skip(groupTasks, "all", "they are in the database")
+		return
+	}
+	db := e.Database
+	e.check(ctx, groupTasks, "unsent", func(ctx context.Context) []Finding {
+		backlog, err := db.Unsent(ctx, db.Now().Add(-unsentAfter))
+		switch {
+		case err != nil:
+			return failed(ctx, err, "")
+		case backlog.Tasks == 0:
+			return well("no task waits to be sent for longer than %s", ago(unsentAfter))
+		}
+		return one(Problem, "an API must run, and reach RabbitMQ: its log and /readyz say why it does not send them",
+			"%s CREATED and not sent, the oldest for %s", areTasks(backlog.Tasks), ago(db.Now().Sub(backlog.Oldest)))
+	})
+	e.check(ctx, groupTasks, "overdue", func(ctx context.Context) []Finding {
+		backlog, err := db.Overdue(ctx, db.Now().Add(-e.Settings.WaitForEndpoints-overdueGrace))
+		switch {
+		case err != nil:
+			return failed(ctx, err, "")
+		case backlog.Tasks == 0:
+			return well("every task that misses an endpoint for too long is known to be INCOMPLETE")
+		}
+		return one(Problem, "an API must run: its reconciler does that",
+			"%s SENT and past api.wait_for_endpoints_timeout without an endpoint's answer, the oldest sent %s ago, and nobody called them INCOMPLETE",
+			areTasks(backlog.Tasks), ago(db.Now().Sub(backlog.Oldest)))
+	})
+	e.check(ctx, groupTasks, "dead letters", func(ctx context.Context) []Finding {
+		n, err := db.CountDeadLetters(ctx)
+		switch {
+		case err != nil:
+			return failed(ctx, err, "")
+		case n == 0:
+			return well("there are none")
+		}
+		return one(Warning, "GET /v1/dead-letters says why each was refused: requeue or discard them", "%s stored", are(n, "dead letter"))
+	})
+	e.check(ctx, groupTasks, "incomplete", func(ctx context.Context) []Finding {
+		total, latest, err := db.IncompleteTasks(ctx, mostNames)
+		if err != nil {
+			return failed(ctx, err, "")
+		}
+		return incomplete(total, latest)
+	})
+	e.check(ctx, groupTasks, "lost", func(ctx context.Context) []Finding {
+		total, endpoints, err := db.LostResults(ctx, mostNames+1)
+		switch {
+		case err != nil:
+			return failed(ctx, err, "")
+		case total == 0:
+			return well("no result is LOST")
+		}
+		return one(Warning, "start the managers of these endpoints: their results are taken back then",
+			"%s LOST, at %s", are(total, "result"), some(endpoints))
+	})
+}
+
+// incomplete says which tasks wait for whom.
+func incomplete(total int, latest []IncompleteTask) []Finding {
+	if total == 0 {
+		return well("no task is INCOMPLETE")
+	}
+	list := make([]string, 0, len(latest))
+	for _, t := range latest {
+		var why []string
+		if len(t.Missing) > 0 {
+			why = append(why, "without "+some(t.Missing))
+		}
+		if len(t.Lost) > 0 {
+			why = append(why, "lost at "+some(t.Lost))
+		}
+		if why == nil {
+			why = []string{"for no endpoint"}
+		}
+		list = append(list, fmt.Sprintf("%s/%s %s", t.Type, t.Identifier, strings.Join(why, ", ")))
+	}
+	said := ": "
+	if total > len(list) {
+		said = fmt.Sprintf(", the latest %d: ", len(list))
+	}
+	return one(Warning, "start the managers of these endpoints, and the tasks become DONE or FAILED",
+		"%s INCOMPLETE%s%s", areTasks(total), said, strings.Join(list, "; "))
+}
+
+func areTasks(n int) string { return are(n, "task") }
+
+func are(n int, noun string) string {
+	if n == 1 {
+		return count(n, noun) + " is"
+	}
+	return count(n, noun) + " are"
+}
