@@ -3,7 +3,6 @@ package rabbit
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -63,11 +62,6 @@ func (cfg Config) normalize() (Config, []address, error) {
 	}
 	if cfg.ConnectionName == "" {
 		cfg.ConnectionName = defaultName
-	}
-	if !cfg.InOrder {
-		// The order as a whole is random: the clients of a node that dies
-		// spread over the others.
-		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
 	}
 	return cfg, addresses, nil
 }

@@ -4,9 +4,9 @@ import "time"
 
 // Config says how to reach RabbitMQ and what form its queues have.
 type Config struct {
-	// URIs are amqp:// or amqps:// addresses of the nodes, tried in turn, from
-	// one on that each Broker chooses at random: so a fleet spreads over the
-	// nodes of a cluster.
+	// URIs are amqp:// or amqps:// addresses of the nodes, tried in turn, in an
+	// order that each Broker draws by lot: so a fleet spreads over the nodes of
+	// a cluster.
 	URIs []string
 	// InOrder tries the URIs in the order given instead.
 	InOrder bool

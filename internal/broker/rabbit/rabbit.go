@@ -15,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -46,6 +47,11 @@ func New(cfg Config, log *slog.Logger) (*Broker, error) {
 	cfg, addresses, err := cfg.normalize()
 	if err != nil {
 		return nil, err
+	}
+	if !cfg.InOrder {
+		// All of the order is random: the clients of a node that dies spread
+		// over the others.
+		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
 	}
 	b := &Broker{cfg: cfg, log: log, group: &group{}}
 	b.life, b.end = context.WithCancelCause(context.Background())

@@ -100,6 +100,9 @@ func TestTopology(t *testing.T) {
 				"tasker.worker.any":      {"x-queue-type": queueType, "x-dead-letter-exchange": "tasker.dead"},
 				"tasker.dead":            {"x-queue-type": queueType},
 			} {
+				if queueType == "quorum" {
+					args["x-delivery-limit"] = int64(1_000_000)
+				}
 				if _, err := ch.QueueDeclare(name, true, false, false, false, args); err != nil {
 					t.Fatalf("queue %s is not durable with %v: %v", name, args, err)
 				}

@@ -35,11 +35,26 @@ func (cfg Config) declareDeadLetters(ch *amqp.Channel, noWait bool) error {
 	if err := ch.ExchangeDeclare(broker.DeadExchange, amqp.ExchangeFanout, true, false, false, noWait, nil); err != nil {
 		return err
 	}
-	args := amqp.Table{amqp.QueueTypeArg: cfg.QueueType}
-	if _, err := ch.QueueDeclare(broker.DeadQueue, true, false, false, noWait, args); err != nil {
+	if _, err := ch.QueueDeclare(broker.DeadQueue, true, false, false, noWait, cfg.queueArgs()); err != nil {
 		return err
 	}
 	return ch.QueueBind(broker.DeadQueue, "", broker.DeadExchange, noWait, nil)
+}
+
+// deliveryLimit is far more often than a message is delivered again. From
+// RabbitMQ 4.0 on a quorum queue gives up a message after 20 redeliveries, and
+// every lost connection is one; in the queue of the dead letters, each look at
+// them is one, and what it gives up is gone. "Without a limit" is spelt -1,
+// which the versions before refuse.
+const deliveryLimit = 1_000_000
+
+// queueArgs are the arguments of every durable queue.
+func (cfg Config) queueArgs() amqp.Table {
+	args := amqp.Table{amqp.QueueTypeArg: cfg.QueueType}
+	if cfg.QueueType == amqp.QueueTypeQuorum {
+		args["x-delivery-limit"] = int64(deliveryLimit)
+	}
+	return args
 }
 
 // queue is a durable queue of a task type, with its exchange and bindings.
@@ -60,10 +75,8 @@ func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
 	if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, true, nil); err != nil {
 		return err
 	}
-	args := amqp.Table{
-		amqp.QueueTypeArg:        cfg.QueueType,
-		"x-dead-letter-exchange": broker.DeadExchange,
-	}
+	args := cfg.queueArgs()
+	args["x-dead-letter-exchange"] = broker.DeadExchange
 	if q.Endpoint != "" { // the shared queue is nobody's, and stays
 		args[amqp.QueueTTLArg] = cfg.QueueExpires.Milliseconds()
 	}
