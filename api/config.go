@@ -30,6 +30,10 @@ type Config struct {
 	WaitForEndpoints time.Duration
 	// MaxBody bounds a request's body, in bytes; 0 means 1 MiB.
 	MaxBody int64
+	// MaxConcurrent is how many POSTs, and how many GETs, work on the database
+	// at once, 1 or more; 0 means 64. Some others wait for a moment, the rest
+	// is refused with [tasker.Overloaded].
+	MaxConcurrent int
 	// ShutdownTimeout is how long requests may go on when the API stops; 0
 	// means 15 s.
 	ShutdownTimeout time.Duration
@@ -41,6 +45,8 @@ type Config struct {
 type TaskType struct {
 	Name        string
 	Description string
+	// Retention is how long a task is kept after its end; 0 means for ever.
+	Retention time.Duration
 }
 
 // The defaults of Config's zeros.
@@ -48,6 +54,7 @@ const (
 	defaultListen           = "127.0.0.1"
 	defaultWaitForEndpoints = 60 * time.Second
 	defaultMaxBody          = 1 << 20
+	defaultMaxConcurrent    = 64
 	defaultShutdownTimeout  = 15 * time.Second
 )
 
@@ -60,6 +67,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxBody == 0 {
 		c.MaxBody = defaultMaxBody
+	}
+	if c.MaxConcurrent == 0 {
+		c.MaxConcurrent = defaultMaxConcurrent
 	}
 	if c.ShutdownTimeout == 0 {
 		c.ShutdownTimeout = defaultShutdownTimeout
@@ -94,6 +104,9 @@ func (c Config) Validate() error {
 	}
 	if c.MaxBody < 0 {
 		errs = append(errs, fmt.Errorf("api.max_body: %d is negative", c.MaxBody))
+	}
+	if c.MaxConcurrent < 0 {
+		errs = append(errs, fmt.Errorf("api.max_concurrent: %d is negative", c.MaxConcurrent))
 	}
 	if c.ShutdownTimeout < 0 {
 		errs = append(errs, fmt.Errorf("api.shutdown_timeout: %s is negative", c.ShutdownTimeout))

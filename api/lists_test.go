@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
@@ -95,8 +96,8 @@ func TestBadQueries(t *testing.T) {
 }
 
 func TestListTaskTypes(t *testing.T) {
-	h := newHarness(t)
-	want := `{"task_types":[{"name":"worker","description":"works"},{"name":"backup","description":""}]}` + "\n"
+	h := newHarness(t, func(c *api.Config) { c.TaskTypes[0].Retention = time.Hour })
+	want := `{"task_types":[{"name":"worker","description":"works","retention":3600},{"name":"backup","description":"","retention":null}]}` + "\n"
 	if a := h.get(t, "/v1/task-types"); string(a.body) != want {
 		t.Errorf("got %s", a.body)
 	}

@@ -74,6 +74,7 @@ type TaskType struct {
 	Concurrency int           // slots per endpoint
 	Timeout     time.Duration // run limit of an attempt
 	Retry       tasker.RetryPolicy
+	Retention   time.Duration  // how long a task is kept after its end; 0 for ever
 	Settings    map[string]any // the handler's own
 }
 
@@ -81,9 +82,18 @@ type TaskType struct {
 func (c Config) APITaskTypes() []api.TaskType {
 	types := make([]api.TaskType, 0, len(c.TaskTypes))
 	for _, t := range c.TaskTypes {
-		types = append(types, api.TaskType{Name: t.Name, Description: t.Description})
+		types = append(types, api.TaskType{Name: t.Name, Description: t.Description, Retention: t.Retention})
 	}
 	return types
+}
+
+// retention gives how long tasks of each type are kept after their end.
+func (c Config) retention() map[string]time.Duration {
+	times := make(map[string]time.Duration, len(c.TaskTypes))
+	for _, t := range c.TaskTypes {
+		times[t.Name] = t.Retention
+	}
+	return times
 }
 
 // ManagerTaskTypes gives the task types of those names as the manager needs

@@ -92,6 +92,7 @@ func load(opts Options, f file) (Config, error) {
 	cfg := d.Config
 	cfg.Log.Level = logLevel(d.level)
 	cfg.Reconcile.WaitForEndpoints = cfg.API.WaitForEndpoints
+	cfg.Reconcile.Retention = cfg.retention()
 	cfg.API.TaskTypes = cfg.APITaskTypes()
 	var err error
 	cfg.Manager.TaskTypes, err = cfg.ManagerTaskTypes(nil)

@@ -145,6 +145,7 @@ type shownTaskType struct {
 	Concurrency int            `json:"concurrency"`
 	Timeout     string         `json:"timeout"`
 	Retry       []string       `json:"retry,omitempty" yaml:",flow,omitempty"`
+	Retention   string         `json:"retention"`
 	Settings    map[string]any `json:"settings,omitempty" yaml:",omitempty"`
 }
 
@@ -153,7 +154,10 @@ func (c Config) shownTaskTypes() []shownTaskType {
 	for _, t := range c.TaskTypes {
 		s := shownTaskType{
 			Name: t.Name, Handler: t.Handler, Description: t.Description,
-			Concurrency: t.Concurrency, Timeout: short(t.Timeout),
+			Concurrency: t.Concurrency, Timeout: short(t.Timeout), Retention: forever,
+		}
+		if t.Retention > 0 {
+			s.Retention = short(t.Retention)
 		}
 		for _, d := range t.Retry.Delays {
 			s.Retry = append(s.Retry, short(d))

@@ -47,7 +47,7 @@ func TestShowSaysWhereValuesCameFrom(t *testing.T) {
 func TestShownCanBeLoaded(t *testing.T) {
 	t.Parallel()
 	first := mustLoad(t, minimal,
-		`TASKER_TASK_TYPES=[sleep, {name: deploy, handler: worker, description: "a: b", retry: [1, 1.5], settings: {duration: 1m}}]`,
+		`TASKER_TASK_TYPES=[sleep, {name: deploy, handler: worker, description: "a: b", retry: [1, 1.5], retention: forever, settings: {duration: 1m}}]`,
 		"TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://u:p@a/v,amqp://u:p@b/v", "TASKER_RABBITMQ_PASSWORD=p")
 	shown, err := first.YAML()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/reconcile"
 )
 
 // The defaults of a task type.
@@ -18,6 +19,12 @@ const (
 	defaultConcurrency = 4
 	maxConcurrency     = 1024
 	defaultTimeout     = time.Hour
+	defaultRetention   = reconcile.DefaultRetention
+	// minRetention leaves time to read a result, and for what was on its way
+	// when the task ended.
+	minRetention = time.Minute
+	// forever is the retention that deletes nothing.
+	forever = "forever"
 )
 
 // taskTypes reads task_types: a list of names, of entries, or of both.
@@ -95,7 +102,7 @@ func (e *entryReader) wrong(n *yaml.Node, format string, args ...any) {
 }
 
 func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
-	t.Concurrency, t.Timeout = defaultConcurrency, defaultTimeout
+	t.Concurrency, t.Timeout, t.Retention = defaultConcurrency, defaultTimeout, defaultRetention
 	if item.Kind == yaml.ScalarNode && item.ShortTag() != "!!null" {
 		t.Name = item.Value
 	} else if !e.readFields(item, &t) {
@@ -117,7 +124,7 @@ func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
 }
 
 // fields are those of an entry, in the order in which they are shown.
-var fields = []string{"name", "handler", "description", "concurrency", "timeout", "retry", "settings"}
+var fields = []string{"name", "handler", "description", "concurrency", "timeout", "retry", "retention", "settings"}
 
 func (e *entryReader) readFields(item *yaml.Node, t *TaskType) bool {
 	entries, ok := mapping(item)
@@ -170,6 +177,15 @@ func (t *TaskType) set(field string, value any) error {
 		return duration(func(*draft) *time.Duration { return &t.Timeout }, time.Millisecond, maxDuration)(d, value)
 	case "retry":
 		return t.setRetry(value)
+	case "retention":
+		if value == forever {
+			t.Retention = 0
+			return nil
+		}
+		if err := duration(func(*draft) *time.Duration { return &t.Retention }, minRetention, maxDuration)(d, value); err != nil {
+			return fmt.Errorf("%w, or %s", err, forever)
+		}
+		return nil
 	case "settings":
 		settings, ok := value.(map[string]any)
 		if !ok {

@@ -91,7 +91,7 @@ func TestWrongInput(t *testing.T) {
 		"task types, none": {"", []string{"TASKER_TASK_TYPES=[]"}, []string{
 			"TASKER_TASK_TYPES: task_types is empty: name at least one task type, such as worker",
 		}},
-		"task types, wrong": {"", []string{`TASKER_TASK_TYPES=[worker, worker, a.b, nope, [], {handler: worker}, {name: w, handler: worker, concurency: 1, timeout: 0, retry: [x], settings: {a: 1}}, {name: v, handler: sleep, concurrency: 0}, metrics]`}, []string{
+		"task types, wrong": {"", []string{`TASKER_TASK_TYPES=[worker, worker, a.b, nope, [], {handler: worker}, {name: w, handler: worker, concurency: 1, timeout: 0, retry: [x], retention: 30s, settings: {a: 1}}, {name: v, handler: sleep, concurrency: 0}, metrics]`}, []string{
 			"TASKER_TASK_TYPES: task_types[1]: the task type worker is configured twice",
 			`TASKER_TASK_TYPES: task_types[2]: task type "a.b" is malformed: it takes 1 to 64 letters, digits, '_' or '-', the first a letter or digit`,
 			`TASKER_TASK_TYPES: task_types[3]: task type nope: there is no handler "nope"; there are backup, sleep, worker`,
@@ -100,6 +100,7 @@ func TestWrongInput(t *testing.T) {
 			"TASKER_TASK_TYPES: task_types[6].concurency is an unknown key; did you mean concurrency?",
 			"TASKER_TASK_TYPES: task_types[6].timeout is 0: give a duration from 1ms to 87600h",
 			`TASKER_TASK_TYPES: task_types[6].retry has the pause "x": it takes a list of pauses before each further attempt, in seconds or as 1m30s, such as [60, 10m, 1h]`,
+			"TASKER_TASK_TYPES: task_types[6].retention is \"30s\": give a duration from 1m to 87600h, or forever",
 			"TASKER_TASK_TYPES: task_types[7].concurrency is 0: give a whole number from 1 to 1024",
 			`TASKER_TASK_TYPES: task_types[8]: task type "metrics" is a name that tasker keeps for itself: choose another`,
 		}},

@@ -10,4 +10,7 @@ type Config struct {
 	// LostAfter is how long an endpoint may go without a heartbeat before its
 	// unfinished results are LOST; 0 means 60 s.
 	LostAfter time.Duration
+	// Retention is how long tasks of each configured type are kept after they
+	// ended, 0 for ever. Types that are not in it have [DefaultRetention].
+	Retention map[string]time.Duration
 }

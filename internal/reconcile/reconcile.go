@@ -1,7 +1,7 @@
 // Package reconcile does what has to be done because time passed: it relays
 // tasks whose publishing failed, finds tasks that were not received in time
-// and endpoints that stopped heartbeating, and stores the statuses of tasks
-// whose results have ended.
+// and endpoints that stopped heartbeating, stores the statuses of tasks whose
+// results have ended, and deletes old tasks.
 //
 // It runs in every API process. Several of them are safe: claims, locks and
 // guarded updates in the database make each job idempotent. Each job is one
@@ -25,6 +25,9 @@ type Store interface {
 	UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]int64, error)
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
 	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
+	NextTaskType(ctx context.Context, after string) (string, error)
+	PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error)
+	PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error)
 	Now() time.Time
 }
 
@@ -48,6 +51,7 @@ type Reconciler struct {
 	incomplete *incomplete
 	lost       *lost
 	aggregate  *aggregate
+	purge      *purge
 	broker     Broker
 	log        *slog.Logger
 }
@@ -65,6 +69,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		incomplete: &incomplete{store: store, wait: cfg.WaitForEndpoints},
 		lost:       &lost{store: store, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log},
 		aggregate:  newAggregate(store, cfg.WaitForEndpoints, log),
+		purge:      newPurge(store, cfg.Retention, log),
 		broker:     broker,
 		log:        log,
 	}
@@ -77,6 +82,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	group.Go(func() { r.every(ctx, "incomplete", 500*time.Millisecond, r.incomplete.runOnce) })
 	group.Go(func() { r.every(ctx, "lost", time.Second, r.lost.runOnce) })
 	group.Go(func() { r.every(ctx, "aggregate", 500*time.Millisecond, r.aggregate.runOnce) })
+	group.Go(func() { r.every(ctx, "purge", time.Minute, r.purge.runOnce) })
 	group.Go(func() { r.aggregate.hints(ctx) })
 	group.Go(func() { r.aggregate.listen(ctx, r.broker) })
 	group.Wait()

@@ -1,0 +1,129 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// DefaultRetention is how long tasks are kept whose type is not configured, or
+// says nothing else.
+const DefaultRetention = 30 * 24 * time.Hour
+
+const (
+	// purgeTasks and purgeResults bound what one transaction deletes.
+	purgeTasks   = 200
+	purgeResults = 1000
+	// purgeDelay is how long the results of a deleted task stay: longer than
+	// any request may take that had read the task before.
+	purgeDelay = time.Minute
+	// purgePause lies between two transactions, so that deleting takes a part
+	// of the database only.
+	purgePause = 50 * time.Millisecond
+	// maxUnfinished bounds the tasks that a run passes over.
+	maxUnfinished = 1000
+)
+
+// purge deletes tasks, with their results, whose time to be kept has passed
+// since they ended. Tasks that have not ended are kept, however old they are.
+type purge struct {
+	store Store
+	// retention is the time to be kept of each configured type, 0 for ever.
+	retention map[string]time.Duration
+	batch     int // tasks of a transaction
+	pause     time.Duration
+	log       *slog.Logger
+	told      map[int64]bool // unfinished tasks that the log has
+}
+
+func newPurge(store Store, retention map[string]time.Duration, log *slog.Logger) *purge {
+	return &purge{store: store, retention: retention, batch: purgeTasks, pause: purgePause, log: log, told: map[int64]bool{}}
+}
+
+// runOnce deletes all that is to be deleted now. What fails for one type does
+// not hold up the others.
+func (p *purge) runOnce(ctx context.Context) error {
+	var errs []error
+	for taskType := ""; ; {
+		var err error
+		if taskType, err = p.store.NextTaskType(ctx, taskType); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if taskType == "" {
+			break
+		}
+		keep, configured := p.retention[taskType]
+		if !configured {
+			keep = DefaultRetention
+		}
+		if keep == 0 {
+			continue
+		}
+		if err := p.tasks(ctx, taskType, keep); err != nil {
+			errs = append(errs, fmt.Errorf("delete old tasks of type %s: %w", taskType, err))
+		}
+	}
+	return errors.Join(append(errs, p.results(ctx))...)
+}
+
+// tasks deletes the tasks of a type that ended longer ago than keep.
+func (p *purge) tasks(ctx context.Context, taskType string, keep time.Duration) error {
+	var deleted int
+	defer func() {
+		if deleted > 0 {
+			p.log.InfoContext(ctx, "deleted old tasks", "type", taskType, "tasks", deleted, "retention", keep)
+		}
+	}()
+	var passedOver []int64
+	for {
+		n, unfinished, err := p.store.PurgeTasks(ctx, taskType, p.store.Now().Add(-keep), passedOver, p.batch)
+		if err != nil {
+			return err
+		}
+		deleted += n
+		p.tell(ctx, taskType, unfinished)
+		if passedOver = append(passedOver, unfinished...); len(passedOver) > maxUnfinished {
+			return fmt.Errorf("more than %d tasks have ended with results that have not", maxUnfinished)
+		}
+		if n+len(unfinished) < p.batch {
+			return nil
+		}
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// tell logs tasks that contradict themselves, each once.
+func (p *purge) tell(ctx context.Context, taskType string, unfinished []int64) {
+	for _, id := range unfinished {
+		if !p.told[id] && len(p.told) < maxUnfinished {
+			p.told[id] = true
+			p.log.ErrorContext(ctx, "a task has ended and has a result that has not: it is not deleted", "task_id", id, "type", taskType)
+		}
+	}
+}
+
+// results deletes those of tasks that were deleted.
+func (p *purge) results(ctx context.Context) error {
+	for {
+		_, more, err := p.store.PurgeResults(ctx, p.store.Now().Add(-purgeDelay), purgeResults)
+		if err != nil || !more {
+			return err
+		}
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (p *purge) wait(ctx context.Context) error {
+	select {
+	case <-time.After(p.pause):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
