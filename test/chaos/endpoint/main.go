@@ -1,0 +1,38 @@
+// The endpoint program of the chaos command: the tasker program, whose managers
+// have the handlers of package work.
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/taskerhq/tasker/cli"
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/test/chaos/work"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(cli.Execute(ctx, cli.Program{
+		Actions: cli.Actions{RunManager: runManager},
+		Args:    os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Version: "chaos",
+	}))
+}
+
+func runManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error {
+	dir := os.Getenv(work.JournalVariable)
+	if dir == "" {
+		return errors.New(work.JournalVariable + " is not set")
+	}
+	registry, err := work.Registry(dir)
+	if err != nil {
+		return err
+	}
+	return app.RunManagerWith(ctx, cfg, registry, endpoints, taskTypes, log, version)
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	toxiproxy "github.com/Shopify/toxiproxy/v2"
+	"github.com/rs/zerolog"
+
+	"github.com/taskerhq/tasker/internal/testnodes"
+)
+
+// link is the way from one process to one server.
+type link struct {
+	proxy *toxiproxy.Proxy
+}
+
+// links makes links; each can be cut and slowed by itself.
+type links struct {
+	server *toxiproxy.ApiServer
+	all    map[string]*link // by linkName
+}
+
+func newLinks() *links {
+	return &links{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), map[string]*link{}}
+}
+
+func linkName(process, server string) string { return process + "/" + server }
+
+// add makes the link of a process to a server and gives the address that the
+// process shall use.
+func (l *links) add(process, server, address string) (string, error) {
+	port, err := testnodes.FreePort()
+	if err != nil {
+		return "", err
+	}
+	name := linkName(process, server)
+	proxy := toxiproxy.NewProxy(l.server, name, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), address)
+	if err := proxy.Start(); err != nil {
+		return "", err
+	}
+	l.all[name] = &link{proxy}
+	return proxy.Listen, nil
+}
+
+// of gives the links to a server: that of one process, or all of them where
+// none is named.
+func (l *links) of(process, server string) []*link {
+	var found []*link
+	for name, link := range l.all {
+		p, s, _ := strings.Cut(name, "/")
+		if s == server && (process == "" || p == process) {
+			found = append(found, link)
+		}
+	}
+	return found
+}
+
+// heal gives every link back what it had.
+func (l *links) heal(ctx context.Context) error {
+	for _, link := range l.all {
+		link.heal(ctx)
+		if err := link.restore(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *links) close() {
+	for _, link := range l.all {
+		link.proxy.Stop()
+	}
+}
+
+// cut ends all connections and refuses new ones.
+func (l *link) cut() { l.proxy.Stop() }
+
+// restore ends a cut.
+func (l *link) restore() error {
+	l.proxy.Lock()
+	enabled := l.proxy.Enabled
+	l.proxy.Unlock()
+	if enabled {
+		return nil
+	}
+	return l.proxy.Start()
+}
+
+// hurt adds a toxic in both directions.
+func (l *link) hurt(toxic string, attributes map[string]any) error {
+	for _, stream := range []string{"upstream", "downstream"} {
+		document, err := json.Marshal(map[string]any{
+			"name": toxic + "-" + stream, "type": toxic, "stream": stream, "attributes": attributes,
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := l.proxy.Toxics.AddToxicJson(strings.NewReader(string(document))); err != nil {
+			return fmt.Errorf("%s for %s: %w", toxic, l.proxy.Name, err)
+		}
+	}
+	return nil
+}
+
+// heal removes all toxics.
+func (l *link) heal(ctx context.Context) { l.proxy.Toxics.ResetToxics(ctx) }
+
+func milliseconds(d time.Duration) int64 { return d.Milliseconds() }

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker/test/chaos/work"
+	"github.com/taskerhq/tasker/test/promises"
+)
+
+// clients use the APIs: some post tasks, others look how those stand. They take
+// the APIs at random.
+type clients struct {
+	bases []string
+
+	mu    sync.Mutex
+	posts []promises.Post // accepted or given up
+	begun int             // posts
+	seen  []promises.Answer
+	wrong []promises.Violation // answers that must not be
+}
+
+// order is a task to post.
+type order struct {
+	at   time.Duration // since the load began
+	post promises.Post
+	body []byte
+}
+
+// newOrders plans the tasks of a run: the same seed gives the same ones.
+func newOrders(seed uint64, count int, length time.Duration, endpoints []string) ([]order, error) {
+	r := rand.New(rand.NewPCG(seed, 2))
+	types := work.Types()
+	orders := make([]order, count)
+	for i := range orders {
+		post := promises.Post{Type: types[r.IntN(len(types))].Name, Identifier: fmt.Sprintf("t%d-%05d", seed%100000, i)}
+		if r.IntN(3) > 0 {
+			post.Endpoints = slices.Clone(endpoints)
+			r.Shuffle(len(post.Endpoints), func(i, j int) {
+				post.Endpoints[i], post.Endpoints[j] = post.Endpoints[j], post.Endpoints[i]
+			})
+			post.Endpoints = post.Endpoints[:1+r.IntN(4)]
+		}
+		payload := work.Payload{Milliseconds: r.IntN(200)}
+		if r.IntN(8) == 0 { // long enough to be struck
+			payload.Milliseconds = 500 + r.IntN(2500)
+		}
+		document := map[string]any{"identifier": post.Identifier, "payload": payload}
+		if post.Endpoints != nil {
+			document["endpoints"] = post.Endpoints
+		}
+		body, err := json.Marshal(document)
+		if err != nil {
+			return nil, err
+		}
+		orders[i] = order{length * time.Duration(i) / time.Duration(count), post, body}
+	}
+	return orders, nil
+}
+
+// postPatience bounds the tries of one task.
+const postPatience = 90 * time.Second
+
+// post posts the orders, each at its time, and returns when all were accepted
+// or given up.
+func (c *clients) post(ctx context.Context, orders []order) {
+	begin := time.Now()
+	var posters sync.WaitGroup
+	defer posters.Wait()
+	for _, o := range orders {
+		if !pause(ctx, time.Until(begin.Add(o.at))) {
+			return
+		}
+		c.mu.Lock()
+		c.begun++
+		c.mu.Unlock()
+		posters.Go(func() {
+			o := o
+			c.keepPosting(ctx, &o)
+			c.mu.Lock()
+			c.posts = append(c.posts, o.post)
+			c.mu.Unlock()
+		})
+	}
+}
+
+func (c *clients) keepPosting(ctx context.Context, o *order) {
+	ctx, cancel := context.WithTimeout(ctx, postPatience)
+	defer cancel()
+	for {
+		o.post.Tries++
+		id, err := c.tryPost(ctx, o)
+		if err == nil {
+			o.post.TaskID, o.post.Accepted = id, time.Now()
+			return
+		}
+		if errors.Is(err, errRefused) {
+			c.mu.Lock()
+			c.wrong = append(c.wrong, promises.Violation{Promise: 4, Rule: "post-refused", Detail: fmt.Sprintf("%s %s, try %d: %v", o.post.Type, o.post.Identifier, o.post.Tries, err)})
+			c.mu.Unlock()
+			return
+		}
+		if !pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond)) {
+			return
+		}
+	}
+}
+
+// errRefused is an answer that another try does not mend.
+var errRefused = errors.New("refused")
+
+func (c *clients) tryPost(ctx context.Context, o *order) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base()+"/"+o.post.Type, bytes.NewReader(o.body))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return 0, err
+	case resp.StatusCode == http.StatusCreated, resp.StatusCode == http.StatusOK:
+		var task struct{ ID int64 }
+		err := json.Unmarshal(data, &task)
+		return task.ID, err
+	case resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
+		return 0, fmt.Errorf("%w: %s: %s", errRefused, resp.Status, data)
+	}
+	return 0, errors.New(resp.Status)
+}
+
+func (c *clients) base() string { return c.bases[rand.IntN(len(c.bases))] }
+
+// watch asks how accepted tasks stand, until ctx ends: the latest half of the
+// time, others else.
+func (c *clients) watch(ctx context.Context) {
+	for pause(ctx, rand.N(60*time.Millisecond)) {
+		c.mu.Lock()
+		n := len(c.posts)
+		var post promises.Post
+		if n > 0 {
+			i := rand.IntN(n)
+			if rand.IntN(2) == 0 {
+				i = n - 1 - rand.IntN(min(n, 20))
+			}
+			post = c.posts[i]
+		}
+		c.mu.Unlock()
+		if post.Accepted.IsZero() {
+			continue
+		}
+		if a, err := c.ask(ctx, post); err == nil {
+			c.mu.Lock()
+			c.seen = append(c.seen, a)
+			c.mu.Unlock()
+		}
+	}
+}
+
+// ask gets the whole truth about a task from one of the APIs.
+func (c *clients) ask(ctx context.Context, post promises.Post) (promises.Answer, error) {
+	a := promises.Answer{Time: time.Now()}
+	err := get(ctx, c.base()+"/"+post.Type+"/"+post.Identifier, &a)
+	a.Answered = time.Now()
+	return a, err
+}
+
+// atRest asks for every accepted task, again and again, until all are at their
+// end, or ctx ends, and gives the last answers. tell is told how many are not.
+func (c *clients) atRest(ctx context.Context, tell func(open int)) []promises.Answer {
+	var answers []promises.Answer
+	for {
+		open := 0
+		answers = answers[:0]
+		for _, post := range c.accepted() {
+			// Not ctx: the answers of the last round are needed also at its end.
+			a, err := c.askTwice(context.WithoutCancel(ctx), post)
+			if err != nil {
+				open++
+				continue
+			}
+			answers = append(answers, a)
+			if !ended(&a) {
+				open++
+			}
+		}
+		if open == 0 {
+			return answers
+		}
+		tell(open)
+		if !pause(ctx, time.Second) {
+			return answers
+		}
+	}
+}
+
+// askTwice asks again once where no answer came, perhaps another API.
+func (c *clients) askTwice(ctx context.Context, post promises.Post) (promises.Answer, error) {
+	a, err := c.ask(ctx, post)
+	if err != nil {
+		a, err = c.ask(ctx, post)
+	}
+	return a, err
+}
+
+func (c *clients) accepted() []promises.Post {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.posts), func(p promises.Post) bool { return p.Accepted.IsZero() })
+}
+
+// ended tells whether nothing more is to be expected of a task.
+func ended(a *promises.Answer) bool {
+	return slices.Contains([]string{"DONE", "FAILED", "CANCELED"}, a.Task.Status)
+}

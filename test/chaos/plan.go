@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/taskerhq/tasker/test/promises"
+)
+
+// action is one of the things that the nemesis does.
+type action string
+
+// The actions, and what is done to whom.
+const (
+	killAPI       action = "kill-api"
+	killManager   action = "kill-manager"
+	stopAPI       action = "stop-api"
+	stopManager   action = "stop-manager"
+	pauseAPI      action = "pause-api"
+	pauseManager  action = "pause-manager"
+	secondManager action = "second-manager" // for a name that is taken
+	takeOver      action = "take-over"      // of a paused manager's name
+	killBroker    action = "kill-broker"
+	stopBroker    action = "stop-broker"
+	wipeBroker    action = "wipe-broker"
+	alarm         action = "alarm" // the broker takes no messages
+	killDatabase  action = "kill-database"
+	pauseDatabase action = "pause-database"
+	cutLink       action = "cut-link" // connections end, and new ones are refused
+	cutAll        action = "cut-all"
+	hangLink      action = "hang-link" // nothing arrives, and nobody is told
+	slowLink      action = "slow-link"
+	slowAll       action = "slow-all"
+	narrowLink    action = "narrow-link" // little bandwidth
+	resetLink     action = "reset-link"  // connections end as they send
+)
+
+// kinds gives the fault that each action is, for the checker.
+func kinds() map[action]string {
+	return map[action]string{
+		killAPI: promises.FaultKill, killManager: promises.FaultKill,
+		stopAPI: promises.FaultStop, stopManager: promises.FaultStop,
+		pauseAPI: promises.FaultPause, pauseManager: promises.FaultPause, pauseDatabase: promises.FaultPause,
+		secondManager: promises.FaultStop, takeOver: promises.FaultPause,
+		killBroker: promises.FaultRestart, stopBroker: promises.FaultRestart, killDatabase: promises.FaultRestart,
+		wipeBroker: promises.FaultWipe, alarm: promises.FaultAlarm,
+		cutLink: promises.FaultCut, cutAll: promises.FaultCut, hangLink: promises.FaultCut, resetLink: promises.FaultCut,
+		slowLink: promises.FaultSlow, slowAll: promises.FaultSlow, narrowLink: promises.FaultSlow,
+	}
+}
+
+// repeated are the actions that a plan may hold any number of times, in the
+// order from which the seed shuffles them.
+func repeated() []action {
+	return []action{
+		killAPI, killManager, stopAPI, stopManager, pauseAPI, pauseManager, secondManager, takeOver,
+		killBroker, stopBroker, alarm, killDatabase, pauseDatabase,
+		cutLink, cutAll, hangLink, slowLink, slowAll, narrowLink, resetLink,
+	}
+}
+
+// step is one fault of a plan.
+type step struct {
+	At     time.Duration // since the load began
+	Do     action
+	Target string        // a process; "" where all are meant, or a server
+	Server string        // the server at the other end of a link
+	For    time.Duration // how long it lasts, or its victim stays away
+}
+
+func (s step) String() string {
+	text := string(s.Do)
+	if s.Target != "" {
+		text += " " + s.Target
+	}
+	if s.Server != "" {
+		text += " to " + s.Server
+	}
+	return fmt.Sprintf("%s for %v", text, s.For.Round(time.Millisecond))
+}
+
+// The servers at the end of links.
+const (
+	broker   = "broker"
+	database = "database"
+)
+
+// pace is the mean time between two faults.
+const pace = 3 * time.Second
+
+// newPlan plans the faults of a run whose load lasts for length: the same seed
+// gives the same plan. The broker's disk is lost once in each; every other
+// action occurs again and again, in rounds of a random order.
+func newPlan(seed uint64, length time.Duration, apis, managers []string) []step {
+	p := planner{rand.New(rand.NewPCG(seed, 1)), apis, managers}
+	count := max(1, int((length-2*time.Second)/pace))
+	var order []action
+	for len(order) < count {
+		round := repeated()
+		p.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
+		order = append(order, round...)
+	}
+	order = order[:count]
+	// In the first round where there are more, so that the others all occur.
+	at := p.IntN(min(count, len(repeated())))
+	order = append(order[:at], append([]action{wipeBroker}, order[at:]...)...)
+	plan := make([]step, len(order))
+	gap := (length - 2*time.Second) / time.Duration(len(order))
+	for i, do := range order {
+		plan[i] = p.step(do)
+		plan[i].At = time.Second + time.Duration(i)*gap + p.upTo(gap)
+	}
+	return plan
+}
+
+type planner struct {
+	*rand.Rand
+	apis, managers []string
+}
+
+func (p planner) step(do action) step {
+	s := step{Do: do}
+	switch do {
+	case killAPI, stopAPI:
+		s.Target, s.For = p.one(p.apis), p.upTo(5*time.Second)
+	case killManager, stopManager:
+		s.Target, s.For = p.one(p.managers), p.upTo(5*time.Second)
+		if p.IntN(4) == 0 { // long enough to be called lost
+			s.For += lostAfter
+		}
+	case pauseAPI:
+		s.Target, s.For = p.one(p.apis), p.between(100*time.Millisecond, 2*lease)
+	case pauseManager:
+		s.Target, s.For = p.one(p.managers), p.between(100*time.Millisecond, 2*lease)
+	case secondManager:
+		s.Target = p.one(p.managers)
+	case takeOver:
+		s.Target, s.For = p.one(p.managers), p.between(lease+500*time.Millisecond, 3*lease)
+	case killBroker, stopBroker, wipeBroker, killDatabase:
+		s.For = p.upTo(4 * time.Second)
+	case pauseDatabase:
+		s.For = p.between(100*time.Millisecond, 2*lease)
+	case alarm:
+		s.For = p.between(time.Second, 5*time.Second)
+	case cutAll, slowAll:
+		s.Server, s.For = p.one([]string{broker, database}), p.between(500*time.Millisecond, 5*time.Second)
+	default: // a single link
+		s.Target = p.one(p.managers)
+		if p.IntN(3) == 0 {
+			s.Target = p.one(p.apis)
+		}
+		s.Server, s.For = p.one([]string{broker, database}), p.between(500*time.Millisecond, 7*time.Second)
+	}
+	return s
+}
+
+func (p planner) one(of []string) string { return of[p.IntN(len(of))] }
+
+func (p planner) upTo(d time.Duration) time.Duration { return p.between(0, d) }
+
+func (p planner) between(low, high time.Duration) time.Duration {
+	return low + time.Duration(p.Int64N(int64(high-low)+1))
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker/test/chaos/work"
+	"github.com/taskerhq/tasker/test/promises"
+)
+
+// options say how one run goes.
+type options struct {
+	seed   uint64
+	length time.Duration // of load and faults
+	tasks  int
+	dir    string // takes everything that the run writes
+}
+
+const (
+	startPatience = 2 * time.Minute
+	restPatience  = 90 * time.Second
+)
+
+// run is a run under way.
+type run struct {
+	options
+	system  *system
+	nemesis *nemesis
+	clients *clients
+	log     io.Writer // what happened, with times
+	logBusy sync.Mutex
+	say     io.Writer // progress
+}
+
+// perform does one run and gives its report. An error is a run that could not
+// be carried through, which proves nothing.
+func perform(ctx context.Context, o options, p programs, say io.Writer) (rep report, err error) {
+	r := &run{options: o, say: say}
+	log, err := os.Create(filepath.Join(o.dir, "chaos.log"))
+	if err != nil {
+		return report{}, err
+	}
+	defer func() { _ = log.Close() }()
+	r.log = log
+	starting, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	r.system, err = newSystem(starting, o.dir, p)
+	defer r.system.close()
+	if err != nil {
+		return report{}, fmt.Errorf("start the system: %w", err)
+	}
+	r.nemesis = newNemesis(r.system, r.tell)
+	r.clients = &clients{bases: r.system.bases}
+	return r.perform(ctx)
+}
+
+func (r *run) perform(ctx context.Context) (report, error) {
+	orders, err := newOrders(r.seed, r.tasks, r.length, managers())
+	if err != nil {
+		return report{}, err
+	}
+	plan := newPlan(r.seed, r.length, apis(), managers())
+	first := takeSamples(ctx, r.system.daemons)
+	h := promises.History{Seed: r.seed, Begin: time.Now(), Types: work.Promises(), Endpoints: managers()}
+
+	background, stop := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer stop()
+	watchers.Go(func() { r.progress(background) })
+	watchers.Go(func() { r.nemesis.supervise(background) })
+	watchers.Go(func() { r.clients.watch(background) })
+
+	var load sync.WaitGroup
+	load.Go(func() { r.clients.post(ctx, orders) })
+	r.nemesis.run(ctx, plan)
+	r.tell("the faults are over")
+	if err := r.nemesis.heal(ctx); err != nil {
+		return report{}, fmt.Errorf("heal: %w", err)
+	}
+	load.Wait()
+	r.tell("the load is over, and all is healed")
+	resting, cancel := context.WithTimeout(ctx, restPatience)
+	h.Final = r.clients.atRest(resting, func(open int) { r.tell("%d tasks are not at their end", open) })
+	cancel()
+	// Whatever comes late shall be seen, too.
+	pause(ctx, 2*time.Second)
+	last := takeSamples(ctx, r.system.daemons)
+	stop()
+	watchers.Wait()
+	if ctx.Err() != nil {
+		return report{}, ctx.Err()
+	}
+	r.stopAll()
+
+	h.End = time.Now()
+	h.Posts, h.Seen, h.Faults = r.clients.posts, r.clients.seen, r.nemesis.faults
+	if h.Runs, err = work.ReadJournals(filepath.Join(r.dir, "journal")); err != nil {
+		return report{}, err
+	}
+	if err := r.keep(h); err != nil {
+		return report{}, err
+	}
+	return r.report(h, plan, first, last), errors.Join(r.nemesis.errs...)
+}
+
+// stopAll asks all processes to end, which must go well.
+func (r *run) stopAll() {
+	var stopped sync.WaitGroup
+	for _, d := range r.system.daemons {
+		stopped.Go(func() { r.nemesis.stop(d, d.current()) })
+	}
+	stopped.Wait()
+}
+
+// keep writes the history down, for those who look for a violation's cause.
+func (r *run) keep(h promises.History) error {
+	data, err := json.MarshalIndent(h, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(r.dir, "history.json"), data, 0o600)
+}
+
+// tell writes into the run's log.
+func (r *run) tell(format string, args ...any) {
+	r.logBusy.Lock()
+	defer r.logBusy.Unlock()
+	_, _ = fmt.Fprintf(r.log, "%s %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
+}
+
+// progress says every few seconds how far the run is.
+func (r *run) progress(ctx context.Context) {
+	begin := time.Now()
+	for pause(ctx, 5*time.Second) {
+		r.clients.mu.Lock()
+		accepted, begun := 0, r.clients.begun
+		for _, p := range r.clients.posts {
+			if !p.Accepted.IsZero() {
+				accepted++
+			}
+		}
+		r.clients.mu.Unlock()
+		r.nemesis.mu.Lock()
+		faults, doing := len(r.nemesis.faults), strings.Join(r.nemesis.doing, ", ")
+		r.nemesis.mu.Unlock()
+		_, _ = fmt.Fprintf(r.say, "%4.0fs  %d of %d tasks accepted, %d runs, %d faults over; now: %s\n", time.Since(begin).Seconds(),
+			accepted, begun, work.CountRuns(filepath.Join(r.dir, "journal")), faults, or(doing, "none"))
+	}
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

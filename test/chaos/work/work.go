@@ -1,0 +1,163 @@
+// Package work is what the endpoints of a chaos run perform: the task types,
+// and handlers that write down themselves what they do.
+package work
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/test/promises"
+)
+
+// JournalVariable is the environment variable that names the directory of the
+// endpoints' journals.
+const JournalVariable = "CHAOS_JOURNAL"
+
+// TaskType is a task type and its configuration.
+type TaskType struct {
+	Name    string   `yaml:"name"`
+	Handler string   `yaml:"handler"` // one that the real program knows, too
+	Timeout string   `yaml:"timeout"`
+	Retry   []string `yaml:"retry"`
+	Outcome string   `yaml:"-"`
+}
+
+// Types are the task types of a chaos run: one for each way in which a handler
+// ends, and one whose interrupted attempts are repeated.
+func Types() []TaskType {
+	return []TaskType{
+		{Name: "done", Handler: "sleep", Timeout: "10s", Retry: []string{}, Outcome: "done"},
+		{Name: "patient", Handler: "sleep", Timeout: "10s", Retry: []string{"100ms", "100ms", "100ms", "100ms"}, Outcome: "done"},
+		{Name: "failed", Handler: "sleep", Timeout: "10s", Retry: []string{"200ms"}, Outcome: "failed"},
+		{Name: "timed_out", Handler: "sleep", Timeout: "300ms", Retry: []string{}, Outcome: "timed_out"},
+		{Name: "flaky", Handler: "sleep", Timeout: "10s", Retry: []string{"200ms", "200ms"}, Outcome: "flaky"},
+	}
+}
+
+// Promises gives the types as the checker wants them.
+func Promises() []promises.Type {
+	var types []promises.Type
+	for _, t := range Types() {
+		types = append(types, promises.Type{Name: t.Name, MaxAttempts: len(t.Retry) + 1, Outcome: t.Outcome})
+	}
+	return types
+}
+
+// Payload is that of every task.
+type Payload struct {
+	Milliseconds int `json:"ms"` // how long its handler works
+}
+
+// Registry gives the handlers of all types; they write below dir.
+func Registry(dir string) (*handlers.Registry, error) {
+	j := &journals{dir: dir, files: map[string]*os.File{}}
+	registry := handlers.NewRegistry()
+	for _, t := range Types() {
+		if err := registry.Register(t.Name, &handler{outcome: t.Outcome, journals: j}); err != nil {
+			return nil, err
+		}
+	}
+	return registry, nil
+}
+
+type handler struct {
+	outcome  string
+	journals *journals
+	runs     atomic.Int64
+}
+
+var errPlanned = errors.New("this type of task fails")
+
+// Handle writes down its start, works, writes down its end, and ends so.
+func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+	entry := promises.Entry{
+		TaskID: req.TaskID, Identifier: req.Identifier, Type: req.Type, Endpoint: req.Endpoint,
+		Attempt: req.Attempt, PID: os.Getpid(),
+		Run: fmt.Sprintf("%s-%d-%s-%d", req.Endpoint, os.Getpid(), req.Type, h.runs.Add(1)),
+	}
+	var payload Payload
+	if err := json.Unmarshal(req.Payload, &payload); err != nil {
+		return nil, handlers.Permanent(err)
+	}
+	entry.Event = "start"
+	if err := h.journals.write(entry); err != nil {
+		return nil, err
+	}
+	result, err := h.work(ctx, req, time.Duration(payload.Milliseconds)*time.Millisecond, entry.Run)
+	switch {
+	case err == nil:
+		entry.Outcome = "done"
+	case errors.Is(err, errPlanned):
+		entry.Outcome = "failed"
+	default:
+		entry.Outcome = "stopped"
+	}
+	entry.Event = "end"
+	if err := h.journals.write(entry); err != nil {
+		return nil, err
+	}
+	return result, err
+}
+
+func (h *handler) work(ctx context.Context, req *handlers.Request, length time.Duration, run string) (handlers.Result, error) {
+	if h.outcome == "timed_out" {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
+	select {
+	case <-time.After(length):
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if h.outcome == "failed" || h.outcome == "flaky" && req.Attempt == 1 {
+		return nil, errPlanned
+	}
+	return json.Marshal(map[string]string{"run": run})
+}
+
+// journals are the files in which runs are written down, one for each
+// endpoint. Several processes may append to one: a line is one write.
+type journals struct {
+	dir   string
+	mu    sync.Mutex
+	files map[string]*os.File
+}
+
+// write puts an entry on the disk.
+func (j *journals) write(entry promises.Entry) error {
+	file, err := j.open(entry.Endpoint)
+	if err != nil {
+		return err
+	}
+	entry.Time = time.Now()
+	line, err := json.Marshal(entry)
+	if err != nil {
+		return err
+	}
+	if _, err := file.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+func (j *journals) open(endpoint string) (*os.File, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if file, ok := j.files[endpoint]; ok {
+		return file, nil
+	}
+	file, err := os.OpenFile(filepath.Join(j.dir, endpoint+".jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	j.files[endpoint] = file
+	return file, nil
+}
