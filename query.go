@@ -24,3 +24,13 @@ type EndpointQuery struct {
 	// Limit is the greatest number of endpoints to give, at least 1.
 	Limit int
 }
+
+// DeadLetterQuery asks for one page of the dead letters, newest first: the
+// greatest ID comes first.
+type DeadLetterQuery struct {
+	// Before is a letter's ID: the page holds older ones only. 0 means from
+	// the newest.
+	Before int64
+	// Limit is the greatest number of letters to give, at least 1.
+	Limit int
+}

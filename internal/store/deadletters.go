@@ -1,0 +1,144 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"gorm.io/gorm"
+
+	"github.com/taskerhq/tasker"
+)
+
+// The widths of the columns. What is longer is cut, since it is for people:
+// the body is kept whole.
+const (
+	maxDeadReason = 1024
+	maxDeadName   = 255 // AMQP's own limit of names
+)
+
+type deadLetterRow struct {
+	ID        int64 `gorm:"primaryKey"`
+	Digest    []byte
+	Reason    string
+	Queue     string
+	MessageID string
+	Body      []byte
+	Size      int64
+	DeadTime  dbTime
+}
+
+// TableName is the table of dead letters.
+func (deadLetterRow) TableName() string { return "dead_letters" }
+
+func (r *deadLetterRow) letter() tasker.DeadLetter {
+	return tasker.DeadLetter{
+		ID: r.ID, Reason: r.Reason, Queue: r.Queue, MessageID: r.MessageID, Body: r.Body, Size: r.Size, Time: r.DeadTime.Time,
+	}
+}
+
+// StoreDeadLetter stores a letter, from all but its ID and Size. The same one
+// again, which comes after a crash, is stored once: stored tells whether it is
+// new. A letter without a time, or with one that cannot be, gets the present.
+func (s *Store) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error) {
+	body := l.Body
+	if body == nil {
+		body = []byte{} // nil would be NULL
+	}
+	err = s.again(ctx, func() error {
+		now := s.Now()
+		when := l.Time.UTC()
+		// What is not from this time the sender made up, and the database
+		// might not be able to store.
+		if when.Year() < 2000 || when.After(now.Add(24*time.Hour)) {
+			when = now
+		}
+		return s.db.WithContext(ctx).Create(&deadLetterRow{
+			Digest: digest(l), Reason: fit(l.Reason, maxDeadReason), Queue: fit(l.Queue, maxDeadName),
+			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: int64(len(body)), DeadTime: dbTime{when},
+		}).Error
+	})
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		return false, nil
+	}
+	return err == nil, s.fail("store the dead letter", err)
+}
+
+// digest is what a letter is recognized by. The key alone would do, were it
+// never somebody else's invention: so the rest counts, too.
+func digest(l tasker.DeadLetter) []byte {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(l.Key), []byte(l.Queue), []byte(l.Reason), []byte(l.MessageID), l.Body} {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		h.Write(length[:])
+		h.Write(part)
+	}
+	return h.Sum(nil)
+}
+
+// fit gives at most limit bytes of s, as valid UTF-8.
+func fit(s string, limit int) string {
+	s = strings.ToValidUTF8(s, string(utf8.RuneError))
+	if len(s) <= limit {
+		return s
+	}
+	for !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}
+
+// ListDeadLetters gives one page of the dead letters, newest first, each with
+// the first [tasker.DeadLetterPreview] bytes of its body.
+func (s *Store) ListDeadLetters(ctx context.Context, q tasker.DeadLetterQuery) ([]tasker.DeadLetter, error) {
+	find := s.db.WithContext(ctx).Select("id, reason, queue, message_id, SUBSTR(body, 1, ?) AS body, size, dead_time", tasker.DeadLetterPreview)
+	if q.Before > 0 {
+		find = find.Where("id < ?", q.Before)
+	}
+	var rows []deadLetterRow
+	if err := find.Order("id DESC").Limit(q.Limit).Find(&rows).Error; err != nil {
+		return nil, s.fail("list the dead letters", err)
+	}
+	letters := make([]tasker.DeadLetter, len(rows))
+	for i := range rows {
+		letters[i] = rows[i].letter()
+	}
+	return letters, nil
+}
+
+// FindDeadLetter gives a dead letter with its whole body, or
+// [tasker.NotFound].
+func (s *Store) FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error) {
+	var row deadLetterRow
+	err := s.db.WithContext(ctx).Where("id = ?", id).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return tasker.DeadLetter{}, noDeadLetter(id)
+	}
+	if err != nil {
+		return tasker.DeadLetter{}, s.fail("read the dead letter", err)
+	}
+	return row.letter(), nil
+}
+
+// DeleteDeadLetter deletes a dead letter for good, or gives [tasker.NotFound].
+func (s *Store) DeleteDeadLetter(ctx context.Context, id int64) error {
+	var deleted int64
+	err := s.again(ctx, func() error {
+		remove := s.db.WithContext(ctx).Where("id = ?", id).Delete(&deadLetterRow{})
+		deleted = remove.RowsAffected
+		return remove.Error
+	})
+	if err == nil && deleted == 0 {
+		return noDeadLetter(id)
+	}
+	return s.fail("delete the dead letter", err)
+}
+
+func noDeadLetter(id int64) error {
+	return tasker.Errorf(tasker.NotFound, "there is no dead letter %d", id)
+}
