@@ -10,6 +10,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // ErrNotConnected is why a broker is not ready, and what a publish ends with
@@ -97,6 +98,25 @@ type Subscription struct {
 	Ready func(bool)
 }
 
+// DeadLetter is a message that a consumer gave up, or the broker itself.
+type DeadLetter struct {
+	// ID tells the letter from all others: two messages that are equal in
+	// everything else are two letters.
+	ID   string
+	Body []byte
+	// MessageID is the message's own; empty where it had none.
+	MessageID string
+	// Queue is the name of the queue that it came from, and Reason says why:
+	// what Delivery.DeadLetter was told, or the broker's own word (expired,
+	// maxlen, rejected, delivery_limit). Both are empty for what somebody
+	// published to the dead letters directly.
+	Queue, Reason string
+	// Time is when it became a dead letter, in seconds; zero where nobody said.
+	Time time.Time
+	// Redelivered tells that it may have been handled before.
+	Redelivered bool
+}
+
 // Broker is what tasker needs of a message broker. All methods are safe for
 // concurrent use.
 type Broker interface {
@@ -111,6 +131,14 @@ type Broker interface {
 	// back to the queue. It survives losses of the connection, the channel and
 	// the queue: it declares and subscribes again, forever, and logs why.
 	Consume(ctx context.Context, s Subscription) error
+	// ConsumeDeadLetters calls handle for each dead letter, one at a time, until
+	// ctx ends; then it returns nil. A letter is gone once handle has returned
+	// nil for it; on an error it comes again, after a pause and behind the
+	// others. It also comes again, with the same ID, when the process or the
+	// connection ends before that is settled: handle must recognize it. Several
+	// may consume at once, and share the letters. It survives losses like
+	// Consume.
+	ConsumeDeadLetters(ctx context.Context, handle func(context.Context, DeadLetter) error) error
 	// Notify sends a transient event with a topic routing key, such as
 	// "results.worker". It is best effort: it does not wait for the broker,
 	// and events may be lost. Nothing may depend on one for correctness.

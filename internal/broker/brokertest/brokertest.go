@@ -23,8 +23,12 @@ const taskType = "worker"
 // to it from outside.
 type Harness struct {
 	Broker broker.Broker
-	// DeadLetters gives all dead letters of this harness so far.
+	// DeadLetters gives all dead letters of this harness so far that nobody
+	// consumed.
 	DeadLetters func(t *testing.T) []DeadLetter
+	// PublishDead publishes to the dead letters as a foreign client does,
+	// without any header; nil where no foreign client reaches the broker.
+	PublishDead func(t *testing.T, body []byte)
 	// Faults are needed by RunFaults only.
 	Faults *Faults
 }
@@ -42,6 +46,7 @@ type Faults struct {
 	// do. A driver that is told nothing of it must look, soon enough for a
 	// test.
 	DeleteQueue, DeleteExchange func(t *testing.T, name string)
+	HasQueue                    func(t *testing.T, name string) bool
 	Unbind                      func(t *testing.T, queue, key, exchange string)
 }
 
@@ -67,6 +72,12 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"a queue outlives its consumer", testQueueHolds},
 		{"settling once", testSettleOnce},
 		{"dead letters", testDeadLetter},
+		{"consuming dead letters", testConsumeDeadLetters},
+		{"a dead letter that fails", testFailingDeadLetter},
+		{"a dead letter that is not settled", testUnsettledDeadLetter},
+		{"shared dead letters", testSharedDeadLetters},
+		{"foreign dead letters", testForeignDeadLetters},
+		{"dead letters until close", testDeadLettersClosed},
 		{"readiness", testReady},
 		{"events", testEvents},
 		{"declaring", testDeclare},
@@ -97,6 +108,7 @@ func RunFaults(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"an events exchange deleted under its listener", testDeletedEvents},
 		{"a deleted shared queue", testDeletedSharedQueue},
 		{"deleted dead letters", testDeletedDeadLetters},
+		{"consuming dead letters under faults", testDeadLettersUnderFaults},
 		{"close while cut", testCloseWhileCut},
 	}
 	for _, test := range tests {

@@ -26,20 +26,18 @@ func (d *delivery) MessageID() string { return d.message.id }
 func (d *delivery) Redelivered() bool { return d.redelivered }
 
 // Ack implements [broker.Delivery].
-func (d *delivery) Ack() error { return d.settle("acknowledge", nil) }
+func (d *delivery) Ack() error { return d.settle("acknowledge", func() {}) }
 
 // DeadLetter implements [broker.Delivery].
 func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 	if ctx.Err() != nil {
 		return d.wrap("dead-letter", context.Cause(ctx))
 	}
-	return d.settle("dead-letter", &DeadLetter{
-		Queue: d.name, Reason: reason, MessageID: d.message.id, Body: d.message.body,
-	})
+	return d.settle("dead-letter", func() { d.broker.bury(d.name, reason, d.message) })
 }
 
-// settle takes the message off its queue, and keeps it if it is a dead letter.
-func (d *delivery) settle(what string, dead *DeadLetter) error {
+// settle takes the message off its queue and calls then, under the lock.
+func (d *delivery) settle(what string, then func()) error {
 	d.broker.mu.Lock()
 	defer d.broker.mu.Unlock()
 	if d.broker.isClosed {
@@ -48,9 +46,7 @@ func (d *delivery) settle(what string, dead *DeadLetter) error {
 	if !d.queue.settle(d.consumer, d.message) {
 		return d.wrap(what, errGone)
 	}
-	if dead != nil {
-		d.broker.bury(*dead)
-	}
+	then()
 	return nil
 }
 

@@ -9,25 +9,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-const (
-	defaultPrefetch = 64
-	// maxDeadLetters is how many dead letters are kept; the oldest go first.
-	maxDeadLetters = 1000
-)
-
-// DeadLetter is a message that a consumer gave up, and why.
-type DeadLetter struct {
-	Queue     string
-	Reason    string
-	MessageID string
-	Body      []byte
-}
+const defaultPrefetch = 64
 
 // Broker is the broker in this process. Make one with [New]; everything that
 // publishes and consumes must share it.
@@ -38,7 +25,8 @@ type Broker struct {
 	mu        sync.Mutex
 	isClosed  bool
 	queues    map[broker.Queue]*queue
-	dead      []DeadLetter
+	dead      []*deadLetter
+	deadWake  chan struct{} // closed, and made anew, when there may be one to take
 	listeners map[*listener]bool
 }
 
@@ -47,7 +35,7 @@ var _ broker.Broker = (*Broker)(nil)
 // New makes an empty Broker.
 func New(log *slog.Logger) *Broker {
 	return &Broker{
-		log: log, closed: make(chan struct{}),
+		log: log, closed: make(chan struct{}), deadWake: make(chan struct{}),
 		queues: make(map[broker.Queue]*queue), listeners: make(map[*listener]bool),
 	}
 }
@@ -176,19 +164,4 @@ func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
 		case <-b.closed:
 		}
 	}
-}
-
-// DeadLetters gives the dead letters that are kept, the oldest first.
-func (b *Broker) DeadLetters() []DeadLetter {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Clone(b.dead)
-}
-
-// bury keeps a dead letter; b.mu is held.
-func (b *Broker) bury(d DeadLetter) {
-	if len(b.dead) >= maxDeadLetters {
-		b.dead = slices.Delete(b.dead, 0, len(b.dead)-maxDeadLetters+1)
-	}
-	b.dead = append(b.dead, d)
 }

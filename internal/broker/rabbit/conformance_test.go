@@ -75,12 +75,22 @@ func newHarness(t *testing.T, queueType string) brokertest.Harness {
 			}
 			return dead
 		},
+		PublishDead: func(t *testing.T, body []byte) {
+			if err := ch.PublishWithContext(t.Context(), broker.DeadExchange, "", true, false, amqp.Publishing{Body: body}); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Faults: &brokertest.Faults{
 			Cut: p.Cut, Restore: p.Restore,
 			DeleteQueue: func(t *testing.T, name string) {
 				if _, err := ch.QueueDelete(name, false, false, false); err != nil {
 					t.Fatal(err)
 				}
+			},
+			HasQueue: func(t *testing.T, name string) bool {
+				one := admin(t, uri) // a look at what is not there closes it
+				_, err := one.QueueDeclarePassive(name, true, false, false, false, nil)
+				return err == nil
 			},
 			DeleteExchange: func(t *testing.T, name string) {
 				if err := ch.ExchangeDelete(name, false, false); err != nil {

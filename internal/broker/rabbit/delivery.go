@@ -16,10 +16,7 @@ import (
 // maxReason bounds the reason in a dead letter's header, in bytes.
 const maxReason = 1024
 
-var (
-	errSettled  = errors.New("the message was settled before")
-	errUnrouted = errors.New("the queue of the dead letters is gone")
-)
+var errSettled = errors.New("the message was settled before")
 
 // delivery is one message. Its tag belongs to the channel that it came by,
 // which is never opened again: so a late settlement fails and cannot settle
@@ -58,18 +55,11 @@ func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 	if !d.settled.CompareAndSwap(false, true) {
 		return d.wrap("dead-letter", errSettled)
 	}
-	message := publishing(d.amqp.MessageId, d.amqp.Body)
+	message := deadPublishing(broker.DeadLetter{
+		Body: d.amqp.Body, MessageID: d.amqp.MessageId, Queue: d.queue, Reason: reason,
+	})
 	message.ContentType = d.amqp.ContentType
-	message.Headers = amqp.Table{
-		broker.HeaderReason: clip(reason, maxReason),
-		broker.HeaderQueue:  d.queue,
-	}
-	returned, err := d.broker.publisher.publishHealing(
-		newJob(ctx, broker.DeadExchange, []string{""}, message, d.broker.cfg.deadLetters()))
-	if err == nil && len(returned) > 0 {
-		err = errUnrouted
-	}
-	if err != nil {
+	if err := d.broker.bury(ctx, message); err != nil {
 		d.settled.Store(false)
 		return d.wrap("dead-letter", err)
 	}

@@ -1,0 +1,145 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+// deadPrefetch bounds the dead letters that wait in this process. It is
+// small, since each waits out the pauses of those before it that fail.
+const deadPrefetch = 16
+
+// headerDeath is RabbitMQ's own record of its dead-lettering, the newest
+// first.
+const headerDeath = "x-death"
+
+// ConsumeDeadLetters implements [broker.Broker].
+func (b *Broker) ConsumeDeadLetters(ctx context.Context, handle func(context.Context, broker.DeadLetter) error) error {
+	return b.keep(ctx, "queue "+broker.DeadQueue, func(ctx context.Context, conn *amqp.Connection) error {
+		return b.consumeDead(ctx, conn, handle)
+	})
+}
+
+// consumeDead handles dead letters over one channel until that or ctx ends.
+func (b *Broker) consumeDead(ctx context.Context, conn *amqp.Connection, handle func(context.Context, broker.DeadLetter) error) error {
+	var deliveries <-chan amqp.Delivery
+	var closes chan *amqp.Error
+	ch, err := b.consumes.open(ctx, conn, func(ch *amqp.Channel) (err error) {
+		closes = ch.NotifyClose(make(chan *amqp.Error, 1))
+		if err := b.cfg.declareDeadLetters(ch, false); err != nil {
+			return err
+		}
+		if err := ch.Qos(deadPrefetch, 0, false); err != nil {
+			return err
+		}
+		deliveries, err = ch.Consume(broker.DeadQueue, "", false, false, false, false, nil)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer b.consumes.closeChannel(ch)
+	defer b.checker.watch(b.cfg.deadLetters())()
+	var pause backoff
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case d, ok := <-deliveries:
+			if !ok {
+				return over(closes)
+			}
+			if err := b.takeDead(ctx, d, handle, &pause); err != nil {
+				return err
+			}
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// takeDead handles one dead letter. One without an ID gets one first: it is
+// published again with it, and comes again, so that whoever handles it can
+// recognize it. One whose handling fails is published again as well, instead
+// of requeued: so it does not stand in the way of the others, and no delivery
+// limit of a quorum queue ends it. A crash after the confirm leaves two with
+// the same ID, or, of a letter without one, two letters; never none.
+func (b *Broker) takeDead(ctx context.Context, d amqp.Delivery, handle func(context.Context, broker.DeadLetter) error, pause *backoff) error {
+	letter := deadLetterOf(d)
+	if letter.ID != "" {
+		err := handle(ctx, letter)
+		if err == nil {
+			*pause = backoff{}
+			return d.Ack(false)
+		}
+		b.log.DebugContext(ctx, "a dead letter could not be handled, and comes again", "message_id", letter.MessageID, "error", err)
+		pause.wait(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx) // the end of the channel gives it back
+		}
+	}
+	message := deadPublishing(letter)
+	message.ContentType = d.ContentType
+	if err := b.bury(ctx, message); err != nil {
+		return fmt.Errorf("put dead letter %q back: %w", letter.MessageID, err)
+	}
+	return d.Ack(false)
+}
+
+// bury publishes a message to the dead letters.
+func (b *Broker) bury(ctx context.Context, message amqp.Publishing) error {
+	returned, err := b.publisher.publishHealing(
+		newJob(ctx, broker.DeadExchange, []string{""}, message, b.cfg.deadLetters()))
+	if err == nil && len(returned) > 0 {
+		err = errUnrouted
+	}
+	return err
+}
+
+// deadPublishing is the message of a dead letter, with an ID of its own where
+// the letter has none.
+func deadPublishing(letter broker.DeadLetter) amqp.Publishing {
+	if letter.ID == "" {
+		letter.ID = ulid.Make().String()
+	}
+	message := publishing(letter.MessageID, letter.Body)
+	if !letter.Time.IsZero() {
+		message.Timestamp = letter.Time
+	}
+	message.Headers = amqp.Table{broker.HeaderID: letter.ID}
+	if letter.Reason != "" {
+		message.Headers[broker.HeaderReason] = clip(letter.Reason, maxReason)
+	}
+	if letter.Queue != "" {
+		message.Headers[broker.HeaderQueue] = letter.Queue
+	}
+	return message
+}
+
+// deadLetterOf reads a message of the dead letters. What RabbitMQ recorded
+// itself is newer than tasker's headers, which the message then has from an
+// earlier death: so its ID does not count any more.
+func deadLetterOf(d amqp.Delivery) broker.DeadLetter {
+	letter := broker.DeadLetter{Body: d.Body, MessageID: d.MessageId, Time: d.Timestamp, Redelivered: d.Redelivered}
+	if deaths, ok := d.Headers[headerDeath].([]any); ok && len(deaths) > 0 {
+		if death, ok := deaths[0].(amqp.Table); ok {
+			letter.Queue, _ = death["queue"].(string)
+			letter.Reason, _ = death["reason"].(string)
+			if when, ok := death["time"].(time.Time); ok {
+				letter.Time = when
+			}
+			return letter
+		}
+	}
+	letter.ID, _ = d.Headers[broker.HeaderID].(string)
+	letter.Queue, _ = d.Headers[broker.HeaderQueue].(string)
+	letter.Reason, _ = d.Headers[broker.HeaderReason].(string)
+	return letter
+}
+
+var errUnrouted = errors.New("the queue of the dead letters is gone")
