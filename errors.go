@@ -18,6 +18,7 @@ const (
 	TooLarge        Code = "too_large"        // the input is over a limit
 	UnsupportedType Code = "unsupported_type" // the content type is not the expected one
 	Unauthorized    Code = "unauthorized"     // no valid credentials
+	Overloaded      Code = "overloaded"       // too much is asked at once: try again in a moment
 	Unavailable     Code = "unavailable"      // the database or broker cannot be reached: try again later
 	Internal        Code = "internal"         // a fault of tasker
 )

@@ -38,6 +38,7 @@ func TestConfigValidate(t *testing.T) {
 		"token with a line end":  {api.Config{Token: "s3cret\n"}, []string{"api.token_file"}},
 		"negative wait":          {api.Config{WaitForEndpoints: -1}, []string{"api.wait_for_endpoints_timeout"}},
 		"negative body":          {api.Config{MaxBody: -1}, []string{"api.max_body"}},
+		"negative concurrency":   {api.Config{MaxConcurrent: -1}, []string{"api.max_concurrent"}},
 		"negative shutdown":      {api.Config{ShutdownTimeout: -1}, []string{"api.shutdown_timeout"}},
 		"task types":             {api.Config{TaskTypes: types("worker", "backup")}, nil},
 		"task type twice":        {api.Config{TaskTypes: types("worker", "worker")}, []string{"task_types", "twice"}},

@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // Operations gives every method of every route, for tests that walk them all.
 func (s *Server) Operations() map[string][]string {
@@ -21,3 +24,9 @@ const (
 	MaxPage        = maxPage
 	MaxFieldErrors = maxFieldErrors
 )
+
+// SetPatience sets how long requests wait for others.
+func (s *Server) SetPatience(d time.Duration) { s.posts.patience, s.gets.patience = d, d }
+
+// Posts tells how many POSTs are worked on and how many wait.
+func (s *Server) Posts() (working, waiting int) { return len(s.posts.places), len(s.posts.queue) }

@@ -43,6 +43,7 @@ func kindOf(code tasker.Code) (problemKind, bool) {
 		misdirected:            {http.StatusMisdirectedRequest, "The request was meant for another host"},
 		tasker.Invalid:         {http.StatusUnprocessableEntity, "The request breaks a rule"},
 		tasker.Internal:        {http.StatusInternalServerError, "tasker failed"},
+		tasker.Overloaded:      {http.StatusServiceUnavailable, "tasker has too much to do"},
 		tasker.Unavailable:     {http.StatusServiceUnavailable, "A part of tasker is away"},
 	}[code]
 	return kind, ok
@@ -153,6 +154,8 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, code tasker.Cod
 	switch code {
 	case tasker.Unauthorized:
 		header.Set("WWW-Authenticate", `Bearer realm="tasker"`)
+	case tasker.Overloaded:
+		header.Set("Retry-After", overloadRetryAfter)
 	case tasker.Unavailable:
 		header.Set("Retry-After", retryAfter)
 	}

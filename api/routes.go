@@ -60,14 +60,14 @@ func (s *Server) routes() []route {
 			http.MethodGet: {handle: s.listTaskTypes},
 		}},
 		{path: routeEndpoints, methods: map[string]operation{
-			http.MethodGet: {handle: s.listEndpoints, query: []string{"task_type", "limit", "cursor"}},
+			http.MethodGet: {handle: behind(s.gets, s.listEndpoints), query: []string{"task_type", "limit", "cursor"}},
 		}},
 		{path: routeTasks, methods: map[string]operation{
-			http.MethodGet:  {handle: s.listTasks, query: []string{"status", "limit", "cursor"}},
+			http.MethodGet:  {handle: behind(s.gets, s.listTasks), query: []string{"status", "limit", "cursor"}},
 			http.MethodPost: {handle: s.createTask},
 		}},
 		{path: routeTask, methods: map[string]operation{
-			http.MethodGet: {handle: s.getTask},
+			http.MethodGet: {handle: behind(s.gets, s.getTask)},
 		}},
 	}
 }

@@ -83,6 +83,8 @@ type Server struct {
 	log        *slog.Logger
 	auth       Authenticator
 	types      map[string]bool // of cfg.TaskTypes
+	posts      *gate
+	gets       *gate
 	handler    http.Handler
 	http       *http.Server
 	listener   net.Listener
@@ -101,6 +103,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, broker: deps.Broker, log: deps.Log,
 		auth:  newAuthenticator(cfg.Token),
 		types: make(map[string]bool, len(cfg.TaskTypes)),
+		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent),
 	}
 	for _, tt := range cfg.TaskTypes {
 		s.types[tt.Name] = true

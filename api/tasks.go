@@ -19,6 +19,9 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if s.posts.full() {
+		return errOverloaded() // before the body is read
+	}
 	body, err := readBody(w, r, s.cfg.MaxBody)
 	if err != nil {
 		return err
@@ -27,6 +30,12 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	// Only now: a slow client takes nobody's place.
+	leave, err := s.posts.enter(r.Context())
+	if err != nil {
+		return err
+	}
+	defer leave()
 	task, created, err := s.store.CreateTask(r.Context(), tasker.Task{
 		Type: taskType, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
 	})
