@@ -32,10 +32,10 @@ type DoctorOptions struct {
 func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.Report, error) {
 	subject := doctor.Subject{Settings: settingsOf(cfg, opts.ConfigError), Limit: opts.Limit}
 
-	st, err := openExisting(cfg.Store)
+	st, file, err := openExisting(cfg.Store)
 	if err == nil {
 		defer func() { _ = st.Close() }()
-		subject.Database = inspected{st}
+		subject.Database = inspected{st, file}
 	}
 	subject.DatabaseError = err
 
@@ -86,15 +86,16 @@ func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 }
 
 // openExisting opens the database, unless it is a file that does not exist,
-// which opening would make.
-func openExisting(cfg store.Config) (*store.Store, error) {
+// which opening would make. file is empty where it is none.
+func openExisting(cfg store.Config) (s *store.Store, file string, err error) {
 	if u, err := url.Parse(cfg.URI); err == nil && u.Scheme == "sqlite" {
-		file := path.Join(u.Host, u.Path)
+		file = path.Join(u.Host, u.Path)
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no file %s", file)
+			return nil, file, fmt.Errorf("there is no file %s", file)
 		}
 	}
-	return store.Open(cfg, slog.New(slog.DiscardHandler))
+	s, err = store.Open(cfg, slog.New(slog.DiscardHandler))
+	return s, file, err
 }
 
 // management is a client of the management API, or why there is none. The
@@ -111,9 +112,19 @@ func management(admin config.RabbitAdmin) (doctor.Management, error) {
 }
 
 // inspected is the store in the doctor's words.
-type inspected struct{ *store.Store }
+type inspected struct {
+	*store.Store
+	file string // of SQLite
+}
 
 var _ doctor.Database = inspected{}
+
+func (s inspected) Name() string {
+	if s.file != "" {
+		return s.file
+	}
+	return s.Store.Name()
+}
 
 func (s inspected) DescribeServer(ctx context.Context) (doctor.Server, error) {
 	server, err := s.Store.DescribeServer(ctx)

@@ -57,7 +57,7 @@ type Server struct {
 // oldest are the oldest versions that tasker works with.
 var oldest = map[string]version{"MySQL": {8, 0}, "MariaDB": {10, 6}}
 
-const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password"
+const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password; tasker initialize --database makes the database"
 
 func (e *examination) checkDatabase(ctx context.Context) {
 	if e.Database == nil {

@@ -169,6 +169,12 @@ func TestServicesAway(t *testing.T) {
 	}
 
 	i = healthy()
+	i.node.refuse, i.admin.unknownUser = errAway, true
+	wantFound(t, Run(t.Context(), i.Subject),
+		"problem broker/connection: dial tcp", "note broker/exchanges, queues", "problem broker/permissions",
+		"note broker/arguments, bindings: not checked", "note endpoints/queues: not checked")
+
+	i = healthy()
 	i.Database, i.DatabaseError = nil, errAway
 	wantFound(t, Run(t.Context(), i.Subject),
 		"problem database/connection: dial tcp", "note broker/queues", "note endpoints/all", "note tasks/all")

@@ -44,7 +44,10 @@ func (e *examination) checkManagement(ctx context.Context) {
 	if !reached {
 		return
 	}
-	e.check(ctx, groupBroker, "permissions", e.permissions)
+	if !e.check(ctx, groupBroker, "permissions", e.permissions) && e.facts.node == nil {
+		e.skip(groupBroker, "arguments, bindings", "the virtual host cannot be used")
+		return
+	}
 	e.check(ctx, groupBroker, "arguments", e.topology)
 	e.check(ctx, groupBroker, "bindings", e.bindings)
 }

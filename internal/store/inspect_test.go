@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,19 @@ func TestLostResults(t *testing.T) {
 		}
 		if total, names, err := f.LostResults(t.Context(), 1); err != nil || total != 4 || !slices.Equal(names, []string{"a"}) {
 			t.Errorf("%d, %v, %v", total, names, err)
+		}
+	})
+}
+
+func TestCountDeadLetters(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		for want := range 3 {
+			if n, err := f.CountDeadLetters(t.Context()); err != nil || n != want {
+				t.Fatalf("%d, %v; want %d", n, err, want)
+			}
+			if _, err := f.StoreDeadLetter(t.Context(), tasker.DeadLetter{Key: strconv.Itoa(want)}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
