@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
 )
 
 // Store is what the reconciler needs of the database; see internal/store.
@@ -28,6 +29,7 @@ type Store interface {
 	NextTaskType(ctx context.Context, after string) (string, error)
 	PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error)
 	PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error)
+	StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error)
 	Now() time.Time
 }
 
@@ -35,6 +37,7 @@ type Store interface {
 type Broker interface {
 	Ready() error
 	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
+	ConsumeDeadLetters(ctx context.Context, handle func(context.Context, broker.DeadLetter) error) error
 }
 
 // Dispatcher publishes a task and marks it SENT; see internal/dispatch.
@@ -52,6 +55,7 @@ type Reconciler struct {
 	lost       *lost
 	aggregate  *aggregate
 	purge      *purge
+	store      Store
 	broker     Broker
 	log        *slog.Logger
 }
@@ -70,6 +74,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		lost:       &lost{store: store, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log},
 		aggregate:  newAggregate(store, cfg.WaitForEndpoints, log),
 		purge:      newPurge(store, cfg.Retention, log),
+		store:      store,
 		broker:     broker,
 		log:        log,
 	}
@@ -83,6 +88,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	group.Go(func() { r.every(ctx, "lost", time.Second, r.lost.runOnce) })
 	group.Go(func() { r.every(ctx, "aggregate", 500*time.Millisecond, r.aggregate.runOnce) })
 	group.Go(func() { r.every(ctx, "purge", time.Minute, r.purge.runOnce) })
+	group.Go(func() { newDeadLetters(r.store, r.log).run(ctx, r.broker) })
 	group.Go(func() { r.aggregate.hints(ctx) })
 	group.Go(func() { r.aggregate.listen(ctx, r.broker) })
 	group.Wait()

@@ -1,0 +1,145 @@
+package reconcile
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+func (f *faultyStore) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (bool, error) {
+	if err := f.enter("StoreDeadLetter"); err != nil {
+		return false, err
+	}
+	stored, err := f.Store.StoreDeadLetter(ctx, l)
+	if failAfter := f.enter("after StoreDeadLetter"); failAfter != nil {
+		return false, failAfter
+	}
+	return stored, err
+}
+
+// bury makes dead letters of new messages with these bodies.
+func (w *world) bury(bodies ...string) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	ready, settled, ended := make(chan bool, 2), make(chan error), make(chan error, 1)
+	go func() {
+		ended <- w.broker.Consume(ctx, broker.Subscription{
+			Queue:   broker.Queue{TaskType: "worker", Endpoint: "console1"},
+			Ready:   func(is bool) { ready <- is },
+			Deliver: func(d broker.Delivery) { settled <- d.DeadLetter(ctx, "it is rubbish") },
+		})
+	}()
+	<-ready
+	for _, body := range bodies {
+		if _, err := w.broker.Publish(ctx, broker.Publication{TaskType: "worker", MessageID: "m", Body: []byte(body)}); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := <-settled; err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) deadLetters() []tasker.DeadLetter {
+	w.t.Helper()
+	letters, err := w.ListDeadLetters(w.t.Context(), tasker.DeadLetterQuery{Limit: 100})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return letters
+}
+
+// gathered waits until the broker has no more dead letters.
+func (w *world) gathered() {
+	w.t.Helper()
+	w.until("the dead letters to be gathered", func() bool { return len(w.broker.DeadLetters()) == 0 })
+}
+
+// TestDeadLetters are stored with all that is known of them, equal ones too.
+func TestDeadLetters(t *testing.T) {
+	w := newWorld(t)
+	w.start(New(Config{}, w, w.broker, w.dispatcher(), w.log).Run)
+	w.bury("rubbish", "rubbish", "junk")
+	w.gathered()
+	letters := w.deadLetters()
+	if len(letters) != 3 {
+		t.Fatalf("%d letters, want 3: %v", len(letters), letters)
+	}
+	if l := letters[0]; string(l.Body) != "junk" || l.Reason != "it is rubbish" || l.Queue != "tasker.worker.console1" || l.MessageID != "m" || l.Time.IsZero() {
+		t.Errorf("the newest is %+v", l)
+	}
+}
+
+// TestDeadLettersTwice has a process end after it stored a letter, and before
+// it could say so: the next one stores no second letter.
+func TestDeadLettersTwice(t *testing.T) {
+	w := newWorld(t)
+	w.bury("rubbish")
+	w.fail("after StoreDeadLetter", true)
+	ctx, crash := context.WithCancel(t.Context())
+	var first sync.WaitGroup
+	first.Go(func() { newDeadLetters(w, w.log).run(ctx, w.broker) })
+	w.until("the letter to be stored", func() bool { return w.called("after StoreDeadLetter") > 0 })
+	crash()
+	first.Wait()
+	if n := len(w.broker.DeadLetters()); n != 1 {
+		t.Fatalf("%d letters are at the broker, want 1", n)
+	}
+	w.fail("after StoreDeadLetter", false)
+	for range 2 { // two of the next processes
+		d := newDeadLetters(w, w.log)
+		w.start(func(ctx context.Context) { d.run(ctx, w.broker) })
+	}
+	w.gathered()
+	if letters := w.deadLetters(); len(letters) != 1 {
+		t.Errorf("it is stored %d times", len(letters))
+	}
+}
+
+// TestDeadLettersWithoutDatabase stay at the broker, and the log tells when
+// that begins and ends, and what each of them is, in few words.
+func TestDeadLettersWithoutDatabase(t *testing.T) {
+	w := newWorld(t)
+	w.bury("one", "two", "three")
+	w.fail("StoreDeadLetter", true)
+	var log bytes.Buffer
+	d := newDeadLetters(w, slog.New(slog.NewTextHandler(&log, nil)))
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { d.run(ctx, w.broker) })
+	w.until("four tries", func() bool { return w.called("StoreDeadLetter") >= 4 })
+	if n := len(w.broker.DeadLetters()); n != 3 {
+		t.Errorf("%d letters are at the broker, want 3", n)
+	}
+	w.fail("StoreDeadLetter", false)
+	w.gathered()
+	stop()
+	running.Wait()
+	if n := len(w.deadLetters()); n != 3 {
+		t.Errorf("%d letters are stored, want 3", n)
+	}
+	told := log.String()
+	for text, want := range map[string]int{"could not be stored": 1, "stored again": 1, "it is kept": 3} {
+		if n := strings.Count(told, text); n != want {
+			t.Errorf("%d lines with %q, want %d:\n%s", n, text, want, told)
+		}
+	}
+	log.Reset()
+	if err := d.handle(t.Context(), broker.DeadLetter{ID: "x", Reason: strings.Repeat("r", 100_000), Queue: strings.Repeat("q", 100_000)}); err != nil {
+		t.Fatal(err)
+	}
+	if log.Len() > 2000 {
+		t.Errorf("a line of %d bytes", log.Len())
+	}
+}
