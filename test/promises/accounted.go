@@ -1,0 +1,109 @@
+package promises
+
+import (
+	"slices"
+)
+
+// Promise 5: every expected endpoint is accounted for, in every answer: by its
+// row or among the missing, once.
+
+// mentions counts how often an answer names each endpoint.
+func (a *Answer) mentions() map[string]int {
+	n := map[string]int{}
+	for i := range a.Results {
+		n[a.Results[i].Endpoint]++
+	}
+	for _, endpoint := range a.Summary.Missing {
+		n[endpoint]++
+	}
+	return n
+}
+
+// posted gives the answers about posted tasks.
+func (w *world) posted(each func(a *Answer)) {
+	for _, a := range w.all {
+		if w.posts[a.key()] != nil {
+			each(a)
+		}
+	}
+}
+
+// Nobody is in an answer twice.
+func endpointTwice(w *world, report reportFunc) {
+	for _, a := range w.all {
+		mentions := a.mentions()
+		for _, endpoint := range sorted(mentions) {
+			if n := mentions[endpoint]; n > 1 {
+				report("%v at %s names %s %d times, among its rows and the missing", a.key(), clock(a.Time), endpoint, n)
+			}
+		}
+	}
+}
+
+// Nobody who is expected is left out. Whom a task for all expects is known
+// when it is sent: before that, an answer names those who have it already.
+func endpointNowhere(w *world, report reportFunc) {
+	w.posted(func(a *Answer) {
+		unsent := a.Task.Status == statusCreated || a.Task.Status == statusScheduled
+		if unsent && w.posts[a.key()][0].Endpoints == nil {
+			return
+		}
+		mentions := a.mentions()
+		for _, endpoint := range w.addressed(a.key()) {
+			if mentions[endpoint] == 0 {
+				report("%v at %s is %s, and %s is neither among its rows nor missing", a.key(), clock(a.Time), a.Task.Status, endpoint)
+			}
+		}
+	})
+}
+
+// Nobody else is named.
+func endpointUnexpected(w *world, report reportFunc) {
+	w.posted(func(a *Answer) {
+		addressed := w.addressed(a.key())
+		for _, endpoint := range sorted(a.mentions()) {
+			if !slices.Contains(addressed, endpoint) {
+				report("%v at %s names %s, for which it is not", a.key(), clock(a.Time), endpoint)
+			}
+		}
+	})
+}
+
+// A task is for whom its customer said.
+func endpointsChanged(w *world, report reportFunc) {
+	w.posted(func(a *Answer) {
+		want, got := w.posts[a.key()][0].Endpoints, a.Task.Endpoints
+		if (want == nil) != (got == nil) || !slices.Equal(set(want), set(got)) {
+			report("%v at %s is for %v, and was posted for %v", a.key(), clock(a.Time), got, want)
+		}
+	})
+}
+
+// At rest, with every endpoint alive, everything has come to its end.
+func unfinishedAtRest(w *world, report reportFunc) {
+	w.finalRows(func(p place, row *Result) {
+		if !finished(row.State) {
+			report("%v is still %s, attempt %d", p, row.State, row.Attempt)
+		}
+	})
+	for _, key := range w.tasks {
+		if a := w.final[key]; a != nil && (a.Task.Status == statusCreated || a.Task.Status == statusScheduled) {
+			report("%v is still %s", key, a.Task.Status)
+		}
+	}
+}
+
+func set(list []string) []string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func sorted(m map[string]int) []string {
+	list := make([]string, 0, len(m))
+	for name := range m {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	return list
+}

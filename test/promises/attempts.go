@@ -1,0 +1,154 @@
+package promises
+
+import "time"
+
+// The attempts are those that the type's policy allows, each is counted, and
+// one follows the other.
+func attemptNotAllowed(w *world, report reportFunc) {
+	allowed := func(p place, attempt, least int, what string) {
+		t, known := w.types[p.task.kind]
+		if known && (attempt < least || attempt > t.MaxAttempts) {
+			report("%v: %s has attempt %d, and %d are allowed", p, what, attempt, t.MaxAttempts)
+		}
+	}
+	for _, r := range w.runs {
+		allowed(r.place, r.attempt, 1, "a run")
+	}
+	w.finalRows(func(p place, row *Result) { allowed(p, row.Attempt, 0, "the row") })
+}
+
+// Every attempt that was counted has started, unless a fault struck the
+// manager between the two; then it was interrupted, and is the row's last
+// only as that.
+func attemptGap(w *world, report reportFunc) {
+	gaps := func(p place, counted int) {
+		for attempt := 1; attempt <= counted; attempt++ {
+			if w.started(p, attempt) != nil {
+				continue
+			}
+			from, to := w.between(p, attempt)
+			if !w.struck(p.endpoint, 0, from, to, FaultKill, FaultStop, FaultPause) {
+				report("%v: attempt %d of %d never started, and nothing was done to its manager between %s and %s",
+					p, attempt, counted, clock(from), clock(to))
+			}
+		}
+	}
+	highest := map[place]int{}
+	for _, r := range w.runs {
+		highest[r.place] = max(highest[r.place], r.attempt)
+	}
+	for _, p := range w.places {
+		if w.finalRow(p) == nil {
+			gaps(p, highest[p]-1)
+		}
+	}
+	w.finalRows(func(p place, row *Result) {
+		counted := max(row.Attempt, highest[p])
+		if tellsOfRun(row) {
+			counted-- // that the last one ran is a rule of its own
+		}
+		gaps(p, min(counted, 1000))
+	})
+}
+
+// between gives the time in which an attempt that never started was counted
+// and interrupted. A process that was paused writes its part too late.
+func (w *world) between(p place, attempt int) (from, to time.Time) {
+	from, to = w.Begin, w.end()
+	for _, r := range w.at[p] {
+		begin, end := r.lasted()
+		switch {
+		case r.attempt > attempt && begin.Before(to):
+			to = begin
+		case r.attempt < attempt && end.After(from) && !w.struck(p.endpoint, r.pid, begin, end, FaultPause):
+			from = end
+		}
+	}
+	for _, a := range w.answers[p.task] {
+		row := a.row(p.endpoint)
+		over := row != nil && (row.Attempt > attempt || row.Attempt == attempt && (row.State == stateRetrying || finished(row.State)))
+		if over && a.read().Before(to) {
+			to = a.read()
+		}
+	}
+	return from, to
+}
+
+// No run hides behind the row's attempt: it is raised before a handler starts.
+func attemptNotCounted(w *world, report reportFunc) {
+	for _, p := range w.places {
+		row := w.finalRow(p)
+		if row == nil {
+			continue
+		}
+		for _, r := range w.at[p] {
+			if r.start != nil && r.attempt > row.Attempt {
+				report("%v: attempt %d started at %s, and the row has counted %d", p, r.attempt, clock(r.start.Time), row.Attempt)
+			}
+		}
+	}
+}
+
+// Attempts start in their order, unless a process was paused between counting
+// its attempt and starting it.
+func attemptsOutOfOrder(w *world, report reportFunc) {
+	w.pairs(func(a, b *run) {
+		if b.attempt < a.attempt && !w.struck(b.endpoint, b.pid, a.start.Time, b.start.Time, FaultPause) {
+			report("%v: attempt %d started at %s, after attempt %d at %s", a.place, b.attempt, clock(b.start.Time),
+				a.attempt, clock(a.start.Time))
+		}
+	})
+}
+
+// An attempt starts when the one before has ended, unless its process was
+// paused: then another took over, which is what it must do.
+func overlappingRuns(w *world, report reportFunc) {
+	w.pairs(func(a, b *run) {
+		var over time.Time
+		if a.end != nil {
+			over = a.end.Time
+		} else if died, ok := w.death(a); ok {
+			over = died
+		} else {
+			return // a run that never ends is a rule of its own
+		}
+		if a.attempt != b.attempt && b.start.Time.Before(over) && !w.struck(a.endpoint, a.pid, a.start.Time, b.start.Time, FaultPause) {
+			report("%v: attempt %d started at %s in process %d, when attempt %d ran in process %d until %s", a.place,
+				b.attempt, clock(b.start.Time), b.pid, a.attempt, a.pid, clock(over))
+		}
+	})
+}
+
+// pairs gives each two runs of the same place of which a started before b.
+func (w *world) pairs(each func(a, b *run)) {
+	for _, p := range w.places {
+		for i, a := range w.at[p] {
+			for _, b := range w.at[p][i+1:] {
+				if a.start != nil && b.start != nil {
+					each(a, b)
+				}
+			}
+		}
+	}
+}
+
+// A failure is final only when no attempt is left: the handlers of the
+// harness leave the decision to the policy.
+func gaveUpEarly(w *world, report reportFunc) {
+	w.finalRows(func(p place, row *Result) {
+		if t, known := w.types[p.task.kind]; known && row.State == stateFailed && row.Errnr != errnrBadResult && row.Attempt < t.MaxAttempts {
+			report("%v is FAILED (errnr %d) after attempt %d of %d", p, row.Errnr, row.Attempt, t.MaxAttempts)
+		}
+	})
+}
+
+// end is when the last thing was recorded.
+func (w *world) end() time.Time {
+	last := w.End
+	for _, a := range w.all {
+		if a.read().After(last) {
+			last = a.read()
+		}
+	}
+	return last
+}

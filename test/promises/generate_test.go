@@ -1,0 +1,287 @@
+package promises
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+var testTypes = []Type{
+	{Name: "work", MaxAttempts: 3, Outcome: "done"},
+	{Name: "once", MaxAttempts: 1, Outcome: "done"},
+	{Name: "bad", MaxAttempts: 2, Outcome: "failed"},
+	{Name: "slow", MaxAttempts: 2, Outcome: "timed_out"},
+	{Name: "flaky", MaxAttempts: 3, Outcome: "flaky"},
+}
+
+// snapshot is a row from a time on.
+type snapshot struct {
+	from time.Time
+	row  Result
+}
+
+// generator makes histories that keep the promises. choose gives a number
+// below n.
+type generator struct {
+	choose func(n int) int
+	h      History
+	rows   map[place][]snapshot
+	sent   map[task]time.Time
+	ids    int
+}
+
+// generate makes a history of n tasks.
+func generate(n int, choose func(n int) int) History {
+	g := &generator{choose: choose, rows: map[place][]snapshot{}, sent: map[task]time.Time{}}
+	g.h = History{
+		Seed: 1, Begin: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Types: testTypes,
+		Endpoints: []string{"e1", "e2", "e3", "e4"},
+	}
+	for i := range n {
+		g.task(i)
+	}
+	g.h.End = g.h.Begin.Add(time.Hour)
+	for i := range g.h.Posts {
+		g.answers(&g.h.Posts[i])
+	}
+	slices.SortStableFunc(g.h.Seen, func(a, b Answer) int { return a.Time.Compare(b.Time) })
+	return g.h
+}
+
+func (g *generator) next() int { g.ids++; return g.ids }
+
+func (g *generator) task(i int) {
+	post := Post{
+		Type: testTypes[i%len(testTypes)].Name, Identifier: fmt.Sprintf("t%d", i),
+		Accepted: g.h.Begin.Add(g.millis(60_000)), TaskID: int64(i + 1), Tries: 1 + g.choose(3),
+	}
+	if g.choose(2) == 0 {
+		post.Endpoints = g.h.Endpoints[:1+g.choose(len(g.h.Endpoints))]
+	}
+	key := task{post.Type, post.Identifier}
+	g.sent[key] = post.Accepted.Add(g.millis(2000))
+	if g.choose(8) == 0 {
+		post.Accepted = time.Time{} // stored all the same: the answer was lost
+		post.TaskID = 0
+	}
+	g.h.Posts = append(g.h.Posts, post)
+	endpoints := post.Endpoints
+	if endpoints == nil {
+		endpoints = g.h.Endpoints
+	}
+	for _, endpoint := range endpoints {
+		// Some receive it before it is known to be sent, some very late.
+		at := g.sent[key].Add(g.millis(4000) - time.Second)
+		if g.choose(6) == 0 {
+			at = at.Add(10 * time.Second)
+		}
+		g.place(place{key, endpoint}, int64(i+1), testTypes[i%len(testTypes)], at)
+	}
+}
+
+func (g *generator) millis(n int) time.Duration { return time.Duration(g.choose(n)) * time.Millisecond }
+
+func (g *generator) fault(kind, target string, pid int, at time.Time, lasts time.Duration) {
+	g.h.Faults = append(g.h.Faults, Fault{Kind: kind, Target: target, PID: pid, Time: at, Until: at.Add(lasts)})
+}
+
+// place makes one endpoint's part: its runs, the faults, and its row.
+func (g *generator) place(p place, id int64, t Type, at time.Time) {
+	row := Result{Endpoint: p.endpoint, State: stateReceived}
+	save := func(at time.Time, state string, errnr int) {
+		row.State, row.Errnr, row.Errmsg, row.Status = state, errnr, nil, 0
+		if errnr != 0 {
+			why := fmt.Sprintf("errnr %d", errnr)
+			row.Errmsg = &why
+		}
+		if finished(state) {
+			row.Status = 1
+		}
+		g.rows[p] = append(g.rows[p], snapshot{at, row})
+	}
+	if g.choose(2) == 0 {
+		save(at, stateReceived, 0)
+		at = at.Add(g.millis(1000))
+	}
+	for {
+		row.Attempt++
+		save(at, stateRunning, 0)
+		pid := g.next()
+		entry := Entry{TaskID: id, Identifier: p.task.identifier, Type: p.task.kind, Endpoint: p.endpoint, Attempt: row.Attempt, PID: pid}
+		entry.Run = fmt.Sprintf("r%d", g.next())
+		begin := at.Add(time.Millisecond + g.millis(50))
+		end := begin.Add(time.Millisecond + g.millis(1500))
+		write := func(event, outcome string, at time.Time) {
+			entry.Event, entry.Outcome, entry.Time = event, outcome, at
+			g.h.Runs = append(g.h.Runs, entry)
+		}
+		outcome := map[string]string{"done": ranDone, "failed": ranFailed, "timed_out": ranStopped, "flaky": ranDone}[t.Outcome]
+		if t.Outcome == "flaky" && row.Attempt == 1 {
+			outcome = ranFailed
+		}
+		interrupted := true
+		switch g.choose(14) {
+		case 0: // killed between counting and starting; the successor is known by its name only
+			g.fault(FaultKill, p.endpoint, 0, begin, time.Second)
+		case 1: // killed while it runs
+			write("start", "", begin)
+			g.fault(FaultKill, "someone", pid, end, time.Second)
+		case 2: // killed when it had ended, and before that was stored
+			write("start", "", begin)
+			write("end", outcome, end)
+			g.fault(FaultKill, p.endpoint, pid, end.Add(time.Millisecond), time.Second)
+		case 3: // stopped
+			write("start", "", begin)
+			g.fault(FaultStop, p.endpoint, pid, begin.Add(time.Millisecond), end.Sub(begin))
+			write("end", ranStopped, end)
+		case 4: // paused, called lost, and taken over while it sleeps
+			write("start", "", begin)
+			g.fault(FaultPause, p.endpoint, pid, begin.Add(time.Millisecond), 30*time.Second)
+			save(begin.Add(10*time.Second), stateLost, errnrLost)
+			late := entry
+			late.Event, late.Outcome, late.Time = "end", ranStopped, begin.Add(31*time.Second)
+			g.h.Runs = append(g.h.Runs, late)
+			end = begin.Add(12 * time.Second)
+		case 5: // paused between counting and starting: it starts when another has taken over
+			late := entry
+			late.Event, late.Time = "start", begin.Add(30*time.Second)
+			g.h.Runs = append(g.h.Runs, late)
+			g.fault(FaultPause, p.endpoint, pid, begin, 30*time.Second)
+			late.Event, late.Outcome, late.Time = "end", ranStopped, begin.Add(31*time.Second)
+			g.h.Runs = append(g.h.Runs, late)
+			end = begin.Add(12 * time.Second)
+		default:
+			interrupted = false
+			write("start", "", begin)
+			write("end", outcome, end)
+		}
+		at = end.Add(5*time.Millisecond + g.millis(100))
+		last := row.Attempt == t.MaxAttempts
+		switch {
+		case interrupted && last:
+			save(at, stateFailed, errnrInterrupted)
+			return
+		case interrupted:
+			save(at, stateRetrying, errnrInterrupted)
+		case outcome == ranDone:
+			row.Payload = json.RawMessage(`{"run":"` + entry.Run + `"}`)
+			save(at, stateDone, 0)
+			return
+		case outcome == ranStopped:
+			save(at, stateTimedOut, errnrTimedOut)
+			return
+		case last:
+			save(at, stateFailed, 3)
+			return
+		default:
+			save(at, stateRetrying, 3)
+		}
+		if g.choose(4) == 0 { // lost while it waits, and back
+			save(at.Add(time.Millisecond), stateLost, errnrLost)
+			save(at.Add(500*time.Millisecond), stateRetrying, 0)
+		}
+		at = at.Add(time.Second + g.millis(1000))
+	}
+}
+
+// answers makes what is seen of a task, now and then, and at the end.
+func (g *generator) answers(post *Post) {
+	key := task{post.Type, post.Identifier}
+	at := g.sent[key].Add(-g.millis(2000))
+	for range g.choose(12) {
+		a := g.answer(post, at, at.Add(g.millis(200)), g.millis(200))
+		g.h.Seen = append(g.h.Seen, a)
+		at = at.Add(g.millis(3000)) // some are asked for before the last one was read
+	}
+	g.h.Final = append(g.h.Final, g.answer(post, g.h.End, g.h.End, g.millis(200)))
+}
+
+// answer is what is said of a task that is asked for at one time and looked up
+// at another.
+func (g *generator) answer(post *Post, asked, at time.Time, way time.Duration) Answer {
+	const wait = 5 * time.Second
+	key := task{post.Type, post.Identifier}
+	a := Answer{Time: asked, Answered: at.Add(way)}
+	a.Task.Type, a.Task.Identifier, a.Task.Endpoints = post.Type, post.Identifier, post.Endpoints
+	for id, p := range g.h.Posts {
+		if p.Identifier == post.Identifier {
+			a.Task.ID = int64(id + 1)
+		}
+	}
+	sent := g.sent[key]
+	incomplete := g.h.End // since when
+	endpoints := post.Endpoints
+	if endpoints == nil {
+		endpoints = g.h.Endpoints
+	}
+	a.Summary.Missing = []string{}
+	for _, endpoint := range endpoints {
+		history := g.rows[place{key, endpoint}]
+		if first := history[0].from; first.After(sent.Add(wait)) {
+			incomplete = earlier(incomplete, sent.Add(wait))
+		}
+		var row *Result
+		for i, s := range history {
+			if s.row.State == stateLost && i+1 < len(history) && history[i+1].from.After(sent) {
+				incomplete = earlier(incomplete, s.from)
+			}
+			if !s.from.After(at) {
+				row = &history[i].row
+			}
+		}
+		switch {
+		case row != nil:
+			a.Results = append(a.Results, *row)
+		case at.Before(sent) && post.Endpoints == nil:
+		default:
+			a.Summary.Missing = append(a.Summary.Missing, endpoint)
+		}
+	}
+	a.recount()
+	switch {
+	case at.Before(sent):
+		a.Task.Status = statusCreated
+	case finalStatus(a.Task.Status) || a.Summary.Lost > 0:
+	case at.Before(incomplete):
+		a.Task.Status = statusSent
+	default:
+		a.Task.Status = statusIncomplete
+	}
+	return a
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// recount makes the summary and the status of a sent task from the rows.
+func (a *Answer) recount() {
+	s := &a.Summary
+	s.Received, s.Finished, s.Failed, s.Lost = len(a.Results), 0, 0, 0
+	for _, row := range a.Results {
+		switch row.State {
+		case stateDone:
+			s.Finished++
+		case stateFailed, stateTimedOut:
+			s.Finished++
+			s.Failed++
+		case stateLost:
+			s.Lost++
+		}
+	}
+	s.Expected = s.Received + len(s.Missing)
+	switch {
+	case s.Finished == s.Expected && s.Failed == 0:
+		a.Task.Status = statusDone
+	case s.Finished == s.Expected:
+		a.Task.Status = statusFailed
+	case s.Lost > 0 || len(s.Missing) > 0:
+		a.Task.Status = statusIncomplete
+	default:
+		a.Task.Status = statusSent
+	}
+}

@@ -1,0 +1,152 @@
+package promises
+
+import (
+	"maps"
+	"slices"
+)
+
+// Promise 2: no accidental second run. Who runs, and how often; attempts.go
+// has the order of the attempts.
+
+// Nothing is run or answered that nobody has posted.
+func unknownTask(w *world, report reportFunc) {
+	for _, key := range w.tasks {
+		if _, ok := w.types[key.kind]; !ok {
+			report("%v was posted, and its type is not known", key)
+		}
+	}
+	for _, p := range w.places {
+		if w.posts[p.task] == nil {
+			report("%v ran, and was never posted", p)
+		}
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(w.answers), compareTasks) {
+		if w.posts[key] == nil {
+			report("%v is answered, and was never posted", key)
+		}
+	}
+}
+
+// One identifier is one task, however often it was posted.
+func secondTask(w *world, report reportFunc) {
+	ids := map[task]int64{}
+	owner := map[int64]task{}
+	reported := map[task]bool{}
+	see := func(key task, id int64, where string) {
+		switch first, known := ids[key]; {
+		case id == 0 || reported[key]:
+		case known && first != id:
+			reported[key] = true
+			report("%v has the ids %d and %d: %s", key, first, id, where)
+		case !known:
+			ids[key] = id
+			if other, taken := owner[id]; taken {
+				reported[key] = true
+				report("%v and %v have the same id %d", other, key, id)
+			}
+			owner[id] = key
+		}
+	}
+	for _, key := range w.tasks {
+		for _, p := range w.posts[key] {
+			see(key, p.TaskID, "answer to POST")
+		}
+	}
+	for _, a := range w.all {
+		see(a.key(), a.Task.ID, "answer to GET at "+clock(a.Time))
+	}
+	for _, r := range w.runs {
+		entry := r.start
+		if entry == nil {
+			entry = r.end
+		}
+		see(r.task, entry.TaskID, "run at "+r.endpoint)
+	}
+}
+
+// Nobody runs a task that is for others.
+func notAddressed(w *world, report reportFunc) {
+	for _, p := range w.places {
+		if w.posts[p.task] != nil && !slices.Contains(w.addressed(p.task), p.endpoint) {
+			report("%v ran, and is not for it", p)
+		}
+	}
+}
+
+// An attempt starts once.
+func secondStart(w *world, report reportFunc) {
+	for _, p := range w.places {
+		first := map[int]*run{}
+		for _, r := range w.at[p] {
+			switch other := first[r.attempt]; {
+			case r.start == nil:
+			case other == nil:
+				first[r.attempt] = r
+			default:
+				report("%v: attempt %d started at %s in process %d, and again at %s in process %d", p, r.attempt,
+					clock(other.start.Time), other.pid, clock(r.start.Time), r.pid)
+			}
+		}
+	}
+}
+
+// A run ends once, and has begun before: the journal itself is whole.
+func endWithoutStart(w *world, report reportFunc) {
+	for _, r := range w.runs {
+		if r.start == nil {
+			report("%v: run %s ended at %s, and such a run is not under way", r.place, r.end.Run, clock(r.end.Time))
+		}
+	}
+}
+
+// A run that its handler did not end was ended by a fault: its process was
+// killed, paused until another took over, or asked to stop.
+func interruptedWithoutFault(w *world, report reportFunc) {
+	for _, r := range w.runs {
+		if r.start == nil {
+			continue
+		}
+		from, to := r.lasted()
+		switch {
+		case r.end == nil:
+			if !w.struck(r.endpoint, r.pid, from, w.end(), FaultKill, FaultStop, FaultPause) {
+				report("%v: attempt %d started at %s in process %d and never ended, and nothing was done to the process",
+					r.place, r.attempt, clock(from), r.pid)
+			}
+		case r.ended(ranStopped) && w.types[r.task.kind].Outcome != "timed_out":
+			if !w.struck(r.endpoint, r.pid, from, to, FaultStop, FaultPause) {
+				report("%v: attempt %d was stopped at %s in process %d, and nothing was done to the process",
+					r.place, r.attempt, clock(to), r.pid)
+			}
+		}
+	}
+}
+
+// No run starts when its row is final. A process that was paused between
+// counting the attempt and starting it does not know.
+func runAfterFinal(w *world, report reportFunc) {
+	type end struct {
+		answer *Answer
+		row    *Result
+	}
+	ends := map[place]end{}
+	for _, a := range w.all {
+		for i := range a.Results {
+			row := &a.Results[i]
+			p := place{a.key(), row.Endpoint}
+			if first, seen := ends[p]; finished(row.State) && !a.Answered.IsZero() && (!seen || a.Answered.Before(first.answer.Answered)) {
+				ends[p] = end{a, row}
+			}
+		}
+	}
+	for _, r := range w.runs {
+		known, ok := ends[r.place]
+		if !ok || r.start == nil || !r.start.Time.After(known.answer.Answered) {
+			continue
+		}
+		if !w.struck(r.endpoint, r.pid, known.answer.Answered, r.start.Time, FaultPause) {
+			report("%v: attempt %d started at %s, and the row was %s by %s", r.place, r.attempt, clock(r.start.Time),
+				known.row.State, clock(known.answer.Answered))
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package promises
+
+import (
+	"slices"
+	"time"
+)
+
+// The words of the public contract, spelled out once more: the checker
+// believes nothing that the code says of itself.
+const (
+	statusScheduled  = "SCHEDULED"
+	statusCreated    = "CREATED"
+	statusSent       = "SENT"
+	statusIncomplete = "INCOMPLETE"
+	statusDone       = "DONE"
+	statusFailed     = "FAILED"
+	statusCanceled   = "CANCELED"
+
+	stateReceived = "RECEIVED"
+	stateRunning  = "RUNNING"
+	stateRetrying = "RETRYING"
+	stateLost     = "LOST"
+	stateDone     = "DONE"
+	stateFailed   = "FAILED"
+	stateTimedOut = "TIMED_OUT"
+	stateCanceled = "CANCELED"
+	stateExpired  = "EXPIRED"
+	stateRejected = "REJECTED"
+
+	errnrTimedOut    = -1
+	errnrCanceled    = -2
+	errnrLost        = -3
+	errnrExpired     = -4
+	errnrRejected    = -5
+	errnrInterrupted = -6
+	errnrBadResult   = -7
+
+	ranDone    = "done"
+	ranFailed  = "failed"
+	ranStopped = "stopped"
+)
+
+// statusRank orders the statuses: a task never goes back.
+var statusRank = map[string]int{
+	statusScheduled: 0, statusCreated: 1, statusSent: 2, statusIncomplete: 3, statusDone: 4, statusFailed: 4, statusCanceled: 4,
+}
+
+var unfinishedStates = []string{stateReceived, stateRunning, stateRetrying, stateLost}
+
+var finalStates = []string{stateDone, stateFailed, stateTimedOut, stateCanceled, stateExpired, stateRejected}
+
+func finished(state string) bool { return slices.Contains(finalStates, state) }
+
+func finalStatus(status string) bool { return statusRank[status] == 4 }
+
+// clock writes a time as the journals do.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
