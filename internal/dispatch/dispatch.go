@@ -38,6 +38,17 @@ type Config struct {
 	SeenWithin time.Duration
 }
 
+func (c Config) withDefaults() Config {
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Second
+	}
+	c.Timeout = min(c.Timeout, 10*time.Second)
+	if c.SeenWithin == 0 {
+		c.SeenWithin = 7 * 24 * time.Hour
+	}
+	return c
+}
+
 // Dispatcher publishes tasks. It is safe for concurrent use.
 type Dispatcher struct {
 	cfg    Config
@@ -48,14 +59,7 @@ type Dispatcher struct {
 
 // New makes a Dispatcher.
 func New(cfg Config, store Store, publisher Publisher, log *slog.Logger) *Dispatcher {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 5 * time.Second
-	}
-	cfg.Timeout = min(cfg.Timeout, 10*time.Second)
-	if cfg.SeenWithin == 0 {
-		cfg.SeenWithin = 7 * 24 * time.Hour
-	}
-	return &Dispatcher{cfg: cfg, store: store, broker: publisher, log: log}
+	return &Dispatcher{cfg: cfg.withDefaults(), store: store, broker: publisher, log: log}
 }
 
 // Dispatch publishes a CREATED task and marks it SENT, within the configured
