@@ -27,7 +27,9 @@ type RabbitMQOptions struct {
 	// Name is the node's name before the "@"; "" means "rabbit".
 	Name string
 	// Peers are the names of all nodes of the cluster, this one's too. They
-	// find each other while they start, so start them at the same time.
+	// find each other while they start, so start them at the same time. They
+	// notice within 8 s that one of them does not answer, and those that see
+	// less than half of them pause.
 	Peers []string
 	// EPMD is the port mapper that the nodes of a cluster share; see
 	// [StartEPMD]. Without it the node has its own.
@@ -189,7 +191,7 @@ log.console = true
 log.console.level = info
 `, r.Addr(), loopback, r.management, rabbitmqVHost, rabbitmqUser, rabbitmqPassword)
 	if len(r.opts.Peers) > 0 {
-		settings.WriteString("cluster_formation.peer_discovery_backend = classic_config\n")
+		settings.WriteString("cluster_formation.peer_discovery_backend = classic_config\ncluster_partition_handling = pause_minority\n")
 		for i, peer := range r.opts.Peers {
 			fmt.Fprintf(&settings, "cluster_formation.classic_config.nodes.%d = %s@localhost\n", i+1, peer)
 		}
@@ -210,6 +212,11 @@ log.console.level = info
 // environment keeps the node away from everything of the system's: its own
 // port mapper, cookie, files and ports, all on loopback.
 func (r *RabbitMQ) environment() []string {
+	// Idle schedulers sleep: several nodes share the machine with their clients.
+	erlang := "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+	if len(r.opts.Peers) > 0 {
+		erlang = "-kernel net_ticktime 6 " + erlang // seconds, give or take a quarter
+	}
 	return append(foreign(os.Environ()),
 		"HOME="+r.dir,
 		"ERL_EPMD_ADDRESS="+loopback,
@@ -227,8 +234,7 @@ func (r *RabbitMQ) environment() []string {
 		"RABBITMQ_LOG_BASE="+r.dir,
 		"RABBITMQ_LOGS=-", // to the standard output
 		"RABBITMQ_PID_FILE="+r.path("rabbitmq.pid"),
-		// Idle schedulers sleep: several nodes share the machine with their clients.
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+erlang,
 		// The script then becomes the server, instead of starting one: signals
 		// meet the right process.
 		"RUNNING_UNDER_SYSTEMD=true",
