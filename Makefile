@@ -6,7 +6,7 @@ ARGS    ?=
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-fast lint fmt bench services-up services-down clean need-go
+.PHONY: help dev build test test-fast lint fmt bench chaos services-up services-down clean need-go
 
 help: ## List the commands
 	@echo "tasker: make COMMAND [ARGS=...]"
@@ -32,6 +32,9 @@ fmt: need-go ## Format the code
 
 bench: need-go ## Measure tasker beside the broker's and the database's ceiling
 	@scripts/bench.sh $(ARGS)
+
+chaos: need-go ## Strike the real programs and servers for 3 minutes, and check the promises (ARGS="-seeds 10")
+	@scripts/chaos.sh $(ARGS)
 
 services-up: ## Start private RabbitMQ and MariaDB servers and leave them running
 	@scripts/services.sh up

@@ -24,10 +24,16 @@ formatted() {
 	}
 }
 
+# nested runs go in the module of the chaos command, which ./... leaves out.
+nested() { (cd test/chaos && go "$@"); }
+
 check gofmt formatted
 check "go vet" go vet ./...
+check "go vet of test/chaos" nested vet ./...
 check "go mod tidy" go mod tidy -diff
+check "go mod tidy of test/chaos" nested mod tidy -diff
 check golangci-lint go tool -modfile=tools/go.mod golangci-lint run ./...
+check "golangci-lint of test/chaos" nested tool -modfile=../../tools/go.mod golangci-lint run ./...
 if command -v shellcheck >/dev/null 2>&1; then
 	check shellcheck shellcheck -x -P "$root" scripts/*.sh .ci/run
 else

@@ -7,7 +7,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -27,6 +26,7 @@ type links struct {
 }
 
 func newLinks() *links {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics do not ask the server's logger
 	return &links{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), map[string]*link{}}
 }
 
@@ -110,5 +110,3 @@ func (l *link) hurt(toxic string, attributes map[string]any) error {
 
 // heal removes all toxics.
 func (l *link) heal(ctx context.Context) { l.proxy.Toxics.ResetToxics(ctx) }
-
-func milliseconds(d time.Duration) int64 { return d.Milliseconds() }

@@ -173,6 +173,7 @@ func (s *system) machine(name string) (string, error) {
 		},
 		"manager": map[string]any{
 			"heartbeat": heartbeat.String(), "lease": lease.String(), "shutdown_timeout": "10s",
+			"spool_dir": filepath.Join(home, "spool"), "catch_up": "2s",
 			"message_queue": map[string]any{"heartbeat": "2s"},
 		},
 		"reconcile": map[string]any{"lost_after": lostAfter.String()},

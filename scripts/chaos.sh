@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Proves tasker under faults: see test/chaos. Arguments go to the chaos command;
+# scripts/chaos.sh -help lists them. It uses servers of its own, on loopback,
+# and leaves nothing behind but the files of a run that found something.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck source=scripts/lib.sh
+. "$root/scripts/lib.sh"
+
+[ "$(uname -s)" = Linux ] || die "the chaos command runs on Linux"
+PATH=$PATH:/usr/sbin:/sbin
+packages=()
+command -v mariadbd mariadb-install-db | wc -l | grep -q 2 || packages+=(mariadb-server-core mariadb-client-core)
+[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages+=(rabbitmq-server)
+if [ ${#packages[@]} -gt 0 ]; then
+	install_quietly "${packages[@]}"
+fi
+
+cd "$root/test/chaos"
+mkdir -p "$root/.cache"
+go build -o "$root/.cache/chaos" .
+exec "$root/.cache/chaos" "$@"
