@@ -49,6 +49,9 @@ func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.
 	}
 
 	subject.Management, subject.ManagementError = management(cfg.RabbitAdmin)
+	if subject.Settings.QueueArguments, subject.Settings.DeadArguments, err = rabbit.Arguments(cfg.Rabbit); err != nil {
+		return doctor.Report{}, err
+	}
 	account, err := accountOf(cfg.Rabbit.URIs)
 	if err != nil {
 		subject.Management, subject.ManagementError = nil, err
@@ -66,7 +69,7 @@ func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 	s := doctor.Settings{
 		Mode: cfg.Mode, File: cfg.File, Error: wrong, Development: cfg.Mode == config.DefaultMode,
 		TaskTypes: cfg.TaskTypeNames(), Listen: cfg.API.Listen, Token: cfg.API.Token != "", Insecure: cfg.API.Insecure,
-		MaxOpenConns: cfg.Store.MaxOpenConns, QueueType: cfg.Rabbit.QueueType, QueueExpires: cfg.Rabbit.QueueExpires,
+		MaxOpenConns: cfg.Store.MaxOpenConns, QueueExpires: cfg.Rabbit.QueueExpires,
 		WaitForEndpoints: cfg.API.WaitForEndpoints,
 	}
 	add := func(key, uri string) {

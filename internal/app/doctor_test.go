@@ -201,7 +201,7 @@ func TestDoctor(t *testing.T) {
 	stop()
 	x.wantProblems(t, "1 queue of living endpoints without a consumer: tasker.worker.console1 (0 messages)")
 	x.cfg.Rabbit.QueueType = "quorum"
-	x.wantProblems(t, "2 objects are declared otherwise than configured: queue tasker.dead has queue_type classic", "without a consumer")
+	x.wantProblems(t, "4 differences from what is configured: queue tasker.dead has x-delivery-limit none instead of 1000000; queue tasker.dead has x-queue-type classic", "without a consumer")
 	x.cfg.Rabbit.QueueType = "classic"
 }
 

@@ -187,19 +187,19 @@ func (e *examination) topology(ctx context.Context) []Finding {
 	expected := e.expectedQueues()
 	var stray []string
 	for _, q := range declared {
-		endpoint, ours := expected[q.Name]
+		arguments, ours := expected[q.Name]
 		if !ours {
 			if strings.HasPrefix(q.Name, "tasker.") && !strings.HasSuffix(q.Name, "."+broker.KeyAny) && e.facts.known {
 				stray = append(stray, q.Name)
 			}
 			continue
 		}
-		wrong = append(wrong, e.differences(q, endpoint)...)
+		wrong = append(wrong, differences(q, arguments)...)
 	}
 	var found []Finding
 	if len(wrong) > 0 {
 		found = one(Problem, "configure it as it is (queue_type, expires), or delete it: its manager makes it anew and catches up from the database",
-			"%s declared otherwise than configured: %s", are(len(wrong), "object"), strings.Join(wrong[:min(len(wrong), mostNames)], "; "))
+			"%s from what is configured: %s", count(len(wrong), "difference"), strings.Join(wrong[:min(len(wrong), mostNames)], "; "))
 	}
 	if len(stray) > 0 {
 		found = append(found, one(Note, "if nothing of yours reads them, delete them",
@@ -211,13 +211,13 @@ func (e *examination) topology(ctx context.Context) []Finding {
 	return found
 }
 
-// expectedQueues are the names of the queues that are tasker's, and whether
-// each is an endpoint's.
-func (e *examination) expectedQueues() map[string]bool {
-	expected := map[string]bool{broker.DeadQueue: false}
+// expectedQueues are the names of the queues that are tasker's, with their
+// arguments.
+func (e *examination) expectedQueues() map[string]map[string]any {
+	expected := map[string]map[string]any{broker.DeadQueue: e.Settings.DeadArguments}
 	for _, s := range e.facts.endpoints {
 		for _, taskType := range s.TaskTypes {
-			expected[broker.Queue{TaskType: taskType, Endpoint: s.Name}.Name()] = true
+			expected[broker.Queue{TaskType: taskType, Endpoint: s.Name}.Name()] = e.Settings.QueueArguments
 		}
 	}
 	return expected

@@ -25,9 +25,11 @@ type Settings struct {
 	Accounts    []Account
 	// MaxOpenConns is how many connections to the database a process has.
 	MaxOpenConns int
-	// QueueType and QueueExpires are the arguments of the queues.
-	QueueType    string
+	// QueueExpires is how long a queue outlives its consumer.
 	QueueExpires time.Duration
+	// QueueArguments and DeadArguments are those with which the queues of
+	// endpoints, and the one of the dead letters, are declared.
+	QueueArguments, DeadArguments map[string]any
 	// WaitForEndpoints is the time in which every endpoint should have
 	// received a task.
 	WaitForEndpoints time.Duration

@@ -173,7 +173,11 @@ func healthy() *installation {
 		Settings: Settings{
 			Mode: "production", File: "production.config.yaml", TaskTypes: []string{"worker"}, Listen: "127.0.0.1", Token: true,
 			Accounts:     []Account{{"manager.db", "tasker", "xkcd-936"}},
-			MaxOpenConns: 16, QueueType: queueType, QueueExpires: queueExpires, WaitForEndpoints: time.Minute,
+			MaxOpenConns: 16, QueueExpires: queueExpires, WaitForEndpoints: time.Minute,
+			QueueArguments: map[string]any{
+				"x-queue-type": queueType, "x-dead-letter-exchange": broker.DeadExchange, "x-expires": queueExpires.Milliseconds(),
+			},
+			DeadArguments: map[string]any{"x-queue-type": queueType},
 		},
 		Database: i.db, Nodes: []Node{i.node}, Management: i.admin, User: "tasker", VirtualHost: "tasker",
 	}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -129,35 +130,33 @@ func (e *examination) permissions(ctx context.Context) []Finding {
 
 // differences says where a queue is not as tasker declares it, so that its
 // manager could not subscribe.
-func (e *examination) differences(q rabbitadmin.Queue, endpoint bool) []string {
+func differences(q rabbitadmin.Queue, want map[string]any) []string {
 	var list []string
-	differs := func(what string, is, should any) {
-		list = append(list, fmt.Sprintf("queue %s has %s %v instead of %v", q.Name, what, is, should))
-	}
-	if q.Type != "" && q.Type != e.Settings.QueueType {
-		differs("queue_type", q.Type, e.Settings.QueueType)
-	}
 	if !q.Durable {
-		differs("durable", false, true)
+		list = append(list, "queue "+q.Name+" is not durable")
 	}
-	if !endpoint {
-		return list
-	}
-	if dead := q.Arguments["x-dead-letter-exchange"]; dead != broker.DeadExchange {
-		differs("the dead letter exchange", said(dead), broker.DeadExchange)
-	}
-	expires, _ := q.Arguments["x-expires"].(float64)
-	if int64(expires) != e.Settings.QueueExpires.Milliseconds() {
-		differs("expires", fmt.Sprintf("%dms", int64(expires)), fmt.Sprintf("%dms", e.Settings.QueueExpires.Milliseconds()))
+	is := map[string]any{"x-queue-type": q.Type} // which need not be an argument
+	maps.Copy(is, q.Arguments)
+	names := slices.AppendSeq(slices.Collect(maps.Keys(is)), maps.Keys(want))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if got, should := argument(is[name]), argument(want[name]); got != should {
+			list = append(list, fmt.Sprintf("queue %s has %s %s instead of %s", q.Name, name, got, should))
+		}
 	}
 	return list
 }
 
-func said(value any) any {
-	if value == nil {
+// argument writes the value of an argument: numbers come from JSON as
+// floating-point ones.
+func argument(value any) string {
+	switch v := value.(type) {
+	case nil:
 		return "none"
+	case float64:
+		return fmt.Sprint(int64(v))
 	}
-	return value
+	return fmt.Sprint(value)
 }
 
 // bindings finds queues that exist and get nothing.

@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
 )
 
 // Probe looks at what one node shows, over a connection of its own, and
@@ -34,6 +35,16 @@ func Probes(cfg Config) ([]*Probe, error) {
 		probes[i] = &Probe{address: a}
 	}
 	return probes, nil
+}
+
+// Arguments are those with which the queue of an endpoint, and the one of the
+// dead letters, are declared. Its errors are those of [New].
+func Arguments(cfg Config) (endpoint, dead map[string]any, err error) {
+	cfg, _, err = cfg.normalize()
+	if err != nil {
+		return nil, nil, err
+	}
+	return cfg.argsOf(broker.Queue{Endpoint: "any endpoint"}), cfg.queueArgs(), nil
 }
 
 // Address is the node's address without the password.

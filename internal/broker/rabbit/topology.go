@@ -57,6 +57,16 @@ func (cfg Config) queueArgs() amqp.Table {
 	return args
 }
 
+// argsOf are the arguments of the queue of a task type.
+func (cfg Config) argsOf(q broker.Queue) amqp.Table {
+	args := cfg.queueArgs()
+	args["x-dead-letter-exchange"] = broker.DeadExchange
+	if q.Endpoint != "" { // the shared queue is nobody's, and stays
+		args[amqp.QueueTTLArg] = cfg.QueueExpires.Milliseconds()
+	}
+	return args
+}
+
 // queue is a durable queue of a task type, with its exchange and bindings.
 func (cfg Config) queue(q broker.Queue) object {
 	return object{key: "queue " + q.Name(), declare: func(ch *amqp.Channel) error {
@@ -75,12 +85,7 @@ func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
 	if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, true, nil); err != nil {
 		return err
 	}
-	args := cfg.queueArgs()
-	args["x-dead-letter-exchange"] = broker.DeadExchange
-	if q.Endpoint != "" { // the shared queue is nobody's, and stays
-		args[amqp.QueueTTLArg] = cfg.QueueExpires.Milliseconds()
-	}
-	if _, err := ch.QueueDeclare(q.Name(), true, false, false, false, args); err != nil {
+	if _, err := ch.QueueDeclare(q.Name(), true, false, false, false, cfg.argsOf(q)); err != nil {
 		return err
 	}
 	for _, key := range q.Keys() {
