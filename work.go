@@ -43,7 +43,8 @@ type Admission struct {
 	Reason  string // of Refused, for people
 	Task    Task   // of Admitted and Known, as stored: what shall run
 	// State and Attempt are those of the result that is Known, and Own tells
-	// that the same manager recorded or started it.
+	// that the same manager recorded or started it. Of a result that is LOST,
+	// State is where its endpoint's return takes it.
 	State   ResultState
 	Attempt int
 	Own     bool

@@ -217,7 +217,7 @@ func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[ta
 	}
 	condition, args := anyOf(keys)
 	var rows []resultRow
-	err := tx.Select("task_id", "endpoint", "state", "attempt", "manager").Where(condition, args...).Find(&rows).Error
+	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "manager").Where(condition, args...).Find(&rows).Error
 	known := make(map[tasker.ResultKey]resultRow, len(rows))
 	for _, r := range rows {
 		known[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = r
@@ -226,7 +226,11 @@ func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[ta
 }
 
 func (r *resultRow) admission(manager string, task tasker.Task) tasker.Admission {
+	state := r.State
+	if state == tasker.Lost && r.LostFrom != nil {
+		state = *r.LostFrom
+	}
 	return tasker.Admission{
-		Verdict: tasker.Known, Task: task, State: r.State, Attempt: r.Attempt, Own: r.Manager == manager,
+		Verdict: tasker.Known, Task: task, State: state, Attempt: r.Attempt, Own: r.Manager == manager,
 	}
 }

@@ -39,7 +39,8 @@ func disjunction(term string, n int) string {
 // whether it was; it is not where somebody else was first: the result is not
 // at the attempt given any more, or has ended, or manager does not hold the
 // endpoint. It may be called again after an error: an attempt that manager had
-// started with an answer that was lost is started.
+// started with an answer that was lost is started, even where its endpoint was
+// called lost meanwhile.
 func (s *Store) StartAttempts(ctx context.Context, manager string, starts []tasker.Start) (started []bool, err error) {
 	var matched int
 	err = s.again(ctx, func() (err error) {
@@ -83,7 +84,8 @@ func (s *Store) begun(ctx context.Context, manager string, starts []tasker.Start
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
 	err := s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, args...).
-		Where("state = ? AND manager = ?", tasker.Running, manager).Find(&rows).Error
+		Where("(state = ? OR (state = ? AND lost_from = ?)) AND manager = ?", tasker.Running, tasker.Lost, tasker.Running, manager).
+		Find(&rows).Error
 	begun := make(map[tasker.ResultKey]bool, len(rows))
 	for _, r := range rows {
 		begun[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = true

@@ -23,10 +23,14 @@ func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit in
 }
 
 // InterruptedWork gives up to limit results of an endpoint that are RUNNING
-// under another manager than the one given, which is the one that holds the
-// endpoint now: that other one ended, or lost the endpoint, during the run.
+// under another manager than the one given, while that one holds the endpoint:
+// the other one ended, or lost the endpoint, during the run. A manager that
+// does not hold it any more gets none, since what runs there is not
+// interrupted.
 func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error) {
-	return s.work(ctx, endpoint, limit, "r.state = ? AND r.manager <> ?", tasker.Running, manager)
+	return s.work(ctx, endpoint, limit, "r.state = ? AND r.manager <> ?"+
+		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
+		tasker.Running, manager, manager)
 }
 
 // work gives the results of an endpoint that a condition on them (r) and their

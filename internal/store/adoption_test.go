@@ -1,0 +1,56 @@
+package store_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// A manager that was paused between its lease and its adoption, and replaced
+// meanwhile, must not call interrupted what runs under its successor.
+func TestAdoptionByAManagerThatWasReplaced(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task := f.send(t, "one")
+		f.clock.advance(2 * lease)
+		f.acquire(t, managerB, "a")
+		f.receive(t, managerB, arrival(task, "a", tasker.Running))
+		work, err := f.InterruptedWork(t.Context(), managerA, "a", 10)
+		if err != nil || len(work) != 0 {
+			t.Errorf("the successor's run is given as interrupted: %+v, %v", work, err)
+		}
+	})
+}
+
+// The answer to the recording, or to the start, of an attempt is lost with the
+// manager's connection, and when it is heard again its endpoint was called
+// lost: the attempt has begun all the same, and nobody else runs it.
+func TestBegunAndLost(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		recorded, waited := f.send(t, "recorded"), f.send(t, "waited")
+		f.receive(t, managerA, arrival(recorded, "a", tasker.Running), arrival(waited, "a", tasker.Received))
+		key := tasker.ResultKey{TaskID: waited.ID, Endpoint: "a"}
+		begin := []tasker.Start{{ResultKey: key}}
+		if started, err := f.StartAttempts(t.Context(), managerA, begin); err != nil || !started[0] {
+			t.Fatalf("started %v, %v", started, err)
+		}
+		f.clock.advance(time.Hour)
+		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
+			t.Fatalf("lost %v, %v", lost, err)
+		}
+		again := f.receive(t, managerA, arrival(recorded, "a", tasker.Running))[0]
+		if again.Verdict != tasker.Known || !again.Own || again.State != tasker.Running || again.Attempt != 1 {
+			t.Errorf("the recorded one is given as %+v", again)
+		}
+		begin = append(begin, tasker.Start{ResultKey: tasker.ResultKey{TaskID: recorded.ID, Endpoint: "a"}})
+		started, err := f.StartAttempts(t.Context(), managerA, begin)
+		if err != nil || !started[0] || !started[1] {
+			t.Errorf("started %v, %v", started, err)
+		}
+		if started, err := f.StartAttempts(t.Context(), managerB, begin); err != nil || started[0] || started[1] {
+			t.Errorf("another manager started %v, %v", started, err)
+		}
+	})
+}
