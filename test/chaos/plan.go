@@ -21,6 +21,9 @@ const (
 	pauseManager  action = "pause-manager"
 	secondManager action = "second-manager" // for a name that is taken
 	takeOver      action = "take-over"      // of a paused manager's name
+	killStranded  action = "kill-stranded"  // a manager, while it cannot reach the database
+	stopStranded  action = "stop-stranded"
+	powerCut      action = "power-cut" // kills everything at once
 	killBroker    action = "kill-broker"
 	stopBroker    action = "stop-broker"
 	wipeBroker    action = "wipe-broker"
@@ -43,6 +46,7 @@ func kinds() map[action]string {
 		stopAPI: promises.FaultStop, stopManager: promises.FaultStop,
 		pauseAPI: promises.FaultPause, pauseManager: promises.FaultPause, pauseDatabase: promises.FaultPause,
 		secondManager: promises.FaultStop, takeOver: promises.FaultPause,
+		killStranded: promises.FaultKill, stopStranded: promises.FaultStop, powerCut: promises.FaultKill,
 		killBroker: promises.FaultRestart, stopBroker: promises.FaultRestart, killDatabase: promises.FaultRestart,
 		wipeBroker: promises.FaultWipe, alarm: promises.FaultAlarm,
 		cutLink: promises.FaultCut, cutAll: promises.FaultCut, hangLink: promises.FaultCut, resetLink: promises.FaultCut,
@@ -50,11 +54,12 @@ func kinds() map[action]string {
 	}
 }
 
-// repeated are the actions that a plan may hold any number of times, in the
-// order from which the seed shuffles them.
+// repeated is a round of the actions that a plan may hold any number of times:
+// what hurts most occurs more than once.
 func repeated() []action {
 	return []action{
-		killAPI, killManager, stopAPI, stopManager, pauseAPI, pauseManager, secondManager, takeOver,
+		killAPI, killManager, killManager, killManager, stopAPI, stopManager, pauseAPI, pauseManager, pauseManager,
+		secondManager, takeOver, killStranded, killStranded, stopStranded, powerCut,
 		killBroker, stopBroker, alarm, killDatabase, pauseDatabase,
 		cutLink, cutAll, hangLink, slowLink, slowAll, narrowLink, resetLink,
 	}
@@ -87,7 +92,7 @@ const (
 )
 
 // pace is the mean time between two faults.
-const pace = 3 * time.Second
+const pace = 2 * time.Second
 
 // newPlan plans the faults of a run whose load lasts for length: the same seed
 // gives the same plan. The broker's disk is lost once in each; every other
@@ -129,6 +134,10 @@ func (p planner) step(do action) step {
 		if p.IntN(4) == 0 { // long enough to be called lost
 			s.For += lostAfter
 		}
+	case killStranded, stopStranded:
+		s.Target, s.Server, s.For = p.one(p.managers), database, p.between(lease, 8*time.Second)
+	case powerCut:
+		s.For = p.upTo(2 * time.Second)
 	case pauseAPI:
 		s.Target, s.For = p.one(p.apis), p.between(100*time.Millisecond, 2*lease)
 	case pauseManager:

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker/internal/testnodes"
+	"github.com/taskerhq/tasker/test/promises"
+)
+
+// end ends a process and starts its successor.
+func (n *nemesis) end(ctx context.Context, s step) error {
+	d := n.daemon(s.Target)
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	p, begin := d.current(), time.Now()
+	kind := kinds()[s.Do]
+	if s.Do == killAPI || s.Do == killManager {
+		p.Kill()
+	} else {
+		n.stop(d, p)
+	}
+	pause(ctx, s.For)
+	err := d.start()
+	n.record(kind, d.name, p.PID(), begin)
+	return err
+}
+
+// stopPatience is more than tasker's own limits of an orderly end.
+const stopPatience = 40 * time.Second
+
+// stop asks a process to end, which must go well.
+func (n *nemesis) stop(d *daemon, p *testnodes.Process) {
+	if !p.Alive() {
+		return // by itself, a moment ago
+	}
+	if code, err := p.Stop(stopPatience); err != nil || code != 0 {
+		n.violate(4, "disorderly-end", "%s (pid %d) was asked to end: exit code %d, %v; its log is %s", d.name, p.PID(), code, err, d.log)
+	}
+}
+
+// endStranded ends a manager that has been without the database for a while,
+// and starts its successor before the database can be reached again: what its
+// handlers returned meanwhile is nowhere but on its machine.
+func (n *nemesis) endStranded(ctx context.Context, s step) error {
+	d := n.daemon(s.Target)
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	name := linkName(s.Target, s.Server)
+	n.linkBusy[name].Lock()
+	defer n.linkBusy[name].Unlock()
+	begin := time.Now()
+	n.links.all[name].cut()
+	pause(ctx, s.For/2)
+	p, ended := d.current(), time.Now()
+	if s.Do == killStranded {
+		p.Kill()
+	} else {
+		n.stop(d, p)
+	}
+	err := d.start()
+	n.record(kinds()[s.Do], d.name, p.PID(), ended)
+	pause(ctx, s.For/2)
+	err = errors.Join(err, n.links.all[name].restore())
+	n.record(promises.FaultCut, d.name, 0, begin)
+	return err
+}
+
+// powerCut kills every process and both servers, and starts them again.
+func (n *nemesis) powerCut(ctx context.Context, s step) error {
+	for _, d := range n.daemons {
+		d.busy.Lock()
+		defer d.busy.Unlock()
+	}
+	n.brokerBusy.Lock()
+	defer n.brokerBusy.Unlock()
+	n.databaseBusy.Lock()
+	defer n.databaseBusy.Unlock()
+	begin, killed := time.Now(), []*testnodes.Process{}
+	var kills sync.WaitGroup
+	for _, d := range n.daemons {
+		killed = append(killed, d.current())
+		kills.Go(d.current().Kill)
+	}
+	kills.Go(n.broker.Kill)
+	kills.Go(n.database.Kill)
+	kills.Wait()
+	pause(ctx, s.For)
+	var errs []error
+	for i, d := range n.daemons {
+		errs = append(errs, d.start())
+		n.record(promises.FaultKill, d.name, killed[i].PID(), begin)
+	}
+	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	defer cancel()
+	errs = append(errs, n.database.Start(ctx))
+	n.record(promises.FaultRestart, database, 0, begin)
+	errs = append(errs, n.broker.Start(ctx))
+	n.record(promises.FaultRestart, broker, 0, begin)
+	return errors.Join(errs...)
+}
+
+func (n *nemesis) freeze(ctx context.Context, s step) error {
+	d := n.daemon(s.Target)
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	p, begin := d.current(), time.Now()
+	if err := p.Pause(); err != nil {
+		return err
+	}
+	pause(ctx, s.For)
+	err := p.Resume()
+	n.record(kinds()[s.Do], d.name, p.PID(), begin)
+	return err
+}
+
+// second starts another manager for a name that is taken. One of the two ends
+// by itself: the second, unless the first one lost its name meanwhile.
+func (n *nemesis) second(ctx context.Context, s step) error {
+	d := n.daemon(s.Target)
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	first := d.current()
+	other, err := d.spawn()
+	if err != nil {
+		return err
+	}
+	n.settle(ctx, d, first, other)
+	return nil
+}
+
+// takeOver pauses a manager for longer than its lease and lets another take
+// its name. When the first one goes on, one of the two ends by itself.
+func (n *nemesis) takeOver(ctx context.Context, s step) error {
+	d := n.daemon(s.Target)
+	d.busy.Lock()
+	defer d.busy.Unlock()
+	first, begin := d.current(), time.Now()
+	if err := first.Pause(); err != nil {
+		return err
+	}
+	other, err := d.spawn()
+	if err == nil {
+		pause(ctx, s.For)
+	}
+	if err := errors.Join(err, first.Resume()); err != nil {
+		return err
+	}
+	n.record(promises.FaultPause, d.name, first.PID(), begin)
+	n.settle(ctx, d, first, other)
+	return nil
+}
+
+// settle waits until one of two managers of a name has ended by itself, with
+// exit code 1, and gives the other one the place.
+func (n *nemesis) settle(ctx context.Context, d *daemon, first, other *testnodes.Process) {
+	begin := time.Now()
+	loser, winner := other, first
+	select {
+	case <-ctx.Done():
+		other.Kill()
+		return
+	case <-other.Exited():
+	case <-first.Exited():
+		loser, winner = first, other
+		d.play(other)
+	case <-time.After(settlePatience):
+		n.violate(2, "two-managers", "%s: both pid %d and pid %d live %v after they met; their log is %s",
+			d.name, first.PID(), other.PID(), settlePatience, d.log)
+		other.Kill()
+		n.record(promises.FaultKill, d.name, other.PID(), begin)
+		return
+	}
+	n.tell("%s: of two managers pid %d ended and pid %d goes on", d.name, loser.PID(), winner.PID())
+	if code := loser.ExitCode(); code != 1 {
+		n.violate(2, "refused-otherwise", "%s: pid %d lost its name to pid %d and ended with exit code %d instead of 1; its log is %s",
+			d.name, loser.PID(), winner.PID(), code, d.log)
+	}
+	n.record(promises.FaultStop, d.name, loser.PID(), begin)
+}
