@@ -43,6 +43,7 @@ func newSystem(t *testing.T) *system {
 	h := &harness{log: &logBuffer{}}
 	h.server, err = api.New(testConfig(), api.Deps{
 		Store: db, Dispatcher: dispatch.New(dispatch.Config{}, db, b, log), Broker: b, Log: h.log.logger(),
+		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db, b),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ var (
 	_ api.Store      = (*fakeStore)(nil)
 	_ api.Dispatcher = (*fakeDispatcher)(nil)
 	_ api.Broker     = (*fakeBroker)(nil)
+	_ api.Requeuer   = (*fakeStore)(nil)
 )
 
 // fakeStore keeps everything in memory and fails on demand.
@@ -25,8 +26,10 @@ type fakeStore struct {
 	tasks     []tasker.Task
 	results   []tasker.TaskResult
 	endpoints []tasker.Endpoint
-	err       error // of every call
-	aggregate error // of Aggregate
+	letters   []tasker.DeadLetter // by ID
+	requeue   error               // of Requeue
+	err       error               // of every call
+	aggregate error               // of Aggregate
 	calls     []string
 }
 

@@ -21,6 +21,10 @@ const (
 	routeEndpoints = "/v1/endpoints"
 	routeTasks     = "/{task_type}"
 	routeTask      = "/{task_type}/{identifier}"
+
+	routeDeadLetters = "/v1/dead-letters"
+	routeDeadLetter  = "/v1/dead-letters/{id}"
+	routeRequeue     = "/v1/dead-letters/{id}/requeue"
 )
 
 // handlerFunc answers a request, or gives the error that shall be answered,
@@ -61,6 +65,16 @@ func (s *Server) routes() []route {
 		}},
 		{path: routeEndpoints, methods: map[string]operation{
 			http.MethodGet: {handle: behind(s.gets, s.listEndpoints), query: []string{"task_type", "limit", "cursor"}},
+		}},
+		{path: routeDeadLetters, methods: map[string]operation{
+			http.MethodGet: {handle: behind(s.gets, s.listDeadLetters), query: []string{"limit", "cursor"}},
+		}},
+		{path: routeDeadLetter, methods: map[string]operation{
+			http.MethodGet:    {handle: behind(s.gets, s.getDeadLetter)},
+			http.MethodDelete: {handle: s.discardDeadLetter},
+		}},
+		{path: routeRequeue, methods: map[string]operation{
+			http.MethodPost: {handle: s.requeueDeadLetter},
 		}},
 		{path: routeTasks, methods: map[string]operation{
 			http.MethodGet:  {handle: behind(s.gets, s.listTasks), query: []string{"status", "limit", "cursor"}},

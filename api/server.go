@@ -46,6 +46,13 @@ type Store interface {
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
 	ListTasks(ctx context.Context, q tasker.TaskQuery) ([]tasker.Task, error)
 	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
+	// ListDeadLetters gives at most the first [tasker.DeadLetterPreview] bytes
+	// of each body.
+	ListDeadLetters(ctx context.Context, q tasker.DeadLetterQuery) ([]tasker.DeadLetter, error)
+	// FindDeadLetter and DeleteDeadLetter give a [tasker.NotFound] error where
+	// there is no such letter.
+	FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error)
+	DeleteDeadLetter(ctx context.Context, id int64) error
 	// Now is the database's clock, in UTC.
 	Now() time.Time
 	// Ping tells whether the database answers.
@@ -60,6 +67,14 @@ type Dispatcher interface {
 	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
 }
 
+// Requeuer sends dead letters back.
+type Requeuer interface {
+	// Requeue sends a dead letter to the queue that it came from. It gives
+	// [tasker.NotFound] where there is no such letter and [tasker.Conflict]
+	// where it cannot be sent back; the letter stays on every error.
+	Requeue(ctx context.Context, id int64) error
+}
+
 // Broker tells whether the message broker is there.
 type Broker interface {
 	// Ready gives nil, or the reason why a publish could not be sent now.
@@ -70,6 +85,7 @@ type Broker interface {
 type Deps struct {
 	Store      Store
 	Dispatcher Dispatcher
+	Requeuer   Requeuer
 	Broker     Broker
 	Log        *slog.Logger
 }
@@ -79,6 +95,7 @@ type Server struct {
 	cfg        Config
 	store      Store
 	dispatcher Dispatcher
+	requeuer   Requeuer
 	broker     Broker
 	log        *slog.Logger
 	auth       Authenticator
@@ -95,12 +112,12 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Store == nil || deps.Dispatcher == nil || deps.Broker == nil || deps.Log == nil {
-		return nil, errors.New("api: Deps needs a Store, a Dispatcher, a Broker and a Log")
+	if deps.Store == nil || deps.Dispatcher == nil || deps.Requeuer == nil || deps.Broker == nil || deps.Log == nil {
+		return nil, errors.New("api: Deps needs a Store, a Dispatcher, a Requeuer, a Broker and a Log")
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{
-		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, broker: deps.Broker, log: deps.Log,
+		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, requeuer: deps.Requeuer, broker: deps.Broker, log: deps.Log,
 		auth:  newAuthenticator(cfg.Token),
 		types: make(map[string]bool, len(cfg.TaskTypes)),
 		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent),

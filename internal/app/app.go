@@ -74,10 +74,13 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, version st
 }
 
 func (s services) runAPI(ctx context.Context, cfg config.Config, version string, ready func(addr string)) error {
-	dispatcher := dispatch.New(dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires}, s.store, s.broker, s.log)
+	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires}
+	dispatcher := dispatch.New(sending, s.store, s.broker, s.log)
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.APITaskTypes(), version
-	server, err := api.New(conf, api.Deps{Store: s.store, Dispatcher: dispatcher, Broker: s.broker, Log: s.log})
+	server, err := api.New(conf, api.Deps{
+		Store: s.store, Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store, s.broker), Broker: s.broker, Log: s.log,
+	})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,12 @@ func bury(t *testing.T, b broker.Broker) *undertaker {
 			}
 		})
 	}()
-	t.Cleanup(func() { cancel(); <-u.done })
+	t.Cleanup(func() {
+		cancel()
+		if err := <-u.done; err != nil {
+			t.Logf("ConsumeDeadLetters ended with %v", err)
+		}
+	})
 	return u
 }
 
