@@ -5,3 +5,11 @@ package rabbit
 func (b *Broker) SetBlocked(blocked bool, reason string) {
 	b.publisher.link.setBlocked(blocked, reason)
 }
+
+// Session names the channel that publishes now; nil where there is none.
+func (b *Broker) Session() any {
+	if s := b.publisher.session.Load(); s != nil {
+		return s
+	}
+	return nil
+}

@@ -31,7 +31,8 @@ type job struct {
 	open     int      // keys without an outcome
 	returned []string // keys that no queue took
 	lost     []string // keys to publish again
-	err      error    // the first outcome that is neither
+	nacked   []string // keys that the broker could not take
+	err      error    // the first outcome that is none of these
 	done     chan struct{}
 }
 
@@ -57,6 +58,8 @@ func (j *job) settle(key string, returned bool, err error) {
 	switch {
 	case errors.Is(err, errLost):
 		j.lost = append(j.lost, key)
+	case errors.Is(err, errNack):
+		j.nacked = append(j.nacked, key)
 	case err != nil:
 		if j.err == nil {
 			j.err = err

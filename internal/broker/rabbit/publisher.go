@@ -57,6 +57,10 @@ func (p *publisher) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errNack) {
+			p.log.InfoContext(ctx, "RabbitMQ could not take a message, publishing over a new channel")
+			continue // no sooner than a renewal after the last
+		}
 		if !conn.IsClosed() {
 			p.log.WarnContext(ctx, "RabbitMQ closed the channel that publishes, opening another", "error", err)
 		}
@@ -90,15 +94,16 @@ func (p *publisher) ready() error {
 }
 
 // publish sends a job and waits until all its messages are confirmed. What a
-// lost connection leaves open is sent again, while the job's context lasts.
-// It gives the keys that no queue took.
+// lost connection leaves open is sent again, while the job's context lasts, and
+// what the broker could not take once more. It gives the keys that no queue
+// took.
 func (p *publisher) publish(j *job) (returned []string, err error) {
 	ctx := j.ctx
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	p.start()
-	for {
+	for nacked := false; ; {
 		if err := p.hand(ctx, j); err != nil {
 			return nil, err
 		}
@@ -108,6 +113,13 @@ func (p *publisher) publish(j *job) (returned []string, err error) {
 		}
 		if j.err != nil {
 			return nil, j.err
+		}
+		if len(j.nacked) > 0 {
+			if nacked {
+				return nil, errNack
+			}
+			nacked = true
+			j.lost = append(j.lost, j.nacked...)
 		}
 		if len(j.lost) == 0 {
 			return returned, nil

@@ -5,12 +5,20 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// window bounds the messages of a session that wait for their confirm.
-const window = 256
+const (
+	// window bounds the messages of a session that wait for their confirm.
+	window = 256
+	// renewal is the least age at which a session ends for a message that the
+	// broker could not take: a queue that takes none must not make the others
+	// wait for one channel after another.
+	renewal = time.Second
+)
 
 // session publishes over one channel in confirm mode, until the channel ends.
 //
@@ -19,7 +27,14 @@ const window = 256
 // over from one goroutine: so whoever sees a confirm finds the return in the
 // buffer of returns, which is large enough for the whole window and therefore
 // never makes the client drop one.
+//
+// A message that the broker could not take (a nack) makes the session stale, to
+// be replaced before the next job: a channel that was opened while the leader
+// of a quorum queue was down may hold on to that leader, and refuse at once all
+// that goes to the queue, for as long as it lives (seen with RabbitMQ 3.10).
 type session struct {
+	opened  time.Time
+	stale   atomic.Bool
 	link    *link
 	conn    *amqp.Connection
 	ch      *amqp.Channel
@@ -39,7 +54,7 @@ type session struct {
 
 func openSession(ctx context.Context, l *link, conn *amqp.Connection) (*session, error) {
 	s := &session{
-		link: l, conn: conn,
+		opened: time.Now(), link: l, conn: conn,
 		slots:    make(chan struct{}, window),
 		declared: make(map[string]bool),
 		unrouted: make(map[string]bool),
@@ -73,6 +88,10 @@ func (s *session) run(ctx context.Context, jobs <-chan *job) error {
 		case reason := <-s.closes:
 			return ended(reason)
 		case j := <-jobs:
+			if s.stale.Load() {
+				j.fail(0, errLost)
+				return errNack
+			}
 			if err := s.publish(ctx, j); err != nil {
 				return err
 			}
@@ -168,6 +187,9 @@ func (s *session) settle(j *job, key, id string, confirm *amqp.DeferredConfirmat
 	case s.ch.IsClosed():
 		j.settle(key, false, errLost)
 	default:
+		if time.Since(s.opened) >= renewal {
+			s.stale.Store(true)
+		}
 		j.settle(key, false, errNack)
 	}
 }

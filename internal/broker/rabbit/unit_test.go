@@ -142,7 +142,7 @@ func TestJob(t *testing.T) {
 	next.settle("c", false, errNack)
 	next.settle("d", false, nil)
 	<-next.done
-	if !errors.Is(next.err, errNack) || len(next.lost) > 0 {
-		t.Errorf("error %v, lost %q; a nack is no loss", next.err, next.lost)
+	if next.err != nil || len(next.lost) > 0 || !slices.Equal(next.nacked, []string{"c"}) {
+		t.Errorf("error %v, lost %q, nacked %q; a nack is no loss", next.err, next.lost, next.nacked)
 	}
 }

@@ -1,0 +1,63 @@
+package rabbit_test
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+// TestNack is a message that a queue cannot take: it is tried again, over a new
+// channel, and an error in the end. The other queues go on.
+func TestNack(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	subscription := broker.Subscription{Queue: queue, Deliver: func(broker.Delivery) {}, Ready: func(bool) { cancel() }}
+	if err := b.Consume(ctx, subscription); err != nil { // no more than the queue
+		t.Fatal(err)
+	}
+	policy := "/api/policies" + u.Path + "/full"
+	testservices.Management(t, http.MethodPut, policy,
+		`{"pattern":"console1$","apply-to":"queues","definition":{"max-length":0,"overflow":"reject-publish"}}`)
+	publish := func(target broker.Target) error {
+		_, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", Target: target, MessageID: "m"})
+		return err
+	}
+	// The policy takes effect a moment later.
+	eventually(t, "the queue is full", func() bool {
+		err := publish(broker.ToAll())
+		return err != nil && strings.Contains(err.Error(), "could not take the message")
+	})
+	first := b.Session()
+	if first == nil {
+		t.Fatal("there is no session")
+	}
+	eventually(t, "another channel publishes", func() bool {
+		if err := publish(broker.To("console1")); err == nil {
+			t.Fatal("a full queue took a message")
+		}
+		return b.Session() != first
+	})
+	if err := publish(broker.ToAny()); err != nil {
+		t.Errorf("another queue: %v", err)
+	}
+	testservices.Management(t, http.MethodDelete, policy, "")
+	deadline := time.Now().Add(patience)
+	for err := publish(broker.ToAll()); err != nil; err = publish(broker.ToAll()) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the queue has room again: %v", err)
+		}
+	}
+}
