@@ -1,0 +1,107 @@
+package store_test
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+// TestClocksOfMachines that differ by minutes do not matter: the database's
+// decides about leases, silences, deadlines and retries.
+func TestClocksOfMachines(t *testing.T) {
+	t.Parallel()
+	uri := testservices.MySQL(t)
+	machine := func(off time.Duration) fixture {
+		t.Helper()
+		s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler),
+			store.WithClock(func() time.Time { return time.Now().Add(off) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return fixture{Store: s}
+	}
+	// The difference is ten times as long as each of the limits below.
+	api, consumer, other := machine(5*time.Minute), machine(-5*time.Minute), machine(5*time.Minute)
+	if _, _, err := api.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []fixture{api, consumer, other} {
+		if err := f.SyncClock(t.Context()); err != nil { // as each process does when it starts
+			t.Fatal(err)
+		}
+	}
+	const limit = 30 * time.Second
+	const slack = time.Second // measuring takes a moment, which is the error
+	register := func(f fixture, manager string) (holder *tasker.Endpoint) {
+		t.Helper()
+		holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return holder
+	}
+
+	// The lease of a manager that is behind holds against one that is ahead.
+	if holder := register(consumer, managerA); holder != nil {
+		t.Fatalf("held by %+v", holder)
+	}
+	if holder := register(other, managerB); holder == nil || holder.Manager != managerA {
+		t.Errorf("a manager that is ahead took a lease that runs: holder %+v", holder)
+	}
+	if held, err := consumer.Heartbeat(t.Context(), managerA, []string{"a"}, limit); err != nil || !held {
+		t.Errorf("the heartbeat: held %t, %v", held, err)
+	}
+	seen, err := api.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+	if err != nil || len(seen) != 1 || !seen[0].Alive {
+		t.Errorf("endpoints %+v, %v", seen, err)
+	}
+
+	// A task is not taken from the API that publishes it, and not called
+	// overdue.
+	task := api.create(t, "one")
+	if claimed, err := other.ClaimUnsent(t.Context(), 10, limit); err != nil || len(claimed) != 0 {
+		t.Errorf("claimed %+v, %v", claimed, err)
+	}
+	sent, err := api.MarkSent(t.Context(), task, nil, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := consumer.FindTask(t.Context(), "worker", "one"); err != nil || len(found.Expected) != 1 {
+		t.Errorf("expected are %v, %v: the endpoint was seen a moment ago", found.Expected, err)
+	}
+	for name, f := range map[string]fixture{"ahead": other, "behind": consumer} {
+		if n, err := f.Aggregate(t.Context(), []int64{task.ID}, limit); err != nil || n != 0 {
+			t.Errorf("%s: aggregated %d, %v: nothing is overdue", name, n, err)
+		}
+		if off := f.Now().Sub(*sent.SentTime); off < -slack || off > limit {
+			t.Errorf("%s: it was sent %v ago", name, off)
+		}
+		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-limit), 10); err != nil || len(lost) != 0 {
+			t.Errorf("%s: lost %v, %v", name, lost, err)
+		}
+	}
+
+	// A retry is due when it should be, for each of them.
+	consumer.receive(t, managerA, arrival(task, "a", tasker.Running))
+	again := finish(task, "a", 1, tasker.Retrying)
+	again.RetryDelay = limit
+	consumer.finish(t, again)
+	for name, f := range map[string]fixture{"ahead": other, "behind": consumer} {
+		if due, err := f.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 0 {
+			t.Errorf("%s: due before its time: %+v, %v", name, due, err)
+		}
+		next, ok, err := f.NextRetry(t.Context(), "a", "worker")
+		if left := next.Sub(f.Now()); err != nil || !ok || left <= 0 || left > limit+slack {
+			t.Errorf("%s: the retry is due in %v, %t, %v", name, left, ok, err)
+		}
+	}
+}

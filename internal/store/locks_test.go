@@ -1,0 +1,264 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+// rival is another client of the fixture's database, in a transaction.
+type rival struct {
+	t    *testing.T
+	conn *sql.Conn
+}
+
+// against opens a fixture on a real server with a rival beside it.
+func against(t *testing.T) (fixture, *rival) {
+	t.Helper()
+	f := open(t, testservices.MySQL(t))
+	if _, _, err := f.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := plain(t, f.uri).Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return f, &rival{t, conn}
+}
+
+// plain is the driver's own connection to a database.
+func plain(t *testing.T, uri string) *sql.DB {
+	t.Helper()
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), password, u.Host, u.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func (r *rival) do(statements ...string) {
+	r.t.Helper()
+	for _, statement := range statements {
+		if _, err := r.conn.ExecContext(r.t.Context(), statement); err != nil {
+			r.t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+func (r *rival) lock(table, condition string) {
+	r.t.Helper()
+	rows, err := r.conn.QueryContext(r.t.Context(), "SELECT 1 FROM "+table+" WHERE "+condition+" FOR UPDATE")
+	if err != nil {
+		r.t.Fatalf("lock %s: %v", table, err)
+	}
+	if err := errors.Join(rows.Close(), rows.Err()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// awaitWaiter waits until a statement that begins so waits for a lock in this
+// database.
+func (r *rival) awaitWaiter(begins string) {
+	r.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		var n int
+		err := r.conn.QueryRowContext(r.t.Context(), "SELECT COUNT(*) FROM information_schema.innodb_trx x"+
+			" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id"+
+			" WHERE p.db = DATABASE() AND x.trx_state = 'LOCK WAIT' AND x.trx_query LIKE ?", begins+"%").Scan(&n)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if n > 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("no %s waits for a lock", begins)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-r.t.Context().Done():
+			r.t.Fatal(r.t.Context().Err())
+		}
+	}
+}
+
+// through makes two tasks whose results have all ended.
+func (f fixture) through(t *testing.T) (tasks []tasker.Task, ids []int64) {
+	t.Helper()
+	f.acquire(t, managerA, "a")
+	for _, identifier := range []string{"one", "two"} {
+		task := f.send(t, identifier, "a")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
+		tasks, ids = append(tasks, task), append(ids, task.ID)
+	}
+	return tasks, ids
+}
+
+// background runs an aggregation.
+func (f fixture) background(ctx context.Context, ids []int64) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		changed, err := f.Aggregate(ctx, ids, time.Hour)
+		if err == nil && changed != len(ids) {
+			err = fmt.Errorf("changed %d tasks, want %d", changed, len(ids))
+		}
+		done <- err
+	}()
+	return done
+}
+
+// TestDeadlock: a transaction that the database chose as the victim of a
+// deadlock is done again, as a whole.
+func TestDeadlock(t *testing.T) {
+	t.Parallel()
+	f, r := against(t)
+	tasks, ids := f.through(t)
+	// Whoever has changed most is not the victim.
+	r.do("CREATE TABLE ballast (n INT)", "BEGIN", "INSERT INTO ballast VALUES "+strings.Repeat("(1),", 199)+"(1)")
+	r.lock("tasks", fmt.Sprint("id = ", ids[1]))
+	done := f.background(t.Context(), ids)
+	r.awaitWaiter("SELECT") // it has the first, and waits for the second
+	r.lock("tasks", fmt.Sprint("id = ", ids[0]))
+	r.do("ROLLBACK")
+	if err := <-done; err != nil {
+		t.Errorf("the victim's aggregation: %v", err)
+	}
+	for _, task := range tasks {
+		if got := f.status(t, task); got != tasker.Done {
+			t.Errorf("task %s is %s", task.Identifier, got)
+		}
+	}
+}
+
+// TestLockWait: a statement that waited too long for a lock is done again, and
+// waits no longer than its caller.
+func TestLockWait(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits as long as the database does")
+	}
+	t.Parallel()
+	f, r := against(t)
+	f.acquire(t, managerA, "a")
+	task := f.send(t, "one", "a")
+	f.receive(t, managerA, arrival(task, "a", tasker.Running))
+	r.do("BEGIN")
+	r.lock("task_results", fmt.Sprint("task_id = ", task.ID))
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := f.FinishAttempts(ctx, []tasker.Finish{finish(task, "a", 1, tasker.ResultFailed)})
+		left <- err
+	}()
+	r.awaitWaiter("UPDATE")
+	cancel()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("one whose caller has left ends with %v", err)
+	}
+
+	type ended struct {
+		stored []bool
+		err    error
+	}
+	done := make(chan ended, 1)
+	go func() {
+		stored, err := f.FinishAttempts(t.Context(), []tasker.Finish{finish(task, "a", 1, tasker.ResultDone)})
+		done <- ended{stored, err}
+	}()
+	r.awaitWaiter("UPDATE")
+	// The first try is over when another connection asks, or this one again:
+	// the transaction that waits has begun anew.
+	first := r.waiterSince("UPDATE")
+	for r.waiterSince("UPDATE") == first {
+		select {
+		case e := <-done:
+			t.Fatalf("it gave up: %v, %v", e.stored, e.err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	r.do("ROLLBACK")
+	if e := <-done; e.err != nil || !e.stored[0] {
+		t.Errorf("after the lock: stored %v, %v", e.stored, e.err)
+	}
+	if got := f.states(t, task)["a"]; got != tasker.ResultDone {
+		t.Errorf("it is %s", got)
+	}
+}
+
+// waiterSince tells when the statement began to wait, "" if none does.
+func (r *rival) waiterSince(begins string) string {
+	r.t.Helper()
+	var since string
+	err := r.conn.QueryRowContext(r.t.Context(), "SELECT CAST(x.trx_started AS CHAR) FROM information_schema.innodb_trx x"+
+		" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id"+
+		" WHERE p.db = DATABASE() AND x.trx_state = 'LOCK WAIT' AND x.trx_query LIKE ?", begins+"%").Scan(&since)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		r.t.Fatal(err)
+	}
+	return since
+}
+
+// TestAggregationDies in the middle of its transaction, by the caller's end or
+// by the connection's: nothing of it stays, no lock either, and the next one
+// does it all.
+func TestAggregationDies(t *testing.T) {
+	for name, kill := range map[string]func(r *rival, cancel context.CancelFunc){
+		"its caller leaves": func(_ *rival, cancel context.CancelFunc) { cancel() },
+		"its connection is killed": func(r *rival, _ context.CancelFunc) {
+			var id int64
+			err := r.conn.QueryRowContext(r.t.Context(), "SELECT x.trx_mysql_thread_id FROM information_schema.innodb_trx x"+
+				" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id"+
+				" WHERE p.db = DATABASE() AND x.trx_state = 'LOCK WAIT'").Scan(&id)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			r.do(fmt.Sprint("KILL ", id))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, r := against(t)
+			tasks, ids := f.through(t)
+			r.do("BEGIN")
+			r.lock("tasks", fmt.Sprint("id = ", ids[1]))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := f.background(ctx, ids)
+			r.awaitWaiter("SELECT")
+			kill(r, cancel)
+			if err := <-done; err == nil {
+				t.Error("it says that it worked")
+			}
+			for _, task := range tasks {
+				if got := f.status(t, task); got != tasker.Sent {
+					t.Errorf("task %s is %s", task.Identifier, got)
+				}
+			}
+			r.do("ROLLBACK")
+			if err := <-f.background(t.Context(), ids); err != nil {
+				t.Errorf("the next aggregation: %v", err)
+			}
+			for _, task := range tasks {
+				if got := f.status(t, task); got != tasker.Done {
+					t.Errorf("task %s is %s", task.Identifier, got)
+				}
+			}
+		})
+	}
+}

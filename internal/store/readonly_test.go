@@ -1,0 +1,111 @@
+package store_test
+
+import (
+	"context"
+	"net/url"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/testnodes"
+)
+
+// TestReadOnly: a database that takes no writes, as a primary does that was
+// replaced, is away for those who write, which is worth waiting for, and there
+// for those who read. Nothing of a write stays, and all goes on when it takes
+// writes again, over the same store.
+func TestReadOnly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a server")
+	}
+	if _, err := exec.LookPath("mariadbd"); err != nil {
+		t.Skip("mariadbd is not installed")
+	}
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	// The switch is the whole server's.
+	server, err := testnodes.StartMariaDB(ctx, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Kill)
+	admin := plain(t, server.URI())
+	do := func(statements ...string) {
+		t.Helper()
+		for _, statement := range statements {
+			if _, err := admin.ExecContext(ctx, statement); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+	}
+	// An administrator may write all the same: tasker is none.
+	do("CREATE DATABASE tasker", "CREATE USER tasker@'127.0.0.1' IDENTIFIED BY 'pw'", "GRANT ALL ON tasker.* TO tasker@'127.0.0.1'")
+	f := open(t, (&url.URL{Scheme: "mysql", User: url.UserPassword("tasker", "pw"), Host: server.Addr(), Path: "/tasker"}).String())
+	if _, _, err := f.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	f.acquire(t, managerA, "a")
+	running, waiting, unsent := f.send(t, "running", "a"), f.send(t, "waiting", "a"), f.create(t, "unsent", "a")
+	f.receive(t, managerA, arrival(running, "a", tasker.Running), arrival(waiting, "a", tasker.Received))
+	writes := map[string]func() error{
+		"CreateTask": func() error {
+			_, _, err := f.CreateTask(ctx, tasker.Task{Type: "worker", Identifier: "new", Endpoints: []string{"a"}})
+			return err
+		},
+		"MarkSent": func() error { _, err := f.MarkSent(ctx, unsent, nil, month); return err },
+		"ReceiveResults": func() error {
+			_, err := f.ReceiveResults(ctx, managerA, []tasker.Arrival{arrival(unsent, "a", tasker.Received)})
+			return err
+		},
+		"StartAttempts": func() error {
+			_, err := f.StartAttempts(ctx, managerA, []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}}})
+			return err
+		},
+		"FinishAttempts": func() error {
+			_, err := f.FinishAttempts(ctx, []tasker.Finish{finish(running, "a", 1, tasker.ResultDone)})
+			return err
+		},
+		"Heartbeat": func() error { _, err := f.Heartbeat(ctx, managerA, []string{"a"}, lease); return err },
+		"AcquireEndpoint": func() error {
+			_, err := f.AcquireEndpoint(ctx, tasker.Endpoint{Name: "b", Manager: managerA, TaskTypes: []string{"worker"}}, lease)
+			return err
+		},
+	}
+
+	do("SET GLOBAL read_only = 1")
+	for name, write := range writes {
+		if err := write(); tasker.CodeOf(err) != tasker.Unavailable {
+			t.Errorf("%s gives %v, want that the database is unavailable", name, err)
+		}
+	}
+	if got := f.states(t, running)["a"]; got != tasker.Running {
+		t.Errorf("the running one is %s", got)
+	}
+	if got := f.states(t, waiting)["a"]; got != tasker.Received {
+		t.Errorf("the waiting one is %s", got)
+	}
+	if got := f.status(t, unsent); got != tasker.Created {
+		t.Errorf("the unsent one is %s", got)
+	}
+	if _, err := f.FindTask(ctx, "worker", "new"); tasker.CodeOf(err) != tasker.NotFound {
+		t.Errorf("the task that was refused: %v", err)
+	}
+
+	do("SET GLOBAL read_only = 0")
+	for _, name := range []string{"Heartbeat", "AcquireEndpoint", "CreateTask", "MarkSent", "ReceiveResults", "StartAttempts", "FinishAttempts"} {
+		if err := writes[name](); err != nil {
+			t.Errorf("%s afterwards: %v", name, err)
+		}
+	}
+	if got := f.states(t, running)["a"]; got != tasker.ResultDone {
+		t.Errorf("afterwards the running one is %s", got)
+	}
+	if got := f.states(t, waiting)["a"]; got != tasker.Running {
+		t.Errorf("afterwards the waiting one is %s", got)
+	}
+	if got := f.states(t, unsent)["a"]; got != tasker.Received {
+		t.Errorf("afterwards the unsent one is %s", got)
+	}
+}
