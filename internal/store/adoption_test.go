@@ -23,6 +23,30 @@ func TestAdoptionByAManagerThatWasReplaced(t *testing.T) {
 	})
 }
 
+// A manager that comes, and is called lost before it has adopted what its
+// predecessor left running, adopts it all the same: nobody would later.
+func TestAdoptionOfWhatIsLost(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task, waits := f.send(t, "runs"), f.send(t, "waits")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(waits, "a", tasker.Received))
+		f.clock.advance(2 * lease)
+		f.acquire(t, managerB, "a")
+		f.clock.advance(2 * lease)
+		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
+			t.Fatalf("lost %v, %v", lost, err)
+		}
+		work, err := f.InterruptedWork(t.Context(), managerB, "a", 10)
+		if err != nil || len(work) != 1 || work[0].Task.ID != task.ID || work[0].Attempt != 1 {
+			t.Fatalf("interrupted: %+v, %v", work, err)
+		}
+		f.finish(t, finish(task, "a", 1, tasker.ResultFailed))
+		if work, err := f.InterruptedWork(t.Context(), managerB, "a", 10); err != nil || len(work) != 0 {
+			t.Errorf("interrupted: %+v, %v", work, err)
+		}
+	})
+}
+
 // The answer to the recording, or to the start, of an attempt is lost with the
 // manager's connection, and when it is heard again its endpoint was called
 // lost: the attempt has begun all the same, and nobody else runs it.

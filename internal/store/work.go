@@ -23,14 +23,14 @@ func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit in
 }
 
 // InterruptedWork gives up to limit results of an endpoint that are RUNNING
-// under another manager than the one given, while that one holds the endpoint:
-// the other one ended, or lost the endpoint, during the run. A manager that
-// does not hold it any more gets none, since what runs there is not
-// interrupted.
+// under another manager than the one given, or LOST from there, while the one
+// given holds the endpoint: the other one ended, or lost the endpoint, during
+// the run. A manager that does not hold it any more gets none, since what runs
+// there is not interrupted.
 func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error) {
-	return s.work(ctx, endpoint, limit, "r.state = ? AND r.manager <> ?"+
+	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
 		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
-		tasker.Running, manager, manager)
+		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
 }
 
 // work gives the results of an endpoint that a condition on them (r) and their

@@ -1,0 +1,206 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// dispatch is a task on its way to the broker, in the memory of an API or a
+// relay.
+type dispatch struct {
+	task     tasker.Task
+	stage    stage
+	unserved []string
+	busy     bool
+}
+
+type stage int
+
+const (
+	publishing stage = iota
+	marking
+	releasing
+)
+
+// advance does the next single step of a dispatch, and tells whether that was
+// the last one.
+func (w *world) advance(c chance, d *dispatch) (done bool) {
+	var err error
+	switch d.stage {
+	case publishing:
+		switch outcome := c(6, "publish"); outcome {
+		case 4: // not published
+			d.stage = releasing
+		case 5: // published, and the confirm got lost
+			w.publish(c, d.task)
+			d.stage = releasing
+		default:
+			d.unserved = w.publish(c, d.task)
+			d.stage = marking
+		}
+		w.logf("publish task %d: stage %d", d.task.ID, d.stage)
+		return false
+	case marking:
+		registered := w.registered()
+		var task tasker.Task
+		d.busy = true
+		w.call(func() { task, err = w.store.MarkSent(w.ctx, d.task, d.unserved, seenWithin) })
+		d.busy = false
+		w.logf("MarkSent %d with %v registered: %s", d.task.ID, registered, task.Status)
+		if w.failed("MarkSent", err) {
+			return false
+		}
+		if task.ID != d.task.ID || task.Status == tasker.Created {
+			w.violate(1, "a task that was marked as sent is given as %+v", task)
+		}
+	case releasing:
+		pause := time.Duration(c(2, "pause")) * 5 * time.Second
+		now := w.store.Now()
+		d.busy = true
+		w.call(func() { err = w.store.ReleaseTask(w.ctx, d.task.ID, pause) })
+		d.busy = false
+		w.logf("ReleaseTask %d", d.task.ID)
+		if w.failed("ReleaseTask", err) {
+			return false
+		}
+		if t := w.tasks[d.task.ID]; t != nil {
+			t.relayTime = now.Add(pause)
+		}
+	}
+	return true
+}
+
+// step advances one of the dispatches.
+func (w *world) advanceOne(c chance, jobs []*dispatch) []*dispatch {
+	d := pick(c, jobs, "dispatch")
+	if d.busy || !w.advance(c, d) {
+		return jobs
+	}
+	return slices.DeleteFunc(jobs, func(one *dispatch) bool { return one == d })
+}
+
+// api is the part of an API process that takes tasks.
+type api struct {
+	jobs []*dispatch
+	busy bool
+}
+
+func (w *world) stepAPI(c chance) {
+	a := pick(c, w.apis, "api")
+	switch action := c(12, "api does"); {
+	case a.busy:
+	case action == 11:
+		w.logf("an API crashes")
+		a.jobs = nil
+	case len(a.jobs) > 0 && action >= 3:
+		a.busy = true
+		a.jobs = w.advanceOne(c, a.jobs)
+		a.busy = false
+	default:
+		a.busy = true
+		w.create(c, a)
+		a.busy = false
+	}
+}
+
+// create is a POST: of a new task, of the same again, or of another with the
+// same identifier.
+func (w *world) create(c chance, a *api) {
+	task := tasker.Task{Type: taskType, Identifier: fmt.Sprint("t", c(maxIdentifiers, "identifier")), Payload: json.RawMessage(`{"n":1}`)}
+	known := w.identifiers[task.Identifier]
+	other := false
+	switch {
+	case known == nil:
+		task.Endpoints = pick(c, [][]string{nil, {"a"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}}, "endpoints")
+	case c(2, "body") == 0:
+		task.Endpoints, task.Payload = known.Endpoints, json.RawMessage(`{ "n": 1 }`)
+	case c(2, "other") == 0:
+		task.Endpoints, task.Payload, other = known.Endpoints, json.RawMessage(`{"n":2}`), true
+	default:
+		task.Endpoints, other = []string{"zzz"}, true
+	}
+	now := w.store.Now()
+	var stored tasker.Task
+	var created bool
+	var err error
+	w.call(func() { stored, created, err = w.store.CreateTask(w.ctx, task) })
+	w.logf("CreateTask %s for %v: id %d, created %v, %v", task.Identifier, task.Endpoints, stored.ID, created, err)
+	conflict := tasker.CodeOf(err) == tasker.Conflict
+	if w.alone && (created != (known == nil) || conflict != other || !conflict && known != nil && stored.ID != known.ID) {
+		w.violate(1, "POST %s, known %v, other %v: created %v, id %d, %v", task.Identifier, known != nil, other, created, stored.ID, err)
+	}
+	if conflict || w.failed("CreateTask", err) || !created {
+		return
+	}
+	t := &accepted{Task: stored, relayTime: now.Add(relayGrace)}
+	if w.identifiers[task.Identifier] != nil {
+		w.violate(1, "there are two tasks %s", task.Identifier)
+	}
+	w.tasks[stored.ID], w.identifiers[task.Identifier] = t, t
+	a.jobs = append(a.jobs, &dispatch{task: stored})
+}
+
+// anyTask is one of those that were accepted.
+func (w *world) anyTask(c chance) *accepted {
+	return w.identifiers[pick(c, slices.Sorted(maps.Keys(w.identifiers)), "task")]
+}
+
+// relay is that job of a reconciler.
+type relay struct {
+	jobs []*dispatch
+	busy bool
+}
+
+func (w *world) stepRelay(c chance) {
+	r := pick(c, w.relays, "relay")
+	switch {
+	case r.busy:
+	case len(r.jobs) == 0:
+		r.busy = true
+		w.claim(r, 1+c(3, "limit"))
+		r.busy = false
+	case c.oneIn(6, "relay crashes"):
+		w.logf("a relay crashes")
+		r.jobs = nil
+	default:
+		r.busy = true
+		r.jobs = w.advanceOne(c, r.jobs)
+		r.busy = false
+	}
+}
+
+func (w *world) claim(r *relay, limit int) {
+	if w.alone {
+		w.check()
+	}
+	now := w.store.Now()
+	var due []int64
+	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
+		if w.before.tasks[id].status == tasker.Created && !w.tasks[id].relayTime.After(now) && len(due) < limit {
+			due = append(due, id)
+		}
+	}
+	var tasks []tasker.Task
+	var err error
+	w.call(func() { tasks, err = w.store.ClaimUnsent(w.ctx, limit, relayLease) })
+	if w.failed("ClaimUnsent", err) {
+		return
+	}
+	var got []int64
+	for _, task := range tasks {
+		got = append(got, task.ID)
+		r.jobs = append(r.jobs, &dispatch{task: task})
+		if t := w.tasks[task.ID]; t != nil {
+			t.relayTime = now.Add(relayLease)
+		}
+	}
+	w.logf("ClaimUnsent: %v", got)
+	if w.alone && !slices.Equal(got, due) {
+		w.violate(1, "the tasks %v are due to be relayed, and %v were claimed", due, got)
+	}
+}

@@ -1,0 +1,290 @@
+package model
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// taskRow and resultRow are what is stored, as the model sees it.
+type taskRow struct {
+	typ, identifier string
+	status          tasker.TaskStatus
+	expected        []string // nil while it is not known
+}
+
+type resultRow struct {
+	state    tasker.ResultState
+	lostFrom tasker.ResultState
+	attempt  int
+	manager  string
+	errnr    int
+	errmsg   string
+	payload  string // "" is NULL
+}
+
+// reader reads all rows, past the store.
+type reader struct {
+	db             *sql.DB
+	tasks, results *sql.Stmt
+}
+
+func newReader(driver, dsn string) (*reader, error) {
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	r := &reader{db: db}
+	if r.tasks, err = db.Prepare("SELECT id, type, identifier, status, endpoints, expected FROM tasks"); err == nil {
+		r.results, err = db.Prepare("SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload FROM task_results")
+	}
+	return r, err
+}
+
+type snapshot struct {
+	tasks   map[int64]taskRow
+	results map[tasker.ResultKey]resultRow
+}
+
+func (s snapshot) outcomes(task int64) []tasker.Outcome {
+	var outcomes []tasker.Outcome
+	for _, key := range sortedKeys(s.results) {
+		if key.TaskID == task {
+			outcomes = append(outcomes, tasker.Outcome{Endpoint: key.Endpoint, State: s.results[key].state})
+		}
+	}
+	return outcomes
+}
+
+// look reads all rows, without the store.
+func (w *world) look() (snapshot, error) {
+	s := snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}}
+	err := each(w.ctx, w.rows.tasks, func(rows *sql.Rows) error {
+		var id int64
+		var t taskRow
+		var listed, expected sql.NullString
+		if err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &listed, &expected); err != nil {
+			return err
+		}
+		for _, list := range []sql.NullString{expected, listed} {
+			if list.Valid {
+				if err := json.Unmarshal([]byte(list.String), &t.expected); err != nil {
+					return err
+				}
+			}
+		}
+		slices.Sort(t.expected)
+		s.tasks[id] = t
+		return nil
+	})
+	if err != nil {
+		return s, err
+	}
+	return s, each(w.ctx, w.rows.results, func(rows *sql.Rows) error {
+		var key tasker.ResultKey
+		var r resultRow
+		var lostFrom, payload sql.NullString
+		if err := rows.Scan(&key.TaskID, &key.Endpoint, &r.state, &lostFrom, &r.attempt, &r.manager, &r.errnr, &r.errmsg, &payload); err != nil {
+			return err
+		}
+		r.lostFrom, r.payload = tasker.ResultState(lostFrom.String), payload.String
+		if _, twice := s.results[key]; twice {
+			w.violate(2, "task %d has two rows of %s", key.TaskID, key.Endpoint)
+		}
+		s.results[key] = r
+		return nil
+	})
+}
+
+// learn reads what the model knows by itself where calls come one at a time:
+// of two that ran at once it cannot tell which was the last.
+func (w *world) learn() error {
+	const form = "2006-01-02 15:04:05.000000"
+	endpoints, err := w.rows.db.PrepareContext(w.ctx, "SELECT name, manager, last_seen, lease_until FROM endpoints")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = endpoints.Close() }()
+	err = each(w.ctx, endpoints, func(rows *sql.Rows) error {
+		var name, manager, seen, until string
+		err := rows.Scan(&name, &manager, &seen, &until)
+		if err == nil {
+			w.holder[name] = manager
+			w.lastSeen[name], err = time.Parse(form, seen)
+		}
+		if err == nil {
+			w.leaseUntil[name], err = time.Parse(form, until)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	tasks, err := w.rows.db.PrepareContext(w.ctx, "SELECT id, relay_time FROM tasks WHERE relay_time IS NOT NULL")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tasks.Close() }()
+	return each(w.ctx, tasks, func(rows *sql.Rows) error {
+		var id int64
+		var relayTime string
+		err := rows.Scan(&id, &relayTime)
+		if t := w.tasks[id]; err == nil && t != nil {
+			t.relayTime, err = time.Parse(form, relayTime)
+		}
+		return err
+	})
+}
+
+func each(ctx context.Context, query *sql.Stmt, scan func(*sql.Rows) error) error {
+	rows, err := query.QueryContext(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// check holds what is stored against what was before and what the model knows.
+func (w *world) check() {
+	if !w.unchecked {
+		return
+	}
+	w.unchecked = false
+	now, err := w.look()
+	if err != nil {
+		w.violations = append(w.violations, fmt.Sprintf("the rows cannot be read: %v", err))
+		return
+	}
+	w.checkTasks(now)
+	w.checkResults(now)
+	w.before = now
+}
+
+func (w *world) checkTasks(now snapshot) {
+	for id := range w.before.tasks {
+		if _, ok := now.tasks[id]; !ok {
+			w.violate(1, "task %d is gone", id)
+		}
+	}
+	for id := range w.tasks {
+		if _, ok := now.tasks[id]; !ok {
+			w.violate(1, "task %d was accepted and is not stored", id)
+		}
+	}
+	for id, t := range now.tasks {
+		old, ok := w.before.tasks[id]
+		if !ok {
+			if t.status != tasker.Created && w.alone {
+				w.violate(4, "task %d begins as %s", id, t.status)
+			}
+			continue
+		}
+		switch {
+		case t.status == old.status:
+		case old.status.Final(), w.alone && !old.status.CanMoveTo(t.status):
+			w.violate(4, "task %d went from %s to %s", id, old.status, t.status)
+		}
+		switch {
+		case old.expected != nil && !slices.Equal(t.expected, old.expected):
+			w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
+		case w.alone && old.expected == nil && t.status != tasker.Created && !slices.Equal(t.expected, w.registered()):
+			w.violate(5, "task %d expects %v, and registered are %v", id, t.expected, w.registered())
+		}
+		summary := tasker.Summarize(t.expected, now.outcomes(id))
+		if summary.Expected != summary.Received+len(summary.Missing) {
+			w.violate(5, "task %d: %+v does not add up", id, summary)
+		}
+		if t.status.Final() && tasker.NextStatus(tasker.Sent, summary, false) != t.status {
+			w.violate(4, "task %d is %s and has the results %v of %v", id, t.status, now.outcomes(id), t.expected)
+		}
+	}
+}
+
+func (w *world) checkResults(now snapshot) {
+	for key := range w.before.results {
+		if _, ok := now.results[key]; !ok {
+			w.violate(3, "the result of %v is gone", key)
+		}
+	}
+	for key, r := range now.results {
+		task, stored := now.tasks[key.TaskID]
+		t := w.tasks[key.TaskID]
+		if !stored || t != nil && !t.Addressed(key.Endpoint) {
+			w.violate(5, "%v has a result that is not for it", key)
+		}
+		old, ok := w.before.results[key]
+		switch {
+		case !ok && w.alone:
+			first := 0
+			if r.state == tasker.Running {
+				first = 1
+			}
+			if !slices.Contains(tasker.InitialResultStates(), r.state) || r.attempt != first {
+				w.violate(2, "the result of %v begins as %+v", key, r)
+			}
+			if w.before.tasks[key.TaskID].status.Final() {
+				w.violate(4, "the result of %v begins when its task is %s", key, task.status)
+			}
+		case ok:
+			w.checkMove(key, old, r)
+		}
+		w.checkContent(key, r)
+	}
+}
+
+func (w *world) checkMove(key tasker.ResultKey, old, now resultRow) {
+	switch {
+	case old.state.Finished():
+		if now != old {
+			w.violate(3, "the result of %v had ended as %+v and is now %+v", key, old, now)
+		}
+	case now.attempt < old.attempt:
+		w.violate(2, "the result of %v went from attempt %d to %d", key, old.attempt, now.attempt)
+	case !w.alone:
+	case now.state != old.state && !old.state.CanMoveTo(now.state):
+		w.violate(4, "the result of %v went from %s to %s", key, old.state, now.state)
+	case now.attempt > old.attempt && (now.attempt != old.attempt+1 || now.state != tasker.Running || old.state == tasker.Running || old.state == tasker.Lost):
+		w.violate(2, "the result of %v went from %+v to %+v", key, old, now)
+	case old.state == tasker.Lost && !now.state.Finished() && now.state != tasker.Lost && now.state != tasker.Retrying && now.state != old.lostFrom:
+		w.violate(4, "the result of %v was lost from %s and came back as %s", key, old.lostFrom, now.state)
+	case now.state == tasker.Lost && old.state != tasker.Lost && now.lostFrom != old.state:
+		w.violate(4, "the result of %v was %s and is said to be lost from %s", key, old.state, now.lostFrom)
+	}
+}
+
+// checkContent sees that a result says what happened.
+func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
+	if (r.state == tasker.Lost) != (r.errnr == tasker.ErrnrLost) {
+		w.violate(4, "the result of %v is %+v", key, r)
+	}
+	if !r.state.Finished() || r.state == tasker.Rejected && w.rejected[key] {
+		return
+	}
+	end, ok := w.ended[key]
+	switch {
+	case ok && !same(r, end):
+		w.violate(3, "the result of %v was stored as %+v and is %+v", key, end, r)
+	case !ok:
+		// The answer is not known yet: it must be what a handler returned.
+		end, ok = w.returned[run{key, r.attempt}]
+		if (!ok || !same(r, end)) && (r.errnr != tasker.ErrnrInterrupted || r.state != tasker.ResultFailed) {
+			w.violate(4, "the result of %v is %+v, and its handler returned %+v", key, r, end)
+		}
+	}
+}
+
+func same(r resultRow, f tasker.Finish) bool {
+	return r.state == f.State && r.attempt == f.Attempt && r.errnr == f.Errnr && r.errmsg == f.Errmsg && r.payload == string(f.Payload) && r.lostFrom == ""
+}

@@ -1,0 +1,209 @@
+package model
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// reconciler is the memory of an API process's reconciler, but for its relay.
+type reconciler struct {
+	after   map[tasker.TaskStatus]tasker.SentPosition // the sweep's place
+	looked  tasker.SentPosition                       // the tasks up to here were looked at in their time
+	pending []int64                                   // to be aggregated
+	busy    bool
+}
+
+func newReconciler() *reconciler {
+	return &reconciler{after: map[tasker.TaskStatus]tasker.SentPosition{}}
+}
+
+func (w *world) stepReconciler(c chance) {
+	i := c(len(w.reconcilers), "reconciler")
+	r := w.reconcilers[i]
+	if r.busy {
+		return
+	}
+	if c.oneIn(20, "crash") {
+		w.logf("a reconciler crashes")
+		w.reconcilers[i] = newReconciler()
+		return
+	}
+	r.busy = true
+	defer func() { r.busy = false }()
+	if len(r.pending) > 0 && c(3, "later") < 2 {
+		w.aggregate(r)
+		return
+	}
+	switch c(4, "job") {
+	case 0:
+		w.sweep(r)
+	case 1:
+		w.lookAtOverdue(r)
+	case 2:
+		w.markLost(r)
+	case 3:
+		r.pending, w.hinted = append(r.pending, w.hinted...), nil
+	}
+}
+
+func (w *world) aggregate(r *reconciler) {
+	ids := r.pending
+	var n int
+	var err error
+	w.call(func() { n, err = w.store.Aggregate(w.ctx, ids, waitForAll) })
+	if !w.failed("Aggregate", err) {
+		w.logf("Aggregate %v: %d changed", ids, n)
+		r.pending = nil
+	}
+}
+
+// sweep finds, a page at a time, those open tasks whose status is behind.
+func (w *world) sweep(r *reconciler) {
+	for _, status := range []tasker.TaskStatus{tasker.Sent, tasker.Incomplete} {
+		var page []tasker.SentPosition
+		var unsettled []int64
+		var err error
+		const limit = 2
+		after := r.after[status]
+		w.call(func() {
+			if page, err = w.store.OpenTasks(w.ctx, status, after, w.store.Now(), limit); err == nil {
+				unsettled, err = w.store.UnsettledTasks(w.ctx, ids(page), waitForAll)
+			}
+		})
+		if w.failed("the sweep", err) {
+			return
+		}
+		w.logf("the sweep sees %v, unsettled are %v", ids(page), unsettled)
+		if w.alone {
+			w.judgeUnsettled(page, unsettled)
+		}
+		r.pending = append(r.pending, unsettled...)
+		r.after[status] = tasker.SentPosition{}
+		if len(page) == limit {
+			r.after[status] = page[limit-1]
+		}
+	}
+}
+
+// judgeUnsettled sees that none is overlooked whose results have settled it.
+func (w *world) judgeUnsettled(page []tasker.SentPosition, unsettled []int64) {
+	for _, id := range ids(page) {
+		t := w.before.tasks[id]
+		next := tasker.NextStatus(t.status, tasker.Summarize(t.expected, w.before.outcomes(id)), false)
+		if next != t.status && !slices.Contains(unsettled, id) {
+			w.violate(4, "task %d is %s, must become %s, and the sweep overlooks it", id, t.status, next)
+		}
+	}
+}
+
+// lookAtOverdue looks at each task once, when its time to be received is over.
+func (w *world) lookAtOverdue(r *reconciler) {
+	var page []tasker.SentPosition
+	var err error
+	after := r.looked
+	w.call(func() {
+		page, err = w.store.OpenTasks(w.ctx, tasker.Sent, after, w.store.Now().Add(-waitForAll), 10)
+	})
+	if w.failed("OpenTasks", err) || len(page) == 0 {
+		return
+	}
+	r.pending = append(r.pending, ids(page)...)
+	r.looked = page[len(page)-1]
+}
+
+func (w *world) markLost(r *reconciler) {
+	cutoff := w.store.Now().Add(-lostAfter)
+	silent := map[string]bool{}
+	for name, seen := range w.lastSeen {
+		silent[name] = seen.Before(cutoff)
+	}
+	var tasks []int64
+	var err error
+	w.call(func() { tasks, err = w.store.MarkLost(w.ctx, cutoff, 10) })
+	if w.failed("MarkLost", err) {
+		return
+	}
+	w.logf("MarkLost: tasks %v of %v", tasks, slices.Sorted(maps.Keys(silent)))
+	r.pending = append(r.pending, tasks...)
+	if !w.alone {
+		return
+	}
+	now, err := w.look()
+	if err != nil {
+		w.failed("reading the rows", err)
+	}
+	for _, key := range sortedKeys(now.results) {
+		old, row := w.before.results[key], now.results[key]
+		unfinished := !old.state.Finished() && old.state != tasker.Lost
+		if became := unfinished && row.state == tasker.Lost; became != (unfinished && silent[key.Endpoint]) {
+			w.violate(5, "task %d at %s went from %s to %s, and its endpoint was last seen %v ago",
+				key.TaskID, key.Endpoint, old.state, row.state, w.store.Now().Sub(w.lastSeen[key.Endpoint]))
+		}
+	}
+}
+
+func ids(page []tasker.SentPosition) []int64 {
+	ids := make([]int64, len(page))
+	for i, p := range page {
+		ids[i] = p.ID
+	}
+	return ids
+}
+
+// stepTime lets time pass, with or without a sign of life of the managers.
+func (w *world) stepTime(c chance) {
+	if c(3, "silence") < 2 {
+		for _, m := range w.live() {
+			if m.phase == serving && !m.busy {
+				w.heartbeat(calm, m)
+			}
+		}
+	}
+	d := pick(c, []time.Duration{time.Second, 3 * time.Second, 9 * time.Second, 16 * time.Second, 31 * time.Second, 61 * time.Second}, "passes")
+	w.clock.advance(d)
+	w.logf("%v pass", d)
+	if r := w.reconcilers[0]; d > lostAfter && !r.busy {
+		r.busy = true
+		w.markLost(r)
+		r.busy = false
+	}
+}
+
+// observe is a GET.
+func (w *world) observe(c chance) {
+	if len(w.identifiers) == 0 {
+		return
+	}
+	id := w.anyTask(c).ID
+	var task tasker.Task
+	var results []tasker.TaskResult
+	var err error
+	identifier := w.tasks[id].Identifier
+	w.call(func() {
+		if task, err = w.store.FindTask(w.ctx, taskType, identifier); err == nil {
+			results, err = w.store.Results(w.ctx, id)
+		}
+	})
+	if w.failed("FindTask", err) {
+		return
+	}
+	if task.ID != id {
+		w.violate(1, "task %s had id %d and has %d", identifier, id, task.ID)
+	}
+	if !w.alone {
+		return
+	}
+	row := w.before.tasks[id]
+	if task.Status != row.status || len(results) != len(w.before.outcomes(id)) || !slices.Equal(task.Expected, row.expected) {
+		w.violate(4, "task %d is given as %+v with %d results, and is stored as %+v", id, task, len(results), row)
+	}
+	for _, r := range results {
+		stored := w.before.results[tasker.ResultKey{TaskID: id, Endpoint: r.Endpoint}]
+		if r.State != stored.state || r.Attempt != stored.attempt || r.Errnr != stored.errnr || string(r.Payload) != stored.payload {
+			w.violate(4, "the result of task %d at %s is given as %+v, and is stored as %+v", id, r.Endpoint, r, stored)
+		}
+	}
+}

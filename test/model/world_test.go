@@ -1,0 +1,190 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/store"
+)
+
+// The constants of the system that is played; they are those of production
+// where that has a default.
+const (
+	taskType       = "worker"
+	otherType      = "backup"
+	leaseTime      = 8 * time.Second
+	relayGrace     = 15 * time.Second // as in the store
+	relayLease     = 30 * time.Second
+	lostAfter      = 60 * time.Second
+	waitForAll     = 20 * time.Second
+	retryDelay     = 3 * time.Second
+	seenWithin     = 30 * 24 * time.Hour
+	maxAttempts    = 3
+	maxIdentifiers = 5
+	maxManagers    = 4
+)
+
+var endpoints = []string{"a", "b", "c"}
+
+// chance decides: it gives a number from 0 to n-1. What is usual is 0, so that
+// a failure shrinks to a run in which little goes wrong.
+type chance func(n int, what string) int
+
+// calm is the chance that lets nothing go wrong.
+func calm(int, string) int { return 0 }
+
+func (c chance) oneIn(n int, what string) bool { return c(n, what) == n-1 }
+
+func pick[T any](c chance, list []T, what string) T { return list[c(len(list), what)] }
+
+// clock is the local clock of all that is played.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// run is one attempt of one endpoint at one task.
+type run struct {
+	tasker.ResultKey
+	attempt int
+}
+
+// accepted is a task that was stored.
+type accepted struct {
+	tasker.Task
+	relayTime time.Time // when a relay may take it, while it is CREATED
+}
+
+// world is the store, with all who use it, and what the model knows of what
+// they did. Who holds mu plays; it is released during a call of the store.
+type world struct {
+	mu    sync.Mutex
+	ctx   context.Context
+	store *store.Store
+	clock *clock
+	rows  *reader
+	// alone tells that no two calls run at once: what each must answer is
+	// known exactly then.
+	alone      bool
+	violations []string
+	logf       func(format string, args ...any)
+
+	tasks       map[int64]*accepted
+	identifiers map[string]*accepted
+	queues      map[string]*queue
+	managers    []*manager
+	made        int // managers, ever
+	apis        []*api
+	relays      []*relay
+	reconcilers []*reconciler
+	hinted      []int64 // tasks that events named
+
+	holder     map[string]string // of each registered endpoint
+	lastSeen   map[string]time.Time
+	leaseUntil map[string]time.Time
+
+	started  map[run]string                     // handlers that started, and whose they are
+	returned map[run]tasker.Finish              // what they returned
+	taken    map[run]tasker.Finish              // the ends that the store said it has
+	ended    map[tasker.ResultKey]tasker.Finish // those that are final
+	rejected map[tasker.ResultKey]bool          // recorded as REJECTED
+
+	before    snapshot // before the last call
+	unchecked bool     // whether there was a call since
+}
+
+func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf func(string, ...any)) *world {
+	w := &world{
+		ctx: ctx, store: s, clock: c, rows: rows, logf: logf, alone: true,
+		tasks: map[int64]*accepted{}, identifiers: map[string]*accepted{}, queues: map[string]*queue{},
+		apis: []*api{{}, {}}, relays: []*relay{{}, {}}, reconcilers: []*reconciler{newReconciler(), newReconciler()},
+		holder: map[string]string{}, lastSeen: map[string]time.Time{}, leaseUntil: map[string]time.Time{},
+		started: map[run]string{}, returned: map[run]tasker.Finish{}, taken: map[run]tasker.Finish{},
+		ended: map[tasker.ResultKey]tasker.Finish{}, rejected: map[tasker.ResultKey]bool{},
+		before: snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}},
+	}
+	for _, name := range endpoints {
+		w.queues[name] = &queue{}
+	}
+	return w
+}
+
+// violate notes that a promise is broken, and how.
+func (w *world) violate(promise int, format string, args ...any) {
+	w.violations = append(w.violations, fmt.Sprintf("promise %d: ", promise)+fmt.Sprintf(format, args...))
+}
+
+// call does something with the store, during which others may play. What the
+// last call did is checked before.
+func (w *world) call(do func()) {
+	if w.alone {
+		w.check()
+	}
+	w.unchecked = true
+	w.mu.Unlock()
+	defer w.mu.Lock()
+	do()
+}
+
+// failed tells whether a call has to be made again. Where calls run at once
+// the database may refuse one for the moment; alone it has no reason to.
+func (w *world) failed(what string, err error) bool {
+	if err != nil && (w.alone || tasker.CodeOf(err) != tasker.Unavailable) {
+		w.violations = append(w.violations, fmt.Sprintf("%s failed: %v", what, err))
+	}
+	return err != nil
+}
+
+// registered are the endpoints that ever were.
+func (w *world) registered() []string { return slices.Sorted(maps.Keys(w.holder)) }
+
+// live are the managers that may play now.
+func (w *world) live() []*manager {
+	var live []*manager
+	for _, m := range w.managers {
+		if !m.gone && !m.busy && !m.paused {
+			live = append(live, m)
+		}
+	}
+	return live
+}
+
+// start notes that a handler starts.
+func (w *world) start(m *manager, key tasker.ResultKey, attempt int) {
+	r := run{key, attempt}
+	if by, ok := w.started[r]; ok {
+		w.violate(2, "attempt %d of task %d at %s starts in manager %s, and has started in %s", attempt, key.TaskID, key.Endpoint, m.id, by)
+	}
+	if attempt > maxAttempts {
+		w.violate(2, "attempt %d of task %d at %s is more than the policy allows", attempt, key.TaskID, key.Endpoint)
+	}
+	w.started[r] = m.id
+	m.running[key] = attempt
+	w.logf("  handler starts: task %d at %s, attempt %d, manager %s", key.TaskID, key.Endpoint, attempt, m.id)
+}
+
+func sortedKeys[V any](m map[tasker.ResultKey]V) []tasker.ResultKey {
+	return slices.SortedFunc(maps.Keys(m), func(a, b tasker.ResultKey) int {
+		if a.TaskID != b.TaskID {
+			return int(a.TaskID - b.TaskID)
+		}
+		return int(a.Endpoint[0]) - int(b.Endpoint[0])
+	})
+}
