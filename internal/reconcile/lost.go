@@ -10,23 +10,34 @@ import (
 // results LOST.
 //
 // A silence counts only while this process could have heard: after it started,
-// and after an outage of the database, every endpoint gets the whole time
-// again, since no heartbeat could be stored.
+// after an outage of the database, and after it was stopped itself for so long,
+// every endpoint gets the whole time again, since no heartbeat could be stored,
+// or none that it knows of. It listens also while it is not its turn.
 type lost struct {
 	store Store
+	turn  *turn
 	after time.Duration
 	wait  time.Duration
 	log   *slog.Logger
 	// since is when this process began to hear, by the database's clock; zero
-	// while it does not.
-	since time.Time
+	// while it does not. last is when it looked last.
+	since, last time.Time
 }
 
 func (l *lost) runOnce(ctx context.Context) error {
+	mine, err := l.turn.mine(ctx)
+	if err != nil {
+		l.since = time.Time{}
+		return err
+	}
 	now := l.store.Now()
 	cutoff := now.Add(-l.after)
-	if l.since.IsZero() {
+	if l.since.IsZero() || now.Sub(l.last) > l.after {
 		l.since = now
+	}
+	l.last = now
+	if !mine {
+		return nil
 	}
 	if l.since.After(cutoff) {
 		// Nobody can be lost yet; but see that the database answers.

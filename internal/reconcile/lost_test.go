@@ -11,7 +11,9 @@ import (
 
 const lostAfter = 30 * time.Second
 
-func (w *world) lost() *lost { return &lost{store: w, after: lostAfter, wait: wait, log: w.log} }
+func (w *world) lost() *lost {
+	return &lost{store: w, turn: &turn{store: w, job: jobLost, holder: manager}, after: lostAfter, wait: wait, log: w.log}
+}
 
 func (w *world) heartbeat(endpoints ...string) {
 	w.t.Helper()
@@ -84,7 +86,9 @@ func TestLateFinish(t *testing.T) {
 	w.receive(task, "console1")
 	l := w.lost()
 	w.run(l.runOnce)
-	w.clock.advance(lostAfter + time.Second)
+	w.clock.advance(lostAfter)
+	w.run(l.runOnce)
+	w.clock.advance(time.Second)
 	w.run(l.runOnce)
 	w.expect(tasker.Incomplete, task)
 	w.finish(task, tasker.ResultFailed, "console1")
@@ -146,7 +150,9 @@ func TestLostWithoutDatabase(t *testing.T) {
 	w.receive(task, "console1")
 	l := w.lost()
 	w.run(l.runOnce)
-	w.clock.advance(lostAfter + time.Second)
+	w.clock.advance(lostAfter)
+	w.run(l.runOnce)
+	w.clock.advance(time.Second)
 	w.fail("Aggregate", true)
 	if err := l.runOnce(t.Context()); !errors.Is(err, errAway) {
 		t.Fatalf("got %v", err)
@@ -157,4 +163,21 @@ func TestLostWithoutDatabase(t *testing.T) {
 	w.expect(tasker.Sent, task) // nothing is lost anew
 	w.run(w.aggregate().runOnce)
 	w.expect(tasker.Incomplete, task)
+}
+
+// TestSilenceWhileStopped does not count: this process was stopped for so long
+// that it cannot know who else was, or whether the database answered.
+func TestSilenceWhileStopped(t *testing.T) {
+	w := newWorld(t)
+	w.register("console1")
+	task := w.send("one", "console1")
+	w.receive(task, "console1")
+	l := w.lost()
+	w.run(l.runOnce)
+	w.clock.advance(lostAfter)
+	w.run(l.runOnce)
+	w.heartbeat("console1")
+	w.clock.advance(lostAfter + time.Microsecond)
+	w.run(l.runOnce)
+	w.expect(tasker.Sent, task)
 }

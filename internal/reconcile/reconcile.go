@@ -4,8 +4,10 @@
 // results have ended, and deletes old tasks.
 //
 // It runs in every API process. Several of them are safe: claims, locks and
-// guarded updates in the database make each job idempotent. Each job is one
-// type with a runOnce.
+// guarded updates in the database make each job idempotent. They share the
+// work: tasks to relay are claimed, dead letters are consumed, and jobs that go
+// through all tasks are done by one process at a time, in its turn; if it dies
+// another one goes on seconds later. Each job is one type with a runOnce.
 package reconcile
 
 import (
@@ -14,6 +16,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
@@ -30,6 +34,8 @@ type Store interface {
 	PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error)
 	PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error)
 	StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error)
+	TakeTurn(ctx context.Context, job, holder string, length time.Duration) (taken bool, err error)
+	EndTurns(ctx context.Context, holder string, jobs []string) error
 	Now() time.Time
 }
 
@@ -55,6 +61,7 @@ type Reconciler struct {
 	lost       *lost
 	aggregate  *aggregate
 	purge      *purge
+	holder     string // names this process in its turns
 	store      Store
 	broker     Broker
 	log        *slog.Logger
@@ -68,15 +75,20 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	if cfg.LostAfter == 0 {
 		cfg.LostAfter = time.Minute
 	}
+	holder := ulid.Make().String()
 	return &Reconciler{
+		holder:     holder,
 		relay:      &relay{store: store, broker: broker, dispatcher: dispatcher, log: log},
 		incomplete: &incomplete{store: store, wait: cfg.WaitForEndpoints},
-		lost:       &lost{store: store, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log},
-		aggregate:  newAggregate(store, cfg.WaitForEndpoints, log),
-		purge:      newPurge(store, cfg.Retention, log),
-		store:      store,
-		broker:     broker,
-		log:        log,
+		lost: &lost{
+			store: store, turn: &turn{store: store, job: jobLost, holder: holder},
+			after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log,
+		},
+		aggregate: newAggregate(store, cfg.WaitForEndpoints, log),
+		purge:     newPurge(store, cfg.Retention, log),
+		store:     store,
+		broker:    broker,
+		log:       log,
 	}
 }
 
@@ -84,14 +96,17 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 func (r *Reconciler) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { r.every(ctx, "relay", time.Second, r.relay.runOnce) })
-	group.Go(func() { r.every(ctx, "incomplete", 500*time.Millisecond, r.incomplete.runOnce) })
-	group.Go(func() { r.every(ctx, "lost", time.Second, r.lost.runOnce) })
-	group.Go(func() { r.every(ctx, "aggregate", 500*time.Millisecond, r.aggregate.runOnce) })
-	group.Go(func() { r.every(ctx, "purge", time.Minute, r.purge.runOnce) })
+	group.Go(func() {
+		r.every(ctx, jobIncomplete, 500*time.Millisecond, r.inTurn(jobIncomplete, r.incomplete.runOnce))
+	})
+	group.Go(func() { r.every(ctx, jobLost, time.Second, r.lost.runOnce) })
+	group.Go(func() { r.every(ctx, jobAggregate, 500*time.Millisecond, r.inTurn(jobAggregate, r.aggregate.runOnce)) })
+	group.Go(func() { r.every(ctx, jobPurge, time.Minute, r.inTurn(jobPurge, r.purge.runOnce)) })
 	group.Go(func() { newDeadLetters(r.store, r.log).run(ctx, r.broker) })
 	group.Go(func() { r.aggregate.hints(ctx) })
 	group.Go(func() { r.aggregate.listen(ctx, r.broker) })
 	group.Wait()
+	r.endTurns(ctx)
 }
 
 // every runs a job again and again. The pauses are jittered, so that several

@@ -113,6 +113,11 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, now.Add(-time.Hour), 0, 10)
 	must(err)
+	for _, holder := range []string{managerA, managerB} {
+		_, err = s.TakeTurn(ctx, "sweep", holder, time.Minute)
+		must(err)
+	}
+	must(s.EndTurns(ctx, managerA, []string{"sweep"}))
 	_, err = s.MarkLost(ctx, now.Add(-time.Hour), 10)
 	must(err)
 	_, err = s.ReturnFromLost(ctx, []string{"e7"})
@@ -140,6 +145,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	_, _, err = s.IncompleteTasks(ctx, 10)
 	must(err)
 	_, _, err = s.LostResults(ctx, 10)
+	must(err)
+	_, err = s.CountDeadLetters(ctx)
 	must(err)
 
 	slices.Sort(list)

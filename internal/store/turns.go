@@ -1,0 +1,56 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+type turnRow struct {
+	Job       string `gorm:"primaryKey"`
+	Holder    string
+	TurnUntil dbTime
+}
+
+// TableName is the table of the turns.
+func (turnRow) TableName() string { return "turns" }
+
+// TakeTurn takes a turn of a job for a holder, or prolongs the one that it
+// has, for a time from now; taken is false where somebody else's turn lasts.
+func (s *Store) TakeTurn(ctx context.Context, job, holder string, length time.Duration) (taken bool, err error) {
+	err = s.again(ctx, func() error {
+		now := s.Now()
+		row := turnRow{Job: job, Holder: holder, TurnUntil: dbTime{now.Add(length)}}
+		update := s.db.WithContext(ctx).Model(&turnRow{}).
+			Where("job = ? AND (holder = ? OR turn_until <= ?)", job, holder, dbTime{now}).
+			Updates(map[string]any{"holder": holder, "turn_until": row.TurnUntil})
+		taken = update.RowsAffected == 1
+		if update.Error != nil || taken {
+			return update.Error
+		}
+		// It lasts, or nobody ever had one.
+		var known int64
+		err := s.db.WithContext(ctx).Model(&turnRow{}).Where("job = ?", job).Count(&known).Error
+		if err != nil || known > 0 {
+			return err
+		}
+		err = s.db.WithContext(ctx).Create(&row).Error
+		if errors.Is(err, gorm.ErrDuplicatedKey) {
+			return nil // somebody else was first
+		}
+		taken = err == nil
+		return err
+	})
+	return taken, s.fail("take a turn", err)
+}
+
+// EndTurns ends the turns of a holder, so that others need not wait.
+func (s *Store) EndTurns(ctx context.Context, holder string, jobs []string) error {
+	err := s.again(ctx, func() error {
+		return s.db.WithContext(ctx).Model(&turnRow{}).Where("job IN ? AND holder = ?", jobs, holder).
+			Update("turn_until", dbTime{s.Now()}).Error
+	})
+	return s.fail("end the turns", err)
+}
