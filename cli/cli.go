@@ -36,6 +36,9 @@ type Actions struct {
 	InitDatabase func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	InitRabbitMQ func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	Doctor       func(ctx context.Context, cfg config.Config, opts app.DoctorOptions) (doctor.Report, error)
+	// OpenDeadLetters gives the dead letters to work on; they are closed after
+	// use.
+	OpenDeadLetters func(ctx context.Context, cfg config.Config, log *slog.Logger) (DeadLetters, error)
 }
 
 // Program is the program as it was started.
@@ -140,7 +143,7 @@ func (r *run) rootCommand() *cobra.Command {
 		return usagef("%v (see %s --help)", err, cmd.CommandPath())
 	})
 	root.AddCommand(
-		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(), r.configCommand(), r.versionCommand(),
+		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(), r.deadLettersCommand(), r.configCommand(), r.versionCommand(),
 	)
 	return root
 }

@@ -252,7 +252,8 @@ func TestVersion(t *testing.T) {
 func TestEveryCommandHelps(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{
-		"", "api", "manager", "initialize", "dev", "doctor", "config", "config check", "config show", "config example", "version",
+		"", "api", "manager", "initialize", "dev", "doctor", "dead-letters", "dead-letters list", "dead-letters show",
+		"dead-letters requeue", "dead-letters discard", "config", "config check", "config show", "config example", "version",
 	} {
 		o := tasker(t, nil, nil, append(strings.Fields(command), "--help")...)
 		if o.code != 0 || len(o.stdout) < 300 || !strings.Contains(o.stdout, "Example") || o.stderr != "" {

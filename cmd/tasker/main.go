@@ -3,12 +3,14 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
 
 	"github.com/taskerhq/tasker/cli"
+	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
 )
 
@@ -23,6 +25,9 @@ func main() {
 		Actions: cli.Actions{
 			RunAPI: app.RunAPI, RunManager: app.RunManager, RunDev: app.RunDev,
 			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor,
+			OpenDeadLetters: func(ctx context.Context, cfg config.Config, log *slog.Logger) (cli.DeadLetters, error) {
+				return app.OpenDeadLetters(ctx, cfg, log)
+			},
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Version: buildVersion(),
 	}))
