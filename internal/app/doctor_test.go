@@ -108,7 +108,7 @@ func (x *examined) consume(t *testing.T) (stop func()) {
 		if !stopped {
 			stopped = true
 			cancel()
-			<-done
+			_ = <-done // it was stopped on purpose
 		}
 	}
 	t.Cleanup(stop)

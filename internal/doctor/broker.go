@@ -160,7 +160,7 @@ func (e *examination) lookAtQueues(ctx context.Context) []Finding {
 	if len(without) > 0 {
 		level, tail = Note, "; nobody reads "+some(without)
 	}
-	return one(level, "", "%s wait in the queues of the endpoints, most of them in %s (%d)%s",
+	return one(level, "", "%s in the queues of the endpoints, most of them in %s (%d)%s",
 		count(messages, "message"), deepest, looked[deepest].messages, tail)
 }
 

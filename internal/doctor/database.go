@@ -197,8 +197,8 @@ func clock(ahead, roundTrip time.Duration) []Finding {
 			"a statement takes %s to be answered", roundTrip.Round(time.Millisecond))...)
 	}
 	if found == nil {
-		return well("the database's clock is %s %s this machine's; a statement takes %s",
-			skew.Round(time.Millisecond), direction, roundTrip.Round(10*time.Microsecond))
+		return well("the database's clock and this machine's differ by %s; a statement takes %s",
+			skew.Round(time.Millisecond), roundTrip.Round(10*time.Microsecond))
 	}
 	return found
 }

@@ -41,12 +41,16 @@ func TestFindings(t *testing.T) {
 		change func(*installation)
 		want   []string
 	}{
-		"no use for an API": {func(i *installation) { i.Settings.Error = errAway },
-			[]string{"warning cannot be used by an API here: dial", "note configuration/access: not checked"}},
-		"insecure for all": {func(i *installation) {
-			i.Settings.Insecure, i.Settings.Listen, i.Settings.Token = true, "0.0.0.0", false
+		"no use for an API": {
+			func(i *installation) { i.Settings.Error = errAway },
+			[]string{"warning cannot be used by an API here: dial", "note configuration/access: not checked"},
 		},
-			[]string{"warning api.insecure lets everybody who reaches 0.0.0.0 run tasks"}},
+		"insecure for all": {
+			func(i *installation) {
+				i.Settings.Insecure, i.Settings.Listen, i.Settings.Token = true, "0.0.0.0", false
+			},
+			[]string{"warning api.insecure lets everybody who reaches 0.0.0.0 run tasks"},
+		},
 		"insecure on loopback": {func(i *installation) { i.Settings.Insecure = true }, []string{"warning api.insecure is on"}},
 		"no TLS":               {func(i *installation) { i.Settings.Listen = "10.0.0.1" }, []string{"note listens on 10.0.0.1 and speaks no TLS"}},
 		"default password": {func(i *installation) {
@@ -81,18 +85,26 @@ func TestFindings(t *testing.T) {
 		"no events yet":         {func(i *installation) { delete(i.node.exchanges, broker.EventsExchange) }, []string{"note tasker.events is not there"}},
 		"dead exchange missing": {func(i *installation) { delete(i.node.exchanges, broker.DeadExchange) }, []string{"problem broker/dead letters: the exchange"}},
 		"dead queue missing":    {func(i *installation) { delete(i.node.queues, broker.DeadQueue) }, []string{"problem broker/dead letters: the queue"}},
-		"dead messages": {func(i *installation) { i.node.queues[broker.DeadQueue] = queue{exists: true, messages: 3} },
-			[]string{"warning 3 messages in the queue tasker.dead"}},
+		"dead messages": {
+			func(i *installation) { i.node.queues[broker.DeadQueue] = queue{exists: true, messages: 3} },
+			[]string{"warning 3 messages in the queue tasker.dead"},
+		},
 
-		"queue deleted": {func(i *installation) { delete(i.node.queues, worker+".console1") },
-			[]string{"problem endpoints/queues: 1 queue of living endpoints missing: tasker.worker.console1"}},
-		"queue unread": {func(i *installation) { i.node.queues[worker+".console1"] = queue{exists: true, messages: 2} },
-			[]string{"note nobody reads tasker.worker.console1 (2)", "problem of living endpoints without a consumer: tasker.worker.console1 (2 messages)"}},
+		"queue deleted": {
+			func(i *installation) { delete(i.node.queues, worker+".console1") },
+			[]string{"problem endpoints/queues: 1 queue of living endpoints missing: tasker.worker.console1"},
+		},
+		"queue unread": {
+			func(i *installation) { i.node.queues[worker+".console1"] = queue{exists: true, messages: 2} },
+			[]string{"note nobody reads tasker.worker.console1 (2)", "problem of living endpoints without a consumer: tasker.worker.console1 (2 messages)"},
+		},
 		"queue deep": {func(i *installation) {
 			i.node.queues[worker+".console2"] = queue{exists: true, messages: 50000, consumers: 1}
 		}, []string{"warning 1 queue with many messages: tasker.worker.console2 (50000)"}},
-		"endpoint silent": {func(i *installation) { i.endpoint("console3", 49*time.Hour+90*time.Second) },
-			[]string{"warning endpoints/alive: 1 of 3 endpoints not heard from: console3 for 2 days"}},
+		"endpoint silent": {
+			func(i *installation) { i.endpoint("console3", 49*time.Hour+90*time.Second) },
+			[]string{"warning endpoints/alive: 1 of 3 endpoints not heard from: console3 for 2 days"},
+		},
 		"endpoint silent, queue gone": {func(i *installation) {
 			i.endpoint("console3", 2*time.Hour)
 			delete(i.node.queues, worker+".console3")
@@ -105,15 +117,21 @@ func TestFindings(t *testing.T) {
 			"note 2 queues of no registered endpoint: tasker.worker.console1, tasker.worker.console2",
 			"warning no endpoint was ever registered", "warning no endpoint is registered for worker",
 		}},
-		"endpoints unreadable": {func(i *installation) { i.db.endpointsError = errAway },
-			[]string{"note broker/queues: not checked", "problem endpoints/registered: dial"}},
+		"endpoints unreadable": {
+			func(i *installation) { i.db.endpointsError = errAway },
+			[]string{"note broker/queues: not checked", "problem endpoints/registered: dial"},
+		},
 
 		"memory": {func(i *installation) { i.admin.nodes[0].MemoryAlarm = true }, []string{"problem node rabbit@a takes no messages: too little memory"}},
-		"disk": {func(i *installation) { i.admin.nodes[0].DiskAlarm, i.admin.nodes[0].DiskFree = true, 4e7 },
-			[]string{"problem node rabbit@a takes no messages: 40 MB of disk are free"}},
+		"disk": {
+			func(i *installation) { i.admin.nodes[0].DiskAlarm, i.admin.nodes[0].DiskFree = true, 4e7 },
+			[]string{"problem node rabbit@a takes no messages: 40 MB of disk are free"},
+		},
 		"disk low": {func(i *installation) { i.admin.nodes[0].DiskFree = 12e7 }, []string{"warning has 120 MB of disk free: below 50 MB"}},
-		"node down": {func(i *installation) { i.admin.nodes = append(i.admin.nodes, rabbitadmin.Node{Name: "rabbit@b"}) },
-			[]string{"problem node rabbit@b is down"}},
+		"node down": {
+			func(i *installation) { i.admin.nodes = append(i.admin.nodes, rabbitadmin.Node{Name: "rabbit@b"}) },
+			[]string{"problem node rabbit@b is down"},
+		},
 		"partition":         {func(i *installation) { i.admin.nodes[0].Partitions = []string{"rabbit@b"} }, []string{"problem rabbit@a is cut off from rabbit@b"}},
 		"permissions":       {func(i *installation) { i.admin.permissions.Write = "^$" }, []string{"problem the user tasker may not write tasker.dead"}},
 		"empty permission":  {func(i *installation) { i.admin.permissions.Read = "" }, []string{"problem may not read tasker.dead"}},
@@ -127,8 +145,10 @@ func TestFindings(t *testing.T) {
 		"argument too many": {func(i *installation) { i.admin.queues[1].Arguments["x-message-ttl"] = 1.0 }, []string{"problem has x-message-ttl 1 instead of none"}},
 		"not durable":       {func(i *installation) { i.admin.queues[1].Durable = false }, []string{"problem queue tasker.worker.console1 is not durable"}},
 		"exchange type":     {func(i *installation) { i.admin.exchanges[0].Type = "fanout" }, []string{"problem exchange tasker.worker is fanout, and should be direct"}},
-		"binding missing": {func(i *installation) { i.admin.bindings[worker] = i.admin.bindings[worker][1:] },
-			[]string{"problem 1 binding is missing, so that messages do not arrive: tasker.worker.console1 with the key all"}},
+		"binding missing": {
+			func(i *installation) { i.admin.bindings[worker] = i.admin.bindings[worker][1:] },
+			[]string{"problem 1 binding is missing, so that messages do not arrive: tasker.worker.console1 with the key all"},
+		},
 		"dead binding missing": {func(i *installation) { delete(i.admin.bindings, broker.DeadExchange) }, []string{"problem 1 binding is missing, so that messages do not arrive: tasker.dead"}},
 
 		"unsent":  {func(i *installation) { i.db.unsent = Backlog{2, now.Add(-5 * time.Minute)} }, []string{"problem tasks/unsent: 2 tasks are CREATED and not sent, the oldest for 5m"}},

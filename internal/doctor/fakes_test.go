@@ -163,8 +163,10 @@ func healthy() *installation {
 			nodes:       []rabbitadmin.Node{{Name: "rabbit@a", Running: true, DiskFree: 9e10, DiskFreeLimit: 5e7}},
 			queues:      []rabbitadmin.Queue{{Name: broker.DeadQueue, Type: queueType, Durable: true}},
 			exchanges: []rabbitadmin.Exchange{
-				{Name: "tasker.worker", Type: "direct", Durable: true}, {Name: broker.DeadExchange, Type: "fanout", Durable: true},
-				{Name: broker.EventsExchange, Type: "topic", Durable: true}, {Name: "amq.topic", Type: "topic", Durable: true},
+				{Name: "tasker.worker", Type: "direct", Durable: true},
+				{Name: broker.DeadExchange, Type: "fanout", Durable: true},
+				{Name: broker.EventsExchange, Type: "topic", Durable: true},
+				{Name: "amq.topic", Type: "topic", Durable: true},
 			},
 			bindings: map[string][]rabbitadmin.Binding{broker.DeadExchange: {{Queue: broker.DeadQueue}}},
 		},
