@@ -3,21 +3,29 @@ package api
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/taskerhq/tasker"
 )
 
 const (
-	// gateQueue is how many requests may wait at a gate, for each place.
-	gateQueue = 4
+	// gateQueue is how many requests may wait at a gate, for each place. To wait
+	// costs less than to be refused and to come again.
+	gateQueue = 16
 	// gatePatience is how long a request waits at a gate.
-	gatePatience = time.Second
-	// overloadRetryAfter is the value of Retry-After, in seconds, of a request
-	// that was refused at a gate.
-	overloadRetryAfter = "1"
+	gatePatience = 5 * time.Second
+	// maxRetryAfter is the most, in seconds, that a refused request is asked to
+	// stay away.
+	maxRetryAfter = 3
 )
+
+// overloadRetryAfter gives the value of Retry-After, in seconds, for a request
+// that was refused at a gate. It differs, so that they do not all come again
+// together.
+func overloadRetryAfter() string { return strconv.Itoa(1 + rand.N(maxRetryAfter)) }
 
 // gate bounds how many requests are worked on at once, so that those that are
 // taken are answered in time, however many come: some wait for a moment, in the

@@ -155,7 +155,7 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, code tasker.Cod
 	case tasker.Unauthorized:
 		header.Set("WWW-Authenticate", `Bearer realm="tasker"`)
 	case tasker.Overloaded:
-		header.Set("Retry-After", overloadRetryAfter)
+		header.Set("Retry-After", overloadRetryAfter())
 	case tasker.Unavailable:
 		header.Set("Retry-After", retryAfter)
 	}
