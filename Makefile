@@ -6,7 +6,7 @@ ARGS    ?=
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-fast test-cluster lint fmt bench chaos services-up services-down clean need-go
+.PHONY: help dev build test test-fast test-backlog test-cluster lint fmt bench chaos services-up services-down clean need-go
 
 help: ## List the commands
 	@echo "tasker: make COMMAND [ARGS=...]"
@@ -32,6 +32,9 @@ lint: need-go ## Check formatting, imports, layout, shell scripts and go.mod
 
 fmt: need-go ## Format the code
 	$(TOOL) golangci-lint fmt ./...
+
+test-backlog: need-go ## Have 50,000 tasks wait for an endpoint that is away, and come back
+	@TASKER_TEST_BACKLOG=50000 TEST_TIMEOUT=60m scripts/test.sh -v -run TestBacklog ./test/e2e
 
 bench: need-go ## Measure tasker beside the broker's and the database's ceiling
 	@scripts/bench.sh $(ARGS)

@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const (
+	// fewTasks are what a large backlog is compared with. They fill what a
+	// manager holds in memory.
+	fewTasks = 600
+	// moreMemory is what a process may need for a large backlog beyond what it
+	// needs for the few, in KiB: the noise of the garbage collection, and
+	// nothing for each task.
+	moreMemory = 32 << 10
+	// disorder is how many places off its turn a task may start: tasks that are
+	// created at once are published in any order, and those that came first are
+	// in memory while older ones are read.
+	disorder = 1024
+)
+
+// backlogSize is how many tasks wait for the endpoint that is away.
+func backlogSize(t *testing.T) int {
+	t.Helper()
+	value := os.Getenv("TASKER_TEST_BACKLOG")
+	if value == "" {
+		return 3000
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 {
+		t.Fatalf("TASKER_TEST_BACKLOG=%q: give a number of tasks", value)
+	}
+	return n
+}
+
+// A large backlog for an endpoint that is away disturbs nobody. When it is
+// back, its manager takes what it can run, the oldest first, and needs no more
+// memory than for a small one.
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	size := backlogSize(t)
+	s := newSystem(t, `TASKER_TASK_TYPES=[{name: sleep, concurrency: 8}]`)
+	api := s.api()
+	// From here on its tasks expect it.
+	if code := s.manager("console1").stop(); code != 0 {
+		t.Fatalf("the manager stopped with exit code %d", code)
+	}
+	s.queueUp("few", fewTasks)
+	apiFew := api.peak()
+	few := s.workOff(fewTasks, 0)
+	s.queueUp("many", size)
+	apiMany := api.peak()
+	many := s.workOff(size, fewTasks)
+	t.Logf("peak memory of the API: %d MiB for %d tasks, %d MiB for %d; of the manager: %d MiB and %d MiB",
+		apiFew>>10, fewTasks, apiMany>>10, size, few>>10, many>>10)
+	if apiMany > apiFew+moreMemory || many > few+moreMemory {
+		t.Errorf("memory grows with the backlog")
+	}
+}
+
+// queueUp creates tasks, by clients that repeat what is refused, and sees that
+// everything stays ready meanwhile.
+func (s *system) queueUp(prefix string, size int) {
+	s.t.Helper()
+	const clients = 32
+	c := s.crowd(clients)
+	stop := make(chan struct{})
+	var probes, posts sync.WaitGroup
+	probes.Go(func() { s.probe(c, stop) })
+	begin := time.Now()
+	var next, refused atomic.Int64
+	for range clients {
+		posts.Go(func() {
+			for i := next.Add(1); i <= int64(size); i = next.Add(1) {
+				n, err := c.insist(fmt.Sprint(prefix, i))
+				if err != nil {
+					s.t.Errorf("POST %s%d: %v", prefix, i, err)
+					return
+				}
+				refused.Add(int64(n))
+			}
+		})
+	}
+	posts.Wait()
+	took := time.Since(begin)
+	close(stop)
+	probes.Wait()
+	s.t.Logf("%d tasks created in %.1f s, %.0f/s, %d refused for a moment", size, took.Seconds(), float64(size)/took.Seconds(), refused.Load())
+}
+
+// workOff starts the manager, waits until all tasks are done, those that were
+// before included, stops it, and gives the greatest memory that it had, in KiB.
+func (s *system) workOff(size, before int) (peak int) {
+	s.t.Helper()
+	begin := time.Now()
+	p := s.manager("console1")
+	s.untilIdle(p)
+	took := time.Since(begin)
+	if n := s.count("DONE"); n != size+before {
+		s.t.Errorf("%d tasks are done, want %d", n, size+before)
+	}
+	peak = p.peak()
+	if code := p.stop(); code != 0 {
+		s.t.Errorf("the manager stopped with exit code %d", code)
+	}
+	order := p.starts()
+	runs := map[int64]int{}
+	off := 0
+	for place, id := range order {
+		runs[id]++
+		// Ids are consecutive, since every task is new.
+		off = max(off, place-int(id-int64(before)-1), int(id-int64(before)-1)-place)
+	}
+	if len(runs) != size || len(order) != size {
+		s.t.Errorf("%d tasks were started %d times, want %d once each", len(runs), len(order), size)
+	}
+	s.t.Logf("%d tasks performed in %.1f s, %.0f/s, started at most %d places off their turn", size, took.Seconds(), float64(size)/took.Seconds(), off)
+	if off > disorder {
+		s.t.Errorf("a task started %d places off its turn", off)
+	}
+	return peak
+}
+
+// untilIdle waits until no task is open, as long as some come to their end.
+func (s *system) untilIdle(p *process) {
+	s.t.Helper()
+	const patience = time.Minute
+	started, deadline := -1, time.Now().Add(patience)
+	for {
+		open := false
+		for _, status := range []string{"CREATED", "SENT", "INCOMPLETE"} {
+			var page struct{ Tasks []struct{ Identifier string } }
+			code, _, err := s.request(http.MethodGet, "/sleep?limit=1&status="+status, "", &page)
+			open = open || err != nil || code != http.StatusOK || len(page.Tasks) > 0
+		}
+		if !open {
+			return
+		}
+		if n := len(p.starts()); n > started {
+			started, deadline = n, time.Now().Add(patience)
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("nothing goes on; %d tasks were started", started)
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-s.t.Context().Done():
+			s.t.Fatal("the test ended")
+		}
+	}
+}
+
+// peak is the most memory that the process has had, in KiB.
+func (p *process) peak() int {
+	p.t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := bytes.Cut(status, []byte("VmHWM:"))
+	fields := bytes.Fields(rest)
+	if len(fields) == 0 {
+		p.t.Fatalf("no VmHWM in:\n%s", status)
+	}
+	n, err := strconv.Atoi(string(fields[0]))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return n
+}
