@@ -1,5 +1,7 @@
 package rabbit
 
+import "github.com/taskerhq/tasker/internal/broker"
+
 // SetBlocked does what RabbitMQ's connection.blocked and connection.unblocked
 // do, which no test can cause without harm to those beside it.
 func (b *Broker) SetBlocked(blocked bool, reason string) {
@@ -12,4 +14,10 @@ func (b *Broker) Session() any {
 		return s
 	}
 	return nil
+}
+
+// BreakChannel breaks a rule of AMQP on the channel that a delivery came by,
+// for which RabbitMQ closes it, and nothing else.
+func BreakChannel(d broker.Delivery) error {
+	return d.(*delivery).ch.Ack(1<<40, false)
 }
