@@ -27,6 +27,9 @@ test-fast: need-go ## Run the tests that need no services
 test-cluster: need-go ## Run the tests against three RabbitMQ nodes that die and freeze (ARGS go to go test)
 	@scripts/test-cluster.sh $(ARGS)
 
+fuzz: need-go ## Run every fuzz target for 10 s (ARGS: another number of seconds)
+	@scripts/fuzz.sh $(ARGS)
+
 lint: need-go ## Check formatting, imports, layout, shell scripts and go.mod
 	@scripts/lint.sh
 

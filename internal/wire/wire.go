@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -128,8 +129,44 @@ func decodeStrictly(body []byte, into any) error {
 	if err := dec.Decode(into); err != nil {
 		return err
 	}
+	if err := checkMembers(body, into); err != nil {
+		return err
+	}
 	if _, err := dec.Token(); err != io.EOF {
 		return fmt.Errorf("more follows the JSON value")
+	}
+	return nil
+}
+
+// checkMembers refuses what encoding/json lets pass in the object that was
+// decoded into a struct: a member that is written in other letters, and one
+// that is there twice, of which two readers could take different ones.
+func checkMembers(body []byte, into any) error {
+	known := map[string]bool{} // whether it was there
+	for field := range reflect.TypeOf(into).Elem().Fields() {
+		known[field.Tag.Get("json")] = false
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+		return err
+	}
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := token.(string)
+		switch seen, ok := known[name]; {
+		case !ok:
+			return fmt.Errorf("unknown field %q", name)
+		case seen:
+			return fmt.Errorf("field %q is there twice", name)
+		}
+		known[name] = true
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -30,6 +30,9 @@ func TestDecodeTask(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := wire.DecodeTask([]byte(with(`{"foo":"bar"}`, `{"A":1,"a":2,"a":[{"v":1,"v":2}]}`))); err != nil {
+		t.Errorf("a payload may hold anything: %v", err)
+	}
 	want := wire.Task{
 		Version: 1, TaskID: 7, Identifier: "e7bd", Type: "worker", Payload: json.RawMessage(`{"foo":"bar"}`),
 		StartTime: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC),
@@ -42,30 +45,34 @@ func TestDecodeTask(t *testing.T) {
 // TestDecodeTaskRefuses what is no message of a task, and says why.
 func TestDecodeTaskRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ body, want string }{
-		"nothing":             {"", "no JSON object with a version"},
-		"no JSON":             {"rubbish", "no JSON object with a version"},
-		"null":                {"null", `no version "v"`},
-		"an array":            {"[1]", "no JSON object with a version"},
-		"half a message":      {good[:40], "no JSON object with a version"},
-		"more than one value": {good + good, "no JSON object with a version"},
-		"no version":          {with(`"v":1,`, ``), `no version "v"`},
-		"version null":        {with(`"v":1`, `"v":null`), `no version "v"`},
-		"version as text":     {with(`"v":1`, `"v":"1"`), "no JSON object with a version"},
-		"an earlier version":  {with(`"v":1`, `"v":0`), "it has version 0 and this tasker reads version 1"},
-		"a later version":     {`{"v":2,"something":"else"}`, "it has version 2 and this tasker reads version 1"},
-		"an unknown field":    {with(`"v":1`, `"v":1,"priority":9`), `unknown field "priority"`},
-		"a wrong type":        {with(`"task_id":7`, `"task_id":"7"`), "cannot unmarshal string"},
-		"a fraction":          {with(`"task_id":7`, `"task_id":7.5`), "cannot unmarshal number 7.5"},
-		"a huge number":       {with(`"task_id":7`, `"task_id":9223372036854775808`), "cannot unmarshal number"},
-		"no task id":          {with(`"task_id":7,`, ``), "task_id is 0"},
-		"a negative task id":  {with(`"task_id":7`, `"task_id":-7`), "task_id is -7"},
-		"no identifier":       {with(`"identifier":"e7bd",`, ``), `identifier "" is malformed`},
-		"a bad identifier":    {with(`e7bd`, `../e7bd`), `identifier "../e7bd" is malformed`},
-		"no type":             {with(`"type":"worker",`, ``), `task type "" is malformed`},
-		"a bad type":          {with(`worker`, `wor.ker`), `task type "wor.ker" is malformed`},
-		"a reserved type":     {with(`worker`, `healthz`), "keeps for itself"},
-		"a bad time":          {with(`2026-05-06T01:14:24.123456Z`, `2026-05-06 01:14:24`), "parsing time"},
-		"no UTF-8":            {with(`bar`, "b\xffr"), "it is not valid UTF-8"},
+		"nothing":              {"", "no JSON object with a version"},
+		"no JSON":              {"rubbish", "no JSON object with a version"},
+		"null":                 {"null", `no version "v"`},
+		"an array":             {"[1]", "no JSON object with a version"},
+		"half a message":       {good[:40], "no JSON object with a version"},
+		"more than one value":  {good + good, "no JSON object with a version"},
+		"no version":           {with(`"v":1,`, ``), `no version "v"`},
+		"version null":         {with(`"v":1`, `"v":null`), `no version "v"`},
+		"version as text":      {with(`"v":1`, `"v":"1"`), "no JSON object with a version"},
+		"an earlier version":   {with(`"v":1`, `"v":0`), "it has version 0 and this tasker reads version 1"},
+		"a later version":      {`{"v":2,"something":"else"}`, "it has version 2 and this tasker reads version 1"},
+		"an unknown field":     {with(`"v":1`, `"v":1,"priority":9`), `unknown field "priority"`},
+		"other letters":        {with(`"task_id":7`, `"Task_ID":7`), `unknown field "Task_ID"`},
+		"other letters of v":   {with(`"v":1`, `"V":1`), `unknown field "V"`},
+		"a field twice":        {with(`"task_id":7`, `"task_id":7,"task_id":8`), `field "task_id" is there twice`},
+		"a field twice as \\u": {with(`"task_id":7`, `"task_id":7,"task\u005fid":8`), `field "task_id" is there twice`},
+		"a wrong type":         {with(`"task_id":7`, `"task_id":"7"`), "cannot unmarshal string"},
+		"a fraction":           {with(`"task_id":7`, `"task_id":7.5`), "cannot unmarshal number 7.5"},
+		"a huge number":        {with(`"task_id":7`, `"task_id":9223372036854775808`), "cannot unmarshal number"},
+		"no task id":           {with(`"task_id":7,`, ``), "task_id is 0"},
+		"a negative task id":   {with(`"task_id":7`, `"task_id":-7`), "task_id is -7"},
+		"no identifier":        {with(`"identifier":"e7bd",`, ``), `identifier "" is malformed`},
+		"a bad identifier":     {with(`e7bd`, `../e7bd`), `identifier "../e7bd" is malformed`},
+		"no type":              {with(`"type":"worker",`, ``), `task type "" is malformed`},
+		"a bad type":           {with(`worker`, `wor.ker`), `task type "wor.ker" is malformed`},
+		"a reserved type":      {with(`worker`, `healthz`), "keeps for itself"},
+		"a bad time":           {with(`2026-05-06T01:14:24.123456Z`, `2026-05-06 01:14:24`), "parsing time"},
+		"no UTF-8":             {with(`bar`, "b\xffr"), "it is not valid UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			message, err := wire.DecodeTask([]byte(test.body))
@@ -175,7 +182,8 @@ func TestResultsEnded(t *testing.T) {
 	}
 	for _, bad := range []string{
 		``, `rubbish`, `null`, `{"task_ids":[1]}`, `{"v":2,"task_ids":[1]}`, `{"v":1,"task_ids":["1"]}`,
-		`{"v":1,"task_ids":[1],"more":true}`, `{"v":1,"task_ids":[1]} {}`, "{\"v\":1,\"\xff\":2}",
+		`{"v":1,"task_ids":[1],"more":true}`, `{"v":1,"task_ids":[1]} {}`, `{"v":1,"Task_IDs":[1]}`,
+		`{"v":1,"task_ids":[1],"task_ids":[2]}`, "{\"v\":1,\"\xff\":2}",
 	} {
 		if event, err := wire.DecodeResultsEnded([]byte(bad)); tasker.CodeOf(err) != tasker.Malformed {
 			t.Errorf("%s: got %+v, %v", bad, event, err)
@@ -229,6 +237,33 @@ func FuzzDecodeTask(f *testing.F) {
 		if second.TaskID != message.TaskID || second.Identifier != message.Identifier || second.Type != message.Type ||
 			!second.StartTime.Equal(message.StartTime) || !bytes.Equal(second.Payload, want.Bytes()) {
 			t.Fatalf("%+v became %+v", message, second)
+		}
+	})
+}
+
+// FuzzDecodeResultsEnded reads anything: it refuses it, or it was an event
+// that can be written and read again.
+func FuzzDecodeResultsEnded(f *testing.F) {
+	for _, seed := range []string{
+		`{"v":1,"task_ids":[3,5]}`, `{"v":1,"task_ids":[]}`, `{"v":1,"task_ids":null}`, `{"v":1}`, `{"v":2}`, ``, `null`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		event, err := wire.DecodeResultsEnded(body)
+		if err != nil {
+			if tasker.CodeOf(err) != tasker.Malformed {
+				t.Errorf("the code is %s: %v", tasker.CodeOf(err), err)
+			}
+			return
+		}
+		again, err := wire.EncodeResultsEnded(event.TaskIDs)
+		if err != nil {
+			t.Fatalf("%q cannot be written again: %v", body, err)
+		}
+		second, err := wire.DecodeResultsEnded(again)
+		if err != nil || event.Version != wire.Version || !reflect.DeepEqual(second, event) {
+			t.Fatalf("%q was taken as %+v, and again as %+v, %v", body, event, second, err)
 		}
 	})
 }

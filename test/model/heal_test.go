@@ -102,6 +102,7 @@ func (w *world) serveAll(m *manager) {
 	for _, name := range m.endpoints {
 		w.lookForWork(func(int, string) int { return slices.Index(m.endpoints, name) }, m)
 	}
+	m.enqueue()
 	for len(m.waiting) > 0 {
 		w.startSome(calm, m)
 	}

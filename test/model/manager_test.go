@@ -49,6 +49,7 @@ type manager struct {
 	unacked    []message
 	toAck      []message // recorded
 
+	looked  []tasker.Work             // read, and not taken note of yet
 	waiting map[tasker.ResultKey]int  // known to wait, with their attempts
 	active  map[tasker.ResultKey]bool // being started, running, or being stored
 	running map[tasker.ResultKey]int  // handlers, with their attempts

@@ -24,6 +24,7 @@ func (w *world) serve(c chance, m *manager) {
 	add(m.toCatchUp() != "", func() { w.catchUp(c, m) })
 	add(len(m.found) > 0 || w.deliverable(m), func() { w.receive(c, m) })
 	add(len(m.toAck) > 0, func() { m.toAck = nil })
+	add(len(m.looked) > 0, m.enqueue)
 	add(len(m.waiting) > 0, func() { w.startSome(c, m) })
 	add(len(m.running) > 0, func() { w.handlerEnds(c, m) })
 	add(len(m.results) > 0 || len(m.sent) > 0, func() { w.finishSome(c, m) })
@@ -236,15 +237,19 @@ func (w *world) lookForWork(c chance, m *manager) {
 			work = slices.Concat(waits, due)
 			return err
 		},
-		seen: func() {},
-		absorb: func() {
-			for _, one := range work {
-				if !m.active[one.Key()] {
-					m.waiting[one.Key()] = one.Attempt
-				}
-			}
-		},
+		seen:   func() {},
+		absorb: func() { m.looked = append(m.looked, work...) },
 	})
+}
+
+// enqueue takes note of what was read a while ago.
+func (m *manager) enqueue() {
+	for _, one := range m.looked {
+		if !m.active[one.Key()] {
+			m.waiting[one.Key()] = one.Attempt
+		}
+	}
+	m.looked = nil
 }
 
 // startSome starts attempts of what waits, as far as the manager knows.
@@ -351,6 +356,9 @@ func (w *world) judgeFinish(m *manager, f tasker.Finish, stored bool) {
 			w.violate(3, "attempt %d of task %d at %s ended, nobody else said so, and its end is not stored", f.Attempt, f.TaskID, f.Endpoint)
 		}
 		return
+	}
+	if row := w.before.results[f.ResultKey]; w.alone && row.attempt != f.Attempt {
+		w.violate(2, "the end of attempt %d of task %d at %s was stored over attempt %d", f.Attempt, f.TaskID, f.Endpoint, row.attempt)
 	}
 	if end, ok := w.ended[f.ResultKey]; ok {
 		w.violate(3, "the result of task %d at %s had ended as %+v, and %+v was stored", f.TaskID, f.Endpoint, end, f)
