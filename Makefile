@@ -6,7 +6,7 @@ ARGS    ?=
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-fast test-backlog test-cluster lint fmt bench chaos services-up services-down clean need-go
+.PHONY: help dev build test test-fast fuzz test-backlog test-cluster lint fmt bench chaos services-up services-down clean need-go
 
 help: ## List the commands
 	@echo "tasker: make COMMAND [ARGS=...]"
