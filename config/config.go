@@ -51,7 +51,8 @@ type Config struct {
 }
 
 // RabbitAdmin is how to reach RabbitMQ's management API, as a user that may
-// create users and virtual hosts. Only "tasker initialize --rabbitmq" uses it.
+// create users and virtual hosts. Only "tasker initialize --rabbitmq"
+// and "tasker doctor" use it.
 type RabbitAdmin struct {
 	ManagementURI string // http:// or https://, without a user
 	User          string

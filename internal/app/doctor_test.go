@@ -280,7 +280,7 @@ func TestDoctorBeforeInitialize(t *testing.T) {
 	t.Parallel()
 	x := &examined{database: testservices.MySQL(t), rabbit: testservices.RabbitMQ(t)}
 	x.load(t)
-	x.wantProblems(t, "run tasker initialize --database", "1 exchange missing: tasker.worker", "the exchange tasker.dead is missing", "1 binding is missing")
+	x.wantProblems(t, "run tasker initialize --database", "1 exchange missing: tasker.worker", "the exchange tasker.dead is missing", "the queue tasker.dead is not bound")
 }
 
 func TestDoctorWithSQLite(t *testing.T) {

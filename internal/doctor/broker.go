@@ -30,6 +30,8 @@ type queue struct {
 
 const adviceInitialize = "tasker initialize --rabbitmq makes it anew; restart the managers then, which bind their queues when they subscribe"
 
+const adviceDead = "tasker initialize --rabbitmq makes it anew"
+
 func (e *examination) checkBroker(ctx context.Context) {
 	e.checkNodes(ctx)
 	if e.facts.node == nil {
@@ -111,9 +113,9 @@ func (e *examination) deadLetters(ctx context.Context) []Finding {
 	case err != nil:
 		return failed(ctx, err, "")
 	case !exchange:
-		return one(Problem, adviceInitialize, "the exchange %s is missing: refused messages are dropped", broker.DeadExchange)
+		return one(Problem, adviceDead, "the exchange %s is missing: refused messages are dropped", broker.DeadExchange)
 	case !queue:
-		return one(Problem, adviceInitialize, "the queue %s is missing: refused messages are dropped", broker.DeadQueue)
+		return one(Problem, adviceDead, "the queue %s is missing: refused messages are dropped", broker.DeadQueue)
 	case messages > 0:
 		return one(Warning, "each has the header "+broker.HeaderReason+", which says why it was refused",
 			"%s in the queue %s", count(messages, "message"), broker.DeadQueue)

@@ -149,7 +149,7 @@ func TestFindings(t *testing.T) {
 			func(i *installation) { i.admin.bindings[worker] = i.admin.bindings[worker][1:] },
 			[]string{"problem 1 binding is missing, so that messages do not arrive: tasker.worker.console1 with the key all"},
 		},
-		"dead binding missing": {func(i *installation) { delete(i.admin.bindings, broker.DeadExchange) }, []string{"problem 1 binding is missing, so that messages do not arrive: tasker.dead"}},
+		"dead binding missing": {func(i *installation) { delete(i.admin.bindings, broker.DeadExchange) }, []string{"problem the queue tasker.dead is not bound"}},
 
 		"unsent":  {func(i *installation) { i.db.unsent = Backlog{2, now.Add(-5 * time.Minute)} }, []string{"problem tasks/unsent: 2 tasks are CREATED and not sent, the oldest for 5m"}},
 		"overdue": {func(i *installation) { i.db.overdue = Backlog{1, now.Add(-time.Hour)} }, []string{"problem tasks/overdue: 1 task is SENT and past"}},

@@ -166,10 +166,11 @@ func (e *examination) bindings(ctx context.Context) []Finding {
 	if err != nil {
 		return failed(ctx, err, "")
 	}
-	var missing []string
+	var found []Finding
 	if !slices.ContainsFunc(dead, func(b rabbitadmin.Binding) bool { return b.Queue == broker.DeadQueue }) {
-		missing = append(missing, broker.DeadQueue)
+		found = one(Problem, adviceDead, "the queue %s is not bound: refused messages are dropped", broker.DeadQueue)
 	}
+	var missing []string
 	types := slices.Clone(e.Settings.TaskTypes)
 	for _, s := range e.facts.endpoints {
 		types = append(types, s.TaskTypes...)
@@ -198,8 +199,11 @@ func (e *examination) bindings(ctx context.Context) []Finding {
 		}
 	}
 	if len(missing) > 0 {
-		return one(Problem, "restart the managers, which bind their queues when they subscribe, and an API for "+broker.DeadQueue,
-			"%s missing, so that messages do not arrive: %s", are(len(missing), "binding"), some(missing))
+		found = append(found, one(Problem, "restart the managers, which bind their queues when they subscribe",
+			"%s missing, so that messages do not arrive: %s", are(len(missing), "binding"), some(missing))...)
+	}
+	if found != nil {
+		return found
 	}
 	return well("every queue gets what it should")
 }
