@@ -4,7 +4,9 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -33,8 +35,8 @@ func TestNodesFail(t *testing.T) {
 	for _, node := range c.all {
 		fault := promises.Fault{Kind: promises.FaultRestart, Target: "broker", Time: time.Now(), PID: node.PID()}
 		by := where(c.publisher(), node)
-		killed := time.Now()
 		node.Kill()
+		killed := time.Now()
 		again := l.untilSent(killed, 1)
 		l.untilSent(killed, 100)
 		t.Logf("killed %s, %s: published again after %v", node.NodeName(), by, again.Round(time.Millisecond))
@@ -49,12 +51,11 @@ func TestNodesFail(t *testing.T) {
 		t.Fatal("the API has no connection")
 	}
 	fault := promises.Fault{Kind: promises.FaultPause, Target: "broker", Time: time.Now(), PID: node.PID()}
-	frozen := time.Now()
 	if err := node.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	again := l.untilSent(frozen.Add(time.Second), 1) // what was on its way is answered
-	t.Logf("froze %s, by which the API publishes: published again after %v", node.NodeName(), (again + time.Second).Round(time.Millisecond))
+	again := l.untilSent(time.Now(), 1)
+	t.Logf("froze %s, by which the API publishes: published again after %v", node.NodeName(), again.Round(time.Millisecond))
 	var last string
 	until(t, "the others to take the frozen node for dead", func() bool {
 		for _, other := range c.all {
@@ -71,7 +72,12 @@ func TestNodesFail(t *testing.T) {
 	if err := node.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	c.untilWhole()
+	c.untilAwake(node)
+	l.untilSent(time.Now(), 20)
+	// What was frozen may wake up in a partition of its own, which
+	// pause_minority does not heal: an operator restarts it.
+	node.Kill()
+	c.restart(node)
 	c.untilReplicated(queues)
 	fault.Until = time.Now()
 	h.Faults = append(h.Faults, fault)
@@ -135,16 +141,21 @@ func finish(t *testing.T, c *nodes, s *system, l *load, h *promises.History) {
 		t.Errorf("%d lines in the journals, want %d: each endpoint once", len(h.Runs), 2*runs)
 	}
 
-	list, err := c.queues(c.all[0])
-	if err != nil {
-		t.Fatal(err)
+	// The API collects the dead letters.
+	var dead struct {
+		Letters []json.RawMessage `json:"dead_letters"`
 	}
-	leaders := map[string]int{}
-	for _, q := range list {
-		leaders[q.Leader]++
-		if strings.HasSuffix(q.Name, ".dead") && q.Messages > 0 {
-			t.Errorf("%d messages are dead letters", q.Messages)
+	if code, err := s.request(http.MethodGet, "/v1/dead-letters", "", &dead); err != nil || code != http.StatusOK || len(dead.Letters) > 0 {
+		t.Errorf("GET /v1/dead-letters: %d, %v, %d letters: %s", code, err, len(dead.Letters), dead.Letters)
+	}
+	var last string
+	until(t, "the queues to be empty", func() bool { // what RabbitMQ shows is some seconds old
+		list, err := c.queues(c.all[0])
+		last = fmt.Sprintf("%+v, %v", list, err)
+		held := 0
+		for _, q := range list {
+			held += q.Messages
 		}
-	}
-	t.Logf("leaders of the queues: %v", leaders)
+		return err == nil && len(list) > 0 && held == 0
+	}, &last)
 }

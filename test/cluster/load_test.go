@@ -86,6 +86,8 @@ func (l *load) post(poster int) {
 			switch {
 			case err == nil && (code == http.StatusCreated || code == http.StatusOK):
 				post.Accepted, post.TaskID = time.Now(), task.ID
+			case l.s.t.Context().Err() != nil:
+				return
 			case time.Now().After(deadline):
 				l.s.t.Errorf("%s/%s was not accepted: %d, %v", post.Type, post.Identifier, code, err)
 				return
@@ -117,7 +119,9 @@ func (l *load) look() {
 		}
 		a, err := l.s.answer(post.Type, post.Identifier)
 		if err != nil {
-			l.s.t.Errorf("an accepted task is not answered: %v", err)
+			if l.s.t.Context().Err() == nil {
+				l.s.t.Errorf("an accepted task is not answered: %v", err)
+			}
 			return
 		}
 		l.mu.Lock()

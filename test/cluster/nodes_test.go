@@ -135,6 +135,29 @@ func (c *nodes) untilWhole() {
 	}, &last)
 }
 
+// untilAwake waits until a node and the others see each other, be it as
+// partitioned.
+func (c *nodes) untilAwake(node *testnodes.RabbitMQ) {
+	c.t.Helper()
+	var last string
+	until(c.t, node.NodeName()+" to be awake", func() bool {
+		var seen []struct {
+			Running    bool
+			Partitions []string
+		}
+		err := c.ask(node, "/api/nodes", &seen)
+		last = fmt.Sprint(seen, err)
+		running := 0
+		for _, n := range seen {
+			if n.Running {
+				running++
+			}
+		}
+		return running == len(c.all)
+	}, &last)
+	c.t.Logf("%s woke up: %s", node.NodeName(), last)
+}
+
 type queue struct {
 	Name, Type, Leader, Node string
 	Members, Online          []string
