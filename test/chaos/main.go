@@ -30,6 +30,7 @@ type settings struct {
 	keepGoing bool
 	json      bool
 	keep      bool
+	race      bool
 }
 
 // tasksPerSecond is the load where none is asked for: with tasks for all it is
@@ -56,6 +57,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.BoolVar(&s.keepGoing, "keep-going", false, "go on after a run with a violation")
 	flags.StringVar(&output, "output", "text", "text or json")
 	flags.BoolVar(&s.keep, "keep", false, "keep logs, journals and the history also of a good run")
+	flags.BoolVar(&s.race, "race", false, "build the programs with the race detector")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
@@ -107,7 +109,7 @@ func runAll(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(bin) }()
-	programs, err := build(ctx, bin)
+	programs, err := build(ctx, bin, s.race)
 	if err != nil {
 		return err
 	}

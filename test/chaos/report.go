@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/taskerhq/tasker/test/promises"
@@ -90,11 +91,11 @@ func (r report) write(out io.Writer) error {
 }
 
 func counts(of map[action]int) string {
-	text := ""
+	var list []string
 	for _, name := range slices.Sorted(maps.Keys(of)) {
-		text += fmt.Sprintf(", %d %s", of[name], name)
+		list = append(list, fmt.Sprintf("%d %s", of[name], name))
 	}
-	return text[min(2, len(text)):]
+	return strings.Join(list, ", ")
 }
 
 // extremes are the least and the most of some samples, each by itself.

@@ -18,9 +18,9 @@ import (
 
 // sample is what a process holds at a moment.
 type sample struct {
-	PID        int   `json:"pid"`
-	RSS        int64 `json:"rss_bytes"`
-	Goroutines int   `json:"goroutines"`
+	PID        int
+	RSS        int64 // bytes
+	Goroutines int
 }
 
 // takeSamples asks each daemon's process; those that do not answer in time are

@@ -35,14 +35,15 @@ const (
 // programs are the paths of what the system's processes run.
 type programs struct{ tasker, endpoint string }
 
-// build builds the programs into a directory.
-func build(ctx context.Context, dir string) (programs, error) {
+// build builds the programs into a directory, with the race detector where
+// that is asked for.
+func build(ctx context.Context, dir string, race bool) (programs, error) {
 	p := programs{filepath.Join(dir, "tasker"), filepath.Join(dir, "endpoint")}
 	for path, pkg := range map[string]string{
 		p.tasker:   "github.com/taskerhq/tasker/cmd/tasker",
 		p.endpoint: "github.com/taskerhq/tasker/test/chaos/endpoint",
 	} {
-		out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go", "build", fmt.Sprintf("-race=%t", race), "-o", path, pkg).CombinedOutput()
 		if err != nil {
 			return p, fmt.Errorf("build %s: %w\n%s", pkg, err, out)
 		}
