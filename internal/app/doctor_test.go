@@ -108,7 +108,9 @@ func (x *examined) consume(t *testing.T) (stop func()) {
 		if !stopped {
 			stopped = true
 			cancel()
-			_ = <-done // it was stopped on purpose
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	t.Cleanup(stop)
