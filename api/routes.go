@@ -71,10 +71,10 @@ func (s *Server) routes() []route {
 		}},
 		{path: routeDeadLetter, methods: map[string]operation{
 			http.MethodGet:    {handle: behind(s.gets, s.getDeadLetter)},
-			http.MethodDelete: {handle: s.discardDeadLetter},
+			http.MethodDelete: {handle: behind(s.posts, s.discardDeadLetter)},
 		}},
 		{path: routeRequeue, methods: map[string]operation{
-			http.MethodPost: {handle: s.requeueDeadLetter},
+			http.MethodPost: {handle: behind(s.posts, s.requeueDeadLetter)},
 		}},
 		{path: routeTasks, methods: map[string]operation{
 			http.MethodGet:  {handle: behind(s.gets, s.listTasks), query: []string{"status", "limit", "cursor"}},
