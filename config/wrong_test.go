@@ -57,9 +57,6 @@ func TestWrongInput(t *testing.T) {
 		"lease": {"", []string{"TASKER_MANAGER_LEASE=3"}, []string{
 			"TASKER_MANAGER_LEASE: manager.lease is 3s: it must be at least twice manager.heartbeat, which is 2s",
 		}},
-		"no spool": {"manager: {spool_dir: \"\"}", nil, []string{
-			at + "manager.spool_dir is empty: name a directory on a disk of this machine, which the manager may write to",
-		}},
 		"lost before the lease ends": {"reconcile: {lost_after: 5}", nil, []string{
 			at + "reconcile.lost_after is 5s: it must not be less than manager.lease, which is 8s",
 		}},
@@ -210,4 +207,14 @@ func TestSecretFiles(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestNoSpool(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "test.config.yaml", strings.Replace(minimal, "manager:", "manager:\n  spool_dir: ''", 1))
+	_, err := config.Load(config.Options{Mode: "test", Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), "manager.spool_dir is empty: name a directory on a disk of this machine") {
+		t.Errorf("got %v", err)
+	}
 }

@@ -28,7 +28,7 @@ type queue struct {
 	messages, consumers int
 }
 
-const adviceInitialize = "tasker initialize --rabbitmq makes it anew; restart the managers then, which bind their queues when they subscribe"
+const adviceInitialize = "tasker initialize --rabbitmq makes it anew, and the managers bind their queues to it within a minute"
 
 const adviceDead = "tasker initialize --rabbitmq makes it anew"
 

@@ -199,7 +199,7 @@ func (e *examination) bindings(ctx context.Context) []Finding {
 		}
 	}
 	if len(missing) > 0 {
-		found = append(found, one(Problem, "restart the managers, which bind their queues when they subscribe",
+		found = append(found, one(Problem, "managers that run bind their queues again within a minute: look again then",
 			"%s missing, so that messages do not arrive: %s", are(len(missing), "binding"), some(missing))...)
 	}
 	if found != nil {
