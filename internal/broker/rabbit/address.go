@@ -15,6 +15,7 @@ const (
 	defaultQueueExpires = 7 * 24 * time.Hour
 	defaultHeartbeat    = 10 * time.Second
 	defaultCheck        = time.Minute
+	defaultConfirm      = 10 * time.Second
 	defaultName         = "tasker"
 	dialTimeout         = 10 * time.Second
 	// RabbitMQ counts x-expires in milliseconds, in 32 bits.
@@ -59,6 +60,12 @@ func (cfg Config) normalize() (Config, []address, error) {
 	}
 	if cfg.CheckTopology < time.Millisecond {
 		return cfg, nil, fmt.Errorf("rabbitmq: topology check every %s is more often than every 1ms", cfg.CheckTopology)
+	}
+	if cfg.ConfirmTimeout == 0 {
+		cfg.ConfirmTimeout = defaultConfirm
+	}
+	if cfg.ConfirmTimeout < 10*time.Millisecond {
+		return cfg, nil, fmt.Errorf("rabbitmq: confirm timeout %s is shorter than 10ms", cfg.ConfirmTimeout)
 	}
 	if cfg.ConnectionName == "" {
 		cfg.ConnectionName = defaultName

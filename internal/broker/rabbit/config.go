@@ -22,6 +22,9 @@ type Config struct {
 	// exchange and bindings are declared again, in case somebody deleted them;
 	// 0 means 60 s.
 	CheckTopology time.Duration
+	// ConfirmTimeout is for how long a publishing connection may confirm nothing
+	// while messages wait for it, before the next node is tried; 0 means 10 s.
+	ConfirmTimeout time.Duration
 	// ConnectionName is what RabbitMQ's management shows, such as "tasker api".
 	ConnectionName string
 }

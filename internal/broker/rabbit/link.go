@@ -31,6 +31,7 @@ type link struct {
 
 	mu      sync.Mutex
 	conn    *amqp.Connection // nil while down
+	raw     net.Conn         // the socket below conn
 	down    error            // why it is down, nil while up
 	warned  map[string]bool  // what was logged as a warning since it was up
 	blocked string           // why the broker takes no publishes, empty if it does
@@ -110,7 +111,7 @@ func (l *link) serve(ctx context.Context, conn *amqp.Connection, raw net.Conn, a
 	// When a write hangs in a dead socket, the client's own shutdown hangs
 	// behind it: closing the socket frees both.
 	defer func() { _ = raw.Close() }()
-	l.setUp(conn, a)
+	l.setUp(conn, raw, a)
 	for {
 		select {
 		case <-ctx.Done():
@@ -131,11 +132,11 @@ func (l *link) serve(ctx context.Context, conn *amqp.Connection, raw net.Conn, a
 	}
 }
 
-func (l *link) setUp(conn *amqp.Connection, a address) {
+func (l *link) setUp(conn *amqp.Connection, raw net.Conn, a address) {
 	l.log.Info("connected to RabbitMQ", "address", a.shown)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.conn, l.down, l.blocked, l.warned = conn, nil, "", nil
+	l.conn, l.raw, l.down, l.blocked, l.warned = conn, raw, nil, "", nil
 	l.notify()
 }
 
@@ -158,7 +159,7 @@ func (l *link) setDown(why error, problem string) {
 		l.warned = make(map[string]bool)
 	}
 	l.warned[problem] = true
-	l.conn, l.down, l.blocked = nil, why, ""
+	l.conn, l.raw, l.down, l.blocked = nil, nil, why, ""
 	l.notify()
 	l.mu.Unlock()
 	switch {
@@ -167,6 +168,17 @@ func (l *link) setDown(why error, problem string) {
 		l.log.Warn("no connection to RabbitMQ, trying until there is one", "error", why)
 	default:
 		l.log.Debug("still no connection to RabbitMQ", "error", why)
+	}
+}
+
+// abandon ends a connection that does not do what it should, so that the next
+// node is tried. It asks the broker for nothing.
+func (l *link) abandon(conn *amqp.Connection, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn == conn && l.raw != nil {
+		l.log.Warn("giving up the connection to RabbitMQ", "error", why)
+		_ = l.raw.Close()
 	}
 }
 

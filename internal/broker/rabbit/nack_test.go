@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,5 +60,31 @@ func TestNack(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the queue has room again: %v", err)
 		}
+	}
+}
+
+// TestNoConfirms is a node that takes messages and confirms none, while its
+// connection lives: another one gets them.
+func TestNoConfirms(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	p, first := testservices.Proxied(t, uri)
+	b := newBroker(t, rabbit.Config{
+		URIs: []string{first, uri}, InOrder: true, Heartbeat: time.Hour, ConfirmTimeout: 200 * time.Millisecond,
+	})
+	declareBy(t, b)
+	p.Hold()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var publishes sync.WaitGroup
+	for range 300 { // more than may wait for a confirm at a time
+		publishes.Go(func() {
+			if _, err := b.Publish(ctx, broker.Publication{TaskType: "worker", MessageID: "m"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	publishes.Wait()
+	if n := p.Dialled(); n != 1 {
+		t.Errorf("%d connections to the silent node, want 1", n)
 	}
 }

@@ -19,6 +19,7 @@ import (
 // callers.
 type publisher struct {
 	link    *link
+	silence time.Duration // see Config.ConfirmTimeout
 	log     *slog.Logger
 	group   *group
 	life    context.Context // the Broker's life, which outlasts each call
@@ -28,9 +29,9 @@ type publisher struct {
 	events  *notifier
 }
 
-func newPublisher(life context.Context, l *link, log *slog.Logger, g *group) *publisher {
+func newPublisher(life context.Context, l *link, silence time.Duration, log *slog.Logger, g *group) *publisher {
 	return &publisher{
-		link: l, log: log, group: g, life: life, jobs: make(chan *job),
+		link: l, silence: silence, log: log, group: g, life: life, jobs: make(chan *job),
 		events: newNotifier(l, log),
 	}
 }
@@ -69,7 +70,7 @@ func (p *publisher) run(ctx context.Context) {
 }
 
 func (p *publisher) serve(ctx context.Context, conn *amqp.Connection) error {
-	s, err := openSession(ctx, p.link, conn)
+	s, err := openSession(ctx, p.link, conn, p.silence)
 	if err != nil {
 		return err
 	}

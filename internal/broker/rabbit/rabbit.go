@@ -56,7 +56,7 @@ func New(cfg Config, log *slog.Logger) (*Broker, error) {
 	b := &Broker{cfg: cfg, log: log, group: &group{}}
 	b.life, b.end = context.WithCancelCause(context.Background())
 	publishes := newLink(cfg.ConnectionName+" (publish)", cfg, addresses, b.group, log)
-	b.publisher = newPublisher(b.life, publishes, log, b.group)
+	b.publisher = newPublisher(b.life, publishes, cfg.ConfirmTimeout, log, b.group)
 	b.consumes = newLink(cfg.ConnectionName+" (consume)", cfg, addresses, b.group, log)
 	b.checker = newChecker(b.consumes, cfg.CheckTopology, log)
 	return b, nil

@@ -32,9 +32,16 @@ const (
 // be replaced before the next job: a channel that was opened while the leader
 // of a quorum queue was down may hold on to that leader, and refuse at once all
 // that goes to the queue, for as long as it lives (seen with RabbitMQ 3.10).
+//
+// A channel that confirms nothing for long, while the broker says that it takes
+// messages, may be stuck in the broker: a frozen node of a cluster takes along
+// those channels of the others that wait for it. The connection is given up
+// then, for one to the next node.
 type session struct {
 	opened  time.Time
 	stale   atomic.Bool
+	silence time.Duration // how long no confirm may come
+	heard   atomic.Int64  // when the last one came, or the first message went, as a Duration since opened
 	link    *link
 	conn    *amqp.Connection
 	ch      *amqp.Channel
@@ -44,6 +51,7 @@ type session struct {
 	settles sync.WaitGroup
 
 	// Of the run loop alone:
+	tick     *time.Ticker  // when to look for silence
 	tag      uint64        // of the message published last
 	declares *amqp.Channel // another channel, since a refused declaration closes it
 	declared map[string]bool
@@ -52,9 +60,9 @@ type session struct {
 	unrouted map[string]bool // correlation ids that came back
 }
 
-func openSession(ctx context.Context, l *link, conn *amqp.Connection) (*session, error) {
+func openSession(ctx context.Context, l *link, conn *amqp.Connection, silence time.Duration) (*session, error) {
 	s := &session{
-		opened: time.Now(), link: l, conn: conn,
+		opened: time.Now(), silence: silence, link: l, conn: conn,
 		slots:    make(chan struct{}, window),
 		declared: make(map[string]bool),
 		unrouted: make(map[string]bool),
@@ -81,12 +89,18 @@ func (s *session) run(ctx context.Context, jobs <-chan *job) error {
 		s.link.closeChannel(s.ch)
 		s.settles.Wait()
 	}()
+	s.tick = time.NewTicker(s.silence / 4)
+	defer s.tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case reason := <-s.closes:
 			return ended(reason)
+		case <-s.tick.C:
+			if err := s.listen(); err != nil {
+				return err
+			}
 		case j := <-jobs:
 			if s.stale.Load() {
 				j.fail(0, errLost)
@@ -135,6 +149,9 @@ func (s *session) publish(ctx context.Context, j *job) error {
 			j.fail(i, errLost)
 			return s.lost(err)
 		}
+		if len(s.slots) == 1 { // nothing was waited for until now
+			s.hear()
+		}
 		// One goroutine for each message in the window: the confirms of a
 		// large fan-out come late and must not hold up those behind it.
 		s.settles.Go(func() { s.settle(j, key, id, confirm) })
@@ -164,22 +181,46 @@ func (s *session) admit(ctx context.Context, j *job) (dropped bool, err error) {
 			return true, nil
 		}
 	}
-	select {
-	case s.slots <- struct{}{}:
-		return false, nil
-	case reason := <-s.closes:
-		return false, ended(reason)
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
-	case <-j.ctx.Done():
-		return true, nil
+	for {
+		select {
+		case s.slots <- struct{}{}:
+			return false, nil
+		case <-s.tick.C:
+			if err := s.listen(); err != nil {
+				return false, err
+			}
+		case reason := <-s.closes:
+			return false, ended(reason)
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case <-j.ctx.Done():
+			return true, nil
+		}
 	}
+}
+
+func (s *session) hear() { s.heard.Store(int64(time.Since(s.opened))) }
+
+// listen gives up the connection if it has been silent for too long. While the
+// broker takes no messages, it has nothing to say.
+func (s *session) listen() error {
+	if _, why := s.link.ready(); len(s.slots) == 0 || why != nil {
+		s.hear()
+		return nil
+	}
+	if time.Since(s.opened)-time.Duration(s.heard.Load()) <= s.silence {
+		return nil
+	}
+	err := fmt.Errorf("it has confirmed nothing for %s", s.silence)
+	s.link.abandon(s.conn, err)
+	return err
 }
 
 // settle waits for a confirm, which the end of the channel gives as well.
 func (s *session) settle(j *job, key, id string, confirm *amqp.DeferredConfirmation) {
 	acked := confirm.Wait()
 	returned := s.cameBack(id)
+	s.hear()
 	<-s.slots
 	switch {
 	case acked:
