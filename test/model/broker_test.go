@@ -67,14 +67,14 @@ func (w *world) resubscribe(endpoint string) {
 
 // stepBroker lets the broker do something by itself.
 func (w *world) stepBroker(c chance) {
-	switch name := pick(c, endpoints, "queue"); c(5, "broker") {
+	switch name := pick(c, endpoints, "queue"); c(7, "broker") {
 	case 0: // the order changes
 		slices.Reverse(w.queues[name].messages)
 	case 1: // a message comes twice
 		if q := w.queues[name]; len(q.messages) > 0 {
 			q.messages = append(q.messages, q.messages[0])
 		}
-	case 2: // somebody writes into the queue
+	default: // somebody writes into the queue
 		if q := w.queues[name]; q.bound {
 			q.messages = append(q.messages, w.forge(c, name))
 		}

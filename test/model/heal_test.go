@@ -102,7 +102,9 @@ func (w *world) serveAll(m *manager) {
 	for _, name := range m.endpoints {
 		w.lookForWork(func(int, string) int { return slices.Index(m.endpoints, name) }, m)
 	}
-	m.enqueue()
+	for len(m.looked) > 0 {
+		m.enqueue()
+	}
 	for len(m.waiting) > 0 {
 		w.startSome(calm, m)
 	}

@@ -99,7 +99,7 @@ func steps() map[string]step {
 		{"reconciler", 4, (*world).stepReconciler},
 		{"new manager", 1, (*world).stepSpawn},
 		{"pause", 1, (*world).stepPause},
-		{"broker", 1, (*world).stepBroker},
+		{"broker", 2, (*world).stepBroker},
 		{"time", 2, (*world).stepTime},
 		{"GET", 1, (*world).observe},
 	} {

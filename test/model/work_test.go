@@ -242,14 +242,13 @@ func (w *world) lookForWork(c chance, m *manager) {
 	})
 }
 
-// enqueue takes note of what was read a while ago.
+// enqueue takes note of something that was read, perhaps long ago.
 func (m *manager) enqueue() {
-	for _, one := range m.looked {
-		if !m.active[one.Key()] {
-			m.waiting[one.Key()] = one.Attempt
-		}
+	one := m.looked[0]
+	m.looked = m.looked[1:]
+	if !m.active[one.Key()] {
+		m.waiting[one.Key()] = one.Attempt
 	}
-	m.looked = nil
 }
 
 // startSome starts attempts of what waits, as far as the manager knows.
@@ -277,9 +276,10 @@ func (w *world) startSome(c chance, m *manager) {
 			for i, s := range starts {
 				// An attempt that it had begun, with an answer that got lost, is its own.
 				row := w.before.results[s.ResultKey]
-				begun := row.attempt == s.Attempt+1 && row.manager == m.id
-				if w.alone && started[i] && !begun && w.holder[s.Endpoint] != m.id {
-					w.violate(2, "manager %s does not hold %s, and started attempt %d of task %d", m.id, s.Endpoint, s.Attempt+1, s.TaskID)
+				begun := row.attempt == s.Attempt+1 && row.manager == m.id && (row.state == tasker.Running || row.lostFrom == tasker.Running)
+				if w.alone && started[i] && !begun && (w.holder[s.Endpoint] != m.id || row.attempt != s.Attempt) {
+					w.violate(2, "manager %s started attempt %d of task %d at %s, which %s holds, and which was %+v",
+						m.id, s.Attempt+1, s.TaskID, s.Endpoint, w.holder[s.Endpoint], row)
 				}
 			}
 		},
@@ -302,12 +302,12 @@ func (w *world) handlerEnds(c chance, m *manager) {
 	delete(m.running, key)
 	payload := fmt.Appendf(nil, `{"run":"%s/%d/%s/%d"}`, m.id, key.TaskID, key.Endpoint, attempt)
 	var f tasker.Finish
-	switch c(6, "outcome") {
+	switch c(5, "outcome") {
 	default:
 		f = attemptEnd(key, attempt, tasker.ResultDone, 0, payload)
-	case 3, 4:
+	case 2, 3:
 		f = attemptEnd(key, attempt, tasker.ResultFailed, tasker.ErrnrHandler, payload)
-	case 5:
+	case 4:
 		f = attemptEnd(key, attempt, tasker.TimedOut, tasker.ErrnrTimedOut, nil)
 	}
 	w.logf("manager %s: attempt %d of task %d at %s ends: %s", m.id, attempt, key.TaskID, key.Endpoint, f.State)
@@ -315,13 +315,18 @@ func (w *world) handlerEnds(c chance, m *manager) {
 	m.results = append(m.results, f)
 }
 
-// finishSome stores some ends, perhaps with one that was stored before.
+// finishSome stores some ends, perhaps with one that was stored before, best
+// of all of an attempt that was followed by another.
 func (w *world) finishSome(c chance, m *manager) {
 	n := min(len(m.results), 1+c(3, "batch"))
 	fresh := slices.Clone(m.results[:n])
 	batch := fresh
 	if len(m.sent) > 0 && (n == 0 || c.oneIn(3, "an old one")) {
-		batch = append(slices.Clone(fresh), pick(c, m.sent, "old"))
+		old := slices.DeleteFunc(slices.Clone(m.sent), func(f tasker.Finish) bool { return m.running[f.ResultKey] <= f.Attempt })
+		if len(old) == 0 {
+			old = m.sent
+		}
+		batch = append(slices.Clone(fresh), pick(c, old, "old"))
 	}
 	m.results, m.sent = m.results[n:], append(m.sent, fresh...)
 	w.finish(c, m, batch, func([]bool) {
