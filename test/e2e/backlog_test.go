@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,10 +17,13 @@ const (
 	// fewTasks are what a large backlog is compared with. They fill what a
 	// manager holds in memory.
 	fewTasks = 600
+	// allPayloads is what the payloads of a large backlog are together, in
+	// bytes.
+	allPayloads = 32 << 20
 	// moreMemory is what a process may need for a large backlog beyond what it
 	// needs for the few, in KiB: the noise of the garbage collection, and
-	// nothing for each task.
-	moreMemory = 32 << 10
+	// nothing for each task. All payloads would not fit.
+	moreMemory = 24 << 10
 	// disorder is how many places off its turn a task may start: tasks that are
 	// created at once are published in any order, and those that came first are
 	// in memory while older ones are read.
@@ -31,11 +35,11 @@ func backlogSize(t *testing.T) int {
 	t.Helper()
 	value := os.Getenv("TASKER_TEST_BACKLOG")
 	if value == "" {
-		return 3000
+		return 2000
 	}
 	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 {
-		t.Fatalf("TASKER_TEST_BACKLOG=%q: give a number of tasks", value)
+	if err != nil || n < 1000 {
+		t.Fatalf("TASKER_TEST_BACKLOG=%q: give a number of tasks from 1000", value)
 	}
 	return n
 }
@@ -52,10 +56,11 @@ func TestBacklog(t *testing.T) {
 	if code := s.manager("console1").stop(); code != 0 {
 		t.Fatalf("the manager stopped with exit code %d", code)
 	}
-	s.queueUp("few", fewTasks)
-	apiFew := api.peak()
+	payload := `{"seconds":0.` + strings.Repeat("0", allPayloads/size) + "}"
+	s.queueUp("few", payload, fewTasks)
 	few := s.workOff(fewTasks, 0)
-	s.queueUp("many", size)
+	apiFew := api.peak()
+	s.queueUp("many", payload, size)
 	apiMany := api.peak()
 	many := s.workOff(size, fewTasks)
 	t.Logf("peak memory of the API: %d MiB for %d tasks, %d MiB for %d; of the manager: %d MiB and %d MiB",
@@ -67,10 +72,11 @@ func TestBacklog(t *testing.T) {
 
 // queueUp creates tasks, by clients that repeat what is refused, and sees that
 // everything stays ready meanwhile.
-func (s *system) queueUp(prefix string, size int) {
+func (s *system) queueUp(prefix, payload string, size int) {
 	s.t.Helper()
 	const clients = 32
 	c := s.crowd(clients)
+	c.payload = payload
 	stop := make(chan struct{})
 	var probes, posts sync.WaitGroup
 	probes.Go(func() { s.probe(c, stop) })
