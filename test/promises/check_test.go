@@ -34,9 +34,10 @@ func TestCleanHistoriesAreNeverViolated(t *testing.T) {
 func TestOnlyFaultsExcuse(t *testing.T) {
 	h := generate(300, rand.New(rand.NewPCG(3, 0)).IntN)
 	for kind, want := range map[string][]string{
-		FaultKill:  {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout"},
-		FaultStop:  {"interrupted-without-fault", "lost-timeout"},
-		FaultPause: {"interrupted-without-fault", "lost-timeout", "overlapping-runs", "attempts-out-of-order", "run-after-final"},
+		FaultKill:     {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout"},
+		FaultStop:     {"interrupted-without-fault", "lost-timeout", "lost-failure"},
+		FaultPause:    {"interrupted-without-fault", "lost-timeout", "overlapping-runs", "attempts-out-of-order", "run-after-final"},
+		FaultTakeover: {"interrupted-without-fault", "lost-timeout", "overlapping-runs"},
 	} {
 		without := h
 		without.Faults = slices.DeleteFunc(slices.Clone(h.Faults), func(f Fault) bool { return f.Kind == kind })
@@ -80,7 +81,7 @@ func TestReport(t *testing.T) {
 	if r.Posted != 200 || r.Accepted < 100 || r.Accepted >= 200 || r.Started < 200 || r.Ended >= r.Started || r.Attempts[2] == 0 {
 		t.Errorf("report %+v", r)
 	}
-	for _, kind := range []string{FaultKill, FaultStop, FaultPause} {
+	for _, kind := range []string{FaultKill, FaultStop, FaultPause, FaultTakeover} {
 		if r.Faults[kind] == 0 {
 			t.Errorf("the generator makes no %s", kind)
 		}

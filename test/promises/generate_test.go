@@ -54,7 +54,7 @@ func (g *generator) next() int { g.ids++; return g.ids }
 func (g *generator) task(i int) {
 	post := Post{
 		Type: testTypes[i%len(testTypes)].Name, Identifier: fmt.Sprintf("t%d", i),
-		Accepted: g.h.Begin.Add(g.millis(60_000)), TaskID: int64(i + 1), Tries: 1 + g.choose(3),
+		Accepted: g.h.Begin.Add(g.millis(600_000)), TaskID: int64(i + 1), Tries: 1 + g.choose(3),
 	}
 	if g.choose(2) == 0 {
 		post.Endpoints = g.h.Endpoints[:1+g.choose(len(g.h.Endpoints))]
@@ -85,6 +85,9 @@ func (g *generator) millis(n int) time.Duration { return time.Duration(g.choose(
 func (g *generator) fault(kind, target string, pid int, at time.Time, lasts time.Duration) {
 	g.h.Faults = append(g.h.Faults, Fault{Kind: kind, Target: target, PID: pid, Time: at, Until: at.Add(lasts)})
 }
+
+// faultless is of how many choices the last ones are no fault.
+const faultless = 14
 
 // place makes one endpoint's part: its runs, the faults, and its row.
 func (g *generator) place(p place, id int64, t Type, at time.Time) {
@@ -121,7 +124,7 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 			outcome = ranFailed
 		}
 		interrupted := true
-		switch g.choose(14) {
+		switch g.choose(faultless) {
 		case 0: // killed between counting and starting; the successor is known by its name only
 			g.fault(FaultKill, p.endpoint, 0, begin, time.Second)
 		case 1: // killed while it runs
@@ -131,13 +134,25 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 			write("start", "", begin)
 			write("end", outcome, end)
 			g.fault(FaultKill, p.endpoint, pid, end.Add(time.Millisecond), time.Second)
-		case 3: // stopped
+		case 3: // stopped, and with an error of its own at that moment
+			if outcome == ranFailed && g.choose(2) == 0 {
+				write("start", "", begin)
+				g.fault(FaultStop, p.endpoint, pid, end.Add(-time.Millisecond), time.Second)
+				write("end", ranFailed, end)
+				break
+			}
+			fallthrough
+		case 6: // stopped
 			write("start", "", begin)
 			g.fault(FaultStop, p.endpoint, pid, begin.Add(time.Millisecond), end.Sub(begin))
 			write("end", ranStopped, end)
 		case 4: // paused, called lost, and taken over while it sleeps
 			write("start", "", begin)
-			g.fault(FaultPause, p.endpoint, pid, begin.Add(time.Millisecond), 30*time.Second)
+			kind := FaultPause
+			if g.choose(2) == 0 {
+				kind = FaultTakeover // it runs on meanwhile, without the database
+			}
+			g.fault(kind, p.endpoint, pid, begin.Add(time.Millisecond), 30*time.Second)
 			save(begin.Add(10*time.Second), stateLost, errnrLost)
 			late := entry
 			late.Event, late.Outcome, late.Time = "end", ranStopped, begin.Add(31*time.Second)

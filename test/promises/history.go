@@ -87,14 +87,17 @@ type Fault struct {
 
 // The kinds of faults.
 const (
-	FaultKill    = "kill"    // kill -9; Until is when its successor started
-	FaultStop    = "stop"    // asked to end (TERM)
-	FaultPause   = "pause"   // SIGSTOP until SIGCONT
-	FaultRestart = "restart" // of a server, with its data
-	FaultWipe    = "wipe"    // of the broker's data directory
-	FaultCut     = "cut"     // of connections
-	FaultSlow    = "slow"    // connections with latency
-	FaultAlarm   = "alarm"   // the broker blocks publishers
+	FaultKill  = "kill"  // kill -9; Until is when its successor started
+	FaultStop  = "stop"  // asked to end (TERM)
+	FaultPause = "pause" // SIGSTOP until SIGCONT
+	// FaultTakeover is when another manager took the name of one that was cut
+	// off for longer than its lease, until that one learned of it.
+	FaultTakeover = "takeover"
+	FaultRestart  = "restart" // of a server, with its data
+	FaultWipe     = "wipe"    // of the broker's data directory
+	FaultCut      = "cut"     // of connections
+	FaultSlow     = "slow"    // connections with latency
+	FaultAlarm    = "alarm"   // the broker blocks publishers
 )
 
 // Answer is an answer of GET /{type}/{identifier}.

@@ -22,7 +22,9 @@ func lostDone(w *world, report reportFunc) {
 	})
 }
 
-// That a handler failed is in the row, or another attempt followed.
+// That a handler failed is in the row, or another attempt followed. An error
+// of a handler that was asked to stop may be because of that: it counts as
+// interrupted.
 func lostFailure(w *world, report reportFunc) {
 	w.ends(ranFailed, func(r *run, row *Result) {
 		if row.Attempt > r.attempt || row.State == stateFailed && row.Errnr > 0 {
@@ -31,7 +33,8 @@ func lostFailure(w *world, report reportFunc) {
 		if row.State == stateDone {
 			return // by which run is a rule of its own
 		}
-		if !w.cut(r) {
+		from, to := r.lasted()
+		if !w.cut(r) && !w.struck(r.endpoint, r.pid, from, to, FaultStop) {
 			report("%v: attempt %d failed at %s (run %s), and the row is %s, attempt %d, errnr %d", r.place,
 				r.attempt, clock(r.end.Time), r.end.Run, row.State, row.Attempt, row.Errnr)
 		}

@@ -211,17 +211,22 @@ func (w *world) before(a *Answer) *Answer {
 
 // struck tells whether the process pid, or with pid 0 any that served
 // endpoint, had a fault of one of the kinds between two times, give or take
-// the grace. A pause lasts until it is over. So does an orderly stop, and it
-// has no end that is known where it is asked of one process.
+// the grace. A pause lasts until it is over, and so does a takeover, which is
+// alike. So does an orderly stop, and it has no end that is known where it is
+// asked of one process.
 func (w *world) struck(endpoint string, pid int, from, to time.Time, kinds ...string) bool {
 	return slices.ContainsFunc(w.Faults, func(f Fault) bool {
-		if !slices.Contains(kinds, f.Kind) || !w.strikes(f, endpoint, pid) {
+		kind := f.Kind
+		if kind == FaultTakeover {
+			kind = FaultPause
+		}
+		if !slices.Contains(kinds, kind) || !w.strikes(f, endpoint, pid) {
 			return false
 		}
 		until := f.Time
-		if f.Kind == FaultPause || f.Kind == FaultStop {
+		if kind == FaultPause || kind == FaultStop {
 			until = f.Until
-			if until.Before(f.Time) || f.Kind == FaultStop && pid != 0 {
+			if until.Before(f.Time) || kind == FaultStop && pid != 0 {
 				until = to
 			}
 		}
