@@ -51,7 +51,7 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 			post.Endpoints = post.Endpoints[:1+r.IntN(4)]
 		}
 		payload := work.Payload{Milliseconds: r.IntN(200)}
-		if r.IntN(8) == 0 { // long enough to be struck
+		if r.IntN(4) == 0 { // long enough to be struck
 			payload.Milliseconds = 500 + r.IntN(2500)
 		}
 		document := map[string]any{"identifier": post.Identifier, "payload": payload}
@@ -182,9 +182,9 @@ func (c *clients) ask(ctx context.Context, post promises.Post) (promises.Answer,
 }
 
 // atRest asks for every accepted task, again and again, until all are at their
-// end, or ctx ends, and gives the last answers. tell is told how many are not.
-func (c *clients) atRest(ctx context.Context, tell func(open int)) []promises.Answer {
-	var answers []promises.Answer
+// end, or ctx ends. It gives the last answers, and whether all are. tell is told
+// how many are not.
+func (c *clients) atRest(ctx context.Context, tell func(open int)) (answers []promises.Answer, all bool) {
 	for {
 		open := 0
 		answers = answers[:0]
@@ -201,11 +201,11 @@ func (c *clients) atRest(ctx context.Context, tell func(open int)) []promises.An
 			}
 		}
 		if open == 0 {
-			return answers
+			return answers, true
 		}
 		tell(open)
 		if !pause(ctx, time.Second) {
-			return answers
+			return answers, false
 		}
 	}
 }

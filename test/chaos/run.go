@@ -89,8 +89,12 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	load.Wait()
 	r.tell("the load is over, and all is healed")
 	resting, cancel := context.WithTimeout(ctx, restPatience)
-	h.Final = r.clients.atRest(resting, func(open int) { r.tell("%d tasks are not at their end", open) })
+	var all bool
+	h.Final, all = r.clients.atRest(resting, func(open int) { r.tell("%d tasks are not at their end", open) })
 	cancel()
+	if all {
+		r.clients.wrong = append(r.clients.wrong, r.clients.afterEnd(ctx)...)
+	}
 	// Whatever comes late shall be seen, too.
 	pause(ctx, 2*time.Second)
 	last := takeSamples(ctx, r.system.daemons)
@@ -109,7 +113,11 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	if err := r.keep(h); err != nil {
 		return report{}, err
 	}
-	return r.report(h, plan, first, last), errors.Join(r.nemesis.errs...)
+	rep := r.report(h, plan, first, last)
+	if rep.Accepted < rep.Posted/2 || rep.Started == 0 {
+		r.nemesis.errs = append(r.nemesis.errs, fmt.Errorf("%d of %d tasks were accepted and %d runs started: that proves nothing", rep.Accepted, rep.Posted, rep.Started))
+	}
+	return rep, errors.Join(r.nemesis.errs...)
 }
 
 // stopAll asks all processes to end, which must go well.
