@@ -162,12 +162,14 @@ func (m *Manager) take(ctx context.Context) {
 	defer group.Wait()
 	ready := make(map[string]chan struct{}, len(m.cfg.Endpoints))
 	for _, endpoint := range m.cfg.Endpoints {
-		ready[endpoint] = make(chan struct{}, 1)
-		group.Go(func() { m.catchUp(ctx, endpoint, ready[endpoint]) })
+		subscribed := make(chan struct{}, 1)
+		ready[endpoint] = subscribed
+		group.Go(func() { m.catchUp(ctx, endpoint, subscribed) })
 	}
 	for queue, e := range m.executors {
+		subscribed := ready[queue.Endpoint]
 		group.Go(func() { e.loop(ctx) })
-		group.Go(func() { m.consume(ctx, queue, ready[queue.Endpoint]) })
+		group.Go(func() { m.consume(ctx, queue, subscribed) })
 	}
 	group.Go(func() { m.record(ctx) })
 }
