@@ -32,7 +32,7 @@ func TestCleanHistoriesAreNeverViolated(t *testing.T) {
 
 // What a fault excuses in a history is a violation in one without it.
 func TestOnlyFaultsExcuse(t *testing.T) {
-	h := generate(300, rand.New(rand.NewPCG(3, 0)).IntN)
+	h := generate(500, rand.New(rand.NewPCG(3, 0)).IntN)
 	for kind, want := range map[string][]string{
 		FaultKill:     {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout"},
 		FaultStop:     {"interrupted-without-fault", "lost-timeout", "lost-failure"},

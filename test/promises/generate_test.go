@@ -54,7 +54,7 @@ func (g *generator) next() int { g.ids++; return g.ids }
 func (g *generator) task(i int) {
 	post := Post{
 		Type: testTypes[i%len(testTypes)].Name, Identifier: fmt.Sprintf("t%d", i),
-		Accepted: g.h.Begin.Add(g.millis(600_000)), TaskID: int64(i + 1), Tries: 1 + g.choose(3),
+		Accepted: g.h.Begin.Add(g.millis(3_000_000)), TaskID: int64(i + 1), Tries: 1 + g.choose(3),
 	}
 	if g.choose(2) == 0 {
 		post.Endpoints = g.h.Endpoints[:1+g.choose(len(g.h.Endpoints))]
