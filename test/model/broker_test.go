@@ -74,19 +74,19 @@ func (w *world) stepBroker(c chance) {
 		if q := w.queues[name]; len(q.messages) > 0 {
 			q.messages = append(q.messages, q.messages[0])
 		}
-	default: // somebody writes into the queue
-		if q := w.queues[name]; q.bound {
-			q.messages = append(q.messages, w.forge(c, name))
-		}
-	case 3: // a queue is lost
+	case 2: // a queue is lost
 		w.logf("queue %s is lost", name)
 		*w.queues[name] = queue{}
 		w.resubscribe(name)
-	case 4: // all are, with the broker's disk
+	case 3: // all are, with the broker's disk
 		w.logf("all queues are lost")
 		for _, name := range endpoints {
 			*w.queues[name] = queue{}
 			w.resubscribe(name)
+		}
+	default: // somebody writes into the queue
+		if q := w.queues[name]; q.bound {
+			q.messages = append(q.messages, w.forge(c, name))
 		}
 	}
 }

@@ -131,7 +131,7 @@ func (w *world) stepPause(c chance) {
 	}
 }
 
-// stepManager lets a manager do one thing.
+// stepManager lets a manager do one or a few things.
 func (w *world) stepManager(c chance) {
 	live := w.live()
 	if len(live) == 0 {
@@ -142,7 +142,13 @@ func (w *world) stepManager(c chance) {
 		w.crash(m)
 		return
 	}
-	w.step(c, m)
+	for range 1 + c(6, "more") {
+		// Where several play, another one may have it by now.
+		if m.gone || m.busy || m.paused {
+			return
+		}
+		w.step(c, m)
+	}
 }
 
 func (w *world) step(c chance, m *manager) {

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	for name, value := range map[string]string{"rapid.checks": "15", "rapid.steps": "80", "rapid.shrinktime": "20s"} {
+	for name, value := range map[string]string{"rapid.checks": "10", "rapid.steps": "80", "rapid.shrinktime": "20s"} {
 		if !given[name] {
 			if err := flag.Set(name, value); err != nil {
 				panic(err)

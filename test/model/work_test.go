@@ -125,7 +125,7 @@ func (w *world) receive(c chance, m *manager) {
 		switch state := c(8, "record as"); state {
 		default:
 			arrivals[i].State = tasker.Running
-		case 4, 5, 6:
+		case 1, 2, 3:
 			arrivals[i].State = tasker.Received
 		case 7:
 			arrivals[i].State, arrivals[i].Errnr, arrivals[i].Errmsg = tasker.Rejected, tasker.ErrnrRejected, "no handler"
@@ -305,7 +305,7 @@ func (w *world) handlerEnds(c chance, m *manager) {
 	switch c(5, "outcome") {
 	default:
 		f = attemptEnd(key, attempt, tasker.ResultDone, 0, payload)
-	case 2, 3:
+	case 1, 2:
 		f = attemptEnd(key, attempt, tasker.ResultFailed, tasker.ErrnrHandler, payload)
 	case 4:
 		f = attemptEnd(key, attempt, tasker.TimedOut, tasker.ErrnrTimedOut, nil)
