@@ -281,7 +281,7 @@ func (e *executor) startWaiting(ctx context.Context) {
 }
 
 // start counts the next attempt and runs it. Where somebody else was first, or
-// the result has ended, it does nothing.
+// the result has ended or is lost, it does nothing.
 func (e *executor) start(ctx context.Context, work tasker.Work, free func()) {
 	started, err := e.m.starts.do(tasker.Start{ResultKey: work.Key(), Attempt: work.Attempt})
 	if err != nil {
@@ -289,16 +289,23 @@ func (e *executor) start(ctx context.Context, work tasker.Work, free func()) {
 			e.m.log.ErrorContext(ctx, "an attempt could not be started", "task_id", work.Task.ID, "endpoint", e.endpoint, "err", err)
 			_ = wait(ctx, time.Second) // it waits in the database, and is tried again
 		}
-		e.mu.Lock()
-		e.behind = true
-		e.mu.Unlock()
-		e.retryBy(e.m.store.Now())
+		e.lookAgain()
 		return
 	}
-	if started {
-		work.Attempt++
-		e.run(ctx, work, free)
+	if !started {
+		e.m.doubted.Store(true)
+		return
 	}
+	work.Attempt++
+	e.run(ctx, work, free)
+}
+
+// lookAgain makes the loop read from the database what waits there.
+func (e *executor) lookAgain() {
+	e.mu.Lock()
+	e.behind = true
+	e.mu.Unlock()
+	e.retryBy(e.m.store.Now())
 }
 
 // retryBy makes the loop look for due retries at a time, at the latest.

@@ -24,6 +24,7 @@ type faulty struct {
 	manager.Store
 	mu         sync.Mutex
 	count      map[string]int
+	calls      map[string]int
 	lostAnswer bool
 	held       bool // whether heartbeats still hold the endpoint
 }
@@ -31,12 +32,19 @@ type faulty struct {
 var errAway = tasker.Errorf(tasker.Unavailable, "the database is away")
 
 func newFaulty(s manager.Store, lostAnswer bool, count map[string]int) *faulty {
-	return &faulty{Store: s, count: count, lostAnswer: lostAnswer, held: true}
+	return &faulty{Store: s, count: count, calls: map[string]int{}, lostAnswer: lostAnswer, held: true}
+}
+
+func (f *faulty) called(method string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[method]
 }
 
 func (f *faulty) fails(method string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.calls[method]++
 	if f.count[method] == 0 {
 		return false
 	}
@@ -413,5 +421,47 @@ func TestRedeliveryAtTheEndOfTheRun(t *testing.T) {
 	}
 	if r, _ := w.result(task, "a"); r.State != tasker.ResultDone || r.Attempt != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// What waits for a slot while its endpoint is called lost cannot start: it
+// starts when the endpoint is heard again, although it is not in memory.
+func TestWaitingIsBackFromLost(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	f := newFaulty(w.store, false, map[string]int{})
+	c := &counting{}
+	w.serve(f, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+		if req.Identifier == "first" {
+			return g.Handle(ctx, req)
+		}
+		return c.Handle(ctx, req)
+	}), jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+	first := w.post("first", "null", "a")
+	w.await(first, tasker.Running)
+	waits := w.post("waits", "null", "a")
+	w.await(waits, tasker.Received)
+	f.set("heartbeat", away)
+	w.until(func() string {
+		if lost, err := w.store.MarkLost(t.Context(), w.store.Now().Add(-200*time.Millisecond), 10); err != nil {
+			t.Fatal(err)
+		} else if len(lost) == 0 {
+			return "the endpoint to be silent"
+		}
+		return ""
+	})
+	starts := f.called("start")
+	close(g.gate)
+	w.await(first, tasker.ResultDone)
+	w.until(func() string { // its turn comes, and passes
+		if f.called("start") == starts {
+			return "an attempt to start what is lost"
+		}
+		return ""
+	})
+	f.set("heartbeat", 0)
+	w.await(waits, tasker.ResultDone)
+	if n := c.of("waits"); n != 1 {
+		t.Errorf("it ran %d times", n)
 	}
 }

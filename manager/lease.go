@@ -80,17 +80,25 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 			fatal(fmt.Errorf("%w: this one was silent for longer than its lease of %v", ErrLeaseLost, m.cfg.Lease))
 			return
 		}
-		// After a silence, results may have been called lost that are not.
-		if time.Since(last) > m.cfg.Lease {
+		// After a silence, results may have been called lost that are not. How
+		// long it lasted is told by when the last beat was sent, which is the
+		// time that it stored.
+		if m.doubted.Swap(false) || asked.Sub(last) > m.cfg.Lease {
 			n, err := m.store.ReturnFromLost(ctx, m.cfg.Endpoints)
 			if err != nil {
 				m.log.WarnContext(ctx, "lost results were not taken back yet", "err", err)
-				continue
+				m.doubted.Store(true)
 			}
-			m.log.InfoContext(ctx, "heard again", "silent_for", time.Since(last).Round(time.Second), "results_back_from_lost", n)
+			if n > 0 {
+				m.log.InfoContext(ctx, "heard again", "silent_for", asked.Sub(last).Round(time.Second), "results_back_from_lost", n)
+				// Those that wait may have been dropped when they could not start.
+				for _, e := range m.executors {
+					e.lookAgain()
+				}
+			}
 		}
 		m.lease.renewed(asked)
-		last = time.Now()
+		last = asked
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -72,6 +73,9 @@ type Manager struct {
 	results   *batcher[tasker.Finish, ending]
 	spool     *spool.Spool // nil where there is none
 	lease     *leaseWatch
+	// doubted tells that a result could not be started, as one that was called
+	// lost cannot.
+	doubted atomic.Bool
 }
 
 // New makes a manager. It checks cfg, opens the spool, and does not connect.
