@@ -19,19 +19,19 @@ import (
 // report is what a run has shown.
 type report struct {
 	promises.Report
-	Plan   map[action]int    // what was planned
-	Ended  int               // processes that ended by themselves, and were started anew
-	First  map[string]sample // of the processes of the start
-	Last   map[string]sample // of those of the end
-	Logged map[string]int    // errors that the processes logged, by message
-	Dir    string            // with logs, journals and the history, where it is kept
+	Plan    map[action]int    // what was planned
+	Revived int               // processes that ended by themselves, and were started anew
+	First   map[string]sample // of the processes of the start
+	Last    map[string]sample // of those of the end
+	Logged  map[string]int    // errors that the processes logged, by message
+	Dir     string            // with logs, journals and the history, where it is kept
 }
 
 func (r *run) report(h promises.History, plan []step, first, last map[string]sample) report {
 	logged, crashes := readLogs(r.system.daemons)
 	found := slices.Concat(promises.Check(h), r.nemesis.wrong, r.clients.wrong, crashes)
 	rep := report{
-		Report: promises.NewReport(h, found), Plan: map[action]int{}, Ended: r.nemesis.ended,
+		Report: promises.NewReport(h, found), Plan: map[action]int{}, Revived: r.nemesis.ended,
 		First: first, Last: last, Logged: logged, Dir: r.dir,
 	}
 	for _, s := range plan {
@@ -74,7 +74,7 @@ func (r report) write(out io.Writer) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(w, "planned\t%s\n", counts(r.Plan))
-	_, _ = fmt.Fprintf(w, "ended by themselves\t%d processes, started anew\n", r.Ended)
+	_, _ = fmt.Fprintf(w, "ended by themselves\t%d processes, started anew\n", r.Revived)
 	for _, role := range []string{"api", "console"} {
 		first, last := summarize(r.First, role), summarize(r.Last, role)
 		_, _ = fmt.Fprintf(w, "memory of each %s\t%.1f to %.1f MB at the start, %.1f to %.1f MB at the end\n", role,
