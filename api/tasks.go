@@ -79,13 +79,35 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
 	if tasker.ValidateIdentifier(identifier) != nil {
 		return tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", clip(identifier, tasker.MaxName), taskType)
 	}
-	task, err := s.store.FindTask(r.Context(), taskType, identifier)
+	answer, status, err := s.readTask(r, taskType, identifier)
 	if err != nil {
 		return err
 	}
+	if status != answer.Task.Status && s.aggregate(r, answer.Task, status) {
+		// Stored, or the rows moved on meanwhile.
+		if answer, status, err = s.readTask(r, taskType, identifier); err != nil {
+			return err
+		}
+	}
+	// A status that is not stored may not hold: a lost endpoint comes back, a
+	// late one receives the task. What was answered must not go back, so only
+	// an end, which the rows themselves do not leave, is told before it is stored.
+	if status.Final() {
+		answer.Task.Status = status
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// readTask reads a task with its results, and computes the status that it must
+// have by them.
+func (s *Server) readTask(r *http.Request, taskType, identifier string) (answer taskAnswer, status tasker.TaskStatus, err error) {
+	task, err := s.store.FindTask(r.Context(), taskType, identifier)
+	if err != nil {
+		return taskAnswer{}, "", err
+	}
 	results, err := s.store.Results(r.Context(), task.ID)
 	if err != nil {
-		return err
+		return taskAnswer{}, "", err
 	}
 	if results == nil {
 		results = []tasker.TaskResult{}
@@ -95,11 +117,7 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
 		outcomes[i] = tasker.Outcome{Endpoint: result.Endpoint, State: result.State}
 	}
 	summary := tasker.Summarize(task.Expected, outcomes)
-	status := tasker.NextStatus(task.Status, summary, s.overdue(task))
-	if status != task.Status {
-		task = s.aggregate(r, task, status)
-	}
-	return writeJSON(w, http.StatusOK, taskAnswer{Task: task, Results: results, Summary: summary})
+	return taskAnswer{Task: task, Results: results, Summary: summary}, tasker.NextStatus(task.Status, summary, s.overdue(task)), nil
 }
 
 // overdue tells whether the time in which every endpoint should have received
@@ -108,23 +126,15 @@ func (s *Server) overdue(t tasker.Task) bool {
 	return t.SentTime != nil && !s.store.Now().Before(t.SentTime.Add(s.cfg.WaitForEndpoints))
 }
 
-// aggregate has the store catch up with the status just computed, and gives
-// the task with that status. The answer does not depend on it.
-func (s *Server) aggregate(r *http.Request, task tasker.Task, status tasker.TaskStatus) tasker.Task {
-	changed, err := s.store.Aggregate(r.Context(), []int64{task.ID}, s.cfg.WaitForEndpoints)
-	if err == nil && changed > 0 {
-		var stored tasker.Task
-		stored, err = s.store.FindTask(r.Context(), task.Type, task.Identifier)
-		if err == nil && stored.Status == status {
-			return stored // with the time of the change
-		}
-	}
+// aggregate has the store catch up with the status just computed, and tells
+// whether it could.
+func (s *Server) aggregate(r *http.Request, task tasker.Task, status tasker.TaskStatus) bool {
+	_, err := s.store.Aggregate(r.Context(), []int64{task.ID}, s.cfg.WaitForEndpoints)
 	if err != nil {
 		s.log.WarnContext(r.Context(), "the computed status of a task could not be stored; the reconciler will",
 			"err", err, "task_id", task.ID, "status", string(status), "request_id", requestInfoOf(r).id)
 	}
-	task.Status = status
-	return task
+	return err == nil
 }
 
 // taskPage is one page of tasks. Next is the cursor of the page that follows,

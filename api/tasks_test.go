@@ -253,18 +253,39 @@ func TestGetTask(t *testing.T) {
 }
 
 // The answer is true even where the computed status cannot be stored.
+// A status that could not be stored is told where the rows do not leave it:
+// a task does not go back.
 func TestGetTaskWithoutAggregation(t *testing.T) {
 	h := newHarness(t)
 	h.post(t, "/worker", newTask)
-	h.store.now = h.store.now.Add(2 * time.Minute)
 	h.store.aggregate = tasker.Errorf(tasker.Unavailable, "gone")
-	a := h.get(t, "/worker/"+identifier)
-	a.want(t, http.StatusOK)
-	if got := decode[taskAnswer](t, a.body); got.Task.Status != "INCOMPLETE" {
-		t.Errorf("status %s", got.Task.Status)
+	row := func(id int64, endpoint string, state tasker.ResultState) tasker.TaskResult {
+		return tasker.TaskResult{ID: id, TaskID: 1, Endpoint: endpoint, State: state, Attempt: 1, StartTime: h.store.now, LastModifiedTime: h.store.now}
 	}
-	if h.store.tasks[0].Status != tasker.Sent {
-		t.Error("the fake stored it all the same")
+	for name, test := range map[string]struct {
+		one, two tasker.ResultState
+		later    time.Duration
+		want     tasker.TaskStatus
+	}{
+		"lost":      {tasker.Lost, tasker.Running, 0, tasker.Sent},
+		"done":      {tasker.ResultDone, tasker.ResultDone, 0, tasker.Done},
+		"failed":    {tasker.ResultDone, tasker.TimedOut, 0, tasker.Failed},
+		"overdue":   {tasker.ResultDone, "", 2 * time.Minute, tasker.Sent},
+		"under way": {tasker.ResultDone, tasker.Running, 0, tasker.Sent},
+	} {
+		h.store.now = h.store.now.Add(test.later)
+		h.store.results = []tasker.TaskResult{row(1, "console1", test.one)}
+		if test.two != "" {
+			h.store.results = append(h.store.results, row(2, "console2", test.two))
+		}
+		a := h.get(t, "/worker/"+identifier)
+		a.want(t, http.StatusOK)
+		if got := decode[taskAnswer](t, a.body); got.Task.Status != string(test.want) {
+			t.Errorf("%s: status %s, want %s", name, got.Task.Status, test.want)
+		}
+		if h.store.tasks[0].Status != tasker.Sent {
+			t.Error("the fake stored it all the same")
+		}
 	}
 }
 

@@ -69,6 +69,7 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 		beat, cancel := context.WithTimeout(ctx, max(m.cfg.Lease, time.Second))
 		held, err := m.store.Heartbeat(beat, m.id, m.cfg.Endpoints, m.cfg.Lease)
 		cancel()
+		m.away.Store(err != nil)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -168,6 +169,8 @@ func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.
 	pause := shortest
 	for warned := false; ; {
 		err := try(ctx, do)
+		away := err != nil && (tasker.CodeOf(err) == tasker.Unavailable || errors.Is(err, context.DeadlineExceeded))
+		m.away.Store(away)
 		switch {
 		case err == nil:
 			if warned {
@@ -176,7 +179,7 @@ func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case tasker.CodeOf(err) != tasker.Unavailable && !errors.Is(err, context.DeadlineExceeded):
+		case !away:
 			return err
 		case !warned:
 			m.log.WarnContext(ctx, "waiting for the database", "to", what, "err", err)

@@ -76,6 +76,9 @@ type Manager struct {
 	// doubted tells that a result could not be started, as one that was called
 	// lost cannot.
 	doubted atomic.Bool
+	// away tells that the last that was heard of the database is that it
+	// cannot be reached.
+	away atomic.Bool
 }
 
 // New makes a manager. It checks cfg, opens the spool, and does not connect.

@@ -10,8 +10,9 @@ import (
 )
 
 // spoolAfter is how long the database may take to store a result before the
-// result is kept on disk as well.
-const spoolAfter = 200 * time.Millisecond
+// result is kept on disk as well. Where it is known to be away, the result is
+// kept at once.
+const spoolAfter = 100 * time.Millisecond
 
 // keeping is the end of an attempt on its way into the spool.
 type keeping struct {
@@ -46,6 +47,9 @@ func (m *Manager) keepLater(ctx context.Context, finish tasker.Finish) *keeping 
 			return
 		}
 		k.entry = &entry
+	}
+	if m.away.Load() {
+		k.keep()
 	}
 	k.timer = time.AfterFunc(spoolAfter, k.keep)
 	return k

@@ -120,7 +120,9 @@ func TestSpooledResultOfALostAttempt(t *testing.T) {
 	f.mu.Lock()
 	f.held = false
 	f.mu.Unlock()
-	<-s.done
+	if err := <-s.done; !errors.Is(err, manager.ErrLeaseLost) {
+		t.Fatalf("it ended with %v", err)
+	}
 	elsewhere := w.serve(w.store, returning)
 	if r := w.await(task, tasker.ResultFailed); r.Errnr != tasker.ErrnrInterrupted {
 		t.Fatalf("%+v, want it interrupted", r)

@@ -78,3 +78,27 @@ func TestBegunAndLost(t *testing.T) {
 		}
 	})
 }
+
+// A result that waits for its next attempt says why, also after it was called
+// lost and came back.
+func TestBackFromLostSaysWhy(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task := f.send(t, "one", "a")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		again := finish(task, "a", 1, tasker.Retrying)
+		again.RetryDelay = time.Hour
+		f.finish(t, again)
+		f.clock.advance(time.Minute)
+		if _, err := f.MarkLost(t.Context(), f.Now().Add(-time.Second), 10); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		results, err := f.Results(t.Context(), task.ID)
+		if err != nil || results[0].State != tasker.Retrying || results[0].Errnr != 1 || results[0].Errmsg != "it failed" {
+			t.Errorf("%+v, %v", results, err)
+		}
+	})
+}

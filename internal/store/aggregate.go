@@ -83,6 +83,9 @@ func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Durati
 // has a lost result, or misses some after the time waitForEndpoints. It takes
 // no locks.
 func (s *Store) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (unsettled []int64, err error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return nil, err
+	}
 	finished := slices.DeleteFunc(tasker.ResultStates(), func(state tasker.ResultState) bool { return !state.Finished() })
 	// A task that expects nobody is settled by the results that it has.
 	expected := s.dialect.greatest + "(1, " + s.dialect.jsonLength + "(COALESCE(tasks.endpoints, tasks.expected)))"

@@ -177,7 +177,7 @@ func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err err
 	first := group[0]
 	set := map[string]any{
 		"state": first.State, "errnr": first.Errnr, "errmsg": first.Errmsg, "payload": nil,
-		"lost_from": nil, "retry_time": nil, "last_modified_time": dbTime{now},
+		"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": dbTime{now},
 	}
 	if first.Payload != nil {
 		set["payload"] = string(first.Payload)

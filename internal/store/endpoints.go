@@ -87,8 +87,8 @@ func (s *Store) ReleaseEndpoints(ctx context.Context, manager string, endpoints 
 // they came from, since their endpoint is back, and tells how many.
 func (s *Store) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
 	err = s.again(ctx, func() error {
-		update := s.db.WithContext(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL, errnr = 0, errmsg = '',"+
-			" last_modified_time = ? WHERE endpoint IN ? AND state = ? AND lost_from IS NOT NULL",
+		update := s.db.WithContext(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
+			" errnr = lost_errnr, errmsg = lost_errmsg, lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ? WHERE endpoint IN ? AND state = ? AND lost_from IS NOT NULL",
 			dbTime{s.Now()}, endpoints, tasker.Lost)
 		returned = int(update.RowsAffected)
 		return update.Error
@@ -137,7 +137,8 @@ func (s *Store) markLost(ctx context.Context, name string, notSeenSince time.Tim
 			return err
 		}
 		message := "endpoint " + name + " was last seen at " + row.LastSeen.Format(time.RFC3339)
-		return tx.Exec("UPDATE task_results SET lost_from = state, state = ?, errnr = ?, errmsg = ?, last_modified_time = ?"+
+		return tx.Exec("UPDATE task_results SET lost_from = state, lost_errnr = errnr, lost_errmsg = errmsg,"+
+			" state = ?, errnr = ?, errmsg = ?, last_modified_time = ?"+
 			" WHERE endpoint = ? AND state IN ?",
 			tasker.Lost, tasker.ErrnrLost, message, dbTime{s.Now()}, name, unfinished).Error
 	})
@@ -146,6 +147,9 @@ func (s *Store) markLost(ctx context.Context, name string, notSeenSince time.Tim
 
 // ListEndpoints gives one page of the endpoints, by name.
 func (s *Store) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return nil, err
+	}
 	find := s.db.WithContext(ctx).Where("name > ?", q.After)
 	if q.TaskType != "" {
 		find = find.Where("EXISTS (SELECT 1 FROM endpoint_task_types r WHERE r.task_type = ? AND r.endpoint = endpoints.name)", q.TaskType)

@@ -71,6 +71,11 @@ func (r *rival) lock(table, condition string) {
 	}
 }
 
+// lookPause is the pause between two looks at who waits for a lock. The
+// database gathers that anew only where nobody has looked for 100 ms; so tests
+// that look do not run at once either.
+const lookPause = 250 * time.Millisecond
+
 // awaitWaiter waits until a statement that begins so waits for a lock in this
 // database.
 func (r *rival) awaitWaiter(begins string) {
@@ -91,7 +96,7 @@ func (r *rival) awaitWaiter(begins string) {
 			r.t.Fatalf("no %s waits for a lock", begins)
 		}
 		select {
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(lookPause):
 		case <-r.t.Context().Done():
 			r.t.Fatal(r.t.Context().Err())
 		}
@@ -127,7 +132,6 @@ func (f fixture) background(ctx context.Context, ids []int64) <-chan error {
 // TestDeadlock: a transaction that the database chose as the victim of a
 // deadlock is done again, as a whole.
 func TestDeadlock(t *testing.T) {
-	t.Parallel()
 	f, r := against(t)
 	tasks, ids := f.through(t)
 	// Whoever has changed most is not the victim.
@@ -153,7 +157,6 @@ func TestLockWait(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits as long as the database does")
 	}
-	t.Parallel()
 	f, r := against(t)
 	f.acquire(t, managerA, "a")
 	task := f.send(t, "one", "a")
@@ -189,7 +192,7 @@ func TestLockWait(t *testing.T) {
 		select {
 		case e := <-done:
 			t.Fatalf("it gave up: %v, %v", e.stored, e.err)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(lookPause):
 		}
 	}
 	r.do("ROLLBACK")
@@ -232,7 +235,6 @@ func TestAggregationDies(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			f, r := against(t)
 			tasks, ids := f.through(t)
 			r.do("BEGIN")
@@ -260,5 +262,24 @@ func TestAggregationDies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAggregationWaitsForWhoJoins: while an endpoint that the task does not
+// expect records a result, which holds the task, the task does not end.
+func TestAggregationWaitsForWhoJoins(t *testing.T) {
+	f, r := against(t)
+	tasks, ids := f.through(t)
+	r.do("BEGIN", fmt.Sprintf("SELECT id FROM tasks WHERE id = %d LOCK IN SHARE MODE", ids[0]),
+		"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time)"+
+			fmt.Sprintf(" VALUES (%d, 'late', 'RUNNING', 1, '%s', 0, '', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))", ids[0], managerB))
+	done := f.background(t.Context(), ids[:1])
+	r.awaitWaiter("SELECT")
+	r.do("COMMIT")
+	if err := <-done; err == nil {
+		t.Error("the task has ended without the endpoint that joined it")
+	}
+	if got := f.status(t, tasks[0]); got != tasker.Sent {
+		t.Errorf("it is %s", got)
 	}
 }

@@ -109,11 +109,14 @@ func (r *taskRow) task() tasker.Task {
 }
 
 type resultRow struct {
-	ID               int64 `gorm:"->"` // given by the database
-	TaskID           int64 `gorm:"primaryKey"`
-	Endpoint         string
-	State            tasker.ResultState
-	LostFrom         *tasker.ResultState // while LOST: the state it came from
+	ID       int64 `gorm:"->"` // given by the database
+	TaskID   int64 `gorm:"primaryKey"`
+	Endpoint string
+	State    tasker.ResultState
+	// While LOST: the state that it came from, and what it said then.
+	LostFrom         *tasker.ResultState
+	LostErrnr        *int
+	LostErrmsg       *string
 	Attempt          int
 	Manager          string // the one that wrote the row, or began the latest attempt
 	Errnr            int

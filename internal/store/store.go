@@ -168,6 +168,15 @@ func (s *Store) KeepClock(ctx context.Context, period time.Duration) {
 	}
 }
 
+// clockKnown asks for the database's time where it never was. Reads that
+// compare times, or whose callers do, begin with it.
+func (s *Store) clockKnown(ctx context.Context) error {
+	if s.synced.Load() {
+		return nil
+	}
+	return s.SyncClock(ctx)
+}
+
 // transact runs fn in a transaction, and again, with a new one, when the
 // database asks for it (a deadlock, a lock that took too long). fn must set
 // its results anew each time.
@@ -181,10 +190,8 @@ func (s *Store) transact(ctx context.Context, what string, fn func(tx *gorm.DB) 
 // Every write comes through here, so that none carries a time that was not put
 // right by the database's.
 func (s *Store) again(ctx context.Context, fn func() error) error {
-	if !s.synced.Load() {
-		if err := s.SyncClock(ctx); err != nil {
-			return err
-		}
+	if err := s.clockKnown(ctx); err != nil {
+		return err
 	}
 	const tries = 5
 	for try := 1; ; try++ {

@@ -277,3 +277,23 @@ func TestContextEnds(t *testing.T) {
 		}
 	})
 }
+
+// A process that has only read so far has the database's time, too.
+func TestReadersClock(t *testing.T) {
+	t.Parallel()
+	uri := testservices.MySQL(t)
+	w := open(t, uri)
+	if _, _, err := w.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.acquire(t, managerA, "a")
+	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), store.WithClock(func() time.Time { return time.Now().Add(5 * time.Minute) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	seen, err := s.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+	if err != nil || len(seen) != 1 || !seen[0].Alive {
+		t.Errorf("endpoints %+v, %v", seen, err)
+	}
+}

@@ -118,8 +118,10 @@ func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 // ReleaseTask lets the relay take a CREATED task at once: its publishing was
 // given up.
 func (s *Store) ReleaseTask(ctx context.Context, taskID int64, after time.Duration) error {
-	err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id = ? AND status = ?", taskID, tasker.Created).
-		Update("relay_time", dbTime{s.Now().Add(after)}).Error
+	err := s.again(ctx, func() error {
+		return s.db.WithContext(ctx).Model(&taskRow{}).Where("id = ? AND status = ?", taskID, tasker.Created).
+			Update("relay_time", dbTime{s.Now().Add(after)}).Error
+	})
 	return s.fail("release the task to the relay", err)
 }
 
@@ -153,6 +155,9 @@ func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration)
 
 // FindTask gives the task of a type and identifier, or [tasker.NotFound].
 func (s *Store) FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return tasker.Task{}, err
+	}
 	var row taskRow
 	err := s.db.WithContext(ctx).Where("type = ? AND identifier = ?", taskType, identifier).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {

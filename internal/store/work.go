@@ -18,6 +18,9 @@ func (s *Store) WaitingWork(ctx context.Context, endpoint, taskType string, afte
 // DueWork gives up to limit results of an endpoint and type whose next attempt
 // is due (RETRYING).
 func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return nil, err
+	}
 	return s.work(ctx, endpoint, limit, "r.state = ? AND r.retry_time <= ? AND t.type = ?",
 		tasker.Retrying, dbTime{s.Now()}, taskType)
 }

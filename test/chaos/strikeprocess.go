@@ -166,6 +166,7 @@ func (n *nemesis) settle(ctx context.Context, d *daemon, first, other *testnodes
 	case <-first.Exited():
 		loser, winner = first, other
 		d.play(other)
+		n.record(promises.FaultTakeover, d.name, first.PID(), begin)
 	case <-time.After(settlePatience):
 		n.violate(2, "two-managers", "%s: both pid %d and pid %d live %v after they met; their log is %s",
 			d.name, first.PID(), other.PID(), settlePatience, d.log)

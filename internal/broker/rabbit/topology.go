@@ -3,6 +3,7 @@ package rabbit
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -131,11 +132,11 @@ func explain(err error) error {
 	if !errors.As(err, &e) || !e.Server {
 		return err
 	}
-	switch e.Code {
-	case amqp.PreconditionFailed:
+	switch {
+	case e.Code == amqp.PreconditionFailed && strings.Contains(e.Reason, "inequivalent arg"):
 		return fmt.Errorf("%w (it exists with other settings than the configured ones: "+
 			"configure them as they were, or delete it, with the messages it holds, and it is made anew)", err)
-	case amqp.AccessRefused:
+	case e.Code == amqp.AccessRefused:
 		return fmt.Errorf(`%w (the user needs permission to configure, write and read "^tasker\..*")`, err)
 	}
 	return err
