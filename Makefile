@@ -42,7 +42,7 @@ test-backlog: need-go ## Have 50,000 tasks wait for an endpoint that is away, an
 bench: need-go ## Measure tasker beside the broker's and the database's ceiling
 	@scripts/bench.sh $(ARGS)
 
-chaos: need-go ## Strike the real programs and servers for 3 minutes, and check the promises (ARGS="-seeds 10")
+chaos: need-go ## Prove the guarantees under faults, for 3 minutes (ARGS="-seeds 10")
 	@scripts/chaos.sh $(ARGS)
 
 services-up: ## Start private RabbitMQ and MariaDB servers and leave them running

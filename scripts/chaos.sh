@@ -15,7 +15,10 @@ command -v mariadbd mariadb-install-db | wc -l | grep -q 2 || packages+=(mariadb
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages+=(rabbitmq-server)
 if [ ${#packages[@]} -gt 0 ]; then
 	install_quietly "${packages[@]}"
+	# Installed for tests only, the system's own broker stays off.
+	as_root systemctl disable rabbitmq-server >/dev/null 2>&1 || true
 fi
+ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 
 cd "$root/test/chaos"
 mkdir -p "$root/.cache"

@@ -99,13 +99,15 @@ func TestClip(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	server := func(code int) error { return &amqp.Error{Code: code, Reason: "said so", Server: true} }
+	because := func(code int, reason string) error { return &amqp.Error{Code: code, Reason: reason, Server: true} }
+	server := func(code int) error { return because(code, "said so") }
 	for _, test := range []struct {
 		err  error
 		want bool
 		hint string
 	}{
-		{server(amqp.PreconditionFailed), true, "delete it"},
+		{because(amqp.PreconditionFailed, "PRECONDITION_FAILED - inequivalent arg 'x-expires' for queue 'q'"), true, "delete it"},
+		{because(amqp.PreconditionFailed, "PRECONDITION_FAILED - unknown delivery tag 7"), true, "tag 7"},
 		{server(amqp.AccessRefused), true, "permission"},
 		{server(amqp.NotFound), true, ""},
 		{server(amqp.ConnectionForced), false, ""},
