@@ -13,8 +13,9 @@ import (
 // each time that the process gets SIGUSR1, until ctx ends.
 func tellState(ctx context.Context, log *slog.Logger) {
 	asked := make(chan os.Signal, 1)
+	// For as long as the process lives: without it the signal would end a
+	// process that is about to stop.
 	signal.Notify(asked, syscall.SIGUSR1)
-	defer signal.Stop(asked)
 	for {
 		select {
 		case <-asked:

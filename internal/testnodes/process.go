@@ -18,6 +18,7 @@ import (
 type Process struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
+	waited error // by the time that exited is closed
 }
 
 // StartProcess starts cmd. The caller sets everything but SysProcAttr.
@@ -28,7 +29,7 @@ func StartProcess(cmd *exec.Cmd) (*Process, error) {
 	}
 	p := &Process{cmd: cmd, exited: make(chan struct{})}
 	go func() {
-		_ = cmd.Wait() // what it was is in ProcessState
+		p.waited = cmd.Wait()
 		close(p.exited)
 	}()
 	return p, nil
@@ -54,6 +55,16 @@ func (p *Process) Alive() bool {
 func (p *Process) ExitCode() int {
 	<-p.exited
 	return p.cmd.ProcessState.ExitCode()
+}
+
+// Ending waits for the end and says how it was: "exit status 1", or by which
+// signal.
+func (p *Process) Ending() string {
+	<-p.exited
+	if p.cmd.ProcessState == nil {
+		return fmt.Sprintf("unknown (%v)", p.waited)
+	}
+	return p.cmd.ProcessState.String()
 }
 
 // Signal sends a signal to the process alone. It does nothing after its end.

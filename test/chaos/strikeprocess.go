@@ -37,7 +37,7 @@ func (n *nemesis) stop(d *daemon, p *testnodes.Process) {
 		return // by itself, a moment ago
 	}
 	if code, err := p.Stop(stopPatience); err != nil || code != 0 {
-		n.violate(4, "disorderly-end", "%s (pid %d) was asked to end: exit code %d, %v; its log is %s", d.name, p.PID(), code, err, d.log)
+		n.violate(4, "disorderly-end", "%s (pid %d) was asked to end: %s, %v; its log is %s", d.name, p.PID(), p.Ending(), err, d.log)
 	}
 }
 
