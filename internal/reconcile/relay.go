@@ -20,8 +20,10 @@ type relay struct {
 }
 
 // relayLease is for how long the tasks that a relay claims are its own: longer
-// than a page takes, and how long they wait where it dies.
-const relayLease = 30 * time.Second
+// than a page takes that the broker takes, and how long they wait where it
+// dies. Should a page take longer, some tasks are published twice, which their
+// endpoints recognize.
+const relayLease = 10 * time.Second
 
 func (r *relay) runOnce(ctx context.Context) error {
 	for ctx.Err() == nil {
