@@ -15,25 +15,59 @@ import (
 
 // Error numbers of MySQL and MariaDB.
 const (
-	erConCount        = 1040
-	erDBAccessDenied  = 1044
-	erAccessDenied    = 1045
-	erBadDB           = 1049
-	erServerShutdown  = 1053
-	erNoSuchTable     = 1146
-	erTooManyUserConn = 1203
 	erLockWaitTimeout = 1205
 	erLockDeadlock    = 1213
-	erReadOnlyOption  = 1290
-	erQueryKilled     = 1317
-	erConnKilled      = 1927
-	erReadOnlyTrans   = 1792
-	erReadOnlyMode    = 1836
 	erRecordChanged   = 1020 // MariaDB's name for a lost race under snapshot isolation
-	erTooManyPrepared = 1461
-	erDiskFull        = 1021
-	erTableFull       = 1114
 )
+
+// states are the error numbers that tell of the state in which a server is, or
+// of what it lets tasker do, and not of a statement. What is missing here is
+// taken for a fault of what was to be stored.
+var states = map[uint16]bool{
+	1021:              true, // the disk is full
+	1026:              true, // a file cannot be written
+	1030:              true, // the storage engine reports an error
+	1037:              true, // out of memory
+	1038:              true, // out of memory to sort
+	1040:              true, // too many connections
+	1041:              true, // out of memory
+	1044:              true, // no access to the database
+	1045:              true, // no access
+	1047:              true, // Galera: the node has no quorum, or is joining
+	1049:              true, // there is no such database
+	1053:              true, // the server shuts down
+	1114:              true, // a table is full: so is the disk
+	1129:              true, // the host is blocked, after many connections that failed
+	1130:              true, // the host may not connect
+	1135:              true, // no thread can be made
+	1142:              true, // no right to do this with the table
+	1143:              true, // no right to do this with the column
+	1146:              true, // there is no such table: the schema is being made
+	1158:              true, // reading a packet failed
+	1159:              true, // reading a packet took too long
+	1160:              true, // writing a packet failed
+	1161:              true, // writing a packet took too long
+	1180:              true, // the commit failed
+	1203:              true, // too many connections of this user
+	1206:              true, // too many locks
+	1226:              true, // the user has used up a limit
+	1290:              true, // read-only
+	1317:              true, // the statement was killed
+	1461:              true, // too many prepared statements
+	1637:              true, // too many transactions
+	1792:              true, // a read-only transaction
+	1836:              true, // read-only
+	1927:              true, // MariaDB: the connection was killed
+	1969:              true, // MariaDB: the statement took longer than the server lets it
+	3024:              true, // MySQL: the same
+	3100:              true, // group replication: the commit failed
+	3101:              true, // group replication: the transaction lost a race
+	3169:              true, // MySQL: the session was killed
+	4031:              true, // MySQL: the connection was idle for too long
+	erRecordChanged:   true,
+	erLockWaitTimeout: true,
+	erLockDeadlock:    true,
+}
 
 // fail gives the error of an operation its code, and says what was tried.
 // Errors that have a code already, and nil, pass through.
@@ -57,13 +91,7 @@ func (s *Store) fail(what string, err error) error {
 // fault of tasker.
 func passes(err error) bool {
 	if e, ok := errors.AsType[*mysqldriver.MySQLError](err); ok {
-		switch e.Number {
-		case erConCount, erDBAccessDenied, erAccessDenied, erBadDB, erServerShutdown, erNoSuchTable,
-			erTooManyUserConn, erLockWaitTimeout, erLockDeadlock, erReadOnlyOption, erQueryKilled, erConnKilled,
-			erReadOnlyTrans, erReadOnlyMode, erRecordChanged, erTooManyPrepared, erDiskFull, erTableFull:
-			return true
-		}
-		return false
+		return states[e.Number]
 	}
 	if e, ok := errors.AsType[*gosqlite.Error](err); ok {
 		switch e.Code() & 0xff {

@@ -1,0 +1,37 @@
+package store
+
+import (
+	"errors"
+	"testing"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+
+	"github.com/taskerhq/tasker"
+)
+
+// What a server says of its state is worth waiting for: results wait for it,
+// and messages are not given up. What it says of a statement is not.
+func TestErrorsOfTheServersState(t *testing.T) {
+	for number, want := range map[uint16]tasker.Code{
+		1030: tasker.Unavailable, // the disk below it fails
+		1040: tasker.Unavailable, // too many connections
+		1047: tasker.Unavailable, // Galera without a quorum
+		1129: tasker.Unavailable, // the host is blocked
+		1142: tasker.Unavailable, // a right was taken away
+		1180: tasker.Unavailable, // a commit failed
+		1213: tasker.Unavailable, // a deadlock
+		1290: tasker.Unavailable, // read-only
+		1048: tasker.Internal,    // NULL where none may be
+		1064: tasker.Internal,    // a statement that is none
+		1153: tasker.Internal,    // a payload that is too large
+		1406: tasker.Internal,    // a text that is too long
+	} {
+		err := (&Store{}).fail("store the result", &mysqldriver.MySQLError{Number: number, Message: "it says why"})
+		if got := tasker.CodeOf(err); got != want {
+			t.Errorf("error %d is %s, want %s", number, got, want)
+		}
+		if e, ok := errors.AsType[*mysqldriver.MySQLError](err); !ok || e.Number != number {
+			t.Errorf("error %d became %v", number, err)
+		}
+	}
+}
