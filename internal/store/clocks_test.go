@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,5 +104,37 @@ func TestClocksOfMachines(t *testing.T) {
 		if left := next.Sub(f.Now()); err != nil || !ok || left <= 0 || left > limit+slack {
 			t.Errorf("%s: the retry is due in %v, %t, %v", name, left, ok, err)
 		}
+	}
+}
+
+// TestLateClock: an answer that came late, over a link that hung or to a process
+// that was stopped, says little about the time, and does not count where more
+// is known.
+func TestLateClock(t *testing.T) {
+	t.Parallel()
+	const hung = 20 * time.Second
+	var late atomic.Bool
+	var asked atomic.Int64
+	s, err := store.Open(store.Config{URI: testservices.MySQL(t)}, slog.New(slog.DiscardHandler), store.WithClock(func() time.Time {
+		now := time.Now()
+		if late.Load() && asked.Add(1)%2 == 1 {
+			return now.Add(-hung) // when it was asked
+		}
+		return now
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if err := s.SyncClock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late.Store(true)
+	if err := s.SyncClock(t.Context()); tasker.CodeOf(err) != tasker.Unavailable {
+		t.Errorf("an answer after %v: %v", hung, err)
+	}
+	late.Store(false)
+	if off := time.Until(s.Now()).Abs(); off > hung/10 {
+		t.Errorf("the clock is off by %v", off)
 	}
 }

@@ -81,12 +81,12 @@ func (s *Store) MeasureClock(ctx context.Context) (ahead, roundTrip time.Duratio
 	}
 	// The first statement may have to connect: the shortest of a few counts.
 	for range 3 {
-		before := s.local()
-		if err := s.SyncClock(ctx); err != nil {
+		off, took, err := s.askClock(ctx)
+		if err != nil {
 			return 0, 0, err
 		}
-		if took := s.local().Sub(before); roundTrip == 0 || took < roundTrip {
-			ahead, roundTrip = time.Duration(s.offset.Load()), took
+		if roundTrip == 0 || took < roundTrip {
+			ahead, roundTrip = off, took
 		}
 	}
 	return ahead, roundTrip, nil
