@@ -84,11 +84,13 @@ func (s *Store) ReleaseEndpoints(ctx context.Context, manager string, endpoints 
 }
 
 // ReturnFromLost takes the LOST results of endpoints back to the states that
-// they came from, since their endpoint is back, and tells how many.
+// they came from, since their endpoint is back, and tells how many. What was
+// called lost by a tasker before version 5 of the schema did not keep what it
+// said.
 func (s *Store) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
 	err = s.again(ctx, func() error {
 		update := s.db.WithContext(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
-			" errnr = lost_errnr, errmsg = lost_errmsg, lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ? WHERE endpoint IN ? AND state = ? AND lost_from IS NOT NULL",
+			" errnr = COALESCE(lost_errnr, 0), errmsg = COALESCE(lost_errmsg, ''), lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ? WHERE endpoint IN ? AND state = ? AND lost_from IS NOT NULL",
 			dbTime{s.Now()}, endpoints, tasker.Lost)
 		returned = int(update.RowsAffected)
 		return update.Error

@@ -324,3 +324,20 @@ func TestLost(t *testing.T) {
 		}
 	})
 }
+
+// TestLostByAnOlderTasker: an API process of the version before the migration
+// may run on for a while, and keeps nothing of what a result said.
+func TestLostByAnOlderTasker(t *testing.T) {
+	t.Parallel()
+	f, rival := against(t)
+	f.acquire(t, managerA, "a")
+	task := f.send(t, "one", "a")
+	f.receive(t, managerA, arrival(task, "a", tasker.Received))
+	rival.do("UPDATE task_results SET lost_from = state, state = 'LOST', errnr = -3, errmsg = 'silent'")
+	if n, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 {
+		t.Fatalf("%d are back, %v", n, err)
+	}
+	if r, err := f.Results(t.Context(), task.ID); err != nil || r[0].State != tasker.Received || r[0].Errnr != 0 || r[0].Errmsg != "" {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
