@@ -32,8 +32,34 @@ func (s *Store) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Ta
 	if t.Payload == nil {
 		payload = "null"
 	}
+	const tries = 3
+	for try := 1; ; try++ {
+		stored, err = s.insertTask(ctx, t, payload, hash)
+		if err == nil {
+			return stored, true, nil
+		}
+		if !errors.Is(err, gorm.ErrDuplicatedKey) {
+			return tasker.Task{}, false, s.fail("store the task", err)
+		}
+		var existing taskRow
+		err = s.db.WithContext(ctx).Where("type = ? AND identifier = ?", t.Type, t.Identifier).Take(&existing).Error
+		switch {
+		case errors.Is(err, gorm.ErrRecordNotFound) && try < tries:
+			continue // it was purged in between: its identifier is free
+		case err != nil:
+			return tasker.Task{}, false, s.fail("read the task of that identifier", err)
+		case !bytes.Equal(existing.RequestHash, hash):
+			return tasker.Task{}, false, tasker.Errorf(tasker.Conflict,
+				"identifier %q of task type %q is taken by a task with another payload or other endpoints: choose another identifier", t.Identifier, t.Type)
+		}
+		return existing.task(), false, nil
+	}
+}
+
+// insertTask stores a task as CREATED.
+func (s *Store) insertTask(ctx context.Context, t tasker.Task, payload string, hash []byte) (tasker.Task, error) {
 	var row taskRow
-	err = s.again(ctx, func() error {
+	err := s.again(ctx, func() error {
 		now := dbTime{s.Now()}
 		row = taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
@@ -42,22 +68,7 @@ func (s *Store) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Ta
 		}
 		return s.db.WithContext(ctx).Create(&row).Error
 	})
-	if err == nil {
-		return row.task(), true, nil
-	}
-	if !errors.Is(err, gorm.ErrDuplicatedKey) {
-		return tasker.Task{}, false, s.fail("store the task", err)
-	}
-	var existing taskRow
-	err = s.db.WithContext(ctx).Where("type = ? AND identifier = ?", t.Type, t.Identifier).Take(&existing).Error
-	if err != nil {
-		return tasker.Task{}, false, s.fail("read the task of that identifier", err)
-	}
-	if !bytes.Equal(existing.RequestHash, hash) {
-		return tasker.Task{}, false, tasker.Errorf(tasker.Conflict,
-			"identifier %q of task type %q is taken by a task with another payload or other endpoints: choose another identifier", t.Identifier, t.Type)
-	}
-	return existing.task(), false, nil
+	return row.task(), err
 }
 
 // requestHash is the same for two requests that mean the same: members of

@@ -1,8 +1,11 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/store"
 )
 
 func TestCreateTask(t *testing.T) {
@@ -219,4 +223,42 @@ func TestListTasks(t *testing.T) {
 			t.Errorf("another type %v", page)
 		}
 	})
+}
+
+// whenLogged is a log handler that does something when a statement that begins
+// so has ended, once.
+type whenLogged struct {
+	slog.Handler
+	begins string
+	do     func()
+}
+
+func (h whenLogged) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h whenLogged) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "sql" && strings.HasPrefix(a.Value.String(), h.begins) {
+			h.do()
+		}
+		return true
+	})
+	return nil
+}
+
+// A task that is purged while its identifier is posted again was there first,
+// and is gone then: the new one is stored.
+func TestCreateTaskWhileItIsPurged(t *testing.T) {
+	t.Parallel()
+	f, rival := against(t)
+	old := f.create(t, "one", "a")
+	purge := sync.OnceFunc(func() { rival.do(fmt.Sprintf("DELETE FROM tasks WHERE id = %d", old.ID)) })
+	s, err := store.Open(store.Config{URI: f.uri, Verbose: true}, slog.New(whenLogged{slog.DiscardHandler, "INSERT INTO `tasks`", purge}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	task, created, err := s.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one", Payload: []byte("1"), Endpoints: []string{"b"}})
+	if err != nil || !created || task.ID == old.ID {
+		t.Errorf("got task %d, created %t, %v", task.ID, created, err)
+	}
 }
