@@ -19,12 +19,14 @@ func (turnRow) TableName() string { return "turns" }
 
 // TakeTurn takes a turn of a job for a holder, or prolongs the one that it
 // has, for a time from now; taken is false where somebody else's turn lasts.
+// One that lasts much longer than a turn does was taken before the database's
+// clock was set back, and does not count.
 func (s *Store) TakeTurn(ctx context.Context, job, holder string, length time.Duration) (taken bool, err error) {
 	err = s.again(ctx, func() error {
 		now := s.Now()
 		row := turnRow{Job: job, Holder: holder, TurnUntil: dbTime{now.Add(length)}}
 		update := s.db.WithContext(ctx).Model(&turnRow{}).
-			Where("job = ? AND (holder = ? OR turn_until <= ?)", job, holder, dbTime{now}).
+			Where("job = ? AND (holder = ? OR turn_until <= ? OR turn_until > ?)", job, holder, dbTime{now}, dbTime{now.Add(2 * length)}).
 			Updates(map[string]any{"holder": holder, "turn_until": row.TurnUntil})
 		taken = update.RowsAffected == 1
 		if update.Error != nil || taken {

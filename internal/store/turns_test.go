@@ -51,6 +51,24 @@ func TestTurns(t *testing.T) {
 	})
 }
 
+// A turn that was taken before the clock was set back does not last until the
+// clock is there again.
+func TestTurnAfterTheClockWasSetBack(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		if !f.takeTurn(t, "sweep", managerA) {
+			t.Fatal("the first one has no turn")
+		}
+		f.clock.advance(-5 * time.Second)
+		if f.takeTurn(t, "sweep", managerB) {
+			t.Error("a turn is taken although the clocks differ by little")
+		}
+		f.clock.advance(-time.Hour)
+		if !f.takeTurn(t, "sweep", managerB) {
+			t.Error("a turn of another time is not taken")
+		}
+	})
+}
+
 func TestTurnIsTakenOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		for range 5 {
