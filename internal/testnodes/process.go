@@ -17,6 +17,7 @@ import (
 // called at any time, also after it has ended.
 type Process struct {
 	cmd    *exec.Cmd
+	begin  time.Time
 	exited chan struct{}
 	waited error // by the time that exited is closed
 }
@@ -27,7 +28,7 @@ func StartProcess(cmd *exec.Cmd) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &Process{cmd: cmd, exited: make(chan struct{})}
+	p := &Process{cmd: cmd, begin: time.Now(), exited: make(chan struct{})}
 	go func() {
 		p.waited = cmd.Wait()
 		close(p.exited)
@@ -37,6 +38,9 @@ func StartProcess(cmd *exec.Cmd) (*Process, error) {
 
 // PID is the process id, also after the process has ended.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Age is the time since the process was started.
+func (p *Process) Age() time.Duration { return time.Since(p.begin) }
 
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }

@@ -31,12 +31,20 @@ func (n *nemesis) end(ctx context.Context, s step) error {
 // stopPatience is more than tasker's own limits of an orderly end.
 const stopPatience = 40 * time.Second
 
+// infancy is how long a process may take to listen to signals.
+const infancy = 2 * time.Second
+
 // stop asks a process to end, which must go well.
 func (n *nemesis) stop(d *daemon, p *testnodes.Process) {
 	if !p.Alive() {
 		return // by itself, a moment ago
 	}
-	if code, err := p.Stop(stopPatience); err != nil || code != 0 {
+	young := p.Age() < infancy
+	code, err := p.Stop(stopPatience)
+	if young && err == nil && code == -1 {
+		return // before it listened to signals
+	}
+	if err != nil || code != 0 {
 		n.violate(4, "disorderly-end", "%s (pid %d) was asked to end: %s, %v; its log is %s", d.name, p.PID(), p.Ending(), err, d.log)
 	}
 }
