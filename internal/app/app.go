@@ -65,6 +65,7 @@ func (s services) close(ctx context.Context) {
 // listens. An address in use, and a schema of another version, are errors;
 // services that are away are not.
 func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(addr string)) error {
+	defer tellState(ctx, log)()
 	s, err := open(cfg, "tasker api", log)
 	if err != nil {
 		return err
@@ -93,7 +94,6 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, version string,
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx) })
 	group.Go(func() error { s.store.KeepClock(ctx, clockPeriod); return nil })
-	group.Go(func() error { tellState(ctx, s.log); return nil })
 	group.Go(func() error {
 		if err := s.awaitSchema(ctx); err != nil {
 			return err
@@ -118,6 +118,7 @@ func RunManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []s
 
 // RunManagerWith is [RunManager] with handlers of the caller's.
 func RunManagerWith(ctx context.Context, cfg config.Config, registry *handlers.Registry, endpoints, taskTypes []string, log *slog.Logger, version string) error {
+	defer tellState(ctx, log)()
 	s, err := open(cfg, "tasker manager", log)
 	if err != nil {
 		return err
@@ -143,7 +144,6 @@ func (s services) runManager(ctx context.Context, cfg config.Config, registry *h
 	clock, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, _ := errgroup.WithContext(clock)
 	group.Go(func() error { s.store.KeepClock(clock, clockPeriod); return nil })
-	group.Go(func() error { tellState(clock, s.log); return nil })
 	group.Go(func() error { defer stop(); return m.Run(ctx) }) // the clock runs until the last result is stored
 	return group.Wait()
 }

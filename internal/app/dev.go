@@ -30,6 +30,7 @@ const devShutdown = 3 * time.Second
 // on the same data directory: they are in the database, from which endpoints
 // catch up.
 func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.Logger) (err error) {
+	defer tellState(ctx, log)()
 	dir, cleanup, err := dataDir(opts)
 	if err != nil {
 		return err
