@@ -14,7 +14,7 @@ const (
 	Invalid         Code = "invalid"          // the input breaks a rule: correct it
 	Malformed       Code = "malformed"        // the input cannot be read at all: correct it
 	NotFound        Code = "not_found"        // there is no such thing
-	Conflict        Code = "conflict"         // something else of that name exists, or is held by somebody else
+	Conflict        Code = "conflict"         // something else of that name exists, is held by somebody else, or does not allow it
 	TooLarge        Code = "too_large"        // the input is over a limit
 	UnsupportedType Code = "unsupported_type" // the content type is not the expected one
 	Unauthorized    Code = "unauthorized"     // no valid credentials

@@ -37,7 +37,7 @@ func kindOf(code tasker.Code) (problemKind, bool) {
 		tasker.Unauthorized:    {http.StatusUnauthorized, "Credentials are needed"},
 		tasker.NotFound:        {http.StatusNotFound, "There is no such thing"},
 		methodNotAllowed:       {http.StatusMethodNotAllowed, "The method is not allowed here"},
-		tasker.Conflict:        {http.StatusConflict, "Something else of that name exists"},
+		tasker.Conflict:        {http.StatusConflict, "It does not go with what is there"},
 		tasker.TooLarge:        {http.StatusRequestEntityTooLarge, "The request is too large"},
 		tasker.UnsupportedType: {http.StatusUnsupportedMediaType, "The content type is not supported"},
 		misdirected:            {http.StatusMisdirectedRequest, "The request was meant for another host"},

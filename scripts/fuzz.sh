@@ -9,6 +9,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 cd "$root"
 
+[ $# -le 1 ] || die "it takes one number of seconds, and got: $*"
 seconds=${1:-10}
 case $seconds in
 '' | *[!0-9]* | 0*) die "the time must be a whole number of seconds, and at least 1: $seconds" ;;

@@ -46,9 +46,9 @@ func (r *Requeuer) Requeue(ctx context.Context, id int64) error {
 	}
 	queue, ok := broker.ParseQueueName(letter.Queue)
 	if !ok {
-		from := "nobody said which queue it came from"
+		from := "nobody said which queue it came from: it can only be discarded"
 		if letter.Queue != "" {
-			from = "it came from " + letter.Queue + ", which is no queue of a task type"
+			from = "it came from " + letter.Queue + ", which is no queue of a task type: it can only be discarded"
 		}
 		return tasker.Errorf(tasker.Conflict, "dead letter %d cannot be requeued: %s", id, from)
 	}

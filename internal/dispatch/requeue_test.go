@@ -85,7 +85,7 @@ func TestRequeueFails(t *testing.T) {
 		code    tasker.Code
 		text    string
 	}{
-		"":                       {nil, tasker.Conflict, "nobody said which queue"},
+		"":                       {nil, tasker.Conflict, "it can only be discarded"},
 		"amq.gen-x":              {nil, tasker.Conflict, "it came from amq.gen-x"},
 		"tasker.worker.console1": {unserved, tasker.Conflict, "endpoint console1 has no queue for task type worker now"},
 		"tasker.worker.console2": {refused, tasker.Unavailable, "did not confirm"},

@@ -68,7 +68,7 @@ func (e *examination) checkTasks(ctx context.Context) {
 		case n == 0:
 			return well("there are none")
 		}
-		return one(Warning, "GET /v1/dead-letters says why each was refused: requeue or discard them", "%s stored", are(n, "dead letter"))
+		return one(Warning, "tasker dead-letters list says why each was refused: requeue or discard them", "%s stored", are(n, "dead letter"))
 	})
 	e.check(ctx, groupTasks, "incomplete", func(ctx context.Context) []Finding {
 		total, latest, err := db.IncompleteTasks(ctx, mostNames)

@@ -57,14 +57,14 @@ type file struct {
 // exist, and sees that it can be written to.
 func Open(dir string) (*Spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the spool's directory: %w", err)
+		return nil, fmt.Errorf("make the spool's directory, manager.spool_dir: %w", err)
 	}
 	probe, err := os.CreateTemp(dir, "probe-*"+suffixPartial)
 	if err != nil {
-		return nil, fmt.Errorf("the spool's directory cannot be written to: %w", err)
+		return nil, fmt.Errorf("the spool's directory, manager.spool_dir, cannot be written to: %w", err)
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return nil, fmt.Errorf("the spool's directory cannot be written to: %w", err)
+		return nil, fmt.Errorf("the spool's directory, manager.spool_dir, cannot be written to: %w", err)
 	}
 	return &Spool{dir}, nil
 }

@@ -105,8 +105,8 @@ func TestUnusableDirectories(t *testing.T) {
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := spool.Open(filepath.Join(name, "spool")); err == nil {
-		t.Error("a directory below a file can be opened")
+	if _, err := spool.Open(filepath.Join(name, "spool")); err == nil || !strings.Contains(err.Error(), "manager.spool_dir") {
+		t.Errorf("a directory below a file: %v", err)
 	}
 	dir := t.TempDir()
 	s := open(t, dir)
