@@ -88,3 +88,25 @@ func TestNoConfirms(t *testing.T) {
 		t.Errorf("%d connections to the silent node, want 1", n)
 	}
 }
+
+// TestNoAnswerToADeclaration, which comes before the first message of a type,
+// is like a confirm that does not come.
+func TestNoAnswerToADeclaration(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	p, first := testservices.Proxied(t, uri)
+	b := newBroker(t, rabbit.Config{
+		URIs: []string{first, uri}, InOrder: true, Heartbeat: time.Hour, ConfirmTimeout: 200 * time.Millisecond,
+	})
+	declareBy(t, b)
+	p.Hold()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, taskType := range []string{"other", "worker"} {
+		if _, err := b.Publish(ctx, broker.Publication{TaskType: taskType, MessageID: "m"}); err != nil {
+			t.Fatalf("%s: %v", taskType, err)
+		}
+	}
+	if n := p.Dialled(); n != 1 {
+		t.Errorf("%d connections to the silent node, want 1", n)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
 )
 
 const (
@@ -36,7 +38,8 @@ const (
 // A channel that confirms nothing for long, while the broker says that it takes
 // messages, may be stuck in the broker: a frozen node of a cluster takes along
 // those channels of the others that wait for it. The connection is given up
-// then, for one to the next node.
+// then, for one to the next node, and so it is where a channel is not opened,
+// not closed, or does not say whether it has declared something.
 type session struct {
 	opened  time.Time
 	stale   atomic.Bool
@@ -51,7 +54,7 @@ type session struct {
 	settles sync.WaitGroup
 
 	// Of the run loop alone:
-	tick     *time.Ticker  // when to look for silence
+	tick     *time.Ticker  // when to look for silence; made with the session
 	tag      uint64        // of the message published last
 	declares *amqp.Channel // another channel, since a refused declaration closes it
 	declared map[string]bool
@@ -67,15 +70,19 @@ func openSession(ctx context.Context, l *link, conn *amqp.Connection, silence ti
 		declared: make(map[string]bool),
 		unrouted: make(map[string]bool),
 	}
-	ch, err := l.open(ctx, conn, func(ch *amqp.Channel) error {
-		s.closes = ch.NotifyClose(make(chan *amqp.Error, 1))
-		s.returns = ch.NotifyReturn(make(chan amqp.Return, window))
-		return ch.Confirm(false)
+	s.tick = time.NewTicker(s.silence / 4)
+	err := s.await(func() (err error) {
+		s.ch, err = l.open(ctx, conn, func(ch *amqp.Channel) error {
+			s.closes = ch.NotifyClose(make(chan *amqp.Error, 1))
+			s.returns = ch.NotifyReturn(make(chan amqp.Return, window))
+			return ch.Confirm(false)
+		})
+		return err
 	})
 	if err != nil {
+		s.tick.Stop()
 		return nil, fmt.Errorf("open a channel to publish: %w", err)
 	}
-	s.ch = ch
 	return s, nil
 }
 
@@ -87,9 +94,12 @@ func (s *session) run(ctx context.Context, jobs <-chan *job) error {
 			s.link.closeChannel(s.declares)
 		}
 		s.link.closeChannel(s.ch)
+		if ctx.Err() == nil && !s.ch.IsClosed() {
+			// The confirms that are waited for would come with its end.
+			s.link.abandon(s.conn, fmt.Errorf("it has not closed a channel for %s", closeTimeout))
+		}
 		s.settles.Wait()
 	}()
-	s.tick = time.NewTicker(s.silence / 4)
 	defer s.tick.Stop()
 	for {
 		select {
@@ -261,17 +271,42 @@ func (s *session) declare(ctx context.Context, o object, anew bool) error {
 		return nil
 	}
 	if s.declares == nil || s.declares.IsClosed() {
-		ch, err := s.link.open(ctx, s.conn, func(*amqp.Channel) error { return nil })
+		err := s.await(func() (err error) {
+			s.declares, err = s.link.open(ctx, s.conn, func(*amqp.Channel) error { return nil })
+			return err
+		})
 		if err != nil {
+			s.declares = nil
 			return fmt.Errorf("open a channel to declare: %w", err)
 		}
-		s.declares = ch
 	}
-	if err := o.declare(s.declares); err != nil {
+	if err := s.await(func() error { return o.declare(s.declares) }); err != nil {
 		return fmt.Errorf("declare the %s: %w", o.key, err)
 	}
 	s.declared[o.key] = true
 	return nil
+}
+
+// await waits for something that the broker is asked for. The client's calls
+// know no time limit: where no answer comes, the connection is given up, which
+// ends the call.
+func (s *session) await(ask func() error) error {
+	done := make(chan error, 1)
+	if !s.link.group.run(func() { done <- ask() }) {
+		return broker.ErrClosed
+	}
+	for since := time.Now(); ; {
+		select {
+		case err := <-done:
+			return err
+		case <-s.tick.C:
+			if _, why := s.link.ready(); why != nil { // it has nothing to say
+				since = time.Now()
+			} else if time.Since(since) > s.silence {
+				s.link.abandon(s.conn, fmt.Errorf("it has not answered for %s", s.silence))
+			}
+		}
+	}
 }
 
 // lost is why a write failed: the reason of the channel's end, if it is there.
