@@ -102,3 +102,28 @@ func TestBackFromLostSaysWhy(t *testing.T) {
 		}
 	})
 }
+
+// TestLateFinishOfAnInterruptedAttempt is not stored, even while what came of
+// the interruption is LOST.
+func TestLateFinishOfAnInterruptedAttempt(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task := f.send(t, "one", "a")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.clock.advance(2 * lease)
+		f.acquire(t, managerB, "a")
+		if !f.finish(t, finish(task, "a", 1, tasker.Retrying))[0] {
+			t.Fatal("the interruption is not stored")
+		}
+		f.clock.advance(2 * lease)
+		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 1 {
+			t.Fatalf("lost %v, %v", lost, err)
+		}
+		if f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
+			t.Error("the end of an attempt that was interrupted is stored")
+		}
+		if n, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 || f.states(t, task)["a"] != tasker.Retrying {
+			t.Errorf("%d are back, %v: %v", n, err, f.states(t, task))
+		}
+	})
+}

@@ -186,7 +186,9 @@ func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err err
 		set["retry_time"] = dbTime{now.Add(first.RetryDelay)}
 	}
 	condition, args := anyAt(current, 0)
+	// What is LOST from RETRYING has no attempt that could end: it was called
+	// interrupted, or its end is stored.
 	update := db.Model(&resultRow{}).Where(condition, args...).
-		Where("state IN ?", tasker.ResultStatesBefore(first.State)).Updates(set)
+		Where("state IN ? AND (state <> ? OR lost_from = ?)", tasker.ResultStatesBefore(first.State), tasker.Lost, tasker.Running).Updates(set)
 	return int(update.RowsAffected), update.Error
 }
