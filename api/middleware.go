@@ -84,10 +84,10 @@ func (s *Server) logAccess(r *http.Request, rec *recorder, info *requestInfo, to
 
 func accessLevel(route string, status int) slog.Level {
 	switch {
-	case status >= http.StatusInternalServerError:
+	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
 		return slog.LevelError
 	case status >= http.StatusBadRequest:
-		return slog.LevelWarn
+		return slog.LevelWarn // 503, too: it is the answer to an overload, and to an outage that is logged elsewhere
 	case route == routeHealth || route == routeReady:
 		return slog.LevelDebug // asked for every few seconds
 	}

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"log/slog"
 	"net"
+	"net/http"
 	"testing"
 )
 
@@ -23,5 +25,21 @@ func TestListensOnLoopback(t *testing.T) {
 	}
 	if listensOnLoopback(addressed{addr: &net.UnixAddr{}}) {
 		t.Error("what is no TCP address is trusted")
+	}
+}
+
+// TestAccessLevel: what tasker does on purpose under load, or while a service
+// is away, fills no log with errors.
+func TestAccessLevel(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]slog.Level{
+		http.StatusInternalServerError: slog.LevelError,
+		http.StatusServiceUnavailable:  slog.LevelWarn,
+		http.StatusNotFound:            slog.LevelWarn,
+		http.StatusOK:                  slog.LevelInfo,
+	} {
+		if got := accessLevel("/{task_type}", status); got != want {
+			t.Errorf("%d is logged at %s, want %s", status, got, want)
+		}
 	}
 }

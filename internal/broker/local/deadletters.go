@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxDeadLetters is how many dead letters are kept; the oldest go first.
+	// maxDeadLetters is how many dead letters are kept; the oldest go first, and the
+	// log says so.
 	maxDeadLetters = 1000
 	// deadPause is how long a dead letter rests whose handling failed.
 	deadPause = 100 * time.Millisecond
@@ -38,6 +39,7 @@ func (b *Broker) DeadLetters() []broker.DeadLetter {
 // bury keeps a message as a dead letter; b.mu is held.
 func (b *Broker) bury(queue, reason string, m *message) {
 	if len(b.dead) >= maxDeadLetters {
+		b.log.Warn("too many dead letters that nobody takes: the oldest is dropped", "message_id", b.dead[0].letter.MessageID)
 		b.dead = slices.Delete(b.dead, 0, len(b.dead)-maxDeadLetters+1)
 	}
 	b.dead = append(b.dead, &deadLetter{letter: broker.DeadLetter{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -38,9 +39,11 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestDeadLettersAreBounded keeps the newest 1,000.
+// TestDeadLettersAreBounded keeps the newest 1,000, and says which it drops.
 func TestDeadLettersAreBounded(t *testing.T) {
-	b := newBroker(t)
+	var said strings.Builder
+	b := local.New(slog.New(slog.NewTextHandler(&said, nil)))
+	t.Cleanup(func() { _ = b.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	const count = 1010
@@ -69,6 +72,9 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	dead := b.DeadLetters()
 	if len(dead) != 1000 || dead[0].MessageID != "10" || dead[999].MessageID != "1009" {
 		t.Errorf("%d dead letters from %q to %q, want 1000 from 10 to 1009", len(dead), dead[0].MessageID, dead[len(dead)-1].MessageID)
+	}
+	if n := strings.Count(said.String(), "the oldest is dropped"); n != count-1000 {
+		t.Errorf("%d drops were logged, want %d", n, count-1000)
 	}
 }
 
