@@ -57,7 +57,7 @@ type manager struct {
 	sent    []tasker.Finish           // results that the store was given
 }
 
-func (w *world) spawn(names ...string) *manager {
+func (w *world) spawn(names ...string) {
 	w.made++
 	m := &manager{
 		id: fmt.Sprintf("01M%023d", w.made), endpoints: names, lastBeat: w.store.Now(),
@@ -66,7 +66,6 @@ func (w *world) spawn(names ...string) *manager {
 	}
 	w.logf("manager %s comes, for %v", m.id, names)
 	w.managers = append(w.managers, m)
-	return m
 }
 
 // crash drops a manager's memory. The broker delivers again what it has not

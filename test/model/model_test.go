@@ -51,7 +51,7 @@ func TestAnyOrder(t *testing.T) {
 	eachBackend(t, func(t *testing.T, open opener) {
 		rapid.Check(t, func(t *rapid.T) {
 			w := open(t)
-			t.Repeat(w.actions(t))
+			t.Repeat(w.actions())
 			w.heal(t)
 		})
 	})
@@ -111,7 +111,7 @@ func steps() map[string]step {
 }
 
 // actions are the steps as rapid takes them, one at a time, and checked.
-func (w *world) actions(t *rapid.T) map[string]func(*rapid.T) {
+func (w *world) actions() map[string]func(*rapid.T) {
 	actions := map[string]func(*rapid.T){}
 	for name, do := range steps() {
 		actions[name] = func(t *rapid.T) {
