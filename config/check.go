@@ -149,6 +149,7 @@ func (c *checker) checkBroker() {
 	}
 	password, hasPassword := c.secret("manager.message_queue.password_file", c.brokerPasswordFile)
 	complete := make([]string, 0, len(c.Rabbit.URIs))
+	vhost := ""
 	for i, s := range c.Rabbit.URIs {
 		which := ""
 		if len(c.Rabbit.URIs) > 1 {
@@ -163,6 +164,11 @@ func (c *checker) checkBroker() {
 			c.fail(path, "%sis incomplete: give amqp://user:password@host:5672/vhost", which)
 		} else if !validPort(u) {
 			c.fail(path, "%shas a port that is none: give one from 1 to 65535", which)
+		} else if other := strings.Trim(u.Path, "/"); i == 0 {
+			vhost = other
+		} else if other != vhost {
+			// Each process takes an address by lot: they would not meet.
+			c.fail(path, "%shas another virtual host than number 1, %q instead of %q: the addresses must be nodes of one cluster", which, other, vhost)
 		}
 		if hasPassword {
 			if err := withPassword(u, password); err != nil {

@@ -101,6 +101,9 @@ func TestWrongInput(t *testing.T) {
 			"TASKER_TASK_TYPES: task_types[7].concurrency is 0: give a whole number from 1 to 1024",
 			`TASKER_TASK_TYPES: task_types[8]: task type "metrics" is a name that tasker keeps for itself: choose another`,
 		}},
+		"addresses of different virtual hosts": {"", []string{"TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://u@h1/a,amqp://u@h2/a,amqp://u@h3/b"}, []string{
+			`TASKER_MANAGER_MESSAGE_QUEUE_URI: manager.message_queue.uri (number 3) has another virtual host than number 1, "b" instead of "a": the addresses must be nodes of one cluster`,
+		}},
 		"settings": {"", []string{`TASKER_TASK_TYPES=[{name: worker, settings: {duratoin: 1}}]`}, []string{
 			`TASKER_TASK_TYPES: task_types[0]: task type worker: handler "worker": unknown setting "duratoin": it has duration`,
 		}},
