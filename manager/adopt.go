@@ -14,14 +14,10 @@ import (
 // interrupted: that was a failed attempt, which policy may repeat. Those that
 // wait are picked up by the executors.
 func (m *Manager) adopt(ctx context.Context) error {
-	err := m.persist(ctx, "take back lost results", func(ctx context.Context) error {
-		_, err := m.store.ReturnFromLost(ctx, m.cfg.Endpoints)
-		return err
-	})
-	if err != nil {
-		return err
-	}
 	for _, endpoint := range m.cfg.Endpoints {
+		if err := m.takeBackLost(ctx, endpoint); err != nil {
+			return err
+		}
 		if err := m.deliverSpooled(ctx, endpoint); err != nil {
 			return err
 		}
@@ -32,12 +28,27 @@ func (m *Manager) adopt(ctx context.Context) error {
 	return nil
 }
 
+func (m *Manager) takeBackLost(ctx context.Context, endpoint string) error {
+	return m.persist(ctx, "take back lost results", func(ctx context.Context) error {
+		n, err := m.store.ReturnFromLost(ctx, []string{endpoint})
+		if n > 0 {
+			m.log.InfoContext(ctx, "results are back from lost", "endpoint", endpoint, "results", n)
+		}
+		return err
+	})
+}
+
+// adoptRounds bounds how often the same results may fail to be adopted.
+const adoptRounds = 5
+
+// adoptInterrupted judges the attempts that run under other managers than this
+// one, which holds the endpoint: there is nobody any more who runs them.
 func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 	retry := map[string]tasker.RetryPolicy{}
 	for _, t := range m.cfg.TaskTypes {
 		retry[t.Name] = t.Retry
 	}
-	for {
+	for idle := 0; ; {
 		var interrupted []tasker.Work
 		err := m.persist(ctx, "read the interrupted results", func(ctx context.Context) (err error) {
 			interrupted, err = m.store.InterruptedWork(ctx, m.id, endpoint, batchSize)
@@ -61,7 +72,12 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 			return err
 		}
 		if !slices.ContainsFunc(ends, func(e ending) bool { return e.stored }) {
-			return fmt.Errorf("none of %d interrupted results could be stored", len(finishes))
+			// They were stored and the answer got lost, or their manager had
+			// just stored their ends: then the next round does not find them.
+			if idle++; idle == adoptRounds {
+				return fmt.Errorf("none of %d interrupted results could be stored", len(finishes))
+			}
+			continue
 		}
 		m.log.WarnContext(ctx, "adopted results of attempts that were interrupted", "endpoint", endpoint, "results", len(finishes))
 	}

@@ -19,41 +19,91 @@ const (
 	underWay = 5 * time.Second
 )
 
-// catchUp records the open tasks that expect an endpoint and that it has no
-// result of: their message was lost, or was sent while there was no queue. It
-// looks each time that a consumer is registered, and from time to time, since
-// RabbitMQ tells no consumer that its bindings are gone. The first look goes
-// through all open tasks, the others through what was sent since.
-func (m *Manager) catchUp(ctx context.Context, endpoint string, ready <-chan struct{}) {
+// tend sees that what the database has for an endpoint is what this manager
+// works on.
+//
+// Open tasks that expect the endpoint and that it has no result of are caught
+// up with: their message was lost, or was sent while there was no queue. It
+// looks for them each time that a consumer is registered, and from time to
+// time, since RabbitMQ tells no consumer that its bindings are gone. The first
+// look goes through all open tasks, the others through what was sent since.
+//
+// Results that were called lost are taken back, and attempts that another
+// manager began are judged, from time to time and each time that there is a
+// doubt.
+func (m *Manager) tend(ctx context.Context, endpoint string, subscribed <-chan struct{}) {
 	var since time.Time
 	for {
 		// Jittered, so that a fleet does not look together.
 		again := time.NewTimer(m.cfg.CatchUp*3/4 + rand.N(m.cfg.CatchUp/2+1))
-		var before time.Time
+		var err error
 		select {
-		case <-ready:
-			before = m.store.Now().Add(time.Hour) // all
+		case <-subscribed:
+			since, err = m.catchUp(ctx, endpoint, since, 0)
 		case <-again.C:
-			before = m.store.Now().Add(-underWay)
+			if err = m.putRight(ctx, endpoint); err == nil {
+				since, err = m.catchUp(ctx, endpoint, since, underWay)
+			}
+		case <-m.doubts[endpoint]:
+			if err = m.putRight(ctx, endpoint); err == nil {
+				err = wait(ctx, doubtPause)
+			}
 		case <-ctx.Done():
 		}
 		again.Stop()
 		if ctx.Err() != nil {
 			return
 		}
-		begin := m.store.Now()
-		if err := m.catchUpOnce(ctx, endpoint, since, before); err != nil {
-			if ctx.Err() == nil {
-				m.log.ErrorContext(ctx, "could not look for tasks that were not received", "endpoint", endpoint, "err", err)
-			}
-			continue
+		if err != nil {
+			m.log.ErrorContext(ctx, "could not look for what the endpoint has to do", "endpoint", endpoint, "err", err)
 		}
-		since = begin.Add(-catchUpOverlap)
 	}
 }
 
+// doubtPause bounds how often doubts are looked into.
+const doubtPause = 100 * time.Millisecond
+
+// doubt has the endpoint's results looked at soon.
+func (m *Manager) doubt(endpoint string) {
+	select {
+	case m.doubts[endpoint] <- struct{}{}:
+	default: // it is known already
+	}
+}
+
+// putRight takes back lost results and judges attempts that others began, and
+// has the executors look at what waits: what they could not start while it was
+// lost is not in memory.
+func (m *Manager) putRight(ctx context.Context, endpoint string) error {
+	err := m.takeBackLost(ctx, endpoint)
+	if err == nil {
+		err = m.adoptInterrupted(ctx, endpoint)
+	}
+	for queue, e := range m.executors {
+		if queue.Endpoint == endpoint {
+			e.lookAgain()
+		}
+	}
+	return err
+}
+
+// catchUp looks through the tasks that were sent since a time, and gives the
+// time since which the next look shall go.
+func (m *Manager) catchUp(ctx context.Context, endpoint string, since time.Time, underWay time.Duration) (next time.Time, err error) {
+	begin := m.store.Now()
+	before := begin.Add(-underWay)
+	if underWay == 0 {
+		before = begin.Add(catchUpOverlap) // all, also by a clock that is ahead
+	}
+	if err := m.catchUpOnce(ctx, endpoint, since, before); err != nil {
+		return since, err
+	}
+	return begin.Add(-catchUpOverlap), nil
+}
+
 // catchUpOnce looks through the tasks that were sent since a time, and
-// records those that last moved before another.
+// records those whose message should have come before another: they were sent
+// before it or, where that is not known, created.
 func (m *Manager) catchUpOnce(ctx context.Context, endpoint string, since, before time.Time) error {
 	for after := int64(0); ; {
 		var tasks []tasker.Task
@@ -68,7 +118,11 @@ func (m *Manager) catchUpOnce(ctx context.Context, endpoint string, since, befor
 		// A page is recorded together, before the next one is read.
 		var recorded []<-chan struct{}
 		for _, task := range tasks {
-			if !task.LastModifiedTime.Before(before) {
+			sent := task.StartTime
+			if task.SentTime != nil {
+				sent = *task.SentTime
+			}
+			if sent.After(before) {
 				continue
 			}
 			done := make(chan struct{})

@@ -131,9 +131,10 @@ func (e *executor) known(ctx context.Context, a tasker.Arrival, admission tasker
 }
 
 // occupy runs do in a slot that is taken already. do calls free when its
-// handler has ended: what follows, the storing of the result, needs no slot.
+// handler has ended: what follows, the storing of the result, needs no slot. It
+// tells whether the result may not be what it was taken for.
 // The caller holds the lock and has made the task active.
-func (e *executor) occupy(ctx context.Context, work tasker.Work, do func(ctx context.Context, work tasker.Work, free func())) {
+func (e *executor) occupy(ctx context.Context, work tasker.Work, do func(ctx context.Context, work tasker.Work, free func()) (doubt bool)) {
 	free := sync.OnceFunc(func() {
 		e.mu.Lock()
 		e.free++
@@ -141,13 +142,14 @@ func (e *executor) occupy(ctx context.Context, work tasker.Work, do func(ctx con
 		e.poke()
 	})
 	e.running.Go(func() {
-		defer func() {
-			e.mu.Lock()
-			delete(e.active, work.Task.ID)
-			e.mu.Unlock()
-			free()
-		}()
-		do(ctx, work, free)
+		doubt := do(ctx, work, free)
+		e.mu.Lock()
+		delete(e.active, work.Task.ID)
+		e.mu.Unlock()
+		free()
+		if doubt { // now, when a look at the database does not pass the task over
+			e.m.doubt(e.endpoint)
+		}
 	})
 }
 
@@ -281,8 +283,8 @@ func (e *executor) startWaiting(ctx context.Context) {
 }
 
 // start counts the next attempt and runs it. Where somebody else was first, or
-// the result has ended or is lost, it does nothing.
-func (e *executor) start(ctx context.Context, work tasker.Work, free func()) {
+// the result has ended or is lost, it does nothing, and is in doubt.
+func (e *executor) start(ctx context.Context, work tasker.Work, free func()) (doubt bool) {
 	started, err := e.m.starts.do(tasker.Start{ResultKey: work.Key(), Attempt: work.Attempt})
 	if err != nil {
 		if ctx.Err() == nil {
@@ -290,14 +292,13 @@ func (e *executor) start(ctx context.Context, work tasker.Work, free func()) {
 			_ = wait(ctx, time.Second) // it waits in the database, and is tried again
 		}
 		e.lookAgain()
-		return
+		return false
 	}
 	if !started {
-		e.m.doubted.Store(true)
-		return
+		return true
 	}
 	work.Attempt++
-	e.run(ctx, work, free)
+	return e.run(ctx, work, free)
 }
 
 // lookAgain makes the loop read from the database what waits there.

@@ -26,7 +26,8 @@ type faulty struct {
 	count      map[string]int
 	calls      map[string]int
 	lostAnswer bool
-	held       bool // whether heartbeats still hold the endpoint
+	err        error // what fails with it; errAway where it is not set
+	held       bool  // whether heartbeats still hold the endpoint
 }
 
 var errAway = tasker.Errorf(tasker.Unavailable, "the database is away")
@@ -54,13 +55,16 @@ func (f *faulty) fails(method string) bool {
 
 func faultyCall[T any](f *faulty, method string, do func() (T, error)) (T, error) {
 	var none T
-	fails := f.fails(method)
-	if fails && !f.lostAnswer {
-		return none, errAway
+	fails, lost, fault := f.fails(method), f.lostAnswer, f.err
+	if fault == nil {
+		fault = errAway
+	}
+	if fails && !lost {
+		return none, fault
 	}
 	result, err := do()
 	if fails {
-		return none, errAway
+		return none, fault
 	}
 	return result, err
 }

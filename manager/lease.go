@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -83,19 +82,12 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 		}
 		// After a silence, results may have been called lost that are not. How
 		// long it lasted is told by when the last beat was sent, which is the
-		// time that it stored.
-		if m.doubted.Swap(false) || asked.Sub(last) > m.cfg.Lease {
-			n, err := m.store.ReturnFromLost(ctx, m.cfg.Endpoints)
-			if err != nil {
-				m.log.WarnContext(ctx, "lost results were not taken back yet", "err", err)
-				m.doubted.Store(true)
-			}
-			if n > 0 {
-				m.log.InfoContext(ctx, "heard again", "silent_for", asked.Sub(last).Round(time.Second), "results_back_from_lost", n)
-				// Those that wait may have been dropped when they could not start.
-				for _, e := range m.executors {
-					e.lookAgain()
-				}
+		// time that it stored. The process's own clock stands still while the
+		// machine sleeps.
+		if silent := max(asked.Sub(last), asked.Round(0).Sub(last.Round(0))); silent > m.cfg.Lease {
+			m.log.InfoContext(ctx, "heard again", "silent_for", silent.Round(time.Second))
+			for _, endpoint := range m.cfg.Endpoints {
+				m.doubt(endpoint)
 			}
 		}
 		m.lease.renewed(asked)
@@ -161,16 +153,17 @@ func (m *Manager) releaseSome(ctx context.Context, endpoints []string) {
 }
 
 // persist does something with the database until it works, with growing
-// pauses: for as long as the database is away, or until ctx ends. Errors that
-// waiting does not mend are returned. A try that is under way when ctx ends is
+// pauses: for as long as the database is away or fails, or until ctx ends. It
+// returns an error where the database refuses what it is given, which waiting
+// does not mend. A try that is under way when ctx ends is
 // not cut off, since it would not be known whether it was done.
 func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.Context) error) error {
 	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
 	pause := shortest
 	for warned := false; ; {
 		err := try(ctx, do)
-		away := err != nil && (tasker.CodeOf(err) == tasker.Unavailable || errors.Is(err, context.DeadlineExceeded))
-		m.away.Store(away)
+		refused := isRefusal(err)
+		m.away.Store(err != nil && !refused)
 		switch {
 		case err == nil:
 			if warned {
@@ -179,7 +172,7 @@ func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case !away:
+		case refused:
 			return err
 		case !warned:
 			m.log.WarnContext(ctx, "waiting for the database", "to", what, "err", err)
@@ -190,6 +183,16 @@ func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.
 		}
 		pause = min(2*pause, longest)
 	}
+}
+
+// isRefusal tells whether an error is about what was given to the database,
+// and not about the database.
+func isRefusal(err error) bool {
+	switch tasker.CodeOf(err) {
+	case tasker.Invalid, tasker.Malformed, tasker.TooLarge, tasker.Conflict, tasker.NotFound:
+		return true
+	}
+	return false
 }
 
 // tryLimit bounds one statement or transaction.

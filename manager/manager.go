@@ -73,9 +73,12 @@ type Manager struct {
 	results   *batcher[tasker.Finish, ending]
 	spool     *spool.Spool // nil where there is none
 	lease     *leaseWatch
-	// doubted tells that a result could not be started, as one that was called
-	// lost cannot.
-	doubted atomic.Bool
+	// doubts get a value, each for its endpoint, when its results may not be
+	// what this manager takes them for.
+	doubts map[string]chan struct{}
+	// unkept counts the ends of attempts that wait for the database and are
+	// not in the spool.
+	unkept atomic.Int64
 	// away tells that the last that was heard of the database is that it
 	// cannot be reached.
 	away atomic.Bool
@@ -89,7 +92,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 	}
 	m := &Manager{
 		cfg: cfg, id: ulid.Make().String(), store: store, broker: b, handlers: registry,
-		executors: map[broker.Queue]*executor{},
+		executors: map[broker.Queue]*executor{}, doubts: map[string]chan struct{}{},
 	}
 	m.log = log.With("manager", m.id)
 	m.lease = newLeaseWatch(cfg.Lease)
@@ -102,6 +105,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 	m.starts = newBatcher(batchSize, m.storeStarts)
 	m.results = newBatcher(batchSize, m.storeFinishes)
 	for _, endpoint := range cfg.Endpoints {
+		m.doubts[endpoint] = make(chan struct{}, 1)
 		for _, t := range cfg.TaskTypes {
 			m.executors[broker.Queue{TaskType: t.Name, Endpoint: endpoint}] = newExecutor(m, endpoint, t)
 		}
@@ -171,7 +175,7 @@ func (m *Manager) take(ctx context.Context) {
 	for _, endpoint := range m.cfg.Endpoints {
 		subscribed := make(chan struct{}, 1)
 		ready[endpoint] = subscribed
-		group.Go(func() { m.catchUp(ctx, endpoint, subscribed) })
+		group.Go(func() { m.tend(ctx, endpoint, subscribed) })
 	}
 	for queue, e := range m.executors {
 		subscribed := ready[queue.Endpoint]
@@ -241,7 +245,7 @@ func (m *Manager) ended(work context.Context, done <-chan struct{}, fatal contex
 			return false
 		case now := <-look.C:
 			switch {
-			case m.spool == nil || m.runningHandlers() > 0:
+			case m.spool == nil || m.runningHandlers() > 0 || m.unkept.Load() > 0:
 				idle = time.Time{}
 			case idle.IsZero():
 				idle = now

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
@@ -12,29 +13,42 @@ import (
 // away. Meanwhile the end is kept in the spool; where the manager has to end
 // before, it stays there for the next manager of the endpoint.
 func (m *Manager) finishAttempt(ctx context.Context, e *executor, finish tasker.Finish) {
-	kept := m.keepLater(ctx, finish)
-	end, err := m.results.do(finish)
-	if err == nil {
-		err = end.err
-	}
 	log := m.log.With("endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State)
-	if err != nil {
-		if kept.now() {
+	kept := m.keepLater(ctx, finish)
+	for {
+		end, err := m.results.do(finish)
+		if err == nil && end.err == nil {
+			kept.remove()
+			if !end.stored {
+				// As well where it was stored with an answer that was lost.
+				log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
+					"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
+			}
+			break
+		}
+		switch spooled := kept.now(); {
+		case err == nil:
+			// As long as this manager lives, the attempt stays its own.
+			log.ErrorContext(ctx, "the database refuses the result, which is tried again", "spooled", spooled, "err", end.err)
+			select {
+			case <-time.After(refusedPause):
+			case <-m.results.ended:
+			}
+			continue
+		case spooled:
 			log.WarnContext(ctx, "the result is not stored yet: it stays in the spool for the next manager of this endpoint", "err", err)
-		} else {
+		default:
 			log.ErrorContext(ctx, "the result could not be stored: it will count as interrupted", "err", err)
 		}
 		return
 	}
-	kept.remove()
-	switch {
-	case !end.stored:
-		log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
-			"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
-	case finish.State == tasker.Retrying:
+	if finish.State == tasker.Retrying {
 		e.retryBy(m.store.Now().Add(finish.RetryDelay))
 	}
 }
+
+// refusedPause lies between two tries of what the database refuses.
+const refusedPause = time.Minute
 
 // storeStarts counts a batch of attempts that begin.
 func (m *Manager) storeStarts(ctx context.Context, batch []tasker.Start) (started []bool, err error) {

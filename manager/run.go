@@ -26,7 +26,7 @@ type outcome struct {
 
 // run performs one attempt, which is counted already, and stores its end. It
 // goes on when ctx ends: the manager's stop cancels it in time.
-func (e *executor) run(ctx context.Context, work tasker.Work, free func()) {
+func (e *executor) run(ctx context.Context, work tasker.Work, free func()) (doubt bool) {
 	log := e.m.log.With("endpoint", e.endpoint, "task_id", work.Task.ID, "type", work.Task.Type,
 		"identifier", work.Task.Identifier, "attempt", work.Attempt)
 	// The process may have been stopped since the attempt was counted: if
@@ -34,7 +34,7 @@ func (e *executor) run(ctx context.Context, work tasker.Work, free func()) {
 	// judge, and must not begin.
 	if err := e.m.lease.await(ctx); err != nil {
 		log.WarnContext(ctx, "the attempt does not begin: its task is left to the next manager", "err", err)
-		return
+		return false
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -67,10 +67,11 @@ func (e *executor) run(ctx context.Context, work tasker.Work, free func()) {
 	duration := time.Since(begin).Round(time.Microsecond)
 	if !store {
 		log.WarnContext(ctx, "the handler was interrupted: its task is left to the next manager", "duration", duration, "err", out.err)
-		return
+		return false
 	}
 	log.InfoContext(ctx, "the handler ended", "duration", duration, "state", finish.State, "errnr", finish.Errnr, "errmsg", finish.Errmsg)
 	e.m.finishAttempt(ctx, e, finish)
+	return false
 }
 
 // errAbandoned is the error of a handler that did not return.

@@ -14,65 +14,86 @@ import (
 // kept at once.
 const spoolAfter = 100 * time.Millisecond
 
-// keeping is the end of an attempt on its way into the spool.
-type keeping struct {
-	timer *time.Timer
-	keep  func()
+// spoolAgain is the pause before the next try where the disk did not take it.
+const spoolAgain = time.Second
 
-	mu    sync.Mutex
-	done  bool // kept or, at the end, not wanted
-	entry *spool.Entry
-	drop  func(spool.Entry)
+// keeping is the end of an attempt that waits for the database, on its way
+// into the spool.
+type keeping struct {
+	m      *Manager
+	ctx    context.Context // for the log
+	finish tasker.Finish
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	entry   *spool.Entry // nil while it is in memory only
+	removed bool
 }
 
 // keepLater keeps the end of an attempt after a short time, unless it is
 // removed before.
 func (m *Manager) keepLater(ctx context.Context, finish tasker.Finish) *keeping {
-	k := &keeping{}
+	k := &keeping{m: m, ctx: ctx, finish: finish}
 	if m.spool == nil {
-		k.keep, k.timer = func() {}, time.NewTimer(0)
 		return k
 	}
-	k.drop = func(entry spool.Entry) { m.unspool(ctx, entry) }
-	k.keep = func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if k.done {
-			return
-		}
-		k.done = true
-		entry, err := m.spool.Keep(finish)
-		if err != nil {
-			m.log.ErrorContext(ctx, "a result that waits for the database is in memory only", "endpoint", finish.Endpoint, "task_id", finish.TaskID, "err", err)
-			return
-		}
-		k.entry = &entry
+	m.unkept.Add(1)
+	if m.away.Load() && k.now() {
+		return k
 	}
-	if m.away.Load() {
-		k.keep()
-	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.timer = time.AfterFunc(spoolAfter, k.keep)
 	return k
 }
 
-// now keeps the end at once, and tells whether it is kept.
-func (k *keeping) now() bool {
-	k.timer.Stop()
-	k.keep()
+// keep puts the end into the spool, and tries again later where the disk does
+// not take it.
+func (k *keeping) keep() {
+	if k.now() {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.entry != nil
+	if !k.removed {
+		k.timer.Reset(spoolAgain)
+	}
+}
+
+// now keeps the end at once, and tells whether it is kept.
+func (k *keeping) now() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.m.spool == nil || k.removed || k.entry != nil {
+		return k.entry != nil
+	}
+	entry, err := k.m.spool.Keep(k.finish)
+	if err != nil {
+		k.m.log.ErrorContext(k.ctx, "a result that waits for the database is in memory only",
+			"endpoint", k.finish.Endpoint, "task_id", k.finish.TaskID, "err", err)
+		return false
+	}
+	k.entry = &entry
+	k.m.unkept.Add(-1)
+	return true
 }
 
 // remove takes the end out of the spool, or keeps it from going there.
 func (k *keeping) remove() {
-	k.timer.Stop()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.done = true
-	if k.entry != nil {
-		k.drop(*k.entry)
+	if k.m.spool == nil {
+		return
 	}
+	if k.timer != nil {
+		k.timer.Stop()
+	}
+	k.removed = true
+	if k.entry == nil {
+		k.m.unkept.Add(-1)
+		return
+	}
+	k.m.unspool(k.ctx, *k.entry)
 }
 
 func (m *Manager) unspool(ctx context.Context, entry spool.Entry) {

@@ -18,11 +18,14 @@ const (
 	erLockWaitTimeout = 1205
 	erLockDeadlock    = 1213
 	erRecordChanged   = 1020 // MariaDB's name for a lost race under snapshot isolation
+	erPacketTooLarge  = 1153
+	erOutOfRange      = 1264
+	erTruncatedValue  = 1366
+	erDataTooLong     = 1406
 )
 
 // states are the error numbers that tell of the state in which a server is, or
-// of what it lets tasker do, and not of a statement. What is missing here is
-// taken for a fault of what was to be stored.
+// of what it lets tasker do, and not of a statement.
 var states = map[uint16]bool{
 	1021:              true, // the disk is full
 	1026:              true, // a file cannot be written
@@ -80,10 +83,34 @@ func (s *Store) fail(what string, err error) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	code := tasker.Unavailable
-	if !passes(err) {
+	switch {
+	case tooLarge(err):
+		code = tasker.TooLarge
+	case unfit(err):
+		code = tasker.Invalid
+	case !passes(err):
 		code = tasker.Internal
 	}
 	return tasker.WrapError(code, err, "the database could not "+what)
+}
+
+// tooLarge tells whether the database does not take what is to be stored for
+// its size.
+func tooLarge(err error) bool {
+	if e, ok := errors.AsType[*mysqldriver.MySQLError](err); ok {
+		return e.Number == erPacketTooLarge || e.Number == erDataTooLong
+	}
+	if e, ok := errors.AsType[*gosqlite.Error](err); ok {
+		return e.Code()&0xff == sqlite3.SQLITE_TOOBIG
+	}
+	return errors.Is(err, mysqldriver.ErrPktTooLarge)
+}
+
+// unfit tells whether the database does not take what is to be stored for its
+// content.
+func unfit(err error) bool {
+	e, ok := errors.AsType[*mysqldriver.MySQLError](err)
+	return ok && (e.Number == erTruncatedValue || e.Number == erOutOfRange)
 }
 
 // passes tells whether an error is one of reaching the database or of the
