@@ -31,6 +31,9 @@ type aggregate struct {
 	wake   chan struct{}
 }
 
+// maxHinted bounds the tasks that wait to be looked at because of an event.
+const maxHinted = 10_000
+
 // sweepPage is how many open tasks a step of the sweep looks at.
 const sweepPage = 5 * pageSize
 
@@ -91,7 +94,9 @@ func (a *aggregate) listen(ctx context.Context, broker Broker) {
 func (a *aggregate) hint(ids []int64) {
 	a.mu.Lock()
 	for _, id := range ids {
-		a.hinted[id] = true
+		if len(a.hinted) < maxHinted { // the sweep finds the others
+			a.hinted[id] = true
+		}
 	}
 	a.mu.Unlock()
 	select {

@@ -10,8 +10,8 @@ import (
 // results LOST.
 //
 // A silence counts only while this process could have heard: after it started,
-// after an outage of the database, and after it was stopped itself for so long,
-// every endpoint gets the whole time again, since no heartbeat could be stored,
+// after an outage of the database, and after it was held up itself, every
+// endpoint gets the whole time again, since no heartbeat could be stored,
 // or none that it knows of. It listens also while it is not its turn.
 type lost struct {
 	store Store
@@ -24,6 +24,10 @@ type lost struct {
 	since, last time.Time
 }
 
+// deafness is how long a process may have heard nothing, whatever held it up,
+// and still judge who was silent.
+const deafness = 5 * time.Second
+
 func (l *lost) runOnce(ctx context.Context) error {
 	mine, err := l.turn.mine(ctx)
 	if err != nil {
@@ -32,7 +36,7 @@ func (l *lost) runOnce(ctx context.Context) error {
 	}
 	now := l.store.Now()
 	cutoff := now.Add(-l.after)
-	if l.since.IsZero() || now.Sub(l.last) > l.after {
+	if l.since.IsZero() || now.Sub(l.last) > max(l.after/2, deafness) {
 		l.since = now
 	}
 	l.last = now

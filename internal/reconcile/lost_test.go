@@ -15,6 +15,17 @@ func (w *world) lost() *lost {
 	return &lost{store: w, turn: &turn{store: w, job: jobLost, holder: manager}, after: lostAfter, wait: wait, log: w.log}
 }
 
+// pass lets time pass for a process that looks all the while, but for the end
+// of it.
+func (w *world) pass(l *lost, d time.Duration) {
+	w.t.Helper()
+	for ; d > deafness; d -= deafness {
+		w.clock.advance(deafness)
+		w.run(l.runOnce)
+	}
+	w.clock.advance(d)
+}
+
 func (w *world) heartbeat(endpoints ...string) {
 	w.t.Helper()
 	held, err := w.Heartbeat(w.t.Context(), manager, endpoints, time.Second)
@@ -47,7 +58,7 @@ func TestLost(t *testing.T) {
 	l := w.lost()
 	w.run(l.runOnce)
 
-	w.clock.advance(lostAfter)
+	w.pass(l, lostAfter)
 	w.heartbeat("console2")
 	w.run(l.runOnce)
 	w.expect(tasker.Sent, task) // silent for the time, and not for longer
@@ -86,7 +97,7 @@ func TestLateFinish(t *testing.T) {
 	w.receive(task, "console1")
 	l := w.lost()
 	w.run(l.runOnce)
-	w.clock.advance(lostAfter)
+	w.pass(l, lostAfter)
 	w.run(l.runOnce)
 	w.clock.advance(time.Second)
 	w.run(l.runOnce)
@@ -106,7 +117,7 @@ func TestSilenceBeforeTheStart(t *testing.T) {
 	l := w.lost()
 	w.run(l.runOnce)
 	w.expect(tasker.Sent, task)
-	w.clock.advance(lostAfter - time.Microsecond)
+	w.pass(l, lostAfter - time.Microsecond)
 	w.run(l.runOnce)
 	w.expect(tasker.Sent, task)
 	w.clock.advance(time.Microsecond)
@@ -133,7 +144,7 @@ func TestSilenceDuringAnOutage(t *testing.T) {
 	}
 	w.fail("MarkLost", false)
 	w.run(l.runOnce)
-	w.clock.advance(lostAfter - time.Microsecond)
+	w.pass(l, lostAfter - time.Microsecond)
 	w.run(l.runOnce)
 	w.expect(tasker.Sent, task)
 	w.clock.advance(time.Microsecond)
@@ -150,7 +161,7 @@ func TestLostWithoutDatabase(t *testing.T) {
 	w.receive(task, "console1")
 	l := w.lost()
 	w.run(l.runOnce)
-	w.clock.advance(lostAfter)
+	w.pass(l, lostAfter)
 	w.run(l.runOnce)
 	w.clock.advance(time.Second)
 	w.fail("Aggregate", true)
@@ -174,7 +185,7 @@ func TestSilenceWhileStopped(t *testing.T) {
 	w.receive(task, "console1")
 	l := w.lost()
 	w.run(l.runOnce)
-	w.clock.advance(lostAfter)
+	w.pass(l, lostAfter)
 	w.run(l.runOnce)
 	w.heartbeat("console1")
 	w.clock.advance(lostAfter + time.Microsecond)

@@ -111,11 +111,14 @@ func (r *Reconciler) Run(ctx context.Context) {
 
 // every runs a job again and again. The pauses are jittered, so that several
 // processes do not stay in step. A failing job is logged when it begins to
-// fail and when it works again.
+// fail and when it works again. A run is limited, so that a connection that
+// hangs does not stop the job for good; what is left is done in the next one.
 func (r *Reconciler) every(ctx context.Context, job string, period time.Duration, runOnce func(context.Context) error) {
 	failing := false
 	for {
-		err := runOnce(ctx)
+		once, cancel := context.WithTimeout(ctx, max(time.Minute, 10*period))
+		err := runOnce(once)
+		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -51,8 +51,12 @@ func TestTurnsEndWithTheProcess(t *testing.T) {
 		New(Config{}, w, w.broker, w.dispatcher(), w.log).Run(ctx)
 	}()
 	jobs := []string{jobIncomplete, jobLost, jobAggregate, jobPurge}
-	take := func(job string) bool {
-		taken, err := w.TakeTurn(t.Context(), job, "01BBBBBBBBBBBBBBBBBBBBBBBB", 0)
+	const other = "01BBBBBBBBBBBBBBBBBBBBBBBB"
+	take := func(job string) bool { // for a moment
+		taken, err := w.TakeTurn(t.Context(), job, other, turnLength)
+		if err == nil {
+			err = w.EndTurns(t.Context(), other, []string{job})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -32,7 +33,10 @@ const (
 
 // Spool is a directory. All methods are safe for concurrent use; of two
 // processes each must use endpoints of its own.
-type Spool struct{ dir string }
+type Spool struct {
+	dir  string
+	made sync.Map // the endpoints whose directory is on disk
+}
 
 // Entry is the end of an attempt that is kept.
 type Entry struct {
@@ -63,10 +67,10 @@ func Open(dir string) (*Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the spool's directory, manager.spool_dir, cannot be written to: %w", err)
 	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
 		return nil, fmt.Errorf("the spool's directory, manager.spool_dir, cannot be written to: %w", err)
 	}
-	return &Spool{dir}, nil
+	return &Spool{dir: dir}, nil
 }
 
 // Keep stores the end of an attempt. When it returns without an error, the
@@ -105,16 +109,17 @@ func (s *Spool) Keep(f tasker.Finish) (Entry, error) {
 // endpointDir makes the directory of an endpoint.
 func (s *Spool) endpointDir(endpoint string) (string, error) {
 	dir := filepath.Join(s.dir, endpoint)
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
+	if _, ok := s.made.Load(endpoint); ok {
 		return dir, nil
 	}
-	if err == nil {
+	err := os.Mkdir(dir, 0o700)
+	if err == nil || errors.Is(err, fs.ErrExist) { // whoever made it may not have synced it
 		err = syncDir(s.dir)
 	}
 	if err != nil {
 		return "", fmt.Errorf("make the spool's directory of endpoint %s: %w", endpoint, err)
 	}
+	s.made.Store(endpoint, true)
 	return dir, nil
 }
 

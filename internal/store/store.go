@@ -139,6 +139,8 @@ func (s *Store) Now() time.Time {
 const (
 	// clockTries bounds the measurements of which the best one counts.
 	clockTries = 3
+	// clockLimit bounds a measurement that is made from time to time.
+	clockLimit = 15 * time.Second
 	// clockGood is an answer's time at which no better one is looked for: half
 	// of it is the greatest error.
 	clockGood = 50 * time.Millisecond
@@ -193,7 +195,10 @@ func (s *Store) KeepClock(ctx context.Context, period time.Duration) {
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	for {
-		if err := s.SyncClock(ctx); err != nil && ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, clockLimit)
+		err := s.SyncClock(limited)
+		cancel()
+		if err != nil && ctx.Err() == nil {
 			s.log.DebugContext(ctx, "the database's clock could not be asked", "err", err)
 		}
 		select {
