@@ -227,7 +227,7 @@ func (e *executor) refill(ctx context.Context) error {
 	var work []tasker.Work
 	read := func() error {
 		return e.m.persist(ctx, "read the waiting results", func(ctx context.Context) (err error) {
-			work, err = e.m.store.WaitingWork(ctx, e.endpoint, e.taskType.Name, 0, backlog)
+			work, err = e.m.store.WaitingWork(ctx, e.endpoint, e.taskType.Name, backlog)
 			return err
 		})
 	}

@@ -81,6 +81,10 @@ func (f *faulty) FinishAttempts(ctx context.Context, finishes []tasker.Finish) (
 	return faultyCall(f, "finish", func() ([]bool, error) { return f.Store.FinishAttempts(ctx, finishes) })
 }
 
+func (f *faulty) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error) {
+	return faultyCall(f, "waiting", func() ([]tasker.Work, error) { return f.Store.WaitingWork(ctx, endpoint, taskType, limit) })
+}
+
 func (f *faulty) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (*tasker.Endpoint, error) {
 	return faultyCall(f, "acquire", func() (*tasker.Endpoint, error) { return f.Store.AcquireEndpoint(ctx, e, lease) })
 }
@@ -454,12 +458,12 @@ func TestWaitingIsBackFromLost(t *testing.T) {
 		}
 		return ""
 	})
-	starts := f.called("start")
+	tries := f.called("start") + f.called("waiting")
 	close(g.gate)
 	w.await(first, tasker.ResultDone)
 	w.until(func() string { // its turn comes, and passes
-		if f.called("start") == starts {
-			return "an attempt to start what is lost"
+		if f.called("start")+f.called("waiting") == tries {
+			return "an attempt to start what is lost, or to find it"
 		}
 		return ""
 	})

@@ -45,7 +45,7 @@ type Store interface {
 	FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error)
 
 	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error)
-	WaitingWork(ctx context.Context, endpoint, taskType string, afterTask int64, limit int) ([]tasker.Work, error)
+	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
 	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
 	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error)

@@ -101,7 +101,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	}
 	_, err = s.FinishAttempts(ctx, []tasker.Finish{{ResultKey: arrival.ResultKey, Attempt: 1, State: tasker.ResultDone}, {ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
 	must(err)
-	_, err = s.WaitingWork(ctx, "e7", "t1", 0, 10)
+	_, err = s.WaitingWork(ctx, "e7", "t1", 10)
 	must(err)
 	_, err = s.DueWork(ctx, "e7", "t1", 10)
 	must(err)

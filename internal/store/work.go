@@ -9,10 +9,9 @@ import (
 )
 
 // WaitingWork gives up to limit results of an endpoint and type that wait for
-// a free slot (RECEIVED), oldest task first, beginning behind task afterTask.
-func (s *Store) WaitingWork(ctx context.Context, endpoint, taskType string, afterTask int64, limit int) ([]tasker.Work, error) {
-	return s.work(ctx, endpoint, limit, "r.state = ? AND r.task_id > ? AND t.type = ?",
-		tasker.Received, afterTask, taskType)
+// a free slot (RECEIVED), oldest task first.
+func (s *Store) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error) {
+	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ?", tasker.Received, taskType)
 }
 
 // DueWork gives up to limit results of an endpoint and type whose next attempt

@@ -229,7 +229,7 @@ func (w *world) lookForWork(c chance, m *manager) {
 	w.perform(c, m, operation{
 		what: "WaitingWork and DueWork",
 		call: func() error {
-			waits, err := w.store.WaitingWork(w.ctx, name, taskType, 0, 10)
+			waits, err := w.store.WaitingWork(w.ctx, name, taskType, 10)
 			if err != nil {
 				return err
 			}
