@@ -117,7 +117,7 @@ func TestSilenceBeforeTheStart(t *testing.T) {
 	l := w.lost()
 	w.run(l.runOnce)
 	w.expect(tasker.Sent, task)
-	w.pass(l, lostAfter - time.Microsecond)
+	w.pass(l, lostAfter-time.Microsecond)
 	w.run(l.runOnce)
 	w.expect(tasker.Sent, task)
 	w.clock.advance(time.Microsecond)
@@ -144,7 +144,7 @@ func TestSilenceDuringAnOutage(t *testing.T) {
 	}
 	w.fail("MarkLost", false)
 	w.run(l.runOnce)
-	w.pass(l, lostAfter - time.Microsecond)
+	w.pass(l, lostAfter-time.Microsecond)
 	w.run(l.runOnce)
 	w.expect(tasker.Sent, task)
 	w.clock.advance(time.Microsecond)

@@ -23,8 +23,9 @@ func TestErrorsOfTheServersState(t *testing.T) {
 		1290: tasker.Unavailable, // read-only
 		1048: tasker.Internal,    // NULL where none may be
 		1064: tasker.Internal,    // a statement that is none
-		1153: tasker.Internal,    // a payload that is too large
-		1406: tasker.Internal,    // a text that is too long
+		1153: tasker.TooLarge,    // a payload that is too large
+		1406: tasker.TooLarge,    // a text that is too long
+		1366: tasker.Invalid,     // a text that is none
 	} {
 		err := (&Store{}).fail("store the result", &mysqldriver.MySQLError{Number: number, Message: "it says why"})
 		if got := tasker.CodeOf(err); got != want {

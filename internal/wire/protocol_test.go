@@ -95,7 +95,7 @@ func TestDocumentedTopology(t *testing.T) {
 	if documented := names(t, "Topology"); !slices.Equal(documented, want) {
 		t.Errorf("documented are\n%q, the code has\n%q", documented, want)
 	}
-	if headers := names(t, "Dead letters"); !slices.Equal(headers, []string{broker.HeaderReason, broker.HeaderQueue}) {
+	if headers := names(t, "Dead letters"); !slices.Equal(headers, []string{broker.HeaderReason, broker.HeaderQueue, broker.HeaderID}) {
 		t.Errorf("documented are the headers %v", headers)
 	}
 }

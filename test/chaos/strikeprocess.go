@@ -32,7 +32,7 @@ func (n *nemesis) end(ctx context.Context, s step) error {
 const stopPatience = 40 * time.Second
 
 // infancy is how long a process may take to listen to signals.
-const infancy = 2 * time.Second
+const infancy = 10 * time.Second
 
 // stop asks a process to end, which must go well.
 func (n *nemesis) stop(d *daemon, p *testnodes.Process) {

@@ -187,7 +187,16 @@ func (w *world) claim(r *relay, limit int) {
 	}
 	var tasks []tasker.Task
 	var err error
-	w.call(func() { tasks, err = w.store.ClaimUnsent(w.ctx, limit, relayLease) })
+	w.call(func() {
+		// The transaction of a call whose caller left may still hold its rows
+		// for a moment, and a claim passes over what is locked.
+		for until := time.Now().Add(10 * time.Second); ; {
+			tasks, err = w.store.ClaimUnsent(w.ctx, limit, relayLease)
+			if err != nil || len(tasks) > 0 || len(due) == 0 || time.Now().After(until) {
+				return
+			}
+		}
+	})
 	if w.failed("ClaimUnsent", err) {
 		return
 	}

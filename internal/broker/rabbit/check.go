@@ -2,6 +2,7 @@ package rabbit
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -12,7 +13,10 @@ import (
 
 // checker declares again, now and then, what the running consumers need:
 // RabbitMQ tells a consumer that its queue was deleted, but not that the
-// exchange or a binding is gone, without which nothing reaches the queue.
+// exchange or a binding is gone, without which nothing reaches the queue. It
+// never makes a queue anew: RabbitMQ does not tell the consumer of a quorum
+// queue that was deleted if somebody has made it anew already, and the consumer
+// would wait for ever. One whose queue is gone is ended, and subscribes again.
 //
 // It works on a channel of its own, since a refused declaration closes the
 // channel, and declares one object after the other, so that a process with
@@ -25,22 +29,34 @@ type checker struct {
 	period time.Duration // the mean time between two rounds
 
 	mu      sync.Mutex
-	watched map[*object]string // with the refusal that was logged last
+	watched map[*watched]bool
+}
+
+// watched is what a running consumer needs. Its fields but the first three are
+// the checker's.
+type watched struct {
+	object
+	queue string        // that it consumes from; "" where nobody else can make it
+	stale chan struct{} // closed when the queue is gone
+
+	refusal string // that was logged last
 }
 
 func newChecker(l *link, period time.Duration, log *slog.Logger) *checker {
-	return &checker{link: l, log: log, period: period, watched: make(map[*object]string)}
+	return &checker{link: l, log: log, period: period, watched: make(map[*watched]bool)}
 }
 
-// watch has an object checked until the function that it gives is called.
-func (c *checker) watch(o object) (unwatch func()) {
+// watch has an object checked until the function that it gives is called, and
+// tells by the channel when queue, unless empty, is gone.
+func (c *checker) watch(o object, queue string) (stale <-chan struct{}, unwatch func()) {
+	w := &watched{object: o, queue: queue, stale: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.watched[&o] = ""
-	return func() {
+	c.watched[w] = true
+	return w.stale, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		delete(c.watched, &o)
+		delete(c.watched, w)
 	}
 }
 
@@ -66,9 +82,9 @@ func (c *checker) run(ctx context.Context) {
 // round declares all that is watched, until ctx or the connection ends.
 func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 	c.mu.Lock()
-	objects := make([]*object, 0, len(c.watched))
-	for o := range c.watched {
-		objects = append(objects, o)
+	all := make([]*watched, 0, len(c.watched))
+	for w := range c.watched {
+		all = append(all, w)
 	}
 	c.mu.Unlock()
 	var ch *amqp.Channel
@@ -77,35 +93,57 @@ func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 			c.link.closeChannel(ch)
 		}
 	}()
-	for _, o := range objects {
+	for _, w := range all {
 		if ch == nil || ch.IsClosed() {
 			var err error
 			if ch, err = c.link.open(ctx, conn, func(*amqp.Channel) error { return nil }); err != nil {
 				return
 			}
 		}
-		err := o.declare(ch)
+		if c.gone(ch, w) {
+			continue
+		}
+		err := w.declare(ch)
 		if ctx.Err() != nil || conn.IsClosed() {
 			return
 		}
-		c.report(ctx, o, err)
+		if err == nil || refused(err) { // not that the channel is closed, by a refusal just before
+			c.report(ctx, w, err)
+		}
 	}
 }
 
+// gone tells whether the queue does not exist, and ends its consumer then.
+func (c *checker) gone(ch *amqp.Channel, w *watched) bool {
+	if w.queue == "" {
+		return false
+	}
+	_, err := ch.QueueDeclarePassive(w.queue, true, false, false, false, nil)
+	var refusal *amqp.Error
+	if !errors.As(err, &refusal) || refusal.Code != amqp.NotFound {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.watched[w] {
+		delete(c.watched, w)
+		close(w.stale)
+	}
+	return true
+}
+
 // report logs a refusal once, for as long as it stays the same.
-func (c *checker) report(ctx context.Context, o *object, err error) {
+func (c *checker) report(ctx context.Context, w *watched, err error) {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
 	c.mu.Lock()
-	last, watched := c.watched[o]
-	if watched {
-		c.watched[o] = text
-	}
+	current, last := c.watched[w], w.refusal
+	w.refusal = text
 	c.mu.Unlock()
-	if err == nil || !watched || text == last {
+	if err == nil || !current || text == last {
 		return
 	}
-	c.log.WarnContext(ctx, "RabbitMQ refuses what a consumer needs: its queue may get no messages", "object", o.key, "error", explain(err))
+	c.log.WarnContext(ctx, "RabbitMQ refuses what a consumer needs: its queue may get no messages", "object", w.key, "error", explain(err))
 }

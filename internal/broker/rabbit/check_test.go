@@ -53,8 +53,8 @@ func TestRefusedCheck(t *testing.T) {
 	if err := receive(t, deliveries).Ack(); err != nil {
 		t.Error(err)
 	}
-	if n := out.count("level=WARN", "tasker.worker"); n != 1 {
-		t.Errorf("%d warnings of the refusal, want 1", n)
+	if n := out.count("level=WARN", "tasker.worker", "delete it"); n != 1 {
+		t.Errorf("%d warnings of the refusal, want 1:\n%s", n, out.text())
 	}
 
 	if err := ch.ExchangeDelete("tasker.worker", false, false); err != nil {

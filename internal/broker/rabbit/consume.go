@@ -19,6 +19,9 @@ const (
 // errCanceled is how a consumer ends whose queue is gone: the channel lives.
 var errCanceled = errors.New("the broker ended the consumer: its queue was deleted or moved")
 
+// errGone is how a consumer ends whose queue was found to be gone.
+var errGone = errors.New("the queue is gone")
+
 // Consume implements [broker.Broker].
 func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
 	if s.Prefetch <= 0 {
@@ -90,7 +93,8 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	}
 	// Closing the channel is what gives the unsettled back to the queue.
 	defer b.consumes.closeChannel(ch)
-	defer b.checker.watch(b.cfg.queue(s.Queue))()
+	stale, unwatch := b.checker.watch(b.cfg.queue(s.Queue), s.Queue.Name())
+	defer unwatch()
 	if s.Ready != nil {
 		s.Ready(true)
 		defer s.Ready(false)
@@ -98,6 +102,8 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+		case <-stale:
+			return errGone
 		case d, ok := <-deliveries:
 			if !ok {
 				return over(closes)

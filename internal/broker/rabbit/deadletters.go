@@ -46,11 +46,14 @@ func (b *Broker) consumeDead(ctx context.Context, conn *amqp.Connection, handle 
 		return err
 	}
 	defer b.consumes.closeChannel(ch)
-	defer b.checker.watch(b.cfg.deadLetters())()
+	stale, unwatch := b.checker.watch(b.cfg.deadLetters(), broker.DeadQueue)
+	defer unwatch()
 	var pause backoff
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+		case <-stale:
+			return errGone
 		case d, ok := <-deliveries:
 			if !ok {
 				return over(closes)

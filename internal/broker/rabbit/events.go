@@ -134,7 +134,8 @@ func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key str
 			return err
 		}
 		defer b.consumes.closeChannel(ch)
-		defer b.checker.watch(eventsBinding(queue, pattern))()
+		_, unwatch := b.checker.watch(eventsBinding(queue, pattern), "")
+		defer unwatch()
 		for ctx.Err() == nil {
 			select {
 			case <-ctx.Done():

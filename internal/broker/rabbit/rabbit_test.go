@@ -193,6 +193,12 @@ func (l *logs) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
+func (l *logs) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
 func (l *logs) has(texts ...string) bool { return l.count(texts...) > 0 }
 
 // count is the number of lines that hold all the texts.
