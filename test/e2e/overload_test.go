@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -63,6 +65,9 @@ func (c *crowd) post(identifier string) (accepted bool, retry time.Duration, pro
 func (c *crowd) insist(identifier string) (refused int, problem error) {
 	for {
 		accepted, retry, err := c.post(identifier)
+		if _, cut := errors.AsType[*url.Error](err); cut && c.t.Context().Err() == nil {
+			retry, err = time.Second, nil // the connection ended: the same POST may be sent again
+		}
 		if accepted || err != nil {
 			return refused, err
 		}
@@ -134,14 +139,14 @@ func TestOverload(t *testing.T) {
 			probes.Go(func() { s.probe(c, stop) })
 			start := make(chan struct{})
 			var mu sync.Mutex
-			accepted, again := 0, 0
+			accepted, unanswered, again := 0, 0, 0
 			for i := range clients {
 				posts.Go(func() {
 					<-start
 					identifier := fmt.Sprint("t", i)
 					at1, _, err := c.post(identifier)
-					refused := 0
-					if err == nil && !at1 {
+					cut, refused := err != nil, 0
+					if !at1 {
 						refused, err = c.insist(identifier)
 					}
 					mu.Lock()
@@ -152,6 +157,9 @@ func TestOverload(t *testing.T) {
 					if at1 {
 						accepted++
 					}
+					if cut {
+						unanswered++
+					}
 					again += refused
 				})
 			}
@@ -159,11 +167,21 @@ func TestOverload(t *testing.T) {
 			posts.Wait()
 			close(stop)
 			probes.Wait()
-			t.Logf("%d of %d accepted at once, the others refused %d times more", accepted, clients, again)
+			t.Logf("%d of %d accepted at once, %d without an answer, the others refused %d times more", accepted, clients, unanswered, again)
+			// The server ends a connection whose request it could not read in
+			// time, as on a machine that has too much to do besides.
+			if unanswered > clients/20 {
+				t.Errorf("%d of %d had no answer at all", unanswered, clients)
+			}
 			if accepted == 0 || test.refuses && accepted == clients {
 				t.Errorf("%d of %d were accepted at once", accepted, clients)
 			}
-			until(t, "all to be done", func() bool { return s.count("DONE") == clients })
+			for _, p := range managers {
+				s.untilIdle(p)
+			}
+			if n := s.count("DONE"); n != clients {
+				t.Errorf("%d tasks are done, want %d", n, clients)
+			}
 			for _, p := range managers {
 				runs := map[int64]int{}
 				for _, id := range p.starts() {
