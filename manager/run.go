@@ -22,6 +22,9 @@ type outcome struct {
 	result   handlers.Result
 	err      error
 	panicked bool
+	// cause is why its context had ended when it returned, nil where it had
+	// not: what ends later, before this is looked at, does not count.
+	cause error
 }
 
 // run performs one attempt, which is counted already, and stores its end. It
@@ -61,9 +64,7 @@ func (e *executor) run(ctx context.Context, work tasker.Work, free func()) (doub
 	}()
 	out := e.await(ctx, returned)
 	free()
-	// Read once: later the deadline may pass as well.
-	cause := context.Cause(ctx)
-	finish, store := e.judge(work, out, cause)
+	finish, store := e.judge(work, out)
 	duration := time.Since(begin).Round(time.Microsecond)
 	if !store {
 		log.WarnContext(ctx, "the handler was interrupted: its task is left to the next manager", "duration", duration, "err", out.err)
@@ -93,7 +94,7 @@ func (e *executor) await(ctx context.Context, returned <-chan outcome) outcome {
 	case <-limit.C:
 		e.m.log.ErrorContext(ctx, "a handler does not return: it is abandoned, and goes on in the background",
 			"endpoint", e.endpoint, "type", e.taskType.Name, "after", e.m.cfg.AbandonAfter)
-		return outcome{err: errAbandoned}
+		return outcome{err: errAbandoned, cause: context.Cause(ctx)}
 	}
 }
 
@@ -102,27 +103,27 @@ func (e *executor) handle(ctx context.Context, req *handlers.Request) (out outco
 	defer func() {
 		if v := recover(); v != nil {
 			req.Log.ErrorContext(ctx, "the handler panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-			out = outcome{err: fmt.Errorf("the handler panicked: %v", v), panicked: true}
+			out = outcome{err: fmt.Errorf("the handler panicked: %v", v), panicked: true, cause: context.Cause(ctx)}
 		}
 	}()
 	result, err := e.handler.Handle(ctx, req)
-	return outcome{result: result, err: err}
+	return outcome{result: result, err: err, cause: context.Cause(ctx)}
 }
 
 // judge says how an attempt ended. store is false where the manager's stop
 // interrupted it: its result stays RUNNING, for adoption.
-func (e *executor) judge(work tasker.Work, out outcome, cause error) (finish tasker.Finish, store bool) {
+func (e *executor) judge(work tasker.Work, out outcome) (finish tasker.Finish, store bool) {
 	finish = tasker.Finish{ResultKey: work.Key(), Attempt: work.Attempt}
 	fail := func(state tasker.ResultState, errnr int, errmsg string) {
 		finish.State, finish.Errnr, finish.Errmsg = state, errnr, clean(errmsg)
 	}
 	keep, problem := e.payload(out.result)
 	switch {
-	case errors.Is(cause, handlers.ErrTimeout):
+	case errors.Is(out.cause, handlers.ErrTimeout):
 		fail(tasker.TimedOut, tasker.ErrnrTimedOut, fmt.Sprintf("the run limit of %v passed%s", e.taskType.Timeout, afterwards(out)))
-	case errors.Is(cause, handlers.ErrCanceled):
+	case errors.Is(out.cause, handlers.ErrCanceled):
 		fail(tasker.ResultCanceled, tasker.ErrnrCanceled, "the task was canceled"+afterwards(out))
-	case cause != nil && out.err != nil && !out.panicked:
+	case out.cause != nil && out.err != nil && !out.panicked:
 		return tasker.Finish{}, false
 	case out.err != nil:
 		fail(tasker.ResultFailed, handlers.Errnr(out.err), out.err.Error())
