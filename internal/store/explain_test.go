@@ -3,9 +3,7 @@ package store_test
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -40,25 +38,33 @@ func (h statements) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// Every statement finds its rows by an index, whatever the tables hold.
-func TestEveryStatementHasItsIndex(t *testing.T) {
-	t.Parallel()
+// listening is a store with tables that are worth an index, a session of its
+// database, and a list that takes the statements of the store.
+func listening(t *testing.T) (*store.Store, *sql.DB, *[]string) {
+	t.Helper()
 	uri := testservices.MySQL(t)
-	var list []string
-	log := slog.New(statements{slog.DiscardHandler, &sync.Mutex{}, &list})
+	list := new([]string)
+	log := slog.New(statements{slog.DiscardHandler, &sync.Mutex{}, list})
 	s, err := store.Open(store.Config{URI: uri, Verbose: true}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.Close() }()
-	ctx := t.Context()
-	if _, _, err := s.Migrate(ctx); err != nil {
+	t.Cleanup(func() { _ = s.Close() })
+	if _, _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	db := admin(t, uri)
 	fill(t, db)
+	*list = nil
+	return s, db, list
+}
 
-	list = nil
+// Every statement finds its rows by an index, whatever the tables hold.
+func TestEveryStatementHasItsIndex(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, db, list := listening(t)
+
 	now := s.Now()
 	key := tasker.ResultKey{TaskID: 7, Endpoint: "e7"}
 	must := func(err error) {
@@ -149,9 +155,9 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	_, err = s.CountDeadLetters(ctx)
 	must(err)
 
-	slices.Sort(list)
+	slices.Sort(*list)
 	explained := 0
-	for _, statement := range slices.Compact(list) {
+	for _, statement := range slices.Compact(*list) {
 		verb, _, _ := strings.Cut(statement, " ")
 		if verb == "INSERT" {
 			continue
@@ -168,17 +174,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 
 func admin(t *testing.T, uri string) *sql.DB {
 	t.Helper()
-	u, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	password, _ := u.User.Password()
-	db, err := sql.Open("mysql", fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), password, u.Host, u.Path))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := plain(t, uri)
 	db.SetMaxOpenConns(1) // session variables hold for all
-	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
 

@@ -3,7 +3,6 @@ package store_test
 import (
 	"database/sql"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/store"
-	"github.com/taskerhq/tasker/internal/testservices"
 )
 
 // end brings a task to DONE, or to FAILED, by one result at each endpoint.
@@ -326,21 +324,9 @@ func (f fixture) behind(t *testing.T) *sql.DB {
 // them in order, so that only those are locked that are deleted.
 func TestPurgeReadsByIndex(t *testing.T) {
 	t.Parallel()
-	uri := testservices.MySQL(t)
-	var list []string
-	log := slog.New(statements{slog.DiscardHandler, &sync.Mutex{}, &list})
-	s, err := store.Open(store.Config{URI: uri, Verbose: true}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = s.Close() }()
 	ctx := t.Context()
-	if _, _, err := s.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	db := admin(t, uri)
-	fill(t, db)
-	list = nil
+	s, db, list := listening(t)
+
 	if _, err := s.NextTaskType(ctx, "t0"); err != nil {
 		t.Fatal(err)
 	}
@@ -355,9 +341,9 @@ func TestPurgeReadsByIndex(t *testing.T) {
 	if deleted, more, err := s.PurgeResults(ctx, before, 100); deleted != 100 || !more || err != nil {
 		t.Fatalf("%d results were deleted, more %v, %v", deleted, more, err)
 	}
-	slices.Sort(list)
+	slices.Sort(*list)
 	explained, inOrder := 0, 0
-	for _, statement := range slices.Compact(list) {
+	for _, statement := range slices.Compact(*list) {
 		if strings.HasPrefix(statement, "INSERT") {
 			continue
 		}
@@ -373,7 +359,7 @@ func TestPurgeReadsByIndex(t *testing.T) {
 		}
 	}
 	if explained < 7 || inOrder == 0 {
-		t.Errorf("%d statements were explained, %d of them look for tasks:\n%s", explained, inOrder, strings.Join(list, "\n"))
+		t.Errorf("%d statements were explained, %d of them look for tasks:\n%s", explained, inOrder, strings.Join(*list, "\n"))
 	}
 }
 
