@@ -99,6 +99,15 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 		s.Ready(true)
 		defer s.Ready(false)
 	}
+	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {
+		s.Deliver(&delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b})
+		return nil
+	})
+}
+
+// each hands on the deliveries of a consumer until handle fails, its channel
+// or queue (stale, which may be nil) or ctx ends, and says why.
+func each(ctx context.Context, deliveries <-chan amqp.Delivery, closes <-chan *amqp.Error, stale <-chan struct{}, handle func(amqp.Delivery) error) error {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -108,7 +117,9 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 			if !ok {
 				return over(closes)
 			}
-			s.Deliver(&delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b})
+			if err := handle(d); err != nil {
+				return err
+			}
 		}
 	}
 	return context.Cause(ctx)

@@ -49,21 +49,9 @@ func (b *Broker) consumeDead(ctx context.Context, conn *amqp.Connection, handle 
 	stale, unwatch := b.checker.watch(b.cfg.deadLetters(), broker.DeadQueue)
 	defer unwatch()
 	var pause backoff
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-		case <-stale:
-			return errGone
-		case d, ok := <-deliveries:
-			if !ok {
-				return over(closes)
-			}
-			if err := b.takeDead(ctx, d, handle, &pause); err != nil {
-				return err
-			}
-		}
-	}
-	return context.Cause(ctx)
+	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {
+		return b.takeDead(ctx, d, handle, &pause)
+	})
 }
 
 // takeDead handles one dead letter. One without an ID gets one first: it is

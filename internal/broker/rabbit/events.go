@@ -136,20 +136,10 @@ func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key str
 		defer b.consumes.closeChannel(ch)
 		_, unwatch := b.checker.watch(eventsBinding(queue, pattern), "")
 		defer unwatch()
-		for ctx.Err() == nil {
-			select {
-			case <-ctx.Done():
-			case d, ok := <-deliveries:
-				if !ok {
-					return over(closes)
-				}
-				handle(d.RoutingKey, d.Body)
-				if err := d.Ack(false); err != nil {
-					return err
-				}
-			}
-		}
-		return context.Cause(ctx)
+		return each(ctx, deliveries, closes, nil, func(d amqp.Delivery) error {
+			handle(d.RoutingKey, d.Body)
+			return d.Ack(false)
+		})
 	})
 }
 
