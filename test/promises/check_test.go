@@ -36,7 +36,7 @@ func TestOnlyFaultsExcuse(t *testing.T) {
 	for kind, want := range map[string][]string{
 		FaultKill:     {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout"},
 		FaultStop:     {"interrupted-without-fault", "lost-timeout", "lost-failure"},
-		FaultPause:    {"interrupted-without-fault", "lost-timeout", "overlapping-runs", "attempts-out-of-order", "run-after-final"},
+		FaultPause:    {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout", "overlapping-runs", "attempts-out-of-order", "run-after-final"},
 		FaultTakeover: {"interrupted-without-fault", "lost-timeout", "overlapping-runs"},
 	} {
 		without := h

@@ -133,7 +133,12 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 		case 2: // killed when it had ended, and before that was stored
 			write("start", "", begin)
 			write("end", outcome, end)
-			g.fault(FaultKill, p.endpoint, pid, end.Add(time.Millisecond), time.Second)
+			killed := end.Add(time.Millisecond)
+			if g.choose(2) == 0 { // and before that it was paused
+				g.fault(FaultPause, p.endpoint, pid, killed, 5*time.Second)
+				killed = killed.Add(5*time.Second + time.Millisecond)
+			}
+			g.fault(FaultKill, p.endpoint, pid, killed, time.Second)
 		case 3: // stopped, and with an error of its own at that moment
 			if outcome == ranFailed && g.choose(2) == 0 {
 				write("start", "", begin)

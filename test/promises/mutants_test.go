@@ -156,6 +156,14 @@ func resultMutants() []mutant {
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
+		{"it was killed long after it ended well, and paused for a part of that", "once", true, func(m *mutation) {
+			e := m.end()
+			m.h.Faults = append(m.h.Faults,
+				Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: e.PID, Time: e.Time.Add(grace + time.Second), Until: e.Time.Add(2 * grace)},
+				Fault{Kind: FaultKill, Target: m.row.Endpoint, PID: e.PID, Time: e.Time.Add(2*grace + time.Millisecond)})
+			m.row.Payload = nil
+			m.set(stateFailed, errnrInterrupted)
+		}, "lost-done"},
 		{"it was paused before it began", "once", true, func(m *mutation) {
 			from := m.start().Time.Add(-time.Minute)
 			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: m.end().PID, Time: from, Until: from.Add(10 * time.Second)})

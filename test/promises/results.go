@@ -2,6 +2,8 @@ package promises
 
 import (
 	"encoding/json"
+	"slices"
+	"time"
 )
 
 // Promise 3: no lost result. The only excuse is a fault of the manager's own
@@ -68,7 +70,36 @@ func (w *world) ends(outcome string, each func(r *run, row *Result)) {
 // cut tells whether a fault may have taken a run's result with it.
 func (w *world) cut(r *run) bool {
 	from, to := r.lasted()
-	return w.struck(r.endpoint, r.pid, to, to, FaultKill) || w.struck(r.endpoint, r.pid, from, to, FaultPause)
+	return w.killedSoonAfter(r, to) || w.struck(r.endpoint, r.pid, from, to, FaultPause)
+}
+
+// killedSoonAfter tells whether a run's process was killed within the grace
+// after a time. What it spent paused does not count: it could store nothing.
+func (w *world) killedSoonAfter(r *run, at time.Time) bool {
+	return slices.ContainsFunc(w.Faults, func(kill Fault) bool {
+		if kill.Kind != FaultKill || !w.strikes(kill, r.endpoint, r.pid) || kill.Time.Before(at.Add(-grace)) {
+			return false
+		}
+		ran := kill.Time.Sub(at)
+		for _, pause := range w.Faults {
+			if pause.Kind == FaultPause && w.strikes(pause, r.endpoint, r.pid) {
+				ran -= max(0, overlap(pause, at, kill.Time))
+			}
+		}
+		return ran <= grace
+	})
+}
+
+// overlap is how much of a pause lies between two times; negative where it
+// lies beside them.
+func overlap(pause Fault, from, to time.Time) time.Duration {
+	if pause.Time.After(from) {
+		from = pause.Time
+	}
+	if pause.Until.Before(to) {
+		to = pause.Until
+	}
+	return to.Sub(from)
 }
 
 // resultRun gives the name of the run that a row's payload carries, empty
