@@ -15,6 +15,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/doctor"
 )
@@ -49,6 +50,8 @@ type Program struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string
+	// Handlers are those that task types can name; nil means the built-in ones.
+	Handlers *handlers.Catalog
 }
 
 // Execute runs the command that the arguments name, until it is done or ctx

@@ -38,7 +38,7 @@ func (r *run) load(without config.Part, flags ...config.Flag) (config.Config, er
 	if r.logLevel != "" {
 		flags = append(flags, config.Flag{Name: "--log-level", Key: "log.level", Value: r.logLevel})
 	}
-	return config.Load(config.Options{Mode: r.mode, Dir: r.dir, Environ: r.Environ, Flags: flags, Without: without})
+	return config.Load(config.Options{Mode: r.mode, Dir: r.dir, Environ: r.Environ, Flags: flags, Without: without, Handlers: r.Handlers})
 }
 
 // logger makes the log that the configuration describes, on stderr.

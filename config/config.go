@@ -48,6 +48,7 @@ type Config struct {
 	TaskTypes   []TaskType
 
 	settings []setting // every key as it is shown, in the order of the table
+	catalog  *handlers.Catalog
 }
 
 // RabbitAdmin is how to reach RabbitMQ's management API, as a user that may
@@ -70,7 +71,7 @@ type Log struct {
 // TaskType is one entry of task_types.
 type TaskType struct {
 	Name        string
-	Handler     string // name of the built-in handler
+	Handler     string // its name in the catalog
 	Description string
 	Concurrency int           // slots per endpoint
 	Timeout     time.Duration // run limit of an attempt
@@ -123,7 +124,7 @@ func (c Config) Handlers(names []string) (*handlers.Registry, error) {
 	}
 	registry := handlers.NewRegistry()
 	for _, t := range chosen {
-		h, err := handlers.NewBuiltin(t.Handler, t.Settings)
+		h, err := c.catalog.Make(t.Handler, t.Settings)
 		if err != nil {
 			return nil, fmt.Errorf("task type %q: %w", t.Name, err)
 		}

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/spf13/viper"
+
+	"github.com/taskerhq/tasker/handlers"
 )
 
 // DefaultDir is where the configuration files are looked for, and
@@ -36,6 +38,8 @@ type Options struct {
 	Environ []string
 	// Flags override the environment.
 	Flags []Flag
+	// Handlers are those that task types can name; nil means the built-in ones.
+	Handlers *handlers.Catalog
 	// Without are parts, joined with |, that the command does not use: they
 	// may be left out, and their secret files are not read.
 	Without Part
@@ -69,7 +73,10 @@ func load(opts Options, f file) (Config, error) {
 	}
 
 	d := &draft{}
-	d.Mode, d.File = opts.Mode, f.name
+	d.Mode, d.File, d.catalog = opts.Mode, f.name, opts.Handlers
+	if d.catalog == nil {
+		d.catalog = handlers.Builtin()
+	}
 	c := checker{draft: d, problems: p, sources: map[string]source{}, bad: map[string]bool{}, without: opts.Without, dir: f.dir}
 	values := layers(doc, overridden)
 	for _, k := range keys() {

@@ -10,7 +10,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/reconcile"
 )
 
@@ -117,7 +116,7 @@ func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
 		return t, false
 	}
 	t.Handler = or(t.Handler, t.Name)
-	if _, err := handlers.NewBuiltin(t.Handler, t.Settings); err != nil {
+	if _, err := e.catalog.Make(t.Handler, t.Settings); err != nil {
 		e.wrong(item, "%s: task type %s: %v", e.path, t.Name, err)
 	}
 	return t, !e.bad

@@ -14,15 +14,14 @@ var errBackup = errors.New("could not backup!") //nolint:staticcheck // the word
 // NewBackup makes the reference's example of a task that fails: it works for
 // the setting "duration" (5 s by default) and fails with errnr 32.
 func NewBackup(settings Settings) (Handler, error) {
-	if err := settings.only("duration"); err != nil {
-		return nil, err
-	}
-	d, err := settings.duration("duration", 5*time.Second)
-	if err != nil {
+	conf := struct {
+		Duration Duration `json:"duration"`
+	}{Duration(5 * time.Second)}
+	if err := settings.Decode(&conf); err != nil {
 		return nil, err
 	}
 	return Func(func(ctx context.Context, _ *Request) (Result, error) {
-		if err := pause(ctx, d); err != nil {
+		if err := pause(ctx, time.Duration(conf.Duration)); err != nil {
 			return nil, err
 		}
 		return nil, WithCode(BackupErrnr, errBackup)

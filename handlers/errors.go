@@ -14,6 +14,13 @@ var (
 	ErrShutdown = errors.New("the manager is stopping")
 )
 
+// ErrContinueAfterReboot is the error, wrapped or not, of a handler that has
+// asked the machine to reboot and wants to go on after it. The result stays
+// RUNNING, and the manager that starts after the reboot calls the handler
+// again: as the next [Request.Step] of the same attempt. Where the machine
+// does not reboot within the run limit, the result is TIMED_OUT.
+var ErrContinueAfterReboot = errors.New("the attempt goes on after a reboot")
+
 type permanentError struct{ err error }
 
 func (e *permanentError) Error() string { return e.err.Error() }

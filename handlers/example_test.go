@@ -28,7 +28,7 @@ func ExampleFunc() {
 
 // A registry says which handler performs the tasks of which type.
 func ExampleRegistry() {
-	sleep, err := handlers.NewBuiltin("sleep", nil)
+	sleep, err := handlers.Builtin().Make("sleep", nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -68,8 +68,8 @@ func ExampleRetryAfter() {
 }
 
 // The built-in handlers check their settings when they are made.
-func ExampleNewBuiltin() {
-	_, err := handlers.NewBuiltin("worker", handlers.Settings{"duration": "soon"})
+func ExampleCatalog() {
+	_, err := handlers.Builtin().Make("worker", handlers.Settings{"duration": "soon"})
 	fmt.Println(err)
-	// Output: handler "worker": setting "duration" is "soon": give seconds, or a duration such as 1m30s
+	// Output: handler "worker": setting "duration": "soon" is no duration: give seconds, or text such as 1m30s
 }

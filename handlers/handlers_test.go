@@ -17,7 +17,7 @@ import (
 
 func builtin(t *testing.T, name string, settings handlers.Settings) handlers.Handler {
 	t.Helper()
-	h, err := handlers.NewBuiltin(name, settings)
+	h, err := handlers.Builtin().Make(name, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestBuiltinsTakeTheirTime(t *testing.T) {
 		"worker at once":         {"worker", handlers.Settings{"duration": 0}, "null", 0, `{"yeah":1234123,"yiya":"yippie"}`, 0, ""},
 		"backup":                 {"backup", nil, "null", 5 * time.Second, "", 32, "could not backup!"},
 		"backup, as text":        {"backup", handlers.Settings{"duration": "1m30s"}, "null", 90 * time.Second, "", 32, "could not backup!"},
-		"backup, as a duration":  {"backup", handlers.Settings{"duration": time.Minute}, "null", time.Minute, "", 32, "could not backup!"},
+		"backup, as a duration":  {"backup", handlers.Settings{"duration": 60.0}, "null", time.Minute, "", 32, "could not backup!"},
 		"sleep":                  {"sleep", nil, `{"seconds": 0.5}`, 500 * time.Millisecond, `{"seconds":0.5}`, 0, ""},
 		"sleep not at all":       {"sleep", nil, `{"seconds": 0}`, 0, `{"seconds":0}`, 0, ""},
 		"sleep for a whole year": {"sleep", nil, `{"seconds": 3.1536e7}`, 365 * 24 * time.Hour, `{"seconds":31536000}`, 0, ""},
@@ -71,7 +71,7 @@ func TestBuiltinsTakeTheirTime(t *testing.T) {
 
 func TestBuiltinsEndWithTheirContext(t *testing.T) {
 	t.Parallel()
-	for _, name := range handlers.Builtins() {
+	for _, name := range handlers.Builtin().Names() {
 		for _, cause := range []error{handlers.ErrTimeout, handlers.ErrCanceled, handlers.ErrShutdown} {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cancel(cause)
@@ -103,14 +103,14 @@ func TestNewBuiltinRefuses(t *testing.T) {
 		name     string
 		settings handlers.Settings
 	}{
-		`there is no handler "nope"; there are backup, sleep, worker`:                               {"nope", nil},
-		`handler "worker": unknown setting "duratoin": it has duration`:                             {"worker", handlers.Settings{"duration": 1, "duratoin": 1}},
-		`handler "sleep": unknown setting "duration": it has no settings`:                           {"sleep", handlers.Settings{"duration": 1}},
-		`handler "backup": setting "duration" is "soon": give seconds, or a duration such as 1m30s`: {"backup", handlers.Settings{"duration": "soon"}},
-		`handler "backup": setting "duration" is true: give seconds, or a duration such as 1m30s`:   {"backup", handlers.Settings{"duration": true}},
-		`handler "worker": setting "duration" is -1s: it must not be negative`:                      {"worker", handlers.Settings{"duration": -1}},
+		`there is no handler "nope"; there are backup, sleep, worker`:                                      {"nope", nil},
+		`handler "worker": unknown setting "duratoin": it has duration`:                                    {"worker", handlers.Settings{"duration": 1, "duratoin": 1}},
+		`handler "sleep": unknown setting "duration": it has no settings`:                                  {"sleep", handlers.Settings{"duration": 1}},
+		`handler "backup": setting "duration": "soon" is no duration: give seconds, or text such as 1m30s`: {"backup", handlers.Settings{"duration": "soon"}},
+		`handler "backup": setting "duration": true is no duration: give seconds, or text such as 1m30s`:   {"backup", handlers.Settings{"duration": true}},
+		`handler "worker": setting "duration": -1 is negative: give a duration of 0 and more`:              {"worker", handlers.Settings{"duration": -1}},
 	} {
-		if h, err := handlers.NewBuiltin(test.name, test.settings); h != nil || err == nil || err.Error() != want {
+		if h, err := handlers.Builtin().Make(test.name, test.settings); h != nil || err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}

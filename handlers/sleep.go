@@ -13,7 +13,7 @@ import (
 // of 0 and more, and answers with what it slept: {"seconds":0.5}. It has no
 // settings.
 func NewSleep(settings Settings) (Handler, error) {
-	if err := settings.only(); err != nil {
+	if err := settings.Decode(&struct{}{}); err != nil {
 		return nil, err
 	}
 	return Func(sleep), nil
@@ -39,4 +39,16 @@ func sleep(ctx context.Context, req *Request) (Result, error) {
 		return nil, err
 	}
 	return json.Marshal(map[string]float64{"seconds": seconds})
+}
+
+// pause waits for d, or until ctx ends, whose cause it then gives.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -9,15 +9,14 @@ import (
 // for the setting "duration" (20 s by default) and answers
 // {"yeah":1234123,"yiya":"yippie"}.
 func NewWorker(settings Settings) (Handler, error) {
-	if err := settings.only("duration"); err != nil {
-		return nil, err
-	}
-	d, err := settings.duration("duration", 20*time.Second)
-	if err != nil {
+	conf := struct {
+		Duration Duration `json:"duration"`
+	}{Duration(20 * time.Second)}
+	if err := settings.Decode(&conf); err != nil {
 		return nil, err
 	}
 	return Func(func(ctx context.Context, _ *Request) (Result, error) {
-		if err := pause(ctx, d); err != nil {
+		if err := pause(ctx, time.Duration(conf.Duration)); err != nil {
 			return nil, err
 		}
 		return Result(`{"yeah":1234123,"yiya":"yippie"}`), nil

@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/app"
+)
+
+// Main is the whole tasker program, with the handlers of a catalog: those that
+// a configuration's task types can name. It takes the arguments of the process
+// and ends it. An empty version means that of the build.
+//
+// A daemon with handlers of one's own is a main function that fills a catalog
+// and calls Main.
+func Main(catalog *handlers.Catalog, version string) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first signal the next one ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(Execute(ctx, Program{
+		Actions: Actions{
+			RunAPI: app.RunAPI, RunManager: app.RunManager, RunDev: app.RunDev,
+			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor,
+			OpenDeadLetters: func(ctx context.Context, cfg config.Config, log *slog.Logger) (DeadLetters, error) {
+				return app.OpenDeadLetters(ctx, cfg, log)
+			},
+		},
+		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
+		Version: buildVersion(version), Handlers: catalog,
+	}))
+}
+
+// buildVersion gives the version, or else that of the module where it was
+// installed with go install, or that of a development build.
+func buildVersion(version string) string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "development"
+}
