@@ -56,6 +56,9 @@ type TaskResult struct {
 	LastModifiedTime time.Time
 	// RetryTime is when the next attempt is due, in state RETRYING only.
 	RetryTime *time.Time
+	// Progress is what the current attempt said last; nil where it said
+	// nothing, and where a list leaves it out.
+	Progress *Progress
 }
 
 // MarshalJSON gives the form of the HTTP contract: status is 0 while the
@@ -75,10 +78,11 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 		StartTime        time.Time       `json:"start_time"`
 		LastModifiedTime time.Time       `json:"last_modified_time"`
 		RetryTime        *time.Time      `json:"retry_time,omitempty"`
+		Progress         *Progress       `json:"progress,omitempty"`
 	}{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
-		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime,
+		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress,
 	}
 	if r.State.Finished() {
 		view.Status = 1
@@ -111,14 +115,17 @@ const (
 // Endpoint is a named place that performs tasks, as a rule a server. It is
 // served by at most one live manager.
 type Endpoint struct {
-	Name      string    `json:"name"`
-	TaskTypes []string  `json:"task_types"` // sorted
-	Manager   string    `json:"manager"`    // id of the manager that serves it, or last did
-	Host      string    `json:"host"`
-	PID       int       `json:"pid"`
-	Version   string    `json:"version"`
-	StartTime time.Time `json:"start_time"` // when that manager registered
-	LastSeen  time.Time `json:"last_seen"`  // its latest heartbeat
+	Name      string   `json:"name"`
+	TaskTypes []string `json:"task_types"` // sorted
+	// Labels are what its manager's configuration says of it, such as
+	// role: web; task types may ask for some.
+	Labels    map[string]string `json:"labels,omitempty"`
+	Manager   string            `json:"manager"` // id of the manager that serves it, or last did
+	Host      string            `json:"host"`
+	PID       int               `json:"pid"`
+	Version   string            `json:"version"`
+	StartTime time.Time         `json:"start_time"` // when that manager registered
+	LastSeen  time.Time         `json:"last_seen"`  // its latest heartbeat
 	// LeaseUntil is when the name is free for another manager, unless a
 	// heartbeat renews it.
 	LeaseUntil time.Time `json:"lease_until"`

@@ -57,6 +57,11 @@ type Work struct {
 	State     ResultState
 	Attempt   int
 	RetryTime *time.Time // of RETRYING
+	// Step is the step of the attempt that is to run; 0 and 1 are the first.
+	Step int
+	// AwaitsReboot is the boot of the machine in which the attempt asked for a
+	// reboot, to go on after it; empty where it did not.
+	AwaitsReboot string
 }
 
 // Key names the result.

@@ -1,0 +1,55 @@
+package wire
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Live is the event by which managers tell what changes, for live views: a
+// hint, never needed for correctness. What it says is stored already.
+type Live struct {
+	Version int          `json:"v"`
+	Changes []LiveChange `json:"changes"`
+	// LeftOut counts the changes that were not sent, since there were too many.
+	LeftOut int `json:"left_out"`
+}
+
+// LiveChange is a change of one result.
+type LiveChange struct {
+	TaskID     int64              `json:"task_id"`
+	Type       string             `json:"type"`
+	Identifier string             `json:"identifier"`
+	Endpoint   string             `json:"endpoint"`
+	Attempt    int                `json:"attempt"`
+	State      tasker.ResultState `json:"state,omitempty"` // empty where it did not change
+	Errnr      int                `json:"errnr,omitempty"`
+	Progress   *tasker.Progress   `json:"progress,omitempty"`
+	Log        bool               `json:"log,omitempty"` // there are new lines
+}
+
+// KeyLive is the routing key of the event.
+const KeyLive = "live"
+
+// EncodeLive writes the event.
+func EncodeLive(e Live) ([]byte, error) {
+	e.Version = Version
+	body, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode an event: %w", err)
+	}
+	return body, nil
+}
+
+// DecodeLive reads the event; its errors have code [tasker.Malformed].
+func DecodeLive(body []byte) (Live, error) {
+	var e Live
+	if err := decodeStrictly(body, &e); err != nil {
+		return Live{}, malformed("%v", err)
+	}
+	if e.Version != Version {
+		return Live{}, malformed("it has version %d and this tasker reads version %d", e.Version, Version)
+	}
+	return e, nil
+}
