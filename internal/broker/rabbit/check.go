@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -17,6 +18,9 @@ import (
 // never makes a queue anew: RabbitMQ does not tell the consumer of a quorum
 // queue that was deleted if somebody has made it anew already, and the consumer
 // would wait for ever. One whose queue is gone is ended, and subscribes again.
+// So is one that RabbitMQ has forgotten, as it may in a cluster when a node
+// hangs: two rounds in a row, the queue has no consumer, or has messages and
+// gives none to one that has settled all that it got.
 //
 // It works on a channel of its own, since a refused declaration closes the
 // channel, and declares one object after the other, so that a process with
@@ -37,19 +41,26 @@ type checker struct {
 type watched struct {
 	object
 	queue string        // that it consumes from; "" where nobody else can make it
-	stale chan struct{} // closed when the queue is gone
+	flow  *flow         // nil where it is not known
+	stale chan struct{} // closed when the consumer has to subscribe again
 
-	refusal string // that was logged last
+	refusal   string // that was logged last
+	neglected bool   // in the last round
+	taken     int64  // likewise
 }
+
+// flow counts what a consumer was given and what it has settled of it.
+type flow struct{ taken, settled atomic.Int64 }
 
 func newChecker(l *link, period time.Duration, log *slog.Logger) *checker {
 	return &checker{link: l, log: log, period: period, watched: make(map[*watched]bool)}
 }
 
 // watch has an object checked until the function that it gives is called, and
-// tells by the channel when queue, unless empty, is gone.
-func (c *checker) watch(o object, queue string) (stale <-chan struct{}, unwatch func()) {
-	w := &watched{object: o, queue: queue, stale: make(chan struct{})}
+// tells by the channel when queue, unless empty, is gone or has forgotten its
+// consumer.
+func (c *checker) watch(o object, queue string, consumed *flow) (stale <-chan struct{}, unwatch func()) {
+	w := &watched{object: o, queue: queue, flow: consumed, stale: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.watched[w] = true
@@ -113,23 +124,41 @@ func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 	}
 }
 
-// gone tells whether the queue does not exist, and ends its consumer then.
+// gone tells whether the queue does not exist, or has forgotten its consumer,
+// and ends the consumer then.
 func (c *checker) gone(ch *amqp.Channel, w *watched) bool {
 	if w.queue == "" {
 		return false
 	}
-	_, err := ch.QueueDeclarePassive(w.queue, true, false, false, false, nil)
-	var refusal *amqp.Error
-	if !errors.As(err, &refusal) || refusal.Code != amqp.NotFound {
-		return false
-	}
+	q, err := ch.QueueDeclarePassive(w.queue, true, false, false, false, nil)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var refusal *amqp.Error
+	missing := errors.As(err, &refusal) && refusal.Code == amqp.NotFound
+	if !missing && (err != nil || !w.neglects(q)) {
+		return false
+	}
 	if c.watched[w] {
 		delete(c.watched, w)
 		close(w.stale)
 	}
 	return true
+}
+
+// neglects takes notice of a queue's state, and tells whether the queue has
+// neglected its consumer since the last round. One round is not enough: a
+// delivery may be on its way, and a quorum queue without a leader has no
+// consumers for a moment.
+func (w *watched) neglects(q amqp.Queue) bool {
+	neglected := q.Consumers == 0
+	var taken int64
+	if w.flow != nil {
+		taken = w.flow.taken.Load()
+		neglected = neglected || q.Messages > 0 && taken == w.flow.settled.Load()
+	}
+	again := neglected && w.neglected && taken == w.taken
+	w.neglected, w.taken = neglected, taken
+	return again
 }
 
 // report logs a refusal once, for as long as it stays the same.

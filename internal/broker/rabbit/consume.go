@@ -19,8 +19,8 @@ const (
 // errCanceled is how a consumer ends whose queue is gone: the channel lives.
 var errCanceled = errors.New("the broker ended the consumer: its queue was deleted or moved")
 
-// errGone is how a consumer ends whose queue was found to be gone.
-var errGone = errors.New("the queue is gone")
+// errGone is how a consumer ends that the checker found useless.
+var errGone = errors.New("the queue is gone, or has forgotten its consumer")
 
 // Consume implements [broker.Broker].
 func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
@@ -93,14 +93,16 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	}
 	// Closing the channel is what gives the unsettled back to the queue.
 	defer b.consumes.closeChannel(ch)
-	stale, unwatch := b.checker.watch(b.cfg.queue(s.Queue), s.Queue.Name())
+	var consumed flow
+	stale, unwatch := b.checker.watch(b.cfg.queue(s.Queue), s.Queue.Name(), &consumed)
 	defer unwatch()
 	if s.Ready != nil {
 		s.Ready(true)
 		defer s.Ready(false)
 	}
 	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {
-		s.Deliver(&delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b})
+		consumed.taken.Add(1)
+		s.Deliver(&delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b, flow: &consumed})
 		return nil
 	})
 }

@@ -26,6 +26,7 @@ type delivery struct {
 	ch      *amqp.Channel
 	queue   string
 	broker  *Broker
+	flow    *flow
 	settled atomic.Bool
 }
 
@@ -41,6 +42,7 @@ func (d *delivery) Ack() error {
 	if !d.settled.CompareAndSwap(false, true) {
 		return d.wrap("acknowledge", errSettled)
 	}
+	d.flow.settled.Add(1)
 	if err := d.amqp.Ack(false); err != nil {
 		return d.wrap("acknowledge", err)
 	}
@@ -63,6 +65,7 @@ func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 		d.settled.Store(false)
 		return d.wrap("dead-letter", err)
 	}
+	d.flow.settled.Add(1)
 	if err := d.amqp.Ack(false); err != nil {
 		return d.wrap("acknowledge the dead-lettered", err)
 	}

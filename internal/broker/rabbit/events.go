@@ -134,7 +134,7 @@ func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key str
 			return err
 		}
 		defer b.consumes.closeChannel(ch)
-		_, unwatch := b.checker.watch(eventsBinding(queue, pattern), "")
+		_, unwatch := b.checker.watch(eventsBinding(queue, pattern), "", nil)
 		defer unwatch()
 		return each(ctx, deliveries, closes, nil, func(d amqp.Delivery) error {
 			handle(d.RoutingKey, d.Body)
