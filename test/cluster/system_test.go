@@ -21,8 +21,10 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// patience is how long a test waits for what must happen.
-const patience = 2 * time.Minute
+// patience is how long a test waits for what must happen. A consumer that its
+// queue has forgotten subscribes again after two checks of the topology, up to
+// a minute and a half each.
+const patience = 5 * time.Minute
 
 func until(t *testing.T, what string, condition func() bool, last *string) {
 	t.Helper()

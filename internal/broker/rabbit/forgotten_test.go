@@ -1,0 +1,99 @@
+package rabbit
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+// TestForgottenConsumer: no test can make RabbitMQ forget a consumer, so these
+// are consumers that do not exist, or that another one stands for.
+func TestForgottenConsumer(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	b, err := New(Config{URIs: []string{uri}, CheckTopology: time.Hour}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }()
+	b.startConsuming()
+	conn, err := b.consumes.connection(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := amqp.Dial(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = foreign.Close() }()
+	ch, err := foreign.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		consumers, messages, taken, settled int
+		flows                               bool // between the rounds
+		forgotten                           bool
+	}{
+		"without a consumer":             {0, 0, 0, 0, false, true},
+		"it gets none of the messages":   {1, 2, 5, 5, false, true},
+		"it has not settled what it got": {1, 2, 5, 4, false, false},
+		"it gets something now and then": {1, 2, 5, 5, true, false},
+		"there are no messages":          {1, 0, 5, 5, false, false},
+	} {
+		q := broker.Queue{TaskType: "forgotten", Endpoint: "console1"}
+		if err := b.cfg.declareQueue(ch, q); err != nil {
+			t.Fatal(err)
+		}
+		if err := ch.Qos(1, 0, false); err != nil {
+			t.Fatal(err)
+		}
+		var deliveries <-chan amqp.Delivery
+		if test.consumers > 0 {
+			if deliveries, err = ch.Consume(q.Name(), "", false, false, false, false, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range test.messages {
+			if err := ch.PublishWithContext(t.Context(), "", q.Name(), true, false, amqp.Publishing{Body: []byte("{}")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if test.messages > 0 {
+			<-deliveries // the other one waits
+		}
+		var consumed flow
+		consumed.taken.Store(int64(test.taken))
+		consumed.settled.Store(int64(test.settled))
+		stale, unwatch := b.checker.watch(b.cfg.queue(q), q.Name(), &consumed)
+		isStale := func() bool {
+			select {
+			case <-stale:
+				return true
+			default:
+				return false
+			}
+		}
+		b.checker.round(t.Context(), conn)
+		if isStale() {
+			t.Errorf("%s: it is taken for forgotten at once", name)
+		}
+		if test.flows {
+			consumed.taken.Add(1)
+			consumed.settled.Add(1)
+		}
+		b.checker.round(t.Context(), conn)
+		if isStale() != test.forgotten {
+			t.Errorf("%s: taken for forgotten: %t", name, isStale())
+		}
+		unwatch()
+		if _, err := ch.QueueDelete(q.Name(), false, false, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
