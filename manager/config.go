@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -39,6 +40,20 @@ type Config struct {
 	Prefetch int
 	// Version is the program's, shown with the endpoint.
 	Version string
+	// Labels are what the endpoints are called besides their names, such as
+	// role: web. They are shown with the endpoints, and task types may ask for
+	// some.
+	Labels map[string]string
+	// BootID names the boot of the machine, by which a manager knows whether
+	// the machine has rebooted; empty means what the system says.
+	BootID string
+}
+
+// Schema is what payloads must fulfil.
+type Schema interface {
+	// Validate gives nil, or an error that tells people what is wrong with a
+	// payload and where.
+	Validate(payload json.RawMessage) error
 }
 
 // TaskType is how a manager performs the tasks of one type.
@@ -50,4 +65,10 @@ type TaskType struct {
 	// Timeout is the run limit of an attempt; 0 means 1 h.
 	Timeout time.Duration
 	Retry   tasker.RetryPolicy
+	// Schema is what payloads must fulfil; nil for any. A result whose payload
+	// does not is REJECTED, and its handler is not called.
+	Schema Schema
+	// Labels are those that a manager must have to perform the type; one that
+	// lacks some leaves the type out.
+	Labels map[string]string
 }
