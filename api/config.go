@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/schema"
 )
 
 // Config says where the API listens, whom it lets in, and its limits.
@@ -34,6 +36,9 @@ type Config struct {
 	// at once, 1 or more; 0 means 64. Some others wait for a moment, the rest
 	// is refused with [tasker.Overloaded].
 	MaxConcurrent int
+	// MaxStreams is how many streams of events are served at once; 0 means 256.
+	// More are refused with [tasker.Overloaded].
+	MaxStreams int
 	// ShutdownTimeout is how long requests may go on when the API stops; 0
 	// means 15 s.
 	ShutdownTimeout time.Duration
@@ -41,10 +46,30 @@ type Config struct {
 	Version string
 }
 
-// TaskType is what the API tells of a task type.
+// TaskType is what the API knows of a task type. Most of it is only told: the
+// managers keep to it.
 type TaskType struct {
 	Name        string
-	Description string
+	Handler     string // the handler's name in the catalog
+	Description string // one sentence
+	Usage       string // for people who write payloads
+	// Schema is what payloads must keep to; nil takes every one. SchemaText is
+	// how it is shown; nil shows Schema's own text.
+	Schema     *schema.Schema
+	SchemaText json.RawMessage
+	// Example is a payload to begin with; nil where there is none. Then one is
+	// made from Schema.
+	Example json.RawMessage
+	// Concurrency is how many tasks an endpoint runs at once.
+	Concurrency int
+	// Timeout is the limit of one run.
+	Timeout time.Duration
+	// Retry are the pauses before further attempts; nil for no further ones.
+	Retry []time.Duration
+	// MaxPayload bounds the payload, in bytes; 0 leaves it to Config.MaxBody.
+	MaxPayload int64
+	// Labels are those that an endpoint must have.
+	Labels map[string]string
 	// Retention is how long a task is kept after its end; 0 means for ever.
 	Retention time.Duration
 }
@@ -55,6 +80,7 @@ const (
 	defaultWaitForEndpoints = 60 * time.Second
 	defaultMaxBody          = 1 << 20
 	defaultMaxConcurrent    = 64
+	defaultMaxStreams       = 256
 	defaultShutdownTimeout  = 15 * time.Second
 )
 
@@ -70,6 +96,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxConcurrent == 0 {
 		c.MaxConcurrent = defaultMaxConcurrent
+	}
+	if c.MaxStreams == 0 {
+		c.MaxStreams = defaultMaxStreams
 	}
 	if c.ShutdownTimeout == 0 {
 		c.ShutdownTimeout = defaultShutdownTimeout
@@ -108,19 +137,29 @@ func (c Config) Validate() error {
 	if c.MaxConcurrent < 0 {
 		errs = append(errs, fmt.Errorf("api.max_concurrent: %d is negative", c.MaxConcurrent))
 	}
+	if c.MaxStreams < 0 {
+		errs = append(errs, fmt.Errorf("api.max_streams: %d is negative", c.MaxStreams))
+	}
 	if c.ShutdownTimeout < 0 {
 		errs = append(errs, fmt.Errorf("api.shutdown_timeout: %s is negative", c.ShutdownTimeout))
 	}
-	seen := make(map[string]bool, len(c.TaskTypes))
-	for _, tt := range c.TaskTypes {
+	return errors.Join(append(errs, validateTaskTypes(c.TaskTypes)...)...)
+}
+
+func validateTaskTypes(types []TaskType) (errs []error) {
+	seen := make(map[string]bool, len(types))
+	for _, tt := range types {
 		if err := tasker.ValidateTaskType(tt.Name); err != nil {
 			errs = append(errs, fmt.Errorf("task_types: %w", err))
 		} else if seen[tt.Name] {
 			errs = append(errs, fmt.Errorf("task_types: %q is listed twice", tt.Name))
 		}
+		if tt.MaxPayload < 0 {
+			errs = append(errs, fmt.Errorf("task_types: %s: max_payload: %d is negative", tt.Name, tt.MaxPayload))
+		}
 		seen[tt.Name] = true
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // needsToken tells whether only Validate's objection stands between the API

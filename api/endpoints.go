@@ -6,29 +6,6 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// taskTypeAnswer is one task type.
-type taskTypeAnswer struct {
-	Name        string `json:"name"`
-	Description string `json:"description"`
-	Retention   *int64 `json:"retention"` // in seconds; nil for ever
-}
-
-// listTaskTypes answers GET /v1/task-types, in the configuration's order. It
-// has no pages: the list is the configuration's.
-func (s *Server) listTaskTypes(w http.ResponseWriter, _ *http.Request) error {
-	types := make([]taskTypeAnswer, len(s.cfg.TaskTypes))
-	for i, tt := range s.cfg.TaskTypes {
-		types[i] = taskTypeAnswer{Name: tt.Name, Description: tt.Description}
-		if tt.Retention > 0 {
-			seconds := int64(tt.Retention.Seconds())
-			types[i].Retention = &seconds
-		}
-	}
-	return writeJSON(w, http.StatusOK, struct {
-		TaskTypes []taskTypeAnswer `json:"task_types"`
-	}{types})
-}
-
 // endpointPage is one page of endpoints. Next is the cursor of the page that
 // follows, null on the last one.
 type endpointPage struct {

@@ -18,6 +18,7 @@ const (
 	routeReady     = "/readyz"
 	routeOpenAPI   = "/openapi.yaml"
 	routeTaskTypes = "/v1/task-types"
+	routeTaskType  = "/v1/task-types/{task_type}"
 	routeEndpoints = "/v1/endpoints"
 	routeTasks     = "/{task_type}"
 	routeTask      = "/{task_type}/{identifier}"
@@ -62,6 +63,9 @@ func (s *Server) routes() []route {
 		}},
 		{path: routeTaskTypes, methods: map[string]operation{
 			http.MethodGet: {handle: s.listTaskTypes},
+		}},
+		{path: routeTaskType, methods: map[string]operation{
+			http.MethodGet: {handle: behind(s.gets, s.getTaskType)},
 		}},
 		{path: routeEndpoints, methods: map[string]operation{
 			http.MethodGet: {handle: behind(s.gets, s.listEndpoints), query: []string{"task_type", "limit", "cursor"}},
@@ -189,14 +193,4 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.fail(w, r, tasker.Errorf(tasker.NotFound, "there is no route %q: %s describes them all", path, routeOpenAPI))
-}
-
-// taskType gives the task type of a request's path, if there is one of that
-// name.
-func (s *Server) taskType(r *http.Request) (string, error) {
-	name := mux.Vars(r)["task_type"]
-	if s.types[name] {
-		return name, nil
-	}
-	return "", tasker.Errorf(tasker.NotFound, "there is no task type %q: %s lists the %d that there are", clip(name, tasker.MaxName), routeTaskTypes, len(s.types))
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -99,7 +100,7 @@ type Server struct {
 	broker     Broker
 	log        *slog.Logger
 	auth       Authenticator
-	types      map[string]bool // of cfg.TaskTypes
+	types      atomic.Pointer[taskTypes]
 	posts      *gate
 	gets       *gate
 	handler    http.Handler
@@ -119,11 +120,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, requeuer: deps.Requeuer, broker: deps.Broker, log: deps.Log,
 		auth:  newAuthenticator(cfg.Token),
-		types: make(map[string]bool, len(cfg.TaskTypes)),
 		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent),
 	}
-	for _, tt := range cfg.TaskTypes {
-		s.types[tt.Name] = true
+	if err := s.SetTaskTypes(cfg.TaskTypes); err != nil {
+		return nil, err
 	}
 	s.handler = s.middleware(s.router())
 	s.http = &http.Server{

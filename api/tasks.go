@@ -15,7 +15,7 @@ import (
 // createTask answers POST /{task_type}. The stored row is the promise: once it
 // is there the task is accepted, whether the broker can be reached or not.
 func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
-	taskType, err := s.taskType(r)
+	tt, err := s.taskType(r)
 	if err != nil {
 		return err
 	}
@@ -30,14 +30,20 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if limit := s.maxPayload(tt); int64(len(in.payload)) > limit {
+		return payloadTooLarge(tt, len(in.payload), limit)
+	}
 	// Only now: a slow client takes nobody's place.
 	leave, err := s.posts.enter(r.Context())
 	if err != nil {
 		return err
 	}
 	defer leave()
+	if err := s.checkPayload(r.Context(), tt, in); err != nil {
+		return err
+	}
 	task, created, err := s.store.CreateTask(r.Context(), tasker.Task{
-		Type: taskType, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
+		Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
 	})
 	if err != nil {
 		return err
@@ -71,13 +77,9 @@ type taskAnswer struct {
 // getTask answers GET /{task_type}/{identifier}. It computes the status from
 // the rows, so that the answer is true however late the reconciler is.
 func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
-	taskType, err := s.taskType(r)
+	taskType, identifier, err := s.taskName(r)
 	if err != nil {
 		return err
-	}
-	identifier := mux.Vars(r)["identifier"]
-	if tasker.ValidateIdentifier(identifier) != nil {
-		return tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", clip(identifier, tasker.MaxName), taskType)
 	}
 	answer, status, err := s.readTask(r, taskType, identifier)
 	if err != nil {
@@ -96,6 +98,20 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
 		answer.Task.Status = status
 	}
 	return writeJSON(w, http.StatusOK, answer)
+}
+
+// taskName gives the names of a request's task, of which the type is there and
+// the task may be.
+func (s *Server) taskName(r *http.Request) (taskType, identifier string, err error) {
+	tt, err := s.taskType(r)
+	if err != nil {
+		return "", "", err
+	}
+	identifier = mux.Vars(r)["identifier"]
+	if tasker.ValidateIdentifier(identifier) != nil {
+		return "", "", tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", clip(identifier, tasker.MaxName), tt.Name)
+	}
+	return tt.Name, identifier, nil
 }
 
 // readTask reads a task with its results, and computes the status that it must
@@ -146,14 +162,14 @@ type taskPage struct {
 
 // listTasks answers GET /{task_type}, newest first.
 func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
-	taskType, err := s.taskType(r)
+	tt, err := s.taskType(r)
 	if err != nil {
 		return err
 	}
 	var errs inputErrors
 	query := r.URL.Query()
 	limit := pageLimit(query, &errs)
-	q := tasker.TaskQuery{Type: taskType, Limit: limit + 1}
+	q := tasker.TaskQuery{Type: tt.Name, Limit: limit + 1}
 	if query.Has("status") {
 		q.Status = tasker.TaskStatus(query.Get("status"))
 		if !q.Status.Valid() {

@@ -1,0 +1,238 @@
+package schema
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// maxExample bounds how deep an example goes: schemas may refer to themselves.
+const maxExample = 8
+
+// Example makes a payload that the schema takes, from its examples, defaults
+// and types; nil where it finds none.
+func (s *Schema) Example() json.RawMessage {
+	if s == nil {
+		return nil
+	}
+	value := s.example(s.document, 0)
+	text, err := json.Marshal(value)
+	if err != nil || s.Validate(text) != nil {
+		return nil
+	}
+	return text
+}
+
+// example gives a value for one part of the schema.
+func (s *Schema) example(part any, depth int) any {
+	part = s.follow(part)
+	object, ok := part.(map[string]any)
+	if !ok {
+		return map[string]any{}
+	}
+	if value, ok := chosen(object); ok {
+		return value
+	}
+	if depth < maxExample {
+		for _, keyword := range []string{"anyOf", "oneOf", "allOf"} {
+			if parts, ok := object[keyword].([]any); ok && len(parts) > 0 && object["type"] == nil && object["properties"] == nil {
+				return s.example(parts[0], depth+1)
+			}
+		}
+	}
+	switch kind := typeOf(object); kind {
+	case "object":
+		return s.exampleObject(object, depth)
+	case "array":
+		return s.exampleArray(object, depth)
+	case "integer", "number":
+		for _, keyword := range []string{"minimum", "maximum"} {
+			if value, ok := object[keyword].(json.Number); ok {
+				return value
+			}
+		}
+		return 0
+	default:
+		return blankOf(kind)
+	}
+}
+
+// chosen is a value that the schema names itself.
+func chosen(object map[string]any) (any, bool) {
+	if examples, ok := object["examples"].([]any); ok && len(examples) > 0 {
+		return examples[0], true
+	}
+	for _, keyword := range []string{"default", "const"} {
+		if value, ok := object[keyword]; ok {
+			return value, true
+		}
+	}
+	if values, ok := object["enum"].([]any); ok && len(values) > 0 {
+		return values[0], true
+	}
+	return nil, false
+}
+
+// exampleObject has all members on the first levels, and then those that must
+// be there.
+func (s *Schema) exampleObject(object map[string]any, depth int) any {
+	const shown = 3
+	required, _ := object["required"].([]any)
+	members := map[string]any{}
+	properties, _ := object["properties"].(map[string]any)
+	for name, part := range properties {
+		needed := slices.Contains(required, any(name))
+		if part != false && (needed && depth < maxExample || depth < shown) {
+			members[name] = s.example(part, depth+1)
+		}
+	}
+	return members
+}
+
+func (s *Schema) exampleArray(object map[string]any, depth int) any {
+	values := []any{}
+	if depth >= maxExample {
+		return values
+	}
+	if parts, ok := object["prefixItems"].([]any); ok {
+		for _, part := range parts {
+			values = append(values, s.example(part, depth+1))
+		}
+		return values
+	}
+	if items, ok := object["items"]; ok && items != false {
+		values = append(values, s.example(items, depth+1))
+	}
+	return values
+}
+
+// Blank gives the object that a payload is to be, with an empty value of its
+// type for each member; nil where the schema names no members.
+func (s *Schema) Blank() json.RawMessage {
+	if s == nil {
+		return nil
+	}
+	object, ok := s.follow(s.document).(map[string]any)
+	if !ok {
+		return nil
+	}
+	properties, ok := object["properties"].(map[string]any)
+	if !ok {
+		return nil
+	}
+	blank := make(map[string]any, len(properties))
+	for name, part := range properties {
+		if part == false {
+			continue
+		}
+		blank[name] = ""
+		if member, ok := s.follow(part).(map[string]any); ok {
+			blank[name] = blankOf(typeOf(member))
+		}
+	}
+	text, err := json.Marshal(blank)
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+// BlankOf is [Schema.Blank] for an example payload without a schema.
+func BlankOf(example json.RawMessage) json.RawMessage {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(example, &members) != nil || members == nil {
+		return nil
+	}
+	blank := make(map[string]any, len(members))
+	for name, value := range members {
+		switch value[0] {
+		case '{':
+			blank[name] = blankOf("object")
+		case '[':
+			blank[name] = blankOf("array")
+		case '"':
+			blank[name] = blankOf("string")
+		case 't', 'f':
+			blank[name] = blankOf("boolean")
+		case 'n':
+			blank[name] = blankOf("null")
+		default:
+			blank[name] = blankOf("number")
+		}
+	}
+	text, err := json.Marshal(blank)
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+func blankOf(kind string) any {
+	switch kind {
+	case "object":
+		return map[string]any{}
+	case "array":
+		return []any{}
+	case "integer", "number":
+		return 0
+	case "boolean":
+		return false
+	case "null":
+		return nil
+	}
+	return ""
+}
+
+// typeOf is the first type of a part of a schema, or what its keywords let
+// expect.
+func typeOf(object map[string]any) string {
+	switch kind := object["type"].(type) {
+	case string:
+		return kind
+	case []any:
+		if len(kind) > 0 {
+			first, _ := kind[0].(string)
+			return first
+		}
+	}
+	for _, hint := range []struct{ keyword, kind string }{
+		{"properties", "object"}, {"required", "object"}, {"additionalProperties", "object"},
+		{"items", "array"}, {"prefixItems", "array"}, {"minimum", "number"}, {"maximum", "number"},
+		{"pattern", "string"}, {"minLength", "string"}, {"format", "string"},
+	} {
+		if _, ok := object[hint.keyword]; ok {
+			return hint.kind
+		}
+	}
+	return "object"
+}
+
+// follow goes after references to other parts of the schema.
+func (s *Schema) follow(part any) any {
+	for range maxExample {
+		object, ok := part.(map[string]any)
+		if !ok {
+			return part
+		}
+		reference, ok := object["$ref"].(string)
+		if !ok {
+			return part
+		}
+		path, ok := strings.CutPrefix(reference, "#")
+		if !ok {
+			return map[string]any{}
+		}
+		part = s.document
+		for token := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+			if token == "" {
+				continue
+			}
+			object, ok := part.(map[string]any)
+			if !ok {
+				return map[string]any{}
+			}
+			part = object[strings.NewReplacer("~1", "/", "~0", "~").Replace(token)]
+		}
+	}
+	return part
+}
