@@ -1,0 +1,197 @@
+package verdict_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/verdict"
+)
+
+var errPlain = errors.New("it broke")
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	rules := verdict.Rules{
+		Timeout: time.Minute, MaxResult: 20,
+		Retry: tasker.RetryPolicy{Delays: []time.Duration{time.Second, 2 * time.Second}},
+	}
+	type want struct {
+		state   tasker.ResultState
+		errnr   int
+		errmsg  string
+		payload string
+		delay   time.Duration
+	}
+	for name, test := range map[string]struct {
+		attempt int
+		out     verdict.Outcome
+		want    want
+	}{
+		"well":              {3, verdict.Outcome{Result: handlers.Result(`{"a":1}`)}, want{tasker.ResultDone, 0, "", `{"a":1}`, 0}},
+		"well, no result":   {3, verdict.Outcome{}, want{state: tasker.ResultDone}},
+		"well, a partial":   {3, verdict.Outcome{Partial: handlers.Result(`1`)}, want{state: tasker.ResultDone, payload: "1"}},
+		"well, with both":   {3, verdict.Outcome{Result: handlers.Result(`2`), Partial: handlers.Result(`1`)}, want{state: tasker.ResultDone, payload: "2"}},
+		"well, but too big": {3, verdict.Outcome{Result: handlers.Result(`"0123456789012345678"`)}, want{tasker.ResultFailed, tasker.ErrnrBadResult, "the handler's result has 21 bytes, and the limit is 20", "", 0}},
+		"well, as stopped":  {3, verdict.Outcome{Result: handlers.Result(`2`), Cause: handlers.ErrShutdown}, want{state: tasker.ResultDone, payload: "2"}},
+		"no JSON":           {3, verdict.Outcome{Result: handlers.Result("{")}, want{tasker.ResultFailed, tasker.ErrnrBadResult, `the handler's result is not JSON: it begins with "{"`, "", 0}},
+		"no UTF-8":          {3, verdict.Outcome{Result: handlers.Result("\"\xff\"")}, want{tasker.ResultFailed, tasker.ErrnrBadResult, `the handler's result is not JSON: it begins with "\"\xff\""`, "", 0}},
+		"no JSON, again":    {1, verdict.Outcome{Result: handlers.Result("{")}, want{tasker.ResultFailed, tasker.ErrnrBadResult, `the handler's result is not JSON: it begins with "{"`, "", 0}},
+		"a bad partial":     {3, verdict.Outcome{Partial: handlers.Result("{")}, want{state: tasker.ResultDone}},
+
+		"failed":                 {3, verdict.Outcome{Err: errPlain}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"failed, with a result":  {3, verdict.Outcome{Err: errPlain, Result: handlers.Result("1")}, want{tasker.ResultFailed, 1, "it broke", "1", 0}},
+		"failed, with a partial": {3, verdict.Outcome{Err: errPlain, Partial: handlers.Result("1")}, want{tasker.ResultFailed, 1, "it broke", "1", 0}},
+		"failed, bad result":     {3, verdict.Outcome{Err: errPlain, Result: handlers.Result("{"), Partial: handlers.Result("1")}, want{tasker.ResultFailed, 1, "it broke", "1", 0}},
+		"failed without words":   {3, verdict.Outcome{Err: errors.New("")}, want{tasker.ResultFailed, 1, "the handler failed without a message", "", 0}},
+		"failed with a code":     {3, verdict.Outcome{Err: fmt.Errorf("x: %w", handlers.WithCode(7, errPlain))}, want{tasker.ResultFailed, 7, "x: it broke", "", 0}},
+		"panicked":               {3, verdict.Outcome{Err: errPlain, Panicked: true}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"panicked while stopped": {3, verdict.Outcome{Err: errPlain, Panicked: true, Cause: handlers.ErrShutdown}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+
+		"failed once":            {1, verdict.Outcome{Err: errPlain}, want{tasker.Retrying, 1, "it broke", "", time.Second}},
+		"failed twice":           {2, verdict.Outcome{Err: errPlain}, want{tasker.Retrying, 1, "it broke", "", 2 * time.Second}},
+		"failed for good":        {1, verdict.Outcome{Err: handlers.Permanent(errPlain)}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"failed, later":          {1, verdict.Outcome{Err: handlers.RetryAfter(time.Hour, errPlain)}, want{tasker.Retrying, 1, "it broke", "", time.Hour}},
+		"failed, later, no more": {3, verdict.Outcome{Err: handlers.RetryAfter(time.Hour, errPlain)}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+
+		"timed out":             {1, verdict.Outcome{Err: handlers.ErrTimeout, Cause: handlers.ErrTimeout, Partial: handlers.Result("1")}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed", "1", 0}},
+		"timed out, a reason":   {1, verdict.Outcome{Err: errPlain, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: it broke", "", 0}},
+		"timed out, went on":    {1, verdict.Outcome{Result: handlers.Result("1"), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler returned without an error afterwards", "1", 0}},
+		"timed out, abandoned":  {1, verdict.Outcome{Err: verdict.ErrAbandoned, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler did not return", "", 0}},
+		"timed out, for reboot": {1, verdict.Outcome{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt goes on after a reboot", "", 0}},
+		"own timeout":           {3, verdict.Outcome{Err: handlers.ErrTimeout}, want{tasker.ResultFailed, 1, "the run limit of the task type has passed", "", 0}},
+		"canceled":              {1, verdict.Outcome{Err: context.Canceled, Cause: handlers.ErrCanceled, Partial: handlers.Result("1")}, want{tasker.ResultCanceled, -2, "the task was canceled", "1", 0}},
+		"canceled, panicked":    {1, verdict.Outcome{Err: errPlain, Panicked: true, Cause: handlers.ErrCanceled}, want{tasker.ResultCanceled, -2, "the task was canceled: it broke", "", 0}},
+	} {
+		finish, decision := rules.Judge(test.attempt, test.out)
+		got := want{finish.State, finish.Errnr, finish.Errmsg, string(finish.Payload), finish.RetryDelay}
+		if decision != verdict.Store || finish.Attempt != test.attempt || got != test.want {
+			t.Errorf("%s: got %d, attempt %d\n     %+v\nwant %+v", name, decision, finish.Attempt, got, test.want)
+		}
+	}
+	for name, test := range map[string]struct {
+		out  verdict.Outcome
+		want verdict.Decision
+	}{
+		"interrupted":            {verdict.Outcome{Err: handlers.ErrShutdown, Cause: handlers.ErrShutdown}, verdict.Leave},
+		"interrupted, abandoned": {verdict.Outcome{Err: verdict.ErrAbandoned, Cause: handlers.ErrShutdown}, verdict.Leave},
+		"a reboot":               {verdict.Outcome{Err: fmt.Errorf("x: %w", handlers.ErrContinueAfterReboot)}, verdict.AwaitReboot},
+		"a reboot that began":    {verdict.Outcome{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrShutdown}, verdict.AwaitReboot},
+	} {
+		if _, decision := rules.Judge(1, test.out); decision != test.want {
+			t.Errorf("%s: got %d, want %d", name, decision, test.want)
+		}
+	}
+}
+
+func TestReject(t *testing.T) {
+	t.Parallel()
+	finish := verdict.Reject(2, errors.New("/n: too small"))
+	if finish.State != tasker.Rejected || finish.Errnr != tasker.ErrnrRejected || finish.Attempt != 2 || finish.Errmsg != "/n: too small" {
+		t.Errorf("got %+v", finish)
+	}
+}
+
+func TestClean(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":                         "the handler failed without a message",
+		"ok":                       "ok",
+		"bad \xff byte":            "bad \uFFFD byte",
+		strings.Repeat("a", 70000): strings.Repeat("a", 64<<10) + "... (truncated: 70000 bytes in all)",
+	} {
+		if got := verdict.Clean(in); got != want {
+			t.Errorf("got %.100q of %d bytes, want %.100q", got, len(got), want)
+		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		handler func(context.Context, *handlers.Request) (handlers.Result, error)
+		want    verdict.Outcome
+		errmsg  string
+		logged  string
+	}{
+		"returns": {
+			func(context.Context, *handlers.Request) (handlers.Result, error) {
+				return handlers.Result("1"), errPlain
+			},
+			verdict.Outcome{Result: handlers.Result("1")},
+			"it broke", "",
+		},
+		"panics": {
+			func(context.Context, *handlers.Request) (handlers.Result, error) { panic("oh") },
+			verdict.Outcome{Panicked: true},
+			"the handler panicked: oh", "TestRun",
+		},
+		"panics with nil": {
+			func(context.Context, *handlers.Request) (handlers.Result, error) { panic(nil) }, //nolint:govet // on purpose
+			verdict.Outcome{Panicked: true}, "the handler panicked: panic called with nil argument", "TestRun",
+		},
+		"exits": {
+			func(context.Context, *handlers.Request) (handlers.Result, error) {
+				runtime.Goexit()
+				return nil, nil
+			},
+			verdict.Outcome{Panicked: true},
+			"the handler ended its goroutine instead of returning", "",
+		},
+		"ends with its context": {
+			func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			},
+			verdict.Outcome{Cause: handlers.ErrTimeout},
+			handlers.ErrTimeout.Error(), "",
+		},
+		"ends after its context": {
+			func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {
+				<-ctx.Done()
+				time.Sleep(9 * time.Second)
+				return handlers.Result("1"), nil
+			},
+			verdict.Outcome{Result: handlers.Result("1"), Cause: handlers.ErrTimeout},
+			"", "",
+		},
+		"ends too late": {
+			func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {
+				<-ctx.Done()
+				time.Sleep(11 * time.Second)
+				return handlers.Result("1"), nil
+			},
+			verdict.Outcome{Cause: handlers.ErrTimeout},
+			verdict.ErrAbandoned.Error(), "",
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var logged bytes.Buffer
+			ctx, cancel := context.WithTimeoutCause(t.Context(), time.Hour, handlers.ErrTimeout)
+			defer cancel()
+			req := &handlers.Request{Log: slog.New(slog.NewTextHandler(&logged, nil))}
+			got := verdict.Run(ctx, handlers.Func(test.handler), req, 10*time.Second)
+			errmsg := ""
+			if got.Err != nil {
+				errmsg = got.Err.Error()
+			}
+			if string(got.Result) != string(test.want.Result) || got.Panicked != test.want.Panicked ||
+				!errors.Is(got.Cause, test.want.Cause) || errmsg != test.errmsg {
+				t.Errorf("%s: got %+v", name, got)
+			}
+			if !strings.Contains(logged.String(), test.logged) {
+				t.Errorf("%s: logged %q", name, logged.String())
+			}
+			time.Sleep(time.Minute) // the one that is too late returns
+		})
+	}
+}
