@@ -139,26 +139,14 @@ func (s *Schema) Blank() json.RawMessage {
 
 // BlankOf is [Schema.Blank] for an example payload without a schema.
 func BlankOf(example json.RawMessage) json.RawMessage {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(example, &members) != nil || members == nil {
+	value, err := decode(example)
+	members, ok := value.(map[string]any)
+	if err != nil || !ok {
 		return nil
 	}
 	blank := make(map[string]any, len(members))
-	for name, value := range members {
-		switch value[0] {
-		case '{':
-			blank[name] = blankOf("object")
-		case '[':
-			blank[name] = blankOf("array")
-		case '"':
-			blank[name] = blankOf("string")
-		case 't', 'f':
-			blank[name] = blankOf("boolean")
-		case 'n':
-			blank[name] = blankOf("null")
-		default:
-			blank[name] = blankOf("number")
-		}
+	for name, member := range members {
+		blank[name] = blankOf(kindOf(member))
 	}
 	text, err := json.Marshal(blank)
 	if err != nil {
@@ -204,7 +192,27 @@ func typeOf(object map[string]any) string {
 			return hint.kind
 		}
 	}
+	if value, ok := chosen(object); ok {
+		return kindOf(value)
+	}
 	return "object"
+}
+
+// kindOf is the type of a decoded value.
+func kindOf(value any) string {
+	switch value.(type) {
+	case map[string]any:
+		return "object"
+	case []any:
+		return "array"
+	case json.Number:
+		return "number"
+	case bool:
+		return "boolean"
+	case nil:
+		return "null"
+	}
+	return "string"
 }
 
 // follow goes after references to other parts of the schema.
