@@ -181,8 +181,8 @@ func TestExample(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ schema, example, blank string }{
 		"copyfile":      {`{"type":"object","required":["source"],"properties":{"source":{"type":"string","examples":["/etc/hosts"]},"n":{"type":"integer","minimum":3},"on":{"type":"boolean"},"list":{"type":"array","items":{"enum":["a"]}},"any":{"type":["null","string"]},"o":{"type":"object"}}}`, `{"any":null,"list":["a"],"n":3,"o":{},"on":false,"source":"/etc/hosts"}`, `{"any":null,"list":[],"n":0,"o":{},"on":false,"source":""}`},
-		"whole":         {`{"examples":[{"a":1}],"properties":{"a":{"default":2}}}`, `{"a":1}`, `{"a":""}`},
-		"ref":           {`{"$ref":"#/$defs/a~1b","$defs":{"a/b":{"properties":{"x":{"const":7}}}}}`, `{"x":7}`, `{"x":""}`},
+		"whole":         {`{"examples":[{"a":1}],"properties":{"a":{"default":2}}}`, `{"a":1}`, `{"a":0}`},
+		"ref":           {`{"$ref":"#/$defs/a~1b","$defs":{"a/b":{"properties":{"x":{"const":7}}}}}`, `{"x":7}`, `{"x":0}`},
 		"endless":       {`{"type":"object","properties":{"child":{"$ref":"#"}}}`, `{"child":{"child":{"child":{}}}}`, `{"child":{}}`},
 		"must be there": {`{"type":"object","required":["child"],"properties":{"child":{"$ref":"#"}}}`, ``, `{"child":{}}`},
 		"loop":          {`{"$ref":"#"}`, ``, ``},
