@@ -83,3 +83,10 @@ type Attempt struct {
 	Partial   json.RawMessage `json:"partial,omitempty"`
 	Log       LogTotals       `json:"log"`
 }
+
+// ChangePosition is the place of a task in the order in which tasks changed;
+// the zero value is before all.
+type ChangePosition struct {
+	LastModifiedTime time.Time
+	ID               int64
+}

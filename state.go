@@ -91,7 +91,8 @@ const (
 	// Expired: the task's expiry passed while it waited; it did not run. Final.
 	Expired ResultState = "EXPIRED"
 	// Rejected: the endpoint has no handler for it, or its payload breaks the
-	// schema; it did not run. Final.
+	// schema, which may be found when an attempt is counted already; no handler
+	// ran. Final.
 	Rejected ResultState = "REJECTED"
 )
 
@@ -99,9 +100,9 @@ const (
 // it. A result begins as one of [InitialResultStates].
 var resultMoves = map[ResultState][]ResultState{
 	Received:       {Running, ResultCanceled, Expired, Rejected, Lost},
-	Running:        {ResultDone, ResultFailed, TimedOut, ResultCanceled, Retrying, Lost},
+	Running:        {ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Retrying, Lost},
 	Retrying:       {Running, ResultCanceled, Expired, Lost},
-	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled},
+	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected},
 	ResultDone:     {},
 	ResultFailed:   {},
 	TimedOut:       {},

@@ -71,11 +71,12 @@ func (s *Store) StartAttempts(ctx context.Context, manager string, starts []task
 
 func (s *Store) start(ctx context.Context, manager string, starts []tasker.Start) (matched int, err error) {
 	condition, args := anyAt(starts, 0)
+	now := dbTime{s.Now()}
 	update := s.db.WithContext(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
 		Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", manager).
 		Updates(map[string]any{
 			"state": tasker.Running, "attempt": gorm.Expr("attempt + 1"), "manager": manager, "errnr": 0, "errmsg": "",
-			"retry_time": nil, "last_modified_time": dbTime{s.Now()},
+			"retry_time": nil, "last_modified_time": now, "attempt_time": now, "step": 0, "awaits_reboot": nil,
 		})
 	return int(update.RowsAffected), update.Error
 }
@@ -84,7 +85,7 @@ func (s *Store) begun(ctx context.Context, manager string, starts []tasker.Start
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
 	err := s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, args...).
-		Where("(state = ? OR (state = ? AND lost_from = ?)) AND manager = ?", tasker.Running, tasker.Lost, tasker.Running, manager).
+		Where(runs+" AND manager = ?", append(runsArgs(), manager)...).
 		Find(&rows).Error
 	begun := make(map[tasker.ResultKey]bool, len(rows))
 	for _, r := range rows {
@@ -103,6 +104,9 @@ var errSomeLost = errors.New("an attempt of the batch is not current")
 // whether it was: an attempt that is not the current one, or of a result that
 // has ended, lost its race and is not stored. On an error it is not known
 // which were stored: do it again.
+//
+// The end of an attempt that another one may follow is kept in its history,
+// too, since the result will say only how the next one went.
 func (s *Store) FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error) {
 	stored = make([]bool, len(finishes))
 	if len(finishes) > 1 {
@@ -129,10 +133,17 @@ func (s *Store) FinishAttempts(ctx context.Context, finishes []tasker.Finish) (s
 		}
 	}
 	for i := range finishes {
-		err := s.again(ctx, func() error {
-			matched, err := s.finish(s.db.WithContext(ctx), finishes[i:i+1])
+		one := func(db *gorm.DB) error {
+			matched, err := s.finish(db, finishes[i:i+1])
 			stored[i] = matched == 1
 			return err
+		}
+		err := s.again(ctx, func() error {
+			db := s.db.WithContext(ctx)
+			if finishes[i].State == tasker.Retrying {
+				return db.Transaction(one) // its history is a second statement
+			}
+			return one(db)
 		})
 		if err != nil {
 			return nil, s.fail("store the result", err)
@@ -168,6 +179,7 @@ func groupAlike(finishes []tasker.Finish) [][]tasker.Finish {
 }
 
 // finish stores a group of [groupAlike] and tells how many of it were current.
+// Of Retrying db must be a transaction; unless all are current it is of no use.
 func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err error) {
 	current := make([]tasker.Start, len(group))
 	for i, f := range group {
@@ -178,6 +190,7 @@ func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err err
 	set := map[string]any{
 		"state": first.State, "errnr": first.Errnr, "errmsg": first.Errmsg, "payload": nil,
 		"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": dbTime{now},
+		"awaits_reboot": nil,
 	}
 	if first.Payload != nil {
 		set["payload"] = string(first.Payload)
@@ -190,5 +203,9 @@ func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err err
 	// interrupted, or its end is stored.
 	update := db.Model(&resultRow{}).Where(condition, args...).
 		Where("state IN ? AND (state <> ? OR lost_from = ?)", tasker.ResultStatesBefore(first.State), tasker.Lost, tasker.Running).Updates(set)
-	return int(update.RowsAffected), update.Error
+	matched = int(update.RowsAffected)
+	if update.Error == nil && matched == len(group) && first.State == tasker.Retrying {
+		return matched, s.keepHistory(db, current)
+	}
+	return matched, update.Error
 }

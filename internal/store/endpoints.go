@@ -33,6 +33,9 @@ func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Durat
 			Name: e.Name, Manager: e.Manager, Host: e.Host, PID: e.PID, Version: e.Version,
 			StartTime: dbTime{now}, LastSeen: dbTime{now}, LeaseUntil: dbTime{now.Add(lease)},
 		}
+		if len(e.Labels) > 0 {
+			row.Labels = &document[map[string]string]{e.Labels}
+		}
 		var existing endpointRow
 		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", e.Name).Take(&existing).Error
 		switch {

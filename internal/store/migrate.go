@@ -20,7 +20,7 @@ import (
 var migrations embed.FS
 
 // tables are those that Reset drops, dependents first.
-var tables = []string{"endpoint_task_types", "endpoints", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", "goose_db_version", "goose_lock"}
+var tables = []string{"endpoint_task_types", "endpoints", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", "goose_db_version", "goose_lock"}
 
 func (s *Store) provider() (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations/"+s.dialect.name)

@@ -20,6 +20,7 @@ var mysqlDialect = dialect{
 	jsonLength:  "JSON_LENGTH",
 	greatest:    "GREATEST",
 	selectShare: "(SELECT %s LOCK IN SHARE MODE)", // MariaDB does not know FOR SHARE
+	inserted:    "VALUES(%s)",                     // MariaDB does not know the newer form
 	clock:       "SELECT UTC_TIMESTAMP(6)",
 }
 

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -37,6 +39,37 @@ func (t *dbTime) Scan(value any) error {
 func (t *dbTime) parse(s string) (err error) {
 	t.Time, err = time.Parse(timeForm, s)
 	return err
+}
+
+// document is a value that is stored as JSON.
+type document[T any] struct{ value T }
+
+// GormDataType tells gorm, which cannot guess it, that this is a column.
+func (document[T]) GormDataType() string { return "string" }
+
+// Value writes the JSON.
+func (d document[T]) Value() (driver.Value, error) { return d.text() }
+
+// text is the JSON. HTML means nothing here, so "<" takes one byte.
+func (d document[T]) text() (string, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(d.value); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(buf.String(), "\n"), nil
+}
+
+// Scan reads the JSON.
+func (d *document[T]) Scan(value any) error {
+	switch v := value.(type) {
+	case []byte:
+		return json.Unmarshal(v, &d.value)
+	case string:
+		return json.Unmarshal([]byte(v), &d.value)
+	}
+	return fmt.Errorf("a JSON document is stored as %T", value)
 }
 
 func timePointer(t *dbTime) *time.Time {
@@ -125,6 +158,11 @@ type resultRow struct {
 	StartTime        dbTime
 	LastModifiedTime dbTime
 	RetryTime        *dbTime
+	AttemptTime      *dbTime // when the current attempt began
+	// Step is the step of the attempt that is to run, and AwaitsReboot the boot
+	// in which it asked for a reboot, to go on after it.
+	Step         int
+	AwaitsReboot *string
 }
 
 // TableName is the table of results.
@@ -151,17 +189,22 @@ type endpointRow struct {
 	StartTime  dbTime
 	LastSeen   dbTime
 	LeaseUntil dbTime
+	Labels     *document[map[string]string]
 }
 
 // TableName is the table of endpoints.
 func (endpointRow) TableName() string { return "endpoints" }
 
 func (r *endpointRow) endpoint(now time.Time) tasker.Endpoint {
-	return tasker.Endpoint{
+	e := tasker.Endpoint{
 		Name: r.Name, TaskTypes: []string{}, Manager: r.Manager, Host: r.Host, PID: r.PID, Version: r.Version,
 		StartTime: r.StartTime.Time, LastSeen: r.LastSeen.Time, LeaseUntil: r.LeaseUntil.Time,
 		Alive: r.LeaseUntil.After(now),
 	}
+	if r.Labels != nil {
+		e.Labels = r.Labels.value
+	}
+	return e
 }
 
 type endpointTypeRow struct {

@@ -16,6 +16,7 @@ var sqliteDialect = dialect{
 	jsonLength:  "json_array_length",
 	greatest:    "max",
 	selectShare: "SELECT %s",
+	inserted:    "excluded.%s",
 }
 
 func openSQLite(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {

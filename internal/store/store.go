@@ -51,6 +51,9 @@ type dialect struct {
 	// selectShare is the form of a SELECT, one of a UNION, that locks what it
 	// reads against changes.
 	selectShare string
+	// inserted is the value that an INSERT would have given to a column, in
+	// what it does where the row is there already.
+	inserted string
 	// clock is the statement that asks for the time; empty where the local
 	// clock is the database's.
 	clock string

@@ -51,18 +51,18 @@ func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []tas
 // endpoint the manager holds.
 func (s *Store) insertHeld(manager string, arrivals []tasker.Arrival) (statement string, args []any) {
 	now := dbTime{s.Now()}
-	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
+	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
 	// Rows are locked in one order, here and by heartbeats.
 	ordered := slices.SortedFunc(slices.Values(arrivals), func(a, b tasker.Arrival) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	selects := make([]string, len(ordered))
 	for i, a := range ordered {
 		selects[i] = one
-		attempt := 0
+		attempt, begun := 0, any(nil)
 		if a.State == tasker.Running {
-			attempt = 1
+			attempt, begun = 1, now
 		}
-		args = append(args, a.TaskID, a.State, attempt, a.Errnr, a.Errmsg, now, now, a.Endpoint, manager)
+		args = append(args, a.TaskID, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, a.Endpoint, manager)
 	}
-	return "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time) " +
+	return "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, attempt_time) " +
 		strings.Join(selects, " UNION ALL "), args
 }

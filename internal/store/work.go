@@ -27,7 +27,8 @@ func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit in
 // InterruptedWork gives up to limit results of an endpoint that are RUNNING
 // under another manager than the one given, or LOST from there, while the one
 // given holds the endpoint: the other one ended, or lost the endpoint, during
-// the run. A manager that does not hold it any more gets none, since what runs
+// the run, unless AwaitsReboot tells that the attempt waits to be resumed, see
+// [Store.ResumeAttempts]. A manager that does not hold it any more gets none, since what runs
 // there is not interrupted.
 func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
@@ -44,10 +45,12 @@ func (s *Store) work(ctx context.Context, endpoint string, limit int, condition 
 		State     tasker.ResultState
 		Attempt   int
 		RetryTime *dbTime
+		Step      int
+		Awaits    *string
 	}
 	err := s.db.WithContext(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Select("t.id, t.type, t.identifier, t.status, t.payload, t.endpoints, t.start_time, t.last_modified_time,"+
-			" r.endpoint, r.state, r.attempt, r.retry_time").
+			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.awaits_reboot AS awaits").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
 		Order("r.task_id").Limit(limit).Find(&rows).Error
 	if err != nil {
@@ -57,7 +60,10 @@ func (s *Store) work(ctx context.Context, endpoint string, limit int, condition 
 	for i := range rows {
 		r := &rows[i]
 		work[i] = tasker.Work{
-			Task: r.Task.task(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime),
+			Task: r.Task.task(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime), Step: r.Step,
+		}
+		if r.Awaits != nil {
+			work[i].AwaitsReboot = *r.Awaits
 		}
 	}
 	return work, nil

@@ -1,0 +1,168 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"gorm.io/gorm"
+
+	"github.com/taskerhq/tasker"
+)
+
+// attemptRow is what is kept of an attempt beside the result's row: what it
+// told while it ran and, in State to EndTime, how it ended where another
+// attempt followed or might have.
+type attemptRow struct {
+	TaskID      int64               `gorm:"primaryKey;autoIncrement:false"`
+	Endpoint    string              `gorm:"primaryKey"`
+	Attempt     int                 `gorm:"primaryKey;autoIncrement:false"`
+	State       *tasker.ResultState `gorm:"->"`
+	Errnr       int                 `gorm:"->"`
+	Errmsg      *string             `gorm:"->"`
+	StartTime   *dbTime             `gorm:"->"`
+	EndTime     *dbTime             `gorm:"->"`
+	Progress    *document[tasker.Progress]
+	Partial     *string
+	LogLines    int64
+	LogBytes    int64
+	LogLeftOut  int64
+	LogComplete bool
+}
+
+// TableName is the table of attempts.
+func (attemptRow) TableName() string { return "attempts" }
+
+// history is the attempt as its row alone tells it.
+func (r *attemptRow) history() tasker.Attempt {
+	a := tasker.Attempt{
+		// Without a state an older tasker wrote the end, which kept no history.
+		Attempt: r.Attempt, State: tasker.ResultFailed, Errnr: r.Errnr,
+		StartTime: timePointer(r.StartTime), EndTime: timePointer(r.EndTime), Progress: progressPointer(r.Progress),
+		Log: tasker.LogTotals{Lines: r.LogLines, Bytes: r.LogBytes, LeftOut: r.LogLeftOut, Complete: r.LogComplete},
+	}
+	if r.State != nil {
+		a.State = *r.State
+	}
+	if r.Errmsg != nil {
+		a.Errmsg = *r.Errmsg
+	}
+	if r.Partial != nil {
+		a.Partial = json.RawMessage(*r.Partial)
+	}
+	return a
+}
+
+func progressPointer(d *document[tasker.Progress]) *tasker.Progress {
+	if d == nil {
+		return nil
+	}
+	return &d.value
+}
+
+// keepHistory copies how attempts ended, of which the results say it just now
+// and another one may follow, in the transaction that stored it.
+func (s *Store) keepHistory(tx *gorm.DB, ended []tasker.Start) error {
+	condition, args := anyAt(ended, 0)
+	key := []string{"task_id", "endpoint", "attempt"}
+	columns := []string{"state", "errnr", "errmsg", "start_time", "end_time"}
+	return tx.Exec("INSERT INTO attempts (task_id, endpoint, attempt, state, errnr, errmsg, start_time, end_time)"+
+		" SELECT task_id, endpoint, attempt, '"+string(tasker.ResultFailed)+"', errnr, errmsg, attempt_time, last_modified_time"+
+		" FROM task_results WHERE "+condition+s.dialect.upsert(key, columns), args...).Error
+}
+
+// Attempts gives the attempts of a result, oldest first, or
+// [tasker.NotFound]. It gives none of a result that has not run; and those
+// that ended before the store kept a history are not among them.
+func (s *Store) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
+	var result resultRow
+	err := s.db.WithContext(ctx).Where("task_id = ? AND endpoint = ?", taskID, endpoint).Take(&result).Error
+	if err != nil {
+		return nil, s.noResult(err, taskID, endpoint)
+	}
+	// An attempt that begins in between is left out: the result read says
+	// nothing of it.
+	var rows []attemptRow
+	err = s.db.WithContext(ctx).Where("task_id = ? AND endpoint = ? AND attempt <= ?", taskID, endpoint, result.Attempt).
+		Order("attempt").Find(&rows).Error
+	if err != nil {
+		return nil, s.fail("read the attempts", err)
+	}
+	attempts := make([]tasker.Attempt, 0, len(rows)+1)
+	current := attemptRow{Attempt: result.Attempt}
+	for i := range rows {
+		if rows[i].Attempt == result.Attempt {
+			current = rows[i]
+			continue
+		}
+		attempts = append(attempts, rows[i].history())
+	}
+	if result.Attempt > 0 {
+		attempts = append(attempts, result.current(current))
+	}
+	return slices.Clip(attempts), nil
+}
+
+// current is the latest attempt, as the result and the attempt's own row tell
+// it together.
+func (r *resultRow) current(row attemptRow) tasker.Attempt {
+	a := row.history()
+	state := r.State
+	if r.LostFrom != nil && *r.LostFrom == tasker.Retrying {
+		state = tasker.Retrying
+	}
+	switch {
+	case row.State != nil:
+		// It ended, and what the result became since is no end of it.
+		return a
+	case state == tasker.Retrying:
+		// An older tasker stored its end.
+		a.EndTime = &r.LastModifiedTime.Time
+	default:
+		a.State = state
+		if state.Finished() {
+			a.EndTime = &r.LastModifiedTime.Time
+		}
+	}
+	a.Errnr, a.Errmsg, a.StartTime = r.Errnr, r.Errmsg, timePointer(r.AttemptTime)
+	return a
+}
+
+// FindResult gives an endpoint's result for a task, with its progress, or
+// [tasker.NotFound].
+func (s *Store) FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error) {
+	var row progressedRow
+	err := s.withProgress(ctx).Where("r.task_id = ? AND r.endpoint = ?", taskID, endpoint).Take(&row).Error
+	if err != nil {
+		return tasker.TaskResult{}, s.noResult(err, taskID, endpoint)
+	}
+	return row.result(), nil
+}
+
+func (s *Store) noResult(err error, taskID int64, endpoint string) error {
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return tasker.Errorf(tasker.NotFound, "endpoint %s has no result of task %d", endpoint, taskID)
+	}
+	return s.fail("read the result", err)
+}
+
+// progressedRow is a result together with the progress of its current attempt.
+type progressedRow struct {
+	Result   resultRow `gorm:"embedded"`
+	Progress *document[tasker.Progress]
+}
+
+func (r *progressedRow) result() tasker.TaskResult {
+	result := r.Result.result()
+	result.Progress = progressPointer(r.Progress)
+	return result
+}
+
+// withProgress reads results (r) into [progressedRow]s: a join costs less than
+// a second round trip, and finds each attempt by its key.
+func (s *Store) withProgress(ctx context.Context) *gorm.DB {
+	return s.db.WithContext(ctx).Table("task_results r").
+		Joins("LEFT JOIN attempts a ON a.task_id = r.task_id AND a.endpoint = r.endpoint AND a.attempt = r.attempt").
+		Select("r.*, a.progress")
+}

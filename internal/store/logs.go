@@ -1,0 +1,98 @@
+package store
+
+import (
+	"context"
+
+	"github.com/taskerhq/tasker"
+)
+
+// LogLines gives lines of an attempt's log in order, from a number on: at most
+// limit, gaps included, and none where nothing is stored from there on. What is
+// not kept between two lines, or before the first, is one gap. The lines that
+// follow begin behind the last one given.
+func (s *Store) LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error) {
+	from = max(from, 0)
+	// First which chunks are needed: reading too many would cost memory.
+	var found []logChunkRow
+	err := s.db.WithContext(ctx).Select("id", "first_line", "last_line").
+		Where("task_id = ? AND endpoint = ? AND attempt = ?", taskID, endpoint, attempt).
+		Where("first_line >= COALESCE((SELECT MAX(c.first_line) FROM log_chunks c WHERE c.task_id = ? AND c.endpoint = ? AND c.attempt = ? AND c.first_line <= ?), 0)",
+			taskID, endpoint, attempt, from).
+		Order("first_line").Limit(limit + 1).Find(&found).Error
+	if err != nil {
+		return nil, s.fail("look for the log's lines", err)
+	}
+	var ids []int64
+	for _, c := range found {
+		if c.LastLine < from {
+			continue
+		}
+		ids = append(ids, c.ID)
+		if c.LastLine-from+1 >= int64(limit) {
+			break
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []logChunkRow
+	if err := s.db.WithContext(ctx).Where("id IN ?", ids).Order("first_line").Find(&rows).Error; err != nil {
+		return nil, s.fail("read the log's lines", err)
+	}
+	var lines []tasker.LogLine
+	next := from
+	for i := range rows {
+		chunk, err := rows[i].lines()
+		if err != nil {
+			return nil, s.fail("read the log's lines", err)
+		}
+		for _, line := range chunk {
+			if nextLine(line) <= next {
+				continue
+			}
+			if line.Number > next {
+				lines = append(lines, tasker.LogLine{Number: next, Time: line.Time, LeftOut: line.Number - next})
+			}
+			if line.Number < next { // a gap that began before
+				line.LeftOut -= next - line.Number
+				line.Number = next
+			}
+			lines = append(lines, line)
+			next = nextLine(line)
+		}
+		if len(lines) >= limit {
+			return lines[:limit], nil
+		}
+	}
+	return lines, nil
+}
+
+// LogChunksAfter gives up to limit chunks of the logs of a task's attempts, in
+// the order of their ids, behind the id afterID, for views that follow. A chunk
+// that is stored at the same time as another may become visible later with a
+// lower id: whoever must have every line compares the lines' numbers.
+func (s *Store) LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error) {
+	var rows []logChunkRow
+	err := s.db.WithContext(ctx).Where("task_id = ? AND id > ?", taskID, afterID).Order("id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, s.fail("read the latest log lines", err)
+	}
+	chunks := make([]tasker.LogChunk, len(rows))
+	for i := range rows {
+		lines, err := rows[i].lines()
+		if err != nil {
+			return nil, s.fail("read the latest log lines", err)
+		}
+		chunks[i] = tasker.LogChunk{
+			ID: rows[i].ID, ResultKey: tasker.ResultKey{TaskID: rows[i].TaskID, Endpoint: rows[i].Endpoint},
+			Attempt: rows[i].Attempt, Lines: lines,
+		}
+	}
+	return chunks, nil
+}
+
+func (r *logChunkRow) lines() ([]tasker.LogLine, error) {
+	var d document[[]tasker.LogLine]
+	err := d.Scan(r.Content)
+	return d.value, err
+}
