@@ -14,12 +14,13 @@ type Factory func(Settings) (Handler, error)
 // Catalog is the handlers that a configuration can name. It is not safe for
 // concurrent writing.
 type Catalog struct {
-	factories map[string]Factory
+	factories  map[string]Factory
+	middleware []Middleware
 }
 
 // Builtin makes a catalog of the built-in handlers.
 func Builtin() *Catalog {
-	return &Catalog{map[string]Factory{
+	return &Catalog{factories: map[string]Factory{
 		"worker": NewWorker,
 		"backup": NewBackup,
 		"sleep":  NewSleep,
@@ -40,6 +41,10 @@ func (c *Catalog) Add(name string, factory Factory) error {
 	return nil
 }
 
+// Use puts middleware around all handlers that the catalog makes. What was
+// given first is the outermost.
+func (c *Catalog) Use(middleware ...Middleware) { c.middleware = append(c.middleware, middleware...) }
+
 // Names gives the names of all handlers, sorted.
 func (c *Catalog) Names() []string { return slices.Sorted(maps.Keys(c.factories)) }
 
@@ -54,5 +59,8 @@ func (c *Catalog) Make(name string, settings Settings) (Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("handler %q: %w", name, err)
 	}
-	return h, nil
+	if h == nil {
+		return nil, fmt.Errorf("handler %q: its factory made none", name)
+	}
+	return Wrap(h, c.middleware...), nil
 }

@@ -70,11 +70,11 @@ func kindName(t reflect.Type) string {
 		return "text"
 	case reflect.Bool:
 		return "true or false"
-	case reflect.Slice:
+	case reflect.Slice, reflect.Array:
 		return "a list"
 	case reflect.Map, reflect.Struct:
 		return "a mapping"
-	case reflect.Float64:
+	case reflect.Float32, reflect.Float64:
 		return "a number"
 	}
 	return "a whole number that fits"

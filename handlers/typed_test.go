@@ -1,0 +1,165 @@
+package handlers_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/taskerhq/tasker/handlers"
+)
+
+type base struct {
+	ID int `json:"id"`
+}
+
+type release struct {
+	base
+	Version string            `json:"version"`
+	Count   *int              `json:"count,omitempty"`
+	Ratio   float32           `json:"ratio"`
+	Dry     bool              `json:"dry"`
+	Hosts   []string          `json:"hosts"`
+	Inner   struct{ A int }   `json:"inner"`
+	Labels  map[string]string `json:"labels"`
+	Plain   string
+	Hidden  string `json:"-"`
+}
+
+// echo answers what it was given.
+func echo[P any]() handlers.Handler {
+	return handlers.Typed(func(_ context.Context, _ *handlers.Request, payload P) (P, error) { return payload, nil })
+}
+
+func TestTypedDecodes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		handler       handlers.Handler
+		payload, want string
+	}{
+		"all members": {
+			echo[release](),
+			`{"id":1,"version":"<1&2>","count":3,"ratio":0.5,"dry":true,"hosts":["a"],"inner":{"A":1},"labels":{"a":"b"},"Plain":"p"}`,
+			`{"id":1,"version":"<1&2>","count":3,"ratio":0.5,"dry":true,"hosts":["a"],"inner":{"A":1},"labels":{"a":"b"},"Plain":"p"}`,
+		},
+		"none":                      {echo[release](), " {} ", `{"id":0,"version":"","ratio":0,"dry":false,"hosts":null,"inner":{"A":0},"labels":null,"Plain":""}`},
+		"a pointer, and null":       {echo[*release](), "null", ""},
+		"a pointer, and nothing":    {echo[*release](), "", ""},
+		"a pointer, and an object":  {echo[*base](), `{"id":1}`, `{"id":1}`},
+		"nothing needed, null":      {echo[struct{}](), "null", ""},
+		"nothing needed, an object": {echo[struct{}](), "{}", ""},
+		"a map":                     {echo[map[string]int](), `{"b":2,"B":1}`, `{"B":1,"b":2}`},
+		"a list":                    {echo[[]int](), `[1,2]`, `[1,2]`},
+		"any":                       {echo[any](), `{"a":null}`, `{"a":null}`},
+		"as it is":                  {echo[json.RawMessage](), `{"a": 1e3, "a": "<"}`, `{"a":1e3,"a":"<"}`},
+		"as it is, null":            {echo[json.RawMessage](), `null`, ``},
+		"text":                      {echo[string](), `"a"`, `"a"`},
+	} {
+		result, err := test.handler.Handle(t.Context(), request(test.payload))
+		if err != nil || string(result) != test.want {
+			t.Errorf("%s: got %s, %v\nwant %s", name, result, err, test.want)
+		}
+	}
+}
+
+func TestTypedRefuses(t *testing.T) {
+	t.Parallel()
+	const list = "Plain, count, dry, hosts, id, inner, labels, ratio, version"
+	for payload, want := range map[string]string{
+		"":                              "the payload is missing: give an object with " + list,
+		" null ":                        "the payload is missing: give an object with " + list,
+		"[]":                            "the payload is an array: give a mapping",
+		"5":                             "the payload is a number: give a mapping",
+		`{"verison":"1"}`:               `the payload has an unknown member "verison": it has ` + list,
+		`{"Version":"1"}`:               `the payload has an unknown member "Version": it has ` + list,
+		`{"Hidden":"1"}`:                `the payload has an unknown member "Hidden": it has ` + list,
+		`{"base":{"id":1}}`:             `the payload has an unknown member "base": it has ` + list,
+		`{"version":"1","version":1}`:   `the payload has the member "version" twice`,
+		`{"version":"1","version":"2"}`: `the payload has the member "version" twice`,
+		`{"inner":{"B":1}}`:             `the payload has an unknown member "B"`,
+		`{"version":1}`:                 `the payload holds a number at "version": give text`,
+		`{"count":"1"}`:                 `the payload holds a string at "count": give a whole number that fits`,
+		`{"count":1.5}`:                 `the payload holds a number 1.5 at "count": give a whole number that fits`,
+		`{"count":1e30}`:                `the payload holds a number 1e30 at "count": give a whole number that fits`,
+		`{"ratio":"x"}`:                 `the payload holds a string at "ratio": give a number`,
+		`{"dry":"yes"}`:                 `the payload holds a string at "dry": give true or false`,
+		`{"hosts":"a"}`:                 `the payload holds a string at "hosts": give a list`,
+		`{"hosts":[1]}`:                 `the payload holds a number at "hosts": give text`,
+		`{"inner":{"A":true}}`:          `the payload holds a bool at "inner.A": give a whole number that fits`,
+		`{} {}`:                         "the payload goes on after its value, at byte 4",
+		`{} x`:                          "the payload goes on after its value, at byte 3",
+		`{"id":1`:                       "the payload ends in the middle",
+		`{"id":}`:                       "the payload cannot be read: invalid character '}' looking for beginning of value",
+	} {
+		result, err := echo[release]().Handle(t.Context(), request(payload))
+		if result != nil || err == nil || err.Error() != want || !handlers.IsPermanent(err) {
+			t.Errorf("%s: got %s\n     %v\nwant %s", payload, result, err, want)
+		}
+	}
+	for name, test := range map[string]struct {
+		handler       handlers.Handler
+		payload, want string
+	}{
+		"nothing needed": {echo[struct{}](), `{"a":1}`, `the payload has an unknown member "a": it has no members`},
+		"a map, twice":   {echo[map[string]int](), `{"a":1,"\u0061":2}`, `the payload has the member "a" twice`},
+		"a pointer":      {echo[*base](), `{"ID":1}`, `the payload has an unknown member "ID": it has id`},
+	} {
+		_, err := test.handler.Handle(t.Context(), request(test.payload))
+		if err == nil || err.Error() != test.want || !handlers.IsPermanent(err) {
+			t.Errorf("%s: got %v\nwant %s", name, err, test.want)
+		}
+	}
+}
+
+func TestTypedResults(t *testing.T) {
+	t.Parallel()
+	errHere := handlers.WithCode(3, errors.New("it broke"))
+	returning := func(value any, err error) func(context.Context, *handlers.Request, any) (any, error) {
+		return func(context.Context, *handlers.Request, any) (any, error) { return value, err }
+	}
+	for name, test := range map[string]struct {
+		handler handlers.Handler
+		want    string
+		err     string
+	}{
+		"an object":            {handlers.Typed(returning(base{1}, nil)), `{"id":1}`, ""},
+		"an object, an error":  {handlers.Typed(returning(base{1}, errHere)), `{"id":1}`, "it broke"},
+		"none, and an error":   {handlers.Typed(returning(nil, errHere)), "", "it broke"},
+		"none":                 {handlers.Typed(returning(nil, nil)), "", ""},
+		"without a size":       {handlers.Typed(returning(struct{}{}, nil)), "", ""},
+		"not JSON":             {handlers.Typed(returning(math.NaN(), nil)), "", "the result cannot be written as JSON: json: unsupported value: NaN"},
+		"not JSON, an error":   {handlers.Typed(returning(math.NaN(), errHere)), "", "it broke"},
+		"the zero, an error":   {handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, errHere }), "", "it broke"},
+		"the zero":             {handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, nil }), `{"id":0}`, ""},
+		"struct{} as its type": {handlers.Typed(func(context.Context, *handlers.Request, any) (struct{}, error) { return struct{}{}, nil }), "", ""},
+	} {
+		result, err := test.handler.Handle(t.Context(), request("null"))
+		if string(result) != test.want || (result == nil) != (test.want == "") || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
+			t.Errorf("%s: got %s, %v; want %s, %s", name, result, err, test.want, test.err)
+		}
+		if want := test.err != "" && name == "not JSON"; handlers.IsPermanent(err) != want {
+			t.Errorf("%s: permanent is %t", name, !want)
+		}
+	}
+	if _, err := handlers.Typed(returning(nil, errHere)).Handle(t.Context(), request("1")); handlers.Errnr(err) != 3 {
+		t.Errorf("the error's number is lost: %v", err)
+	}
+}
+
+func BenchmarkFunc(b *testing.B) {
+	bench(b, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) { return req.Payload, nil }))
+}
+
+func BenchmarkTyped(b *testing.B) { bench(b, echo[base]()) }
+
+// bench measures what a run costs without a manager.
+func bench(b *testing.B, h handlers.Handler) {
+	req := request(`{"id": 4711}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := h.Handle(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
