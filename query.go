@@ -12,6 +12,8 @@ type TaskQuery struct {
 	// Limit is the greatest number of tasks to give, at least 1. A caller that
 	// wants to know whether more follow asks for one more than it shows.
 	Limit int
+	// WithoutPayload leaves the payloads out: they are nil.
+	WithoutPayload bool
 }
 
 // EndpointQuery asks for one page of the registered endpoints, by name.

@@ -202,6 +202,9 @@ func (s *Store) ListTasks(ctx context.Context, q tasker.TaskQuery) ([]tasker.Tas
 	if q.Before > 0 {
 		find = find.Where("id < ?", q.Before)
 	}
+	if q.WithoutPayload {
+		find = find.Omit("payload")
+	}
 	var rows []taskRow
 	if err := find.Order("id DESC").Limit(q.Limit).Find(&rows).Error; err != nil {
 		return nil, s.fail("list the tasks", err)
@@ -209,6 +212,9 @@ func (s *Store) ListTasks(ctx context.Context, q tasker.TaskQuery) ([]tasker.Tas
 	tasks := make([]tasker.Task, len(rows))
 	for i := range rows {
 		tasks[i] = rows[i].task()
+		if q.WithoutPayload {
+			tasks[i].Payload = nil
+		}
 	}
 	return tasks, nil
 }
