@@ -19,7 +19,8 @@ import (
 //     then on nobody finds the task: a GET is a 404, a message of it that is
 //     delivered again is refused, and a POST of its identifier makes a new task.
 //  2. Later, in transactions of a bounded number of rows, the results of the
-//     noted ids are deleted, and an id when it has none left.
+//     noted ids are deleted, then what their attempts told, and an id when it
+//     has nothing left.
 //
 // A crash leaves either the whole task, or an id by which the rest is found. The
 // other order would show a task whose results are missing. The second step
@@ -120,9 +121,10 @@ func (s *Store) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err er
 	return unfinished, tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
 }
 
-// PurgeResults deletes up to limit results, of tasks that were deleted before a
-// time, and tells how many and whether there may be more to do. Several
-// processes may do so at once: each takes other tasks.
+// PurgeResults deletes up to limit results, and as many attempts, with pieces of
+// their logs, of tasks that were deleted before a time, and tells how many
+// results it deleted and whether there may be more to do. Several processes may
+// do so at once: each takes other tasks.
 func (s *Store) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.transact(ctx, "delete results", func(tx *gorm.DB) error {
 		deleted, more = 0, false
@@ -133,27 +135,25 @@ func (s *Store) PurgeResults(ctx context.Context, purgedBefore time.Time, limit 
 			return err
 		}
 		var rows []resultRow
-		if err := tx.Select("id", "task_id").Where("task_id IN ?", tasks).Order("task_id").Limit(limit).Find(&rows).Error; err != nil {
+		through, err := purgePart(tx, tasks, limit, &rows, []string{"id", "task_id"},
+			func(r resultRow) int64 { return r.TaskID },
+			func(part []resultRow) error {
+				ids := make([]int64, len(part))
+				for i, r := range part {
+					ids[i] = r.ID
+				}
+				return tx.Where("id IN ?", ids).Delete(&resultRow{}).Error
+			})
+		if err == nil {
+			through, err = purgeLive(tx, through, limit)
+		}
+		if err != nil {
 			return err
 		}
-		for chunk := range slices.Chunk(rows, batchSize) {
-			ids := make([]int64, len(chunk))
-			for i, r := range chunk {
-				ids[i] = r.ID
-			}
-			if err := tx.Where("id IN ?", ids).Delete(&resultRow{}).Error; err != nil {
-				return err
-			}
-		}
-		deleted, more = len(rows), len(tasks) == batchSize
-		if len(rows) == limit {
-			more = true // of the last task there may be more rows, and all of those behind it
-			last := rows[len(rows)-1].TaskID
-			tasks = slices.DeleteFunc(tasks, func(id int64) bool { return id >= last })
-		}
+		deleted, more = len(rows), len(tasks) == batchSize || len(through) < len(tasks)
 		// One by one: the table is small as a rule, so that the server would read
 		// all of it for a list, and wait for what another process holds.
-		for _, id := range tasks {
+		for _, id := range through {
 			if err := tx.Where("task_id = ?", id).Delete(&purgedTaskRow{}).Error; err != nil {
 				return err
 			}

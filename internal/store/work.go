@@ -27,9 +27,9 @@ func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit in
 // InterruptedWork gives up to limit results of an endpoint that are RUNNING
 // under another manager than the one given, or LOST from there, while the one
 // given holds the endpoint: the other one ended, or lost the endpoint, during
-// the run, unless AwaitsReboot tells that the attempt waits to be resumed, see
-// [Store.ResumeAttempts]. A manager that does not hold it any more gets none, since what runs
-// there is not interrupted.
+// the run. Where AwaitsReboot says so the run had ended, to go on after a
+// reboot: [Store.ResumeAttempts] takes it over. A manager that does not hold the
+// endpoint any more gets none, since what runs there is not interrupted.
 func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
 		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",

@@ -1,0 +1,67 @@
+package store
+
+import (
+	"slices"
+
+	"gorm.io/gorm"
+
+	"github.com/taskerhq/tasker"
+)
+
+// purgeChunks bounds the pieces of logs that one transaction deletes: they may
+// be large, and a server logs what is deleted.
+const purgeChunks = batchSize
+
+// purgeLive deletes up to limit attempts, and some of the pieces of logs, of
+// tasks that have no results left. through are those of which none is left.
+//
+// Who stores what an attempt tells holds its result meanwhile, so that without
+// results nothing is added, and nothing is about to be.
+func purgeLive(tx *gorm.DB, tasks []int64, limit int) (through []int64, err error) {
+	var attempts []attemptRow
+	through, err = purgePart(tx, tasks, limit, &attempts, []string{"task_id", "endpoint", "attempt"},
+		func(r attemptRow) int64 { return r.TaskID },
+		func(part []attemptRow) error {
+			starts := make([]tasker.Start, len(part))
+			for i, r := range part {
+				starts[i] = tasker.Start{ResultKey: tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}, Attempt: r.Attempt}
+			}
+			condition, args := anyAt(starts, 0)
+			return tx.Where(condition, args...).Delete(&attemptRow{}).Error
+		})
+	if err != nil {
+		return nil, err
+	}
+	var chunks []logChunkRow
+	return purgePart(tx, through, min(limit, purgeChunks), &chunks, []string{"id", "task_id"},
+		func(r logChunkRow) int64 { return r.TaskID },
+		func(part []logChunkRow) error {
+			ids := make([]int64, len(part))
+			for i, r := range part {
+				ids[i] = r.ID
+			}
+			return tx.Where("id IN ?", ids).Delete(&logChunkRow{}).Error
+		})
+}
+
+// purgePart reads up to limit rows of tasks, deletes them in batches, and gives
+// those of the tasks that have no more.
+func purgePart[R any](tx *gorm.DB, tasks []int64, limit int, rows *[]R, columns []string, taskOf func(R) int64, remove func([]R) error) (through []int64, err error) {
+	if len(tasks) == 0 {
+		return nil, nil
+	}
+	if err := tx.Select(columns).Where("task_id IN ?", tasks).Order("task_id").Limit(limit).Find(rows).Error; err != nil {
+		return nil, err
+	}
+	for part := range slices.Chunk(*rows, batchSize) {
+		if err := remove(part); err != nil {
+			return nil, err
+		}
+	}
+	if len(*rows) < limit {
+		return tasks, nil
+	}
+	// Of the last task there may be more rows, and all of those behind it.
+	last := taskOf((*rows)[limit-1])
+	return slices.DeleteFunc(slices.Clone(tasks), func(id int64) bool { return id >= last }), nil
+}
