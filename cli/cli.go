@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -31,8 +32,8 @@ const (
 
 // Actions are what the commands do. They return when ctx ends, with nil.
 type Actions struct {
-	RunAPI       func(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(addr string)) error
-	RunManager   func(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error
+	RunAPI       func(ctx context.Context, cfg config.Config, opts app.APIOptions, log *slog.Logger) error
+	RunManager   func(ctx context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error
 	RunDev       func(ctx context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error
 	InitDatabase func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	InitRabbitMQ func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
@@ -52,6 +53,9 @@ type Program struct {
 	Version string
 	// Handlers are those that task types can name; nil means the built-in ones.
 	Handlers *handlers.Catalog
+	// Hangups, if set, gives the wishes that the configuration be read again;
+	// a command that never reads it again does not ask for them.
+	Hangups func() <-chan os.Signal
 }
 
 // Execute runs the command that the arguments name, until it is done or ctx
@@ -66,7 +70,7 @@ func Execute(ctx context.Context, p Program) int {
 	if err == nil {
 		return ExitOK
 	}
-	if !errors.Is(err, errFound) {
+	if !errors.Is(err, errFound) && !errors.Is(err, errMistakes) {
 		_, _ = fmt.Fprintf(p.Stderr, "tasker: %v\n", err)
 	}
 	return exitCode(err)
@@ -81,10 +85,14 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
+// errMistakes ends a command that has already told, on stdout, what is wrong
+// with the configuration.
+var errMistakes = errors.New("the configuration has mistakes")
+
 func exitCode(err error) int {
 	var usage *usageError
 	var wrong *config.Error
-	if errors.As(err, &usage) || errors.As(err, &wrong) || tasker.CodeOf(err) == tasker.Invalid {
+	if errors.Is(err, errMistakes) || errors.As(err, &usage) || errors.As(err, &wrong) || tasker.CodeOf(err) == tasker.Invalid {
 		return ExitUsage
 	}
 	return ExitFailure
@@ -94,6 +102,7 @@ func exitCode(err error) int {
 type run struct {
 	Program
 	mode, dir, output, logLevel string
+	level                       slog.LevelVar // of the log
 }
 
 // suggestionDistance is how many letters a mistyped command may be off.

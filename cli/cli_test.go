@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,7 @@ type called struct {
 	endpoints, taskTypes []string
 	dev                  app.DevOptions
 	init                 []app.InitOptions
+	reload               app.Reload
 	log                  *slog.Logger
 }
 
@@ -49,16 +51,16 @@ func tasker(t *testing.T, fail error, environ []string, args ...string) outcome 
 	}
 	o.code = cli.Execute(t.Context(), cli.Program{
 		Actions: cli.Actions{
-			RunAPI: func(_ context.Context, cfg config.Config, log *slog.Logger, _ string, ready func(string)) error {
-				ready("127.0.0.1:1")
+			RunAPI: func(_ context.Context, cfg config.Config, opts app.APIOptions, log *slog.Logger) error {
+				o.reload = opts.Reload
 				return note("api", cfg, log)
 			},
-			RunManager: func(_ context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, _ string) error {
-				o.endpoints, o.taskTypes = endpoints, taskTypes
+			RunManager: func(_ context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error {
+				o.endpoints, o.taskTypes, o.reload = opts.Endpoints, opts.TaskTypes, opts.Reload
 				return note("manager", cfg, log)
 			},
 			RunDev: func(_ context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error {
-				o.dev = opts
+				o.dev, o.reload = opts, opts.Reload
 				return note("dev", cfg, log)
 			},
 			InitDatabase: func(_ context.Context, cfg config.Config, opts app.InitOptions) error {
@@ -94,6 +96,7 @@ func TestWrongUse(t *testing.T) {
 		"manager":                            `which endpoint shall it serve? Name it with --endpoint, such as --endpoint console1 or --endpoint "$(hostname -s)"`,
 		"manager --endpoint=any":             `--endpoint: endpoint "any" is a name that tasker keeps for itself: choose another`,
 		"manager --endpoint=a --endpoint=a":  "--endpoint a is given twice",
+		"manager --endpoint=a --label=web":   "configuration: --label: manager.labels takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
 		"manager --endpoint=a --task-type=x": `--task-type: task type "x" is not configured; there are worker, backup, sleep`,
 		"initialize":                         "what shall be initialized? Give --database, --rabbitmq, or both",
 		"initialize --database --yes":        "--yes agrees to a reset: give --reset, too, or neither",
@@ -133,8 +136,12 @@ func TestDaemons(t *testing.T) {
 		t.Errorf("manager: %+v", o)
 	}
 	o = tasker(t, nil, nil, "manager", "--endpoint", "console1")
-	if o.code != 0 || !slices.Equal(o.taskTypes, []string{"worker", "backup", "sleep"}) {
+	if o.code != 0 || o.taskTypes != nil { // all there are, at any time
 		t.Errorf("manager of all types: %+v", o)
+	}
+	o = tasker(t, nil, []string{"TASKER_MANAGER_LABELS=a=b"}, "manager", "--endpoint", "a", "--label", "role=web", "--label=zone=eu 1")
+	if want := map[string]string{"role": "web", "zone": "eu 1"}; o.code != 0 || !maps.Equal(o.cfg.Manager.Labels, want) {
+		t.Errorf("manager with labels: %v, %+v", o.cfg.Manager.Labels, o)
 	}
 	// What others would need is no business of a command.
 	others := []string{"TASKER_API_TOKEN_FILE=/nowhere", "TASKER_RABBITMQ_PASSWORD=", "TASKER_RABBITMQ_USER=u"}
@@ -267,7 +274,7 @@ func TestLogFormats(t *testing.T) {
 	for format, want := range map[string]string{"auto": `{"time":`, "json": `"wait":"1.5s"`, "text": "INF it wait=1.5s"} {
 		var stderr bytes.Buffer
 		code := cli.Execute(t.Context(), cli.Program{
-			Actions: cli.Actions{RunAPI: func(ctx context.Context, _ config.Config, log *slog.Logger, _ string, _ func(string)) error {
+			Actions: cli.Actions{RunAPI: func(ctx context.Context, _ config.Config, _ app.APIOptions, log *slog.Logger) error {
 				log.InfoContext(ctx, "it", "wait", 1500*time.Millisecond)
 				log.DebugContext(ctx, "not this")
 				return nil

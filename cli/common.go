@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/app"
 )
 
 // The forms of output.
@@ -41,15 +42,30 @@ func (r *run) load(without config.Part, flags ...config.Flag) (config.Config, er
 	return config.Load(config.Options{Mode: r.mode, Dir: r.dir, Environ: r.Environ, Flags: flags, Without: without, Handlers: r.Handlers})
 }
 
-// logger makes the log that the configuration describes, on stderr.
+// lookPeriod is the time between two looks at the files of the configuration.
+const lookPeriod = 2 * time.Second
+
+// reload says when a daemon reads its configuration again. Its log must be
+// that of [run.logger].
+func (r *run) reload() app.Reload {
+	reload := app.Reload{Period: lookPeriod, Level: &r.level}
+	if r.Hangups != nil {
+		reload.Asked = r.Hangups()
+	}
+	return reload
+}
+
+// logger makes the log that the configuration describes, on stderr. Its level
+// is r.level from then on.
 func (r *run) logger(cfg config.Log) *slog.Logger {
+	r.level.Set(cfg.Level)
 	terminal := isTerminal(r.Stderr)
 	switch {
 	case cfg.Format == outputText, cfg.Format == "auto" && terminal:
 		color := terminal && r.variable("NO_COLOR", "") == ""
-		return slog.New(tint.NewTextHandler(r.Stderr, &tint.Options{Level: cfg.Level, TimeFormat: time.StampMilli, NoColor: !color}))
+		return slog.New(tint.NewTextHandler(r.Stderr, &tint.Options{Level: &r.level, TimeFormat: time.StampMilli, NoColor: !color}))
 	default:
-		return slog.New(slog.NewJSONHandler(r.Stderr, &slog.HandlerOptions{Level: cfg.Level, ReplaceAttr: readableDuration}))
+		return slog.New(slog.NewJSONHandler(r.Stderr, &slog.HandlerOptions{Level: &r.level, ReplaceAttr: readableDuration}))
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -25,29 +26,57 @@ without a file, development mode uses a built-in one.`,
 	return cmd
 }
 
+// checked is what "config check" tells.
+type checked struct {
+	OK        bool     `json:"ok"`
+	Mode      string   `json:"mode"`
+	File      string   `json:"file"`
+	TaskTypes []string `json:"task_types,omitempty"`
+	Problems  []string `json:"problems,omitempty"`
+}
+
 func (r *run) configCheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var programs bool
+	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Find all mistakes in the configuration",
 		Long: `Read the configuration with all its secret files, as this user, and tell all
-mistakes at once: unknown keys and variables, bad values, secrets that cannot
-be read. It connects to nothing. The exit code is 0 without mistakes, else 2.`,
-		Example: "  tasker config check --mode production --config /etc/tasker",
-		Args:    noArguments,
+mistakes at once: unknown keys and variables, bad values, schemas that are none,
+secrets that cannot be read. It connects to nothing. Then ask the handlers of
+all task types whether they could work on this machine: whether their programs
+are there and may be run, and their directories and users exist. A machine that
+runs the API only needs none of that: give --programs=false there.
+
+The exit code is 0 without mistakes, else 2.`,
+		Example: `  tasker config check --mode production --config /etc/tasker
+  tasker config check --programs=false --output json`,
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
+			answer := checked{Mode: r.mode}
 			cfg, err := r.load(0)
+			if err == nil {
+				answer.File, answer.TaskTypes = cfg.File, cfg.TaskTypeNames()
+				if programs {
+					err = cfg.CheckHandlers()
+				}
+			}
+			wrong, found := errors.AsType[*config.Error](err)
+			if found && r.output == outputJSON {
+				answer.Problems = wrong.Problems
+				if paths := wrong.Files.Paths(); answer.File == "" && len(paths) > 0 {
+					answer.File = paths[0]
+				}
+				return errors.Join(r.tell(answer, ""), errMistakes)
+			}
 			if err != nil {
 				return err
 			}
-			answer := struct {
-				OK        bool     `json:"ok"`
-				Mode      string   `json:"mode"`
-				File      string   `json:"file"`
-				TaskTypes []string `json:"task_types"`
-			}{true, cfg.Mode, cfg.File, cfg.TaskTypeNames()}
+			answer.OK = true
 			return r.tell(answer, fmt.Sprintf("%s: no mistakes (mode %s, %d task types)\n", cfg.File, cfg.Mode, len(cfg.TaskTypes)))
 		},
 	}
+	cmd.Flags().BoolVar(&programs, "programs", true, "also ask whether the handlers could work on this machine")
+	return cmd
 }
 
 func (r *run) configShowCommand() *cobra.Command {

@@ -3,6 +3,7 @@ package cli
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,10 @@ A second signal ends it at once.
 
 The API process also does what time brings: it sends the tasks that RabbitMQ
 could not take, notices endpoints that are late or lost, and computes the state
-of tasks. Several may run at once.`,
+of tasks. Several may run at once.
+
+SIGHUP, or a change of its file, makes it read its configuration again: task
+types and the level of the log change at once.`,
 		Example: `  tasker api
   tasker api --mode production --config /etc/tasker`,
 		Args: noArguments,
@@ -30,14 +34,13 @@ of tasks. Several may run at once.`,
 			if err != nil {
 				return err
 			}
-			// The action logs the address: nobody here waits for it.
-			return r.Actions.RunAPI(cmd.Context(), cfg, r.logger(cfg.Log), r.Version, func(string) {})
+			return r.Actions.RunAPI(cmd.Context(), cfg, app.APIOptions{Version: r.Version, Reload: r.reload()}, r.logger(cfg.Log))
 		},
 	}
 }
 
 func (r *run) managerCommand() *cobra.Command {
-	var endpoints, taskTypes []string
+	var endpoints, taskTypes, labels []string
 	cmd := &cobra.Command{
 		Use:   "manager",
 		Short: "Perform tasks as an endpoint",
@@ -48,8 +51,15 @@ second signal ends it at once.
 
 An endpoint has one manager at a time: a second one of the same name is refused
 while the first one lives. For development, one manager may serve several
-endpoints.`,
+endpoints.
+
+Task types may ask for labels: a manager that lacks some leaves those types
+out.
+
+SIGHUP, or a change of its file, makes it read its configuration again: task
+types, the settings of handlers and the level of the log change at once.`,
 		Example: `  tasker manager --endpoint console1
+  tasker manager --endpoint console1 --label role=web --label zone=eu
   tasker manager --endpoint console1 --task-type worker --task-type backup
   tasker manager --endpoint "$(hostname -s)" --mode production --config /etc/tasker`,
 		Args: noArguments,
@@ -57,21 +67,24 @@ endpoints.`,
 			if err := checkEndpoints(endpoints); err != nil {
 				return err
 			}
-			cfg, err := r.load(config.PartAPI | config.PartAdmin)
+			var flags []config.Flag
+			if len(labels) > 0 {
+				flags = append(flags, config.Flag{Name: "--label", Key: "manager.labels", Value: strings.Join(labels, ",")})
+			}
+			cfg, err := r.load(config.PartAPI|config.PartAdmin, flags...)
 			if err != nil {
 				return err
 			}
 			if err := checkTaskTypes(cfg, taskTypes); err != nil {
 				return err
 			}
-			if len(taskTypes) == 0 {
-				taskTypes = cfg.TaskTypeNames()
-			}
-			return r.Actions.RunManager(cmd.Context(), cfg, endpoints, taskTypes, r.logger(cfg.Log), r.Version)
+			opts := app.ManagerOptions{Endpoints: endpoints, TaskTypes: taskTypes, Version: r.Version, Reload: r.reload()}
+			return r.Actions.RunManager(cmd.Context(), cfg, opts, r.logger(cfg.Log))
 		},
 	}
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "name of the endpoint to serve; may be repeated")
 	cmd.Flags().StringArrayVar(&taskTypes, "task-type", nil, "task type to perform; may be repeated (default all that are configured)")
+	cmd.Flags().StringArrayVar(&labels, "label", nil, "label of the endpoint, such as role=web; may be repeated; overrides manager.labels")
 	return cmd
 }
 
@@ -128,7 +141,7 @@ given; with --ephemeral nothing stays. One process at a time can use it.`,
 			if err != nil {
 				return err
 			}
-			opts := app.DevOptions{DataDir: data, Ephemeral: ephemeral, Out: r.Stdout, Version: r.Version}
+			opts := app.DevOptions{DataDir: data, Ephemeral: ephemeral, Out: r.Stdout, Version: r.Version, Reload: r.reload()}
 			if ephemeral {
 				opts.DataDir = ""
 			}

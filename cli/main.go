@@ -33,7 +33,29 @@ func Main(catalog *handlers.Catalog, version string) {
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: buildVersion(version), Handlers: catalog,
+		Hangups: func() <-chan os.Signal { return hangups(stop) },
 	}))
+}
+
+// hangups gives each SIGHUP, from now on for as long as the process lives. One
+// that comes because the terminal of the process is gone ends it, as it would
+// any other program.
+func hangups(end func()) <-chan os.Signal {
+	signals, asked := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	terminal := isTerminal(os.Stdin)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for s := range signals {
+			if terminal && !isTerminal(os.Stdin) {
+				end()
+			}
+			select {
+			case asked <- s:
+			default: // one is on its way
+			}
+		}
+	}()
+	return asked
 }
 
 // buildVersion gives the version, or else that of the module where it was

@@ -22,6 +22,7 @@ type checker struct {
 	bad     map[string]bool // keys whose value could not be used
 	without Part
 	dir     string
+	files   *Files // that were read
 }
 
 func (c *checker) uses(part Part) bool { return c.without&part == 0 }

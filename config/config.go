@@ -10,7 +10,7 @@
 package config
 
 import (
-	"fmt"
+	"encoding/json"
 	"log/slog"
 	"strings"
 	"time"
@@ -47,8 +47,11 @@ type Config struct {
 	Log         Log
 	TaskTypes   []TaskType
 
+	options  Options
 	settings []setting // every key as it is shown, in the order of the table
 	catalog  *handlers.Catalog
+	entries  map[string]typeEntry // of TaskTypes, by name
+	files    Files
 }
 
 // RabbitAdmin is how to reach RabbitMQ's management API, as a user that may
@@ -68,23 +71,34 @@ type Log struct {
 	Format string
 }
 
-// TaskType is one entry of task_types.
+// TaskType is one entry of task_types. What it does not say of payloads is what
+// its handler says.
 type TaskType struct {
 	Name        string
-	Handler     string // its name in the catalog
-	Description string
+	Handler     string        // its name in the catalog
+	Description string        // one sentence
+	Usage       string        // for people who write payloads
 	Concurrency int           // slots per endpoint
 	Timeout     time.Duration // run limit of an attempt
 	Retry       tasker.RetryPolicy
-	Retention   time.Duration  // how long a task is kept after its end; 0 for ever
-	Settings    map[string]any // the handler's own
+	Retention   time.Duration     // how long a task is kept after its end; 0 for ever
+	MaxPayload  int64             // bytes; 0 for what fits a request
+	Schema      json.RawMessage   // JSON Schema of the payload; nil for any
+	Example     json.RawMessage   // a payload to begin with; nil for none
+	Labels      map[string]string // those that an endpoint must have
+	Settings    map[string]any    // the handler's own
 }
 
 // APITaskTypes gives the task types as the API needs them.
 func (c Config) APITaskTypes() []api.TaskType {
 	types := make([]api.TaskType, 0, len(c.TaskTypes))
 	for _, t := range c.TaskTypes {
-		types = append(types, api.TaskType{Name: t.Name, Description: t.Description, Retention: t.Retention})
+		types = append(types, api.TaskType{
+			Name: t.Name, Handler: t.Handler, Description: t.Description, Usage: t.Usage,
+			Schema: c.entries[t.Name].schema, SchemaText: t.Schema, Example: t.Example,
+			Concurrency: t.Concurrency, Timeout: t.Timeout, Retry: t.Retry.Delays, MaxPayload: t.MaxPayload,
+			Labels: t.Labels, Retention: t.Retention,
+		})
 	}
 	return types
 }
@@ -108,31 +122,15 @@ func (c Config) ManagerTaskTypes(names []string) ([]manager.TaskType, error) {
 	}
 	types := make([]manager.TaskType, 0, len(chosen))
 	for _, t := range chosen {
-		types = append(types, manager.TaskType{
-			Name: t.Name, Concurrency: t.Concurrency, Timeout: t.Timeout, Retry: t.Retry,
-		})
+		of := manager.TaskType{
+			Name: t.Name, Concurrency: t.Concurrency, Timeout: t.Timeout, Retry: t.Retry, Labels: t.Labels,
+		}
+		if s := c.entries[t.Name].schema; s != nil {
+			of.Schema = s
+		}
+		types = append(types, of)
 	}
 	return types, nil
-}
-
-// Handlers makes the handlers of the task types of those names; no names means
-// all. The errors are those of [Config.ManagerTaskTypes].
-func (c Config) Handlers(names []string) (*handlers.Registry, error) {
-	chosen, err := c.choose(names)
-	if err != nil {
-		return nil, err
-	}
-	registry := handlers.NewRegistry()
-	for _, t := range chosen {
-		h, err := c.catalog.Make(t.Handler, t.Settings)
-		if err != nil {
-			return nil, fmt.Errorf("task type %q: %w", t.Name, err)
-		}
-		if err := registry.Register(t.Name, h); err != nil {
-			return nil, err
-		}
-	}
-	return registry, nil
 }
 
 // TaskTypeNames gives the names of all task types, in their order.

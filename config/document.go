@@ -77,6 +77,11 @@ func (f *document) section(path string, node *yaml.Node, known []string, p *prob
 				p.add(at, "%s has a value that cannot be read: %s", name, yamlError(err))
 				continue
 			}
+			if name == labelsKey {
+				if _, isText := value.(string); !isText && value != nil {
+					value = unfolded{value}
+				}
+			}
 			if value != nil {
 				f.values[name], f.lines[name] = value, e.key.Line
 			}

@@ -25,12 +25,13 @@ type file struct {
 
 var modePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
-// readFile finds the file of a mode.
-func readFile(mode, dir string) (file, error) {
+// readFile finds the file of a mode, and notes where it looked.
+func readFile(mode, dir string, looked *Files) (file, error) {
 	if !modePattern.MatchString(mode) {
 		return file{}, &Error{Problems: []string{fmt.Sprintf("the mode is %q: give development, production, or whatever stands before %s", mode, fileSuffix)}}
 	}
 	path := filepath.Join(or(dir, DefaultDir), mode+fileSuffix)
+	looked.note(path)
 	content, err := os.ReadFile(path) //nolint:gosec // the path is the caller's to choose
 	switch {
 	case err == nil:

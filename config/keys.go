@@ -67,6 +67,7 @@ func keys() []key {
 		{"api.insecure", false, maskNothing, boolean(func(d *draft) *bool { return &d.API.Insecure })},
 		{"api.max_body", miB, maskNothing, number(func(d *draft) *int64 { return &d.API.MaxBody }, kiB, giB)},
 		{"api.max_concurrent", 64, maskNothing, number(func(d *draft) *int { return &d.API.MaxConcurrent }, 1, 10000)},
+		{"api.max_streams", 256, maskNothing, number(func(d *draft) *int { return &d.API.MaxStreams }, 1, 100000)},
 		{"api.publish_timeout", "5s", maskNothing, duration(func(d *draft) *time.Duration { return &d.PublishTimeout }, time.Millisecond, 10*time.Second)},
 		{"api.shutdown_timeout", "15s", maskNothing, duration(func(d *draft) *time.Duration { return &d.API.ShutdownTimeout }, time.Millisecond, maxDuration)},
 
@@ -89,6 +90,7 @@ func keys() []key {
 		{"manager.catch_up", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.CatchUp }, 100*time.Millisecond, 24*time.Hour)},
 		{"manager.spool_dir", "data/spool", maskNothing, text(func(d *draft) *string { return &d.Manager.SpoolDir })},
 		{"manager.max_result", miB, maskNothing, number(func(d *draft) *int { return &d.Manager.MaxResult }, 1, giB)},
+		{labelsKey, "", maskNothing, labels(func(d *draft) *map[string]string { return &d.Manager.Labels })},
 
 		{"reconcile.lost_after", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Reconcile.LostAfter }, time.Millisecond, maxDuration)},
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/viper"
@@ -55,16 +56,29 @@ type Flag struct {
 // Load reads, merges and checks a configuration. An [*Error] is everything
 // that is wrong with it.
 func Load(opts Options) (Config, error) {
+	given := opts
 	opts.Mode = or(opts.Mode, DefaultMode)
-	f, err := readFile(opts.Mode, opts.Dir)
-	if err != nil {
-		return Config{}, err
+	var files Files
+	f, err := readFile(opts.Mode, opts.Dir, &files)
+	if err == nil {
+		var c Config
+		if c, err = load(opts, f, &files); err == nil {
+			c.options, c.files = given, files
+			return c, nil
+		}
 	}
-	return load(opts, f)
+	if wrong, ok := errors.AsType[*Error](err); ok {
+		wrong.Files = files
+	}
+	return Config{}, err
 }
 
-// load is Load with the file in hand.
-func load(opts Options, f file) (Config, error) {
+// Again loads the configuration anew, with the same options: the file may have
+// changed, the environment and the flags have not.
+func (c Config) Again() (Config, error) { return Load(c.options) }
+
+// load is Load with the file in hand. It notes those that it reads besides.
+func load(opts Options, f file, files *Files) (Config, error) {
 	p := &problems{}
 	doc := parseDocument(f.name, f.content, p)
 	overridden := environment(opts.Environ, p)
@@ -77,7 +91,11 @@ func load(opts Options, f file) (Config, error) {
 	if d.catalog == nil {
 		d.catalog = handlers.Builtin()
 	}
-	c := checker{draft: d, problems: p, sources: map[string]source{}, bad: map[string]bool{}, without: opts.Without, dir: f.dir}
+	d.entries = map[string]typeEntry{}
+	c := checker{
+		draft: d, problems: p, sources: map[string]source{}, bad: map[string]bool{}, without: opts.Without, dir: f.dir,
+		files: files,
+	}
 	values := layers(doc, overridden)
 	for _, k := range keys() {
 		from := sourceOf(k.path, doc, overridden)
@@ -88,7 +106,7 @@ func load(opts Options, f file) (Config, error) {
 			c.bad[k.path] = true
 			continue
 		}
-		d.settings = append(d.settings, setting{k.path, d.shown(k, value), from})
+		d.settings = append(d.settings, setting{k.path, d.shown(k, value), d.plain(k, value), from})
 	}
 	c.taskTypes(doc, overridden)
 	c.check()

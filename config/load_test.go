@@ -57,8 +57,9 @@ func TestDefaults(t *testing.T) {
 	t.Parallel()
 	c := mustLoad(t, minimal)
 	wantAPI := api.Config{
-		Listen: "127.0.0.1", Port: 8888, TaskTypes: []api.TaskType{{Name: "worker", Retention: 720 * time.Hour}},
-		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, ShutdownTimeout: 15 * time.Second,
+		Listen: "127.0.0.1", Port: 8888,
+		TaskTypes:        []api.TaskType{{Name: "worker", Handler: "worker", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour}},
+		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, MaxStreams: 256, ShutdownTimeout: 15 * time.Second,
 	}
 	if diff := cmp.Diff(wantAPI, c.API); diff != "" {
 		t.Error("API:", diff)
@@ -113,8 +114,12 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 	if diff := cmp.Diff(want, c.TaskTypes); diff != "" {
 		t.Error(diff)
 	}
-	if got, want := c.APITaskTypes()[1], (api.TaskType{Name: "deploy", Description: "Deploys", Retention: 48 * time.Hour}); got != want {
-		t.Errorf("API: got %+v, want %+v", got, want)
+	wantDeploy := api.TaskType{
+		Name: "deploy", Handler: "worker", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
+		Retry: pauses(1, 1.5, 120).Delays, Retention: 48 * time.Hour,
+	}
+	if diff := cmp.Diff(wantDeploy, c.APITaskTypes()[1]); diff != "" {
+		t.Error("API:", diff)
 	}
 	wantRetention := map[string]time.Duration{"sleep": 720 * time.Hour, "deploy": 48 * time.Hour, "EU-Backup_1": 0}
 	if diff := cmp.Diff(wantRetention, c.Reconcile.Retention); diff != "" {

@@ -9,6 +9,9 @@ import (
 // line that names the key and where it was set; none holds a secret.
 type Error struct {
 	Problems []string
+	// Files are those that were read, or looked for: a mistake is mended in
+	// one of them, or in what started the program.
+	Files Files
 }
 
 // Error gives the problems, each on a line of its own where there are several.

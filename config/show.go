@@ -18,7 +18,20 @@ import (
 type setting struct {
 	path  string
 	value any
+	plain any // the value itself, to be compared
 	from  source
+}
+
+// plain gives the value of a key, with its secret, in one form whatever way it
+// was written.
+func (d *draft) plain(k key, value any) any {
+	if k.path == brokerURIKey {
+		return d.Rabbit.URIs
+	}
+	if k.mask != maskNothing {
+		return value
+	}
+	return d.shown(k, value)
 }
 
 // shown gives the value of a key as it may be printed, in the form in which a
@@ -36,6 +49,9 @@ func (d *draft) shown(k key, value any) any {
 		}
 		return maskURI(value.(string))
 	case maskNothing:
+	}
+	if k.path == labelsKey {
+		return shownLabels(d.Manager.Labels)
 	}
 	switch k.def.(type) {
 	case int:
@@ -139,22 +155,28 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // shownTaskType is an entry of task_types as it is shown.
 type shownTaskType struct {
-	Name        string         `json:"name"`
-	Handler     string         `json:"handler"`
-	Description string         `json:"description,omitempty" yaml:",omitempty"`
-	Concurrency int            `json:"concurrency"`
-	Timeout     string         `json:"timeout"`
-	Retry       []string       `json:"retry,omitempty" yaml:",flow,omitempty"`
-	Retention   string         `json:"retention"`
-	Settings    map[string]any `json:"settings,omitempty" yaml:",omitempty"`
+	Name        string            `json:"name"`
+	Handler     string            `json:"handler"`
+	Description string            `json:"description,omitempty" yaml:",omitempty"`
+	Usage       string            `json:"usage,omitempty" yaml:",omitempty"`
+	Concurrency int               `json:"concurrency"`
+	Timeout     string            `json:"timeout"`
+	Retry       []string          `json:"retry,omitempty" yaml:",flow,omitempty"`
+	Retention   string            `json:"retention"`
+	MaxPayload  int64             `json:"max_payload,omitempty" yaml:"max_payload,omitempty"`
+	Schema      shownJSON         `json:"schema,omitempty" yaml:",omitempty"`
+	Example     shownJSON         `json:"example,omitempty" yaml:",omitempty"`
+	Labels      map[string]string `json:"labels,omitempty" yaml:",omitempty"`
+	Settings    map[string]any    `json:"settings,omitempty" yaml:",omitempty"`
 }
 
 func (c Config) shownTaskTypes() []shownTaskType {
 	types := make([]shownTaskType, 0, len(c.TaskTypes))
 	for _, t := range c.TaskTypes {
 		s := shownTaskType{
-			Name: t.Name, Handler: t.Handler, Description: t.Description,
+			Name: t.Name, Handler: t.Handler, Description: t.Description, Usage: t.Usage,
 			Concurrency: t.Concurrency, Timeout: short(t.Timeout), Retention: forever,
+			MaxPayload: t.MaxPayload, Schema: shownJSON(t.Schema), Example: shownJSON(t.Example), Labels: t.Labels,
 		}
 		if t.Retention > 0 {
 			s.Retention = short(t.Retention)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/reconcile"
+	"github.com/taskerhq/tasker/internal/schema"
 )
 
 // The defaults of a task type.
@@ -67,6 +68,7 @@ func (c *checker) taskTypes(doc *document, overridden overrides) {
 		}
 		seen[t.Name] = true
 		c.TaskTypes = append(c.TaskTypes, t)
+		c.entries[t.Name] = typeEntry{path: e.path, from: at(item), schema: e.compiled}
 	}
 }
 
@@ -87,12 +89,29 @@ func taskTypesNode(value string) (*yaml.Node, error) {
 	return list, nil
 }
 
+// typeEntry is what is known of an entry of task_types beside its values.
+type typeEntry struct {
+	path   string // task_types[0]
+	from   source
+	schema *schema.Schema // of its payloads, compiled; nil for any
+}
+
 // entryReader reads one entry of task_types.
 type entryReader struct {
 	*checker
-	at   func(*yaml.Node) source
-	path string
-	bad  bool
+	at       func(*yaml.Node) source
+	path     string
+	bad      bool
+	fields   map[string]*yaml.Node // the keys that were read
+	compiled *schema.Schema
+}
+
+// place gives where a field was set, or else the entry.
+func (e *entryReader) place(field string, item *yaml.Node) *yaml.Node {
+	if node, ok := e.fields[field]; ok {
+		return node
+	}
+	return item
 }
 
 func (e *entryReader) wrong(n *yaml.Node, format string, args ...any) {
@@ -116,14 +135,23 @@ func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
 		return t, false
 	}
 	t.Handler = or(t.Handler, t.Name)
-	if _, err := e.catalog.Make(t.Handler, t.Settings); err != nil {
-		e.wrong(item, "%s: task type %s: %v", e.path, t.Name, err)
+	if !e.bad && t.MaxPayload > e.API.MaxBody && !e.checker.bad["api.max_body"] {
+		e.wrong(e.place("max_payload", item), "%s.max_payload is %d: it must not be more than api.max_body, which is %d", e.path, t.MaxPayload, e.API.MaxBody)
 	}
+	h, err := e.catalog.Make(t.Handler, t.Settings)
+	if err != nil {
+		e.wrong(item, "%s: task type %s: %v", e.path, t.Name, err)
+		return t, false
+	}
+	e.describe(item, &t, h)
 	return t, !e.bad
 }
 
 // fields are those of an entry, in the order in which they are shown.
-var fields = []string{"name", "handler", "description", "concurrency", "timeout", "retry", "retention", "settings"}
+var fields = []string{
+	"name", "handler", "description", "usage", "concurrency", "timeout", "retry", "retention",
+	"max_payload", "schema", "example", "labels", "settings",
+}
 
 func (e *entryReader) readFields(item *yaml.Node, t *TaskType) bool {
 	entries, ok := mapping(item)
@@ -131,21 +159,28 @@ func (e *entryReader) readFields(item *yaml.Node, t *TaskType) bool {
 		e.wrong(item, "%s takes a name, or a mapping with a name", e.path)
 		return false
 	}
-	seen := map[string]bool{}
+	e.fields = map[string]*yaml.Node{}
 	for _, entry := range entries {
 		name := entry.key.Value
 		path := e.path + "." + clip(name)
-		if seen[name] {
+		if e.fields[name] != nil {
 			e.wrong(entry.key, "%s is set twice", path)
 			continue
 		}
-		seen[name] = true
+		e.fields[name] = entry.key
 		var value any
 		if err := entry.value.Decode(&value); err != nil {
 			e.wrong(entry.key, "%s has a value that cannot be read: %s", path, yamlError(err))
 			continue
 		}
-		if err := t.set(name, value); err != nil {
+		var err error
+		switch name {
+		case "schema", "example":
+			err = e.setNode(t, name, entry.value)
+		default:
+			err = t.set(name, value)
+		}
+		if err != nil {
 			e.wrong(entry.key, "%s %v", path, err)
 		}
 	}
@@ -170,6 +205,8 @@ func (t *TaskType) set(field string, value any) error {
 		return text(func(*draft) *string { return &t.Handler })(d, value)
 	case "description":
 		return text(func(*draft) *string { return &t.Description })(d, value)
+	case "usage":
+		return text(func(*draft) *string { return &t.Usage })(d, value)
 	case "concurrency":
 		return number(func(*draft) *int { return &t.Concurrency }, 1, maxConcurrency)(d, value)
 	case "timeout":
@@ -185,6 +222,10 @@ func (t *TaskType) set(field string, value any) error {
 			return fmt.Errorf("%w, or %s", err, forever)
 		}
 		return nil
+	case "max_payload":
+		return size(func(*draft) *int64 { return &t.MaxPayload }, 1, giB)(d, value)
+	case "labels":
+		return labels(func(*draft) *map[string]string { return &t.Labels })(d, value)
 	case "settings":
 		settings, ok := value.(map[string]any)
 		if !ok {

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker/handlers"
 )
 
 // setter puts a value, as YAML or the environment gives it, into a draft. Its
@@ -47,6 +50,19 @@ func number[T int | int64](at func(*draft) *T, least, most T) setter {
 			return fmt.Errorf("is %s: give a whole number from %d to %d", quote(value), least, most)
 		}
 		*at(d) = T(n)
+		return nil
+	}
+}
+
+// size reads a number of bytes, or text with a unit such as "64KiB".
+func size(at func(*draft) *int64, least, most int64) setter {
+	return func(d *draft, value any) error {
+		var v handlers.Size
+		text, err := json.Marshal(value)
+		if err != nil || json.Unmarshal(text, &v) != nil || int64(v) < least || int64(v) > most {
+			return fmt.Errorf("is %s: give bytes, from %d to %d, or text such as 64KiB", quote(value), least, most)
+		}
+		*at(d) = int64(v)
 		return nil
 	}
 }

@@ -6,6 +6,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -61,20 +62,31 @@ func (s services) close(ctx context.Context) {
 }
 
 // RunAPI runs the API and the reconciler until ctx ends, and then stops them
-// gracefully. ready, if not nil, is called with the address when the API
-// listens. An address in use, and a schema of another version, are errors;
+// gracefully. An address in use, and a schema of another version, are errors;
 // services that are away are not.
-func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, version string, ready func(addr string)) error {
+func RunAPI(ctx context.Context, cfg config.Config, opts APIOptions, log *slog.Logger) error {
 	defer tellState(ctx, log)()
 	s, err := open(cfg, "tasker api", log)
 	if err != nil {
 		return err
 	}
 	defer s.close(ctx)
-	return s.runAPI(ctx, cfg, version, ready)
+	return reloading(ctx, newReloader(opts.Reload, cfg, log), func(ctx context.Context, r *reloader) error {
+		return s.runAPI(ctx, cfg, r, opts.Version, opts.Ready)
+	})
 }
 
-func (s services) runAPI(ctx context.Context, cfg config.Config, version string, ready func(addr string)) error {
+// reloading runs roles, and a reloader for as long as they run.
+func reloading(ctx context.Context, r *reloader, roles func(context.Context, *reloader) error) error {
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { r.run(watching); return nil })
+	group.Go(func() error { defer stop(); return roles(ctx, r) })
+	return group.Wait()
+}
+
+func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, version string, ready func(addr string)) error {
 	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires}
 	dispatcher := dispatch.New(sending, s.store, s.broker, s.log)
 	conf := cfg.API
@@ -88,6 +100,16 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, version string,
 	if err := server.Listen(); err != nil {
 		return err
 	}
+	reconciler := reconcile.New(cfg.Reconcile, s.store, s.broker, dispatcher, s.log)
+	err = r.join(ctx, func(_, next config.Config) (func(context.Context) error, error) {
+		return func(context.Context) error {
+			reconciler.SetRetention(next.Reconcile.Retention)
+			return server.SetTaskTypes(next.APITaskTypes())
+		}, nil
+	})
+	if err != nil {
+		return errors.Join(err, server.Close())
+	}
 	if ready != nil {
 		ready(server.Addr())
 	}
@@ -100,45 +122,89 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, version string,
 		}
 		// Starts the connection, so that the first POST finds it ready.
 		_ = s.broker.Ready()
-		reconcile.New(cfg.Reconcile, s.store, s.broker, dispatcher, s.log).Run(ctx)
+		reconciler.Run(ctx)
 		return nil
 	})
 	return group.Wait()
 }
 
-// RunManager serves the endpoints for the task types, all that are configured
-// where none is given, until ctx ends; see [manager.Manager.Run].
-func RunManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error {
-	registry, err := cfg.Handlers(taskTypes)
+// RunManager serves the endpoints, with the configured handlers, until ctx
+// ends; see [manager.Manager.Run].
+func RunManager(ctx context.Context, cfg config.Config, opts ManagerOptions, log *slog.Logger) error {
+	registry, err := cfg.Handlers(opts.TaskTypes)
 	if err != nil {
 		return err
 	}
-	return RunManagerWith(ctx, cfg, registry, endpoints, taskTypes, log, version)
+	return runManager(ctx, cfg, registry, config.Config.HandlersAfter, opts, log)
 }
 
-// RunManagerWith is [RunManager] with handlers of the caller's.
-func RunManagerWith(ctx context.Context, cfg config.Config, registry *handlers.Registry, endpoints, taskTypes []string, log *slog.Logger, version string) error {
+// RunManagerWith is [RunManager] with handlers of the caller's, which a reload
+// does not exchange.
+func RunManagerWith(ctx context.Context, cfg config.Config, registry *handlers.Registry, opts ManagerOptions, log *slog.Logger) error {
+	return runManager(ctx, cfg, registry, keep, opts, log)
+}
+
+// renewal gives the handlers of a configuration that follows another one,
+// whose handlers are in registry.
+type renewal func(next, before config.Config, registry *handlers.Registry, taskTypes []string) (*handlers.Registry, error)
+
+func keep(_, _ config.Config, registry *handlers.Registry, _ []string) (*handlers.Registry, error) {
+	return registry, nil
+}
+
+func runManager(ctx context.Context, cfg config.Config, registry *handlers.Registry, renew renewal, opts ManagerOptions, log *slog.Logger) error {
 	defer tellState(ctx, log)()
 	s, err := open(cfg, "tasker manager", log)
 	if err != nil {
 		return err
 	}
 	defer s.close(ctx)
-	return s.runManager(ctx, cfg, registry, endpoints, taskTypes, version)
+	return reloading(ctx, newReloader(opts.Reload, cfg, log), func(ctx context.Context, r *reloader) error {
+		return s.runManager(ctx, cfg, r, registry, renew, opts)
+	})
 }
 
-func (s services) runManager(ctx context.Context, cfg config.Config, registry *handlers.Registry, endpoints, taskTypes []string, version string) error {
+func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, renew renewal, opts ManagerOptions) error {
 	conf := cfg.Manager
 	var err error
-	if conf.TaskTypes, err = cfg.ManagerTaskTypes(taskTypes); err != nil {
+	if conf.TaskTypes, err = cfg.ManagerTaskTypes(opts.TaskTypes); err != nil {
 		return err
 	}
-	conf.Endpoints, conf.Version = endpoints, version
+	conf.Endpoints, conf.Version = opts.Endpoints, opts.Version
 	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
 	if err != nil {
 		return err
 	}
 	if err := s.awaitSchema(ctx); err != nil {
+		return err
+	}
+	err = r.join(ctx, func(before, next config.Config) (func(context.Context) error, error) {
+		types, err := next.ManagerTaskTypes(opts.TaskTypes)
+		if err != nil {
+			return nil, err
+		}
+		renewed, err := renew(next, before, registry, opts.TaskTypes)
+		if err != nil {
+			return nil, err
+		}
+		return func(context.Context) error {
+			if !before.Diff(next).TaskTypes() {
+				return nil
+			}
+			reloadable, ok := any(m).(interface {
+				Reload(types []manager.TaskType, registry *handlers.Registry) error
+			})
+			if !ok {
+				return errors.New("the manager takes other task types after a restart only")
+			}
+			if err := reloadable.Reload(types, renewed); err != nil {
+				return err
+			}
+			registry = renewed
+			return nil
+		}, nil
+	})
+	if err != nil {
 		return err
 	}
 	clock, stop := context.WithCancel(context.WithoutCancel(ctx))

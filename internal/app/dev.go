@@ -13,6 +13,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/store"
 )
@@ -59,14 +60,23 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 		return err
 	}
 
+	return reloading(ctx, newReloader(opts.Reload, cfg, log), func(ctx context.Context, r *reloader) error {
+		return s.runDev(ctx, cfg, r, registry, file, opts)
+	})
+}
+
+func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, file string, opts DevOptions) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.runManager(ctx, cfg, registry, DevEndpoints(), nil, opts.Version) })
+	group.Go(func() error {
+		serve := ManagerOptions{Endpoints: DevEndpoints(), Version: opts.Version}
+		return s.runManager(ctx, cfg, r, registry, config.Config.HandlersAfter, serve)
+	})
 	group.Go(func() error {
 		// A task for all that came before the endpoints would be for none.
 		if err := s.awaitEndpoints(ctx, len(DevEndpoints())); err != nil || ctx.Err() != nil {
 			return err
 		}
-		return s.runAPI(ctx, cfg, opts.Version, func(addr string) {
+		return s.runAPI(ctx, cfg, r, opts.Version, func(addr string) {
 			if opts.Out != nil {
 				greet(opts.Out, cfg, addr, file, opts)
 			}

@@ -2,6 +2,24 @@ package app
 
 import "io"
 
+// APIOptions says how the API runs.
+type APIOptions struct {
+	Version string
+	// Ready, if set, is called with the address when the API listens.
+	Ready  func(addr string)
+	Reload Reload
+}
+
+// ManagerOptions says how a manager runs.
+type ManagerOptions struct {
+	Endpoints []string
+	// TaskTypes are those that it performs; none means all that are
+	// configured, at any time.
+	TaskTypes []string
+	Version   string
+	Reload    Reload
+}
+
 // DevOptions says how "tasker dev" runs.
 type DevOptions struct {
 	// DataDir holds the database; it is made where it does not exist.
@@ -12,7 +30,8 @@ type DevOptions struct {
 	Out     io.Writer
 	Version string
 	// Ready, if set, is called with the API's address once it serves.
-	Ready func(addr string)
+	Ready  func(addr string)
+	Reload Reload
 }
 
 // InitOptions says how "tasker initialize" prepares a service.

@@ -55,7 +55,9 @@ func TestStateBeforeTheDatabaseIsThere(t *testing.T) {
 		"TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://a:b@127.0.0.1:1/x", "TASKER_MANAGER_SPOOL_DIR="+t.TempDir())
 	running, stop := context.WithCancel(ctx)
 	log, done := make(heard, 1000), make(chan error, 1)
-	go func() { done <- app.RunManager(running, cfg, []string{"a"}, nil, slog.New(log), "test") }()
+	go func() {
+		done <- app.RunManager(running, cfg, app.ManagerOptions{Endpoints: []string{"a"}}, slog.New(log))
+	}()
 	log.await(ctx, t, "waiting for the database")
 	askForState(t)
 	log.await(ctx, t, stateMessage)

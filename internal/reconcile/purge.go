@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,8 +31,9 @@ const (
 // since they ended. Tasks that have not ended are kept, however old they are.
 type purge struct {
 	store Store
-	// retention is the time to be kept of each configured type, 0 for ever.
-	retention map[string]time.Duration
+	// retention is the time to be kept of each configured type, 0 for ever; it
+	// may be exchanged at any time.
+	retention atomic.Pointer[map[string]time.Duration]
 	batch     int // tasks of a transaction
 	pause     time.Duration
 	log       *slog.Logger
@@ -39,7 +41,9 @@ type purge struct {
 }
 
 func newPurge(store Store, retention map[string]time.Duration, log *slog.Logger) *purge {
-	return &purge{store: store, retention: retention, batch: purgeTasks, pause: purgePause, log: log, told: map[int64]bool{}}
+	p := &purge{store: store, batch: purgeTasks, pause: purgePause, log: log, told: map[int64]bool{}}
+	p.retention.Store(&retention)
+	return p
 }
 
 // runOnce deletes all that is to be deleted now. What fails for one type does
@@ -54,7 +58,7 @@ func (p *purge) runOnce(ctx context.Context) error {
 		if taskType == "" {
 			break
 		}
-		keep, configured := p.retention[taskType]
+		keep, configured := (*p.retention.Load())[taskType]
 		if !configured {
 			keep = DefaultRetention
 		}

@@ -92,6 +92,11 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	}
 }
 
+// SetRetention exchanges Config.Retention. It may be called while Run runs.
+func (r *Reconciler) SetRetention(retention map[string]time.Duration) {
+	r.purge.retention.Store(&retention)
+}
+
 // Run runs the jobs until ctx ends.
 func (r *Reconciler) Run(ctx context.Context) {
 	var group sync.WaitGroup

@@ -95,7 +95,8 @@ func startSystem(ctx context.Context, s *services, endpoints, slots int) (_ *sys
 	sys.ctx = groupCtx
 	address := make(chan string, 1)
 	group.Go(func() error {
-		return app.RunAPI(groupCtx, cfg, log, "bench", func(addr string) { address <- addr })
+		opts := app.APIOptions{Version: "bench", Ready: func(addr string) { address <- addr }}
+		return app.RunAPI(groupCtx, cfg, opts, log)
 	})
 	group.Go(func() error { st.KeepClock(groupCtx, 10*time.Second); return nil })
 	group.Go(func() error { return m.Run(groupCtx) })

@@ -38,12 +38,12 @@ func TestMain(m *testing.M) {
 func tasker(dir string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	runManager := func(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error {
+	runManager := func(ctx context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error {
 		registry, err := journaling(dir, cfg.TaskTypeNames())
 		if err != nil {
 			return err
 		}
-		return app.RunManagerWith(ctx, cfg, registry, endpoints, taskTypes, log, version)
+		return app.RunManagerWith(ctx, cfg, registry, opts, log)
 	}
 	return cli.Execute(ctx, cli.Program{
 		Actions: cli.Actions{RunAPI: app.RunAPI, RunManager: runManager, InitDatabase: app.InitDatabase},

@@ -25,7 +25,7 @@ func main() {
 	}))
 }
 
-func runManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []string, log *slog.Logger, version string) error {
+func runManager(ctx context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error {
 	dir := os.Getenv(work.JournalVariable)
 	if dir == "" {
 		return errors.New(work.JournalVariable + " is not set")
@@ -34,5 +34,5 @@ func runManager(ctx context.Context, cfg config.Config, endpoints, taskTypes []s
 	if err != nil {
 		return err
 	}
-	return app.RunManagerWith(ctx, cfg, registry, endpoints, taskTypes, log, version)
+	return app.RunManagerWith(ctx, cfg, registry, opts, log)
 }

@@ -1,0 +1,95 @@
+package config
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/taskerhq/tasker/handlers"
+)
+
+// logLevelKey is the one key of the table that can change while a program runs.
+const logLevelKey = "log.level"
+
+// Difference is what differs between two configurations: keys, and names of
+// task types.
+type Difference struct {
+	// Level tells that log.level differs.
+	Level bool
+	// Added, Removed and Changed are task types.
+	Added, Removed, Changed []string
+	// Restart are the keys whose value takes effect after a restart only. The
+	// key of a secret's file stands for what is in it.
+	Restart []string
+}
+
+// TaskTypes tells whether the task types differ.
+func (d Difference) TaskTypes() bool { return len(d.Added)+len(d.Removed)+len(d.Changed) > 0 }
+
+// Diff gives what differs in the configuration that follows.
+func (c Config) Diff(next Config) Difference {
+	var d Difference
+	for i, s := range c.settings {
+		switch {
+		case reflect.DeepEqual(s.plain, next.settings[i].plain):
+		case s.path == logLevelKey:
+			d.Level = true
+		default:
+			d.Restart = append(d.Restart, s.path)
+		}
+	}
+	// A secret may change, and the name of its file stay. What an address
+	// says beside its password is in the keys above.
+	changed := func(path string) bool { return slices.Contains(d.Restart, path) }
+	for _, secret := range []struct {
+		path, beside string
+		same         bool
+	}{
+		{"api.token_file", "", c.API.Token == next.API.Token},
+		{"manager.db.password_file", "manager.db.uri", c.Store.URI == next.Store.URI},
+		{"manager.message_queue.password_file", brokerURIKey, slices.Equal(c.Rabbit.URIs, next.Rabbit.URIs)},
+		{"rabbitmq.password_file", "rabbitmq.password", c.RabbitAdmin.Password == next.RabbitAdmin.Password},
+	} {
+		if !secret.same && !changed(secret.path) && !changed(secret.beside) {
+			d.Restart = append(d.Restart, secret.path)
+		}
+	}
+	before := map[string]TaskType{}
+	for _, t := range c.TaskTypes {
+		before[t.Name] = t
+	}
+	for _, t := range next.TaskTypes {
+		old, there := before[t.Name]
+		delete(before, t.Name)
+		switch {
+		case !there:
+			d.Added = append(d.Added, t.Name)
+		case !reflect.DeepEqual(old, t):
+			d.Changed = append(d.Changed, t.Name)
+		}
+	}
+	for _, t := range c.TaskTypes {
+		if _, gone := before[t.Name]; gone {
+			d.Removed = append(d.Removed, t.Name)
+		}
+	}
+	return d
+}
+
+// HandlersAfter is [Config.Handlers] for a configuration that follows another
+// one: a task type whose handler and settings are the same keeps the handler
+// that it has in registry.
+func (c Config) HandlersAfter(before Config, registry *handlers.Registry, names []string) (*handlers.Registry, error) {
+	chosen, err := c.choose(names)
+	if err != nil {
+		return nil, err
+	}
+	old := map[string]TaskType{}
+	for _, t := range before.TaskTypes {
+		old[t.Name] = t
+	}
+	return c.register(chosen, func(t TaskType) (handlers.Handler, bool) {
+		was := old[t.Name]
+		h, ok := registry.Lookup(t.Name)
+		return h, ok && was.Handler == t.Handler && reflect.DeepEqual(was.Settings, t.Settings)
+	})
+}

@@ -1,0 +1,57 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/taskerhq/tasker/handlers"
+)
+
+// CheckHandlers tells whether the handlers of all task types could work on
+// this machine, as this user: an [*Error] is everything that keeps them from
+// it, such as programs that are not there. A machine that runs the API only
+// needs none of it.
+func (c Config) CheckHandlers() error {
+	p := &problems{}
+	for _, t := range c.TaskTypes {
+		entry := c.entries[t.Name]
+		h, err := c.catalog.Make(t.Handler, t.Settings)
+		if err == nil {
+			if checker, ok := handlers.Find[handlers.Checker](h); ok {
+				err = checker.Check()
+			}
+		}
+		if err != nil {
+			p.add(entry.from, "%s: task type %s: %v", entry.path, t.Name, err)
+		}
+	}
+	return p.err()
+}
+
+// Handlers makes the handlers of the task types of those names; no names means
+// all. The errors are those of [Config.ManagerTaskTypes].
+func (c Config) Handlers(names []string) (*handlers.Registry, error) {
+	chosen, err := c.choose(names)
+	if err != nil {
+		return nil, err
+	}
+	return c.register(chosen, func(TaskType) (handlers.Handler, bool) { return nil, false })
+}
+
+// register makes a registry with the handlers of those types; kept gives the
+// one that a type has already.
+func (c Config) register(chosen []TaskType, kept func(TaskType) (h handlers.Handler, ok bool)) (*handlers.Registry, error) {
+	registry := handlers.NewRegistry()
+	for _, t := range chosen {
+		h, ok := kept(t)
+		if !ok {
+			var err error
+			if h, err = c.catalog.Make(t.Handler, t.Settings); err != nil {
+				return nil, fmt.Errorf("task type %q: %w", t.Name, err)
+			}
+		}
+		if err := registry.Register(t.Name, h); err != nil {
+			return nil, err
+		}
+	}
+	return registry, nil
+}

@@ -1,0 +1,305 @@
+package config_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
+)
+
+// described is a handler that tells what it does, and cannot work here.
+type described struct{ handlers.Handler }
+
+func (described) Describe() handlers.Description {
+	return handlers.Description{
+		Description: "Deploys", Usage: "Give a version.",
+		Schema:  json.RawMessage(`{"type":"object","required":["version"]}`),
+		Example: json.RawMessage(`{"version":"1.2"}`),
+	}
+}
+
+func (described) Check() error { return errors.New("there is no program /opt/deploy") }
+
+// catalogWith has the built-in handlers, and one of that name.
+func catalogWith(t *testing.T, name string, h handlers.Handler) *handlers.Catalog {
+	t.Helper()
+	c := handlers.Builtin()
+	if err := c.Add(name, func(handlers.Settings) (handlers.Handler, error) { return h, nil }); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func nothing(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }
+
+// loadTypes loads a file with those task types, in flow or block form.
+func loadTypes(t *testing.T, dir, types string, catalog *handlers.Catalog) (config.Config, error) {
+	t.Helper()
+	write(t, dir, "test.config.yaml", strings.Replace(minimal, "[worker]", types, 1))
+	return config.Load(config.Options{Mode: "test", Dir: dir, Handlers: catalog})
+}
+
+const typesWithSchemas = `
+  - name: inline
+    handler: worker
+    usage: Give an n.
+    max_payload: 64KiB
+    labels: {Role: web, zone: eu}
+    schema:
+      type: object
+      properties:
+        zeta: {const: 2026-11-22}
+        n: {type: integer, maximum: 123456789012345678901234567890, minimum: 0x10}
+      required: [n]
+    example: {n: 17, zeta: 2026-11-22}
+  - {name: json, handler: worker, schema: schemas/n.json}
+  - {name: yaml, handler: worker, schema: schemas/n.yaml, example: 5}
+`
+
+func writeSchemas(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "schemas"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "schemas/n.json", `{"type": "number"}`)
+	write(t, dir, "schemas/n.yaml", "# A number\ntype: number\n")
+	return dir
+}
+
+func TestSchemas(t *testing.T) {
+	t.Parallel()
+	dir := writeSchemas(t)
+	c, err := loadTypes(t, dir, typesWithSchemas, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const inline = `{"type":"object","properties":{"zeta":{"const":"2026-11-22"},` +
+		`"n":{"type":"integer","maximum":123456789012345678901234567890,"minimum":16}},"required":["n"]}`
+	for i, want := range []string{inline, `{"type":"number"}`, `{"type":"number"}`} {
+		if got := string(c.TaskTypes[i].Schema); got != want {
+			t.Errorf("%s: the schema is %s, want %s", c.TaskTypes[i].Name, got, want)
+		}
+	}
+	if got := string(c.TaskTypes[0].Example); got != `{"n":17,"zeta":"2026-11-22"}` {
+		t.Errorf("the example is %s", got)
+	}
+	labels := map[string]string{"Role": "web", "zone": "eu"}
+	ofAPI := c.APITaskTypes()[0]
+	if ofAPI.Usage != "Give an n." || ofAPI.MaxPayload != 64<<10 || !cmp.Equal(ofAPI.Labels, labels) || string(ofAPI.SchemaText) != inline {
+		t.Errorf("API: %+v", ofAPI)
+	}
+	ofManager, err := c.ManagerTaskTypes([]string{"inline", "json"})
+	if err != nil || !cmp.Equal(ofManager[0].Labels, labels) {
+		t.Fatalf("manager: %+v, %v", ofManager, err)
+	}
+	for payload, valid := range map[string]bool{`{"n":16}`: true, `{"n":15}`: false, `{}`: false} {
+		if err := ofManager[0].Schema.Validate(json.RawMessage(payload)); (err == nil) != valid {
+			t.Errorf("manager: %s: %v", payload, err)
+		}
+		if err := ofAPI.Schema.Validate(json.RawMessage(payload)); (err == nil) != valid {
+			t.Errorf("API: %s: %v", payload, err)
+		}
+	}
+	if plain, err := mustLoad(t, minimal).ManagerTaskTypes(nil); err != nil || plain[0].Schema != nil {
+		t.Errorf("a type without a schema has %v, %v", plain[0].Schema, err)
+	}
+	want := []string{filepath.Join(dir, "test.config.yaml"), filepath.Join(dir, "schemas/n.json"), filepath.Join(dir, "schemas/n.yaml")}
+	if diff := cmp.Diff(want, c.Files().Paths()); diff != "" {
+		t.Error(diff)
+	}
+	// What is shown has the schemas in it.
+	shown, err := c.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := loadText(t, string(shown))
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, shown)
+	}
+	first, errFirst := json.Marshal(c)
+	second, errSecond := json.Marshal(again)
+	if errFirst != nil || errSecond != nil || !bytes.Equal(first, second) {
+		t.Errorf("shown: %v %v\n%s\n%s", errFirst, errSecond, first, second)
+	}
+}
+
+// TestExamplesAreShownAsTheyAre takes values that YAML could read as something
+// else.
+func TestExamplesAreShownAsTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, example := range []string{
+		`"5"`, `"true"`, `"2026-11-22"`, `""`, `"~"`, `"a: b"`, `"- x"`, `"*a"`, `"a\nb\n"`, `" x "`, `"<&>"`, `null`, `1e300`, `0.10`, `[]`, `{}`,
+		`{"":[{"b":null,"a":"#"}],"no":"no","1":1}`, `"\u0000"`, `"é😀"`, `[[[]],{"a":{}}]`,
+	} {
+		c, err := loadText(t, minimal, "TASKER_TASK_TYPES=[{name: worker, example: "+example+"}]")
+		if err != nil {
+			t.Errorf("%s: %v", example, err)
+			continue
+		}
+		shown, err := c.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := loadText(t, string(shown))
+		if err != nil {
+			t.Errorf("%s: %v\n%s", example, err, shown)
+			continue
+		}
+		if a, b := c.TaskTypes[0].Example, again.TaskTypes[0].Example; !bytes.Equal(a, b) || (string(a) != example && example != "null") {
+			t.Errorf("%s became %s, and %s when it was shown:\n%s", example, a, b, shown)
+		}
+	}
+}
+
+func TestHandlersDescribeTaskTypes(t *testing.T) {
+	t.Parallel()
+	catalog := catalogWith(t, "deploy", described{handlers.Func(nothing)})
+	c, err := loadTypes(t, t.TempDir(), `[deploy, {name: d2, handler: deploy, description: mine, schema: {type: string}},
+  {name: d3, handler: deploy, schema: true, example: {x: 1}}]`, catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type told struct{ Description, Usage, Schema, Example string }
+	var got []told
+	for _, tt := range c.TaskTypes {
+		got = append(got, told{tt.Description, tt.Usage, string(tt.Schema), string(tt.Example)})
+	}
+	const schema, example = `{"type":"object","required":["version"]}`, `{"version":"1.2"}`
+	want := []told{
+		{"Deploys", "Give a version.", schema, example},
+		{"mine", "Give a version.", `{"type":"string"}`, ""}, // the handler's example does not fit the schema
+		{"Deploys", "Give a version.", `true`, `{"x":1}`},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	types, err := c.ManagerTaskTypes(nil)
+	if err != nil || types[0].Schema == nil || types[0].Schema.Validate(json.RawMessage(`{}`)) == nil {
+		t.Errorf("the manager does not know the handler's schema: %v", err)
+	}
+}
+
+func TestCheckHandlers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c, err := loadTypes(t, dir, "\n  - worker\n  - deploy\n  - {name: d2, handler: deploy}", catalogWith(t, "deploy", described{handlers.Func(nothing)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wrong *config.Error
+	if !errors.As(c.CheckHandlers(), &wrong) {
+		t.Fatal("no mistake was found")
+	}
+	want := []string{
+		dir + "/test.config.yaml:4: task_types[1]: task type deploy: there is no program /opt/deploy",
+		dir + "/test.config.yaml:5: task_types[2]: task type d2: there is no program /opt/deploy",
+	}
+	if diff := cmp.Diff(want, wrong.Problems); diff != "" {
+		t.Error(diff)
+	}
+	if err := mustLoad(t, minimal).CheckHandlers(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWrongSchemas holds the messages about schemas, examples, sizes and
+// labels. DIR stands for the directory of the file.
+func TestWrongSchemas(t *testing.T) {
+	t.Parallel()
+	const at = "DIR/test.config.yaml:2: task_types[0]."
+	for entry, want := range map[string]string{
+		"schema: {type: nonsense}":                     "schema holds no schema: ",
+		"schema: {$ref: 'https://example.com/x.json'}": `schema holds no schema: reference "https://example.com/x.json": `,
+		"schema: 5":                          "schema holds no schema: ",
+		"schema: ''":                         "schema is empty: give a schema, or the path of a file that holds one",
+		"schema: nowhere.json":               "schema names DIR/nowhere.json, which does not exist",
+		"schema: .":                          "schema names DIR, which is no regular file",
+		"schema: large.json":                 "schema names DIR/large.json, which has 70000 bytes, and may have 65536",
+		"schema: broken.json":                "schema names DIR/broken.json, which is neither JSON nor YAML: ",
+		"schema: empty.yaml":                 "schema names DIR/empty.yaml, which is empty",
+		"schema: wrong.yaml":                 "schema names DIR/wrong.yaml: ",
+		"schema: {const: .inf}":              `schema has the number ".inf", which JSON cannot say`,
+		"schema: {1: 2}":                     "schema has a key in line 2 that is no text: put it in quotes",
+		"schema: {<<: {type: string}}":       "schema has a merge key (<<), which has no place in JSON: write out what it stands for",
+		"schema: {type: string}, example: 5": "example breaks the schema of the task type: ",
+		"example: " + strings.Repeat("[", 102) + strings.Repeat("]", 102): "example is larger than 1 MiB as JSON, or deeper than 100 levels",
+		"max_payload: 0":     "max_payload is 0: give bytes, from 1 to 1073741824, or text such as 64KiB",
+		"max_payload: 64KB":  `max_payload is "64KB": give bytes, from 1 to 1073741824, or text such as 64KiB`,
+		"max_payload: .nan":  "max_payload is NaN: give bytes, from 1 to 1073741824, or text such as 64KiB",
+		"max_payload: 2MiB":  "max_payload is 2097152: it must not be more than api.max_body, which is 1048576",
+		"labels: [web]":      "labels takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
+		"labels: {rack: 7}":  "labels has the label rack: it takes text, not a number: put it in quotes",
+		"labels: {'a b': c}": `labels has the label "a b": its name takes 1 to 63 letters, digits, '.', '_', '/' or '-', the first a letter or digit`,
+		"labels: {a: 'b,c'}": "labels has the label a with a value that is none: give at most 255 printable characters, without a comma",
+		"usage: [a]":         "usage takes text, not a list: put it in quotes",
+	} {
+		t.Run(entry, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, dir, "large.json", strings.Repeat(" ", 70000))
+			write(t, dir, "broken.json", `{"type": `)
+			write(t, dir, "empty.yaml", "# nothing\n")
+			write(t, dir, "wrong.yaml", "type: nonsense\n")
+			_, err := loadTypes(t, dir, "[{name: worker, "+entry+"}]", nil)
+			var wrong *config.Error
+			if !errors.As(err, &wrong) {
+				t.Fatalf("got %v", err)
+			}
+			got := strings.ReplaceAll(strings.Join(wrong.Problems, "\n"), dir, "DIR")
+			if !strings.HasPrefix(got, at+want) || strings.Contains(got, "\n") {
+				t.Errorf("got  %s\nwant %s", got, at+want)
+			}
+		})
+	}
+}
+
+func TestLabels(t *testing.T) {
+	t.Parallel()
+	labels := map[string]string{"Role": "web", "zone": "eu=1 a"}
+	inFile := strings.Replace(minimal, "manager:", "manager:\n  labels: {Role: web, zone: eu=1 a}", 1)
+	for name, load := range map[string]func() (config.Config, error){
+		"in the file": func() (config.Config, error) { return loadText(t, inFile) },
+		"as text": func() (config.Config, error) {
+			return loadText(t, strings.Replace(inFile, "{Role: web, zone: eu=1 a}", "'Role=web, zone=eu=1 a'", 1))
+		},
+		"in a variable": func() (config.Config, error) {
+			return loadText(t, inFile, "TASKER_MANAGER_LABELS=zone=eu=1 a,Role=web")
+		},
+		"shown": func() (config.Config, error) {
+			shown, err := mustLoad(t, inFile).YAML()
+			if err != nil {
+				return config.Config{}, err
+			}
+			return loadText(t, string(shown))
+		},
+	} {
+		if c, err := load(); err != nil || !cmp.Equal(c.Manager.Labels, labels) {
+			t.Errorf("%s: %v, %v", name, c.Manager.Labels, err)
+		}
+	}
+	for value, want := range map[string]string{
+		"web":     "takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
+		"a=1,a=2": "has the label a twice",
+		"a=1,":    "takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
+		"=web":    `has the label "": its name takes 1 to 63 letters, digits, '.', '_', '/' or '-', the first a letter or digit`,
+		"a=\x01":  "has the label a with a value that is none: give at most 255 printable characters, without a comma",
+	} {
+		_, err := loadText(t, minimal, "TASKER_MANAGER_LABELS="+value)
+		if err == nil || err.Error() != "configuration: TASKER_MANAGER_LABELS: manager.labels "+want {
+			t.Errorf("%q: got %v", value, err)
+		}
+	}
+	if c := mustLoad(t, minimal); c.Manager.Labels != nil {
+		t.Errorf("labels from nowhere: %v", c.Manager.Labels)
+	}
+}
