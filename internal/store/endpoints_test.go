@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -87,6 +88,36 @@ func TestAcquireAtOnce(t *testing.T) {
 		}
 		if winners != 1 {
 			t.Errorf("%d of %d managers hold the endpoint", winners, n)
+		}
+	})
+}
+
+// The labels are those that the manager which holds the endpoint gave last.
+func TestLabels(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		labels := func() map[string]string {
+			t.Helper()
+			list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+			if err != nil || len(list) != 1 {
+				t.Fatal(list, err)
+			}
+			return list[0].Labels
+		}
+		for _, given := range []map[string]string{{"role": "web", "zone": "<ü>"}, nil, {"role": "db"}} {
+			e := tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}, Labels: given}
+			if holder, err := f.AcquireEndpoint(t.Context(), e, lease); err != nil || holder != nil {
+				t.Fatal(holder, err)
+			}
+			if got := labels(); !maps.Equal(got, given) || (got == nil) != (given == nil) {
+				t.Errorf("the labels are %v, want %v", got, given)
+			}
+		}
+		holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}, Labels: map[string]string{"role": "web"}}, lease)
+		if err != nil || holder == nil || holder.Labels["role"] != "db" {
+			t.Errorf("the holder is given as %+v, %v", holder, err)
+		}
+		if got := labels(); got["role"] != "db" {
+			t.Errorf("who was refused has changed the labels to %v", got)
 		}
 	})
 }

@@ -200,7 +200,10 @@ func fill(t *testing.T, db *sql.DB) {
 		"INSERT INTO endpoint_task_types (task_type, endpoint) " + numbers + "SELECT CONCAT('t', i % 3), CONCAT('e', i) FROM n WHERE i < 500",
 		"INSERT INTO dead_letters (id, digest, reason, queue, message_id, body, size, dead_time) " + numbers +
 			"SELECT i, UNHEX(SHA2(i, 256)), '', '', '', '', 0, NOW(6) FROM n",
-		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types, dead_letters",
+		"INSERT INTO attempts (task_id, endpoint, attempt, progress) " + numbers + "SELECT i, CONCAT('e', i % 40), 1, '{}' FROM n",
+		"INSERT INTO log_chunks (task_id, endpoint, attempt, first_line, last_line, content) " + numbers +
+			"SELECT i DIV 10, CONCAT('e', (i DIV 10) % 40), 1, 10 * (i % 10), 10 * (i % 10) + 9, '[]' FROM n",
+		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks",
 	} {
 		// Each of the two names of one variable is known to one kind of server.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {

@@ -335,7 +335,7 @@ func TestPurgeReadsByIndex(t *testing.T) {
 	if err != nil || n == 0 || n+len(unfinished) != 200 {
 		t.Fatalf("%d tasks were deleted, %v", n, err)
 	}
-	if _, err := db.ExecContext(ctx, "ANALYZE TABLE tasks, task_results, purged_tasks"); err != nil {
+	if _, err := db.ExecContext(ctx, "ANALYZE TABLE tasks, task_results, purged_tasks, attempts, log_chunks"); err != nil {
 		t.Fatal(err)
 	}
 	if deleted, more, err := s.PurgeResults(ctx, before, 100); deleted != 100 || !more || err != nil {

@@ -67,6 +67,7 @@ func TestReadOnly(t *testing.T) {
 			_, err := f.FinishAttempts(ctx, []tasker.Finish{finish(running, "a", 1, tasker.ResultDone)})
 			return err
 		},
+		"SaveLive":  func() error { return f.SaveLive(ctx, []tasker.LiveUpdate{told(running, "a", 1, 0, 3)}) },
 		"Heartbeat": func() error { _, err := f.Heartbeat(ctx, managerA, []string{"a"}, lease); return err },
 		"AcquireEndpoint": func() error {
 			_, err := f.AcquireEndpoint(ctx, tasker.Endpoint{Name: "b", Manager: managerA, TaskTypes: []string{"worker"}}, lease)
@@ -94,7 +95,7 @@ func TestReadOnly(t *testing.T) {
 	}
 
 	do("SET GLOBAL read_only = 0")
-	for _, name := range []string{"Heartbeat", "AcquireEndpoint", "CreateTask", "MarkSent", "ReceiveResults", "StartAttempts", "FinishAttempts"} {
+	for _, name := range []string{"Heartbeat", "AcquireEndpoint", "CreateTask", "MarkSent", "ReceiveResults", "StartAttempts", "SaveLive", "FinishAttempts"} {
 		if err := writes[name](); err != nil {
 			t.Errorf("%s afterwards: %v", name, err)
 		}

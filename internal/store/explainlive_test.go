@@ -1,0 +1,85 @@
+package store_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Every statement about what attempts tell finds its rows by an index, and what
+// is read in an order lies in it.
+func TestEveryLiveStatementHasItsIndex(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	s, db, list := listening(t)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	// Result 50 runs, at e10.
+	task := tasker.Task{ID: 50}
+	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "e10"}
+	_, err := s.AcquireEndpoint(ctx, tasker.Endpoint{Name: "e10", Manager: managerA, TaskTypes: []string{"t1"}}, time.Minute)
+	must(err)
+	*list = nil
+	update := told(task, "e10", 1, 200, 209)
+	update.DropFrom, update.DropTo = 20, 40
+	must(s.SaveLive(ctx, []tasker.LiveUpdate{update, told(tasker.Task{ID: 51}, "e11", 1, 100, 109)}))
+	_, err = s.Attempts(ctx, task.ID, "e10")
+	must(err)
+	_, err = s.FindResult(ctx, task.ID, "e10")
+	must(err)
+	_, err = s.Results(ctx, task.ID)
+	must(err)
+	lines, err := s.LogLines(ctx, task.ID, "e10", 1, 55, 10)
+	if must(err); len(lines) == 0 {
+		t.Error("there are no lines")
+	}
+	chunks, err := s.LogChunksAfter(ctx, task.ID, 7, 10)
+	if must(err); len(chunks) == 0 {
+		t.Error("there are no chunks")
+	}
+	_, _, err = s.ChangedTasks(ctx, tasker.ChangePosition{LastModifiedTime: s.Now().Add(-time.Hour), ID: 3}, 10)
+	must(err)
+	_, err = s.AwaitReboot(ctx, key, 1, 2, bootA)
+	must(err)
+	_, err = s.InterruptedWork(ctx, managerA, "e10", 10)
+	must(err)
+	for range 2 {
+		_, err = s.ResumeAttempts(ctx, managerA, []tasker.Start{{ResultKey: key, Attempt: 1}, {ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: "e7"}, Attempt: 1}})
+		must(err)
+	}
+	_, err = s.FinishAttempts(ctx, []tasker.Finish{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
+	must(err)
+
+	slices.Sort(*list)
+	explained, ordered := 0, 0
+	for _, statement := range slices.Compact(*list) {
+		if strings.HasPrefix(statement, "INSERT") {
+			// What it reads, if it does.
+			var found bool
+			if _, statement, found = strings.Cut(statement, " SELECT "); !found {
+				continue
+			}
+			statement, _, _ = strings.Cut("SELECT "+statement, " ON DUPLICATE")
+		}
+		explained++
+		for _, problem := range explain(t, db, statement) {
+			t.Errorf("%s:\n%s", problem, statement)
+		}
+		if strings.Contains(statement, "ORDER BY") {
+			ordered++
+			if plan := plan(t, db, statement); strings.Contains(plan, "filesort") && !strings.Contains(statement, "id IN") {
+				t.Errorf("it sorts: %s\n%s", plan, statement)
+			}
+		}
+	}
+	if explained < 13 || ordered < 6 {
+		t.Errorf("%d statements were explained, %d with an order:\n%s", explained, ordered, strings.Join(*list, "\n"))
+	}
+}
