@@ -24,6 +24,7 @@ func Builtin() *Catalog {
 		"worker": NewWorker,
 		"backup": NewBackup,
 		"sleep":  NewSleep,
+		"http":   NewHTTP,
 	}}
 }
 
