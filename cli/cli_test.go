@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/taskerhq/tasker/cli"
 	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
 )
 
@@ -73,6 +75,7 @@ func tasker(t *testing.T, fail error, environ []string, args ...string) outcome 
 			},
 		},
 		Args: args, Environ: environ, Stdout: &stdout, Stderr: &stderr, Version: "1.2.3",
+		Hangups: func() <-chan os.Signal { return make(chan os.Signal) },
 	})
 	o.stdout, o.stderr = stdout.String(), stderr.String()
 	return o
@@ -240,6 +243,81 @@ func TestConfigCommands(t *testing.T) {
 	}
 	if o := tasker(t, nil, nil, "config", "example", "--mode", "production"); o.stdout != string(want) {
 		t.Errorf("example: %+v", o)
+	}
+}
+
+// unable is a handler whose program is not there.
+type unable struct{ handlers.Handler }
+
+func (unable) Check() error { return errors.New("there is no program /opt/deploy") }
+
+// TestConfigCheckOfPrograms asks the handlers, unless told not to.
+func TestConfigCheckOfPrograms(t *testing.T) {
+	t.Parallel()
+	catalog := handlers.Builtin()
+	err := catalog.Add("deploy", func(handlers.Settings) (handlers.Handler, error) { return unable{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(environ []string, args ...string) (code int, stdout, stderr string) {
+		var out, errs bytes.Buffer
+		code = cli.Execute(t.Context(), cli.Program{
+			Args: append([]string{"config", "check"}, args...), Environ: environ, Stdout: &out, Stderr: &errs, Handlers: catalog,
+		})
+		return code, out.String(), errs.String()
+	}
+	environ := []string{"TASKER_TASK_TYPES=worker,deploy"}
+	const problem = "TASKER_TASK_TYPES: task_types[1]: task type deploy: there is no program /opt/deploy"
+	code, stdout, stderr := check(environ)
+	if code != cli.ExitUsage || stdout != "" || stderr != "tasker: configuration: "+problem+"\n" {
+		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr = check(environ, "--programs=false"); code != cli.ExitOK || !strings.Contains(stdout, "no mistakes") || stderr != "" {
+		t.Errorf("without programs: exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	type answer struct {
+		OK              bool
+		Mode, File      string
+		Problems, Types []string
+	}
+	for name, test := range map[string]struct {
+		environ []string
+		args    []string
+		want    answer
+		code    int
+	}{
+		"a program": {environ, nil, answer{false, "development", "built-in development.config.yaml", []string{problem}, nil}, cli.ExitUsage},
+		"a value": {
+			[]string{"TASKER_API_PORT=x"}, nil,
+			answer{false, "development", "config/development.config.yaml", []string{`TASKER_API_PORT: api.port is "x": give a whole number from 0 to 65535`}, nil},
+			cli.ExitUsage,
+		},
+		"no mistakes": {environ, []string{"--programs=false"}, answer{true, "development", "built-in development.config.yaml", nil, nil}, cli.ExitOK},
+	} {
+		code, stdout, stderr := check(test.environ, append(test.args, "--output=json")...)
+		var got answer
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || stderr != "" || code != test.code || !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s: exit code %d, %v\n%s\n%s", name, code, err, stdout, stderr)
+		}
+	}
+}
+
+// TestDaemonsReadAgain hands on what asks for it, and the level of the log.
+func TestDaemonsReadAgain(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"api", "manager --endpoint a", "dev --ephemeral"} {
+		o := tasker(t, nil, nil, strings.Fields(args)...)
+		if o.code != 0 || o.reload.Asked == nil || o.reload.Period <= 0 || o.reload.Level == nil {
+			t.Errorf("%s: %+v", args, o.reload)
+			continue
+		}
+		if o.log.Enabled(t.Context(), slog.LevelDebug) {
+			t.Errorf("%s: debug from the start", args)
+		}
+		o.reload.Level.Set(slog.LevelDebug)
+		if !o.log.Enabled(t.Context(), slog.LevelDebug) {
+			t.Errorf("%s: the log does not follow its level", args)
+		}
 	}
 }
 
