@@ -79,24 +79,35 @@ func (r *reloader) run(ctx context.Context) {
 		defer ticker.Stop()
 		looks = ticker.C
 	}
-	loaded := r.current.Files()
-	last := loaded
+	w := watch{r.current.Files(), r.current.Files()}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.opts.Asked:
 		case <-looks:
-			now := loaded.Look()
-			settled := now.Same(last)
-			last = now
-			if !settled || now.Same(loaded) {
+			if !w.changed() {
 				continue
 			}
 		}
-		loaded = r.reload(ctx)
-		last = loaded
+		loaded := r.reload(ctx)
+		w = watch{loaded, loaded}
 	}
+}
+
+// watch looks at files: as they were when they were read, and when they were
+// looked at last.
+type watch struct {
+	loaded, last config.Files
+}
+
+// changed tells whether they have changed since they were read, and not since
+// the last look: who writes them has ended.
+func (w *watch) changed() bool {
+	now := w.last.Look()
+	settled := now.Same(w.last)
+	w.last = now
+	return settled && !now.Same(w.loaded)
 }
 
 // reload reads the configuration, puts it in force, and gives the files that
