@@ -20,10 +20,13 @@ func NewBackup(settings Settings) (Handler, error) {
 	if err := settings.Decode(&conf); err != nil {
 		return nil, err
 	}
-	return Func(func(ctx context.Context, _ *Request) (Result, error) {
+	return Described(Func(func(ctx context.Context, _ *Request) (Result, error) {
 		if err := pause(ctx, time.Duration(conf.Duration)); err != nil {
 			return nil, err
 		}
 		return nil, WithCode(BackupErrnr, errBackup)
+	}), Description{
+		Description: "An example: works for a while and fails with errnr 32.",
+		Usage:       "It takes any payload and does not look at it.",
 	}), nil
 }

@@ -21,10 +21,12 @@ type Catalog struct {
 // Builtin makes a catalog of the built-in handlers.
 func Builtin() *Catalog {
 	return &Catalog{factories: map[string]Factory{
-		"worker": NewWorker,
-		"backup": NewBackup,
-		"sleep":  NewSleep,
-		"http":   NewHTTP,
+		"worker":   NewWorker,
+		"backup":   NewBackup,
+		"sleep":    NewSleep,
+		"copyfile": NewCopyfile,
+		"ifconfig": NewIfconfig,
+		"http":     NewHTTP,
 	}}
 }
 

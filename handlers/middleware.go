@@ -5,6 +5,7 @@ import (
 	"io"
 	"iter"
 	"reflect"
+	"slices"
 )
 
 // Middleware makes a Handler that does something around another one. What the
@@ -14,8 +15,8 @@ type Middleware func(Handler) Handler
 
 // Wrap puts middleware around a handler; the first one is the outermost.
 func Wrap(h Handler, middleware ...Middleware) Handler {
-	for i := len(middleware) - 1; i >= 0; i-- {
-		h = &wrapped{middleware[i](h), h}
+	for _, outer := range slices.Backward(middleware) {
+		h = &wrapped{outer(h), h}
 	}
 	return h
 }

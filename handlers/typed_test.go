@@ -71,7 +71,7 @@ func TestTypedRefuses(t *testing.T) {
 		" null ":                        "the payload is missing: give an object with " + list,
 		"[]":                            "the payload is an array: give a mapping",
 		"5":                             "the payload is a number: give a mapping",
-		`{"verison":"1"}`:               `the payload has an unknown member "verison": it has ` + list,
+		`{"releas":"1"}`:                `the payload has an unknown member "releas": it has ` + list,
 		`{"Version":"1"}`:               `the payload has an unknown member "Version": it has ` + list,
 		`{"Hidden":"1"}`:                `the payload has an unknown member "Hidden": it has ` + list,
 		`{"base":{"id":1}}`:             `the payload has an unknown member "base": it has ` + list,

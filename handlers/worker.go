@@ -15,10 +15,13 @@ func NewWorker(settings Settings) (Handler, error) {
 	if err := settings.Decode(&conf); err != nil {
 		return nil, err
 	}
-	return Func(func(ctx context.Context, _ *Request) (Result, error) {
+	return Described(Func(func(ctx context.Context, _ *Request) (Result, error) {
 		if err := pause(ctx, time.Duration(conf.Duration)); err != nil {
 			return nil, err
 		}
 		return Result(`{"yeah":1234123,"yiya":"yippie"}`), nil
+	}), Description{
+		Description: "An example: works for a while and ends well.",
+		Usage:       "It takes any payload and does not look at it.",
 	}), nil
 }

@@ -1,0 +1,52 @@
+//go:build unix && !aix && !solaris
+
+package handlers
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// lockFile locks a file as long as it is open; false means that another
+// process has locked it. A file system without locks locks nothing.
+func lockFile(file *os.File) bool {
+	err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	return !errors.Is(err, syscall.EWOULDBLOCK)
+}
+
+// removeAbandoned removes a file that nobody has locked: whoever wrote it is
+// dead.
+func removeAbandoned(root *os.Root, name string) error {
+	info, err := root.Lstat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return notMine(err)
+	}
+	file, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return notMine(err)
+	}
+	defer file.Close()
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil || !isStill(root, name, file) {
+		return nil //nolint:nilerr // it is not abandoned, or nobody can know
+	}
+	return notMine(root.Remove(name))
+}
+
+// notMine takes it for well that a file is gone, or another user's.
+func notMine(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// syncDir writes a directory's entries to the disk.
+func syncDir(root *os.Root, name string) error {
+	dir, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
