@@ -77,7 +77,7 @@ func (c Config) Diff(next Config) Difference {
 
 // HandlersAfter is [Config.Handlers] for a configuration that follows another
 // one: a task type whose handler and settings are the same keeps the handler
-// that it has in registry.
+// that it has in registry, if that can be recognized as the same one.
 func (c Config) HandlersAfter(before Config, registry *handlers.Registry, names []string) (*handlers.Registry, error) {
 	chosen, err := c.choose(names)
 	if err != nil {
@@ -90,6 +90,6 @@ func (c Config) HandlersAfter(before Config, registry *handlers.Registry, names 
 	return c.register(chosen, func(t TaskType) (handlers.Handler, bool) {
 		was := old[t.Name]
 		h, ok := registry.Lookup(t.Name)
-		return h, ok && was.Handler == t.Handler && reflect.DeepEqual(was.Settings, t.Settings)
+		return h, ok && reflect.ValueOf(h).Comparable() && was.Handler == t.Handler && reflect.DeepEqual(was.Settings, t.Settings)
 	})
 }
