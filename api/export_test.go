@@ -30,3 +30,36 @@ func (s *Server) SetPatience(d time.Duration) { s.posts.patience, s.gets.patienc
 
 // Posts tells how many POSTs are worked on and how many wait.
 func (s *Server) Posts() (working, waiting int) { return len(s.posts.places), len(s.posts.queue) }
+
+// StreamSettings are those of streams that tests change.
+type StreamSettings struct {
+	Poll, Pause, Heartbeat, Write, Overlap, Patience, Memory time.Duration
+	Now                                                      func() time.Time
+}
+
+// SetStreams changes the settings that are not zero.
+func (s *Server) SetStreams(next StreamSettings) {
+	st := &s.streams.streamSettings
+	for _, d := range []struct {
+		to *time.Duration
+		d  time.Duration
+	}{
+		{&st.poll, next.Poll}, {&st.pause, next.Pause}, {&st.heartbeat, next.Heartbeat}, {&st.write, next.Write},
+		{&st.overlap, next.Overlap}, {&st.patience, next.Patience}, {&st.memory, next.Memory},
+	} {
+		if d.d != 0 {
+			*d.to = d.d
+		}
+	}
+	if next.Now != nil {
+		st.now = next.Now
+	}
+}
+
+// Streams tells how many streams there are, and whether events are listened to.
+func (s *Server) Streams() (streams int, listening bool) {
+	h := s.streams.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(s.streams.places), h.stop != nil
+}

@@ -27,6 +27,8 @@ type fakeStore struct {
 	results   []tasker.TaskResult
 	endpoints []tasker.Endpoint
 	letters   []tasker.DeadLetter // by ID
+	attempts  []fakeAttempt       // of results, oldest first
+	chunks    []tasker.LogChunk   // in the order in which they became visible
 	requeue   error               // of Requeue
 	err       error               // of every call
 	aggregate error               // of Aggregate
@@ -205,6 +207,25 @@ func (d *fakeDispatcher) Dispatch(ctx context.Context, t tasker.Task) (tasker.Ta
 	return t, nil
 }
 
-type fakeBroker struct{ err error }
+type fakeBroker struct {
+	err error
+	// listening has one for each call of Listen, to which a test sends events.
+	listening chan chan<- []byte
+}
 
 func (b *fakeBroker) Ready() error { return b.err }
+
+func (b *fakeBroker) Listen(ctx context.Context, pattern string, handle func(string, []byte)) error {
+	events := make(chan []byte)
+	if b.listening != nil {
+		b.listening <- events
+	}
+	for {
+		select {
+		case body := <-events:
+			handle(pattern, body)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

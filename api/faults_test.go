@@ -17,7 +17,7 @@ type target struct{ template, method, path string }
 // targets gives every operation that the API has.
 func (h *harness) targets() (all []target) {
 	for template, methods := range h.server.Operations() {
-		path := strings.NewReplacer("{task_type}", "worker", "{identifier}", identifier, "{id}", "1").Replace(template)
+		path := strings.NewReplacer("{task_type}", "worker", "{identifier}", identifier, "{id}", "1", "{endpoint}", "console1").Replace(template)
 		for _, method := range methods {
 			all = append(all, target{template, method, path})
 		}
@@ -38,7 +38,7 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 // A fault is answered without a word of what is inside; the log has it.
 func TestFaults(t *testing.T) {
 	usesStore := func(to target) bool {
-		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/dead-letters"
+		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/events" || to.template == "/v1/dead-letters"
 	}
 	for name, tc := range map[string]struct {
 		err    error

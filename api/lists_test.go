@@ -83,6 +83,16 @@ func TestBadQueries(t *testing.T) {
 		"/v1/endpoints?task_type=a.b&cursor=a%2F": {"?task_type", "?cursor"},
 		"/v1/endpoints?limit=-1":                  {"?limit"},
 		"/v1/endpoints?alive=true":                {"?alive"},
+
+		"/v1/events?status=open&task_type=nosuch":              {"?task_type", "?status"},
+		"/v1/events?last_event_id=7":                           {"?last_event_id"},
+		"/v1/events?last_event_id=-1-1":                        {"?last_event_id"},
+		"/worker/a/events?last_event_id=x":                     {"?last_event_id"},
+		"/worker/a/events?follow=":                             {"?follow"},
+		"/worker/a/results/b?attempt=1":                        {"?attempt"},
+		"/worker/a/results/b/log?offset=-1&limit=0&attempt=0":  {"?offset", "?limit", "?attempt"},
+		"/worker/a/results/b/log?limit=10001&offset=x":         {"?offset", "?limit"},
+		"/worker/a/results/b/log?attempt=99999999999999999999": {"?attempt"},
 	} {
 		a := h.get(t, path)
 		a.want(t, http.StatusUnprocessableEntity)
@@ -90,20 +100,9 @@ func TestBadQueries(t *testing.T) {
 			t.Errorf("%s: fields %q, want %q", path, got, fields)
 		}
 	}
-	for _, path := range []string{"/worker?a=%", "/worker/a?a;b", "/v1/task-types?%", "/v1/endpoints?%"} {
+	for _, path := range []string{"/worker?a=%", "/worker/a?a;b", "/v1/task-types?%", "/v1/task-types/worker?%", "/v1/endpoints?%",
+		"/v1/events?%", "/worker/a/events?%", "/worker/a/results/b?%", "/worker/a/results/b/log?%"} {
 		h.get(t, path).want(t, http.StatusBadRequest)
-	}
-}
-
-func TestListTaskTypes(t *testing.T) {
-	h := newHarness(t, func(c *api.Config) { c.TaskTypes[0].Retention = time.Hour })
-	want := `{"task_types":[{"name":"worker","description":"works","retention":3600},{"name":"backup","description":"","retention":null}]}` + "\n"
-	if a := h.get(t, "/v1/task-types"); string(a.body) != want {
-		t.Errorf("got %s", a.body)
-	}
-	none := newHarness(t, func(c *api.Config) { c.TaskTypes = nil })
-	if a := none.get(t, "/v1/task-types"); string(a.body) != `{"task_types":[]}`+"\n" {
-		t.Errorf("none: %s", a.body)
 	}
 }
 

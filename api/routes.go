@@ -22,6 +22,10 @@ const (
 	routeEndpoints = "/v1/endpoints"
 	routeTasks     = "/{task_type}"
 	routeTask      = "/{task_type}/{identifier}"
+	routeEvents    = "/{task_type}/{identifier}/events"
+	routeResult    = "/{task_type}/{identifier}/results/{endpoint}"
+	routeLog       = "/{task_type}/{identifier}/results/{endpoint}/log"
+	routeAllEvents = "/v1/events"
 
 	routeDeadLetters = "/v1/dead-letters"
 	routeDeadLetter  = "/v1/dead-letters/{id}"
@@ -39,6 +43,9 @@ type operation struct {
 	query []string
 	// anyQuery ignores the query: probes add to it what they like.
 	anyQuery bool
+	// stream is for answers that go on for as long as they like: it has no time
+	// limit.
+	stream bool
 }
 
 // route is one path with all its methods. HEAD works wherever GET does.
@@ -70,6 +77,9 @@ func (s *Server) routes() []route {
 		{path: routeEndpoints, methods: map[string]operation{
 			http.MethodGet: {handle: behind(s.gets, s.listEndpoints), query: []string{"task_type", "limit", "cursor"}},
 		}},
+		{path: routeAllEvents, methods: map[string]operation{
+			http.MethodGet: {handle: s.allEvents, query: []string{"task_type", "status", "last_event_id"}, stream: true},
+		}},
 		{path: routeDeadLetters, methods: map[string]operation{
 			http.MethodGet: {handle: behind(s.gets, s.listDeadLetters), query: []string{"limit", "cursor"}},
 		}},
@@ -86,6 +96,15 @@ func (s *Server) routes() []route {
 		}},
 		{path: routeTask, methods: map[string]operation{
 			http.MethodGet: {handle: behind(s.gets, s.getTask)},
+		}},
+		{path: routeEvents, methods: map[string]operation{
+			http.MethodGet: {handle: s.taskEvents, query: []string{"last_event_id"}, stream: true},
+		}},
+		{path: routeResult, methods: map[string]operation{
+			http.MethodGet: {handle: behind(s.gets, s.getResult)},
+		}},
+		{path: routeLog, methods: map[string]operation{
+			http.MethodGet: {handle: behind(s.gets, s.getLog), query: []string{"offset", "limit", "attempt"}},
 		}},
 	}
 }
@@ -127,9 +146,11 @@ func (s *Server) serve(rt route) http.Handler {
 			s.fail(w, r, tasker.Errorf(methodNotAllowed, "%s is not allowed for %s: it takes %s", clip(r.Method, 16), rt.path, allow))
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		r = r.WithContext(ctx)
+		if !op.stream {
+			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+			defer cancel()
+			r = r.WithContext(ctx)
+		}
 		err := op.checkQuery(r)
 		if err == nil {
 			err = op.handle(w, r)

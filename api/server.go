@@ -54,6 +54,20 @@ type Store interface {
 	// there is no such letter.
 	FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error)
 	DeleteDeadLetter(ctx context.Context, id int64) error
+	// FindResult gives an endpoint's result for a task, or a [tasker.NotFound]
+	// error.
+	FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error)
+	// Attempts gives the attempts of a result, oldest first.
+	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
+	// LogLines gives the lines of an attempt from a number on, in order: at
+	// least limit lines where there are as many, and perhaps some before and
+	// after those.
+	LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error)
+	// LogChunksAfter gives at most limit pieces of a task's logs, by ID.
+	LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error)
+	// ChangedTasks gives at most limit tasks in the order in which they changed
+	// last, and the position of the last of them; after, where there is none.
+	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int) ([]tasker.Task, tasker.ChangePosition, error)
 	// Now is the database's clock, in UTC.
 	Now() time.Time
 	// Ping tells whether the database answers.
@@ -76,10 +90,13 @@ type Requeuer interface {
 	Requeue(ctx context.Context, id int64) error
 }
 
-// Broker tells whether the message broker is there.
+// Broker is what the API needs of the message broker.
 type Broker interface {
 	// Ready gives nil, or the reason why a publish could not be sent now.
 	Ready() error
+	// Listen calls handle for each event whose key matches the pattern, until
+	// ctx ends; then it gives nil. Events may be lost.
+	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
 }
 
 // Deps are what the API works with; all are needed.
@@ -103,6 +120,7 @@ type Server struct {
 	types      atomic.Pointer[taskTypes]
 	posts      *gate
 	gets       *gate
+	streams    *streams
 	handler    http.Handler
 	http       *http.Server
 	listener   net.Listener
@@ -125,6 +143,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := s.SetTaskTypes(cfg.TaskTypes); err != nil {
 		return nil, err
 	}
+	s.streams = newStreams(cfg.MaxStreams, newHub(deps.Broker, deps.Log))
 	s.handler = s.middleware(s.router())
 	s.http = &http.Server{
 		Handler:           s.handler,
@@ -137,6 +156,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		// "OPTIONS *" would otherwise be answered without authentication.
 		DisableGeneralOptionsHandler: true,
 	}
+	// Streams have no end of their own: they would hold up the stop.
+	s.http.RegisterOnShutdown(s.streams.stop)
 	return s, nil
 }
 
@@ -186,8 +207,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Serve answers requests until ctx ends. Then it takes no more, lets those
-// that run go on for Config.ShutdownTimeout, and gives nil, or an error where
+// Serve answers requests until ctx ends. Then it takes no more, ends the
+// streams of events, lets the requests that run go on for Config.ShutdownTimeout, and gives nil, or an error where
 // some had to be cut off. It listens first where [Server.Listen] was not
 // called. A server serves once.
 func (s *Server) Serve(ctx context.Context) error {

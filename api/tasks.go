@@ -81,14 +81,24 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, status, err := s.readTask(r, taskType, identifier)
+	answer, err := s.currentTask(r, taskType, identifier)
 	if err != nil {
 		return err
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// currentTask reads a task with its results, and has its status stored where
+// the rows are ahead of it.
+func (s *Server) currentTask(r *http.Request, taskType, identifier string) (taskAnswer, error) {
+	answer, status, err := s.readTask(r, taskType, identifier)
+	if err != nil {
+		return taskAnswer{}, err
 	}
 	if status != answer.Task.Status && s.aggregate(r, answer.Task, status) {
 		// Stored, or the rows moved on meanwhile.
 		if answer, status, err = s.readTask(r, taskType, identifier); err != nil {
-			return err
+			return taskAnswer{}, err
 		}
 	}
 	// A status that is not stored may not hold: a lost endpoint comes back, a
@@ -97,7 +107,7 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
 	if status.Final() {
 		answer.Task.Status = status
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	return answer, nil
 }
 
 // taskName gives the names of a request's task, of which the type is there and

@@ -1,0 +1,216 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+const (
+	// maxHints bounds the hints that wait for one stream of all tasks.
+	maxHints = 1000
+	// listenAgain is the pause after which events are listened to once more,
+	// where that ended.
+	listenAgain = 2 * time.Second
+)
+
+// hub hands the managers' events to the streams, as hints. It listens to the
+// broker once, however many streams there are, and not at all where there is
+// none.
+type hub struct {
+	broker Broker
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	tasks map[taskKey]map[*taskHints]bool
+	all   map[*allHints]bool
+	stop  context.CancelFunc // of the listening; nil where nobody does
+}
+
+// taskKey names a task.
+type taskKey struct{ taskType, identifier string }
+
+func newHub(broker Broker, log *slog.Logger) *hub {
+	return &hub{broker: broker, log: log, tasks: map[taskKey]map[*taskHints]bool{}, all: map[*allHints]bool{}}
+}
+
+// taskHints tells that a task may have changed.
+type taskHints struct{ wake chan struct{} }
+
+// followTask gives the hints on one task until leave is called.
+func (h *hub) followTask(key taskKey) (hints *taskHints, leave func()) {
+	hints = &taskHints{wake: make(chan struct{}, 1)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tasks[key] == nil {
+		h.tasks[key] = map[*taskHints]bool{}
+	}
+	h.tasks[key][hints] = true
+	h.listen()
+	return hints, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.tasks[key], hints)
+		if len(h.tasks[key]) == 0 {
+			delete(h.tasks, key)
+		}
+		h.left()
+	}
+}
+
+// hintKey names what a hint is about.
+type hintKey struct {
+	taskID   int64
+	endpoint string
+}
+
+// allHints are the changes that one stream of all tasks has not sent yet: the
+// newest of each result.
+type allHints struct {
+	wake  chan struct{}
+	wants func(wire.LiveChange) bool
+
+	mu      sync.Mutex
+	changes map[hintKey]wire.LiveChange
+	order   []hintKey
+	leftOut int
+}
+
+// followAll gives the hints that wants lets pass until leave is called.
+func (h *hub) followAll(wants func(wire.LiveChange) bool) (hints *allHints, leave func()) {
+	hints = &allHints{wake: make(chan struct{}, 1), wants: wants, changes: map[hintKey]wire.LiveChange{}}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all[hints] = true
+	h.listen()
+	return hints, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.all, hints)
+		h.left()
+	}
+}
+
+// take gives the changes since the last call, in the order in which they
+// began, and how many there were no places for.
+func (a *allHints) take() (changes []wire.LiveChange, leftOut int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, key := range a.order {
+		changes = append(changes, a.changes[key])
+	}
+	leftOut = a.leftOut
+	clear(a.changes)
+	a.order, a.leftOut = a.order[:0], 0
+	return changes, leftOut
+}
+
+// add merges a change with what waits of the same result.
+func (a *allHints) add(c wire.LiveChange) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := hintKey{c.TaskID, c.Endpoint}
+	old, ok := a.changes[key]
+	switch {
+	case !ok && len(a.order) == maxHints:
+		a.leftOut++
+		return
+	case !ok:
+		a.order = append(a.order, key)
+	case c.Attempt == old.Attempt:
+		if c.State == "" {
+			c.State, c.Errnr = old.State, old.Errnr
+		}
+		if c.Progress == nil {
+			c.Progress = old.Progress
+		}
+	case c.Attempt < old.Attempt:
+		return
+	}
+	a.changes[key] = c
+}
+
+func (a *allHints) addLeftOut(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.leftOut += n
+}
+
+// listen begins to listen to the broker, with h.mu held.
+func (h *hub) listen() {
+	if h.stop != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	h.stop = cancel
+	go h.run(ctx)
+}
+
+// left ends the listening where nobody is left, with h.mu held.
+func (h *hub) left() {
+	if h.stop != nil && len(h.tasks) == 0 && len(h.all) == 0 {
+		h.stop()
+		h.stop = nil
+	}
+}
+
+// run listens until ctx ends. Without the broker the streams read the database
+// from time to time all the same.
+func (h *hub) run(ctx context.Context) {
+	pause := time.NewTimer(listenAgain)
+	defer pause.Stop()
+	for ctx.Err() == nil {
+		if err := h.broker.Listen(ctx, wire.KeyLive, func(_ string, body []byte) { h.tell(ctx, body) }); err != nil {
+			h.log.DebugContext(ctx, "events of the managers are not heard", "err", err)
+		}
+		pause.Reset(listenAgain)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+	}
+}
+
+// tell hands an event to the streams that it concerns. It never waits.
+func (h *hub) tell(ctx context.Context, body []byte) {
+	event, err := wire.DecodeLive(body)
+	if err != nil {
+		h.log.DebugContext(ctx, "an event cannot be read", "err", err)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, change := range event.Changes {
+		for hints := range h.tasks[taskKey{change.Type, change.Identifier}] {
+			signal(hints.wake)
+		}
+		for hints := range h.all {
+			if hints.wants(change) {
+				hints.add(change)
+				signal(hints.wake)
+			}
+		}
+	}
+	if event.LeftOut == 0 {
+		return
+	}
+	for _, followers := range h.tasks {
+		for hints := range followers {
+			signal(hints.wake)
+		}
+	}
+	for hints := range h.all {
+		hints.addLeftOut(event.LeftOut)
+		signal(hints.wake)
+	}
+}
+
+func signal(wake chan<- struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
