@@ -1,0 +1,198 @@
+package proc
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// StartError tells why a program cannot be started as its Spec says.
+type StartError struct {
+	// NotFound tells that the program, or what interprets it, does not exist.
+	NotFound bool
+	// TooLong tells that the arguments and the environment are too long
+	// together, or one of them alone.
+	TooLong bool
+	msg     string
+	err     error // or nil
+}
+
+func (e *StartError) Error() string { return e.msg }
+func (e *StartError) Unwrap() error { return e.err }
+
+func cannot(err error, format string, args ...any) *StartError {
+	return &StartError{msg: fmt.Sprintf(format, args...), err: err}
+}
+
+func notFound(err error, format string, args ...any) *StartError {
+	return &StartError{NotFound: true, msg: fmt.Sprintf(format, args...), err: err}
+}
+
+// launch is a Spec as the system takes it.
+type launch struct {
+	path string
+	argv []string
+	env  []string // not nil
+	sys  *syscall.SysProcAttr
+}
+
+func (s *Spec) launch() (*launch, error) {
+	path, err := lookPath(s.Path)
+	if err != nil {
+		return nil, err
+	}
+	l := &launch{path: path, argv: append([]string{path}, s.Args...), env: append([]string{}, s.Env...)}
+	if l.sys, err = s.attributes(); err != nil {
+		return nil, err
+	}
+	if s.Limits == (Limits{}) {
+		return l, nil
+	}
+	// The error of a program that another one executes is only text, so look
+	// at the program before.
+	if err := checkProgram(path); err != nil {
+		return nil, err
+	}
+	wrapper, err := s.Limits.wrapper()
+	if err != nil {
+		return nil, err
+	}
+	l.path, l.argv = wrapper[0], append(wrapper, l.argv...)
+	return l, nil
+}
+
+// Check tells what would keep the program from being started now: what is
+// missing, or may not be done.
+func (s *Spec) Check() error {
+	l, err := s.launch()
+	if err == nil {
+		err = checkDir(s.Dir)
+	}
+	if err != nil || s.Limits != (Limits{}) {
+		return err
+	}
+	return checkProgram(l.path)
+}
+
+// lookPath finds a program.
+func lookPath(name string) (string, error) {
+	switch {
+	case name == "" || strings.ContainsRune(name, 0):
+		return "", notFound(nil, "%q names no program", name)
+	case filepath.IsAbs(name):
+		return name, nil
+	case filepath.Base(name) != name:
+		return "", notFound(nil, "the program %s is neither an absolute path nor a mere name", name)
+	}
+	path, err := exec.LookPath(name)
+	switch {
+	case errors.Is(err, exec.ErrDot): // found in the current directory: nobody meant that
+		err = exec.ErrNotFound
+		fallthrough
+	case err != nil:
+		return "", notFound(err, "there is no program %s in PATH", name)
+	}
+	return path, nil
+}
+
+// checkProgram tells why the system would not execute the file.
+func checkProgram(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return notFound(err, "there is no program %s", path)
+	case err != nil:
+		return cannot(err, "the program cannot be looked at: %v", err)
+	case info.IsDir():
+		return cannot(nil, "%s is a directory, not a program", path)
+	case !info.Mode().IsRegular() || !executable(info):
+		return cannot(nil, "%s is not executable (its mode is %v)", path, info.Mode())
+	}
+	if name := interpreter(path); name != "" {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return notFound(err, "the interpreter that %s names does not exist: %s", path, name)
+		}
+	}
+	return nil
+}
+
+// interpreter is what a script names in its first line, or empty.
+func interpreter(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	line, _ := bufio.NewReader(io.LimitReader(file, 256)).ReadString('\n')
+	rest, ok := strings.CutPrefix(line, "#!")
+	if fields := strings.Fields(rest); ok && len(fields) > 0 {
+		return fields[0]
+	}
+	return ""
+}
+
+func checkDir(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return cannot(err, "the directory %s does not exist", dir)
+	case err != nil:
+		return cannot(err, "the directory cannot be looked at: %v", err)
+	case !info.IsDir():
+		return cannot(nil, "%s is not a directory", dir)
+	}
+	return nil
+}
+
+// explain tells why a program did not start.
+func (s *Spec) explain(err error) error {
+	if _, ok := errors.AsType[*StartError](err); ok {
+		return err
+	}
+	if found := checkDir(s.Dir); found != nil {
+		return found
+	}
+	path, lost := lookPath(s.Path)
+	if found := cmp.Or(lost, checkProgram(path)); found != nil {
+		return found
+	}
+	if e, ok := s.reason(path, err); ok {
+		return e
+	}
+	return fmt.Errorf("start %s: %w", path, err)
+}
+
+// runUser finds the user whose rights the program shall have.
+func runUser(name string) (*user.User, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		if byID, errID := user.LookupId(name); errID == nil {
+			return byID, nil
+		}
+		return nil, cannot(err, "there is no user %s", name)
+	}
+	return u, nil
+}
+
+func runGroup(name string) (*user.Group, error) {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		if byID, errID := user.LookupGroupId(name); errID == nil {
+			return byID, nil
+		}
+		return nil, cannot(err, "there is no group %s", name)
+	}
+	return g, nil
+}

@@ -1,0 +1,384 @@
+//go:build linux
+
+package proc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// helperEnv makes the test binary the parent of a program instead.
+const helperEnv = "PROC_TEST_HELPER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(helperEnv) != "" {
+		_, err := Run(context.Background(), sh("echo $$; exec sleep 1000", os.Stdout))
+		fmt.Println("it returned:", err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// sh is a shell script as a program.
+func sh(script string, stdout io.Writer, args ...string) *Spec {
+	return &Spec{
+		Path: "/bin/sh", Args: append([]string{"-c", script, "sh"}, args...), Env: []string{"PATH=" + os.Getenv("PATH")},
+		Stdout: stdout, StopGrace: 500 * time.Millisecond,
+	}
+}
+
+func run(t *testing.T, spec *Spec) Exit {
+	t.Helper()
+	exit, err := Run(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exit
+}
+
+// eventually polls a condition.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		sleep(t.Context(), 5*time.Millisecond)
+	}
+}
+
+// running tells whether a process lives; a dead one that nobody reaps does not.
+func running(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	return fields[0][0] != 'Z' && fields[0][0] != 'X'
+}
+
+// pidsIn reads process ids, one a line.
+func pidsIn(t *testing.T, text string) []int {
+	t.Helper()
+	var pids []int
+	for word := range strings.FieldsSeq(text) {
+		pid, err := strconv.Atoi(word)
+		if err != nil {
+			t.Fatalf("%q holds no process ids", text)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+func script(t *testing.T, text string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRunGivesAndTakes(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr, extra bytes.Buffer
+	dir := t.TempDir()
+	spec := sh(`read -r line; echo "in: $line, $1, $NAME, $(pwd)"; echo err >&2; echo three >&3; exit 7`, &stdout, "a  b")
+	spec.Stdin, spec.Stderr, spec.Extra = strings.NewReader("hello\nmore"), &stderr, &extra
+	spec.Dir, spec.Env = dir, []string{"NAME=value"}
+	exit := run(t, spec)
+	if exit != (Exit{Code: 7}) || exit.String() != "exit code 7" {
+		t.Errorf("got %+v, %s", exit, exit)
+	}
+	if want := "in: hello, a  b, value, " + dir + "\n"; stdout.String() != want || stderr.String() != "err\n" || extra.String() != "three\n" {
+		t.Errorf("got %q, %q, %q; want %q", &stdout, &stderr, &extra, want)
+	}
+	// A file is handed over as it is, and without writers there is no one to tell.
+	file, err := os.Open(script(t, "4\n", 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	spec = sh(`echo; echo >&2; if { true >&3; } 2>/dev/null; then exit 3; fi; read -r n; exit $n`, nil)
+	spec.Stdin = file
+	if exit := run(t, spec); exit.Code != 4 {
+		t.Errorf("got %s", exit)
+	}
+}
+
+func TestProgramHasASessionOfItsOwn(t *testing.T) {
+	t.Parallel()
+	var stdout bytes.Buffer
+	run(t, sh("cut -d' ' -f1,5,6,7 /proc/$$/stat", &stdout))
+	fields := strings.Fields(stdout.String())
+	if len(fields) != 4 || fields[0] != fields[1] || fields[0] != fields[2] || fields[3] != "0" {
+		t.Errorf("process, group, session and terminal are %v", fields)
+	}
+}
+
+func TestStartTellsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for want, spec := range map[string]*Spec{
+		"there is no program /nope/nope":                          {Path: "/nope/nope"},
+		"there is no program there-is-no-such-one in PATH":        {Path: "there-is-no-such-one"},
+		"neither an absolute path nor a mere name":                {Path: "bin/true"},
+		"names no program":                                        {Path: ""},
+		"is not executable (its mode is -rw-r--r--)":              {Path: script(t, "#!/bin/sh\n", 0o644)},
+		"is a directory, not a program":                           {Path: dir},
+		"names does not exist: /nope/interpreter":                 {Path: script(t, "#! /nope/interpreter -x\n", 0o755)},
+		"is no program for this machine":                          {Path: script(t, "echo hello\n", 0o755)},
+		"the directory /nope does not exist":                      {Path: "/bin/true", Dir: "/nope"},
+		"is not a directory":                                      {Path: "/bin/true", Dir: "/etc/passwd"},
+		"there is no user there-is-no-such-one":                   {Path: "/bin/true", User: "there-is-no-such-one"},
+		"there is no group there-is-no-such-one":                  {Path: "/bin/true", Group: "there-is-no-such-one"},
+		"the arguments and the environment of /bin/true are too ": {Path: "/bin/true", Args: []string{strings.Repeat("x", 1<<18)}},
+		"there is no program /nope/limited":                       {Path: "/nope/limited", Limits: Limits{OpenFiles: 50}},
+	} {
+		_, err := Run(t.Context(), spec)
+		found, ok := errors.AsType[*StartError](err)
+		if !ok || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v\nwant %s", err, want)
+			continue
+		}
+		if missing := strings.Contains(want, "no program /") || strings.Contains(want, "in PATH") ||
+			strings.Contains(want, "interpreter") || strings.Contains(want, "names no"); found.NotFound != missing && spec.Path != "bin/true" {
+			t.Errorf("%v: NotFound is %t", err, found.NotFound)
+		}
+		check := spec.Check()
+		if found.TooLong || strings.Contains(want, "for this machine") {
+			continue // only the start tells it
+		}
+		if check == nil || !strings.Contains(check.Error(), want) {
+			t.Errorf("Check: got %v\nwant %s", check, want)
+		}
+	}
+	if err := (&Spec{Path: "true", Dir: dir, Limits: Limits{OpenFiles: 50}}).Check(); err != nil {
+		t.Errorf("what is well: %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("the cause")
+	cancel(cause)
+	if _, err := Run(ctx, &Spec{Path: "/bin/true"}); !errors.Is(err, cause) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
+}
+
+func TestDeathByASignalIsNamed(t *testing.T) {
+	t.Parallel()
+	for signal, want := range map[string]string{
+		"SEGV": "killed by SIGSEGV", "TERM": "killed by SIGTERM",
+		"KILL": "killed by SIGKILL: by somebody, or for lack of memory",
+	} {
+		spec := sh("kill -"+signal+" $$", nil)
+		none := int64(0)
+		spec.Limits.Core = &none
+		if exit := run(t, spec); exit.String() != want || exit.Stopped {
+			t.Errorf("got %q, %+v; want %q", exit, exit, want)
+		}
+	}
+}
+
+// TestEndOfContextEndsTheGroup: the program, its child and its grandchild all
+// ignore TERM, and are gone all the same.
+func TestEndOfContextEndsTheGroup(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, w := io.Pipe()
+	spec := sh(`trap '' TERM; echo $$; sh -c 'echo $$; sh -c "echo \$\$; while :; do sleep 1; done" & while :; do sleep 1; done' & while :; do sleep 1; done`, w)
+	p, err := Start(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids := readPids(t, r, 3)
+	go io.Copy(io.Discard, r)
+	for _, pid := range pids {
+		if !running(pid) {
+			t.Fatalf("%d does not run", pid)
+		}
+	}
+	cancel()
+	exit := p.Wait()
+	w.Close()
+	if !exit.Stopped || exit.Signal != syscall.SIGKILL || exit.String() != "killed by SIGKILL" {
+		t.Errorf("got %+v, %s", exit, exit)
+	}
+	for _, pid := range pids {
+		if running(pid) {
+			t.Errorf("%d of %v still runs", pid, pids)
+		}
+	}
+}
+
+func readPids(t *testing.T, r io.Reader, n int) []int {
+	t.Helper()
+	var text []byte
+	for one := make([]byte, 1); bytes.Count(text, []byte("\n")) < n; {
+		if _, err := r.Read(one); err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, one[0])
+	}
+	return pidsIn(t, string(text))
+}
+
+// TestTermIsEnough: a program that obeys TERM gets no KILL, and one that is
+// stopped is woken to obey it.
+func TestTermIsEnough(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"trap":    `trap 'exit 9' TERM; echo $$; while :; do sleep 0.01; done`,
+		"stopped": `trap 'exit 9' TERM; echo $$; kill -STOP $$; while :; do sleep 0.01; done`,
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		r, w := io.Pipe()
+		spec := sh(script, w)
+		spec.StopGrace = time.Minute
+		p, err := Start(ctx, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readPids(t, r, 1)
+		if name == "stopped" {
+			eventually(t, "it stops", func() bool {
+				stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+				return strings.Contains(string(stat), ") T ")
+			})
+		}
+		cancel()
+		if exit := p.Wait(); !exit.Stopped || exit.Code != 9 || exit.Signal != 0 {
+			t.Errorf("%s: got %+v", name, exit)
+		}
+	}
+}
+
+// TestLeftoversGoAndDaemonsStay: both hold the program's output open, and
+// neither keeps it waiting.
+func TestLeftoversGoAndDaemonsStay(t *testing.T) {
+	t.Parallel()
+	var stdout bytes.Buffer
+	exit := run(t, sh(`sleep 1000 & echo $!
+sh -c 'trap "" TERM; while :; do sleep 1; done' & echo $!
+setsid sh -c 'echo $$ > daemon; exec sleep 1000' & while ! [ -s daemon ]; do sleep 0.01; done; cat daemon; rm daemon`, &stdout))
+	pids := pidsIn(t, stdout.String())
+	if len(pids) != 3 || exit.Code != 0 {
+		t.Fatalf("got %v, %s", pids, exit)
+	}
+	if running(pids[0]) || running(pids[1]) {
+		t.Error("what the program left runs")
+	}
+	if !running(pids[2]) {
+		t.Error("the daemon was killed")
+	}
+	_ = syscall.Kill(pids[2], syscall.SIGKILL)
+}
+
+// TestFloodLeavesMemoryFlat reads much more than may be kept.
+func TestFloodLeavesMemoryFlat(t *testing.T) {
+	const size = 200 << 20
+	head, tail := &Head{Limit: 1000}, &Tail{Limit: 1000}
+	var lines, longest int
+	each := &Lines{Limit: 4096, Each: func(line []byte) { lines++; longest = max(longest, len(line)) }}
+	spec := sh("head -c 209715200 /dev/zero | tee /dev/stderr", io.MultiWriter(head, each))
+	spec.Stderr = tail
+	before := vmHWM(t)
+	if exit := run(t, spec); exit.Code != 0 {
+		t.Fatal(exit)
+	}
+	each.Flush()
+	grown := vmHWM(t) - before
+	if head.Size != size || tail.Size != size || len(head.Kept) != 1000 || len(tail.Text()) != 1000 {
+		t.Errorf("read %d and %d, kept %d and %d", head.Size, tail.Size, len(head.Kept), len(tail.Text()))
+	}
+	if lines != size/4096 || longest != 4096 {
+		t.Errorf("%d lines, the longest of %d", lines, longest)
+	}
+	if grown > 32<<10 {
+		t.Errorf("the memory grew by %d KiB", grown)
+	}
+}
+
+// vmHWM is the most memory that this process has had so far, in KiB.
+func vmHWM(t *testing.T) (kib int) {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib
+}
+
+// TestAllOutputIsRead: what the program wrote before its end is read, although
+// a daemon holds the pipe.
+func TestAllOutputIsRead(t *testing.T) {
+	t.Parallel()
+	head := &Head{}
+	slow := writerFunc(func(p []byte) (int, error) {
+		sleep(t.Context(), 10*time.Millisecond) // slower than the grace for the pipe
+		return head.Write(p)
+	})
+	var pid bytes.Buffer
+	spec := sh("setsid sleep 1000 2>/dev/null & echo $! >&2; head -c 1000000 /dev/zero", slow)
+	spec.Stderr = &pid
+	run(t, spec)
+	if head.Size != 1_000_000 {
+		t.Errorf("read %d bytes", head.Size)
+	}
+	_ = syscall.Kill(pidsIn(t, pid.String())[0], syscall.SIGKILL)
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestEndOfTheCallerEndsTheProgram kills a process that runs a program, as a
+// power cut does.
+func TestEndOfTheCallerEndsTheProgram(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	helper := exec.Command(self)
+	helper.Env = append(os.Environ(), helperEnv+"=1")
+	stdout, err := helper.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := helper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := readPids(t, stdout, 1)[0]
+	if !running(pid) {
+		t.Fatal("the program does not run")
+	}
+	if err := helper.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = helper.Wait()
+	eventually(t, "the end of the program", func() bool { return !running(pid) })
+}

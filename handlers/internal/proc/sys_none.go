@@ -1,0 +1,29 @@
+//go:build !unix
+
+package proc
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+)
+
+func (s *Spec) attributes() (*syscall.SysProcAttr, error) {
+	if s.User != "" || s.Group != "" {
+		return nil, cannot(errors.ErrUnsupported, "a program cannot run as another user on this system")
+	}
+	return nil, nil
+}
+
+// Owner gives the ids of the user and the group that a file for the program
+// shall belong to. ok is false where they are the caller's own.
+func (s *Spec) Owner() (uid, gid int, ok bool, err error) { return 0, 0, false, nil }
+
+// signal ends the program: there is nothing gentler.
+func (p *Process) signal(syscall.Signal) { _ = p.process.Kill() }
+
+func groupAlive(int) bool { return false }
+
+func executable(fs.FileInfo) bool { return true }
+
+func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

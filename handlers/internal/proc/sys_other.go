@@ -1,0 +1,54 @@
+//go:build !linux
+
+package proc
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+func (s *Spec) prepareThread() (changed bool, err error) {
+	if s.Umask != nil || s.Nice != 0 {
+		return false, cannot(errors.ErrUnsupported, "umask and nice of a program can be set on Linux only")
+	}
+	return false, nil
+}
+
+// ending is how a program ended: it is reaped at once.
+type ending struct {
+	state *os.ProcessState
+	err   error
+}
+
+func (p *Process) awaitExit() { p.state, p.err = p.process.Wait() }
+
+func (p *Process) reap() (*os.ProcessState, error) { return p.state, p.err }
+
+func (l *Limits) wrapper() ([]string, error) {
+	return nil, cannot(errors.ErrUnsupported, "limits can be set on Linux only")
+}
+
+func (s *Spec) reason(string, error) (*StartError, bool) { return nil, false }
+
+func isBusy(error) bool { return false }
+
+func (e *Exit) set(state *os.ProcessState, err error) {
+	if err != nil {
+		e.Code = -1
+		return
+	}
+	e.Code = state.ExitCode()
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		e.Signal = status.Signal()
+	}
+}
+
+// String says it in words, such as "exit code 3".
+func (e Exit) String() string {
+	if e.Signal == 0 {
+		return "exit code " + strconv.Itoa(e.Code)
+	}
+	return "killed by a signal: " + e.Signal.String()
+}

@@ -1,0 +1,69 @@
+//go:build unix
+
+package proc
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"syscall"
+)
+
+func readNow(fd uintptr, buf []byte) (int, error) { return syscall.Read(int(fd), buf) }
+
+func executable(info fs.FileInfo) bool { return info.Mode()&0o111 != 0 }
+
+// credential is nil where the program has the caller's rights.
+func (s *Spec) credential() (*syscall.Credential, error) {
+	if s.User == "" && s.Group == "" {
+		return nil, nil
+	}
+	c := &syscall.Credential{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}
+	if s.User != "" {
+		u, err := runUser(s.User)
+		if err != nil {
+			return nil, err
+		}
+		groups, err := u.GroupIds()
+		if err != nil {
+			return nil, cannot(err, "the groups of the user %s: %v", s.User, err)
+		}
+		for _, id := range groups {
+			c.Groups = append(c.Groups, number(id))
+		}
+		c.Uid, c.Gid = number(u.Uid), number(u.Gid)
+	}
+	if s.Group != "" {
+		g, err := runGroup(s.Group)
+		if err != nil {
+			return nil, err
+		}
+		c.Gid = number(g.Gid)
+	}
+	if os.Geteuid() == 0 {
+		return c, nil
+	}
+	if int(c.Uid) == os.Geteuid() && int(c.Gid) == os.Getegid() {
+		return nil, nil
+	}
+	return nil, cannot(errors.ErrUnsupported, "only root can run a program as another user or group, and this process is not root")
+}
+
+// Owner gives the ids of the user and the group that a file for the program
+// shall belong to. ok is false where they are the caller's own.
+func (s *Spec) Owner() (uid, gid int, ok bool, err error) {
+	c, err := s.credential()
+	if err != nil || c == nil {
+		return 0, 0, false, err
+	}
+	return int(c.Uid), int(c.Gid), true, nil
+}
+
+func number(id string) uint32 {
+	n, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return 65534 // nobody; the ids of the user database are numbers
+	}
+	return uint32(n)
+}
