@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
 )
 
 // adopt takes over what an earlier manager of the endpoints left. Results that
@@ -42,20 +43,37 @@ func (m *Manager) takeBackLost(ctx context.Context, endpoint string) error {
 const adoptRounds = 5
 
 // adoptInterrupted judges the attempts that run under other managers than this
-// one, which holds the endpoint: there is nobody any more who runs them.
+// one, which holds the endpoint: there is nobody any more who runs them. Those
+// that wait for a reboot are the executors' to resume.
 func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
-	retry := map[string]tasker.RetryPolicy{}
-	for _, t := range m.cfg.TaskTypes {
-		retry[t.Name] = t.Retry
-	}
+	rebooting := 0 // what is found each time, and stays
 	for idle := 0; ; {
-		var interrupted []tasker.Work
+		var found []tasker.Work
+		limit := rebooting + batchSize
 		err := m.persist(ctx, "read the interrupted results", func(ctx context.Context) (err error) {
-			interrupted, err = m.store.InterruptedWork(ctx, m.id, endpoint, batchSize)
+			found, err = m.store.InterruptedWork(ctx, m.id, endpoint, limit)
 			return err
 		})
-		if err != nil || len(interrupted) == 0 {
+		if err != nil {
 			return err
+		}
+		var interrupted []tasker.Work
+		rebooting = 0
+		for _, work := range found {
+			e := m.executor(broker.Queue{TaskType: work.Task.Type, Endpoint: endpoint})
+			if work.AwaitsReboot != "" && e != nil {
+				rebooting++
+				e.adoptRebooting(ctx, work)
+				continue
+			}
+			interrupted = append(interrupted, work)
+		}
+		interrupted = interrupted[:min(len(interrupted), batchSize)]
+		if len(interrupted) == 0 {
+			if len(found) < limit {
+				return nil
+			}
+			continue
 		}
 		finishes := make([]tasker.Finish, len(interrupted))
 		for i, work := range interrupted {
@@ -63,13 +81,18 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 				ResultKey: work.Key(), Attempt: work.Attempt, State: tasker.ResultFailed, Errnr: tasker.ErrnrInterrupted,
 				Errmsg: fmt.Sprintf("interrupted: the manager of endpoint %s ended during attempt %d", endpoint, work.Attempt),
 			}
-			if delay, ok := retry[work.Task.Type].Next(work.Attempt); ok {
-				finishes[i].State, finishes[i].RetryDelay = tasker.Retrying, delay
+			if e := m.executor(broker.Queue{TaskType: work.Task.Type, Endpoint: endpoint}); e != nil {
+				if delay, ok := e.performer().Retry.Next(work.Attempt); ok {
+					finishes[i].State, finishes[i].RetryDelay = tasker.Retrying, delay
+				}
 			}
 		}
 		ends, err := m.storeFinishes(ctx, finishes)
 		if err != nil {
 			return err
+		}
+		for i, end := range ends {
+			m.tellEnd(interrupted[i], end)
 		}
 		if !slices.ContainsFunc(ends, func(e ending) bool { return e.stored }) {
 			// They were stored and the answer got lost, or their manager had

@@ -26,7 +26,8 @@ const (
 // up with: their message was lost, or was sent while there was no queue. It
 // looks for them each time that a consumer is registered, and from time to
 // time, since RabbitMQ tells no consumer that its bindings are gone. The first
-// look goes through all open tasks, the others through what was sent since.
+// look goes through all open tasks, as does the first one after a type was
+// added, the others through what was sent since.
 //
 // Results that were called lost are taken back, and attempts that another
 // manager began are judged, from time to time and each time that there is a
@@ -39,10 +40,10 @@ func (m *Manager) tend(ctx context.Context, endpoint string, subscribed <-chan s
 		var err error
 		select {
 		case <-subscribed:
-			since, err = m.catchUp(ctx, endpoint, since, 0)
+			since, err = m.catchUp(ctx, endpoint, m.lookFrom(endpoint, since), 0)
 		case <-again.C:
 			if err = m.putRight(ctx, endpoint); err == nil {
-				since, err = m.catchUp(ctx, endpoint, since, underWay)
+				since, err = m.catchUp(ctx, endpoint, m.lookFrom(endpoint, since), underWay)
 			}
 		case <-m.doubts[endpoint]:
 			if err = m.putRight(ctx, endpoint); err == nil {
@@ -58,6 +59,15 @@ func (m *Manager) tend(ctx context.Context, endpoint string, subscribed <-chan s
 			m.log.ErrorContext(ctx, "could not look for what the endpoint has to do", "endpoint", endpoint, "err", err)
 		}
 	}
+}
+
+// lookFrom gives since when to look for tasks: since a time, or from the
+// beginning where there are new types.
+func (m *Manager) lookFrom(endpoint string, since time.Time) time.Time {
+	if m.anew[endpoint].Swap(false) {
+		return time.Time{}
+	}
+	return since
 }
 
 // doubtPause bounds how often doubts are looked into.
@@ -79,8 +89,8 @@ func (m *Manager) putRight(ctx context.Context, endpoint string) error {
 	if err == nil {
 		err = m.adoptInterrupted(ctx, endpoint)
 	}
-	for queue, e := range m.executors {
-		if queue.Endpoint == endpoint {
+	for _, e := range m.all() {
+		if e.endpoint == endpoint {
 			e.lookAgain()
 		}
 	}
@@ -122,14 +132,15 @@ func (m *Manager) catchUpOnce(ctx context.Context, endpoint string, since, befor
 			if task.SentTime != nil {
 				sent = *task.SentTime
 			}
-			if sent.After(before) {
+			e := m.executor(broker.Queue{TaskType: task.Type, Endpoint: endpoint})
+			if sent.After(before) || e == nil {
 				continue
 			}
 			done := make(chan struct{})
 			recorded = append(recorded, done)
 			select {
 			case m.arrivals <- arrival{
-				executor: m.executors[broker.Queue{TaskType: task.Type, Endpoint: endpoint}],
+				executor: e,
 				message:  wire.Task{TaskID: task.ID, Identifier: task.Identifier, Type: task.Type},
 				recorded: done,
 			}:

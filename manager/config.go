@@ -2,6 +2,10 @@ package manager
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -71,4 +75,86 @@ type TaskType struct {
 	// Labels are those that a manager must have to perform the type; one that
 	// lacks some leaves the type out.
 	Labels map[string]string
+}
+
+// withDefaults fills what is not set.
+func (c Config) withDefaults() Config {
+	fill := func(d *time.Duration, fallback time.Duration) {
+		if *d == 0 {
+			*d = fallback
+		}
+	}
+	fill(&c.Heartbeat, 2*time.Second)
+	fill(&c.Lease, 8*time.Second)
+	fill(&c.ShutdownTimeout, 30*time.Second)
+	fill(&c.AbandonAfter, 10*time.Second)
+	fill(&c.CatchUp, time.Minute)
+	if c.MaxResult == 0 {
+		c.MaxResult = 1 << 20
+	}
+	if c.BootID == "" {
+		c.BootID = bootID()
+	}
+	if c.Prefetch == 0 {
+		c.Prefetch = 64
+	}
+	types := make([]TaskType, len(c.TaskTypes))
+	for i, t := range c.TaskTypes {
+		fill(&t.Timeout, time.Hour)
+		if t.Concurrency == 0 {
+			t.Concurrency = 4
+		}
+		types[i] = t
+	}
+	c.TaskTypes = types
+	return c
+}
+
+// lacks gives the labels that a task type asks for and the manager does not
+// have, such as "role=web, zone=eu"; empty for none.
+func (c Config) lacks(t TaskType) string {
+	var lacking []string
+	for _, name := range slices.Sorted(maps.Keys(t.Labels)) {
+		if value, ok := c.Labels[name]; !ok || value != t.Labels[name] {
+			lacking = append(lacking, name+"="+t.Labels[name])
+		}
+	}
+	return strings.Join(lacking, ", ")
+}
+
+// Validate tells what is wrong with a configuration whose defaults are filled.
+func (c Config) Validate() error {
+	if len(c.Endpoints) == 0 || len(c.TaskTypes) == 0 {
+		return tasker.Errorf(tasker.Invalid, "a manager needs at least one endpoint and one task type")
+	}
+	seen := map[string]bool{}
+	for _, name := range c.Endpoints {
+		if err := tasker.ValidateEndpoint(name); err != nil {
+			return err
+		}
+		if seen[name] {
+			return tasker.Errorf(tasker.Invalid, "endpoint %q is given twice", name)
+		}
+		seen[name] = true
+	}
+	seen = map[string]bool{}
+	for _, t := range c.TaskTypes {
+		if err := tasker.ValidateTaskType(t.Name); err != nil {
+			return err
+		}
+		if seen[t.Name] {
+			return tasker.Errorf(tasker.Invalid, "task type %q is given twice", t.Name)
+		}
+		seen[t.Name] = true
+		if t.Concurrency < 1 || t.Timeout < 0 {
+			return tasker.Errorf(tasker.Invalid, "task type %q: concurrency must be at least 1 and timeout positive", t.Name)
+		}
+	}
+	if c.Lease < 2*c.Heartbeat {
+		return tasker.Errorf(tasker.Invalid, "the lease (%v) must be at least twice the heartbeat (%v)", c.Lease, c.Heartbeat)
+	}
+	if c.Prefetch < 1 || c.MaxResult < 1 {
+		return fmt.Errorf("prefetch and the result's limit must be positive")
+	}
+	return nil
 }

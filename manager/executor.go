@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/wire"
 )
@@ -21,13 +20,13 @@ const backlog = 256
 type executor struct {
 	m        *Manager
 	endpoint string
-	taskType TaskType
-	handler  handlers.Handler // nil where there is none: its tasks are rejected
-	wake     chan struct{}    // something changed: look again
-	running  sync.WaitGroup   // counts the attempts that are under way
+	name     string         // the task type's
+	wake     chan struct{}  // something changed: look again
+	running  sync.WaitGroup // counts the attempts that are under way
 
 	mu      sync.Mutex
-	free    int // slots
+	how     *performer
+	free    int // slots; negative where there are fewer than there were
 	waiting []tasker.Work
 	queued  map[int64]bool // the tasks in waiting
 	active  map[int64]bool // the tasks that have a slot
@@ -37,60 +36,95 @@ type executor struct {
 	// retryAt is when to look for results whose next attempt is due; zero
 	// means not at all.
 	retryAt time.Time
-	stopped bool
+	stopped bool                              // it rests, or the manager stops
+	retired bool                              // the type was removed
 	cancels map[int64]context.CancelCauseFunc // of the handlers that run
+
+	// Of the manager, under its lock: end makes the executor rest and is nil
+	// while it does, and ended is closed when it rests.
+	end   context.CancelFunc
+	ended <-chan struct{}
 }
 
-func newExecutor(m *Manager, endpoint string, t TaskType) *executor {
+func newExecutor(m *Manager, endpoint string, how *performer) *executor {
 	e := &executor{
-		m: m, endpoint: endpoint, taskType: t, wake: make(chan struct{}, 1), free: t.Concurrency,
+		m: m, endpoint: endpoint, name: how.Name, how: how, wake: make(chan struct{}, 1), free: how.Concurrency,
 		queued: map[int64]bool{}, active: map[int64]bool{}, cancels: map[int64]context.CancelCauseFunc{},
 		// What an earlier manager left is adopted like what did not fit.
 		behind: true, retryAt: m.store.Now(),
 	}
-	if h, ok := m.handlers.Lookup(t.Name); ok {
-		e.handler = h
-	}
+	how.use()
 	return e
 }
 
 func (e *executor) queue() broker.Queue {
-	return broker.Queue{TaskType: e.taskType.Name, Endpoint: e.endpoint}
+	return broker.Queue{TaskType: e.name, Endpoint: e.endpoint}
+}
+
+// performer is how the tasks are performed from now on.
+func (e *executor) performer() *performer {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.how
+}
+
+// perform has the tasks performed in another way from now on.
+func (e *executor) perform(how *performer) {
+	how.use()
+	e.mu.Lock()
+	before := e.how
+	e.free += how.Concurrency - before.Concurrency
+	e.how, e.retired = how, false
+	e.mu.Unlock()
+	before.drop()
+	e.lookAgain()
+}
+
+// retire has no more tasks begin: the type was removed. What arrives still is
+// recorded, and waits in the database.
+func (e *executor) retire() {
+	e.mu.Lock()
+	before := e.how
+	e.how, e.retired = &performer{TaskType: before.TaskType}, true
+	e.mu.Unlock()
+	before.drop()
 }
 
 // admit says how an arriving task is to be recorded: RUNNING, with a slot
-// taken, where one is free and nothing older waits.
-func (e *executor) admit(message wire.Task) tasker.Arrival {
-	a := tasker.Arrival{
+// taken and its handler in use, where one is free and nothing older waits.
+func (e *executor) admit(message wire.Task) (a tasker.Arrival, how *performer) {
+	a = tasker.Arrival{
 		ResultKey:  tasker.ResultKey{TaskID: message.TaskID, Endpoint: e.endpoint},
 		Identifier: message.Identifier, Type: message.Type, State: tasker.Received,
 	}
-	if e.handler == nil {
-		a.State, a.Errnr = tasker.Rejected, tasker.ErrnrRejected
-		a.Errmsg = "endpoint " + e.endpoint + " has no handler for task type " + e.taskType.Name
-		return a
-	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.free > 0 && len(e.waiting) == 0 && !e.behind && !e.stopped {
+	switch {
+	case e.retired:
+	case e.how.handler == nil:
+		a.State, a.Errnr = tasker.Rejected, tasker.ErrnrRejected
+		a.Errmsg = "endpoint " + e.endpoint + " has no handler for task type " + e.name
+	case e.free > 0 && len(e.waiting) == 0 && !e.behind && !e.stopped:
 		e.free--
-		a.State = tasker.Running
+		a.State, how = tasker.Running, e.how
+		how.use()
 	}
-	return a
+	return a, how
 }
 
 // giveBack frees the slot of an arrival that was not recorded.
-func (e *executor) giveBack(a tasker.Arrival) {
-	if a.State == tasker.Running {
+func (e *executor) giveBack(how *performer) {
+	if how != nil {
 		e.mu.Lock()
 		e.free++
 		e.mu.Unlock()
+		how.drop()
 		e.poke()
 	}
 }
 
 // admitted runs or queues an arrival that is recorded.
-func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.Task) {
+func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.Task, how *performer) {
 	work := tasker.Work{Task: task, Endpoint: e.endpoint, State: a.State}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -98,7 +132,7 @@ func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.T
 	case tasker.Running:
 		work.Attempt = 1
 		e.active[task.ID] = true
-		e.occupy(ctx, work, e.run)
+		e.occupy(ctx, job{Work: work, how: how}, e.run)
 	case tasker.Received:
 		e.enqueue(work)
 		e.poke()
@@ -110,7 +144,7 @@ func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.T
 // this manager whose answer was lost: then it still has to run. Whether it is
 // through may have changed since the database was asked, so it is asked again
 // when the task is active, and no run of it can end unseen.
-func (e *executor) known(ctx context.Context, a tasker.Arrival, admission tasker.Admission) {
+func (e *executor) known(ctx context.Context, how *performer, admission tasker.Admission) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	id := admission.Task.ID
@@ -118,35 +152,52 @@ func (e *executor) known(ctx context.Context, a tasker.Arrival, admission tasker
 	case e.active[id] || e.queued[id]:
 	case admission.State == tasker.Received:
 		e.behind = true
-	case admission.State == tasker.Running && admission.Own && a.State == tasker.Running:
+	case admission.State == tasker.Running && admission.Own && how != nil:
 		e.active[id] = true
 		// To start the attempt that has begun is to ask whether it still runs.
-		e.occupy(ctx, tasker.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt - 1}, e.start)
+		work := tasker.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt - 1}
+		e.occupy(ctx, job{Work: work, how: how}, e.start)
 		return // with the slot that was taken for it
 	}
-	if a.State == tasker.Running {
+	if how != nil {
 		e.free++
+		how.drop()
 	}
 	e.poke()
+}
+
+// job is work that has its handler in use.
+type job struct {
+	tasker.Work
+	how  *performer
+	free func() // frees the slot, if there is one
 }
 
 // occupy runs do in a slot that is taken already. do calls free when its
 // handler has ended: what follows, the storing of the result, needs no slot. It
 // tells whether the result may not be what it was taken for.
 // The caller holds the lock and has made the task active.
-func (e *executor) occupy(ctx context.Context, work tasker.Work, do func(ctx context.Context, work tasker.Work, free func()) (doubt bool)) {
-	free := sync.OnceFunc(func() {
+func (e *executor) occupy(ctx context.Context, j job, do func(ctx context.Context, j job) (doubt bool)) {
+	j.free = sync.OnceFunc(func() {
 		e.mu.Lock()
 		e.free++
 		e.mu.Unlock()
 		e.poke()
 	})
+	e.follow(ctx, j, do)
+}
+
+// follow is occupy for what has no slot.
+func (e *executor) follow(ctx context.Context, j job, do func(ctx context.Context, j job) (doubt bool)) {
 	e.running.Go(func() {
-		doubt := do(ctx, work, free)
+		doubt := do(ctx, j)
 		e.mu.Lock()
-		delete(e.active, work.Task.ID)
+		delete(e.active, j.Task.ID)
 		e.mu.Unlock()
-		free()
+		if j.free != nil {
+			j.free()
+		}
+		j.how.drop()
 		if doubt { // now, when a look at the database does not pass the task over
 			e.m.doubt(e.endpoint)
 		}
@@ -175,21 +226,13 @@ func (e *executor) poke() {
 func (e *executor) busy() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.taskType.Concurrency - e.free
+	return e.how.Concurrency - e.free
 }
 
 // loop starts waiting work in free slots, and what is due for its next
 // attempt, until ctx ends.
 func (e *executor) loop(ctx context.Context) {
-	defer func() {
-		e.mu.Lock()
-		e.stopped = true
-		e.mu.Unlock()
-	}()
-	if e.handler == nil {
-		<-ctx.Done()
-		return
-	}
+	defer e.rest()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
@@ -216,10 +259,27 @@ func (e *executor) loop(ctx context.Context) {
 	}
 }
 
+// rest makes the executor start nothing any more. What waits, waits in the
+// database.
+func (e *executor) rest() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped, e.behind = true, true
+	e.waiting, e.queued = nil, map[int64]bool{}
+}
+
+// rise ends the rest.
+func (e *executor) rise() {
+	e.mu.Lock()
+	e.stopped = false
+	e.mu.Unlock()
+	e.lookAgain()
+}
+
 // refill reads waiting results from the database when memory has none left.
 func (e *executor) refill(ctx context.Context) error {
 	e.mu.Lock()
-	if !e.behind || len(e.waiting) > 0 || e.free == 0 {
+	if !e.behind || len(e.waiting) > 0 || e.free <= 0 || e.how.handler == nil {
 		e.mu.Unlock()
 		return nil
 	}
@@ -227,7 +287,7 @@ func (e *executor) refill(ctx context.Context) error {
 	var work []tasker.Work
 	read := func() error {
 		return e.m.persist(ctx, "read the waiting results", func(ctx context.Context) (err error) {
-			work, err = e.m.store.WaitingWork(ctx, e.endpoint, e.taskType.Name, backlog)
+			work, err = e.m.store.WaitingWork(ctx, e.endpoint, e.name, backlog)
 			return err
 		})
 	}
@@ -269,7 +329,7 @@ func (e *executor) refill(ctx context.Context) error {
 func (e *executor) startWaiting(ctx context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for e.free > 0 && len(e.waiting) > 0 && ctx.Err() == nil {
+	for e.free > 0 && len(e.waiting) > 0 && e.how.handler != nil && ctx.Err() == nil {
 		work := e.waiting[0]
 		e.waiting = e.waiting[1:]
 		delete(e.queued, work.Task.ID)
@@ -278,17 +338,21 @@ func (e *executor) startWaiting(ctx context.Context) {
 		}
 		e.active[work.Task.ID] = true
 		e.free--
-		e.occupy(ctx, work, e.start)
+		e.how.use()
+		e.occupy(ctx, job{Work: work, how: e.how}, e.start)
 	}
 }
 
 // start counts the next attempt and runs it. Where somebody else was first, or
 // the result has ended or is lost, it does nothing, and is in doubt.
-func (e *executor) start(ctx context.Context, work tasker.Work, free func()) (doubt bool) {
-	started, err := e.m.starts.do(tasker.Start{ResultKey: work.Key(), Attempt: work.Attempt})
+func (e *executor) start(ctx context.Context, j job) (doubt bool) {
+	if j.AwaitsReboot != "" {
+		return e.resume(ctx, j)
+	}
+	started, err := e.m.starts.do(tasker.Start{ResultKey: j.Key(), Attempt: j.Attempt})
 	if err != nil {
 		if ctx.Err() == nil {
-			e.m.log.ErrorContext(ctx, "an attempt could not be started", "task_id", work.Task.ID, "endpoint", e.endpoint, "err", err)
+			e.m.log.ErrorContext(ctx, "an attempt could not be started", "task_id", j.Task.ID, "endpoint", e.endpoint, "err", err)
 			_ = wait(ctx, time.Second) // it waits in the database, and is tried again
 		}
 		e.lookAgain()
@@ -297,8 +361,9 @@ func (e *executor) start(ctx context.Context, work tasker.Work, free func()) (do
 	if !started {
 		return true
 	}
-	work.Attempt++
-	return e.run(ctx, work, free)
+	j.Attempt++
+	e.m.changes.add(changed(&j.Task, e.endpoint, j.Attempt, tasker.Running))
+	return e.run(ctx, j)
 }
 
 // lookAgain makes the loop read from the database what waits there.
@@ -334,15 +399,19 @@ func (e *executor) dueRetries(ctx context.Context) error {
 	const soon = time.Second
 	e.mu.Lock()
 	e.retryAt = time.Time{}
+	idle := e.how.handler == nil
 	e.mu.Unlock()
+	if idle {
+		return nil
+	}
 	var due []tasker.Work
 	var next time.Time
 	var more bool
 	err := e.m.persist(ctx, "read the results to retry", func(ctx context.Context) (err error) {
-		if due, err = e.m.store.DueWork(ctx, e.endpoint, e.taskType.Name, backlog); err != nil {
+		if due, err = e.m.store.DueWork(ctx, e.endpoint, e.name, backlog); err != nil {
 			return err
 		}
-		next, more, err = e.m.store.NextRetry(ctx, e.endpoint, e.taskType.Name)
+		next, more, err = e.m.store.NextRetry(ctx, e.endpoint, e.name)
 		return err
 	})
 	if err != nil {

@@ -19,10 +19,10 @@ type arrival struct {
 	recorded chan<- struct{}
 }
 
-// consume subscribes to a queue until ctx ends. ready gets a value each time
+// consume subscribes to the queue of an executor until ctx ends. ready gets a value each time
 // that the consumer is registered.
-func (m *Manager) consume(ctx context.Context, queue broker.Queue, ready chan<- struct{}) {
-	e := m.executors[queue]
+func (m *Manager) consume(ctx context.Context, e *executor, ready chan<- struct{}) {
+	queue := e.queue()
 	err := m.broker.Consume(ctx, broker.Subscription{
 		Queue:    queue,
 		Prefetch: m.cfg.Prefetch,
@@ -46,8 +46,8 @@ func (m *Manager) consume(ctx context.Context, queue broker.Queue, ready chan<- 
 // for another type, goes to the dead letters, and the consumer goes on.
 func (m *Manager) deliver(ctx context.Context, e *executor, d broker.Delivery) {
 	message, err := wire.DecodeTask(d.Body())
-	if err == nil && message.Type != e.taskType.Name {
-		err = fmt.Errorf("the message is of task type %s, and came by the queue of %s", message.Type, e.taskType.Name)
+	if err == nil && message.Type != e.name {
+		err = fmt.Errorf("the message is of task type %s, and came by the queue of %s", message.Type, e.name)
 	}
 	if err != nil {
 		m.deadLetter(ctx, e, d, err.Error())
@@ -84,8 +84,9 @@ func (m *Manager) record(ctx context.Context) {
 // and only then acknowledges them and lets them run.
 func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
 	records := make([]tasker.Arrival, len(batch))
+	slots := make([]*performer, len(batch)) // of those that have a slot
 	for i, a := range batch {
-		records[i] = a.executor.admit(a.message)
+		records[i], slots[i] = a.executor.admit(a.message)
 	}
 	var admissions []tasker.Admission
 	err := m.persist(ctx, "record the tasks that arrived", func(ctx context.Context) (err error) {
@@ -94,7 +95,7 @@ func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
 	})
 	if err != nil {
 		for i, a := range batch {
-			a.executor.giveBack(records[i])
+			a.executor.giveBack(slots[i])
 		}
 		switch {
 		case ctx.Err() != nil: // not settled: the queues keep them
@@ -112,14 +113,26 @@ func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
 	for i, a := range batch {
 		switch admissions[i].Verdict {
 		case tasker.Admitted:
-			a.executor.admitted(ctx, records[i], admissions[i].Task)
+			a.executor.admitted(ctx, records[i], admissions[i].Task, slots[i])
+			m.tellAdmitted(records[i], admissions[i].Task)
 		case tasker.Known:
-			a.executor.known(ctx, records[i], admissions[i])
+			a.executor.known(ctx, slots[i], admissions[i])
 		default:
-			a.executor.giveBack(records[i])
+			a.executor.giveBack(slots[i])
 		}
 		m.settle(ctx, a, admissions[i])
 	}
+}
+
+// tellAdmitted tells live views of a result that is recorded.
+func (m *Manager) tellAdmitted(a tasker.Arrival, task tasker.Task) {
+	attempt := 0
+	if a.State == tasker.Running {
+		attempt = 1
+	}
+	change := changed(&task, a.Endpoint, attempt, a.State)
+	change.Errnr = a.Errnr
+	m.changes.add(change)
 }
 
 // settle acknowledges the message of an arrival, whose verdict is durable now.

@@ -11,9 +11,10 @@ package manager
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,11 @@ type Store interface {
 	StartAttempts(ctx context.Context, manager string, starts []tasker.Start) (started []bool, err error)
 	FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error)
 
+	SaveLive(ctx context.Context, updates []tasker.LiveUpdate) error
+	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
+	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)
+	ResumeAttempts(ctx context.Context, manager string, starts []tasker.Start) (resumed []bool, err error)
+
 	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error)
 	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
@@ -61,57 +67,97 @@ type Broker interface {
 
 // Manager serves endpoints. Make one with [New] and run it once.
 type Manager struct {
-	cfg       Config
-	id        string // names this manager among all, in the endpoints' leases
-	store     Store
-	broker    Broker
-	handlers  *handlers.Registry
-	log       *slog.Logger
-	executors map[broker.Queue]*executor
-	arrivals  chan arrival
-	starts    *batcher[tasker.Start, bool]
-	results   *batcher[tasker.Finish, ending]
-	spool     *spool.Spool // nil where there is none
-	lease     *leaseWatch
+	cfg      Config
+	id       string // names this manager among all, in the endpoints' leases
+	store    Store
+	broker   Broker
+	log      *slog.Logger
+	arrivals chan arrival
+	starts   *batcher[tasker.Start, bool]
+	results  *batcher[tasker.Finish, ending]
+	spool    *spool.Spool // nil where there is none
+	lease    *leaseWatch
+	flusher  *flusher
+	changes  *changes
 	// doubts get a value, each for its endpoint, when its results may not be
-	// what this manager takes them for.
+	// what this manager takes them for, and anew is set where all open tasks
+	// are to be looked through, since there are new types.
 	doubts map[string]chan struct{}
+	anew   map[string]*atomic.Bool
 	// unkept counts the ends of attempts that wait for the database and are
 	// not in the spool.
 	unkept atomic.Int64
 	// away tells that the last that was heard of the database is that it
 	// cannot be reached.
 	away atomic.Bool
+
+	reloading sync.Mutex    // held during a reload
+	over      bool          // nothing is reloaded any more
+	register  chan struct{} // gets a value when the types have changed
+	// What a reload changes. An executor stays when its type is removed, and
+	// rests.
+	mu        sync.RWMutex
+	types     []TaskType
+	executors map[broker.Queue]*executor
+	serving   *serving // nil while no tasks are taken
 }
 
 // New makes a manager. It checks cfg, opens the spool, and does not connect.
+// The handlers of the registry are the manager's from the time that it runs:
+// it closes them when it needs them no longer.
 func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *slog.Logger) (*Manager, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	m := &Manager{
-		cfg: cfg, id: ulid.Make().String(), store: store, broker: b, handlers: registry,
-		executors: map[broker.Queue]*executor{}, doubts: map[string]chan struct{}{},
+		cfg: cfg, id: ulid.Make().String(), store: store, broker: b,
+		register:  make(chan struct{}, 1),
+		executors: map[broker.Queue]*executor{}, doubts: map[string]chan struct{}{}, anew: map[string]*atomic.Bool{},
 	}
 	m.log = log.With("manager", m.id)
 	m.lease = newLeaseWatch(cfg.Lease)
+	m.flusher = newFlusher(m)
+	m.changes = newChanges(b.Notify, m.log)
+	types, err := m.chosen(cfg)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.SpoolDir != "" {
-		var err error
 		if m.spool, err = spool.Open(cfg.SpoolDir); err != nil {
 			return nil, err
 		}
 	}
 	m.starts = newBatcher(batchSize, m.storeStarts)
 	m.results = newBatcher(batchSize, m.storeFinishes)
+	m.types = types
+	performers := m.performers(types, registry)
 	for _, endpoint := range cfg.Endpoints {
 		m.doubts[endpoint] = make(chan struct{}, 1)
-		for _, t := range cfg.TaskTypes {
-			m.executors[broker.Queue{TaskType: t.Name, Endpoint: endpoint}] = newExecutor(m, endpoint, t)
+		m.anew[endpoint] = &atomic.Bool{}
+		for _, t := range types {
+			m.executors[broker.Queue{TaskType: t.Name, Endpoint: endpoint}] = newExecutor(m, endpoint, performers[t.Name])
 		}
 	}
 	m.arrivals = make(chan arrival, len(m.executors)*cfg.Prefetch)
 	return m, nil
+}
+
+// chosen gives the task types of cfg that this manager performs: not those
+// that ask for labels which it does not have.
+func (m *Manager) chosen(cfg Config) ([]TaskType, error) {
+	var types []TaskType
+	for _, t := range cfg.TaskTypes {
+		if lacks := cfg.lacks(t); lacks != "" {
+			m.log.Info("the task type is left out: it asks for labels that this manager does not have", "type", t.Name, "lacks", lacks)
+			continue
+		}
+		types = append(types, t)
+	}
+	if len(types) == 0 {
+		return nil, tasker.Errorf(tasker.Invalid, "every task type asks for labels that this manager does not have: give it labels, or other task types")
+	}
+	return types, nil
 }
 
 // ID names this manager among all.
@@ -131,6 +177,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		return err
 	}
 	defer m.release(ctx)
+	defer m.dropHandlers()
 
 	// work outlives ctx by the stop, taking does not; fatal ends both at once.
 	work, fatal := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -143,6 +190,8 @@ func (m *Manager) Run(ctx context.Context) error {
 	background.Go(func() { m.starts.run(taking) })
 	background.Go(func() { m.results.run(work) })
 	background.Go(func() { m.heartbeats(work, fatal) })
+	background.Go(func() { m.flusher.run(work) })
+	background.Go(func() { m.changes.run(work) })
 	defer background.Wait()
 	defer fatal(nil)
 
@@ -151,6 +200,7 @@ func (m *Manager) Run(ctx context.Context) error {
 			return err
 		}
 	} else {
+		m.check()
 		m.log.InfoContext(ctx, "serving", "endpoints", m.cfg.Endpoints, "task_types", m.typeNames())
 		m.take(taking)
 	}
@@ -165,24 +215,6 @@ func (m *Manager) Run(ctx context.Context) error {
 	}
 	m.log.InfoContext(ctx, "stopped")
 	return nil
-}
-
-// take consumes, records and starts tasks until ctx ends.
-func (m *Manager) take(ctx context.Context) {
-	var group sync.WaitGroup
-	defer group.Wait()
-	ready := make(map[string]chan struct{}, len(m.cfg.Endpoints))
-	for _, endpoint := range m.cfg.Endpoints {
-		subscribed := make(chan struct{}, 1)
-		ready[endpoint] = subscribed
-		group.Go(func() { m.tend(ctx, endpoint, subscribed) })
-	}
-	for queue, e := range m.executors {
-		subscribed := ready[queue.Endpoint]
-		group.Go(func() { e.loop(ctx) })
-		group.Go(func() { m.consume(ctx, queue, subscribed) })
-	}
-	group.Go(func() { m.record(ctx) })
 }
 
 var (
@@ -202,7 +234,7 @@ const spoolStop = 2 * time.Second
 func (m *Manager) finish(work context.Context, fatal context.CancelCauseFunc) {
 	done := make(chan struct{})
 	go func() {
-		for _, e := range m.executors {
+		for _, e := range m.all() {
 			e.running.Wait()
 		}
 		close(done)
@@ -216,7 +248,7 @@ func (m *Manager) finish(work context.Context, fatal context.CancelCauseFunc) {
 	if n := m.runningHandlers(); n > 0 {
 		m.log.WarnContext(work, "stopping: handlers are canceled", "running", n)
 	}
-	for _, e := range m.executors {
+	for _, e := range m.all() {
 		e.cancel(handlers.ErrShutdown)
 	}
 	// A handler that does not return is abandoned before.
@@ -257,18 +289,34 @@ func (m *Manager) ended(work context.Context, done <-chan struct{}, fatal contex
 }
 
 func (m *Manager) runningHandlers() (n int) {
-	for _, e := range m.executors {
+	for _, e := range m.all() {
 		n += e.busy()
 	}
 	return n
 }
 
 func (m *Manager) typeNames() []string {
-	list := make([]string, len(m.cfg.TaskTypes))
-	for i, t := range m.cfg.TaskTypes {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	list := make([]string, len(m.types))
+	for i, t := range m.types {
 		list[i] = t.Name
 	}
 	return list
+}
+
+// executor gives that of a queue; nil where there never was one.
+func (m *Manager) executor(queue broker.Queue) *executor {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.executors[queue]
+}
+
+// all gives the executors, those included that rest.
+func (m *Manager) all() []*executor {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Collect(maps.Values(m.executors))
 }
 
 // registration is how an endpoint is registered by this manager.
@@ -279,73 +327,6 @@ func (m *Manager) registration(endpoint string) tasker.Endpoint {
 	}
 	return tasker.Endpoint{
 		Name: endpoint, TaskTypes: m.typeNames(), Manager: m.id,
-		Host: host, PID: os.Getpid(), Version: m.cfg.Version,
+		Host: host, PID: os.Getpid(), Version: m.cfg.Version, Labels: m.cfg.Labels,
 	}
-}
-
-// withDefaults fills what is not set.
-func (c Config) withDefaults() Config {
-	fill := func(d *time.Duration, fallback time.Duration) {
-		if *d == 0 {
-			*d = fallback
-		}
-	}
-	fill(&c.Heartbeat, 2*time.Second)
-	fill(&c.Lease, 8*time.Second)
-	fill(&c.ShutdownTimeout, 30*time.Second)
-	fill(&c.AbandonAfter, 10*time.Second)
-	fill(&c.CatchUp, time.Minute)
-	if c.MaxResult == 0 {
-		c.MaxResult = 1 << 20
-	}
-	if c.Prefetch == 0 {
-		c.Prefetch = 64
-	}
-	types := make([]TaskType, len(c.TaskTypes))
-	for i, t := range c.TaskTypes {
-		fill(&t.Timeout, time.Hour)
-		if t.Concurrency == 0 {
-			t.Concurrency = 4
-		}
-		types[i] = t
-	}
-	c.TaskTypes = types
-	return c
-}
-
-// Validate tells what is wrong with a configuration whose defaults are filled.
-func (c Config) Validate() error {
-	if len(c.Endpoints) == 0 || len(c.TaskTypes) == 0 {
-		return tasker.Errorf(tasker.Invalid, "a manager needs at least one endpoint and one task type")
-	}
-	seen := map[string]bool{}
-	for _, name := range c.Endpoints {
-		if err := tasker.ValidateEndpoint(name); err != nil {
-			return err
-		}
-		if seen[name] {
-			return tasker.Errorf(tasker.Invalid, "endpoint %q is given twice", name)
-		}
-		seen[name] = true
-	}
-	seen = map[string]bool{}
-	for _, t := range c.TaskTypes {
-		if err := tasker.ValidateTaskType(t.Name); err != nil {
-			return err
-		}
-		if seen[t.Name] {
-			return tasker.Errorf(tasker.Invalid, "task type %q is given twice", t.Name)
-		}
-		seen[t.Name] = true
-		if t.Concurrency < 1 || t.Timeout < 0 {
-			return tasker.Errorf(tasker.Invalid, "task type %q: concurrency must be at least 1 and timeout positive", t.Name)
-		}
-	}
-	if c.Lease < 2*c.Heartbeat {
-		return tasker.Errorf(tasker.Invalid, "the lease (%v) must be at least twice the heartbeat (%v)", c.Lease, c.Heartbeat)
-	}
-	if c.Prefetch < 1 || c.MaxResult < 1 {
-		return fmt.Errorf("prefetch and the result's limit must be positive")
-	}
-	return nil
 }

@@ -77,7 +77,7 @@ func TestEnds(t *testing.T) {
 				<-ctx.Done()
 				return handlers.Result(`1`), nil
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 200ms passed, and the handler returned without an error afterwards"},
+			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 200ms passed, and the handler returned without an error afterwards", Payload: []byte("1")},
 		},
 		"never": {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {

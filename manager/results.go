@@ -6,15 +6,22 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/verdict"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
 // finishAttempt stores the end of an attempt, however long the database is
 // away. Meanwhile the end is kept in the spool; where the manager has to end
 // before, it stays there for the next manager of the endpoint.
-func (m *Manager) finishAttempt(ctx context.Context, e *executor, finish tasker.Finish) {
+//
+// Where the run has a report, its last is stored before, if that is quick: who
+// sees the end shall find the whole log.
+func (m *Manager) finishAttempt(ctx context.Context, e *executor, work tasker.Work, finish tasker.Finish, report *report) {
 	log := m.log.With("endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State)
 	kept := m.keepLater(ctx, finish)
+	if report != nil {
+		m.flusher.await(report)
+	}
 	for {
 		end, err := m.results.do(finish)
 		if err == nil && end.err == nil {
@@ -24,6 +31,7 @@ func (m *Manager) finishAttempt(ctx context.Context, e *executor, finish tasker.
 				log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
 					"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
 			}
+			m.tellEnd(work, end)
 			break
 		}
 		switch spooled := kept.now(); {
@@ -47,6 +55,16 @@ func (m *Manager) finishAttempt(ctx context.Context, e *executor, finish tasker.
 	}
 }
 
+// tellEnd tells live views how an attempt ended.
+func (m *Manager) tellEnd(work tasker.Work, end ending) {
+	if !end.stored {
+		return
+	}
+	change := changed(&work.Task, work.Endpoint, work.Attempt, end.state)
+	change.Errnr = end.errnr
+	m.changes.add(change)
+}
+
 // refusedPause lies between two tries of what the database refuses.
 const refusedPause = time.Minute
 
@@ -63,6 +81,8 @@ func (m *Manager) storeStarts(ctx context.Context, batch []tasker.Start) (starte
 // attempt was not the current one, not; or an error that waiting does not mend.
 type ending struct {
 	stored bool
+	state  tasker.ResultState // as it is stored
+	errnr  int
 	err    error
 }
 
@@ -93,7 +113,7 @@ func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]e
 		// The payload is all that can be wrong with it: the end itself counts.
 		finish := batch[0]
 		finish.State, finish.Errnr, finish.Payload = tasker.ResultFailed, tasker.ErrnrBadResult, nil
-		finish.Errmsg = clean(fmt.Sprintf("the result could not be stored: %v", err))
+		finish.Errmsg = verdict.Clean(fmt.Sprintf("the result could not be stored: %v", err))
 		return m.storeFinishes(ctx, []tasker.Finish{finish})
 	default:
 		return []ending{{err: err}}, nil
@@ -101,7 +121,7 @@ func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]e
 	m.notify(ctx, batch)
 	ends := make([]ending, len(batch))
 	for i := range ends {
-		ends[i].stored = stored[i]
+		ends[i] = ending{stored: stored[i], state: batch[i].State, errnr: batch[i].Errnr}
 	}
 	return ends, nil
 }

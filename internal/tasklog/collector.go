@@ -59,6 +59,7 @@ type Part struct {
 	// DropFrom and DropTo are the line numbers between which stored parts are
 	// to be dropped; both are 0 for none.
 	DropFrom, DropTo int64
+	Size             int // about what Lines take
 }
 
 // New makes a collector for an attempt that has logged so much before, in its
@@ -141,6 +142,7 @@ func (c *Collector) Take() Part {
 	p.Lines = append(p.Lines, c.latest...)
 	kept := int64(len(c.first) + len(c.latest))
 	size := c.firstSize + c.latestSize
+	p.Size = size
 	c.first, c.latest, c.firstSize, c.latestSize, c.skipped = nil, nil, 0, 0, 0
 
 	if len(c.tail) == 0 && c.head+size <= MaxHead {
