@@ -19,9 +19,10 @@ const (
 	// MaxFlush is about what one Take gives: the first half of it are the
 	// first lines since the last one, the second half the latest.
 	MaxFlush = 64 << 10
-	// MaxHead is how much of the log's beginning stays for good, and MaxTail
-	// how much stays of its end.
-	MaxHead, MaxTail = 256 << 10, 256 << 10
+	// MaxHead is how much of the log's beginning stays for good.
+	MaxHead = 256 << 10
+	// MaxTail is how much stays of its end.
+	MaxTail = 256 << 10
 )
 
 // Collector gathers the log of one attempt. Its memory is bounded, whatever
