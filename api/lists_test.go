@@ -6,10 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/api"
 )
 
 func TestListTasks(t *testing.T) {
