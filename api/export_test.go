@@ -63,3 +63,8 @@ func (s *Server) Streams() (streams int, listening bool) {
 	defer h.mu.Unlock()
 	return len(s.streams.places), h.stop != nil
 }
+
+// SetTimeouts sets those of the HTTP server, before it serves.
+func (s *Server) SetTimeouts(read, write time.Duration) {
+	s.http.ReadTimeout, s.http.WriteTimeout = read, write
+}

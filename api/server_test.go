@@ -24,7 +24,12 @@ type started struct {
 
 func start(t *testing.T, change ...func(*api.Config)) *started {
 	t.Helper()
-	h := newHarness(t, change...)
+	return startServer(t, newHarness(t, change...))
+}
+
+// startServer has the server of a harness serve on a port of its own.
+func startServer(t *testing.T, h *harness) *started {
+	t.Helper()
 	if err := h.server.Listen(); err != nil {
 		t.Fatal(err)
 	}

@@ -71,11 +71,14 @@ type follower struct {
 	all    bool       // of all tasks
 }
 
-// follow begins a stream. Its events are held against the contract.
+// follow begins a stream, of a path or a whole address. Its events are held against the contract.
 func (h *harness) follow(t testing.TB, path string, headers ...string) *follower {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.http.URL+path, nil)
+	if strings.HasPrefix(path, "/") {
+		path = h.http.URL + path
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,7 @@ func (h *harness) follow(t testing.TB, path string, headers ...string) *follower
 	if err := c.check(req, nil, resp, nil); err != nil {
 		t.Error(err)
 	}
-	f := &follower{t: t, status: resp.StatusCode, cancel: cancel, events: make(chan event, 10_000), all: strings.HasPrefix(path, "/v1/events")}
+	f := &follower{t: t, status: resp.StatusCode, cancel: cancel, events: make(chan event, 10_000), all: req.URL.Path == "/v1/events"}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
