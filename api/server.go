@@ -59,14 +59,15 @@ type Store interface {
 	FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error)
 	// Attempts gives the attempts of a result, oldest first.
 	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
-	// LogLines gives the lines of an attempt from a number on, in order: at
-	// least limit lines where there are as many, and perhaps some before and
-	// after those.
+	// LogLines gives lines of an attempt from a number on, in order, one at
+	// least where there is one. Some may be before that number, and there may be
+	// more than limit.
 	LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error)
 	// LogChunksAfter gives at most limit pieces of a task's logs, by ID.
 	LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error)
-	// ChangedTasks gives at most limit tasks in the order in which they changed
-	// last, and the position of the last of them; after, where there is none.
+	// ChangedTasks gives at most limit tasks, without their payloads, in the
+	// order in which they changed last, and the position of the last of them;
+	// after, where there is none.
 	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int) ([]tasker.Task, tasker.ChangePosition, error)
 	// Now is the database's clock, in UTC.
 	Now() time.Time

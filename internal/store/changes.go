@@ -17,7 +17,7 @@ import (
 func (s *Store) ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int) (tasks []tasker.Task, next tasker.ChangePosition, err error) {
 	var rows []taskRow
 	when := dbTime{after.LastModifiedTime}
-	err = s.db.WithContext(ctx).Where("last_modified_time >= ? AND (last_modified_time > ? OR id > ?)", when, when, after.ID).
+	err = s.db.WithContext(ctx).Omit("payload").Where("last_modified_time >= ? AND (last_modified_time > ? OR id > ?)", when, when, after.ID).
 		Order("last_modified_time, id").Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, after, s.fail("read the tasks that changed", err)
@@ -26,6 +26,7 @@ func (s *Store) ChangedTasks(ctx context.Context, after tasker.ChangePosition, l
 	tasks = make([]tasker.Task, len(rows))
 	for i := range rows {
 		tasks[i] = rows[i].task()
+		tasks[i].Payload = nil
 		next = tasker.ChangePosition{LastModifiedTime: tasks[i].LastModifiedTime, ID: tasks[i].ID}
 	}
 	return tasks, next, nil

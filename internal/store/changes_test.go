@@ -51,7 +51,7 @@ func TestChangedTasks(t *testing.T) {
 			t.Errorf("from a time on: %v, want %v", got, want[2:])
 		}
 		page, _, err := f.ChangedTasks(t.Context(), tasker.ChangePosition{LastModifiedTime: f.Now().Add(-time.Microsecond)}, 10)
-		if err != nil || len(page) != 1 || page[0].Status != tasker.Sent || page[0].Identifier != "t1" {
+		if err != nil || len(page) != 1 || page[0].Status != tasker.Sent || page[0].Identifier != "t1" || page[0].Payload != nil {
 			t.Errorf("%+v, %v", page, err)
 		}
 	})
