@@ -26,11 +26,7 @@ func (s Settings) Decode(into any) error {
 
 func decodeSettings(path string, settings map[string]any, into reflect.Value) error {
 	fields := map[string]reflect.Value{}
-	for i := range into.NumField() {
-		if name, _, _ := strings.Cut(into.Type().Field(i).Tag.Get("json"), ","); name != "" {
-			fields[name] = into.Field(i)
-		}
-	}
+	settingsFields(into, fields)
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		field, ok := fields[name]
 		switch {
@@ -62,6 +58,20 @@ func decodeSettings(path string, settings map[string]any, into reflect.Value) er
 		}
 	}
 	return nil
+}
+
+// settingsFields collects the fields of a struct, those of embedded ones too.
+func settingsFields(of reflect.Value, fields map[string]reflect.Value) {
+	for i := range of.NumField() {
+		field := of.Type().Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case name != "":
+			fields[name] = of.Field(i)
+		case field.Anonymous && field.Type.Kind() == reflect.Struct:
+			settingsFields(of.Field(i), fields)
+		}
+	}
 }
 
 func kindName(t reflect.Type) string {
@@ -98,7 +108,7 @@ func (d *Duration) UnmarshalJSON(text []byte) error {
 		length = seconds(v)
 	case string:
 		number, err := strconv.ParseFloat(v, 64)
-		if length = seconds(number); err != nil {
+		if length = seconds(number); err != nil || math.IsNaN(number) || math.IsInf(number, 0) {
 			length, err = time.ParseDuration(v)
 		}
 		if err != nil {
