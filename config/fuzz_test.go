@@ -23,6 +23,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte("manager: &m {db: *m}\n"), "[&a [*a]]")
 	f.Add([]byte("task_types: {<<: 1}\n--- 2"), "[")
 	f.Add([]byte("? [a, b]\n: {1: 2}\n"), "[{name: worker, settings: {1: 2, [a]: b}}]")
+	f.Add([]byte(minimal+"  labels: {a: b}\n"), "[{name: worker, schema: {type: [object, 'null']}, example: {a: 1e9}, labels: {x: y}, max_payload: 1KiB}]")
+	f.Add([]byte("task_types: [{name: worker, schema: &a {x: *a}, example: 0x10}]"), "[{name: sleep, example: {2: .inf, <<: {}}, schema: s.json}]")
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, content []byte, taskTypes string) {
 		path := filepath.Join(dir, "test.config.yaml")

@@ -15,6 +15,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -55,17 +56,21 @@ func mustLoad(t testing.TB, content string, environ ...string) config.Config {
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	c := mustLoad(t, minimal)
+	// The handler says nothing of itself, which would be no default.
+	c, err := loadTypes(t, t.TempDir(), "[plain]", catalogWith(t, "plain", handlers.Func(nothing)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	wantAPI := api.Config{
 		Listen: "127.0.0.1", Port: 8888,
-		TaskTypes:        []api.TaskType{{Name: "worker", Handler: "worker", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour}},
+		TaskTypes:        []api.TaskType{{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour}},
 		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, MaxStreams: 256, ShutdownTimeout: 15 * time.Second,
 	}
 	if diff := cmp.Diff(wantAPI, c.API); diff != "" {
 		t.Error("API:", diff)
 	}
 	wantManager := manager.Config{
-		TaskTypes: []manager.TaskType{{Name: "worker", Concurrency: 4, Timeout: time.Hour}},
+		TaskTypes: []manager.TaskType{{Name: "plain", Concurrency: 4, Timeout: time.Hour}},
 		Heartbeat: 2 * time.Second, Lease: 8 * time.Second, ShutdownTimeout: 30 * time.Second,
 		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: "data/spool", CatchUp: time.Minute,
 	}
@@ -85,17 +90,20 @@ func TestDefaults(t *testing.T) {
 
 func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 	t.Parallel()
-	c := mustLoad(t, strings.Replace(minimal, "[worker]", `
-  - sleep
+	c, err := loadTypes(t, t.TempDir(), `
+  - plain
   - name: deploy
-    handler: worker
+    handler: plain
     description: Deploys
     concurrency: 2
     timeout: 90
     retry: [1, 1.5, 2m]
     retention: 48h
     settings: {duration: 0}
-  - {name: EU-Backup_1, handler: backup, retry: "60 600 3600", retention: forever}`, 1))
+  - {name: EU-Backup_1, handler: plain, retry: "60 600 3600", retention: forever}`, catalogWith(t, "plain", handlers.Func(nothing)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	pauses := func(seconds ...float64) tasker.RetryPolicy {
 		var p tasker.RetryPolicy
 		for _, s := range seconds {
@@ -104,24 +112,24 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 		return p
 	}
 	want := []config.TaskType{
-		{Name: "sleep", Handler: "sleep", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour},
+		{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour},
 		{
-			Name: "deploy", Handler: "worker", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
+			Name: "deploy", Handler: "plain", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
 			Retry: pauses(1, 1.5, 120), Retention: 48 * time.Hour, Settings: map[string]any{"duration": 0},
 		},
-		{Name: "EU-Backup_1", Handler: "backup", Concurrency: 4, Timeout: time.Hour, Retry: pauses(60, 600, 3600)},
+		{Name: "EU-Backup_1", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retry: pauses(60, 600, 3600)},
 	}
 	if diff := cmp.Diff(want, c.TaskTypes); diff != "" {
 		t.Error(diff)
 	}
 	wantDeploy := api.TaskType{
-		Name: "deploy", Handler: "worker", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
+		Name: "deploy", Handler: "plain", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
 		Retry: pauses(1, 1.5, 120).Delays, Retention: 48 * time.Hour,
 	}
 	if diff := cmp.Diff(wantDeploy, c.APITaskTypes()[1]); diff != "" {
 		t.Error("API:", diff)
 	}
-	wantRetention := map[string]time.Duration{"sleep": 720 * time.Hour, "deploy": 48 * time.Hour, "EU-Backup_1": 0}
+	wantRetention := map[string]time.Duration{"plain": 720 * time.Hour, "deploy": 48 * time.Hour, "EU-Backup_1": 0}
 	if diff := cmp.Diff(wantRetention, c.Reconcile.Retention); diff != "" {
 		t.Error("retention:", diff)
 	}
@@ -131,10 +139,10 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 		t.Error("manager:", err, diff)
 	}
 	registry, err := c.Handlers(nil)
-	if err != nil || !slices.Equal(registry.TaskTypes(), []string{"EU-Backup_1", "deploy", "sleep"}) {
+	if err != nil || !slices.Equal(registry.TaskTypes(), []string{"EU-Backup_1", "deploy", "plain"}) {
 		t.Errorf("handlers: got %v, %v", registry.TaskTypes(), err)
 	}
-	for _, names := range [][]string{{"nope"}, {"sleep", "sleep"}} {
+	for _, names := range [][]string{{"nope"}, {"plain", "plain"}} {
 		if _, err := c.ManagerTaskTypes(names); err == nil {
 			t.Errorf("ManagerTaskTypes(%v) gave no error", names)
 		}

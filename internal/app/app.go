@@ -191,13 +191,7 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 			if !before.Diff(next).TaskTypes() {
 				return nil
 			}
-			reloadable, ok := any(m).(interface {
-				Reload(types []manager.TaskType, registry *handlers.Registry) error
-			})
-			if !ok {
-				return errors.New("the manager takes other task types after a restart only")
-			}
-			if err := reloadable.Reload(types, renewed); err != nil {
+			if err := m.Reload(types, renewed); err != nil {
 				return err
 			}
 			registry = renewed

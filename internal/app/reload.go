@@ -120,7 +120,7 @@ func (r *reloader) reload(ctx context.Context) config.Files {
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		files = wrong.Files
 		r.log.ErrorContext(ctx, "the configuration has mistakes: the one before stays in force",
-			"file", r.current.File, "problems", strings.Join(wrong.Problems, "; "))
+			"file", r.current.File, "problems", strings.Join(wrong.Problems, " | "))
 	} else if err == nil {
 		if err = r.put(ctx, next); err != nil {
 			r.log.ErrorContext(ctx, "the configuration cannot be put in force", "file", next.File, "err", err)
@@ -174,7 +174,7 @@ func (r *reloader) tell(ctx context.Context, next config.Config) {
 	}
 	message := "the configuration was read again"
 	if len(args) == 2 {
-		message += ", and nothing has changed that could at once"
+		message += ", and nothing in it takes effect at once"
 	}
 	r.log.InfoContext(ctx, message, args...)
 	if keys := r.start.Diff(next).Restart; len(keys) > 0 {

@@ -133,7 +133,7 @@ func TestReloadOfAGoodFile(t *testing.T) {
 	if err := c.hangUp(); err != nil {
 		t.Fatal(err)
 	}
-	c.wantLogged("nothing has changed")
+	c.wantLogged("nothing in it takes effect at once")
 	c.write(twoTypes + "api: {port: 1}\n")
 	if err := c.hangUp(); err != nil {
 		t.Fatal(err)

@@ -93,6 +93,20 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// TestPurgeByANewRetention, which comes while the reconciler runs.
+func TestPurgeByANewRetention(t *testing.T) {
+	w := newWorld(t)
+	w.register("console1")
+	kept, task := w.done("kept", "a"), w.done("worker", "a")
+	r := New(Config{Retention: map[string]time.Duration{"worker": 48 * hour, "kept": hour}}, w, w.broker, w.dispatcher(), w.log)
+	r.SetRetention(map[string]time.Duration{"worker": hour, "kept": 48 * hour})
+	w.clock.advance(2 * hour)
+	w.run(r.purge.runOnce)
+	if w.exists(task) || !w.exists(kept) {
+		t.Errorf("the task exists: %v, the one to be kept: %v", w.exists(task), w.exists(kept))
+	}
+}
+
 // TestPurgeDelaysResults until nobody can be reading them.
 func TestPurgeDelaysResults(t *testing.T) {
 	w := newWorld(t)
