@@ -174,8 +174,8 @@ func (s *Spec) explain(err error) error {
 	return fmt.Errorf("start %s: %w", path, err)
 }
 
-// runUser finds the user whose rights the program shall have.
-func runUser(name string) (*user.User, error) {
+// LookupUser finds a user by name or id. The error is a [StartError].
+func LookupUser(name string) (*user.User, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		if byID, errID := user.LookupId(name); errID == nil {

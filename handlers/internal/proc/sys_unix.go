@@ -21,7 +21,7 @@ func (s *Spec) credential() (*syscall.Credential, error) {
 	}
 	c := &syscall.Credential{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}
 	if s.User != "" {
-		u, err := runUser(s.User)
+		u, err := LookupUser(s.User)
 		if err != nil {
 			return nil, err
 		}

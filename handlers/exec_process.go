@@ -1,0 +1,196 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers/internal/proc"
+)
+
+// What the settings "stdin" and "result" take.
+const (
+	stdinPayload = "payload"
+	stdinNone    = "none"
+
+	resultAuto = "auto" // JSON where it is JSON, else text
+	resultJSON = "json" // anything else is an error
+	resultText = "text"
+	resultNone = "none"
+)
+
+const (
+	// defaultMaxOutput bounds a result, in bytes of JSON.
+	defaultMaxOutput = 256 << 10
+	maxMaxOutput     = 64 << 20
+	// maxStopGrace lets TERM and KILL fit into the time after which a manager
+	// abandons a handler, which is 10 s by default.
+	maxStopGrace = 8 * time.Second
+	// maxErrorTail bounds what is kept of the standard error, in bytes.
+	maxErrorTail = 8 << 10
+	// ownVariables begins the names of the variables that tell of the task.
+	ownVariables = "TASKER_"
+)
+
+// processSettings are those settings that all handlers have that run a program
+// for each task.
+type processSettings struct {
+	Stdin           string            `json:"stdin"`            // payload or none
+	Directory       string            `json:"directory"`        // empty for a new one for each run
+	Environment     map[string]string `json:"environment"`      // may hold ${name} of parameters
+	PassEnvironment []string          `json:"pass_environment"` // names of variables of the manager's own
+	User            string            `json:"user"`
+	Group           string            `json:"group"`
+	Umask           octal             `json:"umask"`
+	Nice            int               `json:"nice"`
+	Limits          limitSettings     `json:"limits"`
+	MaxOutput       Size              `json:"max_output"`
+	StopGrace       Duration          `json:"stop_grace"`
+	Result          string            `json:"result"` // auto, json, text or none
+	Log             []string          `json:"log"`    // of stdout and stderr
+	SuccessCodes    []int             `json:"success_codes"`
+	PermanentCodes  []int             `json:"permanent_codes"`
+	RebootCode      int               `json:"reboot_code"` // 0 for none
+	RebootCommand   commandLine       `json:"reboot_command"`
+
+	environment map[string]template
+}
+
+type limitSettings struct {
+	Memory    Size     `json:"memory"`
+	OpenFiles int      `json:"open_files"`
+	Processes int      `json:"processes"`
+	CPUTime   Duration `json:"cpu_time"`
+	FileSize  Size     `json:"file_size"`
+	Core      *Size    `json:"core"`
+}
+
+func defaultProcess() processSettings {
+	return processSettings{
+		Stdin: stdinPayload, PassEnvironment: []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ"},
+		MaxOutput: defaultMaxOutput, StopGrace: Duration(proc.DefaultStopGrace), Result: resultAuto,
+		Log: []string{tasker.StreamStdout, tasker.StreamStderr}, SuccessCodes: []int{0},
+	}
+}
+
+// check looks at the settings, and at nothing outside of them.
+func (s *processSettings) check(declared parameters) error {
+	wrong := func(setting, format string, args ...any) error {
+		return fmt.Errorf("setting %q: %w", setting, fmt.Errorf(format, args...))
+	}
+	switch {
+	case !slices.Contains([]string{stdinPayload, stdinNone}, s.Stdin):
+		return wrong("stdin", "%q is neither %s nor %s", s.Stdin, stdinPayload, stdinNone)
+	case !slices.Contains([]string{resultAuto, resultJSON, resultText, resultNone}, s.Result):
+		return wrong("result", "%q is none of %s, %s, %s and %s", s.Result, resultAuto, resultJSON, resultText, resultNone)
+	case s.Directory != "" && !filepath.IsAbs(s.Directory):
+		return wrong("directory", "%q is no absolute path", s.Directory)
+	case s.Nice < -20 || s.Nice > 19:
+		return wrong("nice", "%d is not between -20 and 19", s.Nice)
+	case s.MaxOutput < minMaxOutput || s.MaxOutput > maxMaxOutput:
+		return wrong("max_output", "%d is not between %d and %d bytes", s.MaxOutput, minMaxOutput, maxMaxOutput)
+	case s.StopGrace <= 0 || s.StopGrace > Duration(maxStopGrace):
+		return wrong("stop_grace", "%v is not between 0s and %v", time.Duration(s.StopGrace), maxStopGrace)
+	case s.Limits.OpenFiles < 0 || s.Limits.Processes < 0:
+		return wrong("limits", "open_files and processes are not to be negative")
+	case s.RebootCode < 0 || s.RebootCode > 255:
+		return wrong("reboot_code", "%d is no exit code", s.RebootCode)
+	case s.RebootCode > 0 && slices.Contains(s.SuccessCodes, s.RebootCode):
+		return wrong("reboot_code", "%d is one of success_codes as well", s.RebootCode)
+	case s.RebootCode == 0 && len(s.RebootCommand) > 0:
+		return wrong("reboot_command", "it needs a reboot_code")
+	}
+	for _, stream := range s.Log {
+		if stream != tasker.StreamStdout && stream != tasker.StreamStderr {
+			return wrong("log", "%q is neither %s nor %s", stream, tasker.StreamStdout, tasker.StreamStderr)
+		}
+	}
+	for setting, codes := range map[string][]int{"success_codes": s.SuccessCodes, "permanent_codes": s.PermanentCodes} {
+		for _, code := range codes {
+			if code < 0 || code > 255 {
+				return wrong(setting, "%d is no exit code", code)
+			}
+		}
+	}
+	if len(s.RebootCommand) > 0 {
+		if err := checkProgramName(s.RebootCommand[0]); err != nil {
+			return wrong("reboot_command", "%w", err)
+		}
+	}
+	return s.checkEnvironment(declared)
+}
+
+func (s *processSettings) checkEnvironment(declared parameters) error {
+	s.environment = map[string]template{}
+	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
+		parsed, err := parseTemplate(s.Environment[name], declared)
+		switch {
+		case name == "" || strings.ContainsAny(name, "=\x00"):
+			err = errors.New("it cannot be the name of a variable")
+		case strings.HasPrefix(name, ownVariables):
+			err = errors.New("the names with " + ownVariables + " are tasker's own")
+		case strings.ContainsRune(s.Environment[name], 0):
+			err = errors.New("it holds a NUL, which no variable can")
+		}
+		if err != nil {
+			return fmt.Errorf(`setting "environment": %q: %w`, name, err)
+		}
+		s.environment[name] = parsed.anywhere()
+	}
+	return nil
+}
+
+// spec is the part of a run that is the same each time.
+func (s *processSettings) spec(path string) *proc.Spec {
+	spec := &proc.Spec{
+		Path: path, Dir: s.Directory, User: s.User, Group: s.Group, Nice: s.Nice, StopGrace: time.Duration(s.StopGrace),
+		Limits: proc.Limits{
+			Memory: int64(s.Limits.Memory), FileSize: int64(s.Limits.FileSize), OpenFiles: s.Limits.OpenFiles,
+			Processes: s.Limits.Processes, CPUTime: time.Duration(s.Limits.CPUTime), Core: (*int64)(s.Limits.Core),
+		},
+	}
+	if s.Umask.set {
+		spec.Umask = &s.Umask.bits
+	}
+	return spec
+}
+
+// checkHere tells whether the program, and what is to run for a reboot, could
+// be started here.
+func (s *processSettings) checkHere(path string) error {
+	err := s.spec(path).Check()
+	if err == nil && len(s.RebootCommand) > 0 {
+		if err = (&proc.Spec{Path: s.RebootCommand[0]}).Check(); err != nil {
+			err = fmt.Errorf("reboot_command: %w", err)
+		}
+	}
+	return err
+}
+
+// octal is a setting: text with an octal number, such as "027". A number would
+// be read as a decimal one by some and as an octal one by others.
+type octal struct {
+	bits int
+	set  bool
+}
+
+// UnmarshalJSON reads the text.
+func (o *octal) UnmarshalJSON(raw []byte) error {
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return fmt.Errorf(`%s is no text: give an octal number in quotes, such as "027"`, raw)
+	}
+	bits, err := strconv.ParseUint(text, 8, 9)
+	if err != nil {
+		return fmt.Errorf(`%q is not between "000" and "777"`, text)
+	}
+	*o = octal{int(bits), true}
+	return nil
+}

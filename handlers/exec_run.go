@@ -1,0 +1,263 @@
+package handlers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers/internal/proc"
+)
+
+const (
+	// maxLine bounds a line of output; a longer one is told in pieces.
+	maxLine = 16 << 10
+	// The errnr of a program that could not be started, as shells give them.
+	errnrNotFound  = 127
+	errnrNotUsable = 126
+	// errnrSignal and the signal's number make the errnr of a program that
+	// was killed.
+	errnrSignal = 128
+	// rebootLimit bounds the time that the command for a reboot takes.
+	rebootLimit = time.Minute
+)
+
+// program is what one task asks for.
+type program struct {
+	path   string
+	args   []string
+	values map[string]string // of the parameters, for the environment
+}
+
+// run runs a program as the settings say.
+func (s *processSettings) run(ctx context.Context, req *Request, p program) (Result, error) {
+	spec := s.spec(p.path)
+	spec.Args = p.args
+	dir, err := s.makeDir(spec, req.Payload)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.remove(ctx, req)
+	spec.Dir = dir.work
+	if s.Stdin == stdinPayload {
+		file, err := os.Open(dir.payload)
+		if err != nil {
+			return nil, fmt.Errorf("open the payload's file: %w", err)
+		}
+		defer file.Close() //nolint:errcheck // it was only read
+		spec.Stdin = file
+	}
+	if spec.Env, err = s.variables(req, p, dir); err != nil {
+		return nil, err
+	}
+	out := s.listen(ctx, req, spec)
+	exit, err := proc.Run(ctx, spec)
+	if err != nil {
+		return nil, startError(err)
+	}
+	out.flush()
+	return s.judge(ctx, exit, out)
+}
+
+// outputs collect what a program writes.
+type outputs struct {
+	stdout proc.Head
+	stderr proc.Tail
+	lines  []*proc.Lines
+	events *events
+}
+
+func (s *processSettings) listen(ctx context.Context, req *Request, spec *proc.Spec) *outputs {
+	out := &outputs{stdout: proc.Head{Limit: int(s.MaxOutput)}, stderr: proc.Tail{Limit: maxErrorTail}, events: newEvents(ctx, req)}
+	sink := func(stream string, capture io.Writer) io.Writer {
+		if !slices.Contains(s.Log, stream) {
+			return capture
+		}
+		lines := &proc.Lines{Limit: maxLine, Each: func(line []byte) {
+			req.Line(stream, strings.ToValidUTF8(string(line), "\uFFFD"))
+		}}
+		out.lines = append(out.lines, lines)
+		return io.MultiWriter(capture, lines)
+	}
+	spec.Stdout = sink(tasker.StreamStdout, &out.stdout)
+	spec.Stderr = sink(tasker.StreamStderr, &out.stderr)
+	spec.Extra = out.events.lines
+	return out
+}
+
+func (o *outputs) flush() {
+	for _, lines := range o.lines {
+		lines.Flush()
+	}
+	o.events.finish()
+}
+
+// startError says why a program did not start.
+func startError(err error) error {
+	reason, ok := errors.AsType[*proc.StartError](err)
+	if !ok {
+		return err // the context's cause, or the system's
+	}
+	err = fmt.Errorf("the program could not be started: %w", err)
+	switch {
+	case reason.TooLong: // that will be so the next time
+		return Permanent(WithCode(errnrNotUsable, err))
+	case reason.NotFound:
+		return WithCode(errnrNotFound, err)
+	}
+	return WithCode(errnrNotUsable, err)
+}
+
+// judge makes a result of the program's end.
+func (s *processSettings) judge(ctx context.Context, exit proc.Exit, out *outputs) (Result, error) {
+	result, problem := s.result(&out.stdout)
+	said := out.stderr.Text()
+	switch {
+	case exit.Stopped:
+		err := fmt.Errorf("%w (%s)", context.Cause(ctx), exit)
+		if said != "" {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
+		return result, err
+	case exit.Signal != 0:
+		text := exit.String()
+		if said != "" {
+			text += ": " + said
+		}
+		return result, WithCode(errnrSignal+int(exit.Signal), errors.New(text))
+	case s.RebootCode != 0 && exit.Code == s.RebootCode:
+		return result, s.reboot(ctx, exit)
+	case slices.Contains(s.SuccessCodes, exit.Code):
+		return result, problem
+	case s.spec("").Limits != (proc.Limits{}) && strings.HasPrefix(said, "prlimit: "):
+		return nil, WithCode(errnrNotUsable, fmt.Errorf("the program could not be started: %s", said))
+	}
+	err := WithCode(exit.Code, errors.New(cmp.Or(said, exit.String())))
+	if slices.Contains(s.PermanentCodes, exit.Code) {
+		err = Permanent(err)
+	}
+	return result, err
+}
+
+// reboot asks the machine to reboot, if that is not the program's own business.
+// The command shall return at once, and leave the manager a second or two.
+func (s *processSettings) reboot(ctx context.Context, exit proc.Exit) error {
+	if len(s.RebootCommand) > 0 {
+		limited, cancel := context.WithTimeout(ctx, rebootLimit)
+		defer cancel()
+		said := &proc.Tail{Limit: maxErrorTail}
+		ended, err := proc.Run(limited, &proc.Spec{
+			Path: s.RebootCommand[0], Args: s.RebootCommand[1:], Env: []string{"PATH=" + os.Getenv("PATH")},
+			Stdout: said, Stderr: said, StopGrace: time.Duration(s.StopGrace),
+		})
+		switch {
+		case err != nil:
+			return fmt.Errorf("the program asked for a reboot, and its command could not be started: %w", err)
+		case ended.Stopped && errors.Is(context.Cause(ctx), ErrShutdown): // it goes down already
+		case ended.Stopped || ended.Signal != 0 || ended.Code != 0:
+			return fmt.Errorf("the program asked for a reboot, and its command failed: %s: %s", ended, said.Text())
+		}
+	}
+	return fmt.Errorf("%w: the program asked for it with %s", ErrContinueAfterReboot, exit)
+}
+
+// runDir is where one run has its files.
+type runDir struct {
+	root    string // removed in the end
+	work    string // where the program starts
+	payload string
+}
+
+// makeDir makes a directory that belongs to the user of the run, with the
+// payload in it.
+func (s *processSettings) makeDir(spec *proc.Spec, payload []byte) (p runDir, err error) {
+	uid, gid, other, err := spec.Owner()
+	if err != nil {
+		return p, startError(err)
+	}
+	if p.root, err = os.MkdirTemp("", "tasker-run-"); err != nil {
+		return p, fmt.Errorf("make a directory for the run: %w", err)
+	}
+	p.payload, p.work = filepath.Join(p.root, "payload.json"), s.Directory
+	err = os.WriteFile(p.payload, payload, 0o600)
+	mine := []string{p.payload}
+	if err == nil && p.work == "" {
+		p.work = filepath.Join(p.root, "work")
+		err = os.Mkdir(p.work, 0o700)
+		mine = append(mine, p.work)
+	}
+	// The directory comes last: until then nobody else can change what is in it.
+	for _, path := range append(mine, p.root) {
+		if err == nil && other {
+			err = os.Lchown(path, uid, gid)
+		}
+	}
+	if err != nil {
+		_ = os.RemoveAll(p.root)
+		return p, fmt.Errorf("make a directory for the run: %w", err)
+	}
+	return p, nil
+}
+
+func (p *runDir) remove(ctx context.Context, req *Request) {
+	if err := os.RemoveAll(p.root); err != nil {
+		logger(req).WarnContext(ctx, "the directory of the run was not removed", "directory", p.root, "err", err)
+	}
+}
+
+// environ is the environment of a program, but for what tells of a task.
+func (s *processSettings) environ(values map[string]string) (map[string]string, error) {
+	env := map[string]string{}
+	for _, name := range s.PassEnvironment {
+		if value, ok := os.LookupEnv(name); ok {
+			env[name] = value
+		}
+	}
+	if s.User != "" {
+		u, err := proc.LookupUser(s.User)
+		if err != nil {
+			return nil, err
+		}
+		env["HOME"], env["USER"], env["LOGNAME"] = u.HomeDir, u.Username, u.Username
+	}
+	for name, value := range s.environment {
+		text, given, err := value.expand(values)
+		if err != nil {
+			return nil, Permanent(fmt.Errorf("the variable %s: %w", name, err))
+		}
+		if delete(env, name); given {
+			env[name] = text
+		}
+	}
+	return env, nil
+}
+
+// variables is the whole environment of the program.
+func (s *processSettings) variables(req *Request, p program, dir runDir) ([]string, error) {
+	env, err := s.environ(p.values)
+	if err != nil {
+		return nil, startError(err)
+	}
+	maps.Copy(env, map[string]string{
+		"TASKER_TASK_ID": strconv.FormatInt(req.TaskID, 10), "TASKER_IDENTIFIER": req.Identifier, "TASKER_TYPE": req.Type,
+		"TASKER_ENDPOINT": req.Endpoint, "TASKER_ATTEMPT": strconv.Itoa(req.Attempt), "TASKER_STEP": strconv.Itoa(max(req.Step, 1)),
+		"TASKER_PAYLOAD_FILE": dir.payload, "TASKER_WORK_DIR": dir.work, "TASKER_FD": "3",
+	})
+	if !req.Deadline.IsZero() {
+		env["TASKER_DEADLINE"] = req.Deadline.UTC().Format(time.RFC3339)
+	}
+	list := make([]string, 0, len(env))
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, name+"="+env[name])
+	}
+	return list, nil
+}
