@@ -68,3 +68,16 @@ func (s *Server) Streams() (streams int, listening bool) {
 func (s *Server) SetTimeouts(read, write time.Duration) {
 	s.http.ReadTimeout, s.http.WriteTimeout = read, write
 }
+
+// Hints tells how many changes wait for streams of all tasks.
+func (s *Server) Hints() (changes, leftOut int) {
+	h := s.streams.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for hints := range h.all {
+		hints.mu.Lock()
+		changes, leftOut = changes+len(hints.order), leftOut+hints.leftOut
+		hints.mu.Unlock()
+	}
+	return changes, leftOut
+}
