@@ -27,6 +27,9 @@ func Builtin() *Catalog {
 		"copyfile": NewCopyfile,
 		"ifconfig": NewIfconfig,
 		"http":     NewHTTP,
+		"service":  NewService,
+		"exec":     NewExec,
+		"script":   NewScript,
 	}}
 }
 

@@ -1,0 +1,102 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/taskerhq/tasker/handlers/internal/proc"
+)
+
+// maxRestartPause bounds the pause before a process that fails is started
+// again.
+const maxRestartPause = 30 * time.Second
+
+// serviceSettings are the settings of the handler "service"; docs/handlers.md
+// tells of each. Those of its process have the names that exec gives them.
+type serviceSettings struct {
+	Command      commandLine `json:"command"`
+	Processes    int         `json:"processes"`
+	Concurrency  int         `json:"concurrency"` // requests that one process has at once
+	MaxRequests  int         `json:"max_requests"`
+	IdleTimeout  Duration    `json:"idle_timeout"`
+	MaxLine      Size        `json:"max_line"`
+	RestartPause Duration    `json:"restart_pause"`
+
+	Directory       string            `json:"directory"`
+	Environment     map[string]string `json:"environment"`
+	PassEnvironment []string          `json:"pass_environment"`
+	User            string            `json:"user"`
+	Group           string            `json:"group"`
+	Umask           octal             `json:"umask"`
+	Nice            int               `json:"nice"`
+	Limits          limitSettings     `json:"limits"`
+	StopGrace       Duration          `json:"stop_grace"`
+
+	process processSettings // the same, as exec has them
+}
+
+func readServiceSettings(settings Settings) (serviceSettings, error) {
+	p := defaultProcess()
+	c := serviceSettings{
+		Processes: 1, Concurrency: 1, MaxLine: 2 << 20, RestartPause: Duration(time.Second),
+		PassEnvironment: p.PassEnvironment, StopGrace: p.StopGrace,
+	}
+	if err := settings.Decode(&c); err != nil {
+		return c, err
+	}
+	for _, n := range []struct {
+		name             string
+		value, low, high int64
+	}{
+		{"processes", int64(c.Processes), 1, 256},
+		{"concurrency", int64(c.Concurrency), 1, 1024},
+		{"max_requests", int64(c.MaxRequests), 0, 1 << 40},
+		{"max_line", int64(c.MaxLine), 1 << 10, 64 << 20},
+	} {
+		if n.value < n.low || n.value > n.high {
+			return c, fmt.Errorf("setting %q is %d: give %d to %d", n.name, n.value, n.low, n.high)
+		}
+	}
+	if len(c.Command) == 0 {
+		return c, errors.New(`setting "command" is missing: give a program and its arguments, such as [python3, /opt/handler.py]`)
+	}
+	if err := checkProgramName(c.Command[0]); err != nil {
+		return c, fmt.Errorf("setting \"command\": %w", err)
+	}
+	p.Directory, p.Environment, p.PassEnvironment = c.Directory, c.Environment, c.PassEnvironment
+	p.User, p.Group, p.Umask, p.Nice, p.Limits, p.StopGrace = c.User, c.Group, c.Umask, c.Nice, c.Limits, c.StopGrace
+	c.process = p
+	return c, c.process.check(nil)
+}
+
+// spec is what to run; a directory of its own, where it is to have one, is for
+// the caller to make.
+func (c *serviceSettings) spec() *proc.Spec {
+	spec := c.process.spec(c.Command[0])
+	spec.Args = c.Command[1:]
+	return spec
+}
+
+// makeDir makes a directory for a process that has none in the settings, and
+// gives what removes it.
+func makeDir(spec *proc.Spec) (remove func(), err error) {
+	if spec.Dir != "" {
+		return func() {}, nil
+	}
+	uid, gid, other, err := spec.Owner()
+	if err != nil {
+		return nil, err
+	}
+	if spec.Dir, err = os.MkdirTemp("", "tasker-service-"); err != nil {
+		return nil, fmt.Errorf("make its directory: %w", err)
+	}
+	if other {
+		if err := os.Lchown(spec.Dir, uid, gid); err != nil {
+			_ = os.RemoveAll(spec.Dir)
+			return nil, fmt.Errorf("make its directory: %w", err)
+		}
+	}
+	return func() { _ = os.RemoveAll(spec.Dir) }, nil
+}
