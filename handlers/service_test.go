@@ -31,8 +31,8 @@ func python(t *testing.T, settings handlers.Settings) handlers.Handler {
 	return serviceOf(t, settings, "python3", script)
 }
 
-// shell makes a service of a shell script.
-func shell(t *testing.T, script string, settings handlers.Settings) handlers.Handler {
+// shellService makes a service of a shell script.
+func shellService(t *testing.T, script string, settings handlers.Settings) handlers.Handler {
 	t.Helper()
 	return serviceOf(t, settings, "sh", "-c", script)
 }
@@ -192,7 +192,7 @@ func TestServiceKeepsStandardErrorWithItsRequest(t *testing.T) {
 	t.Parallel()
 	req, l := serviceRequest(`null`)
 	// It answers only when its line has been read, which the progress tells.
-	h := shell(t, `read -r line; echo 'first line' >&2; echo 'second line' >&2; echo '{"id":"1","progress":{"message":"x"}}'; read -r line; echo '{"id":"1","error":"stopped"}'`, nil)
+	h := shellService(t, `read -r line; echo 'first line' >&2; echo 'second line' >&2; echo '{"id":"1","progress":{"message":"x"}}'; read -r line; echo '{"id":"1","error":"stopped"}'`, nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
 		deadline := time.Now().Add(10 * time.Second)
@@ -464,7 +464,7 @@ func TestServiceProcesses(t *testing.T) {
 func TestServiceThatNeverStarts(t *testing.T) {
 	t.Parallel()
 	count := filepath.Join(t.TempDir(), "count")
-	h := shell(t, `echo x >>`+count+`; echo broken >&2; exit 7`, handlers.Settings{"restart_pause": "1h"})
+	h := shellService(t, `echo x >>`+count+`; echo broken >&2; exit 7`, handlers.Settings{"restart_pause": "1h"})
 	_, err := ask(t, h, `1`)
 	if err == nil || err.Error() != "the process ended before it answered: exit code 7: broken" || handlers.IsPermanent(err) {
 		t.Errorf("got %v", err)
@@ -515,7 +515,7 @@ func TestServiceThatDoesNotRead(t *testing.T) {
 		t.Errorf("closed: got %v", err)
 	}
 	awaitGone(t, pid)
-	h = shell(t, "sleep 1000", nil)
+	h = shellService(t, "sleep 1000", nil)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, handlers.ErrTimeout)
 	defer cancel()
 	req, _ := serviceRequest(`"` + strings.Repeat("x", 1<<20) + `"`)
