@@ -1,0 +1,46 @@
+// The daemon example is a tasker with a handler of one's own, "greet", beside
+// the built-in ones. It has all of tasker's commands: see "daemon --help".
+package main
+
+import (
+	"context"
+	"errors"
+	"log"
+
+	"github.com/taskerhq/tasker/cli"
+	"github.com/taskerhq/tasker/handlers"
+)
+
+func main() {
+	catalog := handlers.Builtin()
+	if err := catalog.Add("greet", newGreet); err != nil {
+		log.Fatal(err)
+	}
+	cli.Main(catalog, "")
+}
+
+type person struct {
+	Name string `json:"name"`
+}
+
+type greeting struct {
+	Text string `json:"text"`
+}
+
+// newGreet reads the settings of a task type and makes its handler.
+func newGreet(settings handlers.Settings) (handlers.Handler, error) {
+	conf := struct {
+		Word string `json:"word"`
+	}{"hello"}
+	if err := settings.Decode(&conf); err != nil {
+		return nil, err
+	}
+	return handlers.Typed(func(ctx context.Context, req *handlers.Request, who person) (greeting, error) {
+		if who.Name == "" {
+			return greeting{}, handlers.Permanent(errors.New("nobody to greet")) // another run would fail as well
+		}
+		req.Log.InfoContext(ctx, "greeting", "name", who.Name)
+		req.Progress(1, 1, "greeted")
+		return greeting{conf.Word + " " + who.Name + ", says " + req.Endpoint}, nil
+	}), nil
+}
