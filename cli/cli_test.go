@@ -288,7 +288,8 @@ func TestConfigCheckOfPrograms(t *testing.T) {
 	}{
 		"a program": {environ, nil, answer{false, "development", "built-in development.config.yaml", []string{problem}, nil}, cli.ExitUsage},
 		"a value": {
-			[]string{"TASKER_API_PORT=x"}, nil,
+			[]string{"TASKER_API_PORT=x"},
+			nil,
 			answer{false, "development", "config/development.config.yaml", []string{`TASKER_API_PORT: api.port is "x": give a whole number from 0 to 65535`}, nil},
 			cli.ExitUsage,
 		},

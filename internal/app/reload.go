@@ -158,6 +158,7 @@ func (r *reloader) put(ctx context.Context, next config.Config) error {
 	return nil
 }
 
+// tell logs what is in force from now on, and what is not.
 func (r *reloader) tell(ctx context.Context, next config.Config) {
 	d := r.current.Diff(next)
 	args := []any{"file", next.File}
@@ -172,11 +173,11 @@ func (r *reloader) tell(ctx context.Context, next config.Config) {
 			args = append(args, names.what, names.names)
 		}
 	}
-	message := "the configuration was read again"
-	if len(args) == 2 {
-		message += ", and nothing in it takes effect at once"
+	if len(args) > 2 {
+		r.log.InfoContext(ctx, "the configuration was read again", args...)
+	} else {
+		r.log.InfoContext(ctx, "the configuration was read again, and nothing in it takes effect at once", args...)
 	}
-	r.log.InfoContext(ctx, message, args...)
 	if keys := r.start.Diff(next).Restart; len(keys) > 0 {
 		r.log.WarnContext(ctx, "what was changed takes effect after a restart", "keys", strings.Join(keys, ", "))
 	}
