@@ -26,6 +26,24 @@ func ExampleFunc() {
 	// Output: {"greeting":"hello console1"} <nil>
 }
 
+// With types a handler needs no decoding and no encoding; a payload that does
+// not fit is a permanent error that says where.
+func ExampleTyped() {
+	type person struct {
+		Name string `json:"name"`
+	}
+	greet := handlers.Typed(func(_ context.Context, _ *handlers.Request, p person) (string, error) {
+		return "hello " + p.Name, nil
+	})
+	result, err := greet.Handle(context.Background(), &handlers.Request{Payload: json.RawMessage(`{"name":"console1"}`)})
+	fmt.Println(string(result), err)
+	_, err = greet.Handle(context.Background(), &handlers.Request{Payload: json.RawMessage(`{"Name":"console1"}`)})
+	fmt.Println(err, handlers.IsPermanent(err))
+	// Output:
+	// "hello console1" <nil>
+	// the payload has an unknown member "Name": it has name true
+}
+
 // A registry says which handler performs the tasks of which type.
 func ExampleRegistry() {
 	sleep, err := handlers.Builtin().Make("sleep", nil)

@@ -88,14 +88,14 @@ func closeAll(handlers ...Handler) error {
 }
 
 // Described gives a handler a description; see [Describer].
-func Described(h Handler, d Description) Handler { return described{h, d} }
+func Described(h Handler, d Description) Handler { return &described{h, d} }
 
 type described struct {
 	Handler
 	description Description
 }
 
-var _ Describer = described{}
+var _ Describer = (*described)(nil)
 
-func (d described) Describe() Description { return d.description }
-func (d described) Unwrap() Handler       { return d.Handler }
+func (d *described) Describe() Description { return d.description }
+func (d *described) Unwrap() Handler       { return d.Handler }
