@@ -82,6 +82,7 @@ func TestBadQueries(t *testing.T) {
 		"/v1/endpoints?limit=-1":                  {"?limit"},
 		"/v1/endpoints?alive=true":                {"?alive"},
 
+		"/v1/task-types/worker?limit=1":                        {"?limit"},
 		"/v1/events?status=open&task_type=nosuch":              {"?task_type", "?status"},
 		"/v1/events?last_event_id=7":                           {"?last_event_id"},
 		"/v1/events?last_event_id=-1-1":                        {"?last_event_id"},
