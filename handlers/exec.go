@@ -156,8 +156,8 @@ func (c *commandLine) UnmarshalJSON(text []byte) error {
 		return nil
 	}
 	var words []string
-	if err := json.Unmarshal(text, &words); err != nil {
-		return fmt.Errorf("give a program, or a list of texts, the program and its arguments: %w", err)
+	if json.Unmarshal(text, &words) != nil {
+		return errors.New("give a program, or a list of texts, the program and its arguments (numbers in quotes)")
 	}
 	for _, word := range words {
 		if strings.ContainsRune(word, 0) {

@@ -225,6 +225,9 @@ func objectMembers(payload json.RawMessage) (map[string]json.RawMessage, error) 
 		}
 		found[name] = value
 	}
+	if _, err := dec.Token(); err != nil { // the brace
+		return nil, fmt.Errorf("the payload: %w", err)
+	}
 	return found, nil
 }
 

@@ -1,0 +1,509 @@
+//go:build linux
+
+package handlers_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker/handlers"
+)
+
+// teller keeps what a handler tells while it runs.
+type teller struct {
+	mu       sync.Mutex
+	lines    []string // "stream: text"
+	progress []string
+	partial  string
+	log      lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (r *teller) Progress(done, total int64, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.progress = append(r.progress, fmt.Sprintf("%d/%d %s", done, total, message))
+}
+
+func (r *teller) Partial(result handlers.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.partial = string(result)
+}
+
+func (r *teller) Line(stream, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, stream+": "+text)
+}
+
+func (r *teller) told(line string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.lines, line)
+}
+
+func (r *teller) request(payload string) *handlers.Request {
+	return &handlers.Request{
+		TaskID: 12, Identifier: "e7bd", Type: "deploy", Endpoint: "console1", Attempt: 3, Step: 1,
+		Deadline: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Payload: json.RawMessage(payload), Reporter: r,
+		Log: slog.New(slog.NewTextHandler(&r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+}
+
+// shell is exec with a script for sh, and settings above it.
+func shell(t *testing.T, script string, settings handlers.Settings) handlers.Handler {
+	t.Helper()
+	all := handlers.Settings{"command": []any{"/bin/sh", "-c", strings.ReplaceAll(script, "${", "$${")}, "stop_grace": 0.5}
+	for name, value := range settings {
+		all[name] = value
+	}
+	return builtin(t, "exec", all)
+}
+
+func handle(t *testing.T, h handlers.Handler, payload string) (string, error) {
+	t.Helper()
+	result, err := h.Handle(t.Context(), (&teller{}).request(payload))
+	return string(result), err
+}
+
+func TestExecResults(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		script   string
+		settings handlers.Settings
+		result   string
+		errnr    int
+		errmsg   string
+	}{
+		"JSON":            {`echo ' {"a": [1, "<"]} '`, nil, `{"a": [1, "<"]}`, 0, ""},
+		"nothing":         {`true`, nil, ``, 0, ""},
+		"text":            {`printf 'a < b\n\n'`, nil, `"a < b\n"`, 0, ""},
+		"two values":      {`echo 1; echo 2`, nil, `"1\n2"`, 0, ""},
+		"JSON as text":    {`echo 1`, handlers.Settings{"result": "text"}, `"1"`, 0, ""},
+		"none":            {`echo 1`, handlers.Settings{"result": "none"}, ``, 0, ""},
+		"no JSON":         {`echo one`, handlers.Settings{"result": "json"}, `"one"`, 1, "the program ended well, but its standard output is not JSON"},
+		"binary":          {`printf '\377\000a'`, nil, `{"stdout_base64":"/wBh"}`, 0, ""},
+		"NUL":             {`printf 'a\000'`, nil, `{"stdout_base64":"YQA="}`, 0, ""},
+		"failed":          {`echo 1; echo oh >&2; echo no >&2; exit 3`, nil, `1`, 3, "oh\nno"},
+		"failed silently": {`exit 3`, nil, ``, 3, "exit code 3"},
+		"well with 3":     {`exit 3`, handlers.Settings{"success_codes": []any{0, 3}}, ``, 0, ""},
+		"not well with 0": {`exit 0`, handlers.Settings{"success_codes": []any{3}}, ``, 1, "exit code 0"},
+		"killed":          {`echo oh >&2; kill -TERM $$`, nil, ``, 143, "killed by SIGTERM: oh"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			result, err := handle(t, shell(t, test.script, test.settings), "null")
+			if result != test.result || handlers.Errnr(err) != test.errnr || err != nil && err.Error() != test.errmsg {
+				t.Errorf("got %s, errnr %d, %v; want %s, %d, %s", result, handlers.Errnr(err), err, test.result, test.errnr, test.errmsg)
+			}
+			if handlers.IsPermanent(err) != (name == "no JSON") {
+				t.Errorf("permanent is %t", handlers.IsPermanent(err))
+			}
+		})
+	}
+	_, err := handle(t, shell(t, "exit 5", handlers.Settings{"permanent_codes": []any{4, 5}}), "null")
+	if !handlers.IsPermanent(err) || handlers.Errnr(err) != 5 {
+		t.Errorf("a permanent code: %v", err)
+	}
+}
+
+// TestExecTruncates: a result says that it is cut, and never has more than
+// max_output bytes, however the output looks in JSON.
+func TestExecTruncates(t *testing.T) {
+	t.Parallel()
+	for name, script := range map[string]string{
+		"stdout":        `head -c 100000 /dev/zero | tr '\0' a`,
+		"controls":      `head -c 1000 /dev/zero | tr '\0' '\001'`, // \u0001 each
+		"characters":    `printf a; i=0; while [ $i -lt 1000 ]; do printf '\342\202\254'; i=$((i+1)); done`,
+		"stdout_base64": `head -c 100000 /dev/zero`,
+	} {
+		out, err := handle(t, shell(t, script, handlers.Settings{"max_output": 1024}), "null")
+		var result struct {
+			Stdout    string `json:"stdout"`
+			Base64    []byte `json:"stdout_base64"`
+			Truncated bool   `json:"truncated"`
+			Size      int    `json:"size"`
+		}
+		if uerr := json.Unmarshal([]byte(out), &result); err != nil || uerr != nil {
+			t.Fatalf("%s: %v, %v: %s", name, err, uerr, out)
+		}
+		want := map[string]int{"controls": 1000, "characters": 3001}[name]
+		if want == 0 {
+			want = 100000
+		}
+		if !result.Truncated || result.Size != want || len(out) > 1024 || len(out) < 700 && name != "controls" ||
+			strings.Contains(result.Stdout, "\uFFFD") || (len(result.Base64) > 0) != (name == "stdout_base64") {
+			t.Errorf("%s: %d bytes: %s", name, len(out), out)
+		}
+	}
+}
+
+func TestExecEnvironment(t *testing.T) {
+	t.Setenv("TASKER_TEST_PASSED", "yes")
+	t.Setenv("TASKER_TEST_SECRET", "no")
+	h := shell(t, `env; echo "dir=$(pwd)"; stat -c '%a' . "$TASKER_PAYLOAD_FILE"; cat "$TASKER_PAYLOAD_FILE"; echo; cat`, handlers.Settings{
+		"environment": map[string]any{"NAME": "a ${who} $${b}", "GONE": "${other}"}, "pass_environment": []any{"TASKER_TEST_PASSED", "PATH", "TASKER_TEST_UNSET"},
+		"parameters": map[string]any{"who": map[string]any{}, "other": map[string]any{}},
+	})
+	out, err := handle(t, h, `{"who": "-x y"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text string
+	if err := json.Unmarshal([]byte(out), &text); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	var more []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if name, value, ok := strings.Cut(line, "="); ok {
+			env[name] = value
+		} else {
+			more = append(more, line)
+		}
+	}
+	dir, file := env["TASKER_WORK_DIR"], env["TASKER_PAYLOAD_FILE"]
+	delete(env, "_")
+	for name, want := range map[string]string{
+		"NAME": "a -x y ${b}", "TASKER_TEST_PASSED": "yes", "PATH": os.Getenv("PATH"), "dir": dir, "PWD": dir,
+		"TASKER_TASK_ID": "12", "TASKER_IDENTIFIER": "e7bd", "TASKER_TYPE": "deploy", "TASKER_ENDPOINT": "console1",
+		"TASKER_ATTEMPT": "3", "TASKER_STEP": "1", "TASKER_DEADLINE": "2026-01-02T03:04:05Z", "TASKER_FD": "3",
+		"TASKER_PAYLOAD_FILE": file, "TASKER_WORK_DIR": dir,
+	} {
+		if env[name] != want {
+			t.Errorf("%s is %q, want %q", name, env[name], want)
+		}
+		delete(env, name)
+	}
+	if len(env) > 0 {
+		t.Errorf("there is more in the environment: %v", env)
+	}
+	if want := []string{"700", "600", `{"who": "-x y"}`, `{"who": "-x y"}`}; !slices.Equal(more, want) {
+		t.Errorf("got %q, want %q", more, want)
+	}
+	for _, path := range []string{dir, file} {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", path, err)
+		}
+	}
+	// A directory of one's own stays, and without stdin there is nothing to read.
+	own := t.TempDir()
+	out, err = handle(t, shell(t, `pwd > here; cat; pwd`, handlers.Settings{"directory": own, "stdin": "none"}), `"payload"`)
+	if _, serr := os.Stat(filepath.Join(own, "here")); err != nil || serr != nil || out != strconv.Quote(own) {
+		t.Errorf("got %s, %v, %v", out, err, serr)
+	}
+}
+
+func TestExecParameters(t *testing.T) {
+	t.Parallel()
+	h := builtin(t, "exec", handlers.Settings{
+		"command": []any{"/usr/bin/printf", "[%s]", "--", "${s}", "x${s}y${n}", "${opt}", "--region=${opt}", "${b}", "$${s}", "${dashing}", "${e}"},
+		"parameters": map[string]any{
+			"s": map[string]any{"required": true, "pattern": "[a-z;$(){} '\"*-]*", "max_length": 20}, "n": map[string]any{"type": "integer", "default": 7},
+			"opt": map[string]any{}, "b": map[string]any{"type": "boolean", "default": true}, "e": map[string]any{"enum": []any{"one", "two"}},
+			"dashing": map[string]any{"allow_dash": true}, "f": map[string]any{"type": "number"},
+		},
+	})
+	for payload, want := range map[string]string{
+		`{"s": "a"}`: `[--][a][xay7][true][${s}]`,
+		`{"s": "$(id) '*'; ${n}", "n": -3, "b": false}`:          `[--][$(id) '*'; ${n}][x$(id) '*'; ${n}y-3][false][${s}]`,
+		`{"s": "", "opt": "o p", "dashing": "--all", "f": 1e-3}`: `[--][][xy7][o p][--region=o p][true][${s}][--all]`,
+		`{"s": "a", "e": "two"}`:                                 `[--][a][xay7][true][${s}][two]`,
+	} {
+		out, err := handle(t, h, payload)
+		var text string
+		if json.Unmarshal([]byte(out), &text); err != nil || text != want {
+			t.Errorf("%s: got %s, %v; want %s", payload, text, err, want)
+		}
+	}
+	for payload, want := range map[string]string{
+		`null`:                           `the payload lacks the parameter "s"`,
+		`[]`:                             `the payload is not an object of parameters`,
+		`{"s": "a", "t": 1}`:             `the payload has "t", which is no parameter: there are b, dashing, e, f, n, opt, s`,
+		`{"s": "a", "s": "b"}`:           `the payload has "s" twice`,
+		`{"s": 5}`:                       `the parameter "s": it is 5: give text`,
+		`{"s": null}`:                    `the parameter "s": it is null: give text`,
+		`{"s": "A"}`:                     `the parameter "s": it is "A", which does not match`,
+		`{"s": "a\nA"}`:                  `which does not match`,
+		`{"s": "aaaaaaaaaaaaaaaaaaaaa"}`: `it has 21 characters: give at most 20`,
+		`{"s": "a\u0000"}`:               `it holds a NUL`,
+		`{"s": "-a"}`:                    `argument 3 of the program: the parameter "s" begins with "-"`,
+		`{"s": "a", "opt": "-rf"}`:       `argument 5 of the program: the parameter "opt" begins with "-"`,
+		`{"s": "a", "n": 1.5}`:           `the parameter "n": it is 1.5: give a whole number`,
+		`{"s": "a", "n": "1"}`:           `the parameter "n": it is "1": give a number`,
+		`{"s": "a", "b": "yes"}`:         `the parameter "b": it is "yes": give true or false`,
+		`{"s": "a", "e": "three"}`:       `the parameter "e": it is three: give one of one, two`,
+		`{"s": "a", "f": {}}`:            `the parameter "f": it is {}: give a number`,
+		`{"s": "a"`:                      `the payload`,
+	} {
+		out, err := handle(t, h, payload)
+		if err == nil || !strings.Contains(err.Error(), want) || !handlers.IsPermanent(err) || out != "" {
+			t.Errorf("%s: got %s, %v; want %s", payload, out, err, want)
+		}
+	}
+}
+
+func TestExecRefusesSettings(t *testing.T) {
+	t.Parallel()
+	parameter := func(p map[string]any) handlers.Settings {
+		return handlers.Settings{"command": "true", "parameters": map[string]any{"p": p}}
+	}
+	with := func(setting string, value any) handlers.Settings {
+		return handlers.Settings{"command": "true", setting: value}
+	}
+	for want, settings := range map[string]handlers.Settings{
+		`the setting "command" is missing`:                            nil,
+		`"bin/x" is neither an absolute path nor a mere name`:         {"command": "bin/x"},
+		`give a program, or a list of texts`:                          {"command": []any{"sleep", 5}},
+		`argument 1: ${p} is no parameter, there are none`:            {"command": []any{"echo", "${p}"}},
+		`argument 1: "${p" has ${ without }`:                          {"command": []any{"echo", "${p"}},
+		`the program "${p}" is not to depend on a parameter`:          {"command": "${p}", "parameters": map[string]any{"p": map[string]any{}}},
+		`argument 2 is a program of /bin/sh`:                          {"command": []any{"/bin/sh", "-c", "echo ${p}"}, "parameters": map[string]any{"p": map[string]any{}}},
+		`argument 4 is a program of sudo`:                             {"command": []any{"sudo", "bash", "-e", "-xc", "echo ${p}"}, "parameters": map[string]any{"p": map[string]any{}}},
+		`setting "parameters": "p": the type "text" is none of`:       parameter(map[string]any{"type": "text"}),
+		`setting "parameters": "p": unknown setting "reqired"`:        parameter(map[string]any{"reqired": true}),
+		`setting "parameters": "p": the pattern: error parsing`:       parameter(map[string]any{"pattern": "("}),
+		`setting "parameters": "p": the default: it is "x", which`:    parameter(map[string]any{"pattern": "y", "default": "x"}),
+		`setting "parameters": "p": the default: it is 1.5: give`:     parameter(map[string]any{"type": "integer", "default": 1.5}),
+		`setting "parameters": "p": the enum: it is 1: give text`:     parameter(map[string]any{"enum": []any{1}}),
+		`it has a default, so it cannot be required`:                  parameter(map[string]any{"default": "x", "required": true}),
+		`setting "parameters": "a b": a name has letters`:             {"command": "true", "parameters": map[string]any{"a b": map[string]any{}}},
+		`setting "stdin": "yes" is neither payload nor none`:          with("stdin", "yes"),
+		`setting "result": "xml" is none of auto, json, text and`:     with("result", "xml"),
+		`setting "log": "stdin" is neither stdout nor stderr`:         with("log", []any{"stdin"}),
+		`setting "directory": "tmp" is no absolute path`:              with("directory", "tmp"),
+		`setting "umask": 27 is no text: give an octal number`:        with("umask", 27),
+		`setting "umask": "999" is not between "000" and "777"`:       with("umask", "999"),
+		`setting "nice": 20 is not between -20 and 19`:                with("nice", 20),
+		`setting "max_output": 10 is not between`:                     with("max_output", 10),
+		`setting "stop_grace": 20s is not between 0s and 8s`:          with("stop_grace", 20),
+		`unknown setting "limits.memori"`:                             with("limits", map[string]any{"memori": 1}),
+		`setting "success_codes": 256 is no exit code`:                with("success_codes", []any{256}),
+		`setting "reboot_command": it needs a reboot_code`:            with("reboot_command", "reboot"),
+		`setting "environment": "A=B": it cannot be the name`:         with("environment", map[string]any{"A=B": "x"}),
+		`setting "environment": "TASKER_X": the names with TASKER_`:   with("environment", map[string]any{"TASKER_X": "x"}),
+		`setting "environment": "A": ${p} is no parameter`:            with("environment", map[string]any{"A": "${p}"}),
+		`unknown setting "nope": it has command, directory, environm`: with("nope", 1),
+	} {
+		_, err := handlers.Builtin().Make("exec", settings)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v\nwant %s", err, want)
+		}
+	}
+}
+
+func TestExecDescribes(t *testing.T) {
+	t.Parallel()
+	h := builtin(t, "exec", handlers.Settings{
+		"command": []any{"/bin/echo", "${s}"},
+		"parameters": map[string]any{
+			"s": map[string]any{"required": true, "pattern": "a<b", "description": "what to say"},
+			"n": map[string]any{"type": "integer", "default": 7}, "e": map[string]any{"enum": []any{"one", "two"}},
+		},
+	})
+	d := h.(handlers.Describer).Describe()
+	want := `{"additionalProperties":false,"properties":{"e":{"enum":["one","two"],"maxLength":4096,"type":"string"},` +
+		`"n":{"default":7,"type":"integer"},"s":{"description":"what to say","maxLength":4096,"pattern":"^(?:a<b)$","type":"string"}},` +
+		`"required":["s"],"type":"object"}`
+	if string(d.Schema) != want || string(d.Example) != `{"e":"one","n":7,"s":"s"}` {
+		t.Errorf("got %s, %s", d.Schema, d.Example)
+	}
+	if !strings.Contains(d.Description, "/bin/echo") || !strings.HasSuffix(d.Usage, "an object with e, n, s.") {
+		t.Errorf("got %+v", d)
+	}
+	if d := shell(t, "true", nil).(handlers.Describer).Describe(); d.Schema != nil || d.Example != nil {
+		t.Errorf("without parameters: %+v", d)
+	}
+}
+
+func TestExecChecks(t *testing.T) {
+	t.Parallel()
+	for want, settings := range map[string]handlers.Settings{
+		"":                                 {"command": "true", "limits": map[string]any{"open_files": 10}, "directory": "/tmp", "user": "nobody"},
+		"there is no program /nope":        {"command": "/nope"},
+		"the directory /nope does not":     {"command": "true", "directory": "/nope"},
+		"there is no user nobody-at-all":   {"command": "true", "user": "nobody-at-all"},
+		"there is no group nobody-at-all":  {"command": "true", "group": "nobody-at-all"},
+		"reboot_command: there is no prog": {"command": "true", "reboot_code": 194, "reboot_command": "/nope"},
+	} {
+		if os.Geteuid() != 0 && settings["user"] == "nobody" {
+			continue
+		}
+		err := builtin(t, "exec", settings).(handlers.Checker).Check()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v\nwant %s", err, want)
+		}
+	}
+}
+
+func TestExecTellsOfTheStart(t *testing.T) {
+	t.Parallel()
+	for command, errnr := range map[string]int{"/nope": 127, "/etc/passwd": 126} {
+		_, err := handle(t, builtin(t, "exec", handlers.Settings{"command": command}), "null")
+		if handlers.Errnr(err) != errnr || !strings.HasPrefix(err.Error(), "the program could not be started: ") || handlers.IsPermanent(err) {
+			t.Errorf("%s: errnr %d, %v", command, handlers.Errnr(err), err)
+		}
+	}
+	long := builtin(t, "exec", handlers.Settings{
+		"command": []any{"true", "${p}"}, "parameters": map[string]any{"p": map[string]any{"max_length": 1 << 20}},
+	})
+	if _, err := handle(t, long, `{"p": "`+strings.Repeat("x", 1<<18)+`"}`); !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "too long") {
+		t.Errorf("a long argument: %v", err)
+	}
+}
+
+func TestExecTellsWhileItRuns(t *testing.T) {
+	t.Parallel()
+	tell := &teller{}
+	h := shell(t, `echo '{"progress": {"done": 1, "total": 3, "message": "first"}}' >&3
+echo '{"log": {"level": "warn", "message": "hot < cold"}}' >&3
+echo '{"log": {"message": "plain"}}' >&3
+echo '{"partial": {"so": "far"}}' >&3
+echo >&3
+for line in rubbish '{}' '{"progress": 5}' '{"unknown": 1}' '{"log":{"level":"loud","message":"m"}}' '{} {}' more; do echo "$line" >&3; done
+head -c 1100000 /dev/zero >&3; echo >&3
+printf '{"progress": {"done": 2}}' >&3
+echo out; printf 'no end'; printf 'err\377\n' >&2`, nil)
+	result, err := h.Handle(t.Context(), tell.request("null"))
+	if err != nil || string(result) != `"out\nno end"` {
+		t.Fatalf("got %s, %v", result, err)
+	}
+	if want := []string{"1/3 first", "2/0 "}; !slices.Equal(tell.progress, want) || tell.partial != `{"so": "far"}` {
+		t.Errorf("got %q, %s", tell.progress, tell.partial)
+	}
+	slices.Sort(tell.lines)
+	if want := []string{"stderr: err\uFFFD", "stdout: no end", "stdout: out"}; !slices.Equal(tell.lines, want) {
+		t.Errorf("got %q", tell.lines)
+	}
+	log := tell.log.String()
+	for _, want := range []string{`level=WARN msg="hot < cold"`, `level=INFO msg=plain`, `line=rubbish`, `more lines on file descriptor 3 were no events" lines=3`} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the log lacks %s:\n%s", want, log)
+		}
+	}
+	if n := strings.Count(log, "is no event"); n != 5 {
+		t.Errorf("%d complaints:\n%s", n, log)
+	}
+	// Streams that are not asked for are not told, and nobody need listen.
+	tell = &teller{}
+	if _, err := shell(t, "echo out; echo err >&2", handlers.Settings{"log": []any{"stderr"}}).Handle(t.Context(), tell.request("null")); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(tell.lines, []string{"stderr: err"}) {
+		t.Errorf("got %q", tell.lines)
+	}
+	if _, err := shell(t, `echo rubbish >&3; echo x`, nil).Handle(t.Context(), request("null")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestExecLinesComeAtOnce: a line is told while the program runs.
+func TestExecLinesComeAtOnce(t *testing.T) {
+	t.Parallel()
+	tell, dir := &teller{}, t.TempDir()
+	h := shell(t, `echo ready; while ! [ -e go ]; do sleep 0.01; done; echo "end of $1"`, handlers.Settings{"directory": dir})
+	done := make(chan error, 1)
+	go func() {
+		_, err := h.Handle(t.Context(), tell.request("null"))
+		done <- err
+	}()
+	poll(t, "the first line", func() bool { return tell.told("stdout: ready") })
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func poll(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+		<-tick.C
+	}
+}
+
+// TestExecEndsWithItsContext: whatever the program says when it is told to end,
+// the cause is what counts.
+func TestExecEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{handlers.ErrTimeout, handlers.ErrCanceled, handlers.ErrShutdown} {
+		for script, want := range map[string]string{
+			`trap 'echo bye >&2; exit 0' TERM; echo ready; while :; do sleep 0.01; done`: "bye",
+			`trap '' TERM; echo ready; while :; do sleep 0.01; done`:                     "(killed by SIGKILL)",
+		} {
+			tell := &teller{}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			done := make(chan error, 1)
+			go func() {
+				_, err := shell(t, script, nil).Handle(ctx, tell.request("null"))
+				done <- err
+			}()
+			poll(t, "the first line", func() bool { return tell.told("stdout: ready") })
+			cancel(cause)
+			if err := <-done; !errors.Is(err, cause) || !strings.HasPrefix(err.Error(), cause.Error()+" (") || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("got %v", err)
+			}
+		}
+	}
+}
+
+func TestExecReboots(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, test := range map[string]struct {
+		settings handlers.Settings
+		want     string
+		reboots  bool
+	}{
+		"alone":           {handlers.Settings{"reboot_code": 194}, "the attempt goes on after a reboot: the program asked for it with exit code 194", true},
+		"off":             {nil, "exit code 194", false},
+		"with a command":  {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/usr/bin/touch", filepath.Join(dir, "down")}}, "the attempt goes on after", true},
+		"failing command": {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "echo no; exit 4"}}, "its command failed: exit code 4: no", false},
+		"missing command": {handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"}, "its command could not be started: there is no program /nope", false},
+	} {
+		_, err := handle(t, shell(t, "exit 194", test.settings), "null")
+		if errors.Is(err, handlers.ErrContinueAfterReboot) != test.reboots || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "down")); err != nil {
+		t.Errorf("the command did not run: %v", err)
+	}
+}
