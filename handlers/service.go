@@ -204,7 +204,7 @@ func (w *serviceWorker) begin(ctx context.Context, req *Request) (*serviceProces
 	call := p.begin(req)
 	if call == nil { // it has ended already
 		<-p.exited
-		err, _ := p.outcome()
+		_, err := p.outcome()
 		return nil, nil, cmp.Or(err, errServiceClosed)
 	}
 	return p, call, nil
@@ -218,7 +218,7 @@ func (w *serviceWorker) awaitEnd(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	failure, answered := w.process.outcome()
+	answered, failure := w.process.outcome()
 	w.process = nil
 	if answered {
 		w.failures, w.failure = 0, nil

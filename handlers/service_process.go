@@ -185,15 +185,15 @@ func (p *serviceProcess) finishLocked() {
 	p.stopTimer = time.AfterFunc(time.Duration(p.conf.StopGrace), p.stop)
 }
 
-// outcome gives how the process ended where it was to go on, else nil; and
-// whether it had answered anything before. It is for after the end.
-func (p *serviceProcess) outcome() (failure error, answered bool) {
+// outcome tells whether the process has answered anything, and how it ended
+// where it was to go on, else nil. It is for after the end.
+func (p *serviceProcess) outcome() (answered bool, failure error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.finished {
-		return nil, p.answered > 0
+		return p.answered > 0, nil
 	}
-	return p.failure, p.answered > 0
+	return p.answered > 0, p.failure
 }
 
 // kill stops the process for good, since it does not do as it should.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -40,9 +41,7 @@ func shellService(t *testing.T, script string, settings handlers.Settings) handl
 func serviceOf(t *testing.T, settings handlers.Settings, command ...any) handlers.Handler {
 	t.Helper()
 	all := handlers.Settings{"command": command, "stop_grace": "200ms", "restart_pause": 0}
-	for name, value := range settings {
-		all[name] = value
-	}
+	maps.Copy(all, settings)
 	if more, ok := all["arguments"].([]any); ok {
 		all["command"] = append(command, more...)
 		delete(all, "arguments")

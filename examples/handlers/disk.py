@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+"""Tells how full file systems are; exit code 3 where one is above the limit."""
+import json
+import os
+import shutil
+import sys
+
+events = os.fdopen(int(os.environ["TASKER_FD"]), "w", buffering=1)
+
+
+def tell(**event):
+    print(json.dumps(event), file=events)
+
+
+task = json.load(sys.stdin)  # {"paths": ["/", "/var"], "limit": 90}
+used = {}
+for path in task["paths"]:
+    usage = shutil.disk_usage(path)
+    used[path] = round(100 * usage.used / usage.total)
+    tell(progress={"done": len(used), "total": len(task["paths"]), "message": path})
+    tell(log={"level": "info", "message": f"{path} is {used[path]} % full"})
+    tell(partial=used)
+print(json.dumps(used))
+full = [path for path in used if used[path] > task["limit"]]
+if full:
+    sys.exit(print("too full:", *full, file=sys.stderr) or 3)
