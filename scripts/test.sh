@@ -16,6 +16,9 @@ if ! printf '#include <stdlib.h>\nint main(void){return 0;}\n' |
 	install_quietly gcc libc6-dev
 fi
 
+# Some handlers' tests run programs in Python.
+command -v python3 >/dev/null || install_quietly python3
+
 mkdir -p .cache
 export CGO_ENABLED=1 TASKER_TEST_REQUIRE_SERVICES=1
 if [ $# -eq 0 ]; then
