@@ -36,7 +36,7 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Results(ctx, task.ID)
 	must(err)
-	lines, err := s.LogLines(ctx, task.ID, "e10", 1, 55, 10)
+	lines, err := s.LogLines(ctx, task.ID, "e10", 1, 195, 10)
 	if must(err); len(lines) == 0 {
 		t.Error("there are no lines")
 	}
@@ -72,14 +72,15 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 		for _, problem := range explain(t, db, statement) {
 			t.Errorf("%s:\n%s", problem, statement)
 		}
-		if strings.Contains(statement, "ORDER BY") {
+		// The few pieces of one page may be sorted, and what was interrupted.
+		if strings.Contains(statement, "ORDER BY") && !strings.Contains(statement, "id IN") && !strings.Contains(statement, " JOIN ") {
 			ordered++
-			if plan := plan(t, db, statement); strings.Contains(plan, "filesort") && !strings.Contains(statement, "id IN") {
+			if plan := plan(t, db, statement); strings.Contains(plan, "filesort") {
 				t.Errorf("it sorts: %s\n%s", plan, statement)
 			}
 		}
 	}
-	if explained < 13 || ordered < 6 {
+	if explained < 14 || ordered < 5 {
 		t.Errorf("%d statements were explained, %d with an order:\n%s", explained, ordered, strings.Join(*list, "\n"))
 	}
 }

@@ -132,12 +132,19 @@ func (r *resultRow) current(row attemptRow) tasker.Attempt {
 // FindResult gives an endpoint's result for a task, with its progress, or
 // [tasker.NotFound].
 func (s *Store) FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error) {
-	var row progressedRow
-	err := s.withProgress(ctx).Where("r.task_id = ? AND r.endpoint = ?", taskID, endpoint).Take(&row).Error
+	var row struct {
+		Result   resultRow `gorm:"embedded"`
+		Progress *document[tasker.Progress]
+	}
+	err := s.db.WithContext(ctx).Table("task_results r").Select("r.*, a.progress").
+		Joins("LEFT JOIN attempts a ON a.task_id = r.task_id AND a.endpoint = r.endpoint AND a.attempt = r.attempt").
+		Where("r.task_id = ? AND r.endpoint = ?", taskID, endpoint).Take(&row).Error
 	if err != nil {
 		return tasker.TaskResult{}, s.noResult(err, taskID, endpoint)
 	}
-	return row.result(), nil
+	result := row.Result.result()
+	result.Progress = progressPointer(row.Progress)
+	return result, nil
 }
 
 func (s *Store) noResult(err error, taskID int64, endpoint string) error {
@@ -147,22 +154,27 @@ func (s *Store) noResult(err error, taskID int64, endpoint string) error {
 	return s.fail("read the result", err)
 }
 
-// progressedRow is a result together with the progress of its current attempt.
-type progressedRow struct {
-	Result   resultRow `gorm:"embedded"`
-	Progress *document[tasker.Progress]
-}
-
-func (r *progressedRow) result() tasker.TaskResult {
-	result := r.Result.result()
-	result.Progress = progressPointer(r.Progress)
-	return result
-}
-
-// withProgress reads results (r) into [progressedRow]s: a join costs less than
-// a second round trip, and finds each attempt by its key.
-func (s *Store) withProgress(ctx context.Context) *gorm.DB {
-	return s.db.WithContext(ctx).Table("task_results r").
-		Joins("LEFT JOIN attempts a ON a.task_id = r.task_id AND a.endpoint = r.endpoint AND a.attempt = r.attempt").
-		Select("r.*, a.progress")
+// addProgress gives the unfinished ones of a task's results their progress. Of
+// a task that is through it asks for nothing; and where few attempts said how
+// far they are, a query of its own costs less than a join of thousands of
+// results.
+func (s *Store) addProgress(ctx context.Context, results []tasker.TaskResult) error {
+	unfinished := map[string]*tasker.TaskResult{}
+	for i := range results {
+		if r := &results[i]; r.Attempt > 0 && !r.State.Finished() {
+			unfinished[r.Endpoint] = r
+		}
+	}
+	if len(unfinished) == 0 {
+		return nil
+	}
+	var rows []attemptRow
+	err := s.db.WithContext(ctx).Select("endpoint", "attempt", "progress").
+		Where("task_id = ? AND progress IS NOT NULL", results[0].TaskID).Find(&rows).Error
+	for _, row := range rows {
+		if r := unfinished[row.Endpoint]; r != nil && r.Attempt == row.Attempt {
+			r.Progress = progressPointer(row.Progress)
+		}
+	}
+	return s.fail("read the results' progress", err)
 }

@@ -40,6 +40,10 @@ func TestHistory(t *testing.T) {
 		end := finish(task, "a", 2, tasker.TimedOut)
 		end.Errnr, end.Errmsg = second.Errnr, second.Errmsg
 		f.finish(t, end)
+		// An end that came too late makes no history.
+		if f.finish(t, finish(task, "a", 2, tasker.Retrying))[0] {
+			t.Error("the second one's end was stored twice")
+		}
 		wantSame(t, "at the end", f.attempts(t, task, "a"), []tasker.Attempt{first, second})
 		if n := f.rows(t, "attempts"); n != 1 {
 			t.Errorf("%d rows, want that of the first attempt only", n)

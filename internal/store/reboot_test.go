@@ -95,6 +95,10 @@ func TestRebootThatDidNotCome(t *testing.T) {
 		if !f.finish(t, finish(task, "a", 1, tasker.Retrying))[0] {
 			t.Fatal("the interruption was not stored")
 		}
+		var awaits int
+		if err := f.behind(t).QueryRowContext(t.Context(), "SELECT COUNT(awaits_reboot) FROM task_results").Scan(&awaits); err != nil || awaits != 0 {
+			t.Errorf("%d results await a reboot, %v", awaits, err)
+		}
 		f.resume(t, managerB, task, "a", 1, false)
 		started, err := f.StartAttempts(t.Context(), managerB, []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
 		if err != nil || !started[0] {

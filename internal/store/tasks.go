@@ -180,17 +180,18 @@ func (s *Store) FindTask(ctx context.Context, taskType, identifier string) (task
 	return row.task(), nil
 }
 
-// Results gives a task's results, by endpoint, with their progress.
+// Results gives a task's results, by endpoint; the unfinished ones with their
+// progress.
 func (s *Store) Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
-	var rows []progressedRow
-	if err := s.withProgress(ctx).Where("r.task_id = ?", taskID).Order("r.endpoint").Find(&rows).Error; err != nil {
+	var rows []resultRow
+	if err := s.db.WithContext(ctx).Where("task_id = ?", taskID).Order("endpoint").Find(&rows).Error; err != nil {
 		return nil, s.fail("read the task's results", err)
 	}
 	results := make([]tasker.TaskResult, len(rows))
 	for i := range rows {
 		results[i] = rows[i].result()
 	}
-	return results, nil
+	return results, s.addProgress(ctx, results)
 }
 
 // ListTasks gives one page of a type's tasks, newest first.
