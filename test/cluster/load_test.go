@@ -91,6 +91,9 @@ func (l *load) post(poster int) {
 			case time.Now().After(deadline):
 				l.s.t.Errorf("%s/%s was not accepted: %d, %v", post.Type, post.Identifier, code, err)
 				return
+			case code >= 400 && code < 500:
+				l.s.t.Errorf("%s/%s was refused: %d", post.Type, post.Identifier, code)
+				return
 			}
 			if string(task.Status) == `"SENT"` {
 				l.mu.Lock()

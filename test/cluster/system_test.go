@@ -77,7 +77,7 @@ func startSystem(t *testing.T, amqp string, endpoints ...string) *system {
 	s := &system{t: t, base: fmt.Sprintf("http://127.0.0.1:%d", port), journal: t.TempDir(), endpoints: endpoints}
 	var types []string
 	for _, name := range taskTypes {
-		types = append(types, "{name: "+name+", handler: sleep}")
+		types = append(types, "{name: "+name+", handler: worker}")
 	}
 	s.env = []string{
 		journalVariable + "=" + s.journal,
