@@ -34,11 +34,11 @@ type TaskType struct {
 // ends, and one whose interrupted attempts are repeated.
 func Types() []TaskType {
 	return []TaskType{
-		{Name: "done", Handler: "sleep", Timeout: "1m", Retry: []string{}, Outcome: "done"},
-		{Name: "patient", Handler: "sleep", Timeout: "1m", Retry: []string{"100ms", "100ms", "100ms", "100ms"}, Outcome: "done"},
-		{Name: "failed", Handler: "sleep", Timeout: "1m", Retry: []string{"200ms"}, Outcome: "failed"},
-		{Name: "timed_out", Handler: "sleep", Timeout: "300ms", Retry: []string{}, Outcome: "timed_out"},
-		{Name: "flaky", Handler: "sleep", Timeout: "1m", Retry: []string{"200ms", "200ms"}, Outcome: "flaky"},
+		{Name: "done", Handler: "worker", Timeout: "1m", Retry: []string{}, Outcome: "done"},
+		{Name: "patient", Handler: "worker", Timeout: "1m", Retry: []string{"100ms", "100ms", "100ms", "100ms"}, Outcome: "done"},
+		{Name: "failed", Handler: "worker", Timeout: "1m", Retry: []string{"200ms"}, Outcome: "failed"},
+		{Name: "timed_out", Handler: "worker", Timeout: "300ms", Retry: []string{}, Outcome: "timed_out"},
+		{Name: "flaky", Handler: "worker", Timeout: "1m", Retry: []string{"200ms", "200ms"}, Outcome: "flaky"},
 	}
 }
 
