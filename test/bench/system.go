@@ -44,7 +44,7 @@ func loadConfig(s *services, slots int) (config.Config, error) {
 		"TASKER_MANAGER_DB_URI=" + s.mysql,
 		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit,
 		// The configuration asks for a handler that exists; ours takes its place.
-		fmt.Sprintf("TASKER_TASK_TYPES=[{name: %s, handler: sleep, concurrency: %d}]", taskType, slots),
+		fmt.Sprintf("TASKER_TASK_TYPES=[{name: %s, handler: worker, concurrency: %d}]", taskType, slots),
 	}})
 	if err != nil {
 		return cfg, fmt.Errorf("configure: %w", err)
