@@ -362,6 +362,7 @@ func (e *executor) start(ctx context.Context, j job) (doubt bool) {
 		return true
 	}
 	j.Attempt++
+	j.Step = 0 // that of the attempt before
 	e.m.changes.add(changed(&j.Task, e.endpoint, j.Attempt, tasker.Running))
 	return e.run(ctx, j)
 }

@@ -104,7 +104,11 @@ func (e *executor) adoptRebooting(ctx context.Context, work tasker.Work) {
 		e.follow(ctx, job{Work: work, how: e.how}, e.waitOn)
 	case len(e.waiting) < backlog:
 		e.queued[id] = true
-		e.waiting = slices.Insert(e.waiting, 0, work)
+		behind := slices.IndexFunc(e.waiting, func(w tasker.Work) bool { return w.AwaitsReboot == "" })
+		if behind < 0 {
+			behind = len(e.waiting)
+		}
+		e.waiting = slices.Insert(e.waiting, behind, work) // before what has not begun
 		e.poke()
 	}
 }

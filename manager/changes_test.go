@@ -1,0 +1,115 @@
+package manager
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+func change(task int64, attempt int, state tasker.ResultState) wire.LiveChange {
+	return wire.LiveChange{TaskID: task, Endpoint: "a", Attempt: attempt, State: state}
+}
+
+// Changes go out together, at most every 100 ms, and so many at once; the rest
+// is counted.
+func TestChangesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // held while the test looks
+		var events []wire.Live
+		var times []time.Time
+		c := newChanges(func(_ context.Context, key string, body []byte) error {
+			event, err := wire.DecodeLive(body)
+			if err != nil || key != wire.KeyLive {
+				t.Error(key, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			events, times = append(events, event), append(times, time.Now())
+			return nil
+		}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { c.run(ctx); close(done) }()
+		synctest.Wait()
+
+		c.add(change(1, 1, tasker.Running))
+		synctest.Wait()
+		mu.Lock()
+		if len(events) != 1 || len(events[0].Changes) != 1 {
+			t.Errorf("a lone change waits: %+v", events)
+		}
+		mu.Unlock()
+		for i := range maxChanges + 7 {
+			c.add(change(int64(i), 1, tasker.ResultDone))
+		}
+		c.add(change(5, 1, tasker.ResultDone)) // is known, and no other one
+		synctest.Wait()
+		mu.Lock()
+		if len(events) != 1 {
+			t.Error("the second event does not wait")
+		}
+		mu.Unlock()
+		time.Sleep(2 * changesPause)
+		synctest.Wait()
+		mu.Lock()
+		if len(events) != 2 || len(events[1].Changes) != maxChanges || events[1].LeftOut != 7 || times[1].Sub(times[0]) != changesPause {
+			t.Errorf("%d events, the second with %d changes, %d left out, %s later", len(events), len(events[1].Changes), events[1].LeftOut, times[1].Sub(times[0]))
+		}
+		mu.Unlock()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		mu.Lock()
+		if len(events) != 2 {
+			t.Error("there are events without changes")
+		}
+		mu.Unlock()
+		c.add(change(1, 1, tasker.ResultDone))
+		c.add(change(2, 1, tasker.ResultDone))
+		cancel()
+		<-done
+		if last := events[len(events)-1]; len(last.Changes) == 0 {
+			t.Error("the last changes are not told")
+		}
+	})
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	half, all := &tasker.Progress{Done: 1}, &tasker.Progress{Done: 2}
+	for name, test := range map[string]struct{ first, second, want wire.LiveChange }{
+		"an end after a begin": {
+			change(1, 1, tasker.Running), wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.ResultFailed, Errnr: 3},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.ResultFailed, Errnr: 3},
+		},
+		"progress after a begin": {
+			change(1, 1, tasker.Running), wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.Running, Progress: half},
+		},
+		"lines after progress": {
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half}, wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Log: true},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half, Log: true},
+		},
+		"progress after progress and lines": {
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half, Log: true}, wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all, Log: true},
+		},
+		"another attempt": {
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.Retrying, Progress: all, Log: true}, change(1, 2, tasker.Running),
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 2, State: tasker.Running, Log: true},
+		},
+		"what an earlier attempt told": {
+			change(1, 2, tasker.Running), wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all, Log: true},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 2, State: tasker.Running, Log: true},
+		},
+	} {
+		if got := merge(test.first, test.second); got != test.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", name, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package manager_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/manager"
+)
+
+func (f *faulty) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (bool, error) {
+	return faultyCall(f, "await", func() (bool, error) { return f.Store.AwaitReboot(ctx, key, attempt, step, boot) })
+}
+
+func (f *faulty) ResumeAttempts(ctx context.Context, m string, starts []tasker.Start) ([]bool, error) {
+	return faultyCall(f, "resume", func() ([]bool, error) { return f.Store.ResumeAttempts(ctx, m, starts) })
+}
+
+func booted(id string) option { return func(c *manager.Config) { c.BootID = id } }
+
+// rebooting is a handler that asks for a reboot in all steps but the last, and
+// keeps which steps it ran.
+type rebooting struct {
+	last int
+	mu   sync.Mutex
+	runs []int
+}
+
+func (r *rebooting) Handle(_ context.Context, req *handlers.Request) (handlers.Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.runs = append(r.runs, req.Step)
+	req.Line(tasker.StreamStdout, fmt.Sprintf("attempt %d, step %d", req.Attempt, req.Step))
+	if req.Step < r.last {
+		return nil, fmt.Errorf("now: %w", handlers.ErrContinueAfterReboot)
+	}
+	return json.Marshal(req.Step)
+}
+
+func (r *rebooting) steps() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return fmt.Sprint(r.runs)
+}
+
+// watched is a store that tells how often it was stored that an attempt awaits
+// a reboot.
+type watched struct {
+	*faulty
+	awaited atomic.Int64
+}
+
+func (s *watched) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (bool, error) {
+	stored, err := s.faulty.AwaitReboot(ctx, key, attempt, step, boot)
+	if err == nil && stored {
+		s.awaited.Add(1)
+	}
+	return stored, err
+}
+
+func (w *world) watch(lostAnswer bool, count map[string]int) *watched {
+	return &watched{faulty: newFaulty(w.store, lostAnswer, count)}
+}
+
+// await waits until so many attempts await a reboot.
+func (s *watched) await(w *world, n int64) {
+	w.t.Helper()
+	w.until(func() string {
+		if got := s.awaited.Load(); got != n {
+			return fmt.Sprintf("%d attempts that await a reboot, there are %d", n, got)
+		}
+		return ""
+	})
+}
+
+// An attempt goes on after each reboot as its next step, with one log. While
+// it waits, its slot is free, and the manager stops at once.
+func TestReboot(t *testing.T) {
+	for name, lostAnswer := range map[string]bool{"answers": false, "lost answers": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			h := &rebooting{last: 3}
+			slots := jobType(func(j *manager.TaskType) { j.Concurrency = 1 })
+			var tasks []tasker.Task
+			for _, boot := range []string{"one", "two", "three"} {
+				store := w.watch(lostAnswer, map[string]int{"await": 2, "resume": 2})
+				s := w.serve(store, h, booted(boot), slots)
+				if boot == "one" {
+					tasks = []tasker.Task{w.post("one", "null", "a"), w.post("two", "null", "a")}
+				}
+				if boot == "three" {
+					break
+				}
+				store.await(w, 2)
+				for _, task := range tasks {
+					if r, _ := w.result(task, "a"); r.State != tasker.Running || r.Attempt != 1 {
+						t.Fatalf("%+v", r)
+					}
+				}
+				if err := s.stop(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, task := range tasks {
+				if r := w.await(task, tasker.ResultDone); r.Attempt != 1 || string(r.Payload) != "3" {
+					t.Errorf("%+v", r)
+				}
+				lines, attempt := w.logOf(task, 1)
+				got := strings.Join(texts(lines), ", ")
+				if got != "stdout: attempt 1, step 1, stdout: attempt 1, step 2, stdout: attempt 1, step 3" || lines[2].Number != 2 ||
+					attempt.Log.Lines != 3 || !attempt.Log.Complete {
+					t.Errorf("%s, %+v", got, attempt.Log)
+				}
+			}
+			if got := h.steps(); got != "[1 1 2 2 3 3]" {
+				t.Errorf("steps %s", got)
+			}
+		})
+	}
+}
+
+// A manager that starts anew on a machine that did not reboot does not run the
+// next step. It waits as the first one did, for as long as the run limit.
+func TestNoReboot(t *testing.T) {
+	for name, unknown := range map[string]bool{"the same boot": false, "a system that does not tell": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			h := &rebooting{last: 2}
+			boot := booted("one")
+			if unknown {
+				boot = booted("none")
+			}
+			first := w.watch(false, map[string]int{})
+			s := w.serve(first, h, boot)
+			task := w.post("one", "null", "a")
+			first.await(w, 1)
+			if err := s.stop(); err != nil {
+				t.Fatal(err)
+			}
+			second := newFaulty(w.store, false, map[string]int{})
+			s = w.serve(second, h, boot, func(c *manager.Config) { c.CatchUp = 10 * time.Millisecond })
+			w.untilCalled(second, "unreceived", 3) // it has looked at what was interrupted again
+			if r, _ := w.result(task, "a"); r.State != tasker.Running || h.steps() != "[1]" {
+				t.Errorf("%+v, steps %s", r, h.steps())
+			}
+			if err := s.stop(); err != nil {
+				t.Fatal(err)
+			}
+			w.serve(w.store, h, boot, jobType(func(j *manager.TaskType) { j.Timeout = 50 * time.Millisecond }))
+			if r := w.await(task, tasker.TimedOut); r.Errmsg != "the run limit of 50ms passed: the machine did not reboot" || h.steps() != "[1]" {
+				t.Errorf("%+v, steps %s", r, h.steps())
+			}
+		})
+	}
+}
+
+// The run limit passes in the manager that ran the step, too, and what the
+// handler told last is kept.
+func TestRebootThatDoesNotCome(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.store, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
+		req.Partial(handlers.Result(`"so far"`))
+		return nil, handlers.ErrContinueAfterReboot
+	}), jobType(func(j *manager.TaskType) { j.Timeout = 300 * time.Millisecond }))
+	r := w.await(w.post("one", "null", "a"), tasker.TimedOut)
+	if r.Errmsg != "the run limit of 300ms passed: the machine did not reboot" || string(r.Payload) != `"so far"` || r.Attempt != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A manager crashes around the statements of a reboot: what runs afterwards is
+// the next step where that is known, and never the first one again unless the
+// attempt counts as interrupted.
+func TestCrashAroundAReboot(t *testing.T) {
+	retry := jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0} })
+	for name, test := range map[string]struct {
+		first, second         map[string]int // calls that fail, of the first two managers
+		firstLost, secondLost bool           // after they did their work
+		steps                 string
+		attempt               int
+	}{
+		// The reboot was asked for, and nobody knows.
+		"before it awaits":        {first: map[string]int{"await": away}, steps: "[1 1 2]", attempt: 2},
+		"when it awaits":          {first: map[string]int{"await": away}, firstLost: true, steps: "[1 2]", attempt: 1},
+		"before it is resumed":    {second: map[string]int{"resume": away}, steps: "[1 2]", attempt: 1},
+		"when it is resumed":      {second: map[string]int{"resume": away}, secondLost: true, steps: "[1 1 2]", attempt: 2},
+		"before its log is known": {second: map[string]int{"attempts": away}, steps: "[1 2]", attempt: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			h := &rebooting{last: 2}
+			first := newFaulty(w.store, test.firstLost, test.first)
+			done := w.start(first, w.broker, h, retry, booted("one"))
+			task := w.post("one", "null", "a")
+			w.untilCalledAtLeast(first, "await", 1+min(len(test.first), 1)) // again where it fails
+			if test.second != nil {
+				w.until(func() string {
+					attempts, err := w.store.Attempts(t.Context(), task.ID, "a")
+					if err == nil && len(attempts) == 1 && attempts[0].Log.Lines == 1 {
+						return ""
+					}
+					return "the log"
+				})
+			}
+			first.crash(t, done)
+
+			boot := "two"
+			if test.second != nil {
+				second := newFaulty(w.store, test.secondLost, test.second)
+				done := w.start(second, w.broker, h, retry, booted("two"))
+				for method := range test.second {
+					w.untilCalledAtLeast(second, method, 2)
+				}
+				second.crash(t, done)
+				boot = "three"
+			}
+			last := w.watch(false, map[string]int{})
+			s := w.serve(last, h, retry, booted(boot))
+			if test.attempt == 2 { // which asks for a reboot again
+				last.await(w, 1)
+				if err := s.stop(); err != nil {
+					t.Fatal(err)
+				}
+				w.serve(w.store, h, retry, booted("four"))
+			}
+			if r := w.await(task, tasker.ResultDone); r.Attempt != test.attempt || h.steps() != test.steps {
+				t.Errorf("attempt %d, steps %s; want %d, %s", r.Attempt, h.steps(), test.attempt, test.steps)
+			}
+			if history, err := w.store.Attempts(t.Context(), task.ID, "a"); err != nil || test.attempt == 2 && history[0].Errnr != tasker.ErrnrInterrupted {
+				t.Errorf("%+v, %v", history, err)
+			}
+		})
+	}
+}
+
+// untilCalledAtLeast waits until a method was called so often in all.
+func (w *world) untilCalledAtLeast(f *faulty, method string, n int) {
+	w.t.Helper()
+	w.until(func() string {
+		if f.called(method) < n {
+			return method + " to be called"
+		}
+		return ""
+	})
+}
+
+func (f *faulty) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
+	return faultyCall(f, "attempts", func() ([]tasker.Attempt, error) { return f.Store.Attempts(ctx, taskID, endpoint) })
+}
+
+// A handler that asks for a reboot each time does not keep the machine
+// rebooting for good.
+func TestTooManyReboots(t *testing.T) {
+	w := newWorld(t)
+	h := &rebooting{last: 1000}
+	var task tasker.Task
+	for boot := range 31 {
+		store := w.watch(false, map[string]int{})
+		s := w.serve(store, h, booted(fmt.Sprint("boot ", boot)))
+		if boot == 0 {
+			task = w.post("one", "null", "a")
+		}
+		store.await(w, 1)
+		if err := s.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.serve(w.store, h, booted("last"), jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0} }))
+	if r := w.await(task, tasker.ResultFailed); r.Errmsg != "the handler asked for reboot number 32: that is too often" || r.Attempt != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// More attempts await a reboot than are read at once, and than there are
+// slots: all go on, and what was interrupted behind them is judged.
+func TestManyReboots(t *testing.T) {
+	w := newWorld(t)
+	const dead, tasks = "01DEADDEADDEADDEADDEADDEAD", 110
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 300*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	var all []tasker.Task
+	for i := range tasks + 1 {
+		task := w.create(fmt.Sprint("t", i), "null", "a")
+		arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
+		if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+			t.Fatal(err)
+		}
+		if i < tasks {
+			if stored, err := w.store.AwaitReboot(t.Context(), arrival.ResultKey, 1, 2, "one"); err != nil || !stored {
+				t.Fatal(stored, err)
+			}
+		}
+		all = append(all, task)
+	}
+	// At first the machine did not reboot.
+	h := &rebooting{last: 2}
+	s := w.serve(w.store, h, booted("one"))
+	if r := w.await(all[tasks], tasker.ResultFailed); r.Errnr != tasker.ErrnrInterrupted {
+		t.Errorf("%+v", r)
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.serve(w.store, h, booted("two"))
+	for _, task := range all[:tasks] {
+		if r := w.await(task, tasker.ResultDone); r.Attempt != 1 || string(r.Payload) != "2" {
+			t.Fatalf("%+v", r)
+		}
+	}
+}
