@@ -199,7 +199,7 @@ func maskSettings(value any) any {
 	case map[string]any:
 		masked := make(map[string]any, len(v))
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if secretName(name) {
+			if _, is := v[name].(bool); secretName(name) && !is {
 				masked[name] = Masked
 			} else {
 				masked[name] = maskSettings(v[name])

@@ -152,13 +152,15 @@ func TestSettingsAreMasked(t *testing.T) {
 	c := mustLoad(t, minimal)
 	c.TaskTypes[0].Settings = map[string]any{
 		"api_token": "hunter2", "token_file": "/a/path", "url": "https://u:hunter2@h/",
-		"list": []any{map[string]any{"Password": "hunter2", "user": "me"}},
+		"list":          []any{map[string]any{"Password": "hunter2", "user": "me"}},
+		"headers":       map[string]any{"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "Cookie": "a=hunter2", "Accept": "text/plain"},
+		"allow_private": true, "template": "https://h/${payload.id}?q=${payload.q}", "query": "https://h/${payload.id}?api-key=hunter2",
 	}
 	printed := everythingOf(t, c)
 	if strings.Contains(printed, "hunter2") {
 		t.Error(printed)
 	}
-	for _, want := range []string{"/a/path", "user: me", "https://u:****@h/"} {
+	for _, want := range []string{"/a/path", "user: me", "https://u:****@h/", "Accept: text/plain", "allow_private: true", "template: https://h/${payload.id}?q=${payload.q}\n"} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("it lacks %s:\n%s", want, printed)
 		}

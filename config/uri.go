@@ -53,14 +53,18 @@ func maskURI(s string) string {
 	if err != nil || u.Opaque != "" || u.Scheme == "" {
 		return Masked
 	}
-	for name := range u.Query() {
-		if secretName(name) {
-			u.RawQuery = Masked // where a value ends is not certain
-			break
-		}
-	}
 	_, has := u.User.Password()
-	if !has {
+	inQuery := false
+	for name := range u.Query() {
+		inQuery = inQuery || secretName(name)
+	}
+	if inQuery {
+		u.RawQuery = Masked // where a value ends is not certain
+	}
+	switch {
+	case !has && !inQuery:
+		return s // as it was written
+	case !has:
 		return u.String()
 	}
 	user := u.User.Username()
@@ -75,6 +79,8 @@ func secretName(name string) bool {
 	if strings.HasSuffix(name, "_file") {
 		return false
 	}
-	return slices.ContainsFunc([]string{"passw", "passphrase", "secret", "token", "credential", "private", "api_key", "apikey"},
-		func(part string) bool { return strings.Contains(name, part) })
+	name = strings.ReplaceAll(name, "-", "_") // as headers are called
+	return slices.ContainsFunc([]string{
+		"passw", "passphrase", "secret", "token", "credential", "private", "api_key", "apikey", "access_key", "authorization", "cookie",
+	}, func(part string) bool { return strings.Contains(name, part) })
 }
