@@ -26,7 +26,7 @@ func TestChangedTasks(t *testing.T) {
 			t.Helper()
 			for {
 				page, next, err := f.ChangedTasks(t.Context(), position, limit)
-				if err != nil || len(page) > limit {
+				if err != nil || len(page) > limit || len(ids) > len(tasks) {
 					t.Fatalf("%d tasks, %v", len(page), err)
 				}
 				if len(page) == 0 {
