@@ -187,7 +187,7 @@ func TestExecFloods(t *testing.T) {
 		}
 		return kib
 	}
-	h := shell(t, `head -c 200000000 /dev/zero; head -c 20000000 /dev/zero >&2; head -c 20000000 /dev/zero >&3; exit 1`, nil)
+	h := shell(t, `head -c 200000000 /dev/zero; head -c 10000000 /dev/zero >&2; head -c 10000000 /dev/zero >&3; exit 1`, nil)
 	before := most()
 	result, err := h.Handle(t.Context(), &handlers.Request{Payload: json.RawMessage("null"), Deadline: time.Now()})
 	if !strings.HasSuffix(string(result), `"truncated":true,"size":200000000}`) || len(result) > 256<<10 || err == nil || len(err.Error()) > 9000 {

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,21 +42,20 @@ type program struct {
 func (s *processSettings) run(ctx context.Context, req *Request, p program) (Result, error) {
 	spec := s.spec(p.path)
 	spec.Args = p.args
-	dir, err := s.makeDir(spec, req.Payload)
+	place, err := s.makePlace(spec, req.Payload)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.remove(ctx, req)
-	spec.Dir = dir.work
-	if s.Stdin == stdinPayload {
-		file, err := os.Open(dir.payload)
-		if err != nil {
-			return nil, fmt.Errorf("open the payload's file: %w", err)
+	defer func() {
+		if err := place.remove(); err != nil {
+			logger(req).WarnContext(ctx, "what was made for the run was not removed", "err", err)
 		}
-		defer file.Close() //nolint:errcheck // it was only read
-		spec.Stdin = file
+	}()
+	spec.Dir = place.work
+	if s.Stdin == stdinPayload {
+		spec.Stdin = place.payload
 	}
-	if spec.Env, err = s.variables(req, p, dir); err != nil {
+	if spec.Env, err = s.variables(req, p, place); err != nil {
 		return nil, err
 	}
 	out := s.listen(ctx, req, spec)
@@ -170,48 +169,66 @@ func (s *processSettings) reboot(ctx context.Context, exit proc.Exit) error {
 	return fmt.Errorf("%w: the program asked for it with %s", ErrContinueAfterReboot, exit)
 }
 
-// runDir is where one run has its files.
-type runDir struct {
-	root    string // removed in the end
+// runPlace is where one run has its files.
+type runPlace struct {
 	work    string // where the program starts
-	payload string
+	own     bool   // work was made for this run
+	payload *os.File
 }
 
-// makeDir makes a directory that belongs to the user of the run, with the
-// payload in it.
-func (s *processSettings) makeDir(spec *proc.Spec, payload []byte) (p runDir, err error) {
+// makePlace makes a directory for the run, where none is configured, and a file
+// with the payload, both of which belong to the user of the run. They are beside
+// each other, so that the directory is empty; to make and remove them is most of
+// what a run costs.
+func (s *processSettings) makePlace(spec *proc.Spec, payload []byte) (p *runPlace, err error) {
 	uid, gid, other, err := spec.Owner()
 	if err != nil {
-		return p, startError(err)
+		return nil, startError(err)
 	}
-	if p.root, err = os.MkdirTemp("", "tasker-run-"); err != nil {
-		return p, fmt.Errorf("make a directory for the run: %w", err)
+	p = &runPlace{work: s.Directory, own: s.Directory == ""}
+	defer func() {
+		if err != nil {
+			_ = p.remove()
+			p, err = nil, fmt.Errorf("make a place for the run: %w", err)
+		}
+	}()
+	if p.payload, err = os.CreateTemp("", "tasker-payload-*.json"); err != nil {
+		return p, err
 	}
-	p.payload, p.work = filepath.Join(p.root, "payload.json"), s.Directory
-	err = os.WriteFile(p.payload, payload, 0o600)
-	mine := []string{p.payload}
-	if err == nil && p.work == "" {
-		p.work = filepath.Join(p.root, "work")
-		err = os.Mkdir(p.work, 0o700)
-		mine = append(mine, p.work)
+	if _, err = p.payload.Write(payload); err != nil {
+		return p, err
 	}
-	// The directory comes last: until then nobody else can change what is in it.
-	for _, path := range append(mine, p.root) {
-		if err == nil && other {
-			err = os.Lchown(path, uid, gid)
+	if _, err = p.payload.Seek(0, io.SeekStart); err != nil {
+		return p, err
+	}
+	if p.own {
+		if p.work, err = os.MkdirTemp("", "tasker-work-"); err != nil {
+			p.own = false
+			return p, err
 		}
 	}
-	if err != nil {
-		_ = os.RemoveAll(p.root)
-		return p, fmt.Errorf("make a directory for the run: %w", err)
+	if !other {
+		return p, nil
 	}
-	return p, nil
+	if err = p.payload.Chown(uid, gid); err == nil && p.own {
+		err = os.Lchown(p.work, uid, gid)
+	}
+	return p, err
 }
 
-func (p *runDir) remove(ctx context.Context, req *Request) {
-	if err := os.RemoveAll(p.root); err != nil {
-		logger(req).WarnContext(ctx, "the directory of the run was not removed", "directory", p.root, "err", err)
+// remove removes what was made for the run.
+func (p *runPlace) remove() error {
+	var errs []error
+	if p.payload != nil {
+		_ = p.payload.Close()
+		if err := os.Remove(p.payload.Name()); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
+	if p.own {
+		errs = append(errs, os.RemoveAll(p.work))
+	}
+	return errors.Join(errs...)
 }
 
 // environ is the environment of a program, but for what tells of a task.
@@ -242,7 +259,7 @@ func (s *processSettings) environ(values map[string]string) (map[string]string, 
 }
 
 // variables is the whole environment of the program.
-func (s *processSettings) variables(req *Request, p program, dir runDir) ([]string, error) {
+func (s *processSettings) variables(req *Request, p program, place *runPlace) ([]string, error) {
 	env, err := s.environ(p.values)
 	if err != nil {
 		return nil, startError(err)
@@ -250,7 +267,7 @@ func (s *processSettings) variables(req *Request, p program, dir runDir) ([]stri
 	maps.Copy(env, map[string]string{
 		"TASKER_TASK_ID": strconv.FormatInt(req.TaskID, 10), "TASKER_IDENTIFIER": req.Identifier, "TASKER_TYPE": req.Type,
 		"TASKER_ENDPOINT": req.Endpoint, "TASKER_ATTEMPT": strconv.Itoa(req.Attempt), "TASKER_STEP": strconv.Itoa(max(req.Step, 1)),
-		"TASKER_PAYLOAD_FILE": dir.payload, "TASKER_WORK_DIR": dir.work, "TASKER_FD": "3",
+		"TASKER_PAYLOAD_FILE": place.payload.Name(), "TASKER_WORK_DIR": place.work, "TASKER_FD": "3",
 	})
 	if !req.Deadline.IsZero() {
 		env["TASKER_DEADLINE"] = req.Deadline.UTC().Format(time.RFC3339)
