@@ -2,6 +2,8 @@ package app_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/testservices"
 )
 
 // TestDevReload changes the configuration of a process that works.
@@ -155,5 +158,107 @@ func TestManagerReloadWithoutItsType(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestProcessesReload adds a task type to an API and to a manager on real
+// services, by a change of the file that they share, and takes one away.
+func TestProcessesReload(t *testing.T) {
+	t.Parallel()
+	database, broker := testservices.MySQL(t), testservices.RabbitMQ(t)
+	dir := t.TempDir()
+	write := func(types string) {
+		t.Helper()
+		content := fmt.Sprintf("task_types: %s\napi: {port: 0}\nmanager: {db: {uri: '%s'}, message_queue: {uri: '%s'}, spool_dir: %s/spool}\n",
+			types, database, broker, dir)
+		if err := os.WriteFile(filepath.Join(dir, "new"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "test.config.yaml")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("[{name: worker, settings: {duration: 0}}]")
+	cfg, err := config.Load(config.Options{Mode: "test", Dir: dir, Without: config.PartAdmin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := app.InitDatabase(t.Context(), cfg, app.InitOptions{Out: t.Output()}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	done, ended, ready := make(chan error, 10), make(chan error, 2), make(chan string, 1)
+	reload := app.Reload{Period: 5 * time.Millisecond, Done: func(err error) { done <- err }}
+	go func() {
+		ended <- app.RunAPI(ctx, cfg, app.APIOptions{Ready: func(addr string) { ready <- addr }, Reload: reload}, log)
+	}()
+	go func() {
+		ended <- app.RunManager(ctx, cfg, app.ManagerOptions{Endpoints: []string{"a"}, Reload: reload}, log)
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-ended, <-ended); err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	var base string
+	select {
+	case addr := <-ready:
+		base = "http://" + addr
+	case err := <-ended:
+		ended <- err
+		t.Fatal(err)
+	}
+	// serves waits until the endpoint is registered for that many types.
+	serves := func(types int) {
+		t.Helper()
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			var list struct {
+				Endpoints []struct {
+					TaskTypes []string `json:"task_types"`
+				}
+			}
+			request(t, http.MethodGet, base+"/v1/endpoints", "", &list)
+			if len(list.Endpoints) == 1 && len(list.Endpoints[0].TaskTypes) == types {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the endpoint is not registered for %d types: %+v", types, list)
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-t.Context().Done():
+				t.Fatal(t.Context().Err())
+			}
+		}
+	}
+	change := func(types string) {
+		t.Helper()
+		write(types)
+		for range 2 { // both processes
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatal("a process does not see that the file has changed")
+			}
+		}
+	}
+	serves(1)
+	change("[{name: worker, settings: {duration: 0}}, sleep]")
+	serves(2)
+	if code := request(t, http.MethodPost, base+"/sleep", `{"identifier":"one","payload":{"seconds":0}}`, nil); code != http.StatusCreated {
+		t.Fatalf("POST: %d", code)
+	}
+	until(t, base+"/sleep/one", status("DONE"))
+	change("[sleep]")
+	serves(1)
+	if code := request(t, http.MethodPost, base+"/worker", `{"identifier":"one"}`, nil); code != http.StatusNotFound {
+		t.Errorf("a type that is gone: %d", code)
 	}
 }
