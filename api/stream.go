@@ -207,13 +207,9 @@ func (e *eventStream) header() {
 	e.w.WriteHeader(http.StatusOK)
 }
 
-// open begins the answer. The limits of an ordinary request end here: the
-// server's read timeout would take a silent client for a dead one.
+// open begins the answer. Every write has a limit of its own from here on,
+// instead of the one for a whole answer.
 func (e *eventStream) open() {
-	if err := e.control.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		e.err = err
-		return
-	}
 	e.arm()
 	e.header()
 	e.started = true
