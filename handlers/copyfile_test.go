@@ -220,6 +220,16 @@ func newHalting() *halting {
 	return &halting{reached: make(chan struct{}), goOn: make(chan struct{})}
 }
 
+// await waits for that progress; a handler that ends before fails the test.
+func (h *halting) await(t *testing.T, ended <-chan error) {
+	t.Helper()
+	select {
+	case <-h.reached:
+	case err := <-ended:
+		t.Fatalf("it ended before its first progress: %v", err)
+	}
+}
+
 func (h *halting) Progress(int64, int64, string) {
 	h.once.Do(func() {
 		close(h.reached)
@@ -274,7 +284,7 @@ func TestCopyfileMidway(t *testing.T) {
 				_, err := c.Handle(ctx, req)
 				ended <- err
 			}()
-			<-halt.reached
+			halt.await(t, ended)
 			if _, err := c.do(t, small, destination); err != nil {
 				t.Error(err)
 			}
@@ -315,7 +325,7 @@ func TestCopyfileMeanwhile(t *testing.T) {
 		_, err := c.Handle(t.Context(), req)
 		ended <- err
 	}()
-	<-halt.reached
+	halt.await(t, ended)
 	write(t, c.out+"/b", "mine", 0o600)
 	close(halt.goOn)
 	if err := <-ended; err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "must not be replaced") {
