@@ -84,27 +84,33 @@ func TestMerge(t *testing.T) {
 	half, all := &tasker.Progress{Done: 1}, &tasker.Progress{Done: 2}
 	for name, test := range map[string]struct{ first, second, want wire.LiveChange }{
 		"an end after a begin": {
-			change(1, 1, tasker.Running), wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.ResultFailed, Errnr: 3},
+			change(1, 1, tasker.Running),
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.ResultFailed, Errnr: 3},
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.ResultFailed, Errnr: 3},
 		},
 		"progress after a begin": {
-			change(1, 1, tasker.Running), wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half},
+			change(1, 1, tasker.Running),
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half},
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.Running, Progress: half},
 		},
 		"lines after progress": {
-			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half}, wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Log: true},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Log: true},
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half, Log: true},
 		},
 		"progress after progress and lines": {
-			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half, Log: true}, wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: half, Log: true},
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all},
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all, Log: true},
 		},
 		"another attempt": {
-			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.Retrying, Progress: all, Log: true}, change(1, 2, tasker.Running),
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, State: tasker.Retrying, Progress: all, Log: true},
+			change(1, 2, tasker.Running),
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 2, State: tasker.Running, Log: true},
 		},
 		"what an earlier attempt told": {
-			change(1, 2, tasker.Running), wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all, Log: true},
+			change(1, 2, tasker.Running),
+			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all, Log: true},
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 2, State: tasker.Running, Log: true},
 		},
 	} {

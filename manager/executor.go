@@ -230,8 +230,8 @@ func (e *executor) busy() int {
 }
 
 // loop starts waiting work in free slots, and what is due for its next
-// attempt, until ctx ends.
-func (e *executor) loop(ctx context.Context) {
+// attempt, until ctx ends. What has started goes on with taking.
+func (e *executor) loop(ctx, taking context.Context) {
 	defer e.rest()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
@@ -242,7 +242,7 @@ func (e *executor) loop(ctx context.Context) {
 			}
 			e.m.log.ErrorContext(ctx, "could not read the waiting results", "queue", e.queue().Name(), "err", err)
 		}
-		e.startWaiting(ctx)
+		e.startWaiting(ctx, taking)
 		retry.Reset(e.untilRetry())
 		select {
 		case <-e.wake:
@@ -326,7 +326,7 @@ func (e *executor) refill(ctx context.Context) error {
 }
 
 // startWaiting starts waiting work, the oldest first, while a slot is free.
-func (e *executor) startWaiting(ctx context.Context) {
+func (e *executor) startWaiting(ctx, taking context.Context) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for e.free > 0 && len(e.waiting) > 0 && e.how.handler != nil && ctx.Err() == nil {
@@ -339,7 +339,7 @@ func (e *executor) startWaiting(ctx context.Context) {
 		e.active[work.Task.ID] = true
 		e.free--
 		e.how.use()
-		e.occupy(ctx, job{Work: work, how: e.how}, e.start)
+		e.occupy(taking, job{Work: work, how: e.how}, e.start)
 	}
 }
 

@@ -97,9 +97,9 @@ func TestWhatAHandlerTells(t *testing.T) {
 			}
 		}
 	}
-	w.serve(s, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
-		req.Log.Info("it begins", "n", 1)
-		req.Log.Debug("only where the manager says as much")
+	w.serve(s, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+		req.Log.InfoContext(ctx, "it begins", "n", 1)
+		req.Log.DebugContext(ctx, "only where the manager says as much")
 		req.Line(tasker.StreamStdout, "some output")
 		req.Line("rubbish", "some more")
 		req.Line(tasker.StreamStderr, "a\xffb")
@@ -108,7 +108,7 @@ func TestWhatAHandlerTells(t *testing.T) {
 		req.Progress(2, 2, "all")
 		req.Partial(handlers.Result("no JSON"))
 		req.Partial(handlers.Result(`{"so": "far"}`))
-		req.Log.With("a", "b").Error("it ends")
+		req.Log.With("a", "b").ErrorContext(ctx, "it ends")
 		return handlers.Result(`1`), nil
 	}), func(c *manager.Config) { c.TaskTypes[0].Concurrency = 20 })
 	for i := range 20 {
@@ -420,9 +420,13 @@ func TestLiveEvents(t *testing.T) {
 		return c.TaskID == first.ID && c.Attempt == 1 && c.Log && c.Progress != nil && c.Progress.Message == "half"
 	})
 	second := w.post("second", "null", "a")
-	seen("RECEIVED", func(c wire.LiveChange) bool { return c.TaskID == second.ID && c.State == tasker.Received && c.Attempt == 0 })
+	seen("RECEIVED", func(c wire.LiveChange) bool {
+		return c.TaskID == second.ID && c.State == tasker.Received && c.Attempt == 0
+	})
 	close(g.gate)
-	seen("DONE", func(c wire.LiveChange) bool { return c.TaskID == first.ID && c.State == tasker.ResultDone && c.Attempt == 1 })
+	seen("DONE", func(c wire.LiveChange) bool {
+		return c.TaskID == first.ID && c.State == tasker.ResultDone && c.Attempt == 1
+	})
 	seen("FAILED", func(c wire.LiveChange) bool {
 		return c.TaskID == second.ID && c.State == tasker.ResultFailed && c.Errnr == 7 && c.Identifier == "second"
 	})

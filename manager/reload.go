@@ -64,7 +64,7 @@ func (m *Manager) wakeUp(taskType string) {
 			}
 			e.rise()
 			var both sync.WaitGroup
-			both.Go(func() { e.loop(ctx) })
+			both.Go(func() { e.loop(ctx, s.ctx) })
 			both.Go(func() { m.consume(ctx, e, s.subscribed[endpoint]) })
 			both.Wait()
 		})

@@ -1,0 +1,322 @@
+package manager_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/manager"
+)
+
+// closing is a handler that is closed once, after its last run.
+type closing struct {
+	handlers.Handler
+	t      *testing.T
+	runs   atomic.Int64
+	closed atomic.Int64
+}
+
+func (c *closing) Handle(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+	c.runs.Add(1)
+	defer c.runs.Add(-1)
+	if c.closed.Load() > 0 {
+		c.t.Errorf("task %s runs with a closed handler", req.Identifier)
+	}
+	return c.Handler.Handle(ctx, req)
+}
+
+func (c *closing) Close() error {
+	if c.runs.Load() > 0 {
+		c.t.Error("a handler that runs is closed")
+	}
+	if c.closed.Add(1) > 1 {
+		c.t.Error("a handler is closed twice")
+	}
+	return nil
+}
+
+// reloadable is a manager of endpoint a that runs.
+type reloadable struct {
+	*manager.Manager
+	stop func() error
+}
+
+// registry gives handlers by task type.
+func registry(t *testing.T, list map[string]handlers.Handler) *handlers.Registry {
+	t.Helper()
+	r := handlers.NewRegistry()
+	for name, h := range list {
+		if err := r.Register(name, h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+func (w *world) reloadable(types []manager.TaskType, list map[string]handlers.Handler) *reloadable {
+	w.t.Helper()
+	cfg := manager.Config{
+		Endpoints: []string{"a"}, TaskTypes: types,
+		Heartbeat: 50 * time.Millisecond, Lease: 500 * time.Millisecond, ShutdownTimeout: 20 * time.Second,
+	}
+	b := signaling{Broker: w.broker, ready: make(chan struct{}, 1)}
+	m, err := manager.New(cfg, w.store, b, registry(w.t, list), w.log)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	r := &reloadable{Manager: m}
+	ended := false
+	r.stop = func() error {
+		if ended {
+			return nil
+		}
+		ended = true
+		cancel()
+		return <-done
+	}
+	w.t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			w.t.Error(err)
+		}
+	})
+	<-b.ready
+	return r
+}
+
+// postOf stores and publishes a task of a type for endpoint a.
+func (w *world) postOf(taskType, identifier string) tasker.Task {
+	w.t.Helper()
+	task, _, err := w.store.CreateTask(w.t.Context(), tasker.Task{
+		Type: taskType, Identifier: identifier, Payload: json.RawMessage("null"), Endpoints: []string{"a"},
+	})
+	if err == nil {
+		task, err = dispatch.New(dispatch.Config{}, w.store, w.broker, w.log).Dispatch(w.t.Context(), task)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return task
+}
+
+func (w *world) registered(types ...string) {
+	w.t.Helper()
+	w.until(func() string {
+		list, err := w.store.ListEndpoints(w.t.Context(), tasker.EndpointQuery{Limit: 1})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(list) == 1 && slices.Equal(list[0].TaskTypes, types) {
+			return ""
+		}
+		return fmt.Sprintf("the types %v, there are %+v", types, list)
+	})
+}
+
+func reload(t *testing.T, m *reloadable, types []manager.TaskType, list map[string]handlers.Handler) {
+	t.Helper()
+	if err := m.Reload(types, registry(t, list)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (g *gated) until(w *world, started int64) {
+	w.t.Helper()
+	w.until(func() string {
+		if n := g.started.Load(); n != started {
+			return fmt.Sprintf("%d runs, there are %d", started, n)
+		}
+		return ""
+	})
+}
+
+// A run keeps the handler with which it began, however often that is replaced,
+// and the handler is closed when it has ended.
+func TestReloadReplacesHandlers(t *testing.T) {
+	w := newWorld(t)
+	oldGate, newGate := newGated(), newGated()
+	before, after := &closing{Handler: oldGate, t: t}, &closing{Handler: newGate, t: t}
+	job := []manager.TaskType{{Name: "job"}}
+	m := w.reloadable(job, map[string]handlers.Handler{"job": before})
+	first := w.post("first", "null", "a")
+	oldGate.until(w, 1)
+	reload(t, m, job, map[string]handlers.Handler{"job": after})
+	second := w.post("second", "null", "a")
+	newGate.until(w, 1)
+	if n := before.closed.Load(); n != 0 {
+		t.Errorf("closed %d times", n)
+	}
+	reload(t, m, job, map[string]handlers.Handler{"job": after}) // the same: it stays
+	close(oldGate.gate)
+	w.await(first, tasker.ResultDone)
+	w.until(func() string {
+		if before.closed.Load() == 1 {
+			return ""
+		}
+		return "the old handler to be closed"
+	})
+	close(newGate.gate)
+	w.await(second, tasker.ResultDone)
+	if n := after.closed.Load(); n != 0 {
+		t.Errorf("the new handler is closed %d times", n)
+	}
+	if err := m.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if before.closed.Load() != 1 || after.closed.Load() != 1 {
+		t.Errorf("closed: %d, %d", before.closed.Load(), after.closed.Load())
+	}
+	if err := m.Reload(job, registry(t, nil)); tasker.CodeOf(err) != tasker.Conflict {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
+// Slots come at once, and go as runs end.
+func TestReloadChangesSlots(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	slots := func(n int) []manager.TaskType { return []manager.TaskType{{Name: "job", Concurrency: n}} }
+	list := map[string]handlers.Handler{"job": g}
+	m := w.reloadable(slots(1), list)
+	for i := range 8 {
+		w.post(fmt.Sprint("t", i), "null", "a")
+	}
+	g.until(w, 1)
+	reload(t, m, slots(3), list)
+	g.until(w, 3)
+	reload(t, m, slots(2), list)
+	g.gate <- struct{}{} // one ends: its slot is gone
+	g.gate <- struct{}{} // this one's is not
+	g.until(w, 4)
+	if now := g.now.Load(); now != 2 {
+		t.Errorf("%d run at once", now)
+	}
+	close(g.gate)
+	g.until(w, 8)
+	if most := g.most.Load(); most != 3 {
+		t.Errorf("%d ran at once", most)
+	}
+}
+
+// The limits of what starts later are the new ones.
+func TestReloadChangesLimits(t *testing.T) {
+	w := newWorld(t)
+	list := map[string]handlers.Handler{"job": handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+		if req.Identifier == "fails" {
+			return nil, context.Canceled
+		}
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	})}
+	m := w.reloadable([]manager.TaskType{{Name: "job", Concurrency: 1}}, list)
+	w.await(w.post("fails", "null", "a"), tasker.ResultFailed)
+	reload(t, m, []manager.TaskType{{Name: "job", Concurrency: 1, Timeout: 50 * time.Millisecond}}, list)
+	w.await(w.post("slow", "null", "a"), tasker.TimedOut)
+	reload(t, m, []manager.TaskType{{Name: "job", Schema: wants("1")}}, list)
+	w.await(w.post("rejected", "null", "a"), tasker.Rejected)
+}
+
+// A type that is added is registered and performed, also what was sent before;
+// one that is removed is not any more, and goes on when it comes back.
+func TestReloadChangesTypes(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	g := newGated()
+	gate := &closing{Handler: g, t: t}
+	job, other := manager.TaskType{Name: "job", Concurrency: 1}, manager.TaskType{Name: "other"}
+	m := w.reloadable([]manager.TaskType{job}, map[string]handlers.Handler{"job": gate})
+	w.await(w.post("running", "null", "a"), tasker.Running)
+	g.until(w, 1)
+	waits := w.post("waits", "null", "a")
+	w.await(waits, tasker.Received)
+	early := w.postOf("other", "early") // nobody is there
+
+	reload(t, m, []manager.TaskType{job, other}, map[string]handlers.Handler{"job": gate, "other": c})
+	w.registered("job", "other")
+	w.await(early, tasker.ResultDone)
+	w.await(w.postOf("other", "later"), tasker.ResultDone)
+
+	reload(t, m, []manager.TaskType{other}, map[string]handlers.Handler{"other": c})
+	w.registered("other")
+	late := w.post("late", "null", "a")
+	w.await(w.postOf("other", "another"), tasker.ResultDone)
+	if n := gate.closed.Load(); n != 0 {
+		t.Errorf("a handler that runs is closed %d times", n)
+	}
+	close(g.gate) // what runs ends, and what waits does not begin
+	w.until(func() string {
+		if gate.closed.Load() == 1 {
+			return ""
+		}
+		return "the handler to be closed"
+	})
+	w.await(w.postOf("other", "last"), tasker.ResultDone)
+	if r, _ := w.result(waits, "a"); r.State != tasker.Received {
+		t.Errorf("%+v", r)
+	}
+	if r, ok := w.result(late, "a"); ok && r.State != tasker.Received {
+		t.Errorf("%+v", r)
+	}
+
+	reload(t, m, []manager.TaskType{job}, map[string]handlers.Handler{"job": c})
+	w.registered("job")
+	w.await(waits, tasker.ResultDone)
+	w.await(late, tasker.ResultDone)
+	w.await(w.post("end", "null", "a"), tasker.ResultDone)
+	if n := c.of("waits") + c.of("late") + c.of("end"); n != 3 {
+		t.Errorf("%d runs: %v", n, c.runs)
+	}
+}
+
+// A bad configuration changes nothing.
+func TestReloadRefuses(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	m := w.reloadable([]manager.TaskType{{Name: "job"}}, map[string]handlers.Handler{"job": c})
+	for name, types := range map[string][]manager.TaskType{
+		"no type":  nil,
+		"bad type": {{Name: "v1"}},
+		"twice":    {{Name: "x"}, {Name: "x"}},
+		"labels":   {{Name: "x", Labels: map[string]string{"role": "web"}}},
+	} {
+		if err := m.Reload(types, registry(t, nil)); tasker.CodeOf(err) != tasker.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.await(w.post("one", "null", "a"), tasker.ResultDone)
+}
+
+// Reloads come while tasks run, are added and are removed, and no task is lost
+// or runs twice.
+func TestReloadUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	job := manager.TaskType{Name: "job", Concurrency: 3}
+	m := w.reloadable([]manager.TaskType{job}, map[string]handlers.Handler{"job": &closing{Handler: c, t: t}})
+	var tasks []tasker.Task
+	for i := range 60 {
+		tasks = append(tasks, w.post(fmt.Sprint("t", i), "null", "a"))
+		job.Concurrency = 1 + i%4
+		types := []manager.TaskType{job, {Name: "other"}}
+		if i%5 == 4 {
+			types = types[1:]
+		}
+		reload(t, m, types, map[string]handlers.Handler{"job": &closing{Handler: c, t: t}, "other": c})
+	}
+	reload(t, m, []manager.TaskType{job}, map[string]handlers.Handler{"job": c})
+	for _, task := range tasks {
+		w.await(task, tasker.ResultDone)
+		if n := c.of(task.Identifier); n != 1 {
+			t.Errorf("%s ran %d times", task.Identifier, n)
+		}
+	}
+}

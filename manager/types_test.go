@@ -1,0 +1,121 @@
+package manager_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/manager"
+)
+
+// wants is a schema that takes one payload only.
+type wants string
+
+func (s wants) Validate(payload json.RawMessage) error {
+	if string(payload) != string(s) {
+		return fmt.Errorf("/payload: want %s", string(s))
+	}
+	return nil
+}
+
+func schema(s manager.Schema) option { return jobType(func(j *manager.TaskType) { j.Schema = s }) }
+
+// A payload that breaks the schema is no work: the handler does not see it,
+// and it is not tried again.
+func TestSchema(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	g := newGated()
+	w.serve(w.store, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+		if _, err := c.Handle(ctx, req); err != nil || req.Identifier != "good" {
+			return nil, err
+		}
+		return g.Handle(ctx, req)
+	}), schema(wants(`{"a": 1}`)), jobType(func(j *manager.TaskType) {
+		j.Concurrency, j.Retry = 1, tasker.RetryPolicy{Delays: make([]time.Duration, 3)}
+	}))
+	bad := w.post("bad", `{"a": 2}`, "a") // with a slot at once
+	if r := w.await(bad, tasker.Rejected); r.Errnr != tasker.ErrnrRejected || r.Errmsg != `/payload: want {"a": 1}` || r.Attempt != 1 {
+		t.Errorf("%+v", r)
+	}
+	good := w.post("good", `{"a": 1}`, "a")
+	w.await(good, tasker.Running)
+	waits := w.post("waits", "null", "a")
+	w.await(waits, tasker.Received)
+	close(g.gate)
+	w.await(waits, tasker.Rejected)
+	w.await(good, tasker.ResultDone)
+	if c.of("bad") != 0 || c.of("waits") != 0 || c.of("good") != 1 {
+		t.Errorf("runs: %v", c.runs)
+	}
+}
+
+func TestLabels(t *testing.T) {
+	w := newWorld(t)
+	types := func(c *manager.Config) {
+		c.Labels = map[string]string{"role": "web", "zone": "eu"}
+		c.TaskTypes[0].Labels = map[string]string{"role": "web"}
+		c.TaskTypes = append(c.TaskTypes, manager.TaskType{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}},
+			manager.TaskType{Name: "third", Labels: map[string]string{"disk": ""}})
+	}
+	w.serve(w.store, &counting{}, types)
+	list, err := w.store.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 1})
+	if err != nil || len(list) != 1 || fmt.Sprint(list[0].TaskTypes) != "[job]" || !maps.Equal(list[0].Labels, map[string]string{"role": "web", "zone": "eu"}) {
+		t.Errorf("%+v, %v", list, err)
+	}
+	var log bytes.Buffer
+	cfg := manager.Config{Endpoints: []string{"b"}, TaskTypes: []manager.TaskType{{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}}}}
+	_, err = manager.New(cfg, w.store, w.broker, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	if tasker.CodeOf(err) != tasker.Invalid || strings.Count(log.String(), "type=other lacks=\"role=db, zone=eu\"") != 1 {
+		t.Errorf("%v, log:\n%s", err, log.String())
+	}
+}
+
+// unable is a handler that says that it cannot work.
+type unable struct{ handlers.Func }
+
+func (unable) Check() error { return errors.New("the program is missing") }
+
+// synced is a buffer that several write to.
+type synced struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *synced) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *synced) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
+
+// A handler that cannot work here is named at the start, and the manager goes
+// on.
+func TestHandlersAreChecked(t *testing.T) {
+	w := newWorld(t)
+	log := &synced{}
+	w.log = slog.New(slog.NewTextHandler(log, nil))
+	h := handlers.Wrap(unable{func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }},
+		func(h handlers.Handler) handlers.Handler { return handlers.Func(h.Handle) })
+	w.serve(w.store, h)
+	w.await(w.post("one", "null", "a"), tasker.ResultDone)
+	want := `level=ERROR msg="a handler cannot work here: its tasks will fail"`
+	if text := log.String(); strings.Count(text, want) != 1 || !strings.Contains(text, `type=job err="the program is missing"`) {
+		t.Errorf("log:\n%s", text)
+	}
+}
