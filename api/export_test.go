@@ -44,8 +44,13 @@ func (s *Server) SetStreams(next StreamSettings) {
 		to *time.Duration
 		d  time.Duration
 	}{
-		{&st.poll, next.Poll}, {&st.pause, next.Pause}, {&st.heartbeat, next.Heartbeat}, {&st.write, next.Write},
-		{&st.overlap, next.Overlap}, {&st.patience, next.Patience}, {&st.memory, next.Memory},
+		{&st.poll, next.Poll},
+		{&st.pause, next.Pause},
+		{&st.heartbeat, next.Heartbeat},
+		{&st.write, next.Write},
+		{&st.overlap, next.Overlap},
+		{&st.patience, next.Patience},
+		{&st.memory, next.Memory},
 	} {
 		if d.d != 0 {
 			*d.to = d.d

@@ -99,8 +99,10 @@ func TestBadQueries(t *testing.T) {
 			t.Errorf("%s: fields %q, want %q", path, got, fields)
 		}
 	}
-	for _, path := range []string{"/worker?a=%", "/worker/a?a;b", "/v1/task-types?%", "/v1/task-types/worker?%", "/v1/endpoints?%",
-		"/v1/events?%", "/worker/a/events?%", "/worker/a/results/b?%", "/worker/a/results/b/log?%"} {
+	for _, path := range []string{
+		"/worker?a=%", "/worker/a?a;b", "/v1/task-types?%", "/v1/task-types/worker?%", "/v1/endpoints?%",
+		"/v1/events?%", "/worker/a/events?%", "/worker/a/results/b?%", "/worker/a/results/b/log?%",
+	} {
 		h.get(t, path).want(t, http.StatusBadRequest)
 	}
 }

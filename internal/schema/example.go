@@ -184,9 +184,16 @@ func typeOf(object map[string]any) string {
 		}
 	}
 	for _, hint := range []struct{ keyword, kind string }{
-		{"properties", "object"}, {"required", "object"}, {"additionalProperties", "object"},
-		{"items", "array"}, {"prefixItems", "array"}, {"minimum", "number"}, {"maximum", "number"},
-		{"pattern", "string"}, {"minLength", "string"}, {"format", "string"},
+		{"properties", "object"},
+		{"required", "object"},
+		{"additionalProperties", "object"},
+		{"items", "array"},
+		{"prefixItems", "array"},
+		{"minimum", "number"},
+		{"maximum", "number"},
+		{"pattern", "string"},
+		{"minLength", "string"},
+		{"format", "string"},
 	} {
 		if _, ok := object[hint.keyword]; ok {
 			return hint.kind

@@ -241,7 +241,8 @@ func FuzzValidate(f *testing.F) {
 		{`{"type":"object","required":["a"],"properties":{"a":{"maximum":3}}}`, `{"a":4}`},
 		{`{"anyOf":[{"$ref":"#/$defs/x"},{"not":{}}],"$defs":{"x":{"pattern":"^a"}}}`, `"b"`},
 		{`{"uniqueItems":true,"items":{"multipleOf":0.01}}`, `[1e5,1E5,-0,0.1]`},
-		{`{"$ref":"#"}`, `1e400`}, {`{"unevaluatedItems":false,"contains":{"format":"uri"}}`, `["a://b"]`},
+		{`{"$ref":"#"}`, `1e400`},
+		{`{"unevaluatedItems":false,"contains":{"format":"uri"}}`, `["a://b"]`},
 	} {
 		f.Add(seed[0], seed[1])
 	}
