@@ -225,10 +225,14 @@ func TestTold(t *testing.T) {
 		req.Partial(handlers.Result(`"too long"`))
 		return nil, errPlain
 	})
-	run := handlerstest.Run(t.Context(), h, handlerstest.Task{MaxResult: 5})
+	running := handlerstest.Start(t.Context(), h, handlerstest.Task{MaxResult: 5})
+	run := running.Wait()
 	late.Log.Warn("too late")
 	late.Progress(3, 3, "three")
 	late.Partial(handlers.Result("3"))
+	if running.Until(func(a handlerstest.Attempt) bool { return len(a.Progress) > 2 || len(a.Partials) > 2 || len(a.Lines) > 5 }) {
+		t.Error("what was told after the handler's end was taken")
+	}
 	var lines []string
 	for i, line := range run.Lines {
 		if line.Number != int64(i) || line.Time.IsZero() || line.Time.Location() != time.UTC {
