@@ -119,3 +119,16 @@ func TestMerge(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkChanges is what a change costs until it is sent.
+func BenchmarkChanges(b *testing.B) {
+	b.ReportAllocs()
+	c := newChanges(func(context.Context, string, []byte) error { return nil }, slog.New(slog.DiscardHandler))
+	n := 0
+	for b.Loop() {
+		c.add(wire.LiveChange{TaskID: int64(n), Type: "job", Identifier: "e7bd91d0-16ad-11e2-892e-0800200c9a66", Endpoint: "console1", Attempt: 1, State: tasker.Running})
+		if n++; n%maxChanges == 0 {
+			c.tell(b.Context())
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package manager_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/manager"
+)
+
+// free is a database and a broker that cost nothing: what is left is the
+// manager's own work.
+type free struct {
+	manager.Store
+	task     tasker.Task
+	messages chan []byte
+	ready    chan struct{}
+	slots    chan struct{} // one value for each task that is under way
+	saved    atomic.Int64
+	events   atomic.Int64
+}
+
+func (f *free) AcquireEndpoint(context.Context, tasker.Endpoint, time.Duration) (*tasker.Endpoint, error) {
+	return nil, nil
+}
+
+func (f *free) Heartbeat(context.Context, string, []string, time.Duration) (bool, error) {
+	return true, nil
+}
+func (f *free) ReleaseEndpoints(context.Context, string, []string) error { return nil }
+func (f *free) ReturnFromLost(context.Context, []string) (int, error)    { return 0, nil }
+func (f *free) Now() time.Time                                           { return time.Now() }
+
+func (f *free) ReceiveResults(_ context.Context, _ string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
+	list := make([]tasker.Admission, len(arrivals))
+	for i, a := range arrivals {
+		list[i].Task = f.task
+		list[i].Task.ID = a.TaskID
+	}
+	return list, nil
+}
+
+func (f *free) StartAttempts(_ context.Context, _ string, starts []tasker.Start) ([]bool, error) {
+	return allTrue(len(starts)), nil
+}
+
+func (f *free) FinishAttempts(_ context.Context, finishes []tasker.Finish) ([]bool, error) {
+	for range finishes {
+		<-f.slots
+	}
+	return allTrue(len(finishes)), nil
+}
+
+func allTrue(n int) []bool {
+	list := make([]bool, n)
+	for i := range list {
+		list[i] = true
+	}
+	return list
+}
+
+func (f *free) SaveLive(_ context.Context, updates []tasker.LiveUpdate) error {
+	f.saved.Add(int64(len(updates)))
+	return nil
+}
+
+func (f *free) InterruptedWork(context.Context, string, string, int) ([]tasker.Work, error) {
+	return nil, nil
+}
+
+func (f *free) WaitingWork(context.Context, string, string, int) ([]tasker.Work, error) {
+	return nil, nil
+}
+
+func (f *free) DueWork(context.Context, string, string, int) ([]tasker.Work, error) { return nil, nil }
+
+func (f *free) NextRetry(context.Context, string, string) (time.Time, bool, error) {
+	return time.Time{}, false, nil
+}
+
+func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, int64, int) ([]tasker.Task, int64, error) {
+	return nil, 0, nil
+}
+
+func (f *free) Notify(context.Context, string, []byte) error {
+	f.events.Add(1)
+	return nil
+}
+
+// delivery is a message that costs nothing to settle.
+type delivery []byte
+
+func (d delivery) Body() []byte                               { return d }
+func (delivery) MessageID() string                            { return "" }
+func (delivery) Redelivered() bool                            { return false }
+func (delivery) Ack() error                                   { return nil }
+func (delivery) DeadLetter(_ context.Context, _ string) error { return nil }
+
+func (f *free) Consume(ctx context.Context, s broker.Subscription) error {
+	s.Ready(true)
+	close(f.ready)
+	for {
+		select {
+		case body := <-f.messages:
+			s.Deliver(delivery(body))
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// BenchmarkRun is what the manager itself does for a task with a Go handler,
+// from its message to its end, without the database's and the broker's share.
+func BenchmarkRun(b *testing.B) {
+	for name, tells := range map[string]int{"silent": 0, "one line and progress": 1, "100 lines": 100} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			const slots = 32
+			f := &free{
+				task:     tasker.Task{Identifier: "one", Type: "job", Payload: json.RawMessage("null")},
+				messages: make(chan []byte), ready: make(chan struct{}), slots: make(chan struct{}, slots),
+			}
+			h := handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
+				for i := range tells {
+					req.Line(tasker.StreamStdout, "a line of some length, as a program writes it")
+					req.Progress(int64(i), int64(tells), "")
+				}
+				return nil, nil
+			})
+			registry := handlers.NewRegistry()
+			if err := registry.Register("job", h); err != nil {
+				b.Fatal(err)
+			}
+			cfg := manager.Config{Endpoints: []string{"a"}, TaskTypes: []manager.TaskType{{Name: "job", Concurrency: 2 * slots}}}
+			m, err := manager.New(cfg, f, f, registry, slog.New(slog.DiscardHandler))
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			done := make(chan error, 1)
+			go func() { done <- m.Run(ctx) }()
+			<-f.ready
+			var messages [][]byte
+			for i := range 1000 {
+				body, err := wire.EncodeTask(tasker.Task{ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"), StartTime: time.Now()})
+				if err != nil {
+					b.Fatal(err)
+				}
+				messages = append(messages, body)
+			}
+			b.ResetTimer()
+			for i := range b.N {
+				f.slots <- struct{}{}
+				f.messages <- messages[i%len(messages)]
+			}
+			for range slots { // all are through
+				f.slots <- struct{}{}
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(f.saved.Load())/float64(b.N), "updates/run")
+			for range slots {
+				<-f.slots
+			}
+			cancel()
+			if err := <-done; err != nil {
+				b.Fatal(fmt.Errorf("the manager ended: %w", err))
+			}
+		})
+	}
+}
