@@ -230,7 +230,9 @@ func TestTold(t *testing.T) {
 	late.Log.Warn("too late")
 	late.Progress(3, 3, "three")
 	late.Partial(handlers.Result("3"))
-	if running.Until(func(a handlerstest.Attempt) bool { return len(a.Progress) > 2 || len(a.Partials) > 2 || len(a.Lines) > 5 }) {
+	if running.Until(func(a handlerstest.Attempt) bool {
+		return len(a.Progress) > 2 || len(a.Partials) > 2 || len(a.Lines) > 5
+	}) {
 		t.Error("what was told after the handler's end was taken")
 	}
 	var lines []string
