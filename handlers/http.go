@@ -193,7 +193,7 @@ func (h *httpHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 		if refusal = h.checkRedirect(next, via); refusal != nil {
 			return http.ErrUseLastResponse
 		}
-		requestLog(req).InfoContext(ctx, "redirected", "to", withoutQuery(next.URL))
+		logger(req).InfoContext(ctx, "redirected", "to", withoutQuery(next.URL))
 		return nil
 	}}
 	out, err := call.request(limited)
@@ -221,7 +221,7 @@ func (h *httpHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 	if err != nil {
 		return result, fmt.Errorf("%s %s: %w", out.Method, withoutQuery(out.URL), err)
 	}
-	requestLog(req).InfoContext(ctx, "answered", "status", resp.StatusCode, "bytes", len(result))
+	logger(req).InfoContext(ctx, "answered", "status", resp.StatusCode, "bytes", len(result))
 	return result, nil
 }
 

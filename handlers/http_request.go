@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"net/http"
 	"net/url"
@@ -338,12 +337,4 @@ func isHeaderValue(s string) bool {
 func withoutQuery(u *url.URL) string {
 	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	return shown.String()
-}
-
-// requestLog gives the task's log, or one that drops all.
-func requestLog(req *Request) *slog.Logger {
-	if req.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return req.Log
 }

@@ -248,7 +248,7 @@ func (w *serviceWorker) pause(ctx context.Context) error {
 		return errServiceClosed
 	case <-ctx.Done():
 		// Not the context's cause, which everybody knows.
-		return fmt.Errorf("it waited for the process to be started again, which had failed %d times: %w", w.failures, w.failure)
+		return fmt.Errorf("it waited to start the process again, which had failed (in a row: %d): %w", w.failures, w.failure)
 	}
 }
 

@@ -473,7 +473,7 @@ func TestServiceThatNeverStarts(t *testing.T) {
 	group.Go(func() {
 		req, _ := serviceRequest(`1`)
 		_, err := h.Handle(ctx, req)
-		const want = "it waited for the process to be started again, which had failed 1 times: the process ended before it answered: exit code 7: broken"
+		const want = "it waited to start the process again, which had failed (in a row: 1): the process ended before it answered: exit code 7: broken"
 		if err == nil || err.Error() != want {
 			t.Errorf("got %v", err)
 		}
@@ -591,5 +591,46 @@ func TestNewServiceRefuses(t *testing.T) {
 		if _, err := handlers.Builtin().Make("service", settings); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
+	}
+}
+
+// TestServiceLeaksNothing: forty processes leave no file, goroutine or
+// directory behind.
+func TestServiceLeaksNothing(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	count := func() (files, goroutines int) {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries), runtime.NumGoroutine()
+	}
+	round := func() {
+		h := shellService(t, `read -r line; echo '{"id":"1","result":1}'`, handlers.Settings{"max_requests": 1, "idle_timeout": "1h"})
+		for range 20 {
+			if result, err := ask(t, h, "null"); err != nil || string(result) != "1" {
+				t.Fatalf("got %s, %v", result, err)
+			}
+		}
+		if err := h.(io.Closer).Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	round() // opens what stays, as the poller's file
+	files, goroutines := count()
+	round()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		nowFiles, nowGoroutines := count()
+		if nowFiles <= files && nowGoroutines <= goroutines {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d files became %d, %d goroutines %d", files, nowFiles, goroutines, nowGoroutines)
+		}
+		runtime.Gosched()
+	}
+	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+		t.Errorf("left are %v, %v", left, err)
 	}
 }
