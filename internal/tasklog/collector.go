@@ -16,8 +16,11 @@ import (
 const (
 	// MaxLine bounds what is kept of a line, in bytes of its text.
 	MaxLine = 8 << 10
-	// MaxFlush is about what one Take gives: the first half of it are the
-	// first lines since the last one, the second half the latest.
+	// MaxBurst is about the most that one Take gives, and MaxFlush what it may
+	// give where the last ones gave all that they might: each second of the
+	// lines' time adds so much. The first half of it are the first lines since
+	// the last Take, the second half the latest.
+	MaxBurst = 256 << 10
 	MaxFlush = 64 << 10
 	// MaxHead is how much of the log's beginning stays for good.
 	MaxHead = 256 << 10
@@ -32,8 +35,10 @@ type Collector struct {
 	mu     sync.Mutex
 	totals tasker.LogTotals
 
-	// What has come since the last Take, at most half a flush each: the first
+	// What has come since the last Take, at most half of room each: the first
 	// lines and, when these are full, the latest.
+	room                  int
+	since                 time.Time // of the first line that room was counted for
 	first, latest         []tasker.LogLine
 	firstSize, latestSize int
 	skipped               int64 // lines between first and latest that were left out
@@ -68,7 +73,7 @@ type Part struct {
 func New(before tasker.LogTotals) *Collector {
 	before.Complete = false
 	return &Collector{
-		totals: before, headEnd: before.Lines,
+		totals: before, headEnd: before.Lines, room: MaxBurst,
 		head: int(min(before.Bytes+lineOverhead*(before.Lines-before.LeftOut), MaxHead)),
 	}
 }
@@ -106,7 +111,12 @@ func (c *Collector) add(line tasker.LogLine, text string) {
 	line.Number = c.totals.Lines
 	c.totals.Lines++
 	c.totals.Bytes += int64(size)
-	if len(c.first) == 0 || len(c.latest) == 0 && c.firstSize+weight <= MaxFlush/2 {
+	if len(c.first) == 0 {
+		elapsed := min(max(line.Time.Sub(c.since), 0), time.Minute)
+		c.room = min(max(c.room+int(elapsed.Seconds()*MaxFlush), MaxFlush), MaxBurst)
+		c.since = line.Time
+	}
+	if len(c.first) == 0 || len(c.latest) == 0 && c.firstSize+weight <= c.room/2 {
 		c.first = append(c.first, line)
 		c.firstSize += weight
 		return
@@ -114,7 +124,7 @@ func (c *Collector) add(line tasker.LogLine, text string) {
 	c.latest = append(c.latest, line)
 	c.latestSize += weight
 	n := 0
-	for ; c.latestSize > MaxFlush/2 && n < len(c.latest)-1; n++ {
+	for ; c.latestSize > c.room/2 && n < len(c.latest)-1; n++ {
 		c.latestSize -= weigh(c.latest[n].Text)
 	}
 	if n > 0 {
@@ -125,7 +135,7 @@ func (c *Collector) add(line tasker.LogLine, text string) {
 	}
 }
 
-// Take gives what has come since the last Take, at most about [MaxFlush] of
+// Take gives what has come since the last Take, at most about [MaxBurst] of
 // it. It is taken to be stored: what cannot be has to be tried again before
 // the next Take.
 func (c *Collector) Take() Part {
@@ -144,6 +154,7 @@ func (c *Collector) Take() Part {
 	kept := int64(len(c.first) + len(c.latest))
 	size := c.firstSize + c.latestSize
 	p.Size = size
+	c.room -= size
 	c.first, c.latest, c.firstSize, c.latestSize, c.skipped = nil, nil, 0, 0, 0
 
 	if len(c.tail) == 0 && c.head+size <= MaxHead {

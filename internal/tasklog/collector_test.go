@@ -108,15 +108,18 @@ func TestFlood(t *testing.T) {
 	c := tasklog.New(tasker.LogTotals{})
 	var s stored
 	n, bytes := int64(0), int64(0)
-	for range 50 {
-		from := n
+	for i := range 50 {
+		from, most := n, tasklog.MaxFlush
+		if i == 0 {
+			most = tasklog.MaxBurst
+		}
 		for range 10_000 {
 			text := fmt.Sprintf("line %d %s", n, strings.Repeat("x", 50))
 			c.Add(tasker.StreamStdout, "", noon, text)
 			n, bytes = n+1, bytes+int64(len(text))
 		}
 		p := c.Take()
-		if got := size(t, p.Lines); got > tasklog.MaxFlush || got < tasklog.MaxFlush/2 {
+		if got := size(t, p.Lines); got > most || got < most/2 {
 			t.Fatalf("a flush has %d bytes", got)
 		}
 		if first, last := p.Lines[0], p.Lines[len(p.Lines)-1]; first.Number != from || last.Number != n-1 {
@@ -145,6 +148,30 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// TestBurst: who has been quiet may say more at once.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	c := tasklog.New(tasker.LogTotals{})
+	burst := func(at time.Time) (leftOut int64) {
+		for i := range 2_000 {
+			c.Add(tasker.StreamStdout, "", at, fmt.Sprint("line ", i))
+		}
+		for _, line := range c.Take().Lines {
+			leftOut += line.LeftOut
+		}
+		return leftOut
+	}
+	if n := burst(noon); n != 0 {
+		t.Errorf("at first: %d of 2000 lines are left out", n)
+	}
+	if n := burst(noon.Add(time.Millisecond)); n < 1_000 {
+		t.Errorf("at once again: %d of 2000 lines are left out", n)
+	}
+	if n := burst(noon.Add(10 * time.Second)); n != 0 {
+		t.Errorf("after some seconds: %d of 2000 lines are left out", n)
+	}
+}
+
 // TestAnyLog: whatever is logged and whenever it is taken, the parts follow
 // each other, each line is what was logged, every number is a line or in a gap,
 // and the totals are true.
@@ -170,7 +197,7 @@ func TestAnyLog(t *testing.T) {
 				next, bytes = next+1, bytes+int64(length)
 			}
 			p := c.Take()
-			if got := size(t, p.Lines); got > 2*tasklog.MaxFlush {
+			if got := size(t, p.Lines); got > 2*tasklog.MaxBurst {
 				t.Fatalf("a flush has %d bytes", got)
 			}
 			s.save(p)
@@ -207,7 +234,7 @@ func TestAnyLog(t *testing.T) {
 		if want := (tasker.LogTotals{Lines: next, Bytes: bytes, LeftOut: next - before.Lines - kept + before.LeftOut}); s.totals != want {
 			t.Fatalf("%+v, want %+v", s.totals, want)
 		}
-		if stored > tasklog.MaxHead+tasklog.MaxTail+2*tasklog.MaxFlush {
+		if stored > tasklog.MaxHead+tasklog.MaxTail+2*tasklog.MaxBurst {
 			t.Fatalf("%d bytes are stored", stored)
 		}
 	})
