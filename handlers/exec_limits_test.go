@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskerhq/tasker/handlers"
 	"go.uber.org/goleak"
+
+	"github.com/taskerhq/tasker/handlers"
 )
 
 func TestExecLimits(t *testing.T) {

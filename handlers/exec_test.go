@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,9 +84,7 @@ func (r *teller) request(payload string) *handlers.Request {
 func shell(t *testing.T, script string, settings handlers.Settings) handlers.Handler {
 	t.Helper()
 	all := handlers.Settings{"command": []any{"/bin/sh", "-c", strings.ReplaceAll(script, "${", "$${")}, "stop_grace": 0.5}
-	for name, value := range settings {
-		all[name] = value
-	}
+	maps.Copy(all, settings)
 	return builtin(t, "exec", all)
 }
 
@@ -242,7 +241,7 @@ func TestExecParameters(t *testing.T) {
 	} {
 		out, err := handle(t, h, payload)
 		var text string
-		if json.Unmarshal([]byte(out), &text); err != nil || text != want {
+		if uerr := json.Unmarshal([]byte(out), &text); err != nil || uerr != nil || text != want {
 			t.Errorf("%s: got %s, %v; want %s", payload, text, err, want)
 		}
 	}

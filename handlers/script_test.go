@@ -56,7 +56,7 @@ func TestScriptRuns(t *testing.T) {
 	} {
 		out, err := handle(t, h, payload)
 		var text string
-		if json.Unmarshal([]byte(out), &text); err != nil || text != want {
+		if uerr := json.Unmarshal([]byte(out), &text); err != nil || uerr != nil || text != want {
 			t.Errorf("%s: got %s, %v; want %s", payload, out, err, want)
 		}
 	}

@@ -82,7 +82,9 @@ type Process struct {
 	exited  chan struct{} // the program has ended, and may not be reaped yet
 	done    chan struct{} // everything is over
 	exit    Exit          // by the time that done is closed
-	ending                // of the system
+
+	state   *os.ProcessState // when it is reaped
+	waitErr error
 }
 
 // Run starts a program and waits for its end, as [Start] and [Process.Wait].
@@ -197,10 +199,10 @@ func (p *Process) supervise(ctx context.Context, pipes *streams) {
 	}
 	// As long as the program is not reaped, its group keeps its number.
 	p.signal(syscall.SIGTERM)
-	state, err := p.reap()
+	p.reap()
 	p.sweep()
 	pipes.finish(pipeGrace)
-	p.exit.set(state, err)
+	p.exit.set(p.state, p.waitErr)
 }
 
 // stop ends the program and its group. It is false where the program has ended

@@ -210,7 +210,7 @@ func TestEndOfContextEndsTheGroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	pids := readPids(t, r, 3)
-	go io.Copy(io.Discard, r)
+	go func() { _, _ = io.Copy(io.Discard, r) }()
 	for _, pid := range pids {
 		if !running(pid) {
 			t.Fatalf("%d does not run", pid)
@@ -338,14 +338,14 @@ func TestAllOutputIsRead(t *testing.T) {
 	t.Parallel()
 	head := &Head{}
 	slow := writerFunc(func(p []byte) (int, error) {
-		sleep(t.Context(), 10*time.Millisecond) // slower than the grace for the pipe
+		sleep(t.Context(), 60*time.Millisecond) // slower than the grace for the pipe
 		return head.Write(p)
 	})
 	var pid bytes.Buffer
-	spec := sh("setsid sleep 1000 2>/dev/null & echo $! >&2; head -c 1000000 /dev/zero", slow)
+	spec := sh("setsid sleep 1000 2>/dev/null & echo $! >&2; head -c 200000 /dev/zero", slow)
 	spec.Stderr = &pid
 	run(t, spec)
-	if head.Size != 1_000_000 {
+	if head.Size != 200_000 {
 		t.Errorf("read %d bytes", head.Size)
 	}
 	_ = syscall.Kill(pidsIn(t, pid.String())[0], syscall.SIGKILL)

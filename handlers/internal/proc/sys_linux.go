@@ -41,9 +41,6 @@ func (s *Spec) prepareThread() (changed bool, err error) {
 	return changed, nil
 }
 
-// ending is empty: the system keeps how a program ended until it is reaped.
-type ending struct{}
-
 // awaitExit waits for the end of the program and leaves it to be reaped.
 func (p *Process) awaitExit() {
 	for {
@@ -55,7 +52,7 @@ func (p *Process) awaitExit() {
 	}
 }
 
-func (p *Process) reap() (*os.ProcessState, error) { return p.process.Wait() }
+func (p *Process) reap() { p.state, p.waitErr = p.process.Wait() }
 
 // wrapper is the command that gives a program its limits.
 func (l *Limits) wrapper() ([]string, error) {
@@ -124,9 +121,13 @@ func isBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }
 
 // set tells how the program ended.
 func (e *Exit) set(state *os.ProcessState, err error) {
+	if err != nil { // somebody else has reaped it
+		e.Code = -1
+		return
+	}
 	status, ok := state.Sys().(syscall.WaitStatus)
 	switch {
-	case err != nil || !ok:
+	case !ok:
 		e.Code = -1
 	case status.Signaled():
 		e.Signal, e.Core = status.Signal(), status.CoreDump()

@@ -16,15 +16,10 @@ func (s *Spec) prepareThread() (changed bool, err error) {
 	return false, nil
 }
 
-// ending is how a program ended: it is reaped at once.
-type ending struct {
-	state *os.ProcessState
-	err   error
-}
+// awaitExit waits for the end of the program, which reaps it at once.
+func (p *Process) awaitExit() { p.state, p.waitErr = p.process.Wait() }
 
-func (p *Process) awaitExit() { p.state, p.err = p.process.Wait() }
-
-func (p *Process) reap() (*os.ProcessState, error) { return p.state, p.err }
+func (p *Process) reap() {}
 
 func (l *Limits) wrapper() ([]string, error) {
 	return nil, cannot(errors.ErrUnsupported, "limits can be set on Linux only")
