@@ -13,6 +13,10 @@ import (
 // again.
 const maxRestartPause = 30 * time.Second
 
+// maxServiceGrace lets a canceled request's time, and then TERM and KILL, fit
+// into the time after which a manager abandons a handler.
+const maxServiceGrace = 6 * time.Second
+
 // serviceSettings are the settings of the handler "service"; docs/handlers.md
 // tells of each. Those of its process have the names that exec gives them.
 type serviceSettings struct {
@@ -58,6 +62,9 @@ func readServiceSettings(settings Settings) (serviceSettings, error) {
 		if n.value < n.low || n.value > n.high {
 			return c, fmt.Errorf("setting %q is %d: give %d to %d", n.name, n.value, n.low, n.high)
 		}
+	}
+	if grace := time.Duration(c.StopGrace); grace <= 0 || grace > maxServiceGrace {
+		return c, fmt.Errorf("setting \"stop_grace\" is %v: give a duration above 0s, up to %v", grace, maxServiceGrace)
 	}
 	if len(c.Command) == 0 {
 		return c, errors.New(`setting "command" is missing: give a program and its arguments, such as [python3, /opt/handler.py]`)

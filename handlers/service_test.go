@@ -1,3 +1,5 @@
+//go:build unix
+
 package handlers_test
 
 import (
@@ -585,7 +587,8 @@ func TestNewServiceRefuses(t *testing.T) {
 		`setting "concurrency" is 0: give`:     {"command": "x", "concurrency": 0},
 		`setting "max_requests" is -1: give 0`: {"command": "x", "max_requests": -1},
 		`setting "max_line" is 5: give 1024`:   {"command": "x", "max_line": 5},
-		`setting "stop_grace": 0s is`:          {"command": "x", "stop_grace": 0},
+		`setting "stop_grace" is 0s: `:         {"command": "x", "stop_grace": 0},
+		`setting "stop_grace" is 7s: `:         {"command": "x", "stop_grace": 7},
 		`unknown setting "comand"`:             {"comand": "x"},
 	} {
 		if _, err := handlers.Builtin().Make("service", settings); err == nil || !strings.Contains(err.Error(), want) {
