@@ -55,7 +55,8 @@ type Spec struct {
 	StopGrace time.Duration
 }
 
-// Limits are resource limits, each of one process; 0 is none.
+// Limits are resource limits, each of one process; 0 is none. What is above the
+// caller's own limit means that one.
 type Limits struct {
 	Memory    int64         // address space, in bytes
 	FileSize  int64         // of a file that it writes, in bytes

@@ -61,28 +61,34 @@ func (l *Limits) wrapper() ([]string, error) {
 		return nil, notFound(err, "limits need the program prlimit, of util-linux, which is not in PATH")
 	}
 	command := []string{path}
-	add := func(option string, soft, hard int64) {
+	add := func(option string, resource int, soft, hard int64) {
+		// More than the caller may have cannot be given, and need not be.
+		var own unix.Rlimit
+		if unix.Getrlimit(resource, &own) == nil && own.Max < uint64(hard) {
+			hard = int64(own.Max)
+			soft = min(soft, hard)
+		}
 		command = append(command, "--"+option+"="+strconv.FormatInt(soft, 10)+":"+strconv.FormatInt(hard, 10))
 	}
 	if l.Memory > 0 {
-		add("as", l.Memory, l.Memory)
+		add("as", unix.RLIMIT_AS, l.Memory, l.Memory)
 	}
 	if l.FileSize > 0 {
-		add("fsize", l.FileSize, l.FileSize)
+		add("fsize", unix.RLIMIT_FSIZE, l.FileSize, l.FileSize)
 	}
 	if l.Core != nil {
-		add("core", *l.Core, *l.Core)
+		add("core", unix.RLIMIT_CORE, *l.Core, *l.Core)
 	}
 	if l.OpenFiles > 0 {
-		add("nofile", int64(l.OpenFiles), int64(l.OpenFiles))
+		add("nofile", unix.RLIMIT_NOFILE, int64(l.OpenFiles), int64(l.OpenFiles))
 	}
 	if l.Processes > 0 {
-		add("nproc", int64(l.Processes), int64(l.Processes))
+		add("nproc", unix.RLIMIT_NPROC, int64(l.Processes), int64(l.Processes))
 	}
 	if l.CPUTime > 0 {
 		// At the first limit XCPU says what is wrong, at the second there is only KILL.
 		seconds := int64(math.Ceil(l.CPUTime.Seconds()))
-		add("cpu", seconds, seconds+2)
+		add("cpu", unix.RLIMIT_CPU, seconds, seconds+2)
 	}
 	return append(command, "--"), nil
 }
