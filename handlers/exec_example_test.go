@@ -21,12 +21,12 @@ func ExampleNewExec() {
 		fmt.Println(err)
 		return
 	}
-	for _, payload := range []string{`{"name":"$(reboot); *"}`, `{"name":"--help"}`, `{"nmae":"console1"}`} {
+	for _, payload := range []string{`{"name":"$(reboot); *"}`, `{"name":"--help"}`, `{"hostname":"console1"}`} {
 		result, err := greet.Handle(context.Background(), &handlers.Request{Payload: json.RawMessage(payload)})
 		fmt.Println(string(result), err)
 	}
 	// Output:
 	// "hello, $(reboot); *" <nil>
 	//  argument 2 of the program: the parameter "name" begins with "-", so that the program would take it for an option (allow_dash lets it)
-	//  the payload has "nmae", which is no parameter: there are name
+	//  the payload has "hostname", which is no parameter: there are name
 }
