@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -61,6 +62,7 @@ type processSettings struct {
 	RebootCommand   commandLine       `json:"reboot_command"`
 
 	environment map[string]template
+	abandoned   *sync.Once // see endAbandoned
 }
 
 type limitSettings struct {
@@ -77,6 +79,7 @@ func defaultProcess() processSettings {
 		Stdin: stdinPayload, PassEnvironment: []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ"},
 		MaxOutput: defaultMaxOutput, StopGrace: Duration(proc.DefaultStopGrace), Result: resultAuto,
 		Log: []string{tasker.StreamStdout, tasker.StreamStderr}, SuccessCodes: []int{0},
+		abandoned: &sync.Once{},
 	}
 }
 

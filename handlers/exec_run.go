@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +42,7 @@ type program struct {
 
 // run runs a program as the settings say.
 func (s *processSettings) run(ctx context.Context, req *Request, p program) (Result, error) {
+	s.abandoned.Do(func() { endAbandoned(ctx, logger(req)) })
 	spec := s.spec(p.path)
 	spec.Args = p.args
 	place, err := s.makePlace(spec, req.Payload)
@@ -51,7 +54,7 @@ func (s *processSettings) run(ctx context.Context, req *Request, p program) (Res
 			logger(req).WarnContext(ctx, "what was made for the run was not removed", "err", err)
 		}
 	}()
-	spec.Dir = place.work
+	spec.Dir, spec.Record = place.work, place.payload.Name()+recordExt
 	if s.Stdin == stdinPayload {
 		spec.Stdin = place.payload
 	}
@@ -65,6 +68,40 @@ func (s *processSettings) run(ctx context.Context, req *Request, p program) (Res
 	}
 	out.flush()
 	return s.judge(ctx, exit, out)
+}
+
+// The names of what is made for a run, in the directory for temporary files. The
+// middle is random, and the same for all of it.
+const (
+	payloadPrefix, payloadExt = "tasker-payload-", ".json"
+	workPrefix                = "tasker-work-"
+	recordExt                 = ".run"
+	payloadVariable           = "TASKER_PAYLOAD_FILE"
+)
+
+// workOf is the name of the directory beside a payload's file.
+func workOf(payload string) string {
+	random := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(payload), payloadPrefix), payloadExt)
+	return filepath.Join(filepath.Dir(payload), workPrefix+random)
+}
+
+// endAbandoned ends what is left of programs whose manager was killed, so that
+// a task's next attempt does not run beside the last one, and removes what was
+// made for them.
+func endAbandoned(ctx context.Context, log *slog.Logger) {
+	ended, err := proc.KillAbandoned(filepath.Join(os.TempDir(), payloadPrefix+"*"+payloadExt+recordExt), payloadVariable)
+	if err != nil {
+		log.WarnContext(ctx, "programs of a manager that was killed may still run", "err", err)
+	}
+	for _, a := range ended {
+		if a.Group != 0 {
+			log.WarnContext(ctx, "what was left of a program was killed: its manager had been killed before", "group", a.Group)
+		}
+		payload := strings.TrimSuffix(a.Record, recordExt)
+		if err := errors.Join(os.RemoveAll(payload), os.RemoveAll(workOf(payload))); err != nil {
+			log.WarnContext(ctx, "what was made for a run was not removed", "err", err)
+		}
+	}
 }
 
 // outputs collect what a program writes.
@@ -192,7 +229,7 @@ func (s *processSettings) makePlace(spec *proc.Spec, payload []byte) (p *runPlac
 			p, err = nil, fmt.Errorf("make a place for the run: %w", err)
 		}
 	}()
-	if p.payload, err = os.CreateTemp("", "tasker-payload-*.json"); err != nil {
+	if p.payload, err = os.CreateTemp("", payloadPrefix+"*"+payloadExt); err != nil {
 		return p, err
 	}
 	if _, err = p.payload.Write(payload); err != nil {
@@ -202,7 +239,8 @@ func (s *processSettings) makePlace(spec *proc.Spec, payload []byte) (p *runPlac
 		return p, err
 	}
 	if p.own {
-		if p.work, err = os.MkdirTemp("", "tasker-work-"); err != nil {
+		p.work = workOf(p.payload.Name())
+		if err = os.Mkdir(p.work, 0o700); err != nil {
 			p.own = false
 			return p, err
 		}
@@ -267,7 +305,7 @@ func (s *processSettings) variables(req *Request, p program, place *runPlace) ([
 	maps.Copy(env, map[string]string{
 		"TASKER_TASK_ID": strconv.FormatInt(req.TaskID, 10), "TASKER_IDENTIFIER": req.Identifier, "TASKER_TYPE": req.Type,
 		"TASKER_ENDPOINT": req.Endpoint, "TASKER_ATTEMPT": strconv.Itoa(req.Attempt), "TASKER_STEP": strconv.Itoa(max(req.Step, 1)),
-		"TASKER_PAYLOAD_FILE": place.payload.Name(), "TASKER_WORK_DIR": place.work, "TASKER_FD": "3",
+		payloadVariable: place.payload.Name(), "TASKER_WORK_DIR": place.work, "TASKER_FD": "3",
 	})
 	if !req.Deadline.IsZero() {
 		env["TASKER_DEADLINE"] = req.Deadline.UTC().Format(time.RFC3339)

@@ -24,24 +24,34 @@ func groupAlive(pgid int) bool {
 	}
 	// There are some, but in a container without an init process they may be
 	// dead ones that nobody reaps.
+	found := false
+	if err := eachInGroup(pgid, func(string) (more bool) { found = true; return false }); err != nil {
+		return true
+	}
+	return found
+}
+
+// eachInGroup gives the living processes of a group, by their numbers, as long
+// as more are wanted.
+func eachInGroup(pgid int, do func(pid string) (more bool)) error {
 	dir, err := os.Open("/proc")
 	if err != nil {
-		return true
+		return err
 	}
 	defer dir.Close() //nolint:errcheck // it was only read
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return true
+		return err
 	}
 	for _, name := range names {
 		if name[0] < '0' || name[0] > '9' {
 			continue
 		}
-		if stat, err := os.ReadFile("/proc/" + name + "/stat"); err == nil && aliveIn(stat, pgid) {
-			return true
+		if stat, err := os.ReadFile("/proc/" + name + "/stat"); err == nil && aliveIn(stat, pgid) && !do(name) {
+			return nil
 		}
 	}
-	return false
+	return nil
 }
 
 // aliveIn reads /proc/PID/stat: the fields after the name, which is in

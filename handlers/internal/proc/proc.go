@@ -53,6 +53,10 @@ type Spec struct {
 	// StopGrace is the time between TERM and KILL when the context has ended;
 	// 0 means DefaultStopGrace.
 	StopGrace time.Duration
+	// Record, if set, is a path at which a note is kept, on Linux, as long as
+	// anything of the program may be left, for [KillAbandoned]. Its name shall
+	// be in the environment, less the extension.
+	Record string
 }
 
 // Limits are resource limits, each of one process; 0 is none. What is above the
@@ -74,6 +78,12 @@ type Exit struct {
 	// Stopped tells that the context ended first, so that the program was
 	// told to stop.
 	Stopped bool
+}
+
+// Abandoned is a program whose caller died.
+type Abandoned struct {
+	Record string // the path of its record
+	Group  int    // what was left of it, and was killed; 0 for nothing
 }
 
 // Process is a program that was started.
@@ -158,6 +168,9 @@ func (p *Process) parent(ctx context.Context, l *launch, files []*os.File, start
 	if err == nil {
 		p.process, err = startPatiently(ctx, l, &os.ProcAttr{Dir: p.spec.Dir, Env: l.env, Files: files, Sys: l.sys})
 	}
+	if err == nil {
+		_ = p.record() // without it the program runs as well
+	}
 	started <- err
 	if err == nil {
 		p.awaitExit()
@@ -202,6 +215,7 @@ func (p *Process) supervise(ctx context.Context, pipes *streams) {
 	p.signal(syscall.SIGTERM)
 	p.reap()
 	p.sweep()
+	p.forget()
 	pipes.finish(pipeGrace)
 	p.exit.set(p.state, p.waitErr)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,11 +22,20 @@ import (
 )
 
 // helperEnv makes the test binary the parent of a program instead.
-const helperEnv = "PROC_TEST_HELPER"
+const (
+	helperEnv    = "PROC_TEST_HELPER"
+	helperRecord = "PROC_TEST_RECORD" // the record of that program
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) != "" {
-		_, err := Run(context.Background(), sh("echo $$; exec sleep 1000", os.Stdout))
+		spec := sh("echo $$; exec sleep 1000", os.Stdout)
+		if record := os.Getenv(helperRecord); record != "" {
+			spec = sh("echo $$; sleep 1000 & echo $!; setsid sleep 1000 & echo $!; wait", os.Stdout)
+			spec.Record = record
+			spec.Env = append(spec.Env, helperRecord+"="+strings.TrimSuffix(record, filepath.Ext(record)))
+		}
+		_, err := Run(context.Background(), spec)
 		fmt.Println("it returned:", err)
 		os.Exit(1)
 	}
@@ -359,12 +369,24 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 // power cut does.
 func TestEndOfTheCallerEndsTheProgram(t *testing.T) {
 	t.Parallel()
+	helper, pids := startHelper(t, 1)
+	pid := pids[0]
+	if err := helper.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = helper.Wait()
+	eventually(t, "the end of the program", func() bool { return !running(pid) })
+}
+
+// startHelper starts a process that runs a program, which tells n numbers.
+func startHelper(t *testing.T, n int, env ...string) (*exec.Cmd, []int) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	helper := exec.Command(self)
-	helper.Env = append(os.Environ(), helperEnv+"=1")
+	helper.Env = append(append(os.Environ(), helperEnv+"=1"), env...)
 	stdout, err := helper.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -372,13 +394,91 @@ func TestEndOfTheCallerEndsTheProgram(t *testing.T) {
 	if err := helper.Start(); err != nil {
 		t.Fatal(err)
 	}
-	pid := readPids(t, stdout, 1)[0]
-	if !running(pid) {
-		t.Fatal("the program does not run")
+	pids := readPids(t, stdout, n)
+	for _, pid := range pids {
+		if !running(pid) {
+			t.Fatalf("process %d of %v does not run", pid, pids)
+		}
+	}
+	return helper, pids
+}
+
+// TestKillAbandoned: what a program had started when its caller was killed is
+// found, but for a daemon; and neither what belongs to a living caller nor what
+// has got the number meanwhile is touched.
+func TestKillAbandoned(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	kill := func() []Abandoned {
+		t.Helper()
+		ended, err := KillAbandoned(filepath.Join(dir, "*.json.run"), helperRecord)
+		if err != nil {
+			t.Error(err)
+		}
+		return ended
+	}
+	record := filepath.Join(dir, "one.json.run")
+	helper, pids := startHelper(t, 3, helperRecord+"="+record)
+	leader, child, daemon := pids[0], pids[1], pids[2]
+	defer func() { _ = syscall.Kill(daemon, syscall.SIGKILL) }()
+	eventually(t, "the daemon has a session of its own", func() bool {
+		group, err := syscall.Getpgid(daemon)
+		return err == nil && group == daemon
+	})
+	if ended := kill(); len(ended) > 0 || !running(child) {
+		t.Fatalf("killed %v of a caller that lives", ended)
+	}
+	target, err := os.Readlink(record)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := helper.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = helper.Wait()
-	eventually(t, "the end of the program", func() bool { return !running(pid) })
+	eventually(t, "the end of the program", func() bool { return !running(leader) })
+	if !running(child) {
+		t.Fatal("the child did not outlive the program: there is nothing to test")
+	}
+
+	// Another record with the same number, whose program this is not.
+	if err := os.Symlink(target, filepath.Join(dir, "other.json.run")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(record, record+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	if ended := kill(); len(ended) != 1 || ended[0].Group != 0 || !running(child) {
+		t.Errorf("killed %v by a number alone", ended)
+	}
+	if err := os.Rename(record+".aside", record); err != nil {
+		t.Fatal(err)
+	}
+	if ended := kill(); len(ended) != 1 || ended[0] != (Abandoned{Record: record, Group: leader}) {
+		t.Errorf("killed %+v, want group %d", ended, leader)
+	}
+	if running(child) {
+		t.Error("the child lives")
+	}
+	if !running(daemon) {
+		t.Error("the daemon was killed, too")
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+func TestRecordIsRemoved(t *testing.T) {
+	t.Parallel()
+	record := filepath.Join(t.TempDir(), "one.run")
+	var out bytes.Buffer
+	spec := sh(`while ! readlink "$1"; do sleep 0.01; done`, &out, record) // it may be faster than the note of it
+	spec.Record = record
+	run(t, spec)
+	if want := fmt.Sprintf(" %d ", os.Getpid()); !strings.Contains(out.String(), want) {
+		t.Errorf("the record is %q, want one with%q", out.String(), want)
+	}
+	if _, err := os.Lstat(spec.Record); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
 }
