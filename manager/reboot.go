@@ -34,9 +34,10 @@ func bootID() string {
 
 var errNoReboot = errors.New("the machine did not reboot")
 
-// askedForReboot stores that an attempt goes on after a reboot, and waits for
-// that. run is the context of its step.
-func (e *executor) askedForReboot(ctx, run context.Context, work tasker.Work, rules verdict.Rules, report *report) (doubt bool) {
+// askedForReboot stores that an attempt goes on after a reboot, has the machine
+// reboot if asked, as its handler's error says, and waits for that. run is the
+// context of its step.
+func (e *executor) askedForReboot(ctx, run context.Context, work tasker.Work, asked error, rules verdict.Rules, report *report) (doubt bool) {
 	next := max(work.Step, 1) + 1
 	if next > maxSteps {
 		e.endWaiting(run, work, rules, report, fmt.Errorf("the handler asked for reboot number %d: that is too often", maxSteps))
@@ -51,6 +52,10 @@ func (e *executor) askedForReboot(ctx, run context.Context, work tasker.Work, ru
 	e.m.flusher.await(report)
 	switch {
 	case err == nil && stored:
+		if err := handlers.Reboot(run, asked); err != nil {
+			e.endWaiting(run, work, rules, report, err)
+			return false
+		}
 		return e.awaitReboot(ctx, run, work, rules, report)
 	case err == nil:
 		e.runLog(work).WarnContext(run, "the attempt does not go on after a reboot: it is not the current one any more")

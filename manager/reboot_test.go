@@ -3,6 +3,7 @@ package manager_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -314,5 +315,30 @@ func TestManyReboots(t *testing.T) {
 		if r := w.await(task, tasker.ResultDone); r.Attempt != 1 || string(r.Payload) != "2" {
 			t.Fatalf("%+v", r)
 		}
+	}
+}
+
+// The machine is told to reboot once it is stored that the attempt goes on. A
+// reboot that fails ends the attempt.
+func TestRebootIsAskedForLast(t *testing.T) {
+	w := newWorld(t)
+	store := w.watch(false, map[string]int{})
+	asked := make(chan int64, 2)
+	w.serve(store, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
+		return nil, fmt.Errorf("now: %w", handlers.RebootAndContinue(func(context.Context) error {
+			asked <- store.awaited.Load()
+			if req.Identifier == "fails" {
+				return errors.New("shutdown is missing")
+			}
+			return nil
+		}))
+	}))
+	w.post("one", "null", "a")
+	if n := <-asked; n != 1 {
+		t.Error("the machine reboots before it is stored that the attempt goes on")
+	}
+	r := w.await(w.post("fails", "null", "a"), tasker.ResultFailed)
+	if r.Errmsg != "shutdown is missing" || r.Attempt != 1 {
+		t.Errorf("%+v", r)
 	}
 }

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -45,7 +48,43 @@ func (c *closing) Close() error {
 // reloadable is a manager of endpoint a that runs.
 type reloadable struct {
 	*manager.Manager
-	stop func() error
+	stop   func() error
+	broker *counted
+}
+
+// counted is a broker that knows which task types are consumed.
+type counted struct {
+	*local.Broker
+	mu       sync.Mutex
+	consumed map[string]int
+}
+
+func (b *counted) Consume(ctx context.Context, s broker.Subscription) error {
+	forward := s.Ready
+	s.Ready = func(registered bool) {
+		forward(registered)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if registered {
+			b.consumed[s.Queue.TaskType]++
+		} else {
+			b.consumed[s.Queue.TaskType]--
+		}
+	}
+	return b.Broker.Consume(ctx, s)
+}
+
+// consumers waits until so many consumers of a type are registered.
+func (r *reloadable) consumers(w *world, taskType string, n int) {
+	w.t.Helper()
+	w.until(func() string {
+		r.broker.mu.Lock()
+		defer r.broker.mu.Unlock()
+		if got := r.broker.consumed[taskType]; got != n {
+			return fmt.Sprintf("%d consumers of %s, there are %d", n, taskType, got)
+		}
+		return ""
+	})
 }
 
 // registry gives handlers by task type.
@@ -66,7 +105,7 @@ func (w *world) reloadable(types []manager.TaskType, list map[string]handlers.Ha
 		Endpoints: []string{"a"}, TaskTypes: types,
 		Heartbeat: 50 * time.Millisecond, Lease: 500 * time.Millisecond, ShutdownTimeout: 20 * time.Second,
 	}
-	b := signaling{Broker: w.broker, ready: make(chan struct{}, 1)}
+	b := &counted{Broker: w.broker, consumed: map[string]int{}}
 	m, err := manager.New(cfg, w.store, b, registry(w.t, list), w.log)
 	if err != nil {
 		w.t.Fatal(err)
@@ -74,7 +113,7 @@ func (w *world) reloadable(types []manager.TaskType, list map[string]handlers.Ha
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- m.Run(ctx) }()
-	r := &reloadable{Manager: m}
+	r := &reloadable{Manager: m, broker: b}
 	ended := false
 	r.stop = func() error {
 		if ended {
@@ -89,7 +128,7 @@ func (w *world) reloadable(types []manager.TaskType, list map[string]handlers.Ha
 			w.t.Error(err)
 		}
 	})
-	<-b.ready
+	r.consumers(w, types[0].Name, 1)
 	return r
 }
 
@@ -247,6 +286,7 @@ func TestReloadChangesTypes(t *testing.T) {
 
 	reload(t, m, []manager.TaskType{other}, map[string]handlers.Handler{"other": c})
 	w.registered("other")
+	m.consumers(w, "job", 0)
 	late := w.post("late", "null", "a")
 	w.await(w.postOf("other", "another"), tasker.ResultDone)
 	if n := gate.closed.Load(); n != 0 {
@@ -263,7 +303,7 @@ func TestReloadChangesTypes(t *testing.T) {
 	if r, _ := w.result(waits, "a"); r.State != tasker.Received {
 		t.Errorf("%+v", r)
 	}
-	if r, ok := w.result(late, "a"); ok && r.State != tasker.Received {
+	if r, ok := w.result(late, "a"); ok {
 		t.Errorf("%+v", r)
 	}
 
@@ -318,5 +358,67 @@ func TestReloadUnderLoad(t *testing.T) {
 		if n := c.of(task.Identifier); n != 1 {
 			t.Errorf("%s ran %d times", task.Identifier, n)
 		}
+	}
+}
+
+// A handler that stays in the registry stays open while its type is away, and
+// is closed once in the end, as is one whose type is never performed.
+func TestReloadKeepsHandlersOfTheRegistry(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	job, other := manager.TaskType{Name: "job"}, manager.TaskType{Name: "other"}
+	never := &closing{Handler: c, t: t}
+	list := map[string]handlers.Handler{"job": &closing{Handler: c, t: t}, "other": &closing{Handler: c, t: t}, "never": never}
+	m := w.reloadable([]manager.TaskType{job, other}, list)
+	w.await(w.post("first", "null", "a"), tasker.ResultDone)
+	reload(t, m, []manager.TaskType{other}, list)
+	w.registered("other")
+	reload(t, m, []manager.TaskType{job}, list)
+	w.await(w.post("second", "null", "a"), tasker.ResultDone)
+	if err := m.stop(); err != nil {
+		t.Fatal(err)
+	}
+	for name, h := range list {
+		if n := h.(*closing).closed.Load(); n != 1 {
+			t.Errorf("the handler of %s is closed %d times", name, n)
+		}
+	}
+}
+
+// A handler comes back while a run of before goes on: the end of that run does
+// not close it.
+func TestReloadTakesAHandlerBack(t *testing.T) {
+	w := newWorld(t)
+	g := newGated()
+	back := &closing{Handler: g, t: t}
+	job := []manager.TaskType{{Name: "job"}}
+	m := w.reloadable(job, map[string]handlers.Handler{"job": back})
+	first := w.post("first", "null", "a")
+	g.until(w, 1)
+	reload(t, m, job, map[string]handlers.Handler{"job": &counting{}})
+	reload(t, m, job, map[string]handlers.Handler{"job": back})
+	close(g.gate)
+	w.await(first, tasker.ResultDone)
+	w.await(w.post("second", "null", "a"), tasker.ResultDone)
+}
+
+// byValue is a handler that cannot be compared.
+type byValue struct {
+	*closing
+	_ []string
+}
+
+// A handler that cannot be compared, and is in the registry as before, is the
+// same.
+func TestReloadKnowsHandlersThatCannotBeCompared(t *testing.T) {
+	w := newWorld(t)
+	one := &closing{Handler: &counting{}, t: t}
+	list := map[string]handlers.Handler{"job": byValue{closing: one}}
+	job := []manager.TaskType{{Name: "job"}}
+	m := w.reloadable(job, list)
+	reload(t, m, job, list)
+	w.await(w.post("first", "null", "a"), tasker.ResultDone)
+	if n := one.closed.Load(); n != 0 {
+		t.Errorf("closed %d times", n)
 	}
 }

@@ -63,7 +63,7 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 	case verdict.AwaitReboot:
 		report.close(false)
 		log.InfoContext(run, "the handler asked for a reboot, to go on after it", "duration", duration)
-		return e.askedForReboot(ctx, run, j.Work, rules, report)
+		return e.askedForReboot(ctx, run, j.Work, out.Err, rules, report)
 	case verdict.Leave:
 		report.close(true)
 		e.m.flusher.await(report)
