@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -20,6 +21,29 @@ var (
 // again: as the next [Request.Step] of the same attempt. Where the machine
 // does not reboot within the run limit, the result is TIMED_OUT.
 var ErrContinueAfterReboot = errors.New("the attempt goes on after a reboot")
+
+type rebootError struct {
+	reboot func(context.Context) error
+}
+
+func (*rebootError) Error() string        { return ErrContinueAfterReboot.Error() }
+func (*rebootError) Is(target error) bool { return target == ErrContinueAfterReboot }
+
+// RebootAndContinue is an [ErrContinueAfterReboot] of a handler that does not
+// reboot the machine itself: reboot is called when it is stored that the
+// attempt goes on. Where that fails, the attempt has failed.
+func RebootAndContinue(reboot func(ctx context.Context) error) error {
+	return &rebootError{reboot}
+}
+
+// Reboot does what the handler with this error gave to [RebootAndContinue]; of
+// any other error it does nothing.
+func Reboot(ctx context.Context, err error) error {
+	if r, ok := errors.AsType[*rebootError](err); ok && r.reboot != nil {
+		return r.reboot(ctx)
+	}
+	return nil
+}
 
 type permanentError struct{ err error }
 

@@ -171,7 +171,7 @@ func (s *processSettings) judge(ctx context.Context, exit proc.Exit, out *output
 		}
 		return result, WithCode(errnrSignal+int(exit.Signal), errors.New(text))
 	case s.RebootCode != 0 && exit.Code == s.RebootCode:
-		return result, s.reboot(ctx, exit)
+		return result, s.reboot(exit)
 	case slices.Contains(s.SuccessCodes, exit.Code):
 		return result, problem
 	case s.spec("").Limits != (proc.Limits{}) && strings.HasPrefix(said, "prlimit: "):
@@ -184,26 +184,32 @@ func (s *processSettings) judge(ctx context.Context, exit proc.Exit, out *output
 	return result, err
 }
 
-// reboot asks the machine to reboot, if that is not the program's own business.
-// The command shall return at once, and leave the manager a second or two.
-func (s *processSettings) reboot(ctx context.Context, exit proc.Exit) error {
+// reboot is the end of a run that asks for a reboot, which its command does, if
+// that is not the program's own business.
+func (s *processSettings) reboot(exit proc.Exit) error {
+	err := ErrContinueAfterReboot
 	if len(s.RebootCommand) > 0 {
-		limited, cancel := context.WithTimeout(ctx, rebootLimit)
-		defer cancel()
-		said := &proc.Tail{Limit: maxErrorTail}
-		ended, err := proc.Run(limited, &proc.Spec{
-			Path: s.RebootCommand[0], Args: s.RebootCommand[1:], Env: []string{"PATH=" + os.Getenv("PATH")},
-			Stdout: said, Stderr: said, StopGrace: time.Duration(s.StopGrace),
-		})
-		switch {
-		case err != nil:
-			return fmt.Errorf("the program asked for a reboot, and its command could not be started: %w", err)
-		case ended.Stopped && errors.Is(context.Cause(ctx), ErrShutdown): // it goes down already
-		case ended.Stopped || ended.Signal != 0 || ended.Code != 0:
-			return fmt.Errorf("the program asked for a reboot, and its command failed: %s: %s", ended, said.Text())
-		}
+		err = RebootAndContinue(s.runReboot)
 	}
-	return fmt.Errorf("%w: the program asked for it with %s", ErrContinueAfterReboot, exit)
+	return fmt.Errorf("%w: the program asked for it with %s", err, exit)
+}
+
+func (s *processSettings) runReboot(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, rebootLimit)
+	defer cancel()
+	said := &proc.Tail{Limit: maxErrorTail}
+	ended, err := proc.Run(limited, &proc.Spec{
+		Path: s.RebootCommand[0], Args: s.RebootCommand[1:], Env: []string{"PATH=" + os.Getenv("PATH")},
+		Stdout: said, Stderr: said, StopGrace: time.Duration(s.StopGrace),
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("the program asked for a reboot, and its command could not be started: %w", err)
+	case ended.Stopped && errors.Is(context.Cause(ctx), ErrShutdown): // it goes down already
+	case ended.Stopped || ended.Signal != 0 || ended.Code != 0:
+		return fmt.Errorf("the program asked for a reboot, and its command failed: %s: %s", ended, said.Text())
+	}
+	return nil
 }
 
 // runPlace is where one run has its files.

@@ -364,23 +364,34 @@ func TestExecEndsWithItsContext(t *testing.T) {
 func TestExecReboots(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	down := filepath.Join(dir, "down")
 	for name, test := range map[string]struct {
 		settings handlers.Settings
 		want     string
 		reboots  bool
+		problem  string // of the command
 	}{
-		"alone":           {handlers.Settings{"reboot_code": 194}, "the attempt goes on after a reboot: the program asked for it with exit code 194", true},
-		"off":             {nil, "exit code 194", false},
-		"with a command":  {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/usr/bin/touch", filepath.Join(dir, "down")}}, "the attempt goes on after", true},
-		"failing command": {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "echo no; exit 4"}}, "its command failed: exit code 4: no", false},
-		"missing command": {handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"}, "its command could not be started: there is no program /nope", false},
+		"alone":           {handlers.Settings{"reboot_code": 194}, "the attempt goes on after a reboot: the program asked for it with exit code 194", true, ""},
+		"off":             {nil, "exit code 194", false, ""},
+		"with a command":  {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/usr/bin/touch", down}}, "the attempt goes on after", true, ""},
+		"failing command": {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "echo no; exit 4"}}, "the attempt goes on after", true, "its command failed: exit code 4: no"},
+		"missing command": {handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"}, "the attempt goes on after", true, "its command could not be started: there is no program /nope"},
 	} {
 		_, err := handle(t, shell(t, "exit 194", test.settings), "null")
 		if errors.Is(err, handlers.ErrContinueAfterReboot) != test.reboots || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v", name, err)
 		}
-	}
-	if _, err := os.Stat(filepath.Join(dir, "down")); err != nil {
-		t.Errorf("the command did not run: %v", err)
+		if _, err := os.Stat(down); err == nil {
+			t.Errorf("%s: the machine goes down before it can be stored that the attempt goes on", name)
+		}
+		problem := handlers.Reboot(t.Context(), err)
+		if (problem == nil) != (test.problem == "") || problem != nil && !strings.Contains(problem.Error(), test.problem) {
+			t.Errorf("%s: the reboot gave %v, want %q", name, problem, test.problem)
+		}
+		if name == "with a command" {
+			if err := os.Remove(down); err != nil {
+				t.Errorf("the command did not run: %v", err)
+			}
+		}
 	}
 }
