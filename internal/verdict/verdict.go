@@ -87,8 +87,14 @@ func afterwards(out Outcome) string {
 		return ", and the handler did not return"
 	case out.Err == nil:
 		return ", and the handler returned without an error afterwards"
-	case errors.Is(out.Err, handlers.ErrTimeout), errors.Is(out.Err, handlers.ErrCanceled),
-		errors.Is(out.Err, context.DeadlineExceeded), errors.Is(out.Err, context.Canceled):
+	case errors.Is(out.Err, out.Cause):
+		// What it says besides that: how its program ended, for example.
+		rest, _ := strings.CutPrefix(out.Err.Error(), out.Cause.Error())
+		if rest == out.Err.Error() {
+			return ": " + rest
+		}
+		return rest
+	case errors.Is(out.Err, context.DeadlineExceeded), errors.Is(out.Err, context.Canceled):
 		return ""
 	}
 	return ": " + out.Err.Error()

@@ -63,14 +63,15 @@ func TestJudge(t *testing.T) {
 		"failed, later":          {1, verdict.Outcome{Err: handlers.RetryAfter(time.Hour, errPlain)}, want{tasker.Retrying, 1, "it broke", "", time.Hour}},
 		"failed, later, no more": {3, verdict.Outcome{Err: handlers.RetryAfter(time.Hour, errPlain)}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
 
-		"timed out":             {1, verdict.Outcome{Err: handlers.ErrTimeout, Cause: handlers.ErrTimeout, Partial: handlers.Result("1")}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed", "1", 0}},
-		"timed out, a reason":   {1, verdict.Outcome{Err: errPlain, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: it broke", "", 0}},
-		"timed out, went on":    {1, verdict.Outcome{Result: handlers.Result("1"), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler returned without an error afterwards", "1", 0}},
-		"timed out, abandoned":  {1, verdict.Outcome{Err: verdict.ErrAbandoned, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler did not return", "", 0}},
-		"timed out, for reboot": {1, verdict.Outcome{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt goes on after a reboot", "", 0}},
-		"own timeout":           {3, verdict.Outcome{Err: handlers.ErrTimeout}, want{tasker.ResultFailed, 1, "the run limit of the task type has passed", "", 0}},
-		"canceled":              {1, verdict.Outcome{Err: context.Canceled, Cause: handlers.ErrCanceled, Partial: handlers.Result("1")}, want{tasker.ResultCanceled, -2, "the task was canceled", "1", 0}},
-		"canceled, panicked":    {1, verdict.Outcome{Err: errPlain, Panicked: true, Cause: handlers.ErrCanceled}, want{tasker.ResultCanceled, -2, "the task was canceled: it broke", "", 0}},
+		"timed out":               {1, verdict.Outcome{Err: handlers.ErrTimeout, Cause: handlers.ErrTimeout, Partial: handlers.Result("1")}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed", "1", 0}},
+		"timed out, and says how": {1, verdict.Outcome{Err: fmt.Errorf("%w (killed by SIGKILL): last words", handlers.ErrTimeout), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed (killed by SIGKILL): last words", "", 0}},
+		"timed out, a reason":     {1, verdict.Outcome{Err: errPlain, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: it broke", "", 0}},
+		"timed out, went on":      {1, verdict.Outcome{Result: handlers.Result("1"), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler returned without an error afterwards", "1", 0}},
+		"timed out, abandoned":    {1, verdict.Outcome{Err: verdict.ErrAbandoned, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler did not return", "", 0}},
+		"timed out, for reboot":   {1, verdict.Outcome{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt goes on after a reboot", "", 0}},
+		"own timeout":             {3, verdict.Outcome{Err: handlers.ErrTimeout}, want{tasker.ResultFailed, 1, "the run limit of the task type has passed", "", 0}},
+		"canceled":                {1, verdict.Outcome{Err: context.Canceled, Cause: handlers.ErrCanceled, Partial: handlers.Result("1")}, want{tasker.ResultCanceled, -2, "the task was canceled", "1", 0}},
+		"canceled, panicked":      {1, verdict.Outcome{Err: errPlain, Panicked: true, Cause: handlers.ErrCanceled}, want{tasker.ResultCanceled, -2, "the task was canceled: it broke", "", 0}},
 	} {
 		finish, decision := rules.Judge(test.attempt, test.out)
 		got := want{finish.State, finish.Errnr, finish.Errmsg, string(finish.Payload), finish.RetryDelay}
