@@ -71,6 +71,32 @@ func TestDocumentedMessage(t *testing.T) {
 	}
 }
 
+// TestDocumentedLiveEvent is one, and the table has just its fields.
+func TestDocumentedLiveEvent(t *testing.T) {
+	t.Parallel()
+	const heading = "The event of live views"
+	event, err := wire.DecodeLive(example(t, heading))
+	if err != nil || len(event.Changes) == 0 {
+		t.Fatalf("it is read as %+v, %v", event, err)
+	}
+	var fields []string
+	for _, form := range []reflect.Type{reflect.TypeFor[wire.Live](), reflect.TypeFor[wire.LiveChange]()} {
+		for i := range form.NumField() {
+			name, _, _ := strings.Cut(form.Field(i).Tag.Get("json"), ",")
+			fields = append(fields, name)
+		}
+	}
+	var documented []string
+	for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(chapter(t, heading), -1) {
+		documented = append(documented, m[1])
+	}
+	slices.Sort(documented)
+	slices.Sort(fields)
+	if !slices.Equal(documented, fields) {
+		t.Errorf("documented are %v, and an event has %v", documented, fields)
+	}
+}
+
 // TestDocumentedEvent is one.
 func TestDocumentedEvent(t *testing.T) {
 	t.Parallel()
@@ -78,7 +104,7 @@ func TestDocumentedEvent(t *testing.T) {
 	if event, err := wire.DecodeResultsEnded(example(t, heading)); err != nil || len(event.TaskIDs) == 0 {
 		t.Errorf("it is read as %+v, %v", event, err)
 	}
-	if keys := names(t, heading); !slices.Equal(keys, []string{wire.KeyResultsEnded}) {
+	if keys := names(t, heading); !slices.Equal(keys, []string{wire.KeyResultsEnded, wire.KeyLive}) {
 		t.Errorf("documented are %v", keys)
 	}
 }
