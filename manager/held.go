@@ -3,33 +3,58 @@ package manager
 import (
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
+	"unsafe"
 
 	"github.com/taskerhq/tasker/handlers"
 )
 
-// held is a handler that is closed when nobody uses it any more: neither an
-// executor for runs to come, nor a run.
+// held is a handler that is closed when nobody uses it any more: neither the
+// registry that the manager has, nor an executor for runs to come, nor a run.
 type held struct {
 	handlers.Handler
+	all  *holdings
 	log  *slog.Logger
-	mu   sync.Mutex
-	uses int
+	uses int // under the lock of all
 }
 
-// use counts a user, who calls drop when done.
+// holdings are the handlers that are not closed.
+type holdings struct {
+	mu   sync.Mutex
+	list []*held
+}
+
+// take holds a handler, or finds it where it is held already, and counts a
+// user.
+func (a *holdings) take(handler handlers.Handler, log *slog.Logger) *held {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := slices.IndexFunc(a.list, func(h *held) bool { return same(h.Handler, handler) })
+	if at < 0 {
+		at = len(a.list)
+		a.list = append(a.list, &held{Handler: handler, all: a, log: log})
+	}
+	a.list[at].uses++
+	return a.list[at]
+}
+
+// use counts a user, who calls drop when done. There is one already.
 func (h *held) use() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.all.mu.Lock()
+	defer h.all.mu.Unlock()
 	h.uses++
 }
 
 // drop takes a user away; with the last one the handler is closed.
 func (h *held) drop() {
-	h.mu.Lock()
+	h.all.mu.Lock()
 	h.uses--
 	last := h.uses == 0
-	h.mu.Unlock()
+	if last {
+		h.all.list = slices.DeleteFunc(h.all.list, func(other *held) bool { return other == h })
+	}
+	h.all.mu.Unlock()
 	if !last {
 		return
 	}
@@ -38,9 +63,22 @@ func (h *held) drop() {
 	}
 }
 
-// same tells whether two handlers are one and the same.
+// same tells whether two handlers are one and the same. What cannot be
+// compared, such as a function, is the same where it is one value in memory.
 func same(a, b handlers.Handler) bool {
-	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
+	if reflect.TypeOf(a) != reflect.TypeOf(b) {
+		return false
+	}
+	if reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() {
+		return a == b
+	}
+	return pointer(a) == pointer(b)
+}
+
+// pointer gives where the value of a handler is. Copies of an interface share
+// it, and reflect does not tell functions apart that have their code in common.
+func pointer(h handlers.Handler) unsafe.Pointer {
+	return (*struct{ _, value unsafe.Pointer })(unsafe.Pointer(&h)).value
 }
 
 // performer is how the tasks of a type are performed: what a reload replaces.
@@ -62,32 +100,22 @@ func (p *performer) drop() {
 	}
 }
 
-// performers gives those of task types. A handler that is held already, as it
-// is the same, stays so.
-func (m *Manager) performers(types []TaskType, registry *handlers.Registry) map[string]*performer {
-	var present []*held
-	for _, e := range m.all() {
-		if h := e.performer().handler; h != nil {
-			present = append(present, h)
+// performers gives those of task types, and holds the handlers of the registry,
+// which are then in use. One of them whose type is not performed now may be
+// asked for later, and stays open, too.
+func (m *Manager) performers(types []TaskType, registry *handlers.Registry) (list map[string]*performer, kept []*held) {
+	found := map[string]*held{}
+	for _, name := range registry.TaskTypes() {
+		if h, ok := registry.Lookup(name); ok {
+			found[name] = m.holdings.take(h, m.log.With("type", name))
+			kept = append(kept, found[name])
 		}
 	}
-	list := make(map[string]*performer, len(types))
+	list = make(map[string]*performer, len(types))
 	for _, t := range types {
-		p := &performer{TaskType: t}
-		if h, ok := registry.Lookup(t.Name); ok {
-			for _, other := range present {
-				if same(other.Handler, h) {
-					p.handler = other
-				}
-			}
-			if p.handler == nil {
-				p.handler = &held{Handler: h, log: m.log.With("type", t.Name)}
-				present = append(present, p.handler)
-			}
-		}
-		list[t.Name] = p
+		list[t.Name] = &performer{TaskType: t, handler: found[t.Name]}
 	}
-	return list
+	return list, kept
 }
 
 // dropHandlers ends the use of the handlers when the manager has ended.
@@ -97,6 +125,17 @@ func (m *Manager) dropHandlers() {
 	m.over = true
 	for _, e := range m.all() {
 		e.retire()
+	}
+	m.keep(nil)
+}
+
+// keep uses the handlers of another registry than until now. The caller holds
+// the lock of reloads.
+func (m *Manager) keep(kept []*held) {
+	before := m.kept
+	m.kept = kept
+	for _, h := range before {
+		h.drop()
 	}
 }
 

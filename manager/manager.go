@@ -91,7 +91,9 @@ type Manager struct {
 	// cannot be reached.
 	away atomic.Bool
 
+	holdings  holdings
 	reloading sync.Mutex    // held during a reload
+	kept      []*held       // the handlers of the registry
 	over      bool          // nothing is reloaded any more
 	register  chan struct{} // gets a value when the types have changed
 	// What a reload changes. An executor stays when its type is removed, and
@@ -131,7 +133,8 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 	m.starts = newBatcher(batchSize, m.storeStarts)
 	m.results = newBatcher(batchSize, m.storeFinishes)
 	m.types = types
-	performers := m.performers(types, registry)
+	performers, kept := m.performers(types, registry)
+	m.kept = kept
 	for _, endpoint := range cfg.Endpoints {
 		m.doubts[endpoint] = make(chan struct{}, 1)
 		m.anew[endpoint] = &atomic.Bool{}

@@ -120,11 +120,7 @@ func (m *Manager) Reload(types []TaskType, registry *handlers.Registry) error {
 	if m.over {
 		return tasker.Errorf(tasker.Conflict, "the manager has ended")
 	}
-	performers := m.performers(types, registry)
-	for _, how := range performers {
-		how.use() // what moves from one type to another is not closed between
-		defer how.drop()
-	}
+	performers, kept := m.performers(types, registry)
 	for _, e := range m.all() {
 		if how := performers[e.name]; how != nil {
 			e.perform(how)
@@ -133,6 +129,7 @@ func (m *Manager) Reload(types []TaskType, registry *handlers.Registry) error {
 		}
 	}
 	m.replace(types, performers)
+	m.keep(kept)
 	m.check()
 	return nil
 }
