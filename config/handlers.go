@@ -20,8 +20,8 @@ func (c Config) CheckHandlers() error {
 				err = checker.Check()
 			}
 		}
-		if err != nil {
-			p.add(entry.from, "%s: task type %s: %v", entry.path, t.Name, err)
+		for _, mistake := range handlers.Mistakes(err) {
+			p.add(entry.from, "%s: task type %s: %v", entry.path, t.Name, mistake)
 		}
 	}
 	return p.err()

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/schema"
 )
@@ -140,7 +141,9 @@ func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
 	}
 	h, err := e.catalog.Make(t.Handler, t.Settings)
 	if err != nil {
-		e.wrong(item, "%s: task type %s: %v", e.path, t.Name, err)
+		for _, mistake := range handlers.Mistakes(err) {
+			e.wrong(item, "%s: task type %s: %v", e.path, t.Name, mistake)
+		}
 		return t, false
 	}
 	e.describe(item, &t, h)

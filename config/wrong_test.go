@@ -108,6 +108,32 @@ func TestWrongInput(t *testing.T) {
 		"settings": {"", []string{`TASKER_TASK_TYPES=[{name: worker, settings: {duratoin: 1}}]`}, []string{
 			`TASKER_TASK_TYPES: task_types[0]: task type worker: handler "worker": unknown setting "duratoin": it has duration`,
 		}},
+		"several settings": {"", []string{`TASKER_TASK_TYPES=[{name: a, handler: exec, settings: {comand: x, environment: {A: 1}}}, ` +
+			`{name: b, handler: exec, settings: {command: [echo, "${x}", "${y}"], parameters: {x: {type: text, max_length: 0}, z: {pattern: "["}}, ` +
+			`umask: "027", stdin: file, result: xml, nice: 99, success_codes: [0, 256], environment: {TASKER_A: x, "B=": y}}}, ` +
+			`{name: c, handler: http, settings: {rpc: true, url: "http://x", timeout: 0, max_redirects: -1}}, ` +
+			`{name: d, handler: service, settings: {processes: 0, concurrency: 0, stop_grace: 0, directory: d}}]`}, []string{
+			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": unknown setting "comand": it has command, directory, environment, group, limits, log, max_output, nice, ` +
+				`parameters, pass_environment, permanent_codes, reboot_code, reboot_command, result, stdin, stop_grace, success_codes, umask, user`,
+			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": setting "environment.A" holds a number: give text`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "parameters": "x": the type "text" is none of string, integer, number and boolean`,
+			"TASKER_TASK_TYPES: task_types[1]: task type b: handler \"exec\": setting \"parameters\": \"z\": the pattern: error parsing regexp: missing closing ]: `[)$`",
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "command": argument 2: ${y} is no parameter, there are x, z: declare it, or write $${ where none is meant`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "stdin": "file" is neither payload nor none`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "result": "xml" is none of auto, json, text and none`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "nice": 99 is not between -20 and 19`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "success_codes": 256 is no exit code`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "environment": "B=": it cannot be the name of a variable`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "environment": "TASKER_A": the names with TASKER_ are tasker's own`,
+			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "max_redirects" is -1: give 0 to 20`,
+			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "timeout" is 0: give a duration above it`,
+			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "url" has no place beside rpc: the payload gives it`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "processes" is 0: give 1 to 256`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "concurrency" is 0: give 1 to 1024`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "stop_grace" is 0s: give a duration above 0s, up to 6s`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "command" is missing: give a program and its arguments, such as [python3, /opt/handler.py]`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "directory": "d" is no absolute path`,
+		}},
 		"no YAML": {"\t- :", nil, []string{
 			"DIR/test.config.yaml: it is no YAML: line 6: found character that cannot start any token",
 		}},

@@ -46,32 +46,38 @@ func NewExec(settings Settings) (Handler, error) {
 	if err := settings.Decode(&conf); err != nil {
 		return nil, err
 	}
-	if len(conf.Command) == 0 {
-		return nil, errors.New(`the setting "command" is missing: give a program and its arguments, such as [/usr/bin/rsync, --archive]`)
-	}
 	declared, err := readParameters(conf.Parameters)
-	if err != nil {
-		return nil, err
-	}
-	h := &execHandler{process: &conf.processSettings, program: conf.Command[0], parameters: declared}
-	if err := checkProgramName(h.program); err != nil {
-		return nil, fmt.Errorf(`setting "command": %w`, err)
-	}
-	for i, arg := range conf.Command[1:] {
-		parsed, err := parseTemplate(arg, declared)
-		if err != nil {
-			return nil, fmt.Errorf(`setting "command": argument %d: %w`, i+1, err)
-		}
-		h.args = append(h.args, parsed)
-	}
-	if i := shellCode(conf.Command); i > 0 && h.args[i-1].variable() {
-		return nil, fmt.Errorf(`setting "command": argument %d is a program of %s: a parameter in it could be any command. `+
-			`Let it say "$1", and give the parameter as an argument after the one that follows it`, i, h.program)
-	}
-	if err := conf.check(declared); err != nil {
+	h := &execHandler{process: &conf.processSettings, parameters: declared}
+	if err := errors.Join(err, h.readCommand(conf.Command), conf.check(declared)); err != nil {
 		return nil, err
 	}
 	return h, nil
+}
+
+func (h *execHandler) readCommand(command commandLine) error {
+	if len(command) == 0 {
+		return errors.New(`the setting "command" is missing: give a program and its arguments, such as [/usr/bin/rsync, --archive]`)
+	}
+	var mistakes []error
+	wrong := func(format string, args ...any) {
+		mistakes = append(mistakes, fmt.Errorf(`setting "command": %w`, fmt.Errorf(format, args...)))
+	}
+	h.program = command[0]
+	if err := checkProgramName(h.program); err != nil {
+		wrong("%w", err)
+	}
+	for i, arg := range command[1:] {
+		parsed, err := parseTemplate(arg, h.parameters)
+		if err != nil {
+			wrong("argument %d: %w", i+1, err)
+		}
+		h.args = append(h.args, parsed)
+	}
+	if i := shellCode(command); i > 0 && h.args[i-1].variable() {
+		wrong(`argument %d is a program of %s: a parameter in it could be any command. `+
+			`Let it say "$1", and give the parameter as an argument after the one that follows it`, i, h.program)
+	}
+	return errors.Join(mistakes...)
 }
 
 func checkProgramName(name string) error {

@@ -42,10 +42,14 @@ type parameters map[string]*parameter
 
 func (p parameters) names() []string { return slices.Sorted(maps.Keys(p)) }
 
+// readParameters gives the declared parameters, also those with mistakes, so
+// that what names them is none.
 func readParameters(settings map[string]Settings) (parameters, error) {
+	var mistakes []error
 	declared := parameters{}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		p := &parameter{Type: "string", MaxLength: defaultMaxLength}
+		declared[name] = p
 		err := settings[name].Decode(p)
 		if err == nil {
 			err = p.prepare()
@@ -53,12 +57,11 @@ func readParameters(settings map[string]Settings) (parameters, error) {
 		if !parameterName.MatchString(name) {
 			err = errors.New("a name has letters, digits and _ only, and begins with no digit")
 		}
-		if err != nil {
-			return nil, fmt.Errorf(`setting "parameters": %q: %w`, name, err)
+		for _, mistake := range Mistakes(err) {
+			mistakes = append(mistakes, fmt.Errorf(`setting "parameters": %q: %w`, name, mistake))
 		}
-		declared[name] = p
 	}
-	return declared, nil
+	return declared, errors.Join(mistakes...)
 }
 
 func (p *parameter) prepare() (err error) {

@@ -85,52 +85,42 @@ func defaultProcess() processSettings {
 
 // check looks at the settings, and at nothing outside of them.
 func (s *processSettings) check(declared parameters) error {
-	wrong := func(setting, format string, args ...any) error {
-		return fmt.Errorf("setting %q: %w", setting, fmt.Errorf(format, args...))
+	var mistakes []error
+	wrong := func(is bool, setting, format string, args ...any) {
+		if is {
+			mistakes = append(mistakes, fmt.Errorf("setting %q: %w", setting, fmt.Errorf(format, args...)))
+		}
 	}
-	switch {
-	case !slices.Contains([]string{stdinPayload, stdinNone}, s.Stdin):
-		return wrong("stdin", "%q is neither %s nor %s", s.Stdin, stdinPayload, stdinNone)
-	case !slices.Contains([]string{resultAuto, resultJSON, resultText, resultNone}, s.Result):
-		return wrong("result", "%q is none of %s, %s, %s and %s", s.Result, resultAuto, resultJSON, resultText, resultNone)
-	case s.Directory != "" && !filepath.IsAbs(s.Directory):
-		return wrong("directory", "%q is no absolute path", s.Directory)
-	case s.Nice < -20 || s.Nice > 19:
-		return wrong("nice", "%d is not between -20 and 19", s.Nice)
-	case s.MaxOutput < minMaxOutput || s.MaxOutput > maxMaxOutput:
-		return wrong("max_output", "%d is not between %d and %d bytes", s.MaxOutput, minMaxOutput, maxMaxOutput)
-	case s.StopGrace <= 0 || s.StopGrace > Duration(maxStopGrace):
-		return wrong("stop_grace", "%v is not between 0s and %v", time.Duration(s.StopGrace), maxStopGrace)
-	case s.Limits.OpenFiles < 0 || s.Limits.Processes < 0:
-		return wrong("limits", "open_files and processes are not to be negative")
-	case s.RebootCode < 0 || s.RebootCode > 255:
-		return wrong("reboot_code", "%d is no exit code", s.RebootCode)
-	case s.RebootCode > 0 && slices.Contains(s.SuccessCodes, s.RebootCode):
-		return wrong("reboot_code", "%d is one of success_codes as well", s.RebootCode)
-	case s.RebootCode == 0 && len(s.RebootCommand) > 0:
-		return wrong("reboot_command", "it needs a reboot_code")
-	}
+	stdins, results := []string{stdinPayload, stdinNone}, []string{resultAuto, resultJSON, resultText, resultNone}
+	wrong(!slices.Contains(stdins, s.Stdin), "stdin", "%q is neither %s nor %s", s.Stdin, stdinPayload, stdinNone)
+	wrong(!slices.Contains(results, s.Result), "result", "%q is none of %s, %s, %s and %s", s.Result, resultAuto, resultJSON, resultText, resultNone)
+	wrong(s.Directory != "" && !filepath.IsAbs(s.Directory), "directory", "%q is no absolute path", s.Directory)
+	wrong(s.Nice < -20 || s.Nice > 19, "nice", "%d is not between -20 and 19", s.Nice)
+	wrong(s.MaxOutput < minMaxOutput || s.MaxOutput > maxMaxOutput, "max_output", "%d is not between %d and %d bytes", s.MaxOutput, minMaxOutput, maxMaxOutput)
+	wrong(s.StopGrace <= 0 || s.StopGrace > Duration(maxStopGrace), "stop_grace", "%v is not between 0s and %v", time.Duration(s.StopGrace), maxStopGrace)
+	wrong(s.Limits.OpenFiles < 0 || s.Limits.Processes < 0, "limits", "open_files and processes are not to be negative")
 	for _, stream := range s.Log {
-		if stream != tasker.StreamStdout && stream != tasker.StreamStderr {
-			return wrong("log", "%q is neither %s nor %s", stream, tasker.StreamStdout, tasker.StreamStderr)
-		}
+		wrong(stream != tasker.StreamStdout && stream != tasker.StreamStderr, "log", "%q is neither %s nor %s", stream, tasker.StreamStdout, tasker.StreamStderr)
 	}
-	for setting, codes := range map[string][]int{"success_codes": s.SuccessCodes, "permanent_codes": s.PermanentCodes} {
-		for _, code := range codes {
-			if code < 0 || code > 255 {
-				return wrong(setting, "%d is no exit code", code)
-			}
-		}
+	noCode := func(code int) bool { return code < 0 || code > 255 }
+	for _, code := range s.SuccessCodes {
+		wrong(noCode(code), "success_codes", "%d is no exit code", code)
 	}
+	for _, code := range s.PermanentCodes {
+		wrong(noCode(code), "permanent_codes", "%d is no exit code", code)
+	}
+	wrong(noCode(s.RebootCode), "reboot_code", "%d is no exit code", s.RebootCode)
+	wrong(s.RebootCode > 0 && slices.Contains(s.SuccessCodes, s.RebootCode), "reboot_code", "%d is one of success_codes as well", s.RebootCode)
+	wrong(s.RebootCode == 0 && len(s.RebootCommand) > 0, "reboot_command", "it needs a reboot_code")
 	if len(s.RebootCommand) > 0 {
-		if err := checkProgramName(s.RebootCommand[0]); err != nil {
-			return wrong("reboot_command", "%w", err)
-		}
+		err := checkProgramName(s.RebootCommand[0])
+		wrong(err != nil, "reboot_command", "%w", err)
 	}
-	return s.checkEnvironment(declared)
+	return errors.Join(append(mistakes, s.checkEnvironment(declared))...)
 }
 
 func (s *processSettings) checkEnvironment(declared parameters) error {
+	var mistakes []error
 	s.environment = map[string]template{}
 	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
 		parsed, err := parseTemplate(s.Environment[name], declared)
@@ -143,11 +133,11 @@ func (s *processSettings) checkEnvironment(declared parameters) error {
 			err = errors.New("it holds a NUL, which no variable can")
 		}
 		if err != nil {
-			return fmt.Errorf(`setting "environment": %q: %w`, name, err)
+			mistakes = append(mistakes, fmt.Errorf(`setting "environment": %q: %w`, name, err))
 		}
 		s.environment[name] = parsed.anywhere()
 	}
-	return nil
+	return errors.Join(mistakes...)
 }
 
 // spec is the part of a run that is the same each time.

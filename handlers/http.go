@@ -76,17 +76,14 @@ func NewHTTP(settings Settings) (Handler, error) {
 	if err := settings.Decode(&h.conf); err != nil {
 		return nil, err
 	}
-	for _, check := range []func() error{h.checkPlain, h.parseTemplates, h.parseAllow} {
-		if err := check(); err != nil {
-			return nil, err
-		}
+	if err := h.checkPlain(settings); err != nil {
+		return nil, err
 	}
-	if h.conf.RPC {
-		for _, name := range []string{"method", "url", "body"} {
-			if _, ok := settings[name]; ok {
-				return nil, fmt.Errorf("setting %q has no place beside rpc: the payload gives it", name)
-			}
-		}
+	if err := h.parseTemplates(); err != nil {
+		return nil, err
+	}
+	if err := h.parseAllow(); err != nil {
+		return nil, err
 	}
 	h.transport = &http.Transport{
 		DialContext: h.dial,
@@ -103,24 +100,28 @@ func NewHTTP(settings Settings) (Handler, error) {
 	return h, nil
 }
 
-func (h *httpHandler) checkPlain() error {
-	switch c := h.conf; {
-	case !slices.Contains(httpMethods, c.Method):
-		return fmt.Errorf("setting \"method\" is %q: give one of %s", c.Method, strings.Join(httpMethods, ", "))
-	case !slices.Contains([]string{"auto", "json", "text", "none"}, c.Result):
-		return fmt.Errorf("setting \"result\" is %q: give auto, json, text or none", c.Result)
-	case c.MaxRedirects < 0 || c.MaxRedirects > 20:
-		return fmt.Errorf("setting \"max_redirects\" is %d: give 0 to 20", c.MaxRedirects)
-	case c.Timeout <= 0:
-		return errors.New(`setting "timeout" is 0: give a duration above it`)
-	case c.MaxResponse > maxHTTPResponse:
-		return fmt.Errorf("setting \"max_response\" is %d: give at most 64MiB", c.MaxResponse)
-	case c.IdempotencyHeader != "" && !isHeaderName(c.IdempotencyHeader):
-		return fmt.Errorf("setting \"idempotency_header\" is %q, which is no name of a header", c.IdempotencyHeader)
-	case !c.RPC && c.URL == "":
-		return errors.New(`setting "url" is missing`)
+// checkPlain looks at what is no template, and is not held against another
+// setting.
+func (h *httpHandler) checkPlain(settings Settings) error {
+	var mistakes []error
+	wrong := func(is bool, format string, args ...any) {
+		if is {
+			mistakes = append(mistakes, fmt.Errorf(format, args...))
+		}
 	}
-	return nil
+	c := &h.conf
+	wrong(!slices.Contains(httpMethods, c.Method), "setting \"method\" is %q: give one of %s", c.Method, strings.Join(httpMethods, ", "))
+	wrong(!slices.Contains([]string{"auto", "json", "text", "none"}, c.Result), "setting \"result\" is %q: give auto, json, text or none", c.Result)
+	wrong(c.MaxRedirects < 0 || c.MaxRedirects > 20, "setting \"max_redirects\" is %d: give 0 to 20", c.MaxRedirects)
+	wrong(c.Timeout <= 0, `setting "timeout" is 0: give a duration above it`)
+	wrong(c.MaxResponse > maxHTTPResponse, "setting \"max_response\" is %d: give at most 64MiB", c.MaxResponse)
+	wrong(c.IdempotencyHeader != "" && !isHeaderName(c.IdempotencyHeader), "setting \"idempotency_header\" is %q, which is no name of a header", c.IdempotencyHeader)
+	wrong(!c.RPC && c.URL == "", `setting "url" is missing: give what is to be called, such as https://api.example.com/v1/hosts, or rpc: true`)
+	for _, name := range []string{"method", "url", "body"} {
+		_, given := settings[name]
+		wrong(c.RPC && given, "setting %q has no place beside rpc: the payload gives it", name)
+	}
+	return errors.Join(mistakes...)
 }
 
 // Check tells whether the file of certificates can be read.

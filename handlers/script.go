@@ -45,10 +45,14 @@ func NewScript(settings Settings) (Handler, error) {
 	if err := settings.Decode(&conf); err != nil {
 		return nil, err
 	}
-	if !filepath.IsAbs(conf.BinPath) {
-		return nil, fmt.Errorf(`setting "bin_path" is %q: give the absolute path of the directory with the programs`, conf.BinPath)
+	var wrong error
+	switch {
+	case conf.BinPath == "":
+		wrong = errors.New(`setting "bin_path" is missing: give the absolute path of the directory with the programs`)
+	case !filepath.IsAbs(conf.BinPath):
+		wrong = fmt.Errorf(`setting "bin_path" is %q: give the absolute path of the directory with the programs`, conf.BinPath)
 	}
-	if err := conf.check(nil); err != nil {
+	if err := errors.Join(wrong, conf.check(nil)); err != nil {
 		return nil, err
 	}
 	return &scriptHandler{&conf.processSettings, filepath.Clean(conf.BinPath)}, nil
@@ -143,17 +147,23 @@ func (h *scriptHandler) Handle(ctx context.Context, req *Request) (Result, error
 
 // Check tells whether programs of the directory could be started here.
 func (h *scriptHandler) Check() error {
-	if err := trusted(h.binPath, h.binPath); err != nil {
-		return err
-	}
+	return errors.Join(h.checkBinPath(), h.process.checkHere(anyProgram))
+}
+
+func (h *scriptHandler) checkBinPath() error {
 	info, err := os.Stat(h.binPath)
 	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("bin_path: there is no directory %s", h.binPath)
 	case err != nil:
 		return fmt.Errorf("bin_path: %w", err)
 	case !info.IsDir():
 		return fmt.Errorf("bin_path: %s is not a directory", h.binPath)
 	}
-	return h.process.checkHere(anyProgram)
+	if err := trusted(h.binPath, h.binPath); err != nil {
+		return fmt.Errorf("bin_path: %w", err)
+	}
+	return nil
 }
 
 // Describe tells of the payload.
@@ -194,7 +204,7 @@ func findProgram(binPath, name string) (string, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return refuse("it does not exist in %s", binPath)
 	case err != nil: // a link that leads out, as a rule
-		return refuse("it is not to be run: %w", err)
+		return refuse("it is not to be run, since it leads out of %s, or cannot be read: %w", binPath, err)
 	case !info.Mode().IsRegular():
 		return refuse("it is no file")
 	case info.Mode()&0o111 == 0:

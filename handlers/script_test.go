@@ -157,7 +157,7 @@ func TestScriptStopsAtMaxRunTime(t *testing.T) {
 func TestScriptSettings(t *testing.T) {
 	t.Parallel()
 	for want, settings := range map[string]handlers.Settings{
-		`setting "bin_path" is "": give the absolute path`:    nil,
+		`setting "bin_path" is missing: give the absolute`:    nil,
 		`setting "bin_path" is "bin": give the absolute path`: {"bin_path": "bin"},
 		`unknown setting "command": it has bin_path`:          {"bin_path": "/bin", "command": "x"},
 		`setting "stdin": "x" is neither`:                     {"bin_path": "/bin", "stdin": "x"},
@@ -167,7 +167,7 @@ func TestScriptSettings(t *testing.T) {
 		}
 	}
 	file := filepath.Join(binPath(t), "args")
-	for path, want := range map[string]string{"/nope": "no such file", file: "is not a directory"} {
+	for path, want := range map[string]string{"/nope": "bin_path: there is no directory /nope", file: "is not a directory"} {
 		err := builtin(t, "script", handlers.Settings{"bin_path": path}).(handlers.Checker).Check()
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", path, err)

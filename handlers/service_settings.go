@@ -50,6 +50,8 @@ func readServiceSettings(settings Settings) (serviceSettings, error) {
 	if err := settings.Decode(&c); err != nil {
 		return c, err
 	}
+	var mistakes []error
+	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
 	for _, n := range []struct {
 		name             string
 		value, low, high int64
@@ -60,22 +62,25 @@ func readServiceSettings(settings Settings) (serviceSettings, error) {
 		{"max_line", int64(c.MaxLine), 1 << 10, 64 << 20},
 	} {
 		if n.value < n.low || n.value > n.high {
-			return c, fmt.Errorf("setting %q is %d: give %d to %d", n.name, n.value, n.low, n.high)
+			wrong("setting %q is %d: give %d to %d", n.name, n.value, n.low, n.high)
 		}
 	}
-	if grace := time.Duration(c.StopGrace); grace <= 0 || grace > maxServiceGrace {
-		return c, fmt.Errorf("setting \"stop_grace\" is %v: give a duration above 0s, up to %v", grace, maxServiceGrace)
+	grace := time.Duration(c.StopGrace)
+	if grace <= 0 || grace > maxServiceGrace {
+		wrong("setting \"stop_grace\" is %v: give a duration above 0s, up to %v", grace, maxServiceGrace)
 	}
 	if len(c.Command) == 0 {
-		return c, errors.New(`setting "command" is missing: give a program and its arguments, such as [python3, /opt/handler.py]`)
-	}
-	if err := checkProgramName(c.Command[0]); err != nil {
-		return c, fmt.Errorf("setting \"command\": %w", err)
+		wrong(`setting "command" is missing: give a program and its arguments, such as [python3, /opt/handler.py]`)
+	} else if err := checkProgramName(c.Command[0]); err != nil {
+		wrong("setting \"command\": %w", err)
 	}
 	p.Directory, p.Environment, p.PassEnvironment = c.Directory, c.Environment, c.PassEnvironment
 	p.User, p.Group, p.Umask, p.Nice, p.Limits, p.StopGrace = c.User, c.Group, c.Umask, c.Nice, c.Limits, c.StopGrace
+	if grace <= 0 || grace > maxServiceGrace {
+		p.StopGrace = defaultProcess().StopGrace // its mistake is told above
+	}
 	c.process = p
-	return c, c.process.check(nil)
+	return c, errors.Join(append(mistakes, c.process.check(nil))...)
 }
 
 // spec is what to run; a directory of its own, where it is to have one, is for

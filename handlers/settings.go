@@ -18,44 +18,62 @@ import (
 type Settings map[string]any
 
 // Decode reads the settings into a struct, whose JSON tags name them; what is
-// not set keeps the value that it has. An unknown setting and a value of
-// another kind are errors that name the setting. See [Duration] and [Size].
+// not set keeps the value that it has. Unknown settings and values of another
+// kind are errors that name the setting, joined where there are several. See
+// [Duration] and [Size].
 func (s Settings) Decode(into any) error {
-	return decodeSettings("", s, reflect.ValueOf(into).Elem())
+	return errors.Join(decodeSettings("", s, reflect.ValueOf(into).Elem())...)
 }
 
-func decodeSettings(path string, settings map[string]any, into reflect.Value) error {
+func decodeSettings(path string, settings map[string]any, into reflect.Value) (mistakes []error) {
 	fields := map[string]reflect.Value{}
 	settingsFields(into, fields)
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		field, ok := fields[name]
-		switch {
-		case !ok && len(fields) == 0:
-			return fmt.Errorf("unknown setting %q: it has no settings", path+name)
-		case !ok:
-			return fmt.Errorf("unknown setting %q: it has %s", path+name, strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
+		switch field, ok := fields[name]; {
+		case ok:
+			mistakes = append(mistakes, decodeSetting(path+name, settings[name], field)...)
+		case len(fields) == 0:
+			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: it has no settings", path+name))
+		default:
+			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: it has %s", path+name, strings.Join(slices.Sorted(maps.Keys(fields)), ", ")))
 		}
-		inner, nested := settings[name].(map[string]any)
-		if nested && field.Kind() == reflect.Pointer && field.Type().Elem().Kind() == reflect.Struct {
-			field.Set(reflect.New(field.Type().Elem()))
-			field = field.Elem()
+	}
+	return mistakes
+}
+
+// decodeSetting reads one setting. Those inside of it are read one by one, so
+// that mistakes name them.
+func decodeSetting(name string, value any, into reflect.Value) (mistakes []error) {
+	if inner, ok := value.(map[string]any); ok && !reflect.PointerTo(into.Type()).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+		kind := into.Kind()
+		if kind == reflect.Pointer && into.Type().Elem().Kind() == reflect.Struct {
+			into.Set(reflect.New(into.Type().Elem()))
+			into, kind = into.Elem(), reflect.Struct
 		}
-		if nested && field.Kind() == reflect.Struct {
-			if err := decodeSettings(path+name+".", inner, field); err != nil {
-				return err
+		switch kind {
+		case reflect.Struct:
+			return decodeSettings(name+".", inner, into)
+		case reflect.Map:
+			if into.IsNil() {
+				into.Set(reflect.MakeMap(into.Type()))
 			}
-			continue
+			for _, key := range slices.Sorted(maps.Keys(inner)) {
+				member := reflect.New(into.Type().Elem()).Elem()
+				mistakes = append(mistakes, decodeSetting(name+"."+key, inner[key], member)...)
+				into.SetMapIndex(reflect.ValueOf(key), member)
+			}
+			return mistakes
 		}
-		text, err := json.Marshal(settings[name])
-		if err == nil {
-			err = json.Unmarshal(text, field.Addr().Interface())
-		}
-		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return fmt.Errorf("setting %q holds a %s: give %s", path+name, wrong.Value, kindName(wrong.Type))
-		}
-		if err != nil {
-			return fmt.Errorf("setting %q: %w", path+name, err)
-		}
+	}
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, into.Addr().Interface())
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return []error{fmt.Errorf("setting %q holds a %s: give %s", name, wrong.Value, kindName(wrong.Type))}
+	}
+	if err != nil {
+		return []error{fmt.Errorf("setting %q: %w", name, err)}
 	}
 	return nil
 }

@@ -99,9 +99,18 @@ func lookPath(name string) (string, error) {
 		err = exec.ErrNotFound
 		fallthrough
 	case err != nil:
-		return "", notFound(err, "there is no program %s in PATH", name)
+		return "", notFound(err, "there is no program %s in PATH%s", name, listed(name))
 	}
 	return path, nil
+}
+
+// listed says how to give arguments, where a name seems to hold some.
+func listed(name string) string {
+	program, _, found := strings.Cut(name, " ")
+	if !found {
+		return ""
+	}
+	return fmt.Sprintf(": give arguments in a list, such as [%s, ...]", program)
 }
 
 // checkProgram tells why the system would not execute the file.
@@ -109,7 +118,7 @@ func checkProgram(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return notFound(err, "there is no program %s", path)
+		return notFound(err, "there is no program %s%s", path, listed(path))
 	case err != nil:
 		return cannot(err, "the program cannot be looked at: %v", err)
 	case info.IsDir():

@@ -148,9 +148,10 @@ func TestStartTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for want, spec := range map[string]*Spec{
-		"there is no program /nope/nope":                          {Path: "/nope/nope"},
-		"there is no program there-is-no-such-one in PATH":        {Path: "there-is-no-such-one"},
-		"neither an absolute path nor a mere name":                {Path: "bin/true"},
+		"there is no program /nope/nope":                                        {Path: "/nope/nope"},
+		"there is no program there-is-no-such-one in PATH":                      {Path: "there-is-no-such-one"},
+		"no program ls -l in PATH: give arguments in a list, such as [ls, ...]": {Path: "ls -l"},
+		"neither an absolute path nor a mere name":                              {Path: "bin/true"},
 		"names no program":                                        {Path: ""},
 		"is not executable (its mode is -rw-r--r--)":              {Path: script(t, "#!/bin/sh\n", 0o644)},
 		"is a directory, not a program":                           {Path: dir},
