@@ -103,7 +103,7 @@ func TestWrongUse(t *testing.T) {
 		"manager --endpoint=a --task-type=x": `--task-type: task type "x" is not configured; there are worker, backup, sleep`,
 		"initialize":                         "what shall be initialized? Give --database, --rabbitmq, or both",
 		"initialize --database --yes":        "--yes agrees to a reset: give --reset, too, or neither",
-		"api --config=nowhere":               `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode production" prints`,
+		"api --config=nowhere":               `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode development" prints`,
 		"config example --mode=staging":      "configuration: no staging.config.yaml comes with tasker; there are development and production",
 		"manager --endpoint=a --task-type=worker,x": `--task-type: task type "worker,x" is not configured; there are worker, backup, sleep`,
 	} {
@@ -234,6 +234,19 @@ func TestConfigCommands(t *testing.T) {
 		t.Errorf("check of another mode: %+v", o)
 	}
 	wrong := append(environ, "TASKER_API_PORT=x", "TASKER_API_PRT=1")
+	types := []string{"TASKER_MODE=other", "TASKER_CONFIG=" + t.TempDir()}
+	if err := os.WriteFile(filepath.Join(strings.TrimPrefix(types[1], "TASKER_CONFIG="), "other.config.yaml"), []byte("task_types: [sleep]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := tasker(t, nil, types, "config", "check"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "manager.db.uri is not set") {
+		t.Errorf("without a database: %+v", o)
+	}
+	if o := tasker(t, nil, types, "config", "check", "--dev"); o.code != 0 || !strings.Contains(o.stdout, "no mistakes") {
+		t.Errorf("for dev: %+v", o)
+	}
+	if o := tasker(t, nil, append(types, "TASKER_API_PORT=x"), "config", "check", "--dev"); o.code != cli.ExitUsage {
+		t.Errorf("for dev, with a mistake: %+v", o)
+	}
 	if o := tasker(t, nil, wrong, "config", "check"); o.code != cli.ExitUsage || strings.Count(o.stderr, "\n") != 3 {
 		t.Errorf("check with mistakes: %+v", o)
 	}

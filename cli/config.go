@@ -36,7 +36,7 @@ type checked struct {
 }
 
 func (r *run) configCheckCommand() *cobra.Command {
-	var programs bool
+	var programs, dev bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Find all mistakes in the configuration",
@@ -47,13 +47,21 @@ all task types whether they could work on this machine: whether their programs
 are there and may be run, and their directories and users exist. A machine that
 runs the API only needs none of that: give --programs=false there.
 
+"tasker dev" needs no database, no RabbitMQ and no secrets of theirs: give --dev
+for a configuration that is for it.
+
 The exit code is 0 without mistakes, else 2.`,
 		Example: `  tasker config check --mode production --config /etc/tasker
+  tasker config check --dev --config examples/handlers/config
   tasker config check --programs=false --output json`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			answer := checked{Mode: r.mode}
-			cfg, err := r.load(0)
+			var without config.Part
+			if dev {
+				without = devWithout
+			}
+			cfg, err := r.load(without)
 			if err == nil {
 				answer.File, answer.TaskTypes = cfg.File, cfg.TaskTypeNames()
 				if programs {
@@ -75,6 +83,7 @@ The exit code is 0 without mistakes, else 2.`,
 			return r.tell(answer, fmt.Sprintf("%s: no mistakes (mode %s, %d task types)\n", cfg.File, cfg.Mode, len(cfg.TaskTypes)))
 		},
 	}
+	cmd.Flags().BoolVar(&dev, "dev", false, "check what \"tasker dev\" needs, and nothing else")
 	cmd.Flags().BoolVar(&programs, "programs", true, "also ask whether the handlers could work on this machine")
 	return cmd
 }

@@ -110,6 +110,9 @@ func checkTaskTypes(cfg config.Config, names []string) error {
 	return nil
 }
 
+// devWithout is what "tasker dev" does without.
+const devWithout = config.PartDatabase | config.PartBroker | config.PartAdmin
+
 func (r *run) devCommand() *cobra.Command {
 	var data string
 	var ephemeral bool
@@ -137,7 +140,7 @@ given; with --ephemeral nothing stays. One process at a time can use it.`,
 			if cmd.Flags().Changed("port") {
 				flags = append(flags, config.Flag{Name: "--port", Key: "api.port", Value: strconv.Itoa(port)})
 			}
-			cfg, err := r.load(config.PartDatabase|config.PartBroker|config.PartAdmin, flags...)
+			cfg, err := r.load(devWithout, flags...)
 			if err != nil {
 				return err
 			}

@@ -45,9 +45,13 @@ func readFile(mode, dir string, looked *Files) (file, error) {
 		}
 		return file{"built-in " + mode + fileSuffix, content, "."}, nil
 	}
+	example := mode
+	if _, err := Shipped(mode); err != nil {
+		example = "production"
+	}
 	return file{}, &Error{Problems: []string{fmt.Sprintf(
-		"there is no file %s: name its directory with --config or %s, or write it, beginning with what \"tasker config example --mode production\" prints",
-		path, EnvDir)}}
+		"there is no file %s: name its directory with --config or %s, or write it, beginning with what \"tasker config example --mode %s\" prints",
+		path, EnvDir, example)}}
 }
 
 // Shipped gives the file that comes with tasker for a mode: development or

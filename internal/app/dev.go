@@ -2,11 +2,13 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -123,7 +125,6 @@ func dataDir(opts DevOptions) (dir string, cleanup func() error, err error) {
 }
 
 func greet(out io.Writer, cfg config.Config, addr, file string, opts DevOptions) {
-	example := cfg.TaskTypes[0].Name
 	kept := "kept; --ephemeral for none"
 	if opts.Ephemeral {
 		kept = "removed at the end"
@@ -139,9 +140,26 @@ on SQLite and an in-process broker. Production is RabbitMQ and MySQL: tasker api
 
 Try it, in another terminal:
 
-  curl -X POST -H 'content-type: application/json' -d '{"identifier":"first","payload":{"foo":"bar"}}' http://%[2]s/%[8]s
-  curl http://%[2]s/%[8]s/first
-
+%[8]s
 Stop it with Ctrl-C.
-`, opts.Version, addr, cfg.TaskTypeNames(), DevEndpoints(), cfg.File, file, kept, example)
+`, opts.Version, addr, cfg.TaskTypeNames(), DevEndpoints(), cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr))
+}
+
+// firstSteps are commands that work with the configured task types: a POST of
+// the first one of which a payload is known, or where to read what it must be.
+func firstSteps(types []config.TaskType, addr string) string {
+	for _, t := range types {
+		payload := t.Example
+		if len(payload) == 0 && len(t.Schema) == 0 {
+			payload = json.RawMessage(`{"foo":"bar"}`)
+		}
+		if len(payload) == 0 || len(t.Labels) > 0 {
+			continue
+		}
+		quoted := strings.ReplaceAll(string(payload), "'", `'\''`)
+		return fmt.Sprintf(`  curl -X POST -H 'content-type: application/json' -d '{"identifier":"first","payload":%[1]s}' http://%[2]s/%[3]s
+  curl http://%[2]s/%[3]s/first
+`, quoted, addr, t.Name)
+	}
+	return fmt.Sprintf("  curl http://%s/v1/task-types/%s     # says what its payload must be\n", addr, types[0].Name)
 }
