@@ -54,7 +54,7 @@ func Compile(text []byte) (*Schema, error) {
 	}
 	compiled, err := compiler.Compile(name)
 	if err != nil {
-		return nil, explain(err)
+		return nil, explain(err, document)
 	}
 	return &Schema{text: append(json.RawMessage(nil), text...), document: document, compiled: compiled}, nil
 }
@@ -68,8 +68,11 @@ var errOutside = errors.New("the schema refers to something outside itself, whic
 func (closed) Load(string) (any, error) { return nil, errOutside }
 
 // explain says what the compiler objects to, in one line.
-func explain(err error) error {
+func explain(err error, document any) error {
 	if load, ok := errors.AsType[*jsonschema.LoadURLError](err); ok {
+		if object, ok := document.(map[string]any); ok && object["$schema"] == load.URL {
+			return fmt.Errorf("$schema is %q, which tasker does not know: leave it out, or give https://json-schema.org/draft/2020-12/schema", clip(load.URL))
+		}
 		return fmt.Errorf("reference %q: %w", clip(strings.TrimPrefix(load.URL, base)), errOutside)
 	}
 	if invalid, ok := errors.AsType[*jsonschema.SchemaValidationError](err); ok {
