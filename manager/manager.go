@@ -76,6 +76,7 @@ type Manager struct {
 	starts   *batcher[tasker.Start, bool]
 	results  *batcher[tasker.Finish, ending]
 	spool    *spool.Spool // nil where there is none
+	spooling sync.Mutex   // held by who keeps a result that is late
 	lease    *leaseWatch
 	flusher  *flusher
 	changes  *changes
@@ -85,7 +86,7 @@ type Manager struct {
 	doubts map[string]chan struct{}
 	anew   map[string]*atomic.Bool
 	// unkept counts the ends of attempts that wait for the database and are
-	// not in the spool.
+	// not in the spool, and the attempts that are about to await a reboot.
 	unkept atomic.Int64
 	// away tells that the last that was heard of the database is that it
 	// cannot be reached.

@@ -40,22 +40,14 @@ var errNoReboot = errors.New("the machine did not reboot")
 func (e *executor) askedForReboot(ctx, run context.Context, work tasker.Work, asked error, rules verdict.Rules, report *report) (doubt bool) {
 	next := max(work.Step, 1) + 1
 	if next > maxSteps {
-		e.endWaiting(run, work, rules, report, fmt.Errorf("the handler asked for reboot number %d: that is too often", maxSteps))
+		e.endWaiting(ctx, run, work, rules, report, fmt.Errorf("the handler asked for reboot number %d: that is too often", maxSteps))
 		return false
 	}
 	// First of all: the machine may go down at any moment.
-	var stored bool
-	err := e.m.persist(run, "store that an attempt awaits a reboot", func(ctx context.Context) (err error) {
-		stored, err = e.m.store.AwaitReboot(ctx, work.Key(), work.Attempt, next, e.m.cfg.BootID)
-		return err
-	})
+	stored, err := e.goOnAfterReboot(run, work, next, asked)
 	e.m.flusher.await(report)
 	switch {
-	case err == nil && stored:
-		if err := handlers.Reboot(run, asked); err != nil {
-			e.endWaiting(run, work, rules, report, err)
-			return false
-		}
+	case stored && (err == nil || errors.Is(context.Cause(run), handlers.ErrShutdown)):
 		return e.awaitReboot(ctx, run, work, rules, report)
 	case err == nil:
 		e.runLog(work).WarnContext(run, "the attempt does not go on after a reboot: it is not the current one any more")
@@ -64,8 +56,28 @@ func (e *executor) askedForReboot(ctx, run context.Context, work tasker.Work, as
 		e.runLog(work).ErrorContext(run, "it could not be stored that the attempt goes on after a reboot: it will count as interrupted", "err", err)
 		return false
 	}
-	e.endWaiting(run, work, rules, report, err)
+	e.endWaiting(ctx, run, work, rules, report, err)
 	return false
+}
+
+// goOnAfterReboot stores that an attempt goes on after a reboot, and then has
+// the machine reboot. An error where it is stored is that of the handler's code,
+// which does that. Nothing of this can be in the spool, so a stop waits for it.
+func (e *executor) goOnAfterReboot(run context.Context, work tasker.Work, step int, asked error) (stored bool, err error) {
+	e.m.unkept.Add(1)
+	defer e.m.unkept.Add(-1)
+	err = e.m.persist(run, "store that an attempt awaits a reboot", func(ctx context.Context) (err error) {
+		stored, err = e.m.store.AwaitReboot(ctx, work.Key(), work.Attempt, step, e.m.cfg.BootID)
+		return err
+	})
+	if err != nil || !stored {
+		return false, err
+	}
+	reboot := func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {
+		return nil, handlers.Reboot(ctx, asked)
+	}
+	out := verdict.Run(run, handlers.Func(reboot), &handlers.Request{Log: e.runLog(work)}, e.m.cfg.AbandonAfter)
+	return true, out.Err
 }
 
 // awaitReboot waits for what ends the wait of an attempt, unless the machine
@@ -78,14 +90,23 @@ func (e *executor) awaitReboot(ctx, run context.Context, work tasker.Work, rules
 	case <-run.Done():
 	}
 	if !errors.Is(context.Cause(run), handlers.ErrShutdown) {
-		e.endWaiting(run, work, rules, report, errNoReboot)
+		e.endWaiting(ctx, run, work, rules, report, errNoReboot)
 	}
 	return false
 }
 
 // endWaiting stores the end of an attempt that wanted to go on after a reboot.
-func (e *executor) endWaiting(run context.Context, work tasker.Work, rules verdict.Rules, report *report, why error) {
+func (e *executor) endWaiting(ctx, run context.Context, work tasker.Work, rules verdict.Rules, report *report, why error) {
+	// Where another manager has the endpoint by now, the same attempt goes on
+	// there, or is judged.
+	if err := e.m.lease.await(ctx); err != nil {
+		e.runLog(work).WarnContext(run, "the attempt does not end: it is left to the next manager", "why", why, "err", err)
+		return
+	}
 	out := verdict.Outcome{Err: handlers.Permanent(why), Cause: context.Cause(run)}
+	if errors.Is(out.Cause, handlers.ErrShutdown) {
+		out.Cause = nil // that is not why
+	}
 	if report != nil {
 		out.Partial = report.last()
 	}

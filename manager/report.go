@@ -151,7 +151,7 @@ func (r *report) close(complete bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed, r.complete = true, complete
-	if !r.told {
+	if !r.told && (!complete || r.before.Lines == 0) {
 		close(r.flushed)
 		return
 	}
