@@ -11,8 +11,9 @@ import (
 
 // spoolAfter is how long the database may take to store a result before the
 // result is kept on disk as well. Where it is known to be away, the result is
-// kept at once.
-const spoolAfter = 100 * time.Millisecond
+// kept at once. A database that is busy takes some tenths of a second, and
+// then the disk, which is synced twice for each result, must not make it worse.
+const spoolAfter = 250 * time.Millisecond
 
 // spoolAgain is the pause before the next try where the disk did not take it.
 const spoolAgain = time.Second
@@ -48,9 +49,13 @@ func (m *Manager) keepLater(ctx context.Context, finish tasker.Finish) *keeping 
 }
 
 // keep puts the end into the spool, and tries again later where the disk does
-// not take it.
+// not take it. One at a time goes there: of those that wait, the database stores
+// most meanwhile.
 func (k *keeping) keep() {
-	if k.now() {
+	k.m.spooling.Lock()
+	kept := k.now()
+	k.m.spooling.Unlock()
+	if kept {
 		return
 	}
 	k.mu.Lock()
