@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,7 +46,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	}()
 	file := filepath.Join(dir, "tasker.db")
 	conf := cfg.Store
-	conf.URI = "sqlite://" + filepath.ToSlash(file)
+	conf.URI = (&url.URL{Scheme: "sqlite", Path: filepath.ToSlash(file)}).String()
 	st, err := store.Open(conf, log)
 	if err != nil {
 		return err

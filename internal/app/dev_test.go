@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -186,7 +188,7 @@ func TestDevReference(t *testing.T) {
 }
 
 func TestDevKeepsTasksOverARestart(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "a #1, 100% ?") // what an address would read otherwise
 	cfg := load(t, "TASKER_TASK_TYPES=[{name: sleep, concurrency: 1}]")
 	base, stop := dev(t, cfg, app.DevOptions{DataDir: dir})
 	// One runs, more than fit in memory wait.
@@ -200,6 +202,9 @@ func TestDevKeepsTasksOverARestart(t *testing.T) {
 	})
 	if err := stop(); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "tasker.db")); err != nil {
+		t.Error(err)
 	}
 	base, _ = dev(t, cfg, app.DevOptions{DataDir: dir})
 	a := until(t, base+"/sleep/long", status("FAILED"))
