@@ -19,6 +19,7 @@ type document struct {
 	values    map[string]any // by path; null counts as not set
 	lines     map[string]int
 	taskTypes *yaml.Node // nil where the key is not set
+	unread    bool       // it is no YAML
 }
 
 func (f *document) at(line int) source { return source{file: f.name, line: line} }
@@ -32,11 +33,13 @@ func parseDocument(name string, content []byte, p *problems) *document {
 	if err := dec.Decode(&root); err != nil {
 		if !errors.Is(err, io.EOF) { // an empty file sets nothing
 			p.add(source{}, "%s: it is no YAML: %s", name, yamlError(err))
+			f.unread = true
 		}
 		return f
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		p.add(source{}, "%s: it must be one YAML document, and more follows the first", name)
+		f.unread = true
 		return f
 	}
 	known := []string{taskTypesKey}

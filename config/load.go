@@ -86,6 +86,10 @@ func load(opts Options, f file, files *Files) (Config, error) {
 		overridden[flag.Key] = override{flag.Value, source{name: flag.Name}}
 	}
 
+	if doc.unread { // what it sets is not known, so nothing can be missing
+		return Config{}, p.err()
+	}
+
 	d := &draft{}
 	d.Mode, d.File, d.catalog = opts.Mode, f.name, opts.Handlers
 	if d.catalog == nil {

@@ -234,12 +234,12 @@ func (h *httpHandler) checkRedirect(next *http.Request, via []*http.Request) err
 	switch {
 	case len(via) > h.conf.MaxRedirects:
 		return fmt.Errorf("there are more than %d redirects", h.conf.MaxRedirects)
-	case next.Method != last.Method && next.Response.StatusCode != http.StatusSeeOther:
-		return fmt.Errorf("it redirects to %s, where a %s would become a GET: give the new URL", withoutQuery(next.URL), last.Method)
 	case err != nil:
 		return fmt.Errorf("it redirects to %s: %w", withoutQuery(next.URL), err)
 	case !h.allowed(target):
 		return fmt.Errorf("it redirects to %s, which is not allowed", withoutQuery(next.URL))
+	case next.Method != last.Method && next.Response.StatusCode != http.StatusSeeOther:
+		return fmt.Errorf("it redirects to %s, where a %s would become a GET: give the new URL", withoutQuery(next.URL), last.Method)
 	}
 	if origin, err := parseTarget(first.URL); err != nil || origin.origin() != target.origin() {
 		harmless := []string{"Accept", "Content-Type", "User-Agent", http.CanonicalHeaderKey(h.conf.IdempotencyHeader)}

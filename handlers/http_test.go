@@ -319,6 +319,7 @@ func TestHTTPRedirects(t *testing.T) {
 		"there, and back":            {"POST", "?code=307&to=" + other.URL + "/back?to=" + srv.URL + "/v1/x", `["POST","/v1/x","{}","s3cret"]`, 0},
 		"to another path":            {"POST", "?code=307&to=/v2/x?token=s3cret", "!307 Temporary Redirect: it redirects to " + srv.URL + "/v2/x, which is not allowed", 307},
 		"to the metadata":            {"GET", "?code=302&to=http://169.254.169.254/latest/meta-data/", "!302 Found: it redirects to http://169.254.169.254/latest/meta-data/, which is not allowed", 302},
+		"302 of a POST, to metadata": {"POST", "?code=302&to=http://169.254.169.254/latest/", "!302 Found: it redirects to http://169.254.169.254/latest/, which is not allowed", 302},
 		"to a user name":             {"GET", "?code=302&to=http://a@127.0.0.1/v1/", "!302 Found: it redirects to http://127.0.0.1/v1/: the URL has a user name in it: send it in a header", 302},
 		"to a file":                  {"GET", "?code=302&to=file:///etc/passwd", "!302 Found: it redirects to file:///etc/passwd: the URL must begin with http:// or https://", 302},
 		"to itself, again and again": {"GET", "?code=302&to=", "!302 Found: there are more than 3 redirects", 302},
