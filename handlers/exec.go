@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -90,27 +87,6 @@ func checkProgramName(name string) error {
 		return fmt.Errorf("the program %q is neither an absolute path nor a mere name", name)
 	}
 	return nil
-}
-
-var (
-	shells    = []string{"sh", "bash", "dash", "ash", "ksh", "zsh"}
-	shellFlag = regexp.MustCompile(`^-[a-zA-Z]*c[a-zA-Z]*$`)
-)
-
-// shellCode gives the index of the argument that a shell runs as a program, as
-// in "sh -c PROGRAM", or 0.
-func shellCode(command []string) int {
-	for i, word := range command {
-		if !slices.Contains(shells, path.Base(word)) {
-			continue
-		}
-		for j := i + 1; j < len(command)-1 && strings.HasPrefix(command[j], "-"); j++ {
-			if shellFlag.MatchString(command[j]) {
-				return j + 1
-			}
-		}
-	}
-	return 0
 }
 
 // Handle runs the program.

@@ -131,3 +131,50 @@ func TestExecDescribes(t *testing.T) {
 		t.Errorf("without parameters: %+v", d)
 	}
 }
+
+// TestExecKeepsParametersFromShells: what a shell runs as a program must not
+// depend on a parameter, wherever in the command it is; its arguments may.
+func TestExecKeepsParametersFromShells(t *testing.T) {
+	t.Parallel()
+	try := func(command ...any) error {
+		_, err := handlers.NewExec(handlers.Settings{"command": command, "parameters": map[string]any{"p": map[string]any{"allow_dash": true}}})
+		return err
+	}
+	const program = "echo ${p}"
+	for _, command := range [][]any{
+		{"sh", "-c", program},
+		{"sh", "-ec", program},
+		{"sh", "-c", "-e", program},
+		{"sh", "-c", "--", program},
+		{"sh", "-c", "-", program},
+		{"sh", "-e", "-c", program, "x"},
+		{"bash", "-o", "pipefail", "-c", program},
+		{"bash", "-euo", "pipefail", "-c", program},
+		{"bash", "-ceo", "pipefail", program},
+		{"bash", "-O", "extglob", "+x", "-c", program},
+		{"/bin/bash", "--norc", "--rcfile", "/dev/null", "-c", program},
+		{"bash", "-${p}", "id"},
+		{"env", "A=b", "mksh", "-c", program},
+		{"timeout", "5", "/usr/bin/fish", "-c", program},
+		{"su", "-", "app", "-c", program},
+		{"runuser", "app", "--command=" + program},
+		{"flock", "/run/x.lock", "-c", program},
+	} {
+		if err := try(command...); err == nil || !strings.Contains(err.Error(), "a parameter in it could be any command") {
+			t.Errorf("%q: got %v", command, err)
+		}
+	}
+	for _, command := range [][]any{
+		{"sh", "-c", `echo "$1"`, "sh", "${p}"},
+		{"bash", "-euo", "pipefail", "-c", `echo "$1"`, "sh", "${p}"},
+		{"sh", "-c", "--", `echo "$1"`, "sh", "${p}"},
+		{"sh", "/opt/program", "-c", "${p}"},
+		{"sh", "--", "/opt/program", "${p}"},
+		{"su", "-", "app", "-c", `echo "$1"`, "--", "sh", "${p}"},
+		{"tar", "-c", "${p}"},
+	} {
+		if err := try(command...); err != nil {
+			t.Errorf("%q: got %v", command, err)
+		}
+	}
+}
