@@ -18,6 +18,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/schema"
 	"github.com/taskerhq/tasker/internal/store"
 )
 
@@ -151,8 +152,14 @@ Stop it with Ctrl-C.
 func firstSteps(types []config.TaskType, addr string) string {
 	for _, t := range types {
 		payload := t.Example
-		if len(payload) == 0 && len(t.Schema) == 0 {
+		switch {
+		case len(payload) > 0:
+		case len(t.Schema) == 0:
 			payload = json.RawMessage(`{"foo":"bar"}`)
+		default:
+			if s, err := schema.Compile(t.Schema); err == nil {
+				payload = s.Example()
+			}
 		}
 		if len(payload) == 0 || len(t.Labels) > 0 {
 			continue

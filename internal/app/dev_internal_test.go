@@ -12,11 +12,13 @@ func TestFirstSteps(t *testing.T) {
 	t.Parallel()
 	plain := config.TaskType{Name: "plain"}
 	shown := config.TaskType{Name: "shown", Schema: json.RawMessage(`{}`), Example: json.RawMessage(`{"who":"O'Neill"}`)}
-	strict := config.TaskType{Name: "strict", Schema: json.RawMessage(`{"type":"object"}`)}
+	simple := config.TaskType{Name: "simple", Schema: json.RawMessage(`{"type":"object","required":["to"],"properties":{"to":{"type":"integer"}}}`)}
+	strict := config.TaskType{Name: "strict", Schema: json.RawMessage(`{"type":"object","required":["a"],"properties":{"a":{"type":"string","pattern":"^x.y$"}}}`)}
 	labeled := config.TaskType{Name: "labeled", Labels: map[string]string{"role": "web"}}
 	for want, types := range map[string][]config.TaskType{
 		`-d '{"identifier":"first","payload":{"foo":"bar"}}' http://host/plain`:         {plain, shown},
 		`-d '{"identifier":"first","payload":{"who":"O'\''Neill"}}' http://host/shown`:  {strict, labeled, shown},
+		`-d '{"identifier":"first","payload":{"to":0}}' http://host/simple`:             {strict, simple},
 		"  curl http://host/v1/task-types/strict     # says what its payload must be\n": {strict, labeled},
 	} {
 		if got := firstSteps(types, "host"); !strings.Contains(got, want) {
