@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -111,7 +112,10 @@ func (c *copyfile) Check() error {
 	var errs []error
 	for _, dir := range slices.Concat(c.conf.Sources, c.conf.Destinations) {
 		info, err := os.Stat(dir)
-		if err == nil && !info.IsDir() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = fmt.Errorf("there is no directory %s", dir)
+		case err == nil && !info.IsDir():
 			err = fmt.Errorf("%s is no directory", dir)
 		}
 		errs = append(errs, err)

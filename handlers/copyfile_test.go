@@ -485,7 +485,7 @@ func TestCopyfileCheck(t *testing.T) {
 	if !ok {
 		t.Fatal("it is no Checker")
 	}
-	if err := checker.Check(); err == nil || !strings.Contains(err.Error(), "/nowhere: no such file") || strings.Contains(err.Error(), c.in) {
+	if err := checker.Check(); err == nil || !strings.Contains(err.Error(), "there is no directory /nowhere") || strings.Contains(err.Error(), c.in) {
 		t.Errorf("got %v", err)
 	}
 }

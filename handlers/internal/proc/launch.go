@@ -74,13 +74,10 @@ func (s *Spec) launch() (*launch, error) {
 // missing, or may not be done.
 func (s *Spec) Check() error {
 	l, err := s.launch()
-	if err == nil {
-		err = checkDir(s.Dir)
+	if err == nil && s.Limits == (Limits{}) {
+		err = checkProgram(l.path)
 	}
-	if err != nil || s.Limits != (Limits{}) {
-		return err
-	}
-	return checkProgram(l.path)
+	return errors.Join(err, checkDir(s.Dir))
 }
 
 // lookPath finds a program.

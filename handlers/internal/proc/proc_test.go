@@ -182,6 +182,9 @@ func TestStartTellsWhatIsWrong(t *testing.T) {
 			t.Errorf("Check: got %v\nwant %s", check, want)
 		}
 	}
+	if err := (&Spec{Path: "/nope/nope", Dir: "/nope"}).Check(); err == nil || !strings.Contains(err.Error(), "no program /nope/nope") || !strings.Contains(err.Error(), "directory /nope does not") {
+		t.Errorf("two mistakes: %v", err)
+	}
 	if err := (&Spec{Path: "true", Dir: dir, Limits: Limits{OpenFiles: 50}}).Check(); err != nil {
 		t.Errorf("what is well: %v", err)
 	}
