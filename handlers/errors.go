@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -99,7 +100,8 @@ func (e *codedError) Error() string { return e.err.Error() }
 func (e *codedError) Unwrap() error { return e.err }
 
 // WithCode gives err the error number that the task's result shall have. It
-// must be positive: negative ones are tasker's own. WithCode(n, nil) is nil.
+// must be positive, for negative ones are tasker's own, and fit into 32 bits.
+// WithCode(n, nil) is nil.
 func WithCode(errnr int, err error) error {
 	if err == nil {
 		return nil
@@ -108,12 +110,12 @@ func WithCode(errnr int, err error) error {
 }
 
 // Errnr gives the error number of a handler's error: 0 for nil, the one that
-// [WithCode] gave if it is positive, else [tasker.ErrnrHandler].
+// [WithCode] gave if it may be one, else [tasker.ErrnrHandler].
 func Errnr(err error) int {
 	if err == nil {
 		return 0
 	}
-	if c, ok := errors.AsType[*codedError](err); ok && c.errnr > 0 {
+	if c, ok := errors.AsType[*codedError](err); ok && c.errnr > 0 && c.errnr <= math.MaxInt32 {
 		return c.errnr
 	}
 	return tasker.ErrnrHandler

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -165,7 +166,10 @@ func TestMarksAreKeptByWrapping(t *testing.T) {
 			t.Errorf("%s(nil) is %v", name, marked)
 		}
 	}
-	for errnr, want := range map[int]int{5: 5, 0: tasker.ErrnrHandler, -1: tasker.ErrnrHandler} {
+	// A greater one the database refuses, and the result would never be stored.
+	for errnr, want := range map[int]int{
+		5: 5, 0: tasker.ErrnrHandler, -1: tasker.ErrnrHandler, math.MaxInt32: math.MaxInt32, math.MaxInt32 + 1: tasker.ErrnrHandler,
+	} {
 		if got := handlers.Errnr(handlers.WithCode(errnr, cause)); got != want {
 			t.Errorf("errnr %d became %d, want %d", errnr, got, want)
 		}
