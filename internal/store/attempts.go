@@ -40,7 +40,7 @@ func disjunction(term string, n int) string {
 // at the attempt given any more, or has ended, or manager does not hold the
 // endpoint. It may be called again after an error: an attempt that manager had
 // started with an answer that was lost is started, even where its endpoint was
-// called lost meanwhile.
+// called lost meanwhile; not so one that has asked for a reboot since.
 func (s *Store) StartAttempts(ctx context.Context, manager string, starts []tasker.Start) (started []bool, err error) {
 	var matched int
 	err = s.again(ctx, func() (err error) {
@@ -85,7 +85,7 @@ func (s *Store) begun(ctx context.Context, manager string, starts []tasker.Start
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
 	err := s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, args...).
-		Where(runs+" AND manager = ?", append(runsArgs(), manager)...).
+		Where(runs+" AND manager = ? AND step = 0", append(runsArgs(), manager)...).
 		Find(&rows).Error
 	begun := make(map[tasker.ResultKey]bool, len(rows))
 	for _, r := range rows {

@@ -148,3 +148,27 @@ func TestRebootWhileLost(t *testing.T) {
 		f.resume(t, managerB, task, "a", 1, true)
 	})
 }
+
+// An attempt that awaits a reboot is not one whose start got no answer: its
+// handler has run.
+func TestAwaitingARebootIsNotBegun(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task := f.send(t, "one", "a")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		again := []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}}}
+		if started, err := f.StartAttempts(t.Context(), managerA, again); err != nil || !started[0] {
+			t.Fatalf("started %v, %v", started, err)
+		}
+		f.await(t, task, "a", 1, 2, bootA, true)
+		if started, err := f.StartAttempts(t.Context(), managerA, again); err != nil || started[0] {
+			t.Errorf("it awaits a reboot: started %v, %v", started, err)
+		}
+		f.clock.advance(2 * lease)
+		f.acquire(t, managerB, "a")
+		f.resume(t, managerB, task, "a", 1, true)
+		if started, err := f.StartAttempts(t.Context(), managerB, again); err != nil || started[0] {
+			t.Errorf("it goes on: started %v, %v", started, err)
+		}
+	})
+}
