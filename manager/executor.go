@@ -145,6 +145,15 @@ func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.T
 // through may have changed since the database was asked, so it is asked again
 // when the task is active, and no run of it can end unseen.
 func (e *executor) known(ctx context.Context, how *performer, admission tasker.Admission) {
+	if !e.takeUp(ctx, how, admission) {
+		e.giveBack(how)
+		e.poke()
+	}
+}
+
+// takeUp is the part of known that holds the lock. It tells whether the slot is
+// used.
+func (e *executor) takeUp(ctx context.Context, how *performer, admission tasker.Admission) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	id := admission.Task.ID
@@ -157,13 +166,9 @@ func (e *executor) known(ctx context.Context, how *performer, admission tasker.A
 		// To start the attempt that has begun is to ask whether it still runs.
 		work := tasker.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt - 1}
 		e.occupy(ctx, job{Work: work, how: how}, e.start)
-		return // with the slot that was taken for it
+		return true
 	}
-	if how != nil {
-		e.free++
-		how.drop()
-	}
-	e.poke()
+	return false
 }
 
 // job is work that has its handler in use.

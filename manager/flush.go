@@ -18,6 +18,9 @@ const (
 	// maxOver bounds the runs that are over and still wait to be stored: where
 	// the database does not take what they told, the oldest are given up.
 	maxOver = 64
+	// maxOverSize bounds what they told, also where the database is only slower
+	// than the runs, and overhead is about what each of them takes besides.
+	maxOverSize, overhead = 32 << 20, 4 << 10
 	// flushWait is how long the end of an attempt waits for what it told.
 	flushWait = 2 * time.Second
 )
@@ -30,7 +33,9 @@ type flusher struct {
 	mu      sync.Mutex
 	waiting []flush
 	over    int       // of waiting: those whose run is over
+	size    int       // and about what they take
 	since   time.Time // when the present write began; zero where there is none
+	ended   bool      // nothing is stored any more
 }
 
 // flush is a report that waits to be stored.
@@ -38,6 +43,7 @@ type flush struct {
 	report *report
 	due    time.Time
 	over   bool
+	size   int // of one that is over
 }
 
 func newFlusher(m *Manager) *flusher { return &flusher{m: m, wake: make(chan struct{}, 1)} }
@@ -51,23 +57,41 @@ func (f *flusher) add(r *report, taken time.Time) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.ended {
+		return
+	}
 	f.waiting = append(f.waiting, flush{report: r, due: due})
 	f.poke()
 }
 
-// hurry takes a report whose run is over: there is its last to be stored.
-func (f *flusher) hurry(r *report) {
+// hurry takes a report whose run is over: there is its last to be stored, of
+// about that size.
+func (f *flusher) hurry(r *report, size int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.ended {
+		close(r.flushed)
+		return
+	}
 	f.waiting = slices.DeleteFunc(f.waiting, func(w flush) bool { return w.report == r })
-	f.waiting = append(f.waiting, flush{report: r, due: time.Now(), over: true})
-	if f.over++; f.over > maxOver && f.stuck() {
+	f.waiting = append(f.waiting, flush{report: r, due: time.Now(), over: true, size: size + overhead})
+	f.over++
+	f.size += size + overhead
+	for f.over > 1 && f.size > maxOverSize || f.over > maxOver && f.stuck() {
 		oldest := slices.IndexFunc(f.waiting, func(w flush) bool { return w.over })
+		f.taken(f.waiting[oldest])
 		close(f.waiting[oldest].report.flushed)
 		f.waiting = slices.Delete(f.waiting, oldest, oldest+1)
-		f.over--
 	}
 	f.poke()
+}
+
+// taken counts one that does not wait any more. The caller holds the lock.
+func (f *flusher) taken(w flush) {
+	if w.over {
+		f.over--
+		f.size -= w.size
+	}
 }
 
 func (f *flusher) poke() {
@@ -101,7 +125,7 @@ func (f *flusher) run(ctx context.Context) {
 			close(w.report.flushed)
 		}
 	}
-	f.waiting = nil
+	f.waiting, f.ended = nil, true
 }
 
 // due gives up to 100 of the reports that are due, those first whose run is
@@ -121,9 +145,7 @@ func (f *flusher) due() (reports []flush, next time.Duration) {
 	now := time.Now()
 	n := 0
 	for n < len(f.waiting) && n < batchSize && !f.waiting[n].due.After(now) {
-		if f.waiting[n].over {
-			f.over--
-		}
+		f.taken(f.waiting[n])
 		n++
 	}
 	if n == 0 {

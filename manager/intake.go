@@ -113,8 +113,8 @@ func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
 	for i, a := range batch {
 		switch admissions[i].Verdict {
 		case tasker.Admitted:
+			m.tellAdmitted(records[i], admissions[i].Task) // before its end
 			a.executor.admitted(ctx, records[i], admissions[i].Task, slots[i])
-			m.tellAdmitted(records[i], admissions[i].Task)
 		case tasker.Known:
 			a.executor.known(ctx, slots[i], admissions[i])
 		default:

@@ -155,7 +155,14 @@ func (r *report) close(complete bool) {
 		close(r.flushed)
 		return
 	}
-	r.m.flusher.hurry(r)
+	size := 0
+	if r.fresh {
+		size += len(r.partial)
+	}
+	if r.lines != nil {
+		size += r.lines.Pending()
+	}
+	r.m.flusher.hurry(r, size)
 }
 
 // lineless is about what an update takes besides lines and partial results.

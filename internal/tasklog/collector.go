@@ -175,6 +175,13 @@ func (c *Collector) Take() Part {
 	return p
 }
 
+// Pending tells about how much the next Take gives, in bytes.
+func (c *Collector) Pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.firstSize + c.latestSize
+}
+
 // Totals tells how much there was so far.
 func (c *Collector) Totals() tasker.LogTotals {
 	c.mu.Lock()
