@@ -94,7 +94,9 @@ func (f *allFeed) begin(ctx context.Context, out *eventStream) error {
 		}
 		now := f.s.store.Now()
 		f.position.LastModifiedTime = now
-		if position, ok := parsePosition(f.resume); ok {
+		// What lies ahead is none: the database's clock was set back, say, and
+		// nothing would be told until then.
+		if position, ok := parsePosition(f.resume); ok && !position.LastModifiedTime.After(now) {
 			f.position = position
 			if oldest := now.Add(-f.s.streams.memory); position.LastModifiedTime.Before(oldest) {
 				f.position = tasker.ChangePosition{LastModifiedTime: oldest}

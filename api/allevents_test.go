@@ -116,6 +116,16 @@ func TestAllEvents(t *testing.T) {
 	late.next()
 	h.setStatus("b", tasker.Failed)
 	late.want(t, "task b FAILED")
+	// An id that lies ahead, as of a clock that was set back, is as none.
+	for _, id := range []string{"4611686018427387903-1", fmt.Sprintf("%d-0", h.store.now.Add(time.Hour).UnixMicro())} {
+		h.store.change(func() { h.store.now = h.store.now.Add(time.Minute) })
+		ahead := h.follow(t, "/v1/events?last_event_id="+id)
+		ahead.next()
+		h.setStatus("b", tasker.Done)
+		ahead.want(t, "task b DONE")
+		h.setStatus("b", tasker.Failed)
+		ahead.want(t, "task b FAILED")
+	}
 }
 
 // A change that becomes visible late is told all the same, and once.
