@@ -230,7 +230,8 @@ func (w *serviceWorker) awaitEnd(ctx context.Context) error {
 
 // failed remembers that the last start came to nothing.
 func (w *serviceWorker) failed(err error) {
-	pause := min(time.Duration(w.service.conf.RestartPause)<<min(w.failures, 10), maxRestartPause)
+	pause := min(time.Duration(w.service.conf.RestartPause), maxRestartPause)
+	pause = min(pause<<min(w.failures, 10), maxRestartPause)
 	w.failures, w.failure, w.retryAt = w.failures+1, err, time.Now().Add(pause)
 }
 
