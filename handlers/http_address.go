@@ -54,7 +54,8 @@ func parseTarget(u *url.URL) (urlPrefix, error) {
 			return p, fmt.Errorf("the URL's path: %w", err)
 		}
 		for _, part := range strings.FieldsFunc(segment, func(r rune) bool { return r == '/' || r == '\\' }) {
-			if part == "." || part == ".." {
+			// To some servers "..;x" is "..", with a parameter.
+			if part, _, _ = strings.Cut(part, ";"); part == "." || part == ".." {
 				return p, fmt.Errorf("the URL's path has the segment %q", part)
 			}
 		}
