@@ -24,6 +24,17 @@ var mysqlDialect = dialect{
 	clock:       "SELECT UTC_TIMESTAMP(6)",
 }
 
+const (
+	// maxIdle is how long a connection may be idle, which is below any proxy's
+	// patience.
+	maxIdle = 45 * time.Second
+	// sessionPatience is how long the server waits for a session's next
+	// statement. A machine that dies in a transaction does not tell, and the
+	// locks of its session stay until the server gives it up, after 8 hours as a
+	// rule: among them those of results that nobody could end meanwhile.
+	sessionPatience = 60 * time.Second
+)
+
 func openMySQL(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {
 	c, err := mysqlConfig(u, cfg)
 	if err != nil {
@@ -36,8 +47,7 @@ func openMySQL(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {
 	db := sql.OpenDB(sessionConnector{connector})
 	db.SetMaxOpenConns(cfg.MaxOpenConns)
 	db.SetMaxIdleConns(cfg.MaxOpenConns)
-	// Below any server's wait_timeout and any proxy's patience.
-	db.SetConnMaxIdleTime(2 * time.Minute)
+	db.SetConnMaxIdleTime(maxIdle)
 	return mysql.New(mysql.Config{
 		Conn: db,
 		// Asking for the version would connect; RETURNING is what it would
@@ -94,7 +104,7 @@ func (c sessionConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	for _, statement := range []string{
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-		"SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 10, " +
+		fmt.Sprintf("SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 10, wait_timeout = %d, ", int(sessionPatience.Seconds())) +
 			"sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
 	} {
 		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
