@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -25,7 +26,10 @@ const base = "schema:///"
 type Schema struct {
 	text     json.RawMessage
 	document any
+
+	mu       sync.Mutex // guards the next, for one validation
 	compiled *jsonschema.Schema
+	costs    costs
 }
 
 // Compile compiles a schema, which is of draft 2020-12 where its $schema does
@@ -56,7 +60,9 @@ func Compile(text []byte) (*Schema, error) {
 	if err != nil {
 		return nil, explain(err, document)
 	}
-	return &Schema{text: append(json.RawMessage(nil), text...), document: document, compiled: compiled}, nil
+	s := &Schema{text: append(json.RawMessage(nil), text...), document: document, compiled: compiled}
+	s.costs.count(compiled)
+	return s, nil
 }
 
 // closed refuses every reference that leads out of the schema.
@@ -104,7 +110,10 @@ func (s *Schema) Validate(payload json.RawMessage) error {
 		}
 		return &Error{Violations: []Violation{{Rule: "json", Message: clip(err.Error())}}}
 	}
-	if err := s.compiled.Validate(value); err != nil {
+	if err := s.validate(value, len(payload)); err != nil {
+		if costly, ok := errors.AsType[*Error](err); ok {
+			return costly
+		}
 		invalid, ok := errors.AsType[*jsonschema.ValidationError](err)
 		if !ok {
 			return fmt.Errorf("hold a payload against its schema: %w", err)

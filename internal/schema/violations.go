@@ -29,7 +29,8 @@ type Violation struct {
 	// the payload itself. Of a missing member it is where that should be.
 	Pointer string
 	// Rule is the schema's keyword, such as "required" or "maximum". Rules that
-	// need no schema are "json", "depth", "number" and "duplicate".
+	// need no schema are "json", "depth", "number" and "duplicate"; "cost" is of
+	// a payload for which the schema has too many ways.
 	Rule    string
 	Message string // what is wrong, for people
 }

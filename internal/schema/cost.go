@@ -1,0 +1,100 @@
+package schema
+
+import (
+	"reflect"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+const (
+	// baseSteps and stepsPerByte bound how many parts of a schema are held
+	// against parts of a payload: alternatives that refer to themselves take a
+	// number that doubles with each level of nesting, so that a payload of a few
+	// hundred bytes would take for ever.
+	baseSteps    = 100_000
+	stepsPerByte = 4
+)
+
+// costs counts the steps of one validation at a time.
+type costs struct{ left int }
+
+// tooCostly is what ends a validation, as a panic: the validator has no other
+// way out, and keeps nothing beyond a call.
+type tooCostly struct{}
+
+// count has the schema, and all that it leads to, count its steps. A format is
+// looked at first of what costs anything.
+func (c *costs) count(schema *jsonschema.Schema) {
+	seen := map[*jsonschema.Schema]bool{nil: true}
+	var visit func(v reflect.Value)
+	visit = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Interface:
+			visit(v.Elem())
+		case reflect.Slice:
+			for i := range v.Len() {
+				visit(v.Index(i))
+			}
+		case reflect.Map:
+			for _, key := range v.MapKeys() {
+				visit(v.MapIndex(key))
+			}
+		case reflect.Pointer:
+			switch target := v.Interface().(type) {
+			case *jsonschema.DynamicRef:
+				if target != nil {
+					visit(reflect.ValueOf(target.Ref))
+				}
+			case *jsonschema.Schema:
+				if seen[target] {
+					return
+				}
+				seen[target] = true
+				target.Format = c.counting(target.Format)
+				for i := range v.Elem().NumField() {
+					if v.Elem().Type().Field(i).IsExported() {
+						visit(v.Elem().Field(i))
+					}
+				}
+			}
+		}
+	}
+	visit(reflect.ValueOf(schema))
+}
+
+// counting is a format, or none, that counts.
+func (c *costs) counting(format *jsonschema.Format) *jsonschema.Format {
+	counting := &jsonschema.Format{}
+	if format != nil {
+		counting.Name = format.Name
+	}
+	counting.Validate = func(value any) error {
+		if c.left--; c.left < 0 {
+			panic(tooCostly{})
+		}
+		if format == nil {
+			return nil
+		}
+		return format.Validate(value)
+	}
+	return counting
+}
+
+// validate holds a value, of so many bytes, against the schema. One at a time:
+// the steps are counted for each, and what is wrong with a large payload takes
+// memory until it is told.
+func (s *Schema) validate(value any, size int) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.costs.left = baseSteps + stepsPerByte*size
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case tooCostly:
+			err = &Error{Violations: []Violation{{Rule: "cost", Message: "it takes too many steps to hold it against the schema"}}}
+		default:
+			panic(v)
+		}
+	}()
+	return s.compiled.Validate(value)
+}
