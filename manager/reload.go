@@ -59,10 +59,13 @@ func (m *Manager) wakeUp(taskType string) {
 		s.group.Go(func() {
 			defer close(ended)
 			defer end()
-			if before != nil { // what it did before it rested
-				<-before
+			if before != nil {
+				<-before // what it did before it rested
 			}
 			e.rise()
+			if before != nil {
+				m.doubt(endpoint) // it has forgotten what is to go on after a reboot
+			}
 			var both sync.WaitGroup
 			both.Go(func() { e.loop(ctx, s.ctx) })
 			both.Go(func() { m.consume(ctx, e, s.subscribed[endpoint]) })
