@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 )
@@ -28,6 +29,7 @@ type execHandler struct {
 var (
 	_ Checker   = (*execHandler)(nil)
 	_ Describer = (*execHandler)(nil)
+	_ Preparer  = (*execHandler)(nil)
 )
 
 // NewExec makes the handler that runs a program, which the setting "command"
@@ -110,6 +112,9 @@ func (h *execHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 
 // Check tells whether the program could be started here.
 func (h *execHandler) Check() error { return h.process.checkHere(h.program) }
+
+// Prepare ends what programs of a manager that was killed left behind.
+func (h *execHandler) Prepare(ctx context.Context, log *slog.Logger) { h.process.prepare(ctx, log) }
 
 // Describe tells of the program and its parameters.
 func (h *execHandler) Describe() Description {

@@ -42,7 +42,7 @@ type program struct {
 
 // run runs a program as the settings say.
 func (s *processSettings) run(ctx context.Context, req *Request, p program) (Result, error) {
-	s.abandoned.Do(func() { endAbandoned(ctx, logger(req)) })
+	s.prepare(ctx, logger(req))
 	spec := s.spec(p.path)
 	spec.Args = p.args
 	place, err := s.makePlace(spec, req.Payload)
@@ -83,6 +83,12 @@ const (
 func workOf(payload string) string {
 	random := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(payload), payloadPrefix), payloadExt)
 	return filepath.Join(filepath.Dir(payload), workPrefix+random)
+}
+
+// prepare sees once to what an earlier manager left. A run does so where no
+// manager has.
+func (s *processSettings) prepare(ctx context.Context, log *slog.Logger) {
+	s.abandoned.Do(func() { endAbandoned(ctx, log) })
 }
 
 // endAbandoned ends what is left of programs whose manager was killed, so that

@@ -93,6 +93,12 @@ type Checker interface {
 	Check() error
 }
 
+// Preparer is a Handler that has something to do before a manager begins: to
+// end what an earlier one left behind, for example.
+type Preparer interface {
+	Prepare(ctx context.Context, log *slog.Logger)
+}
+
 // Describer is a Handler that tells what it does. What the configuration says
 // of a task type takes precedence.
 type Describer interface {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"path/filepath"
@@ -29,6 +30,7 @@ type scriptHandler struct {
 var (
 	_ Checker   = (*scriptHandler)(nil)
 	_ Describer = (*scriptHandler)(nil)
+	_ Preparer  = (*scriptHandler)(nil)
 )
 
 // NewScript makes the handler that runs the program that the payload names,
@@ -165,6 +167,9 @@ func (h *scriptHandler) checkBinPath() error {
 	}
 	return nil
 }
+
+// Prepare ends what programs of a manager that was killed left behind.
+func (h *scriptHandler) Prepare(ctx context.Context, log *slog.Logger) { h.process.prepare(ctx, log) }
 
 // Describe tells of the payload.
 func (h *scriptHandler) Describe() Description {

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"context"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -136,6 +137,17 @@ func (m *Manager) keep(kept []*held) {
 	m.kept = kept
 	for _, h := range before {
 		h.drop()
+	}
+}
+
+// prepare has the handlers do what they have to do before anything runs.
+func (m *Manager) prepare(ctx context.Context) {
+	for _, e := range m.all() {
+		if how := e.performer(); how.handler != nil {
+			if p, ok := handlers.Find[handlers.Preparer](how.handler.Handler); ok {
+				p.Prepare(ctx, m.log)
+			}
+		}
 	}
 }
 

@@ -199,6 +199,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer background.Wait()
 	defer fatal(nil)
 
+	m.prepare(taking)
 	if err := m.adopt(taking); err != nil {
 		if ctx.Err() == nil && work.Err() == nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,5 +118,22 @@ func TestHandlersAreChecked(t *testing.T) {
 	want := `level=ERROR msg="a handler cannot work here: its tasks will fail"`
 	if text := log.String(); strings.Count(text, want) != 1 || !strings.Contains(text, `type=job err="the program is missing"`) {
 		t.Errorf("log:\n%s", text)
+	}
+}
+
+// prepared is a handler that is prepared before it runs.
+type prepared struct{ ready atomic.Bool }
+
+func (p *prepared) Prepare(context.Context, *slog.Logger) { p.ready.Store(true) }
+
+func (p *prepared) Handle(context.Context, *handlers.Request) (handlers.Result, error) {
+	return json.Marshal(p.ready.Load())
+}
+
+func TestPrepare(t *testing.T) {
+	w := newWorld(t)
+	w.serve(w.store, handlers.Wrap(&prepared{}, func(h handlers.Handler) handlers.Handler { return handlers.Func(h.Handle) }))
+	if r := w.await(w.post("one", "null", "a"), tasker.ResultDone); string(r.Payload) != "true" {
+		t.Errorf("it ran unprepared: %s", r.Payload)
 	}
 }
