@@ -1,7 +1,6 @@
 package api
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -37,9 +36,6 @@ type attemptKey struct {
 func newLogFollower(after int64, overlap time.Duration) logFollower {
 	return logFollower{overlap: overlap, settled: after, head: after, resumed: after > 0, told: map[attemptKey]int64{}}
 }
-
-// id is from where a client may resume.
-func (l *logFollower) id() string { return strconv.FormatInt(l.settled, 10) }
 
 // from gives the id after which to read.
 func (l *logFollower) from(now time.Time, writers int) int64 {

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -19,7 +21,7 @@ func (s *Server) taskEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	id, err := resumeFrom(r, func(id string) bool { _, ok := rowID(id); return ok || id == "0" || id == idEnded })
+	id, err := resumeFrom(r, func(id string) bool { _, _, ok := logPosition(id); return ok || id == idEnded })
 	if err != nil {
 		return err
 	}
@@ -62,7 +64,10 @@ func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
 		out.status = http.StatusNoContent
 		return nil
 	}
-	after, _ := rowID(f.resume)
+	taskID, after, _ := logPosition(f.resume)
+	if taskID != answer.Task.ID {
+		after = 0 // it is of a task of this name that was deleted
+	}
 	f.log = newLogFollower(after, f.s.streams.overlap)
 	f.remember(answer)
 	if answer.Task.Status.Final() {
@@ -70,8 +75,23 @@ func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
 		f.endedAt = f.s.streams.now().Add(-max(0, ago))
 	}
 	out.retry()
-	out.send("snapshot", f.log.id(), answer)
+	out.send("snapshot", f.id(), answer)
 	return nil
+}
+
+// id is from where the client may resume: the task, since another one may have
+// its name later, and how far its logs were told.
+func (f *taskFeed) id() string { return fmt.Sprintf("%d-%d", f.task.ID, f.log.settled) }
+
+// logPosition reads such an id.
+func logPosition(id string) (taskID, after int64, ok bool) {
+	task, chunk, _ := strings.Cut(id, "-")
+	taskID, ok = rowID(task)
+	if !ok || chunk == "0" {
+		return taskID, 0, ok
+	}
+	after, ok = rowID(chunk)
+	return taskID, after, ok
 }
 
 func (f *taskFeed) remember(answer taskAnswer) {
@@ -172,7 +192,7 @@ func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, e
 
 // tellState sends what differs from what the client knows.
 func (f *taskFeed) tellState(out *eventStream, answer taskAnswer) {
-	id := f.log.id()
+	id := f.id()
 	for _, result := range answer.Results {
 		known, ok := f.results[result.Endpoint]
 		switch {
@@ -228,7 +248,7 @@ func (f *taskFeed) tellLog(ctx context.Context, out *eventStream) error {
 		for _, chunk := range chunks {
 			after = max(after, chunk.ID)
 			if lines := f.log.take(chunk, now); len(lines) > 0 {
-				out.send("log", f.log.id(), logEvent{chunk.Endpoint, chunk.Attempt, lines})
+				out.send("log", f.id(), logEvent{chunk.Endpoint, chunk.Attempt, lines})
 			}
 		}
 		if len(chunks) < logPage {

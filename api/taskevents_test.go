@@ -205,10 +205,11 @@ func TestTaskEventsResume(t *testing.T) {
 	h.finish(console2, tasker.ResultDone)
 	for id, want := range map[string][2]string{
 		"":      {"0 1 2 3", "0 1"},
-		"0":     {"0 1 2 3", "0 1"},
-		"3":     {"2 3", "0 1"},
-		"7":     {"2 3", ""},
-		"8":     {"", ""},
+		"1-0":   {"0 1 2 3", "0 1"},
+		"1-3":   {"2 3", "0 1"},
+		"1-7":   {"2 3", ""},
+		"1-8":   {"", ""},
+		"2-8":   {"0 1 2 3", "0 1"}, // an earlier task had this name
 		"rubba": {"0 1 2 3", "0 1"}, // what a browser cannot mend begins anew
 	} {
 		events := h.follow(t, eventsPath, "Last-Event-ID", id).ended()
@@ -222,7 +223,7 @@ func TestTaskEventsResume(t *testing.T) {
 	}
 	// The query goes before the header; and a task that goes on is not over for
 	// who was told so.
-	if got := numbersOf(t, h.follow(t, eventsPath+"?last_event_id=3", "Last-Event-ID", "8").ended(), "console1"); len(got) != 2 {
+	if got := numbersOf(t, h.follow(t, eventsPath+"?last_event_id=1-3", "Last-Event-ID", "1-8").ended(), "console1"); len(got) != 2 {
 		t.Errorf("lines %q", got)
 	}
 	h.store.change(func() { h.store.results[1].State, h.store.tasks[0].Status = tasker.Running, tasker.Sent })
@@ -251,11 +252,11 @@ func TestTaskEventsOutOfOrder(t *testing.T) {
 		return events[len(events)-1]
 	}
 	tell(5, console1, 0, 2)
-	if e := tell(3, console2, 0, 2); e.id != "0" {
+	if e := tell(3, console2, 0, 2); e.id != "1-0" {
 		t.Errorf("the id %s is ahead of what may still come", e.id)
 	}
 	tell(4, console2, 2, 3)
-	if e := tell(6, console1, 2, 3); e.id != "5" {
+	if e := tell(6, console1, 2, 3); e.id != "1-5" {
 		t.Errorf("the id %s does not move on", e.id)
 	}
 	for endpoint, want := range map[string]string{"console1": "0 1 2", "console2": "0 1 2"} {
