@@ -9,9 +9,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/taskerhq/tasker/handlers/internal/placeholder"
@@ -52,6 +54,9 @@ type httpHandler struct {
 	allow     []urlPrefix
 	transport *http.Transport
 	resolver  *net.Resolver // nil for the system's; tests have another
+
+	environment func(*http.Request) (*url.URL, error) // tells the proxy of a request, if any
+	proxies     sync.Map                              // the addresses of proxies that it has told
 }
 
 var (
@@ -95,7 +100,8 @@ func NewHTTP(settings Settings) (Handler, error) {
 		MaxResponseHeaderBytes: 256 << 10,
 	}
 	if h.conf.Proxy {
-		h.transport.Proxy = http.ProxyFromEnvironment
+		h.environment = http.ProxyFromEnvironment
+		h.transport.Proxy = h.proxyOf
 	}
 	return h, nil
 }

@@ -140,7 +140,7 @@ func (h *httpHandler) dial(ctx context.Context, network, address string) (net.Co
 		return nil, err
 	}
 	dialer := net.Dialer{Resolver: h.resolver}
-	if !h.conf.Proxy { // the proxy's own address is the administrator's choice
+	if _, proxy := h.proxies.Load(address); !proxy { // whose address is the administrator's choice
 		dialer.ControlContext = func(_ context.Context, _, dialed string, _ syscall.RawConn) error {
 			addr, err := netip.ParseAddrPort(dialed)
 			if err != nil {
@@ -150,6 +150,18 @@ func (h *httpHandler) dial(ctx context.Context, network, address string) (net.Co
 		}
 	}
 	return dialer.DialContext(ctx, network, address)
+}
+
+var proxyPorts = map[string]string{"http": "80", "https": "443", "socks5": "1080", "socks5h": "1080"}
+
+// proxyOf gives the proxy for a request, nil for none: NO_PROXY may name the
+// host, or there is none at all.
+func (h *httpHandler) proxyOf(req *http.Request) (*url.URL, error) {
+	proxy, err := h.environment(req)
+	if proxy != nil {
+		h.proxies.Store(net.JoinHostPort(proxy.Hostname(), orElse(proxy.Port(), proxyPorts[proxy.Scheme])), true)
+	}
+	return proxy, err
 }
 
 // metadataAddresses are where clouds answer to their machines, with secrets.

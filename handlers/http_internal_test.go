@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -175,5 +176,40 @@ func TestHTTPRebinding(t *testing.T) {
 		if result != nil || err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "this address is not allowed: "+want) {
 			t.Errorf("%s: got %s, %v (permanent: %t)", text, result, err, IsPermanent(err))
 		}
+	}
+}
+
+// TestHTTPProxy: what a proxy is asked for, that looks after. What is called
+// without one, as NO_PROXY says perhaps, is not called at any address.
+func TestHTTPProxy(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%q", r.RequestURI) }))
+	t.Cleanup(srv.Close)
+	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
+	here := netip.MustParseAddr("127.0.0.1")
+	var addr atomic.Pointer[netip.Addr]
+	addr.Store(&here)
+	made, err := NewHTTP(Settings{"url": "http://api.example.com:" + port + "/", "proxy": true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := made.(*httpHandler)
+	h.resolver = nameServer(t, &addr)
+	call := func(proxy string) (Result, error) {
+		h.environment = func(*http.Request) (*url.URL, error) {
+			if proxy == "" {
+				return nil, nil
+			}
+			return url.Parse(proxy)
+		}
+		return h.Handle(t.Context(), &Request{Payload: json.RawMessage("null")})
+	}
+	for _, proxy := range []string{srv.URL, "http://proxy.example.com:" + port} {
+		if result, err := call(proxy); err != nil || string(result) != `"http://api.example.com:`+port+`/"` {
+			t.Errorf("by %s: got %s, %v", proxy, result, err)
+		}
+	}
+	if result, err := call(""); err == nil || !IsPermanent(err) || !strings.Contains(err.Error(), "this address is not allowed") {
+		t.Errorf("without a proxy: got %s, %v", result, err)
 	}
 }
