@@ -98,6 +98,7 @@ func TestExecRefusesSettings(t *testing.T) {
 		`setting "reboot_command": it needs a reboot_code`:            with("reboot_command", "reboot"),
 		`setting "environment": "A=B": it cannot be the name`:         with("environment", map[string]any{"A=B": "x"}),
 		`setting "environment": "TASKER_X": the names with TASKER_`:   with("environment", map[string]any{"TASKER_X": "x"}),
+		`setting "pass_environment": "TASKER_STORE_URI": the names`:   with("pass_environment", []any{"PATH", "TASKER_STORE_URI"}),
 		`setting "environment": "A": ${p} is no parameter`:            with("environment", map[string]any{"A": "${p}"}),
 		`unknown setting "nope": it has command, directory, environm`: with("nope", 1),
 	} {

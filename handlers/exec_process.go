@@ -121,6 +121,11 @@ func (s *processSettings) check(declared parameters) error {
 
 func (s *processSettings) checkEnvironment(declared parameters) error {
 	var mistakes []error
+	for _, name := range s.PassEnvironment {
+		if strings.HasPrefix(name, ownVariables) { // passwords are among them
+			mistakes = append(mistakes, fmt.Errorf(`setting "pass_environment": %q: the names with %s are tasker's own`, name, ownVariables))
+		}
+	}
 	s.environment = map[string]template{}
 	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
 		parsed, err := parseTemplate(s.Environment[name], declared)

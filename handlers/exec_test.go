@@ -167,10 +167,11 @@ func TestExecTruncates(t *testing.T) {
 }
 
 func TestExecEnvironment(t *testing.T) {
-	t.Setenv("TASKER_TEST_PASSED", "yes")
+	t.Setenv("TEST_PASSED", "yes")
 	t.Setenv("TASKER_TEST_SECRET", "no")
+	t.Setenv("TEST_SECRET", "no")
 	h := shell(t, `env; echo "dir=$(pwd)"; stat -c '%a' . "$TASKER_PAYLOAD_FILE"; cat "$TASKER_PAYLOAD_FILE"; echo; cat`, handlers.Settings{
-		"environment": map[string]any{"NAME": "a ${who} $${b}", "GONE": "${other}"}, "pass_environment": []any{"TASKER_TEST_PASSED", "PATH", "TASKER_TEST_UNSET"},
+		"environment": map[string]any{"NAME": "a ${who} $${b}", "GONE": "${other}"}, "pass_environment": []any{"TEST_PASSED", "PATH", "TEST_UNSET"},
 		"parameters": map[string]any{"who": map[string]any{}, "other": map[string]any{}},
 	})
 	out, err := handle(t, h, `{"who": "-x y"}`)
@@ -194,7 +195,7 @@ func TestExecEnvironment(t *testing.T) {
 	dir, file := env["TASKER_WORK_DIR"], env["TASKER_PAYLOAD_FILE"]
 	delete(env, "_")
 	for name, want := range map[string]string{
-		"NAME": "a -x y ${b}", "TASKER_TEST_PASSED": "yes", "PATH": os.Getenv("PATH"), "dir": dir, "PWD": dir,
+		"NAME": "a -x y ${b}", "TEST_PASSED": "yes", "PATH": os.Getenv("PATH"), "dir": dir, "PWD": dir,
 		"TASKER_TASK_ID": "12", "TASKER_IDENTIFIER": "e7bd", "TASKER_TYPE": "deploy", "TASKER_ENDPOINT": "console1",
 		"TASKER_ATTEMPT": "3", "TASKER_STEP": "1", "TASKER_DEADLINE": "2026-01-02T03:04:05Z", "TASKER_FD": "3",
 		"TASKER_PAYLOAD_FILE": file, "TASKER_WORK_DIR": dir,
