@@ -48,6 +48,9 @@ func Compile(text []byte) (*Schema, error) {
 	default:
 		return nil, errors.New("the schema is no JSON object")
 	}
+	if err := checkKeywords(nil, document); err != nil {
+		return nil, err
+	}
 	const name = base + "payload"
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
