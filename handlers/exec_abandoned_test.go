@@ -3,6 +3,7 @@
 package handlers_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -35,5 +36,38 @@ func TestExecCleansUp(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil || len(left) != 2 {
 		t.Errorf("%v is left, want tasker-payload-8.json and somebody-elses.json", left)
+	}
+}
+
+// TestServiceCleansUp: so it is with the processes of services, which tell
+// their directory as it takes to find what they have started.
+func TestServiceCleansUp(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	for _, name := range []string{"tasker-service-7", "tasker-service-8"} {
+		if err := os.MkdirAll(filepath.Join(dir, name, "sub"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("4194999 4194998 1", filepath.Join(dir, "tasker-service-7.run")); err != nil {
+		t.Fatal(err)
+	}
+	for name, settings := range map[string]handlers.Settings{"its own": nil, "another one": {"directory": "/"}} {
+		h := shellService(t, `read -r line; echo "{\"id\":\"1\",\"result\":[\"$TASKER_SERVICE_DIR\",\"$(readlink "$TASKER_SERVICE_DIR.run" | cut -d" " -f1)\",\"$$\"]}"; read -r line`, settings)
+		result, err := ask(t, h, "null")
+		var told []string
+		if uerr := json.Unmarshal(result, &told); err != nil || uerr != nil {
+			t.Fatalf("%s: got %s, %v", name, result, err)
+		}
+		if filepath.Dir(told[0]) != dir || told[1] != told[2] {
+			t.Errorf("%s: the record in %s is of %q, want process %s", name, told[0], told[1], told[2])
+		}
+		if err := handlers.Close(h); err != nil {
+			t.Error(err)
+		}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(left) != 1 {
+		t.Errorf("%v is left, want tasker-service-8", left)
 	}
 }

@@ -62,7 +62,7 @@ type processSettings struct {
 	RebootCommand   commandLine       `json:"reboot_command"`
 
 	environment map[string]template
-	abandoned   *sync.Once // see endAbandoned
+	abandoned   *sync.Once // see endAbandonedPrograms
 }
 
 type limitSettings struct {

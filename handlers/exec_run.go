@@ -88,26 +88,7 @@ func workOf(payload string) string {
 // prepare sees once to what an earlier manager left. A run does so where no
 // manager has.
 func (s *processSettings) prepare(ctx context.Context, log *slog.Logger) {
-	s.abandoned.Do(func() { endAbandoned(ctx, log) })
-}
-
-// endAbandoned ends what is left of programs whose manager was killed, so that
-// a task's next attempt does not run beside the last one, and removes what was
-// made for them.
-func endAbandoned(ctx context.Context, log *slog.Logger) {
-	ended, err := proc.KillAbandoned(filepath.Join(os.TempDir(), payloadPrefix+"*"+payloadExt+recordExt), payloadVariable)
-	if err != nil {
-		log.WarnContext(ctx, "programs of a manager that was killed may still run", "err", err)
-	}
-	for _, a := range ended {
-		if a.Group != 0 {
-			log.WarnContext(ctx, "what was left of a program was killed: its manager had been killed before", "group", a.Group)
-		}
-		payload := strings.TrimSuffix(a.Record, recordExt)
-		if err := errors.Join(os.RemoveAll(payload), os.RemoveAll(workOf(payload))); err != nil {
-			log.WarnContext(ctx, "what was made for a run was not removed", "err", err)
-		}
-	}
+	s.abandoned.Do(func() { endAbandonedPrograms(ctx, log) })
 }
 
 // outputs collect what a program writes.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,8 @@ type service struct {
 
 	quit chan struct{} // closed by Close
 
+	abandoned sync.Once // see endAbandonedServices
+
 	mu        sync.Mutex
 	closed    bool
 	workers   []*serviceWorker
@@ -33,6 +36,7 @@ var (
 	_ Handler   = (*service)(nil)
 	_ Checker   = (*service)(nil)
 	_ Describer = (*service)(nil)
+	_ Preparer  = (*service)(nil)
 	_ io.Closer = (*service)(nil)
 )
 
@@ -64,6 +68,11 @@ func NewService(settings Settings) (Handler, error) {
 func (s *service) Check() error {
 	spec := s.conf.spec()
 	return spec.Check()
+}
+
+// Prepare ends what processes of a manager that was killed left behind, once.
+func (s *service) Prepare(ctx context.Context, log *slog.Logger) {
+	s.abandoned.Do(func() { endAbandonedServices(ctx, log) })
 }
 
 // Describe tells what is run.
@@ -195,6 +204,7 @@ func (w *serviceWorker) begin(ctx context.Context, req *Request) (*serviceProces
 	if err := w.pause(ctx); err != nil {
 		return nil, nil, err
 	}
+	w.service.Prepare(ctx, logger(req))
 	p, err := w.service.start(w)
 	if err != nil {
 		w.failed(err)

@@ -91,24 +91,33 @@ func (c *serviceSettings) spec() *proc.Spec {
 	return spec
 }
 
-// makeDir makes a directory for a process that has none in the settings, and
-// gives what removes it.
+// The directory of a process, and the variable that tells its path.
+const (
+	servicePrefix   = "tasker-service-"
+	serviceVariable = ownVariables + "SERVICE_DIR"
+)
+
+// makeDir makes a directory for a process, where it starts if the settings name
+// no other one, and gives what removes it. By its name is known what a process
+// leaves behind when the manager is killed.
 func makeDir(spec *proc.Spec) (remove func(), err error) {
-	if spec.Dir != "" {
-		return func() {}, nil
-	}
 	uid, gid, other, err := spec.Owner()
 	if err != nil {
 		return nil, err
 	}
-	if spec.Dir, err = os.MkdirTemp("", "tasker-service-"); err != nil {
+	dir, err := os.MkdirTemp("", servicePrefix)
+	if err != nil {
 		return nil, fmt.Errorf("make its directory: %w", err)
 	}
 	if other {
-		if err := os.Lchown(spec.Dir, uid, gid); err != nil {
-			_ = os.RemoveAll(spec.Dir)
+		if err := os.Lchown(dir, uid, gid); err != nil {
+			_ = os.RemoveAll(dir)
 			return nil, fmt.Errorf("make its directory: %w", err)
 		}
 	}
-	return func() { _ = os.RemoveAll(spec.Dir) }, nil
+	if spec.Dir == "" {
+		spec.Dir = dir
+	}
+	spec.Env, spec.Record = append(spec.Env, serviceVariable+"="+dir), dir+recordExt
+	return func() { _ = os.RemoveAll(dir) }, nil
 }
