@@ -16,7 +16,7 @@ import (
 func TestExecCleansUp(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	for _, name := range []string{"tasker-payload-7.json", "tasker-work-7/file", "tasker-payload-8.json", "somebody-elses.json"} {
+	for _, name := range []string{"tasker-payload-7.json", "tasker-work-7/file", "tasker-payload-8.json", "tasker-payload-9.json", "somebody-elses.json"} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -25,8 +25,12 @@ func TestExecCleansUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Number 7 had a manager that has died; number 8 has not begun yet.
-	if err := os.Symlink("4194999 4194998 1", filepath.Join(dir, "tasker-payload-7.json.run")); err != nil {
+	// Number 7 had a manager that has died; number 8 has not begun yet, and
+	// number 9 is of another container.
+	if err := os.Symlink(ofTheDead(t), filepath.Join(dir, "tasker-payload-7.json.run")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("4194999 4194998 1 pid:[1]", filepath.Join(dir, "tasker-payload-9.json.run")); err != nil {
 		t.Fatal(err)
 	}
 	h := builtin(t, "exec", handlers.Settings{"command": []any{"/bin/true"}})
@@ -34,9 +38,19 @@ func TestExecCleansUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(left) != 2 {
-		t.Errorf("%v is left, want tasker-payload-8.json and somebody-elses.json", left)
+	if err != nil || len(left) != 4 {
+		t.Errorf("%v is left, want the payloads 8 and 9, the record of 9, and somebody-elses.json", left)
 	}
+}
+
+// ofTheDead is the record of a program whose manager has died.
+func ofTheDead(t *testing.T) string {
+	t.Helper()
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "4194999 4194998 1 " + space
 }
 
 // TestServiceCleansUp: so it is with the processes of services, which tell
@@ -49,7 +63,7 @@ func TestServiceCleansUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink("4194999 4194998 1", filepath.Join(dir, "tasker-service-7.run")); err != nil {
+	if err := os.Symlink(ofTheDead(t), filepath.Join(dir, "tasker-service-7.run")); err != nil {
 		t.Fatal(err)
 	}
 	for name, settings := range map[string]handlers.Settings{"its own": nil, "another one": {"directory": "/"}} {

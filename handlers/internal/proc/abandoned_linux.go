@@ -22,7 +22,7 @@ func (p *Process) record() error {
 	if !ok {
 		return nil // without /proc there is nobody who could use it
 	}
-	return os.Symlink(fmt.Sprintf("%d %d %s", p.process.Pid, os.Getpid(), start), p.spec.Record)
+	return os.Symlink(fmt.Sprintf("%d %d %s %s", p.process.Pid, os.Getpid(), start, namespace()), p.spec.Record)
 }
 
 // forget removes the note, when nothing of the program is left.
@@ -51,9 +51,9 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 			continue
 		}
 		var pid, owner int
-		var start string
-		if _, err := fmt.Sscan(target, &pid, &owner, &start); err != nil || pid < 2 {
-			continue
+		var start, space string
+		if _, err := fmt.Sscan(target, &pid, &owner, &start, &space); err != nil || pid < 2 || space != namespace() {
+			continue // of a container, perhaps, whose numbers mean others
 		}
 		if now, alive := startTime(owner); alive && now == start {
 			continue // its caller sees to it
@@ -76,6 +76,15 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 		}
 	}
 	return ended, errors.Join(errs...)
+}
+
+// namespace names that of the numbers of processes.
+func namespace() string {
+	name, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil || strings.ContainsAny(name, " \t\n") {
+		return "unknown"
+	}
+	return name
 }
 
 // readRecord reads a record that the present user wrote.
