@@ -407,11 +407,12 @@ func TestCopyfileKilled(t *testing.T) {
 	}
 }
 
-// TestCopyfileHelper is the process that TestCopyfileKilled kills.
+// TestCopyfileHelper is the process that TestCopyfileKilled kills, and nothing
+// otherwise.
 func TestCopyfileHelper(t *testing.T) {
 	in, out, ok := strings.Cut(os.Getenv("TASKER_TEST_COPY"), ":")
 	if !ok {
-		t.SkipNow()
+		return
 	}
 	h := builtin(t, "copyfile", handlers.Settings{"sources": []any{in}, "destinations": []any{out}})
 	halt := newHalting()

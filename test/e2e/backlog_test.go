@@ -58,7 +58,7 @@ func TestBacklog(t *testing.T) {
 	if code := s.manager("console1").stop(); code != 0 {
 		t.Fatalf("the manager stopped with exit code %d", code)
 	}
-	payload := `{"seconds":0.` + strings.Repeat("0", allPayloads/size) + "}"
+	payload := `{"seconds":0` + strings.Repeat(" ", allPayloads/size) + "}" // it is kept byte for byte
 	s.queueUp("few", payload, fewTasks)
 	few := s.workOff(fewTasks, 0)
 	apiFew := api.peak()
