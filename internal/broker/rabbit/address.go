@@ -16,6 +16,7 @@ const (
 	defaultHeartbeat    = 10 * time.Second
 	defaultCheck        = time.Minute
 	defaultConfirm      = 10 * time.Second
+	defaultAnswer       = 30 * time.Second // many may declare at once
 	defaultName         = "tasker"
 	dialTimeout         = 10 * time.Second
 	// RabbitMQ counts x-expires in milliseconds, in 32 bits.
@@ -60,6 +61,9 @@ func (cfg Config) normalize() (Config, []address, error) {
 	}
 	if cfg.CheckTopology < time.Millisecond {
 		return cfg, nil, fmt.Errorf("rabbitmq: topology check every %s is more often than every 1ms", cfg.CheckTopology)
+	}
+	if cfg.AnswerTimeout == 0 {
+		cfg.AnswerTimeout = defaultAnswer
 	}
 	if cfg.ConfirmTimeout == 0 {
 		cfg.ConfirmTimeout = defaultConfirm

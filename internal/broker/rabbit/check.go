@@ -111,12 +111,17 @@ func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 				return
 			}
 		}
-		if c.gone(ch, w) {
-			continue
-		}
-		err := w.declare(ch)
+		gone, err := answered(ctx, c.link, conn, func() (gone bool, err error) {
+			if gone = c.gone(ch, w); !gone {
+				err = w.declare(ch)
+			}
+			return gone, err
+		}, func(bool) {})
 		if ctx.Err() != nil || conn.IsClosed() {
 			return
+		}
+		if gone {
+			continue
 		}
 		if err == nil || refused(err) { // not that the channel is closed, by a refusal just before
 			c.report(ctx, w, err)

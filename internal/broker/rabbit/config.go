@@ -25,6 +25,10 @@ type Config struct {
 	// ConfirmTimeout is for how long a publishing connection may confirm nothing
 	// while messages wait for it, before the next node is tried; 0 means 10 s.
 	ConfirmTimeout time.Duration
+	// AnswerTimeout is for how long a consuming connection may leave a
+	// declaration without an answer before another one takes its place; 0
+	// means 30 s.
+	AnswerTimeout time.Duration
 	// ConnectionName is what RabbitMQ's management shows, such as "tasker api".
 	ConnectionName string
 }

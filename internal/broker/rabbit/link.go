@@ -26,6 +26,7 @@ type link struct {
 	name      string // as RabbitMQ's management shows it
 	addresses []address
 	heartbeat time.Duration
+	answer    time.Duration // see Config.AnswerTimeout
 	log       *slog.Logger
 	group     *group
 
@@ -40,7 +41,7 @@ type link struct {
 
 func newLink(name string, cfg Config, addresses []address, g *group, log *slog.Logger) *link {
 	return &link{
-		name: name, addresses: addresses, heartbeat: cfg.Heartbeat, group: g,
+		name: name, addresses: addresses, heartbeat: cfg.Heartbeat, answer: cfg.AnswerTimeout, group: g,
 		log: log.With("connection", name), down: errConnecting, changed: make(chan struct{}),
 	}
 }
@@ -237,38 +238,55 @@ func (l *link) ready() (changed <-chan struct{}, why error) {
 	return l.changed, nil
 }
 
-// open opens a channel and prepares it with setup. The client's calls know no
-// context and wait for the broker: when ctx ends first, the call is left to
-// itself, and the channel closed when it ends.
+// open opens a channel and prepares it with setup, as [answered].
 func (l *link) open(ctx context.Context, conn *amqp.Connection, setup func(*amqp.Channel) error) (*amqp.Channel, error) {
-	type result struct {
-		ch  *amqp.Channel
-		err error
-	}
-	done := make(chan result)
-	started := l.group.run(func() {
+	return answered(ctx, l, conn, func() (*amqp.Channel, error) {
 		ch, err := conn.Channel()
 		if err == nil {
 			if err = setup(ch); err != nil {
 				_ = ch.Close()
 			}
 		}
+		return ch, err
+	}, func(late *amqp.Channel) { _ = late.Close() })
+}
+
+// answered makes a call of the client's that waits for RabbitMQ's answer, and
+// knows no context. When ctx ends first, the call is left to itself, and what
+// it gives discarded. Where there is no answer for too long, although the
+// connection lives, that is given up: a node that hangs in part, as in a cluster
+// that loses one, might never answer.
+func answered[T any](ctx context.Context, l *link, conn *amqp.Connection, call func() (T, error), discard func(T)) (value T, err error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done, over := make(chan result), make(chan struct{})
+	defer close(over)
+	started := l.group.run(func() {
+		v, err := call()
 		select {
-		case done <- result{ch, err}:
-		case <-ctx.Done():
+		case done <- result{v, err}:
+		case <-over:
 			if err == nil {
-				_ = ch.Close()
+				discard(v)
 			}
 		}
 	})
 	if !started {
-		return nil, broker.ErrClosed
+		return value, broker.ErrClosed
 	}
+	limit := time.NewTimer(l.answer)
+	defer limit.Stop()
 	select {
 	case r := <-done:
-		return r.ch, r.err
+		return r.value, r.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return value, context.Cause(ctx)
+	case <-limit.C:
+		err := fmt.Errorf("no answer to a declaration for %s", l.answer)
+		l.abandon(conn, err)
+		return value, err
 	}
 }
 
