@@ -65,6 +65,10 @@ func (b backend) open(t testing.TB) opener {
 	if _, _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	// The model reads the store's time itself, before any statement does.
+	if err := s.SyncClock(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	rows, err := newReader(b.driver, b.dsn)
 	if err != nil {
 		t.Fatal(err)
