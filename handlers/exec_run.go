@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -192,7 +193,8 @@ func (s *processSettings) runReboot(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("the program asked for a reboot, and its command could not be started: %w", err)
-	case ended.Stopped && errors.Is(context.Cause(ctx), ErrShutdown): // it goes down already
+	case ended.Stopped && errors.Is(context.Cause(ctx), ErrShutdown), !ended.Stopped && ended.Signal == syscall.SIGTERM:
+		// The machine goes down already.
 	case ended.Stopped || ended.Signal != 0 || ended.Code != 0:
 		return fmt.Errorf("the program asked for a reboot, and its command failed: %s: %s", ended, said.Text())
 	}

@@ -375,6 +375,7 @@ func TestExecReboots(t *testing.T) {
 		"alone":           {handlers.Settings{"reboot_code": 194}, "the attempt goes on after a reboot: the program asked for it with exit code 194", true, ""},
 		"off":             {nil, "exit code 194", false, ""},
 		"with a command":  {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/usr/bin/touch", down}}, "the attempt goes on after", true, ""},
+		"told to end":     {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "kill -TERM $$"}}, "the attempt goes on after", true, ""},
 		"failing command": {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "echo no; exit 4"}}, "the attempt goes on after", true, "its command failed: exit code 4: no"},
 		"missing command": {handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"}, "the attempt goes on after", true, "its command could not be started: there is no program /nope"},
 	} {
