@@ -81,8 +81,8 @@ func TestDocumentedLiveEvent(t *testing.T) {
 	}
 	var fields []string
 	for _, form := range []reflect.Type{reflect.TypeFor[wire.Live](), reflect.TypeFor[wire.LiveChange]()} {
-		for i := range form.NumField() {
-			name, _, _ := strings.Cut(form.Field(i).Tag.Get("json"), ",")
+		for field := range form.Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			fields = append(fields, name)
 		}
 	}
