@@ -10,6 +10,7 @@ import (
 	"io"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -120,53 +121,50 @@ func DecodeResultsEnded(body []byte) (ResultsEnded, error) {
 	return e, nil
 }
 
+// decodeStrictly reads a JSON object into a struct. It refuses what
+// encoding/json lets pass: a member that is written in other letters, and one
+// that is there twice, of which two readers could take different ones.
 func decodeStrictly(body []byte, into any) error {
 	if !utf8.Valid(body) {
 		return fmt.Errorf("it is not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(into); err != nil {
+	if start, err := dec.Token(); err != nil {
 		return err
+	} else if start != json.Delim('{') {
+		return fmt.Errorf("it is no JSON object")
 	}
-	if err := checkMembers(body, into); err != nil {
-		return err
+	object := reflect.ValueOf(into).Elem()
+	fields := make(map[string]reflect.Value, object.NumField())
+	for field, value := range object.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		fields[name] = value
 	}
-	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("more follows the JSON value")
-	}
-	return nil
-}
-
-// checkMembers refuses what encoding/json lets pass in the object that was
-// decoded into a struct: a member that is written in other letters, and one
-// that is there twice, of which two readers could take different ones.
-func checkMembers(body []byte, into any) error {
-	known := map[string]bool{} // whether it was there
-	for field := range reflect.TypeOf(into).Elem().Fields() {
-		known[field.Tag.Get("json")] = false
-	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
-		return err
-	}
+	seen := make(map[string]bool, len(fields))
 	for dec.More() {
 		token, err := dec.Token()
 		if err != nil {
 			return err
 		}
 		name, _ := token.(string)
-		switch seen, ok := known[name]; {
+		field, ok := fields[name]
+		switch {
 		case !ok:
 			return fmt.Errorf("unknown field %q", name)
-		case seen:
+		case seen[name]:
 			return fmt.Errorf("field %q is there twice", name)
 		}
-		known[name] = true
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return err
+		seen[name] = true
+		if err := dec.Decode(field.Addr().Interface()); err != nil {
+			return fmt.Errorf("field %q: %w", name, err)
 		}
+	}
+	if _, err := dec.Token(); err != nil { // its end
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return fmt.Errorf("more follows the JSON value")
 	}
 	return nil
 }
