@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -17,7 +18,7 @@ import (
 // Where the run has a report, its last is stored before, if that is quick: who
 // sees the end shall find the whole log.
 func (m *Manager) finishAttempt(ctx context.Context, e *executor, work tasker.Work, finish tasker.Finish, report *report) {
-	log := m.log.With("endpoint", finish.Endpoint, "task_id", finish.TaskID, "attempt", finish.Attempt, "state", finish.State)
+	log := func() *slog.Logger { return e.runLog(work).With("state", finish.State) }
 	kept := m.keepLater(ctx, finish)
 	if report != nil {
 		m.flusher.await(report)
@@ -28,7 +29,7 @@ func (m *Manager) finishAttempt(ctx context.Context, e *executor, work tasker.Wo
 			kept.remove()
 			if !end.stored {
 				// As well where it was stored with an answer that was lost.
-				log.WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
+				log().WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
 					"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
 			}
 			m.tellEnd(work, end)
@@ -37,16 +38,16 @@ func (m *Manager) finishAttempt(ctx context.Context, e *executor, work tasker.Wo
 		switch spooled := kept.now(); {
 		case err == nil:
 			// As long as this manager lives, the attempt stays its own.
-			log.ErrorContext(ctx, "the database refuses the result, which is tried again", "spooled", spooled, "err", end.err)
+			log().ErrorContext(ctx, "the database refuses the result, which is tried again", "spooled", spooled, "err", end.err)
 			select {
 			case <-time.After(refusedPause):
 			case <-m.results.ended:
 			}
 			continue
 		case spooled:
-			log.WarnContext(ctx, "the result is not stored yet: it stays in the spool for the next manager of this endpoint", "err", err)
+			log().WarnContext(ctx, "the result is not stored yet: it stays in the spool for the next manager of this endpoint", "err", err)
 		default:
-			log.ErrorContext(ctx, "the result could not be stored: it will count as interrupted", "err", err)
+			log().ErrorContext(ctx, "the result could not be stored: it will count as interrupted", "err", err)
 		}
 		return
 	}
