@@ -11,56 +11,70 @@ import (
 
 	mysqldriver "github.com/go-sql-driver/mysql"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/taskerhq/tasker"
 )
 
-//go:embed migrations
+//go:embed migrations/*/*.sql
 var migrations embed.FS
 
 // tables are those that Reset drops, dependents first.
-var tables = []string{"endpoint_task_types", "endpoints", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", "goose_db_version", "goose_lock"}
+var tables = []string{"endpoint_task_types", "endpoints", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", versionTable, lockTable}
 
-func (s *Store) provider() (*goose.Provider, error) {
+// provider returns what applies the migrations over db.
+func (s *Store) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations/"+s.dialect.name)
 	if err != nil {
 		return nil, fmt.Errorf("the embedded migrations: %w", err)
 	}
 	dialect := goose.DialectSQLite3
-	var options []goose.ProviderOption
 	if s.dialect.name == mysqlDialect.name {
 		dialect = goose.DialectMySQL
-		// Several processes may migrate at once: one does it.
-		locker, err := lock.NewMySQLTableLocker()
-		if err != nil {
-			return nil, fmt.Errorf("the migrations' lock: %w", err)
-		}
-		options = append(options, goose.WithLocker(locker))
 	}
-	p, err := goose.NewProvider(dialect, s.sqlDB, files, append(options, goose.WithDisableGlobalRegistry(true))...)
+	p, err := goose.NewProvider(dialect, db, files, append(options, goose.WithDisableGlobalRegistry(true))...)
 	if err != nil {
 		return nil, fmt.Errorf("the embedded migrations: %w", err)
 	}
 	return p, nil
 }
 
-// Migrate brings the schema to the version of this program and tells which it
-// had and has. It is safe to run at the same time from several processes.
+// Migrate brings the schema to the version of this program and returns which
+// it had and has. It may run at the same time in several processes, of which
+// one migrates and the others wait, and again after it was interrupted. It is
+// a [tasker.Conflict] where the database has a table of one of tasker's names
+// that tasker did not make.
 func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
-	p, err := s.provider()
+	const what = "migrate the schema"
+	if err := s.checkForeign(ctx); err != nil {
+		return 0, 0, s.fail(what, err)
+	}
+	if err := s.prime(ctx); err != nil {
+		return 0, 0, s.fail(what, err)
+	}
+	db, options := s.sqlDB, []goose.ProviderOption(nil)
+	if s.dialect.name == mysqlDialect.name {
+		// Its statements for structure do not roll back.
+		db = sql.OpenDB(repeatableConnector{s.connector})
+		defer func() { _ = db.Close() }()
+		locker, err := s.migrationLock(ctx)
+		if err != nil {
+			return 0, 0, err
+		}
+		options = append(options, goose.WithLocker(locker))
+	}
+	p, err := s.provider(db, options...)
 	if err != nil {
 		return 0, 0, err
 	}
 	applied, err := p.Up(ctx)
 	if err != nil {
-		return 0, 0, s.fail("migrate the schema", err)
+		return 0, 0, s.fail(what, err)
 	}
 	if to, err = p.GetDBVersion(ctx); err != nil {
 		return 0, 0, s.fail("read the schema's version", err)
 	}
-	// Versions are consecutive. Asking for the version first would meet the
-	// version table half made by another process.
+	// Versions are consecutive. Asking for the version first would count what
+	// another process migrates meanwhile.
 	return to - int64(len(applied)), to, nil
 }
 
@@ -68,14 +82,14 @@ func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
 // with. A schema that is behind or ahead is a [tasker.Conflict] that says what
 // to do; Unavailable means that the database could not be asked.
 func (s *Store) CheckSchema(ctx context.Context) error {
-	p, err := s.provider()
+	p, err := s.provider(s.sqlDB)
 	if err != nil {
 		return err
 	}
 	if err := s.Ping(ctx); err != nil {
 		return err
 	}
-	exists, err := s.hasTable(ctx, "goose_db_version")
+	exists, err := s.hasTable(ctx, versionTable)
 	if err != nil {
 		return s.fail("read the schema's version", err)
 	}
@@ -83,7 +97,7 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	want := p.ListSources()[len(p.ListSources())-1].Version
 	if exists {
 		// Not GetVersions: it would create the table.
-		row := s.sqlDB.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied")
+		row := s.sqlDB.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM "+versionTable+" WHERE is_applied")
 		if err := row.Scan(&have); err != nil {
 			return s.fail("read the schema's version", err)
 		}
@@ -137,6 +151,17 @@ func (s *Store) Tables(ctx context.Context) ([]Table, error) {
 
 // Reset drops all of tasker's tables, and nothing else.
 func (s *Store) Reset(ctx context.Context) error {
+	versioned, err := s.hasTable(ctx, versionTable)
+	if err != nil {
+		return s.fail("list its tables", err)
+	}
+	if versioned {
+		// First of all, so that a reset which is interrupted leaves no schema
+		// that claims to be whole: Migrate makes what is missing.
+		if _, err := s.sqlDB.ExecContext(ctx, "DELETE FROM "+versionTable+" WHERE version_id > 0"); err != nil {
+			return s.fail("reset the schema's version", err)
+		}
+	}
 	for _, name := range tables {
 		if _, err := s.sqlDB.ExecContext(ctx, "DROP TABLE IF EXISTS "+name); err != nil {
 			return s.fail("drop table "+name, err)

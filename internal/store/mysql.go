@@ -35,16 +35,17 @@ const (
 	sessionPatience = 60 * time.Second
 )
 
-func openMySQL(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {
+func openMySQL(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, driver.Connector, error) {
 	c, err := mysqlConfig(u, cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	connector, err := mysqldriver.NewConnector(c)
+	plain, err := mysqldriver.NewConnector(c)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the database address: %w", err)
+		return nil, nil, nil, fmt.Errorf("the database address: %w", err)
 	}
-	db := sql.OpenDB(sessionConnector{connector})
+	connector := sessionConnector{plain}
+	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(cfg.MaxOpenConns)
 	db.SetMaxIdleConns(cfg.MaxOpenConns)
 	db.SetConnMaxIdleTime(maxIdle)
@@ -55,7 +56,7 @@ func openMySQL(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {
 		SkipInitializeWithVersion: true,
 		DisableWithReturning:      true,
 		DontSupportForShareClause: true, // MariaDB knows LOCK IN SHARE MODE only
-	}), db, nil
+	}), db, connector, nil
 }
 
 func mysqlConfig(u *url.URL, cfg Config) (*mysqldriver.Config, error) {

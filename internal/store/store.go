@@ -11,6 +11,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -34,6 +35,9 @@ type Store struct {
 	name    string
 	log     *slog.Logger
 	local   func() time.Time
+	// connector opens connections to MySQL, outside of the pool.
+	connector driver.Connector
+	progress  func(what string)
 	// offset is the database's clock minus the local one, in nanoseconds.
 	offset atomic.Int64
 	synced atomic.Bool // whether offset was ever measured
@@ -65,6 +69,10 @@ type Option func(*Store)
 // WithClock replaces the local clock, for tests.
 func WithClock(now func() time.Time) Option { return func(s *Store) { s.local = now } }
 
+// WithProgress is told what takes its time, for people who watch: that a
+// migration waits for another one.
+func WithProgress(tell func(what string)) Option { return func(s *Store) { s.progress = tell } }
+
 // Open prepares a store for the database that cfg names. It does not connect:
 // a database that is away is reported by the methods, and used when it is back.
 func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
@@ -79,14 +87,14 @@ func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
 		// A parse error prints the address, and with it the password.
 		return nil, fmt.Errorf("the database address cannot be parsed: it must be %s", uriForms)
 	}
-	s := &Store{log: log, local: time.Now, name: strings.TrimPrefix(u.Path, "/")}
+	s := &Store{log: log, local: time.Now, progress: func(string) {}, name: strings.TrimPrefix(u.Path, "/")}
 	for _, option := range options {
 		option(s)
 	}
 	var dialector gorm.Dialector
 	switch u.Scheme {
 	case "mysql":
-		dialector, s.sqlDB, err = openMySQL(u, cfg)
+		dialector, s.sqlDB, s.connector, err = openMySQL(u, cfg)
 		s.dialect = mysqlDialect
 	case "sqlite":
 		dialector, s.sqlDB, err = openSQLite(u, cfg)

@@ -58,10 +58,10 @@ func sqliteURI(t testing.TB) string {
 	return "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")
 }
 
-func open(t *testing.T, uri string) fixture {
+func open(t *testing.T, uri string, options ...store.Option) fixture {
 	t.Helper()
 	c := &clock{now: time.Date(2026, 5, 6, 1, 14, 24, 123456789, time.UTC)}
-	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), store.WithClock(c.Now))
+	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), append(options, store.WithClock(c.Now))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,173 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/taskerhq/tasker"
+)
+
+const (
+	versionTable = "goose_db_version"
+	lockTable    = lock.DefaultLockTableName
+	// lockPause and lockTries bound how long a migration waits for another one,
+	// whose lock passes 30 s after its process died.
+	lockPause = time.Second
+	lockTries = 300
+)
+
+// repeatableConnector makes connections for migrations. MySQL and MariaDB
+// commit each statement that changes the structure by itself, so a migration
+// that is interrupted has done some of its statements, and the version does not
+// say which. Each statement is done as a whole or not at all (both servers
+// have atomic DDL), so one whose effect is there already was done before.
+type repeatableConnector struct{ driver.Connector }
+
+// mysqlConn is what the driver's connections can do.
+type mysqlConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+	driver.NamedValueChecker
+}
+
+func (c repeatableConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return repeatableConn{conn.(mysqlConn)}, nil
+}
+
+type repeatableConn struct{ mysqlConn }
+
+func (c repeatableConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	result, err := c.mysqlConn.ExecContext(ctx, query, args)
+	if doneBefore(query, err) {
+		return driver.RowsAffected(0), nil
+	}
+	return result, err
+}
+
+// doneBeforeErrors are the server's answers to a statement whose effect is
+// there already, by the statement's beginning.
+var doneBeforeErrors = map[string][]uint16{
+	"CREATE TABLE ": {1050},             // the table exists
+	"CREATE INDEX ": {1061},             // the index exists
+	"CREATE UNIQUE": {1061},             // the index exists
+	"ALTER TABLE ":  {1060, 1061, 1091}, // the column or index exists; what is to be dropped does not
+	"DROP TABLE ":   {1051},             // the table does not exist
+	"DROP INDEX ":   {1091},             // the index does not exist
+}
+
+// doneBefore reports whether err says that the statement was done before.
+func doneBefore(statement string, err error) bool {
+	e, ok := errors.AsType[*mysqldriver.MySQLError](err)
+	if !ok {
+		return false
+	}
+	statement = strings.TrimSpace(statement)
+	for prefix, numbers := range doneBeforeErrors {
+		if len(statement) >= len(prefix) && strings.EqualFold(statement[:len(prefix)], prefix) {
+			return slices.Contains(numbers, e.Number)
+		}
+	}
+	return false
+}
+
+// checkForeign returns an error where a table of one of tasker's names exists
+// in a database that no migration has begun with.
+func (s *Store) checkForeign(ctx context.Context) error {
+	begun, err := s.hasTable(ctx, versionTable)
+	if err != nil || begun {
+		return err
+	}
+	for _, name := range tables {
+		exists, err := s.hasTable(ctx, name)
+		if err != nil {
+			return err
+		}
+		if exists && name != lockTable {
+			return tasker.Errorf(tasker.Conflict, "database %s has a table %s that tasker did not make: "+
+				"name a database of tasker's own in manager.db.uri", s.name, name)
+		}
+	}
+	return nil
+}
+
+// prime makes the version table with its first row. The library that migrates
+// does it, too, but cannot go on where it was interrupted in between.
+func (s *Store) prime(ctx context.Context) error {
+	if s.dialect.name != mysqlDialect.name {
+		return nil // there it is one transaction
+	}
+	for _, statement := range []string{
+		"CREATE TABLE IF NOT EXISTS " + versionTable + " (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, version_id BIGINT NOT NULL, " +
+			"is_applied BOOLEAN NOT NULL, tstamp DATETIME NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (id)) ENGINE = InnoDB",
+		// Of several rows, where several processes begin at once, one is enough.
+		"INSERT INTO " + versionTable + " (version_id, is_applied) SELECT 0, 1 FROM (SELECT COUNT(*) AS n FROM " + versionTable + ") v WHERE n = 0",
+	} {
+		if _, err := s.sqlDB.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// migrationLock returns the lock by which one process migrates at a time.
+func (s *Store) migrationLock(ctx context.Context) (lock.Locker, error) {
+	told := ""
+	locker, err := lock.NewMySQLTableLocker(
+		lock.WithTableLockTimeout(lockPause, lockTries),
+		lock.WithTableLogger(s.log),
+		lock.WithTableRetryPolicy(func(err error) bool {
+			if !heldByAnother(err) {
+				return wantsRetry(err)
+			}
+			if holder := s.lockHolder(ctx); holder != told {
+				told = holder
+				s.progress("waiting for the migration that runs elsewhere: " + holder)
+			}
+			return true
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("the migrations' lock: %w", err)
+	}
+	return locker, nil
+}
+
+// heldByAnother reports whether an error of the lock is that it is taken: the
+// library has no error of its own for it, so it is one that comes from neither
+// the server nor the connection.
+func heldByAnother(err error) bool {
+	_, ofServer := errors.AsType[*mysqldriver.MySQLError](err)
+	_, ofNetwork := errors.AsType[net.Error](err)
+	return !ofServer && !ofNetwork && !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, mysqldriver.ErrInvalidConn) &&
+		!errors.Is(err, context.Canceled) && !errors.Is(err, sql.ErrConnDone)
+}
+
+// lockHolder says who migrates.
+func (s *Store) lockHolder(ctx context.Context) string {
+	var holder sql.NullString
+	err := s.sqlDB.QueryRowContext(ctx, "SELECT locked_by FROM "+lockTable+" WHERE locked").Scan(&holder)
+	if err != nil || !holder.Valid {
+		return "another process"
+	}
+	return "host-pid-id " + holder.String
+}
