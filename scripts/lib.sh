@@ -8,6 +8,16 @@ die() {
 	exit 1
 }
 
+# close_inherited closes every descriptor above the standard error. It is for a
+# subshell that becomes a daemon: the shell reads its own script through one.
+close_inherited() {
+	local fd
+	for fd in /proc/self/fd/*; do
+		fd=${fd##*/}
+		[ "$fd" -le 2 ] || exec {fd}>&-
+	done
+}
+
 # as_root runs a command as root: directly, or through sudo.
 as_root() {
 	if [ "$(id -u)" -eq 0 ]; then

@@ -35,7 +35,7 @@ start_service() {
 		systemctl enable --quiet "$1"
 		systemctl start "$1"
 	elif ! "$2" >/dev/null 2>&1; then
-		service "$1" start >&2 || say "the init script of $1 is not content; waiting for the service all the same"
+		(close_inherited && exec service "$1" start >&2) || say "the init script of $1 is not content; waiting for the service all the same"
 	fi
 	wait_for 90 "$2" || die "$1 does not answer; look into its logs"
 }

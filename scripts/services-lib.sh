@@ -111,6 +111,16 @@ wait_until() {
 	done
 }
 
+# become_daemon LOG COMMAND... turns the subshell that calls it into a server, in
+# a session of its own, with its output in a file. It gets no descriptor of the
+# caller's: a lock held there would stay held for as long as the server lives.
+become_daemon() {
+	local log=$1
+	shift
+	close_inherited
+	exec setsid "$@" </dev/null >>"$log" 2>&1
+}
+
 raise_file_limit() {
 	ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 }
@@ -167,10 +177,10 @@ start_mysql() {
 	say "MariaDB starts on 127.0.0.1:$(port mysql)"
 	(umask 077 && mysql_settings)
 	mariadb-install-db --no-defaults --datadir="$dir/mysql/data" --skip-test-db --skip-name-resolve \
-		--auth-root-authentication-method=normal --user="$(id -un)" >"$dir/logs/mysql.log" 2>&1 9>&- ||
+		--auth-root-authentication-method=normal --user="$(id -un)" >"$dir/logs/mysql.log" 2>&1 ||
 		{ cat "$dir/logs/mysql.log" >&2 && die "mariadb-install-db failed"; }
 	raise_file_limit
-	setsid mariadbd --defaults-file="$dir/mysql/my.cnf" </dev/null >>"$dir/logs/mysql.log" 2>&1 8>&- 9>&- &
+	(become_daemon "$dir/logs/mysql.log" mariadbd --defaults-file="$dir/mysql/my.cnf") &
 	record mysql $! || true
 	wait_until mysql 120 mysql_ready
 }
@@ -269,13 +279,17 @@ start_rabbitmq() {
 	say "RabbitMQ starts on 127.0.0.1:$(port amqp), management http://127.0.0.1:$(port management)"
 	(umask 077 && rabbitmq_settings)
 	raise_file_limit
-	ERL_EPMD_ADDRESS=127.0.0.1 setsid epmd -port "$(port epmd)" \
-		</dev/null >"$dir/logs/epmd.log" 2>&1 8>&- 9>&- &
+	: >"$dir/logs/epmd.log"
+	(
+		export ERL_EPMD_ADDRESS=127.0.0.1
+		become_daemon "$dir/logs/epmd.log" epmd -port "$(port epmd)"
+	) &
 	record epmd $! || true
 	wait_until epmd 10 port_taken "$(port epmd)"
 	(
 		rabbitmq_environment
-		exec setsid "$rabbitmq_bin/rabbitmq-server" </dev/null >"$dir/logs/rabbitmq.log" 2>&1 8>&- 9>&-
+		: >"$dir/logs/rabbitmq.log"
+		become_daemon "$dir/logs/rabbitmq.log" "$rabbitmq_bin/rabbitmq-server"
 	) &
 	record rabbitmq $! || true
 	wait_until rabbitmq 120 rabbitmq_ready

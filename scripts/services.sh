@@ -81,13 +81,14 @@ status() {
 	echo "logs: $dir/logs"
 }
 
-# run holds a shared lock while its command runs. Whoever can take the lock
+# run holds a shared lock while its command runs, which gets the descriptors of
+# the caller, as from a shell. Whoever can take the lock
 # alone afterwards is the last one, and stops the servers unless a plain up
 # asked to keep them.
 run() {
 	[ $# -gt 0 ] || die "run needs a command"
-	exec 8>"$dir/in-use"
-	flock -s 8
+	exec {in_use}>"$dir/in-use"
+	flock -s "$in_use"
 	trap finish EXIT
 	trap 'stop_child INT; exit 130' INT
 	trap 'stop_child TERM; exit 143' TERM
@@ -96,7 +97,7 @@ run() {
 	# A process group of its own (set -m), so that an interrupt can be passed on
 	# to all that the command started.
 	set -m
-	"$@" 8>&- &
+	"$@" {in_use}>&- &
 	child=$!
 	set +m
 	local rc=0
@@ -114,8 +115,8 @@ stop_child() {
 
 finish() {
 	trap '' INT TERM
-	flock -u 8
-	if [ ! -e "$dir/keep" ] && flock -n -x 8; then
+	flock -u "$in_use"
+	if [ ! -e "$dir/keep" ] && flock -n -x "$in_use"; then
 		down
 	fi
 }

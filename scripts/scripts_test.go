@@ -1,0 +1,64 @@
+// Package scripts_test tries what the shell scripts of this directory promise
+// and no other test would notice.
+package scripts_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// bash runs a script in an empty directory, with what lib.sh and the named
+// libraries define, and with these descriptors open besides the first three.
+func bash(t *testing.T, script string, libraries []string, extra ...*os.File) string {
+	t.Helper()
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("bash is not installed")
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := "set -euo pipefail\nroot=$1\n. \"$root/scripts/lib.sh\"\n"
+	for _, name := range libraries {
+		source += ". \"$root/scripts/" + name + "\"\n"
+	}
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", source+script, "bash", root)
+	cmd.Dir, cmd.ExtraFiles = t.TempDir(), extra
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s%s", err, out, stderr.String())
+	}
+	return string(out)
+}
+
+// TestDaemonsInheritNoDescriptors: a server that services.sh starts outlives
+// it, and a lock of its caller's must not stay held for as long.
+func TestDaemonsInheritNoDescriptors(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		t.Skip("it needs /proc")
+	}
+	lock, err := os.Create(filepath.Join(t.TempDir(), "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lock.Close() })
+	got := bash(t, `
+exec 7<&3 {high}<&3
+(become_daemon sleeper.log sh -c 'echo started; exec sleep 60') &
+trap 'kill $!' EXIT
+until [ -s sleeper.log ]; do sleep 0.05; done
+ls "/proc/$!/fd"
+`, []string{"services-lib.sh"}, lock)
+	for _, name := range strings.Fields(got) {
+		if fd, err := strconv.Atoi(name); err != nil || fd > 2 {
+			t.Errorf("the daemon has descriptor %s", name)
+		}
+	}
+}
