@@ -6,7 +6,7 @@ ARGS    ?=
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-fast fuzz test-backlog test-cluster lint fmt bench chaos services-up services-down clean need-go
+.PHONY: help dev build test test-fast test-loaded fuzz test-backlog test-cluster lint fmt bench chaos services-up services-down clean need-go
 
 help: ## List the commands
 	@echo "tasker: make COMMAND [ARGS=...]"
@@ -23,6 +23,9 @@ test: need-go ## Run all tests, with the race detector, RabbitMQ and MariaDB (AR
 
 test-fast: need-go ## Run the tests that need no services
 	$(GO) test ./... $(ARGS)
+
+test-loaded: need-go ## Run all tests three times on busy cores (ARGS="-n 5 ./manager")
+	@scripts/test-loaded.sh $(ARGS)
 
 test-cluster: need-go ## Run the tests against three RabbitMQ nodes that die and freeze (ARGS go to go test)
 	@scripts/test-cluster.sh $(ARGS)
