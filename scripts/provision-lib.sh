@@ -7,7 +7,22 @@ programs=(api manager_console1 manager_console2)
 
 step() { say "==> $*"; }
 
+# take_password decodes a password that came as MYSQL_PASSWD_BASE64: a way for
+# it through shells that would expand some of its characters. The x keeps the
+# line end that $() would cut off, and check_input refuses. Either way no program
+# that runs from here on finds it in its environment.
+take_password() {
+	export -n MYSQL_PASSWD
+	[ -n "${MYSQL_PASSWD_BASE64-}" ] || return 0
+	[ -z "${MYSQL_PASSWD-}" ] || die "MYSQL_PASSWD and MYSQL_PASSWD_BASE64 are both set: give one of them"
+	MYSQL_PASSWD=$(printf '%s' "$MYSQL_PASSWD_BASE64" | base64 --decode && printf x) ||
+		die "invalid MYSQL_PASSWD_BASE64: must be the password in base64"
+	MYSQL_PASSWD=${MYSQL_PASSWD%x}
+	unset MYSQL_PASSWD_BASE64
+}
+
 check_input() {
+	take_password
 	[ -n "${MYSQL_PASSWD-}" ] ||
 		die "MYSQL_PASSWD is not set: give the password that the database user tasker shall have, as in MYSQL_PASSWD=... $0"
 	case $MYSQL_PASSWD in
@@ -229,7 +244,6 @@ run_tasker() {
 		# that everybody can read.
 		local name
 		for name in $(compgen -e | grep '^TASKER_'); do unset "$name"; done
-		unset MYSQL_PASSWD
 		export HOME=/var/lib/tasker
 		[ ${#variables[@]} -eq 0 ] || export "${variables[@]}"
 		exec setpriv --reuid=tasker --regid=tasker --init-groups -- \
@@ -315,8 +329,16 @@ api_setting() {
 		"$etc/production.config.yaml"
 }
 
+# curl_text quotes a string for a configuration file of curl's.
+curl_text() {
+	local s=$1
+	s=${s//\\/\\\\}
+	s=${s//\"/\\\"}
+	printf '"%s"' "$s"
+}
+
 api_ready() {
-	printf 'header = "Authorization: Bearer %s"\n' "$(cat "$etc/secrets/api_token")" |
+	printf 'header = %s\n' "$(curl_text "Authorization: Bearer $(cat "$etc/secrets/api_token")")" |
 		curl -sf --config - -o /dev/null "$(api_url)/readyz"
 }
 

@@ -9,6 +9,8 @@
 # nothing is restarted that did not change. Another MYSQL_PASSWD changes the
 # password. What it reads besides:
 #
+#   MYSQL_PASSWD_BASE64  the password in base64, instead of MYSQL_PASSWD, where it
+#                        has to pass a shell that would expand a $ in it
 #   TASKER_BINARY      a tasker that is built already, instead of building one
 #   TASKER_API_LISTEN  the address that the API listens on; 127.0.0.1 if the
 #                      configuration says nothing else
