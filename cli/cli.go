@@ -56,6 +56,9 @@ type Program struct {
 	// Hangups, if set, gives the wishes that the configuration be read again;
 	// a command that never reads it again does not ask for them.
 	Hangups func() <-chan os.Signal
+	// Notify, if set, tells the service manager that a daemon serves, or that it
+	// has begun to stop: see package sdnotify.
+	Notify func(state string) error
 }
 
 // Execute runs the command that the arguments name, until it is done or ctx

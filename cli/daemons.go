@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/x/sdnotify"
 )
 
 func (r *run) apiCommand() *cobra.Command {
@@ -34,7 +37,10 @@ types and the level of the log change at once.`,
 			if err != nil {
 				return err
 			}
-			return r.Actions.RunAPI(cmd.Context(), cfg, app.APIOptions{Version: r.Version, Reload: r.reload()}, r.logger(cfg.Log))
+			log := r.logger(cfg.Log)
+			ready := r.readiness(cmd.Context(), log)
+			opts := app.APIOptions{Version: r.Version, Ready: func(string) { ready() }, Reload: r.reload()}
+			return r.Actions.RunAPI(cmd.Context(), cfg, opts, log)
 		},
 	}
 }
@@ -78,14 +84,33 @@ types, the settings of handlers and the level of the log change at once.`,
 			if err := checkTaskTypes(cfg, taskTypes); err != nil {
 				return err
 			}
-			opts := app.ManagerOptions{Endpoints: endpoints, TaskTypes: taskTypes, Version: r.Version, Reload: r.reload()}
-			return r.Actions.RunManager(cmd.Context(), cfg, opts, r.logger(cfg.Log))
+			log := r.logger(cfg.Log)
+			opts := app.ManagerOptions{
+				Endpoints: endpoints, TaskTypes: taskTypes, Version: r.Version,
+				Ready: r.readiness(cmd.Context(), log), Reload: r.reload(),
+			}
+			return r.Actions.RunManager(cmd.Context(), cfg, opts, log)
 		},
 	}
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "name of the endpoint to serve; may be repeated")
 	cmd.Flags().StringArrayVar(&taskTypes, "task-type", nil, "task type to perform; may be repeated (default all that are configured)")
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "label of the endpoint, such as role=web; may be repeated; overrides manager.labels")
 	return cmd
+}
+
+// readiness returns what a daemon calls once it serves. The service manager,
+// if there is one, is told then, and when the daemon begins to stop.
+func (r *run) readiness(ctx context.Context, log *slog.Logger) func() {
+	notify := func(state string) {
+		if r.Notify == nil {
+			return
+		}
+		if err := r.Notify(state); err != nil {
+			log.WarnContext(ctx, "the service manager could not be told", "state", state, "err", err)
+		}
+	}
+	context.AfterFunc(ctx, func() { notify(sdnotify.Stopping) })
+	return func() { notify(sdnotify.Ready) }
 }
 
 func checkEndpoints(endpoints []string) error {

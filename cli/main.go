@@ -11,6 +11,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/x/sdnotify"
 )
 
 // Main is the whole tasker program, with the handlers of a catalog: those that
@@ -21,6 +22,7 @@ import (
 // and calls Main.
 func Main(catalog *handlers.Catalog, version string) {
 	keepToOurselves()
+	systemd := sdnotify.FromEnvironment()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the next one ends the process at once.
 	context.AfterFunc(ctx, stop)
@@ -35,6 +37,7 @@ func Main(catalog *handlers.Catalog, version string) {
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: buildVersion(version), Handlers: catalog,
 		Hangups: func() <-chan os.Signal { return hangups(stop) },
+		Notify:  systemd.Notify,
 	}))
 }
 

@@ -51,6 +51,9 @@ type Config struct {
 	// BootID names the boot of the machine, by which a manager knows whether
 	// the machine has rebooted; empty means what the system says.
 	BootID string
+	// Ready, if set, is called once the manager serves its endpoints: it has
+	// their names, has adopted what they left, and begins to consume.
+	Ready func()
 }
 
 // Schema is what payloads must fulfil.

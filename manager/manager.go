@@ -207,6 +207,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	} else {
 		m.check()
 		m.log.InfoContext(ctx, "serving", "endpoints", m.cfg.Endpoints, "task_types", m.typeNames())
+		if m.cfg.Ready != nil {
+			m.cfg.Ready()
+		}
 		m.take(taking)
 	}
 	// No message comes in any more, and none is in between.

@@ -171,6 +171,7 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 		return err
 	}
 	conf.Endpoints, conf.Version = opts.Endpoints, opts.Version
+	conf.Ready = opts.Ready
 	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
 	if err != nil {
 		return err

@@ -17,7 +17,9 @@ type ManagerOptions struct {
 	// configured, at any time.
 	TaskTypes []string
 	Version   string
-	Reload    Reload
+	// Ready, if set, is called once it serves its endpoints.
+	Ready  func()
+	Reload Reload
 }
 
 // DevOptions says how "tasker dev" runs.
