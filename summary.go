@@ -22,6 +22,21 @@ type Summary struct {
 	// Lost counts those that stopped heartbeating with the task unfinished.
 	Lost    int      `json:"lost"`
 	Missing []string `json:"missing"` // expected and without a row, sorted; never nil
+	// Removed counts the endpoints that were removed before they finished the
+	// task. They are in none of the other numbers.
+	Removed int `json:"-"`
+}
+
+// Summarize counts the outcomes of the task. Those of removed endpoints do not
+// count.
+func (t *Task) Summarize(outcomes []Outcome) Summary {
+	kept := outcomes
+	if len(t.RemovedEndpoints) > 0 {
+		kept = slices.DeleteFunc(slices.Clone(outcomes), func(o Outcome) bool { return t.Removed(o.Endpoint) })
+	}
+	s := Summarize(t.Expected, kept)
+	s.Removed = len(t.RemovedEndpoints)
+	return s
 }
 
 // Summarize counts the outcomes of a task against the endpoints it expects.
@@ -63,6 +78,7 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 //
 //   - every expected endpoint finished, and there is at least one: DONE, or
 //     FAILED where one did not end well;
+//   - none is expected, since all of them were removed: CANCELED;
 //   - an endpoint is lost, or one is missing (or none is expected at all) and
 //     the task is overdue: INCOMPLETE;
 //   - otherwise it stays as it is.
@@ -78,6 +94,8 @@ func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
 			return Failed
 		}
 		return Done
+	case s.Expected == 0 && s.Removed > 0:
+		return Canceled
 	case s.Lost > 0:
 		return Incomplete
 	case overdue && (len(s.Missing) > 0 || s.Expected == 0):

@@ -230,3 +230,23 @@ func TestFinishedTasksEnd(t *testing.T) {
 		}
 	})
 }
+
+// Removed endpoints count nowhere, whatever they recorded.
+func TestSummarizeWithoutRemovedEndpoints(t *testing.T) {
+	task := tasker.Task{Status: tasker.Incomplete, Expected: []string{"a"}, RemovedEndpoints: []string{"b", "c"}}
+	outcomes := []tasker.Outcome{{Endpoint: "a", State: tasker.ResultDone}, {Endpoint: "b", State: tasker.ResultCanceled}}
+	s := task.Summarize(outcomes)
+	if s.Expected != 1 || s.Received != 1 || s.Finished != 1 || s.Failed != 0 || s.Removed != 2 {
+		t.Errorf("%+v", s)
+	}
+	if next := tasker.NextStatus(task.Status, s, true); next != tasker.Done {
+		t.Errorf("it becomes %s", next)
+	}
+	task.Expected = []string{}
+	if next := tasker.NextStatus(task.Status, task.Summarize(outcomes[1:]), false); next != tasker.Canceled {
+		t.Errorf("without anybody left it becomes %s", next)
+	}
+	if next := tasker.NextStatus(tasker.Created, task.Summarize(nil), false); next != tasker.Created {
+		t.Errorf("not sent yet, it becomes %s", next)
+	}
+}

@@ -20,21 +20,40 @@ type Task struct {
 	Endpoints []string `json:"endpoints"`
 	// Unserved are listed endpoints that had no queue when the task was sent:
 	// nobody served them. They stay expected.
-	Unserved  []string   `json:"unserved,omitempty"`
+	Unserved []string `json:"unserved,omitempty"`
+	// RemovedEndpoints are endpoints, sorted, that an administrator removed
+	// before they finished the task: it does not expect them any more.
+	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
+
 	StartTime time.Time  `json:"start_time"`          // when the task was accepted
 	SentTime  *time.Time `json:"sent_time,omitempty"` // when the broker had confirmed it
 	// LastModifiedTime is when the status last changed.
 	LastModifiedTime time.Time `json:"last_modified_time"`
 	// Expected are the endpoints that must finish the task: those listed, or
-	// those that were registered for the type when it was sent. It is nil for
-	// a task without listed endpoints that is not sent yet.
+	// those that were registered for the type when it was sent, without
+	// RemovedEndpoints. It is nil for a task without listed endpoints that is
+	// not sent yet.
 	Expected []string `json:"-"`
 }
 
-// Addressed tells whether a task is meant for an endpoint: a task without
-// listed endpoints is meant for all.
+// Addressed reports whether a task is meant for an endpoint. A task without
+// listed endpoints is meant for all, except for those that were removed.
 func (t *Task) Addressed(endpoint string) bool {
-	return t.Endpoints == nil || slices.Contains(t.Endpoints, endpoint)
+	return !t.Removed(endpoint) && (t.Endpoints == nil || slices.Contains(t.Endpoints, endpoint))
+}
+
+// Removed reports whether an endpoint was removed before it finished the task.
+func (t *Task) Removed(endpoint string) bool {
+	return slices.Contains(t.RemovedEndpoints, endpoint)
+}
+
+// Targets returns the listed endpoints that were not removed. It is nil for a
+// task without listed endpoints, and empty where all of them were removed.
+func (t *Task) Targets() []string {
+	if t.Endpoints == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(t.Endpoints), t.Removed)
 }
 
 // TaskResult is one endpoint's record of one task; the reference calls it task
@@ -110,6 +129,7 @@ const (
 	ErrnrRejected    = -5 // the endpoint cannot perform the task; state REJECTED
 	ErrnrInterrupted = -6 // the manager ended while the handler ran; state FAILED
 	ErrnrBadResult   = -7 // the handler's result is no JSON or too large; state FAILED
+	ErrnrRemoved     = -8 // the endpoint was removed before it finished; state CANCELED
 )
 
 // Endpoint is a named place that performs tasks, as a rule a server. It is
@@ -131,4 +151,12 @@ type Endpoint struct {
 	LeaseUntil time.Time `json:"lease_until"`
 	// Alive tells whether the lease ran when this was read.
 	Alive bool `json:"alive"`
+}
+
+// Removal is the removal of an endpoint that is under way: its registration is
+// gone, and its open tasks and queues follow.
+type Removal struct {
+	Endpoint  string
+	TaskTypes []string  // those that it was registered for, sorted
+	Time      time.Time // when it was removed
 }

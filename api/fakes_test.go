@@ -132,7 +132,7 @@ func (s *fakeStore) Aggregate(_ context.Context, taskIDs []int64, wait time.Dura
 				outcomes = append(outcomes, tasker.Outcome{Endpoint: r.Endpoint, State: r.State})
 			}
 		}
-		next := tasker.NextStatus(t.Status, tasker.Summarize(t.Expected, outcomes), t.SentTime != nil && !s.now.Before(t.SentTime.Add(wait)))
+		next := tasker.NextStatus(t.Status, t.Summarize(outcomes), t.SentTime != nil && !s.now.Before(t.SentTime.Add(wait)))
 		if next != t.Status {
 			t.Status, t.LastModifiedTime = next, s.now
 			changed++

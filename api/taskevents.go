@@ -118,6 +118,7 @@ type taskView struct {
 	Status           tasker.TaskStatus `json:"status"`
 	Endpoints        []string          `json:"endpoints"`
 	Unserved         []string          `json:"unserved,omitempty"`
+	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
 	StartTime        time.Time         `json:"start_time"`
 	SentTime         *time.Time        `json:"sent_time,omitempty"`
 	LastModifiedTime time.Time         `json:"last_modified_time"`
@@ -125,7 +126,7 @@ type taskView struct {
 
 func viewTask(t tasker.Task) taskView {
 	return taskView{
-		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status, Endpoints: t.Endpoints, Unserved: t.Unserved,
+		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status, Endpoints: t.Endpoints, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
 		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }

@@ -142,7 +142,7 @@ func (s *Server) readTask(r *http.Request, taskType, identifier string) (answer 
 	for i, result := range results {
 		outcomes[i] = tasker.Outcome{Endpoint: result.Endpoint, State: result.State}
 	}
-	summary := tasker.Summarize(task.Expected, outcomes)
+	summary := task.Summarize(outcomes)
 	return taskAnswer{Task: task, Results: results, Summary: summary}, tasker.NextStatus(task.Status, summary, s.overdue(task)), nil
 }
 

@@ -98,7 +98,11 @@ func (d *Dispatcher) publish(ctx context.Context, task tasker.Task) (broker.Rece
 	}
 	target := broker.ToAll()
 	if task.Endpoints != nil {
-		target = broker.To(task.Endpoints...)
+		endpoints := task.Targets()
+		if len(endpoints) == 0 {
+			return broker.Receipt{}, nil // all were removed: To() of nobody would be everybody
+		}
+		target = broker.To(endpoints...)
 	}
 	return d.broker.Publish(ctx, broker.Publication{
 		TaskType: task.Type, Target: target, MessageID: wire.MessageID(task.ID), Body: body,

@@ -156,6 +156,18 @@ func TestDispatch(t *testing.T) {
 	}
 }
 
+// A task of which all listed endpoints were removed is for nobody, not for all.
+func TestDispatchToNobody(t *testing.T) {
+	f := setUp(t, "console1", "console2")
+	f.task.RemovedEndpoints = []string{"console1", "console2"}
+	if sent, err := f.dispatch(t.Context(), t, dispatch.Config{}); err != nil || sent.Status != tasker.Sent {
+		t.Fatalf("got %+v, %v", sent, err)
+	}
+	if len(f.broker.published) > 0 {
+		t.Errorf("published %+v", f.broker.published)
+	}
+}
+
 // TestPublishFails leaves the task CREATED. The relay gets it after a pause, in
 // which others have their turn.
 func TestPublishFails(t *testing.T) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -39,7 +40,7 @@ func (s *Store) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints
 
 func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	var tasks []taskRow
-	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "sent_time").
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "removed_endpoints", "sent_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, err
@@ -61,7 +62,7 @@ func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Durati
 	for i := range tasks {
 		task := tasks[i].task()
 		overdue := task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
-		next := tasker.NextStatus(task.Status, tasker.Summarize(task.Expected, outcomes[task.ID]), overdue)
+		next := tasker.NextStatus(task.Status, task.Summarize(outcomes[task.ID]), overdue)
 		if next != task.Status {
 			moves[next] = append(moves[next], task.ID)
 		}
@@ -88,8 +89,8 @@ func (s *Store) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndp
 	}
 	finished := slices.DeleteFunc(tasker.ResultStates(), func(state tasker.ResultState) bool { return !state.Finished() })
 	// A task that expects nobody is settled by the results that it has.
-	expected := s.dialect.greatest + "(1, " + s.dialect.jsonLength + "(COALESCE(tasks.endpoints, tasks.expected)))"
-	const results = "(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id"
+	expected := s.dialect.greatest + "(1, " + s.dialect.jsonLength + "(COALESCE(tasks.expected, tasks.endpoints)))"
+	results := fmt.Sprintf("(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> %d", tasker.ErrnrRemoved)
 	for chunk := range slices.Chunk(taskIDs, batchSize) {
 		var ids []int64
 		err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id IN ? AND status IN ?", chunk, open).

@@ -62,7 +62,7 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 			admissions[i].Verdict = tasker.NotOwner
 		case reason != "":
 			admissions[i] = tasker.Admission{Verdict: tasker.Refused, Reason: reason}
-		case task.Status.Final():
+		case task.Status.Final(), task.Removed(a.Endpoint):
 			ended = append(ended, i)
 		default:
 			admissions[i].Task = task
@@ -85,10 +85,7 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 			admissions[i] = row.admission(manager, tasks[arrivals[i].TaskID])
 			continue
 		}
-		admissions[i] = tasker.Admission{
-			Verdict: tasker.Refused,
-			Reason:  fmt.Sprintf("task %d has ended without endpoint %s", arrivals[i].TaskID, arrivals[i].Endpoint),
-		}
+		admissions[i] = tasker.Admission{Verdict: tasker.Refused, Reason: tooLate(tasks[arrivals[i].TaskID], arrivals[i].Endpoint)}
 	}
 	return admissions, nil
 }
@@ -157,10 +154,18 @@ func refusal(a tasker.Arrival, task tasker.Task, ok bool) string {
 		return fmt.Sprintf("there is no task %d", a.TaskID)
 	case task.Type != a.Type || task.Identifier != a.Identifier:
 		return fmt.Sprintf("task %d is %s/%s, and the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
-	case !task.Addressed(a.Endpoint):
+	case !task.Addressed(a.Endpoint) && !task.Removed(a.Endpoint):
 		return fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
 	}
 	return ""
+}
+
+// tooLate returns why an endpoint without a result of a task gets none.
+func tooLate(task tasker.Task, endpoint string) string {
+	if task.Removed(endpoint) {
+		return fmt.Sprintf("endpoint %s was removed after task %d was created: it does not expect the endpoint any more", endpoint, task.ID)
+	}
+	return fmt.Sprintf("task %d has ended without endpoint %s", task.ID, endpoint)
 }
 
 // readTasks reads the tasks of the arrivals.
@@ -208,7 +213,7 @@ func lockJoined(tx *gorm.DB, arrivals []tasker.Arrival, tasks map[int64]tasker.T
 }
 
 // workColumns are what a manager needs of a task.
-var workColumns = []string{"id", "type", "identifier", "status", "payload", "endpoints", "expected", "start_time", "last_modified_time"}
+var workColumns = []string{"id", "type", "identifier", "status", "payload", "endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time"}
 
 func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[tasker.ResultKey]resultRow, error) {
 	keys := make([]tasker.ResultKey, len(indexes))

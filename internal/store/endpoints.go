@@ -16,18 +16,33 @@ import (
 // that e names, and holds the name for the time lease. holder is nil where
 // that worked; otherwise another manager's lease runs, and holder is the
 // endpoint as that one registered it.
+//
+// An endpoint that was removed registers anew: a removal that is under way is
+// carried on first, so that the tasks of before are not the endpoint's any more.
 func (s *Store) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error) {
-	holder, err = s.acquire(ctx, e, lease)
-	if errors.Is(err, gorm.ErrDuplicatedKey) {
-		// Of two that register a new name at once the second sees it now.
-		return s.acquire(ctx, e, lease)
+	var detached tasker.Removal
+	for {
+		var begun *tasker.Removal
+		holder, begun, err = s.acquire(ctx, e, lease, detached)
+		if errors.Is(err, gorm.ErrDuplicatedKey) {
+			// Of two that register a new name at once the second sees it now.
+			holder, begun, err = s.acquire(ctx, e, lease, detached)
+		}
+		if err != nil || begun == nil {
+			return holder, err
+		}
+		if _, err := s.DetachEndpoint(ctx, *begun); err != nil {
+			return nil, err
+		}
+		detached = *begun
 	}
-	return holder, err
 }
 
-func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error) {
+// acquire registers the endpoint and ends the removal detached. Where another
+// removal of it is under way it returns that, and changes nothing.
+func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Duration, detached tasker.Removal) (holder *tasker.Endpoint, begun *tasker.Removal, err error) {
 	err = s.transact(ctx, "register the endpoint", func(tx *gorm.DB) error {
-		holder = nil
+		holder, begun = nil, nil
 		now := s.Now()
 		row := endpointRow{
 			Name: e.Name, Manager: e.Manager, Host: e.Host, PID: e.PID, Version: e.Version,
@@ -40,6 +55,9 @@ func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Durat
 		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", e.Name).Take(&existing).Error
 		switch {
 		case errors.Is(err, gorm.ErrRecordNotFound):
+			if begun, err = endDetached(tx, e.Name, detached); err != nil || begun != nil {
+				return err
+			}
 			err = tx.Create(&row).Error
 		case err == nil && existing.Manager != e.Manager && existing.LeaseUntil.After(now):
 			found := existing.endpoint(now)
@@ -60,7 +78,7 @@ func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Durat
 		}
 		return tx.Create(&types).Error
 	})
-	return holder, err
+	return holder, begun, err
 }
 
 // Heartbeat is a manager's sign of life for its endpoints: it renews their

@@ -135,6 +135,11 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	_, err = s.Aggregate(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)
 	must(s.ReleaseEndpoints(ctx, managerA, []string{"e7"}))
+	removal, err := s.RemoveEndpoint(ctx, "e7")
+	must(err)
+	_, err = s.DetachEndpoint(ctx, removal)
+	must(err)
+	must(s.EndRemoval(ctx, removal))
 	_, err = s.StoreDeadLetter(ctx, tasker.DeadLetter{Key: "k"})
 	must(err)
 	for _, before := range []int64{0, 900} {

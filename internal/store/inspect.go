@@ -111,8 +111,8 @@ func (s *Store) Unsent(ctx context.Context, since time.Time) (Backlog, error) {
 // them INCOMPLETE.
 func (s *Store) Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error) {
 	return s.backlog(ctx, "count the overdue tasks", "sent_time",
-		"status = ? AND sent_time <= ? AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id) < "+
-			s.dialect.greatest+"(1, "+s.dialect.jsonLength+"(COALESCE(endpoints, expected)))", tasker.Sent, dbTime{sentUntil})
+		"status = ? AND sent_time <= ? AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> ?) < "+
+			s.dialect.greatest+"(1, "+s.dialect.jsonLength+"(COALESCE(expected, endpoints)))", tasker.Sent, dbTime{sentUntil}, tasker.ErrnrRemoved)
 }
 
 func (s *Store) backlog(ctx context.Context, what, column, condition string, args ...any) (Backlog, error) {

@@ -19,7 +19,7 @@ import (
 var migrations embed.FS
 
 // tables are those that Reset drops, dependents first.
-var tables = []string{"endpoint_task_types", "endpoints", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", versionTable, lockTable}
+var tables = []string{"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", versionTable, lockTable}
 
 // provider returns what applies the migrations over db.
 func (s *Store) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {

@@ -118,6 +118,7 @@ type taskRow struct {
 	Endpoints        names
 	Expected         names
 	Unserved         names
+	RemovedEndpoints names
 	RelayTime        *dbTime // while CREATED: when the relay may take it
 	StartTime        dbTime
 	SentTime         *dbTime
@@ -130,12 +131,13 @@ func (taskRow) TableName() string { return "tasks" }
 func (r *taskRow) task() tasker.Task {
 	t := tasker.Task{
 		ID: r.ID, Identifier: r.Identifier, Type: r.Type, Status: r.Status,
-		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved,
+		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
 		StartTime: r.StartTime.Time, SentTime: timePointer(r.SentTime),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
 	}
-	if t.Endpoints != nil {
-		t.Expected = t.Endpoints
+	// Expected is stored for listed endpoints only where some were removed.
+	if t.Endpoints != nil && t.Expected == nil {
+		t.Expected = slices.Clone(t.Endpoints)
 	}
 	slices.Sort(t.Expected)
 	return t

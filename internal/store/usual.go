@@ -26,7 +26,7 @@ func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []tas
 	admissions = make([]tasker.Admission, len(arrivals))
 	for i, a := range arrivals {
 		task, ok := tasks[a.TaskID]
-		if refusal(a, task, ok) != "" || task.Status.Final() || joins(task, a.Endpoint) {
+		if refusal(a, task, ok) != "" || task.Status.Final() || task.Removed(a.Endpoint) || joins(task, a.Endpoint) {
 			return nil, false, nil
 		}
 		admissions[i].Task = task

@@ -1,0 +1,350 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/taskerhq/tasker"
+)
+
+// An endpoint is removed in steps, since thousands of open tasks may expect it
+// and RabbitMQ has its queues.
+//
+//  1. One transaction decides: it locks the registration, deletes it unless its
+//     lease runs, and notes the removal in endpoint_removals. A manager of that
+//     name that starts at the same time comes before, and the endpoint is alive,
+//     or after, and registers anew.
+//  2. [Store.DetachEndpoint] takes the endpoint out of the open tasks, in
+//     transactions of up to 100, each together with the tasks' new statuses.
+//  3. The caller deletes the queues.
+//  4. [Store.EndRemoval] deletes the note.
+//
+// Each step may be done again. A crash leaves the note, by which the reconciler
+// of any API process goes on; and so does a manager of that name that starts:
+// it does not register before step 2 is done, so that it finds nothing of what
+// the endpoint had to do before.
+
+// endpointRemovalRow is a removal that is under way.
+type endpointRemovalRow struct {
+	Name       string `gorm:"primaryKey"`
+	TaskTypes  names
+	RemoveTime dbTime
+}
+
+// TableName is the table of removals.
+func (endpointRemovalRow) TableName() string { return "endpoint_removals" }
+
+func (r *endpointRemovalRow) removal() tasker.Removal {
+	return tasker.Removal{Endpoint: r.Name, TaskTypes: r.TaskTypes, Time: r.RemoveTime.Time}
+}
+
+// RemoveEndpoint deletes an endpoint's registration and returns the removal,
+// which is to be carried on. The error is a [tasker.Conflict] that names the
+// manager while the endpoint is alive, and [tasker.NotFound] where there is
+// neither such an endpoint nor a removal of it under way.
+func (s *Store) RemoveEndpoint(ctx context.Context, name string) (removal tasker.Removal, err error) {
+	err = s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) (err error) {
+		removal, err = s.removeEndpoint(tx, name, func(row endpointRow, now time.Time) error {
+			if !row.LeaseUntil.After(now) {
+				return nil
+			}
+			return tasker.Errorf(tasker.Conflict,
+				"endpoint %q is alive: its manager is on host %s, pid %d, and was last seen at %s: stop it first",
+				name, row.Host, row.PID, row.LastSeen.Format(time.RFC3339))
+		})
+		return err
+	})
+	return removal, err
+}
+
+// ForgetEndpoints removes the registrations of a manager that ends, as
+// [Store.RemoveEndpoint] does; the reconciler carries the removals on. Endpoints
+// that another manager has taken over stay.
+func (s *Store) ForgetEndpoints(ctx context.Context, manager string, endpoints []string) error {
+	errOther := errors.New("another manager has it")
+	for _, name := range endpoints {
+		err := s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) error {
+			_, err := s.removeEndpoint(tx, name, func(row endpointRow, _ time.Time) error {
+				if row.Manager != manager {
+					return errOther
+				}
+				return nil
+			})
+			if errors.Is(err, errOther) || tasker.CodeOf(err) == tasker.NotFound {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeEndpoint is step 1. allow returns why a registration has to stay.
+func (s *Store) removeEndpoint(tx *gorm.DB, name string, allow func(row endpointRow, now time.Time) error) (tasker.Removal, error) {
+	var row endpointRow
+	err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		var begun endpointRemovalRow
+		err = tx.Where("name = ?", name).Take(&begun).Error
+		if errors.Is(err, gorm.ErrRecordNotFound) {
+			return tasker.Removal{}, tasker.Errorf(tasker.NotFound, "endpoint %q not found: it is not registered", name)
+		}
+		return begun.removal(), err
+	}
+	if err != nil {
+		return tasker.Removal{}, err
+	}
+	now := s.Now()
+	if err := allow(row, now); err != nil {
+		return tasker.Removal{}, err
+	}
+	types := names{}
+	find := tx.Model(&endpointTypeRow{}).Where("endpoint = ?", name)
+	if err := find.Order("task_type").Pluck("task_type", &types).Error; err != nil {
+		return tasker.Removal{}, err
+	}
+	noted := endpointRemovalRow{Name: name, TaskTypes: types, RemoveTime: dbTime{now}}
+	if err := tx.Where("endpoint = ?", name).Delete(&endpointTypeRow{}).Error; err != nil {
+		return tasker.Removal{}, err
+	}
+	if err := tx.Delete(&row).Error; err != nil {
+		return tasker.Removal{}, err
+	}
+	return noted.removal(), tx.Save(&noted).Error
+}
+
+// Removals returns up to limit removals that are under way, by name.
+func (s *Store) Removals(ctx context.Context, limit int) ([]tasker.Removal, error) {
+	var rows []endpointRemovalRow
+	if err := s.db.WithContext(ctx).Order("name").Limit(limit).Find(&rows).Error; err != nil {
+		return nil, s.fail("read the removals of endpoints", err)
+	}
+	list := make([]tasker.Removal, len(rows))
+	for i := range rows {
+		list[i] = rows[i].removal()
+	}
+	return list, nil
+}
+
+// RemovalCurrent reports whether a removal is under way still: it neither ended
+// nor has the endpoint registered anew.
+func (s *Store) RemovalCurrent(ctx context.Context, removal tasker.Removal) (current bool, err error) {
+	err = s.transact(ctx, "read the removal of the endpoint", func(tx *gorm.DB) error {
+		current, err = lockRemoval(tx, removal)
+		return err
+	})
+	return current, err
+}
+
+// EndRemoval ends a removal whose steps are done.
+func (s *Store) EndRemoval(ctx context.Context, removal tasker.Removal) error {
+	err := s.again(ctx, func() error { return endRemoval(s.db.WithContext(ctx), removal) })
+	return s.fail("end the removal of the endpoint", err)
+}
+
+func endRemoval(db *gorm.DB, removal tasker.Removal) error {
+	return db.Where("name = ? AND remove_time = ?", removal.Endpoint, dbTime{removal.Time}).Delete(&endpointRemovalRow{}).Error
+}
+
+// endDetached ends the removal of an endpoint that registers anew, where it is
+// the one given; it returns any other one.
+func endDetached(tx *gorm.DB, name string, detached tasker.Removal) (begun *tasker.Removal, err error) {
+	var row endpointRemovalRow
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if removal := row.removal(); !removal.Time.Equal(detached.Time) {
+		return &removal, nil
+	}
+	return nil, endRemoval(tx, detached)
+}
+
+// lockRemoval reports whether a removal is under way, and keeps the endpoint
+// from registering until the transaction ends.
+func lockRemoval(tx *gorm.DB, removal tasker.Removal) (current bool, err error) {
+	var row endpointRemovalRow
+	err = tx.Clauses(clause.Locking{Strength: "SHARE"}).
+		Where("name = ? AND remove_time = ?", removal.Endpoint, dbTime{removal.Time}).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// DetachEndpoint takes a removed endpoint out of all open tasks that were
+// created before the removal, and returns how many tasks it changed. What the
+// endpoint finished stays; what it did not finish is CANCELED, so that a
+// manager of that name does not go on with it. It stops where the removal is
+// not under way any more. To do it again changes nothing.
+//
+// A task that is marked as sent at this moment may be missed, since the
+// statement that does so read the registrations before: look again later than
+// that statement can last.
+func (s *Store) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
+	d := detachment{store: s, removal: removal}
+	if err := d.unfinished(ctx); err != nil {
+		return d.changed, s.fail("look for results of the removed endpoint", err)
+	}
+	for _, status := range []tasker.TaskStatus{tasker.Scheduled, tasker.Created, tasker.Sent, tasker.Incomplete} {
+		if err := d.expecting(ctx, status); err != nil {
+			return d.changed, s.fail("look for tasks of the removed endpoint", err)
+		}
+	}
+	return d.changed, nil
+}
+
+// detachment is one run of [Store.DetachEndpoint].
+type detachment struct {
+	store   *Store
+	removal tasker.Removal
+	changed int
+	over    bool // the removal is not under way any more
+}
+
+// unfinished detaches the endpoint from tasks of which it has results that have
+// not ended.
+func (d *detachment) unfinished(ctx context.Context) error {
+	for !d.over {
+		var ids []int64
+		err := d.store.db.WithContext(ctx).Model(&resultRow{}).
+			Where("endpoint = ? AND state IN ?", d.removal.Endpoint, tasker.UnfinishedResultStates()).
+			Order("task_id").Limit(batchSize).Pluck("task_id", &ids).Error
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if err := d.detach(ctx, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expecting detaches the endpoint from tasks of a status that expect it, in the
+// order of the index of open tasks.
+func (d *detachment) expecting(ctx context.Context, status tasker.TaskStatus) error {
+	quoted := `"` + d.removal.Endpoint + `"` // as it stands in a JSON array
+	var after tasker.SentPosition
+	for !d.over {
+		find := d.store.db.WithContext(ctx).Select("id", "sent_time").Where("status = ?", status)
+		if status == tasker.Created || status == tasker.Scheduled {
+			find = find.Where("sent_time IS NULL AND id > ?", after.ID)
+		} else {
+			find = find.Where("sent_time >= ? AND (sent_time > ? OR id > ?)", dbTime{after.SentTime}, dbTime{after.SentTime}, after.ID)
+		}
+		var rows []taskRow
+		err := find.Where("start_time <= ? AND INSTR(COALESCE(expected, endpoints), ?) > 0", dbTime{d.removal.Time}, quoted).
+			Order("sent_time, id").Limit(batchSize).Find(&rows).Error
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		ids := make([]int64, len(rows))
+		for i := range rows {
+			ids[i] = rows[i].ID
+		}
+		if err := d.detach(ctx, ids); err != nil {
+			return err
+		}
+		last := rows[len(rows)-1]
+		after.ID = last.ID
+		if last.SentTime != nil {
+			after.SentTime = last.SentTime.Time
+		}
+	}
+	return nil
+}
+
+// detach changes a batch of tasks.
+func (d *detachment) detach(ctx context.Context, ids []int64) error {
+	slices.Sort(ids)
+	var changed int
+	err := d.store.again(ctx, func() error {
+		return d.store.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			changed = 0
+			current, err := lockRemoval(tx, d.removal)
+			if d.over = !current; err != nil || d.over {
+				return err
+			}
+			changed, err = d.store.detach(tx, d.removal.Endpoint, ids)
+			return err
+		})
+	})
+	d.changed += changed
+	return err
+}
+
+func (s *Store) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, err error) {
+	var tasks []taskRow
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "removed_endpoints").
+		Where("id IN ?", ids).Order("id").Find(&tasks).Error
+	if err != nil {
+		return 0, err
+	}
+	now := dbTime{s.Now()}
+	canceled := tx.Model(&resultRow{}).Where("task_id IN ? AND endpoint = ? AND state IN ?", ids, endpoint, tasker.ResultStatesBefore(tasker.ResultCanceled)).
+		Updates(map[string]any{
+			"state": tasker.ResultCanceled, "errnr": tasker.ErrnrRemoved, "errmsg": "endpoint " + endpoint + " was removed before it finished",
+			"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": now,
+		})
+	if canceled.Error != nil {
+		return 0, canceled.Error
+	}
+	finished, err := finishedAt(tx, endpoint, ids)
+	if err != nil {
+		return 0, err
+	}
+	for i := range tasks {
+		task := tasks[i].task()
+		if finished[task.ID] || task.Status.Final() || task.Removed(endpoint) {
+			continue
+		}
+		set := map[string]any{"removed_endpoints": names(with(task.RemovedEndpoints, endpoint))}
+		if task.Expected != nil {
+			set["expected"] = names(without(task.Expected, endpoint))
+		}
+		if err := tx.Model(&taskRow{}).Where("id = ?", task.ID).Updates(set).Error; err != nil {
+			return 0, err
+		}
+		changed++
+	}
+	// Nobody is late by this.
+	const never = 100 * 365 * 24 * time.Hour
+	_, err = s.aggregate(tx, ids, never)
+	return changed, err
+}
+
+// finishedAt returns those of the tasks whose result of an endpoint the
+// endpoint itself has brought to an end.
+func finishedAt(tx *gorm.DB, endpoint string, ids []int64) (map[int64]bool, error) {
+	var found []int64
+	err := tx.Model(&resultRow{}).Where("task_id IN ? AND endpoint = ? AND errnr <> ?", ids, endpoint, tasker.ErrnrRemoved).
+		Pluck("task_id", &found).Error
+	finished := make(map[int64]bool, len(found))
+	for _, id := range found {
+		finished[id] = true
+	}
+	return finished, err
+}
+
+// with returns a sorted list with a name added.
+func with(list []string, name string) []string {
+	list = append(slices.Clone(list), name)
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// without returns a list, never nil, without a name.
+func without(list []string, name string) []string {
+	return slices.DeleteFunc(append([]string{}, list...), func(other string) bool { return other == name })
+}

@@ -1,0 +1,290 @@
+package store_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// remove ends a manager's hold on an endpoint and removes the endpoint.
+func (f fixture) remove(t *testing.T, manager, endpoint string) tasker.Removal {
+	t.Helper()
+	if err := f.ReleaseEndpoints(t.Context(), manager, []string{endpoint}); err != nil {
+		t.Fatal(err)
+	}
+	removal, err := f.RemoveEndpoint(t.Context(), endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return removal
+}
+
+func (f fixture) detach(t *testing.T, removal tasker.Removal, want int) {
+	t.Helper()
+	if n, err := f.DetachEndpoint(t.Context(), removal); err != nil || n != want {
+		t.Fatalf("%d tasks were changed, want %d: %v", n, want, err)
+	}
+}
+
+func (f fixture) find(t *testing.T, task tasker.Task) tasker.Task {
+	t.Helper()
+	found, err := f.FindTask(t.Context(), task.Type, task.Identifier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestRemoveEndpoint(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		_, err := f.RemoveEndpoint(t.Context(), "a")
+		wantCode(t, err, tasker.NotFound)
+		f.acquire(t, managerA, "a", "b")
+		_, err = f.RemoveEndpoint(t.Context(), "a")
+		wantCode(t, err, tasker.Conflict)
+		if message := err.Error(); !strings.Contains(message, "host host, pid 1") {
+			t.Errorf("the refusal does not name the manager: %s", message)
+		}
+		removal := f.remove(t, managerA, "a")
+		if removal.Endpoint != "a" || !slices.Equal(removal.TaskTypes, []string{"worker"}) {
+			t.Errorf("%+v", removal)
+		}
+		list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+		if err != nil || len(list) != 1 || list[0].Name != "b" {
+			t.Errorf("registered are %+v, %v", list, err)
+		}
+		// A new broadcast does not expect it.
+		if task := f.find(t, f.send(t, "after")); !slices.Equal(task.Expected, []string{"b"}) {
+			t.Errorf("expected are %v", task.Expected)
+		}
+		// To ask again carries on the same removal, until it has ended.
+		again, err := f.RemoveEndpoint(t.Context(), "a")
+		if err != nil || !again.Time.Equal(removal.Time) {
+			t.Errorf("%+v, %v", again, err)
+		}
+		if begun, err := f.Removals(t.Context(), 10); err != nil || len(begun) != 1 || begun[0].Endpoint != "a" {
+			t.Errorf("under way are %+v, %v", begun, err)
+		}
+		if err := f.EndRemoval(t.Context(), removal); err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.RemoveEndpoint(t.Context(), "a")
+		wantCode(t, err, tasker.NotFound)
+		if current, err := f.RemovalCurrent(t.Context(), removal); err != nil || current {
+			t.Errorf("current %v, %v", current, err)
+		}
+	})
+}
+
+// Open tasks do not wait for an endpoint that was removed, and say so.
+func TestTasksOfARemovedEndpoint(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		f.acquire(t, managerB, "b")
+		missing, failed, listed := f.send(t, "missing"), f.send(t, "failed"), f.send(t, "listed", "a", "b")
+		waits, only, began := f.send(t, "waits"), f.send(t, "only", "b"), f.send(t, "began")
+		unsent, finished, other := f.create(t, "unsent", "a", "b"), f.send(t, "finished"), f.send(t, "other", "a")
+		for _, task := range []tasker.Task{missing, failed, listed, began, finished} {
+			f.receive(t, managerA, arrival(task, "a", tasker.Running))
+			state := tasker.ResultDone
+			if task.ID == failed.ID {
+				state = tasker.ResultFailed
+			}
+			f.finish(t, finish(task, "a", 1, state))
+		}
+		f.receive(t, managerB, arrival(began, "b", tasker.Running), arrival(finished, "b", tasker.Running))
+		f.finish(t, finish(finished, "b", 1, tasker.ResultFailed))
+		f.clock.advance(time.Hour)
+		if _, err := f.Aggregate(t.Context(), []int64{missing.ID, failed.ID}, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if status := f.status(t, missing); status != tasker.Incomplete {
+			t.Fatalf("the task is %s", status)
+		}
+
+		removal := f.remove(t, managerB, "b")
+		f.detach(t, removal, 7)
+		for _, want := range []struct {
+			task     tasker.Task
+			status   tasker.TaskStatus
+			expected []string
+			removed  bool
+		}{
+			{missing, tasker.Done, []string{"a"}, true},
+			{failed, tasker.Failed, []string{"a"}, true},
+			{listed, tasker.Done, []string{"a"}, true},
+			{waits, tasker.Sent, []string{"a"}, true},
+			{only, tasker.Canceled, []string{}, true},
+			{began, tasker.Done, []string{"a"}, true},
+			{unsent, tasker.Created, []string{"a"}, true},
+			{finished, tasker.Failed, []string{"a", "b"}, false}, // it had finished it
+			{other, tasker.Sent, []string{"a"}, false},
+		} {
+			if want.task.ID == finished.ID {
+				if _, err := f.Aggregate(t.Context(), []int64{finished.ID}, time.Hour); err != nil {
+					t.Fatal(err)
+				}
+			}
+			task := f.find(t, want.task)
+			if task.Status != want.status || !slices.Equal(task.Expected, want.expected) || task.Removed("b") != want.removed {
+				t.Errorf("%s: %s, expects %v, removed %v; want %s, %v, %v", task.Identifier, task.Status, task.Expected, task.RemovedEndpoints, want.status, want.expected, want.removed)
+			}
+		}
+		if listed := f.find(t, listed); !slices.Equal(listed.Endpoints, []string{"a", "b"}) {
+			t.Errorf("the listed endpoints are %v: they stay as they were sent", listed.Endpoints)
+		}
+		// What it had begun is over: its end is not stored any more.
+		results, err := f.Results(t.Context(), began.ID)
+		if err != nil || len(results) != 2 || results[1].State != tasker.ResultCanceled || results[1].Errnr != tasker.ErrnrRemoved {
+			t.Errorf("%+v, %v", results, err)
+		}
+		if stored := f.finish(t, finish(began, "b", 1, tasker.ResultDone)); stored[0] {
+			t.Error("the end of a run at a removed endpoint was stored")
+		}
+		f.detach(t, removal, 0)
+		f.clock.advance(time.Hour)
+		open := []int64{waits.ID, other.ID}
+		if unsettled, err := f.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || len(unsettled) != 0 {
+			t.Errorf("unsettled are %v, %v", unsettled, err)
+		}
+		f.receive(t, managerA, arrival(waits, "a", tasker.Running))
+		f.finish(t, finish(waits, "a", 1, tasker.ResultDone))
+		if unsettled, err := f.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || !slices.Equal(unsettled, []int64{waits.ID}) {
+			t.Errorf("unsettled are %v, %v", unsettled, err)
+		}
+		if _, err := f.MarkSent(t.Context(), f.find(t, unsent), nil, month); err != nil {
+			t.Fatal(err)
+		}
+		if task := f.find(t, unsent); !slices.Equal(task.Expected, []string{"a"}) {
+			t.Errorf("sent later, it expects %v", task.Expected)
+		}
+	})
+}
+
+// Results of a removed endpoint that nobody will end do not settle a task
+// whose other endpoints still run.
+func TestRemovedResultsSettleNothing(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		f.acquire(t, managerB, "b")
+		task := f.send(t, "one")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerB, arrival(task, "b", tasker.Running))
+		f.detach(t, f.remove(t, managerB, "b"), 1)
+		if unsettled, err := f.UnsettledTasks(t.Context(), []int64{task.ID}, time.Hour); err != nil || len(unsettled) != 0 {
+			t.Errorf("unsettled are %v, %v", unsettled, err)
+		}
+		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
+		if _, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || f.status(t, task) != tasker.Done {
+			t.Errorf("the task is %s, %v", f.status(t, task), err)
+		}
+	})
+}
+
+// An endpoint that was removed registers anew: it has nothing to do with the
+// tasks of before, even where its removal was cut off by a crash.
+func TestRemovedEndpointRegistersAnew(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		lost, waiting, listed := f.send(t, "lost"), f.send(t, "waiting"), f.send(t, "listed", "a")
+		f.receive(t, managerA, arrival(waiting, "a", tasker.Received))
+		removal := f.remove(t, managerA, "a") // and then nothing
+		f.clock.advance(time.Second)
+		f.acquire(t, managerB, "a")
+
+		tasks, _, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, 0, 10)
+		if err != nil || len(tasks) != 0 {
+			t.Errorf("it catches up with %+v, %v", tasks, err)
+		}
+		work, err := f.WaitingWork(t.Context(), "a", "worker", 10)
+		if err != nil || len(work) != 0 {
+			t.Errorf("it adopts %+v, %v", work, err)
+		}
+		admissions := f.receive(t, managerB, arrival(lost, "a", tasker.Running), arrival(waiting, "a", tasker.Running), arrival(listed, "a", tasker.Running))
+		wantVerdicts(t, admissions, tasker.Refused, tasker.Known, tasker.Refused)
+		if !strings.Contains(admissions[0].Reason, "was removed after") {
+			t.Errorf("the reason is %q", admissions[0].Reason)
+		}
+		if begun, err := f.Removals(t.Context(), 10); err != nil || len(begun) != 0 {
+			t.Errorf("under way are %+v, %v", begun, err)
+		}
+		// Whoever still carries the removal on changes nothing more.
+		task := f.send(t, "new")
+		f.detach(t, removal, 0)
+		if err := f.EndRemoval(t.Context(), removal); err != nil {
+			t.Fatal(err)
+		}
+		if task = f.find(t, task); !slices.Equal(task.Expected, []string{"a"}) {
+			t.Errorf("a new task expects %v", task.Expected)
+		}
+		wantVerdicts(t, f.receive(t, managerB, arrival(task, "a", tasker.Running)), tasker.Admitted)
+	})
+}
+
+// The database decides between a removal and a manager that starts.
+func TestRemovalAgainstAManagerThatStarts(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		for round := range 8 {
+			f.acquire(t, managerA, "a")
+			task := f.send(t, fmt.Sprintf("round%d", round))
+			if err := f.ReleaseEndpoints(t.Context(), managerA, []string{"a"}); err != nil {
+				t.Fatal(err)
+			}
+			var group sync.WaitGroup
+			var removal tasker.Removal
+			var removed error
+			group.Go(func() {
+				if removal, removed = f.RemoveEndpoint(t.Context(), "a"); removed == nil {
+					_, removed = f.DetachEndpoint(t.Context(), removal)
+				}
+			})
+			group.Go(func() { f.acquire(t, managerB, "a") })
+			group.Wait()
+			list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+			if err != nil || len(list) != 1 || list[0].Manager != managerB {
+				t.Fatalf("registered are %+v, %v", list, err)
+			}
+			switch task = f.find(t, task); tasker.CodeOf(removed) {
+			case "":
+				if !task.Removed("a") {
+					t.Errorf("removed first, and the task expects %v", task.Expected)
+				}
+			case tasker.Conflict:
+				if task.Removed("a") {
+					t.Error("the manager was first, and the task does not expect it")
+				}
+			default:
+				t.Fatal(removed)
+			}
+			if err := f.ReleaseEndpoints(t.Context(), managerB, []string{"a"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// A manager that says goodbye takes its own registration back, and no other's.
+func TestForgetEndpoints(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		f.acquire(t, managerB, "b")
+		if err := f.ForgetEndpoints(t.Context(), managerA, []string{"a", "b", "c"}); err != nil {
+			t.Fatal(err)
+		}
+		list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+		if err != nil || len(list) != 1 || list[0].Name != "b" {
+			t.Errorf("registered are %+v, %v", list, err)
+		}
+		if begun, err := f.Removals(t.Context(), 10); err != nil || len(begun) != 1 || begun[0].Endpoint != "a" {
+			t.Errorf("under way are %+v, %v", begun, err)
+		}
+		if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || held {
+			t.Errorf("it is held still: %v, %v", held, err)
+		}
+	})
+}
