@@ -1,6 +1,9 @@
 package tasker
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // MaxName is the greatest length, in bytes, of an identifier, a task type and
 // an endpoint's name.
@@ -68,5 +71,5 @@ func clip(s string) string {
 	if len(s) <= 2*MaxName {
 		return s
 	}
-	return s[:2*MaxName] + "..."
+	return strings.ToValidUTF8(s[:2*MaxName], "") + "..."
 }

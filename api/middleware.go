@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // requestInfo is what the access log tells of a request; inner handlers fill
@@ -169,8 +170,5 @@ func validRequestID(id string) bool {
 
 // clip shortens text of a client for logs and messages.
 func clip(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	return s[:limit] + "..."
+	return text.Shorten(s, limit)
 }

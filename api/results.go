@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // resultAnswer is one endpoint's result with all its attempts.
@@ -111,6 +112,7 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request) error {
 	offset := wholeNumber(query, "offset", 0, 0, 1<<62, &errs)
 	limit := wholeNumber(query, "limit", defaultLogPage, 1, maxLogPage, &errs)
 	number := wholeNumber(query, "attempt", 0, 1, 1<<31-1, &errs)
+	raw := trueOrFalse(query, "raw", &errs)
 	if err := errs.err(); err != nil {
 		return err
 	}
@@ -139,7 +141,7 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Vary", "Accept")
 	w.Header().Set("X-Next-Offset", strconv.FormatInt(answer.Next, 10))
 	if wantsPlain(r.Header.Values("Accept")) {
-		writePlain(w, answer.Lines)
+		writePlain(w, answer.Lines, raw)
 		return nil
 	}
 	return writeJSON(w, http.StatusOK, answer)
@@ -174,6 +176,15 @@ func wholeNumber(query url.Values, name string, value, from, to int64, errs *inp
 	return n
 }
 
+// trueOrFalse reads a query parameter that is false by default.
+func trueOrFalse(query url.Values, name string, errs *inputErrors) bool {
+	value := query.Get(name)
+	if query.Has(name) && value != "true" && value != "false" {
+		errs.add("?"+name, "%s takes true or false", name)
+	}
+	return value == "true"
+}
+
 // wantsPlain tells whether a client asks for text/plain and not, or less, for
 // JSON.
 func wantsPlain(accept []string) bool {
@@ -199,15 +210,21 @@ func wantsPlain(accept []string) bool {
 	return plain > asJSON
 }
 
-// writePlain answers with the lines as text. A gap is a line of its own.
-func writePlain(w http.ResponseWriter, lines []tasker.LogLine) {
+// writePlain answers with the lines as text, a gap as a line of its own. As a
+// rule somebody looks at them in a terminal, which they could steer: their
+// control characters are visible, unless they are asked for raw.
+func writePlain(w http.ResponseWriter, lines []tasker.LogLine, raw bool) {
 	var body bytes.Buffer
 	for _, line := range lines {
 		if line.LeftOut > 0 {
 			fmt.Fprintf(&body, "... %d lines left out\n", line.LeftOut)
 			continue
 		}
-		body.WriteString(line.Text)
+		if raw {
+			body.WriteString(line.Text)
+		} else {
+			body.WriteString(text.VisibleLines(line.Text))
+		}
 		body.WriteByte('\n')
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -170,3 +170,20 @@ func TestPlainLog(t *testing.T) {
 		}
 	}
 }
+
+func TestPlainLogShowsControlCharacters(t *testing.T) {
+	h := logged(t)
+	key := tasker.ResultKey{TaskID: 1, Endpoint: "console1"}
+	h.store.appendLog(4, key, 1, tasker.LogLine{Time: h.store.now, Stream: tasker.StreamStdout, Text: "\x1b]0;PWNED\x07 \u009b2J\tend"})
+	path := "/worker/" + identifier + "/results/console1/log?attempt=1"
+	for query, want := range map[string]string{
+		"":           "\\u001b]0;PWNED\\u0007 \\u009b2J\tend\n",
+		"&raw=false": "\\u001b]0;PWNED\\u0007 \\u009b2J\tend\n",
+		"&raw=true":  "\x1b]0;PWNED\x07 \u009b2J\tend\n",
+	} {
+		if a := h.get(t, path+query, "Accept", "text/plain"); string(a.body) != want {
+			t.Errorf("%s: %q, want %q", query, a.body, want)
+		}
+	}
+	h.get(t, path+"&raw=yes").want(t, http.StatusUnprocessableEntity)
+}

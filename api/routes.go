@@ -104,7 +104,7 @@ func (s *Server) routes() []route {
 			http.MethodGet: {handle: behind(s.gets, s.getResult)},
 		}},
 		{path: routeLog, methods: map[string]operation{
-			http.MethodGet: {handle: behind(s.gets, s.getLog), query: []string{"offset", "limit", "attempt"}},
+			http.MethodGet: {handle: behind(s.gets, s.getLog), query: []string{"offset", "limit", "attempt", "raw", "raw"}},
 		}},
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/doctor"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // The exit codes.
@@ -74,7 +75,7 @@ func Execute(ctx context.Context, p Program) int {
 		return ExitOK
 	}
 	if !errors.Is(err, errFound) && !errors.Is(err, errMistakes) {
-		_, _ = fmt.Fprintf(p.Stderr, "tasker: %v\n", err)
+		_, _ = fmt.Fprintf(text.Lines(p.Stderr), "tasker: %v\n", err)
 	}
 	return exitCode(err)
 }

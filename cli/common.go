@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lmittmann/tint"
 	"github.com/mattn/go-isatty"
 
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // The forms of output.
@@ -63,18 +63,10 @@ func (r *run) logger(cfg config.Log) *slog.Logger {
 	switch {
 	case cfg.Format == outputText, cfg.Format == "auto" && terminal:
 		color := terminal && r.variable("NO_COLOR", "") == ""
-		return slog.New(tint.NewTextHandler(r.Stderr, &tint.Options{Level: &r.level, TimeFormat: time.StampMilli, NoColor: !color}))
+		return slog.New(newTextLog(r.Stderr, &r.level, color))
 	default:
-		return slog.New(slog.NewJSONHandler(r.Stderr, &slog.HandlerOptions{Level: &r.level, ReplaceAttr: readableDuration}))
+		return slog.New(newJSONLog(r.Stderr, &r.level))
 	}
-}
-
-// readableDuration writes durations as "1.5s" instead of nanoseconds.
-func readableDuration(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		a.Value = slog.StringValue(a.Value.Duration().String())
-	}
-	return a
 }
 
 func isTerminal(w io.Writer) bool {
@@ -82,16 +74,18 @@ func isTerminal(w io.Writer) bool {
 	return ok && isatty.IsTerminal(f.Fd())
 }
 
-// tell writes an answer: as JSON where that was asked for, else as text.
-func (r *run) tell(answer any, text string) error {
+// tell writes an answer: as JSON where that was asked for, else as lines of
+// text. Either way control characters in it are visible.
+func (r *run) tell(answer any, lines string) error {
+	answered := text.VisibleLines(lines)
 	if r.output == outputJSON {
 		encoded, err := json.MarshalIndent(answer, "", "  ")
 		if err != nil {
 			return fmt.Errorf("encode the answer: %w", err)
 		}
-		text = string(encoded) + "\n"
+		answered = string(text.VisibleJSON(encoded)) + "\n"
 	}
-	if _, err := io.WriteString(r.Stdout, text); err != nil {
+	if _, err := io.WriteString(r.Stdout, answered); err != nil {
 		return fmt.Errorf("write the answer: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/x/sdnotify"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 func (r *run) apiCommand() *cobra.Command {
@@ -169,7 +170,7 @@ given; with --ephemeral nothing stays. One process at a time can use it.`,
 			if err != nil {
 				return err
 			}
-			opts := app.DevOptions{DataDir: data, Ephemeral: ephemeral, Out: r.Stdout, Version: r.Version, Reload: r.reload()}
+			opts := app.DevOptions{DataDir: data, Ephemeral: ephemeral, Out: text.Lines(r.Stdout), Version: r.Version, Reload: r.reload()}
 			if ephemeral {
 				opts.DataDir = ""
 			}

@@ -11,13 +11,13 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // DeadLetters are the dead letters that the commands work on; see
@@ -117,11 +117,11 @@ func (r *run) tellDeadLetters(list []app.DeadLetter, next *int64) error {
 		DeadLetters []app.DeadLetter `json:"dead_letters"`
 		Next        *int64           `json:"next"`
 	}{append([]app.DeadLetter{}, list...), next}
-	var text strings.Builder
+	var out strings.Builder
 	if len(list) == 0 {
-		text.WriteString("no dead letters\n")
+		out.WriteString("no dead letters\n")
 	} else {
-		table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(table, "ID\tTIME\tBYTES\tFROM\tREASON")
 		for _, l := range list {
 			_, _ = fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%s\n", l.ID, l.Time.Format(time.RFC3339), l.Size, oneLine(l.Queue), oneLine(l.Reason))
@@ -129,9 +129,9 @@ func (r *run) tellDeadLetters(list []app.DeadLetter, next *int64) error {
 		_ = table.Flush()
 	}
 	if next != nil {
-		fmt.Fprintf(&text, "more: --before %d\n", *next)
+		fmt.Fprintf(&out, "more: --before %d\n", *next)
 	}
-	return r.tell(answer, text.String())
+	return r.tell(answer, out.String())
 }
 
 func (r *run) showDeadLettersCommand() *cobra.Command {
@@ -140,8 +140,9 @@ func (r *run) showDeadLettersCommand() *cobra.Command {
 		Use:   "show ID...",
 		Short: "Show dead letters with their whole bodies",
 		Long: `Show dead letters with their whole bodies: as text where they are UTF-8, else in
-base64. With --body nothing but the body of one letter is written, byte for
-byte, as it came.`,
+base64; control characters are made visible. With --body nothing but the body of
+one letter is written, byte for byte, as it came, but not to a terminal, which
+it could steer.`,
 		Example: `  tasker dead-letters show 7 8
   tasker dead-letters show 7 --body > letter
   tasker dead-letters show 7 --output json`,
@@ -155,6 +156,9 @@ byte, as it came.`,
 			}
 			if bodyOnly && (len(ids) > 1 || r.output == outputJSON) {
 				return usagef("--body writes the bytes of one letter: give one id, and no --output json")
+			}
+			if bodyOnly && isTerminal(r.Stdout) {
+				return usagef("--body writes the bytes of a letter as they came, which could steer the terminal: redirect them (--body > letter), or leave out --body")
 			}
 			return r.withDeadLetters(cmd, func(ctx context.Context, letters DeadLetters) error {
 				found := []app.DeadLetter{}
@@ -182,23 +186,23 @@ func (r *run) showDeadLetters(found []app.DeadLetter) error {
 	if len(found) == 0 && r.output != outputJSON {
 		return nil
 	}
-	var text strings.Builder
+	var out strings.Builder
 	for i, l := range found {
 		if i > 0 {
-			text.WriteString("\n")
+			out.WriteString("\n")
 		}
-		fmt.Fprintf(&text, "id       %d\ntime     %s\nfrom     %s\nreason   %s\nmessage  %s\nbytes    %d\n",
+		fmt.Fprintf(&out, "id       %d\ntime     %s\nfrom     %s\nreason   %s\nmessage  %s\nbytes    %d\n",
 			l.ID, l.Time.Format(time.RFC3339), orNone(l.Queue), orNone(l.Reason), orNone(l.MessageID), l.Size)
 		switch {
 		case l.Body != nil:
-			fmt.Fprintf(&text, "body\n%s\n", strings.TrimSuffix(printable(*l.Body, true), "\n"))
+			fmt.Fprintf(&out, "body\n%s\n", strings.TrimSuffix(*l.Body, "\n"))
 		case l.BodyBase64 != nil:
-			fmt.Fprintf(&text, "body, in base64\n%s\n", *l.BodyBase64)
+			fmt.Fprintf(&out, "body, in base64\n%s\n", *l.BodyBase64)
 		}
 	}
 	return r.tell(struct {
 		DeadLetters []app.DeadLetter `json:"dead_letters"`
-	}{found}, text.String())
+	}{found}, out.String())
 }
 
 func (r *run) writeBody(l app.DeadLetter) error {
@@ -297,13 +301,13 @@ func (r *run) settleDeadLetters(ctx context.Context, letters DeadLetters, s sett
 		Error string `json:"error"`
 	}
 	done, failed := []int64{}, []failure{}
-	var text strings.Builder
+	var out strings.Builder
 	var errs []error
 	for i, id := range ids {
 		err := s.do(letters, ctx, id)
 		if err == nil {
 			done = append(done, id)
-			fmt.Fprintf(&text, "dead letter %d: %s\n", id, s.past)
+			fmt.Fprintf(&out, "dead letter %d: %s\n", id, s.past)
 			continue
 		}
 		failed = append(failed, failure{id, err.Error()})
@@ -314,9 +318,9 @@ func (r *run) settleDeadLetters(ctx context.Context, letters DeadLetters, s sett
 		}
 	}
 	if len(ids) == 0 {
-		text.WriteString("no dead letters\n")
+		out.WriteString("no dead letters\n")
 	}
-	return errors.Join(append(errs, r.tell(map[string]any{s.past: done, "failed": failed}, text.String()))...)
+	return errors.Join(append(errs, r.tell(map[string]any{s.past: done, "failed": failed}, out.String()))...)
 }
 
 // allLetters gives the ids of all letters, the oldest first.
@@ -360,29 +364,10 @@ func orNone(s string) string {
 	if s == "" {
 		return "-"
 	}
-	return printable(s, false)
+	return text.Visible(s)
 }
 
 // oneLine is a text in a table.
 func oneLine(s string) string {
-	const most = 100
-	s = orNone(s)
-	if runes := []rune(s); len(runes) > most {
-		s = string(runes[:most]) + "..."
-	}
-	return s
-}
-
-// printable escapes what could steer a terminal: the text is somebody else's.
-func printable(s string, lines bool) string {
-	var b strings.Builder
-	for _, c := range s {
-		if unicode.IsPrint(c) || lines && (c == '\n' || c == '\t') {
-			b.WriteRune(c)
-			continue
-		}
-		quoted := strconv.QuoteRune(c)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
+	return text.Shorten(orNone(s), 100)
 }

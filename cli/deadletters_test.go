@@ -98,7 +98,7 @@ func TestDeadLetterList(t *testing.T) {
 	want := "ID  TIME                  BYTES  FROM                    REASON\n" +
 		"3   2026-05-06T01:14:24Z  6      tasker.worker.console1  rubbish\n" +
 		"2   2026-05-06T01:14:24Z  6      tasker.worker.console1  rubbish\n" +
-		`1   2026-05-06T01:14:24Z  6      -                       \x1b[31m` + strings.Repeat("r", 92) + "...\n"
+		`1   2026-05-06T01:14:24Z  6      -                       \u001b[31m` + strings.Repeat("r", 90) + "...\n"
 	if code != 0 || out != want || !f.closed {
 		t.Errorf("exit code %d, closed: %t\n%swant\n%s", code, f.closed, out, want)
 	}
@@ -139,7 +139,7 @@ message  m
 bytes    6
 body
 a	b
-\x1b[31m
+\u001b[31m
 
 id       2
 time     2026-05-06T01:14:24Z

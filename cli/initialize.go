@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 const initializeLong = `Prepare the database, RabbitMQ, or both. It may be repeated: what is there stays.
@@ -50,7 +51,7 @@ func (r *run) initializeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			opts := app.InitOptions{Reset: reset, DryRun: reset && !yes, Out: r.Stdout}
+			opts := app.InitOptions{Reset: reset, DryRun: reset && !yes, Out: text.Lines(r.Stdout)}
 			if err := r.initialize(cmd.Context(), cfg, opts, database, rabbitmq); err != nil {
 				return err
 			}

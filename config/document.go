@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	xtext "github.com/taskerhq/tasker/internal/x/text"
 )
 
 // document is a configuration file, read: the values it sets, with the lines
@@ -162,10 +164,7 @@ func or(s, fallback string) string {
 
 // clip makes a name that somebody else chose fit a message.
 func clip(s string) string {
-	const most = 80
-	if len(s) > most {
-		s = s[:most] + "..."
-	}
+	s = xtext.Shorten(s, 80)
 	if strconv.Quote(s) != `"`+s+`"` || s == "" {
 		return strconv.Quote(s)
 	}

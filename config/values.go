@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	xtext "github.com/taskerhq/tasker/internal/x/text"
 )
 
 // setter puts a value, as YAML or the environment gives it, into a draft. Its
@@ -192,16 +193,12 @@ func short(d time.Duration) string {
 
 // quote shows a wrong value, briefly.
 func quote(value any) string {
-	const most = 80
 	switch v := value.(type) {
 	case string:
 		if _, err := strconv.ParseInt(v, 10, 64); err == nil {
 			return v
 		}
-		if len(v) > most {
-			v = v[:most] + "..."
-		}
-		return strconv.Quote(v)
+		return strconv.Quote(xtext.Shorten(v, 80))
 	case int, int64, uint64, float64, bool:
 		return fmt.Sprint(v)
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // Report is what was found, in the order of the checks.
@@ -74,9 +76,9 @@ func (r Report) WriteText(w io.Writer, color bool) error {
 		group := slices.DeleteFunc(slices.Clone(r.Checks), func(other Check) bool { return other.Group != c.Group })
 		slices.SortStableFunc(group, func(x, y Check) int { return severity[x.Level] - severity[y.Level] })
 		for _, g := range group {
-			fmt.Fprintf(&b, "  %s  %s: %s\n", paint(g.Level, fmt.Sprintf("%-7s", g.Level), color), g.Name, g.Message)
+			fmt.Fprintf(&b, "  %s  %s: %s\n", paint(g.Level, fmt.Sprintf("%-7s", g.Level), color), g.Name, text.Visible(g.Message))
 			if g.Advice != "" && g.Level != OK {
-				fmt.Fprintf(&b, "           %s\n", g.Advice)
+				fmt.Fprintf(&b, "           %s\n", text.Visible(g.Advice))
 			}
 		}
 		b.WriteString("\n")

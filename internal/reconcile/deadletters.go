@@ -6,6 +6,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // maxLoggedReason bounds what a dead letter puts into the log, in bytes: its
@@ -51,14 +52,7 @@ func (d *deadLetters) handle(ctx context.Context, letter broker.DeadLetter) erro
 	}
 	if stored {
 		d.log.WarnContext(ctx, "a dead letter: it is kept until it is requeued or discarded",
-			"reason", bounded(letter.Reason), "queue", bounded(letter.Queue), "message_id", bounded(letter.MessageID))
+			"reason", text.Shorten(letter.Reason, maxLoggedReason), "queue", text.Shorten(letter.Queue, maxLoggedReason), "message_id", text.Shorten(letter.MessageID, maxLoggedReason))
 	}
 	return nil
-}
-
-func bounded(s string) string {
-	if len(s) > maxLoggedReason {
-		return s[:maxLoggedReason] + "..."
-	}
-	return s
 }

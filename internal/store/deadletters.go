@@ -12,6 +12,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // The widths of the columns. What is longer is cut, since it is for people:
@@ -83,14 +84,7 @@ func digest(l tasker.DeadLetter) []byte {
 
 // fit gives at most limit bytes of s, as valid UTF-8.
 func fit(s string, limit int) string {
-	s = strings.ToValidUTF8(s, string(utf8.RuneError))
-	if len(s) <= limit {
-		return s
-	}
-	for !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit]
+	return text.Cut(strings.ToValidUTF8(s, string(utf8.RuneError)), limit)
 }
 
 // ListDeadLetters gives one page of the dead letters, newest first, each with

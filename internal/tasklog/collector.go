@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // The limits of an attempt's log. Sizes are those of the lines' stored form.
@@ -80,29 +81,29 @@ func New(before tasker.LogTotals) *Collector {
 
 // Add takes a line, or several; a line end behind the last one is optional.
 // What is not valid UTF-8 is replaced.
-func (c *Collector) Add(stream, level string, at time.Time, text string) {
+func (c *Collector) Add(stream, level string, at time.Time, lines string) {
 	at = at.UTC().Truncate(time.Microsecond)
-	text = strings.TrimSuffix(text, "\n")
+	lines = strings.TrimSuffix(lines, "\n")
 	for more := true; more; {
 		var line string
-		line, text, more = strings.Cut(text, "\n")
+		line, lines, more = strings.Cut(lines, "\n")
 		c.add(tasker.LogLine{Time: at, Stream: stream, Level: level}, strings.TrimSuffix(line, "\r"))
 	}
 }
 
-func (c *Collector) add(line tasker.LogLine, text string) {
-	size := len(text)
-	kept := cut(text)
+func (c *Collector) add(line tasker.LogLine, said string) {
+	size := len(said)
+	kept := text.Cut(said, MaxLine)
 	shortened := len(kept) < size
 	if !utf8.ValidString(kept) {
 		valid := strings.ToValidUTF8(kept, "\uFFFD") // which may be longer
-		kept = cut(valid)
+		kept = text.Cut(valid, MaxLine)
 		shortened = shortened || len(kept) < len(valid)
 	}
 	if shortened {
 		line.Size = size
 	}
-	// A copy, that holds on to nothing which text is a part of.
+	// A copy, that holds on to nothing which said is a part of.
 	line.Text = strings.Clone(kept)
 	weight := weigh(kept)
 
@@ -189,27 +190,15 @@ func (c *Collector) Totals() tasker.LogTotals {
 	return c.totals
 }
 
-// cut gives the first [MaxLine] bytes of text, at most, with no character cut.
-func cut(text string) string {
-	if len(text) <= MaxLine {
-		return text
-	}
-	end := MaxLine
-	for end > MaxLine-utf8.UTFMax && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end]
-}
-
 // lineOverhead is about what a stored line takes besides its text.
 const lineOverhead = 96
 
 // weigh tells how much a line takes in its stored form, JSON, which writes
 // some characters in six.
-func weigh(text string) int {
-	size := len(text) + lineOverhead
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' || c == 0x7f {
+func weigh(line string) int {
+	size := len(line) + lineOverhead
+	for i := range len(line) {
+		if c := line[i]; c < ' ' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' || c == 0x7f {
 			size += 5
 		}
 	}

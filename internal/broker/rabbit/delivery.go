@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // maxReason bounds the reason in a dead letter's header, in bytes.
@@ -78,12 +79,5 @@ func (d *delivery) wrap(what string, err error) error {
 
 // clip gives at most limit bytes of s, as valid UTF-8.
 func clip(s string, limit int) string {
-	s = strings.ToValidUTF8(s, string(utf8.RuneError))
-	if len(s) <= limit {
-		return s
-	}
-	for !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit]
+	return text.Cut(strings.ToValidUTF8(s, string(utf8.RuneError)), limit)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 const (
@@ -206,10 +207,7 @@ func (c *Client) refusal(status int, content []byte) error {
 	if json.Unmarshal(content, &said) == nil && said.Error != "" {
 		reason = fmt.Sprintf("%s: %v", said.Error, said.Reason)
 	}
-	const most = 300
-	if len(reason) > most {
-		reason = reason[:most] + "..."
-	}
+	reason = text.Shorten(reason, 300)
 	switch {
 	case status == http.StatusNotFound:
 		return tasker.Errorf(tasker.NotFound, "RabbitMQ's management API at %s: %s", c.base, reason)
