@@ -184,6 +184,7 @@ func (p *Process) parent(ctx context.Context, l *launch, files []*os.File, start
 func startPatiently(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.Process, error) {
 	const tries = 20
 	for try := 1; ; try++ {
+		closeInheritedOnExec() // each time: a library may have opened more
 		process, err := os.StartProcess(l.path, l.argv, attr)
 		if err == nil || try == tries || !isBusy(err) || !sleep(ctx, time.Duration(try)*time.Millisecond) {
 			return process, err

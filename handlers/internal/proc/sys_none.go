@@ -27,3 +27,5 @@ func groupAlive(int) bool { return false }
 func executable(fs.FileInfo) bool { return true }
 
 func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func closeInheritedOnExec() {} // only what is named is inherited here
