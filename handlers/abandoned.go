@@ -33,8 +33,8 @@ func endAbandoned(ctx context.Context, log *slog.Logger, pattern, variable strin
 		log.WarnContext(ctx, "programs of a manager that was killed may still run", "err", err)
 	}
 	for _, a := range ended {
-		if a.Group != 0 {
-			log.WarnContext(ctx, "what was left of a program was killed: its manager had been killed before", "group", a.Group)
+		if a.Session != 0 {
+			log.WarnContext(ctx, "what was left of a program was killed: its manager had been killed before", "session", a.Session)
 		}
 		if err := remove(strings.TrimSuffix(a.Record, recordExt)); err != nil {
 			log.WarnContext(ctx, "what was made for a run was not removed", "err", err)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,11 +61,10 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 		}
 		mark := variable + "=" + strings.TrimSuffix(name, filepath.Ext(name))
 		one := Abandoned{Record: name}
-		if groupHas(pid, mark) {
-			one.Group = pid
-			_ = syscall.Kill(-pid, syscall.SIGKILL)
-			if !(&Process{process: &os.Process{Pid: pid}}).gone(leftoverGrace) {
-				errs = append(errs, fmt.Errorf("the processes of group %d cannot be killed", pid))
+		if sessionHas(pid, mark) {
+			one.Session = pid
+			if !killSession(pid, leftoverGrace) {
+				errs = append(errs, fmt.Errorf("the processes of session %d cannot be killed", pid))
 				continue
 			}
 		}
@@ -116,13 +116,11 @@ func startTime(pid int) (start string, ok bool) {
 	return string(fields[startField]), true
 }
 
-// groupHas tells whether a living process of the group has a variable.
-func groupHas(pgid int, mark string) bool {
-	found := false
-	_ = eachInGroup(pgid, func(pid string) (more bool) {
-		environ, err := os.ReadFile("/proc/" + pid + "/environ")
-		found = err == nil && strings.Contains("\x00"+string(environ), "\x00"+mark+"\x00")
-		return !found
+// sessionHas reports whether a living process of the session has a variable.
+func sessionHas(sid int, mark string) bool {
+	members, _ := sessionMembers(sid)
+	return slices.ContainsFunc(members, func(m member) bool {
+		environ, err := os.ReadFile("/proc/" + strconv.Itoa(m.pid) + "/environ")
+		return err == nil && strings.Contains("\x00"+string(environ), "\x00"+mark+"\x00")
 	})
-	return found
 }

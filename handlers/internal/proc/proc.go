@@ -82,8 +82,8 @@ type Exit struct {
 
 // Abandoned is a program whose caller died.
 type Abandoned struct {
-	Record string // the path of its record
-	Group  int    // what was left of it, and was killed; 0 for nothing
+	Record  string // the path of its record
+	Session int    // what was left of it, and was killed; 0 for nothing
 }
 
 // Process is a program that was started.
@@ -110,11 +110,13 @@ func Run(ctx context.Context, spec *Spec) (Exit, error) {
 // Start starts a program. The error is a [StartError] where the program cannot
 // be started as it is, else the caller's system failed.
 //
-// When ctx ends, the program's whole group is told to end (TERM), and killed
-// after StopGrace. When the program has ended, by itself or not, what is left
-// of its group goes the same way, within a second. What has left for a session
-// of its own, a daemon, lives on, and nobody waits for it, even if it holds the
-// program's output open. On Linux the program is killed when the caller dies.
+// When ctx ends, the program and all that it has started is told to end (TERM),
+// and killed after StopGrace. When the program has ended, by itself or not, what
+// is left of it goes the same way, within a second. On Linux that is the
+// program's whole session, whatever process groups were made in it, on other
+// systems its process group. What has left for a session of its own, a daemon,
+// lives on, and nobody waits for it, even if it holds the program's output open.
+// On Linux the program is killed when the caller dies.
 //
 // [Process.Wait] must be called, or the context must end.
 func Start(ctx context.Context, spec *Spec) (*Process, error) {
@@ -149,7 +151,7 @@ func (p *Process) PID() int { return p.process.Pid }
 // Done is closed when the program has ended, and all has been told of it.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Wait waits for the end of the program and of its group. Nothing is written
+// Wait waits for the end of the program and of what it has started. Nothing is written
 // to the Spec's writers any more when it returns.
 func (p *Process) Wait() Exit {
 	<-p.done
@@ -212,16 +214,13 @@ func (p *Process) supervise(ctx context.Context, pipes *streams) {
 	case <-ctx.Done():
 		p.exit.Stopped = p.stop()
 	}
-	// As long as the program is not reaped, its group keeps its number.
-	p.signal(syscall.SIGTERM)
-	p.reap()
 	p.sweep()
 	p.forget()
 	pipes.finish(pipeGrace)
 	p.exit.set(p.state, p.waitErr)
 }
 
-// stop ends the program and its group. It is false where the program has ended
+// stop ends the program, and tells what it has started to end. It is false where the program has ended
 // by itself just now.
 func (p *Process) stop() bool {
 	select {
@@ -248,21 +247,11 @@ func (p *Process) stopGrace() time.Duration {
 	return DefaultStopGrace
 }
 
-// sweep ends what is left of the group when the program is gone and the group
-// has been told to end.
-func (p *Process) sweep() {
-	if p.gone(min(leftoverGrace, p.stopGrace())) {
-		return
-	}
-	p.signal(syscall.SIGKILL)
-	p.gone(leftoverGrace) // what the system does not kill, in a dead file system perhaps, is not awaited
-}
-
-// gone waits for the end of the group, for a limited time.
-func (p *Process) gone(limit time.Duration) bool {
+// poll reports whether a condition comes true within the limit.
+func poll(limit time.Duration, condition func() bool) bool {
 	deadline := time.Now().Add(limit)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		if !groupAlive(p.process.Pid) {
+		if condition() {
 			return true
 		}
 		if !time.Now().Add(pause).Before(deadline) {

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) != "" {
 		spec := sh("echo $$; exec sleep 1000", os.Stdout)
 		if record := os.Getenv(helperRecord); record != "" {
-			spec = sh("echo $$; sleep 1000 & echo $!; setsid sleep 1000 & echo $!; wait", os.Stdout)
+			spec = sh("echo $$; sleep 1000 & echo $!; setsid sleep 1000 & echo $!; timeout 1000 sleep 1000 & echo $!; wait", os.Stdout)
 			spec.Record = record
 			spec.Env = append(spec.Env, helperRecord+"="+strings.TrimSuffix(record, filepath.Ext(record)))
 		}
@@ -422,13 +422,15 @@ func TestKillAbandoned(t *testing.T) {
 		return ended
 	}
 	record := filepath.Join(dir, "one.json.run")
-	helper, pids := startHelper(t, 3, helperRecord+"="+record)
-	leader, child, daemon := pids[0], pids[1], pids[2]
+	helper, pids := startHelper(t, 4, helperRecord+"="+record)
+	leader, child, daemon, grouped := pids[0], pids[1], pids[2], pids[3]
 	defer func() { _ = syscall.Kill(daemon, syscall.SIGKILL) }()
-	eventually(t, "the daemon has a session of its own", func() bool {
-		group, err := syscall.Getpgid(daemon)
-		return err == nil && group == daemon
-	})
+	for _, pid := range []int{daemon, grouped} {
+		eventually(t, "the daemon and what timeout runs have groups of their own", func() bool {
+			group, err := syscall.Getpgid(pid)
+			return err == nil && group == pid
+		})
+	}
 	if ended := kill(); len(ended) > 0 || !running(child) {
 		t.Fatalf("killed %v of a caller that lives", ended)
 	}
@@ -452,17 +454,17 @@ func TestKillAbandoned(t *testing.T) {
 	if err := os.Rename(record, record+".aside"); err != nil {
 		t.Fatal(err)
 	}
-	if ended := kill(); len(ended) != 1 || ended[0].Group != 0 || !running(child) {
+	if ended := kill(); len(ended) != 1 || ended[0].Session != 0 || !running(child) {
 		t.Errorf("killed %v by a number alone", ended)
 	}
 	if err := os.Rename(record+".aside", record); err != nil {
 		t.Fatal(err)
 	}
-	if ended := kill(); len(ended) != 1 || ended[0] != (Abandoned{Record: record, Group: leader}) {
-		t.Errorf("killed %+v, want group %d", ended, leader)
+	if ended := kill(); len(ended) != 1 || ended[0] != (Abandoned{Record: record, Session: leader}) {
+		t.Errorf("killed %+v, want session %d", ended, leader)
 	}
-	if running(child) {
-		t.Error("the child lives")
+	if running(child) || running(grouped) {
+		t.Error("a child lives")
 	}
 	if !running(daemon) {
 		t.Error("the daemon was killed, too")

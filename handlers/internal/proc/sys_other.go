@@ -19,8 +19,6 @@ func (s *Spec) prepareThread() (changed bool, err error) {
 // awaitExit waits for the end of the program, which reaps it at once.
 func (p *Process) awaitExit() { p.state, p.waitErr = p.process.Wait() }
 
-func (p *Process) reap() {}
-
 func (l *Limits) wrapper() ([]string, error) {
 	return nil, cannot(errors.ErrUnsupported, "limits can be set on Linux only")
 }
