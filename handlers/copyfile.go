@@ -25,6 +25,8 @@ type copySettings struct {
 	MaxSize Size `json:"max_size"`
 	// Overwrite allows to replace a file that has another content.
 	Overwrite bool `json:"overwrite"`
+	// HardLinks allows a source that has other names, wherever they are.
+	HardLinks bool `json:"hard_links"`
 }
 
 // fileMode is a setting: permissions as octal text, such as "0644".
@@ -56,7 +58,8 @@ type copyResult struct {
 	Destination string `json:"destination"`
 	Bytes       int64  `json:"bytes"`
 	SHA256      string `json:"sha256"`
-	// Unchanged tells that the destination had this content before.
+	// Unchanged reports that the destination had this content before, or got it
+	// from somebody else meanwhile.
 	Unchanged bool `json:"unchanged"`
 }
 
@@ -77,7 +80,8 @@ var (
 //
 // Settings: sources and destinations, lists of the directories inside which
 // the files must lie, whatever symbolic links say; mode, octal text such as
-// "0644", else the mode of the source; max_size; overwrite, false by default.
+// "0644", else the mode of the source; max_size; overwrite and hard_links, false
+// by default.
 //
 // A destination is replaced as a whole or not at all, and is on the disk when
 // the run ends well. One that has the source's content already is left as it
@@ -177,7 +181,7 @@ func (c *copyfile) copy(ctx context.Context, req *Request, payload copyPayload) 
 	if result.Unchanged = result.SHA256 != ""; result.Unchanged {
 		return result, nil
 	}
-	if result.SHA256, err = c.replace(ctx, req, source, to); err != nil {
+	if result.SHA256, result.Unchanged, err = c.replace(ctx, req, source, to); err != nil {
 		return copyResult{}, err
 	}
 	return result, nil

@@ -339,6 +339,86 @@ func TestCopyfileMeanwhile(t *testing.T) {
 	}
 }
 
+// TestCopyfileSharedDisk: endpoints that share a disk all copy the same file to
+// the same place, and all are well; so it is with more than may copy at once.
+func TestCopyfileSharedDisk(t *testing.T) {
+	t.Parallel()
+	c := newCopies(t, nil)
+	big(t, c.in+"/big")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	copied := 0
+	for range 40 {
+		wg.Go(func() {
+			result, err := c.do(t, c.in+"/big", c.out+"/b")
+			var got struct {
+				Unchanged bool   `json:"unchanged"`
+				SHA256    string `json:"sha256"`
+			}
+			if err = errors.Join(err, json.Unmarshal(result, &got)); err != nil || len(got.SHA256) != len(abc) {
+				t.Errorf("got %s, %v", result, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !got.Unchanged {
+				copied++
+			}
+		})
+	}
+	wg.Wait()
+	if names := list(t, c.out); copied != 1 || !slices.Equal(names, []string{"b"}) {
+		t.Errorf("%d runs copied, and there are %q", copied, names)
+	}
+}
+
+// TestCopyfileSameMeanwhile: what somebody else has put there while the copy
+// was written is compared, not refused unseen.
+func TestCopyfileSameMeanwhile(t *testing.T) {
+	t.Parallel()
+	c := newCopies(t, nil)
+	big(t, c.in+"/big")
+	halt := newHalting()
+	req := c.request(t, c.in+"/big", c.out+"/b")
+	req.Reporter = halt
+	type end struct {
+		result handlers.Result
+		err    error
+	}
+	first, ended := make(chan end, 1), make(chan error, 1)
+	go func() {
+		result, err := c.Handle(t.Context(), req)
+		first <- end{result, err}
+		ended <- err
+	}()
+	halt.await(t, ended)
+	if result, err := c.do(t, c.in+"/big", c.out+"/b"); err != nil || !strings.Contains(string(result), `"unchanged":false`) {
+		t.Errorf("the second: %s, %v", result, err)
+	}
+	close(halt.goOn)
+	if got := <-first; got.err != nil || !strings.Contains(string(got.result), `"unchanged":true`) {
+		t.Errorf("the first: %s, %v", got.result, got.err)
+	}
+}
+
+// TestCopyfileHardLinks: a name inside of sources says nothing of where the
+// other names of the file are.
+func TestCopyfileHardLinks(t *testing.T) {
+	t.Parallel()
+	c := newCopies(t, nil)
+	secret := filepath.Join(t.TempDir(), "secret")
+	write(t, secret, "abc", 0o600)
+	if err := os.Link(secret, c.in+"/a"); err != nil {
+		t.Skip(err)
+	}
+	if result, err := c.do(t, c.in+"/a", c.out+"/b"); err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "it has other names (hard links)") {
+		t.Errorf("got %s, %v", result, err)
+	}
+	allowing := builtin(t, "copyfile", handlers.Settings{"sources": []any{c.in}, "destinations": []any{c.out}, "hard_links": true})
+	if _, err := allowing.Handle(t.Context(), c.request(t, c.in+"/a", c.out+"/b")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCopyfileProgress(t *testing.T) {
 	t.Parallel()
 	c := newCopies(t, nil)
@@ -460,17 +540,17 @@ func TestCopyfileSettings(t *testing.T) {
 		return s
 	}
 	for want, settings := range map[string]handlers.Settings{
-		`setting "sources" is missing`:                                        with("sources", []any{}),
-		`setting "destinations" is missing`:                                   with("destinations", nil),
-		`setting "sources": "in" is not the absolute path of a directory`:     with("sources", []any{"in"}),
-		`setting "sources": "/in/../a" is not the absolute path`:              with("sources", []any{"/in/../a"}),
-		`setting "destinations": "/out/" is not the absolute path`:            with("destinations", []any{"/out/"}),
-		`setting "mode": 420 is no mode: give octal text in quotes`:           with("mode", 420),
-		`setting "mode": "0648" is no mode: give octal text from "0000" to`:   with("mode", "0648"),
-		`setting "mode": "4755" is no mode: give octal text from "0000" to`:   with("mode", "4755"),
-		`setting "max_size": "lots" is no size`:                               with("max_size", "lots"),
-		`setting "overwrite" holds a string: give true or false`:              with("overwrite", "yes"),
-		`unknown setting "source": it has destinations, max_size, mode, over`: with("source", "/in"),
+		`setting "sources" is missing`:                                            with("sources", []any{}),
+		`setting "destinations" is missing`:                                       with("destinations", nil),
+		`setting "sources": "in" is not the absolute path of a directory`:         with("sources", []any{"in"}),
+		`setting "sources": "/in/../a" is not the absolute path`:                  with("sources", []any{"/in/../a"}),
+		`setting "destinations": "/out/" is not the absolute path`:                with("destinations", []any{"/out/"}),
+		`setting "mode": 420 is no mode: give octal text in quotes`:               with("mode", 420),
+		`setting "mode": "0648" is no mode: give octal text from "0000" to`:       with("mode", "0648"),
+		`setting "mode": "4755" is no mode: give octal text from "0000" to`:       with("mode", "4755"),
+		`setting "max_size": "lots" is no size`:                                   with("max_size", "lots"),
+		`setting "overwrite" holds a string: give true or false`:                  with("overwrite", "yes"),
+		`unknown setting "source": it has destinations, hard_links, max_size, mo`: with("source", "/in"),
 	} {
 		_, err := handlers.Builtin().Make("copyfile", settings)
 		if err == nil || !strings.Contains(err.Error(), want) {

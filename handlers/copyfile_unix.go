@@ -50,3 +50,11 @@ func syncDir(root *os.Root, name string) error {
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
+
+// linkCount returns how many names a file has.
+func linkCount(info fs.FileInfo) int {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Nlink)
+	}
+	return 1
+}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // copyBuffer is how much is copied between two looks at the context.
@@ -42,6 +43,9 @@ func (c *copyfile) openSource(from place) (*sourceFile, error) {
 	if info, err = file.Stat(); err == nil && !info.Mode().IsRegular() {
 		err = Permanent(from.wrong("it is no regular file but %s", kindOf(info)))
 	}
+	if err == nil && !c.conf.HardLinks && otherNames(from, info) {
+		err = Permanent(from.wrong("it has other names (hard links), which may lie outside of sources: copy it there, or set hard_links"))
+	}
 	if limit := int64(c.conf.MaxSize); err == nil && limit > 0 && info.Size() > limit {
 		err = Permanent(from.wrong("it has %d bytes, and the limit is %d", info.Size(), limit))
 	}
@@ -53,6 +57,18 @@ func (c *copyfile) openSource(from place) (*sourceFile, error) {
 		mode = os.FileMode(*c.conf.Mode)
 	}
 	return &sourceFile{file, from, info.Size(), mode}, nil
+}
+
+// otherNames reports whether a file has more names than its own one and that
+// of a copy that has just been made there.
+func otherNames(of place, info fs.FileInfo) bool {
+	names := linkCount(info) - 1
+	for n := 0; names > 0 && n < copiesAtOnce; n++ {
+		if beside, err := of.Lstat(besideName(of, n)); err == nil && os.SameFile(beside, info) {
+			names--
+		}
+	}
+	return names > 0
 }
 
 func kindOf(info fs.FileInfo) string {
@@ -83,10 +99,12 @@ func (c *copyfile) alreadyThere(ctx context.Context, to place, source *sourceFil
 		}
 	}
 	if !c.conf.Overwrite {
-		return "", Permanent(to.wrong("there is another file already, which must not be replaced"))
+		return "", Permanent(to.wrong("%w", errAnotherFile))
 	}
 	return "", nil
 }
+
+var errAnotherFile = errors.New("there is another file already, which must not be replaced")
 
 // sameContent gives the checksum that both files have, and nothing where they
 // differ. It leaves the source at its beginning.
@@ -113,11 +131,13 @@ func sameContent(ctx context.Context, to place, source *sourceFile) (sum string,
 	return sum, nil
 }
 
-// replace writes the copy beside its place and then moves it there.
-func (c *copyfile) replace(ctx context.Context, req *Request, source *sourceFile, to place) (sum string, err error) {
-	file, name, err := createBeside(to)
+// replace writes the copy beside its place and then moves it there. unchanged
+// reports that somebody else had put the same there meanwhile: where endpoints
+// share a disk, each of them copies.
+func (c *copyfile) replace(ctx context.Context, req *Request, source *sourceFile, to place) (sum string, unchanged bool, err error) {
+	file, name, err := createBeside(ctx, to)
 	if err != nil {
-		return "", to.wrong("%w", err)
+		return "", false, to.wrong("%w", err)
 	}
 	gone := false
 	defer func() {
@@ -132,35 +152,41 @@ func (c *copyfile) replace(ctx context.Context, req *Request, source *sourceFile
 		req.Progress(done, source.size, "bytes")
 	})
 	if err != nil {
-		return "", fmt.Errorf("copy %s to %s: %w", source.place.full, to.full, err)
+		return "", false, fmt.Errorf("copy %s to %s: %w", source.place.full, to.full, err)
 	}
 	if err := file.Chmod(source.mode); err != nil {
-		return "", to.wrong("%w", err)
+		return "", false, to.wrong("%w", err)
 	}
 	if err := file.Sync(); err != nil {
-		return "", to.wrong("%w", err)
+		return "", false, to.wrong("%w", err)
 	}
-	if gone, err = c.moveInto(to, name); err != nil {
-		return "", to.wrong("%w", err)
+	gone, err = c.moveInto(to, name)
+	if errors.Is(err, fs.ErrExist) {
+		if _, err = source.Seek(0, io.SeekStart); err != nil {
+			return "", false, source.place.wrong("%w", err)
+		}
+		sum, err = c.alreadyThere(ctx, to, source)
+		if err == nil && sum == "" { // removed since; the next run copies
+			err = to.wrong("somebody else makes and removes it at this moment")
+		}
+		return sum, err == nil, err
+	}
+	if err != nil {
+		return "", false, to.wrong("%w", err)
 	}
 	if err := syncDir(to.Root, filepath.Dir(to.path)); err != nil {
-		return "", to.wrong("%w", err)
+		return "", false, to.wrong("%w", err)
 	}
-	return sum, nil
+	return sum, false, nil
 }
 
-// moveInto gives the copy its name, and tells whether the other one is gone.
-// A file that somebody has made meanwhile is not replaced unless it may be,
-// wherever the file system knows hard links.
+// moveInto gives the copy its name, and reports whether the other one is gone.
+// A file that somebody has made meanwhile is an [fs.ErrExist], unless it may be
+// replaced, wherever the file system knows hard links.
 func (c *copyfile) moveInto(to place, name string) (gone bool, err error) {
 	if !c.conf.Overwrite {
 		err := to.Link(name, to.path)
-		switch {
-		case err == nil:
-			return false, nil
-		case errors.Is(err, fs.ErrExist):
-			return false, Permanent(errors.New("there is another file already, which must not be replaced"))
-		case !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission):
+		if err == nil || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrPermission) {
 			return false, err
 		}
 	}
@@ -197,8 +223,12 @@ func copySum(ctx context.Context, to io.Writer, from io.Reader, size int64, told
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// copiesAtOnce bounds the copies to one destination at a time.
-const copiesAtOnce = 16
+const (
+	// copiesAtOnce bounds the copies to one destination at a time.
+	copiesAtOnce = 16
+	// copyPause is how long a run that finds as many waits between two looks.
+	copyPause = 20 * time.Millisecond
+)
 
 // besideName is the name of the nth unfinished copy to a place. The same
 // destination has the same names, so that what a killed run left is found.
@@ -219,26 +249,41 @@ func removeLeftovers(to place) error {
 }
 
 // createBeside makes an empty file beside the destination, locked as long as
-// it is open: nobody may take it for a leftover.
-func createBeside(to place) (file *os.File, name string, err error) {
-	for n := range copiesAtOnce {
-		name = besideName(to, n)
-		file, err = to.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
+// it is open: nobody may take it for a leftover. It waits where too many runs
+// copy to the destination.
+func createBeside(ctx context.Context, to place) (file *os.File, name string, err error) {
+	for {
+		for n := range copiesAtOnce {
+			if file, name, err = tryBeside(to, n); file != nil || err != nil {
+				return file, name, err
+			}
 		}
-		if err != nil {
-			return nil, "", err
+		select {
+		case <-time.After(copyPause):
+		case <-ctx.Done():
+			return nil, "", fmt.Errorf("%d runs copy to it at this moment: %w", copiesAtOnce, context.Cause(ctx))
 		}
-		if lockFile(file) && isStill(to.Root, name, file) {
-			return file, name, nil
-		}
-		// Another run was faster than the lock, and removes it.
-		if err := file.Close(); err != nil {
+		if err := removeLeftovers(to); err != nil {
 			return nil, "", err
 		}
 	}
-	return nil, "", fmt.Errorf("%d runs copy to it at this moment", copiesAtOnce)
+}
+
+// tryBeside makes the nth file, and returns nothing where another run has it.
+func tryBeside(to place, n int) (file *os.File, name string, err error) {
+	name = besideName(to, n)
+	file, err = to.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	if lockFile(file) && isStill(to.Root, name, file) {
+		return file, name, nil
+	}
+	// Another run was faster than the lock, and removes it.
+	return nil, "", file.Close()
 }
 
 // isStill tells whether a name still is that of an open file.
