@@ -46,6 +46,23 @@ func Reboot(ctx context.Context, err error) error {
 	return nil
 }
 
+type timedOutError struct{ err error }
+
+func (e *timedOutError) Error() string      { return e.err.Error() }
+func (e *timedOutError) Unwrap() error      { return e.err }
+func (*timedOutError) Is(target error) bool { return target == ErrTimeout }
+
+// TimedOut marks err as an [ErrTimeout]: a limit that the handler itself has set
+// to the run, as the payload asks for, has passed. The result is TIMED_OUT, as
+// where the run limit of the task type passes, and may be retried as any other
+// failed run. TimedOut(nil) is nil.
+func TimedOut(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &timedOutError{err}
+}
+
 type permanentError struct{ err error }
 
 func (e *permanentError) Error() string { return e.err.Error() }

@@ -182,7 +182,7 @@ func (h *httpHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 	if err != nil {
 		return nil, Permanent(err)
 	}
-	late := fmt.Errorf("there was no whole answer within %v", call.timeout)
+	late := call.outOfTime()
 	limited, cancel := context.WithTimeoutCause(ctx, call.timeout, late)
 	defer cancel()
 	transport := h.transport
@@ -219,7 +219,7 @@ func (h *httpHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case failed && errors.Is(context.Cause(limited), late):
-		err = call.outOfTime(late)
+		err = late
 	case errors.Is(err, errAddress):
 		err = Permanent(withoutURL(err))
 	case failed:

@@ -39,13 +39,13 @@ func (c *httpCall) request(ctx context.Context) (*http.Request, error) {
 	return req, nil
 }
 
-// outOfTime is the error of a call that took too long: final where the payload
-// said how long it may take.
-func (c *httpCall) outOfTime(late error) error {
+// outOfTime is the error of a call that took too long.
+func (c *httpCall) outOfTime() error {
+	limit := "the setting timeout"
 	if c.ownTime {
-		return Permanent(fmt.Errorf("%w, its max_run_time", late))
+		limit = "its max_run_time"
 	}
-	return late
+	return TimedOut(fmt.Errorf("there was no whole answer within %v, %s", c.timeout, limit))
 }
 
 // parseTemplates reads what has places in it, and refuses unknown ones.

@@ -590,7 +590,7 @@ func TestHTTPOfThePayload(t *testing.T) {
 		url := rawServer(t, untilClosed)
 		h := builtin(t, "http", handlers.Settings{"rpc": true, "allow": []any{url}})
 		_, err := h.Handle(t.Context(), httpRequest(`{"method":"GET","url":"`+url+`/","max_run_time":0.1}`))
-		if err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "there was no whole answer within 100ms, its max_run_time") {
+		if err == nil || !errors.Is(err, handlers.ErrTimeout) || !strings.Contains(err.Error(), "there was no whole answer within 100ms, its max_run_time") {
 			t.Errorf("got %v", err)
 		}
 	})

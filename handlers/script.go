@@ -123,8 +123,6 @@ func readScript(payload json.RawMessage) (p scriptPayload, err error) {
 	return p, nil
 }
 
-var errMaxRunTime = errors.New("the program ran longer than max_run_time")
-
 // Handle runs the program that the payload names.
 func (h *scriptHandler) Handle(ctx context.Context, req *Request) (Result, error) {
 	payload, err := readScript(req.Payload)
@@ -136,15 +134,12 @@ func (h *scriptHandler) Handle(ctx context.Context, req *Request) (Result, error
 		return nil, Permanent(WithCode(errnrNotUsable, err))
 	}
 	if payload.MaxRunTime != nil {
+		limit := seconds(*payload.MaxRunTime)
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, time.Duration(*payload.MaxRunTime*float64(time.Second)), errMaxRunTime)
+		ctx, stop = context.WithTimeoutCause(ctx, limit, TimedOut(fmt.Errorf("the program ran longer than its max_run_time, %v", limit)))
 		defer stop()
 	}
-	result, err := h.process.run(ctx, req, program{path: path, args: payload.Args})
-	if errors.Is(err, errMaxRunTime) {
-		err = Permanent(err) // it would be as long the next time
-	}
-	return result, err
+	return h.process.run(ctx, req, program{path: path, args: payload.Args})
 }
 
 // Check tells whether programs of the directory could be started here.

@@ -149,7 +149,7 @@ func TestScriptStopsAtMaxRunTime(t *testing.T) {
 	writeProgram(t, filepath.Join(dir, "slow"), "#!/bin/sh\necho busy >&2\nexec sleep 1000\n", 0o755)
 	h := builtin(t, "script", handlers.Settings{"bin_path": dir})
 	_, err := handle(t, h, `{"bin_name": "slow", "max_run_time": 0.3}`)
-	if err == nil || err.Error() != "the program ran longer than max_run_time (killed by SIGTERM): busy" || !handlers.IsPermanent(err) {
+	if err == nil || err.Error() != "the program ran longer than its max_run_time, 300ms (killed by SIGTERM): busy" || !errors.Is(err, handlers.ErrTimeout) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -52,6 +52,11 @@ func (r Rules) Judge(attempt int, out Outcome) (tasker.Finish, Decision) {
 		fail(tasker.TimedOut, tasker.ErrnrTimedOut, fmt.Sprintf("the run limit of %v passed%s", r.Timeout, afterwards(out)))
 	case canceled:
 		fail(tasker.ResultCanceled, tasker.ErrnrCanceled, "the task was canceled"+afterwards(out))
+	// Of a limit that the handler has set itself. It has passed before the
+	// manager stopped, where that stops.
+	case errors.Is(out.Err, handlers.ErrTimeout) && !out.Panicked:
+		fail(tasker.TimedOut, tasker.ErrnrTimedOut, out.Err.Error())
+		r.retry(&finish, out.Err)
 	// Also where the manager is stopping: the reboot may have begun.
 	case errors.Is(out.Err, handlers.ErrContinueAfterReboot):
 		return tasker.Finish{}, AwaitReboot
@@ -59,19 +64,26 @@ func (r Rules) Judge(attempt int, out Outcome) (tasker.Finish, Decision) {
 		return tasker.Finish{}, Leave
 	case out.Err != nil:
 		fail(tasker.ResultFailed, handlers.Errnr(out.Err), out.Err.Error())
-		delay, again := r.Retry.Next(attempt)
-		if again && !handlers.IsPermanent(out.Err) {
-			if asked, ok := handlers.RetryDelay(out.Err); ok {
-				delay = asked
-			}
-			finish.State, finish.RetryDelay = tasker.Retrying, delay
-		}
+		r.retry(&finish, out.Err)
 	case problem != "":
 		fail(tasker.ResultFailed, tasker.ErrnrBadResult, problem)
 	default:
 		finish.State = tasker.ResultDone
 	}
 	return finish, Store
+}
+
+// retry makes the end of an attempt a pause before the next one, where the
+// policy allows that and err does not forbid it.
+func (r Rules) retry(finish *tasker.Finish, err error) {
+	delay, again := r.Retry.Next(finish.Attempt)
+	if !again || handlers.IsPermanent(err) {
+		return
+	}
+	if asked, ok := handlers.RetryDelay(err); ok {
+		delay = asked
+	}
+	finish.State, finish.RetryDelay = tasker.Retrying, delay
 }
 
 // Reject is the end of a result whose payload breaks its type's schema, as err

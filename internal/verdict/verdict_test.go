@@ -69,7 +69,11 @@ func TestJudge(t *testing.T) {
 		"timed out, went on":      {1, verdict.Outcome{Result: handlers.Result("1"), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler returned without an error afterwards", "1", 0}},
 		"timed out, abandoned":    {1, verdict.Outcome{Err: verdict.ErrAbandoned, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler did not return", "", 0}},
 		"timed out, for reboot":   {1, verdict.Outcome{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt goes on after a reboot", "", 0}},
-		"own timeout":             {3, verdict.Outcome{Err: handlers.ErrTimeout}, want{tasker.ResultFailed, 1, "the run limit of the task type has passed", "", 0}},
+		"its own limit":           {3, verdict.Outcome{Err: handlers.TimedOut(errPlain), Partial: handlers.Result("1")}, want{tasker.TimedOut, -1, "it broke", "1", 0}},
+		"its own limit, wrapped":  {3, verdict.Outcome{Err: fmt.Errorf("x: %w", handlers.WithCode(7, handlers.TimedOut(errPlain)))}, want{tasker.TimedOut, -1, "x: it broke", "", 0}},
+		"its own limit, once":     {1, verdict.Outcome{Err: handlers.TimedOut(errPlain)}, want{tasker.Retrying, -1, "it broke", "", time.Second}},
+		"its own limit, for good": {1, verdict.Outcome{Err: handlers.Permanent(handlers.TimedOut(errPlain))}, want{tasker.TimedOut, -1, "it broke", "", 0}},
+		"its own limit, stopping": {3, verdict.Outcome{Err: handlers.TimedOut(errPlain), Cause: handlers.ErrShutdown}, want{tasker.TimedOut, -1, "it broke", "", 0}},
 		"canceled":                {1, verdict.Outcome{Err: context.Canceled, Cause: handlers.ErrCanceled, Partial: handlers.Result("1")}, want{tasker.ResultCanceled, -2, "the task was canceled", "1", 0}},
 		"canceled, panicked":      {1, verdict.Outcome{Err: errPlain, Panicked: true, Cause: handlers.ErrCanceled}, want{tasker.ResultCanceled, -2, "the task was canceled: it broke", "", 0}},
 	} {
