@@ -264,6 +264,36 @@ type unable struct{ handlers.Handler }
 
 func (unable) Check() error { return errors.New("there is no program /opt/deploy") }
 
+// TestConfigCheckNotes: that programs can read the manager's secrets is no
+// mistake, but is said, except where there are none.
+func TestConfigCheckNotes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(user string) {
+		t.Helper()
+		text := "manager: {db: {uri: mysql://u@h:3306/d}, message_queue: {uri: amqp://u@h:5672/v}}\n" +
+			"task_types:\n  - {name: disk, handler: exec, settings: {command: [/bin/true]" + user + "}}\n"
+		if err := os.WriteFile(filepath.Join(dir, "development.config.yaml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const note = `note: task type disk: no setting "user": its programs have the manager's rights`
+	write("")
+	if o := tasker(t, nil, nil, "config", "check", "--config", dir); o.code != cli.ExitOK || !strings.Contains(o.stdout, note) {
+		t.Errorf("got %+v", o)
+	}
+	if o := tasker(t, nil, nil, "config", "check", "--config", dir, "--output", "json"); o.code != cli.ExitOK || !strings.Contains(o.stdout, `"notes": [`) {
+		t.Errorf("got %+v", o)
+	}
+	if o := tasker(t, nil, nil, "config", "check", "--config", dir, "--dev"); o.code != cli.ExitOK || strings.Contains(o.stdout, "note: ") {
+		t.Errorf("for dev: got %+v", o)
+	}
+	write(", user: nobody")
+	if o := tasker(t, nil, nil, "config", "check", "--config", dir, "--programs=false"); o.code != cli.ExitOK || strings.Contains(o.stdout, "note: ") {
+		t.Errorf("with a user: got %+v", o)
+	}
+}
+
 // TestConfigCheckOfPrograms asks the handlers, unless told not to.
 func TestConfigCheckOfPrograms(t *testing.T) {
 	t.Parallel()

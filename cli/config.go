@@ -33,6 +33,7 @@ type checked struct {
 	File      string   `json:"file"`
 	TaskTypes []string `json:"task_types,omitempty"`
 	Problems  []string `json:"problems,omitempty"`
+	Notes     []string `json:"notes,omitempty"`
 }
 
 func (r *run) configCheckCommand() *cobra.Command {
@@ -46,6 +47,9 @@ secrets that cannot be read. It connects to nothing. Then ask the handlers of
 all task types whether they could work on this machine: whether their programs
 are there and may be run, and their directories and users exist. A machine that
 runs the API only needs none of that: give --programs=false there.
+
+Notes are no mistakes: where a program runs with the manager's own rights, for
+example, and so can read its secrets.
 
 "tasker dev" needs no database, no RabbitMQ and no secrets of theirs: give --dev
 for a configuration that is for it.
@@ -80,7 +84,14 @@ The exit code is 0 without mistakes, else 2.`,
 				return err
 			}
 			answer.OK = true
-			return r.tell(answer, fmt.Sprintf("%s: no mistakes (mode %s, %d task types)\n", cfg.File, cfg.Mode, len(cfg.TaskTypes)))
+			if !dev { // which has no secrets
+				answer.Notes = cfg.HandlerNotes()
+			}
+			text := fmt.Sprintf("%s: no mistakes (mode %s, %d task types)\n", cfg.File, cfg.Mode, len(cfg.TaskTypes))
+			for _, note := range answer.Notes {
+				text += "note: " + note + "\n"
+			}
+			return r.tell(answer, text)
 		},
 	}
 	cmd.Flags().BoolVar(&dev, "dev", false, "check what \"tasker dev\" needs, and nothing else")

@@ -32,7 +32,8 @@ SIGHUP, or a change of its file, makes it read its configuration again: task
 types and the level of the log change at once.`,
 		Example: `  tasker api
   tasker api --mode production --config /etc/tasker`,
-		Args: noArguments,
+		Args:    noArguments,
+		PreRunE: keepPrivate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := r.load(config.PartAdmin)
 			if err != nil {
@@ -69,7 +70,8 @@ types, the settings of handlers and the level of the log change at once.`,
   tasker manager --endpoint console1 --label role=web --label zone=eu
   tasker manager --endpoint console1 --task-type worker --task-type backup
   tasker manager --endpoint "$(hostname -s)" --mode production --config /etc/tasker`,
-		Args: noArguments,
+		Args:    noArguments,
+		PreRunE: keepPrivate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkEndpoints(endpoints); err != nil {
 				return err
@@ -154,7 +156,8 @@ The data stays in the directory of --data, ./data/dev unless another one is
 given; with --ephemeral nothing stays. One process at a time can use it.`,
 		Example: `  tasker dev
   tasker dev --ephemeral --port 9000`,
-		Args: noArguments,
+		Args:    noArguments,
+		PreRunE: keepPrivate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if ephemeral && cmd.Flags().Changed("data") {
 				return usagef("--data and --ephemeral exclude each other: the one keeps the data, the other does not")

@@ -27,6 +27,24 @@ func (c Config) CheckHandlers() error {
 	return p.err()
 }
 
+// HandlerNotes returns what the handlers of the task types say about their
+// settings, which are no mistakes.
+func (c Config) HandlerNotes() []string {
+	var notes []string
+	for _, t := range c.TaskTypes {
+		h, err := c.catalog.Make(t.Handler, t.Settings)
+		if err != nil {
+			continue // CheckHandlers reports it
+		}
+		if noter, ok := handlers.Find[handlers.Noter](h); ok {
+			for _, note := range noter.Notes() {
+				notes = append(notes, fmt.Sprintf("task type %s: %s", t.Name, note))
+			}
+		}
+	}
+	return notes
+}
+
 // Handlers makes the handlers of the task types of those names; no names means
 // all. The errors are those of [Config.ManagerTaskTypes].
 func (c Config) Handlers(names []string) (*handlers.Registry, error) {

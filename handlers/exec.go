@@ -29,6 +29,7 @@ type execHandler struct {
 var (
 	_ Checker   = (*execHandler)(nil)
 	_ Describer = (*execHandler)(nil)
+	_ Noter     = (*execHandler)(nil)
 	_ Preparer  = (*execHandler)(nil)
 )
 
@@ -112,6 +113,9 @@ func (h *execHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 
 // Check tells whether the program could be started here.
 func (h *execHandler) Check() error { return h.process.checkHere(h.program) }
+
+// Notes tells whose rights the program has.
+func (h *execHandler) Notes() []string { return h.process.notes() }
 
 // Prepare ends what programs of a manager that was killed left behind.
 func (h *execHandler) Prepare(ctx context.Context, log *slog.Logger) { h.process.prepare(ctx, log) }

@@ -172,6 +172,15 @@ func (s *processSettings) checkHere(path string) error {
 	return err
 }
 
+// notes says who can read what, where no user is set.
+func (s *processSettings) notes() []string {
+	if s.User != "" {
+		return nil
+	}
+	return []string{"no setting \"user\": its programs have the manager's rights, so they can read all that the manager can, " +
+		"the passwords of the database and of RabbitMQ among it; give them a user of their own, for which the manager has to run as root"}
+}
+
 // octal is a setting: text with an octal number, such as "027". A number would
 // be read as a decimal one by some and as an octal one by others.
 type octal struct {

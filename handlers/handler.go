@@ -73,8 +73,8 @@ type Result = json.RawMessage
 // [ErrTimeout], [ErrCanceled] or [ErrShutdown].
 //
 // A nil error is a run that ended well. Any other error is a failed run, which
-// the task type's retry policy may repeat; see [Permanent], [RetryAfter] and
-// [WithCode]. A result beside an error is kept. A panic is a failed run.
+// the task type's retry policy may repeat; see [Permanent], [RetryAfter],
+// [WithCode] and [TimedOut]. A result beside an error is kept. A panic is a failed run.
 type Handler interface {
 	Handle(ctx context.Context, req *Request) (Result, error)
 }
@@ -91,6 +91,13 @@ func (f Func) Handle(ctx context.Context, req *Request) (Result, error) { return
 // logs what Check says when it starts, and "tasker config check" tells it.
 type Checker interface {
 	Check() error
+}
+
+// Noter is a Handler that has something to say about its settings that is no
+// mistake, but that whoever wrote them should know. "tasker config check" prints
+// it.
+type Noter interface {
+	Notes() []string
 }
 
 // Preparer is a Handler that has something to do before a manager begins: to

@@ -30,6 +30,7 @@ type scriptHandler struct {
 var (
 	_ Checker   = (*scriptHandler)(nil)
 	_ Describer = (*scriptHandler)(nil)
+	_ Noter     = (*scriptHandler)(nil)
 	_ Preparer  = (*scriptHandler)(nil)
 )
 
@@ -162,6 +163,9 @@ func (h *scriptHandler) checkBinPath() error {
 	}
 	return nil
 }
+
+// Notes tells whose rights the programs have.
+func (h *scriptHandler) Notes() []string { return h.process.notes() }
 
 // Prepare ends what programs of a manager that was killed left behind.
 func (h *scriptHandler) Prepare(ctx context.Context, log *slog.Logger) { h.process.prepare(ctx, log) }

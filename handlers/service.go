@@ -36,6 +36,7 @@ var (
 	_ Handler   = (*service)(nil)
 	_ Checker   = (*service)(nil)
 	_ Describer = (*service)(nil)
+	_ Noter     = (*service)(nil)
 	_ Preparer  = (*service)(nil)
 	_ io.Closer = (*service)(nil)
 )
@@ -69,6 +70,9 @@ func (s *service) Check() error {
 	spec := s.conf.spec()
 	return spec.Check()
 }
+
+// Notes tells whose rights the program has.
+func (s *service) Notes() []string { return s.conf.process.notes() }
 
 // Prepare ends what processes of a manager that was killed left behind, once.
 func (s *service) Prepare(ctx context.Context, log *slog.Logger) {
