@@ -104,7 +104,7 @@ func decodePayload(payload []byte, into any, known members) error {
 	dec := json.NewDecoder(bytes.NewReader(payload))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		return explain(err)
+		return explain(err, payload)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("goes on after its value, at byte %d", dec.InputOffset())
@@ -112,12 +112,13 @@ func decodePayload(payload []byte, into any, known members) error {
 	return nil
 }
 
-func explain(err error) error {
+func explain(err error, payload []byte) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		if wrong.Field == "" {
+		place := pointerAt(payload, wrong.Offset)
+		if place == "" {
 			return fmt.Errorf("is %s: give %s", withArticle(wrong.Value), kindName(wrong.Type))
 		}
-		return fmt.Errorf("holds %s at %q: give %s", withArticle(wrong.Value), wrong.Field, kindName(wrong.Type))
+		return fmt.Errorf("holds %s at %s: give %s", withArticle(wrong.Value), place, kindName(wrong.Type))
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("ends in the middle")

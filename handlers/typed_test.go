@@ -78,15 +78,15 @@ func TestTypedRefuses(t *testing.T) {
 		`{"version":"1","version":1}`:   `the payload has the member "version" twice`,
 		`{"version":"1","version":"2"}`: `the payload has the member "version" twice`,
 		`{"inner":{"B":1}}`:             `the payload has an unknown member "B"`,
-		`{"version":1}`:                 `the payload holds a number at "version": give text`,
-		`{"count":"1"}`:                 `the payload holds a string at "count": give a whole number that fits`,
-		`{"count":1.5}`:                 `the payload holds a number 1.5 at "count": give a whole number that fits`,
-		`{"count":1e30}`:                `the payload holds a number 1e30 at "count": give a whole number that fits`,
-		`{"ratio":"x"}`:                 `the payload holds a string at "ratio": give a number`,
-		`{"dry":"yes"}`:                 `the payload holds a string at "dry": give true or false`,
-		`{"hosts":"a"}`:                 `the payload holds a string at "hosts": give a list`,
-		`{"hosts":[1]}`:                 `the payload holds a number at "hosts": give text`,
-		`{"inner":{"A":true}}`:          `the payload holds a bool at "inner.A": give a whole number that fits`,
+		`{"version":1}`:                 `the payload holds a number at /version: give text`,
+		`{"count":"1"}`:                 `the payload holds a string at /count: give a whole number that fits`,
+		`{"count":1.5}`:                 `the payload holds a number 1.5 at /count: give a whole number that fits`,
+		`{"count":1e30}`:                `the payload holds a number 1e30 at /count: give a whole number that fits`,
+		`{"ratio":"x"}`:                 `the payload holds a string at /ratio: give a number`,
+		`{"dry":"yes"}`:                 `the payload holds a string at /dry: give true or false`,
+		`{"hosts":"a"}`:                 `the payload holds a string at /hosts: give a list`,
+		`{"hosts":["a",1]}`:             `the payload holds a number at /hosts/1: give text`,
+		`{"inner":{"A":true}}`:          `the payload holds a bool at /inner/A: give a whole number that fits`,
 		`{} {}`:                         "the payload goes on after its value, at byte 4",
 		`{} x`:                          "the payload goes on after its value, at byte 3",
 		`{"id":1`:                       "the payload ends in the middle",
@@ -161,5 +161,30 @@ func bench(b *testing.B, h handlers.Handler) {
 		if _, err := h.Handle(b.Context(), req); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestTypedNamesThePlaceInLists: not the whole payload is wrong.
+func TestTypedNamesThePlaceInLists(t *testing.T) {
+	t.Parallel()
+	for payload, want := range map[string]string{
+		`[1,"x"]`:          "the payload holds a string at /1: give a whole number that fits",
+		` [ 1 , 2 , [3] ]`: "the payload holds an array at /2: give a whole number that fits",
+		`[1.5]`:            "the payload holds a number 1.5 at /0: give a whole number that fits",
+		`[{}]`:             "the payload holds an object at /0: give a whole number that fits",
+		`{}`:               "the payload is an object: give a list",
+		`"x"`:              "the payload is a string: give a list",
+	} {
+		h := handlers.Typed(func(context.Context, *handlers.Request, []int64) (struct{}, error) { return struct{}{}, nil })
+		if _, err := h.Handle(t.Context(), &handlers.Request{Payload: []byte(payload)}); err == nil || err.Error() != want || !handlers.IsPermanent(err) {
+			t.Errorf("%s: got %v\nwant %s", payload, err, want)
+		}
+	}
+	deep := handlers.Typed(func(context.Context, *handlers.Request, map[string][]map[string]bool) (struct{}, error) {
+		return struct{}{}, nil
+	})
+	_, err := deep.Handle(t.Context(), &handlers.Request{Payload: []byte(`{"x":[],"a/b~":[{"c":true},{"c":true,"d":5}]}`)})
+	if want := "the payload holds a number at /a~1b~0/1/d: give true or false"; err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
 	}
 }
