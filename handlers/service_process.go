@@ -210,6 +210,9 @@ func (p *serviceProcess) kill(why error) {
 // ended is called once, with how the process ended.
 func (p *serviceProcess) ended(exit proc.Exit) {
 	p.stderrLines.Flush()
+	if len(p.line) > 0 { // the last one, without a line end
+		p.message(p.line)
+	}
 	p.stop() // which frees its context
 	p.mu.Lock()
 	p.closing = true

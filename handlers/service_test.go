@@ -285,6 +285,20 @@ func TestServiceAnswersTwice(t *testing.T) {
 	}
 }
 
+// TestServiceLastLine: an answer counts although the process ends without a line
+// end after it.
+func TestServiceLastLine(t *testing.T) {
+	t.Parallel()
+	h := shellService(t, `read -r line; printf '{"id":"1","result":1}'`, nil)
+	if result, err := ask(t, h, "null"); err != nil || string(result) != "1" {
+		t.Errorf("got %s, %v", result, err)
+	}
+	h = shellService(t, `read -r line; printf '{"id":"1","resu'; exit 3`, nil)
+	if result, err := ask(t, h, "null"); err == nil || !strings.Contains(err.Error(), "exit code 3") {
+		t.Errorf("a part of one: got %s, %v", result, err)
+	}
+}
+
 func TestServiceRubbish(t *testing.T) {
 	t.Parallel()
 	h := python(t, nil)
