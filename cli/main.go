@@ -21,6 +21,9 @@ import (
 // A daemon with handlers of one's own is a main function that fills a catalog
 // and calls Main.
 func Main(catalog *handlers.Catalog, version string) {
+	if code, ok := asInit(); ok {
+		os.Exit(code)
+	}
 	systemd := sdnotify.FromEnvironment()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the next one ends the process at once.
