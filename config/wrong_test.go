@@ -114,10 +114,10 @@ func TestWrongInput(t *testing.T) {
 			`{name: c, handler: http, settings: {rpc: true, url: "http://x", timeout: 0, max_redirects: -1}}, ` +
 			`{name: d, handler: service, settings: {processes: 0, concurrency: 0, stop_grace: 0, directory: d}}]`}, []string{
 			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": unknown setting "comand": it has command, directory, environment, group, limits, log, max_output, nice, ` +
-				`parameters, pass_environment, permanent_codes, reboot_code, reboot_command, result, stdin, stop_grace, success_codes, umask, user`,
+				`parameters, pass_environment, permanent_codes, reboot_code, reboot_command, result, stderr, stdin, stop_grace, success_codes, umask, user`,
 			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": setting "environment.A" holds a number: give text`,
 			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "parameters": "x": the type "text" is none of string, integer, number and boolean`,
-			"TASKER_TASK_TYPES: task_types[1]: task type b: handler \"exec\": setting \"parameters\": \"z\": the pattern: error parsing regexp: missing closing ]: `[)$`",
+			"TASKER_TASK_TYPES: task_types[1]: task type b: handler \"exec\": setting \"parameters\": \"z\": the pattern: error parsing regexp: missing closing ]: `[`",
 			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "command": argument 2: ${y} is no parameter, there are x, z: declare it, or write $${ where none is meant`,
 			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "stdin": "file" is neither payload nor none`,
 			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "result": "xml" is none of auto, json, text and none`,

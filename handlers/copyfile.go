@@ -111,6 +111,10 @@ func checkDirs(setting string, dirs []string) error {
 	return nil
 }
 
+// absolutePattern is the part of a schema that takes absolute paths only, without
+// . and .. and a / at the end.
+const absolutePattern = `"pattern":"^/","not":{"pattern":"/\\.{0,2}(/|$)|\\x00"},`
+
 // Check tells of directories that are not there.
 func (c *copyfile) Check() error {
 	var errs []error
@@ -140,12 +144,16 @@ func (c *copyfile) Describe() Description {
 	if err != nil { // two strings
 		example = nil
 	}
+	absolute := absolutePattern
+	if filepath.Separator != '/' {
+		absolute = ""
+	}
 	return Description{
 		Description: "Copies a file on the server.",
 		Usage:       usage,
 		Schema: Result(`{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{` +
-			`"source":{"type":"string","minLength":1,"description":"absolute path of the file to copy"},` +
-			`"destination":{"type":"string","minLength":1,"description":"absolute path of the copy"}},` +
+			`"source":{"type":"string","minLength":1,` + absolute + `"description":"absolute path of the file to copy"},` +
+			`"destination":{"type":"string","minLength":1,` + absolute + `"description":"absolute path of the copy"}},` +
 			`"required":["source","destination"],"additionalProperties":false}`),
 		Example: example,
 	}

@@ -72,6 +72,17 @@ func (h *execHandler) readCommand(command commandLine) error {
 			wrong("argument %d: %w", i+1, err)
 		}
 		h.args = append(h.args, parsed)
+		for _, name := range parsed.leading() {
+			if p := h.parameters[name]; !p.AllowDash {
+				p.begins = true
+				if p.fallback != nil && strings.HasPrefix(*p.fallback, "-") {
+					wrong("argument %d: the default of %s %w", i+1, name, errDash)
+				}
+			}
+		}
+	}
+	if name := readsProgram(command); name != "" && h.process.Stdin == stdinPayload {
+		wrong("%w", errReadsProgram(name))
 	}
 	if i := shellCode(command); i > 0 && h.args[i-1].variable() {
 		wrong(`argument %d is a program of %s: a parameter in it could be any command. `+
@@ -107,6 +118,10 @@ func (h *execHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 		if given {
 			args = append(args, text)
 		}
+	}
+	// An argument may have been left out, or name the standard input.
+	if name := readsProgram(append([]string{h.program}, args...)); name != "" && h.process.Stdin == stdinPayload {
+		return nil, Permanent(WithCode(errnrNotUsable, errReadsProgram(name)))
 	}
 	return h.process.run(ctx, req, program{path: h.program, args: args, values: values})
 }

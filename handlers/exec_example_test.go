@@ -27,6 +27,6 @@ func ExampleNewExec() {
 	}
 	// Output:
 	// "hello, $(reboot); *" <nil>
-	//  argument 2 of the program: the parameter "name" begins with "-", so that the program would take it for an option (allow_dash lets it)
+	//  the parameter "name": it begins with "-", so that the program would take it for an option (allow_dash lets it)
 	//  the payload has "hostname", which is no parameter: there are name
 }

@@ -54,6 +54,39 @@ func TestExecLimits(t *testing.T) {
 	}
 }
 
+// TestExecLimitThatIsRefused: the program is not run, and no exit code of its own
+// stands for that.
+func TestExecLimitThatIsRefused(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(file, []byte("#!"+t.TempDir()+"\n"), 0o755); err != nil { // a directory cannot be executed
+		t.Fatal(err)
+	}
+	h := builtin(t, "exec", handlers.Settings{
+		"command": []any{file}, "limits": map[string]any{"open_files": 50}, "success_codes": []any{0, 126},
+	})
+	if _, err := handle(t, h, "null"); handlers.Errnr(err) != 126 || !strings.Contains(err.Error(), "the program could not be started: prlimit: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestExecNotes(t *testing.T) {
+	t.Parallel()
+	notes := func(settings handlers.Settings) string {
+		settings["command"] = []any{"/bin/true"}
+		return strings.Join(builtin(t, "exec", settings).(handlers.Noter).Notes(), "\n")
+	}
+	if got := notes(handlers.Settings{}); !strings.Contains(got, `no setting "user"`) {
+		t.Errorf("without a user: %q", got)
+	}
+	if got := notes(handlers.Settings{"user": "nobody", "limits": map[string]any{"processes": 5}}); got != "" && os.Geteuid() == 0 {
+		t.Errorf("with a user: %q", got)
+	}
+	if got := notes(handlers.Settings{"user": "root", "limits": map[string]any{"processes": 5}}); !strings.Contains(got, "not held against root") && os.Geteuid() == 0 {
+		t.Errorf("as root: %q", got)
+	}
+}
+
 func TestExecUmaskAndNice(t *testing.T) {
 	t.Parallel()
 	before := syscall.Umask(0o022)

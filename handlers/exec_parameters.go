@@ -13,12 +13,8 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	// defaultMaxLength bounds a text parameter, in characters.
-	defaultMaxLength = 4096
-	// maxNumberLength bounds a number's digits.
-	maxNumberLength = 64
-)
+// defaultMaxLength bounds a text parameter, in characters.
+const defaultMaxLength = 4096
 
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
 
@@ -36,6 +32,7 @@ type parameter struct {
 	pattern  *regexp.Regexp
 	enum     []string
 	fallback *string
+	begins   bool // an argument, so that a "-" would make it an option
 }
 
 type parameters map[string]*parameter
@@ -77,6 +74,11 @@ func (p *parameter) prepare() (err error) {
 		return errors.New("max_length is less than 1")
 	}
 	if p.Pattern != "" {
+		// By itself first: "a)|(.*" is none, and would match anything once it is
+		// in parentheses.
+		if _, err = regexp.Compile(p.Pattern); err != nil {
+			return fmt.Errorf("the pattern: %w", err)
+		}
 		if p.pattern, err = regexp.Compile(anchored(p.Pattern)); err != nil {
 			return fmt.Errorf("the pattern: %w", err)
 		}
@@ -102,6 +104,13 @@ func (p *parameter) prepare() (err error) {
 	}
 	return nil
 }
+
+// What a text has to match besides: no argument can hold a NUL, and one that a
+// parameter begins must not be taken for an option.
+const (
+	argumentPattern = `^[^\x00]*$`
+	leadingPattern  = `^(?:[^\x00-][^\x00]*)?$`
+)
 
 func anchored(pattern string) string { return "^(?:" + pattern + ")$" }
 
@@ -132,21 +141,37 @@ func (p *parameter) text(raw json.RawMessage) (string, error) {
 		if raw[0] != '-' && (raw[0] < '0' || raw[0] > '9') {
 			return "", fmt.Errorf("it is %s: give a number", clipped(text))
 		}
-		if p.Type == "integer" && strings.ContainsAny(text, ".eE") {
-			return "", fmt.Errorf("it is %s: give a whole number, without fraction and exponent", clipped(text))
+		number := numberText
+		if p.Type == "integer" {
+			number = integerText
 		}
-		if len(text) > maxNumberLength {
-			return "", fmt.Errorf("it has %d digits: give at most %d", len(text), maxNumberLength)
+		var err error
+		if text, err = number(text); err != nil {
+			return "", err
 		}
 	case "boolean":
 		if text != "true" && text != "false" {
 			return "", fmt.Errorf("it is %s: give true or false", clipped(text))
 		}
 	}
-	if p.enum != nil && !slices.Contains(p.enum, text) {
-		return "", fmt.Errorf("it is %s: give one of %s", clipped(text), strings.Join(p.enum, ", "))
+	if p.enum != nil {
+		i := slices.IndexFunc(p.enum, func(item string) bool { return item == text || p.Type == "number" && sameNumber(item, text) })
+		if i < 0 {
+			return "", fmt.Errorf("it is %s: give one of %s", clipped(text), strings.Join(p.enum, ", "))
+		}
+		text = p.enum[i]
+	}
+	if p.begins && strings.HasPrefix(text, "-") {
+		return "", fmt.Errorf("it %w", errDash)
 	}
 	return text, nil
+}
+
+// sameNumber compares what JSON Schema takes for the same: 0.5 and 5e-1.
+func sameNumber(a, b string) bool {
+	x, errX := strconv.ParseFloat(a, 64)
+	y, errY := strconv.ParseFloat(b, 64)
+	return errX == nil && errY == nil && x == y
 }
 
 func (p *parameter) checkText(text string) error {
@@ -234,18 +259,31 @@ func objectMembers(payload json.RawMessage) (map[string]json.RawMessage, error) 
 	return found, nil
 }
 
-// schema is the JSON Schema of a payload.
+// schema is the JSON Schema of a payload: it refuses what the handler refuses, so
+// that a task which would fail at each endpoint is refused when it is posted.
 func (p parameters) schema() json.RawMessage {
 	type object = map[string]any
 	properties, required := object{}, []string{}
 	for _, name := range p.names() {
 		declared := p[name]
 		property := object{"type": declared.Type}
-		if declared.Type == "string" {
+		switch declared.Type {
+		case "string":
 			property["maxLength"] = declared.MaxLength
+			property["pattern"] = argumentPattern
+			if declared.begins {
+				property["pattern"] = leadingPattern
+			}
+		case "integer":
+			property["minimum"], property["maximum"] = json.Number(minInteger), json.Number(maxInteger)
+		case "number":
+			property["minimum"], property["maximum"] = json.Number("-"+maxNumber), json.Number(maxNumber)
+		}
+		if declared.begins && (declared.Type == "integer" || declared.Type == "number") {
+			property["minimum"] = 0
 		}
 		if declared.Pattern != "" {
-			property["pattern"] = anchored(declared.Pattern)
+			property["allOf"] = []object{{"pattern": anchored(declared.Pattern)}}
 		}
 		if declared.Enum != nil {
 			property["enum"] = declared.Enum

@@ -27,6 +27,14 @@ const (
 	resultNone = "none"
 )
 
+// What the setting "stderr" takes: what becomes of a run that ended well, and
+// wrote to its standard error.
+const (
+	stderrIgnore  = "ignore"
+	stderrWarn    = "warn"
+	stderrFailure = "failure"
+)
+
 const (
 	// defaultMaxOutput bounds a result, in bytes of JSON.
 	defaultMaxOutput = 256 << 10
@@ -56,6 +64,7 @@ type processSettings struct {
 	StopGrace       Duration          `json:"stop_grace"`
 	Result          string            `json:"result"` // auto, json, text or none
 	Log             []string          `json:"log"`    // of stdout and stderr
+	Stderr          string            `json:"stderr"` // ignore, warn or failure
 	SuccessCodes    []int             `json:"success_codes"`
 	PermanentCodes  []int             `json:"permanent_codes"`
 	RebootCode      int               `json:"reboot_code"` // 0 for none
@@ -77,7 +86,7 @@ type limitSettings struct {
 func defaultProcess() processSettings {
 	return processSettings{
 		Stdin: stdinPayload, PassEnvironment: []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ"},
-		MaxOutput: defaultMaxOutput, StopGrace: Duration(proc.DefaultStopGrace), Result: resultAuto,
+		MaxOutput: defaultMaxOutput, StopGrace: Duration(proc.DefaultStopGrace), Result: resultAuto, Stderr: stderrIgnore,
 		Log: []string{tasker.StreamStdout, tasker.StreamStderr}, SuccessCodes: []int{0},
 		abandoned: &sync.Once{},
 	}
@@ -94,6 +103,7 @@ func (s *processSettings) check(declared parameters) error {
 	stdins, results := []string{stdinPayload, stdinNone}, []string{resultAuto, resultJSON, resultText, resultNone}
 	wrong(!slices.Contains(stdins, s.Stdin), "stdin", "%q is neither %s nor %s", s.Stdin, stdinPayload, stdinNone)
 	wrong(!slices.Contains(results, s.Result), "result", "%q is none of %s, %s, %s and %s", s.Result, resultAuto, resultJSON, resultText, resultNone)
+	wrong(!slices.Contains([]string{stderrIgnore, stderrWarn, stderrFailure}, s.Stderr), "stderr", "%q is none of %s, %s and %s", s.Stderr, stderrIgnore, stderrWarn, stderrFailure)
 	wrong(s.Directory != "" && !filepath.IsAbs(s.Directory), "directory", "%q is no absolute path", s.Directory)
 	wrong(s.Nice < -20 || s.Nice > 19, "nice", "%d is not between -20 and 19", s.Nice)
 	wrong(s.MaxOutput < minMaxOutput || s.MaxOutput > maxMaxOutput, "max_output", "%d is not between %d and %d bytes", s.MaxOutput, minMaxOutput, maxMaxOutput)
@@ -172,13 +182,17 @@ func (s *processSettings) checkHere(path string) error {
 	return err
 }
 
-// notes says who can read what, where no user is set.
+// notes says who can read what, where no user is set, and which limit is void.
 func (s *processSettings) notes() []string {
-	if s.User != "" {
-		return nil
+	var notes []string
+	if s.Limits.Processes > 0 && s.spec("").RunsAsRoot() {
+		notes = append(notes, `the setting "limits.processes" is not held against root, whose rights its programs have: give them a user of their own`)
 	}
-	return []string{"no setting \"user\": its programs have the manager's rights, so they can read all that the manager can, " +
-		"the passwords of the database and of RabbitMQ among it; give them a user of their own, for which the manager has to run as root"}
+	if s.User != "" {
+		return notes
+	}
+	return append(notes, "no setting \"user\": its programs have the manager's rights, so they can read all that the manager can, "+
+		"the passwords of the database and of RabbitMQ among it; give them a user of their own, for which the manager has to run as root")
 }
 
 // octal is a setting: text with an octal number, such as "027". A number would

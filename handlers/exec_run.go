@@ -158,18 +158,31 @@ func (s *processSettings) judge(ctx context.Context, exit proc.Exit, out *output
 			text += ": " + said
 		}
 		return result, WithCode(errnrSignal+int(exit.Signal), errors.New(text))
+	case exit.NotStarted:
+		return nil, WithCode(errnrNotUsable, fmt.Errorf("the program could not be started: %s", said))
 	case s.RebootCode != 0 && exit.Code == s.RebootCode:
 		return result, s.reboot(exit)
 	case slices.Contains(s.SuccessCodes, exit.Code):
-		return result, problem
-	case s.spec("").Limits != (proc.Limits{}) && strings.HasPrefix(said, "prlimit: "):
-		return nil, WithCode(errnrNotUsable, fmt.Errorf("the program could not be started: %s", said))
+		return result, cmp.Or(problem, s.judgeStderr(ctx, said, out))
 	}
 	err := WithCode(exit.Code, errors.New(cmp.Or(said, exit.String())))
 	if slices.Contains(s.PermanentCodes, exit.Code) {
 		err = Permanent(err)
 	}
 	return result, err
+}
+
+// judgeStderr judges what a program wrote to its standard error, which ended
+// well otherwise.
+func (s *processSettings) judgeStderr(ctx context.Context, said string, out *outputs) error {
+	switch {
+	case said == "":
+	case s.Stderr == stderrWarn:
+		out.events.log.WarnContext(ctx, "the program ended well, but wrote to its standard error", "stderr", clipped(said))
+	case s.Stderr == stderrFailure:
+		return errors.New(said)
+	}
+	return nil
 }
 
 // reboot is the end of a run that asks for a reboot, which its command does, if

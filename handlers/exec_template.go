@@ -55,6 +55,20 @@ func (t template) variable() bool { return len(t) > 1 }
 // errDash keeps a value from being taken for an option.
 var errDash = errors.New(`begins with "-", so that the program would take it for an option (allow_dash lets it)`)
 
+// leading returns the parameters that may begin the text, since there is nothing
+// but parameters before them.
+func (t template) leading() []string {
+	var names []string
+	for _, part := range t {
+		if part.name != "" {
+			names = append(names, part.name)
+		} else if part.text != "" {
+			break
+		}
+	}
+	return names
+}
+
 // anywhere lets values begin with "-": it is no argument.
 func (t template) anywhere() template {
 	for i := range t {

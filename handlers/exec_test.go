@@ -116,6 +116,11 @@ func TestExecResults(t *testing.T) {
 		"failed silently": {`exit 3`, nil, ``, 3, "exit code 3"},
 		"well with 3":     {`exit 3`, handlers.Settings{"success_codes": []any{0, 3}}, ``, 0, ""},
 		"not well with 0": {`exit 0`, handlers.Settings{"success_codes": []any{3}}, ``, 1, "exit code 0"},
+		"warned":          {`echo 1; echo oh >&2`, handlers.Settings{"stderr": "warn"}, `1`, 0, ""},
+		"stderr":          {`echo 1; echo oh >&2`, handlers.Settings{"stderr": "failure"}, `1`, 1, "oh"},
+		"stderr, blank":   {`echo 1; echo >&2`, handlers.Settings{"stderr": "failure"}, `1`, 0, ""},
+		"stderr, and 3":   {`echo oh >&2; exit 3`, handlers.Settings{"stderr": "failure"}, ``, 3, "oh"},
+		"as prlimit says": {`echo prlimit: no >&2; exit 3`, handlers.Settings{"limits": map[string]any{"open_files": 50}}, ``, 3, "prlimit: no"},
 		"killed":          {`echo oh >&2; kill -TERM $$`, nil, ``, 143, "killed by SIGTERM: oh"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,6 +137,16 @@ func TestExecResults(t *testing.T) {
 	_, err := handle(t, shell(t, "exit 5", handlers.Settings{"permanent_codes": []any{4, 5}}), "null")
 	if !handlers.IsPermanent(err) || handlers.Errnr(err) != 5 {
 		t.Errorf("a permanent code: %v", err)
+	}
+}
+
+// TestExecWarnsOfStderr: the task's log says it, and the result is well.
+func TestExecWarnsOfStderr(t *testing.T) {
+	t.Parallel()
+	told := &teller{}
+	h := shell(t, "echo oh >&2", handlers.Settings{"stderr": "warn"})
+	if _, err := h.Handle(t.Context(), told.request("null")); err != nil || !strings.Contains(told.log.String(), `wrote to its standard error" stderr=oh`) {
+		t.Errorf("got %v, %s", err, told.log.String())
 	}
 }
 

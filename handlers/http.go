@@ -160,7 +160,7 @@ func (h *httpHandler) Describe() Description {
 			Usage:       "url must begin with one of: " + strings.Join(h.conf.Allow, ", ") + "; args is the JSON body, or the query of GET and HEAD",
 			Schema: json.RawMessage(`{"type":"object","additionalProperties":false,"required":["method","url"],"properties":{` +
 				`"method":{"enum":["DELETE","GET","HEAD","PATCH","POST","PUT"]},"url":{"type":"string"},"args":{},` +
-				`"max_run_time":{"type":"number","exclusiveMinimum":0}}}`),
+				`"max_run_time":{"type":"number","exclusiveMinimum":0,"maximum":4611686018}}}`),
 			Example: json.RawMessage(`{"method":"POST","url":"http://127.0.0.1:1323/sum","args":{"a":132,"b":75},"max_run_time":10}`),
 		}
 	}

@@ -177,9 +177,10 @@ func (h *scriptHandler) Describe() Description {
 		Usage: `bin_name is the program's name, args its arguments: a text with blanks between them, or a list. ` +
 			`After max_run_time seconds it is stopped. Its standard output is the result.`,
 		Schema: Result(`{"additionalProperties":false,"properties":{` +
-			`"args":{"anyOf":[{"type":"string"},{"items":{"type":["string","number","boolean"]},"type":"array"}]},` +
-			`"bin_name":{"minLength":1,"type":"string"},` +
-			`"max_run_time":{"exclusiveMinimum":0,"type":"number"}},"required":["bin_name"],"type":"object"}`),
+			`"args":{"anyOf":[{"pattern":"^[^\\x00]*$","type":"string"},` +
+			`{"items":{"pattern":"^[^\\x00]*$","type":["string","number","boolean"]},"type":"array"}]},` +
+			`"bin_name":{"not":{"pattern":"(^|/)\\.{0,2}(/|$)|[\\\\\\x00]"},"type":"string"},` +
+			`"max_run_time":{"exclusiveMinimum":0,"maximum":4611686018,"type":"number"}},"required":["bin_name"],"type":"object"}`),
 		Example: Result(`{"bin_name":"report","args":"12 hello","max_run_time":60}`),
 	}
 }

@@ -143,6 +143,25 @@ func TestScriptRunsOnlyWhatIsTrusted(t *testing.T) {
 	}
 }
 
+// TestScriptAsKingtaskHasIt: a program of kingtask's reports an error on its
+// standard error, and ends with 0 all the same.
+func TestScriptAsKingtaskHasIt(t *testing.T) {
+	t.Parallel()
+	dir := binPath(t)
+	writeProgram(t, filepath.Join(dir, "example"), `#!/bin/sh
+case $#$1$2 in 2*[!0-9]*) printf 'err:invalid syntax' >&2 ;; 2*) printf %d $(($1 + $2)) ;; *) printf 'args count must be two' >&2 ;; esac
+`, 0o755)
+	h := builtin(t, "script", handlers.Settings{"bin_path": dir, "stderr": "failure"})
+	for args, want := range map[string]string{"12 34": "", "12 hello": "err:invalid syntax", "12": "args count must be two"} {
+		out, err := handle(t, h, `{"bin_name": "example", "args": "`+args+`"}`)
+		switch {
+		case want == "" && (err != nil || out != "46"),
+			want != "" && (err == nil || err.Error() != want || handlers.Errnr(err) != 1 || handlers.IsPermanent(err)):
+			t.Errorf("%s: got %s, %v; want %s", args, out, err, want)
+		}
+	}
+}
+
 func TestScriptStopsAtMaxRunTime(t *testing.T) {
 	t.Parallel()
 	dir := binPath(t)

@@ -73,6 +73,8 @@ func readServiceSettings(settings Settings) (serviceSettings, error) {
 		wrong(`setting "command" is missing: give a program and its arguments, such as [python3, /opt/handler.py]`)
 	} else if err := checkProgramName(c.Command[0]); err != nil {
 		wrong("setting \"command\": %w", err)
+	} else if name := readsProgram(c.Command); name != "" {
+		wrong("setting \"command\": %s would run its standard input, which is the requests, as a program: name a script after it", name)
 	}
 	p.Directory, p.Environment, p.PassEnvironment = c.Directory, c.Environment, c.PassEnvironment
 	p.User, p.Group, p.Umask, p.Nice, p.Limits, p.StopGrace = c.User, c.Group, c.Umask, c.Nice, c.Limits, c.StopGrace

@@ -78,6 +78,9 @@ type Exit struct {
 	// Stopped tells that the context ended first, so that the program was
 	// told to stop.
 	Stopped bool
+	// NotStarted reports that the program was not started, since its Limits
+	// could not be set or the system refused it. Standard error says why.
+	NotStarted bool
 }
 
 // Abandoned is a program whose caller died.
@@ -93,6 +96,7 @@ type Process struct {
 	exited  chan struct{} // the program has ended, and may not be reaped yet
 	done    chan struct{} // everything is over
 	exit    Exit          // by the time that done is closed
+	wrapped bool          // another program sets its limits first
 
 	state   *os.ProcessState // when it is reaped
 	waitErr error
@@ -131,7 +135,7 @@ func Start(ctx context.Context, spec *Spec) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{spec: spec, exited: make(chan struct{}), done: make(chan struct{})}
+	p := &Process{spec: spec, wrapped: spec.Limits != (Limits{}), exited: make(chan struct{}), done: make(chan struct{})}
 	started := make(chan error, 1)
 	go p.parent(ctx, l, pipes.child, started)
 	err = <-started
@@ -214,10 +218,12 @@ func (p *Process) supervise(ctx context.Context, pipes *streams) {
 	case <-ctx.Done():
 		p.exit.Stopped = p.stop()
 	}
+	unstarted := p.wrapped && p.isWrapper()
 	p.sweep()
 	p.forget()
 	pipes.finish(pipeGrace)
 	p.exit.set(p.state, p.waitErr)
+	p.exit.NotStarted = unstarted && p.exit.Code != 0
 }
 
 // stop ends the program, and tells what it has started to end. It is false where the program has ended

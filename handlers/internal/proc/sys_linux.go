@@ -1,11 +1,13 @@
 package proc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
@@ -91,6 +93,14 @@ func (l *Limits) wrapper() ([]string, error) {
 		add("cpu", unix.RLIMIT_CPU, seconds, seconds+2)
 	}
 	return append(command, "--"), nil
+}
+
+// isWrapper reports whether the process, which has ended and is not reaped, never
+// became another program than the wrapper: a process keeps the name of what it
+// executed last. What the program itself writes says nothing.
+func (p *Process) isWrapper() bool {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.process.Pid) + "/stat")
+	return err == nil && bytes.Contains(stat, []byte("(prlimit)")) && filepath.Base(p.spec.Path) != "prlimit"
 }
 
 // reason tells what an error of the start means.

@@ -15,6 +15,9 @@ func (s *Spec) attributes() (*syscall.SysProcAttr, error) {
 	return nil, nil
 }
 
+// RunsAsRoot is false: there is no root.
+func (s *Spec) RunsAsRoot() bool { return false }
+
 // Owner gives the ids of the user and the group that a file for the program
 // shall belong to. ok is false where they are the caller's own.
 func (s *Spec) Owner() (uid, gid int, ok bool, err error) { return 0, 0, false, nil }

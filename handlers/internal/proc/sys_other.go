@@ -25,6 +25,8 @@ func (l *Limits) wrapper() ([]string, error) {
 
 func (s *Spec) reason(string, error) (*StartError, bool) { return nil, false }
 
+func (p *Process) isWrapper() bool { return false } // there is none
+
 func isBusy(error) bool { return false }
 
 func (e *Exit) set(state *os.ProcessState, err error) {

@@ -50,6 +50,12 @@ func (s *Spec) credential() (*syscall.Credential, error) {
 	return nil, cannot(errors.ErrUnsupported, "only root can run a program as another user or group, and this process is not root")
 }
 
+// RunsAsRoot reports whether the program has root's rights.
+func (s *Spec) RunsAsRoot() bool {
+	c, err := s.credential()
+	return err == nil && (c == nil && os.Geteuid() == 0 || c != nil && c.Uid == 0)
+}
+
 // Owner gives the ids of the user and the group that a file for the program
 // shall belong to. ok is false where they are the caller's own.
 func (s *Spec) Owner() (uid, gid int, ok bool, err error) {
