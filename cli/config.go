@@ -37,7 +37,7 @@ type checked struct {
 }
 
 func (r *run) configCheckCommand() *cobra.Command {
-	var programs, dev bool
+	var programs, api, dev bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Find all mistakes in the configuration",
@@ -46,7 +46,9 @@ mistakes at once: unknown keys and variables, bad values, schemas that are none,
 secrets that cannot be read. It connects to nothing. Then ask the handlers of
 all task types whether they could work on this machine: whether their programs
 are there and may be run, and their directories and users exist. A machine that
-runs the API only needs none of that: give --programs=false there.
+runs the API only needs none of that: give --programs=false there. One that runs
+managers only has no token of the API's: give --api=false there, and where this
+user is that of the managers, who may not read it.
 
 Notes are no mistakes: where a program runs with the manager's own rights, for
 example, and so can read its secrets.
@@ -57,6 +59,7 @@ for a configuration that is for it.
 The exit code is 0 without mistakes, else 2.`,
 		Example: `  tasker config check --mode production --config /etc/tasker
   tasker config check --dev --config examples/handlers/config
+  tasker config check --api=false --mode production --config /etc/tasker
   tasker config check --programs=false --output json`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -64,6 +67,9 @@ The exit code is 0 without mistakes, else 2.`,
 			var without config.Part
 			if dev {
 				without = devWithout
+			}
+			if !api {
+				without |= config.PartAPI
 			}
 			cfg, err := r.load(without)
 			if err == nil {
@@ -95,6 +101,7 @@ The exit code is 0 without mistakes, else 2.`,
 		},
 	}
 	cmd.Flags().BoolVar(&dev, "dev", false, "check what \"tasker dev\" needs, and nothing else")
+	cmd.Flags().BoolVar(&api, "api", true, "also read the API's token")
 	cmd.Flags().BoolVar(&programs, "programs", true, "also ask whether the handlers could work on this machine")
 	return cmd
 }

@@ -60,6 +60,10 @@ install_packages() {
 	for package in mariadb-server rabbitmq-server supervisor ca-certificates curl; do
 		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 	done
+	# Where systemd is not installed, in containers.
+	for package in sysusers tmpfiles; do
+		command -v "systemd-$package" >/dev/null || missing+=("systemd-standalone-$package")
+	done
 	[ ${#missing[@]} -gt 0 ] || return 0
 	# A broker that only this machine's own programs need is not shown to
 	# others. Where RabbitMQ was before, its configuration is not ours.
@@ -183,10 +187,12 @@ build_tasker() { # OUTPUT
 
 install_tasker() {
 	local work
-	getent group tasker >/dev/null || groupadd --system tasker
-	getent passwd tasker >/dev/null || useradd --system --gid tasker --no-create-home \
-		--home-dir /var/lib/tasker --shell /usr/sbin/nologin tasker
-	install -d -o tasker -g tasker -m 750 /var/lib/tasker /var/log/tasker
+	install -D -m 644 "$root/scripts/systemd/sysusers.conf" /usr/lib/sysusers.d/tasker.conf
+	install -D -m 644 "$root/scripts/systemd/tmpfiles.conf" /usr/lib/tmpfiles.d/tasker.conf
+	systemd-sysusers tasker.conf >&2
+	leave_old_user
+	install -d -o root -g adm -m 750 /var/log/tasker
+	set_permissions
 	work=$(mktemp -d)
 	if [ -n "${TASKER_BINARY-}" ]; then
 		cp "$TASKER_BINARY" "$work/tasker"
@@ -202,20 +208,32 @@ install_tasker() {
 	rm -rf "$work"
 }
 
+# leave_old_user hands over what belonged to the one user, tasker, that the API
+# and the managers had before there were two.
+leave_old_user() {
+	[ "$(stat -c %U /var/lib/tasker 2>/dev/null)" = tasker ] || return 0
+	say "the user tasker becomes tasker-api and tasker-manager"
+	supervisorctl stop "${programs[@]}" >&2 || true
+	rm -f /var/lib/tasker/.provisioned
+	chown -R --no-dereference tasker-manager:tasker-manager /var/lib/tasker
+}
+
+# set_permissions makes the directories, and lets each user read what is for it.
+set_permissions() { systemd-tmpfiles --create tasker.conf >&2; }
+
 random_secret() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# write_secret NAME VALUE puts a secret where only root and tasker read it.
+# write_secret NAME VALUE puts a secret where only root reads it, until
+# set_permissions says who else.
 write_secret() {
 	local file=$etc/secrets/$1
+	[ "$(cat "$file" 2>/dev/null)" != "$2" ] || return 0
 	(umask 077 && printf '%s\n' "$2" >"$file.new")
-	chown root:tasker "$file.new"
-	chmod 640 "$file.new"
 	mv -f "$file.new" "$file"
 }
 
 install_configuration() {
 	local name
-	install -d -o root -g tasker -m 750 "$etc" "$etc/secrets"
 	if [ ! -e "$etc/production.config.yaml" ]; then
 		install -o root -g tasker -m 640 "$root/config/production.config.yaml" "$etc/production.config.yaml"
 		say "installed $etc/production.config.yaml"
@@ -229,24 +247,26 @@ install_configuration() {
 	for name in rabbitmq_password api_token; do
 		[ -s "$etc/secrets/$name" ] || write_secret "$name" "$(random_secret)"
 	done
+	set_permissions
 }
 
-# run_tasker runs tasker as its own user, with no variables but those given.
+# run_tasker USER [VARIABLE=VALUE...] ARGUMENTS... runs tasker as one of its
+# users, with no TASKER_ variables but those given.
 run_tasker() {
-	local variables=()
+	local variables=() user=$1
+	shift
 	while [[ $1 = *=* ]]; do
 		variables+=("$1")
 		shift
 	done
 	(
-		cd /var/lib/tasker || exit
+		cd / || exit
 		# The variables go through the environment, not through the arguments
 		# that everybody can read.
 		local name
 		for name in $(compgen -e | grep '^TASKER_'); do unset "$name"; done
-		export HOME=/var/lib/tasker
 		[ ${#variables[@]} -eq 0 ] || export "${variables[@]}"
-		exec setpriv --reuid=tasker --regid=tasker --init-groups -- \
+		exec setpriv --reuid="$user" --regid="$user" --init-groups -- \
 			/usr/local/bin/tasker "$@" --mode production --config "$etc"
 	)
 }
@@ -268,8 +288,9 @@ initialize() (
 	chown rabbitmq "$definitions"
 	printf '{"users":[{"name":"%s","password":"%s","tags":"administrator"}]}\n' "$admin" "$passwd" >"$definitions"
 	rabbitmqctl --quiet import_definitions "$definitions" >&2
-	run_tasker config check >&2
-	run_tasker TASKER_RABBITMQ_USER="$admin" TASKER_RABBITMQ_PASSWORD="$passwd" \
+	run_tasker tasker-api config check --programs=false >&2
+	run_tasker tasker-manager config check --api=false >&2
+	run_tasker tasker-api TASKER_RABBITMQ_USER="$admin" TASKER_RABBITMQ_PASSWORD="$passwd" \
 		initialize --database --rabbitmq >&2
 )
 
@@ -284,7 +305,7 @@ running() { supervisorctl status "${programs[@]}" | grep -c RUNNING; }
 # than when they were started. A restart loses no task: the managers adopt what
 # they left.
 run_under_supervisord() {
-	local conf=/etc/supervisor/conf.d/tasker.conf stamp=/var/lib/tasker/.provisioned before now program
+	local conf=/etc/supervisor/conf.d/tasker.conf stamp=$etc/.provisioned before now program
 	before=$(running || true)
 	install -m 644 "$root/scripts/supervisord.conf" "$conf"
 	now=$(cat /usr/local/bin/tasker "$etc/production.config.yaml" "$etc"/secrets/{api_token,db_password,rabbitmq_password} | sha256sum)

@@ -82,6 +82,46 @@ if database_takes "$first" 2>/dev/null; then
 fi
 ends worker four DONE
 
+say "--- each user may read what is for it"
+for program in api manager_console1; do
+	stat -c "$program is %U" "/proc/$(supervisorctl pid "$program")"
+done
+[ "$(stat -c %U "/proc/$(supervisorctl pid api)")" = tasker-api ] || die "the API has another user"
+[ "$(stat -c %U "/proc/$(supervisorctl pid manager_console1)")" = tasker-manager ] || die "a manager has another user"
+may_read() { setpriv --reuid="$1" --regid="$1" --init-groups -- cat "$2" >/dev/null 2>&1; }
+for user in tasker-api tasker-manager; do
+	for file in production.config.yaml secrets/db_password secrets/rabbitmq_password; do
+		may_read "$user" "/etc/tasker/$file" || die "$user cannot read $file"
+	done
+done
+may_read tasker-api /etc/tasker/secrets/api_token || die "the API cannot read its token"
+if may_read tasker-manager /etc/tasker/secrets/api_token; then
+	die "a manager, and so every handler, can read the API's token"
+fi
+if setpriv --reuid=tasker-api --regid=tasker-api --init-groups -- ls /var/lib/tasker 2>/dev/null; then
+	die "the API can read the managers' files"
+fi
+
+say "--- an installation with one user becomes one with two"
+token=$(cat /etc/tasker/secrets/api_token)
+useradd --system --gid tasker --home-dir /var/lib/tasker --shell /usr/sbin/nologin tasker
+sed -i 's/^user=.*/user=tasker/' /etc/supervisor/conf.d/tasker.conf
+chown root:tasker /etc/tasker/secrets/api_token
+supervisorctl stop all
+chown -R tasker:tasker /var/lib/tasker
+supervisorctl update
+deadline=$((SECONDS + 90))
+until api /readyz -f -o /dev/null; do
+	[ $SECONDS -lt $deadline ] || die "the API does not run as tasker"
+	sleep 0.5
+done
+post worker five
+provision "$second"
+[ "$(cat /etc/tasker/secrets/api_token)" = "$token" ] || die "the token is another one"
+[ "$(stat -c %U "/proc/$(supervisorctl pid manager_console1)")" = tasker-manager ] || die "a manager has the old user"
+[ -z "$(find /var/lib/tasker -user tasker)" ] || die "the old user has files: $(find /var/lib/tasker -user tasker)"
+ends worker five DONE
+
 say "--- nothing secret is left open"
 [ -z "$(find /etc/tasker -perm /o+rwx)" ] || die "others may read $(find /etc/tasker -perm /o+rwx)"
 if rabbitmqctl --quiet list_users | grep -E "^(guest|tasker-provision)"; then
