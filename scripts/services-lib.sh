@@ -161,6 +161,8 @@ mysql_settings() {
 		CREATE OR REPLACE USER 'root'@'127.0.0.1' IDENTIFIED BY '$(password)';
 		GRANT ALL PRIVILEGES ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION;
 		ALTER USER 'root'@'localhost' IDENTIFIED BY '$(password)';
+		CREATE OR REPLACE USER 'tasker'@'127.0.0.1' IDENTIFIED BY '$(password)';
+		GRANT ALL PRIVILEGES ON tasker.* TO 'tasker'@'127.0.0.1';
 	SQL
 }
 
@@ -212,7 +214,7 @@ management_ready() {
 	answer=$( (
 		exec 3<>"/dev/tcp/127.0.0.1/$(port management)"
 		printf 'GET /api/vhosts HTTP/1.0\r\nAuthorization: Basic %s\r\n\r\n' \
-			"$(printf 'tasker:%s' "$(password)" | base64 -w0)" >&3
+			"$(printf 'admin:%s' "$(password)" | base64 -w0)" >&3
 		head -n 1 <&3
 	) 2>/dev/null) || return 1
 	[[ $answer = HTTP/*" 200"* ]]
@@ -224,7 +226,7 @@ rabbitmq_settings() {
 		listeners.tcp.1 = 127.0.0.1:$(port amqp)
 		management.tcp.ip = 127.0.0.1
 		management.tcp.port = $(port management)
-		default_user = tasker
+		default_user = admin
 		default_pass = $(password)
 		default_user_tags.administrator = true
 		disk_free_limit.absolute = 50MB

@@ -4,7 +4,9 @@
 # server of the system is touched.
 #
 #   scripts/services.sh up       start them, and leave them running
-#   scripts/services.sh env      print the variables that name them, for eval
+#   scripts/services.sh env      print the variables that name them, for eval:
+#                                those of the tests, and those with which
+#                                tasker itself uses them
 #   scripts/services.sh status   say what runs and where
 #   scripts/services.sh down     stop what up started; the logs stay
 #   scripts/services.sh run CMD  run a command with them, and stop them after it
@@ -57,12 +59,26 @@ print_env() {
 	fi
 	if [ -z "$rabbit" ]; then
 		alive rabbitmq || die "RabbitMQ is not running: scripts/services.sh up"
-		rabbit="amqp://tasker:$(password)@127.0.0.1:$(port amqp)/"
-		management="http://tasker:$(password)@127.0.0.1:$(port management)"
+		rabbit="amqp://admin:$(password)@127.0.0.1:$(port amqp)/"
+		management="http://admin:$(password)@127.0.0.1:$(port management)"
 	fi
 	printf 'export TASKER_TEST_MYSQL_URI=%q\n' "$mysql"
 	printf 'export TASKER_TEST_RABBITMQ_URI=%q\n' "$rabbit"
 	printf 'export TASKER_TEST_RABBITMQ_MANAGEMENT_URI=%q\n' "$management"
+}
+
+# print_tasker_env names the servers for tasker itself: a database and a virtual
+# host tasker, with users tasker, which "tasker initialize" makes, as far as they
+# are not there. Nothing is known of the users of servers that were given.
+print_tasker_env() {
+	if ! given mysql; then
+		printf 'export TASKER_MANAGER_DB_URI=%q\n' "mysql://tasker:$(password)@127.0.0.1:$(port mysql)/tasker"
+	fi
+	if ! given rabbitmq; then
+		printf 'export TASKER_MANAGER_MESSAGE_QUEUE_URI=%q\n' "amqp://tasker:$(password)@127.0.0.1:$(port amqp)/tasker"
+		printf 'export TASKER_RABBITMQ_MANAGEMENT_URI=%q\n' "http://127.0.0.1:$(port management)"
+		printf 'export TASKER_RABBITMQ_USER=admin TASKER_RABBITMQ_PASSWORD=%q\n' "$(password)"
+	fi
 }
 
 status() {
@@ -139,6 +155,7 @@ status)
 env)
 	prepare
 	print_env
+	print_tasker_env
 	;;
 run)
 	shift
