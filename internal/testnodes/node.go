@@ -18,6 +18,10 @@ import (
 // stopPatience is how long a server may take to end when it is asked to.
 const stopPatience = 30 * time.Second
 
+// readyLimit bounds one question whether a server serves: a question that a
+// busy machine answers later would be asked for ever.
+const readyLimit = 10 * time.Second
+
 // ErrRunning is the error of what takes a server that is stopped.
 var ErrRunning = errors.New("the server is running")
 
@@ -61,7 +65,7 @@ func (n *node) awaitReady(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		attempt, cancel := context.WithTimeout(ctx, readyLimit)
 		err := n.ready(attempt)
 		cancel()
 		if err == nil {
