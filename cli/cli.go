@@ -54,9 +54,9 @@ type Program struct {
 	Version string
 	// Handlers are those that task types can name; nil means the built-in ones.
 	Handlers *handlers.Catalog
-	// Hangups, if set, gives the wishes that the configuration be read again;
-	// a command that never reads it again does not ask for them.
-	Hangups func() <-chan os.Signal
+	// Daemon, if set, prepares the process for a command that runs until it is
+	// told to end, and returns the wishes that the configuration be read again.
+	Daemon func() <-chan os.Signal
 	// Notify, if set, tells the service manager that a daemon serves, or that it
 	// has begun to stop: see package sdnotify.
 	Notify func(state string) error

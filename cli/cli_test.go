@@ -75,7 +75,7 @@ func tasker(t *testing.T, fail error, environ []string, args ...string) outcome 
 			},
 		},
 		Args: args, Environ: environ, Stdout: &stdout, Stderr: &stderr, Version: "1.2.3",
-		Hangups: func() <-chan os.Signal { return make(chan os.Signal) },
+		Daemon: func() <-chan os.Signal { return make(chan os.Signal) },
 	})
 	o.stdout, o.stderr = stdout.String(), stderr.String()
 	return o

@@ -45,12 +45,12 @@ func (r *run) load(without config.Part, flags ...config.Flag) (config.Config, er
 // lookPeriod is the time between two looks at the files of the configuration.
 const lookPeriod = 2 * time.Second
 
-// reload says when a daemon reads its configuration again. Its log must be
-// that of [run.logger].
+// reload makes the process a daemon, and says when it reads its configuration
+// again. Its log must be that of [run.logger].
 func (r *run) reload() app.Reload {
 	reload := app.Reload{Period: lookPeriod, Level: &r.level}
-	if r.Hangups != nil {
-		reload.Asked = r.Hangups()
+	if r.Daemon != nil {
+		reload.Asked = r.Daemon()
 	}
 	return reload
 }

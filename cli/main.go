@@ -38,10 +38,19 @@ func Main(catalog *handlers.Catalog, version string) {
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: buildVersion(version), Handlers: catalog,
-		Hangups: func() <-chan os.Signal { return hangups(stop) },
-		Notify:  systemd.Notify,
+		Daemon: func() <-chan os.Signal {
+			surviveBrokenPipes()
+			return hangups(stop)
+		},
+		Notify: systemd.Notify,
 	}))
 }
+
+// surviveBrokenPipes keeps the process alive when whoever reads its log is gone:
+// a daemon must not die, and interrupt what runs, since its log cannot be
+// written. The signal is caught and not ignored, so that programs of handlers
+// begin with its default.
+func surviveBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // hangups gives each SIGHUP, from now on for as long as the process lives. One
 // that comes because the terminal of the process is gone ends it, as it would

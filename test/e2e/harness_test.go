@@ -339,6 +339,7 @@ type answer struct {
 		Attempt  int
 		Errnr    int
 		Errmsg   *string
+		Payload  any
 	}
 	Summary struct {
 		Expected, Finished, Failed int
