@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
 //go:embed development.config.yaml production.config.yaml
@@ -35,6 +37,9 @@ func readFile(mode, dir string, looked *Files) (file, error) {
 	content, err := os.ReadFile(path) //nolint:gosec // the path is the caller's to choose
 	switch {
 	case err == nil:
+		if err := trust.Check(path); err != nil {
+			return file{}, &Error{Problems: []string{fmt.Sprintf("%s is not to be believed: %v", path, err)}}
+		}
 		return file{path, content, filepath.Dir(path)}, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return file{}, &Error{Problems: []string{fmt.Sprintf("cannot read %s: %v", path, cause(err))}}
@@ -82,6 +87,9 @@ func readSecret(path string) (string, error) {
 		return "", fmt.Errorf("names %s, which every user of this machine may read or change (its mode is %04o): chmod o-rwx %s", path, info.Mode().Perm(), path)
 	case info.Size() > maxSecret:
 		return "", fmt.Errorf("names %s, which is too large for a secret", path)
+	}
+	if err := trust.Check(path); err != nil {
+		return "", fmt.Errorf("names %s, which is not to be believed: %w", path, err)
 	}
 	content, err := os.ReadFile(path) //nolint:gosec // the path is the configuration's
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+
+	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
 // Files are the files that a configuration comes from, as they were at a
@@ -33,7 +35,7 @@ func (s fileState) same(t fileState) bool {
 		return s.path == t.path && s.info == nil && t.info == nil
 	}
 	return s.path == t.path && os.SameFile(s.info, t.info) &&
-		s.info.Size() == t.info.Size() && s.info.ModTime().Equal(t.info.ModTime())
+		s.info.Size() == t.info.Size() && s.info.ModTime().Equal(t.info.ModTime()) && s.info.Mode() == t.info.Mode()
 }
 
 // Look gives the same files as they are now.
@@ -45,7 +47,7 @@ func (f Files) Look() Files {
 	return now
 }
 
-// Same tells whether all files are as the others: the same size, time of
+// Same tells whether all files are as the others: the same size, mode, time of
 // change and inode, or both not there.
 func (f Files) Same(others Files) bool { return slices.EqualFunc(f, others, fileState.same) }
 
@@ -84,6 +86,9 @@ func (f *Files) read(path string, most int64) ([]byte, error) {
 		return nil, errors.New("which is no regular file")
 	case info.Size() > most:
 		return nil, fmt.Errorf("which has %d bytes, and may have %d", info.Size(), most)
+	}
+	if err := trust.Check(path); err != nil {
+		return nil, fmt.Errorf("which is not to be believed: %w", err)
 	}
 	content, err := os.ReadFile(path) //nolint:gosec // the path is the configuration's
 	if err != nil {

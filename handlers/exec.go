@@ -127,7 +127,15 @@ func (h *execHandler) Handle(ctx context.Context, req *Request) (Result, error) 
 }
 
 // Check tells whether the program could be started here.
-func (h *execHandler) Check() error { return h.process.checkHere(h.program) }
+func (h *execHandler) Check() error {
+	args := make([]string, len(h.args))
+	for i, arg := range h.args {
+		if !arg.variable() {
+			args[i], _, _ = arg.expand(nil) // it holds nothing that could fail
+		}
+	}
+	return h.process.checkHere(h.program, args...)
+}
 
 // Notes tells whose rights the program has.
 func (h *execHandler) Notes() []string { return h.process.notes() }

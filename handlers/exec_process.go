@@ -172,10 +172,12 @@ func (s *processSettings) spec(path string) *proc.Spec {
 
 // checkHere tells whether the program, and what is to run for a reboot, could
 // be started here.
-func (s *processSettings) checkHere(path string) error {
-	err := s.spec(path).Check()
+func (s *processSettings) checkHere(path string, args ...string) error {
+	spec := s.spec(path)
+	spec.Args = args
+	err := spec.Check()
 	if err == nil && len(s.RebootCommand) > 0 {
-		if err = (&proc.Spec{Path: s.RebootCommand[0]}).Check(); err != nil {
+		if err = (&proc.Spec{Path: s.RebootCommand[0], Args: s.RebootCommand[1:]}).Check(); err != nil {
 			err = fmt.Errorf("reboot_command: %w", err)
 		}
 	}

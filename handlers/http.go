@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers/internal/placeholder"
+	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
 // httpSettings are the settings of the handler "http"; docs/handlers.md tells
@@ -144,6 +145,9 @@ func (h *httpHandler) roots() (*x509.CertPool, error) {
 	content, err := os.ReadFile(h.conf.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("setting \"ca_file\": %w", err)
+	}
+	if err := trust.Check(h.conf.CAFile); err != nil {
+		return nil, fmt.Errorf("setting \"ca_file\": it is not to be believed: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
 // scriptSettings are the settings of script.
@@ -158,7 +160,7 @@ func (h *scriptHandler) checkBinPath() error {
 	case !info.IsDir():
 		return fmt.Errorf("bin_path: %s is not a directory", h.binPath)
 	}
-	if err := trusted(h.binPath, h.binPath); err != nil {
+	if err := notToBeRun((trust.Policy{Strict: []string{h.binPath}}).Check(h.binPath)); err != nil {
 		return fmt.Errorf("bin_path: %w", err)
 	}
 	return nil
@@ -222,37 +224,18 @@ func findProgram(binPath, name string) (string, error) {
 	if inside, err := filepath.Rel(real, path); err != nil || !filepath.IsLocal(inside) {
 		return refuse("it is outside of %s", binPath)
 	}
-	// What the customer named, and where that leads.
-	for _, way := range []string{filepath.Join(binPath, name), path} {
-		if err := trusted(way, binPath, real); err != nil {
-			return refuse("%w", err)
-		}
+	// What the customer named, and all that it leads through.
+	policy := trust.Policy{Strict: []string{binPath, real}}
+	if err := notToBeRun(policy.Check(filepath.Join(binPath, name))); err != nil {
+		return refuse("%w", err)
 	}
 	return path, nil
 }
 
-// trusted tells whether nobody but root and the manager's user can change
-// anything on the way to path. Directories that are not inside of the given ones
-// may be writable by all if they are sticky, as /tmp.
-func trusted(path string, strict ...string) error {
-	way := []string{path}
-	for parent := filepath.Dir(path); parent != way[len(way)-1]; parent = filepath.Dir(parent) {
-		way = append(way, parent)
+// notToBeRun says what the error of a check means for a program.
+func notToBeRun(err error) error {
+	if err == nil {
+		return nil
 	}
-	for _, place := range way {
-		info, err := os.Lstat(place)
-		if err != nil {
-			return err
-		}
-		below := false
-		for _, root := range strict {
-			inside, err := filepath.Rel(root, place)
-			below = below || err == nil && filepath.IsLocal(inside)
-		}
-		sticky := !below && info.IsDir() && info.Mode()&fs.ModeSticky != 0
-		if problem := changeable(info, sticky); problem != "" {
-			return fmt.Errorf("it is not to be run: %s %s", place, problem)
-		}
-	}
-	return nil
+	return fmt.Errorf("it is not to be run: %w", err)
 }

@@ -112,16 +112,16 @@ func TestScriptRunsOnlyWhatIsTrusted(t *testing.T) {
 		"is not executable (its mode is -rw-r--r--)": func(dir, _ string) (string, error) {
 			return "args", os.Chmod(filepath.Join(dir, "args"), 0o644)
 		},
-		"args is writable by its group or by all (its mode is -rwxr-xrwx)": func(dir, _ string) (string, error) {
+		"args is writable by all users (its mode is -rwxr-xrwx): chmod go-w ": func(dir, _ string) (string, error) {
 			return "args", os.Chmod(filepath.Join(dir, "args"), 0o757)
 		},
-		"args is writable by its group or by all (its mode is -rwxrwxr-x)": func(dir, _ string) (string, error) {
+		"args is writable by its group (its mode is -rwxrwxr-x): chmod g-w ": func(dir, _ string) (string, error) {
 			return "args", os.Chmod(filepath.Join(dir, "args"), 0o775)
 		},
-		"sub is writable by its group or by all": func(dir, _ string) (string, error) {
+		"sub is writable by all users": func(dir, _ string) (string, error) {
 			return "sub/name", os.Chmod(filepath.Join(dir, "sub"), 0o777|os.ModeSticky)
 		},
-		"is writable by its group or by all (its mode is dtrwxrwxrwx)": func(dir, _ string) (string, error) {
+		"is writable by all users (its mode is dtrwxrwxrwx)": func(dir, _ string) (string, error) {
 			return "args", os.Chmod(dir, 0o777|os.ModeSticky)
 		},
 		"args belongs to the user 65534": func(dir, _ string) (string, error) {

@@ -54,6 +54,9 @@ func (s *Spec) launch() (*launch, error) {
 	if l.sys, err = s.attributes(); err != nil {
 		return nil, err
 	}
+	if err := s.trusted(path); err != nil {
+		return nil, err
+	}
 	if s.Limits == (Limits{}) {
 		return l, nil
 	}
