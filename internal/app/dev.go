@@ -45,6 +45,11 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 			err = e
 		}
 	}()
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	file := filepath.Join(dir, "tasker.db")
 	conf := cfg.Store
 	conf.URI = (&url.URL{Scheme: "sqlite", Path: filepath.ToSlash(file)}).String()

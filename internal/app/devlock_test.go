@@ -1,0 +1,36 @@
+//go:build unix
+
+package app_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/taskerhq/tasker/internal/app"
+)
+
+// TestDevIsAloneInItsDirectory: a second process says at once who is there,
+// and greets nobody.
+func TestDevIsAloneInItsDirectory(t *testing.T) {
+	dir := t.TempDir()
+	_, stop := dev(t, load(t), app.DevOptions{DataDir: dir, Out: io.Discard, Version: "test"})
+	var greeting bytes.Buffer
+	again := app.DevOptions{DataDir: dir, Out: &greeting, Version: "test"}
+	err := app.RunDev(t.Context(), load(t), again, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	want := fmt.Sprintf(`another "tasker dev", process %d, uses the data directory %s: stop it, or give this one a directory of its own with --data, or none with --ephemeral`, os.Getpid(), dir)
+	if err == nil || !strings.HasSuffix(err.Error(), want) || greeting.Len() > 0 {
+		t.Errorf("got %v\nwant %s\nit said %s", err, want, greeting.String())
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	// The directory is free again.
+	if _, stop := dev(t, load(t), again); stop() != nil || greeting.Len() == 0 {
+		t.Errorf("it said %q", greeting.String())
+	}
+}
