@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+
+	"github.com/taskerhq/tasker/internal/x/secretfile"
 )
 
 // minToken is the least length of the bearer token: 32 characters hold 128
@@ -58,7 +60,7 @@ func (c *checker) secret(path, name string) (secret string, ok bool) {
 	if c.sources[path].file != "" && !filepath.IsAbs(name) {
 		name = filepath.Join(c.dir, name)
 	}
-	secret, err := readSecret(name)
+	secret, err := secretfile.Read(name)
 	if err != nil {
 		c.fail(path, "%v", err)
 		return "", false
@@ -69,8 +71,8 @@ func (c *checker) secret(path, name string) (secret string, ok bool) {
 func (c *checker) checkListen() {
 	const path = "api.listen"
 	host := c.API.Listen
-	addr, err := netip.ParseAddr(host)
-	loopback := host == "localhost" || err == nil && addr.IsLoopback()
+	_, err := netip.ParseAddr(host)
+	loopback := isLoopback(host)
 	if c.bad[path] {
 		loopback = true
 	} else if host == "" || err != nil && strings.ContainsAny(host, ":[]/ ") {
@@ -108,7 +110,7 @@ func (c *checker) checkTimes() {
 }
 
 func (c *checker) checkDatabase() {
-	const path = "manager.db.uri"
+	const path = databaseURIKey
 	if c.bad[path] {
 		return
 	}
@@ -130,6 +132,13 @@ func (c *checker) checkDatabase() {
 		c.fail("manager.db.password_file", "is set, and a sqlite database takes no password")
 	case !validPort(u):
 		c.fail(path, "has a port that is none: give one from 1 to 65535")
+	}
+	known := databaseParameters
+	if u.Scheme == "sqlite" {
+		known = nil
+	}
+	if err := checkParameters(u, known); err != nil {
+		c.fail(path, "%v", err)
 	}
 	if password, ok := c.secret("manager.db.password_file", c.dbPasswordFile); ok {
 		if err := withPassword(u, password); err != nil {
@@ -171,6 +180,11 @@ func (c *checker) checkBroker() {
 			// Each process takes an address by lot: they would not meet.
 			c.fail(path, "%shas another virtual host than number 1, %q instead of %q: the addresses must be nodes of one cluster", which, other, vhost)
 		}
+		if u.Query().Has("heartbeat") {
+			c.fail(path, "%shas the parameter heartbeat: give it in manager.message_queue.heartbeat instead", which)
+		} else if err := checkParameters(u, brokerParameters); err != nil {
+			c.fail(path, "%s%v", which, err)
+		}
 		if hasPassword {
 			if err := withPassword(u, password); err != nil {
 				c.fail(path, "%s%v", which, err)
@@ -190,6 +204,8 @@ func (c *checker) checkAdmin() {
 			c.fail(path, "%v", err)
 		case u.Hostname() == "" || !validPort(u):
 			c.fail(path, "is incomplete: give http://host:15672")
+		case strings.Trim(u.Path, "/") == "api":
+			c.fail(path, "ends with %s: leave that out, as in http://host:15672", u.Path)
 		case u.User != nil:
 			c.fail(path, "has a user: give it in rabbitmq.user and rabbitmq.password_file instead")
 		}

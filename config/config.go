@@ -52,6 +52,7 @@ type Config struct {
 	catalog  *handlers.Catalog
 	entries  map[string]typeEntry // of TaskTypes, by name
 	files    Files
+	warnings []string
 }
 
 // RabbitAdmin is how to reach RabbitMQ's management API, as a user that may

@@ -78,8 +78,13 @@ func (f *document) section(path string, node *yaml.Node, known []string, p *prob
 			}
 		case slices.Contains(known, name):
 			var value any
-			if err := e.value.Decode(&value); err != nil {
+			if err := e.value.Decode(&value); err != nil { // finds what would not end
 				p.add(at, "%s has a value that cannot be read: %s", name, yamlError(err))
+				continue
+			}
+			value, err := plainValue(e.value)
+			if err != nil {
+				p.add(at, "%s %v", name, err)
 				continue
 			}
 			if name == labelsKey {
@@ -93,7 +98,7 @@ func (f *document) section(path string, node *yaml.Node, known []string, p *prob
 		case slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, name+".") }):
 			f.section(name, e.value, known, p)
 		default:
-			p.add(at, "unknown key %s%s", clip(name), suggestion("", name, append(sections(known), known...)))
+			p.add(at, "unknown key %s%s", clip(name), unknownKey(name, append(sections(known), known...)))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,7 +39,10 @@ func environment(environ []string, p *problems) overrides {
 		if !strings.HasPrefix(name, EnvPrefix) || value == "" || name == EnvMode || name == EnvDir {
 			continue
 		}
-		if path, ok := paths[name]; ok {
+		if path, ok := paths[name]; ok && serviceAddress(name, value) {
+			p.warnings = append(p.warnings, fmt.Sprintf("%s: it is left out of account, since its value is the address of a Kubernetes service, and no value of %s: "+
+				"call the service otherwise, or say enableServiceLinks: false in the pod", name, path))
+		} else if ok {
 			found[path] = override{value, source{name: name}}
 		} else if !foreignVariables.MatchString(name) {
 			unknown = append(unknown, name)

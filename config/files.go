@@ -28,7 +28,8 @@ type file struct {
 var modePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
 // readFile finds the file of a mode, and notes where it looked.
-func readFile(mode, dir string, looked *Files) (file, error) {
+func readFile(opts Options, looked *Files) (file, error) {
+	mode, dir := opts.Mode, opts.Dir
 	if !modePattern.MatchString(mode) {
 		return file{}, &Error{Problems: []string{fmt.Sprintf("the mode is %q: give development, production, or whatever stands before %s", mode, fileSuffix)}}
 	}
@@ -50,13 +51,40 @@ func readFile(mode, dir string, looked *Files) (file, error) {
 		}
 		return file{"built-in " + mode + fileSuffix, content, "."}, nil
 	}
+	missing := missingVariables(opts)
+	if len(missing) == 0 {
+		return file{name: "no file, variables alone (there is no " + path + ")", dir: "."}, nil
+	}
 	example := mode
 	if _, err := Shipped(mode); err != nil {
 		example = "production"
 	}
 	return file{}, &Error{Problems: []string{fmt.Sprintf(
-		"there is no file %s: name its directory with --config or %s, or write it, beginning with what \"tasker config example --mode %s\" prints",
-		path, EnvDir, example)}}
+		"there is no file %s: name its directory with --config or %s, or write it, beginning with what \"tasker config example --mode %s\" prints, or do without it by setting %s",
+		path, EnvDir, example, strings.Join(missing, ", "))}}
+}
+
+// missingVariables returns the variables without which no configuration can do
+// that has no file.
+func missingVariables(opts Options) []string {
+	mandatory := []string{taskTypesKey}
+	if opts.Without&PartDatabase == 0 {
+		mandatory = append(mandatory, databaseURIKey)
+	}
+	if opts.Without&PartBroker == 0 {
+		mandatory = append(mandatory, brokerURIKey)
+	}
+	given := environment(opts.Environ, &problems{})
+	for _, flag := range opts.Flags {
+		given[flag.Key] = override{}
+	}
+	var missing []string
+	for _, path := range mandatory {
+		if _, ok := given[path]; !ok {
+			missing = append(missing, EnvName(path))
+		}
+	}
+	return missing
 }
 
 // Shipped gives the file that comes with tasker for a mode: development or
@@ -67,39 +95,6 @@ func Shipped(mode string) ([]byte, error) {
 		return nil, &Error{Problems: []string{fmt.Sprintf("no %s%s comes with tasker; there are development and production", mode, fileSuffix)}}
 	}
 	return content, nil
-}
-
-// maxSecret bounds a secret file; whatever is larger is another file.
-const maxSecret = 64 * kiB
-
-// readSecret reads a secret file. Its error continues a sentence that begins
-// with the key.
-func readSecret(path string) (string, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("names %s, which does not exist", path)
-	case err != nil:
-		return "", fmt.Errorf("names %s, which cannot be read: %w", path, cause(err))
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("names %s, which is no regular file", path)
-	case info.Mode().Perm()&0o007 != 0:
-		return "", fmt.Errorf("names %s, which every user of this machine may read or change (its mode is %04o): chmod o-rwx %s", path, info.Mode().Perm(), path)
-	case info.Size() > maxSecret:
-		return "", fmt.Errorf("names %s, which is too large for a secret", path)
-	}
-	if err := trust.Check(path); err != nil {
-		return "", fmt.Errorf("names %s, which is not to be believed: %w", path, err)
-	}
-	content, err := os.ReadFile(path) //nolint:gosec // the path is the configuration's
-	if err != nil {
-		return "", fmt.Errorf("names %s, which cannot be read: %w", path, cause(err))
-	}
-	secret := strings.TrimRight(string(content), "\r\n")
-	if secret == "" {
-		return "", fmt.Errorf("names %s, which is empty", path)
-	}
-	return secret, nil
 }
 
 // cause is a file's error without the path, which the message has already.

@@ -97,6 +97,9 @@ func scalarJSON(node *yaml.Node) ([]byte, error) {
 		if literal := []byte(node.Value); json.Valid(literal) {
 			return literal, nil
 		}
+		if leadingZero.MatchString(node.Value) {
+			return nil, fmt.Errorf("has a number in line %d that %w", node.Line, errLeadingZero(node.Value))
+		}
 		if n, ok := new(big.Int).SetString(strings.TrimPrefix(node.Value, "+"), 0); ok {
 			return []byte(n.String()), nil
 		}

@@ -53,6 +53,8 @@ const (
 // entries, read by taskTypes.
 const taskTypesKey = "task_types"
 
+const databaseURIKey = "manager.db.uri"
+
 // brokerURIKey is the one key of the table that takes a list.
 const brokerURIKey = "manager.message_queue.uri"
 
@@ -71,7 +73,7 @@ func keys() []key {
 		{"api.publish_timeout", "5s", maskNothing, duration(func(d *draft) *time.Duration { return &d.PublishTimeout }, time.Millisecond, 10*time.Second)},
 		{"api.shutdown_timeout", "15s", maskNothing, duration(func(d *draft) *time.Duration { return &d.API.ShutdownTimeout }, time.Millisecond, maxDuration)},
 
-		{"manager.db.uri", "", maskPassword, text(func(d *draft) *string { return &d.dbURI })},
+		{databaseURIKey, "", maskPassword, text(func(d *draft) *string { return &d.dbURI })},
 		{"manager.db.password_file", "", maskNothing, text(func(d *draft) *string { return &d.dbPasswordFile })},
 		{"manager.db.verbose", false, maskNothing, boolean(func(d *draft) *bool { return &d.Store.Verbose })},
 		{"manager.db.max_open_conns", 16, maskNothing, number(func(d *draft) *int { return &d.Store.MaxOpenConns }, 1, 10000)},

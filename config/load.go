@@ -59,7 +59,7 @@ func Load(opts Options) (Config, error) {
 	given := opts
 	opts.Mode = or(opts.Mode, DefaultMode)
 	var files Files
-	f, err := readFile(opts.Mode, opts.Dir, &files)
+	f, err := readFile(opts, &files)
 	if err == nil {
 		var c Config
 		if c, err = load(opts, f, &files); err == nil {
@@ -118,6 +118,7 @@ func load(opts Options, f file, files *Files) (Config, error) {
 		return Config{}, err
 	}
 
+	d.warnings = append(p.warnings, c.warn()...)
 	cfg := d.Config
 	cfg.Log.Level = logLevel(d.level)
 	cfg.Reconcile.WaitForEndpoints = cfg.API.WaitForEndpoints

@@ -235,7 +235,7 @@ func TestWrongSchemas(t *testing.T) {
 		"example: " + strings.Repeat("[", 102) + strings.Repeat("]", 102): "example is larger than 1 MiB as JSON, or deeper than 100 levels",
 		"max_payload: 0":     "max_payload is 0: give bytes, from 1 to 1073741824, or text such as 64KiB",
 		"max_payload: 64KB":  `max_payload is "64KB": give bytes, from 1 to 1073741824, or text such as 64KiB`,
-		"max_payload: .nan":  "max_payload is NaN: give bytes, from 1 to 1073741824, or text such as 64KiB",
+		"max_payload: .nan":  "max_payload is .nan: give bytes, from 1 to 1073741824, or text such as 64KiB",
 		"max_payload: 2MiB":  "max_payload is 2097152: it must not be more than api.max_body, which is 1048576",
 		"labels: [web]":      "labels takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
 		"labels: {rack: 7}":  "labels has the label rack: it takes text, not a number: put it in quotes",

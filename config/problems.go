@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"github.com/taskerhq/tasker/internal/x/near"
 )
 
 // Error is everything that is wrong with a configuration. Each problem is one
@@ -43,7 +45,8 @@ func (s source) String() string {
 
 // problems collects what is wrong.
 type problems struct {
-	list []string
+	list     []string
+	warnings []string
 }
 
 func (p *problems) add(s source, format string, args ...any) {
@@ -65,35 +68,9 @@ func (p *problems) err() error {
 // end of a message; it is empty where none is near. What all names begin with
 // says nothing about nearness: it is the prefix, and in none of them.
 func suggestion(prefix, name string, known []string) string {
-	best, distance := "", len(name)/2+1
-	for _, k := range known {
-		if d := editDistance(name, k); d < distance {
-			best, distance = k, d
-		}
-	}
+	best := near.Name(name, known)
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %s%s?", prefix, best)
-}
-
-// editDistance is the Levenshtein distance of a and b, in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			substitution := diagonal
-			if a[i-1] != b[j-1] {
-				substitution++
-			}
-			diagonal = row[j]
-			row[j] = min(row[j]+1, row[j-1]+1, substitution)
-		}
-	}
-	return row[len(b)]
 }

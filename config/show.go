@@ -193,25 +193,25 @@ func (c Config) shownTaskTypes() []shownTaskType {
 }
 
 // maskSettings hides what a handler's settings hold under the name of a
-// secret, and the passwords of URIs.
+// secret, what they hand to others that may be one, and the secrets of URIs.
 func maskSettings(value any) any {
 	switch v := value.(type) {
 	case map[string]any:
 		masked := make(map[string]any, len(v))
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if _, is := v[name].(bool); secretName(name) && !is {
+			_, is := v[name].(bool)
+			switch {
+			case secretName(name) && !is:
 				masked[name] = Masked
-			} else {
+			case strings.HasSuffix(strings.ToLower(name), "_file"):
+				masked[name] = v[name] // paths
+			case secretValues(name):
+				masked[name] = maskMembers(v[name])
+			default:
 				masked[name] = maskSettings(v[name])
 			}
 		}
 		return masked
-	case map[any]any: // YAML with keys that are no text
-		masked := make(map[string]any, len(v))
-		for name, value := range v {
-			masked[fmt.Sprint(name)] = maskSettings(value)
-		}
-		return maskSettings(masked)
 	case []any:
 		masked := make([]any, 0, len(v))
 		for _, item := range v {
@@ -224,8 +224,34 @@ func maskSettings(value any) any {
 		}
 	case time.Duration:
 		return short(v)
+	case json.Number:
+		return shownNumber(v)
 	}
 	return value
+}
+
+// secretValues reports whether any member of a setting may be a secret,
+// whatever it is called: variables and headers.
+func secretValues(name string) bool {
+	return slices.Contains([]string{"environment", "env", "headers", "header"}, strings.ToLower(name))
+}
+
+// maskMembers hides the values of a mapping, but for what a task gives. What is
+// no mapping is hidden as a whole.
+func maskMembers(value any) any {
+	members, ok := value.(map[string]any)
+	if !ok {
+		return Masked
+	}
+	masked := make(map[string]any, len(members))
+	for name, member := range members {
+		if text, ok := member.(string); ok && (text == "" || isPlace(text)) {
+			masked[name] = text
+			continue
+		}
+		masked[name] = Masked
+	}
+	return masked
 }
 
 func scalar(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: s} }

@@ -153,14 +153,16 @@ func TestSettingsAreMasked(t *testing.T) {
 	c.TaskTypes[0].Settings = map[string]any{
 		"api_token": "hunter2", "token_file": "/a/path", "url": "https://u:hunter2@h/",
 		"list":          []any{map[string]any{"Password": "hunter2", "user": "me"}},
-		"headers":       map[string]any{"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "Cookie": "a=hunter2", "Accept": "text/plain"},
+		"headers":       map[string]any{"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "Cookie": "a=hunter2", "X-Anything": "hunter2", "X-Host": "${payload.host}"},
 		"allow_private": true, "template": "https://h/${payload.id}?q=${payload.q}", "query": "https://h/${payload.id}?api-key=hunter2",
+		"environment": map[string]any{"PGPASS": "hunter2", "EMPTY": "", "HOST": "${host}", "KEYS": []any{"hunter2"}}, "environment_file": map[string]any{"API_KEY": "/a/file"},
+		"sig": "https://h/x?sig=hunter2&page=hunter2&q=${q}#hunter2",
 	}
 	printed := everythingOf(t, c)
 	if strings.Contains(printed, "hunter2") {
 		t.Error(printed)
 	}
-	for _, want := range []string{"/a/path", "user: me", "https://u:****@h/", "Accept: text/plain", "allow_private: true", "template: https://h/${payload.id}?q=${payload.q}\n"} {
+	for _, want := range []string{"/a/path", "user: me", "https://u:****@h/", "X-Host: ${payload.host}", "allow_private: true", "HOST: ${host}", "API_KEY: /a/file", "https://h/x?sig=****#****", "template: https://h/${payload.id}?q=${payload.q}\n"} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("it lacks %s:\n%s", want, printed)
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -139,6 +140,7 @@ func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
 	if !e.bad && t.MaxPayload > e.API.MaxBody && !e.checker.bad["api.max_body"] {
 		e.wrong(e.place("max_payload", item), "%s.max_payload is %d: it must not be more than api.max_body, which is %d", e.path, t.MaxPayload, e.API.MaxBody)
 	}
+	e.checkOutput(item, &t)
 	h, err := e.catalog.Make(t.Handler, t.Settings)
 	if err != nil {
 		for _, mistake := range handlers.Mistakes(err) {
@@ -148,6 +150,28 @@ func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
 	}
 	e.describe(item, &t, h)
 	return t, !e.bad
+}
+
+// outputBounds are the settings of built-in handlers that bound what they
+// return, in bytes.
+var outputBounds = map[string]string{"exec": "max_output", "script": "max_output", "http": "max_response"}
+
+// checkOutput refuses a handler's bound that lets through what the manager
+// then refuses as a result.
+func (e *entryReader) checkOutput(item *yaml.Node, t *TaskType) {
+	name := outputBounds[t.Handler]
+	value, ok := t.Settings[name]
+	if !ok || e.checker.bad["manager.max_result"] {
+		return
+	}
+	var most handlers.Size
+	text, err := json.Marshal(value)
+	if err != nil || json.Unmarshal(text, &most) != nil {
+		return // the handler says so
+	}
+	if int64(most) > int64(e.Manager.MaxResult) {
+		e.wrong(e.place("settings", item), "%s.settings.%s is %d: it must not be more than manager.max_result, which is %d", e.path, name, most, e.Manager.MaxResult)
+	}
 }
 
 // fields are those of an entry, in the order in which they are shown.
@@ -172,16 +196,22 @@ func (e *entryReader) readFields(item *yaml.Node, t *TaskType) bool {
 		}
 		e.fields[name] = entry.key
 		var value any
-		if err := entry.value.Decode(&value); err != nil {
+		err := entry.value.Decode(&value) // finds what would not end
+		if err != nil {
 			e.wrong(entry.key, "%s has a value that cannot be read: %s", path, yamlError(err))
 			continue
 		}
-		var err error
 		switch name {
 		case "schema", "example":
 			err = e.setNode(t, name, entry.value)
+		case "settings":
+			if value, err = settingValue(entry.value); err == nil {
+				err = t.set(name, value)
+			}
 		default:
-			err = t.set(name, value)
+			if value, err = plainValue(entry.value); err == nil {
+				err = t.set(name, value)
+			}
 		}
 		if err != nil {
 			e.wrong(entry.key, "%s %v", path, err)
@@ -250,13 +280,16 @@ func (t *TaskType) setRetry(value any) error {
 		for _, word := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
 			items = append(items, word)
 		}
-	case int, float64:
+	case literal:
 		items = []any{v}
 	default:
 		return errRetry
 	}
 	var delays []time.Duration
 	for _, item := range items {
+		if err := plainNumber(item); err != nil {
+			return fmt.Errorf("has a pause that %w", err)
+		}
 		delay, ok := parseDuration(item)
 		if !ok {
 			return fmt.Errorf("has the pause %s: it %w", quote(item), errRetry)

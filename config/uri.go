@@ -44,33 +44,65 @@ func withPassword(u *url.URL, password string) error {
 	return nil
 }
 
-// maskURI hides the password of a URI, and all of what cannot be told apart.
+// maskURI hides the password of a URI and the values of its query: between //
+// and the last @ all is a user and a password, whatever characters it holds, and
+// any parameter may be a secret. What cannot be told apart is hidden as a whole.
 func maskURI(s string) string {
 	if s == "" {
 		return ""
 	}
-	u, err := url.Parse(s)
-	if err != nil || u.Opaque != "" || u.Scheme == "" {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok || scheme == "" || strings.ContainsAny(scheme, "@?#/") {
 		return Masked
 	}
-	_, has := u.User.Password()
-	inQuery := false
-	for name := range u.Query() {
-		inQuery = inQuery || secretName(name)
+	account := ""
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		user, _, has := strings.Cut(rest[:at], ":")
+		switch {
+		case strings.ContainsAny(user, "/?#@"): // of a password that has no user
+			account = Masked + "@"
+		case has:
+			account = user + ":" + Masked + "@"
+		default:
+			account = user + "@"
+		}
+		rest = rest[at+1:]
 	}
-	if inQuery {
-		u.RawQuery = Masked // where a value ends is not certain
+	place, fragment, hasFragment := strings.Cut(rest, "#")
+	place, query, hasQuery := strings.Cut(place, "?")
+	masked := scheme + "://" + account + place
+	if hasQuery {
+		masked += "?" + maskQuery(query)
 	}
-	switch {
-	case !has && !inQuery:
-		return s // as it was written
-	case !has:
-		return u.String()
+	if hasFragment && fragment != "" {
+		masked += "#" + Masked
 	}
-	user := u.User.Username()
-	u.User = url.UserPassword(user, "masked")
-	before, after, _ := strings.Cut(u.String(), ":masked@")
-	return before + ":" + Masked + "@" + after
+	return masked
+}
+
+// maskQuery hides a query from the first value on that may be a secret, since
+// where that ends is not certain. Those of tasker's own parameters are none, nor
+// is what a task gives.
+func maskQuery(query string) string {
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		name, value, ok := strings.Cut(part, "=")
+		_, database := databaseParameters[name]
+		_, broker := brokerParameters[name]
+		if known := database || broker || isPlace(value); ok && known {
+			continue
+		}
+		if parts[i] = Masked; ok {
+			parts[i] = name + "=" + Masked
+		}
+		return strings.Join(parts[:i+1], "&")
+	}
+	return query
+}
+
+// isPlace reports whether a text is nothing but ${name}, which a task fills in.
+func isPlace(text string) bool {
+	return strings.HasPrefix(text, "${") && strings.IndexByte(text, '}') == len(text)-1
 }
 
 // secretName tells whether something of that name holds a secret.

@@ -46,6 +46,9 @@ func boolean(at func(*draft) *bool) setter {
 
 func number[T int | int64](at func(*draft) *T, least, most T) setter {
 	return func(d *draft, value any) error {
+		if err := plainNumber(value); err != nil {
+			return err
+		}
 		n, ok := wholeNumber(value)
 		if !ok || n < int64(least) || n > int64(most) {
 			return fmt.Errorf("is %s: give a whole number from %d to %d", quote(value), least, most)
@@ -58,8 +61,11 @@ func number[T int | int64](at func(*draft) *T, least, most T) setter {
 // size reads a number of bytes, or text with a unit such as "64KiB".
 func size(at func(*draft) *int64, least, most int64) setter {
 	return func(d *draft, value any) error {
+		if err := plainNumber(value); err != nil {
+			return err
+		}
 		var v handlers.Size
-		text, err := json.Marshal(value)
+		text, err := json.Marshal(value) // a literal as text, which is read the same
 		if err != nil || json.Unmarshal(text, &v) != nil || int64(v) < least || int64(v) > most {
 			return fmt.Errorf("is %s: give bytes, from %d to %d, or text such as 64KiB", quote(value), least, most)
 		}
@@ -70,6 +76,9 @@ func size(at func(*draft) *int64, least, most int64) setter {
 
 func duration(at func(*draft) *time.Duration, least, most time.Duration) setter {
 	return func(d *draft, value any) error {
+		if err := plainNumber(value); err != nil {
+			return err
+		}
 		v, ok := parseDuration(value)
 		if !ok {
 			return fmt.Errorf("is %s: give seconds, or a duration such as 1m30s", quote(value))
@@ -137,12 +146,24 @@ func splitURIs(s string) []string {
 	return uris
 }
 
+// plainNumber refuses a number that can be read in two ways.
+func plainNumber(value any) error {
+	text, ok := value.(string)
+	if number, is := value.(literal); is {
+		text, ok = string(number), true
+	}
+	if ok && leadingZero.MatchString(text) {
+		return errLeadingZero(text)
+	}
+	return nil
+}
+
 func wholeNumber(value any) (int64, bool) {
 	switch v := value.(type) {
-	case int:
+	case int: // a default
 		return int64(v), true
-	case int64:
-		return v, true
+	case literal:
+		return wholeNumber(string(v))
 	case string:
 		n, err := strconv.ParseInt(v, 10, 64)
 		return n, err == nil
@@ -154,12 +175,8 @@ func wholeNumber(value any) (int64, bool) {
 // such as "1m30s".
 func parseDuration(value any) (time.Duration, bool) {
 	switch v := value.(type) {
-	case int:
-		return seconds(float64(v))
-	case int64:
-		return seconds(float64(v))
-	case float64:
-		return seconds(v)
+	case literal:
+		return parseDuration(string(v))
 	case string:
 		if n, err := strconv.ParseFloat(v, 64); err == nil {
 			return seconds(n)
@@ -199,7 +216,7 @@ func quote(value any) string {
 			return v
 		}
 		return strconv.Quote(xtext.Shorten(v, 80))
-	case int, int64, uint64, float64, bool:
+	case literal, bool:
 		return fmt.Sprint(v)
 	}
 	return kindOf(value)
@@ -209,14 +226,12 @@ func kindOf(value any) string {
 	switch value.(type) {
 	case string:
 		return "text"
-	case int, int64, uint64, float64:
+	case literal:
 		return "a number"
 	case bool:
 		return "true or false"
 	case []any:
 		return "a list"
-	case time.Time:
-		return "a time"
 	}
 	return "a mapping"
 }

@@ -46,7 +46,7 @@ func TestWrongInput(t *testing.T) {
 			at + "api.publish_timeout is -1: give a duration from 1ms to 10s",
 		}},
 		"no finite duration": {"api: {publish_timeout: .inf}", nil, []string{
-			at + "api.publish_timeout is +Inf: give seconds, or a duration such as 1m30s",
+			at + "api.publish_timeout is .inf: give seconds, or a duration such as 1m30s",
 		}},
 		"environment": {"", []string{"TASKER_API_PORT=abc"}, []string{
 			`TASKER_API_PORT: api.port is "abc": give a whole number from 0 to 65535`,
@@ -113,7 +113,7 @@ func TestWrongInput(t *testing.T) {
 			`umask: "027", stdin: file, result: xml, nice: 99, success_codes: [0, 256], environment: {TASKER_A: x, "B=": y}}}, ` +
 			`{name: c, handler: http, settings: {rpc: true, url: "http://x", timeout: 0, max_redirects: -1}}, ` +
 			`{name: d, handler: service, settings: {processes: 0, concurrency: 0, stop_grace: 0, directory: d}}]`}, []string{
-			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": unknown setting "comand": it has command, directory, environment, group, limits, log, max_output, nice, ` +
+			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": unknown setting "comand": it has command, directory, environment, environment_file, group, limits, log, max_output, nice, ` +
 				`parameters, pass_environment, permanent_codes, reboot_code, reboot_command, result, stderr, stdin, stop_grace, success_codes, umask, user`,
 			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": setting "environment.A" holds a number: give text`,
 			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "parameters": "x": the type "text" is none of string, integer, number and boolean`,

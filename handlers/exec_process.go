@@ -54,6 +54,7 @@ type processSettings struct {
 	Stdin           string            `json:"stdin"`            // payload or none
 	Directory       string            `json:"directory"`        // empty for a new one for each run
 	Environment     map[string]string `json:"environment"`      // may hold ${name} of parameters
+	EnvironmentFile secretFiles       `json:"environment_file"` // variables whose values are in files
 	PassEnvironment []string          `json:"pass_environment"` // names of variables of the manager's own
 	User            string            `json:"user"`
 	Group           string            `json:"group"`
@@ -139,12 +140,9 @@ func (s *processSettings) checkEnvironment(declared parameters) error {
 	s.environment = map[string]template{}
 	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
 		parsed, err := parseTemplate(s.Environment[name], declared)
-		switch {
-		case name == "" || strings.ContainsAny(name, "=\x00"):
-			err = errors.New("it cannot be the name of a variable")
-		case strings.HasPrefix(name, ownVariables):
-			err = errors.New("the names with " + ownVariables + " are tasker's own")
-		case strings.ContainsRune(s.Environment[name], 0):
+		if wrong := checkVariable(name); wrong != nil {
+			err = wrong
+		} else if strings.ContainsRune(s.Environment[name], 0) {
 			err = errors.New("it holds a NUL, which no variable can")
 		}
 		if err != nil {
@@ -152,7 +150,23 @@ func (s *processSettings) checkEnvironment(declared parameters) error {
 		}
 		s.environment[name] = parsed.anywhere()
 	}
-	return errors.Join(mistakes...)
+	for _, name := range slices.Sorted(maps.Keys(s.EnvironmentFile)) {
+		if err := checkVariable(name); err != nil {
+			mistakes = append(mistakes, fmt.Errorf(`setting "environment_file": %q: %w`, name, err))
+		}
+	}
+	return errors.Join(append(mistakes, s.EnvironmentFile.checkPaths("environment", s.Environment))...)
+}
+
+// checkVariable looks at the name of a variable.
+func checkVariable(name string) error {
+	switch {
+	case name == "" || strings.ContainsAny(name, "=\x00"):
+		return errors.New("it cannot be the name of a variable")
+	case strings.HasPrefix(name, ownVariables):
+		return errors.New("the names with " + ownVariables + " are tasker's own")
+	}
+	return nil
 }
 
 // spec is the part of a run that is the same each time.
@@ -181,7 +195,8 @@ func (s *processSettings) checkHere(path string, args ...string) error {
 			err = fmt.Errorf("reboot_command: %w", err)
 		}
 	}
-	return err
+	_, wrong := s.EnvironmentFile.read("environment")
+	return errors.Join(err, wrong)
 }
 
 // notes says who can read what, where no user is set, and which limit is void.

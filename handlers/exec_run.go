@@ -301,6 +301,11 @@ func (s *processSettings) environ(values map[string]string) (map[string]string, 
 			env[name] = text
 		}
 	}
+	secrets, err := s.EnvironmentFile.read("environment")
+	if err != nil {
+		return nil, WithCode(errnrNotUsable, err)
+	}
+	maps.Copy(env, secrets)
 	return env, nil
 }
 

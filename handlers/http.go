@@ -26,6 +26,8 @@ type httpSettings struct {
 	Method            string            `json:"method"`
 	URL               string            `json:"url"`
 	Headers           map[string]string `json:"headers"`
+	HeadersFile       secretFiles       `json:"headers_file"` // headers whose values are in files
+	QueryFile         secretFiles       `json:"query_file"`   // parameters of the query, the same
 	Body              json.RawMessage   `json:"body"`
 	Allow             []string          `json:"allow"`
 	RPC               bool              `json:"rpc"`
@@ -88,7 +90,7 @@ func NewHTTP(settings Settings) (Handler, error) {
 	if err := h.parseTemplates(); err != nil {
 		return nil, err
 	}
-	if err := h.parseAllow(); err != nil {
+	if err := errors.Join(h.parseAllow(), h.checkSecrets()); err != nil {
 		return nil, err
 	}
 	h.transport = &http.Transport{
@@ -131,10 +133,12 @@ func (h *httpHandler) checkPlain(settings Settings) error {
 	return errors.Join(mistakes...)
 }
 
-// Check tells whether the file of certificates can be read.
+// Check tells whether the files of certificates and secrets can be read.
 func (h *httpHandler) Check() error {
 	_, err := h.roots()
-	return err
+	_, headers := h.secretHeaders()
+	_, query := h.conf.QueryFile.read("query")
+	return errors.Join(err, headers, query)
 }
 
 // roots reads the certificates to trust; nil means the system's.

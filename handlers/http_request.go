@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -65,15 +66,10 @@ func (h *httpHandler) parseTemplates() error {
 	h.headers = map[string]placeholder.Text{}
 	for name, text := range h.conf.Headers {
 		canonical := http.CanonicalHeaderKey(name)
-		switch {
-		case !isHeaderName(name):
-			return fmt.Errorf("setting \"headers\": %q is no name of a header", name)
-		case slices.Contains([]string{
-			"Host", "Content-Length", "Transfer-Encoding", "Connection", "Proxy-Connection", "Keep-Alive",
-			"Upgrade", "Te", "Trailer", "Accept-Encoding", "Expect",
-		}, canonical):
-			return fmt.Errorf("setting \"headers\": %s is not to be set", canonical)
-		case !isHeaderValue(text):
+		if err := checkHeaderName(name); err != nil {
+			return fmt.Errorf("setting \"headers\": %w", err)
+		}
+		if !isHeaderValue(text) {
 			return fmt.Errorf("setting \"headers\": %s holds a control character", canonical)
 		}
 		if _, twice := h.headers[canonical]; twice {
@@ -93,6 +89,73 @@ func (h *httpHandler) parseTemplates() error {
 		if root != "payload" && !slices.Contains(requestPlaces, name) {
 			return fmt.Errorf("there is no ${%s}: there are ${payload}, ${payload.<member>}, ${%s}", name, strings.Join(requestPlaces, "}, ${"))
 		}
+	}
+	return nil
+}
+
+// checkHeaderName refuses what is no name of a header, and what the connection
+// itself sets.
+func checkHeaderName(name string) error {
+	canonical := http.CanonicalHeaderKey(name)
+	switch {
+	case !isHeaderName(name):
+		return fmt.Errorf("%q is no name of a header", name)
+	case slices.Contains([]string{
+		"Host", "Content-Length", "Transfer-Encoding", "Connection", "Proxy-Connection", "Keep-Alive",
+		"Upgrade", "Te", "Trailer", "Accept-Encoding", "Expect",
+	}, canonical):
+		return fmt.Errorf("%s is not to be set", canonical)
+	}
+	return nil
+}
+
+// checkSecrets looks at the settings whose values are in files.
+func (h *httpHandler) checkSecrets() error {
+	var mistakes []error
+	for name := range h.conf.HeadersFile {
+		if err := checkHeaderName(name); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("setting \"headers_file\": %w", err))
+		}
+		if _, twice := h.headers[http.CanonicalHeaderKey(name)]; twice {
+			mistakes = append(mistakes, fmt.Errorf("setting \"headers_file\": %q is in \"headers\", too: give one of them", name))
+		}
+	}
+	if h.conf.RPC && len(h.conf.QueryFile) > 0 {
+		mistakes = append(mistakes, errors.New(`setting "query_file" has no place beside rpc: the payload gives the URL`))
+	}
+	return errors.Join(append(mistakes, h.conf.HeadersFile.checkPaths("headers", nil), h.conf.QueryFile.checkPaths("query", nil))...)
+}
+
+// secretHeaders reads the headers whose values are in files.
+func (h *httpHandler) secretHeaders() (map[string]string, error) {
+	values, err := h.conf.HeadersFile.read("headers")
+	for name, value := range values {
+		if !isHeaderValue(value) {
+			return nil, fmt.Errorf(`setting "headers_file": the file of %q holds a line end or another control character, which a header must not have`, name)
+		}
+	}
+	return values, err
+}
+
+// addSecrets adds what files hold to a call. It is not in the URL that is
+// allowed, or told in an error.
+func (h *httpHandler) addSecrets(call *httpCall) error {
+	headers, err := h.secretHeaders()
+	if err != nil {
+		return err
+	}
+	for name, value := range headers {
+		call.header.Set(name, value)
+	}
+	query, err := h.conf.QueryFile.read("query")
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if call.url.RawQuery != "" {
+			call.url.RawQuery += "&"
+		}
+		call.url.RawQuery += url.QueryEscape(name) + "=" + url.QueryEscape(query[name])
 	}
 	return nil
 }
@@ -180,7 +243,7 @@ func (h *httpHandler) prepare(req *Request) (*httpCall, error) {
 		}
 		call.header.Set(name, value)
 	}
-	return call, nil
+	return call, h.addSecrets(call)
 }
 
 // fill makes URL and body from the settings.

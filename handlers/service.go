@@ -67,8 +67,8 @@ func NewService(settings Settings) (Handler, error) {
 
 // Check tells whether the program could be started.
 func (s *service) Check() error {
-	spec := s.conf.spec()
-	return spec.Check()
+	_, err := s.conf.process.EnvironmentFile.read("environment")
+	return errors.Join(s.conf.spec().Check(), err)
 }
 
 // Notes tells whose rights the program has.

@@ -30,6 +30,7 @@ type serviceSettings struct {
 
 	Directory       string            `json:"directory"`
 	Environment     map[string]string `json:"environment"`
+	EnvironmentFile secretFiles       `json:"environment_file"`
 	PassEnvironment []string          `json:"pass_environment"`
 	User            string            `json:"user"`
 	Group           string            `json:"group"`
@@ -76,6 +77,7 @@ func readServiceSettings(settings Settings) (serviceSettings, error) {
 	} else if name := readsProgram(c.Command); name != "" {
 		wrong("setting \"command\": %s would run its standard input, which is the requests, as a program: name a script after it", name)
 	}
+	p.EnvironmentFile = c.EnvironmentFile
 	p.Directory, p.Environment, p.PassEnvironment = c.Directory, c.Environment, c.PassEnvironment
 	p.User, p.Group, p.Umask, p.Nice, p.Limits, p.StopGrace = c.User, c.Group, c.Umask, c.Nice, c.Limits, c.StopGrace
 	if grace <= 0 || grace > maxServiceGrace {

@@ -1,0 +1,170 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/taskerhq/tasker/internal/x/trust"
+)
+
+// Warnings returns what works and should not stay so: others could read a
+// secret or run tasks. Each is one line that names the key, where it was set,
+// and what to do. None holds a secret.
+func (c Config) Warnings() []string { return slices.Clone(c.warnings) }
+
+// warner collects warnings about a valid configuration.
+type warner struct {
+	*checker
+	found problems
+}
+
+func (w *warner) warn(path, format string, args ...any) {
+	w.found.add(w.sources[path], path+" "+format, args...)
+}
+
+// warn looks for what the configuration allows and nobody should want.
+func (c *checker) warn() []string {
+	w := &warner{checker: c}
+	w.warnOfAPI()
+	if c.uses(PartDatabase) {
+		w.warnOfAddress("manager.db.uri", c.Store.URI)
+	}
+	if c.uses(PartBroker) {
+		for _, uri := range c.Rabbit.URIs {
+			w.warnOfAddress(brokerURIKey, uri)
+		}
+	}
+	if c.uses(PartAdmin) && c.RabbitAdmin.Password != "" {
+		w.warnOfAddress("rabbitmq.management_uri", c.RabbitAdmin.ManagementURI)
+	}
+	w.warnOfReaders()
+	w.warnOfSpool()
+	return w.found.list
+}
+
+func (w *warner) warnOfAPI() {
+	if !w.uses(PartAPI) {
+		return
+	}
+	const token = "name a file with a bearer token in api.token_file"
+	switch open := !isLoopback(w.API.Listen); {
+	case open && w.tokenFile == "":
+		w.warn("api.insecure", "is true and api.listen is %s: everybody who reaches this machine may run tasks: listen on 127.0.0.1, or %s", w.API.Listen, token)
+	case open:
+		w.warn("api.listen", "is %s: the token and the payloads arrive in clear text: put a proxy with TLS in front, and listen where only the proxy can connect, such as 127.0.0.1", w.API.Listen)
+	case w.tokenFile == "" && w.Mode != DefaultMode:
+		w.warn("api.token_file", "is not set: every user of this machine may run tasks: %s", token)
+	}
+}
+
+// warnOfAddress warns of connections that others could read.
+func (w *warner) warnOfAddress(path, uri string) {
+	u, err := url.Parse(uri)
+	if err != nil || isLoopback(u.Hostname()) {
+		return
+	}
+	host := u.Hostname()
+	const crossing = "passwords and payloads cross the network in clear text"
+	switch u.Scheme {
+	case "mysql":
+		switch strings.ToLower(u.Query().Get("tls")) {
+		case "true":
+		case "skip-verify":
+			w.warn(path, "has tls=skip-verify: %s is not asked for a certificate, so anybody on the way can be it: give tls=true", host)
+		case "preferred":
+			w.warn(path, "has tls=preferred: anybody on the way to %s can turn TLS off: give tls=true", host)
+		default:
+			w.warn(path, "has no tls, and %s is another host: %s: add ?tls=true", host, crossing)
+		}
+	case "amqp":
+		w.warn(path, "begins with amqp://, and %s is another host: %s: give amqps://", host, crossing)
+	case "http":
+		w.warn(path, "begins with http://, and %s is another host: its user's password crosses the network in clear text: give https://", host)
+	}
+}
+
+// warnOfReaders warns of passwords in a file that every user can read.
+func (w *warner) warnOfReaders() {
+	if len(*w.files) == 0 {
+		return
+	}
+	own := (*w.files)[0]
+	if own.info == nil || own.info.Mode().Perm()&0o004 == 0 {
+		return
+	}
+	var holders []string
+	for _, s := range w.settings {
+		if s.from.file == own.path && s.holdsSecret() {
+			holders = append(holders, s.path)
+		}
+	}
+	for _, t := range w.TaskTypes {
+		if w.entries[t.Name].from.file == own.path && holdsSecret(t.Settings) {
+			holders = append(holders, w.entries[t.Name].path+".settings")
+		}
+	}
+	if len(holders) > 0 {
+		w.found.add(source{}, "%s: every user of this machine can read it (its mode is %v), and %s hold secrets: chmod o-r %s, or keep the secrets in files of their own",
+			own.path, own.info.Mode(), strings.Join(holders, ", "), own.path)
+	}
+}
+
+// holdsSecret reports whether a setting was given with a secret in it.
+func (s setting) holdsSecret() bool {
+	return strings.Contains(fmt.Sprint(s.value), Masked)
+}
+
+func holdsSecret(settings map[string]any) bool {
+	masked, _ := maskSettings(settings).(map[string]any)
+	return containsMask(masked)
+}
+
+func containsMask(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), containsMask)
+	case []any:
+		return slices.ContainsFunc(v, containsMask)
+	case string:
+		return strings.Contains(v, Masked)
+	}
+	return false
+}
+
+// warnOfSpool warns of a directory where others could put results.
+func (w *warner) warnOfSpool() {
+	const path = "manager.spool_dir"
+	if _, err := os.Stat(w.Manager.SpoolDir); err != nil {
+		return // the manager makes it
+	}
+	if wrong, ok := errors.AsType[*trust.Error](trust.Check(w.Manager.SpoolDir)); ok {
+		w.warn(path, "is %s, where others could put results of their own: %v", w.Manager.SpoolDir, wrong)
+	}
+}
+
+// isLoopback reports whether a host is this machine, whatever a name server says.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// serviceAddress reports whether a variable's value is what Kubernetes sets for
+// a Service: TASKER_API_PORT=tcp://10.0.0.1:80 for one that is called tasker-api.
+func serviceAddress(name, value string) bool {
+	u, err := url.Parse(value)
+	if err != nil || !strings.HasSuffix(name, "_PORT") || !slices.Contains([]string{"tcp", "udp", "sctp"}, u.Scheme) {
+		return false
+	}
+	_, _, err = net.SplitHostPort(u.Host)
+	return err == nil
+}

@@ -1,0 +1,119 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taskerhq/tasker/config"
+)
+
+// TestWarnings: what works, and should not stay so. DIR stands for the directory
+// of the file.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	const (
+		away    = "127.0.0.2 is this machine"
+		noToken = "api.token_file is not set: every user of this machine may run tasks: name a file with a bearer token in api.token_file"
+		db      = "TASKER_MANAGER_DB_URI"
+		queue   = "TASKER_MANAGER_MESSAGE_QUEUE_URI"
+		admin   = "TASKER_RABBITMQ_MANAGEMENT_URI"
+	)
+	for name, test := range map[string]struct {
+		mode    string
+		environ []string
+		without config.Part
+		want    []string
+	}{
+		"development on this machine": {"development", []string{db + "=mysql://u:p@127.0.0.2/d"}, 0, nil},
+		"production without a token":  {"production", nil, 0, []string{noToken}},
+		"a manager in production":     {"production", nil, config.PartAPI, nil},
+		"open to all": {"production", []string{"TASKER_API_LISTEN=0.0.0.0", "TASKER_API_INSECURE=true"}, 0, []string{
+			"TASKER_API_INSECURE: api.insecure is true and api.listen is 0.0.0.0: everybody who reaches this machine may run tasks: " +
+				"listen on 127.0.0.1, or name a file with a bearer token in api.token_file",
+		}},
+		"clear text": {"development", []string{db + "=mysql://u:p@db.example/d", queue + "=amqp://u:p@mq1.example/v,amqps://u:p@mq2.example/v",
+			admin + "=http://mq.example:15672", "TASKER_RABBITMQ_PASSWORD=p"}, 0, []string{
+			db + ": manager.db.uri has no tls, and db.example is another host: passwords and payloads cross the network in clear text: add ?tls=true",
+			queue + ": manager.message_queue.uri begins with amqp://, and mq1.example is another host: passwords and payloads cross the network in clear text: give amqps://",
+			admin + ": rabbitmq.management_uri begins with http://, and mq.example is another host: its user's password crosses the network in clear text: give https://",
+		}},
+		"any certificate": {"development", []string{db + "=mysql://u:p@db.example/d?tls=skip-verify"}, 0, []string{
+			db + ": manager.db.uri has tls=skip-verify: db.example is not asked for a certificate, so anybody on the way can be it: give tls=true",
+		}},
+		"TLS if it can be had": {"development", []string{db + "=mysql://u:p@db.example/d?tls=preferred"}, 0, []string{
+			db + ": manager.db.uri has tls=preferred: anybody on the way to db.example can turn TLS off: give tls=true",
+		}},
+		"TLS": {"development", []string{db + "=mysql://u:p@db.example/d?tls=true"}, 0, nil},
+		"a service of Kubernetes": {"development", []string{"TASKER_API_PORT=tcp://10.0.0.1:80"}, 0, []string{
+			"TASKER_API_PORT: it is left out of account, since its value is the address of a Kubernetes service, and no value of api.port: " +
+				"call the service otherwise, or say enableServiceLinks: false in the pod",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			write(t, dir, test.mode+".config.yaml", minimal)
+			c, err := config.Load(config.Options{Mode: test.mode, Dir: dir, Environ: test.environ, Without: test.without})
+			if err != nil {
+				t.Fatal(err, away)
+			}
+			if diff := cmp.Diff(test.want, c.Warnings()); diff != "" {
+				t.Error(diff)
+			}
+			if c.API.Port != 8888 {
+				t.Errorf("the port is %d", c.API.Port)
+			}
+		})
+	}
+}
+
+// TestPasswordsThatAllCanRead: in the file itself.
+func TestPasswordsThatAllCanRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := write(t, dir, "test.config.yaml", strings.Replace(minimal, "[worker]",
+		`[worker, {name: a, handler: exec, settings: {command: /bin/true, environment: {X: hunter2}}}]`, 1)+"rabbitmq: {user: u, password: hunter2}\n")
+	opts := config.Options{Mode: "test", Dir: dir, Without: config.PartAPI}
+	if c, err := config.Load(opts); err != nil || len(c.Warnings()) > 0 {
+		t.Fatalf("got %v, %v", err, c.Warnings())
+	}
+	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the fault
+		t.Fatal(err)
+	}
+	c, err := config.Load(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{path + ": every user of this machine can read it (its mode is -rw-r--r--), and manager.db.uri, manager.message_queue.uri, rabbitmq.password, " +
+		"task_types[1].settings hold secrets: chmod o-r " + path + ", or keep the secrets in files of their own"}
+	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
+		t.Error(diff)
+	}
+	if strings.Contains(strings.Join(c.Warnings(), ""), "hunter2") {
+		t.Error("a secret is in the warning")
+	}
+}
+
+// TestSpoolOfOthers: whoever can write there has results of his own stored.
+func TestSpoolOfOthers(t *testing.T) {
+	t.Parallel()
+	spool := filepath.Join(t.TempDir(), "spool")
+	c := mustLoad(t, minimal, "TASKER_MANAGER_SPOOL_DIR="+spool)
+	if got := strings.Join(c.Warnings(), "|"); strings.Contains(got, "spool_dir") {
+		t.Error(got)
+	}
+	if err := os.Mkdir(spool, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(spool, 0o777); err != nil { //nolint:gosec // the fault
+		t.Fatal(err)
+	}
+	c = mustLoad(t, minimal, "TASKER_MANAGER_SPOOL_DIR="+spool)
+	if got := strings.Join(c.Warnings(), "|"); !strings.Contains(got, "manager.spool_dir is "+spool+", where others could put results of their own: "+spool+" is writable by all users") {
+		t.Errorf("got %q", got)
+	}
+}

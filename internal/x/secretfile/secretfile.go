@@ -1,0 +1,55 @@
+// Package secretfile reads passwords and tokens that are kept in files of their
+// own.
+package secretfile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/taskerhq/tasker/internal/x/trust"
+)
+
+// maxSecret bounds a secret file; whatever is larger is another file.
+const maxSecret = 64 << 10
+
+// Read returns what a secret file holds, without the end of the line. The file
+// must be one that only its owner and its group can read, and that nobody else
+// could change. The error continues a sentence that begins with the key.
+func Read(path string) (string, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("names %s, which does not exist", path)
+	case err != nil:
+		return "", fmt.Errorf("names %s, which cannot be read: %w", path, cause(err))
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("names %s, which is no regular file", path)
+	case info.Mode().Perm()&0o007 != 0:
+		return "", fmt.Errorf("names %s, which every user of this machine may read or change (its mode is %04o): chmod o-rwx %s", path, info.Mode().Perm(), path)
+	case info.Size() > maxSecret:
+		return "", fmt.Errorf("names %s, which is too large for a secret", path)
+	}
+	if err := trust.Check(path); err != nil {
+		return "", fmt.Errorf("names %s, which is not to be believed: %w", path, err)
+	}
+	content, err := os.ReadFile(path) //nolint:gosec // the path is the configuration's
+	if err != nil {
+		return "", fmt.Errorf("names %s, which cannot be read: %w", path, cause(err))
+	}
+	secret := strings.TrimRight(string(content), "\r\n")
+	if secret == "" {
+		return "", fmt.Errorf("names %s, which is empty", path)
+	}
+	return secret, nil
+}
+
+// cause is a file's error without the path, which the message has already.
+func cause(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
