@@ -5,6 +5,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,9 @@ type Program struct {
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string
+	// Name is what the program is called in its help and messages; empty means
+	// tasker.
+	Name string
 	// Handlers are those that task types can name; nil means the built-in ones.
 	Handlers *handlers.Catalog
 	// Daemon, if set, prepares the process for a command that runs until it is
@@ -65,6 +69,7 @@ type Program struct {
 // Execute runs the command that the arguments name, until it is done or ctx
 // ends, and gives the exit code. Errors are told on stderr.
 func Execute(ctx context.Context, p Program) int {
+	p.Name = cmp.Or(p.Name, defaultName)
 	r := &run{Program: p}
 	root := r.rootCommand()
 	root.SetArgs(p.Args)
@@ -75,7 +80,7 @@ func Execute(ctx context.Context, p Program) int {
 		return ExitOK
 	}
 	if !errors.Is(err, errFound) && !errors.Is(err, errMistakes) {
-		_, _ = fmt.Fprintf(text.Lines(p.Stderr), "tasker: %v\n", err)
+		_, _ = fmt.Fprintf(text.Lines(p.Stderr), "%s: %v\n", p.Name, err)
 	}
 	return exitCode(err)
 }
@@ -109,6 +114,9 @@ type run struct {
 	level                       slog.LevelVar // of the log
 }
 
+// defaultName is what the program is called where nobody says otherwise.
+const defaultName = "tasker"
+
 // suggestionDistance is how many letters a mistyped command may be off.
 const suggestionDistance = 2
 
@@ -132,7 +140,7 @@ Environment:
 
 func (r *run) rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "tasker",
+		Use:           r.Name,
 		Short:         "A RabbitMQ fan-out task distributor",
 		Long:          rootLong,
 		Version:       r.Version,
@@ -156,11 +164,13 @@ func (r *run) rootCommand() *cobra.Command {
 	flags.StringVar(&r.output, "output", outputText, "form of what a command tells, text or json")
 	flags.StringVar(&r.logLevel, "log-level", "", "debug, info, warn or error; overrides log.level")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v (see %s --help)", err, cmd.CommandPath())
+		return usagef("%v%s (see %s --help)", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
 		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(), r.deadLettersCommand(), r.configCommand(), r.versionCommand(),
 	)
+	r.completeRoot(root)
+	r.rename(root)
 	return root
 }
 

@@ -88,7 +88,9 @@ func TestWrongUse(t *testing.T) {
 		"ap":                                 `there is no command "ap"; did you mean api? (see tasker --help)`,
 		"config shw":                         `there is no command "shw"; did you mean show? (see tasker config --help)`,
 		"api now":                            `tasker api takes no argument, and got "now" (see tasker api --help)`,
-		"api --prt=1":                        "unknown flag: --prt (see tasker api --help)",
+		"api --prt=1":                        "unknown flag: --prt; did you mean --port? (see tasker api --help)",
+		"manager --tasktype=x":               "unknown flag: --tasktype; did you mean --task-type? (see tasker manager --help)",
+		"api --something=x":                  "unknown flag: --something (see tasker api --help)",
 		"dev --port=x":                       `invalid argument "x" for "--port" flag: strconv.ParseInt: parsing "x": invalid syntax (see tasker dev --help)`,
 		"dev --port=70000":                   "configuration: --port: api.port is 70000: give a whole number from 0 to 65535",
 		"dev --ephemeral --data=x":           "--data and --ephemeral exclude each other: the one keeps the data, the other does not",
@@ -103,7 +105,7 @@ func TestWrongUse(t *testing.T) {
 		"manager --endpoint=a --task-type=x": `--task-type: task type "x" is not configured; there are worker, backup, sleep`,
 		"initialize":                         "what shall be initialized? Give --database, --rabbitmq, or both",
 		"initialize --database --yes":        "--yes agrees to a reset: give --reset, too, or neither",
-		"api --config=nowhere":               `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode development" prints`,
+		"api --config=nowhere":               `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode development" prints, or do without it by setting TASKER_TASK_TYPES, TASKER_MANAGER_DB_URI, TASKER_MANAGER_MESSAGE_QUEUE_URI`,
 		"config example --mode=staging":      "configuration: no staging.config.yaml comes with tasker; there are development and production",
 		"manager --endpoint=a --task-type=worker,x": `--task-type: task type "worker,x" is not configured; there are worker, backup, sleep`,
 	} {
@@ -133,6 +135,9 @@ func TestDaemons(t *testing.T) {
 	o := tasker(t, nil, []string{"TASKER_API_PORT=1000"}, "api", "--log-level", "debug")
 	if o.code != 0 || o.action != "api" || o.cfg.API.Port != 1000 || !o.log.Enabled(t.Context(), slog.LevelDebug) || o.stderr != "" {
 		t.Errorf("api: %+v", o)
+	}
+	if o = tasker(t, nil, []string{"TASKER_API_PORT=1000"}, "api", "--port", "2000"); o.code != 0 || o.cfg.API.Port != 2000 {
+		t.Errorf("api with a port: %+v", o)
 	}
 	o = tasker(t, nil, nil, "manager", "--endpoint", "console1", "--endpoint=console2", "--task-type", "sleep")
 	if o.code != 0 || !slices.Equal(o.endpoints, []string{"console1", "console2"}) || !slices.Equal(o.taskTypes, []string{"sleep"}) {
@@ -213,7 +218,7 @@ func TestConfigCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	environ := []string{"TASKER_MODE=staging", "TASKER_CONFIG=" + dir}
-	if o := tasker(t, nil, environ, "config", "check"); o.code != 0 || o.stdout != path+": no mistakes (mode staging, 1 task types)\n" {
+	if o := tasker(t, nil, environ, "config", "check"); o.code != 0 || !strings.HasPrefix(o.stdout, path+": no mistakes (mode staging, 1 task types)\nwarning: ") {
 		t.Errorf("check: %+v", o)
 	}
 	o := tasker(t, nil, environ, "config", "show")

@@ -33,6 +33,7 @@ type checked struct {
 	File      string   `json:"file"`
 	TaskTypes []string `json:"task_types,omitempty"`
 	Problems  []string `json:"problems,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"`
 	Notes     []string `json:"notes,omitempty"`
 }
 
@@ -56,7 +57,10 @@ example, and so can read its secrets.
 "tasker dev" needs no database, no RabbitMQ and no secrets of theirs: give --dev
 for a configuration that is for it.
 
-The exit code is 0 without mistakes, else 2.`,
+A warning is about what works and should not stay so: others could read a
+password, or run tasks.
+
+The exit code is 0 without mistakes, warnings or not, else 2.`,
 		Example: `  tasker config check --mode production --config /etc/tasker
   tasker config check --dev --config examples/handlers/config
   tasker config check --api=false --mode production --config /etc/tasker
@@ -89,11 +93,14 @@ The exit code is 0 without mistakes, else 2.`,
 			if err != nil {
 				return err
 			}
-			answer.OK = true
+			answer.OK, answer.Warnings = true, cfg.Warnings()
 			if !dev { // which has no secrets
 				answer.Notes = cfg.HandlerNotes()
 			}
 			text := fmt.Sprintf("%s: no mistakes (mode %s, %d task types)\n", cfg.File, cfg.Mode, len(cfg.TaskTypes))
+			for _, warning := range answer.Warnings {
+				text += "warning: " + warning + "\n"
+			}
 			for _, note := range answer.Notes {
 				text += "note: " + note + "\n"
 			}
@@ -162,7 +169,7 @@ func (r *run) versionCommand() *cobra.Command {
 				Go       string `json:"go"`
 				Platform string `json:"platform"`
 			}{r.Version, runtime.Version(), platform}
-			return r.tell(answer, fmt.Sprintf("tasker %s (%s, %s)\n", r.Version, runtime.Version(), platform))
+			return r.tell(answer, fmt.Sprintf("%s %s (%s, %s)\n", r.Name, r.Version, runtime.Version(), platform))
 		},
 	}
 }

@@ -17,7 +17,8 @@ import (
 )
 
 func (r *run) apiCommand() *cobra.Command {
-	return &cobra.Command{
+	var port int
+	cmd := &cobra.Command{
 		Use:   "api",
 		Short: "Serve the HTTP API",
 		Long: `Serve the HTTP API, on the address of api.listen and api.port, until SIGINT or
@@ -31,20 +32,45 @@ of tasks. Several may run at once.
 SIGHUP, or a change of its file, makes it read its configuration again: task
 types and the level of the log change at once.`,
 		Example: `  tasker api
+  tasker api --port 9000
   tasker api --mode production --config /etc/tasker`,
 		Args:    noArguments,
 		PreRunE: keepPrivate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := r.load(config.PartAdmin)
+			cfg, err := r.load(config.PartAdmin, portFlag(cmd, port)...)
 			if err != nil {
 				return err
 			}
-			log := r.logger(cfg.Log)
+			log := r.daemonLog(cmd, cfg)
 			ready := r.readiness(cmd.Context(), log)
 			opts := app.APIOptions{Version: r.Version, Ready: func(string) { ready() }, Reload: r.reload()}
 			return r.Actions.RunAPI(cmd.Context(), cfg, opts, log)
 		},
 	}
+	addPort(cmd, &port)
+	return cmd
+}
+
+func addPort(cmd *cobra.Command, port *int) {
+	cmd.Flags().IntVar(port, "port", 8888, "port of the API; 0 takes a free one; overrides api.port")
+}
+
+// portFlag returns the port if the command line names one.
+func portFlag(cmd *cobra.Command, port int) []config.Flag {
+	if !cmd.Flags().Changed("port") {
+		return nil
+	}
+	return []config.Flag{{Name: "--port", Key: "api.port", Value: strconv.Itoa(port)}}
+}
+
+// daemonLog makes the log of a daemon, and tells it what [config.Config.Warnings]
+// has to say.
+func (r *run) daemonLog(cmd *cobra.Command, cfg config.Config) *slog.Logger {
+	log := r.logger(cfg.Log)
+	for _, warning := range cfg.Warnings() {
+		log.WarnContext(cmd.Context(), "the configuration can be used, and should not stay so", "warning", warning)
+	}
+	return log
 }
 
 func (r *run) managerCommand() *cobra.Command {
@@ -87,7 +113,7 @@ types, the settings of handlers and the level of the log change at once.`,
 			if err := checkTaskTypes(cfg, taskTypes); err != nil {
 				return err
 			}
-			log := r.logger(cfg.Log)
+			log := r.daemonLog(cmd, cfg)
 			opts := app.ManagerOptions{
 				Endpoints: endpoints, TaskTypes: taskTypes, Version: r.Version,
 				Ready: r.readiness(cmd.Context(), log), Reload: r.reload(),
@@ -97,6 +123,8 @@ types, the settings of handlers and the level of the log change at once.`,
 	}
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "name of the endpoint to serve; may be repeated")
 	cmd.Flags().StringArrayVar(&taskTypes, "task-type", nil, "task type to perform; may be repeated (default all that are configured)")
+	complete(cmd, "task-type", r.taskTypes)
+	complete(cmd, "endpoint", func() []string { return nil })
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "label of the endpoint, such as role=web; may be repeated; overrides manager.labels")
 	return cmd
 }
@@ -165,11 +193,7 @@ given; with --ephemeral nothing stays. One process at a time can use it.`,
 			if data == "" && !ephemeral {
 				return usagef("--data is empty: name a directory, or keep nothing with --ephemeral")
 			}
-			var flags []config.Flag
-			if cmd.Flags().Changed("port") {
-				flags = append(flags, config.Flag{Name: "--port", Key: "api.port", Value: strconv.Itoa(port)})
-			}
-			cfg, err := r.load(devWithout, flags...)
+			cfg, err := r.load(devWithout, portFlag(cmd, port)...)
 			if err != nil {
 				return err
 			}
@@ -177,11 +201,12 @@ given; with --ephemeral nothing stays. One process at a time can use it.`,
 			if ephemeral {
 				opts.DataDir = ""
 			}
-			return r.Actions.RunDev(cmd.Context(), cfg, opts, r.logger(cfg.Log))
+			return r.Actions.RunDev(cmd.Context(), cfg, opts, r.daemonLog(cmd, cfg))
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "data/dev", "directory that keeps the data")
 	cmd.Flags().BoolVar(&ephemeral, "ephemeral", false, "keep no data")
-	cmd.Flags().IntVar(&port, "port", 8888, "port of the API; 0 takes a free one; overrides api.port")
+	_ = cmd.MarkFlagDirname("data") // the flag exists
+	addPort(cmd, &port)
 	return cmd
 }

@@ -66,7 +66,7 @@ func (r *run) withDeadLetters(cmd *cobra.Command, do func(ctx context.Context, l
 		return err
 	}
 	ctx := cmd.Context()
-	letters, err := r.Actions.OpenDeadLetters(ctx, cfg, r.logger(cfg.Log))
+	letters, err := r.Actions.OpenDeadLetters(ctx, cfg, r.quietLog(cfg.Log))
 	if err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func discardLetters() settling {
 
 func (r *run) settleDeadLettersCommand(s settling) *cobra.Command {
 	var all, yes bool
-	path := "tasker dead-letters " + s.verb
+	path := defaultName + " dead-letters " + s.verb
 	cmd := &cobra.Command{
 		Use:   s.verb + " ID... | --all",
 		Short: s.short,

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +54,15 @@ func (r *run) initializeCommand() *cobra.Command {
 				return err
 			}
 			opts := app.InitOptions{Reset: reset, DryRun: reset && !yes, Out: text.Lines(r.Stdout)}
-			if err := r.initialize(cmd.Context(), cfg, opts, database, rabbitmq); err != nil {
+			var said bytes.Buffer
+			if r.output == outputJSON {
+				opts.Out = &said
+			}
+			err = r.initialize(cmd.Context(), cfg, opts, database, rabbitmq)
+			if r.output == outputJSON {
+				err = errors.Join(err, r.tell(initialized{OK: err == nil, DryRun: opts.DryRun, Done: lines(said.String())}, ""))
+			}
+			if err != nil {
 				return err
 			}
 			if opts.DryRun {
@@ -67,6 +77,21 @@ func (r *run) initializeCommand() *cobra.Command {
 	flags.BoolVar(&reset, "reset", false, "drop first what is there; needs --yes")
 	flags.BoolVar(&yes, "yes", false, "really drop it")
 	return cmd
+}
+
+// initialized is what "initialize" tells: a line for each thing done, or that
+// would be. Why it failed is told on stderr.
+type initialized struct {
+	OK     bool     `json:"ok"`
+	DryRun bool     `json:"dry_run"`
+	Done   []string `json:"done"`
+}
+
+func lines(text string) []string {
+	if text = strings.TrimSuffix(text, "\n"); text == "" {
+		return []string{}
+	}
+	return strings.Split(text, "\n")
 }
 
 // initialize does both, even if the first one fails: they do not depend on

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 
@@ -37,7 +38,7 @@ func Main(catalog *handlers.Catalog, version string) {
 			},
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
-		Version: buildVersion(version), Handlers: catalog,
+		Version: buildVersion(version), Handlers: catalog, Name: filepath.Base(os.Args[0]),
 		Daemon: func() <-chan os.Signal {
 			surviveBrokenPipes()
 			return hangups(stop)

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/taskerhq/tasker/internal/x/near"
+)
+
+// rename puts the program's own name into the examples and the commands that
+// the help quotes: a daemon with handlers of its own is called as it likes.
+func (r *run) rename(cmd *cobra.Command) {
+	if r.Name == defaultName {
+		return
+	}
+	cmd.Example = strings.ReplaceAll("\n"+cmd.Example, "\n  "+defaultName+" ", "\n  "+r.Name+" ")[1:]
+	cmd.Long = r.called(cmd.Long)
+	cmd.Short = r.called(cmd.Short)
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = r.called(f.Usage) })
+	for _, sub := range cmd.Commands() {
+		r.rename(sub)
+	}
+}
+
+// called puts the program's name into the commands that a text quotes.
+func (r *run) called(text string) string {
+	return strings.ReplaceAll(text, `"`+defaultName+" ", `"`+r.Name+" ")
+}
+
+// nearestFlag proposes the flag that was meant where one is unknown.
+func nearestFlag(cmd *cobra.Command, err error) string {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok || len(unknown.GetSpecifiedName()) < 2 {
+		return ""
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	if name := near.Name(unknown.GetSpecifiedName(), known); name != "" {
+		return "; did you mean --" + name + "?"
+	}
+	return ""
+}
