@@ -168,6 +168,8 @@ func (s *fakeStore) Now() time.Time {
 	return s.now
 }
 
+func (s *fakeStore) CheckWrites(ctx context.Context) error { return s.Ping(ctx) }
+
 func (s *fakeStore) Ping(context.Context) error {
 	defer s.begin("Ping")()
 	return s.err

@@ -37,14 +37,15 @@ type readyAnswer struct {
 	Checks readyChecks `json:"checks"`
 }
 
-// ready answers GET /readyz: 503 where the database or the broker is away.
+// ready answers GET /readyz: 503 where the database or the broker is away, or
+// the database takes no writes.
 // Without the broker tasks are still accepted, as CREATED, but nothing is
 // distributed, which is what whoever asks wants to know.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
 	defer cancel()
 	checks := readyChecks{
-		Database: s.check(r, s.store.Ping(ctx), "the database cannot be reached"),
+		Database: s.check(r, s.store.CheckWrites(ctx), "the database cannot be reached"),
 		Broker:   s.check(r, s.broker.Ready(), "the message broker is not connected"),
 	}
 	if checks.Database.OK && checks.Broker.OK {

@@ -73,6 +73,8 @@ type Store interface {
 	Now() time.Time
 	// Ping tells whether the database answers.
 	Ping(ctx context.Context) error
+	// CheckWrites reports why the database takes no writes, without making any.
+	CheckWrites(ctx context.Context) error
 }
 
 // Dispatcher hands tasks to the broker.

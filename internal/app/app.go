@@ -210,7 +210,8 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 }
 
 // awaitSchema waits until the database answers, and gives an error where its
-// schema is not the one that this program needs; nil at the end of ctx.
+// schema is not the one that this program needs, or its server does not let
+// tasker set up sessions; nil at the end of ctx.
 func (s services) awaitSchema(ctx context.Context) error {
 	for warned := false; ; {
 		err := s.store.CheckSchema(ctx)
@@ -222,7 +223,7 @@ func (s services) awaitSchema(ctx context.Context) error {
 				s.log.InfoContext(ctx, "the database is there")
 			}
 			return nil
-		case tasker.CodeOf(err) != tasker.Unavailable:
+		case tasker.CodeOf(err) != tasker.Unavailable, errors.As(err, new(*store.SessionError)):
 			return fmt.Errorf("check the database: %w", err)
 		case !warned:
 			s.log.WarnContext(ctx, "waiting for the database", "err", err)

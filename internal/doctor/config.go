@@ -25,6 +25,8 @@ type Settings struct {
 	Accounts    []Account
 	// MaxOpenConns is how many connections to the database a process has.
 	MaxOpenConns int
+	// MaxBody and MaxResult bound, in bytes, a request's body and a result.
+	MaxBody, MaxResult int64
 	// QueueExpires is how long a queue outlives its consumer.
 	QueueExpires time.Duration
 	// QueueArguments and DeadArguments are those with which the queues of

@@ -32,6 +32,8 @@ type Database interface {
 	// Now is the database's clock, as far as it was measured.
 	Now() time.Time
 	MeasureClock(ctx context.Context) (ahead, roundTrip time.Duration, err error)
+	// CheckWrites reports why the server takes no writes, without making any.
+	CheckWrites(ctx context.Context) error
 	DescribeServer(ctx context.Context) (Server, error)
 	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
 	Unsent(ctx context.Context, since time.Time) (Backlog, error)
@@ -44,10 +46,14 @@ type Database interface {
 // Server is what the database server says of itself; of SQLite there is the
 // kind and the version only.
 type Server struct {
-	Kind           string // MySQL, MariaDB or SQLite
-	Version        string
-	Isolation      string // of tasker's sessions
-	FlushLog       int    // innodb_flush_log_at_trx_commit
+	Kind    string // MySQL, MariaDB or SQLite
+	Version string
+	// Otherwise are session variables that the server begins with a value that
+	// tasker must not have, and replaces.
+	Otherwise      []string
+	MaxPacket      int // max_allowed_packet
+	LargestValue   int // the largest that tasker can store therefore
+	FlushLog       int // innodb_flush_log_at_trx_commit
 	BinaryLog      bool
 	SyncBinlog     int // sync_binlog
 	ReadOnly       bool
@@ -97,14 +103,10 @@ func (e *examination) checkDatabase(ctx context.Context) {
 		e.skip(groupDatabase, "settings, clock", "they do not apply to SQLite")
 		return
 	}
-	e.check(ctx, groupDatabase, "isolation", func(context.Context) []Finding { return server.isolation() })
+	e.check(ctx, groupDatabase, "sessions", func(context.Context) []Finding { return server.sessions() })
 	e.check(ctx, groupDatabase, "durability", func(context.Context) []Finding { return server.durability() })
-	e.check(ctx, groupDatabase, "writable", func(context.Context) []Finding {
-		if server.ReadOnly {
-			return one(Problem, "name the server that takes writes in manager.db.uri, or set read_only off", "the server is read-only: no task can be taken")
-		}
-		return well("read_only is off")
-	})
+	e.check(ctx, groupDatabase, "writable", func(ctx context.Context) []Finding { return e.writable(ctx, server) })
+	e.check(ctx, groupDatabase, "packets", func(context.Context) []Finding { return server.packets(e.Settings) })
 	e.check(ctx, groupDatabase, "connections", func(context.Context) []Finding { return server.connections(e.Settings.MaxOpenConns) })
 	e.check(ctx, groupDatabase, "clock", func(ctx context.Context) []Finding {
 		ahead, roundTrip, err := e.Database.MeasureClock(ctx)
@@ -136,12 +138,49 @@ func (s Server) supported() []Finding {
 	return well("%s %s", s.Kind, s.Version)
 }
 
-func (s Server) isolation() []Finding {
-	if strings.ReplaceAll(strings.ToUpper(s.Isolation), " ", "-") != "READ-COMMITTED" {
-		return one(Problem, "look for a proxy between tasker and the database that resets its sessions",
-			"tasker's sessions are %s instead of READ-COMMITTED, which they ask for", s.Isolation)
+// sessions reports what the server's own sessions begin with. A session of
+// tasker's that could not be set up was a failed connection.
+func (s Server) sessions() []Finding {
+	if len(s.Otherwise) > 0 {
+		return one(Note, "", "the server begins sessions with unusual values, which tasker replaces in its own: %s", strings.Join(s.Otherwise, "; "))
 	}
-	return well("tasker's sessions are READ-COMMITTED")
+	return well("are set up and checked by tasker")
+}
+
+// writable reports whether the server takes writes.
+func (e *examination) writable(ctx context.Context, s Server) []Finding {
+	if s.ReadOnly {
+		return one(Problem, "name the server that takes writes in manager.db.uri, or set read_only off", "the server is read-only: no task can be taken")
+	}
+	if !e.facts.schema {
+		return well("read_only is off")
+	}
+	if err := e.Database.CheckWrites(ctx); err != nil {
+		return failed(ctx, err, "no task can be taken: see the server's message")
+	}
+	return well("the server takes writes")
+}
+
+// packets compares what may be sent to tasker with what the server takes.
+func (s Server) packets(settings Settings) []Finding {
+	var found []Finding
+	for _, limit := range []struct {
+		key   string
+		bytes int64
+		then  string
+	}{
+		{"api.max_body", settings.MaxBody, "larger ones are answered with 413"},
+		{"manager.max_result", settings.MaxResult, "larger ones become failed results"},
+	} {
+		if s.LargestValue > 0 && limit.bytes > int64(s.LargestValue) {
+			found = append(found, one(Warning, "raise max_allowed_packet on the server, or lower "+limit.key,
+				"max_allowed_packet is %d, which takes values of %d bytes, and %s is %d: %s", s.MaxPacket, s.LargestValue, limit.key, limit.bytes, limit.then)...)
+		}
+	}
+	if found == nil {
+		return well("max_allowed_packet is %d: room for api.max_body and manager.max_result", s.MaxPacket)
+	}
+	return found
 }
 
 // durability tells whether what is committed survives a loss of power.

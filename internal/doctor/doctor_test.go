@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +65,9 @@ func TestFindings(t *testing.T) {
 		"old MySQL":   {func(i *installation) { i.db.server.Kind, i.db.server.Version = "MySQL", "5.7.44-log" }, []string{"problem MySQL 5.7.44-log is too old: tasker needs 8.0"}},
 		"new MySQL":   {func(i *installation) { i.db.server.Kind, i.db.server.Version = "MySQL", "8.4.2" }, nil},
 		"odd version": {func(i *installation) { i.db.server.Version = "main" }, []string{"warning database/server"}},
-		"isolation":   {func(i *installation) { i.db.server.Isolation = "REPEATABLE-READ" }, []string{"problem sessions are REPEATABLE-READ"}},
+		"sessions":    {func(i *installation) { i.db.server.Otherwise = []string{"autocommit is OFF"} }, []string{"note begins sessions with unusual values"}},
+		"no writes":   {func(i *installation) { i.db.writes = errors.New("BINLOG_FORMAT") }, []string{"problem BINLOG_FORMAT"}},
+		"packets":     {func(i *installation) { i.db.server.LargestValue, i.Settings.MaxResult = 1000, 1001 }, []string{"warning manager.max_result is 1001"}},
 		"flush":       {func(i *installation) { i.db.server.FlushLog = 2 }, []string{"warning innodb_flush_log_at_trx_commit is 2"}},
 		"binlog":      {func(i *installation) { i.db.server.BinaryLog = true }, []string{"warning sync_binlog is 0"}},
 		"read-only":   {func(i *installation) { i.db.server.ReadOnly = true }, []string{"problem the server is read-only"}},

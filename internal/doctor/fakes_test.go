@@ -17,6 +17,7 @@ var now = time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)
 // fakeDatabase answers with what a test put into it.
 type fakeDatabase struct {
 	ping, schema     error
+	writes           error
 	server           Server
 	ahead, roundTrip time.Duration
 	endpoints        []tasker.Endpoint
@@ -44,6 +45,7 @@ func (f *fakeDatabase) Ping(ctx context.Context) error {
 }
 
 func (f *fakeDatabase) CheckSchema(context.Context) error { return f.schema }
+func (f *fakeDatabase) CheckWrites(context.Context) error { return f.writes }
 func (f *fakeDatabase) Now() time.Time                    { return now }
 
 func (f *fakeDatabase) MeasureClock(context.Context) (ahead, roundTrip time.Duration, err error) {
@@ -148,7 +150,7 @@ func healthy() *installation {
 	i := &installation{
 		db: &fakeDatabase{
 			server: Server{
-				Kind: "MariaDB", Version: "10.11.6-MariaDB-0+deb12u1", Isolation: "READ-COMMITTED",
+				Kind: "MariaDB", Version: "10.11.6-MariaDB-0+deb12u1",
 				FlushLog: 1, MaxConnections: 151,
 			},
 			roundTrip: time.Millisecond,

@@ -22,6 +22,9 @@ const (
 	erOutOfRange      = 1264
 	erTruncatedValue  = 1366
 	erDataTooLong     = 1406
+	erReadOnlyOption  = 1290 // the server runs with --read-only
+	erReadOnlyTx      = 1792 // the transaction is read-only
+	erReadOnlyMode    = 1836 // the server is in read-only mode
 )
 
 // states are the error numbers that tell of the state in which a server is, or
@@ -30,6 +33,7 @@ var states = map[uint16]bool{
 	1021:              true, // the disk is full
 	1026:              true, // a file cannot be written
 	1030:              true, // the storage engine reports an error
+	1036:              true, // the table is read-only
 	1037:              true, // out of memory
 	1038:              true, // out of memory to sort
 	1040:              true, // too many connections
@@ -53,20 +57,39 @@ var states = map[uint16]bool{
 	1180:              true, // the commit failed
 	1203:              true, // too many connections of this user
 	1206:              true, // too many locks
+	1223:              true, // the tables are locked for a backup
 	1226:              true, // the user has used up a limit
-	1290:              true, // read-only
+	1227:              true, // a right is missing
+	erReadOnlyOption:  true,
 	1317:              true, // the statement was killed
 	1461:              true, // too many prepared statements
+	1534:              true, // the binary log cannot be written
+	1598:              true, // the same
 	1637:              true, // too many transactions
-	1792:              true, // a read-only transaction
-	1836:              true, // read-only
+	1661:              true, // the binary log's format does not go with tasker's statements: see 1665
+	1662:              true,
+	1663:              true,
+	1664:              true,
+	1665:              true, // binlog_format is STATEMENT, which InnoDB does not do when sessions are READ COMMITTED
+	1666:              true,
+	1785:              true, // enforce_gtid_consistency: a table is not of InnoDB
+	1820:              true, // the user's password has to be changed
+	1862:              true, // the user's password has expired
+	1874:              true, // InnoDB is read-only
+	1881:              true, // InnoDB recovers, and takes no writes
+	erReadOnlyTx:      true,
+	erReadOnlyMode:    true,
 	1927:              true, // MariaDB: the connection was killed
 	1969:              true, // MariaDB: the statement took longer than the server lets it
 	3024:              true, // MySQL: the same
+	3032:              true, // MySQL: offline_mode
+	3098:              true, // group replication does not take the table
 	3100:              true, // group replication: the commit failed
 	3101:              true, // group replication: the transaction lost a race
 	3169:              true, // MySQL: the session was killed
+	3118:              true, // MySQL: the account is locked
 	4031:              true, // MySQL: the connection was idle for too long
+	4151:              true, // MariaDB: the account is locked
 	erRecordChanged:   true,
 	erLockWaitTimeout: true,
 	erLockDeadlock:    true,
@@ -132,6 +155,13 @@ func passes(err error) bool {
 	// the connection.
 	return !errors.Is(err, gorm.ErrDuplicatedKey) && !errors.Is(err, gorm.ErrForeignKeyViolated) &&
 		!errors.Is(err, gorm.ErrInvalidData) && !errors.Is(err, gorm.ErrRecordNotFound)
+}
+
+// refusesWrites reports whether the server takes no writes, as one does that was
+// replaced as the primary.
+func refusesWrites(err error) bool {
+	e, ok := errors.AsType[*mysqldriver.MySQLError](err)
+	return ok && (e.Number == erReadOnlyOption || e.Number == erReadOnlyTx || e.Number == erReadOnlyMode)
 }
 
 // wantsRetry tells whether the database rolled a transaction back and asks for

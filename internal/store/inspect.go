@@ -15,8 +15,13 @@ import (
 type Server struct {
 	Kind    string // MySQL, MariaDB or SQLite
 	Version string // as the server writes it
-	// Isolation is that of tasker's own sessions, such as READ-COMMITTED.
-	Isolation string
+	// Otherwise says which session variables the server begins with a value
+	// that an administrator chose and tasker must not have. It sets its own.
+	Otherwise []string
+	// MaxPacket is max_allowed_packet, and LargestValue the largest value that
+	// tasker stores therefore, in bytes.
+	MaxPacket    int
+	LargestValue int
 	// FlushLog is innodb_flush_log_at_trx_commit: with 1 a commit is on disk
 	// when it is answered.
 	FlushLog int
@@ -40,10 +45,13 @@ func (s *Store) DescribeServer(ctx context.Context) (Server, error) {
 		Name  string `gorm:"column:Variable_name"`
 		Value string `gorm:"column:Value"`
 	}
-	err := s.db.WithContext(ctx).Raw("SHOW SESSION VARIABLES WHERE Variable_name IN ?", []string{
-		"version", "transaction_isolation", "tx_isolation", "innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog",
-		"read_only", "super_read_only", "max_connections",
-	}).Scan(&rows).Error
+	names := []string{
+		"version", "innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog", "read_only", "super_read_only", "max_connections", packetVariable,
+	}
+	for _, v := range sessionVariables {
+		names = append(names, v.name)
+	}
+	err := s.db.WithContext(ctx).Raw("SHOW GLOBAL VARIABLES WHERE Variable_name IN ?", names).Scan(&rows).Error
 	if err != nil {
 		return Server{}, s.fail("tell its settings", err)
 	}
@@ -56,15 +64,13 @@ func (s *Store) DescribeServer(ctx context.Context) (Server, error) {
 		return n
 	}
 	server := Server{
-		Kind: "MySQL", Version: value["version"], Isolation: value["transaction_isolation"],
-		FlushLog: number("innodb_flush_log_at_trx_commit"), BinaryLog: on(value["log_bin"]), SyncBinlog: number("sync_binlog"),
+		Kind: "MySQL", Version: value["version"], MaxPacket: number(packetVariable), LargestValue: largestValue(number(packetVariable)),
+		Otherwise: describe(differing(value, func(v variable) bool { _, known := value[v.name]; return v.usual && known }), value),
+		FlushLog:  number("innodb_flush_log_at_trx_commit"), BinaryLog: on(value["log_bin"]), SyncBinlog: number("sync_binlog"),
 		ReadOnly: on(value["read_only"]) || on(value["super_read_only"]), MaxConnections: number("max_connections"),
 	}
 	if strings.Contains(server.Version, "MariaDB") {
 		server.Kind = "MariaDB"
-	}
-	if server.Isolation == "" {
-		server.Isolation = value["tx_isolation"]
 	}
 	return server, nil
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
@@ -80,7 +79,7 @@ func mysqlConfig(u *url.URL, cfg Config) (*mysqldriver.Config, error) {
 	c.Collation = "utf8mb4_bin"
 	c.ClientFoundRows = true   // a guarded update counts the rows it matched
 	c.InterpolateParams = true // one round trip a statement
-	c.RejectReadOnly = true    // after a failover, look for the new primary
+	c.MaxAllowedPacket = 0     // ask the server: what is larger is refused before it is sent
 	c.Timeout = cfg.ConnectTimeout
 	c.Logger = &mysqldriver.NopLogger{} // it reports what it also returns
 	for key, values := range u.Query() {
@@ -92,26 +91,4 @@ func mysqlConfig(u *url.URL, cfg Config) (*mysqldriver.Config, error) {
 		}
 	}
 	return c, nil
-}
-
-// sessionConnector sets each new connection's session. SQL that MySQL and
-// MariaDB share sets it; the variables' names differ between them.
-type sessionConnector struct{ driver.Connector }
-
-func (c sessionConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, statement := range []string{
-		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-		fmt.Sprintf("SET SESSION time_zone = '+00:00', innodb_lock_wait_timeout = 10, wait_timeout = %d, ", int(sessionPatience.Seconds())) +
-			"sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-	} {
-		if _, err := conn.(driver.ExecerContext).ExecContext(ctx, statement, nil); err != nil {
-			_ = conn.Close()
-			return nil, fmt.Errorf("set up the session: %w", err)
-		}
-	}
-	return conn, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,9 +78,12 @@ func TestReadOnly(t *testing.T) {
 
 	do("SET GLOBAL read_only = 1")
 	for name, write := range writes {
-		if err := write(); tasker.CodeOf(err) != tasker.Unavailable {
-			t.Errorf("%s gives %v, want that the database is unavailable", name, err)
+		if err := write(); tasker.CodeOf(err) != tasker.Unavailable || !strings.Contains(err.Error(), "read-only") {
+			t.Errorf("%s gives %v, want that the database is read-only", name, err)
 		}
+	}
+	if err := f.CheckWrites(ctx); tasker.CodeOf(err) != tasker.Unavailable || f.Ping(ctx) != nil {
+		t.Errorf("that it takes no writes is told by %v", err)
 	}
 	if got := f.states(t, running)["a"]; got != tasker.Running {
 		t.Errorf("the running one is %s", got)
@@ -95,6 +99,9 @@ func TestReadOnly(t *testing.T) {
 	}
 
 	do("SET GLOBAL read_only = 0")
+	if err := f.CheckWrites(ctx); err != nil {
+		t.Error(err)
+	}
 	for _, name := range []string{"Heartbeat", "AcquireEndpoint", "CreateTask", "MarkSent", "ReceiveResults", "StartAttempts", "SaveLive", "FinishAttempts"} {
 		if err := writes[name](); err != nil {
 			t.Errorf("%s afterwards: %v", name, err)
@@ -108,5 +115,33 @@ func TestReadOnly(t *testing.T) {
 	}
 	if got := f.states(t, unsent)["a"]; got != tasker.Received {
 		t.Errorf("afterwards the unsent one is %s", got)
+	}
+}
+
+// TestBinaryLogOfStatements: with binlog_format=STATEMENT InnoDB refuses every
+// write of a session that is READ COMMITTED.
+func TestBinaryLogOfStatements(t *testing.T) {
+	f, do := ownServer(t, "log_bin = binlog", "binlog_format = ROW")
+	f.acquire(t, managerA, "a")
+	task := f.create(t, "one", "a")
+	if err := f.CheckWrites(t.Context()); err != nil {
+		t.Error(err)
+	}
+	do("SET GLOBAL binlog_format = STATEMENT")
+	g := open(t, f.uri)
+	for name, err := range map[string]error{
+		"CheckWrites": g.CheckWrites(t.Context()),
+		"MarkSent":    func() error { _, err := g.MarkSent(t.Context(), task, nil, month); return err }(),
+	} {
+		if tasker.CodeOf(err) != tasker.Unavailable || !strings.Contains(err.Error(), "BINLOG_FORMAT = STATEMENT") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := g.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	do("SET GLOBAL binlog_format = MIXED")
+	if _, err := open(t, f.uri).MarkSent(t.Context(), task, nil, month); err != nil {
+		t.Error(err)
 	}
 }

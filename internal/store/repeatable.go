@@ -33,19 +33,6 @@ const (
 // have atomic DDL), so one whose effect is there already was done before.
 type repeatableConnector struct{ driver.Connector }
 
-// mysqlConn is what the driver's connections can do.
-type mysqlConn interface {
-	driver.Conn
-	driver.ConnBeginTx
-	driver.ConnPrepareContext
-	driver.ExecerContext
-	driver.QueryerContext
-	driver.Pinger
-	driver.SessionResetter
-	driver.Validator
-	driver.NamedValueChecker
-}
-
 func (c repeatableConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
@@ -102,10 +89,15 @@ func (s *Store) checkForeign(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if exists && name != lockTable {
+		if !exists || name == versionTable || name == lockTable {
+			continue
+		}
+		// Unless another process has begun since.
+		if begun, err = s.hasTable(ctx, versionTable); err == nil && !begun {
 			return tasker.Errorf(tasker.Conflict, "database %s has a table %s that tasker did not make: "+
 				"name a database of tasker's own in manager.db.uri", s.name, name)
 		}
+		return err
 	}
 	return nil
 }

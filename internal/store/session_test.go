@@ -1,10 +1,18 @@
 package store
 
 import (
+	"context"
+	"database/sql/driver"
+	"errors"
 	"log/slog"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
+	mysqldriver "github.com/go-sql-driver/mysql"
+
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -24,4 +32,64 @@ func TestSessionsEnd(t *testing.T) {
 	if patience := time.Duration(seconds) * time.Second; patience > time.Minute || patience <= maxIdle {
 		t.Errorf("the server waits for %v, and idle connections stay for %v", patience, maxIdle)
 	}
+}
+
+// proxied is a server behind something that keeps statements from it.
+type proxied struct {
+	driver.Connector
+	drop string
+}
+
+type proxiedConn struct {
+	mysqlConn
+	drop string
+}
+
+func (p proxied) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := p.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return proxiedConn{conn.(mysqlConn), p.drop}, nil
+}
+
+func (c proxiedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if strings.Contains(query, c.drop) {
+		return driver.RowsAffected(0), nil
+	}
+	return c.mysqlConn.ExecContext(ctx, query, args)
+}
+
+// A session that is not what it must be is not used, and not waited for.
+func TestSessionsAreVerified(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(testservices.MySQL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := mysqlConfig(u, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	connector, err := mysqldriver.NewConnector(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for drop, want := range map[string]string{
+		"ISOLATION LEVEL":      `isolation is "REPEATABLE-READ" instead of "READ-COMMITTED"`,
+		"group_concat_max_len": `time_zone is "SYSTEM" instead of "+00:00"`,
+	} {
+		_, err := sessionConnector{proxied{connector, drop}}.Connect(t.Context())
+		if e, ok := errors.AsType[*SessionError](err); !ok || !strings.Contains(e.Error(), want) {
+			t.Errorf("without %s: %v", drop, err)
+		}
+		if err := (&Store{}).fail("answer", err); tasker.CodeOf(err) != tasker.Unavailable {
+			t.Errorf("it is %s", tasker.CodeOf(err))
+		}
+	}
+	conn, err := sessionConnector{proxied{connector, "nothing of it"}}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
 }

@@ -135,6 +135,13 @@ func (s *Store) Ping(ctx context.Context) error {
 	return s.fail("answer", s.sqlDB.PingContext(ctx))
 }
 
+// CheckWrites returns an error where the database answers, but takes no
+// writes: it is read-only, its binary log's format or the user's rights do not
+// let tasker write. It changes no row and locks none.
+func (s *Store) CheckWrites(ctx context.Context) error {
+	return s.fail("take writes", s.db.WithContext(ctx).Exec("UPDATE tasks SET relay_time = relay_time WHERE id = 0").Error)
+}
+
 // Name is the database's name at the server, or the SQLite file's path without
 // the first slash.
 func (s *Store) Name() string { return s.name }
@@ -237,7 +244,8 @@ func (s *Store) transact(ctx context.Context, what string, fn func(tx *gorm.DB) 
 }
 
 // again runs fn until it ends otherwise than with a wish of the database to
-// try again, at most five times.
+// try again, at most five times. A server that takes no writes is tried again
+// over new connections, which may lead to the one that replaced it.
 //
 // Every write comes through here, so that none carries a time that was not put
 // right by the database's.
@@ -248,7 +256,7 @@ func (s *Store) again(ctx context.Context, fn func() error) error {
 	const tries = 5
 	for try := 1; ; try++ {
 		err := fn()
-		if err == nil || try == tries || !wantsRetry(err) {
+		if err == nil || try == tries || !wantsRetry(err) && !refusesWrites(err) {
 			return err
 		}
 		select {

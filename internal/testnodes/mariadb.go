@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -26,8 +27,8 @@ type MariaDB struct {
 
 // StartMariaDB makes a data directory below dir, which must exist, starts a
 // server on it and waits until it serves. It needs the package
-// mariadb-server-core.
-func StartMariaDB(ctx context.Context, dir string) (*MariaDB, error) {
+// mariadb-server-core. options are lines of its configuration.
+func StartMariaDB(ctx context.Context, dir string, options ...string) (*MariaDB, error) {
 	server, err := find("mariadbd")
 	if err != nil {
 		return nil, err
@@ -44,7 +45,7 @@ func StartMariaDB(ctx context.Context, dir string) (*MariaDB, error) {
 		name: "MariaDB", log: filepath.Join(dir, "mariadb.log"), ready: m.ping,
 		command: func() *exec.Cmd { return exec.Command(server, "--defaults-file="+m.path("my.cnf")) },
 	}
-	if err := m.prepare(ctx); err != nil {
+	if err := m.prepare(ctx, options); err != nil {
 		return nil, err
 	}
 	return m, m.Start(ctx)
@@ -61,7 +62,7 @@ func (m *MariaDB) URI() string {
 }
 
 // prepare makes the system tables and the files that the server reads.
-func (m *MariaDB) prepare(ctx context.Context) error {
+func (m *MariaDB) prepare(ctx context.Context, options []string) error {
 	install, err := find("mariadb-install-db")
 	if err != nil {
 		return err
@@ -70,8 +71,10 @@ func (m *MariaDB) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, install, "--no-defaults", "--datadir="+m.path("data"), "--user="+me.Username,
-		"--skip-test-db", "--skip-name-resolve", "--auth-root-authentication-method=normal").CombinedOutput()
+	making := exec.CommandContext(ctx, install, "--no-defaults", "--datadir="+m.path("data"), "--user="+me.Username,
+		"--skip-test-db", "--skip-name-resolve", "--auth-root-authentication-method=normal")
+	making.Env = append(os.Environ(), "TMPDIR="+m.dir) // two that are made at once take each other's temporary tables
+	out, err := making.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
 	}
@@ -79,6 +82,7 @@ func (m *MariaDB) prepare(ctx context.Context) error {
 	settings := fmt.Sprintf(`[mariadbd]
 user = %s
 datadir = %s
+tmpdir = %s
 socket = mysql.sock
 pid_file = %s
 init_file = %s
@@ -90,7 +94,8 @@ max_connections = 500
 max_connect_errors = 4294967295
 innodb_buffer_pool_size = 64M
 innodb_flush_log_at_trx_commit = 1
-`, me.Username, m.path("data"), m.path("mariadb.pid"), m.path("init.sql"), loopback, m.port)
+%s
+`, me.Username, m.path("data"), m.dir, m.path("mariadb.pid"), m.path("init.sql"), loopback, m.port, strings.Join(options, "\n"))
 	users := fmt.Sprintf(`CREATE OR REPLACE USER 'root'@'%s' IDENTIFIED BY '%s';
 GRANT ALL PRIVILEGES ON *.* TO 'root'@'%[1]s' WITH GRANT OPTION;
 ALTER USER 'root'@'localhost' IDENTIFIED BY '%[2]s';
