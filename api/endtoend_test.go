@@ -14,6 +14,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/removal"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/wire"
 )
@@ -43,7 +44,7 @@ func newSystem(t *testing.T) *system {
 	h := &harness{log: &logBuffer{}}
 	h.server, err = api.New(testConfig(), api.Deps{
 		Store: db, Dispatcher: dispatch.New(dispatch.Config{}, db, b, log), Broker: b, Log: h.log.logger(),
-		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db, b),
+		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db, b), Remover: removal.New(db, b, log),
 	})
 	if err != nil {
 		t.Fatal(err)

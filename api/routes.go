@@ -20,6 +20,7 @@ const (
 	routeTaskTypes = "/v1/task-types"
 	routeTaskType  = "/v1/task-types/{task_type}"
 	routeEndpoints = "/v1/endpoints"
+	routeEndpoint  = "/v1/endpoints/{endpoint}"
 	routeTasks     = "/{task_type}"
 	routeTask      = "/{task_type}/{identifier}"
 	routeEvents    = "/{task_type}/{identifier}/events"
@@ -76,6 +77,9 @@ func (s *Server) routes() []route {
 		}},
 		{path: routeEndpoints, methods: map[string]operation{
 			http.MethodGet: {handle: behind(s.gets, s.listEndpoints), query: []string{"task_type", "limit", "cursor"}},
+		}},
+		{path: routeEndpoint, methods: map[string]operation{
+			http.MethodDelete: {handle: behind(s.posts, s.removeEndpoint)},
 		}},
 		{path: routeAllEvents, methods: map[string]operation{
 			http.MethodGet: {handle: s.allEvents, query: []string{"task_type", "status", "last_event_id"}, stream: true},

@@ -93,6 +93,15 @@ type Requeuer interface {
 	Requeue(ctx context.Context, id int64) error
 }
 
+// Remover removes endpoints.
+type Remover interface {
+	// Remove removes an endpoint that is not alive and returns how many open
+	// tasks do not expect it any more. Its errors are [tasker.NotFound] and, where
+	// its manager lives, [tasker.Conflict]. queuesLeft reports that its queues are
+	// deleted later.
+	Remove(ctx context.Context, name string) (removal tasker.Removal, tasks int, queuesLeft bool, err error)
+}
+
 // Broker is what the API needs of the message broker.
 type Broker interface {
 	// Ready gives nil, or the reason why a publish could not be sent now.
@@ -107,6 +116,7 @@ type Deps struct {
 	Store      Store
 	Dispatcher Dispatcher
 	Requeuer   Requeuer
+	Remover    Remover
 	Broker     Broker
 	Log        *slog.Logger
 }
@@ -117,6 +127,7 @@ type Server struct {
 	store      Store
 	dispatcher Dispatcher
 	requeuer   Requeuer
+	remover    Remover
 	broker     Broker
 	log        *slog.Logger
 	auth       Authenticator
@@ -134,12 +145,12 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Store == nil || deps.Dispatcher == nil || deps.Requeuer == nil || deps.Broker == nil || deps.Log == nil {
-		return nil, errors.New("api: Deps needs a Store, a Dispatcher, a Requeuer, a Broker and a Log")
+	if deps.Store == nil || deps.Dispatcher == nil || deps.Requeuer == nil || deps.Remover == nil || deps.Broker == nil || deps.Log == nil {
+		return nil, errors.New("api: Deps needs a Store, a Dispatcher, a Requeuer, a Remover, a Broker and a Log")
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{
-		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, requeuer: deps.Requeuer, broker: deps.Broker, log: deps.Log,
+		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, requeuer: deps.Requeuer, remover: deps.Remover, broker: deps.Broker, log: deps.Log,
 		auth:  newAuthenticator(cfg.Token),
 		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent),
 	}

@@ -167,7 +167,7 @@ func (r *run) rootCommand() *cobra.Command {
 		return usagef("%v%s (see %s --help)", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
-		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(), r.deadLettersCommand(), r.configCommand(), r.versionCommand(),
+		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(), r.endpointsCommand(), r.deadLettersCommand(), r.configCommand(), r.versionCommand(),
 	)
 	r.completeRoot(root)
 	r.rename(root)

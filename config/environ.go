@@ -13,6 +13,10 @@ const (
 	EnvDir  = EnvPrefix + "CONFIG" // the directory of the configuration file
 )
 
+// EnvAPIURL is the address of the API for commands that talk to it. It is no
+// key of the configuration.
+const EnvAPIURL = EnvPrefix + "API_URL"
+
 // foreignVariables are names with tasker's prefix that others set: tests, and
 // Kubernetes for each Service whose name begins with "tasker".
 var foreignVariables = regexp.MustCompile(`^TASKER_(TEST_.*|(.*_)?SERVICE_(HOST|PORT)(_.*)?|(.*_)?PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?)$`)
@@ -36,7 +40,7 @@ func environment(environ []string, p *problems) overrides {
 	var unknown []string
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(name, EnvPrefix) || value == "" || name == EnvMode || name == EnvDir {
+		if !strings.HasPrefix(name, EnvPrefix) || value == "" || name == EnvMode || name == EnvDir || name == EnvAPIURL {
 			continue
 		}
 		if path, ok := paths[name]; ok && serviceAddress(name, value) {
@@ -48,7 +52,7 @@ func environment(environ []string, p *problems) overrides {
 			unknown = append(unknown, name)
 		}
 	}
-	known := []string{strings.TrimPrefix(EnvMode, EnvPrefix), strings.TrimPrefix(EnvDir, EnvPrefix)}
+	known := []string{strings.TrimPrefix(EnvMode, EnvPrefix), strings.TrimPrefix(EnvDir, EnvPrefix), strings.TrimPrefix(EnvAPIURL, EnvPrefix)}
 	for name := range paths {
 		known = append(known, strings.TrimPrefix(name, EnvPrefix))
 	}

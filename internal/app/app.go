@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/reconcile"
+	"github.com/taskerhq/tasker/internal/removal"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -91,8 +93,10 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	dispatcher := dispatch.New(sending, s.store, s.broker, s.log)
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.APITaskTypes(), version
+	remover := removal.New(s.store, s.broker, s.log)
 	server, err := api.New(conf, api.Deps{
-		Store: s.store, Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store, s.broker), Broker: s.broker, Log: s.log,
+		Store: s.store, Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store, s.broker),
+		Remover: remover, Broker: s.broker, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -122,7 +126,10 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		}
 		// Starts the connection, so that the first POST finds it ready.
 		_ = s.broker.Ready()
+		var jobs sync.WaitGroup
+		jobs.Go(func() { remover.Run(ctx) })
 		reconciler.Run(ctx)
+		jobs.Wait()
 		return nil
 	})
 	return group.Wait()

@@ -20,6 +20,9 @@ var ErrNotConnected = errors.New("the message broker is not connected")
 // ErrClosed is what calls end with (wrapped) when the broker was closed.
 var ErrClosed = errors.New("the message broker is closed")
 
+// ErrInUse is why a queue is not deleted: somebody consumes from it.
+var ErrInUse = errors.New("the queue has a consumer")
+
 // Target says which queues of a task type a message is for.
 type Target struct {
 	endpoints []string
@@ -148,6 +151,11 @@ type Broker interface {
 	// then it returns nil. It survives losses of the connection; events of
 	// that time are lost.
 	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
+	// DeleteQueue deletes a queue with the messages in it. A queue that does not
+	// exist is no error; one that somebody consumes from stays, and the error
+	// wraps ErrInUse. A consumer that subscribes at the same moment may lose the
+	// queue, and declares it again as after any other loss.
+	DeleteQueue(ctx context.Context, q Queue) error
 	// Declare makes the exchanges of the task types, and the dead letters,
 	// exist. Publish and Consume declare what they need by themselves.
 	Declare(ctx context.Context, taskTypes ...string) error

@@ -81,6 +81,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"readiness", testReady},
 		{"events", testEvents},
 		{"declaring", testDeclare},
+		{"deleting a queue", testDeleteQueue},
 		{"close", testClose},
 	}
 	for _, test := range tests {

@@ -64,6 +64,20 @@ func (b *Broker) Close() error {
 // Declare implements [broker.Broker]; there is nothing to declare.
 func (b *Broker) Declare(ctx context.Context, _ ...string) error { return b.usable(ctx) }
 
+// DeleteQueue implements [broker.Broker].
+func (b *Broker) DeleteQueue(ctx context.Context, name broker.Queue) error {
+	if err := b.usable(ctx); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if q := b.queues[name]; q != nil && len(q.consumers) > 0 {
+		return broker.ErrInUse
+	}
+	delete(b.queues, name)
+	return nil
+}
+
 // usable tells why a call cannot be served, nil if it can.
 func (b *Broker) usable(ctx context.Context) error {
 	if err := b.Ready(); err != nil {

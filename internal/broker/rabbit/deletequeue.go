@@ -1,0 +1,44 @@
+package rabbit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
+)
+
+// DeleteQueue implements [broker.Broker]. RabbitMQ cannot be asked to delete a
+// quorum queue only while nobody consumes from it, so that is looked at before.
+func (b *Broker) DeleteQueue(ctx context.Context, q broker.Queue) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(b.life, func() { cancel(context.Cause(b.life)) })()
+	b.publisher.start()
+	l := b.publisher.link
+	conn, err := l.connection(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", broker.ErrNotConnected, err)
+	}
+	ch, err := l.open(ctx, conn, func(ch *amqp.Channel) error {
+		state, err := ch.QueueDeclarePassive(q.Name(), true, false, false, false, nil)
+		if err != nil {
+			return err
+		}
+		if state.Consumers > 0 {
+			return broker.ErrInUse
+		}
+		_, err = ch.QueueDelete(q.Name(), false, false, false)
+		return err
+	})
+	if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.NotFound {
+		return nil
+	}
+	if err != nil {
+		return explain(err)
+	}
+	l.closeChannel(ch)
+	return nil
+}

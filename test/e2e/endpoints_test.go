@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// hasQueue reports whether RabbitMQ has a queue.
+func (s *system) hasQueue(name string) bool {
+	s.t.Helper()
+	conn, err := amqp.Dial(s.amqp)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ch, err := conn.Channel()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = ch.QueueDeclarePassive(name, true, false, false, false, nil)
+	return err == nil
+}
+
+// An endpoint that was tried once by hand is taken back: later tasks for all
+// end without it, and so do those that wait for it.
+func TestRemoveEndpoint(t *testing.T) {
+	s := newSystem(t)
+	s.api()
+	s.manager("console1")
+	byhand := s.manager("byhand")
+	env := append([]string{"TASKER_API_URL=" + s.base}, s.env...)
+	code, output := run(t, env, "endpoints", "remove", "byhand")
+	if code != 1 || !strings.Contains(output, "is alive") {
+		t.Fatalf("exit %d: %s", code, output)
+	}
+	s.until("byhand's queue", func() bool { return s.hasQueue("tasker.worker.byhand") })
+	byhand.stop()
+	s.accept("worker", `{"identifier":"before"}`)
+	s.accept("worker", `{"identifier":"listed","endpoints":["byhand","console1"]}`)
+	s.awaitFor("/worker/before", "console1 to be done", func(a answer) bool { return a.state("console1") == "DONE" })
+	s.awaitFor("/worker/listed", "console1 to be done", func(a answer) bool { return a.state("console1") == "DONE" })
+	if code, output = run(t, env, "endpoints", "remove", "byhand"); code != 0 || !strings.Contains(output, "2 open tasks") {
+		t.Fatalf("exit %d: %s", code, output)
+	}
+	s.await("/worker/before", "DONE")
+	s.await("/worker/listed", "DONE")
+	s.accept("worker", `{"identifier":"after"}`)
+	s.await("/worker/after", "DONE")
+	for _, taskType := range []string{"worker", "backup", "sleep"} {
+		if s.hasQueue("tasker." + taskType + ".byhand") {
+			t.Errorf("the queue of %s is there still", taskType)
+		}
+	}
+	// It registers anew, and does nothing of what came before.
+	s.manager("byhand")
+	s.accept("worker", `{"identifier":"anew"}`)
+	s.awaitFor("/worker/anew", "byhand to be done", func(a answer) bool { return a.state("byhand") == "DONE" })
+	var all answer
+	if _, _, err := s.request(http.MethodGet, "/worker/before", "", &all); err != nil || all.state("byhand") != "" {
+		t.Errorf("it did what came before: %+v, %v", all, err)
+	}
+}
