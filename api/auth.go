@@ -83,7 +83,7 @@ func PrincipalOf(ctx context.Context) (Principal, bool) {
 // later, and even one that does not exist, is behind it.
 func (s *Server) authenticate(open map[string]bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if open[r.URL.Path] {
+		if open[r.URL.EscapedPath()] {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -97,6 +97,10 @@ func (s *Server) authenticate(open map[string]bool, next http.Handler) http.Hand
 			return
 		}
 		requestInfoOf(r).principal = principal.Name
+		if err := s.origins.Check(r); err != nil {
+			s.fail(w, r, tasker.Errorf(misdirected, "a web page of another origin may not change anything here"))
+			return
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
 	})
 }
@@ -105,9 +109,8 @@ func (s *Server) authenticate(open map[string]bool, next http.Handler) http.Hand
 // loopback address protects the API. A web page that the machine's user visits
 // can have its own name resolve to 127.0.0.1 (DNS rebinding), and the browser
 // then treats this API as the page's own origin: only the Host header still
-// shows the page's name. Forged cross-site POSTs need no such check: a browser
-// does not send application/json to another origin without asking first, and
-// the answer to that question (OPTIONS) is 405.
+// shows the page's name. What a page sends under its own name, and a browser may
+// send without asking first, is refused by its origin.
 func (s *Server) checkHost(r *http.Request) error {
 	if !s.cfg.guardsHost() {
 		return nil

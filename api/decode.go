@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
 // maxDepth bounds how deep a payload's arrays and objects are nested: what
@@ -25,7 +26,7 @@ const knownFields = "identifier, payload, endpoints"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
-	identifier string
+	identifier string          // empty where it was left out
 	payload    json.RawMessage // byte for byte as sent; null where it was left out
 	endpoints  []string        // sorted, unique; nil where left out
 }
@@ -74,6 +75,9 @@ func checkContentType(h http.Header) error {
 	return nil
 }
 
+// maxPointer bounds a pointer into a payload in a message, in bytes.
+const maxPointer = 300
+
 // decodeTask decodes the body of a POST strictly: what it does not understand
 // is an error, never ignored. A body that cannot be read at all is
 // [tasker.Malformed]; otherwise all the rules it breaks are reported together
@@ -111,6 +115,9 @@ func decodeTask(body []byte) (taskRequest, error) {
 		case "payload":
 			if depth(value) > maxDepth {
 				errs.add("/payload", "the payload is nested more than %d levels deep", maxDepth)
+			} else if at, found := jsonx.Duplicate(value); found {
+				field := clip("/payload"+at, maxPointer)
+				errs.add(field, "duplicate member %q: readers would not agree on its value; give it once", field)
 			}
 			in.payload = value
 		case "endpoints":
@@ -118,9 +125,6 @@ func decodeTask(body []byte) (taskRequest, error) {
 		default:
 			errs.add(pointer(key), "unknown field %q: the known ones are %s", clip(key, tasker.MaxName), knownFields)
 		}
-	}
-	if !seen["identifier"] {
-		errs.add("/identifier", "the identifier is missing: give each task one of your own, unique within its type")
 	}
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err
@@ -160,7 +164,11 @@ func checkJSON(body []byte) error {
 	return tasker.Errorf(tasker.Malformed, "the body is not JSON")
 }
 
+// decodeIdentifier returns the identifier. null is the same as none.
 func decodeIdentifier(value json.RawMessage, errs *inputErrors) string {
+	if kindOfJSON(value) == "null" {
+		return ""
+	}
 	identifier, ok := stringOf(value)
 	if !ok {
 		errs.add("/identifier", "the identifier must be a string, not %s", kindOfJSON(value))
@@ -172,7 +180,8 @@ func decodeIdentifier(value json.RawMessage, errs *inputErrors) string {
 	return identifier
 }
 
-// decodeEndpoints gives the list sorted. null is the same as no list.
+// decodeEndpoints returns the list, sorted. null and an empty list are the same
+// as no list.
 func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
 	switch kind := kindOfJSON(value); kind {
 	case "null":
@@ -188,7 +197,6 @@ func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
 		return nil
 	}
 	if len(elements) == 0 {
-		errs.add("/endpoints", "endpoints is an empty list: leave it out to address every endpoint of the task type")
 		return nil
 	}
 	names := make([]string, 0, len(elements))

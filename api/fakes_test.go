@@ -91,6 +91,17 @@ func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, b
 	return t, true, nil
 }
 
+func (s *fakeStore) TaskName(_ context.Context, id int64) (taskType, identifier string, err error) {
+	defer s.begin("TaskName")()
+	if s.err != nil {
+		return "", "", s.err
+	}
+	if id > int64(len(s.tasks)) {
+		return "", "", tasker.Errorf(tasker.NotFound, "task %d not found", id)
+	}
+	return s.tasks[id-1].Type, s.tasks[id-1].Identifier, nil
+}
+
 func (s *fakeStore) FindTask(_ context.Context, taskType, identifier string) (tasker.Task, error) {
 	defer s.begin("FindTask")()
 	if s.err != nil {

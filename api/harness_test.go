@@ -61,6 +61,7 @@ func (h *harness) deps() api.Deps {
 func (h *harness) serve(t testing.TB, handler http.Handler) {
 	t.Helper()
 	h.http = httptest.NewServer(handler)
+	h.http.Client().CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(h.http.Close)
 }
 

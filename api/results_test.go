@@ -68,7 +68,7 @@ func TestNoResult(t *testing.T) {
 	for path, says := range map[string]string{
 		"/worker/" + identifier + "/results/console2":    "missing until now",
 		"/worker/" + identifier + "/results/console9":    "not addressed to it",
-		"/worker/" + identifier + "/results/c%3Cb%3E":    "not addressed to it",
+		"/worker/" + identifier + "/results/-cb":         "not addressed to it",
 		"/worker/all/results/console1":                   "missing until now",
 		"/worker/all/results/console2":                   "not registered",
 		"/worker/waits/results/console2":                 "CREATED, and not sent yet",

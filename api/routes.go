@@ -27,6 +27,7 @@ const (
 	routeResult    = "/{task_type}/{identifier}/results/{endpoint}"
 	routeLog       = "/{task_type}/{identifier}/results/{endpoint}/log"
 	routeAllEvents = "/v1/events"
+	routeTaskID    = "/v1/tasks/{id}"
 
 	routeDeadLetters = "/v1/dead-letters"
 	routeDeadLetter  = "/v1/dead-letters/{id}"
@@ -81,6 +82,9 @@ func (s *Server) routes() []route {
 		{path: routeEndpoint, methods: map[string]operation{
 			http.MethodDelete: {handle: behind(s.posts, s.removeEndpoint)},
 		}},
+		{path: routeTaskID, methods: map[string]operation{
+			http.MethodGet: {handle: behind(s.gets, s.leadToTask)},
+		}},
 		{path: routeAllEvents, methods: map[string]operation{
 			http.MethodGet: {handle: s.allEvents, query: []string{"task_type", "status", "last_event_id"}, stream: true},
 		}},
@@ -132,7 +136,19 @@ func (s *Server) router() http.Handler {
 			router.Handle(rt.path, s.serve(rt))
 		}
 	}
-	return router
+	return s.plainPaths(router)
+}
+
+// plainPaths lets no path pass that is percent-encoded: no route needs it, and
+// whoever filters paths in front of the API sees what the router sees.
+func (s *Server) plainPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.EscapedPath() != r.URL.Path {
+			s.fail(w, r, tasker.Errorf(tasker.NotFound, "there is no route %q: a path must not be percent-encoded", clip(r.URL.EscapedPath(), 256)))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // serve makes the handler of a route.
@@ -213,9 +229,19 @@ func (op operation) checkQuery(r *http.Request) error {
 // notFound answers for paths that no route matches.
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	path := clip(r.URL.Path, 256)
-	if trimmed := strings.TrimRight(path, "/"); trimmed != path && trimmed != "" {
+	if trimmed := strings.TrimRight(path, "/"); trimmed != path && s.serves(trimmed) {
 		s.fail(w, r, tasker.Errorf(tasker.NotFound, "there is no route %q: paths have no slash at the end, try %q", path, trimmed))
 		return
 	}
 	s.fail(w, r, tasker.Errorf(tasker.NotFound, "there is no route %q: %s describes them all", path, routeOpenAPI))
+}
+
+// serves reports whether there is a route for a path, of a task type that is
+// there.
+func (s *Server) serves(path string) bool {
+	first, rest, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if _, ok := s.types.Load().byName[first]; ok {
+		return !deeper || rest != ""
+	}
+	return slices.ContainsFunc(s.routes(), func(rt route) bool { return rt.path == path })
 }

@@ -39,6 +39,9 @@ type Store interface {
 	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
 	// FindTask gives a task, or a [tasker.NotFound] error.
 	FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
+	// TaskName returns the names of the task of an id, or a [tasker.NotFound]
+	// error.
+	TaskName(ctx context.Context, id int64) (taskType, identifier string, err error)
 	// Results gives a task's results, sorted by endpoint.
 	Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error)
 	// Aggregate computes the status of tasks from their results and stores
@@ -131,6 +134,7 @@ type Server struct {
 	broker     Broker
 	log        *slog.Logger
 	auth       Authenticator
+	origins    *http.CrossOriginProtection // of requests that change something
 	types      atomic.Pointer[taskTypes]
 	posts      *gate
 	gets       *gate
@@ -151,7 +155,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, requeuer: deps.Requeuer, remover: deps.Remover, broker: deps.Broker, log: deps.Log,
-		auth:  newAuthenticator(cfg.Token),
+		auth: newAuthenticator(cfg.Token), origins: http.NewCrossOriginProtection(),
 		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent),
 	}
 	if err := s.SetTaskTypes(cfg.TaskTypes); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/gorilla/mux"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
 )
@@ -29,6 +30,9 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	in, err := decodeTask(body)
 	if err != nil {
 		return err
+	}
+	if in.identifier == "" {
+		in.identifier = ulid.Make().String()
 	}
 	if limit := s.maxPayload(tt); int64(len(in.payload)) > limit {
 		return payloadTooLarge(tt, len(in.payload), limit)
@@ -66,6 +70,24 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 
 // taskPath needs no escaping: both names are made of unreserved characters.
 func taskPath(t tasker.Task) string { return "/" + t.Type + "/" + t.Identifier }
+
+// leadToTask answers GET /v1/tasks/{id}: it redirects to the task of that id.
+func (s *Server) leadToTask(w http.ResponseWriter, r *http.Request) error {
+	text := mux.Vars(r)["id"]
+	id, ok := rowID(text)
+	if !ok {
+		return tasker.Errorf(tasker.NotFound, "task %q not found: an id is a positive number", clip(text, tasker.MaxName))
+	}
+	taskType, identifier, err := s.store.TaskName(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	path := taskPath(tasker.Task{Type: taskType, Identifier: identifier})
+	w.Header().Set("Location", path)
+	return writeJSON(w, http.StatusTemporaryRedirect, struct {
+		Location string `json:"location"`
+	}{path})
+}
 
 // taskAnswer is the whole truth about one task, in the reference's words.
 type taskAnswer struct {

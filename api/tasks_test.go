@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
 )
@@ -21,10 +22,11 @@ const (
 )
 
 type task struct {
-	ID        int64
-	Status    string
-	Payload   any
-	Endpoints []string
+	ID         int64
+	Identifier string
+	Status     string
+	Payload    any
+	Endpoints  []string
 }
 
 type taskAnswer struct {
@@ -61,6 +63,40 @@ func TestCreateTaskKeepsThePayload(t *testing.T) {
 	if a := h.get(t, "/worker/a"); !bytes.Contains(a.body, []byte(`{"html":"<b>&amp;</b>","z":1.00,"a":[1e2]}`)) {
 		t.Errorf("answered %s", a.body)
 	}
+}
+
+// A task without an identifier gets one, and the answer says which.
+func TestCreateTaskWithoutIdentifier(t *testing.T) {
+	h := newHarness(t)
+	seen := map[string]bool{}
+	for _, body := range []string{`{}`, `{"identifier":null,"endpoints":[]}`} {
+		a := h.post(t, "/worker", body)
+		a.want(t, http.StatusCreated)
+		got := decode[task](t, a.body)
+		if _, err := ulid.ParseStrict(got.Identifier); err != nil || seen[got.Identifier] {
+			t.Errorf("the identifier is %q: %v", got.Identifier, err)
+		}
+		seen[got.Identifier] = true
+		if a.header.Get("Location") != "/worker/"+got.Identifier || !bytes.Contains(a.body, []byte(`"endpoints":null`)) {
+			t.Errorf("%s %s", a.header.Get("Location"), a.body)
+		}
+	}
+}
+
+// The id of a task leads to the task.
+func TestTaskOfAnID(t *testing.T) {
+	h := newHarness(t)
+	h.post(t, "/worker", `{"identifier":"a"}`).want(t, http.StatusCreated)
+	a := h.get(t, "/v1/tasks/1")
+	a.want(t, http.StatusTemporaryRedirect)
+	if a.header.Get("Location") != "/worker/a" {
+		t.Errorf("it leads to %q", a.header.Get("Location"))
+	}
+	for _, id := range []string{"2", "0", "01", "x", "99999999999999999999"} {
+		h.get(t, "/v1/tasks/"+id).want(t, http.StatusNotFound)
+	}
+	h.get(t, "/v1/tasks/1?x=1").want(t, http.StatusUnprocessableEntity)
+	h.get(t, "/v1/tasks/1?%zz").want(t, http.StatusBadRequest)
 }
 
 func TestCreateTaskAgain(t *testing.T) {
@@ -166,7 +202,7 @@ func TestBadInput(t *testing.T) {
 		"empty":                 {"/worker", "", []string{"Content-Type", ct}, 400, "malformed", nil},
 		"not JSON":              {"/worker", "{", []string{"Content-Type", ct}, 400, "malformed", nil},
 		"too large":             {"/worker", strings.Repeat(" ", 5000), []string{"Content-Type", ct}, 413, "too_large", nil},
-		"all the broken rules":  {"/worker", `{"prio":1,"endpoints":["a","a"]}`, []string{"Content-Type", ct}, 422, "invalid", []string{"/prio", "/endpoints/1", "/identifier"}},
+		"all the broken rules":  {"/worker", `{"prio":1,"endpoints":["a","a"]}`, []string{"Content-Type", ct}, 422, "invalid", []string{"/prio", "/endpoints/1"}},
 		"query":                 {"/worker?dry=1", newTask, []string{"Content-Type", ct}, 422, "invalid", []string{"?dry"}},
 		"query not percent":     {"/worker?a=%zz", newTask, []string{"Content-Type", ct}, 400, "malformed", nil},
 		"post to an identifier": {"/worker/a", newTask, []string{"Content-Type", ct}, 405, "method_not_allowed", nil},

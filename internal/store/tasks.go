@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
 // relayGrace is how long after its creation the relay leaves a task to the
@@ -72,7 +73,9 @@ func (s *Store) insertTask(ctx context.Context, t tasker.Task, payload string, h
 }
 
 // requestHash is the same for two requests that mean the same: members of
-// objects may stand in any order, and white space does not count.
+// objects may stand in any order, and white space does not count. What decoding
+// does not keep apart, unpaired surrogates and members that are there twice, is
+// hashed as it was sent: then order does count.
 func requestHash(t tasker.Task) ([]byte, error) {
 	var payload any
 	if t.Payload != nil {
@@ -85,6 +88,13 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	canonical, err := json.Marshal([]any{payload, t.Endpoints})
 	if err != nil {
 		return nil, fmt.Errorf("hash the request: %w", err)
+	}
+	if _, duplicate := jsonx.Duplicate(t.Payload); duplicate || jsonx.HasUnpairedSurrogate(t.Payload) {
+		sent := bytes.NewBuffer(canonical)
+		if err := json.Compact(sent, t.Payload); err != nil {
+			return nil, tasker.WrapError(tasker.Malformed, err, "the payload is not JSON")
+		}
+		canonical = sent.Bytes()
 	}
 	sum := sha256.Sum256(canonical)
 	return sum[:], nil
@@ -178,6 +188,17 @@ func (s *Store) FindTask(ctx context.Context, taskType, identifier string) (task
 		return tasker.Task{}, s.fail("read the task", err)
 	}
 	return row.task(), nil
+}
+
+// TaskName returns the type and the identifier of the task of an id, or
+// [tasker.NotFound].
+func (s *Store) TaskName(ctx context.Context, id int64) (taskType, identifier string, err error) {
+	var row taskRow
+	err = s.db.WithContext(ctx).Select("type", "identifier").Where("id = ?", id).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return "", "", tasker.Errorf(tasker.NotFound, "task %d not found: it never existed, or it was deleted", id)
+	}
+	return row.Type, row.Identifier, s.fail("read the task", err)
 }
 
 // Results gives a task's results, by endpoint; the unfinished ones with their

@@ -61,6 +61,42 @@ func TestCreateTask(t *testing.T) {
 	})
 }
 
+// What decoding does not keep apart is another body all the same.
+func TestCreateTaskOfOtherText(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		for i, bodies := range [][2]string{
+			{`{"host":"db1","host":"db2"}`, `{"host":"db2"}`},
+			{`{"a":[{"x":1,"x":2}]}`, `{"a":[{"x":2}]}`},
+			{`"\ud800"`, `"\ud801"`},
+			{`"\ud800"`, `"\ufffd"`},
+			{`{"\udc00":1}`, `{"\ufffd":1}`},
+		} {
+			task := tasker.Task{Type: "worker", Identifier: fmt.Sprint("t", i), Payload: []byte(bodies[0])}
+			for _, created := range []bool{true, false} {
+				if _, got, err := f.CreateTask(t.Context(), task); err != nil || got != created {
+					t.Errorf("%s: created %v, %v", bodies[0], got, err)
+				}
+			}
+			task.Payload = []byte(bodies[1])
+			if _, _, err := f.CreateTask(t.Context(), task); tasker.CodeOf(err) != tasker.Conflict {
+				t.Errorf("%s is the same as %s: %v", bodies[1], bodies[0], err)
+			}
+		}
+	})
+}
+
+func TestTaskName(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		task := f.create(t, "one")
+		taskType, identifier, err := f.TaskName(t.Context(), task.ID)
+		if err != nil || taskType != "worker" || identifier != "one" {
+			t.Errorf("%s/%s, %v", taskType, identifier, err)
+		}
+		_, _, err = f.TaskName(t.Context(), task.ID+1)
+		wantCode(t, err, tasker.NotFound)
+	})
+}
+
 func TestCreateTaskAtOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		var (
