@@ -204,7 +204,7 @@ given; with --ephemeral nothing stays. One process at a time can use it.`,
 			return r.Actions.RunDev(cmd.Context(), cfg, opts, r.daemonLog(cmd, cfg))
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", "data/dev", "directory that keeps the data")
+	cmd.Flags().StringVar(&data, "data", defaultData, "directory that keeps the data")
 	cmd.Flags().BoolVar(&ephemeral, "ephemeral", false, "keep no data")
 	_ = cmd.MarkFlagDirname("data") // the flag exists
 	addPort(cmd, &port)

@@ -34,13 +34,15 @@ type DeadLetters interface {
 const deadPage = 200
 
 func (r *run) deadLettersCommand() *cobra.Command {
+	var data devData
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
 		Short: "List, show, requeue or discard messages that were no task",
 		Long: `A message that an endpoint cannot use, or that RabbitMQ gave up, becomes a dead
 letter: it is kept in the database, with its reason, until somebody requeues or
 discards it. These commands work on the configured database and RabbitMQ; the
-API need not run, but it is what brings new letters into the database.
+API need not run, but it is what brings new letters into the database. With --dev
+they work on the data of "tasker dev", whose own API alone can requeue.
 
 Where some of several letters cannot be treated, the others are all the same,
 and the exit code is 1.`,
@@ -52,16 +54,17 @@ and the exit code is 1.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SuggestionsMinimumDistance = suggestionDistance
+	data.add(cmd)
 	cmd.AddCommand(
-		r.listDeadLettersCommand(), r.showDeadLettersCommand(),
-		r.settleDeadLettersCommand(requeueLetters()), r.settleDeadLettersCommand(discardLetters()),
+		r.listDeadLettersCommand(&data), r.showDeadLettersCommand(&data),
+		r.settleDeadLettersCommand(&data, requeueLetters()), r.settleDeadLettersCommand(&data, discardLetters()),
 	)
 	return cmd
 }
 
 // withDeadLetters opens the dead letters for do.
-func (r *run) withDeadLetters(cmd *cobra.Command, do func(ctx context.Context, letters DeadLetters) error) error {
-	cfg, err := r.load(config.PartAPI | config.PartAdmin)
+func (r *run) withDeadLetters(cmd *cobra.Command, data *devData, do func(ctx context.Context, letters DeadLetters) error) error {
+	cfg, err := data.load(r, cmd, config.PartAPI|config.PartAdmin)
 	if err != nil {
 		return err
 	}
@@ -74,7 +77,7 @@ func (r *run) withDeadLetters(cmd *cobra.Command, do func(ctx context.Context, l
 	return do(ctx, letters)
 }
 
-func (r *run) listDeadLettersCommand() *cobra.Command {
+func (r *run) listDeadLettersCommand(data *devData) *cobra.Command {
 	var limit int
 	var before int64
 	cmd := &cobra.Command{
@@ -93,7 +96,7 @@ from, and why. With --output json also the first 1,024 bytes of each body.`,
 			if before < 0 {
 				return usagef("--before is %d: give the id of a letter", before)
 			}
-			return r.withDeadLetters(cmd, func(ctx context.Context, letters DeadLetters) error {
+			return r.withDeadLetters(cmd, data, func(ctx context.Context, letters DeadLetters) error {
 				list, err := letters.List(ctx, before, limit+1)
 				if err != nil {
 					return err
@@ -134,7 +137,7 @@ func (r *run) tellDeadLetters(list []app.DeadLetter, next *int64) error {
 	return r.tell(answer, out.String())
 }
 
-func (r *run) showDeadLettersCommand() *cobra.Command {
+func (r *run) showDeadLettersCommand(data *devData) *cobra.Command {
 	var bodyOnly bool
 	cmd := &cobra.Command{
 		Use:   "show ID...",
@@ -160,7 +163,7 @@ it could steer.`,
 			if bodyOnly && isTerminal(r.Stdout) {
 				return usagef("--body writes the bytes of a letter as they came, which could steer the terminal: redirect them (--body > letter), or leave out --body")
 			}
-			return r.withDeadLetters(cmd, func(ctx context.Context, letters DeadLetters) error {
+			return r.withDeadLetters(cmd, data, func(ctx context.Context, letters DeadLetters) error {
 				found := []app.DeadLetter{}
 				var errs []error
 				for _, id := range ids {
@@ -252,7 +255,7 @@ func discardLetters() settling {
 	}
 }
 
-func (r *run) settleDeadLettersCommand(s settling) *cobra.Command {
+func (r *run) settleDeadLettersCommand(data *devData, s settling) *cobra.Command {
 	var all, yes bool
 	path := defaultName + " dead-letters " + s.verb
 	cmd := &cobra.Command{
@@ -275,7 +278,7 @@ how many these are; with --yes it does it.`,
 			case yes && !all:
 				return usagef("--yes agrees to --all: give that, too, or neither")
 			}
-			return r.withDeadLetters(cmd, func(ctx context.Context, letters DeadLetters) error {
+			return r.withDeadLetters(cmd, data, func(ctx context.Context, letters DeadLetters) error {
 				if all {
 					if ids, err = allLetters(ctx, letters); err != nil {
 						return err

@@ -21,30 +21,36 @@ RabbitMQ shows alarms, permissions, bindings and the arguments of queues through
 its management API only: without a user in rabbitmq.* these are not checked, and
 a note says so.
 
+With --dev it looks at the data of "tasker dev", whose broker nobody else can see.
+
 The exit code is 0 without problems, 1 with some, and 2 where the configuration
 cannot be used. Warnings are no problems, unless --strict says so.`
 
 func (r *run) doctorCommand() *cobra.Command {
 	var strict bool
+	var data devData
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say whether all is well, and what to do if not",
 		Long:  doctorLong,
 		Example: `  tasker doctor
+  tasker doctor --dev
   tasker doctor --strict --output json
   TASKER_RABBITMQ_USER=admin TASKER_RABBITMQ_PASSWORD=... tasker doctor --mode production --config /etc/tasker`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var opts app.DoctorOptions
-			cfg, err := r.load(0)
-			if err != nil {
+			cfg, err := data.load(r, cmd, 0)
+			if wrong, ok := errors.AsType[*config.Error](err); ok && !data.dev {
 				// A machine that runs managers only need not have the secrets
 				// of the others.
-				opts.ConfigError = err
+				opts.ConfigError = wrong
 				var without error
 				if cfg, without = r.load(config.PartAPI | config.PartAdmin); without != nil {
 					return err
 				}
+			} else if err != nil {
+				return err
 			}
 			report, err := r.Actions.Doctor(cmd.Context(), cfg, opts)
 			if err != nil {
@@ -64,6 +70,7 @@ func (r *run) doctorCommand() *cobra.Command {
 			return nil
 		},
 	}
+	data.add(cmd)
 	cmd.Flags().BoolVar(&strict, "strict", false, "count warnings as problems, for the exit code")
 	return cmd
 }

@@ -7,7 +7,9 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/store"
 )
 
 // DeadLetter is a dead letter as the API shows it.
@@ -17,13 +19,14 @@ type DeadLetter = api.DeadLetter
 // the API need not run. Close it after use.
 type DeadLetters struct {
 	services
-	requeuer *dispatch.Requeuer
+	requeuer  *dispatch.Requeuer
+	ownBroker bool
 }
 
 // OpenDeadLetters checks that the database is one that this program can work
 // with. RabbitMQ is needed, and connected to, by Requeue alone.
 func OpenDeadLetters(ctx context.Context, cfg config.Config, log *slog.Logger) (*DeadLetters, error) {
-	s, err := open(cfg, "tasker dead-letters", log)
+	s, err := openFor(cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +34,7 @@ func OpenDeadLetters(ctx context.Context, cfg config.Config, log *slog.Logger) (
 		s.close(ctx)
 		return nil, err
 	}
-	return &DeadLetters{s, dispatch.NewRequeuer(dispatch.Config{Timeout: cfg.PublishTimeout}, s.store, s.broker)}, nil
+	return &DeadLetters{s, dispatch.NewRequeuer(dispatch.Config{Timeout: cfg.PublishTimeout}, s.store, s.broker), ownBroker(cfg)}, nil
 }
 
 // Close ends the connections.
@@ -60,8 +63,23 @@ func (d *DeadLetters) Find(ctx context.Context, id int64) (DeadLetter, error) {
 	return api.ViewDeadLetter(letter), nil
 }
 
+// openFor prepares the services, without a broker for the data of "tasker dev".
+func openFor(cfg config.Config, log *slog.Logger) (services, error) {
+	if !ownBroker(cfg) {
+		return open(cfg, "tasker dead-letters", log)
+	}
+	s, err := store.Open(cfg.Store, log)
+	if err != nil {
+		return services{}, err
+	}
+	return services{s, local.New(log), log}, nil
+}
+
 // Requeue sends a letter back; see [dispatch.Requeuer].
 func (d *DeadLetters) Requeue(ctx context.Context, id int64) error {
+	if d.ownBroker {
+		return tasker.Errorf(tasker.Unavailable, "the broker is inside of the process of tasker dev, which alone can requeue: POST /v1/dead-letters/%d/requeue to its API", id)
+	}
 	return d.requeuer.Requeue(ctx, id)
 }
 

@@ -50,9 +50,9 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 		return err
 	}
 	defer unlock()
-	file := filepath.Join(dir, "tasker.db")
+	file := filepath.Join(dir, devDatabase)
 	conf := cfg.Store
-	conf.URI = (&url.URL{Scheme: "sqlite", Path: filepath.ToSlash(file)}).String()
+	conf.URI = sqliteURI(file)
 	st, err := store.Open(conf, log)
 	if err != nil {
 		return err
@@ -96,6 +96,33 @@ func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, re
 	})
 	return group.Wait()
 }
+
+// devDatabase is the database's file in the data directory.
+const devDatabase = "tasker.db"
+
+func sqliteURI(file string) string {
+	return (&url.URL{Scheme: "sqlite", Path: filepath.ToSlash(file)}).String()
+}
+
+// OfDev returns the configuration with which commands look at the data of
+// "tasker dev", whether it runs or not: its database, and no RabbitMQ. A
+// directory that holds none is an error.
+func OfDev(cfg config.Config, dataDir string) (config.Config, error) {
+	dir, err := filepath.Abs(dataDir)
+	if err != nil {
+		return cfg, fmt.Errorf("find the data directory %s: %w", dataDir, err)
+	}
+	file := filepath.Join(dir, devDatabase)
+	if _, err := os.Stat(file); err != nil {
+		return cfg, tasker.Errorf(tasker.Invalid, "there is no database of tasker dev in %s: name its directory with --data, or start it first", dir)
+	}
+	cfg.Store.URI = sqliteURI(file)
+	cfg.Rabbit.URIs = nil
+	return cfg, nil
+}
+
+// ownBroker reports whether a configuration is one of [OfDev].
+func ownBroker(cfg config.Config) bool { return len(cfg.Rabbit.URIs) == 0 }
 
 // awaitEndpoints waits until n endpoints are registered, now or by an earlier
 // process.

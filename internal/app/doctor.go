@@ -38,6 +38,10 @@ func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.
 		subject.Database = inspected{st, file}
 	}
 	subject.DatabaseError = err
+	if ownBroker(cfg) {
+		subject.OwnBroker = true
+		return examine(ctx, subject)
+	}
 
 	probes, err := rabbit.Probes(cfg.Rabbit)
 	if err != nil {
@@ -58,6 +62,10 @@ func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.
 	}
 	subject.User, subject.VirtualHost = account.user, account.vhost
 
+	return examine(ctx, subject)
+}
+
+func examine(ctx context.Context, subject doctor.Subject) (doctor.Report, error) {
 	report := doctor.Run(ctx, subject)
 	if ctx.Err() != nil {
 		return report, fmt.Errorf("the examination was broken off: %w", context.Cause(ctx))

@@ -33,6 +33,10 @@ const adviceInitialize = "tasker initialize --rabbitmq makes it anew, and the ma
 const adviceDead = "tasker initialize --rabbitmq makes it anew"
 
 func (e *examination) checkBroker(ctx context.Context) {
+	if e.OwnBroker {
+		e.skip(groupBroker, "all", "the broker is inside of the process of tasker dev")
+		return
+	}
 	e.checkNodes(ctx)
 	if e.facts.node == nil {
 		e.skip(groupBroker, "exchanges, queues", "RabbitMQ cannot be reached")

@@ -47,6 +47,9 @@ type Subject struct {
 	// Nodes are the configured addresses of RabbitMQ. They are closed by the
 	// caller.
 	Nodes []Node
+	// OwnBroker reports that the broker is a part of the process that is
+	// examined: nobody else can look at it.
+	OwnBroker bool
 	// Management is nil where there is no access to the management API:
 	// ManagementError says why.
 	Management      Management

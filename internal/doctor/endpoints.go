@@ -67,6 +67,9 @@ func (e *examination) checkEndpoints(ctx context.Context) {
 	}
 	e.check(ctx, groupEndpoints, "alive", func(context.Context) []Finding { return e.facts.silent() })
 	e.check(ctx, groupEndpoints, "task types", func(context.Context) []Finding { return e.served() })
+	if e.OwnBroker {
+		return
+	}
 	if e.facts.queues == nil {
 		e.skip(groupEndpoints, "queues", "they are at RabbitMQ")
 		return
