@@ -154,7 +154,7 @@ func (r *run) removeEndpoints(ctx context.Context, c *client.Client, names []str
 	for _, name := range names {
 		done, err := c.RemoveEndpoint(ctx, name)
 		if err != nil {
-			failed = append(failed, fmt.Sprintf("%s: %s", name, printable(err.Error(), false)))
+			failed = append(failed, fmt.Sprintf("%s: %v", name, err))
 			continue
 		}
 		removed = append(removed, done)

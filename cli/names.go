@@ -19,7 +19,9 @@ func (r *run) rename(cmd *cobra.Command) {
 	cmd.Example = strings.ReplaceAll("\n"+cmd.Example, "\n  "+defaultName+" ", "\n  "+r.Name+" ")[1:]
 	cmd.Long = r.called(cmd.Long)
 	cmd.Short = r.called(cmd.Short)
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = r.called(f.Usage) })
+	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		flags.VisitAll(func(f *pflag.Flag) { f.Usage = r.called(f.Usage) })
+	}
 	for _, sub := range cmd.Commands() {
 		r.rename(sub)
 	}
