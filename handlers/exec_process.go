@@ -203,7 +203,7 @@ func (s *processSettings) checkHere(path string, args ...string) error {
 func (s *processSettings) notes() []string {
 	var notes []string
 	if s.Limits.Processes > 0 && s.spec("").RunsAsRoot() {
-		notes = append(notes, `the setting "limits.processes" is not held against root, whose rights its programs have: give them a user of their own`)
+		notes = append(notes, `the setting "limits.processes" is not held against root, whose rights its programs have, unless a cgroup is delegated to the manager: give them a user of their own`)
 	}
 	if s.User != "" {
 		return notes

@@ -23,7 +23,11 @@ func (p *Process) record() error {
 	if !ok {
 		return nil // without /proc there is nobody who could use it
 	}
-	return os.Symlink(fmt.Sprintf("%d %d %s %s", p.process.Pid, os.Getpid(), start, namespace()), p.spec.Record)
+	note := fmt.Sprintf("%d %d %s %s", p.process.Pid, os.Getpid(), start, namespace())
+	if p.cgroup != "" {
+		note += " " + string(p.cgroup)
+	}
+	return os.Symlink(note, p.spec.Record)
 }
 
 // forget removes the note, when nothing of the program is left.
@@ -38,14 +42,16 @@ func (p *Process) forget() {
 // the records (see Spec.Record) as for [filepath.Glob]. A process is known by
 // having the variable in its environment, with the path of its record less its
 // extension; so a number that somebody else has got meanwhile harms nobody.
-// Records of others than the present user are not believed. It gives those
-// that are done with, and removes them.
+// Records of others than the present user are not believed. What was in the
+// program's cgroup is killed as well. It gives those that are done with, and
+// removes them.
 func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 	names, err := filepath.Glob(pattern)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
+	removeEmptyCgroups()
 	for _, name := range names {
 		target, ok := readRecord(name)
 		if !ok {
@@ -68,6 +74,10 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 				continue
 			}
 		}
+		if c := recordedCgroup(target); c != "" {
+			c.kill()
+			c.remove(leftoverGrace)
+		}
 		// Of two that do this at once, one removes it.
 		if err := os.Remove(name); err == nil {
 			ended = append(ended, one)
@@ -76,6 +86,16 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 		}
 	}
 	return ended, errors.Join(errs...)
+}
+
+// recordedCgroup returns the cgroup that a record names, if it does. Its name is
+// random, so it is nobody else's.
+func recordedCgroup(target string) cgroup {
+	fields := strings.SplitN(target, " ", 5)
+	if len(fields) < 5 || !strings.HasPrefix(filepath.Base(fields[4]), cgroupPrefix) {
+		return ""
+	}
+	return cgroup(fields[4])
 }
 
 // namespace names that of the numbers of processes.

@@ -97,6 +97,7 @@ type Process struct {
 	done    chan struct{} // everything is over
 	exit    Exit          // by the time that done is closed
 	wrapped bool          // another program sets its limits first
+	cgroup  cgroup        // of the program, if it has one
 
 	state   *os.ProcessState // when it is reaped
 	waitErr error
@@ -119,7 +120,10 @@ func Run(ctx context.Context, spec *Spec) (Exit, error) {
 // is left of it goes the same way, within a second. On Linux that is the
 // program's whole session, whatever process groups were made in it, on other
 // systems its process group. What has left for a session of its own, a daemon,
-// lives on, and nobody waits for it, even if it holds the program's output open.
+// lives on, and nobody waits for it, even if it holds the program's output open;
+// but where a cgroup is delegated to this process (on Linux, as systemd does with
+// Delegate=yes), the program has a cgroup of its own, and all that is in it ends
+// when the context ends.
 // On Linux the program is killed when the caller dies.
 //
 // [Process.Wait] must be called, or the context must end.
@@ -172,7 +176,7 @@ func (p *Process) parent(ctx context.Context, l *launch, files []*os.File, start
 		defer runtime.UnlockOSThread()
 	}
 	if err == nil {
-		p.process, err = startPatiently(ctx, l, &os.ProcAttr{Dir: p.spec.Dir, Env: l.env, Files: files, Sys: l.sys})
+		p.process, err = p.start(ctx, l, &os.ProcAttr{Dir: p.spec.Dir, Env: l.env, Files: files, Sys: l.sys})
 	}
 	if err == nil {
 		_ = p.record() // without it the program runs as well
@@ -226,8 +230,8 @@ func (p *Process) supervise(ctx context.Context, pipes *streams) {
 	p.exit.NotStarted = unstarted && p.exit.Code != 0
 }
 
-// stop ends the program, and tells what it has started to end. It is false where the program has ended
-// by itself just now.
+// stop ends the program, and tells what it has started to end. It is false where
+// the program has ended by itself just now.
 func (p *Process) stop() bool {
 	select {
 	case <-p.exited:

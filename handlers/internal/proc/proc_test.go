@@ -25,9 +25,13 @@ import (
 const (
 	helperEnv    = "PROC_TEST_HELPER"
 	helperRecord = "PROC_TEST_RECORD" // the record of that program
+	helperCgroup = "PROC_TEST_CGROUP" // how it ends, in a cgroup
 )
 
 func TestMain(m *testing.M) {
+	if what := os.Getenv(helperCgroup); what != "" {
+		inCgroup(what)
+	}
 	if os.Getenv(helperEnv) != "" {
 		spec := sh("echo $$; exec sleep 1000", os.Stdout)
 		if record := os.Getenv(helperRecord); record != "" {

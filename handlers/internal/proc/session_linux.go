@@ -2,6 +2,7 @@ package proc
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"strconv"
 	"syscall"
@@ -121,5 +122,33 @@ func (p *Process) sweep() {
 	if signalSession(sid, unix.SIGTERM) && !awaitSession(sid, min(leftoverGrace, p.stopGrace())) {
 		killSession(sid, leftoverGrace) // what the system does not kill, in a dead file system perhaps, is not awaited
 	}
+	if p.exit.Stopped {
+		p.cgroup.kill() // daemons as well
+	}
 	p.reap()
+	if p.exit.Stopped {
+		p.cgroup.remove(leftoverGrace)
+	} else {
+		p.cgroup.remove(0) // a daemon keeps it
+	}
+}
+
+// start starts the program in a cgroup of its own, where it can have one.
+func (p *Process) start(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.Process, error) {
+	if p.cgroup = newCgroup(&p.spec.Limits); p.cgroup != "" {
+		if dir, err := os.Open(string(p.cgroup)); err == nil {
+			within := *l.sys
+			within.UseCgroupFD, within.CgroupFD = true, int(dir.Fd())
+			there := *attr
+			there.Sys = &within
+			process, err := startPatiently(ctx, l, &there)
+			_ = dir.Close()
+			if err == nil {
+				return process, nil
+			}
+		}
+		p.cgroup.remove(0)
+		p.cgroup = ""
+	}
+	return startPatiently(ctx, l, attr)
 }

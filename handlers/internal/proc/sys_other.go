@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strconv"
@@ -24,6 +25,13 @@ func (l *Limits) wrapper() ([]string, error) {
 }
 
 func (s *Spec) reason(string, error) (*StartError, bool) { return nil, false }
+
+// cgroup is not known here.
+type cgroup struct{}
+
+func (p *Process) start(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.Process, error) {
+	return startPatiently(ctx, l, attr)
+}
 
 func (p *Process) isWrapper() bool { return false } // there is none
 
