@@ -17,11 +17,25 @@ import (
 // (wrapped) when its context ends before the broker could be reached.
 var ErrNotConnected = errors.New("the message broker is not connected")
 
+// ErrBlocked is why a broker that is connected is not ready: it takes no
+// messages for now, as RabbitMQ does when memory or disk run low.
+var ErrBlocked = errors.New("the message broker takes no messages for now")
+
 // ErrClosed is what calls end with (wrapped) when the broker was closed.
 var ErrClosed = errors.New("the message broker is closed")
 
 // ErrInUse is why a queue is not deleted: somebody consumes from it.
 var ErrInUse = errors.New("the queue has a consumer")
+
+// ErrRefused is what a publish ends with (wrapped) when the broker refused
+// this very message: it is larger than the broker takes, say, or the user may
+// not write to its exchange. To publish it again at once changes nothing.
+var ErrRefused = errors.New("the message broker refused the message")
+
+// ErrUnconfirmed is what a publish with [Publication.Once] ends with (wrapped)
+// when the connection was lost after the message was written: the broker may
+// or may not have taken it.
+var ErrUnconfirmed = errors.New("the connection was lost before the message broker confirmed the message")
 
 // Target says which queues of a task type a message is for.
 type Target struct {
@@ -51,6 +65,15 @@ type Publication struct {
 	// MessageID names the message; a message published again keeps its id.
 	MessageID string
 	Body      []byte
+	// Once is for a caller that tries again by itself, at a time of its own
+	// choice. A broker that is not ready is not waited for, which ends the publish
+	// with ErrNotConnected or ErrBlocked; what was written is not written again when its
+	// connection is lost, which ends it with ErrUnconfirmed. The connection's
+	// end aside, such a publish lasts until it is confirmed or refused.
+	Once bool
+	// Apart is for a message that was refused before: it is published beside
+	// the others, so that another refusal does not concern them.
+	Apart bool
 }
 
 // Receipt says what became of a confirmed publication.
@@ -127,7 +150,8 @@ type Broker interface {
 	// confirmed it, for every queue it goes to. While the broker is away it
 	// waits for it, until ctx ends. An error means that the message may or may
 	// not have been taken: publish it again with the same MessageID. A message
-	// that no queue takes is no error, the receipt says so.
+	// that the broker refuses ends with ErrRefused and does not disturb others.
+	// A message that no queue takes is no error, the receipt says so.
 	Publish(ctx context.Context, p Publication) (Receipt, error)
 	// Consume declares and binds the queue of a subscription and delivers from
 	// it until ctx ends; then it returns nil, and what is not settled goes
@@ -162,6 +186,9 @@ type Broker interface {
 	// Ready tells whether a publish could be sent now: nil, or an error that
 	// says why not, which wraps ErrNotConnected where that is the reason.
 	Ready() error
+	// MaxBody returns the size of a message's body, in bytes, above which the
+	// broker is known to refuse it; 0 where none is known.
+	MaxBody() int
 	// Close ends the connections. Publish and Consume end with errors.
 	Close() error
 }

@@ -34,6 +34,9 @@ type RabbitMQOptions struct {
 	// EPMD is the port mapper that the nodes of a cluster share; see
 	// [StartEPMD]. Without it the node has its own.
 	EPMD *EPMD
+	// MaxMessageSize bounds the bodies of messages, in bytes; 0 means the
+	// node's own default.
+	MaxMessageSize int
 	// Cookie is the secret that the nodes share; "" means a fixed one.
 	Cookie string
 }
@@ -190,6 +193,9 @@ disk_free_limit.absolute = 50MB
 log.console = true
 log.console.level = info
 `, r.Addr(), loopback, r.management, rabbitmqVHost, rabbitmqUser, rabbitmqPassword)
+	if r.opts.MaxMessageSize > 0 {
+		fmt.Fprintf(&settings, "max_message_size = %d\n", r.opts.MaxMessageSize)
+	}
 	if len(r.opts.Peers) > 0 {
 		settings.WriteString("cluster_formation.peer_discovery_backend = classic_config\ncluster_partition_handling = pause_minority\n")
 		for i, peer := range r.opts.Peers {

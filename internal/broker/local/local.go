@@ -78,6 +78,9 @@ func (b *Broker) DeleteQueue(ctx context.Context, name broker.Queue) error {
 	return nil
 }
 
+// MaxBody implements [broker.Broker]; no message is too large.
+func (b *Broker) MaxBody() int { return 0 }
+
 // usable tells why a call cannot be served, nil if it can.
 func (b *Broker) usable(ctx context.Context) error {
 	if err := b.Ready(); err != nil {

@@ -10,10 +10,18 @@ func (b *Broker) SetBlocked(blocked bool, reason string) {
 
 // Session names the channel that publishes now; nil where there is none.
 func (b *Broker) Session() any {
-	if s := b.publisher.session.Load(); s != nil {
+	if s := b.publisher.shared.session.Load(); s != nil {
 		return s
 	}
 	return nil
+}
+
+// Unconfirmed returns how many messages wait for their confirm.
+func (b *Broker) Unconfirmed() int {
+	if s := b.publisher.shared.session.Load(); s != nil {
+		return len(s.slots)
+	}
+	return 0
 }
 
 // BreakChannel breaks a rule of AMQP on the channel that a delivery came by,

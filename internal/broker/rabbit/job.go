@@ -3,16 +3,25 @@ package rabbit
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/broker"
 )
 
 var (
-	// errLost is the outcome of a message whose channel or connection ended
-	// before its confirm: it may or may not have been taken.
-	errLost = errors.New("the connection was lost before the broker confirmed the message")
-	errNack = errors.New("the broker could not take the message")
+	// errUnsent is the outcome of a message that was not written, since its
+	// channel had ended.
+	errUnsent = errors.New("the channel ended before the message was written")
+	// errLost is the outcome of a message whose connection ended before its
+	// confirm: it may or may not have been taken.
+	errLost = broker.ErrUnconfirmed
+	// errSuspect is the outcome of a message without a confirm on a channel that
+	// RabbitMQ closed for a message that it refuses: this one, or another.
+	errSuspect = errors.New("RabbitMQ refused this message or another one")
+	errNack    = errors.New("the broker could not take the message")
 	// errDropped is the outcome of what was not sent, as its caller had left.
 	errDropped = errors.New("the caller has left")
 )
@@ -25,12 +34,16 @@ type job struct {
 	needs    []object // declared before the first publish of a session
 	anew     bool     // declare them even if this session has done so
 	bare     bool     // there is no message, only what is declared
+	once     bool     // see [broker.Publication]
+	apart    bool     // see [broker.Publication]
 	message  amqp.Publishing
 
 	mu       sync.Mutex
 	open     int      // keys without an outcome
 	returned []string // keys that no queue took
-	lost     []string // keys to publish again
+	unsent   []string // keys to publish again
+	lost     []string // keys without a confirm
+	suspect  []string // keys to publish again, apart from others
 	nacked   []string // keys that the broker could not take
 	err      error    // the first outcome that is none of these
 	done     chan struct{}
@@ -43,10 +56,18 @@ func newJob(ctx context.Context, exchange string, keys []string, message amqp.Pu
 	}
 }
 
-// again is the job of the keys that were lost.
+// again returns the job of the keys to publish again; nil where there is none.
+// A message under suspicion is published apart, behind a declaration of what
+// it needs: that may have been deleted.
 func (j *job) again() *job {
-	next := newJob(j.ctx, j.exchange, j.lost, j.message, j.needs...)
-	next.anew, next.bare = j.anew, j.bare
+	keys := slices.Concat(j.unsent, j.lost, j.suspect, j.nacked)
+	if len(keys) == 0 {
+		return nil
+	}
+	next := newJob(j.ctx, j.exchange, keys, j.message, j.needs...)
+	next.bare, next.once = j.bare, j.once
+	suspect := len(j.suspect) > 0
+	next.anew, next.apart = j.anew || suspect, j.apart || suspect
 	return next
 }
 
@@ -56,6 +77,10 @@ func (j *job) settle(key string, returned bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
+	case errors.Is(err, errUnsent):
+		j.unsent = append(j.unsent, key)
+	case errors.Is(err, errSuspect):
+		j.suspect = append(j.suspect, key)
 	case errors.Is(err, errLost):
 		j.lost = append(j.lost, key)
 	case errors.Is(err, errNack):

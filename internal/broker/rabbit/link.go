@@ -233,7 +233,7 @@ func (l *link) ready() (changed <-chan struct{}, why error) {
 	case l.conn.IsClosed():
 		return l.changed, fmt.Errorf("%w: the connection was lost", broker.ErrNotConnected)
 	case l.blocked != "":
-		return l.changed, fmt.Errorf("RabbitMQ takes no messages for now: %s", l.blocked)
+		return l.changed, fmt.Errorf("%w: %s", broker.ErrBlocked, l.blocked)
 	}
 	return l.changed, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -14,9 +13,8 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// publisher publishes through one session after another. Jobs are handed to
-// the session of the moment; while there is none, they wait with their
-// callers.
+// publisher publishes through its lanes. While there is no connection, jobs
+// wait with their callers.
 type publisher struct {
 	link    *link
 	silence time.Duration // see Config.ConfirmTimeout
@@ -24,14 +22,16 @@ type publisher struct {
 	group   *group
 	life    context.Context // the Broker's life, which outlasts each call
 	starter sync.Once
-	jobs    chan *job
-	session atomic.Pointer[session]
+	shared  *lane // of all messages
+	apart   *lane // of those that RabbitMQ refused, or may have refused
+	limit   bodyLimit
 	events  *notifier
 }
 
 func newPublisher(life context.Context, l *link, silence time.Duration, log *slog.Logger, g *group) *publisher {
 	return &publisher{
-		link: l, silence: silence, log: log, group: g, life: life, jobs: make(chan *job),
+		link: l, silence: silence, log: log, group: g, life: life,
+		shared: newLane(window), apart: newLane(apart),
 		events: newNotifier(l, log),
 	}
 }
@@ -40,43 +40,10 @@ func newPublisher(life context.Context, l *link, silence time.Duration, log *slo
 func (p *publisher) start() {
 	p.starter.Do(func() {
 		p.group.run(func() { p.link.run(p.life) })
-		p.group.run(func() { p.run(p.life) })
+		p.group.run(func() { p.run(p.life, p.shared) })
+		p.group.run(func() { p.run(p.life, p.apart) })
 		p.group.run(func() { p.events.run(p.life) })
 	})
-}
-
-func (p *publisher) run(ctx context.Context) {
-	var pause backoff
-	for {
-		conn, err := p.link.connection(ctx)
-		if err != nil {
-			return
-		}
-		since := time.Now()
-		err = p.serve(ctx, conn)
-		pause.worked(since)
-		if ctx.Err() != nil {
-			return
-		}
-		if errors.Is(err, errNack) {
-			p.log.InfoContext(ctx, "RabbitMQ could not take a message, publishing over a new channel")
-			continue // no sooner than a renewal after the last
-		}
-		if !conn.IsClosed() {
-			p.log.WarnContext(ctx, "RabbitMQ closed the channel that publishes, opening another", "error", err)
-		}
-		pause.wait(ctx)
-	}
-}
-
-func (p *publisher) serve(ctx context.Context, conn *amqp.Connection) error {
-	s, err := openSession(ctx, p.link, conn, p.silence)
-	if err != nil {
-		return err
-	}
-	p.session.Store(s)
-	defer p.session.Store(nil)
-	return s.run(ctx, p.jobs)
 }
 
 // ready says why a publish could not be sent now, nil if it could.
@@ -88,7 +55,7 @@ func (p *publisher) ready() error {
 	if _, why := p.link.ready(); why != nil {
 		return why
 	}
-	if s := p.session.Load(); s == nil || s.ch.IsClosed() {
+	if !p.shared.open() {
 		return fmt.Errorf("%w: its channel is being opened", broker.ErrNotConnected)
 	}
 	return nil
@@ -96,47 +63,43 @@ func (p *publisher) ready() error {
 
 // publish sends a job and waits until all its messages are confirmed. What a
 // lost connection leaves open is sent again, while the job's context lasts, and
-// what the broker could not take once more. It gives the keys that no queue
-// took.
+// what the broker could not take once more; not so a job that is to be sent
+// once. It returns the keys that no queue took.
 func (p *publisher) publish(j *job) (returned []string, err error) {
 	ctx := j.ctx
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	if limit := p.limit.bytes(); limit > 0 && len(j.message.Body) > limit && !j.apart {
+		return nil, fmt.Errorf("%w: it has %d bytes, and RabbitMQ takes %d (its setting max_message_size)",
+			broker.ErrRefused, len(j.message.Body), limit)
+	}
 	p.start()
-	for nacked := false; ; {
+	for nacked := false; j != nil; j = j.again() {
 		if err := p.hand(ctx, j); err != nil {
 			return nil, err
 		}
 		returned = append(returned, j.returned...)
-		if errors.Is(j.err, errDropped) {
+		switch {
+		case errors.Is(j.err, errDropped):
 			return nil, p.gaveUp(ctx)
-		}
-		if j.err != nil {
+		case j.err != nil:
+			p.limit.learn(limitOf(j.err))
 			return nil, j.err
+		case j.once && len(j.lost) > 0:
+			return nil, broker.ErrUnconfirmed
+		case len(j.nacked) > 0 && (nacked || j.once):
+			return nil, errNack
 		}
-		if len(j.nacked) > 0 {
-			if nacked {
-				return nil, errNack
-			}
-			nacked = true
-			j.lost = append(j.lost, j.nacked...)
-		}
-		if len(j.lost) == 0 {
-			return returned, nil
-		}
-		j = j.again()
+		nacked = nacked || len(j.nacked) > 0
 	}
+	return returned, nil
 }
 
-// hand gives a job to the session and waits for its outcome.
+// hand gives a job to the session of its lane and waits for its outcome.
 func (p *publisher) hand(ctx context.Context, j *job) error {
-	select {
-	case p.jobs <- j:
-	case <-ctx.Done():
-		return p.gaveUp(ctx)
-	case <-p.life.Done():
-		return context.Cause(p.life)
+	if err := p.offer(ctx, j); err != nil {
+		return err
 	}
 	select {
 	case <-j.done:
@@ -150,6 +113,33 @@ func (p *publisher) hand(ctx context.Context, j *job) error {
 		return p.gaveUp(ctx)
 	case <-p.life.Done():
 		return context.Cause(p.life)
+	}
+}
+
+// offer waits until a session takes the job. A job that is to be sent once
+// does not wait for a broker that is not ready.
+func (p *publisher) offer(ctx context.Context, j *job) error {
+	jobs := p.shared.jobs
+	if j.apart {
+		jobs = p.apart.jobs
+	}
+	for {
+		changed, why := p.link.ready()
+		if why != nil && j.once {
+			return why
+		}
+		if !j.once {
+			changed = nil
+		}
+		select {
+		case jobs <- j:
+			return nil
+		case <-changed:
+		case <-ctx.Done():
+			return p.gaveUp(ctx)
+		case <-p.life.Done():
+			return context.Cause(p.life)
+		}
 	}
 }
 
@@ -179,4 +169,33 @@ func (p *publisher) publishHealing(j *job) (returned []string, err error) {
 	again := newJob(j.ctx, j.exchange, returned, j.message, j.needs...)
 	again.anew = true
 	return p.publish(again)
+}
+
+// limitMemory is for how long a limit is believed to hold.
+const limitMemory = 10 * time.Minute
+
+// bodyLimit is the size of messages that RabbitMQ is known to take at most.
+type bodyLimit struct {
+	mu      sync.Mutex
+	limit   int
+	learned time.Time
+}
+
+func (l *bodyLimit) learn(limit int) {
+	if limit <= 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit, l.learned = limit, time.Now()
+}
+
+// bytes returns the limit; 0 where none is known.
+func (l *bodyLimit) bytes() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.learned) > limitMemory {
+		return 0
+	}
+	return l.limit
 }

@@ -99,6 +99,7 @@ func (b *Broker) Publish(ctx context.Context, p broker.Publication) (broker.Rece
 		}
 	}
 	j := newJob(ctx, exchange, keys, publishing(p.MessageID, p.Body), needs)
+	j.once, j.apart = p.Once, p.Apart
 	publish := b.publisher.publish
 	if p.Target.Any() {
 		publish = b.publisher.publishHealing
@@ -130,6 +131,10 @@ func unserved(endpoints, returned []string) []string {
 	}
 	return names
 }
+
+// MaxBody implements [broker.Broker]. RabbitMQ tells it when it refuses a
+// message; it is forgotten after a while, since it can be changed there.
+func (b *Broker) MaxBody() int { return b.publisher.limit.bytes() }
 
 // Declare implements [broker.Broker].
 func (b *Broker) Declare(ctx context.Context, taskTypes ...string) error {

@@ -16,6 +16,9 @@ import (
 const (
 	// window bounds the messages of a session that wait for their confirm.
 	window = 256
+	// apart is the window of a session for messages under suspicion: when
+	// RabbitMQ closes its channel, there is one message that it refused.
+	apart = 1
 	// renewal is the least age at which a session ends for a message that the
 	// broker could not take: a queue that takes none must not make the others
 	// wait for one channel after another.
@@ -23,6 +26,11 @@ const (
 )
 
 // session publishes over one channel in confirm mode, until the channel ends.
+//
+// RabbitMQ refuses a message by closing its channel, with everything on it that
+// is not confirmed yet, and does not say which message it was. So each of them
+// is published again by a session whose window is one message: what ends that
+// one's channel is refused, and all others go on.
 //
 // Its run loop is the only one that writes. A return (a message that no queue
 // took) comes before the confirm of its message, and the client hands both
@@ -43,7 +51,10 @@ const (
 type session struct {
 	opened  time.Time
 	stale   atomic.Bool
+	wrote   atomic.Bool // a message
+	window  int
 	silence time.Duration // how long no confirm may come
+	silent  bool          // it ended since none came; of the run loop
 	heard   atomic.Int64  // when the last one came, or the first message went, as a Duration since opened
 	link    *link
 	conn    *amqp.Connection
@@ -52,6 +63,8 @@ type session struct {
 	returns chan amqp.Return
 	slots   chan struct{} // one for each message without a confirm
 	settles sync.WaitGroup
+	over    chan struct{} // closed when the channel has ended
+	reason  *amqp.Error   // why it has; valid when over is closed
 
 	// Of the run loop alone:
 	tick     *time.Ticker  // when to look for silence; made with the session
@@ -63,17 +76,20 @@ type session struct {
 	unrouted map[string]bool // correlation ids that came back
 }
 
-func openSession(ctx context.Context, l *link, conn *amqp.Connection, silence time.Duration) (*session, error) {
+func openSession(ctx context.Context, l *link, conn *amqp.Connection, window int, silence time.Duration) (*session, error) {
 	s := &session{
-		opened: time.Now(), silence: silence, link: l, conn: conn,
+		opened: time.Now(), window: window, silence: silence, link: l, conn: conn,
 		slots:    make(chan struct{}, window),
+		over:     make(chan struct{}),
 		declared: make(map[string]bool),
 		unrouted: make(map[string]bool),
 	}
 	s.tick = time.NewTicker(s.silence / 4)
+	var ends chan *amqp.Error
 	err := s.await(func() (err error) {
 		s.ch, err = l.open(ctx, conn, func(ch *amqp.Channel) error {
 			s.closes = ch.NotifyClose(make(chan *amqp.Error, 1))
+			ends = ch.NotifyClose(make(chan *amqp.Error, 1))
 			s.returns = ch.NotifyReturn(make(chan amqp.Return, window))
 			return ch.Confirm(false)
 		})
@@ -83,12 +99,17 @@ func openSession(ctx context.Context, l *link, conn *amqp.Connection, silence ti
 		s.tick.Stop()
 		return nil, fmt.Errorf("open a channel to publish: %w", err)
 	}
+	s.settles.Go(func() {
+		s.reason = <-ends
+		close(s.over)
+	})
 	return s, nil
 }
 
-// run publishes jobs until ctx or the channel ends, and says why it ended.
-// Every job that it took has its outcome then.
-func (s *session) run(ctx context.Context, jobs <-chan *job) error {
+// run publishes jobs, beginning with first if it is not nil, until ctx or the
+// channel ends, and returns why it ended. Every job that it took has its
+// outcome then.
+func (s *session) run(ctx context.Context, first *job, jobs <-chan *job) error {
 	defer func() {
 		if s.declares != nil {
 			s.link.closeChannel(s.declares)
@@ -101,6 +122,11 @@ func (s *session) run(ctx context.Context, jobs <-chan *job) error {
 		s.settles.Wait()
 	}()
 	defer s.tick.Stop()
+	if first != nil {
+		if err := s.publish(ctx, first); err != nil {
+			return err
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -113,7 +139,7 @@ func (s *session) run(ctx context.Context, jobs <-chan *job) error {
 			}
 		case j := <-jobs:
 			if s.stale.Load() {
-				j.fail(0, errLost)
+				j.fail(0, errUnsent)
 				return errNack
 			}
 			if err := s.publish(ctx, j); err != nil {
@@ -128,10 +154,10 @@ func (s *session) publish(ctx context.Context, j *job) error {
 	for _, o := range j.needs {
 		if err := s.declare(ctx, o, j.anew); err != nil {
 			if s.conn.IsClosed() || !refused(err) {
-				j.fail(0, errLost)
+				j.fail(0, errUnsent)
 				return err
 			}
-			j.fail(0, explain(err))
+			j.fail(0, refusal(err))
 			return nil
 		}
 	}
@@ -142,7 +168,7 @@ func (s *session) publish(ctx context.Context, j *job) error {
 	for i, key := range j.keys {
 		dropped, err := s.admit(ctx, j)
 		if err != nil {
-			j.fail(i, errLost)
+			j.fail(i, errUnsent)
 			return err
 		}
 		if dropped {
@@ -150,13 +176,15 @@ func (s *session) publish(ctx context.Context, j *job) error {
 			return nil
 		}
 		s.tag++
+		s.wrote.Store(true)
 		id := strconv.FormatUint(s.tag, 10)
 		message := j.message
 		message.CorrelationId = id
 		confirm, err := s.ch.PublishWithDeferredConfirm(j.exchange, key, true, false, message)
 		if err != nil {
 			<-s.slots
-			j.fail(i, errLost)
+			j.settle(key, false, s.unwritten())
+			j.fail(i+1, errUnsent)
 			return s.lost(err)
 		}
 		if len(s.slots) == 1 { // nothing was waited for until now
@@ -221,6 +249,7 @@ func (s *session) listen() error {
 	if time.Since(s.opened)-time.Duration(s.heard.Load()) <= s.silence {
 		return nil
 	}
+	s.silent = true
 	err := fmt.Errorf("it has confirmed nothing for %s", s.silence)
 	s.link.abandon(s.conn, err)
 	return err
@@ -236,13 +265,26 @@ func (s *session) settle(j *job, key, id string, confirm *amqp.DeferredConfirmat
 	case acked:
 		j.settle(key, returned, nil)
 	case s.ch.IsClosed():
-		j.settle(key, false, errLost)
+		j.settle(key, false, s.unconfirmed())
 	default:
 		if time.Since(s.opened) >= renewal {
 			s.stale.Store(true)
 		}
 		j.settle(key, false, errNack)
 	}
+}
+
+// unconfirmed returns the outcome of a message whose channel ended before its
+// confirm.
+func (s *session) unconfirmed() error {
+	<-s.over
+	switch {
+	case s.conn.IsClosed() || s.reason == nil || !refused(s.reason):
+		return errLost
+	case s.window == apart:
+		return refusal(s.reason)
+	}
+	return errSuspect
 }
 
 // cameBack tells whether the message, whose confirm was seen, was returned.
@@ -306,6 +348,31 @@ func (s *session) await(ask func() error) error {
 				s.link.abandon(s.conn, fmt.Errorf("it has not answered for %s", s.silence))
 			}
 		}
+	}
+}
+
+// unwritten returns the outcome of a message whose write failed. RabbitMQ takes
+// nothing more of a channel that it closed; of a connection that was lost it may
+// have the whole message.
+func (s *session) unwritten() error {
+	if s.ch.IsClosed() {
+		<-s.over
+		if !s.conn.IsClosed() {
+			return errUnsent
+		}
+	}
+	return errLost
+}
+
+// blamed reports whether RabbitMQ closed the channel, of a connection that
+// lives, for a message, or has closed it a moment ago for a reason that is not
+// known yet.
+func (s *session) blamed() bool {
+	select {
+	case <-s.over:
+		return s.reason != nil && refused(s.reason) && s.wrote.Load() && !s.conn.IsClosed()
+	default:
+		return s.ch.IsClosed()
 	}
 }
 

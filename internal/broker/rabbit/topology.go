@@ -3,6 +3,8 @@ package rabbit
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -126,6 +128,26 @@ func refused(err error) bool {
 	return false
 }
 
+// refusal is the outcome of a message that RabbitMQ refused.
+func refusal(err error) error { return fmt.Errorf("%w: %w", broker.ErrRefused, explain(err)) }
+
+// sizeLimit matches what RabbitMQ says of a message that is too large for it.
+var sizeLimit = regexp.MustCompile(`message size \d+ is larger than (?:configured )?max size (\d+)`)
+
+// limitOf returns the size of messages that a refusal names; 0 where it names
+// none.
+func limitOf(err error) int {
+	var e *amqp.Error
+	if !errors.As(err, &e) || e.Code != amqp.PreconditionFailed {
+		return 0
+	}
+	if m := sizeLimit.FindStringSubmatch(e.Reason); m != nil {
+		limit, _ := strconv.Atoi(m[1]) // 0 where it is no number
+		return limit
+	}
+	return 0
+}
+
 // explain adds to a refusal what an administrator can do about it.
 func explain(err error) error {
 	var e *amqp.Error
@@ -136,6 +158,8 @@ func explain(err error) error {
 	case e.Code == amqp.PreconditionFailed && strings.Contains(e.Reason, "inequivalent arg"):
 		return fmt.Errorf("%w (it exists with other settings than the configured ones: "+
 			"configure them as they were, or delete it, with the messages it holds, and it is made anew)", err)
+	case limitOf(err) > 0:
+		return fmt.Errorf("%w (the setting max_message_size of RabbitMQ)", err)
 	case e.Code == amqp.AccessRefused:
 		return fmt.Errorf(`%w (the user needs permission to configure, write and read "^tasker\..*")`, err)
 	}

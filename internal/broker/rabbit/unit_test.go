@@ -114,11 +114,27 @@ func TestRefused(t *testing.T) {
 		{amqp.ErrClosed, false, ""},
 		{errors.New("EOF"), false, ""},
 	} {
+		if got := limitOf(test.err); got != 0 {
+			t.Errorf("limitOf(%v) is %d", test.err, got)
+		}
 		if got := refused(test.err); got != test.want {
 			t.Errorf("refused(%v) is %t", test.err, got)
 		}
 		if got := explain(test.err); !errors.Is(got, test.err) || !strings.Contains(got.Error(), test.hint) {
 			t.Errorf("explain(%v) is %q, want it with %q", test.err, got, test.hint)
+		}
+	}
+}
+
+func TestLimitOf(t *testing.T) {
+	for reason, want := range map[string]int{
+		"PRECONDITION_FAILED - message size 20000 is larger than configured max size 10000": 10000,
+		"PRECONDITION_FAILED - message size 999999999 is larger than max size 536870912":    536870912,
+		"PRECONDITION_FAILED - message size 20000 is odd":                                   0,
+	} {
+		err := refusal(&amqp.Error{Code: amqp.PreconditionFailed, Reason: reason, Server: true})
+		if got := limitOf(err); got != want {
+			t.Errorf("limitOf(%v) is %d, want %d", err, got, want)
 		}
 	}
 }
@@ -138,7 +154,7 @@ func TestJob(t *testing.T) {
 		t.Errorf("error %v, returned %q, lost %q", j.err, j.returned, j.lost)
 	}
 	next := j.again()
-	if !slices.Equal(next.keys, j.lost) || next.exchange != "x" || next.message.MessageId != "m" || next.open != 2 {
+	if !slices.Equal(next.keys, j.lost) || next.apart || next.anew || next.exchange != "x" || next.message.MessageId != "m" || next.open != 2 {
 		t.Errorf("again: %+v", next)
 	}
 	next.settle("c", false, errNack)
@@ -146,5 +162,14 @@ func TestJob(t *testing.T) {
 	<-next.done
 	if next.err != nil || len(next.lost) > 0 || !slices.Equal(next.nacked, []string{"c"}) {
 		t.Errorf("error %v, lost %q, nacked %q; a nack is no loss", next.err, next.lost, next.nacked)
+	}
+	last := next.again()
+	last.settle("c", false, errSuspect)
+	<-last.done
+	if apart := last.again(); !slices.Equal(apart.keys, []string{"c"}) || !apart.apart || !apart.anew {
+		t.Errorf("what is under suspicion goes on as %+v", apart)
+	}
+	if done := newJob(t.Context(), "x", nil, amqp.Publishing{}).again(); done != nil {
+		t.Errorf("nothing is left, and it goes on as %+v", done)
 	}
 }
