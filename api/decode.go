@@ -21,6 +21,14 @@ import (
 // reads it next, here and on the endpoints, may be recursive.
 const maxDepth = 100
 
+const (
+	// maxEndpoints bounds the endpoints that one task lists.
+	maxEndpoints = 10_000
+	// maxFanout bounds the bytes of the messages of one task: each listed
+	// endpoint gets the payload in one of its own.
+	maxFanout = 1 << 30
+)
+
 // knownFields are the members of the body of a POST.
 const knownFields = "identifier, payload, endpoints"
 
@@ -126,6 +134,10 @@ func decodeTask(body []byte) (taskRequest, error) {
 			errs.add(pointer(key), "unknown field %q: the known ones are %s", clip(key, tasker.MaxName), knownFields)
 		}
 	}
+	if fanout := int64(len(in.payload)) * int64(len(in.endpoints)); fanout > maxFanout {
+		errs.add("/endpoints", "a payload of %d bytes for %d endpoints is %d bytes of messages, and the limit is %d: list fewer endpoints, or leave the list out to reach all with one message",
+			len(in.payload), len(in.endpoints), fanout, maxFanout)
+	}
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err
 	}
@@ -197,6 +209,11 @@ func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
 		return nil
 	}
 	if len(elements) == 0 {
+		return nil
+	}
+	if len(elements) > maxEndpoints {
+		errs.add("/endpoints", "%d endpoints are listed, and the limit is %d: leave the list out to address every endpoint of the task type, or give several tasks",
+			len(elements), maxEndpoints)
 		return nil
 	}
 	names := make([]string, 0, len(elements))

@@ -90,7 +90,13 @@ func TestDecodeTaskRefuses(t *testing.T) {
 		"endpoint a number":       {`{"identifier":"a","endpoints":["b",1]}`, tasker.Invalid, "not a number", []string{"/endpoints/1"}},
 		"endpoint malformed":      {`{"identifier":"a","endpoints":["b c"]}`, tasker.Invalid, "malformed", []string{"/endpoints/0"}},
 		"endpoint reserved":       {`{"identifier":"a","endpoints":["any"]}`, tasker.Invalid, "any", []string{"/endpoints/0"}},
-		"endpoint twice":          {`{"identifier":"a","endpoints":["b","c","b"]}`, tasker.Invalid, "first as /endpoints/0", []string{"/endpoints/2"}},
+		"too many endpoints": {
+			`{"identifier":"a","endpoints":["x"` + strings.Repeat(`,"x"`, 10_000) + `]}`, tasker.Invalid, "10001 endpoints are listed, and the limit is 10000", []string{"/endpoints"},
+		},
+		"too many bytes": {
+			`{"identifier":"a","payload":"` + strings.Repeat("x", 200_000) + `","endpoints":["x0"` + manyNames(6000) + `]}`, tasker.Invalid, "list fewer endpoints", []string{"/endpoints"},
+		},
+		"endpoint twice": {`{"identifier":"a","endpoints":["b","c","b"]}`, tasker.Invalid, "first as /endpoints/0", []string{"/endpoints/2"}},
 		"everything at once": {
 			`{"x":1,"identifier":7,"endpoints":["b","b",null],"payload":1,"payload":2}`, tasker.Invalid, "4 more",
 			[]string{"/x", "/identifier", "/endpoints/1", "/endpoints/2", "/payload"},
@@ -137,6 +143,15 @@ func TestDecodeTaskBoundsItsErrors(t *testing.T) {
 
 // Whatever is sent, the decoder does not panic, gives coded errors, and what
 // it takes follows the rules and is kept.
+// manyNames returns the members of a list behind the first.
+func manyNames(n int) string {
+	var list strings.Builder
+	for i := range n {
+		fmt.Fprintf(&list, `,"x%d"`, i+1)
+	}
+	return list.String()
+}
+
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []string{
 		referenceBody, `{"identifier":"a"}`, `{"identifier":"a","payload":[1,{"a":"\\\"["}],"endpoints":null}`,

@@ -188,8 +188,9 @@ func (s *fakeStore) Ping(context.Context) error {
 
 // fakeDispatcher sends at once, or fails on demand, or blocks.
 type fakeDispatcher struct {
-	store *fakeStore
-	err   error
+	store   *fakeStore
+	err     error
+	refuses error // what Check says
 	// forgets has an error come without the task.
 	forgets bool
 	// entered, if set, is sent to when a dispatch begins, which then waits for
@@ -197,6 +198,8 @@ type fakeDispatcher struct {
 	entered chan struct{}
 	release chan struct{}
 }
+
+func (d *fakeDispatcher) Check(tasker.Task) error { return d.refuses }
 
 func (d *fakeDispatcher) Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error) {
 	if d.entered != nil {

@@ -82,6 +82,9 @@ type Store interface {
 
 // Dispatcher hands tasks to the broker.
 type Dispatcher interface {
+	// Check returns an error of code [tasker.TooLarge] for a task, not stored
+	// yet, that the broker is known to refuse for its size.
+	Check(t tasker.Task) error
 	// Dispatch publishes a CREATED task and marks it SENT, within a time limit
 	// of its own. On an error the task stays CREATED and the relay sends it
 	// later; the task given back is the newest known.

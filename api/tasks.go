@@ -46,9 +46,11 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if err := s.checkPayload(r.Context(), tt, in); err != nil {
 		return err
 	}
-	task, created, err := s.store.CreateTask(r.Context(), tasker.Task{
-		Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
-	})
+	asked := tasker.Task{Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints}
+	if err := s.dispatcher.Check(asked); err != nil {
+		return err
+	}
+	task, created, err := s.store.CreateTask(r.Context(), asked)
 	if err != nil {
 		return err
 	}

@@ -91,6 +91,7 @@ func reloading(ctx context.Context, r *reloader, roles func(context.Context, *re
 func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, version string, ready func(addr string)) error {
 	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires}
 	dispatcher := dispatch.New(sending, s.store, s.broker, s.log)
+	defer dispatcher.Close()
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.APITaskTypes(), version
 	remover := removal.New(s.store, s.broker, s.log)

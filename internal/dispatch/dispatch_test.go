@@ -3,10 +3,14 @@ package dispatch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,21 +26,51 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
-	errRefused = errors.New("the broker refused it")
-	errAway    = tasker.Errorf(tasker.Unavailable, "the database is away")
+	errRefused = fmt.Errorf("%w: it is odd", broker.ErrRefused)
+	// slow is for a machine that is.
+	slow    = dispatch.Config{Timeout: 10 * time.Second, RelayTimeout: time.Minute}
+	errAway = tasker.Errorf(tasker.Unavailable, "the database is away")
 )
 
 // fakeBroker records what is published, and answers what the test says.
 type fakeBroker struct {
 	notReady  error
 	publish   func(ctx context.Context) (broker.Receipt, error)
+	most      int // see MaxBody
+	mu        sync.Mutex
 	published []broker.Publication
+	waiting   map[string]bool // message ids without a confirm
+	twice     bool            // one of them was published again meanwhile
+}
+
+func (f *fakeBroker) MaxBody() int { return f.most }
+
+// targets returns the endpoints of what was published, in order.
+func (f *fakeBroker) targets() (all []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.published {
+		all = append(all, p.Target.Endpoints()...)
+	}
+	return all
 }
 
 func (f *fakeBroker) Ready() error { return f.notReady }
 
 func (f *fakeBroker) Publish(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
+	f.mu.Lock()
 	f.published = append(f.published, p)
+	if f.waiting == nil {
+		f.waiting = map[string]bool{}
+	}
+	f.twice = f.twice || f.waiting[p.MessageID]
+	f.waiting[p.MessageID] = true
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.waiting, p.MessageID)
+	}()
 	if f.publish == nil {
 		return broker.Receipt{}, ctx.Err()
 	}
@@ -46,23 +80,30 @@ func (f *fakeBroker) Publish(ctx context.Context, p broker.Publication) (broker.
 // faultyStore fails where the test says so.
 type faultyStore struct {
 	*store.Store
-	markFails, releaseFails bool
-	marked                  int
+	markFails, releaseFails, registryFails bool
+	marked                                 atomic.Int32
+}
+
+func (f *faultyStore) RegisteredEndpoints(ctx context.Context, taskType string, among []string) ([]string, error) {
+	if f.registryFails {
+		return nil, errAway
+	}
+	return f.Store.RegisteredEndpoints(ctx, taskType, among)
 }
 
 func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
-	f.marked++
+	f.marked.Add(1)
 	if f.markFails {
 		return task, errAway
 	}
 	return f.Store.MarkSent(ctx, task, unserved, seenWithin)
 }
 
-func (f *faultyStore) ReleaseTask(ctx context.Context, taskID int64, after time.Duration) error {
+func (f *faultyStore) ReleaseTask(ctx context.Context, r tasker.Release) error {
 	if f.releaseFails {
 		return errAway
 	}
-	return f.Store.ReleaseTask(ctx, taskID, after)
+	return f.Store.ReleaseTask(ctx, r)
 }
 
 // fixture is a stored task and what it is dispatched with.
@@ -96,13 +137,32 @@ func setUp(t *testing.T, endpoints ...string) fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fixture{&faultyStore{Store: s}, &fakeBroker{}, task, ahead}
+	f := fixture{&faultyStore{Store: s}, &fakeBroker{}, task, ahead}
+	f.register(t, endpoints...)
+	return f
+}
+
+// register makes endpoints known.
+func (f fixture) register(t *testing.T, endpoints ...string) {
+	t.Helper()
+	for _, name := range endpoints {
+		e := tasker.Endpoint{Name: name, Manager: "01AAAAAAAAAAAAAAAAAAAAAAAA", TaskTypes: []string{"worker"}}
+		if _, err := f.AcquireEndpoint(t.Context(), e, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (f fixture) dispatcher(t *testing.T, cfg dispatch.Config) *dispatch.Dispatcher {
+	t.Helper()
+	d := dispatch.New(cfg, f.faultyStore, f.broker, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	t.Cleanup(d.Close)
+	return d
 }
 
 func (f fixture) dispatch(ctx context.Context, t *testing.T, cfg dispatch.Config) (tasker.Task, error) {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	return dispatch.New(cfg, f.faultyStore, f.broker, log).Dispatch(ctx, f.task)
+	return f.dispatcher(t, cfg).Dispatch(ctx, f.task)
 }
 
 func (f fixture) stored(t *testing.T) tasker.Task {
@@ -148,7 +208,7 @@ func TestDispatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []broker.Publication{{TaskType: "worker", Target: test.target, MessageID: wire.MessageID(f.task.ID), Body: body}}
+			want := []broker.Publication{{TaskType: "worker", Target: test.target, MessageID: wire.MessageID(f.task.ID), Body: body, Once: true}}
 			if !reflect.DeepEqual(f.broker.published, want) {
 				t.Errorf("published %+v, want %+v", f.broker.published, want)
 			}
@@ -180,29 +240,89 @@ func TestPublishFails(t *testing.T) {
 	if !errors.Is(err, errRefused) || task.ID != f.task.ID || task.Status != tasker.Created {
 		t.Errorf("got %+v, %v", task, err)
 	}
-	if f.marked != 0 || f.stored(t).Status != tasker.Created {
+	if f.marked.Load() != 0 || f.stored(t).Status != tasker.Created {
 		t.Errorf("the task was marked as sent: %s", f.stored(t).Status)
 	}
 	if f.claimable(t) {
 		t.Error("the relay gets a task at once that the broker refused")
 	}
-	*f.clock = 6 * time.Second
+	if total, refused, err := f.RefusedTasks(t.Context(), 10); err != nil || total != 1 || refused[0].Reason != errRefused.Error() {
+		t.Errorf("refused: %d %+v, %v", total, refused, err)
+	}
+	*f.clock = 7 * time.Second
+	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("the relay does not get the task: %v, %v", claimed, err)
+	}
+	// It is published apart from now on, and rests longer each time.
+	if _, err := f.dispatcher(t, slow).Resume(t.Context(), claimed[0]); !errors.Is(err, errRefused) {
+		t.Errorf("got %v", err)
+	}
+	if p := f.broker.published; len(p) != 2 || p[0].Apart || !p[1].Apart {
+		t.Errorf("published %+v", p)
+	}
+	*f.clock = 7*time.Second + 9*time.Second
+	if f.claimable(t) {
+		t.Error("the second pause is no longer than the first")
+	}
+	*f.clock += 5 * time.Second
 	if !f.claimable(t) {
-		t.Error("the relay does not get the task")
+		t.Error("the relay does not get the task after the second pause")
 	}
 }
 
-// TestPublishTakesTooLong ends within the time configured, and releases the
-// task all the same.
+// TestPublishTakesTooLong leaves its caller, and goes on until the confirm: as
+// long nobody publishes the task again.
 func TestPublishTakesTooLong(t *testing.T) {
+	f := setUp(t)
+	confirm := make(chan struct{})
+	f.broker.publish = func(ctx context.Context) (broker.Receipt, error) {
+		<-confirm
+		return broker.Receipt{}, ctx.Err()
+	}
+	d := f.dispatcher(t, dispatch.Config{Timeout: time.Millisecond})
+	if task, err := d.Dispatch(t.Context(), f.task); !errors.Is(err, dispatch.ErrOutstanding) || task.Status != tasker.Created {
+		t.Errorf("got %+v, %v", task, err)
+	}
+	if f.claimable(t) {
+		t.Error("the relay gets a task that may still be confirmed")
+	}
+	*f.clock = time.Hour // as if the claim could not be renewed
+	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
+	if err != nil || len(claimed) != 1 {
+		t.Fatal(claimed, err)
+	}
+	if _, err := d.Resume(t.Context(), claimed[0]); !errors.Is(err, dispatch.ErrOutstanding) {
+		t.Errorf("got %v", err)
+	}
+	close(confirm)
+	for deadline := time.Now().Add(time.Minute); f.stored(t).Status != tasker.Sent; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("the task is %s", f.stored(t).Status)
+		}
+	}
+	d.Close()
+	if n := len(f.broker.published); n != 1 {
+		t.Errorf("the task was published %d times", n)
+	}
+}
+
+// TestCloseEndsAttempts: the task rests, and is not lost.
+func TestCloseEndsAttempts(t *testing.T) {
 	f := setUp(t)
 	f.broker.publish = func(ctx context.Context) (broker.Receipt, error) {
 		<-ctx.Done()
 		return broker.Receipt{}, context.Cause(ctx)
 	}
-	if _, err := f.dispatch(t.Context(), t, dispatch.Config{Timeout: time.Millisecond}); !errors.Is(err, context.DeadlineExceeded) {
+	d := f.dispatcher(t, dispatch.Config{Timeout: time.Millisecond})
+	if _, err := d.Dispatch(t.Context(), f.task); !errors.Is(err, dispatch.ErrOutstanding) {
 		t.Errorf("got %v", err)
 	}
+	d.Close()
+	if f.claimable(t) {
+		t.Error("the relay gets the task without a pause")
+	}
+	*f.clock = 2 * time.Second
 	if !f.claimable(t) {
 		t.Error("the relay does not get the task")
 	}
@@ -256,6 +376,160 @@ func TestMarkSentFails(t *testing.T) {
 	}
 	if p := f.broker.published; len(p) != 2 || p[0].MessageID != p[1].MessageID || !slices.Equal(p[0].Body, p[1].Body) {
 		t.Errorf("published %+v", p)
+	}
+}
+
+// TestNotRegistered publishes nothing for endpoints that nobody has registered,
+// and says at once which these are, although the broker is away.
+func TestNotRegistered(t *testing.T) {
+	f := setUp(t, "console1", "console2")
+	f.task.Endpoints = []string{"console1", "console2", "ghost1", "ghost2"}
+	ghosts := f.task.Endpoints[2:]
+	d := f.dispatcher(t, slow)
+	f.broker.publish = func(context.Context) (broker.Receipt, error) { return broker.Receipt{}, broker.ErrNotConnected }
+	if task, err := d.Dispatch(t.Context(), f.task); err == nil || !slices.Equal(task.Unserved, ghosts) {
+		t.Errorf("got %+v, %v", task, err)
+	}
+	f.broker.publish = nil
+	f.register(t, "ghost2") // it is not known for some time, and found all the same
+	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
+	if err != nil || len(claimed) != 1 || claimed[0].Attempt != 1 {
+		t.Fatal(claimed, err)
+	}
+	claimed[0].Endpoints = f.task.Endpoints
+	sent, err := d.Resume(t.Context(), claimed[0])
+	if err != nil || sent.Status != tasker.Sent || !slices.Equal(sent.Unserved, []string{"ghost1"}) {
+		t.Errorf("got %+v, %v", sent, err)
+	}
+	if got, want := f.broker.targets(), []string{"console1", "console2", "console1", "console2", "ghost2"}; !slices.Equal(got, want) {
+		t.Errorf("published to %v, want %v", got, want)
+	}
+	// A database that does not tell is no reason to publish nothing.
+	f.registryFails = true
+	sent, err = f.dispatcher(t, dispatch.Config{}).Dispatch(t.Context(), f.task)
+	if err != nil || len(f.broker.targets()) != 9 {
+		t.Errorf("published to %v: %+v, %v", f.broker.targets(), sent, err)
+	}
+}
+
+// TestLongList is published slice by slice. What is sent is not sent again
+// where an attempt is cut off.
+func TestLongList(t *testing.T) {
+	endpoints := make([]string, 600)
+	for i := range endpoints {
+		endpoints[i] = fmt.Sprintf("console%03d", i)
+	}
+	f := setUp(t, endpoints...)
+	f.broker.publish = func(context.Context) (broker.Receipt, error) {
+		if len(f.broker.targets()) > 300 {
+			return broker.Receipt{}, broker.ErrUnconfirmed
+		}
+		return broker.Receipt{Unserved: []string{"console007"}}, nil
+	}
+	d := f.dispatcher(t, slow)
+	if _, err := d.Dispatch(t.Context(), f.task); !errors.Is(err, broker.ErrUnconfirmed) {
+		t.Errorf("got %v", err)
+	}
+	first := len(f.broker.targets())
+	f.broker.publish = nil
+	*f.clock = time.Minute
+	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
+	if err != nil || len(claimed) != 1 {
+		t.Fatal(claimed, err)
+	}
+	sent, err := d.Resume(t.Context(), claimed[0])
+	if err != nil || sent.Status != tasker.Sent || !slices.Equal(sent.Unserved, []string{"console007"}) {
+		t.Errorf("got %v %v, %v", sent.Status, sent.Unserved, err)
+	}
+	second := f.broker.targets()[first:]
+	if first != 512 || len(second) != 600-256 || second[0] != "console256" {
+		t.Errorf("published to %d, and then to %d from %s on", first, len(second), second[0])
+	}
+}
+
+// TestLoad bounds what waits for the broker by the copies that there will be,
+// and not by tasks: beyond it a task is left to the relay, unpublished. The
+// backlog drains as the broker confirms.
+func TestLoad(t *testing.T) {
+	f := setUp(t)
+	names := make([]string, 300)
+	for i := range names {
+		names[i] = fmt.Sprint("console", i)
+	}
+	f.register(t, names...)
+	confirm := make(chan struct{})
+	f.broker.publish = func(ctx context.Context) (broker.Receipt, error) {
+		select {
+		case <-confirm:
+		case <-ctx.Done():
+		}
+		return broker.Receipt{}, ctx.Err()
+	}
+	const tasks = 40
+	d := f.dispatcher(t, dispatch.Config{Timeout: 50 * time.Millisecond})
+	var posts sync.WaitGroup
+	for i := range tasks {
+		task, _, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("t", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		posts.Go(func() {
+			if _, err := d.Dispatch(t.Context(), task); !errors.Is(err, dispatch.ErrOutstanding) && !errors.Is(err, dispatch.ErrBusy) {
+				t.Errorf("task %d: %v", i, err)
+			}
+		})
+	}
+	posts.Wait()
+	deadline := time.Now().Add(time.Minute)
+	for copies := 0; copies < 8192-len(names); {
+		f.broker.mu.Lock()
+		copies = len(f.broker.published) * len(names)
+		f.broker.mu.Unlock()
+		if copies > 8192 || time.Now().After(deadline) {
+			t.Fatalf("%d copies wait for the broker", copies)
+		}
+		runtime.Gosched()
+	}
+	close(confirm)
+	for sent := 0; sent < tasks; {
+		claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range claimed {
+			_, _ = d.Resume(t.Context(), u)
+		}
+		list, err := f.ListTasks(t.Context(), tasker.TaskQuery{Type: "worker", Status: tasker.Sent, Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sent = len(list); time.Now().After(deadline) {
+			t.Fatalf("%d of %d tasks were sent", sent, tasks)
+		}
+	}
+	f.broker.mu.Lock()
+	defer f.broker.mu.Unlock()
+	// A slow machine's database may not take every mark in time.
+	if n := len(f.broker.published); f.broker.twice || n > tasks+tasks/2 {
+		t.Errorf("%d tasks were published %d times, one of them while it waited for its confirm: %t", tasks, n, f.broker.twice)
+	}
+}
+
+// TestCheck refuses what the broker is known to refuse.
+func TestCheck(t *testing.T) {
+	f := setUp(t)
+	d := f.dispatcher(t, dispatch.Config{})
+	f.task.Payload = make([]byte, 10_000)
+	if err := d.Check(f.task); err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
+	f.broker.most = 10_000
+	if err := d.Check(f.task); tasker.CodeOf(err) != tasker.TooLarge {
+		t.Errorf("got %v", err)
+	}
+	f.broker.most = 11_000
+	if err := d.Check(f.task); err != nil {
+		t.Errorf("of a small enough one: %v", err)
 	}
 }
 

@@ -37,6 +37,9 @@ type Database interface {
 	DescribeServer(ctx context.Context) (Server, error)
 	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
 	Unsent(ctx context.Context, since time.Time) (Backlog, error)
+	// RefusedTasks counts the tasks that the broker refuses, and returns up to
+	// limit of them.
+	RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error)
 	Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error)
 	IncompleteTasks(ctx context.Context, limit int) (total int, latest []IncompleteTask, err error)
 	LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error)

@@ -154,6 +154,9 @@ func TestFindings(t *testing.T) {
 		},
 		"dead binding missing": {func(i *installation) { delete(i.admin.bindings, broker.DeadExchange) }, []string{"problem the queue tasker.dead is not bound"}},
 
+		"refused": {func(i *installation) {
+			i.db.refused = []tasker.RefusedTask{{ID: 7, Type: "worker", Identifier: "a", Attempts: 3, Reason: "too large"}}
+		}, []string{"problem tasks/refused: 1 task is CREATED and refused by RabbitMQ: task 7, worker/a, after 3 attempts: too large"}},
 		"unsent":  {func(i *installation) { i.db.unsent = Backlog{2, now.Add(-5 * time.Minute)} }, []string{"problem tasks/unsent: 2 tasks are CREATED and not sent, the oldest for 5m"}},
 		"overdue": {func(i *installation) { i.db.overdue = Backlog{1, now.Add(-time.Hour)} }, []string{"problem tasks/overdue: 1 task is SENT and past"}},
 		"incomplete": {func(i *installation) {

@@ -23,6 +23,7 @@ type fakeDatabase struct {
 	endpoints        []tasker.Endpoint
 	endpointsError   error
 	unsent, overdue  Backlog
+	refused          []tasker.RefusedTask
 	sentUntil        time.Time // what Overdue was asked for
 	incomplete       []IncompleteTask
 	incompleteTotal  int
@@ -62,6 +63,10 @@ func (f *fakeDatabase) ListEndpoints(_ context.Context, q tasker.EndpointQuery) 
 		}
 	}
 	return page, f.endpointsError
+}
+
+func (f *fakeDatabase) RefusedTasks(context.Context, int) (int, []tasker.RefusedTask, error) {
+	return len(f.refused), f.refused, nil
 }
 
 func (f *fakeDatabase) Unsent(context.Context, time.Time) (Backlog, error) { return f.unsent, nil }

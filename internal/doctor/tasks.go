@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker"
 )
 
 const groupTasks = "tasks"
@@ -48,6 +50,16 @@ func (e *examination) checkTasks(ctx context.Context) {
 		return one(Problem, "an API must run, and reach RabbitMQ: its log and /readyz say why it does not send them",
 			"%s CREATED and not sent, the oldest for %s", areTasks(backlog.Tasks), ago(db.Now().Sub(backlog.Oldest)))
 	})
+	e.check(ctx, groupTasks, "refused", func(ctx context.Context) []Finding {
+		total, tasks, err := db.RefusedTasks(ctx, mostNames)
+		switch {
+		case err != nil:
+			return failed(ctx, err, "")
+		case total == 0:
+			return well("RabbitMQ refuses no task")
+		}
+		return refused(total, tasks)
+	})
 	e.check(ctx, groupTasks, "overdue", func(ctx context.Context) []Finding {
 		backlog, err := db.Overdue(ctx, db.Now().Add(-e.Settings.WaitForEndpoints-overdueGrace))
 		switch {
@@ -88,6 +100,20 @@ func (e *examination) checkTasks(ctx context.Context) {
 		return one(Warning, "start the managers of these endpoints: their results are taken back then",
 			"%s LOST, at %s", are(total, "result"), some(endpoints))
 	})
+}
+
+// refused says which tasks RabbitMQ refuses, and why.
+func refused(total int, tasks []tasker.RefusedTask) []Finding {
+	list := make([]string, len(tasks))
+	for i, t := range tasks {
+		list[i] = fmt.Sprintf("task %d, %s/%s, after %s: %s", t.ID, t.Type, t.Identifier, count(t.Attempts, "attempt"), t.Reason)
+	}
+	said := ": "
+	if total > len(list) {
+		said = fmt.Sprintf(", the oldest %d: ", len(list))
+	}
+	return one(Problem, "correct what RabbitMQ says, such as the user's permissions or max_message_size: the tasks are sent at their next attempts",
+		"%s CREATED and refused by RabbitMQ%s%s", areTasks(total), said, strings.Join(list, "; "))
 }
 
 // incomplete says which tasks wait for whom.

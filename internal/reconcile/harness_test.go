@@ -29,7 +29,7 @@ const (
 
 var (
 	errAway    = tasker.Errorf(tasker.Unavailable, "the database is away")
-	errRefused = errors.New("the broker refused it")
+	errRefused = fmt.Errorf("%w: it is odd", broker.ErrRefused)
 )
 
 // clock is a clock that a test moves.
@@ -81,7 +81,7 @@ func (f *faultyStore) called(method string) int {
 	return f.calls[method]
 }
 
-func (f *faultyStore) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Task, error) {
+func (f *faultyStore) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Unsent, error) {
 	if err := f.enter("ClaimUnsent"); err != nil {
 		return nil, err
 	}
@@ -93,6 +93,13 @@ func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved [
 		return task, err
 	}
 	return f.Store.MarkSent(ctx, task, unserved, seenWithin)
+}
+
+func (f *faultyStore) ReleaseTask(ctx context.Context, r tasker.Release) error {
+	if err := f.enter("ReleaseTask"); err != nil {
+		return err
+	}
+	return f.Store.ReleaseTask(ctx, r)
 }
 
 func (f *faultyStore) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) ([]int64, error) {
@@ -116,7 +123,9 @@ type flakyBroker struct {
 	mu        sync.Mutex
 	away      bool
 	refuse    map[string]bool
-	published map[string]int // by message id
+	bad       map[string]bool // these are refused always
+	hanging   map[string]bool // these are never confirmed
+	published map[string]int  // by message id
 }
 
 func (f *flakyBroker) setAway(away bool) {
@@ -136,12 +145,17 @@ func (f *flakyBroker) Ready() error {
 
 func (f *flakyBroker) Publish(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
 	f.mu.Lock()
-	refuse := f.refuse[p.MessageID]
+	refuse := f.refuse[p.MessageID] || f.bad[p.MessageID]
+	hangs := f.hanging[p.MessageID]
 	delete(f.refuse, p.MessageID)
-	if !refuse {
+	if !refuse || f.bad[p.MessageID] {
 		f.published[p.MessageID]++
 	}
 	f.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return broker.Receipt{}, context.Cause(ctx)
+	}
 	if refuse {
 		return broker.Receipt{}, errRefused
 	}
@@ -178,12 +192,19 @@ func newWorld(t *testing.T) *world {
 	return &world{
 		faultyStore: &faultyStore{Store: s, fails: map[string]bool{}, calls: map[string]int{}},
 		t:           t, clock: c, log: log,
-		broker: &flakyBroker{Broker: b, refuse: map[string]bool{}, published: map[string]int{}},
+		broker: &flakyBroker{Broker: b, refuse: map[string]bool{}, bad: map[string]bool{}, hanging: map[string]bool{}, published: map[string]int{}},
 	}
 }
 
 func (w *world) dispatcher() *dispatch.Dispatcher {
-	return dispatch.New(dispatch.Config{}, w.faultyStore, w.broker, w.log)
+	return w.dispatcherThatWaits(time.Minute)
+}
+
+// dispatcherThatWaits for the broker as long as the caller says.
+func (w *world) dispatcherThatWaits(patience time.Duration) *dispatch.Dispatcher {
+	d := dispatch.New(dispatch.Config{RelayTimeout: patience}, w.faultyStore, w.broker, w.log)
+	w.t.Cleanup(d.Close)
+	return d
 }
 
 func (w *world) create(identifier string, endpoints ...string) tasker.Task {

@@ -25,7 +25,7 @@ import (
 
 // Store is what the reconciler needs of the database; see internal/store.
 type Store interface {
-	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Task, error)
+	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Unsent, error)
 	OpenTasks(ctx context.Context, status tasker.TaskStatus, after tasker.SentPosition, until time.Time, limit int) ([]tasker.SentPosition, error)
 	UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]int64, error)
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
@@ -48,7 +48,7 @@ type Broker interface {
 
 // Dispatcher publishes a task and marks it SENT; see internal/dispatch.
 type Dispatcher interface {
-	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
+	Resume(ctx context.Context, u tasker.Unsent) (tasker.Task, error)
 }
 
 // pageSize bounds what a job looks at in one step.

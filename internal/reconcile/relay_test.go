@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -22,7 +23,7 @@ func (w *world) relay() *relay {
 // pages.
 func TestRelay(t *testing.T) {
 	w := newWorld(t)
-	tasks := w.createMany(pageSize + 1)
+	tasks := w.createMany(relayPage + 1)
 	w.clock.advance(grace)
 	w.broker.setAway(true)
 	r := w.relay()
@@ -85,14 +86,67 @@ func TestRelayAgain(t *testing.T) {
 	w.clock.advance(grace)
 	w.broker.refuse[wire.MessageID(tasks[1].ID)] = true
 	r := w.relay()
-	if err := r.runOnce(t.Context()); !errors.Is(err, errRefused) {
-		t.Fatalf("got %v", err)
-	}
+	w.run(r.runOnce)
 	w.expect(tasker.Sent, tasks[0], tasks[2])
 	w.expect(tasker.Created, tasks[1])
-	w.clock.advance(6 * time.Second)
+	w.clock.advance(time.Hour)
 	w.run(r.runOnce)
 	w.expect(tasker.Sent, tasks...)
+}
+
+// TestRelayDoesNotStarve sends a good task at once, however many others are
+// refused, or never confirmed, before it. These are tried again less and less
+// often, and what may still be confirmed is not published again.
+func TestRelayDoesNotStarve(t *testing.T) {
+	for name, hangs := range map[string]bool{"refused": false, "never confirmed": true} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			bad := w.createMany(3 * relayPage)
+			good := w.create("good")
+			w.clock.advance(grace)
+			for _, task := range bad {
+				if hangs {
+					w.broker.hanging[wire.MessageID(task.ID)] = true
+				} else {
+					w.broker.bad[wire.MessageID(task.ID)] = true
+				}
+			}
+			r := w.relay()
+			if hangs {
+				r.dispatcher = w.dispatcherThatWaits(200 * time.Millisecond)
+			}
+			w.until("the good one is sent", func() bool {
+				w.run(r.runOnce)
+				return w.stored(good).Status == tasker.Sent
+			})
+			w.expect(tasker.Created, bad...)
+			const minutes = 30
+			for range minutes {
+				w.clock.advance(time.Minute)
+				if !hangs { // what hangs is renewed by the wall clock
+					w.run(r.runOnce)
+				}
+			}
+			most := 0
+			for _, task := range bad {
+				most = max(most, w.broker.count(wire.MessageID(task.ID)))
+			}
+			want := 1
+			if !hangs {
+				want = minutes / 2
+			}
+			if most > want {
+				t.Errorf("a task was published %d times in %d minutes", most, minutes)
+			}
+		})
+	}
+}
+
+// count returns how often a message was published.
+func (f *flakyBroker) count(id string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.published[id]
 }
 
 // TestRelayDies between the publish and its mark, or before both: the next
@@ -103,11 +157,10 @@ func TestRelayDies(t *testing.T) {
 	w.clock.advance(grace)
 	r := w.relay()
 	w.fail("MarkSent", true)
-	if err := r.runOnce(t.Context()); !errors.Is(err, errAway) {
-		t.Fatalf("got %v", err)
-	}
+	w.fail("ReleaseTask", true)
+	w.run(r.runOnce)
 	w.fail("MarkSent", false)
-	w.clock.advance(relayLease - time.Microsecond)
+	w.clock.advance(dispatch.Lease - time.Microsecond)
 	w.run(w.relay().runOnce)
 	w.expect(tasker.Created, task)
 	w.clock.advance(time.Microsecond)

@@ -119,7 +119,10 @@ type taskRow struct {
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
-	RelayTime        *dbTime // while CREATED: when the relay may take it
+	RelayTime        *dbTime // while CREATED: when the next attempt to send it is due
+	PublishAttempts  int     // to send it
+	SentTo           *string // see [tasker.Unsent]
+	Refusal          *string // why the broker refused it last; NULL where it did not
 	StartTime        dbTime
 	SentTime         *dbTime
 	LastModifiedTime dbTime

@@ -10,14 +10,14 @@ import (
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
 // relayGrace is how long after its creation the relay leaves a task to the
-// API that took it. It is longer than that API tries to publish.
+// API that took it, whose first attempt to send it begins then. An attempt that
+// lasts longer is renewed.
 const relayGrace = 15 * time.Second
 
 // CreateTask stores a new task as CREATED, from its Type, Identifier, Payload
@@ -64,7 +64,7 @@ func (s *Store) insertTask(ctx context.Context, t tasker.Task, payload string, h
 		now := dbTime{s.Now()}
 		row = taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-			Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)},
+			Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
 			StartTime: now, LastModifiedTime: now,
 		}
 		return s.db.WithContext(ctx).Create(&row).Error
@@ -115,6 +115,7 @@ func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 		now = dbTime{s.Now()}
 		set := map[string]any{
 			"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
+			"sent_to": nil, "refusal": nil,
 		}
 		if task.Endpoints == nil {
 			set["expected"] = gorm.Expr("(SELECT COALESCE("+s.dialect.jsonArrayOf+"(e.name), '[]') FROM endpoint_task_types r"+
@@ -134,44 +135,6 @@ func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 	}
 	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
 	return task, nil
-}
-
-// ReleaseTask lets the relay take a CREATED task at once: its publishing was
-// given up.
-func (s *Store) ReleaseTask(ctx context.Context, taskID int64, after time.Duration) error {
-	err := s.again(ctx, func() error {
-		return s.db.WithContext(ctx).Model(&taskRow{}).Where("id = ? AND status = ?", taskID, tasker.Created).
-			Update("relay_time", dbTime{s.Now().Add(after)}).Error
-	})
-	return s.fail("release the task to the relay", err)
-}
-
-// ClaimUnsent claims up to limit CREATED tasks, oldest first, whose publishing
-// was given up or whose publisher is gone. Nobody else gets them until the
-// lease has passed.
-func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []tasker.Task, err error) {
-	err = s.transact(ctx, "claim unsent tasks", func(tx *gorm.DB) error {
-		now := s.Now()
-		var rows []taskRow
-		// sent_time IS NULL says nothing new, but lets the index give the order.
-		find := tx.Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
-			Where("status = ? AND sent_time IS NULL AND relay_time <= ?", tasker.Created, dbTime{now}).
-			Order("id").Limit(limit).Find(&rows)
-		if find.Error != nil || len(rows) == 0 {
-			claimed = nil
-			return find.Error
-		}
-		ids := make([]int64, len(rows))
-		claimed = make([]tasker.Task, len(rows))
-		for i := range rows {
-			ids[i], claimed[i] = rows[i].ID, rows[i].task()
-		}
-		return tx.Model(&taskRow{}).Where("id IN ?", ids).Update("relay_time", dbTime{now.Add(lease)}).Error
-	})
-	if err != nil {
-		return nil, err
-	}
-	return claimed, nil
 }
 
 // FindTask gives the task of a type and identifier, or [tasker.NotFound].

@@ -177,7 +177,7 @@ func TestClaimUnsent(t *testing.T) {
 		for i := range n {
 			f.create(t, fmt.Sprint("task-", i))
 		}
-		claim := func(limit int) []tasker.Task {
+		claim := func(limit int) []tasker.Unsent {
 			claimed, err := f.ClaimUnsent(t.Context(), limit, lease)
 			if err != nil {
 				t.Error(err)
@@ -188,7 +188,7 @@ func TestClaimUnsent(t *testing.T) {
 			t.Fatalf("%d tasks were claimed while their API publishes them", len(got))
 		}
 		first := f.create(t, "given-up")
-		if err := f.ReleaseTask(t.Context(), first.ID, 0); err != nil {
+		if err := f.ReleaseTask(t.Context(), tasker.Release{TaskID: first.ID, Attempt: 1}); err != nil {
 			t.Fatal(err)
 		}
 		if got := claim(n); len(got) != 1 || got[0].ID != first.ID {
@@ -221,10 +221,74 @@ func TestClaimUnsent(t *testing.T) {
 				t.Errorf("task %d was claimed %d times", id, times)
 			}
 		}
-		// A relay that died: its claims come up again, oldest first.
+		// A relay that died: its claims come up again, those first that are due
+		// longest.
 		f.clock.advance(2 * lease)
-		if got := claim(3); len(got) != 3 || got[0].Identifier != "task-0" {
+		if got := claim(3); len(got) != 3 || got[0].Identifier != "given-up" {
 			t.Errorf("after the lease %v was claimed", got)
+		}
+	})
+}
+
+// Attempts to send a task: what one that another has followed says is not
+// taken, and what it has done is kept for the next.
+func TestAttemptsToSend(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		task := f.create(t, "one", "a", "b", "c")
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		claim := func() tasker.Unsent {
+			t.Helper()
+			claimed, err := f.ClaimUnsent(t.Context(), 10, lease)
+			must(err)
+			if len(claimed) != 1 {
+				t.Fatalf("claimed %v, want one", claimed)
+			}
+			return claimed[0]
+		}
+		none := func(when string) {
+			t.Helper()
+			if claimed, err := f.ClaimUnsent(t.Context(), 10, lease); err != nil || len(claimed) != 0 {
+				t.Fatalf("%s %v was claimed, %v", when, claimed, err)
+			}
+		}
+		task.Unserved = []string{"a"}
+		must(f.SaveSent(t.Context(), tasker.Unsent{Task: task, Attempt: 1, SentTo: "b"}, lease))
+		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 1, After: time.Minute, Refusal: "too \xff large"}))
+		none("during the pause")
+		total, refused, err := f.RefusedTasks(t.Context(), 10)
+		if err != nil || total != 1 || len(refused) != 1 || refused[0].Identifier != "one" || refused[0].Reason != "too \ufffd large" || refused[0].Attempts != 1 {
+			t.Errorf("refused: %d %+v, %v", total, refused, err)
+		}
+		f.clock.advance(time.Minute)
+		u := claim()
+		if u.Attempt != 2 || u.SentTo != "b" || !u.Refused || !slices.Equal(u.Unserved, []string{"a"}) {
+			t.Errorf("claimed %+v", u)
+		}
+		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 1}))
+		none("after the word of an earlier attempt")
+		must(f.RenewUnsent(t.Context(), task.ID, 2, time.Hour))
+		f.clock.advance(2 * lease)
+		none("while the attempt is renewed")
+		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 2, Untried: true}))
+		if u := claim(); u.Attempt != 2 || !u.Refused {
+			t.Errorf("after one that was not tried, claimed %+v", u)
+		}
+		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 2}))
+		if u := claim(); u.Attempt != 3 || u.Refused {
+			t.Errorf("after one that was not refused, claimed %+v", u)
+		}
+		if _, err := f.MarkSent(t.Context(), task, nil, month); err != nil {
+			t.Fatal(err)
+		}
+		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 3}))
+		none("when it is sent")
+		if total, _, err := f.RefusedTasks(t.Context(), 10); err != nil || total != 0 {
+			t.Errorf("%d are refused still, %v", total, err)
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 // relay.
 type dispatch struct {
 	task     tasker.Task
+	attempt  int
 	stage    stage
 	unserved []string
 	busy     bool
@@ -62,13 +63,15 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 		pause := time.Duration(c(2, "pause")) * 5 * time.Second
 		now := w.store.Now()
 		d.busy = true
-		w.call(func() { err = w.store.ReleaseTask(w.ctx, d.task.ID, pause) })
+		w.call(func() {
+			err = w.store.ReleaseTask(w.ctx, tasker.Release{TaskID: d.task.ID, Attempt: d.attempt, After: pause})
+		})
 		d.busy = false
 		w.logf("ReleaseTask %d", d.task.ID)
 		if w.failed("ReleaseTask", err) {
 			return false
 		}
-		if t := w.tasks[d.task.ID]; t != nil {
+		if t := w.tasks[d.task.ID]; t != nil && t.attempt == d.attempt {
 			t.relayTime = now.Add(pause)
 		}
 	}
@@ -137,12 +140,12 @@ func (w *world) create(c chance, a *api) {
 	if conflict || w.failed("CreateTask", err) || !created {
 		return
 	}
-	t := &accepted{Task: stored, relayTime: now.Add(relayGrace)}
+	t := &accepted{Task: stored, relayTime: now.Add(relayGrace), attempt: 1}
 	if w.identifiers[task.Identifier] != nil {
 		w.violate(1, "there are two tasks %s", task.Identifier)
 	}
 	w.tasks[stored.ID], w.identifiers[task.Identifier] = t, t
-	a.jobs = append(a.jobs, &dispatch{task: stored})
+	a.jobs = append(a.jobs, &dispatch{task: stored, attempt: 1})
 }
 
 // anyTask is one of those that were accepted.
@@ -181,11 +184,13 @@ func (w *world) claim(r *relay, limit int) {
 	now := w.store.Now()
 	var due []int64
 	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
-		if w.before.tasks[id].status == tasker.Created && !w.tasks[id].relayTime.After(now) && len(due) < limit {
+		if w.before.tasks[id].status == tasker.Created && !w.tasks[id].relayTime.After(now) {
 			due = append(due, id)
 		}
 	}
-	var tasks []tasker.Task
+	slices.SortStableFunc(due, func(a, b int64) int { return w.tasks[a].relayTime.Compare(w.tasks[b].relayTime) })
+	due = due[:min(limit, len(due))]
+	var tasks []tasker.Unsent
 	var err error
 	w.call(func() {
 		// The transaction of a call whose caller left may still hold its rows
@@ -203,9 +208,9 @@ func (w *world) claim(r *relay, limit int) {
 	var got []int64
 	for _, task := range tasks {
 		got = append(got, task.ID)
-		r.jobs = append(r.jobs, &dispatch{task: task})
+		r.jobs = append(r.jobs, &dispatch{task: task.Task, attempt: task.Attempt})
 		if t := w.tasks[task.ID]; t != nil {
-			t.relayTime = now.Add(relayLease)
+			t.relayTime, t.attempt = now.Add(relayLease), task.Attempt
 		}
 	}
 	w.logf("ClaimUnsent: %v", got)

@@ -126,7 +126,7 @@ func (w *world) learn() error {
 	if err != nil {
 		return err
 	}
-	tasks, err := w.rows.db.PrepareContext(w.ctx, "SELECT id, relay_time FROM tasks WHERE relay_time IS NOT NULL")
+	tasks, err := w.rows.db.PrepareContext(w.ctx, "SELECT id, relay_time, publish_attempts FROM tasks WHERE relay_time IS NOT NULL")
 	if err != nil {
 		return err
 	}
@@ -134,8 +134,10 @@ func (w *world) learn() error {
 	return each(w.ctx, tasks, func(rows *sql.Rows) error {
 		var id int64
 		var relayTime string
-		err := rows.Scan(&id, &relayTime)
+		var attempt int
+		err := rows.Scan(&id, &relayTime, &attempt)
 		if t := w.tasks[id]; err == nil && t != nil {
+			t.attempt = attempt
 			t.relayTime, err = time.Parse(form, relayTime)
 		}
 		return err

@@ -70,6 +70,7 @@ type run struct {
 type accepted struct {
 	tasker.Task
 	relayTime time.Time // when a relay may take it, while it is CREATED
+	attempt   int       // the last to send it
 }
 
 // world is the store, with all who use it, and what the model knows of what
