@@ -69,6 +69,16 @@ type LiveUpdate struct {
 	DropFrom, DropTo int64
 }
 
+// ResultNews is where a result stands, for live views.
+type ResultNews struct {
+	ResultKey
+	Type, Identifier string // of its task
+	Attempt          int
+	State            ResultState
+	Errnr            int
+	Progress         *Progress // of the current attempt; nil where it said nothing
+}
+
 // Attempt is one run of a result, as its history tells it.
 type Attempt struct {
 	Attempt int `json:"attempt"`

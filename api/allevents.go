@@ -26,8 +26,8 @@ const (
 
 // allEvents answers GET /v1/events: the open tasks, and then what changes. The
 // tasks come from the database, so none is missed but for what changed twice
-// between two looks, of which the newest is told. Results and progress are what
-// managers tell meanwhile, and may be lost.
+// between two looks, of which the newest is told. Results and progress are read
+// when managers tell that they changed, which may be lost.
 func (s *Server) allEvents(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	f := &allFeed{s: s, seen: map[int64]time.Time{}, shown: map[int64]bool{}}
@@ -80,7 +80,7 @@ type allSnapshot struct {
 // subscribe implements [feed].
 func (f *allFeed) subscribe() (<-chan struct{}, func()) {
 	hints, leave := f.s.streams.hub.followAll(func(c wire.LiveChange) bool {
-		return (f.taskType == "" || c.Type == f.taskType) && (c.State != "" || c.Progress != nil)
+		return f.taskType == "" || c.Type == f.taskType
 	})
 	f.hints = hints
 	return hints.wake, leave
@@ -150,7 +150,7 @@ func (f *allFeed) show(id int64) {
 	}
 }
 
-// resultHint is a result that changed, as a manager told.
+// resultHint is a result that changed.
 type resultHint struct {
 	TaskID     int64              `json:"task_id"`
 	Type       string             `json:"type"`
@@ -161,7 +161,7 @@ type resultHint struct {
 	Errnr      int                `json:"errnr"`
 }
 
-// progressHint is an attempt's progress, as a manager told.
+// progressHint is an attempt's progress.
 type progressHint struct {
 	TaskID     int64            `json:"task_id"`
 	Type       string           `json:"type"`

@@ -162,7 +162,8 @@ func TestAllEventsSnapshotIsBounded(t *testing.T) {
 	}
 }
 
-// What managers tell is told on, the newest of each result.
+// What managers tell has the results read, and these are told, the newest of
+// each.
 func TestAllEventsHints(t *testing.T) {
 	h := newHarness(t)
 	h.server.SetStreams(api.StreamSettings{Poll: time.Hour, Pause: time.Millisecond})
@@ -175,10 +176,16 @@ func TestAllEventsHints(t *testing.T) {
 	}
 	events := <-h.broker.listening
 	waitFor(t, func() bool { return h.store.called("ChangedTasks") >= 3 })
+	h.store.change(func() {
+		h.store.results = append(h.store.results, tasker.TaskResult{
+			TaskID: 1, Endpoint: "console1", Attempt: 1, State: tasker.ResultFailed, Errnr: 7,
+			Progress: &tasker.Progress{Done: 1, Message: "half", Time: h.store.now},
+		})
+	})
 	change := wire.LiveChange{TaskID: 1, Type: "worker", Identifier: "a", Endpoint: "console1", Attempt: 1}
 	state, progress, log := change, change, change
 	state.State, state.Errnr = tasker.ResultFailed, 7
-	progress.Progress = &tasker.Progress{Done: 1, Message: "half", Time: h.store.now}
+	progress.Progress = &tasker.Progress{Done: 1}
 	log.Log = true
 	events <- live(t, log)
 	events <- live(t, state, progress)
@@ -217,6 +224,11 @@ func TestAllEventsHintsAreBounded(t *testing.T) {
 	f.until("snapshot")
 	events := <-h.broker.listening
 	waitFor(t, func() bool { return h.store.called("ChangedTasks") == 1 })
+	h.store.change(func() {
+		for i := range 1200 {
+			h.store.results = append(h.store.results, tasker.TaskResult{TaskID: int64(i + 1), Endpoint: "e", Attempt: 1, State: tasker.Running})
+		}
+	})
 	for n := range 3 {
 		var changes []wire.LiveChange
 		for i := range 1200 {
@@ -228,4 +240,39 @@ func TestAllEventsHintsAreBounded(t *testing.T) {
 		changes, leftOut := h.server.Hints()
 		return changes == 1000 && leftOut == 600
 	})
+}
+
+// An event is a hint and no more: whoever has the broker's password can send
+// one. What it names and is not stored is not told, and what is stored is told
+// as it is stored.
+func TestAllEventsForged(t *testing.T) {
+	h := newHarness(t)
+	h.server.SetStreams(api.StreamSettings{Poll: time.Hour, Pause: time.Millisecond})
+	h.broker.listening = make(chan chan<- []byte, 10)
+	h.postTask(t, "worker", "a")
+	h.store.change(func() {
+		h.store.now = h.store.now.Add(time.Minute)
+		h.store.results = append(h.store.results, tasker.TaskResult{TaskID: 1, Endpoint: "console1", Attempt: 1, State: tasker.Running})
+	})
+	f := h.follow(t, "/v1/events")
+	f.until("snapshot")
+	events := <-h.broker.listening
+	forged := wire.LiveChange{
+		TaskID: 1, Type: "\x1b[2J", Identifier: "nobody", Endpoint: "console1", Attempt: 1 << 30, State: "NOT_A_STATE", Errnr: -99,
+		Progress: &tasker.Progress{Message: "PWNED"},
+	}
+	ghost, negative, odd := forged, forged, forged
+	ghost.TaskID, negative.TaskID, odd.Endpoint = 2, -5, "\x1b[2J"
+	body, err := wire.EncodeLive(wire.Live{LeftOut: -5, Changes: []wire.LiveChange{negative, ghost, odd, forged}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events <- body
+	want := `{"task_id":1,"type":"worker","identifier":"a","endpoint":"console1","attempt":1,"state":"RUNNING","errnr":0}`
+	if e := f.next(); e.name != "result" || e.data != want {
+		t.Errorf("told %+v, want %s", e, want)
+	}
+	h.setStatus("a", tasker.Done)
+	events <- body
+	f.want(t, "task a DONE") // and nothing else before it
 }

@@ -82,6 +82,24 @@ func (s *fakeStore) ChangedTasks(_ context.Context, after tasker.ChangePosition,
 	return tasks, after, s.err
 }
 
+func (s *fakeStore) ResultNews(_ context.Context, keys []tasker.ResultKey) (news []tasker.ResultNews, err error) {
+	defer s.begin("ResultNews")()
+	for _, r := range s.results {
+		key := tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}
+		if !slices.Contains(keys, key) {
+			continue
+		}
+		n := tasker.ResultNews{ResultKey: key, Attempt: r.Attempt, State: r.State, Errnr: r.Errnr, Progress: r.Progress}
+		for _, t := range s.tasks {
+			if t.ID == r.TaskID {
+				n.Type, n.Identifier = t.Type, t.Identifier
+			}
+		}
+		news = append(news, n)
+	}
+	return news, s.err
+}
+
 // change does something with the store's contents.
 func (s *fakeStore) change(f func()) {
 	defer s.begin("change")()

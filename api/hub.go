@@ -17,24 +17,28 @@ const (
 	listenAgain = 2 * time.Second
 )
 
-// hub hands the managers' events to the streams, as hints. It listens to the
+// hub hands the managers' events to the streams, as hints: what it tells of
+// results is read from the database. It listens to the
 // broker once, however many streams there are, and not at all where there is
 // none.
 type hub struct {
 	broker Broker
+	store  Store
 	log    *slog.Logger
+	hinted chan struct{} // signalled when something is pending
 
-	mu    sync.Mutex
-	tasks map[taskKey]map[*taskHints]bool
-	all   map[*allHints]bool
-	stop  context.CancelFunc // of the listening; nil where nobody does
+	mu      sync.Mutex
+	pending pendingHints
+	tasks   map[taskKey]map[*taskHints]bool
+	all     map[*allHints]bool
+	stop    context.CancelFunc // of the listening; nil where nobody does
 }
 
 // taskKey names a task.
 type taskKey struct{ taskType, identifier string }
 
-func newHub(broker Broker, log *slog.Logger) *hub {
-	return &hub{broker: broker, log: log, tasks: map[taskKey]map[*taskHints]bool{}, all: map[*allHints]bool{}}
+func newHub(broker Broker, store Store, log *slog.Logger) *hub {
+	return &hub{broker: broker, store: store, log: log, hinted: make(chan struct{}, 1), tasks: map[taskKey]map[*taskHints]bool{}, all: map[*allHints]bool{}}
 }
 
 // taskHints tells that a task may have changed.
@@ -136,7 +140,7 @@ func (a *allHints) add(c wire.LiveChange) {
 func (a *allHints) addLeftOut(n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.leftOut += n
+	a.leftOut = min(a.leftOut+n, maxLeftOut)
 }
 
 // listen begins to listen to the broker, with h.mu held.
@@ -147,6 +151,7 @@ func (h *hub) listen() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.stop = cancel
 	go h.run(ctx)
+	go h.verify(ctx)
 }
 
 // left ends the listening where nobody is left, with h.mu held.
@@ -187,14 +192,14 @@ func (h *hub) tell(ctx context.Context, body []byte) {
 		for hints := range h.tasks[taskKey{change.Type, change.Identifier}] {
 			signal(hints.wake)
 		}
-		for hints := range h.all {
-			if hints.wants(change) {
-				hints.add(change)
-				signal(hints.wake)
-			}
+		if len(h.all) > 0 {
+			h.pending.add(change)
 		}
 	}
-	if event.LeftOut == 0 {
+	if len(h.pending.keys) > 0 {
+		signal(h.hinted)
+	}
+	if event.LeftOut <= 0 {
 		return
 	}
 	for _, followers := range h.tasks {
@@ -203,7 +208,7 @@ func (h *hub) tell(ctx context.Context, body []byte) {
 		}
 	}
 	for hints := range h.all {
-		hints.addLeftOut(event.LeftOut)
+		hints.addLeftOut(min(event.LeftOut, maxLeftOut))
 		signal(hints.wake)
 	}
 }

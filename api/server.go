@@ -72,6 +72,9 @@ type Store interface {
 	// order in which they changed last, and the position of the last of them;
 	// after, where there is none.
 	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int) ([]tasker.Task, tasker.ChangePosition, error)
+	// ResultNews returns those of the results named that there are, in no
+	// order.
+	ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error)
 	// Now is the database's clock, in UTC.
 	Now() time.Time
 	// Ping tells whether the database answers.
@@ -164,7 +167,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := s.SetTaskTypes(cfg.TaskTypes); err != nil {
 		return nil, err
 	}
-	s.streams = newStreams(cfg.MaxStreams, newHub(deps.Broker, deps.Log))
+	s.streams = newStreams(cfg.MaxStreams, newHub(deps.Broker, deps.Store, deps.Log))
 	s.handler = s.middleware(s.router())
 	s.http = &http.Server{
 		Handler:           s.handler,

@@ -54,6 +54,8 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 		_, err = s.ResumeAttempts(ctx, managerA, []tasker.Start{{ResultKey: key, Attempt: 1}, {ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: "e7"}, Attempt: 1}})
 		must(err)
 	}
+	_, err = s.ResultNews(ctx, []tasker.ResultKey{key, {TaskID: 7, Endpoint: "e7"}})
+	must(err)
 	_, err = s.FinishAttempts(ctx, []tasker.Finish{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
 	must(err)
 

@@ -57,6 +57,42 @@ func (s *Store) SaveLive(ctx context.Context, updates []tasker.LiveUpdate) error
 	})
 }
 
+// ResultNews returns where those of the results named stand that there are, in
+// no order.
+func (s *Store) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error) {
+	news := make([]tasker.ResultNews, 0, len(keys))
+	for part := range slices.Chunk(keys, batchSize) {
+		args := make([]any, 0, 2*len(part))
+		for _, key := range part {
+			args = append(args, key.TaskID, key.Endpoint)
+		}
+		var rows []struct {
+			TaskID           int64
+			Endpoint         string
+			Type, Identifier string
+			Attempt          int
+			State            tasker.ResultState
+			Errnr            int
+			Progress         *document[tasker.Progress]
+		}
+		err := s.db.WithContext(ctx).Table("task_results r").
+			Select("r.task_id, r.endpoint, t.type, t.identifier, r.attempt, r.state, r.errnr, a.progress").
+			Joins("JOIN tasks t ON t.id = r.task_id").
+			Joins("LEFT JOIN attempts a ON a.task_id = r.task_id AND a.endpoint = r.endpoint AND a.attempt = r.attempt").
+			Where(disjunction("r.task_id = ? AND r.endpoint = ?", len(part)), args...).Find(&rows).Error
+		if err != nil {
+			return nil, s.fail("read the results that changed", err)
+		}
+		for _, r := range rows {
+			news = append(news, tasker.ResultNews{
+				ResultKey: tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}, Type: r.Type, Identifier: r.Identifier,
+				Attempt: r.Attempt, State: r.State, Errnr: r.Errnr, Progress: progressPointer(r.Progress),
+			})
+		}
+	}
+	return news, nil
+}
+
 // lockResults gives those of the updates whose results there are, in one order,
 // and holds these results until the end of the transaction. So whoever deletes
 // them afterwards finds what the transaction stored; and where they are deleted
