@@ -19,7 +19,8 @@ type Task struct {
 	// task is for every endpoint of its type.
 	Endpoints []string `json:"endpoints"`
 	// Unserved are listed endpoints that had no queue when the task was sent:
-	// nobody served them. They stay expected.
+	// nobody served them. They stay expected, and leave the list when they have
+	// received the task all the same.
 	Unserved []string `json:"unserved,omitempty"`
 	// RemovedEndpoints are endpoints, sorted, that an administrator removed
 	// before they finished the task: it does not expect them any more.
@@ -40,6 +41,25 @@ type Task struct {
 // listed endpoints is meant for all, except for those that were removed.
 func (t *Task) Addressed(endpoint string) bool {
 	return !t.Removed(endpoint) && (t.Endpoints == nil || slices.Contains(t.Endpoints, endpoint))
+}
+
+// StillUnserved returns those of the Unserved endpoints that have no outcome:
+// the others have received the task since.
+func (t *Task) StillUnserved(outcomes []Outcome) []string {
+	if len(t.Unserved) == 0 {
+		return nil
+	}
+	received := make(map[string]bool, len(outcomes))
+	for _, o := range outcomes {
+		received[o.Endpoint] = true
+	}
+	var left []string
+	for _, name := range t.Unserved {
+		if !received[name] {
+			left = append(left, name)
+		}
+	}
+	return left
 }
 
 // Removed reports whether an endpoint was removed before it finished the task.

@@ -167,6 +167,7 @@ func (s *Server) readTask(r *http.Request, taskType, identifier string) (answer 
 		outcomes[i] = tasker.Outcome{Endpoint: result.Endpoint, State: result.State}
 	}
 	summary := task.Summarize(outcomes)
+	task.Unserved = task.StillUnserved(outcomes)
 	return taskAnswer{Task: task, Results: results, Summary: summary}, tasker.NextStatus(task.Status, summary, s.overdue(task)), nil
 }
 

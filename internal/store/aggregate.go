@@ -40,7 +40,7 @@ func (s *Store) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints
 
 func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	var tasks []taskRow
-	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "removed_endpoints", "sent_time").
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "unserved", "removed_endpoints", "sent_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, err
@@ -65,6 +65,12 @@ func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Durati
 		next := tasker.NextStatus(task.Status, task.Summarize(outcomes[task.ID]), overdue)
 		if next != task.Status {
 			moves[next] = append(moves[next], task.ID)
+		}
+		if left := task.StillUnserved(outcomes[task.ID]); len(left) < len(task.Unserved) {
+			err := tx.Model(&taskRow{}).Where("id = ?", task.ID).Update("unserved", names(left)).Error
+			if err != nil {
+				return 0, err
+			}
 		}
 	}
 	for next, moved := range moves {

@@ -64,6 +64,40 @@ func TestAggregate(t *testing.T) {
 	})
 }
 
+// An endpoint without a queue that has received the task all the same is not
+// unserved any more.
+func TestAggregateUnserved(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		task, err := f.MarkSent(t.Context(), f.create(t, "one", "a", "b", "x"), []string{"b", "x"}, month)
+		if err != nil {
+			t.Fatal(err)
+		}
+		aggregate := func(want ...string) {
+			t.Helper()
+			if _, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			stored, err := f.FindTask(t.Context(), task.Type, task.Identifier)
+			if err != nil || !slices.Equal(stored.Unserved, want) {
+				t.Errorf("unserved %q, %v, want %q", stored.Unserved, err, want)
+			}
+		}
+		aggregate("b", "x")
+		f.receive(t, managerA, arrival(task, "b", tasker.Running))
+		aggregate("x")
+		f.acquire(t, managerA, "x")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "x", tasker.Running))
+		for _, endpoint := range []string{"a", "b", "x"} {
+			f.finish(t, finish(task, endpoint, 1, tasker.ResultDone))
+		}
+		aggregate()
+		if got := f.status(t, task); got != tasker.Done {
+			t.Errorf("the task is %s", got)
+		}
+	})
+}
+
 func TestAggregateAtOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		const n = 20
