@@ -46,6 +46,9 @@ func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
 	}
 	conf := cfg.Rabbit
 	conf.ConnectionName = name
+	// A message's payload is a body's at most, and longer in the message where
+	// characters are escaped.
+	conf.MaxBody = max(rabbit.DefaultMaxBody, 8*int(cfg.API.MaxBody))
 	b, err := rabbit.New(conf, log)
 	if err != nil {
 		_ = s.Close()

@@ -62,6 +62,9 @@ func (cfg Config) normalize() (Config, []address, error) {
 	if cfg.CheckTopology < time.Millisecond {
 		return cfg, nil, fmt.Errorf("rabbitmq: topology check every %s is more often than every 1ms", cfg.CheckTopology)
 	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
 	if cfg.AnswerTimeout == 0 {
 		cfg.AnswerTimeout = defaultAnswer
 	}

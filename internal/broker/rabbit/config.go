@@ -2,6 +2,9 @@ package rabbit
 
 import "time"
 
+// DefaultMaxBody is that of Config.MaxBody, in bytes.
+const DefaultMaxBody = 16 << 20
+
 // Config says how to reach RabbitMQ and what form its queues have.
 type Config struct {
 	// URIs are amqp:// or amqps:// addresses of the nodes, tried in turn, in an
@@ -29,6 +32,10 @@ type Config struct {
 	// declaration without an answer before another one takes its place; 0
 	// means 30 s.
 	AnswerTimeout time.Duration
+	// MaxBody is the size of a message from a queue of a task type, in bytes,
+	// above which it becomes a dead letter without being delivered; 0 means 16
+	// MiB.
+	MaxBody int
 	// ConnectionName is what RabbitMQ's management shows, such as "tasker api".
 	ConnectionName string
 }

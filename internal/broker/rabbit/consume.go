@@ -102,9 +102,31 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	}
 	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {
 		consumed.taken.Add(1)
-		s.Deliver(&delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b, flow: &consumed})
+		taken := &delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b, flow: &consumed}
+		if len(d.Body) > b.cfg.MaxBody {
+			b.group.run(func() { b.refuse(ctx, taken) })
+			return nil
+		}
+		s.Deliver(taken)
 		return nil
 	})
+}
+
+// refuse makes a message that is too large a dead letter, and tries until it is
+// one or its channel has ended.
+func (b *Broker) refuse(ctx context.Context, d *delivery) {
+	reason := fmt.Sprintf("the message has %d bytes, and an endpoint takes %d at most", len(d.amqp.Body), b.cfg.MaxBody)
+	b.log.WarnContext(ctx, "a message is too large and becomes a dead letter", "queue", d.queue, "message_id", d.amqp.MessageId,
+		"bytes", len(d.amqp.Body), "limit", b.cfg.MaxBody)
+	var pause backoff
+	for ctx.Err() == nil && !d.ch.IsClosed() {
+		err := d.DeadLetter(ctx, reason)
+		if err == nil {
+			return
+		}
+		b.log.DebugContext(ctx, "the message that is too large is no dead letter yet", "queue", d.queue, "error", err)
+		pause.wait(ctx)
+	}
 }
 
 // each hands on the deliveries of a consumer until handle fails, its channel
