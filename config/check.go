@@ -35,8 +35,8 @@ func (c *checker) fail(path, format string, args ...any) {
 }
 
 func (c *checker) check() {
-	if c.Manager.SpoolDir == "" && !c.bad["manager.spool_dir"] {
-		c.fail("manager.spool_dir", "is empty: name a directory on a disk of this machine, which the manager may write to")
+	if c.Manager.SpoolDir == "" && !c.bad[spoolKey] {
+		c.fail(spoolKey, "is empty: name a directory on a disk of this machine, which the manager may write to")
 	}
 	c.checkListen()
 	c.checkTimes()

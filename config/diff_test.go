@@ -17,7 +17,9 @@ import (
 func TestDiff(t *testing.T) {
 	t.Parallel()
 	const types = "TASKER_TASK_TYPES=[worker, {name: a, handler: sleep, settings: {}}, {name: b, handler: worker, settings: {duration: 1}, labels: {x: y}}]"
-	before := mustLoad(t, minimal, types)
+	// Each configuration is in a directory of its own.
+	const spool = "TASKER_MANAGER_SPOOL_DIR=/srv/spool"
+	before := mustLoad(t, minimal, types, spool)
 	for name, test := range map[string]struct {
 		content string
 		environ []string
@@ -38,7 +40,7 @@ func TestDiff(t *testing.T) {
 			"TASKER_TASK_TYPES=[{name: b, handler: worker, settings: {duration: 1}, labels: {x: y}}, {name: a, handler: sleep, settings: {}}, worker]",
 		}, config.Difference{}},
 	} {
-		after := mustLoad(t, test.content, test.environ...)
+		after := mustLoad(t, test.content, append(test.environ, spool)...)
 		got := before.Diff(after)
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)

@@ -90,7 +90,7 @@ func keys() []key {
 		{"manager.shutdown_timeout", "30s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.ShutdownTimeout }, time.Millisecond, maxDuration)},
 		{"manager.abandon_after", "10s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.AbandonAfter }, time.Millisecond, maxDuration)},
 		{"manager.catch_up", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Manager.CatchUp }, 100*time.Millisecond, 24*time.Hour)},
-		{"manager.spool_dir", "data/spool", maskNothing, text(func(d *draft) *string { return &d.Manager.SpoolDir })},
+		{spoolKey, "data/spool", maskNothing, text(func(d *draft) *string { return &d.Manager.SpoolDir })},
 		{"manager.max_result", miB, maskNothing, number(func(d *draft) *int { return &d.Manager.MaxResult }, 1, giB)},
 		{labelsKey, "", maskNothing, labels(func(d *draft) *map[string]string { return &d.Manager.Labels })},
 

@@ -105,6 +105,9 @@ func load(opts Options, f file, files *Files) (Config, error) {
 		from := sourceOf(k.path, doc, overridden)
 		c.sources[k.path] = from
 		value := values.Get(viperKey(k.path))
+		if k.path == spoolKey {
+			value = c.spoolDir(value, from)
+		}
 		if err := k.set(d, value); err != nil {
 			p.add(from, "%s %v", k.path, err)
 			c.bad[k.path] = true

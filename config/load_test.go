@@ -57,7 +57,8 @@ func mustLoad(t testing.TB, content string, environ ...string) config.Config {
 func TestDefaults(t *testing.T) {
 	t.Parallel()
 	// The handler says nothing of itself, which would be no default.
-	c, err := loadTypes(t, t.TempDir(), "[plain]", catalogWith(t, "plain", handlers.Func(nothing)))
+	dir := t.TempDir()
+	c, err := loadTypes(t, dir, "[plain]", catalogWith(t, "plain", handlers.Func(nothing)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,7 @@ func TestDefaults(t *testing.T) {
 	wantManager := manager.Config{
 		TaskTypes: []manager.TaskType{{Name: "plain", Concurrency: 4, Timeout: time.Hour}},
 		Heartbeat: 2 * time.Second, Lease: 8 * time.Second, ShutdownTimeout: 30 * time.Second,
-		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: "data/spool", CatchUp: time.Minute,
+		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: filepath.Join(dir, "data/spool"), CatchUp: time.Minute,
 	}
 	if diff := cmp.Diff(wantManager, c.Manager); diff != "" {
 		t.Error("Manager:", diff)
