@@ -103,6 +103,7 @@ func (delivery) MessageID() string                            { return "" }
 func (delivery) Redelivered() bool                            { return false }
 func (delivery) Ack() error                                   { return nil }
 func (delivery) DeadLetter(_ context.Context, _ string) error { return nil }
+func (delivery) Requeue() error                               { return nil }
 
 func (f *free) Consume(ctx context.Context, s broker.Subscription) error {
 	s.Ready(true)

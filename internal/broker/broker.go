@@ -92,7 +92,7 @@ type Queue struct {
 }
 
 // Delivery is one message taken from a queue, in the queue's order. It stays
-// the queue's until it is settled by Ack or DeadLetter: if the consumer or the
+// the queue's until it is settled by Ack, DeadLetter or Requeue: if the consumer or the
 // connection ends first, the message is delivered again, to whoever consumes
 // then. Settle it once, from any goroutine, and soon: a broker may close the
 // channel of a delivery that is held for long (RabbitMQ: 30 minutes).
@@ -108,6 +108,9 @@ type Delivery interface {
 	// with the reason and the queue it came from. On an error the message is
 	// not settled and will be delivered again.
 	DeadLetter(ctx context.Context, reason string) error
+	// Requeue gives the message back to its queue, at its old place: it is
+	// delivered again, at once. An error means what Ack's means.
+	Requeue() error
 }
 
 // Subscription says what to consume and how.

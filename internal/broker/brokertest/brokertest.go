@@ -71,6 +71,7 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 		{"redelivery", testRedelivery},
 		{"a queue outlives its consumer", testQueueHolds},
 		{"settling once", testSettleOnce},
+		{"requeued messages", testRequeue},
 		{"dead letters", testDeadLetter},
 		{"consuming dead letters", testConsumeDeadLetters},
 		{"a dead letter that fails", testFailingDeadLetter},

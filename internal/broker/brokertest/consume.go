@@ -109,6 +109,27 @@ func testSettleOnce(t *testing.T, h Harness) {
 	c.want("3")
 }
 
+func testRequeue(t *testing.T, h Harness) {
+	c := consume(t, h.Broker, console(1), 1)
+	for _, id := range []string{"m1", "m2"} {
+		publish(t, h.Broker, broker.ToAll(), id)
+	}
+	d := c.next()
+	if err := d.Requeue(); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, d.Ack())
+	wantError(t, d.Requeue())
+	again := c.next() // with a prefetch of one, and at its old place
+	if again.MessageID() != "m1" || !again.Redelivered() {
+		t.Errorf("got %s, redelivered %t, want m1 again", again.MessageID(), again.Redelivered())
+	}
+	ack(t, again)
+	c.want("m2")
+	c.stop()
+	wantError(t, d.Requeue())
+}
+
 func testDeadLetter(t *testing.T, h Harness) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

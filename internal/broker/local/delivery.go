@@ -17,6 +17,7 @@ type delivery struct {
 	message     *message
 	name        string
 	redelivered bool
+	settled     bool // guarded by the broker's mutex
 }
 
 var _ broker.Delivery = (*delivery)(nil)
@@ -36,16 +37,26 @@ func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 	return d.settle("dead-letter", func() { d.broker.bury(d.name, reason, d.message) })
 }
 
+// Requeue implements [broker.Delivery].
+func (d *delivery) Requeue() error {
+	return d.leave("requeue", d.queue.putBack, func() {})
+}
+
 // settle takes the message off its queue and calls then, under the lock.
-func (d *delivery) settle(what string, then func()) error {
+func (d *delivery) settle(what string, then func()) error { return d.leave(what, d.queue.settle, then) }
+
+// leave has the consumer give the message up in a way, and calls then.
+func (d *delivery) leave(what string, way func(*consumer, *message) bool, then func()) error {
 	d.broker.mu.Lock()
 	defer d.broker.mu.Unlock()
 	if d.broker.isClosed {
 		return d.wrap(what, broker.ErrClosed)
 	}
-	if !d.queue.settle(d.consumer, d.message) {
+	// A message that was requeued may be with the same consumer again.
+	if d.settled || !way(d.consumer, d.message) {
 		return d.wrap(what, errGone)
 	}
+	d.settled = true
 	then()
 	return nil
 }

@@ -49,7 +49,7 @@ func (q *queue) remove(c *consumer) {
 		m.redelivered = true
 		q.waiting = append(q.waiting, m)
 	}
-	slices.SortFunc(q.waiting, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
+	q.sort()
 	c.inbox, c.unsettled = nil, nil
 	q.deal()
 }
@@ -62,6 +62,23 @@ func (q *queue) settle(c *consumer, m *message) bool {
 	delete(c.unsettled, m)
 	q.deal()
 	return true
+}
+
+// putBack puts a message into its old place, and reports whether c still held it.
+func (q *queue) putBack(c *consumer, m *message) bool {
+	if !c.unsettled[m] {
+		return false
+	}
+	delete(c.unsettled, m)
+	m.redelivered = true
+	q.waiting = append(q.waiting, m)
+	q.sort()
+	q.deal()
+	return true
+}
+
+func (q *queue) sort() {
+	slices.SortFunc(q.waiting, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
 }
 
 // deal gives waiting messages to the consumers that may hold more, in turn.

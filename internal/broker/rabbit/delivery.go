@@ -73,6 +73,18 @@ func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 	return nil
 }
 
+// Requeue implements [broker.Delivery].
+func (d *delivery) Requeue() error {
+	if !d.settled.CompareAndSwap(false, true) {
+		return d.wrap("requeue", errSettled)
+	}
+	d.flow.settled.Add(1)
+	if err := d.amqp.Nack(false, true); err != nil {
+		return d.wrap("requeue", err)
+	}
+	return nil
+}
+
 func (d *delivery) wrap(what string, err error) error {
 	return fmt.Errorf("%s message %q of queue %s: %w", what, d.amqp.MessageId, d.queue, err)
 }
