@@ -19,7 +19,7 @@ import (
 
 // maxDepth bounds how deep a payload's arrays and objects are nested: what
 // reads it next, here and on the endpoints, may be recursive.
-const maxDepth = 100
+const maxDepth = tasker.MaxDepth
 
 const (
 	// maxEndpoints bounds the endpoints that one task lists.
@@ -121,7 +121,7 @@ func decodeTask(body []byte) (taskRequest, error) {
 		case "identifier":
 			in.identifier = decodeIdentifier(value, &errs)
 		case "payload":
-			if depth(value) > maxDepth {
+			if jsonx.Depth(value) > maxDepth {
 				errs.add("/payload", "the payload is nested more than %d levels deep", maxDepth)
 			} else if at, found := jsonx.Duplicate(value); found {
 				field := clip("/payload"+at, maxPointer)
@@ -263,27 +263,6 @@ func kindOfJSON(value []byte) string {
 		return "null"
 	}
 	return "a number"
-}
-
-// depth gives how deep the arrays and objects of a valid JSON value nest.
-func depth(value []byte) int {
-	var now, deepest int
-	inString := false
-	for i := 0; i < len(value); i++ {
-		switch c := value[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case inString:
-		case c == '{' || c == '[':
-			now++
-			deepest = max(deepest, now)
-		case c == '}' || c == ']':
-			now--
-		}
-	}
-	return deepest
 }
 
 // pointer makes the JSON pointer (RFC 6901) of a top-level member.

@@ -212,8 +212,16 @@ func lockJoined(tx *gorm.DB, arrivals []tasker.Arrival, tasks map[int64]tasker.T
 	return err
 }
 
+// smallPayload selects a task's payload, or nothing where it is large. What is
+// read for many tasks at once must be bounded in bytes, and not only in rows; see
+// [Store.TaskPayload]. The limit is in bytes on MySQL and in characters on
+// SQLite.
+func smallPayload(column string) string {
+	return "CASE WHEN LENGTH(" + column + ") <= 16384 THEN " + column + " ELSE '' END AS payload"
+}
+
 // workColumns are what a manager needs of a task.
-var workColumns = []string{"id", "type", "identifier", "status", "payload", "endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time"}
+var workColumns = []string{"id", "type", "identifier", "status", smallPayload("payload"), "endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time"}
 
 func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[tasker.ResultKey]resultRow, error) {
 	keys := make([]tasker.ResultKey, len(indexes))

@@ -164,6 +164,16 @@ func refusesWrites(err error) bool {
 	return ok && (e.Number == erReadOnlyOption || e.Number == erReadOnlyTx || e.Number == erReadOnlyMode)
 }
 
+// Answered reports whether err is what the database answered to a statement. Any
+// other error is the loss of the connection, or of the patience with it.
+func (*Store) Answered(err error) bool {
+	if _, ok := errors.AsType[*mysqldriver.MySQLError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*gosqlite.Error](err)
+	return ok
+}
+
 // wantsRetry tells whether the database rolled a transaction back and asks for
 // it to be tried again.
 func wantsRetry(err error) bool {

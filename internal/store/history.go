@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 
@@ -49,7 +48,7 @@ func (r *attemptRow) history() tasker.Attempt {
 		a.Errmsg = *r.Errmsg
 	}
 	if r.Partial != nil {
-		a.Partial = json.RawMessage(*r.Partial)
+		a.Partial = readable(*r.Partial)
 	}
 	return a
 }

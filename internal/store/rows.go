@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
 // timeForm is how times are written: a literal that MySQL takes for
@@ -180,9 +181,23 @@ func (r *resultRow) result() tasker.TaskResult {
 		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime),
 	}
 	if r.Payload != nil {
-		t.Payload = json.RawMessage(*r.Payload)
+		t.Payload = readable(*r.Payload)
 	}
 	return t
+}
+
+// maxReadable is how deep a stored result may be nested to be shown as it is.
+// Managers store none that is deeper than [tasker.MaxDepth], but older ones did,
+// and what is nested about 10,000 levels deep cannot be written as JSON again.
+const maxReadable = 1000
+
+// readable returns a stored result, as text where it is nested too deep.
+func readable(stored string) json.RawMessage {
+	if len(stored) <= maxReadable {
+		return json.RawMessage(stored)
+	}
+	shallow, _ := jsonx.Shallow([]byte(stored), maxReadable)
+	return shallow
 }
 
 type endpointRow struct {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -36,6 +37,19 @@ func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, l
 		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
 }
 
+// TaskPayload returns the payload of a task, or [tasker.NotFound].
+func (s *Store) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error) {
+	var payloads []string
+	err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id = ?", taskID).Pluck("payload", &payloads).Error
+	switch {
+	case err != nil:
+		return nil, s.fail("read the payload", err)
+	case len(payloads) == 0:
+		return nil, tasker.Errorf(tasker.NotFound, "there is no task %d any more", taskID)
+	}
+	return json.RawMessage(payloads[0]), nil
+}
+
 // work gives the results of an endpoint that a condition on them (r) and their
 // tasks (t) selects, oldest task first.
 func (s *Store) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]tasker.Work, error) {
@@ -49,7 +63,7 @@ func (s *Store) work(ctx context.Context, endpoint string, limit int, condition 
 		Awaits    *string
 	}
 	err := s.db.WithContext(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
-		Select("t.id, t.type, t.identifier, t.status, t.payload, t.endpoints, t.start_time, t.last_modified_time,"+
+		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.start_time, t.last_modified_time,"+
 			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.awaits_reboot AS awaits").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
 		Order("r.task_id").Limit(limit).Find(&rows).Error
