@@ -90,8 +90,19 @@ type retryAfterError struct {
 func (e *retryAfterError) Error() string { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error { return e.err }
 
-// RetryAfter asks that the next run, if the policy allows one, begin after
-// delay instead of the policy's pause. RetryAfter(d, nil) is nil.
+const (
+	// MaxAskedAttempts bounds the attempts of a task whose handler asks for them
+	// with [RetryAfter], where its type has no retry policy.
+	MaxAskedAttempts = 10
+	// MaxAskedDelay bounds the delay that a handler may ask for; a longer one is
+	// cut to it.
+	MaxAskedDelay = 30 * 24 * time.Hour
+)
+
+// RetryAfter asks that the next run begin after delay. Where the task type has
+// a retry policy, that says whether there is a next run, and delay takes the
+// place of its pause; where it has none, there are [MaxAskedAttempts] in all.
+// RetryAfter(d, nil) is nil.
 func RetryAfter(delay time.Duration, err error) error {
 	if err == nil {
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/tasklog"
+	"github.com/taskerhq/tasker/internal/verdict"
 )
 
 // maxMessage bounds what is kept of a progress message, in bytes.
@@ -61,6 +62,7 @@ func (r *report) Progress(done, total int64, message string) {
 // Partial implements [handlers.Reporter].
 func (r *report) Partial(result handlers.Result) {
 	limit := r.m.cfg.MaxResult
+	result, deep := verdict.Shallow(result)
 	switch {
 	case len(result) > limit:
 		r.warn(fmt.Sprintf("a partial result of %d bytes is dropped: the limit is %d", len(result), limit))
@@ -68,6 +70,9 @@ func (r *report) Partial(result handlers.Result) {
 	case !json.Valid(result) || !utf8.Valid(result):
 		r.warn(fmt.Sprintf("a partial result is dropped: it is not JSON, and begins with %.100q", result))
 		return
+	}
+	if deep {
+		r.warn("a partial result is kept as text: " + verdict.TooDeep)
 	}
 	result = bytes.Clone(result)
 	r.tell(func() { r.partial, r.fresh = result, true })

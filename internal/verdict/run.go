@@ -10,7 +10,9 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
 // Outcome is how a handler returned.
@@ -67,5 +69,20 @@ func call(ctx context.Context, h handlers.Handler, req *handlers.Request, return
 		returned <- out
 	}()
 	result, err := h.Handle(ctx, req)
+	result, deep := Shallow(result)
+	if deep {
+		req.Log.WarnContext(ctx, "the result is kept as text: "+TooDeep)
+	}
 	out = Outcome{Result: result, Err: err}
+}
+
+// TooDeep says what is wrong with a result of which [Shallow] makes text.
+var TooDeep = fmt.Sprintf("it is nested more than %d levels deep", tasker.MaxDepth)
+
+// Shallow returns a result that is nested deeper than a payload may be as a
+// JSON string of its text, and reports whether it was: readers of JSON have
+// limits, and one such result would make its whole task unreadable.
+func Shallow(result handlers.Result) (shallow handlers.Result, was bool) {
+	text, was := jsonx.Shallow(result, tasker.MaxDepth)
+	return text, was
 }

@@ -73,17 +73,18 @@ func (r Rules) Judge(attempt int, out Outcome) (tasker.Finish, Decision) {
 	return finish, Store
 }
 
-// retry makes the end of an attempt a pause before the next one, where the
-// policy allows that and err does not forbid it.
+// retry makes the end of an attempt a pause before the next one, where another
+// one follows. A handler that asks for a time gets that instead of the policy's
+// and, where the type has no policy, attempts up to [handlers.MaxAskedAttempts].
 func (r Rules) retry(finish *tasker.Finish, err error) {
 	delay, again := r.Retry.Next(finish.Attempt)
-	if !again || handlers.IsPermanent(err) {
-		return
+	if asked, asks := handlers.RetryDelay(err); asks {
+		delay = min(max(asked, 0), handlers.MaxAskedDelay)
+		again = again || len(r.Retry.Delays) == 0 && finish.Attempt < handlers.MaxAskedAttempts
 	}
-	if asked, ok := handlers.RetryDelay(err); ok {
-		delay = asked
+	if again && !handlers.IsPermanent(err) {
+		finish.State, finish.RetryDelay = tasker.Retrying, delay
 	}
-	finish.State, finish.RetryDelay = tasker.Retrying, delay
 }
 
 // Reject is the end of a result whose payload breaks its type's schema, as err

@@ -98,6 +98,58 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// A handler that asks for a time is run again without a policy, too, so many
+// times; a policy decides for itself.
+func TestAskedForATime(t *testing.T) {
+	t.Parallel()
+	later := handlers.RetryAfter(2*time.Second, errPlain)
+	for name, test := range map[string]struct {
+		delays  []time.Duration
+		attempt int
+		err     error
+		state   tasker.ResultState
+		delay   time.Duration
+	}{
+		"no policy, first":    {nil, 1, later, tasker.Retrying, 2 * time.Second},
+		"no policy, wrapped":  {nil, 1, fmt.Errorf("busy: %w", later), tasker.Retrying, 2 * time.Second},
+		"no policy, 9th":      {nil, 9, later, tasker.Retrying, 2 * time.Second},
+		"no policy, last":     {nil, handlers.MaxAskedAttempts, later, tasker.ResultFailed, 0},
+		"no policy, a fault":  {nil, 1, errPlain, tasker.ResultFailed, 0},
+		"no policy, for good": {nil, 1, handlers.Permanent(later), tasker.ResultFailed, 0},
+		"no policy, negative": {nil, 1, handlers.RetryAfter(-time.Second, errPlain), tasker.Retrying, 0},
+		"no policy, for ever": {nil, 1, handlers.RetryAfter(1<<62, errPlain), tasker.Retrying, handlers.MaxAskedDelay},
+		"policy":              {[]time.Duration{time.Hour}, 1, later, tasker.Retrying, 2 * time.Second},
+		"policy, over":        {[]time.Duration{time.Hour}, 2, later, tasker.ResultFailed, 0},
+	} {
+		rules := verdict.Rules{Timeout: time.Minute, MaxResult: 20, Retry: tasker.RetryPolicy{Delays: test.delays}}
+		finish, decision := rules.Judge(test.attempt, verdict.Outcome{Err: test.err})
+		if decision != verdict.Store || finish.State != test.state || finish.RetryDelay != test.delay {
+			t.Errorf("%s: got %s after %v, want %s after %v", name, finish.State, finish.RetryDelay, test.state, test.delay)
+		}
+	}
+	timedOut := verdict.Rules{Retry: tasker.RetryPolicy{Delays: []time.Duration{time.Second}}}
+	if finish, _ := timedOut.Judge(1, verdict.Outcome{Err: later, Cause: handlers.ErrTimeout}); finish.State != tasker.TimedOut {
+		t.Errorf("a run limit that passed: got %s, want it final", finish.State)
+	}
+}
+
+// A result that is nested too deep is kept as text, and the log says so.
+func TestDeepResult(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
+	var logged bytes.Buffer
+	out := verdict.Run(t.Context(), handlers.Func(func(context.Context, *handlers.Request) (handlers.Result, error) {
+		return handlers.Result(deep), nil
+	}), &handlers.Request{Log: slog.New(slog.NewTextHandler(&logged, nil))}, time.Second)
+	finish, _ := verdict.Rules{MaxResult: 1 << 20}.Judge(1, out)
+	if finish.State != tasker.ResultDone || string(finish.Payload) != `"`+deep+`"` {
+		t.Errorf("got %s, %.20s", finish.State, finish.Payload)
+	}
+	if !strings.Contains(logged.String(), "kept as text") {
+		t.Errorf("logged %q", logged.String())
+	}
+}
+
 func TestReject(t *testing.T) {
 	t.Parallel()
 	finish := verdict.Reject(2, errors.New("/n: too small"))
