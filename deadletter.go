@@ -20,7 +20,8 @@ type DeadLetter struct {
 	Queue  string // the one that it came from; empty where that is not known
 	// MessageID is the message's id; empty where it had none.
 	MessageID string
-	// Body is what was sent, byte for byte. Lists have its beginning only.
+	// Body is what was sent, byte for byte. Lists have its beginning only, and
+	// so has a letter that was too large to be kept whole: there Size is more.
 	Body []byte
 	Size int64     // of the whole body, in bytes
 	Time time.Time // when it became a dead letter, as far as that is known

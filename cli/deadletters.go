@@ -196,6 +196,9 @@ func (r *run) showDeadLetters(found []app.DeadLetter) error {
 		}
 		fmt.Fprintf(&out, "id       %d\ntime     %s\nfrom     %s\nreason   %s\nmessage  %s\nbytes    %d\n",
 			l.ID, l.Time.Format(time.RFC3339), orNone(l.Queue), orNone(l.Reason), orNone(l.MessageID), l.Size)
+		if l.Truncated {
+			out.WriteString("         too large for the database: this is the beginning of the body only\n")
+		}
 		switch {
 		case l.Body != nil:
 			fmt.Fprintf(&out, "body\n%s\n", strings.TrimSuffix(*l.Body, "\n"))

@@ -31,8 +31,8 @@ func NewRequeuer(cfg Config, store DeadLetters, publisher Publisher) *Requeuer {
 // endpoint does not take this time either becomes a new dead letter.
 //
 // Its errors are [tasker.NotFound] where there is no such letter,
-// [tasker.Conflict] where it cannot be sent back, since nobody knows from where
-// it came or the endpoint has no queue now, and [tasker.Unavailable] where the
+// [tasker.Conflict] where it cannot be sent back, since it is not kept whole,
+// nobody knows from where it came or the endpoint has no queue now, and [tasker.Unavailable] where the
 // broker could not be reached or did not confirm in time. The letter stays
 // then.
 //
@@ -43,6 +43,10 @@ func (r *Requeuer) Requeue(ctx context.Context, id int64) error {
 	letter, err := r.store.FindDeadLetter(ctx, id)
 	if err != nil {
 		return err
+	}
+	if kept := int64(len(letter.Body)); kept < letter.Size {
+		return tasker.Errorf(tasker.Conflict,
+			"dead letter %d cannot be requeued: of its %d bytes the database could keep the first %d only: send the task anew", id, letter.Size, kept)
 	}
 	queue, ok := broker.ParseQueueName(letter.Queue)
 	if !ok {

@@ -143,3 +143,56 @@ func TestDeadLettersWithoutDatabase(t *testing.T) {
 		t.Errorf("a line of %d bytes", log.Len())
 	}
 }
+
+// A letter that the database does not take, since it says so or since the
+// connection breaks over it, is kept without the rest of its body, and does not
+// hold up the others.
+func TestDeadLettersThatAreTooLarge(t *testing.T) {
+	for name, refused := range map[string]error{
+		"refused":             tasker.Errorf(tasker.TooLarge, "too large"),
+		"the connection ends": tasker.Errorf(tasker.Unavailable, "broken pipe"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			s := &narrow{Store: w, err: refused}
+			w.start(New(Config{}, s, w.broker, w.dispatcher(), w.log).Run)
+			large := strings.Repeat("x", 200_000)
+			w.bury("before", large, "after")
+			w.gathered()
+			letters := w.deadLetters()
+			if len(letters) != 3 {
+				t.Fatalf("%d letters", len(letters))
+			}
+			for _, l := range letters {
+				whole, err := w.FindDeadLetter(t.Context(), l.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if whole.Size != int64(len(large)) {
+					continue
+				}
+				if len(whole.Body) == 0 || len(whole.Body) > 100_000 || !strings.HasPrefix(large, string(whole.Body)) {
+					t.Errorf("%d bytes are kept", len(whole.Body))
+				}
+				if err := w.DeleteDeadLetter(t.Context(), l.ID); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			t.Error("no letter has the true size")
+		})
+	}
+}
+
+// narrow is a database that does not take large dead letters.
+type narrow struct {
+	Store
+	err error
+}
+
+func (n *narrow) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (bool, error) {
+	if len(l.Body) > 100_000 {
+		return false, n.err
+	}
+	return n.Store.StoreDeadLetter(ctx, l)
+}

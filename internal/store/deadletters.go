@@ -42,9 +42,11 @@ func (r *deadLetterRow) letter() tasker.DeadLetter {
 	}
 }
 
-// StoreDeadLetter stores a letter, from all but its ID and Size. The same one
-// again, which comes after a crash, is stored once: stored tells whether it is
-// new. A letter without a time, or with one that cannot be, gets the present.
+// StoreDeadLetter stores a letter, from all but its ID. The same one again,
+// which comes after a crash, is stored once: stored tells whether it is new. A
+// letter whose Size is more than its Body has is kept without the rest. One
+// that the database does not take for its size is [tasker.TooLarge]. A letter
+// without a time, or with one that cannot be, gets the present.
 func (s *Store) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error) {
 	body := l.Body
 	if body == nil {
@@ -60,7 +62,7 @@ func (s *Store) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (store
 		}
 		return s.db.WithContext(ctx).Create(&deadLetterRow{
 			Digest: digest(l), Reason: fit(l.Reason, maxDeadReason), Queue: fit(l.Queue, maxDeadName),
-			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: int64(len(body)), DeadTime: dbTime{when},
+			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size), DeadTime: dbTime{when},
 		}).Error
 	})
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
