@@ -10,16 +10,12 @@ import (
 )
 
 // adopt takes over what an earlier manager of the endpoints left. Results that
-// were called lost are back. Ends of attempts that it could not store are in
-// the spool, if it ran on this machine. Those that are RUNNING even then were
-// interrupted: that was a failed attempt, which policy may repeat. Those that
-// wait are picked up by the executors.
+// were called lost are back. Those that are RUNNING and whose ends are not in
+// the spool were interrupted: that was a failed attempt, which policy may
+// repeat. Those that wait are picked up by the executors.
 func (m *Manager) adopt(ctx context.Context) error {
 	for _, endpoint := range m.cfg.Endpoints {
 		if err := m.takeBackLost(ctx, endpoint); err != nil {
-			return err
-		}
-		if err := m.deliverSpooled(ctx, endpoint); err != nil {
 			return err
 		}
 		if err := m.adoptInterrupted(ctx, endpoint); err != nil {
@@ -44,12 +40,13 @@ const adoptRounds = 5
 
 // adoptInterrupted judges the attempts that run under other managers than this
 // one, which holds the endpoint: there is nobody any more who runs them. Those
-// that wait for a reboot are the executors' to resume.
+// that wait for a reboot are the executors' to resume, and those whose ends are
+// in the spool have ended.
 func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
-	rebooting := 0 // what is found each time, and stays
+	staying := m.pending.count() // what is found each time, and stays
 	for idle := 0; ; {
 		var found []tasker.Work
-		limit := rebooting + batchSize
+		limit := staying + batchSize
 		err := m.persist(ctx, "read the interrupted results", func(ctx context.Context) (err error) {
 			found, err = m.store.InterruptedWork(ctx, m.id, endpoint, limit)
 			return err
@@ -58,11 +55,15 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 			return err
 		}
 		var interrupted []tasker.Work
-		rebooting = 0
+		staying = 0
 		for _, work := range found {
+			if m.pending.has(work.Key(), work.Attempt) {
+				staying++
+				continue
+			}
 			e := m.executor(broker.Queue{TaskType: work.Task.Type, Endpoint: endpoint})
 			if work.AwaitsReboot != "" && e != nil {
-				rebooting++
+				staying++
 				e.adoptRebooting(ctx, work)
 				continue
 			}
@@ -98,7 +99,9 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 			// They were stored and the answer got lost, or their manager had
 			// just stored their ends: then the next round does not find them.
 			if idle++; idle == adoptRounds {
-				return fmt.Errorf("none of %d interrupted results could be stored", len(finishes))
+				m.log.ErrorContext(ctx, "interrupted results could not be stored: they are tried again with the next look",
+					"endpoint", endpoint, "results", len(finishes), "err", ends[0].err)
+				return nil
 			}
 			continue
 		}

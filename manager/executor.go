@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -354,7 +355,7 @@ func (e *executor) start(ctx context.Context, j job) (doubt bool) {
 	if j.AwaitsReboot != "" {
 		return e.resume(ctx, j)
 	}
-	started, err := e.m.starts.do(tasker.Start{ResultKey: j.Key(), Attempt: j.Attempt})
+	begun, err := e.begin(ctx, j)
 	if err != nil {
 		if ctx.Err() == nil {
 			e.m.log.ErrorContext(ctx, "an attempt could not be started", "task_id", j.Task.ID, "endpoint", e.endpoint, "err", err)
@@ -363,13 +364,27 @@ func (e *executor) start(ctx context.Context, j job) (doubt bool) {
 		e.lookAgain()
 		return false
 	}
-	if !started {
+	if !begun {
 		return true
 	}
 	j.Attempt++
 	j.Step = 0 // that of the attempt before
 	e.m.changes.add(changed(&j.Task, e.endpoint, j.Attempt, tasker.Running))
 	return e.run(ctx, j)
+}
+
+// begin counts the next attempt. As long as the answer is not known it asks
+// again: the attempt may have begun, and nobody else would run it.
+func (e *executor) begin(ctx context.Context, j job) (begun bool, err error) {
+	for {
+		b, err := e.m.starts.do(tasker.Start{ResultKey: j.Key(), Attempt: j.Attempt})
+		if err == nil {
+			err = b.err
+		}
+		if err == nil || isRefusal(err) || errors.Is(err, errBatcherEnded) || wait(ctx, time.Second) != nil {
+			return b.out, err
+		}
+	}
 }
 
 // lookAgain makes the loop read from the database what waits there.

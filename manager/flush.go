@@ -186,37 +186,63 @@ func (f *flusher) write(ctx context.Context, reports []flush) {
 	}
 }
 
+// liveTries is how often what a handler told may fail alone, while the database
+// takes other statements, before the large parts of it are dropped.
+const liveTries = 3
+
 // save stores updates, however long the database is away, or until ctx ends.
-// What the database refuses is dropped.
+// What the database does not take is dropped.
 func (f *flusher) save(ctx context.Context, updates []tasker.LiveUpdate, reports []*report) {
 	if len(updates) == 0 {
 		return
 	}
 	f.begin(time.Now())
 	defer f.begin(time.Time{})
-	err := f.m.persist(ctx, "store what the handlers tell", func(ctx context.Context) error {
-		return f.m.store.SaveLive(ctx, updates)
-	})
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		return
-	case len(updates) > 1:
-		// One of them is what the database does not take: find it.
-		for i := range updates {
-			f.save(ctx, updates[i:i+1], reports[i:i+1])
-		}
-		return
-	default:
-		reports[0].log.WarnContext(ctx, "the database refuses what the handler told: that is lost", "err", err)
+	outcomes, err := inParts(ctx, f.m, storeLive, liveTries, updates, f.m.saveLive)
+	if err != nil {
 		return
 	}
 	for i, update := range updates {
 		r := reports[i]
+		err := outcomes[i].err
+		for err != nil && !isRefusal(err) {
+			// The database may have come back since: then all of it is stored.
+			if err = f.saveOnce(ctx, update); err == nil || f.saveSmall(ctx, update) {
+				break
+			}
+			again, ended := inParts(ctx, f.m, storeLive, liveTries, updates[i:i+1], f.m.saveLive)
+			if ended != nil {
+				return
+			}
+			err = again[0].err
+		}
+		if err != nil {
+			r.log.WarnContext(ctx, "the database does not take what the handler told: that is lost", "err", err)
+			continue
+		}
 		change := changed(&r.work.Task, update.Endpoint, update.Attempt, "")
 		change.Progress, change.Log = update.Progress, len(update.Lines) > 0 || update.Totals.Complete && update.Totals.Lines > 0
 		f.m.changes.add(change)
 	}
+}
+
+// storeLive says what is stored.
+const storeLive = "store what the handlers tell"
+
+// saveSmall stores what is small of an update, and reports whether that works:
+// then the rest is what the database does not take.
+func (f *flusher) saveSmall(ctx context.Context, update tasker.LiveUpdate) bool {
+	update.Partial, update.Lines = nil, nil
+	return f.saveOnce(ctx, update) == nil
+}
+
+func (f *flusher) saveOnce(ctx context.Context, update tasker.LiveUpdate) error {
+	return try(ctx, func(ctx context.Context) error { return f.m.store.SaveLive(ctx, []tasker.LiveUpdate{update}) })
+}
+
+// saveLive stores updates, for [inParts].
+func (m *Manager) saveLive(ctx context.Context, updates []tasker.LiveUpdate) ([]struct{}, error) {
+	return make([]struct{}, len(updates)), m.store.SaveLive(ctx, updates)
 }
 
 func (f *flusher) begin(at time.Time) {

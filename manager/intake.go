@@ -3,7 +3,6 @@ package manager
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
@@ -62,11 +61,7 @@ func (m *Manager) deliver(ctx context.Context, e *executor, d broker.Delivery) {
 func (m *Manager) deadLetter(ctx context.Context, e *executor, d broker.Delivery, reason string) {
 	m.log.WarnContext(ctx, "a message goes to the dead letters", "endpoint", e.endpoint, "queue", e.queue().Name(),
 		"message_id", d.MessageID(), "reason", reason)
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if err := d.DeadLetter(ctx, reason); err != nil {
-		m.log.WarnContext(ctx, "the message stays in its queue: it could not be moved to the dead letters", "err", err)
-	}
+	m.reaper.bury(d, reason)
 }
 
 // record writes what arrives, in batches of what has gathered, until ctx ends.
@@ -88,39 +83,57 @@ func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
 	for i, a := range batch {
 		records[i], slots[i] = a.executor.admit(a.message)
 	}
-	var admissions []tasker.Admission
-	err := m.persist(ctx, "record the tasks that arrived", func(ctx context.Context) (err error) {
-		admissions, err = m.store.ReceiveResults(ctx, m.id, records)
-		return err
-	})
-	if err != nil {
+	outcomes, err := inParts(ctx, m, "record the tasks that arrived", arrivalTries, records,
+		func(ctx context.Context, part []tasker.Arrival) ([]tasker.Admission, error) {
+			return m.store.ReceiveResults(ctx, m.id, part)
+		})
+	if err != nil { // not settled: the queues keep them
 		for i, a := range batch {
 			a.executor.giveBack(slots[i])
 		}
-		switch {
-		case ctx.Err() != nil: // not settled: the queues keep them
-		case len(batch) > 1:
-			// One of them is what the database does not take: find it.
-			for _, a := range batch {
-				m.recordBatch(ctx, []arrival{a})
-			}
-		default:
-			m.log.ErrorContext(ctx, "a task could not be recorded", "task_id", batch[0].message.TaskID, "err", err)
-			m.settle(ctx, batch[0], tasker.Admission{Verdict: tasker.Refused, Reason: "it could not be recorded: " + err.Error()})
-		}
 		return
 	}
+	// First what shall run, then the messages: those must not keep it waiting.
 	for i, a := range batch {
-		switch admissions[i].Verdict {
-		case tasker.Admitted:
-			m.tellAdmitted(records[i], admissions[i].Task) // before its end
-			a.executor.admitted(ctx, records[i], admissions[i].Task, slots[i])
-		case tasker.Known:
-			a.executor.known(ctx, slots[i], admissions[i])
+		admission := outcomes[i].out
+		switch {
+		case outcomes[i].err != nil:
+			a.executor.giveBack(slots[i])
+		case admission.Verdict == tasker.Admitted:
+			m.tellAdmitted(records[i], admission.Task) // before its end
+			a.executor.admitted(ctx, records[i], admission.Task, slots[i])
+		case admission.Verdict == tasker.Known:
+			a.executor.known(ctx, slots[i], admission)
 		default:
 			a.executor.giveBack(slots[i])
 		}
-		m.settle(ctx, a, admissions[i])
+	}
+	for i, a := range batch {
+		if err := outcomes[i].err; err != nil {
+			m.unrecorded(ctx, a, err)
+		} else {
+			m.settle(ctx, a, outcomes[i].out)
+		}
+	}
+}
+
+// arrivalTries is how often an arrival may fail to be recorded alone, while
+// the database takes other statements, before it is put off.
+const arrivalTries = 3
+
+// unrecorded handles an arrival that the database does not take by itself: one
+// that is refused is a dead letter, and any other is tried again later.
+func (m *Manager) unrecorded(ctx context.Context, a arrival, err error) {
+	m.log.ErrorContext(ctx, "a task could not be recorded", "endpoint", a.executor.endpoint, "task_id", a.message.TaskID, "err", err)
+	switch {
+	case isRefusal(err):
+		m.settle(ctx, a, tasker.Admission{Verdict: tasker.Refused, Reason: "it could not be recorded: " + err.Error()})
+		return
+	case a.recorded != nil: // the next look finds it again
+		close(a.recorded)
+	}
+	if a.delivery != nil {
+		m.reaper.giveBack(a.delivery)
 	}
 }
 

@@ -91,6 +91,7 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 			}
 		}
 		m.lease.renewed(asked)
+		m.heard.Store(&asked)
 		last = asked
 	}
 }
@@ -155,33 +156,22 @@ func (m *Manager) releaseSome(ctx context.Context, endpoints []string) {
 // persist does something with the database until it works, with growing
 // pauses: for as long as the database is away or fails, or until ctx ends. It
 // returns an error where the database refuses what it is given, which waiting
-// does not mend. A try that is under way when ctx ends is
-// not cut off, since it would not be known whether it was done.
+// does not mend. What may be too much for the database at once, or hold others
+// up for ever, goes by [inParts].
 func (m *Manager) persist(ctx context.Context, what string, do func(ctx context.Context) error) error {
-	const shortest, longest = 50 * time.Millisecond, 5 * time.Second
-	pause := shortest
-	for warned := false; ; {
-		err := try(ctx, do)
-		refused := isRefusal(err)
-		m.away.Store(err != nil && !refused)
+	for p := m.pace(what); ; {
+		err := p.try(ctx, do)
 		switch {
 		case err == nil:
-			if warned {
-				m.log.InfoContext(ctx, "the database is back", "to", what)
-			}
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case refused:
-			return err
-		case !warned:
-			m.log.WarnContext(ctx, "waiting for the database", "to", what, "err", err)
-			warned = true
-		}
-		if err := wait(ctx, rand.N(pause)+pause/2); err != nil {
+		case isRefusal(err):
 			return err
 		}
-		pause = min(2*pause, longest)
+		if err := p.wait(ctx, err); err != nil {
+			return err
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ package manager
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"maps"
@@ -54,9 +55,15 @@ type Store interface {
 	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
 	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
+	// TaskPayload returns the payload of a task; what is returned elsewhere
+	// leaves a large one out.
+	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
 	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error)
 
 	Now() time.Time
+	// Answered reports whether err is the database's own answer to a statement,
+	// and not the loss of the connection over it.
+	Answered(err error) bool
 }
 
 // Broker is what a manager needs of the message broker.
@@ -73,10 +80,11 @@ type Manager struct {
 	broker   Broker
 	log      *slog.Logger
 	arrivals chan arrival
-	starts   *batcher[tasker.Start, bool]
+	starts   *batcher[tasker.Start, started]
 	results  *batcher[tasker.Finish, ending]
-	spool    *spool.Spool // nil where there is none
-	spooling sync.Mutex   // held by who keeps a result that is late
+	alone    *batcher[tasker.Finish, ending] // for results that failed by themselves
+	spool    *spool.Spool                    // nil where there is none
+	spooling sync.Mutex                      // held by who keeps a result that is late
 	lease    *leaseWatch
 	flusher  *flusher
 	changes  *changes
@@ -91,6 +99,11 @@ type Manager struct {
 	// away tells that the last that was heard of the database is that it
 	// cannot be reached.
 	away atomic.Bool
+	// heard is when the last heartbeat was sent that the database took.
+	heard atomic.Pointer[time.Time]
+	// pending are the results whose ends are in the spool of an earlier manager.
+	pending pendingEnds
+	reaper  *reaper
 
 	holdings  holdings
 	reloading sync.Mutex    // held during a reload
@@ -122,6 +135,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 	m.lease = newLeaseWatch(cfg.Lease)
 	m.flusher = newFlusher(m)
 	m.changes = newChanges(b.Notify, m.log)
+	m.reaper = newReaper(m.log)
 	types, err := m.chosen(cfg)
 	if err != nil {
 		return nil, err
@@ -133,6 +147,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 	}
 	m.starts = newBatcher(batchSize, m.storeStarts)
 	m.results = newBatcher(batchSize, m.storeFinishes)
+	m.alone = newBatcher(1, m.storeFinishes)
 	m.types = types
 	performers, kept := m.performers(types, registry)
 	m.kept = kept
@@ -193,13 +208,19 @@ func (m *Manager) Run(ctx context.Context) error {
 	var background sync.WaitGroup
 	background.Go(func() { m.starts.run(taking) })
 	background.Go(func() { m.results.run(work) })
+	background.Go(func() { m.alone.run(work) })
 	background.Go(func() { m.heartbeats(work, fatal) })
 	background.Go(func() { m.flusher.run(work) })
 	background.Go(func() { m.changes.run(work) })
+	background.Go(func() { m.reaper.run(work) })
 	defer background.Wait()
 	defer fatal(nil)
 
 	m.prepare(taking)
+	spooled := m.readSpool(ctx)
+	// Beside what follows: what the database does not take must not keep the
+	// manager from serving.
+	background.Go(func() { m.deliverSpooled(taking, spooled) })
 	if err := m.adopt(taking); err != nil {
 		if ctx.Err() == nil && work.Err() == nil {
 			return err
@@ -216,7 +237,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	m.finish(work, fatal)
 	switch cause := context.Cause(work); {
 	case errors.Is(cause, errLeftInSpool):
-		m.log.WarnContext(ctx, "stopped while the database is away: the next manager on this machine stores the results in the spool", "spool", m.cfg.SpoolDir)
+		m.log.WarnContext(ctx, "stopped before all results were stored: the next manager on this machine stores those in the spool", "spool", m.cfg.SpoolDir)
 		return nil
 	case cause != nil:
 		return cause

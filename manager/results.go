@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -23,37 +24,106 @@ func (m *Manager) finishAttempt(ctx context.Context, e *executor, work tasker.Wo
 	if report != nil {
 		m.flusher.await(report)
 	}
-	for {
-		end, err := m.results.do(finish)
-		if err == nil && end.err == nil {
-			kept.remove()
-			if !end.stored {
-				// As well where it was stored with an answer that was lost.
-				log().WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
-					"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
-			}
-			m.tellEnd(work, end)
-			break
-		}
-		switch spooled := kept.now(); {
-		case err == nil:
-			// As long as this manager lives, the attempt stays its own.
-			log().ErrorContext(ctx, "the database refuses the result, which is tried again", "spooled", spooled, "err", end.err)
-			select {
-			case <-time.After(refusedPause):
-			case <-m.results.ended:
-			}
-			continue
-		case spooled:
-			log().WarnContext(ctx, "the result is not stored yet: it stays in the spool for the next manager of this endpoint", "err", err)
-		default:
-			log().ErrorContext(ctx, "the result could not be stored: it will count as interrupted", "err", err)
-		}
+	end, err := m.results.do(finish)
+	if err == nil && end.err != nil {
+		end, err = m.finishAlone(ctx, log(), kept, finish, end.err)
+	}
+	switch spooled := err != nil && kept.now(); {
+	case err == nil:
+	case spooled:
+		log().WarnContext(ctx, "the result is not stored yet: it stays in the spool for the next manager of this endpoint", "err", err)
+		return
+	default:
+		log().ErrorContext(ctx, "the result could not be stored: it will count as interrupted", "err", err)
 		return
 	}
-	if finish.State == tasker.Retrying {
+	kept.remove()
+	if !end.stored {
+		// As well where it was stored with an answer that was lost.
+		log().WarnContext(ctx, "the result was not stored: the attempt is not the current one, or was stored before",
+			"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
+	}
+	m.tellEnd(work, end)
+	if end.state == tasker.Retrying {
 		e.retryBy(m.store.Now().Add(finish.RetryDelay))
 	}
+}
+
+const (
+	// alonePause is the first pause before a result that failed by itself is
+	// tried again, and refusedPause the longest.
+	alonePause, refusedPause = 100 * time.Millisecond, time.Minute
+	// maxFailures is how often the connection may break over a result, alone
+	// and while the database takes other statements, before the result is stored
+	// without its payload.
+	maxFailures = 5
+)
+
+// finishAlone stores the end of an attempt that the database did not take by
+// itself, beside all others, and tries on with growing pauses until the manager
+// ends: as long as it lives, the attempt stays its own.
+func (m *Manager) finishAlone(ctx context.Context, log *slog.Logger, kept *keeping, finish tasker.Finish, why error) (ending, error) {
+	failures := 0
+	for pause := alonePause; ; pause = min(3*pause, refusedPause) {
+		log.WarnContext(ctx, "the database does not take the result, which is tried again by itself", "spooled", kept.now(), "err", why)
+		select {
+		case <-time.After(pause):
+		case <-m.alone.ended:
+		}
+		end, err := m.storeAlone(ctx, finish, &failures)
+		if err != nil || end.err == nil {
+			return end, err
+		}
+		why = end.err
+	}
+}
+
+// storeAlone tries to store the end of an attempt, in a batch of its own. Where
+// the connection broke over it too often, and does so now, the attempt is
+// stored as failed, without the payload: that is all that can be wrong with it.
+// What the server answers, a full disk for one, does not count: it may end.
+func (m *Manager) storeAlone(ctx context.Context, finish tasker.Finish, failures *int) (ending, error) {
+	end, err := m.alone.do(finish)
+	if err != nil || end.err == nil {
+		return end, err
+	}
+	if !m.store.Answered(end.err) {
+		*failures++
+	}
+	if *failures < maxFailures || finish.Payload == nil {
+		return end, nil
+	}
+	// Once more as it is, and at once without the payload: where the database
+	// has come back meanwhile, nothing is lost.
+	whole, err := m.finishOnce(ctx, finish)
+	if err == nil {
+		return whole, nil
+	}
+	if part, err := m.finishOnce(ctx, unstorable(finish, err)); err == nil {
+		return part, nil
+	}
+	return end, nil
+}
+
+func (m *Manager) finishOnce(ctx context.Context, finish tasker.Finish) (ending, error) {
+	var stored []bool
+	batch := []tasker.Finish{finish}
+	err := try(ctx, func(ctx context.Context) (err error) {
+		stored, err = m.store.FinishAttempts(ctx, batch)
+		return err
+	})
+	if err != nil {
+		return ending{}, err
+	}
+	m.notify(ctx, batch)
+	return ending{stored: stored[0], state: finish.State, errnr: finish.Errnr}, nil
+}
+
+// unstorable is the end of an attempt whose payload cannot be stored.
+func unstorable(finish tasker.Finish, err error) tasker.Finish {
+	finish.Errmsg = verdict.Clean(fmt.Sprintf("the result of %d bytes could not be stored: %v", len(finish.Payload), err))
+	finish.State, finish.Errnr, finish.Payload, finish.RetryDelay = tasker.ResultFailed, tasker.ErrnrBadResult, nil, 0
+	return finish
 }
 
 // tellEnd tells live views how an attempt ended.
@@ -66,20 +136,20 @@ func (m *Manager) tellEnd(work tasker.Work, end ending) {
 	m.changes.add(change)
 }
 
-// refusedPause lies between two tries of what the database refuses.
-const refusedPause = time.Minute
+// started is whether an attempt was started, or why the database does not take
+// that.
+type started = outcome[bool]
 
 // storeStarts counts a batch of attempts that begin.
-func (m *Manager) storeStarts(ctx context.Context, batch []tasker.Start) (started []bool, err error) {
-	err = m.persist(ctx, "start the attempts", func(ctx context.Context) (err error) {
-		started, err = m.store.StartAttempts(ctx, m.id, batch)
-		return err
+func (m *Manager) storeStarts(ctx context.Context, batch []tasker.Start) ([]started, error) {
+	return inParts(ctx, m, "start the attempts", 1, batch, func(ctx context.Context, batch []tasker.Start) ([]bool, error) {
+		return m.store.StartAttempts(ctx, m.id, batch)
 	})
-	return started, err
 }
 
 // ending is what became of the end of an attempt: stored or, where the
-// attempt was not the current one, not; or an error that waiting does not mend.
+// attempt was not the current one, not; or an error, where the database does not
+// take it although it takes others.
 type ending struct {
 	stored bool
 	state  tasker.ResultState // as it is stored
@@ -88,42 +158,35 @@ type ending struct {
 }
 
 // storeFinishes writes a batch of ended attempts, and tells the aggregation
-// about the results that ended. An error means that ctx has ended.
+// about the results that ended. Of an attempt whose payload the database
+// refuses, the end counts: it is stored as failed. An error means that ctx has
+// ended.
 func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]ending, error) {
-	var stored []bool
-	err := m.persist(ctx, "store the results", func(ctx context.Context) (err error) {
-		stored, err = m.store.FinishAttempts(ctx, batch)
-		return err
-	})
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
+	batch = slices.Clone(batch)
+	outcomes, err := inParts(ctx, m, "store the results", 1, batch, m.store.FinishAttempts)
+	if err != nil {
 		return nil, err
-	case len(batch) > 1:
-		// One of them is what the database does not take: find it.
-		ends := make([]ending, len(batch))
-		for i := range batch {
-			one, err := m.storeFinishes(ctx, batch[i:i+1])
-			if err != nil {
-				return nil, err
-			}
-			ends[i] = one[0]
+	}
+	for i, o := range outcomes {
+		if !isRefusal(o.err) || batch[i].Payload == nil {
+			continue
 		}
-		return ends, nil
-	case batch[0].Payload != nil:
-		// The payload is all that can be wrong with it: the end itself counts.
-		finish := batch[0]
-		finish.State, finish.Errnr, finish.Payload = tasker.ResultFailed, tasker.ErrnrBadResult, nil
-		finish.Errmsg = verdict.Clean(fmt.Sprintf("the result could not be stored: %v", err))
-		return m.storeFinishes(ctx, []tasker.Finish{finish})
-	default:
-		return []ending{{err: err}}, nil
+		batch[i] = unstorable(batch[i], o.err)
+		again, err := inParts(ctx, m, "store the results", 1, batch[i:i+1], m.store.FinishAttempts)
+		if err != nil {
+			return nil, err
+		}
+		outcomes[i] = again[0]
 	}
-	m.notify(ctx, batch)
 	ends := make([]ending, len(batch))
-	for i := range ends {
-		ends[i] = ending{stored: stored[i], state: batch[i].State, errnr: batch[i].Errnr}
+	var written []tasker.Finish
+	for i, o := range outcomes {
+		ends[i] = ending{stored: o.out, state: batch[i].State, errnr: batch[i].Errnr, err: o.err}
+		if o.err == nil {
+			written = append(written, batch[i])
+		}
 	}
+	m.notify(ctx, written)
 	return ends, nil
 }
 

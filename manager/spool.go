@@ -2,6 +2,7 @@ package manager
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,33 +108,113 @@ func (m *Manager) unspool(ctx context.Context, entry spool.Entry) {
 	}
 }
 
-// deliverSpooled stores what earlier managers of an endpoint could not, in
-// the order in which it came.
-func (m *Manager) deliverSpooled(ctx context.Context, endpoint string) error {
+// pendingEnds are the attempts whose ends are in the spool of an earlier
+// manager: they have ended, and are not interrupted.
+type pendingEnds struct {
+	mu   sync.Mutex
+	list map[tasker.ResultKey]int // the attempts
+}
+
+func (p *pendingEnds) add(key tasker.ResultKey, attempt int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.list == nil {
+		p.list = map[tasker.ResultKey]int{}
+	}
+	p.list[key] = attempt
+}
+
+func (p *pendingEnds) remove(key tasker.ResultKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.list, key)
+}
+
+func (p *pendingEnds) has(key tasker.ResultKey, attempt int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.list[key] == attempt
+}
+
+func (p *pendingEnds) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.list)
+}
+
+// late is the end of an attempt that an earlier manager could not store.
+type late struct {
+	spool.Entry
+	failures int // see storeAlone
+	warned   bool
+}
+
+// readSpool returns the ends of attempts that earlier managers of the endpoints
+// could not store, each endpoint's in the order in which they came.
+func (m *Manager) readSpool(ctx context.Context) []*late {
 	if m.spool == nil {
 		return nil
 	}
-	entries, err := m.spool.Entries(endpoint)
-	if err != nil {
-		m.log.ErrorContext(ctx, "some of the spool cannot be read: it is left there", "endpoint", endpoint, "err", err)
-	}
-	for _, entry := range entries {
-		ends, err := m.storeFinishes(ctx, []tasker.Finish{entry.Finish})
+	var found []*late
+	for _, endpoint := range m.cfg.Endpoints {
+		entries, err := m.spool.Entries(endpoint)
 		if err != nil {
-			return err
+			m.log.ErrorContext(ctx, "some of the spool cannot be read: it is left there", "endpoint", endpoint, "err", err)
 		}
-		log := m.log.With("endpoint", endpoint, "task_id", entry.TaskID, "attempt", entry.Attempt, "state", entry.State)
-		switch {
-		case ends[0].err != nil:
-			log.ErrorContext(ctx, "a result of the spool could not be stored: it is left there", "err", ends[0].err)
-			continue
-		case ends[0].stored:
-			log.InfoContext(ctx, "a result of the spool is stored")
-		default:
-			log.WarnContext(ctx, "a result of the spool was not stored: its attempt is not the current one, or it was stored before",
-				"errnr", entry.Errnr, "errmsg", entry.Errmsg, "payload", string(entry.Payload))
+		for _, entry := range entries {
+			m.pending.add(entry.ResultKey, entry.Attempt)
+			found = append(found, &late{Entry: entry})
 		}
-		m.unspool(ctx, entry)
 	}
-	return nil
+	return found
+}
+
+// deliverSpooled stores what earlier managers could not, one after the other,
+// and tries on with what the database does not take, until ctx ends.
+func (m *Manager) deliverSpooled(ctx context.Context, waiting []*late) {
+	for pause := alonePause; len(waiting) > 0; pause = min(3*pause, refusedPause) {
+		waiting = slices.DeleteFunc(waiting, func(l *late) bool { return ctx.Err() == nil && m.storeLate(ctx, l) })
+		if len(waiting) > 0 && wait(ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// storeLate stores the end of an attempt out of the spool, and reports whether
+// it is done with.
+func (m *Manager) storeLate(ctx context.Context, l *late) bool {
+	log := m.log.With("endpoint", l.Endpoint, "task_id", l.TaskID, "attempt", l.Attempt, "state", l.State)
+	finish, err := m.spool.Load(l.Entry)
+	if err != nil {
+		log.ErrorContext(ctx, "a result of the spool cannot be read: it counts as interrupted", "err", err)
+		m.pending.remove(l.ResultKey)
+		m.doubt(l.Endpoint)
+		return true
+	}
+	end, err := m.storeAlone(ctx, finish, &l.failures)
+	switch {
+	case err != nil: // the manager ends
+		return false
+	case end.err != nil:
+		if !l.warned {
+			log.ErrorContext(ctx, "the database does not take a result of the spool: it is tried again", "err", end.err)
+		}
+		l.warned = true
+		return false
+	case end.stored:
+		log.InfoContext(ctx, "a result of the spool is stored", "stored_as", end.state)
+	default:
+		log.WarnContext(ctx, "a result of the spool was not stored: its attempt is not the current one, or it was stored before",
+			"errnr", finish.Errnr, "errmsg", finish.Errmsg, "payload", string(finish.Payload))
+	}
+	m.unspool(ctx, l.Entry)
+	m.pending.remove(l.ResultKey)
+	if end.state == tasker.Retrying {
+		for _, e := range m.all() {
+			if e.endpoint == l.Endpoint {
+				e.retryBy(m.store.Now().Add(finish.RetryDelay))
+			}
+		}
+	}
+	return true
 }

@@ -38,7 +38,8 @@ type Spool struct {
 	made sync.Map // the endpoints whose directory is on disk
 }
 
-// Entry is the end of an attempt that is kept.
+// Entry is the end of an attempt that is kept. Its payload is on disk only,
+// and read by [Spool.Load]: a spool may hold more than a process should.
 type Entry struct {
 	tasker.Finish
 	path string
@@ -103,7 +104,12 @@ func (s *Spool) Keep(f tasker.Finish) (Entry, error) {
 		_ = os.Remove(name + suffixPartial)
 		return Entry{}, fmt.Errorf("keep the end of an attempt: %w", err)
 	}
-	return Entry{f, name + suffixKept}, nil
+	return entry(f, name+suffixKept), nil
+}
+
+func entry(f tasker.Finish, path string) Entry {
+	f.Payload = nil
+	return Entry{f, path}
 }
 
 // endpointDir makes the directory of an endpoint.
@@ -168,9 +174,18 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 			unreadable = append(unreadable, fmt.Errorf("%s cannot be read and becomes %s: %w", path, filepath.Base(aside), err), os.Rename(path, aside))
 			continue
 		}
-		entries = append(entries, Entry{finish, path})
+		entries = append(entries, entry(finish, path))
 	}
 	return entries, errors.Join(unreadable...)
+}
+
+// Load returns the whole end of an attempt that is kept.
+func (s *Spool) Load(e Entry) (tasker.Finish, error) {
+	finish, err := read(e.path, e.Endpoint)
+	if err != nil {
+		return tasker.Finish{}, fmt.Errorf("read %s of the spool: %w", filepath.Base(e.path), err)
+	}
+	return finish, nil
 }
 
 func read(path, endpoint string) (tasker.Finish, error) {

@@ -51,7 +51,14 @@ func TestKeptEndsOutliveTheProcess(t *testing.T) {
 	list := entries(t, second, "a.b")
 	var got []tasker.Finish
 	for _, e := range list {
-		got = append(got, e.Finish)
+		if e.Payload != nil {
+			t.Errorf("task %d's payload is in memory before it is loaded", e.TaskID)
+		}
+		f, err := second.Load(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, f)
 	}
 	if diff := cmp.Diff(kept, got); diff != "" {
 		t.Errorf("kept and read (-kept +read):\n%s", diff)
