@@ -13,7 +13,7 @@ import (
 )
 
 // backlog bounds the waiting results that an executor holds in memory; more
-// wait in the database only.
+// wait in the database only. With [keptPayload] it bounds what they take.
 const backlog = 256
 
 // executor runs the tasks of one type at one endpoint, in a bounded number of
@@ -218,7 +218,7 @@ func (e *executor) enqueue(work tasker.Work) {
 		e.behind = true
 	default:
 		e.queued[work.Task.ID] = true
-		e.waiting = append(e.waiting, work)
+		e.waiting = append(e.waiting, lean(work))
 	}
 }
 
@@ -320,7 +320,7 @@ func (e *executor) refill(ctx context.Context) error {
 	full := len(work) >= backlog
 	for _, w := range work {
 		if !e.active[w.Task.ID] {
-			e.waiting = append(e.waiting, w)
+			e.waiting = append(e.waiting, lean(w))
 			e.queued[w.Task.ID] = true
 		}
 	}

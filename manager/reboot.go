@@ -134,7 +134,7 @@ func (e *executor) adoptRebooting(ctx context.Context, work tasker.Work) {
 		if behind < 0 {
 			behind = len(e.waiting)
 		}
-		e.waiting = slices.Insert(e.waiting, behind, work) // before what has not begun
+		e.waiting = slices.Insert(e.waiting, behind, lean(work)) // before what has not begun
 		e.poke()
 	}
 }

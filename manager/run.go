@@ -27,14 +27,19 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 		log.WarnContext(ctx, "the attempt does not begin: its task is left to the next manager", "err", err)
 		return false
 	}
-	// A later step is in the middle of its work: that is what counts.
-	if schema := j.how.Schema; schema != nil && j.Step <= 1 {
-		if err := schema.Validate(j.Task.Payload); err != nil {
-			log.WarnContext(ctx, "the task is rejected: its handler is not called", "err", err)
-			j.free()
-			e.m.finishAttempt(context.WithoutCancel(ctx), e, j.Work, keyed(j.Work, verdict.Reject(j.Attempt, err)), nil)
-			return false
-		}
+	err := e.readPayload(ctx, &j.Task)
+	if err != nil && ctx.Err() != nil {
+		log.WarnContext(ctx, "the attempt does not begin: its task is left to the next manager", "err", err)
+		return false
+	}
+	if err == nil {
+		err = e.vet(&j.Task, j.how.Schema)
+	}
+	if err != nil {
+		log.WarnContext(ctx, "the task is rejected: its handler is not called", "err", err)
+		j.free()
+		e.m.finishAttempt(context.WithoutCancel(ctx), e, j.Work, keyed(j.Work, verdict.Reject(j.Attempt, err)), nil)
+		return false
 	}
 	run, deadline, end := e.limited(ctx, j.Work, j.how.Timeout)
 	defer end()
