@@ -130,6 +130,7 @@ func TestCrashBetweenRowAndAcknowledgement(t *testing.T) {
 				w.await(task, tasker.ResultDone)
 			} else {
 				w.await(task, tasker.Running)
+				g.until(w, 1) // it is RUNNING before its handler is called
 			}
 			f.crash(t, done)
 

@@ -327,7 +327,7 @@ func TestPartialIsTheLastWord(t *testing.T) {
 		}
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
-	}), jobType(func(j *manager.TaskType) { j.Timeout = time.Second }), func(c *manager.Config) { c.ShutdownTimeout = time.Millisecond })
+	}), jobType(func(j *manager.TaskType) { j.Timeout = 5 * time.Second }), func(c *manager.Config) { c.ShutdownTimeout = time.Millisecond })
 	if r := w.await(w.post("failed", "null", "a"), tasker.ResultFailed); string(r.Payload) != `[2]` {
 		t.Errorf("failed: %s", r.Payload)
 	}

@@ -70,26 +70,26 @@ func TestEnds(t *testing.T) {
 				<-ctx.Done()
 				return nil, context.Cause(ctx)
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 200ms passed"},
+			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 2s passed"},
 		},
 		"well after its time": {
 			func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {
 				<-ctx.Done()
 				return handlers.Result(`1`), nil
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 200ms passed, and the handler returned without an error afterwards", Payload: []byte("1")},
+			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 2s passed, and the handler returned without an error afterwards", Payload: []byte("1")},
 		},
 		"never": {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {
 				<-release
 				return nil, nil
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 200ms passed, and the handler did not return"},
+			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 2s passed, and the handler did not return"},
 		},
 	}
 	w.serve(w.store, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 		return cases[strings.ReplaceAll(req.Identifier, ".", " ")].handle(ctx, req)
-	}), jobType(func(j *manager.TaskType) { j.Timeout, j.Concurrency = 200*time.Millisecond, len(cases) }), func(c *manager.Config) { c.MaxResult = 1000 })
+	}), jobType(func(j *manager.TaskType) { j.Timeout, j.Concurrency = 2*time.Second, len(cases) }), func(c *manager.Config) { c.MaxResult = 1000 })
 	for name, c := range cases {
 		task := w.post(strings.ReplaceAll(name, " ", "."), "null", "a")
 		r := w.await(task, c.want.State)

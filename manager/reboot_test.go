@@ -169,9 +169,9 @@ func TestRebootThatDoesNotCome(t *testing.T) {
 	w.serve(w.store, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
 		req.Partial(handlers.Result(`"so far"`))
 		return nil, handlers.ErrContinueAfterReboot
-	}), jobType(func(j *manager.TaskType) { j.Timeout = 300 * time.Millisecond }))
+	}), jobType(func(j *manager.TaskType) { j.Timeout = 3 * time.Second }))
 	r := w.await(w.post("one", "null", "a"), tasker.TimedOut)
-	if r.Errmsg != "the run limit of 300ms passed: the machine did not reboot" || string(r.Payload) != `"so far"` || r.Attempt != 1 {
+	if r.Errmsg != "the run limit of 3s passed: the machine did not reboot" || string(r.Payload) != `"so far"` || r.Attempt != 1 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -81,6 +81,7 @@ func TestTakenOverWhileItAwaitsAReboot(t *testing.T) {
 	task := w.post("one", "null", "a")
 	first.await(w, 1)
 	first.set("heartbeat", away)
+	w.untilCalled(first.faulty, "heartbeat", 1) // none is under way that would be taken
 	g := newGated()
 	w.serve(w.store, g, booted("two"))
 	g.until(w, 1)
@@ -112,7 +113,7 @@ func TestRebootPanics(t *testing.T) {
 			}
 			panic("oops")
 		})
-	}), jobType(func(j *manager.TaskType) { j.Timeout = 300 * time.Millisecond }))
+	}), jobType(func(j *manager.TaskType) { j.Timeout = 3 * time.Second }))
 	hangs := w.post("hangs", "null", "a")
 	if r := w.await(w.post("panics", "null", "a"), tasker.ResultFailed); r.Errmsg != "the handler panicked: oops" {
 		t.Errorf("%+v", r)
