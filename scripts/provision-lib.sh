@@ -290,8 +290,15 @@ initialize() (
 	rabbitmqctl --quiet import_definitions "$definitions" >&2
 	run_tasker tasker-api config check --programs=false >&2
 	run_tasker tasker-manager config check --api=false >&2
-	run_tasker tasker-api TASKER_RABBITMQ_USER="$admin" TASKER_RABBITMQ_PASSWORD="$passwd" \
-		initialize --database --rabbitmq >&2
+	# A broker that has just started on a busy machine may take longer to make a
+	# virtual host than tasker waits for an answer; it may be asked again.
+	for attempt in 1 2 3 4 5; do
+		run_tasker tasker-api TASKER_RABBITMQ_USER="$admin" TASKER_RABBITMQ_PASSWORD="$passwd" \
+			initialize --database --rabbitmq >&2 && return
+		say "tasker initialize failed, attempt $attempt of 5"
+		sleep 2
+	done
+	die "tasker could not be initialized"
 )
 
 ## supervisord
