@@ -1,6 +1,7 @@
 package tasker
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -90,8 +91,15 @@ type Finish struct {
 }
 
 // SentPosition is the place of a task in the order in which tasks were sent;
-// the zero value is before all.
+// the zero value is before all. A task that is not sent yet has no SentTime and
+// is before those that are.
 type SentPosition struct {
 	SentTime time.Time
 	ID       int64
+}
+
+// Compare returns -1 where p is before q, 1 where it is behind, and 0 where
+// they are the same.
+func (p SentPosition) Compare(q SentPosition) int {
+	return cmp.Or(p.SentTime.Compare(q.SentTime), cmp.Compare(p.ID, q.ID))
 }

@@ -190,10 +190,10 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 	w.await(task, tasker.ResultDone)
 }
 
-func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, afterTask int64, limit int) ([]tasker.Task, int64, error) {
-	var next int64
+func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after tasker.SentPosition, limit int) ([]tasker.Task, tasker.SentPosition, error) {
+	var next tasker.SentPosition
 	tasks, err := faultyCall(f, "unreceived", func() (tasks []tasker.Task, err error) {
-		tasks, next, err = f.Store.UnreceivedTasks(ctx, endpoint, taskTypes, since, afterTask, limit)
+		tasks, next, err = f.Store.UnreceivedTasks(ctx, endpoint, taskTypes, since, after, limit)
 		return tasks, err
 	})
 	return tasks, next, err

@@ -86,8 +86,8 @@ func (f *free) NextRetry(context.Context, string, string) (time.Time, bool, erro
 	return time.Time{}, false, nil
 }
 
-func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, int64, int) ([]tasker.Task, int64, error) {
-	return nil, 0, nil
+func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, tasker.SentPosition, int) ([]tasker.Task, tasker.SentPosition, error) {
+	return nil, tasker.SentPosition{}, nil
 }
 
 func (f *free) Notify(context.Context, string, []byte) error {

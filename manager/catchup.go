@@ -115,9 +115,9 @@ func (m *Manager) catchUp(ctx context.Context, endpoint string, since time.Time,
 // records those whose message should have come before another: they were sent
 // before it or, where that is not known, created.
 func (m *Manager) catchUpOnce(ctx context.Context, endpoint string, since, before time.Time) error {
-	for after := int64(0); ; {
+	for after := (tasker.SentPosition{}); ; {
 		var tasks []tasker.Task
-		var next int64
+		var next tasker.SentPosition
 		err := m.persist(ctx, "look for tasks that were not received", func(ctx context.Context) (err error) {
 			tasks, next, err = m.store.UnreceivedTasks(ctx, endpoint, m.typeNames(), since, after, batchSize)
 			return err
@@ -158,7 +158,7 @@ func (m *Manager) catchUpOnce(ctx context.Context, endpoint string, since, befor
 				return context.Cause(ctx)
 			}
 		}
-		if next == 0 {
+		if next == (tasker.SentPosition{}) {
 			return nil
 		}
 		after = next

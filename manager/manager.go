@@ -58,7 +58,7 @@ type Store interface {
 	// TaskPayload returns the payload of a task; what is returned elsewhere
 	// leaves a large one out.
 	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
-	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error)
+	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after tasker.SentPosition, limit int) (tasks []tasker.Task, next tasker.SentPosition, err error)
 
 	Now() time.Time
 	// Answered reports whether err is the database's own answer to a statement,

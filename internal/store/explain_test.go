@@ -42,7 +42,16 @@ func (h statements) Handle(_ context.Context, r slog.Record) error {
 // database, and a list that takes the statements of the store.
 func listening(t *testing.T) (*store.Store, *sql.DB, *[]string) {
 	t.Helper()
-	uri := testservices.MySQL(t)
+	s, db, list := verbose(t, testservices.MySQL(t))
+	fill(t, db)
+	*list = nil
+	return s, db, list
+}
+
+// verbose is a store with an empty schema, a session of its database, and a
+// list that takes the statements of the store.
+func verbose(t *testing.T, uri string) (*store.Store, *sql.DB, *[]string) {
+	t.Helper()
 	list := new([]string)
 	log := slog.New(statements{slog.DiscardHandler, &sync.Mutex{}, list})
 	s, err := store.Open(store.Config{URI: uri, Verbose: true}, log)
@@ -53,10 +62,8 @@ func listening(t *testing.T) (*store.Store, *sql.DB, *[]string) {
 	if _, _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	db := admin(t, uri)
-	fill(t, db)
 	*list = nil
-	return s, db, list
+	return s, raw(t, uri), list
 }
 
 // Every statement finds its rows by an index, whatever the tables hold.
@@ -94,9 +101,15 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Results(ctx, 7)
 	must(err)
-	_, err = s.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Before: 900, Limit: 10})
+	_, err = s.PeekTask(ctx, "t1", "new", 10)
 	must(err)
-	_, err = s.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Status: tasker.Failed, Limit: 10})
+	_, err = s.PeekResults(ctx, 7, 10)
+	must(err)
+	_, err = s.ResultsOf(ctx, 7, []string{"e7", "f7"})
+	must(err)
+	_, _, err = s.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Before: 900, Limit: 10})
+	must(err)
+	_, _, err = s.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Status: tasker.Failed, Limit: 10})
 	must(err)
 	_, err = s.AcquireEndpoint(ctx, tasker.Endpoint{Name: "e7", Manager: managerA, TaskTypes: []string{"t1"}}, time.Minute)
 	must(err)
@@ -123,9 +136,9 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.InterruptedWork(ctx, managerA, "e7", 10)
 	must(err)
-	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, time.Time{}, 0, 10)
+	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, time.Time{}, tasker.SentPosition{}, 10)
 	must(err)
-	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, now.Add(-time.Hour), 0, 10)
+	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, now.Add(-time.Hour), tasker.SentPosition{}, 10)
 	must(err)
 	for _, holder := range []string{managerA, managerB} {
 		_, err = s.TakeTurn(ctx, "sweep", holder, time.Minute)
@@ -183,6 +196,22 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	if explained < 25 {
 		t.Errorf("only %d statements were explained", explained)
 	}
+}
+
+// raw is a session of a store's database, of either kind.
+func raw(t *testing.T, uri string) *sql.DB {
+	t.Helper()
+	file, ok := strings.CutPrefix(uri, "sqlite://")
+	if !ok {
+		return admin(t, uri)
+	}
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	db.SetMaxOpenConns(1)
+	return db
 }
 
 func admin(t *testing.T, uri string) *sql.DB {

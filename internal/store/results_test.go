@@ -256,18 +256,18 @@ func TestAdoption(t *testing.T) {
 		}
 		created := f.create(t, "published-a-moment-ago")
 		f.create(t, "for-another", "b")
-		unreceived, next, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, 0, 10)
-		if err != nil || next != 0 || len(unreceived) != 2 || unreceived[0].ID != tasks[2].ID || unreceived[1].ID != created.ID {
-			t.Errorf("unreceived: %+v, next %d, %v", unreceived, next, err)
+		unreceived, next, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, tasker.SentPosition{}, 10)
+		if err != nil || next != (tasker.SentPosition{}) || len(unreceived) != 2 || unreceived[0].ID != created.ID || unreceived[1].ID != tasks[2].ID {
+			t.Errorf("unreceived: %+v, next %v, %v", unreceived, next, err)
 		}
-		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), 0, 10)
+		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), tasker.SentPosition{}, 10)
 		if err != nil || len(unreceived) != 1 || unreceived[0].ID != created.ID {
 			t.Errorf("unreceived since: %+v, %v", unreceived, err)
 		}
 		if _, err := f.MarkSent(t.Context(), created, nil, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), 0, 10)
+		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), tasker.SentPosition{}, 10)
 		if err != nil || len(unreceived) != 1 || unreceived[0].ID != created.ID {
 			t.Errorf("unreceived since, sent now: %+v, %v", unreceived, err)
 		}

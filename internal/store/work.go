@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -94,46 +93,4 @@ func (s *Store) NextRetry(ctx context.Context, endpoint, taskType string) (next 
 		return time.Time{}, false, s.fail("read when the next retry is due", err)
 	}
 	return times[0].Time, true, nil
-}
-
-// UnreceivedTasks gives up to limit tasks of the types given that an endpoint
-// registered for them has yet to perform and has no result of, oldest first,
-// beginning behind task afterTask; and the id behind which the next page
-// begins, 0 where there is none. They are those whose message was lost, or was
-// published while the endpoint had no queue.
-//
-// Of those that are sent only the ones count that were sent since a time; the
-// zero time means all. An endpoint that has looked once need not go through
-// what it found then again and again.
-//
-// Tasks that are still CREATED are among them: their message may have been
-// published a moment ago, before the endpoint's queue was bound. So whoever
-// asks after binding its queue misses none.
-func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, afterTask int64, limit int) (tasks []tasker.Task, next int64, err error) {
-	var rows []taskRow
-	find := s.db.WithContext(ctx).Where("type IN ? AND id > ?", taskTypes, afterTask)
-	if since.IsZero() {
-		find = find.Where("status IN ?", []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete})
-	} else {
-		find = find.Where("(status = ? OR (status IN ? AND sent_time >= ?))", tasker.Created, open, dbTime{since})
-	}
-	err = find.Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
-		Order("id").Limit(limit).Find(&rows).Error
-	if err != nil {
-		return nil, 0, s.fail("read the tasks that the endpoint has not received", err)
-	}
-	for i := range rows {
-		task := rows[i].task()
-		wanted := slices.Contains(task.Expected, endpoint)
-		if task.Status == tasker.Created {
-			wanted = task.Addressed(endpoint) // it will be expected when the task is sent
-		}
-		if wanted {
-			tasks = append(tasks, task)
-		}
-	}
-	if len(rows) == limit {
-		next = rows[len(rows)-1].ID
-	}
-	return tasks, next, nil
 }

@@ -78,10 +78,10 @@ func (w *world) catchUp(c chance, m *manager) {
 		what: "UnreceivedTasks",
 		call: func() error {
 			tasks = nil
-			for after := int64(0); ; {
+			for after := (tasker.SentPosition{}); ; {
 				page, next, err := w.store.UnreceivedTasks(w.ctx, name, []string{taskType}, time.Time{}, after, 2)
 				tasks = append(tasks, page...)
-				if err != nil || next == 0 {
+				if err != nil || next == (tasker.SentPosition{}) {
 					return err
 				}
 				after = next

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// catchUpPage bounds the open tasks that one call of [Store.UnreceivedTasks]
+// looks at, so that it takes the same time however many are open.
+const catchUpPage = 500
+
+// endOfTime is later than every time that is stored.
+var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
+// UnreceivedTasks returns up to limit tasks of the given types that expect an
+// endpoint and that it has no result of: their message was lost, or was
+// published while the endpoint had no queue. They carry neither payload nor
+// lists of endpoints. next is where the following page begins, the zero value
+// after the last one; a page may be empty although others follow.
+//
+// The order is that of [tasker.SentPosition]: first the tasks that are CREATED,
+// whose message may have been published a moment ago, before the endpoint's
+// queue was bound; then those that are sent. Whoever asks after binding its
+// queue misses none. Of those that are sent only the ones count that were sent
+// at the time since or later; the zero time means all. An endpoint that has
+// looked once need not go through what it found then again and again.
+func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after tasker.SentPosition, limit int) (tasks []tasker.Task, next tasker.SentPosition, err error) {
+	page, err := s.openPage(ctx, since, after, catchUpPage)
+	if err != nil {
+		return nil, next, s.fail("read the open tasks", err)
+	}
+	if len(page) == catchUpPage {
+		next = page[len(page)-1]
+	}
+	unreceived, err := s.unreceived(ctx, endpoint, taskTypes, page)
+	if err != nil {
+		return nil, tasker.SentPosition{}, s.fail("read the tasks that the endpoint has not received", err)
+	}
+	for _, p := range page {
+		row, ok := unreceived[p.ID]
+		if !ok {
+			continue
+		}
+		if len(tasks) == limit {
+			return tasks, position(tasks[limit-1]), nil
+		}
+		tasks = append(tasks, row.task())
+	}
+	return tasks, next, nil
+}
+
+// openPage returns the positions of up to limit open tasks behind a position.
+// Each status has a statement of its own, which reads the index in its order
+// and stops at the limit: for one condition on several statuses servers read
+// the whole table as soon as some thousand tasks are open.
+func (s *Store) openPage(ctx context.Context, since time.Time, after tasker.SentPosition, limit int) ([]tasker.SentPosition, error) {
+	var page []tasker.SentPosition
+	if after.SentTime.IsZero() {
+		var err error
+		if page, err = s.createdPage(ctx, after.ID, limit); err != nil || len(page) == limit {
+			return page, err
+		}
+		after = tasker.SentPosition{}
+	}
+	if after.SentTime.Before(since) {
+		after = tasker.SentPosition{SentTime: since}
+	}
+	var sent []tasker.SentPosition
+	for _, status := range open {
+		positions, err := s.OpenTasks(ctx, status, after, endOfTime, limit)
+		if err != nil {
+			return nil, err
+		}
+		sent = append(sent, positions...)
+	}
+	slices.SortFunc(sent, tasker.SentPosition.Compare)
+	page = append(page, sent...)
+	return page[:min(limit, len(page))], nil
+}
+
+func (s *Store) createdPage(ctx context.Context, afterID int64, limit int) ([]tasker.SentPosition, error) {
+	var ids []int64
+	// sent_time IS NULL says nothing new, but lets the index give the order.
+	err := s.db.WithContext(ctx).Model(&taskRow{}).
+		Where("status = ? AND sent_time IS NULL AND id > ?", tasker.Created, afterID).
+		Order("id").Limit(limit).Pluck("id", &ids).Error
+	page := make([]tasker.SentPosition, len(ids))
+	for i, id := range ids {
+		page[i].ID = id
+	}
+	return page, err
+}
+
+// unreceived returns those of the tasks on a page that an endpoint has yet to
+// receive. The lists of endpoints are searched where they are stored: names
+// need no escaping in JSON.
+func (s *Store) unreceived(ctx context.Context, endpoint string, taskTypes []string, page []tasker.SentPosition) (map[int64]*taskRow, error) {
+	found := map[int64]*taskRow{}
+	name := `"` + endpoint + `"`
+	for chunk := range slices.Chunk(page, batchSize) {
+		ids := make([]int64, len(chunk))
+		for i, p := range chunk {
+			ids[i] = p.ID
+		}
+		var rows []taskRow
+		err := s.db.WithContext(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
+			Where("id IN ? AND type IN ? AND status IN ?", ids, taskTypes, []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}).
+			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
+			// One that is CREATED and for all will expect the endpoint when it is sent.
+			Where("(status = ? AND endpoints IS NULL OR INSTR(COALESCE(endpoints, expected), ?) > 0)", tasker.Created, name).
+			Find(&rows).Error
+		if err != nil {
+			return nil, err
+		}
+		for i := range rows {
+			found[rows[i].ID] = &rows[i]
+		}
+	}
+	return found, nil
+}
+
+// position returns the place of a task in the order in which tasks were sent.
+func position(t tasker.Task) tasker.SentPosition {
+	if t.SentTime == nil {
+		return tasker.SentPosition{ID: t.ID}
+	}
+	return tasker.SentPosition{SentTime: *t.SentTime, ID: t.ID}
+}
