@@ -9,9 +9,12 @@ type TaskQuery struct {
 	// Before is a task's ID: the page holds older ones only. 0 means from the
 	// newest.
 	Before int64
-	// Limit is the greatest number of tasks to give, at least 1. A caller that
-	// wants to know whether more follow asks for one more than it shows.
+	// Limit is the greatest number of tasks to return, at least 1.
 	Limit int
+	// MaxBytes bounds what is read of a page: the payloads, where they are
+	// wanted, and the lists of endpoints. A page has at least one task, however
+	// large it is. 0 means no bound.
+	MaxBytes int64
 	// WithoutPayload leaves the payloads out: they are nil.
 	WithoutPayload bool
 }

@@ -35,6 +35,9 @@ type Task struct {
 	// RemovedEndpoints. It is nil for a task without listed endpoints that is
 	// not sent yet.
 	Expected []string `json:"-"`
+	// PayloadSize is the length of the payload in bytes where a read left the
+	// payload out.
+	PayloadSize int64 `json:"-"`
 }
 
 // Addressed reports whether a task is meant for an endpoint. A task without
@@ -98,6 +101,9 @@ type TaskResult struct {
 	// Progress is what the current attempt said last; nil where it said
 	// nothing, and where a list leaves it out.
 	Progress *Progress
+	// PayloadSize is the length of the payload in bytes where a read left the
+	// payload out.
+	PayloadSize int64
 }
 
 // MarshalJSON gives the form of the HTTP contract: status is 0 while the

@@ -25,12 +25,12 @@ const (
 )
 
 // allEvents answers GET /v1/events: the open tasks, and then what changes. The
-// tasks come from the database, so none is missed but for what changed twice
-// between two looks, of which the newest is told. Results and progress are read
-// when managers tell that they changed, which may be lost.
+// tasks come from the database, so none is missed; of what changed twice between
+// two looks the newest is told. Results and progress are read when managers tell
+// that they changed, which may be lost.
 func (s *Server) allEvents(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
-	f := &allFeed{s: s, seen: map[int64]time.Time{}, shown: map[int64]bool{}}
+	f := &allFeed{s: s, seen: map[int64]time.Time{}, ended: map[int64]time.Time{}, shown: map[int64]bool{}}
 	query := r.URL.Query()
 	if query.Has("task_type") {
 		f.taskType = query.Get("task_type")
@@ -66,6 +66,13 @@ type allFeed struct {
 	// seen has the tasks that were told and may be read again, with when they
 	// had changed.
 	seen map[int64]time.Time
+	// ended has those among them that had ended, and held those that are told
+	// with the next look: results that were told meanwhile come first.
+	ended map[int64]time.Time
+	held  []tasker.Task
+	// lateLook is when the last look went through all that may have become
+	// visible late.
+	lateLook time.Time
 	// shown has the tasks that a client with a status filter was told.
 	shown map[int64]bool
 }
@@ -101,6 +108,8 @@ func (f *allFeed) begin(ctx context.Context, out *eventStream) error {
 			if oldest := now.Add(-f.s.streams.memory); position.LastModifiedTime.Before(oldest) {
 				f.position = tasker.ChangePosition{LastModifiedTime: oldest}
 			}
+		} else if err := f.knowAll(ctx); err != nil {
+			return err
 		}
 		snapshot, err := f.snapshot(ctx)
 		if err != nil {
@@ -110,6 +119,23 @@ func (f *allFeed) begin(ctx context.Context, out *eventStream) error {
 		out.send("snapshot", f.id(), snapshot)
 		return nil
 	})
+}
+
+// knowAll takes all changes so far for told: the snapshot that is read next has
+// them. Only what becomes visible later is told.
+func (f *allFeed) knowAll(ctx context.Context) error {
+	after := tasker.ChangePosition{LastModifiedTime: f.position.LastModifiedTime.Add(-f.s.streams.late)}
+	for more := true; more; {
+		var err error
+		_, after, more, err = f.s.store.ChangedTasks(ctx, after, changesPage, func(p tasker.ChangePosition) bool {
+			f.seen[p.ID] = p.LastModifiedTime
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // snapshot reads the newest tasks that are open, or have the status asked for.
@@ -124,16 +150,18 @@ func (f *allFeed) snapshot(ctx context.Context) (allSnapshot, error) {
 			if f.status == "" && status.Final() || f.status != "" && status != f.status {
 				continue
 			}
-			page, err := f.s.store.ListTasks(ctx, tasker.TaskQuery{Type: tt.Name, Status: status, Limit: maxSnapshot + 1, WithoutPayload: true})
+			page, more, err := f.s.store.ListTasks(ctx, tasker.TaskQuery{
+				Type: tt.Name, Status: status, Limit: maxSnapshot, MaxBytes: maxPageBytes, WithoutPayload: true,
+			})
 			if err != nil {
 				return allSnapshot{}, err
 			}
+			// No more than the newest are kept, however many types there are.
 			tasks = append(tasks, page...)
+			slices.SortFunc(tasks, func(a, b tasker.Task) int { return cmp.Compare(b.ID, a.ID) })
+			truncated = truncated || more || len(tasks) > maxSnapshot
+			tasks = slices.Clip(tasks[:min(len(tasks), maxSnapshot)])
 		}
-	}
-	slices.SortFunc(tasks, func(a, b tasker.Task) int { return cmp.Compare(b.ID, a.ID) })
-	if len(tasks) > maxSnapshot {
-		tasks, truncated = tasks[:maxSnapshot], true
 	}
 	snapshot := allSnapshot{Tasks: make([]taskView, len(tasks)), Truncated: truncated}
 	for i, t := range tasks {
@@ -178,10 +206,12 @@ type leftOutEvent struct {
 
 // refresh implements [feed]. The stream has no end of its own.
 func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, err error) {
+	held := f.held
+	f.held = nil
 	err = f.tellTasks(ctx, out)
 	changes, leftOut := f.hints.take()
 	for _, c := range changes {
-		if f.status != "" && !f.shown[c.TaskID] {
+		if _, over := f.ended[c.TaskID]; over || f.status != "" && !f.shown[c.TaskID] {
 			continue
 		}
 		if c.State != "" {
@@ -194,53 +224,88 @@ func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, er
 	if leftOut > 0 {
 		out.send("left_out", "", leftOutEvent{leftOut})
 	}
-	if len(changes) > 0 {
+	for _, t := range held {
+		f.ended[t.ID] = t.LastModifiedTime
+		f.tellTask(out, t)
+	}
+	if len(changes) > 0 || len(f.held) > 0 {
 		// A result's end is stored before its task's status: look again soon.
 		signal(f.hints.wake)
 	}
 	return false, err
 }
 
-// tellTasks sends the tasks that changed, a page at a time. It reads again
-// what changed within an overlap of time before the last one seen.
+// tellTasks sends the tasks that changed, a page at a time. It reads again what
+// changed within an overlap of time before the last one seen; from time to time
+// within all the time that a change may take to become visible.
 func (f *allFeed) tellTasks(ctx context.Context, out *eventStream) error {
-	after := tasker.ChangePosition{LastModifiedTime: f.position.LastModifiedTime.Add(-f.s.streams.overlap)}
-	for ctx.Err() == nil && out.err == nil {
+	st := f.s.streams
+	overlap := st.overlap
+	begun := st.now()
+	late := begun.Sub(f.lateLook) >= st.lateLook
+	if late {
+		overlap = st.late
+	}
+	after := tasker.ChangePosition{LastModifiedTime: f.position.LastModifiedTime.Add(-overlap)}
+	for more := true; more && ctx.Err() == nil && out.err == nil; {
 		var tasks []tasker.Task
-		err := f.s.streams.read(ctx, func(ctx context.Context) (err error) {
-			tasks, after, err = f.s.store.ChangedTasks(ctx, after, changesPage)
+		err := st.read(ctx, func(ctx context.Context) (err error) {
+			tasks, after, more, err = f.s.store.ChangedTasks(ctx, after, changesPage, f.knows)
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		for _, t := range tasks {
-			f.tellTask(out, t)
-		}
-		if len(tasks) < changesPage {
-			break
+			f.see(out, t)
 		}
 	}
-	oldest := f.position.LastModifiedTime.Add(-2 * f.s.streams.overlap)
-	for id, changed := range f.seen {
-		if changed.Before(oldest) {
-			delete(f.seen, id)
-		}
+	if late {
+		f.lateLook = begun
 	}
+	f.forget()
 	return nil
 }
 
-// tellTask sends a task, unless that was done or the client did not ask for it.
-// A client with a status filter is told when a task that it knows leaves the
-// status.
-func (f *allFeed) tellTask(out *eventStream, t tasker.Task) {
-	if changed, ok := f.seen[t.ID]; ok && changed.Equal(t.LastModifiedTime) {
+// knows reports whether a change was told.
+func (f *allFeed) knows(p tasker.ChangePosition) bool {
+	changed, ok := f.seen[p.ID]
+	return ok && changed.Equal(p.LastModifiedTime)
+}
+
+// forget drops what no look will find again.
+func (f *allFeed) forget() {
+	oldest := f.position.LastModifiedTime.Add(-f.s.streams.late)
+	for _, known := range []map[int64]time.Time{f.seen, f.ended} {
+		for id, changed := range known {
+			if changed.Before(oldest) {
+				delete(known, id)
+			}
+		}
+	}
+}
+
+// see remembers a task that changed, and sends it, or holds it where it has
+// ended.
+func (f *allFeed) see(out *eventStream, t tasker.Task) {
+	p := tasker.ChangePosition{LastModifiedTime: t.LastModifiedTime, ID: t.ID}
+	if f.knows(p) {
 		return
 	}
 	f.seen[t.ID] = t.LastModifiedTime
-	if p := (tasker.ChangePosition{LastModifiedTime: t.LastModifiedTime, ID: t.ID}); comparePositions(p, f.position) > 0 {
+	if comparePositions(p, f.position) > 0 {
 		f.position = p
 	}
+	if t.Status.Final() {
+		f.held = append(f.held, t)
+		return
+	}
+	f.tellTask(out, t)
+}
+
+// tellTask sends a task, unless the client did not ask for it. A client with a
+// status filter is told when a task that it knows leaves the status.
+func (f *allFeed) tellTask(out *eventStream, t tasker.Task) {
 	switch {
 	case f.taskType != "" && t.Type != f.taskType:
 		return

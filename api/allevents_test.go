@@ -175,7 +175,7 @@ func TestAllEventsHints(t *testing.T) {
 		f.until("snapshot")
 	}
 	events := <-h.broker.listening
-	waitFor(t, func() bool { return h.store.called("ChangedTasks") >= 3 })
+	waitFor(t, func() bool { return h.store.called("ChangedTasks") >= 6 })
 	h.store.change(func() {
 		h.store.results = append(h.store.results, tasker.TaskResult{
 			TaskID: 1, Endpoint: "console1", Attempt: 1, State: tasker.ResultFailed, Errnr: 7,
@@ -223,7 +223,7 @@ func TestAllEventsHintsAreBounded(t *testing.T) {
 	f := h.follow(t, "/v1/events")
 	f.until("snapshot")
 	events := <-h.broker.listening
-	waitFor(t, func() bool { return h.store.called("ChangedTasks") == 1 })
+	waitFor(t, func() bool { return h.store.called("ChangedTasks") == 2 })
 	h.store.change(func() {
 		for i := range 1200 {
 			h.store.results = append(h.store.results, tasker.TaskResult{TaskID: int64(i + 1), Endpoint: "e", Attempt: 1, State: tasker.Running})

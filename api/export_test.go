@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+	"context"
 	"net/http"
 	"time"
 )
@@ -26,15 +28,27 @@ const (
 )
 
 // SetPatience sets how long requests wait for others.
-func (s *Server) SetPatience(d time.Duration) { s.posts.patience, s.gets.patience = d, d }
+func (s *Server) SetPatience(d time.Duration) {
+	s.posts.patience, s.gets.patience, s.reads.patience = d, d, d
+}
+
+// TakeReads takes all the room that GETs have for payloads, until leave is
+// called.
+func (s *Server) TakeReads(ctx context.Context) (leave func()) {
+	leave, err := s.reads.enter(ctx, s.reads.limit)
+	if err != nil {
+		panic(err)
+	}
+	return leave
+}
 
 // Posts tells how many POSTs are worked on and how many wait.
 func (s *Server) Posts() (working, waiting int) { return len(s.posts.places), len(s.posts.queue) }
 
 // StreamSettings are those of streams that tests change.
 type StreamSettings struct {
-	Poll, Pause, Heartbeat, Write, Overlap, Patience, Memory time.Duration
-	Now                                                      func() time.Time
+	Poll, Pause, Heartbeat, Write, Overlap, Late, LateLook, Patience, Memory time.Duration
+	Now                                                                      func() time.Time
 }
 
 // SetStreams changes the settings that are not zero.
@@ -49,6 +63,8 @@ func (s *Server) SetStreams(next StreamSettings) {
 		{&st.heartbeat, next.Heartbeat},
 		{&st.write, next.Write},
 		{&st.overlap, next.Overlap},
+		{&st.late, cmp.Or(next.Late, next.Overlap)},
+		{&st.lateLook, next.LateLook},
 		{&st.patience, next.Patience},
 		{&st.memory, next.Memory},
 	} {

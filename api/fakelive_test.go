@@ -63,9 +63,8 @@ func (s *fakeStore) LogChunksAfter(_ context.Context, taskID, afterID int64, lim
 	return chunks[:min(limit, len(chunks))], s.err
 }
 
-func (s *fakeStore) ChangedTasks(_ context.Context, after tasker.ChangePosition, limit int) ([]tasker.Task, tasker.ChangePosition, error) {
+func (s *fakeStore) ChangedTasks(_ context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error) {
 	defer s.begin("ChangedTasks")()
-	var tasks []tasker.Task
 	for _, t := range s.tasks {
 		if c := t.LastModifiedTime.Compare(after.LastModifiedTime); c > 0 || c == 0 && t.ID > after.ID {
 			tasks = append(tasks, t)
@@ -74,12 +73,19 @@ func (s *fakeStore) ChangedTasks(_ context.Context, after tasker.ChangePosition,
 	slices.SortFunc(tasks, func(a, b tasker.Task) int {
 		return cmp.Or(a.LastModifiedTime.Compare(b.LastModifiedTime), cmp.Compare(a.ID, b.ID))
 	})
+	more = len(tasks) > limit
 	tasks = tasks[:min(limit, len(tasks))]
 	if len(tasks) > 0 {
 		last := tasks[len(tasks)-1]
 		after = tasker.ChangePosition{LastModifiedTime: last.LastModifiedTime, ID: last.ID}
 	}
-	return tasks, after, s.err
+	tasks = slices.DeleteFunc(tasks, func(t tasker.Task) bool {
+		return known != nil && known(tasker.ChangePosition{LastModifiedTime: t.LastModifiedTime, ID: t.ID})
+	})
+	for i := range tasks {
+		tasks[i].Payload = nil
+	}
+	return tasks, after, more, s.err
 }
 
 func (s *fakeStore) ResultNews(_ context.Context, keys []tasker.ResultKey) (news []tasker.ResultNews, err error) {

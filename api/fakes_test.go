@@ -33,6 +33,7 @@ type fakeStore struct {
 	err       error               // of every call
 	aggregate error               // of Aggregate
 	calls     []string
+	payloads  int // the bytes that ResultsOf returned
 }
 
 func newFakeStore() *fakeStore {
@@ -115,12 +116,36 @@ func (s *fakeStore) FindTask(_ context.Context, taskType, identifier string) (ta
 	return tasker.Task{}, tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", identifier, taskType)
 }
 
-func (s *fakeStore) Results(_ context.Context, taskID int64) ([]tasker.TaskResult, error) {
+func (s *fakeStore) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
+	task, err := s.FindTask(ctx, taskType, identifier)
+	if size := int64(len(task.Payload)); size > maxPayload {
+		task.Payload, task.PayloadSize = nil, size
+	}
+	return task, err
+}
+
+func (s *fakeStore) PeekResults(_ context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error) {
 	defer s.begin("Results")()
 	var results []tasker.TaskResult
 	for _, r := range s.results {
-		if r.TaskID == taskID {
+		if r.TaskID != taskID {
+			continue
+		}
+		if size := int64(len(r.Payload)); size > maxPayload {
+			r.Payload, r.PayloadSize = nil, size
+		}
+		results = append(results, r)
+	}
+	return results, s.err
+}
+
+func (s *fakeStore) ResultsOf(_ context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
+	defer s.begin("ResultsOf")()
+	var results []tasker.TaskResult
+	for _, r := range s.results {
+		if r.TaskID == taskID && slices.Contains(endpoints, r.Endpoint) {
 			results = append(results, r)
+			s.payloads += len(r.Payload)
 		}
 	}
 	return results, s.err
@@ -152,15 +177,21 @@ func (s *fakeStore) Aggregate(_ context.Context, taskIDs []int64, wait time.Dura
 	return changed, nil
 }
 
-func (s *fakeStore) ListTasks(_ context.Context, q tasker.TaskQuery) ([]tasker.Task, error) {
+func (s *fakeStore) ListTasks(_ context.Context, q tasker.TaskQuery) (tasks []tasker.Task, more bool, err error) {
 	defer s.begin("ListTasks")()
-	var tasks []tasker.Task
 	for _, t := range slices.Backward(s.tasks) {
-		if t.Type == q.Type && (q.Status == "" || t.Status == q.Status) && (q.Before == 0 || t.ID < q.Before) && len(tasks) < q.Limit {
-			tasks = append(tasks, t)
+		if t.Type != q.Type || q.Status != "" && t.Status != q.Status || q.Before > 0 && t.ID >= q.Before {
+			continue
 		}
+		if len(tasks) == q.Limit {
+			return tasks, true, s.err
+		}
+		if q.WithoutPayload {
+			t.Payload = nil
+		}
+		tasks = append(tasks, t)
 	}
-	return tasks, s.err
+	return tasks, false, s.err
 }
 
 func (s *fakeStore) ListEndpoints(_ context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {

@@ -61,6 +61,13 @@ func (s *heldStore) FindTask(ctx context.Context, taskType, identifier string) (
 	return s.fakeStore.FindTask(ctx, taskType, identifier)
 }
 
+func (s *heldStore) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
+	if err := s.hold(ctx); err != nil {
+		return tasker.Task{}, err
+	}
+	return s.fakeStore.PeekTask(ctx, taskType, identifier, maxPayload)
+}
+
 func newCrowded(t *testing.T, patience time.Duration) *crowded {
 	t.Helper()
 	c := &crowded{harness: newHarness(t), answers: make(chan answer, 100)}

@@ -99,7 +99,7 @@ func (s *Server) routes() []route {
 			http.MethodPost: {handle: behind(s.posts, s.requeueDeadLetter)},
 		}},
 		{path: routeTasks, methods: map[string]operation{
-			http.MethodGet:  {handle: behind(s.gets, s.listTasks), query: []string{"status", "limit", "cursor"}},
+			http.MethodGet:  {handle: behind(s.gets, s.listTasks), query: []string{"status", "payload", "limit", "cursor"}},
 			http.MethodPost: {handle: s.createTask},
 		}},
 		{path: routeTask, methods: map[string]operation{

@@ -37,18 +37,24 @@ type Store interface {
 	// Of t it takes Type, Identifier, Payload and Endpoints (nil, or sorted
 	// and unique).
 	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
-	// FindTask gives a task, or a [tasker.NotFound] error.
+	// FindTask returns a task, or a [tasker.NotFound] error. PeekTask leaves out
+	// a payload that is longer than maxPayload bytes, and sets PayloadSize.
 	FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
+	PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error)
 	// TaskName returns the names of the task of an id, or a [tasker.NotFound]
 	// error.
 	TaskName(ctx context.Context, id int64) (taskType, identifier string, err error)
-	// Results gives a task's results, sorted by endpoint.
-	Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error)
+	// PeekResults returns a task's results, sorted by endpoint, likewise without
+	// the payloads that are longer. ResultsOf returns those of some endpoints
+	// whole.
+	PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error)
+	ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error)
 	// Aggregate computes the status of tasks from their results and stores
 	// those that changed, guarded by the table of legal moves. changed counts
 	// them.
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
-	ListTasks(ctx context.Context, q tasker.TaskQuery) ([]tasker.Task, error)
+	// ListTasks returns one page, and whether more follow.
+	ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []tasker.Task, more bool, err error)
 	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
 	// ListDeadLetters gives at most the first [tasker.DeadLetterPreview] bytes
 	// of each body.
@@ -68,10 +74,10 @@ type Store interface {
 	LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error)
 	// LogChunksAfter gives at most limit pieces of a task's logs, by ID.
 	LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error)
-	// ChangedTasks gives at most limit tasks, without their payloads, in the
-	// order in which they changed last, and the position of the last of them;
-	// after, where there is none.
-	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int) ([]tasker.Task, tasker.ChangePosition, error)
+	// ChangedTasks returns at most limit tasks, without their payloads, in the
+	// order in which they changed last; the position behind which it goes on;
+	// and whether there are more. Those that known reports are left out.
+	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error)
 	// ResultNews returns those of the results named that there are, in no
 	// order.
 	ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error)
@@ -144,6 +150,7 @@ type Server struct {
 	types      atomic.Pointer[taskTypes]
 	posts      *gate
 	gets       *gate
+	reads      *byteGate // of what GETs read
 	streams    *streams
 	handler    http.Handler
 	http       *http.Server
@@ -162,7 +169,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, requeuer: deps.Requeuer, remover: deps.Remover, broker: deps.Broker, log: deps.Log,
 		auth: newAuthenticator(cfg.Token), origins: http.NewCrossOriginProtection(),
-		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent),
+		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent), reads: newByteGate(maxReadBytes),
 	}
 	if err := s.SetTaskTypes(cfg.TaskTypes); err != nil {
 		return nil, err

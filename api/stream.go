@@ -31,6 +31,10 @@ type streamSettings struct {
 	// overlap is how far back is read again: of what several processes write,
 	// what was written first may be seen last.
 	overlap time.Duration
+	// late is the longest that a change of a task may take to become visible:
+	// longer than a statement or a transaction is given. From time to time,
+	// every lateLook, all is looked at that changed within it.
+	late, lateLook time.Duration
 	// patience is how long a task that has ended waits for the rest of its
 	// logs.
 	patience time.Duration
@@ -42,7 +46,7 @@ type streamSettings struct {
 func defaultStreams() streamSettings {
 	return streamSettings{
 		poll: 2 * time.Second, pause: 200 * time.Millisecond, heartbeat: 15 * time.Second, write: 10 * time.Second,
-		overlap: 2 * time.Second, patience: 10 * time.Second, memory: 10 * time.Minute, now: time.Now,
+		overlap: 2 * time.Second, late: 90 * time.Second, lateLook: 5 * time.Second, patience: 10 * time.Second, memory: 10 * time.Minute, now: time.Now,
 	}
 }
 
@@ -68,6 +72,7 @@ type streams struct {
 	streamSettings
 	places  chan struct{} // holds one for each stream
 	readers chan struct{} // holds one for each that reads the database
+	bytes   *byteGate     // of what all streams hold of payloads
 	hub     *hub
 	// stopped ends when the server stops.
 	stopped context.Context
@@ -78,6 +83,7 @@ func newStreams(limit int, hub *hub) *streams {
 	st := &streams{
 		streamSettings: defaultStreams(), hub: hub,
 		places: make(chan struct{}, limit), readers: make(chan struct{}, streamReaders),
+		bytes: newByteGate(maxReadBytes),
 	}
 	st.stopped, st.stop = context.WithCancel(context.Background())
 	return st
@@ -244,16 +250,36 @@ func (e *eventStream) hurry() {
 	_ = e.control.SetWriteDeadline(time.Now().Add(lastWords))
 }
 
-// send adds an event. An empty id leaves the client the one that it has.
-func (e *eventStream) send(event, id string, data any) {
-	if e.err != nil {
-		return
-	}
+// head begins an event, whose data follows. An empty id leaves the client the
+// one that it has.
+func (e *eventStream) head(event, id string) {
 	fmt.Fprintf(&e.buf, "event: %s\n", event)
 	if id != "" {
 		fmt.Fprintf(&e.buf, "id: %s\n", id)
 	}
 	e.buf.WriteString("data: ")
+}
+
+// Write adds a part of an event's data, which must have no line end.
+func (e *eventStream) Write(p []byte) (int, error) {
+	if e.err == nil {
+		e.buf.Write(p)
+		if e.started && e.buf.Len() >= streamPiece {
+			e.flush()
+		}
+	}
+	return len(p), e.err
+}
+
+// tail ends an event that head began.
+func (e *eventStream) tail() { e.buf.WriteString("\n\n") }
+
+// send adds an event.
+func (e *eventStream) send(event, id string, data any) {
+	if e.err != nil {
+		return
+	}
+	e.head(event, id)
 	encoder := json.NewEncoder(&e.buf)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(data); err != nil {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -38,6 +39,7 @@ type taskFeed struct {
 	task     tasker.Task // as it was told
 	summary  tasker.Summary
 	results  map[string]tasker.TaskResult // by endpoint, without payloads
+	first    *taskAnswer                  // what the snapshot tells, until it is sent
 	log      logFollower
 	endedAt  time.Time       // when the task was seen to have ended; zero before
 	complete map[string]bool // endpoints of which the whole log was told
@@ -49,14 +51,19 @@ func (f *taskFeed) subscribe() (<-chan struct{}, func()) {
 	return hints.wake, leave
 }
 
-// begin tells the snapshot. A client that comes again although it was told
-// everything is told that with 204, on which browsers give up.
-func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
-	var answer taskAnswer
-	err := f.s.streams.read(ctx, func(ctx context.Context) (err error) {
-		answer, err = f.s.currentTask(f.r.WithContext(ctx), f.taskType, f.identifier)
+// look reads how the task stands, without any payload.
+func (f *taskFeed) look(ctx context.Context) (answer taskAnswer, err error) {
+	err = f.s.streams.read(ctx, func(ctx context.Context) (err error) {
+		answer, err = f.s.currentTask(f.r.WithContext(ctx), f.taskType, f.identifier, 0)
 		return err
 	})
+	return answer, err
+}
+
+// begin reads what the snapshot tells. A client that comes again although it was
+// told everything is told that with 204, on which browsers give up.
+func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
+	answer, err := f.look(ctx)
 	if err != nil {
 		return err
 	}
@@ -69,13 +76,100 @@ func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
 		after = 0 // it is of a task of this name that was deleted
 	}
 	f.log = newLogFollower(after, f.s.streams.overlap)
-	f.remember(answer)
+	f.first = &answer
+	f.task, f.summary, f.results = answer.Task, answer.Summary, make(map[string]tasker.TaskResult, len(answer.Results))
 	if answer.Task.Status.Final() {
 		ago := f.s.store.Now().Sub(answer.Task.LastModifiedTime)
 		f.endedAt = f.s.streams.now().Add(-max(0, ago))
 	}
+	return nil
+}
+
+// tellSnapshot sends the answer of a GET in one event, piece by piece, with the
+// payloads as they are read. Once it has begun an error ends the stream: the
+// client comes again.
+func (f *taskFeed) tellSnapshot(ctx context.Context, out *eventStream, answer taskAnswer) error {
+	task := answer.Task
+	if task.PayloadSize > 0 {
+		leave, err := f.s.streams.bytes.enter(ctx, task.PayloadSize)
+		if err != nil {
+			return err
+		}
+		defer leave()
+		err = f.s.streams.read(ctx, func(ctx context.Context) error {
+			whole, err := f.s.store.FindTask(ctx, f.taskType, f.identifier)
+			task.Payload = whole.Payload
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	out.retry()
-	out.send("snapshot", f.id(), answer)
+	out.head("snapshot", f.id())
+	e := answerEncoder{out: out}
+	e.begin(task)
+	told := taskAnswer{Task: answer.Task}
+	err := f.whole(ctx, answer.Results, func(_, r tasker.TaskResult) {
+		e.result(r)
+		r.Payload = nil
+		f.results[r.Endpoint] = r
+		told.Results = append(told.Results, r)
+	})
+	f.s.settle(&told) // counts what was told
+	e.end(told.Summary)
+	out.tail()
+	f.first, f.summary = nil, told.Summary
+	if err := cmp.Or(err, e.err); err != nil && out.err == nil {
+		out.err = err
+	}
+	return out.err
+}
+
+// batchBytes bounds the payloads, in bytes, that a stream reads at once.
+const batchBytes = 1 << 20
+
+// whole gives results that were read without payloads to tell, in order, each
+// beside the whole one, as that is now. It reads them in parts that are bounded
+// by their bytes.
+func (f *taskFeed) whole(ctx context.Context, results []tasker.TaskResult, tell func(seen, whole tasker.TaskResult)) error {
+	for len(results) > 0 {
+		n, size := 1, results[0].PayloadSize
+		for n < len(results) && size+results[n].PayloadSize <= batchBytes {
+			size += results[n].PayloadSize
+			n++
+		}
+		if err := f.wholeBatch(ctx, results[:n], size, tell); err != nil {
+			return err
+		}
+		results = results[n:]
+	}
+	return nil
+}
+
+func (f *taskFeed) wholeBatch(ctx context.Context, results []tasker.TaskResult, size int64, tell func(seen, whole tasker.TaskResult)) error {
+	leave, err := f.s.streams.bytes.enter(ctx, size)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	var byEndpoint map[string]*tasker.TaskResult
+	if endpoints := leftOut(results); len(endpoints) > 0 {
+		err := f.s.streams.read(ctx, func(ctx context.Context) (err error) {
+			byEndpoint, err = f.s.resultsOf(ctx, f.task.ID, endpoints)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, r := range results {
+		if r.PayloadSize == 0 {
+			tell(r, r)
+		} else if whole, ok := byEndpoint[r.Endpoint]; ok {
+			tell(r, *whole)
+		}
+	}
 	return nil
 }
 
@@ -92,16 +186,6 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 	}
 	after, ok = rowID(chunk)
 	return taskID, after, ok
-}
-
-func (f *taskFeed) remember(answer taskAnswer) {
-	f.task, f.summary = answer.Task, answer.Summary
-	f.task.Payload = nil
-	f.results = make(map[string]tasker.TaskResult, len(answer.Results))
-	for _, result := range answer.Results {
-		result.Payload = nil
-		f.results[result.Endpoint] = result
-	}
 }
 
 // taskEvent is a task that changed, without its payload.
@@ -156,11 +240,12 @@ type endEvent struct {
 
 // refresh implements [feed].
 func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, err error) {
-	var answer taskAnswer
-	err = f.s.streams.read(ctx, func(ctx context.Context) (err error) {
-		answer, err = f.s.currentTask(f.r.WithContext(ctx), f.taskType, f.identifier)
-		return err
-	})
+	if f.first != nil {
+		if err := f.tellSnapshot(ctx, out, *f.first); err != nil {
+			return false, err
+		}
+	}
+	answer, err := f.look(ctx)
 	if tasker.CodeOf(err) == tasker.NotFound || err == nil && answer.Task.ID != f.task.ID {
 		out.send("end", idEnded, endEvent{Status: f.task.Status, Deleted: true})
 		return true, nil
@@ -173,7 +258,9 @@ func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, e
 	if err := f.tellLog(ctx, out); err != nil {
 		return false, err
 	}
-	f.tellState(out, answer)
+	if err := f.tellState(ctx, out, answer); err != nil {
+		return false, err
+	}
 	if !f.task.Status.Final() {
 		return false, nil
 	}
@@ -191,22 +278,38 @@ func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, e
 	return true, nil
 }
 
-// tellState sends what differs from what the client knows.
-func (f *taskFeed) tellState(out *eventStream, answer taskAnswer) {
+// tellState sends what differs from what the client knows. Payloads are read of
+// those results only that changed.
+func (f *taskFeed) tellState(ctx context.Context, out *eventStream, answer taskAnswer) error {
 	id := f.id()
+	var changed []tasker.TaskResult
 	for _, result := range answer.Results {
 		known, ok := f.results[result.Endpoint]
 		switch {
 		case !ok || !sameResult(known, result):
-			out.send("result", id, result)
+			changed = append(changed, result)
 		case !sameProgress(known.Progress, result.Progress):
 			out.send("progress", id, progressEvent{result.Endpoint, result.Attempt, result.Progress})
+			known.Progress = result.Progress
+			f.results[result.Endpoint] = known
 		}
+	}
+	err := f.whole(ctx, changed, func(seen, result tasker.TaskResult) {
+		if !sameResult(seen, result) {
+			return // it changed meanwhile: the next look tells it, behind its log
+		}
+		out.send("result", id, result)
+		result.Payload = nil
+		f.results[result.Endpoint] = result
+	})
+	if err != nil {
+		return err
 	}
 	if answer.Task.Status != f.task.Status || !sameSummary(answer.Summary, f.summary) {
 		out.send("task", id, taskEvent{viewTask(answer.Task), answer.Summary})
 	}
-	f.remember(answer)
+	f.task, f.summary = answer.Task, answer.Summary
+	return nil
 }
 
 // sameResult tells whether two results are the same but for their progress. A

@@ -105,23 +105,32 @@ func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.currentTask(r, taskType, identifier)
+	answer, err := s.currentTask(r, taskType, identifier, inlinePayload)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	size := answer.size()
+	leave, err := s.reads.enter(r.Context(), size)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := s.fill(r.Context(), &answer); err != nil {
+		return err
+	}
+	return writeTask(w, answer, size)
 }
 
-// currentTask reads a task with its results, and has its status stored where
-// the rows are ahead of it.
-func (s *Server) currentTask(r *http.Request, taskType, identifier string) (taskAnswer, error) {
-	answer, status, err := s.readTask(r, taskType, identifier)
+// currentTask reads a task with its results, without payloads longer than
+// maxPayload bytes, and has its status stored where the rows are ahead of it.
+func (s *Server) currentTask(r *http.Request, taskType, identifier string, maxPayload int64) (taskAnswer, error) {
+	answer, status, err := s.readTask(r, taskType, identifier, maxPayload)
 	if err != nil {
 		return taskAnswer{}, err
 	}
 	if status != answer.Task.Status && s.aggregate(r, answer.Task, status) {
 		// Stored, or the rows moved on meanwhile.
-		if answer, status, err = s.readTask(r, taskType, identifier); err != nil {
+		if answer, status, err = s.readTask(r, taskType, identifier, maxPayload); err != nil {
 			return taskAnswer{}, err
 		}
 	}
@@ -148,27 +157,23 @@ func (s *Server) taskName(r *http.Request) (taskType, identifier string, err err
 	return tt.Name, identifier, nil
 }
 
-// readTask reads a task with its results, and computes the status that it must
-// have by them.
-func (s *Server) readTask(r *http.Request, taskType, identifier string) (answer taskAnswer, status tasker.TaskStatus, err error) {
-	task, err := s.store.FindTask(r.Context(), taskType, identifier)
+// readTask reads a task with its results, without payloads longer than
+// maxPayload bytes, and computes the status that it must have by them.
+func (s *Server) readTask(r *http.Request, taskType, identifier string, maxPayload int64) (answer taskAnswer, status tasker.TaskStatus, err error) {
+	task, err := s.store.PeekTask(r.Context(), taskType, identifier, maxPayload)
 	if err != nil {
 		return taskAnswer{}, "", err
 	}
-	results, err := s.store.Results(r.Context(), task.ID)
+	results, err := s.store.PeekResults(r.Context(), task.ID, maxPayload)
 	if err != nil {
 		return taskAnswer{}, "", err
 	}
 	if results == nil {
 		results = []tasker.TaskResult{}
 	}
-	outcomes := make([]tasker.Outcome, len(results))
-	for i, result := range results {
-		outcomes[i] = tasker.Outcome{Endpoint: result.Endpoint, State: result.State}
-	}
-	summary := task.Summarize(outcomes)
-	task.Unserved = task.StillUnserved(outcomes)
-	return taskAnswer{Task: task, Results: results, Summary: summary}, tasker.NextStatus(task.Status, summary, s.overdue(task)), nil
+	answer = taskAnswer{Task: task, Results: results}
+	status = s.settle(&answer)
+	return answer, status, nil
 }
 
 // overdue tells whether the time in which every endpoint should have received
@@ -188,14 +193,16 @@ func (s *Server) aggregate(r *http.Request, task tasker.Task, status tasker.Task
 	return err == nil
 }
 
-// taskPage is one page of tasks. Next is the cursor of the page that follows,
-// null on the last one.
+// taskPage is one page of tasks, each a [taskView] or, where payloads are asked
+// for, a [tasker.Task]. Next is the cursor of the page that follows, null on the
+// last one.
 type taskPage struct {
-	Tasks []tasker.Task `json:"tasks"`
-	Next  *string       `json:"next"`
+	Tasks []any   `json:"tasks"`
+	Next  *string `json:"next"`
 }
 
-// listTasks answers GET /{task_type}, newest first.
+// listTasks answers GET /{task_type}, newest first. A page is cut by its bytes,
+// too, so that it may be shorter than its limit although others follow.
 func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
 	tt, err := s.taskType(r)
 	if err != nil {
@@ -204,7 +211,7 @@ func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
 	limit := pageLimit(query, &errs)
-	q := tasker.TaskQuery{Type: tt.Name, Limit: limit + 1}
+	q := tasker.TaskQuery{Type: tt.Name, Limit: limit, MaxBytes: maxPageBytes, WithoutPayload: !wantsPayload(query, &errs)}
 	if query.Has("status") {
 		q.Status = tasker.TaskStatus(query.Get("status"))
 		if !q.Status.Valid() {
@@ -220,16 +227,36 @@ func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
 	if err := errs.err(); err != nil {
 		return err
 	}
-	tasks, err := s.store.ListTasks(r.Context(), q)
+	leave, err := s.reads.enter(r.Context(), q.MaxBytes)
 	if err != nil {
 		return err
 	}
-	page := taskPage{Tasks: []tasker.Task{}}
-	page.Tasks = append(page.Tasks, tasks[:min(limit, len(tasks))]...)
-	if len(tasks) > limit {
-		page.Next = nextPage(w, r, strconv.FormatInt(tasks[limit-1].ID, 10))
+	defer leave()
+	tasks, more, err := s.store.ListTasks(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	page := taskPage{Tasks: make([]any, len(tasks))}
+	for i, task := range tasks {
+		if page.Tasks[i] = viewTask(task); !q.WithoutPayload {
+			page.Tasks[i] = task
+		}
+	}
+	if more && len(tasks) > 0 {
+		page.Next = nextPage(w, r, strconv.FormatInt(tasks[len(tasks)-1].ID, 10))
 	}
 	return writeJSON(w, http.StatusOK, page)
+}
+
+// wantsPayload reports whether a list shall have the payloads.
+func wantsPayload(query url.Values, errs *inputErrors) bool {
+	switch value := query.Get("payload"); {
+	case !query.Has("payload") || value == "false":
+		return false
+	case value != "true":
+		errs.add("?payload", "invalid payload: must be true or false")
+	}
+	return true
 }
 
 func statusNames() string {

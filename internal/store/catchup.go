@@ -110,7 +110,8 @@ func (s *Store) unreceived(ctx context.Context, endpoint string, taskTypes []str
 			Where("id IN ? AND type IN ? AND status IN ?", ids, taskTypes, []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}).
 			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
 			// One that is CREATED and for all will expect the endpoint when it is sent.
-			Where("(status = ? AND endpoints IS NULL OR INSTR(COALESCE(endpoints, expected), ?) > 0)", tasker.Created, name).
+			Where("(status = ? AND endpoints IS NULL OR INSTR(COALESCE(expected, endpoints), ?) > 0)", tasker.Created, name).
+			Where("INSTR(COALESCE(removed_endpoints, ''), ?) = 0", name).
 			Find(&rows).Error
 		if err != nil {
 			return nil, err

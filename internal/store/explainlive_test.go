@@ -44,7 +44,7 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	if must(err); len(chunks) == 0 {
 		t.Error("there are no chunks")
 	}
-	_, _, err = s.ChangedTasks(ctx, tasker.ChangePosition{LastModifiedTime: s.Now().Add(-time.Hour), ID: 3}, 10)
+	_, _, _, err = s.ChangedTasks(ctx, tasker.ChangePosition{LastModifiedTime: s.Now().Add(-time.Hour), ID: 3}, 10, nil)
 	must(err)
 	_, err = s.AwaitReboot(ctx, key, 1, 2, bootA)
 	must(err)

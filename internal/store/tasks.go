@@ -137,22 +137,6 @@ func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 	return task, nil
 }
 
-// FindTask gives the task of a type and identifier, or [tasker.NotFound].
-func (s *Store) FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
-	if err := s.clockKnown(ctx); err != nil {
-		return tasker.Task{}, err
-	}
-	var row taskRow
-	err := s.db.WithContext(ctx).Where("type = ? AND identifier = ?", taskType, identifier).Take(&row).Error
-	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return tasker.Task{}, tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", identifier, taskType)
-	}
-	if err != nil {
-		return tasker.Task{}, s.fail("read the task", err)
-	}
-	return row.task(), nil
-}
-
 // TaskName returns the type and the identifier of the task of an id, or
 // [tasker.NotFound].
 func (s *Store) TaskName(ctx context.Context, id int64) (taskType, identifier string, err error) {
@@ -162,44 +146,4 @@ func (s *Store) TaskName(ctx context.Context, id int64) (taskType, identifier st
 		return "", "", tasker.Errorf(tasker.NotFound, "task %d not found: it never existed, or it was deleted", id)
 	}
 	return row.Type, row.Identifier, s.fail("read the task", err)
-}
-
-// Results gives a task's results, by endpoint; the unfinished ones with their
-// progress.
-func (s *Store) Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
-	var rows []resultRow
-	if err := s.db.WithContext(ctx).Where("task_id = ?", taskID).Order("endpoint").Find(&rows).Error; err != nil {
-		return nil, s.fail("read the task's results", err)
-	}
-	results := make([]tasker.TaskResult, len(rows))
-	for i := range rows {
-		results[i] = rows[i].result()
-	}
-	return results, s.addProgress(ctx, results)
-}
-
-// ListTasks gives one page of a type's tasks, newest first.
-func (s *Store) ListTasks(ctx context.Context, q tasker.TaskQuery) ([]tasker.Task, error) {
-	find := s.db.WithContext(ctx).Where("type = ?", q.Type)
-	if q.Status != "" {
-		find = find.Where("status = ?", q.Status)
-	}
-	if q.Before > 0 {
-		find = find.Where("id < ?", q.Before)
-	}
-	if q.WithoutPayload {
-		find = find.Omit("payload")
-	}
-	var rows []taskRow
-	if err := find.Order("id DESC").Limit(q.Limit).Find(&rows).Error; err != nil {
-		return nil, s.fail("list the tasks", err)
-	}
-	tasks := make([]tasker.Task, len(rows))
-	for i := range rows {
-		tasks[i] = rows[i].task()
-		if q.WithoutPayload {
-			tasks[i].Payload = nil
-		}
-	}
-	return tasks, nil
 }

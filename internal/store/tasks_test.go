@@ -300,7 +300,7 @@ func TestListTasks(t *testing.T) {
 		}
 		f.send(t, "sent")
 		list := func(q tasker.TaskQuery) (identifiers []string, last int64) {
-			tasks, err := f.ListTasks(t.Context(), q)
+			tasks, _, err := f.ListTasks(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -321,6 +321,69 @@ func TestListTasks(t *testing.T) {
 		}
 		if page, _ = list(tasker.TaskQuery{Type: "backup", Limit: 3}); len(page) != 0 {
 			t.Errorf("another type %v", page)
+		}
+	})
+}
+
+// A page has so many bytes at most, and at least one task.
+func TestListTasksByBytes(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		const n = 10_000
+		payload := []byte(`"` + strings.Repeat("ü", n/2-1) + `"`) // bytes, not characters
+		for i := range 5 {
+			_, _, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("task-", i), Payload: payload, Endpoints: []string{"a"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range []struct {
+			query tasker.TaskQuery
+			tasks int
+			more  bool
+		}{
+			{tasker.TaskQuery{Limit: 5}, 5, false},
+			{tasker.TaskQuery{Limit: 4}, 4, true},
+			{tasker.TaskQuery{Limit: 5, MaxBytes: 1}, 1, true},
+			{tasker.TaskQuery{Limit: 5, MaxBytes: 3 * (n + 100)}, 3, true},
+			{tasker.TaskQuery{Limit: 5, MaxBytes: 5 * (n + 100)}, 5, false},
+			{tasker.TaskQuery{Limit: 5, MaxBytes: n, WithoutPayload: true}, 5, false},
+			{tasker.TaskQuery{Limit: 5, MaxBytes: 12, WithoutPayload: true}, 2, true},
+		} {
+			c.query.Type = "worker"
+			tasks, more, err := f.ListTasks(t.Context(), c.query)
+			if err != nil || len(tasks) != c.tasks || more != c.more {
+				t.Errorf("%+v: %d tasks, more %t, %v; want %d, %t", c.query, len(tasks), more, err, c.tasks, c.more)
+				continue
+			}
+			if tasks[0].Identifier != "task-4" || (tasks[0].Payload == nil) != c.query.WithoutPayload || len(tasks[0].Endpoints) != 1 {
+				t.Errorf("%+v: the first is %.200v", c.query, tasks[0])
+			}
+		}
+	})
+}
+
+// Payloads that are too long are left out, and their sizes told.
+func TestPeek(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		task := f.send(t, "one", "a", "b")
+		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running))
+		end := finish(task, "a", 1, tasker.ResultDone)
+		end.Payload = []byte(`"ü"`)
+		f.finish(t, end)
+		for _, c := range []struct{ limit, task, result int64 }{{0, 13, 4}, {3, 13, 4}, {4, 13, 0}, {100, 0, 0}} {
+			got, err := f.PeekTask(t.Context(), "worker", "one", c.limit)
+			if err != nil || got.PayloadSize != c.task || (got.Payload == nil) != (c.task > 0) || len(got.Expected) != 2 {
+				t.Errorf("with at most %d bytes the task is %+v, %v", c.limit, got, err)
+			}
+			results, err := f.PeekResults(t.Context(), task.ID, c.limit)
+			if err != nil || len(results) != 2 || results[0].PayloadSize != c.result || (results[0].Payload == nil) != (c.result > 0) {
+				t.Errorf("with at most %d bytes the results are %+v, %v", c.limit, results, err)
+			}
+		}
+		results, err := f.ResultsOf(t.Context(), task.ID, []string{"a", "c"})
+		if err != nil || len(results) != 1 || string(results[0].Payload) != `"ü"` {
+			t.Errorf("of one endpoint: %+v, %v", results, err)
 		}
 	})
 }

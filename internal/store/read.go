@@ -1,0 +1,255 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"gorm.io/gorm"
+
+	"github.com/taskerhq/tasker"
+)
+
+// What a read costs in memory is its bytes, not its rows: a payload may have a
+// megabyte, and a task thousands of results. So there are reads that leave out
+// payloads and tell their sizes, and lists are cut by bytes.
+
+// FindTask returns the task of a type and identifier, or [tasker.NotFound].
+func (s *Store) FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
+	return s.findTask(ctx, s.db.WithContext(ctx), taskType, identifier)
+}
+
+// PeekTask is FindTask without a payload that is longer than maxPayload bytes.
+func (s *Store) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
+	db := s.db.WithContext(ctx).Select("id, type, identifier, status, endpoints, expected, unserved, removed_endpoints, start_time, sent_time, last_modified_time,"+
+		peekedPayload, maxPayload)
+	return s.findTask(ctx, db, taskType, identifier)
+}
+
+// peekedPayload are the columns of a payload that is left out, NULL, where it is
+// longer than a number of bytes.
+const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS payload, COALESCE(OCTET_LENGTH(payload), 0) AS payload_size"
+
+func (s *Store) findTask(ctx context.Context, db *gorm.DB, taskType, identifier string) (tasker.Task, error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return tasker.Task{}, err
+	}
+	var row peekedTask
+	err := db.Table("tasks").Where("type = ? AND identifier = ?", taskType, identifier).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return tasker.Task{}, tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", identifier, taskType)
+	}
+	if err != nil {
+		return tasker.Task{}, s.fail("read the task", err)
+	}
+	return row.task(), nil
+}
+
+// peekedTask is a task of which the payload may have been left out.
+type peekedTask struct {
+	ID               int64
+	Type             string
+	Identifier       string
+	Status           tasker.TaskStatus
+	Endpoints        names
+	Expected         names
+	Unserved         names
+	RemovedEndpoints names
+	StartTime        dbTime
+	SentTime         *dbTime
+	LastModifiedTime dbTime
+	Payload          []byte
+	PayloadSize      int64
+}
+
+func (r *peekedTask) task() tasker.Task {
+	row := taskRow{
+		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Expected: r.Expected,
+		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, StartTime: r.StartTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime,
+	}
+	t := row.task()
+	t.Payload = r.Payload
+	if r.Payload == nil {
+		t.PayloadSize = r.PayloadSize
+	}
+	return t
+}
+
+// Results returns a task's results, by endpoint; the unfinished ones with their
+// progress.
+func (s *Store) Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
+	return s.results(ctx, s.db.WithContext(ctx).Where("task_id = ?", taskID))
+}
+
+// PeekResults is Results without the payloads that are longer than maxPayload
+// bytes.
+func (s *Store) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error) {
+	return s.results(ctx, s.db.WithContext(ctx).Where("task_id = ?", taskID).
+		Select("id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time,"+peekedPayload, maxPayload))
+}
+
+// ResultsOf returns the results that some endpoints have of a task, as Results
+// does.
+func (s *Store) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
+	return s.results(ctx, s.db.WithContext(ctx).Where("task_id = ? AND endpoint IN ?", taskID, endpoints))
+}
+
+func (s *Store) results(ctx context.Context, db *gorm.DB) ([]tasker.TaskResult, error) {
+	var rows []peekedResult
+	if err := db.Table("task_results").Order("endpoint").Find(&rows).Error; err != nil {
+		return nil, s.fail("read the task's results", err)
+	}
+	results := make([]tasker.TaskResult, len(rows))
+	for i := range rows {
+		results[i] = rows[i].result()
+		rows[i].Payload = nil
+	}
+	return results, s.addProgress(ctx, results)
+}
+
+// peekedResult is a result of which the payload may have been left out.
+type peekedResult struct {
+	ID               int64
+	TaskID           int64
+	Endpoint         string
+	State            tasker.ResultState
+	Attempt          int
+	Errnr            int
+	Errmsg           string
+	StartTime        dbTime
+	LastModifiedTime dbTime
+	RetryTime        *dbTime
+	Payload          []byte
+	PayloadSize      int64
+}
+
+func (r *peekedResult) result() tasker.TaskResult {
+	t := tasker.TaskResult{
+		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
+		Errnr: r.Errnr, Errmsg: r.Errmsg, Payload: r.Payload, StartTime: r.StartTime.Time,
+		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime),
+	}
+	if r.Payload == nil {
+		t.PayloadSize = r.PayloadSize
+	}
+	return t
+}
+
+// sized is a row of a list, with what reading all of it would take.
+type sized struct {
+	ID               int64
+	LastModifiedTime dbTime
+	Size             int64
+}
+
+func (r sized) position() tasker.ChangePosition {
+	return tasker.ChangePosition{LastModifiedTime: r.LastModifiedTime.Time, ID: r.ID}
+}
+
+// listSize is the size of the lists of endpoints that a task is shown with.
+const listSize = "COALESCE(OCTET_LENGTH(endpoints), 0) + COALESCE(OCTET_LENGTH(unserved), 0) + COALESCE(OCTET_LENGTH(removed_endpoints), 0)"
+
+// withinBytes returns the leading rows whose sizes together are within a
+// limit, and at least one where there is one; 0 means no limit.
+func withinBytes(rows []sized, limit int64) []sized {
+	var total int64
+	for i, r := range rows {
+		if total += r.Size; limit > 0 && total > limit && i > 0 {
+			return rows[:i]
+		}
+	}
+	return rows
+}
+
+// ListTasks returns one page of a type's tasks, newest first, and whether more
+// follow.
+func (s *Store) ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []tasker.Task, more bool, err error) {
+	size := listSize
+	if !q.WithoutPayload {
+		size += " + OCTET_LENGTH(payload)"
+	}
+	find := s.db.WithContext(ctx).Table("tasks").Select("id, "+size+" AS size").Where("type = ?", q.Type)
+	if q.Status != "" {
+		find = find.Where("status = ?", q.Status)
+	}
+	if q.Before > 0 {
+		find = find.Where("id < ?", q.Before)
+	}
+	var found []sized
+	if err := find.Order("id DESC").Limit(q.Limit + 1).Find(&found).Error; err != nil {
+		return nil, false, s.fail("list the tasks", err)
+	}
+	page := withinBytes(found[:min(q.Limit, len(found))], q.MaxBytes)
+	tasks, err = s.tasksOf(ctx, page, !q.WithoutPayload)
+	return tasks, len(page) < len(found), s.fail("list the tasks", err)
+}
+
+// tasksOf reads the tasks of a page, in its order. They have no list of those
+// that are expected. One that was deleted meanwhile is left out.
+func (s *Store) tasksOf(ctx context.Context, page []sized, payload bool) ([]tasker.Task, error) {
+	if len(page) == 0 {
+		return nil, nil
+	}
+	ids := make([]int64, len(page))
+	for i, r := range page {
+		ids[i] = r.ID
+	}
+	columns := []string{"id", "type", "identifier", "status", "endpoints", "unserved", "removed_endpoints", "start_time", "sent_time", "last_modified_time"}
+	if payload {
+		columns = append(columns, "payload")
+	}
+	var rows []peekedTask
+	if err := s.db.WithContext(ctx).Table("tasks").Select(columns).Where("id IN ?", ids).Find(&rows).Error; err != nil {
+		return nil, err
+	}
+	byID := make(map[int64]*peekedTask, len(rows))
+	for i := range rows {
+		byID[rows[i].ID] = &rows[i]
+	}
+	tasks := make([]tasker.Task, 0, len(rows))
+	for _, id := range ids {
+		if row, ok := byID[id]; ok {
+			tasks = append(tasks, row.task())
+		}
+	}
+	return tasks, nil
+}
+
+// maxChanged bounds the lists of endpoints, in bytes, that one call of
+// [Store.ChangedTasks] reads.
+const maxChanged = 4 << 20
+
+// ChangedTasks returns up to limit tasks in the order in which their statuses
+// changed, behind a position, without their payloads; the position of the last
+// one, or the same position where there is none; and whether more follow. A
+// task is returned as it is now: one that changed again is found there, and not
+// twice. Those whose positions known reports are left out, and not read; nil
+// knows none.
+//
+// A change becomes visible some time after its LastModifiedTime, and not before
+// every later one. So whoever follows goes back by some seconds each time, and
+// knows again what it has seen.
+func (s *Store) ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error) {
+	var found []sized
+	when := dbTime{after.LastModifiedTime}
+	err = s.db.WithContext(ctx).Table("tasks").Select("id, last_modified_time, "+listSize+" AS size").
+		Where("last_modified_time >= ? AND (last_modified_time > ? OR id > ?)", when, when, after.ID).
+		Order("last_modified_time, id").Limit(limit + 1).Find(&found).Error
+	if err != nil {
+		return nil, after, false, s.fail("read the tasks that changed", err)
+	}
+	page := found[:min(limit, len(found))]
+	if len(page) == 0 {
+		return nil, after, false, nil
+	}
+	unknown := slices.DeleteFunc(slices.Clone(page), func(r sized) bool { return known != nil && known(r.position()) })
+	next, more = page[len(page)-1].position(), len(page) < len(found)
+	if part := withinBytes(unknown, maxChanged); len(part) < len(unknown) {
+		unknown, next, more = part, part[len(part)-1].position(), true
+	}
+	tasks, err = s.tasksOf(ctx, unknown, false)
+	if err != nil {
+		return nil, after, false, s.fail("read the tasks that changed", err)
+	}
+	return tasks, next, more, nil
+}
