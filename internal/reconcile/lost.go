@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -50,12 +51,11 @@ func (l *lost) runOnce(ctx context.Context) error {
 	tasks, err := l.store.MarkLost(ctx, cutoff, pageSize)
 	if err != nil {
 		l.since = time.Time{}
-		return err
 	}
 	if len(tasks) == 0 {
-		return nil
+		return err
 	}
 	l.log.WarnContext(ctx, "endpoints stopped heartbeating: their unfinished results are lost", "tasks", len(tasks))
-	_, err = l.store.Aggregate(ctx, tasks, l.wait)
-	return err
+	_, aggregated := l.store.Aggregate(ctx, tasks, l.wait)
+	return errors.Join(err, aggregated)
 }

@@ -196,7 +196,7 @@ func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err err
 		set["payload"] = string(first.Payload)
 	}
 	if first.State == tasker.Retrying {
-		set["retry_time"] = dbTime{now.Add(first.RetryDelay)}
+		set["retry_time"] = s.at(now.Add(first.RetryDelay))
 	}
 	condition, args := anyAt(current, 0)
 	// What is LOST from RETRYING has no attempt that could end: it was called

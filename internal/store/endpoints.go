@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -44,27 +43,27 @@ func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Durat
 	err = s.transact(ctx, "register the endpoint", func(tx *gorm.DB) error {
 		holder, begun = nil, nil
 		now := s.Now()
-		row := endpointRow{
-			Name: e.Name, Manager: e.Manager, Host: e.Host, PID: e.PID, Version: e.Version,
-			StartTime: dbTime{now}, LastSeen: dbTime{now}, LeaseUntil: dbTime{now.Add(lease)},
+		row := map[string]any{
+			"manager": e.Manager, "host": e.Host, "pid": e.PID, "version": e.Version, "labels": nil,
+			"start_time": s.at(now), "last_seen": s.at(now), "lease_until": s.at(now.Add(lease)),
 		}
 		if len(e.Labels) > 0 {
-			row.Labels = &document[map[string]string]{e.Labels}
+			row["labels"] = document[map[string]string]{e.Labels}
 		}
-		var existing endpointRow
-		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", e.Name).Take(&existing).Error
+		existing, now, err := s.lockEndpoint(tx, e.Name)
 		switch {
 		case errors.Is(err, gorm.ErrRecordNotFound):
 			if begun, err = endDetached(tx, e.Name, detached); err != nil || begun != nil {
 				return err
 			}
-			err = tx.Create(&row).Error
+			row["name"] = e.Name
+			err = tx.Model(&endpointRow{}).Create(row).Error
 		case err == nil && existing.Manager != e.Manager && existing.LeaseUntil.After(now):
 			found := existing.endpoint(now)
 			holder = &found
 			return nil
 		case err == nil:
-			err = tx.Save(&row).Error
+			err = tx.Model(&endpointRow{}).Where("name = ?", e.Name).Updates(row).Error
 		}
 		if err != nil {
 			return err
@@ -81,13 +80,44 @@ func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Durat
 	return holder, begun, err
 }
 
+// lockEndpoint locks an endpoint's row and returns it, with the database's time.
+//
+// A row that was seen in the future was written before the database's clock was
+// set back. Its manager may live, and beat with the next heartbeat, or have died
+// before: so its lease runs for its whole length from now on, and not for as long
+// as the clock was set back.
+func (s *Store) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now time.Time, err error) {
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
+	if err != nil {
+		return row, now, err
+	}
+	// Only now: it may have taken a while to get the lock.
+	if now, err = s.statementTime(tx); err != nil || !row.LastSeen.After(now.Add(clockError)) {
+		return row, now, err
+	}
+	length := row.LeaseUntil.Sub(row.LastSeen.Time)
+	row.LastSeen, row.LeaseUntil = dbTime{now}, dbTime{now.Add(length)}
+	return row, now, tx.Model(&endpointRow{}).Where("name = ?", name).
+		Updates(map[string]any{"last_seen": row.LastSeen, "lease_until": row.LeaseUntil}).Error
+}
+
+// statementTime is the database's own time.
+func (s *Store) statementTime(tx *gorm.DB) (time.Time, error) {
+	if s.dialect.clock == "" || s.travels {
+		return s.Now(), nil
+	}
+	var now dbTime
+	err := tx.Raw(s.dialect.clock).Row().Scan(&now)
+	return now.Time, err
+}
+
 // Heartbeat is a manager's sign of life for its endpoints: it renews their
 // leases. held is false where another manager has taken one of them over.
 func (s *Store) Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error) {
 	err = s.again(ctx, func() error {
 		now := s.Now()
 		update := s.db.WithContext(ctx).Model(&endpointRow{}).Where("name IN ? AND manager = ?", endpoints, manager).
-			Updates(map[string]any{"last_seen": dbTime{now}, "lease_until": dbTime{now.Add(lease)}})
+			Updates(map[string]any{"last_seen": s.at(now), "lease_until": s.at(now.Add(lease))})
 		held = update.RowsAffected == int64(len(endpoints))
 		return update.Error
 	})
@@ -99,73 +129,9 @@ func (s *Store) Heartbeat(ctx context.Context, manager string, endpoints []strin
 func (s *Store) ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error {
 	err := s.again(ctx, func() error {
 		return s.db.WithContext(ctx).Model(&endpointRow{}).Where("name IN ? AND manager = ?", endpoints, manager).
-			Update("lease_until", dbTime{s.Now()}).Error
+			Update("lease_until", s.at(s.Now())).Error
 	})
 	return s.fail("release the endpoints", err)
-}
-
-// ReturnFromLost takes the LOST results of endpoints back to the states that
-// they came from, since their endpoint is back, and tells how many. What was
-// called lost by a tasker before version 5 of the schema did not keep what it
-// said.
-func (s *Store) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
-	err = s.again(ctx, func() error {
-		update := s.db.WithContext(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
-			" errnr = COALESCE(lost_errnr, 0), errmsg = COALESCE(lost_errmsg, ''), lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ? WHERE endpoint IN ? AND state = ? AND lost_from IS NOT NULL",
-			dbTime{s.Now()}, endpoints, tasker.Lost)
-		returned = int(update.RowsAffected)
-		return update.Error
-	})
-	return returned, s.fail("take back the lost results", err)
-}
-
-// MarkLost moves the unfinished results of up to limit endpoints that have not
-// been seen since a time to LOST, and gives the tasks concerned.
-func (s *Store) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error) {
-	var gone []string
-	unfinished := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
-	err = s.db.WithContext(ctx).Model(&endpointRow{}).Where("last_seen < ?", dbTime{notSeenSince}).
-		Where("EXISTS (SELECT 1 FROM task_results r WHERE r.endpoint = endpoints.name AND r.state IN ?)", unfinished).
-		Order("last_seen").Limit(limit).Pluck("name", &gone).Error
-	if err != nil {
-		return nil, s.fail("look for lost endpoints", err)
-	}
-	for _, name := range gone {
-		ids, err := s.markLost(ctx, name, notSeenSince, unfinished)
-		if err != nil {
-			return tasks, err
-		}
-		tasks = append(tasks, ids...)
-	}
-	slices.Sort(tasks)
-	return slices.Compact(tasks), nil
-}
-
-// markLost locks the endpoint, so that a heartbeat comes either before, and it
-// is not lost, or after, and its manager finds what is to be taken back.
-func (s *Store) markLost(ctx context.Context, name string, notSeenSince time.Time, unfinished []tasker.ResultState) (tasks []int64, err error) {
-	err = s.transact(ctx, "mark results as lost", func(tx *gorm.DB) error {
-		tasks = nil
-		var row endpointRow
-		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-			Where("name = ? AND last_seen < ?", name, dbTime{notSeenSince}).Take(&row).Error
-		if errors.Is(err, gorm.ErrRecordNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		lost := tx.Model(&resultRow{}).Where("endpoint = ? AND state IN ?", name, unfinished)
-		if err := lost.Session(&gorm.Session{}).Pluck("task_id", &tasks).Error; err != nil {
-			return err
-		}
-		message := "endpoint " + name + " was last seen at " + row.LastSeen.Format(time.RFC3339)
-		return tx.Exec("UPDATE task_results SET lost_from = state, lost_errnr = errnr, lost_errmsg = errmsg,"+
-			" state = ?, errnr = ?, errmsg = ?, last_modified_time = ?"+
-			" WHERE endpoint = ? AND state IN ?",
-			tasker.Lost, tasker.ErrnrLost, message, dbTime{s.Now()}, name, unfinished).Error
-	})
-	return tasks, err
 }
 
 // ListEndpoints gives one page of the endpoints, by name.

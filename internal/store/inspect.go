@@ -87,12 +87,13 @@ func (s *Store) MeasureClock(ctx context.Context) (ahead, roundTrip time.Duratio
 	}
 	// The first statement may have to connect: the shortest of a few counts.
 	for range 3 {
-		off, took, err := s.askClock(ctx)
+		found, took, err := s.askClock(ctx)
 		if err != nil {
 			return 0, 0, err
 		}
 		if roundTrip == 0 || took < roundTrip {
-			ahead, roundTrip = off, took
+			passed := s.local.elapsed() - found.elapsed
+			ahead, roundTrip = found.time.Add(passed).Sub(s.local.wall()), took
 		}
 	}
 	return ahead, roundTrip, nil

@@ -15,7 +15,6 @@ import (
 
 var mysqlDialect = dialect{
 	name:        "mysql",
-	jsonArrayOf: "JSON_ARRAYAGG",
 	jsonLength:  "JSON_LENGTH",
 	greatest:    "GREATEST",
 	selectShare: "(SELECT %s LOCK IN SHARE MODE)", // MariaDB does not know FOR SHARE

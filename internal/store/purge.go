@@ -69,7 +69,7 @@ func (s *Store) PurgeTasks(ctx context.Context, taskType string, endedBefore tim
 		// are locked than are taken.
 		for _, status := range ended() {
 			find := tx.Model(&taskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
-				Where("type = ? AND status = ? AND last_modified_time < ?", taskType, status, dbTime{endedBefore})
+				Where("type = ? AND status = ? AND last_modified_time < ?", taskType, status, s.at(endedBefore))
 			if len(except) > 0 {
 				find = find.Where("id NOT IN ?", except)
 			}
@@ -130,7 +130,7 @@ func (s *Store) PurgeResults(ctx context.Context, purgedBefore time.Time, limit 
 		deleted, more = 0, false
 		var tasks []int64
 		err := tx.Model(&purgedTaskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
-			Where("purge_time < ?", dbTime{purgedBefore}).Order("purge_time, task_id").Limit(batchSize).Pluck("task_id", &tasks).Error
+			Where("purge_time < ?", s.at(purgedBefore)).Order("purge_time, task_id").Limit(batchSize).Pluck("task_id", &tasks).Error
 		if err != nil || len(tasks) == 0 {
 			return err
 		}

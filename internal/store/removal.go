@@ -89,8 +89,7 @@ func (s *Store) ForgetEndpoints(ctx context.Context, manager string, endpoints [
 
 // removeEndpoint is step 1. allow returns why a registration has to stay.
 func (s *Store) removeEndpoint(tx *gorm.DB, name string, allow func(row endpointRow, now time.Time) error) (tasker.Removal, error) {
-	var row endpointRow
-	err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
+	row, now, err := s.lockEndpoint(tx, name)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		var begun endpointRemovalRow
 		err = tx.Where("name = ?", name).Take(&begun).Error
@@ -102,7 +101,6 @@ func (s *Store) removeEndpoint(tx *gorm.DB, name string, allow func(row endpoint
 	if err != nil {
 		return tasker.Removal{}, err
 	}
-	now := s.Now()
 	if err := allow(row, now); err != nil {
 		return tasker.Removal{}, err
 	}

@@ -219,7 +219,9 @@ func (r *endpointRow) endpoint(now time.Time) tasker.Endpoint {
 	e := tasker.Endpoint{
 		Name: r.Name, TaskTypes: []string{}, Manager: r.Manager, Host: r.Host, PID: r.PID, Version: r.Version,
 		StartTime: r.StartTime.Time, LastSeen: r.LastSeen.Time, LeaseUntil: r.LeaseUntil.Time,
-		Alive: r.LeaseUntil.After(now),
+		// A lease that was taken in the future lies further ahead than one can:
+		// the database's clock was set back.
+		Alive: r.LeaseUntil.After(now) && !r.LastSeen.After(now.Add(clockError)),
 	}
 	if r.Labels != nil {
 		e.Labels = r.Labels.value

@@ -12,7 +12,6 @@ import (
 
 var sqliteDialect = dialect{
 	name:        "sqlite",
-	jsonArrayOf: "json_group_array",
 	jsonLength:  "json_array_length",
 	greatest:    "max",
 	selectShare: "SELECT %s",

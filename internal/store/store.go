@@ -20,8 +20,6 @@ import (
 	"time"
 
 	"gorm.io/gorm"
-
-	"github.com/taskerhq/tasker"
 )
 
 // batchSize bounds the rows of one statement; beyond it nothing is gained.
@@ -34,20 +32,19 @@ type Store struct {
 	dialect dialect
 	name    string
 	log     *slog.Logger
-	local   func() time.Time
+	local   localClock
+	// travels makes the local clock, put right, decide in statements, too, so
+	// that tests can travel in time.
+	travels bool
+	reading atomic.Pointer[reading] // nil until the database's time was asked for
 	// connector opens connections to MySQL, outside of the pool.
 	connector driver.Connector
 	progress  func(what string)
-	// offset is the database's clock minus the local one, in nanoseconds.
-	offset atomic.Int64
-	synced atomic.Bool // whether offset was ever measured
 }
 
 // dialect is where the two kinds of database differ.
 type dialect struct {
 	name string // "mysql" or "sqlite", as gorm calls it
-	// jsonArrayOf is the aggregate that makes a JSON array.
-	jsonArrayOf string
 	// jsonLength counts the elements of a JSON array.
 	jsonLength string
 	// greatest is the greater of its arguments.
@@ -65,9 +62,6 @@ type dialect struct {
 
 // Option changes how a store is opened.
 type Option func(*Store)
-
-// WithClock replaces the local clock, for tests.
-func WithClock(now func() time.Time) Option { return func(s *Store) { s.local = now } }
 
 // WithProgress is told what takes its time, for people who watch: that a
 // migration waits for another one.
@@ -87,7 +81,7 @@ func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
 		// A parse error prints the address, and with it the password.
 		return nil, fmt.Errorf("the database address cannot be parsed: it must be %s", uriForms)
 	}
-	s := &Store{log: log, local: time.Now, progress: func(string) {}, name: strings.TrimPrefix(u.Path, "/")}
+	s := &Store{log: log, local: newLocalClock(), progress: func(string) {}, name: strings.TrimPrefix(u.Path, "/")}
 	for _, option := range options {
 		option(s)
 	}
@@ -145,96 +139,6 @@ func (s *Store) CheckWrites(ctx context.Context) error {
 // Name is the database's name at the server, or the SQLite file's path without
 // the first slash.
 func (s *Store) Name() string { return s.name }
-
-// Now is the database's clock, in UTC with microseconds: the local clock put
-// right by what [Store.SyncClock] measured last. Every time that is stored, or
-// compared with a stored one, is this one, so that the clocks of the machines
-// do not matter.
-func (s *Store) Now() time.Time {
-	return s.local().Add(time.Duration(s.offset.Load())).UTC().Truncate(time.Microsecond)
-}
-
-const (
-	// clockTries bounds the measurements of which the best one counts.
-	clockTries = 3
-	// clockLimit bounds a measurement that is made from time to time.
-	clockLimit = 15 * time.Second
-	// clockGood is an answer's time at which no better one is looked for: half
-	// of it is the greatest error.
-	clockGood = 50 * time.Millisecond
-	// clockWorst is an answer's time from which on it says less than what is
-	// known already.
-	clockWorst = time.Second
-)
-
-// SyncClock measures how far the local clock is from the database's. An answer
-// that came late, as over a link that hung or to a process that was stopped,
-// is off by up to half the time that it took: it changes nothing where an
-// earlier one did not.
-func (s *Store) SyncClock(ctx context.Context) error {
-	if s.dialect.clock == "" {
-		return nil
-	}
-	var best, offset time.Duration
-	for try := range clockTries {
-		ahead, took, err := s.askClock(ctx)
-		if err != nil {
-			return err
-		}
-		if try == 0 || took < best {
-			best, offset = took, ahead
-		}
-		if best <= clockGood {
-			break
-		}
-	}
-	if best > clockWorst && s.synced.Load() {
-		return tasker.Errorf(tasker.Unavailable, "the database took %v to tell its time: what was measured before holds", best)
-	}
-	s.offset.Store(int64(offset))
-	s.synced.Store(true)
-	return nil
-}
-
-// askClock asks once, and tells how long the answer took.
-func (s *Store) askClock(ctx context.Context) (ahead, took time.Duration, err error) {
-	var now dbTime
-	before := s.local()
-	if err := s.sqlDB.QueryRowContext(ctx, s.dialect.clock).Scan(&now); err != nil {
-		return 0, 0, s.fail("ask for the database's time", err)
-	}
-	took = s.local().Sub(before)
-	return now.Sub(before.Add(took / 2)), took, nil
-}
-
-// KeepClock runs SyncClock every period until ctx ends. A failed measurement
-// keeps the last one.
-func (s *Store) KeepClock(ctx context.Context, period time.Duration) {
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
-	for {
-		limited, cancel := context.WithTimeout(ctx, clockLimit)
-		err := s.SyncClock(limited)
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			s.log.DebugContext(ctx, "the database's clock could not be asked", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
-// clockKnown asks for the database's time where it never was. Reads that
-// compare times, or whose callers do, begin with it.
-func (s *Store) clockKnown(ctx context.Context) error {
-	if s.synced.Load() {
-		return nil
-	}
-	return s.SyncClock(ctx)
-}
 
 // transact runs fn in a transaction, and again, with a new one, when the
 // database asks for it (a deadlock, a lock that took too long). fn must set

@@ -110,17 +110,22 @@ func requestHash(t tasker.Task) ([]byte, error) {
 // else moved it on, and it is given as it is.
 func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
 	var now dbTime
+	var expected names
 	var moved int64
 	err := s.again(ctx, func() error {
+		if task.Endpoints == nil {
+			var err error
+			if expected, err = s.registered(ctx, task.Type, seenWithin); err != nil {
+				return err
+			}
+		}
 		now = dbTime{s.Now()}
 		set := map[string]any{
 			"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
 			"sent_to": nil, "refusal": nil,
 		}
 		if task.Endpoints == nil {
-			set["expected"] = gorm.Expr("(SELECT COALESCE("+s.dialect.jsonArrayOf+"(e.name), '[]') FROM endpoint_task_types r"+
-				" JOIN endpoints e ON e.name = r.endpoint WHERE r.task_type = ? AND e.last_seen >= ?)",
-				task.Type, dbTime{now.Add(-seenWithin)})
+			set["expected"] = expected
 		}
 		update := s.db.WithContext(ctx).Model(&taskRow{}).
 			Where("id = ? AND status IN ?", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
@@ -135,6 +140,18 @@ func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 	}
 	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
 	return task, nil
+}
+
+// registered returns the endpoints that are registered for a type and were seen
+// within a time. It is a statement of its own, and not an aggregate in the one
+// that stores the list: servers cut such a list at a length that is theirs to
+// set, MariaDB without saying so.
+func (s *Store) registered(ctx context.Context, taskType string, seenWithin time.Duration) (names, error) {
+	list := names{} // nil would be NULL
+	err := s.db.WithContext(ctx).Table("endpoint_task_types r").Joins("JOIN endpoints e ON e.name = r.endpoint").
+		Where("r.task_type = ? AND e.last_seen >= ?", taskType, s.at(s.Now().Add(-seenWithin))).
+		Order("r.endpoint").Pluck("r.endpoint", &list).Error
+	return list, err
 }
 
 // TaskName returns the type and the identifier of the task of an id, or

@@ -26,8 +26,8 @@ func (s *Store) TakeTurn(ctx context.Context, job, holder string, length time.Du
 		now := s.Now()
 		row := turnRow{Job: job, Holder: holder, TurnUntil: dbTime{now.Add(length)}}
 		update := s.db.WithContext(ctx).Model(&turnRow{}).
-			Where("job = ? AND (holder = ? OR turn_until <= ? OR turn_until > ?)", job, holder, dbTime{now}, dbTime{now.Add(2 * length)}).
-			Updates(map[string]any{"holder": holder, "turn_until": row.TurnUntil})
+			Where("job = ? AND (holder = ? OR turn_until <= ? OR turn_until > ?)", job, holder, s.at(now), s.at(now.Add(2*length))).
+			Updates(map[string]any{"holder": holder, "turn_until": s.at(row.TurnUntil.Time)})
 		taken = update.RowsAffected == 1
 		if update.Error != nil || taken {
 			return update.Error
@@ -52,7 +52,7 @@ func (s *Store) TakeTurn(ctx context.Context, job, holder string, length time.Du
 func (s *Store) EndTurns(ctx context.Context, holder string, jobs []string) error {
 	err := s.again(ctx, func() error {
 		return s.db.WithContext(ctx).Model(&turnRow{}).Where("job IN ? AND holder = ?", jobs, holder).
-			Update("turn_until", dbTime{s.Now()}).Error
+			Update("turn_until", s.at(s.Now())).Error
 	})
 	return s.fail("end the turns", err)
 }

@@ -20,8 +20,11 @@ func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit in
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
-	return s.work(ctx, endpoint, limit, "r.state = ? AND r.retry_time <= ? AND t.type = ?",
-		tasker.Retrying, dbTime{s.Now()}, taskType)
+	// What was stored in the future waits for a time that it never meant: the
+	// database's clock was set back.
+	now := s.Now()
+	return s.work(ctx, endpoint, limit, "r.state = ? AND (r.retry_time <= ? OR r.last_modified_time > ?) AND t.type = ?",
+		tasker.Retrying, s.at(now), s.at(now.Add(clockError)), taskType)
 }
 
 // InterruptedWork gives up to limit results of an endpoint that are RUNNING

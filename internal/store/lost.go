@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/taskerhq/tasker"
+)
+
+// An endpoint may have any number of unfinished results. They are called LOST,
+// and taken back, in steps, each a transaction of its own: no statement holds
+// many rows for long, and what a crash leaves the next call goes on with.
+const (
+	// lostStep bounds the results of one step, and lostCall those of one call.
+	lostStep = 500
+	lostCall = 20 * lostStep
+)
+
+// ReturnFromLost takes the LOST results of endpoints back to the states that
+// they came from, since their endpoint is back, and returns how many. After an
+// error it goes on where it was when it is called again. What was called lost by
+// a tasker before version 5 of the schema did not keep what it said.
+func (s *Store) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
+	for _, endpoint := range endpoints {
+		for after := int64(0); ; {
+			var tasks []int64
+			err := s.db.WithContext(ctx).Model(&resultRow{}).
+				Where("endpoint = ? AND state = ? AND lost_from IS NOT NULL AND task_id > ?", endpoint, tasker.Lost, after).
+				Order("task_id").Limit(lostStep).Pluck("task_id", &tasks).Error
+			if err != nil {
+				return returned, s.fail("look for the lost results", err)
+			}
+			if len(tasks) == 0 {
+				break
+			}
+			n, err := s.returnFromLost(ctx, endpoint, tasks)
+			if err != nil {
+				return returned, s.fail("take back the lost results", err)
+			}
+			returned, after = returned+n, tasks[len(tasks)-1]
+		}
+	}
+	return returned, nil
+}
+
+func (s *Store) returnFromLost(ctx context.Context, endpoint string, tasks []int64) (returned int, err error) {
+	err = s.again(ctx, func() error {
+		update := s.db.WithContext(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
+			" errnr = COALESCE(lost_errnr, 0), errmsg = COALESCE(lost_errmsg, ''), lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ?"+
+			" WHERE endpoint = ? AND task_id IN ? AND state = ? AND lost_from IS NOT NULL",
+			dbTime{s.Now()}, endpoint, tasks, tasker.Lost)
+		returned = int(update.RowsAffected)
+		return update.Error
+	})
+	return returned, err
+}
+
+// MarkLost moves the unfinished results of up to limit endpoints that have not
+// been seen since a time to LOST, and returns the tasks concerned; some thousand
+// at most, those that are left are for the next call. On an error, too, the
+// tasks returned have changed.
+//
+// An endpoint that was seen in the future has been silent for a time that nobody
+// knows, since the database's clock was set back: it counts from now on.
+func (s *Store) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.correctSeen(ctx, limit); err != nil {
+		return nil, err
+	}
+	unfinished := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
+	var gone []string
+	err = s.db.WithContext(ctx).Model(&endpointRow{}).Where("last_seen < ?", s.at(notSeenSince)).
+		Where("EXISTS (SELECT 1 FROM task_results r WHERE r.endpoint = endpoints.name AND r.state IN ?)", unfinished).
+		Order("last_seen").Limit(limit).Pluck("name", &gone).Error
+	if err != nil {
+		return nil, s.fail("look for lost endpoints", err)
+	}
+	for _, name := range gone {
+		for _, state := range unfinished {
+			for len(tasks) < lostCall {
+				var step []int64
+				if step, err = s.markLost(ctx, name, notSeenSince, state); err != nil {
+					break
+				}
+				if tasks = append(tasks, step...); len(step) < lostStep {
+					break
+				}
+			}
+		}
+	}
+	slices.Sort(tasks)
+	return slices.Compact(tasks), err
+}
+
+// correctSeen begins the silence of endpoints that were seen in the future.
+func (s *Store) correctSeen(ctx context.Context, limit int) error {
+	var ahead []string
+	err := s.db.WithContext(ctx).Model(&endpointRow{}).Where("last_seen > ?", s.at(s.Now().Add(clockError))).
+		Order("last_seen").Limit(limit).Pluck("name", &ahead).Error
+	if err != nil {
+		return s.fail("look for endpoints that were seen in the future", err)
+	}
+	for _, name := range ahead {
+		err := s.transact(ctx, "correct when an endpoint was seen", func(tx *gorm.DB) error {
+			_, _, err := s.lockEndpoint(tx, name)
+			if errors.Is(err, gorm.ErrRecordNotFound) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markLost is one step, of results in one state. It locks the endpoint, so that
+// a heartbeat comes either before, and it is not lost, or after, and its manager
+// finds what is to be taken back.
+func (s *Store) markLost(ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState) (tasks []int64, err error) {
+	err = s.transact(ctx, "mark results as lost", func(tx *gorm.DB) error {
+		tasks = nil
+		var row endpointRow
+		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).
+			Where("name = ? AND last_seen < ?", name, s.at(notSeenSince)).Take(&row).Error
+		if errors.Is(err, gorm.ErrRecordNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = tx.Model(&resultRow{}).Where("endpoint = ? AND state = ?", name, state).
+			Order("task_id").Limit(lostStep).Pluck("task_id", &tasks).Error
+		if err != nil || len(tasks) == 0 {
+			return err
+		}
+		message := "endpoint " + name + " was last seen at " + row.LastSeen.Format(time.RFC3339)
+		return tx.Exec("UPDATE task_results SET lost_from = state, lost_errnr = errnr, lost_errmsg = errmsg,"+
+			" state = ?, errnr = ?, errmsg = ?, last_modified_time = ?"+
+			" WHERE endpoint = ? AND task_id IN ? AND state = ?",
+			tasker.Lost, tasker.ErrnrLost, message, dbTime{s.Now()}, name, tasks, state).Error
+	})
+	return tasks, err
+}
