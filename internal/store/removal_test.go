@@ -197,7 +197,7 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		f.clock.advance(time.Second)
 		f.acquire(t, managerB, "a")
 
-		tasks, _, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, 0, 10)
+		tasks, _, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, tasker.SentPosition{}, 10)
 		if err != nil || len(tasks) != 0 {
 			t.Errorf("it catches up with %+v, %v", tasks, err)
 		}
