@@ -103,15 +103,20 @@ func TestAllEventsTellResultsFirst(t *testing.T) {
 	h := newHarness(t)
 	h.server.SetStreams(fast)
 	h.broker.listening = make(chan chan<- []byte, 10)
-	h.server.SetStreams(api.StreamSettings{Poll: 5 * time.Millisecond, Pause: 100 * time.Millisecond})
-	for i := range 5 {
+	h.server.SetStreams(api.StreamSettings{Poll: 5 * time.Millisecond, Pause: time.Second})
+	for i := range 2 {
 		h.postTask(t, "worker", fmt.Sprint("t", i))
 	}
-	h.store.change(func() { h.store.now = h.store.now.Add(time.Hour) })
+	h.store.change(func() {
+		h.store.now = h.store.now.Add(time.Hour)
+		for i := range 2 {
+			h.store.results = append(h.store.results, tasker.TaskResult{TaskID: int64(i + 1), Endpoint: "console1", Attempt: 1, State: tasker.ResultDone})
+		}
+	})
 	f := h.follow(t, "/v1/events")
 	f.until("snapshot")
 	events := <-h.broker.listening
-	for i := range 5 {
+	for i := range 2 {
 		id := fmt.Sprint("t", i)
 		looks := h.store.called("ChangedTasks")
 		h.setStatus(id, tasker.Done)

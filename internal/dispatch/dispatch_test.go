@@ -499,7 +499,7 @@ func TestLoad(t *testing.T) {
 		for _, u := range claimed {
 			_, _ = d.Resume(t.Context(), u)
 		}
-		list, err := f.ListTasks(t.Context(), tasker.TaskQuery{Type: "worker", Status: tasker.Sent, Limit: 100})
+		list, _, err := f.ListTasks(t.Context(), tasker.TaskQuery{Type: "worker", Status: tasker.Sent, Limit: 100})
 		if err != nil {
 			t.Fatal(err)
 		}
