@@ -150,7 +150,7 @@ func dataDir(opts DevOptions) (dir string, cleanup func() error, err error) {
 		return dir, func() error { return os.RemoveAll(dir) }, nil
 	}
 	if dir, err = filepath.Abs(opts.DataDir); err == nil {
-		err = os.MkdirAll(dir, 0o750)
+		err = os.MkdirAll(dir, 0o700)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("make the data directory %s: %w", opts.DataDir, err)

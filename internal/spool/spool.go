@@ -6,7 +6,6 @@
 package spool
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +21,13 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// version is that of the files' form.
+// version is that of the files' form. Fields may be added within it: a tasker
+// that does not know them ignores them.
 const version = 1
+
+// errLater is why a file is left where it is: a later tasker wrote it, which
+// will read it, or a later one still, when this one was upgraded again.
+var errLater = errors.New("a later tasker wrote it: it is kept for one that can read it")
 
 const (
 	suffixKept       = ".json"
@@ -169,6 +173,10 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 		}
 		path := filepath.Join(dir, f.Name())
 		finish, err := read(path, endpoint)
+		if errors.Is(err, errLater) {
+			unreadable = append(unreadable, fmt.Errorf("%s cannot be read: %w", path, err))
+			continue
+		}
 		if err != nil {
 			aside := strings.TrimSuffix(path, suffixKept) + suffixUnreadable
 			unreadable = append(unreadable, fmt.Errorf("%s cannot be read and becomes %s: %w", path, filepath.Base(aside), err), os.Rename(path, aside))
@@ -193,10 +201,15 @@ func read(path, endpoint string) (tasker.Finish, error) {
 	if err != nil {
 		return tasker.Finish{}, err
 	}
+	// The version comes first: a later form may have other types.
+	var head struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(encoded, &head); err == nil && head.Version > version {
+		return tasker.Finish{}, fmt.Errorf("it has version %d, and this tasker reads version %d: %w", head.Version, version, errLater)
+	}
 	var content file
-	decoder := json.NewDecoder(bytes.NewReader(encoded))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&content); err != nil {
+	if err := json.Unmarshal(encoded, &content); err != nil {
 		return tasker.Finish{}, err
 	}
 	if content.Version != version {

@@ -83,7 +83,7 @@ func TestUnreadableFilesAreKeptAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]string{
-		"0.json": "", "1.json": "{", "2.json": `{"v":2}`, "3.json": `{"v":1,"task_id":1,"endpoint":"other","attempt":1,"state":"DONE"}`,
+		"0.json": "", "1.json": "{", "2.json": `{"v":0}`, "3.json": `{"v":1,"task_id":1,"endpoint":"other","attempt":1,"state":"DONE"}`,
 		"4.json": `{"v":1,"task_id":1,"endpoint":"a.b","attempt":1,"state":"DUNNO"}`, "5.partial": "{",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, "a.b", name), []byte(content), 0o600); err != nil {
@@ -104,6 +104,34 @@ func TestUnreadableFilesAreKeptAside(t *testing.T) {
 	}
 	if list, err = s.Entries("a.b"); err != nil || len(list) != 1 {
 		t.Errorf("again: %+v, %v", list, err)
+	}
+}
+
+// Files of a later tasker stay where they are until one comes that reads them;
+// fields that were added within a version do no harm.
+func TestFilesOfALaterTasker(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if _, err := s.Keep(finish(1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	later := filepath.Join(dir, "a.b", "later.json")
+	for name, content := range map[string]string{
+		later:                               `{"v":2,"task_id":"01J","endpoint":["a.b"]}`,
+		filepath.Join(dir, "a.b", "m.json"): `{"v":1,"task_id":2,"endpoint":"a.b","attempt":1,"state":"DONE","wave":{"n":1}}`,
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		list, err := s.Entries("a.b")
+		if err == nil || !strings.Contains(err.Error(), "later.json") || len(list) != 2 || list[1].TaskID != 2 {
+			t.Errorf("got %+v, %v", list, err)
+		}
+		if _, err := os.Stat(later); err != nil {
+			t.Errorf("it was not kept: %v", err)
+		}
 	}
 }
 

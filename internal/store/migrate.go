@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"embed"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"strings"
 
@@ -19,13 +18,13 @@ import (
 var migrations embed.FS
 
 // tables are those that Reset drops, dependents first.
-var tables = []string{"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", versionTable, lockTable}
+var tables = []string{"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", rangeTable, versionTable, lockTable}
 
 // provider returns what applies the migrations over db.
 func (s *Store) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
-	files, err := fs.Sub(migrations, "migrations/"+s.dialect.name)
+	files, err := s.migrationFiles()
 	if err != nil {
-		return nil, fmt.Errorf("the embedded migrations: %w", err)
+		return nil, err
 	}
 	dialect := goose.DialectSQLite3
 	if s.dialect.name == mysqlDialect.name {
@@ -50,6 +49,14 @@ func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
 	}
 	if err := s.prime(ctx); err != nil {
 		return 0, 0, s.fail(what, err)
+	}
+	// Before the first change, so that a program which cannot use the new schema
+	// does not start while it is being made.
+	if err := s.raiseOldest(ctx); err != nil {
+		return 0, 0, s.fail(what, err)
+	}
+	if s.dialect.name == sqliteDialect.name {
+		protectFiles(s.file)
 	}
 	db, options := s.sqlDB, []goose.ProviderOption(nil)
 	if s.dialect.name == mysqlDialect.name {
@@ -78,9 +85,11 @@ func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
 	return to - int64(len(applied)), to, nil
 }
 
-// CheckSchema tells whether the schema is one that this program can work
-// with. A schema that is behind or ahead is a [tasker.Conflict] that says what
-// to do; Unavailable means that the database could not be asked.
+// CheckSchema returns a [tasker.Conflict], which says what to do, where the
+// schema is not one that this program can work with: it is behind, or a
+// migration that this program does not know has changed it so that programs as
+// old as this one cannot use it. Unavailable means that the database could not
+// be asked.
 func (s *Store) CheckSchema(ctx context.Context) error {
 	p, err := s.provider(s.sqlDB)
 	if err != nil {
@@ -89,26 +98,37 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	if err := s.Ping(ctx); err != nil {
 		return err
 	}
-	exists, err := s.hasTable(ctx, versionTable)
+	want := p.ListSources()[len(p.ListSources())-1].Version
+	// Not GetVersions: it would create the table.
+	have, err := s.number(ctx, versionTable, "SELECT COALESCE(MAX(version_id), 0) FROM "+versionTable+" WHERE is_applied")
 	if err != nil {
 		return s.fail("read the schema's version", err)
 	}
-	var have int64
-	want := p.ListSources()[len(p.ListSources())-1].Version
-	if exists {
-		// Not GetVersions: it would create the table.
-		row := s.sqlDB.QueryRowContext(ctx, "SELECT COALESCE(MAX(version_id), 0) FROM "+versionTable+" WHERE is_applied")
-		if err := row.Scan(&have); err != nil {
-			return s.fail("read the schema's version", err)
-		}
+	oldest, err := s.number(ctx, rangeTable, "SELECT COALESCE(MAX(oldest), 0) FROM "+rangeTable)
+	if err != nil {
+		return s.fail("read the schema's version", err)
+	}
+	if oldest == 0 {
+		oldest = have // migrated by a program that did not say
 	}
 	switch {
 	case have < want:
 		return tasker.Errorf(tasker.Conflict, "the database's schema has version %d and this tasker needs %d: run tasker initialize --database", have, want)
-	case have > want:
-		return tasker.Errorf(tasker.Conflict, "the database's schema has version %d and this tasker knows %d: use the tasker that migrated it, or a newer one", have, want)
+	case oldest > want:
+		return tasker.Errorf(tasker.Conflict, "the database's schema has version %d, for programs that know version %d, and this tasker knows %d: "+
+			"use the tasker that migrated it, or a newer one", have, oldest, want)
 	}
 	return nil
+}
+
+// number returns what a query for one number returns; 0 where its table does
+// not exist.
+func (s *Store) number(ctx context.Context, table, query string) (n int64, err error) {
+	exists, err := s.hasTable(ctx, table)
+	if err != nil || !exists {
+		return 0, err
+	}
+	return n, s.sqlDB.QueryRowContext(ctx, query).Scan(&n)
 }
 
 func (s *Store) hasTable(ctx context.Context, name string) (bool, error) {

@@ -89,7 +89,7 @@ func (s *Store) checkForeign(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !exists || name == versionTable || name == lockTable {
+		if !exists || name == versionTable || name == lockTable || name == rangeTable {
 			continue
 		}
 		// Unless another process has begun since.

@@ -4,7 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/url"
-	"path"
+	"os"
 
 	"github.com/glebarez/sqlite"
 	"gorm.io/gorm"
@@ -18,10 +18,14 @@ var sqliteDialect = dialect{
 	inserted:    "excluded.%s",
 }
 
-func openSQLite(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {
-	file := path.Join(u.Host, u.Path)
+func openSQLite(u *url.URL, cfg Config, file string) (gorm.Dialector, *sql.DB, error) {
 	if file == "" || u.RawQuery != "" {
 		return nil, nil, fmt.Errorf("the database address names no plain file: it must be %s", uriForms)
+	}
+	// What tasks and results hold is nobody else's to read. SQLite gives its other
+	// files the mode of this one. An error comes back from SQLite, in its words.
+	if f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, ownerOnly); err == nil {
+		_ = f.Close()
 	}
 	// Without _txlock=immediate two transactions that read first and write
 	// then cannot both go on, and one fails as locked.
@@ -35,4 +39,17 @@ func openSQLite(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, error) {
 	db.SetMaxOpenConns(cfg.MaxOpenConns)
 	db.SetMaxIdleConns(cfg.MaxOpenConns)
 	return &sqlite.Dialector{Conn: db}, db, nil
+}
+
+// ownerOnly is the mode of the database's files.
+const ownerOnly = 0o600
+
+// protectFiles takes the rights of others from files that an earlier version
+// made; where it may not, they stay.
+func protectFiles(file string) {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if info, err := os.Stat(file + suffix); err == nil && info.Mode().Perm()&^ownerOnly != 0 {
+			_ = os.Chmod(file+suffix, info.Mode().Perm()&ownerOnly)
+		}
+	}
 }

@@ -13,8 +13,10 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
+	"path"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -40,6 +42,8 @@ type Store struct {
 	// connector opens connections to MySQL, outside of the pool.
 	connector driver.Connector
 	progress  func(what string)
+	files     fs.FS  // the migrations
+	file      string // of SQLite
 }
 
 // dialect is where the two kinds of database differ.
@@ -81,7 +85,7 @@ func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
 		// A parse error prints the address, and with it the password.
 		return nil, fmt.Errorf("the database address cannot be parsed: it must be %s", uriForms)
 	}
-	s := &Store{log: log, local: newLocalClock(), progress: func(string) {}, name: strings.TrimPrefix(u.Path, "/")}
+	s := &Store{log: log, local: newLocalClock(), progress: func(string) {}, files: migrations, name: strings.TrimPrefix(u.Path, "/")}
 	for _, option := range options {
 		option(s)
 	}
@@ -91,7 +95,8 @@ func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
 		dialector, s.sqlDB, s.connector, err = openMySQL(u, cfg)
 		s.dialect = mysqlDialect
 	case "sqlite":
-		dialector, s.sqlDB, err = openSQLite(u, cfg)
+		s.file = path.Join(u.Host, u.Path)
+		dialector, s.sqlDB, err = openSQLite(u, cfg, s.file)
 		s.dialect = sqliteDialect
 	default:
 		err = fmt.Errorf("the database address has scheme %q: it must be %s", u.Scheme, uriForms)

@@ -1,5 +1,5 @@
 // Package wire is the form of tasker's messages: versioned JSON, decoded
-// strictly. docs/protocol.md documents it, so that an endpoint can be written
+// strictly, but for fields of a later release. docs/protocol.md documents it, so that an endpoint can be written
 // in any language.
 package wire
 
@@ -18,7 +18,8 @@ import (
 )
 
 // Version is the version of the messages that this package writes, and the
-// only one it reads.
+// only one it reads. Fields may be added within a version: readers ignore those
+// that they do not know, so that programs of two releases can work side by side.
 const Version = 1
 
 // Task is the message that carries a task to an endpoint. It is a wake-up and
@@ -123,13 +124,13 @@ func DecodeResultsEnded(body []byte) (ResultsEnded, error) {
 
 // decodeStrictly reads a JSON object into a struct. It refuses what
 // encoding/json lets pass: a member that is written in other letters, and one
-// that is there twice, of which two readers could take different ones.
+// that is there twice, of which two readers could take different ones. It
+// ignores members that the struct does not have.
 func decodeStrictly(body []byte, into any) error {
 	if !utf8.Valid(body) {
 		return fmt.Errorf("it is not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
 	if start, err := dec.Token(); err != nil {
 		return err
 	} else if start != json.Delim('{') {
@@ -149,13 +150,18 @@ func decodeStrictly(body []byte, into any) error {
 		}
 		name, _ := token.(string)
 		field, ok := fields[name]
-		switch {
-		case !ok:
-			return fmt.Errorf("unknown field %q", name)
-		case seen[name]:
+		if seen[name] {
 			return fmt.Errorf("field %q is there twice", name)
 		}
 		seen[name] = true
+		if !ok {
+			for known := range fields {
+				if strings.EqualFold(known, name) {
+					return fmt.Errorf("unknown field %q: did you mean %q?", name, known)
+				}
+			}
+			field = reflect.ValueOf(new(json.RawMessage)).Elem() // of a later release
+		}
 		if err := dec.Decode(field.Addr().Interface()); err != nil {
 			return fmt.Errorf("field %q: %w", name, err)
 		}

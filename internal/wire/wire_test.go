@@ -42,6 +42,29 @@ func TestDecodeTask(t *testing.T) {
 	}
 }
 
+// TestReadersTakeTheNextRelease: fields that a later release adds are ignored,
+// at any depth, so that its messages and those of this one go side by side.
+func TestReadersTakeTheNextRelease(t *testing.T) {
+	want, err := wire.DecodeTask([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, added := range []string{`"priority":9`, `"trace":{"id":["a",{"b":null}]}`, `"deadline":"2026-05-06T01:14:24Z","any":true`} {
+		got, err := wire.DecodeTask([]byte(with(`"v":1`, `"v":1,`+added)))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("with %s: %+v, %v", added, got, err)
+		}
+	}
+	if e, err := wire.DecodeResultsEnded([]byte(`{"why":{"x":1},"v":1,"task_ids":[3]}`)); err != nil || len(e.TaskIDs) != 1 {
+		t.Errorf("the event of ends: %+v, %v", e, err)
+	}
+	live := `{"v":1,"changes":[{"task_id":7,"type":"worker","identifier":"a","endpoint":"b","attempt":1,"wave":3,` +
+		`"progress":{"done":1,"total":2,"message":"","time":"2026-05-06T01:14:24Z","unit":"MB"}}],"left_out":0,"of":{}}`
+	if e, err := wire.DecodeLive([]byte(live)); err != nil || len(e.Changes) != 1 || e.Changes[0].Progress == nil {
+		t.Errorf("the live event: %+v, %v", e, err)
+	}
+}
+
 // TestDecodeTaskRefuses what is no message of a task, and says why.
 func TestDecodeTaskRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ body, want string }{
@@ -56,7 +79,8 @@ func TestDecodeTaskRefuses(t *testing.T) {
 		"version as text":      {with(`"v":1`, `"v":"1"`), "no JSON object with a version"},
 		"an earlier version":   {with(`"v":1`, `"v":0`), "it has version 0 and this tasker reads version 1"},
 		"a later version":      {`{"v":2,"something":"else"}`, "it has version 2 and this tasker reads version 1"},
-		"an unknown field":     {with(`"v":1`, `"v":1,"priority":9`), `unknown field "priority"`},
+		"a new field twice":    {with(`"v":1`, `"v":1,"priority":9,"priority":8`), `field "priority" is there twice`},
+		"half a new field":     {with(`"v":1`, `"v":1,"priority":{"a"}`), "no JSON object with a version"},
 		"other letters":        {with(`"task_id":7`, `"Task_ID":7`), `unknown field "Task_ID"`},
 		"other letters of v":   {with(`"v":1`, `"V":1`), `unknown field "V"`},
 		"a field twice":        {with(`"task_id":7`, `"task_id":7,"task_id":8`), `field "task_id" is there twice`},
@@ -182,7 +206,7 @@ func TestResultsEnded(t *testing.T) {
 	}
 	for _, bad := range []string{
 		``, `rubbish`, `null`, `{"task_ids":[1]}`, `{"v":2,"task_ids":[1]}`, `{"v":1,"task_ids":["1"]}`,
-		`{"v":1,"task_ids":[1],"more":true}`, `{"v":1,"task_ids":[1]} {}`, `{"v":1,"Task_IDs":[1]}`,
+		`{"v":1,"task_ids":[1],"Task_IDs":[2]}`, `{"v":1,"task_ids":[1]} {}`, `{"v":1,"Task_IDs":[1]}`,
 		`{"v":1,"task_ids":[1],"task_ids":[2]}`, "{\"v\":1,\"\xff\":2}",
 	} {
 		if event, err := wire.DecodeResultsEnded([]byte(bad)); tasker.CodeOf(err) != tasker.Malformed {

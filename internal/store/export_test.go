@@ -1,0 +1,6 @@
+package store
+
+import "io/fs"
+
+// WithMigrations replaces the migrations, as another release has them.
+func WithMigrations(files fs.FS) Option { return func(s *Store) { s.files = files } }

@@ -1,0 +1,93 @@
+package store_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/testservices"
+)
+
+// release returns the migrations of a later release: those of this one, and
+// one for each of the statements.
+func release(t *testing.T, name string, added ...string) (files fstest.MapFS, version int64) {
+	t.Helper()
+	files = fstest.MapFS{}
+	err := fs.WalkDir(os.DirFS("."), "migrations/"+name, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		files[path] = &fstest.MapFile{Data: content}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	version = int64(len(files))
+	for i, statement := range added {
+		path := fmt.Sprintf("migrations/%s/%05d_later.sql", name, int(version)+i+1)
+		files[path] = &fstest.MapFile{Data: []byte("-- +goose Up\n" + statement + ";\n-- +goose Down\nSELECT 1;\n")}
+	}
+	return files, version
+}
+
+// TestProgramsOfTwoReleases: a later release says in its migrations which older
+// programs can use its schema; those go on, and start again, the others refuse
+// to. The later program never uses a schema that is behind.
+func TestProgramsOfTwoReleases(t *testing.T) {
+	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, version := release(t, name)
+			compatible := fmt.Sprintf("-- oldest: %d\nALTER TABLE task_results ADD COLUMN later INT NULL", version)
+			next, _ := release(t, name, compatible)
+			later, _ := release(t, name, compatible, "CREATE TABLE later (id INT PRIMARY KEY)")
+			this := open(t, uri(t))
+			ofNext, ofLater := open(t, this.uri, store.WithMigrations(next)), open(t, this.uri, store.WithMigrations(later))
+			if _, to, err := this.Migrate(t.Context()); err != nil || to != version {
+				t.Fatal(to, err)
+			}
+			if err := ofNext.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict {
+				t.Errorf("a schema that is behind: %v", err)
+			}
+
+			if _, to, err := ofNext.Migrate(t.Context()); err != nil || to != version+1 {
+				t.Fatal(to, err)
+			}
+			// Both work, and the older one may be restarted, and initialized again.
+			this.acquire(t, managerA, "a")
+			for identifier, f := range map[string]fixture{"this": this, "next": ofNext} {
+				if err := f.CheckSchema(t.Context()); err != nil {
+					t.Errorf("the program of release %s: %v", identifier, err)
+				}
+				task := f.send(t, identifier, "a")
+				this.receive(t, managerA, arrival(task, "a", tasker.Running))
+				ofNext.finish(t, finish(task, "a", 1, tasker.ResultDone))
+				if got := this.states(t, task)["a"]; got != tasker.ResultDone {
+					t.Errorf("the task of release %s is %s", identifier, got)
+				}
+			}
+			if from, to, err := this.Migrate(t.Context()); err != nil || from != to || to != version+1 {
+				t.Errorf("the older program migrates from %d to %d, %v", from, to, err)
+			}
+
+			if _, _, err := ofLater.Migrate(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for identifier, f := range map[string]fixture{"this": this, "next": ofNext} {
+				if err := f.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), "newer") {
+					t.Errorf("the program of release %s with a schema that is not for it: %v", identifier, err)
+				}
+			}
+			if err := ofLater.CheckSchema(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
