@@ -109,6 +109,7 @@ func TestWrongUse(t *testing.T) {
 		"manager --endpoint=a --task-type=x":        `--task-type: task type "x" is not configured; there are worker, backup, sleep`,
 		"initialize":                                "what shall be initialized? Give --database, --rabbitmq, or both",
 		"initialize --database --yes":               "--yes agrees to a reset: give --reset, too, or neither",
+		"initialize --database --force":             "--force is for a reset: give --reset --yes, too, or neither",
 		"api --config=nowhere":                      `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode development" prints, or do without it by setting TASKER_TASK_TYPES, TASKER_MANAGER_DB_URI, TASKER_MANAGER_MESSAGE_QUEUE_URI`,
 		"config example --mode=staging":             "configuration: no staging.config.yaml comes with tasker; there are development and production",
 		"manager --endpoint=a --task-type=worker,x": `--task-type: task type "worker,x" is not configured; there are worker, backup, sleep`,

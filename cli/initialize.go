@@ -23,10 +23,11 @@ const initializeLong = `Prepare the database, RabbitMQ, or both. It may be repea
             an administrator, named by rabbitmq.*.
 --reset     drops first what is there: all tasks and results, all queues and
             their messages. Alone it drops nothing and says what it would drop;
-            with --yes it does it.`
+            with --yes it does it. A database that managers or
+            an API work with is not reset, unless --force is given, too.`
 
 func (r *run) initializeCommand() *cobra.Command {
-	var database, rabbitmq, reset, yes bool
+	var database, rabbitmq, reset, yes, force bool
 	cmd := &cobra.Command{
 		Use:   "initialize",
 		Short: "Create or reset the database and RabbitMQ's virtual host",
@@ -42,6 +43,9 @@ func (r *run) initializeCommand() *cobra.Command {
 			if yes && !reset {
 				return usagef("--yes agrees to a reset: give --reset, too, or neither")
 			}
+			if force && !yes {
+				return usagef("--force is for a reset: give --reset --yes, too, or neither")
+			}
 			without := config.PartAPI
 			if !database {
 				without |= config.PartDatabase
@@ -53,7 +57,7 @@ func (r *run) initializeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			opts := app.InitOptions{Reset: reset, DryRun: reset && !yes, Out: text.Lines(r.Stdout)}
+			opts := app.InitOptions{Reset: reset, Force: force, DryRun: reset && !yes, Out: text.Lines(r.Stdout)}
 			var said bytes.Buffer
 			if r.output == outputJSON {
 				opts.Out = &said
@@ -76,6 +80,7 @@ func (r *run) initializeCommand() *cobra.Command {
 	flags.BoolVar(&rabbitmq, "rabbitmq", false, "prepare RabbitMQ")
 	flags.BoolVar(&reset, "reset", false, "drop first what is there; needs --yes")
 	flags.BoolVar(&yes, "yes", false, "really drop it")
+	flags.BoolVar(&force, "force", false, "drop it under managers and APIs that use it")
 	return cmd
 }
 
@@ -95,13 +100,13 @@ func lines(text string) []string {
 }
 
 // initialize does both, even if the first one fails: they do not depend on
-// each other.
+// each other. But where the database is not reset RabbitMQ is not either.
 func (r *run) initialize(ctx context.Context, cfg config.Config, opts app.InitOptions, database, rabbitmq bool) error {
 	var errs []error
 	if database {
 		errs = append(errs, r.Actions.InitDatabase(ctx, cfg, opts))
 	}
-	if rabbitmq {
+	if rabbitmq && !(opts.Reset && !opts.DryRun && errors.Join(errs...) != nil) {
 		errs = append(errs, r.Actions.InitRabbitMQ(ctx, cfg, opts))
 	}
 	return errors.Join(errs...)

@@ -76,8 +76,8 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 			m.log.WarnContext(ctx, "no heartbeat could be sent", "last", time.Since(last).Round(time.Second), "err", err)
 			continue
 		case !held:
-			m.log.ErrorContext(ctx, "the endpoint was taken over: stopping at once", "silent_for", time.Since(last).Round(time.Second))
-			fatal(fmt.Errorf("%w: this one was silent for longer than its lease of %v", ErrLeaseLost, m.cfg.Lease))
+			m.log.ErrorContext(ctx, "the endpoint was taken over or removed: stopping at once", "silent_for", time.Since(last).Round(time.Second))
+			fatal(fmt.Errorf("%w (last heartbeat %v ago, lease %v)", ErrLeaseLost, time.Since(last).Round(time.Second), m.cfg.Lease))
 			return
 		}
 		// After a silence, results may have been called lost that are not. How

@@ -31,9 +31,10 @@ import (
 // batchSize bounds what is written to the database at once.
 const batchSize = 100
 
-// ErrLeaseLost is why a manager ends that another one has replaced: it was
-// silent for longer than its lease.
-var ErrLeaseLost = errors.New("another manager has taken the endpoint over")
+// ErrLeaseLost is why a manager ends whose endpoint another one has taken, since
+// it was silent for longer than its lease, or whose endpoint was removed from
+// the database, as by a reset.
+var ErrLeaseLost = errors.New("the endpoint is not this manager's any more: another manager has taken it over, or it was removed from the database")
 
 // Store is what a manager needs of the database; see internal/store.
 type Store interface {

@@ -40,6 +40,8 @@ type DevOptions struct {
 type InitOptions struct {
 	// Reset drops what is there first.
 	Reset bool
+	// Force resets a database that daemons work with.
+	Force bool
 	// DryRun changes nothing: it only says what a reset would drop.
 	DryRun bool
 	// Out takes a line for each thing done, or that would be.

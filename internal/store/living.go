@@ -1,0 +1,49 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// Daemon is a process that works with the database now.
+type Daemon struct {
+	Host      string
+	PID       int
+	Endpoints []string // those that it serves, by name
+}
+
+// Living returns the managers whose leases run, and whether an API's reconciler
+// does, in whatever version the schema is.
+func (s *Store) Living(ctx context.Context) (managers []Daemon, api bool, err error) {
+	const what = "look for daemons that work with it"
+	if err := s.clockKnown(ctx); err != nil {
+		return nil, false, err
+	}
+	now := dbTime{s.Now()}
+	if there, err := s.hasTable(ctx, endpointRow{}.TableName()); err != nil {
+		return nil, false, s.fail(what, err)
+	} else if there {
+		var rows []endpointRow
+		err := s.db.WithContext(ctx).Select("name", "manager", "host", "pid").
+			Where("lease_until > ? AND last_seen <= ?", now, dbTime{now.Add(time.Minute)}). // what is ahead was written before the clock was set back
+			Order("host, pid, manager, name").Find(&rows).Error
+		if err != nil {
+			return nil, false, s.fail(what, err)
+		}
+		last := ""
+		for _, r := range rows {
+			if r.Manager != last || len(managers) == 0 {
+				managers = append(managers, Daemon{Host: r.Host, PID: r.PID})
+				last = r.Manager
+			}
+			d := &managers[len(managers)-1]
+			d.Endpoints = append(d.Endpoints, r.Name)
+		}
+	}
+	if there, err := s.hasTable(ctx, turnRow{}.TableName()); err != nil || !there {
+		return managers, false, s.fail(what, err)
+	}
+	var turns int64
+	err = s.db.WithContext(ctx).Model(&turnRow{}).Where("turn_until > ?", now).Count(&turns).Error
+	return managers, turns > 0, s.fail(what, err)
+}
