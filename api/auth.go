@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/taskerhq/tasker"
 )
@@ -25,25 +27,51 @@ type Authenticator interface {
 }
 
 var (
-	_ Authenticator = (*bearerToken)(nil)
+	_ Authenticator = (*bearerTokens)(nil)
 	_ Authenticator = openAccess{}
 )
 
-func newAuthenticator(token string) Authenticator {
+func newAuthenticator(token string, overlap time.Duration) Authenticator {
 	if token == "" {
 		return openAccess{}
 	}
-	return &bearerToken{hash: sha256.Sum256([]byte(token))}
+	return &bearerTokens{overlap: overlap, now: time.Now, current: sha256.Sum256([]byte(token))}
 }
 
-// bearerToken lets in whoever has the one token. It keeps and compares hashes,
-// which have the same length whatever was sent, so that the time of the
-// comparison tells nothing.
-type bearerToken struct {
-	hash [sha256.Size]byte
+// bearerTokens lets in whoever has the token or, for a while after it was
+// exchanged, the one of before. It keeps and compares hashes, which have the
+// same length whatever was sent, so that the time of the comparison tells
+// nothing.
+type bearerTokens struct {
+	overlap time.Duration
+	now     func() time.Time
+
+	mu       sync.RWMutex
+	current  [sha256.Size]byte
+	previous [sha256.Size]byte
+	until    time.Time // of previous
 }
 
-func (a *bearerToken) Authenticate(r *http.Request) (Principal, error) {
+// set exchanges the token. The same one again changes nothing.
+func (a *bearerTokens) set(token string) {
+	hash := sha256.Sum256([]byte(token))
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if hash != a.current {
+		a.previous, a.current, a.until = a.current, hash, a.now().Add(a.overlap)
+	}
+}
+
+func (a *bearerTokens) valid(token string) bool {
+	hash := sha256.Sum256([]byte(token))
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	current := subtle.ConstantTimeCompare(hash[:], a.current[:])
+	previous := subtle.ConstantTimeCompare(hash[:], a.previous[:])
+	return current == 1 || previous == 1 && a.now().Before(a.until)
+}
+
+func (a *bearerTokens) Authenticate(r *http.Request) (Principal, error) {
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
 		return Principal{}, tasker.Errorf(tasker.Unauthorized, "this API asks for a token: send it as \"Authorization: Bearer <token>\"")
@@ -55,8 +83,7 @@ func (a *bearerToken) Authenticate(r *http.Request) (Principal, error) {
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
 		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the Authorization header is not of the form \"Bearer <token>\"")
 	}
-	hash := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	if subtle.ConstantTimeCompare(hash[:], a.hash[:]) != 1 {
+	if !a.valid(strings.TrimSpace(token)) {
 		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the token is not valid")
 	}
 	return Principal{Name: "token"}, nil

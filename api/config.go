@@ -39,6 +39,23 @@ type Config struct {
 	// MaxStreams is how many streams of events are served at once; 0 means 256.
 	// More are refused with [tasker.Overloaded].
 	MaxStreams int
+	// MaxStreamsPerAddress is how many of them one address may have; 0 means a
+	// quarter.
+	MaxStreamsPerAddress int
+	// MaxConnections and MaxConnectionsPerAddress bound the connections that are
+	// open at once; 0 means 2000, and 1000 of one address. Others are closed.
+	MaxConnections           int
+	MaxConnectionsPerAddress int
+	// MaxBodies bounds the bodies that are held at once, in bytes, beside the
+	// first 16 KiB of each; 0 means 64 MiB. Others are refused with
+	// [tasker.Overloaded].
+	MaxBodies int64
+	// IdleTimeout is how long a connection may wait for its next request; 0 means
+	// 60 s.
+	IdleTimeout time.Duration
+	// TokenOverlap is how long the token of before is valid beside a new one; 0
+	// means 10 minutes.
+	TokenOverlap time.Duration
 	// ShutdownTimeout is how long requests may go on when the API stops; 0
 	// means 15 s.
 	ShutdownTimeout time.Duration
@@ -82,6 +99,10 @@ const (
 	defaultMaxConcurrent    = 64
 	defaultMaxStreams       = 256
 	defaultShutdownTimeout  = 15 * time.Second
+	defaultMaxConnections   = 2000
+	defaultMaxBodies        = 64 << 20
+	defaultIdleTimeout      = 60 * time.Second
+	defaultTokenOverlap     = 10 * time.Minute
 )
 
 func (c Config) withDefaults() Config {
@@ -102,6 +123,24 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ShutdownTimeout == 0 {
 		c.ShutdownTimeout = defaultShutdownTimeout
+	}
+	if c.MaxStreamsPerAddress == 0 {
+		c.MaxStreamsPerAddress = max(1, c.MaxStreams/4)
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = defaultMaxConnections
+	}
+	if c.MaxConnectionsPerAddress == 0 {
+		c.MaxConnectionsPerAddress = max(1, c.MaxConnections/2)
+	}
+	if c.MaxBodies == 0 {
+		c.MaxBodies = defaultMaxBodies
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = defaultIdleTimeout
+	}
+	if c.TokenOverlap == 0 {
+		c.TokenOverlap = defaultTokenOverlap
 	}
 	return c
 }

@@ -40,23 +40,25 @@ type taskRequest struct {
 }
 
 // readBody reads the body of a request that must be JSON of at most limit
-// bytes.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+// bytes. release gives back its memory.
+func (s *Server) readBody(r *http.Request, limit int64) (body []byte, release func(), err error) {
+	release = func() {}
 	if err := checkContentType(r.Header); err != nil {
-		return nil, err
+		return nil, release, err
 	}
-	tooLarge := tasker.Errorf(tasker.TooLarge, "the body is larger than %d bytes, the limit of this API", limit)
 	if r.ContentLength > limit {
-		return nil, tooLarge
+		return nil, release, tooLarge(limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, tooLarge
-		}
-		return nil, tasker.WrapError(tasker.Malformed, err, "the body could not be read to its end")
+	body, release, err = s.bodies.read(io.LimitReader(r.Body, limit+1))
+	switch {
+	case tasker.CodeOf(err) == tasker.Overloaded:
+		return nil, release, err
+	case err != nil:
+		return nil, release, tasker.WrapError(tasker.Malformed, err, "the body could not be read to its end")
+	case int64(len(body)) > limit:
+		return nil, release, tooLarge(limit)
 	}
-	return body, nil
+	return body, release, nil
 }
 
 // checkContentType accepts application/json in UTF-8, not compressed.

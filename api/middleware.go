@@ -70,6 +70,9 @@ func (s *Server) logAccess(r *http.Request, rec *recorder, info *requestInfo, to
 	if r.Method == http.MethodHead {
 		written = 0
 	}
+	if info.principal == "" && (status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest) && !s.refusals.count(hostOf(r.RemoteAddr)) {
+		return
+	}
 	s.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",
 		slog.String("method", clip(r.Method, 16)),
 		slog.String("route", info.route),

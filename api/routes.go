@@ -176,6 +176,7 @@ func (s *Server) serve(rt route) http.Handler {
 			err = op.handle(w, r)
 		}
 		if err != nil {
+			drop(r)
 			s.fail(w, r, err)
 		}
 	})

@@ -21,8 +21,7 @@ const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 60 * time.Second
-	idleTimeout       = 120 * time.Second
-	maxHeaderBytes    = 64 << 10
+	maxHeaderBytes    = 16 << 10
 	// requestTimeout ends the context of a request before writeTimeout cuts
 	// its connection, so that a hanging database is answered with 503.
 	requestTimeout = 30 * time.Second
@@ -146,6 +145,8 @@ type Server struct {
 	broker     Broker
 	log        *slog.Logger
 	auth       Authenticator
+	refusals   *refusals
+	bodies     *bodies
 	origins    *http.CrossOriginProtection // of requests that change something
 	types      atomic.Pointer[taskTypes]
 	posts      *gate
@@ -168,20 +169,20 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, store: deps.Store, dispatcher: deps.Dispatcher, requeuer: deps.Requeuer, remover: deps.Remover, broker: deps.Broker, log: deps.Log,
-		auth: newAuthenticator(cfg.Token), origins: http.NewCrossOriginProtection(),
+		auth: newAuthenticator(cfg.Token, cfg.TokenOverlap), refusals: newRefusals(deps.Log), bodies: &bodies{most: cfg.MaxBodies}, origins: http.NewCrossOriginProtection(),
 		posts: newGate(cfg.MaxConcurrent), gets: newGate(cfg.MaxConcurrent), reads: newByteGate(maxReadBytes),
 	}
 	if err := s.SetTaskTypes(cfg.TaskTypes); err != nil {
 		return nil, err
 	}
-	s.streams = newStreams(cfg.MaxStreams, newHub(deps.Broker, deps.Store, deps.Log))
+	s.streams = newStreams(cfg.MaxStreams, cfg.MaxStreamsPerAddress, newHub(deps.Broker, deps.Store, deps.Log))
 	s.handler = s.middleware(s.router())
 	s.http = &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
+		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelWarn),
 		// "OPTIONS *" would otherwise be answered without authentication.
@@ -207,8 +208,17 @@ func (s *Server) Listen() error {
 		_ = l.Close()
 		return fmt.Errorf("api: %q stands for %s, which other machines can reach, and no token protects it: set api.token_file, or api.listen to 127.0.0.1", s.cfg.Listen, l.Addr())
 	}
-	s.listener = l
+	s.listener = newBoundedListener(l, s.cfg.MaxConnections, s.cfg.MaxConnectionsPerAddress, s.log)
 	return nil
+}
+
+// SetToken exchanges the token; the one of before stays valid for
+// Config.TokenOverlap. A server that began without a token stays open, and an
+// empty token changes nothing: both need another start.
+func (s *Server) SetToken(token string) {
+	if tokens, ok := s.auth.(*bearerTokens); ok && token != "" {
+		tokens.set(token)
+	}
 }
 
 // listensOnLoopback looks at what a name such as localhost turned out to be.

@@ -74,19 +74,47 @@ type streams struct {
 	readers chan struct{} // holds one for each that reads the database
 	bytes   *byteGate     // of what all streams hold of payloads
 	hub     *hub
+
+	perAddress int
+	mu         sync.Mutex
+	each       map[string]int // the streams of each address
 	// stopped ends when the server stops.
 	stopped context.Context
 	stop    context.CancelFunc
 }
 
-func newStreams(limit int, hub *hub) *streams {
+func newStreams(limit, perAddress int, hub *hub) *streams {
 	st := &streams{
-		streamSettings: defaultStreams(), hub: hub,
+		streamSettings: defaultStreams(), hub: hub, perAddress: perAddress, each: map[string]int{},
 		places: make(chan struct{}, limit), readers: make(chan struct{}, streamReaders),
 		bytes: newByteGate(maxReadBytes),
 	}
 	st.stopped, st.stop = context.WithCancel(context.Background())
 	return st
+}
+
+// enter takes a place for a stream of an address, which leave gives back. The
+// error is [tasker.Overloaded] where there is none.
+func (st *streams) enter(address string) (leave func(), err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.each[address] >= st.perAddress {
+		return nil, tasker.Errorf(tasker.Overloaded, "too many streams of events of one address at once, the limit is %d: come again after the seconds of Retry-After", st.perAddress)
+	}
+	select {
+	case st.places <- struct{}{}:
+	default:
+		return nil, tasker.Errorf(tasker.Overloaded, "too many streams of events at once, the limit is %d: come again after the seconds of Retry-After", cap(st.places))
+	}
+	st.each[address]++
+	return func() {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		<-st.places
+		if st.each[address]--; st.each[address] == 0 {
+			delete(st.each, address)
+		}
+	}, nil
 }
 
 // read runs fn, which reads the database, within a time limit and when there
@@ -119,12 +147,11 @@ type feed interface {
 // gone or too slow, or the server stops. Errors before the first event are
 // answered as problems.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, f feed) error {
-	select {
-	case s.streams.places <- struct{}{}:
-		defer func() { <-s.streams.places }()
-	default:
-		return tasker.Errorf(tasker.Overloaded, "too many streams of events at once, the limit is %d: come again after the seconds of Retry-After", cap(s.streams.places))
+	leave, err := s.streams.enter(hostOf(r.RemoteAddr))
+	if err != nil {
+		return err
 	}
+	defer leave()
 	if s.streams.stopped.Err() != nil {
 		return tasker.Errorf(tasker.Unavailable, "this process stops: try again later")
 	}
@@ -143,8 +170,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, f feed) error {
 		return nil
 	}
 	// What happens before the hints come is seen by the first reading.
-	wake, leave := f.subscribe()
-	defer leave()
+	wake, unsubscribe := f.subscribe()
+	defer unsubscribe()
 	out.open()
 	s.follow(ctx, r, out, wake, f)
 	return nil

@@ -16,7 +16,7 @@ import (
 )
 
 func TestMaxStreams(t *testing.T) {
-	h := newHarness(t, func(c *api.Config) { c.MaxStreams = 2 })
+	h := newHarness(t, func(c *api.Config) { c.MaxStreams, c.MaxStreamsPerAddress = 2, 2 })
 	h.server.SetStreams(fast)
 	h.post(t, "/worker", newTask).want(t, http.StatusCreated)
 	one, two := h.follow(t, eventsPath), h.follow(t, "/v1/events")

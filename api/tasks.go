@@ -23,7 +23,8 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if s.posts.full() {
 		return errOverloaded() // before the body is read
 	}
-	body, err := readBody(w, r, s.cfg.MaxBody)
+	body, release, err := s.readBody(r, s.cfg.MaxBody)
+	defer func() { release() }()
 	if err != nil {
 		return err
 	}

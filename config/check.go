@@ -53,12 +53,17 @@ func (c *checker) check() {
 
 // secret reads the file that a key names; ok is false where there is none, or
 // a problem with it was reported.
+const tokenFileKey = "api.token_file"
+
 func (c *checker) secret(path, name string) (secret string, ok bool) {
 	if name == "" {
 		return "", false
 	}
 	if c.sources[path].file != "" && !filepath.IsAbs(name) {
 		name = filepath.Join(c.dir, name)
+	}
+	if path == tokenFileKey {
+		c.files.note(name) // a new token takes effect at once
 	}
 	secret, err := secretfile.Read(name)
 	if err != nil {

@@ -44,7 +44,7 @@ func (c Config) Diff(next Config) Difference {
 		path, beside string
 		same         bool
 	}{
-		{"api.token_file", "", c.API.Token == next.API.Token},
+		{tokenFileKey, "", c.API.Token == next.API.Token || c.API.Token != "" && next.API.Token != ""},
 		{"manager.db.password_file", "manager.db.uri", c.Store.URI == next.Store.URI},
 		{"manager.message_queue.password_file", brokerURIKey, slices.Equal(c.Rabbit.URIs, next.Rabbit.URIs)},
 		{"rabbitmq.password_file", "rabbitmq.password", c.RabbitAdmin.Password == next.RabbitAdmin.Password},

@@ -70,6 +70,12 @@ func keys() []key {
 		{"api.max_body", miB, maskNothing, number(func(d *draft) *int64 { return &d.API.MaxBody }, kiB, giB)},
 		{"api.max_concurrent", 64, maskNothing, number(func(d *draft) *int { return &d.API.MaxConcurrent }, 1, 10000)},
 		{"api.max_streams", 256, maskNothing, number(func(d *draft) *int { return &d.API.MaxStreams }, 1, 100000)},
+		{"api.max_streams_per_address", 64, maskNothing, number(func(d *draft) *int { return &d.API.MaxStreamsPerAddress }, 1, 100000)},
+		{"api.max_connections", 2000, maskNothing, number(func(d *draft) *int { return &d.API.MaxConnections }, 1, 1000000)},
+		{"api.max_connections_per_address", 1000, maskNothing, number(func(d *draft) *int { return &d.API.MaxConnectionsPerAddress }, 1, 1000000)},
+		{"api.max_bodies", 64 * miB, maskNothing, number(func(d *draft) *int64 { return &d.API.MaxBodies }, miB, 64*giB)},
+		{"api.idle_timeout", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.API.IdleTimeout }, time.Second, time.Hour)},
+		{"api.token_overlap", "10m", maskNothing, duration(func(d *draft) *time.Duration { return &d.API.TokenOverlap }, time.Second, 24*time.Hour)},
 		{"api.publish_timeout", "5s", maskNothing, duration(func(d *draft) *time.Duration { return &d.PublishTimeout }, time.Millisecond, 10*time.Second)},
 		{"api.shutdown_timeout", "15s", maskNothing, duration(func(d *draft) *time.Duration { return &d.API.ShutdownTimeout }, time.Millisecond, maxDuration)},
 

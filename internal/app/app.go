@@ -112,6 +112,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	err = r.join(ctx, func(_, next config.Config) (func(context.Context) error, error) {
 		return func(context.Context) error {
 			reconciler.SetRetention(next.Reconcile.Retention)
+			server.SetToken(next.API.Token)
 			return server.SetTaskTypes(next.APITaskTypes())
 		}, nil
 	})

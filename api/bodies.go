@@ -1,0 +1,72 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/taskerhq/tasker"
+)
+
+const (
+	// freeBody is how much of each body is read whatever others hold: small
+	// tasks pass while large ones are held up.
+	freeBody = 16 << 10
+	// maxDropped bounds how much of a refused body is read and dropped, so that
+	// a client that sends all of it first can read the answer.
+	maxDropped = 64 << 20
+)
+
+// bodies bounds the memory of request bodies that are held at once, in bytes.
+type bodies struct {
+	most int64
+	held atomic.Int64
+}
+
+// read reads a body to its end. The memory grows with what arrives, not with
+// what the client says will arrive. release gives it back, also after an error.
+// The error is [tasker.Overloaded] where others hold too much.
+func (b *bodies) read(r io.Reader) (body []byte, release func(), err error) {
+	var taken int64
+	release = func() { b.held.Add(-taken) }
+	body = make([]byte, 0, 512)
+	for {
+		if len(body) == cap(body) {
+			size := int64(2 * cap(body))
+			if size > freeBody {
+				more := size - max(taken, 0)
+				if b.held.Add(more) > b.most {
+					b.held.Add(-more)
+					return nil, release, errOverloaded()
+				}
+				taken = size
+			}
+			body = append(make([]byte, 0, size), body...)
+		}
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, release, nil
+		}
+		if err != nil {
+			return nil, release, err
+		}
+	}
+}
+
+// drop reads and drops what is left of the body of a refused request. Clients
+// that send all of it before they read would otherwise get a reset connection
+// in place of the answer. One that asked whether to send it is only told no.
+func drop(r *http.Request) {
+	if r.Body == nil || strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, maxDropped)
+}
+
+// tooLarge is the error of a body over the limit.
+func tooLarge(limit int64) error {
+	return tasker.Errorf(tasker.TooLarge, "the body is larger than %d bytes, the limit of this API", limit)
+}

@@ -1,0 +1,96 @@
+package api
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// boundedListener bounds the connections that are open at once, of all clients
+// and of each address, so that connections that do nothing cost others no
+// memory and no place. What is over a bound is closed at once.
+type boundedListener struct {
+	net.Listener
+	most, mostEach int
+	log            *slog.Logger
+
+	mu      sync.Mutex
+	open    int
+	each    map[string]int
+	refused int
+	told    time.Time
+}
+
+func newBoundedListener(l net.Listener, most, mostEach int, log *slog.Logger) *boundedListener {
+	return &boundedListener{Listener: l, most: most, mostEach: min(most, mostEach), log: log, each: map[string]int{}}
+}
+
+// Accept implements [net.Listener].
+func (l *boundedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		host := hostOf(conn.RemoteAddr().String())
+		if l.take(host) {
+			return &boundedConn{Conn: conn, give: sync.OnceFunc(func() { l.give(host) })}, nil
+		}
+		_ = conn.Close()
+	}
+}
+
+func (l *boundedListener) take(host string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open < l.most && l.each[host] < l.mostEach {
+		l.open++
+		l.each[host]++
+		return true
+	}
+	l.refused++
+	if now := time.Now(); now.Sub(l.told) >= time.Second {
+		l.log.Warn("connections are closed: too many are open",
+			"refused", l.refused, "remote", host, "open", l.open, "of_address", l.each[host])
+		l.told, l.refused = now, 0
+	}
+	return false
+}
+
+func (l *boundedListener) give(host string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	if l.each[host]--; l.each[host] == 0 {
+		delete(l.each, host)
+	}
+}
+
+// boundedConn gives its place back when it is closed.
+type boundedConn struct {
+	net.Conn
+	give func()
+}
+
+// Close implements [net.Conn].
+func (c *boundedConn) Close() error {
+	defer c.give()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets the server end an answer whose request it does not read.
+func (c *boundedConn) CloseWrite() error {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
+}
+
+// hostOf returns an address without its port.
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
