@@ -56,7 +56,7 @@ trap 'kill $!' EXIT
 until [ -s sleeper.log ]; do sleep 0.05; done
 ls "/proc/$!/fd"
 `, []string{"services-lib.sh"}, lock)
-	for _, name := range strings.Fields(got) {
+	for name := range strings.FieldsSeq(got) {
 		if fd, err := strconv.Atoi(name); err != nil || fd > 2 {
 			t.Errorf("the daemon has descriptor %s", name)
 		}
