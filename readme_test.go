@@ -70,6 +70,9 @@ func defaults(t *testing.T) map[string]string {
 	tree["task_types"] = "" // it has no default
 	flat := map[string]string{}
 	flatten(flat, "", tree)
+	for key, value := range flat { // documented relative to the file's directory
+		flat[key] = strings.TrimPrefix(value, dir+string(filepath.Separator))
+	}
 	return flat
 }
 
