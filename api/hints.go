@@ -104,10 +104,10 @@ func (h *hub) tellResults(pending pendingHints, news []tasker.ResultNews, told m
 		told[n.ResultKey] = n
 		hinted := pending.hints[n.ResultKey]
 		change := wire.LiveChange{TaskID: n.TaskID, Type: n.Type, Identifier: n.Identifier, Endpoint: n.Endpoint, Attempt: n.Attempt}
-		if hinted.state && !(again && before.Attempt == n.Attempt && before.State == n.State && before.Errnr == n.Errnr) {
+		if hinted.state && (!again || before.Attempt != n.Attempt || before.State != n.State || before.Errnr != n.Errnr) {
 			change.State, change.Errnr = n.State, n.Errnr
 		}
-		if hinted.progress && !(again && sameProgress(before.Progress, n.Progress)) {
+		if hinted.progress && (!again || !sameProgress(before.Progress, n.Progress)) {
 			change.Progress = n.Progress
 		}
 		for hints := range h.all {

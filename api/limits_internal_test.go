@@ -95,7 +95,10 @@ func TestConnectionsAreBounded(t *testing.T) {
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()
-	defer func() { _ = server.Close(); <-ended }()
+	defer func() {
+		_ = server.Close()
+		<-ended
+	}()
 	var conns []net.Conn
 	dial := func() net.Conn {
 		t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -97,14 +98,14 @@ The exit code is 0 without mistakes, warnings or not, else 2.`,
 			if !dev { // which has no secrets
 				answer.Notes = cfg.HandlerNotes()
 			}
-			text := fmt.Sprintf("%s: no mistakes (mode %s, %d task types)\n", cfg.File, cfg.Mode, len(cfg.TaskTypes))
+			lines := []string{fmt.Sprintf("%s: no mistakes (mode %s, %d task types)", cfg.File, cfg.Mode, len(cfg.TaskTypes))}
 			for _, warning := range answer.Warnings {
-				text += "warning: " + warning + "\n"
+				lines = append(lines, "warning: "+warning)
 			}
 			for _, note := range answer.Notes {
-				text += "note: " + note + "\n"
+				lines = append(lines, "note: "+note)
 			}
-			return r.tell(answer, text)
+			return r.tell(answer, strings.Join(lines, "\n")+"\n")
 		},
 	}
 	cmd.Flags().BoolVar(&dev, "dev", false, "check what \"tasker dev\" needs, and nothing else")

@@ -106,7 +106,8 @@ func (r *run) initialize(ctx context.Context, cfg config.Config, opts app.InitOp
 	if database {
 		errs = append(errs, r.Actions.InitDatabase(ctx, cfg, opts))
 	}
-	if rabbitmq && !(opts.Reset && !opts.DryRun && errors.Join(errs...) != nil) {
+	notReset := opts.Reset && !opts.DryRun && errors.Join(errs...) != nil
+	if rabbitmq && !notReset {
 		errs = append(errs, r.Actions.InitRabbitMQ(ctx, cfg, opts))
 	}
 	return errors.Join(errs...)

@@ -105,10 +105,8 @@ func TestNumbersThatCanBeReadInTwoWays(t *testing.T) {
 		"api: {publish_timeout: 02}":    "TASKER_API_PUBLISH_TIMEOUT=02",
 		"manager: {max_result: 010000}": "TASKER_MANAGER_MAX_RESULT=010000",
 	} {
-		file := strings.Replace(minimal, "manager:", "unused:", 1)
-		if !strings.HasPrefix(content, "manager") {
-			file = minimal
-		} else {
+		file := minimal
+		if strings.HasPrefix(content, "manager") {
 			file = strings.Replace(minimal, "manager:\n", "manager:\n  "+strings.TrimSuffix(strings.TrimPrefix(content, "manager: {"), "}")+"\n", 1)
 			content = ""
 		}

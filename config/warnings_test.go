@@ -35,8 +35,10 @@ func TestWarnings(t *testing.T) {
 			"TASKER_API_INSECURE: api.insecure is true and api.listen is 0.0.0.0: everybody who reaches this machine may run tasks: " +
 				"listen on 127.0.0.1, or name a file with a bearer token in api.token_file",
 		}},
-		"clear text": {"development", []string{db + "=mysql://u:p@db.example/d", queue + "=amqp://u:p@mq1.example/v,amqps://u:p@mq2.example/v",
-			admin + "=http://mq.example:15672", "TASKER_RABBITMQ_PASSWORD=p"}, 0, []string{
+		"clear text": {"development", []string{
+			db + "=mysql://u:p@db.example/d", queue + "=amqp://u:p@mq1.example/v,amqps://u:p@mq2.example/v",
+			admin + "=http://mq.example:15672", "TASKER_RABBITMQ_PASSWORD=p",
+		}, 0, []string{
 			db + ": manager.db.uri has no tls, and db.example is another host: passwords and payloads cross the network in clear text: add ?tls=true",
 			queue + ": manager.message_queue.uri begins with amqp://, and mq1.example is another host: passwords and payloads cross the network in clear text: give amqps://",
 			admin + ": rabbitmq.management_uri begins with http://, and mq.example is another host: its user's password crosses the network in clear text: give https://",

@@ -30,10 +30,12 @@ func (w *world) RemoveEndpoint(context.Context, string) (tasker.Removal, error) 
 }
 func (w *world) DetachEndpoint(context.Context, tasker.Removal) (int, error)  { return 2, nil }
 func (w *world) RemovalCurrent(context.Context, tasker.Removal) (bool, error) { return w.current, nil }
+
 func (w *world) EndRemoval(context.Context, tasker.Removal) error {
 	w.ended = true
 	return nil
 }
+
 func (w *world) Removals(context.Context, int) ([]tasker.Removal, error) {
 	return []tasker.Removal{removed}, nil
 }

@@ -71,7 +71,7 @@ func call(ctx context.Context, h handlers.Handler, req *handlers.Request, return
 	result, err := h.Handle(ctx, req)
 	result, deep := Shallow(result)
 	if deep {
-		req.Log.WarnContext(ctx, "the result is kept as text: "+TooDeep)
+		req.Log.WarnContext(ctx, "the result is kept as text", "reason", TooDeep)
 	}
 	out = Outcome{Result: result, Err: err}
 }
