@@ -101,6 +101,8 @@ func keys() []key {
 		{labelsKey, "", maskNothing, labels(func(d *draft) *map[string]string { return &d.Manager.Labels })},
 
 		{"reconcile.lost_after", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Reconcile.LostAfter }, time.Millisecond, maxDuration)},
+		{"reconcile.incomplete_retention", "2160h", maskNothing, retention(func(d *draft) *time.Duration { return &d.Reconcile.IncompleteRetention })},
+		{"reconcile.dead_letter_retention", "2160h", maskNothing, retention(func(d *draft) *time.Duration { return &d.Reconcile.DeadLetterRetention })},
 
 		{"rabbitmq.management_uri", "http://127.0.0.1:15672", maskPassword, text(func(d *draft) *string { return &d.RabbitAdmin.ManagementURI })},
 		{"rabbitmq.user", "", maskNothing, text(func(d *draft) *string { return &d.RabbitAdmin.User })},

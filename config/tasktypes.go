@@ -247,14 +247,7 @@ func (t *TaskType) set(field string, value any) error {
 	case "retry":
 		return t.setRetry(value)
 	case "retention":
-		if value == forever {
-			t.Retention = 0
-			return nil
-		}
-		if err := duration(func(*draft) *time.Duration { return &t.Retention }, minRetention, maxDuration)(d, value); err != nil {
-			return fmt.Errorf("%w, or %s", err, forever)
-		}
-		return nil
+		return retention(func(*draft) *time.Duration { return &t.Retention })(d, value)
 	case "max_payload":
 		return size(func(*draft) *int64 { return &t.MaxPayload }, 1, giB)(d, value)
 	case "labels":

@@ -91,6 +91,20 @@ func duration(at func(*draft) *time.Duration, least, most time.Duration) setter 
 	}
 }
 
+// retention reads how long something is kept, or for ever, which is 0.
+func retention(at func(*draft) *time.Duration) setter {
+	return func(d *draft, value any) error {
+		if value == forever {
+			*at(d) = 0
+			return nil
+		}
+		if err := duration(at, minRetention, maxDuration)(d, value); err != nil {
+			return fmt.Errorf("%w, or %s", err, forever)
+		}
+		return nil
+	}
+}
+
 func oneOf(at func(*draft) *string, words ...string) setter {
 	return func(d *draft, value any) error {
 		for _, word := range words {

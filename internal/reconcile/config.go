@@ -13,4 +13,10 @@ type Config struct {
 	// Retention is how long tasks of each configured type are kept after they
 	// ended, 0 for ever. Types that are not in it have [DefaultRetention].
 	Retention map[string]time.Duration
+	// IncompleteRetention is how long a task stays INCOMPLETE without any change
+	// of it or its results before it is deleted, at least as long as its
+	// Retention; 0 for ever.
+	IncompleteRetention time.Duration
+	// DeadLetterRetention is how long dead letters are kept; 0 for ever.
+	DeadLetterRetention time.Duration
 }

@@ -28,21 +28,25 @@ const (
 )
 
 // purge deletes tasks, with their results, whose time to be kept has passed
-// since they ended. Tasks that have not ended are kept, however old they are.
+// since they ended, or since anything happened to them where they are INCOMPLETE;
+// and dead letters. All other tasks are kept, however old they are.
 type purge struct {
 	store Store
 	// retention is the time to be kept of each configured type, 0 for ever; it
 	// may be exchanged at any time.
-	retention atomic.Pointer[map[string]time.Duration]
-	batch     int // tasks of a transaction
-	pause     time.Duration
-	log       *slog.Logger
-	told      map[int64]bool // unfinished tasks that the log has
+	retention  atomic.Pointer[map[string]time.Duration]
+	incomplete time.Duration // the time of INCOMPLETE tasks, 0 for ever
+	letters    time.Duration // the time of dead letters, 0 for ever
+	batch      int           // tasks of a transaction
+	pause      time.Duration
+	log        *slog.Logger
+	told       map[int64]bool // unfinished tasks that the log has
 }
 
-func newPurge(store Store, retention map[string]time.Duration, log *slog.Logger) *purge {
+func newPurge(store Store, cfg Config, log *slog.Logger) *purge {
 	p := &purge{store: store, batch: purgeTasks, pause: purgePause, log: log, told: map[int64]bool{}}
-	p.retention.Store(&retention)
+	p.incomplete, p.letters = cfg.IncompleteRetention, cfg.DeadLetterRetention
+	p.retention.Store(&cfg.Retention)
 	return p
 }
 
@@ -68,8 +72,11 @@ func (p *purge) runOnce(ctx context.Context) error {
 		if err := p.tasks(ctx, taskType, keep); err != nil {
 			errs = append(errs, fmt.Errorf("delete old tasks of type %s: %w", taskType, err))
 		}
+		if err := p.stayedIncomplete(ctx, taskType, keep); err != nil {
+			errs = append(errs, fmt.Errorf("delete incomplete tasks of type %s: %w", taskType, err))
+		}
 	}
-	return errors.Join(append(errs, p.results(ctx))...)
+	return errors.Join(append(errs, p.results(ctx), p.deadLetters(ctx))...)
 }
 
 // tasks deletes the tasks of a type that ended longer ago than keep.
@@ -92,6 +99,53 @@ func (p *purge) tasks(ctx context.Context, taskType string, keep time.Duration) 
 			return fmt.Errorf("more than %d tasks have ended with results that have not", maxUnfinished)
 		}
 		if n+len(unfinished) < p.batch {
+			return nil
+		}
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// stayedIncomplete deletes the INCOMPLETE tasks of a type that nothing has
+// happened to for as long as those are kept, and no shorter than ended ones. The
+// log names them: nobody was told before that they end so.
+func (p *purge) stayedIncomplete(ctx context.Context, taskType string, keep time.Duration) error {
+	if p.incomplete == 0 {
+		return nil
+	}
+	keep = max(keep, p.incomplete)
+	for {
+		purged, err := p.store.PurgeIncomplete(ctx, taskType, p.store.Now().Add(-keep), p.batch)
+		if err != nil {
+			return err
+		}
+		if len(purged) > 0 {
+			p.log.WarnContext(ctx, "deleted tasks that stayed INCOMPLETE", "type", taskType, "task_ids", purged, "retention", keep)
+		}
+		if len(purged) < p.batch {
+			return nil
+		}
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// deadLetters deletes the dead letters that were kept long enough.
+func (p *purge) deadLetters(ctx context.Context) error {
+	if p.letters == 0 {
+		return nil
+	}
+	for {
+		n, err := p.store.PurgeDeadLetters(ctx, p.store.Now().Add(-p.letters), purgeTasks)
+		if err != nil {
+			return fmt.Errorf("delete old dead letters: %w", err)
+		}
+		if n > 0 {
+			p.log.WarnContext(ctx, "deleted old dead letters", "letters", n, "retention", p.letters)
+		}
+		if n < purgeTasks {
 			return nil
 		}
 		if err := p.wait(ctx); err != nil {

@@ -33,7 +33,7 @@ func (f *faultyStore) PurgeResults(ctx context.Context, purgedBefore time.Time, 
 const hour = time.Hour
 
 func (w *world) purge(retention map[string]time.Duration) *purge {
-	p := newPurge(w, retention, w.log)
+	p := newPurge(w, Config{Retention: retention}, w.log)
 	p.pause = 0
 	return p
 }

@@ -32,6 +32,8 @@ type Store interface {
 	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
 	NextTaskType(ctx context.Context, after string) (string, error)
 	PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error)
+	PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error)
+	PurgeDeadLetters(ctx context.Context, storedBefore time.Time, limit int) (deleted int, err error)
 	PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error)
 	StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error)
 	TakeTurn(ctx context.Context, job, holder string, length time.Duration) (taken bool, err error)
@@ -85,7 +87,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 			after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log,
 		},
 		aggregate: newAggregate(store, cfg.WaitForEndpoints, log),
-		purge:     newPurge(store, cfg.Retention, log),
+		purge:     newPurge(store, cfg, log),
 		store:     store,
 		broker:    broker,
 		log:       log,

@@ -31,6 +31,8 @@ type deadLetterRow struct {
 	Body      []byte
 	Size      int64
 	DeadTime  dbTime
+	// StoredTime is when it was stored; NULL where an older tasker did that.
+	StoredTime *dbTime
 }
 
 // TableName is the table of dead letters.
@@ -62,7 +64,7 @@ func (s *Store) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (store
 		}
 		return s.db.WithContext(ctx).Create(&deadLetterRow{
 			Digest: digest(l), Reason: fit(l.Reason, maxDeadReason), Queue: fit(l.Queue, maxDeadName),
-			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size), DeadTime: dbTime{when},
+			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size), DeadTime: dbTime{when}, StoredTime: &dbTime{now},
 		}).Error
 	})
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
@@ -133,6 +135,26 @@ func (s *Store) DeleteDeadLetter(ctx context.Context, id int64) error {
 		return noDeadLetter(id)
 	}
 	return s.fail("delete the dead letter", err)
+}
+
+// PurgeDeadLetters deletes the oldest dead letters, up to limit, that were stored
+// before a time, and returns how many. DeadTime does not count where it is not
+// all that there is: a sender may have made it up.
+func (s *Store) PurgeDeadLetters(ctx context.Context, storedBefore time.Time, limit int) (deleted int, err error) {
+	err = s.again(ctx, func() error {
+		db := s.db.WithContext(ctx)
+		oldest := db.Model(&deadLetterRow{}).Select("id, COALESCE(stored_time, dead_time) AS stored").Order("id").Limit(limit)
+		var ids []int64
+		err := db.Table("(?) d", oldest).Where("d.stored < ?", s.at(storedBefore)).Pluck("d.id", &ids).Error
+		if err != nil || len(ids) == 0 {
+			deleted = 0
+			return err
+		}
+		remove := db.Where("id IN ?", ids).Delete(&deadLetterRow{})
+		deleted = int(remove.RowsAffected)
+		return remove.Error
+	})
+	return deleted, s.fail("delete old dead letters", err)
 }
 
 func noDeadLetter(id int64) error {

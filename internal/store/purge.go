@@ -98,6 +98,35 @@ func (s *Store) PurgeTasks(ctx context.Context, taskType string, endedBefore tim
 	return purged, unfinished, nil
 }
 
+// PurgeIncomplete deletes up to limit INCOMPLETE tasks of a type that nothing has
+// happened to since a time, and returns their ids: their status did not change
+// and no result of theirs, and no endpoint has one in hand. Endpoints are missing
+// or lost, and may be for ever.
+func (s *Store) PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error) {
+	inHand := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
+	err = s.transact(ctx, "delete tasks that stayed incomplete", func(tx *gorm.DB) error {
+		purged = nil
+		before := s.at(unchangedSince)
+		err := tx.Model(&taskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
+			Where("type = ? AND status = ? AND last_modified_time < ?", taskType, tasker.Incomplete, before).
+			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND (r.last_modified_time >= ? OR r.state IN ?))", before, inHand).
+			Order("last_modified_time, id").Limit(limit).Pluck("id", &purged).Error
+		if err != nil {
+			return err
+		}
+		for chunk := range slices.Chunk(purged, batchSize) {
+			if err := s.deleteTasks(tx, chunk); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return purged, nil
+}
+
 // purgeTasks deletes those of the locked tasks that have no unfinished result,
 // and gives the others.
 func (s *Store) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err error) {
@@ -106,19 +135,24 @@ func (s *Store) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err er
 	if err != nil {
 		return nil, err
 	}
-	now := dbTime{s.Now()}
-	var rows []purgedTaskRow
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(unfinished, id) })
-	for _, id := range ids {
-		rows = append(rows, purgedTaskRow{TaskID: id, PurgeTime: now})
+	return unfinished, s.deleteTasks(tx, ids)
+}
+
+// deleteTasks deletes locked tasks, and notes that their results are to follow.
+func (s *Store) deleteTasks(tx *gorm.DB, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
 	}
-	if len(rows) == 0 {
-		return unfinished, nil
+	now := dbTime{s.Now()}
+	rows := make([]purgedTaskRow, len(ids))
+	for i, id := range ids {
+		rows[i] = purgedTaskRow{TaskID: id, PurgeTime: now}
 	}
 	if err := tx.Create(&rows).Error; err != nil {
-		return nil, err
+		return err
 	}
-	return unfinished, tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
+	return tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
 }
 
 // PurgeResults deletes up to limit results, and as many attempts, with pieces of
