@@ -27,6 +27,7 @@ type called struct {
 	action               string
 	cfg                  config.Config
 	endpoints, taskTypes []string
+	forget               bool
 	dev                  app.DevOptions
 	init                 []app.InitOptions
 	reload               app.Reload
@@ -59,6 +60,7 @@ func tasker(t *testing.T, fail error, environ []string, args ...string) outcome 
 			},
 			RunManager: func(_ context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error {
 				o.endpoints, o.taskTypes, o.reload = opts.Endpoints, opts.TaskTypes, opts.Reload
+				o.forget = opts.Forget
 				return note("manager", cfg, log)
 			},
 			RunDev: func(_ context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error {
@@ -147,6 +149,12 @@ func TestDaemons(t *testing.T) {
 	o = tasker(t, nil, nil, "manager", "--endpoint", "console1", "--endpoint=console2", "--task-type", "sleep")
 	if o.code != 0 || !slices.Equal(o.endpoints, []string{"console1", "console2"}) || !slices.Equal(o.taskTypes, []string{"sleep"}) {
 		t.Errorf("manager: %+v", o)
+	}
+	if o.forget {
+		t.Error("the manager removes its endpoints, and nobody asked it to")
+	}
+	if o = tasker(t, nil, nil, "manager", "--endpoint", "console1", "--forget"); o.code != 0 || !o.forget {
+		t.Errorf("manager that says goodbye: %+v", o)
 	}
 	o = tasker(t, nil, nil, "manager", "--endpoint", "console1")
 	if o.code != 0 || o.taskTypes != nil { // all there are, at any time

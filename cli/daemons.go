@@ -75,6 +75,7 @@ func (r *run) daemonLog(cmd *cobra.Command, cfg config.Config) *slog.Logger {
 
 func (r *run) managerCommand() *cobra.Command {
 	var endpoints, taskTypes, labels []string
+	var forget bool
 	cmd := &cobra.Command{
 		Use:   "manager",
 		Short: "Perform tasks as an endpoint",
@@ -90,11 +91,21 @@ endpoints.
 Task types may ask for labels: a manager that lacks some leaves those types
 out.
 
+An endpoint stays registered when its manager ends, so that tasks for all are
+for it, too, and wait for it. With --forget, for machines that come and go, the
+manager removes its endpoints when it ends on SIGINT or SIGTERM: later tasks for
+all do not expect them, and neither do the open tasks, of which they cancel what
+they have not begun, also what waits for its next attempt. Their queues are
+deleted, with what is in them. An endpoint stays registered nevertheless while
+one of its handlers was interrupted, awaits a reboot, or has a result that could
+not be stored: the log says so. Do not use it where the manager only restarts.
+
 SIGHUP, or a change of its file, makes it read its configuration again: task
 types, the settings of handlers and the level of the log change at once.`,
 		Example: `  tasker manager --endpoint console1
   tasker manager --endpoint console1 --label role=web --label zone=eu
   tasker manager --endpoint console1 --task-type worker --task-type backup
+  tasker manager --endpoint "$(hostname -s)" --forget
   tasker manager --endpoint "$(hostname -s)" --mode production --config /etc/tasker`,
 		Args:    noArguments,
 		PreRunE: keepPrivate,
@@ -115,7 +126,7 @@ types, the settings of handlers and the level of the log change at once.`,
 			}
 			log := r.daemonLog(cmd, cfg)
 			opts := app.ManagerOptions{
-				Endpoints: endpoints, TaskTypes: taskTypes, Version: r.Version,
+				Endpoints: endpoints, TaskTypes: taskTypes, Forget: forget, Version: r.Version,
 				Ready: r.readiness(cmd.Context(), log), Reload: r.reload(),
 			}
 			return r.Actions.RunManager(cmd.Context(), cfg, opts, log)
@@ -126,6 +137,7 @@ types, the settings of handlers and the level of the log change at once.`,
 	complete(cmd, "task-type", r.taskTypes)
 	complete(cmd, "endpoint", func() []string { return nil })
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "label of the endpoint, such as role=web; may be repeated; overrides manager.labels")
+	cmd.Flags().BoolVar(&forget, "forget", false, "remove the endpoints when the manager ends: no task expects them any more, and what they have not begun is canceled")
 	return cmd
 }
 

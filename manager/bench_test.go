@@ -36,8 +36,11 @@ func (f *free) Heartbeat(context.Context, string, []string, time.Duration) (bool
 	return true, nil
 }
 func (f *free) ReleaseEndpoints(context.Context, string, []string) error { return nil }
-func (f *free) ReturnFromLost(context.Context, []string) (int, error)    { return 0, nil }
-func (f *free) Now() time.Time                                           { return time.Now() }
+func (f *free) ForgetEndpoints(context.Context, string, []string) ([]string, error) {
+	return nil, nil
+}
+func (f *free) ReturnFromLost(context.Context, []string) (int, error) { return 0, nil }
+func (f *free) Now() time.Time                                        { return time.Now() }
 
 func (f *free) ReceiveResults(_ context.Context, _ string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
 	list := make([]tasker.Admission, len(arrivals))

@@ -48,6 +48,12 @@ type Config struct {
 	// role: web. They are shown with the endpoints, and task types may ask for
 	// some.
 	Labels map[string]string
+	// Forget removes the endpoints when the manager ends after a stop that was
+	// asked for: no task expects them any more, and what they have not begun is
+	// CANCELED. An endpoint of which an attempt has not ended stays registered:
+	// one that was interrupted, that awaits a reboot, or whose end could not be
+	// stored.
+	Forget bool
 	// BootID names the boot of the machine, by which a manager knows whether
 	// the machine has rebooted; empty means what the system says.
 	BootID string

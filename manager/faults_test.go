@@ -89,6 +89,10 @@ func (f *faulty) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease t
 	return faultyCall(f, "acquire", func() (*tasker.Endpoint, error) { return f.Store.AcquireEndpoint(ctx, e, lease) })
 }
 
+func (f *faulty) ForgetEndpoints(ctx context.Context, m string, endpoints []string) ([]string, error) {
+	return faultyCall(f, "forget", func() ([]string, error) { return f.Store.ForgetEndpoints(ctx, m, endpoints) })
+}
+
 func (f *faulty) Heartbeat(ctx context.Context, m string, endpoints []string, lease time.Duration) (bool, error) {
 	held, err := faultyCall(f, "heartbeat", func() (bool, error) { return f.Store.Heartbeat(ctx, m, endpoints, lease) })
 	f.mu.Lock()

@@ -139,14 +139,44 @@ func (l *leaseWatch) await(ctx context.Context) error {
 	}
 }
 
-// release frees the endpoints' names.
-func (m *Manager) release(ctx context.Context) { m.releaseSome(ctx, m.cfg.Endpoints) }
+// leaveLimit bounds how long the end of a manager waits for the database.
+const leaveLimit = 5 * time.Second
+
+// leave frees the endpoints' names. After a stop that was asked for it removes
+// the endpoints, if the configuration says so.
+func (m *Manager) leave(ctx context.Context, stopped bool) {
+	staying := m.cfg.Endpoints
+	if stopped && m.cfg.Forget {
+		staying = m.forget(ctx)
+	}
+	m.releaseSome(ctx, staying)
+}
+
+// forget removes the endpoints, and returns those that stay registered.
+func (m *Manager) forget(ctx context.Context) (staying []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
+	defer cancel()
+	staying, err := m.store.ForgetEndpoints(ctx, m.id, m.cfg.Endpoints)
+	switch {
+	case err != nil:
+		m.log.ErrorContext(ctx, "the endpoints were not removed, or not all: tasks for all expect them: remove them with tasker endpoints remove",
+			"endpoints", m.cfg.Endpoints, "err", err)
+		return m.cfg.Endpoints
+	case len(staying) > 0:
+		m.log.WarnContext(ctx, "endpoints stay registered, since attempts have not ended: start a manager of them again, or remove them with tasker endpoints remove",
+			"endpoints", staying)
+	}
+	if len(staying) < len(m.cfg.Endpoints) {
+		m.log.InfoContext(ctx, "the endpoints are removed: tasks do not expect them any more", "endpoints", m.cfg.Endpoints, "staying", staying)
+	}
+	return staying
+}
 
 func (m *Manager) releaseSome(ctx context.Context, endpoints []string) {
 	if len(endpoints) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveLimit)
 	defer cancel()
 	if err := m.store.ReleaseEndpoints(ctx, m.id, endpoints); err != nil {
 		m.log.WarnContext(ctx, "the endpoints were not released: their names are free when the lease ends", "lease", m.cfg.Lease, "err", err)

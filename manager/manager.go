@@ -41,6 +41,9 @@ type Store interface {
 	AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error)
 	Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error)
 	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
+	// ForgetEndpoints removes the endpoints; it keeps, and returns, those of
+	// which an attempt has not ended.
+	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
 
 	ReceiveResults(ctx context.Context, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error)
@@ -186,7 +189,8 @@ func (m *Manager) ID() string { return m.id }
 // Run serves the endpoints until ctx ends, and then stops in stages: it stops
 // consuming, lets handlers finish within the shutdown limit, cancels those
 // that have not (their results stay RUNNING, for adoption), stores the results
-// and frees the endpoints' names. It returns nil after such a stop, a
+// and frees the endpoints' names, or removes them; see [Config.Forget]. It
+// returns nil after such a stop, a
 // [tasker.Conflict] where another live manager serves one of the endpoints,
 // and [ErrLeaseLost] where one came to.
 func (m *Manager) Run(ctx context.Context) error {
@@ -196,7 +200,8 @@ func (m *Manager) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	defer m.release(ctx)
+	stopped := false
+	defer func() { m.leave(ctx, stopped) }()
 	defer m.dropHandlers()
 
 	// work outlives ctx by the stop, taking does not; fatal ends both at once.
@@ -244,6 +249,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		return cause
 	}
 	m.log.InfoContext(ctx, "stopped")
+	stopped = true
 	return nil
 }
 

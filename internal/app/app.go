@@ -182,7 +182,7 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 	if conf.TaskTypes, err = cfg.ManagerTaskTypes(opts.TaskTypes); err != nil {
 		return err
 	}
-	conf.Endpoints, conf.Version = opts.Endpoints, opts.Version
+	conf.Endpoints, conf.Version, conf.Forget = opts.Endpoints, opts.Version, opts.Forget
 	conf.Ready = opts.Ready
 	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
 	if err != nil {

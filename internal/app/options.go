@@ -16,7 +16,9 @@ type ManagerOptions struct {
 	// TaskTypes are those that it performs; none means all that are
 	// configured, at any time.
 	TaskTypes []string
-	Version   string
+	// Forget removes the endpoints at the end; see [manager.Config.Forget].
+	Forget  bool
+	Version string
 	// Ready, if set, is called once it serves its endpoints.
 	Ready  func()
 	Reload Reload

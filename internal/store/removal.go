@@ -63,28 +63,51 @@ func (s *Store) RemoveEndpoint(ctx context.Context, name string) (removal tasker
 }
 
 // ForgetEndpoints removes the registrations of a manager that ends, as
-// [Store.RemoveEndpoint] does; the reconciler carries the removals on. Endpoints
-// that another manager has taken over stay.
-func (s *Store) ForgetEndpoints(ctx context.Context, manager string, endpoints []string) error {
-	errOther := errors.New("another manager has it")
+// [Store.RemoveEndpoint] does; the reconciler carries the removals on. It keeps,
+// and returns, the endpoints with results that are RUNNING, or LOST from there:
+// the attempt was interrupted, its end is in a spool, or it awaits a reboot, and
+// the next manager goes on with it. Endpoints that another manager has taken
+// over stay.
+func (s *Store) ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error) {
 	for _, name := range endpoints {
-		err := s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) error {
-			_, err := s.removeEndpoint(tx, name, func(row endpointRow, _ time.Time) error {
-				if row.Manager != manager {
-					return errOther
-				}
-				return nil
-			})
-			if errors.Is(err, errOther) || tasker.CodeOf(err) == tasker.NotFound {
-				return nil
-			}
+		forgotten := true
+		err := s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) (err error) {
+			forgotten, err = s.forgetEndpoint(tx, manager, name)
 			return err
 		})
 		if err != nil {
-			return err
+			return kept, err
+		}
+		if !forgotten {
+			kept = append(kept, name)
 		}
 	}
-	return nil
+	return kept, nil
+}
+
+// forgetEndpoint removes one endpoint unless it is to be kept.
+func (s *Store) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten bool, err error) {
+	errOther, errRuns := errors.New("another manager has it"), errors.New("an attempt has not ended")
+	_, err = s.removeEndpoint(tx, name, func(row endpointRow, _ time.Time) error {
+		if row.Manager != manager {
+			return errOther
+		}
+		var runs []int64
+		err := tx.Model(&resultRow{}).
+			Where("endpoint = ? AND state IN ?", name, []tasker.ResultState{tasker.Running, tasker.Lost}).
+			Where("COALESCE(lost_from, state) = ?", tasker.Running).Limit(1).Pluck("task_id", &runs).Error
+		if len(runs) > 0 {
+			return errRuns
+		}
+		return err
+	})
+	switch {
+	case errors.Is(err, errRuns):
+		return false, nil
+	case errors.Is(err, errOther), tasker.CodeOf(err) == tasker.NotFound:
+		return true, nil
+	}
+	return err == nil, err
 }
 
 // removeEndpoint is step 1. allow returns why a registration has to stay.

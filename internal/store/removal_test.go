@@ -273,8 +273,9 @@ func TestForgetEndpoints(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		f.acquire(t, managerB, "b")
-		if err := f.ForgetEndpoints(t.Context(), managerA, []string{"a", "b", "c"}); err != nil {
-			t.Fatal(err)
+		kept, err := f.ForgetEndpoints(t.Context(), managerA, []string{"a", "b", "c"})
+		if err != nil || len(kept) > 0 {
+			t.Fatalf("it kept %q, %v", kept, err)
 		}
 		list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 		if err != nil || len(list) != 1 || list[0].Name != "b" {
@@ -285,6 +286,23 @@ func TestForgetEndpoints(t *testing.T) {
 		}
 		if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || held {
 			t.Errorf("it is held still: %v, %v", held, err)
+		}
+	})
+}
+
+// An endpoint of which an attempt has not ended is kept, also where its result
+// counts as lost; one with results that wait is not.
+func TestForgetEndpointsKeepsWhatRuns(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		task := f.send(t, "one")
+		wantVerdicts(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received)), tasker.Admitted, tasker.Admitted)
+		for range 2 {
+			kept, err := f.ForgetEndpoints(t.Context(), managerA, []string{"a", "b"})
+			if err != nil || !slices.Equal(kept, []string{"a"}) {
+				t.Errorf("it kept %q, %v", kept, err)
+			}
+			f.exec(t, "UPDATE task_results SET lost_from = state, state = 'LOST' WHERE endpoint = 'a'")
 		}
 	})
 }

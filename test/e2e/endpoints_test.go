@@ -63,3 +63,33 @@ func TestRemoveEndpoint(t *testing.T) {
 		t.Errorf("it did what came before: %+v, %v", all, err)
 	}
 }
+
+// A manager that says goodbye takes its endpoint along: later tasks for all do
+// not expect it, nor do those that wait for it.
+func TestForget(t *testing.T) {
+	s := newSystem(t)
+	s.api()
+	s.manager("console1")
+	guest := s.manager("guest", "--forget")
+	s.accept("worker", `{"identifier":"both"}`)
+	s.await("/worker/both", "DONE")
+	s.until("guest's queue", func() bool { return s.hasQueue("tasker.sleep.guest") })
+	// Two run, and the third waits for a slot.
+	for _, identifier := range []string{"s1", "s2", "s3"} {
+		s.accept("sleep", `{"identifier":"`+identifier+`","payload":{"seconds":8},"endpoints":["guest"]}`)
+	}
+	s.awaitFor("/sleep/s2", "guest to run it", func(a answer) bool { return a.state("guest") == "RUNNING" })
+	s.awaitFor("/sleep/s3", "guest to have it", func(a answer) bool { return a.state("guest") == "RECEIVED" })
+	if code := guest.stop(); code != 0 {
+		t.Fatalf("exit %d:\n%s", code, guest.output())
+	}
+	s.accept("worker", `{"identifier":"after"}`)
+	var after answer
+	s.await("/worker/after", "DONE")
+	if _, _, err := s.request(http.MethodGet, "/worker/after", "", &after); err != nil || after.state("guest") != "" {
+		t.Errorf("it expects the guest: %+v, %v", after, err)
+	}
+	s.await("/sleep/s2", "DONE")
+	s.awaitFor("/sleep/s3", "it to be canceled", func(a answer) bool { return a.state("guest") == "CANCELED" })
+	s.until("guest's queue to be deleted", func() bool { return !s.hasQueue("tasker.sleep.guest") })
+}

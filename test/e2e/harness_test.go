@@ -233,11 +233,11 @@ func (s *system) api() *process {
 	return p
 }
 
-// manager starts a manager of all types and waits until its endpoint is
-// registered by it.
-func (s *system) manager(endpoint string) *process {
+// manager starts a manager of all types, with more flags, and waits until its
+// endpoint is registered by it.
+func (s *system) manager(endpoint string, flags ...string) *process {
 	s.t.Helper()
-	p := start(s.t, s.env, "manager", "--endpoint", endpoint)
+	p := start(s.t, s.env, append([]string{"manager", "--endpoint", endpoint}, flags...)...)
 	s.until("endpoint "+endpoint+" to be registered", func() bool {
 		select {
 		case <-p.exited:
