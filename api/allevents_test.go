@@ -272,7 +272,22 @@ func TestAllEventsForged(t *testing.T) {
 	if e := f.next(); e.name != "result" || e.data != want {
 		t.Errorf("told %+v, want %s", e, want)
 	}
+	events <- body // what was told is not told again, but what changed since
+	waitFor(t, func() bool { return h.store.called("ResultNews") == 2 })
+	h.store.change(func() { h.store.results[0].Attempt = 2 })
+	events <- body
+	want = strings.Replace(want, `"attempt":1`, `"attempt":2`, 1)
+	if e := f.next(); e.name != "result" || e.data != want {
+		t.Errorf("told %+v, want %s", e, want)
+	}
 	h.setStatus("a", tasker.Done)
 	events <- body
 	f.want(t, "task a DONE") // and nothing else before it
+	h.store.change(func() {
+		for _, key := range h.store.newsAsked {
+			if key.TaskID <= 0 || key.Endpoint != "console1" {
+				t.Errorf("the database was asked for %+v, which nobody can have", key)
+			}
+		}
+	})
 }

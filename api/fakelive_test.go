@@ -90,6 +90,7 @@ func (s *fakeStore) ChangedTasks(_ context.Context, after tasker.ChangePosition,
 
 func (s *fakeStore) ResultNews(_ context.Context, keys []tasker.ResultKey) (news []tasker.ResultNews, err error) {
 	defer s.begin("ResultNews")()
+	s.newsAsked = append(s.newsAsked, keys...)
 	for _, r := range s.results {
 		key := tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}
 		if !slices.Contains(keys, key) {

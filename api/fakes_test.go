@@ -33,7 +33,8 @@ type fakeStore struct {
 	err       error               // of every call
 	aggregate error               // of Aggregate
 	calls     []string
-	payloads  int // the bytes that ResultsOf returned
+	payloads  int                // the bytes that ResultsOf returned
+	newsAsked []tasker.ResultKey // of ResultNews
 }
 
 func newFakeStore() *fakeStore {

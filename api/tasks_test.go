@@ -288,6 +288,39 @@ func TestGetTask(t *testing.T) {
 	get("FAILED", tasker.Summary{Expected: 2, Received: 2, Finished: 2, Failed: 1, Missing: []string{}})
 }
 
+// TestGetUnserved names the endpoints that had no queue and have not received
+// the task since: of one that has, as of one that ended it, GET says the result.
+func TestGetUnserved(t *testing.T) {
+	h := newHarness(t)
+	h.post(t, "/worker", newTask)
+	h.store.tasks[0].Unserved = []string{"console1", "console2"}
+	get := func(status string, want ...string) {
+		t.Helper()
+		a := h.get(t, "/worker/"+identifier)
+		a.want(t, http.StatusOK)
+		got := decode[struct {
+			Task struct {
+				Status   string
+				Unserved []string
+			}
+		}](t, a.body).Task
+		if got.Status != status || !slices.Equal(got.Unserved, want) {
+			t.Errorf("the task is %s, unserved %q, want %s and %q", got.Status, got.Unserved, status, want)
+		}
+	}
+	get("SENT", "console1", "console2")
+	result := tasker.TaskResult{ID: 1, TaskID: 1, Endpoint: "console1", State: tasker.Running, Attempt: 1, StartTime: h.store.now, LastModifiedTime: h.store.now}
+	h.store.results = []tasker.TaskResult{result}
+	get("SENT", "console2")
+	h.store.results[0].State = tasker.ResultDone
+	result.ID, result.Endpoint, result.State = 2, "console2", tasker.ResultDone
+	h.store.results = append(h.store.results, result)
+	get("DONE")
+	if bytes.Contains(h.get(t, "/worker/"+identifier).body, []byte("unserved")) {
+		t.Error("a task of which nobody is unserved names unserved")
+	}
+}
+
 // The answer is true even where the computed status cannot be stored.
 // A status that could not be stored is told where the rows do not leave it:
 // a task does not go back.

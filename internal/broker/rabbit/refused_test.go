@@ -92,7 +92,7 @@ func TestRefusedSize(t *testing.T) {
 	if _, err := exec.LookPath("rabbitmq-server"); err != nil {
 		t.Skip("rabbitmq-server is not installed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a server starts slowly on busy cores
 	defer cancel()
 	const limit = 10_000
 	node, err := testnodes.StartRabbitMQ(ctx, t.TempDir(), testnodes.RabbitMQOptions{MaxMessageSize: limit})
@@ -120,6 +120,9 @@ func TestRefusedSize(t *testing.T) {
 	publishes.Wait()
 	if n := b.MaxBody(); n != limit {
 		t.Errorf("the limit is said to be %d, want %d", n, limit)
+	}
+	if err := publish(limit, false); err != nil { // by the channel that follows
+		t.Fatal(err)
 	}
 	before := b.Session()
 	if err := publish(limit+1, false); !errors.Is(err, broker.ErrRefused) {
@@ -159,7 +162,9 @@ func TestOnce(t *testing.T) {
 		t.Errorf("Publish gives %v, want that nothing confirmed it", err)
 	}
 	eventually(t, "the broker is away", func() bool { return b.Ready() != nil })
-	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", MessageID: "m", Once: true}); !errors.Is(err, broker.ErrNotConnected) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := b.Publish(ctx, broker.Publication{TaskType: "worker", MessageID: "m", Once: true}); ctx.Err() != nil || !errors.Is(err, broker.ErrNotConnected) {
 		t.Errorf("Publish gives %v, want that the broker is away", err)
 	}
 	p.Restore()
