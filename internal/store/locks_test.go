@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
@@ -80,7 +82,7 @@ const lookPause = 250 * time.Millisecond
 // database.
 func (r *rival) awaitWaiter(begins string) {
 	r.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		var n int
 		err := r.conn.QueryRowContext(r.t.Context(), "SELECT COUNT(*) FROM information_schema.innodb_trx x"+
@@ -170,10 +172,14 @@ func TestLockWait(t *testing.T) {
 		left <- err
 	}()
 	r.awaitWaiter("UPDATE")
+	statement, _ := r.waiter("UPDATE")
 	cancel()
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Errorf("one whose caller has left ends with %v", err)
 	}
+	// The server does not look whether the client is still there while the
+	// statement waits: once the lock is free it would do what it was told first.
+	r.end(statement)
 
 	type ended struct {
 		stored []bool
@@ -185,10 +191,10 @@ func TestLockWait(t *testing.T) {
 		done <- ended{stored, err}
 	}()
 	r.awaitWaiter("UPDATE")
-	// The first try is over when another connection asks, or this one again:
-	// the transaction that waits has begun anew.
-	first := r.waiterSince("UPDATE")
-	for r.waiterSince("UPDATE") == first {
+	// The first try is over when another transaction waits, on whichever
+	// connection.
+	_, first := r.waiter("UPDATE")
+	for next := first; next == first || next == ""; _, next = r.waiter("UPDATE") {
 		select {
 		case e := <-done:
 			t.Fatalf("it gave up: %v, %v", e.stored, e.err)
@@ -204,17 +210,39 @@ func TestLockWait(t *testing.T) {
 	}
 }
 
-// waiterSince tells when the statement began to wait, "" if none does.
-func (r *rival) waiterSince(begins string) string {
+// waiter returns the connection and the transaction of a statement that begins
+// so and waits for a lock, 0 and "" if none does.
+func (r *rival) waiter(begins string) (connection int64, transaction string) {
 	r.t.Helper()
-	var since string
-	err := r.conn.QueryRowContext(r.t.Context(), "SELECT CAST(x.trx_started AS CHAR) FROM information_schema.innodb_trx x"+
-		" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id"+
-		" WHERE p.db = DATABASE() AND x.trx_state = 'LOCK WAIT' AND x.trx_query LIKE ?", begins+"%").Scan(&since)
+	err := r.conn.QueryRowContext(r.t.Context(), "SELECT x.trx_mysql_thread_id, CONCAT_WS(' ', x.trx_id, x.trx_mysql_thread_id, x.trx_started)"+
+		" FROM information_schema.innodb_trx x JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id"+
+		" WHERE p.db = DATABASE() AND x.trx_state = 'LOCK WAIT' AND x.trx_query LIKE ?", begins+"%").Scan(&connection, &transaction)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		r.t.Fatal(err)
 	}
-	return since
+	return connection, transaction
+}
+
+// end ends a connection with its statement, and returns when neither is left.
+func (r *rival) end(connection int64) {
+	r.t.Helper()
+	const unknownThread = 1094 // it has ended by itself
+	_, err := r.conn.ExecContext(r.t.Context(), fmt.Sprint("KILL ", connection))
+	if e, ok := errors.AsType[*mysql.MySQLError](err); err != nil && (!ok || e.Number != unknownThread) {
+		r.t.Fatal(err)
+	}
+	for n := 1; n > 0; {
+		err := r.conn.QueryRowContext(r.t.Context(), "SELECT (SELECT COUNT(*) FROM information_schema.processlist WHERE id = ?)"+
+			" + (SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_mysql_thread_id = ?)", connection, connection).Scan(&n)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		select {
+		case <-time.After(lookPause):
+		case <-r.t.Context().Done():
+			r.t.Fatal(r.t.Context().Err())
+		}
+	}
 }
 
 // TestAggregationDies in the middle of its transaction, by the caller's end or
@@ -224,14 +252,8 @@ func TestAggregationDies(t *testing.T) {
 	for name, kill := range map[string]func(r *rival, cancel context.CancelFunc){
 		"its caller leaves": func(_ *rival, cancel context.CancelFunc) { cancel() },
 		"its connection is killed": func(r *rival, _ context.CancelFunc) {
-			var id int64
-			err := r.conn.QueryRowContext(r.t.Context(), "SELECT x.trx_mysql_thread_id FROM information_schema.innodb_trx x"+
-				" JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id"+
-				" WHERE p.db = DATABASE() AND x.trx_state = 'LOCK WAIT'").Scan(&id)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			r.do(fmt.Sprint("KILL ", id))
+			connection, _ := r.waiter("SELECT")
+			r.do(fmt.Sprint("KILL ", connection))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

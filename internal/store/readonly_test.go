@@ -24,7 +24,7 @@ func TestReadOnly(t *testing.T) {
 		t.Skip("mariadbd is not installed")
 	}
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	// The switch is the whole server's.
 	server, err := testnodes.StartMariaDB(ctx, t.TempDir())

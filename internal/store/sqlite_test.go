@@ -11,9 +11,10 @@ import (
 func TestSQLiteFilesAreTheOwners(t *testing.T) {
 	uri := sqliteURI(t)
 	file := strings.TrimPrefix(uri, "sqlite://")
-	check := func(when string) {
+	all := []string{"", "-wal", "-shm"}
+	check := func(when string, suffixes ...string) {
 		t.Helper()
-		for _, suffix := range []string{"", "-wal", "-shm"} {
+		for _, suffix := range suffixes {
 			info, err := os.Stat(file + suffix)
 			if err != nil {
 				t.Fatal(err)
@@ -24,12 +25,13 @@ func TestSQLiteFilesAreTheOwners(t *testing.T) {
 		}
 	}
 	f := open(t, uri)
+	check("opened", "")
 	if _, _, err := f.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.create(t, "one")
-	check("made")
-	for _, suffix := range []string{"", "-wal", "-shm"} {
+	check("made", all...)
+	for _, suffix := range all {
 		if err := os.Chmod(file+suffix, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -37,5 +39,5 @@ func TestSQLiteFilesAreTheOwners(t *testing.T) {
 	if _, _, err := open(t, uri).Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	check("made by an earlier version")
+	check("made by an earlier version", all...)
 }

@@ -62,6 +62,7 @@ func TestSteppedClock(t *testing.T) {
 func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func(time.Duration)), d time.Duration) {
 	const month = 30 * 24 * time.Hour
 	const slack = time.Minute
+	const lease = time.Hour // the test does not take as long
 	f, step := open(t, testservices.MySQL(t))
 	other, _ := stepped(t, f.uri) // a machine whose clock is right
 	if _, _, err := f.Migrate(t.Context()); err != nil {

@@ -286,8 +286,11 @@ func TestReadersClock(t *testing.T) {
 	if _, _, err := w.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.acquire(t, managerA, "a")
-	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), store.WithClock(func() time.Time { return time.Now().Add(5 * time.Minute) }))
+	const lease = time.Hour // the test does not take as long
+	if _, err := w.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}}, lease); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), store.WithClock(func() time.Time { return time.Now().Add(5 * lease) }))
 	if err != nil {
 		t.Fatal(err)
 	}
