@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,12 +101,8 @@ func TestPackets(t *testing.T) {
 	f = open(t, f.uri)
 	f.acquire(t, managerA, "a")
 	stored, refused := 0, 0
-	sizes := []int{20 * 1024, 40 * 1024}
-	for kib := 1024; kib <= 6*1024; kib += 256 {
-		sizes = append(sizes, kib)
-	}
-	for _, kib := range sizes {
-		for try := range 3 {
+	for _, kib := range []int{1024, 1280, 1536, 1792, 1920, 2047, 2048, 2560, 4096, 20 * 1024} {
+		for try := range 2 {
 			identifier := fmt.Sprintf("t%d-%d", kib, try)
 			payload := slices.Concat([]byte(`"`), slices.Repeat([]byte(`\"`), kib*512-1), []byte(`"`))
 			_, _, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: identifier, Payload: payload, Endpoints: []string{"a"}})
@@ -143,7 +140,7 @@ func TestPackets(t *testing.T) {
 		}
 	}
 	finishes[0].Payload = slices.Concat([]byte(`"`), slices.Repeat([]byte("x"), 3*mib), []byte(`"`))
-	if _, err := f.FinishAttempts(t.Context(), finishes); tasker.CodeOf(err) != tasker.TooLarge {
+	if _, err := f.FinishAttempts(t.Context(), finishes); tasker.CodeOf(err) != tasker.TooLarge || !strings.Contains(err.Error(), "larger") {
 		t.Errorf("a result of 3 MiB: %v", err)
 	}
 }

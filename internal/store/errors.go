@@ -109,6 +109,7 @@ func (s *Store) fail(what string, err error) error {
 	switch {
 	case tooLarge(err):
 		code = tasker.TooLarge
+		what += ": a value is larger than it takes"
 	case unfit(err):
 		code = tasker.Invalid
 	case !passes(err):
