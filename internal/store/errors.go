@@ -149,6 +149,12 @@ func passes(err error) bool {
 		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
 			sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL:
 			return true
+		case sqlite3.SQLITE_INTERRUPT:
+			// The driver interrupts a connection when the context of a statement
+			// ends. A statement that ends at the same moment leaves the
+			// interruption to the next one on that connection, which is not at
+			// fault.
+			return true
 		}
 		return false
 	}
@@ -182,7 +188,10 @@ func wantsRetry(err error) bool {
 		return e.Number == erLockDeadlock || e.Number == erLockWaitTimeout || e.Number == erRecordChanged
 	}
 	if e, ok := errors.AsType[*gosqlite.Error](err); ok {
-		return e.Code()&0xff == sqlite3.SQLITE_BUSY || e.Code()&0xff == sqlite3.SQLITE_LOCKED
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_INTERRUPT:
+			return true
+		}
 	}
 	return false
 }

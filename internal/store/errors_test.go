@@ -1,8 +1,11 @@
 package store
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"testing"
+	"time"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
 
@@ -34,5 +37,39 @@ func TestErrorsOfTheServersState(t *testing.T) {
 		if e, ok := errors.AsType[*mysqldriver.MySQLError](err); !ok || e.Number != number {
 			t.Errorf("error %d became %v", number, err)
 		}
+	}
+}
+
+// A statement of SQLite can meet the interruption of the one before it on the
+// same connection, whose context ended: it is tried again.
+func TestInterrupted(t *testing.T) {
+	s, err := Open(Config{URI: "sqlite://" + t.TempDir() + "/tasker.db"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, interrupted := s.sqlDB.ExecContext(ctx, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n")
+	if interrupted == nil || errors.Is(interrupted, context.DeadlineExceeded) {
+		t.Fatalf("SQLite says %v", interrupted)
+	}
+	if code := tasker.CodeOf(s.fail("try", interrupted)); code != tasker.Unavailable {
+		t.Errorf("%v is %s", interrupted, code)
+	}
+	tries := 0
+	err = s.again(t.Context(), func() error {
+		if tries++; tries == 1 {
+			return interrupted
+		}
+		return nil
+	})
+	if err != nil || tries != 2 {
+		t.Errorf("%d tries, %v", tries, err)
+	}
+	tries = 0
+	err = s.again(ctx, func() error { tries++; return interrupted })
+	if err == nil || tries != 1 {
+		t.Errorf("after the end of the context %d tries, %v", tries, err)
 	}
 }
