@@ -15,8 +15,38 @@ const (
 	stepsPerByte = 4
 )
 
-// costs counts the steps of one validation at a time.
-type costs struct{ left int }
+// instance is a compiled schema that counts the steps of one validation at a
+// time.
+type instance struct {
+	compiled *jsonschema.Schema
+	left     int
+}
+
+// newInstance compiles a document to an instance.
+func newInstance(document any) (*instance, error) {
+	compiled, err := compile(document)
+	if err != nil {
+		return nil, err
+	}
+	i := &instance{compiled: compiled}
+	i.count(compiled)
+	return i, nil
+}
+
+// validate holds a value, of so many bytes, against the schema.
+func (i *instance) validate(value any, size int) (err error) {
+	i.left = baseSteps + stepsPerByte*size
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case tooCostly:
+			err = &Error{Violations: []Violation{{Rule: "cost", Message: "it takes too many steps to hold it against the schema"}}}
+		default:
+			panic(v)
+		}
+	}()
+	return i.compiled.Validate(value)
+}
 
 // tooCostly is what ends a validation, as a panic: the validator has no other
 // way out, and keeps nothing beyond a call.
@@ -24,7 +54,7 @@ type tooCostly struct{}
 
 // count has the schema, and all that it leads to, count its steps. A format is
 // looked at first of what costs anything.
-func (c *costs) count(schema *jsonschema.Schema) {
+func (i *instance) count(schema *jsonschema.Schema) {
 	seen := map[*jsonschema.Schema]bool{nil: true}
 	var visit func(v reflect.Value)
 	visit = func(v reflect.Value) {
@@ -32,8 +62,8 @@ func (c *costs) count(schema *jsonschema.Schema) {
 		case reflect.Interface:
 			visit(v.Elem())
 		case reflect.Slice:
-			for i := range v.Len() {
-				visit(v.Index(i))
+			for n := range v.Len() {
+				visit(v.Index(n))
 			}
 		case reflect.Map:
 			for _, key := range v.MapKeys() {
@@ -50,10 +80,10 @@ func (c *costs) count(schema *jsonschema.Schema) {
 					return
 				}
 				seen[target] = true
-				target.Format = c.counting(target.Format)
-				for i := range v.Elem().NumField() {
-					if v.Elem().Type().Field(i).IsExported() {
-						visit(v.Elem().Field(i))
+				target.Format = i.counting(target.Format)
+				for n := range v.Elem().NumField() {
+					if v.Elem().Type().Field(n).IsExported() {
+						visit(v.Elem().Field(n))
 					}
 				}
 			}
@@ -63,13 +93,13 @@ func (c *costs) count(schema *jsonschema.Schema) {
 }
 
 // counting is a format, or none, that counts.
-func (c *costs) counting(format *jsonschema.Format) *jsonschema.Format {
+func (i *instance) counting(format *jsonschema.Format) *jsonschema.Format {
 	counting := &jsonschema.Format{}
 	if format != nil {
 		counting.Name = format.Name
 	}
 	counting.Validate = func(value any) error {
-		if c.left--; c.left < 0 {
+		if i.left--; i.left < 0 {
 			panic(tooCostly{})
 		}
 		if format == nil {
@@ -78,23 +108,4 @@ func (c *costs) counting(format *jsonschema.Format) *jsonschema.Format {
 		return format.Validate(value)
 	}
 	return counting
-}
-
-// validate holds a value, of so many bytes, against the schema. One at a time:
-// the steps are counted for each, and what is wrong with a large payload takes
-// memory until it is told.
-func (s *Schema) validate(value any, size int) (err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.costs.left = baseSteps + stepsPerByte*size
-	defer func() {
-		switch v := recover().(type) {
-		case nil:
-		case tooCostly:
-			err = &Error{Violations: []Violation{{Rule: "cost", Message: "it takes too many steps to hold it against the schema"}}}
-		default:
-			panic(v)
-		}
-	}()
-	return s.compiled.Validate(value)
 }

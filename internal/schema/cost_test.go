@@ -2,9 +2,11 @@ package schema_test
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/taskerhq/tasker/internal/schema"
 )
@@ -61,4 +63,62 @@ func TestCostOfLargePayloads(t *testing.T) {
 	if err := s.Validate([]byte("[" + strings.Repeat("1,", 100_000) + "1]")); err != nil {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestValidationsAtTheSameTime: one that takes long keeps no other of the same
+// schema waiting, and uses up nobody's steps but its own.
+func TestValidationsAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	// With the rules for schemas, too, which the validator keeps itself.
+	s := compile(t, `{"anyOf":[{"type":"integer"},{"$ref":"https://json-schema.org/draft/2020-12/schema"}]}`)
+	release, err := s.Occupy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- s.Validate([]byte(`{"type":"object"}`)) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("it waits for another validation")
+	}
+	release()
+
+	// More than there are processors.
+	var group sync.WaitGroup
+	for range 4 * runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			if err := s.Validate([]byte(`{"type":"object","properties":{"a":{"minimum":1}}}`)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestCostsOfOthers: a payload that is too costly takes no steps away from
+// those that are held against the same schema meanwhile.
+func TestCostsOfOthers(t *testing.T) {
+	t.Parallel()
+	s := compile(t, `{"allOf":[{"properties":{"of":{"$ref":"#"}}},{"properties":{"of":{"$ref":"#"}}}]}`)
+	deep := func(depth int) []byte {
+		return []byte(strings.Repeat(`{"of":`, depth) + `{}` + strings.Repeat("}", depth))
+	}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if err := s.Validate(deep(80)); err == nil || !strings.Contains(err.Error(), `"cost"`) {
+				t.Errorf("the deep one: got %v", err)
+			}
+		})
+		group.Go(func() {
+			if err := s.Validate(deep(12)); err != nil {
+				t.Errorf("the shallow one: got %v", err)
+			}
+		})
+	}
+	group.Wait()
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -26,10 +25,7 @@ const base = "schema:///"
 type Schema struct {
 	text     json.RawMessage
 	document any
-
-	mu       sync.Mutex // guards the next, for one validation
-	compiled *jsonschema.Schema
-	costs    costs
+	pool     *pool
 }
 
 // Compile compiles a schema, which is of draft 2020-12 where its $schema does
@@ -51,6 +47,15 @@ func Compile(text []byte) (*Schema, error) {
 	if err := checkKeywords(nil, document); err != nil {
 		return nil, err
 	}
+	pool, err := newPool(document)
+	if err != nil {
+		return nil, err
+	}
+	return &Schema{text: append(json.RawMessage(nil), text...), document: document, pool: pool}, nil
+}
+
+// compile compiles a document, which it does not change.
+func compile(document any) (*jsonschema.Schema, error) {
 	const name = base + "payload"
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
@@ -63,9 +68,7 @@ func Compile(text []byte) (*Schema, error) {
 	if err != nil {
 		return nil, explain(err, document)
 	}
-	s := &Schema{text: append(json.RawMessage(nil), text...), document: document, compiled: compiled}
-	s.costs.count(compiled)
-	return s, nil
+	return compiled, nil
 }
 
 // closed refuses every reference that leads out of the schema.
@@ -113,7 +116,7 @@ func (s *Schema) Validate(payload json.RawMessage) error {
 		}
 		return &Error{Violations: []Violation{{Rule: "json", Message: clip(err.Error())}}}
 	}
-	if err := s.validate(value, len(payload)); err != nil {
+	if err := s.pool.validate(value, len(payload)); err != nil {
 		if costly, ok := errors.AsType[*Error](err); ok {
 			return costly
 		}
