@@ -153,6 +153,7 @@ func TestCompileRefuses(t *testing.T) {
 		"too deep":         {strings.Repeat(`{"items":`, 101) + `{}` + strings.Repeat(`}`, 101), "100 levels"},
 		"twice":            {`{"type":"string","type":"object"}`, "twice"},
 		"a huge number":    {`{"maximum":1e999999999}`, "exponent"},
+		"a count too big":  {`{"items":{"maxItems":18446744073709551616}}`, `invalid limit at "/items/maxItems": must be at most 9223372036854775807`},
 		"a wrong keyword":  {`{"properties":{"a":{"type":"text"}}}`, "/properties/a/type"},
 		"a bad regexp":     {`{"pattern":"("}`, "/pattern"},
 		"remote":           {`{"properties":{"a":{"$ref":"https://example.org/a.json"}}}`, `"https://example.org/a.json"`},

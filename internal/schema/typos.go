@@ -1,8 +1,11 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +67,8 @@ func checkKeywords(at []string, schema any) error {
 // checkHeld checks the schemas that a keyword's value holds.
 func checkHeld(at []string, kind int, value any) error {
 	switch held := value.(type) {
+	case json.Number:
+		return checkCount(at, held)
 	case map[string]any:
 		if kind == oneSchema {
 			return checkKeywords(at, held)
@@ -85,6 +90,21 @@ func checkHeld(at []string, kind int, value any) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// counts are the keywords that limit a number of things.
+var counts = []string{"maxLength", "minLength", "maxItems", "minItems", "maxContains", "minContains", "maxProperties", "minProperties"}
+
+// checkCount refuses a limit that the validator would cut to 64 bits, and so
+// take for another one.
+func checkCount(at []string, limit json.Number) error {
+	if !slices.Contains(counts, at[len(at)-1]) {
+		return nil
+	}
+	if n, ok := new(big.Rat).SetString(limit.String()); ok && n.IsInt() && !n.Num().IsInt64() {
+		return fmt.Errorf("invalid limit at %q: must be at most %d", clip(pointer(at)), math.MaxInt64)
 	}
 	return nil
 }

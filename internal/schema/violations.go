@@ -65,9 +65,12 @@ func (v Violation) String() string {
 	return fmt.Sprintf("%s breaks the rule %q: %s", at, v.Rule, v.Message)
 }
 
+// plainNumbers is English that writes 1000000, not 1,000,000.
+var plainNumbers = language.MustParse("en-US-u-va-posix")
+
 // broken lists what the validator objects to.
 func broken(err *jsonschema.ValidationError) *Error {
-	c := collector{printer: message.NewPrinter(language.English)}
+	c := collector{printer: message.NewPrinter(plainNumbers)}
 	c.collect(err)
 	slices.SortStableFunc(c.found, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Pointer, b.Pointer), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
@@ -119,19 +122,34 @@ func (c *collector) collect(err *jsonschema.ValidationError) {
 	case *kind.RefCycle:
 		c.add(path, "$ref", "the schema refers to itself for ever")
 	default:
-		rule := "schema"
-		if keywords := err.ErrorKind.KeywordPath(); len(keywords) > 0 {
-			rule = keywords[0]
-		}
-		c.add(path, rule, strings.TrimPrefix(err.ErrorKind.LocalizedString(c.printer), rule+": "))
+		c.addKeyword(path, k)
 	}
 	for _, cause := range err.Causes {
 		c.collect(cause)
 	}
 }
 
+// addKeyword adds a violation of which the kind itself knows the keyword.
+func (c *collector) addKeyword(path []string, k jsonschema.ErrorKind) {
+	if c.full() {
+		c.more++ // its message would cost time only
+		return
+	}
+	rule := "schema"
+	if keywords := k.KeywordPath(); len(keywords) > 0 {
+		rule = keywords[0]
+	}
+	text, ok := limit(k)
+	if !ok {
+		text = strings.TrimPrefix(k.LocalizedString(c.printer), rule+": ")
+	}
+	c.add(path, rule, text)
+}
+
+func (c *collector) full() bool { return len(c.found) == maxCollected }
+
 func (c *collector) add(path []string, rule, text string) {
-	if len(c.found) == maxCollected {
+	if c.full() {
 		c.more++
 		return
 	}
