@@ -97,7 +97,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	go func() { ended <- server.Serve(l) }()
 	defer func() {
 		_ = server.Close()
-		<-ended
+		_ = <-ended
 	}()
 	var conns []net.Conn
 	dial := func() net.Conn {
