@@ -31,4 +31,4 @@ go tool -modfile=tools/go.mod -n gotestsum >/dev/null
 exec scripts/services.sh run \
 	go tool -modfile=tools/go.mod gotestsum \
 	--format "${TEST_FORMAT:-pkgname-and-test-fails}" --format-hide-empty-pkg --jsonfile .cache/test.json -- \
-	-race -timeout "${TEST_TIMEOUT:-10m}" "$@"
+	-race -timeout "${TEST_TIMEOUT:-30m}" "$@"
