@@ -99,7 +99,7 @@ const (
 	defaultMaxConcurrent    = 64
 	defaultMaxStreams       = 256
 	defaultShutdownTimeout  = 15 * time.Second
-	defaultMaxConnections   = 2000
+	defaultMaxConnections   = 6000
 	defaultMaxBodies        = 64 << 20
 	defaultIdleTimeout      = 60 * time.Second
 	defaultTokenOverlap     = 10 * time.Minute

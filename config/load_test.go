@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 	wantAPI := api.Config{
 		Listen: "127.0.0.1", Port: 8888,
 		TaskTypes:        []api.TaskType{{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour}},
-		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, MaxStreams: 256, MaxStreamsPerAddress: 64, MaxConnections: 2000, MaxConnectionsPerAddress: 1000, MaxBodies: 64 << 20, IdleTimeout: time.Minute, TokenOverlap: 10 * time.Minute, ShutdownTimeout: 15 * time.Second,
+		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, MaxStreams: 256, MaxStreamsPerAddress: 64, MaxConnections: 6000, MaxConnectionsPerAddress: 3000, MaxBodies: 64 << 20, IdleTimeout: time.Minute, TokenOverlap: 10 * time.Minute, ShutdownTimeout: 15 * time.Second,
 	}
 	if diff := cmp.Diff(wantAPI, c.API); diff != "" {
 		t.Error("API:", diff)

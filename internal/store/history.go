@@ -48,7 +48,7 @@ func (r *attemptRow) history() tasker.Attempt {
 		a.Errmsg = *r.Errmsg
 	}
 	if r.Partial != nil {
-		a.Partial = readable(*r.Partial)
+		a.Partial = readable([]byte(*r.Partial))
 	}
 	return a
 }

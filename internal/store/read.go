@@ -126,7 +126,7 @@ type peekedResult struct {
 func (r *peekedResult) result() tasker.TaskResult {
 	t := tasker.TaskResult{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
-		Errnr: r.Errnr, Errmsg: r.Errmsg, Payload: r.Payload, StartTime: r.StartTime.Time,
+		Errnr: r.Errnr, Errmsg: r.Errmsg, Payload: readable(r.Payload), StartTime: r.StartTime.Time,
 		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime),
 	}
 	if r.Payload == nil {

@@ -181,7 +181,7 @@ func (r *resultRow) result() tasker.TaskResult {
 		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime),
 	}
 	if r.Payload != nil {
-		t.Payload = readable(*r.Payload)
+		t.Payload = readable([]byte(*r.Payload))
 	}
 	return t
 }
@@ -192,11 +192,8 @@ func (r *resultRow) result() tasker.TaskResult {
 const maxReadable = 1000
 
 // readable returns a stored result, as text where it is nested too deep.
-func readable(stored string) json.RawMessage {
-	if len(stored) <= maxReadable {
-		return json.RawMessage(stored)
-	}
-	shallow, _ := jsonx.Shallow([]byte(stored), maxReadable)
+func readable(stored []byte) json.RawMessage {
+	shallow, _ := jsonx.Shallow(stored, maxReadable)
 	return shallow
 }
 
