@@ -20,7 +20,7 @@ const initHelper = "INIT_TEST_HELPER"
 func TestInitHelper(t *testing.T) {
 	what := os.Getenv(initHelper)
 	if what == "" {
-		t.Skip("it is for other tests")
+		return
 	}
 	if code, ok := asInit(); ok {
 		os.Exit(code)

@@ -190,7 +190,7 @@ func TestCatchUpPages(t *testing.T) {
 		if _, err := db.ExecContext(t.Context(), "DELETE FROM task_results"); err != nil {
 			t.Fatal(err)
 		}
-		found := f.catchUp(t, "a", time.Time{}, 71)
+		found := f.catchUp(t, "a", time.Time{}, 317)
 		if n := len(found); n != 6000 {
 			t.Errorf("found %d tasks, want 6000", n)
 		}
