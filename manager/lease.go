@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -166,8 +167,9 @@ func (m *Manager) forget(ctx context.Context) (staying []string) {
 		m.log.WarnContext(ctx, "endpoints stay registered, since attempts have not ended: start a manager of them again, or remove them with tasker endpoints remove",
 			"endpoints", staying)
 	}
-	if len(staying) < len(m.cfg.Endpoints) {
-		m.log.InfoContext(ctx, "the endpoints are removed: tasks do not expect them any more", "endpoints", m.cfg.Endpoints, "staying", staying)
+	removed := slices.DeleteFunc(slices.Clone(m.cfg.Endpoints), func(name string) bool { return slices.Contains(staying, name) })
+	if len(removed) > 0 {
+		m.log.InfoContext(ctx, "the endpoints are removed: tasks do not expect them any more", "endpoints", removed)
 	}
 	return staying
 }
