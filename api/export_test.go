@@ -33,13 +33,13 @@ func (s *Server) SetPatience(d time.Duration) {
 }
 
 // TakeReads takes all the room that GETs have for payloads, until leave is
-// called.
-func (s *Server) TakeReads(ctx context.Context) (leave func()) {
-	leave, err := s.reads.enter(ctx, s.reads.limit)
-	if err != nil {
-		panic(err)
+// called. It waits for those that give theirs back, however short the patience
+// of requests is: an answer is read before its handler returns.
+func (s *Server) TakeReads(ctx context.Context) (leave func(), err error) {
+	if err := s.reads.free.Acquire(ctx, s.reads.limit); err != nil {
+		return nil, err
 	}
-	return leave
+	return func() { s.reads.free.Release(s.reads.limit) }, nil
 }
 
 // Posts tells how many POSTs are worked on and how many wait.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -97,7 +98,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 	go func() { ended <- server.Serve(l) }()
 	defer func() {
 		_ = server.Close()
-		_ = <-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the server ended by %v", err)
+		}
 	}()
 	var conns []net.Conn
 	dial := func() net.Conn {

@@ -60,7 +60,10 @@ func TestLargeAnswer(t *testing.T) {
 		}
 	}
 	h.server.SetPatience(10 * time.Millisecond)
-	leave := h.server.TakeReads(t.Context())
+	leave, err := h.server.TakeReads(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.get(t, path).want(t, http.StatusServiceUnavailable)
 	h.get(t, "/worker").want(t, http.StatusServiceUnavailable)
 	leave()
