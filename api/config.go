@@ -43,7 +43,8 @@ type Config struct {
 	// quarter.
 	MaxStreamsPerAddress int
 	// MaxConnections and MaxConnectionsPerAddress bound the connections that are
-	// open at once; 0 means 2000, and 1000 of one address. Others are closed.
+	// open at once; 0 means 6000, and half of them for one address. Others are
+	// closed.
 	MaxConnections           int
 	MaxConnectionsPerAddress int
 	// MaxBodies bounds the bodies that are held at once, in bytes, beside the
