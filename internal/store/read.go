@@ -124,11 +124,12 @@ type peekedResult struct {
 }
 
 func (r *peekedResult) result() tasker.TaskResult {
-	t := tasker.TaskResult{
+	row := resultRow{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
-		Errnr: r.Errnr, Errmsg: r.Errmsg, Payload: readable(r.Payload), StartTime: r.StartTime.Time,
-		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime),
+		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime, LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime,
 	}
+	t := row.result()
+	t.Payload = readable(r.Payload)
 	if r.Payload == nil {
 		t.PayloadSize = r.PayloadSize
 	}
