@@ -24,8 +24,8 @@ const (
 //
 // Open tasks that expect the endpoint and that it has no result of are caught
 // up with: their message was lost, or was sent while there was no queue. It
-// looks for them each time that a consumer is registered, and from time to
-// time, since RabbitMQ tells no consumer that its bindings are gone. The first
+// looks for them each time that a consumer or a new task type is registered, and
+// from time to time, since RabbitMQ tells no consumer that its bindings are gone. The first
 // look goes through all open tasks, as does the first one after a type was
 // added, the others through what was sent since.
 //

@@ -14,8 +14,8 @@ import (
 type serving struct {
 	ctx   context.Context
 	group sync.WaitGroup
-	// subscribed gets a value, each for its endpoint, when a consumer is
-	// registered.
+	// subscribed gets a value, each for its endpoint, when a consumer or new
+	// task types are registered.
 	subscribed map[string]chan struct{}
 }
 
@@ -28,7 +28,7 @@ func (m *Manager) take(ctx context.Context) {
 		s.group.Go(func() { m.tend(ctx, endpoint, subscribed) })
 	}
 	s.group.Go(func() { m.record(ctx) })
-	s.group.Go(func() { m.registrations(ctx) })
+	s.group.Go(func() { m.registrations(ctx, s.subscribed) })
 	m.mu.Lock()
 	m.serving = s
 	for _, t := range m.types {
@@ -74,9 +74,11 @@ func (m *Manager) wakeUp(taskType string) {
 	}
 }
 
-// registrations tells the database which types the endpoints perform, each
-// time that these have changed.
-func (m *Manager) registrations(ctx context.Context) {
+// registrations stores which types the endpoints perform, each time that these
+// have changed. Until that is stored nothing is published to them for a new
+// type, whether or not its queue is bound, so the tasks that were sent meanwhile
+// are looked for then.
+func (m *Manager) registrations(ctx context.Context, registered map[string]chan struct{}) {
 	for {
 		select {
 		case <-m.register:
@@ -86,7 +88,15 @@ func (m *Manager) registrations(ctx context.Context) {
 		for _, endpoint := range m.cfg.Endpoints {
 			err := m.persist(ctx, "register the endpoint", func(ctx context.Context) error {
 				holder, err := m.store.AcquireEndpoint(ctx, m.registration(endpoint), m.cfg.Lease)
-				if err == nil && holder != nil {
+				switch {
+				case err != nil:
+				case holder == nil:
+					m.anew[endpoint].Store(true)
+					select {
+					case registered[endpoint] <- struct{}{}:
+					default: // one is waiting already
+					}
+				default:
 					m.log.WarnContext(ctx, "the endpoint's task types are not registered: another manager has it", "endpoint", endpoint, "holder", holder.Manager)
 				}
 				return err

@@ -101,12 +101,18 @@ func registry(t *testing.T, list map[string]handlers.Handler) *handlers.Registry
 
 func (w *world) reloadable(types []manager.TaskType, list map[string]handlers.Handler) *reloadable {
 	w.t.Helper()
+	return w.reloadableOn(w.store, types, list)
+}
+
+func (w *world) reloadableOn(s manager.Store, types []manager.TaskType, list map[string]handlers.Handler) *reloadable {
+	w.t.Helper()
 	cfg := manager.Config{
 		Endpoints: []string{"a"}, TaskTypes: types,
 		Heartbeat: 50 * time.Millisecond, Lease: 500 * time.Millisecond, ShutdownTimeout: 20 * time.Second,
+		CatchUp: time.Hour, // nothing is found by the time that passes
 	}
 	b := &counted{Broker: w.broker, consumed: map[string]int{}}
-	m, err := manager.New(cfg, w.store, b, registry(w.t, list), w.log)
+	m, err := manager.New(cfg, s, b, registry(w.t, list), w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -421,4 +427,53 @@ func TestReloadKnowsHandlersThatCannotBeCompared(t *testing.T) {
 	if n := one.closed.Load(); n != 0 {
 		t.Errorf("closed %d times", n)
 	}
+}
+
+// lateRegistration is a store that takes the registration of the type "new" when
+// the gate opens, and signals each look for tasks of that type.
+type lateRegistration struct {
+	manager.Store
+	gate   chan struct{}
+	looked chan struct{}
+}
+
+func (s *lateRegistration) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (*tasker.Endpoint, error) {
+	if slices.Contains(e.TaskTypes, "new") {
+		<-s.gate
+	}
+	return s.Store.AcquireEndpoint(ctx, e, lease)
+}
+
+func (s *lateRegistration) UnreceivedTasks(
+	ctx context.Context, endpoint string, types []string, since time.Time, after tasker.SentPosition, limit int,
+) ([]tasker.Task, tasker.SentPosition, error) {
+	tasks, next, err := s.Store.UnreceivedTasks(ctx, endpoint, types, since, after, limit)
+	if slices.Contains(types, "new") {
+		select {
+		case s.looked <- struct{}{}:
+		default:
+		}
+	}
+	return tasks, next, err
+}
+
+// A task that is sent after the manager has looked for tasks of a new type, and
+// before the database knows that the endpoint performs it, is published to
+// nobody. The manager looks again when the type is registered.
+func TestReloadFindsWhatWasSentBeforeItsRegistration(t *testing.T) {
+	w := newWorld(t)
+	s := &lateRegistration{Store: w.store, gate: make(chan struct{}), looked: make(chan struct{}, 1)}
+	open := sync.OnceFunc(func() { close(s.gate) })
+	list := map[string]handlers.Handler{"job": &counting{}, "new": &counting{}}
+	m := w.reloadableOn(s, []manager.TaskType{{Name: "job"}}, list)
+	t.Cleanup(open) // before the manager stops
+	reload(t, m, []manager.TaskType{{Name: "job"}, {Name: "new"}}, list)
+	m.consumers(w, "new", 1)
+	<-s.looked
+	task := w.postOf("new", "early")
+	if !slices.Equal(task.Unserved, []string{"a"}) {
+		t.Fatalf("it was published to an endpoint that is not registered: %+v", task)
+	}
+	open()
+	w.await(task, tasker.ResultDone)
 }
