@@ -8,6 +8,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
@@ -47,7 +48,7 @@ func (m *Manager) tend(ctx context.Context, endpoint string, subscribed <-chan s
 			}
 		case <-m.doubts[endpoint]:
 			if err = m.putRight(ctx, endpoint); err == nil {
-				err = wait(ctx, doubtPause)
+				err = clock.Sleep(ctx, doubtPause)
 			}
 		case <-ctx.Done():
 		}

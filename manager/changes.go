@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
@@ -85,7 +86,7 @@ func (c *changes) run(ctx context.Context) {
 		select {
 		case <-c.wake:
 			c.tell(ctx)
-			_ = wait(ctx, changesPause)
+			_ = clock.Sleep(ctx, changesPause)
 		case <-ctx.Done():
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/batch"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 // backlog bounds the waiting results that an executor holds in memory; more
@@ -359,7 +361,7 @@ func (e *executor) start(ctx context.Context, j job) (doubt bool) {
 	if err != nil {
 		if ctx.Err() == nil {
 			e.m.log.ErrorContext(ctx, "an attempt could not be started", "task_id", j.Task.ID, "endpoint", e.endpoint, "err", err)
-			_ = wait(ctx, time.Second) // it waits in the database, and is tried again
+			_ = clock.Sleep(ctx, time.Second) // it waits in the database, and is tried again
 		}
 		e.lookAgain()
 		return false
@@ -377,11 +379,11 @@ func (e *executor) start(ctx context.Context, j job) (doubt bool) {
 // again: the attempt may have begun, and nobody else would run it.
 func (e *executor) begin(ctx context.Context, j job) (begun bool, err error) {
 	for {
-		b, err := e.m.starts.do(tasker.Start{ResultKey: j.Key(), Attempt: j.Attempt})
+		b, err := e.m.starts.Do(tasker.Start{ResultKey: j.Key(), Attempt: j.Attempt})
 		if err == nil {
 			err = b.err
 		}
-		if err == nil || isRefusal(err) || errors.Is(err, errBatcherEnded) || wait(ctx, time.Second) != nil {
+		if err == nil || isRefusal(err) || errors.Is(err, batch.ErrEnded) || clock.Sleep(ctx, time.Second) != nil {
 			return b.out, err
 		}
 	}

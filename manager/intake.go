@@ -7,6 +7,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/batch"
 )
 
 // arrival is a task that reached one of the executors and is not recorded yet.
@@ -67,11 +68,11 @@ func (m *Manager) deadLetter(ctx context.Context, e *executor, d broker.Delivery
 // record writes what arrives, in batches of what has gathered, until ctx ends.
 func (m *Manager) record(ctx context.Context) {
 	for {
-		batch := gather(ctx, m.arrivals, batchSize)
-		if batch == nil {
+		arrivals := batch.Gather(ctx, m.arrivals, batchSize)
+		if arrivals == nil {
 			return
 		}
-		m.recordBatch(ctx, batch)
+		m.recordBatch(ctx, arrivals)
 	}
 }
 

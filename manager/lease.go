@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 // acquire registers the endpoints and takes their leases. Where another
@@ -49,7 +50,7 @@ func (m *Manager) acquireOne(ctx context.Context, endpoint string) error {
 				"endpoint %q is served by another manager: %s on host %s, pid %d, since %s: stop that one, or choose another name",
 				endpoint, holder.Manager, holder.Host, holder.PID, holder.StartTime.Format(time.RFC3339))
 		}
-		if err := wait(ctx, min(m.cfg.Heartbeat, 250*time.Millisecond)); err != nil {
+		if err := clock.Sleep(ctx, min(m.cfg.Heartbeat, 250*time.Millisecond)); err != nil {
 			return err
 		}
 	}
@@ -62,7 +63,7 @@ func (m *Manager) heartbeats(ctx context.Context, fatal context.CancelCauseFunc)
 	for {
 		// Jittered, so that a fleet that started together does not beat together.
 		pause := m.cfg.Heartbeat*9/10 + rand.N(m.cfg.Heartbeat/5+1)
-		if wait(ctx, pause) != nil {
+		if clock.Sleep(ctx, pause) != nil {
 			return
 		}
 		asked := time.Now()
@@ -224,16 +225,4 @@ func try(ctx context.Context, do func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryLimit)
 	defer cancel()
 	return do(ctx)
-}
-
-// wait pauses, or gives the cause of ctx's end.
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/spool"
+	"github.com/taskerhq/tasker/internal/x/batch"
 )
 
 // batchSize bounds what is written to the database at once.
@@ -84,11 +85,11 @@ type Manager struct {
 	broker   Broker
 	log      *slog.Logger
 	arrivals chan arrival
-	starts   *batcher[tasker.Start, started]
-	results  *batcher[tasker.Finish, ending]
-	alone    *batcher[tasker.Finish, ending] // for results that failed by themselves
-	spool    *spool.Spool                    // nil where there is none
-	spooling sync.Mutex                      // held by who keeps a result that is late
+	starts   *batch.Writer[tasker.Start, started]
+	results  *batch.Writer[tasker.Finish, ending]
+	alone    *batch.Writer[tasker.Finish, ending] // for results that failed by themselves
+	spool    *spool.Spool                         // nil where there is none
+	spooling sync.Mutex                           // held by who keeps a result that is late
 	lease    *leaseWatch
 	flusher  *flusher
 	changes  *changes
@@ -149,9 +150,9 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 			return nil, err
 		}
 	}
-	m.starts = newBatcher(batchSize, m.storeStarts)
-	m.results = newBatcher(batchSize, m.storeFinishes)
-	m.alone = newBatcher(1, m.storeFinishes)
+	m.starts = batch.New(batchSize, m.storeStarts)
+	m.results = batch.New(batchSize, m.storeFinishes)
+	m.alone = batch.New(1, m.storeFinishes)
 	m.types = types
 	performers, kept := m.performers(types, registry)
 	m.kept = kept
@@ -212,9 +213,9 @@ func (m *Manager) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, stopTaking)
 	defer stop()
 	var background sync.WaitGroup
-	background.Go(func() { m.starts.run(taking) })
-	background.Go(func() { m.results.run(work) })
-	background.Go(func() { m.alone.run(work) })
+	background.Go(func() { m.starts.Run(taking) })
+	background.Go(func() { m.results.Run(work) })
+	background.Go(func() { m.alone.Run(work) })
 	background.Go(func() { m.heartbeats(work, fatal) })
 	background.Go(func() { m.flusher.run(work) })
 	background.Go(func() { m.changes.run(work) })

@@ -4,6 +4,8 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
@@ -43,7 +45,7 @@ func (p *pace) wait(ctx context.Context, failed error) error {
 		p.m.log.WarnContext(ctx, "waiting for the database", "to", p.what, "err", failed)
 		p.warned = true
 	}
-	err := wait(ctx, rand.N(p.pause)+p.pause/2)
+	err := clock.Sleep(ctx, rand.N(p.pause)+p.pause/2)
 	p.pause = min(2*p.pause, longestPause)
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
@@ -99,7 +100,7 @@ func (r *reaper) next() (d doomed, ok bool) {
 }
 
 func (r *reaper) settle(ctx context.Context, d doomed) {
-	if !d.back && r.deadLetter(ctx, d) || wait(ctx, deadPause) != nil {
+	if !d.back && r.deadLetter(ctx, d) || clock.Sleep(ctx, deadPause) != nil {
 		return
 	}
 	if err := d.delivery.Requeue(); err != nil {

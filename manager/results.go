@@ -24,7 +24,7 @@ func (m *Manager) finishAttempt(ctx context.Context, e *executor, work tasker.Wo
 	if report != nil {
 		m.flusher.await(report)
 	}
-	end, err := m.results.do(finish)
+	end, err := m.results.Do(finish)
 	if err == nil && end.err != nil {
 		end, err = m.finishAlone(ctx, log(), kept, finish, end.err)
 	}
@@ -68,7 +68,7 @@ func (m *Manager) finishAlone(ctx context.Context, log *slog.Logger, kept *keepi
 		log.WarnContext(ctx, "the database does not take the result, which is tried again by itself", "spooled", kept.now(), "err", why)
 		select {
 		case <-time.After(pause):
-		case <-m.alone.ended:
+		case <-m.alone.Ended():
 		}
 		end, err := m.storeAlone(ctx, finish, &failures)
 		if err != nil || end.err == nil {
@@ -83,7 +83,7 @@ func (m *Manager) finishAlone(ctx context.Context, log *slog.Logger, kept *keepi
 // stored as failed, without the payload: that is all that can be wrong with it.
 // What the server answers, a full disk for one, does not count: it may end.
 func (m *Manager) storeAlone(ctx context.Context, finish tasker.Finish, failures *int) (ending, error) {
-	end, err := m.alone.do(finish)
+	end, err := m.alone.Do(finish)
 	if err != nil || end.err == nil {
 		return end, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/spool"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 // spoolAfter is how long the database may take to store a result before the
@@ -174,7 +175,7 @@ func (m *Manager) readSpool(ctx context.Context) []*late {
 func (m *Manager) deliverSpooled(ctx context.Context, waiting []*late) {
 	for pause := alonePause; len(waiting) > 0; pause = min(3*pause, refusedPause) {
 		waiting = slices.DeleteFunc(waiting, func(l *late) bool { return ctx.Err() == nil && m.storeLate(ctx, l) })
-		if len(waiting) > 0 && wait(ctx, pause) != nil {
+		if len(waiting) > 0 && clock.Sleep(ctx, pause) != nil {
 			return
 		}
 	}

@@ -1,0 +1,80 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/taskerhq/tasker/internal/x/batch"
+)
+
+// What is submitted while a batch is written goes out together as the next one.
+func TestWriter(t *testing.T) {
+	first, goOn := make(chan struct{}), make(chan struct{})
+	var sizes []int
+	w := batch.New(3, func(_ context.Context, items []int) ([]int, error) {
+		sizes = append(sizes, len(items))
+		if len(sizes) == 1 {
+			close(first)
+			<-goOn
+		}
+		if items[0] == 99 {
+			return nil, errors.New("refused")
+		}
+		outs := make([]int, len(items))
+		for i, item := range items {
+			outs[i] = 10 * item
+		}
+		return outs, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { w.Run(ctx); close(ended) }()
+	var callers sync.WaitGroup
+	submit := func(item int) {
+		callers.Go(func() {
+			if out, err := w.Do(item); err != nil || out != 10*item {
+				t.Errorf("Do(%d) = %d, %v", item, out, err)
+			}
+		})
+	}
+	submit(1)
+	<-first
+	for item := 2; item <= 5; item++ {
+		submit(item)
+	}
+	close(goOn)
+	callers.Wait()
+	if _, err := w.Do(99); err == nil || err.Error() != "refused" {
+		t.Errorf("got %v, want the error of the write", err)
+	}
+	cancel()
+	<-ended
+	for _, size := range sizes {
+		if size > 3 {
+			t.Errorf("a batch has %d items, the limit is 3", size)
+		}
+	}
+	if _, err := w.Do(1); !errors.Is(err, batch.ErrEnded) {
+		t.Errorf("got %v, want ErrEnded", err)
+	}
+}
+
+func TestGather(t *testing.T) {
+	queue := make(chan int, 5)
+	for i := range 5 {
+		queue <- i
+	}
+	if got := batch.Gather(t.Context(), queue, 3); len(got) != 3 {
+		t.Errorf("got %v, want three items", got)
+	}
+	if got := batch.Gather(t.Context(), queue, 3); len(got) != 2 {
+		t.Errorf("got %v, want the two that are left", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := batch.Gather(ctx, queue, 3); got != nil {
+		t.Errorf("got %v after the end of the context, want nil", got)
+	}
+}

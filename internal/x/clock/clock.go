@@ -1,0 +1,26 @@
+// Package clock waits.
+package clock
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// Sleep waits for d. It returns early, with the cause, when ctx ends.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Around returns a random duration from 3/4 to 5/4 of d, so that many machines
+// with the same period do not act together.
+func Around(d time.Duration) time.Duration {
+	return d*3/4 + rand.N(d/2+1)
+}
