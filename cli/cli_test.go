@@ -19,6 +19,7 @@ import (
 	"github.com/taskerhq/tasker/cli"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 	"github.com/taskerhq/tasker/internal/app"
 )
 
@@ -315,7 +316,7 @@ func TestConfigCheckNotes(t *testing.T) {
 // TestConfigCheckOfPrograms asks the handlers, unless told not to.
 func TestConfigCheckOfPrograms(t *testing.T) {
 	t.Parallel()
-	catalog := handlers.Builtin()
+	catalog := builtin.Catalog()
 	err := catalog.Add("deploy", func(handlers.Settings) (handlers.Handler, error) { return unable{}, nil })
 	if err != nil {
 		t.Fatal(err)

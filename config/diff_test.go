@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 func TestDiff(t *testing.T) {
@@ -191,7 +192,7 @@ func TestFilesOfMistakes(t *testing.T) {
 // TestHandlersAfter keeps the handlers of types that have not changed.
 func TestHandlersAfter(t *testing.T) {
 	t.Parallel()
-	catalog := handlers.Builtin()
+	catalog := builtin.Catalog()
 	if err := catalog.Add("h", func(handlers.Settings) (handlers.Handler, error) { return &counted{}, nil }); err != nil {
 		t.Fatal(err)
 	}

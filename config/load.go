@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/viper"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // DefaultDir is where the configuration files are looked for, and
@@ -93,7 +94,7 @@ func load(opts Options, f file, files *Files) (Config, error) {
 	d := &draft{}
 	d.Mode, d.File, d.catalog = opts.Mode, f.name, opts.Handlers
 	if d.catalog == nil {
-		d.catalog = handlers.Builtin()
+		d.catalog = builtin.Catalog()
 	}
 	d.entries = map[string]typeEntry{}
 	c := checker{

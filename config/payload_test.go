@@ -14,6 +14,7 @@ import (
 
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // described is a handler that tells what it does, and cannot work here.
@@ -32,7 +33,7 @@ func (described) Check() error { return errors.New("there is no program /opt/dep
 // catalogWith has the built-in handlers, and one of that name.
 func catalogWith(t *testing.T, name string, h handlers.Handler) *handlers.Catalog {
 	t.Helper()
-	c := handlers.Builtin()
+	c := builtin.Catalog()
 	if err := c.Add(name, func(handlers.Settings) (handlers.Handler, error) { return h, nil }); err != nil {
 		t.Fatal(err)
 	}

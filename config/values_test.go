@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // loadSettings loads a task type whose handler takes any settings, and returns
@@ -19,7 +20,7 @@ import (
 func loadSettings(t *testing.T, settings string) (handlers.Settings, config.Config, error) {
 	t.Helper()
 	var got handlers.Settings
-	catalog := handlers.Builtin()
+	catalog := builtin.Catalog()
 	err := catalog.Add("any", func(s handlers.Settings) (handlers.Handler, error) {
 		got = s
 		return handlers.Func(nothing), nil

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskerhq/tasker/config"
-	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // TestWrongInput holds the messages: each names where the mistake is and what
@@ -92,7 +92,7 @@ func TestWrongInput(t *testing.T) {
 		"task types, wrong": {"", []string{`TASKER_TASK_TYPES=[worker, worker, a.b, nope, [], {handler: worker}, {name: w, handler: worker, concurency: 1, timeout: 0, retry: [x], retention: 30s, settings: {a: 1}}, {name: v, handler: sleep, concurrency: 0}, metrics]`}, []string{
 			"TASKER_TASK_TYPES: task_types[1]: the task type worker is configured twice",
 			`TASKER_TASK_TYPES: task_types[2]: task type "a.b" is malformed: it takes 1 to 64 letters, digits, '_' or '-', the first a letter or digit`,
-			`TASKER_TASK_TYPES: task_types[3]: task type nope: there is no handler "nope"; there are ` + strings.Join(handlers.Builtin().Names(), ", "),
+			`TASKER_TASK_TYPES: task_types[3]: task type nope: there is no handler "nope"; there are ` + strings.Join(builtin.Catalog().Names(), ", "),
 			"TASKER_TASK_TYPES: task_types[4] takes a name, or a mapping with a name",
 			"TASKER_TASK_TYPES: task_types[5] has no name",
 			"TASKER_TASK_TYPES: task_types[6].concurency is an unknown key; did you mean concurrency?",

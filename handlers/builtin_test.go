@@ -14,7 +14,7 @@ import (
 
 func TestIfconfig(t *testing.T) {
 	t.Parallel()
-	h := builtin(t, "ifconfig", nil)
+	h := newHandler(t, "ifconfig", nil)
 	for _, payload := range []string{"null", "{}"} {
 		result, err := h.Handle(t.Context(), request(payload))
 		var got struct {
@@ -50,7 +50,7 @@ func TestDescriptions(t *testing.T) {
 		"sleep": nil, "ifconfig": nil, "worker": nil, "backup": nil,
 		"copyfile": {"sources": []any{"/in"}, "destinations": []any{"/out"}},
 	} {
-		describer, ok := handlers.Find[handlers.Describer](builtin(t, name, settings))
+		describer, ok := handlers.Find[handlers.Describer](newHandler(t, name, settings))
 		if !ok {
 			t.Errorf("%s is no Describer", name)
 			continue
@@ -84,7 +84,7 @@ func TestDescriptions(t *testing.T) {
 
 func TestSleepProgress(t *testing.T) {
 	t.Parallel()
-	h := builtin(t, "sleep", nil)
+	h := newHandler(t, "sleep", nil)
 	for payload, want := range map[string][][2]int64{
 		`{"seconds": 2.5}`: {{0, 3}, {1, 3}, {2, 3}, {3, 3}},
 		`{"seconds": 0}`:   {{0, 0}},

@@ -20,20 +20,8 @@ type Catalog struct {
 	middleware []Middleware
 }
 
-// Builtin makes a catalog of the built-in handlers.
-func Builtin() *Catalog {
-	return &Catalog{factories: map[string]Factory{
-		"worker":   NewWorker,
-		"backup":   NewBackup,
-		"sleep":    NewSleep,
-		"copyfile": NewCopyfile,
-		"ifconfig": NewIfconfig,
-		"http":     NewHTTP,
-		"service":  NewService,
-		"exec":     NewExec,
-		"script":   NewScript,
-	}}
-}
+// NewCatalog returns an empty catalog.
+func NewCatalog() *Catalog { return &Catalog{factories: map[string]Factory{}} }
 
 // Add puts a handler into the catalog. A name that is taken is an error.
 func (c *Catalog) Add(name string, factory Factory) error {

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // copies is a copyfile handler with its directories.
@@ -34,7 +35,7 @@ func newCopies(t *testing.T, settings handlers.Settings) copies {
 	}
 	all := handlers.Settings{"sources": []any{"/nowhere", c.in}, "destinations": []any{c.out}}
 	maps.Copy(all, settings)
-	c.Handler = builtin(t, "copyfile", all)
+	c.Handler = newHandler(t, "copyfile", all)
 	return c
 }
 
@@ -413,7 +414,7 @@ func TestCopyfileHardLinks(t *testing.T) {
 	if result, err := c.do(t, c.in+"/a", c.out+"/b"); err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "it has other names (hard links)") {
 		t.Errorf("got %s, %v", result, err)
 	}
-	allowing := builtin(t, "copyfile", handlers.Settings{"sources": []any{c.in}, "destinations": []any{c.out}, "hard_links": true})
+	allowing := newHandler(t, "copyfile", handlers.Settings{"sources": []any{c.in}, "destinations": []any{c.out}, "hard_links": true})
 	if _, err := allowing.Handle(t.Context(), c.request(t, c.in+"/a", c.out+"/b")); err != nil {
 		t.Error(err)
 	}
@@ -494,7 +495,7 @@ func TestCopyfileHelper(t *testing.T) {
 	if !ok {
 		return
 	}
-	h := builtin(t, "copyfile", handlers.Settings{"sources": []any{in}, "destinations": []any{out}})
+	h := newHandler(t, "copyfile", handlers.Settings{"sources": []any{in}, "destinations": []any{out}})
 	halt := newHalting()
 	req := copies{}.request(t, in+"/big", out+"/b")
 	req.Reporter = halt
@@ -552,7 +553,7 @@ func TestCopyfileSettings(t *testing.T) {
 		`setting "overwrite" holds a string: give true or false`:                  with("overwrite", "yes"),
 		`unknown setting "source": it has destinations, hard_links, max_size, mo`: with("source", "/in"),
 	} {
-		_, err := handlers.Builtin().Make("copyfile", settings)
+		_, err := builtin.Catalog().Make("copyfile", settings)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // A handler is a function that takes a request and returns one JSON value.
@@ -46,7 +47,7 @@ func ExampleTyped() {
 
 // A registry says which handler performs the tasks of which type.
 func ExampleRegistry() {
-	sleep, err := handlers.Builtin().Make("sleep", nil)
+	sleep, err := builtin.Catalog().Make("sleep", nil)
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -87,7 +88,7 @@ func ExampleRetryAfter() {
 
 // The built-in handlers check their settings when they are made.
 func ExampleCatalog() {
-	_, err := handlers.Builtin().Make("worker", handlers.Settings{"duration": "soon"})
+	_, err := builtin.Catalog().Make("worker", handlers.Settings{"duration": "soon"})
 	fmt.Println(err)
 	// Output: handler "worker": setting "duration": "soon" is no duration: give seconds, or text such as 1m30s
 }

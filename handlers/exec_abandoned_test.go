@@ -33,7 +33,7 @@ func TestExecCleansUp(t *testing.T) {
 	if err := os.Symlink("4194999 4194998 1 pid:[1]", filepath.Join(dir, "tasker-payload-9.json.run")); err != nil {
 		t.Fatal(err)
 	}
-	h := builtin(t, "exec", handlers.Settings{"command": []any{"/bin/true"}})
+	h := newHandler(t, "exec", handlers.Settings{"command": []any{"/bin/true"}})
 	if _, err := h.Handle(t.Context(), request("null")); err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func TestExecLimitThatIsRefused(t *testing.T) {
 	if err := os.WriteFile(file, []byte("#!"+t.TempDir()+"\n"), 0o755); err != nil { // a directory cannot be executed
 		t.Fatal(err)
 	}
-	h := builtin(t, "exec", handlers.Settings{
+	h := newHandler(t, "exec", handlers.Settings{
 		"command": []any{file}, "limits": map[string]any{"open_files": 50}, "success_codes": []any{0, 126},
 	})
 	if _, err := handle(t, h, "null"); handlers.Errnr(err) != 126 || !strings.Contains(err.Error(), "the program could not be started: prlimit: ") {
@@ -74,7 +74,7 @@ func TestExecNotes(t *testing.T) {
 	t.Parallel()
 	notes := func(settings handlers.Settings) string {
 		settings["command"] = []any{"/bin/true"}
-		return strings.Join(builtin(t, "exec", settings).(handlers.Noter).Notes(), "\n")
+		return strings.Join(newHandler(t, "exec", settings).(handlers.Noter).Notes(), "\n")
 	}
 	if got := notes(handlers.Settings{}); !strings.Contains(got, `no setting "user"`) {
 		t.Errorf("without a user: %q", got)
@@ -161,11 +161,11 @@ func TestExecLeaksNothing(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	goroutines := goleak.IgnoreCurrent()
 	all := []handlers.Handler{
-		builtin(t, "exec", handlers.Settings{"command": "/bin/true"}),
+		newHandler(t, "exec", handlers.Settings{"command": "/bin/true"}),
 		shell(t, `sleep 100 & mkdir -p a/b; ln -s / a/root; echo x >&2; exit 3`, nil),
-		builtin(t, "exec", handlers.Settings{"command": "/bin/true", "umask": "077", "nice": 1}),
-		builtin(t, "exec", handlers.Settings{"command": "/nope"}),
-		builtin(t, "exec", handlers.Settings{"command": "/bin/true", "nice": 1, "limits": map[string]any{"open_files": 50}}),
+		newHandler(t, "exec", handlers.Settings{"command": "/bin/true", "umask": "077", "nice": 1}),
+		newHandler(t, "exec", handlers.Settings{"command": "/nope"}),
+		newHandler(t, "exec", handlers.Settings{"command": "/bin/true", "nice": 1, "limits": map[string]any{"open_files": 50}}),
 	}
 	round := func(n int) {
 		for i := range n {

@@ -12,12 +12,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
 func TestExecParameters(t *testing.T) {
 	t.Parallel()
-	h := builtin(t, "exec", handlers.Settings{
+	h := newHandler(t, "exec", handlers.Settings{
 		"command": []any{"/usr/bin/printf", "[%s]", "--", "${s}", "x${s}y${n}", "${opt}", "--region=${opt}", "${b}", "$${s}", "${dashing}", "${e}"},
 		"parameters": map[string]any{
 			"s": map[string]any{"required": true, "pattern": "[a-z;$(){} '\"*-]*", "max_length": 20}, "n": map[string]any{"type": "integer", "default": 7},
@@ -110,7 +111,7 @@ func TestExecRefusesSettings(t *testing.T) {
 		`setting "environment": "A": ${p} is no parameter`:                           with("environment", map[string]any{"A": "${p}"}),
 		`unknown setting "nope": it has command, directory, environm`:                with("nope", 1),
 	} {
-		_, err := handlers.Builtin().Make("exec", settings)
+		_, err := builtin.Catalog().Make("exec", settings)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
@@ -119,7 +120,7 @@ func TestExecRefusesSettings(t *testing.T) {
 
 func TestExecDescribes(t *testing.T) {
 	t.Parallel()
-	h := builtin(t, "exec", handlers.Settings{
+	h := newHandler(t, "exec", handlers.Settings{
 		"command": []any{"/bin/echo", "${s}"},
 		"parameters": map[string]any{
 			"s": map[string]any{"required": true, "pattern": "a<b", "description": "what to say"},
@@ -236,12 +237,12 @@ func TestExecRefusesProgramsOnStdin(t *testing.T) {
 		{"chroot", "/srv", "sh"},
 	}) {
 		for handler, text := range map[string]string{"exec": "which is the payload, as a program", "service": "which is the requests, as a program"} {
-			_, err := handlers.Builtin().Make(handler, handlers.Settings{"command": command})
+			_, err := builtin.Catalog().Make(handler, handlers.Settings{"command": command})
 			if err == nil || !strings.Contains(err.Error(), text) {
 				t.Errorf("%s: %v: got %v", handler, command, err)
 			}
 		}
-		if _, err := handlers.Builtin().Make("exec", handlers.Settings{"command": command, "stdin": "none"}); err != nil {
+		if _, err := builtin.Catalog().Make("exec", handlers.Settings{"command": command, "stdin": "none"}); err != nil {
 			t.Errorf("%v without stdin: %v", command, err)
 		}
 	}
@@ -272,12 +273,12 @@ func TestExecRefusesProgramsOnStdin(t *testing.T) {
 		{"jq", "."},
 		{"cat"},
 	}) {
-		if _, err := handlers.Builtin().Make("exec", handlers.Settings{"command": command}); err != nil {
+		if _, err := builtin.Catalog().Make("exec", handlers.Settings{"command": command}); err != nil {
 			t.Errorf("%v: %v", command, err)
 		}
 	}
 	// The script is an argument that the payload leaves out, or names.
-	h := builtin(t, "exec", handlers.Settings{"command": []any{"sh", "${p}"}, "parameters": map[string]any{"p": map[string]any{}}})
+	h := newHandler(t, "exec", handlers.Settings{"command": []any{"sh", "${p}"}, "parameters": map[string]any{"p": map[string]any{}}})
 	for _, payload := range []string{`{}`, `{"p":"/dev/stdin"}`} {
 		if out, err := handle(t, h, payload); err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "as a program") {
 			t.Errorf("%s: got %s, %v", payload, out, err)
@@ -289,7 +290,7 @@ func TestExecRefusesProgramsOnStdin(t *testing.T) {
 // program as its digits.
 func TestExecNumbers(t *testing.T) {
 	t.Parallel()
-	h := builtin(t, "exec", handlers.Settings{
+	h := newHandler(t, "exec", handlers.Settings{
 		"command": []any{"/usr/bin/printf", "%s %s", "i=${i}", "n=${n}"},
 		"parameters": map[string]any{
 			"i": map[string]any{"type": "integer", "default": 0}, "n": map[string]any{"type": "number", "default": 0},
@@ -325,7 +326,7 @@ func TestExecSchemaRefusesWhatItRefuses(t *testing.T) {
 		maps.Copy(p, more)
 		return p
 	}
-	h := builtin(t, "exec", handlers.Settings{
+	h := newHandler(t, "exec", handlers.Settings{
 		"command": []any{"/bin/true", "${a}${b}", "x${c}", "${d}", "${e}", "--f=${f}", "${g}", "${h}"},
 		"parameters": map[string]any{
 			"a": parameter("string", nil), "b": parameter("integer", nil), "c": parameter("string", map[string]any{"pattern": "a*|-.", "max_length": 2}),

@@ -85,7 +85,7 @@ func shell(t *testing.T, script string, settings handlers.Settings) handlers.Han
 	t.Helper()
 	all := handlers.Settings{"command": []any{"/bin/sh", "-c", strings.ReplaceAll(script, "${", "$${")}, "stop_grace": 0.5}
 	maps.Copy(all, settings)
-	return builtin(t, "exec", all)
+	return newHandler(t, "exec", all)
 }
 
 func handle(t *testing.T, h handlers.Handler, payload string) (string, error) {
@@ -252,7 +252,7 @@ func TestExecChecks(t *testing.T) {
 		if os.Geteuid() != 0 && settings["user"] == "nobody" {
 			continue
 		}
-		err := builtin(t, "exec", settings).(handlers.Checker).Check()
+		err := newHandler(t, "exec", settings).(handlers.Checker).Check()
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
@@ -262,12 +262,12 @@ func TestExecChecks(t *testing.T) {
 func TestExecTellsOfTheStart(t *testing.T) {
 	t.Parallel()
 	for command, errnr := range map[string]int{"/nope": 127, "/etc/passwd": 126} {
-		_, err := handle(t, builtin(t, "exec", handlers.Settings{"command": command}), "null")
+		_, err := handle(t, newHandler(t, "exec", handlers.Settings{"command": command}), "null")
 		if handlers.Errnr(err) != errnr || !strings.HasPrefix(err.Error(), "the program could not be started: ") || handlers.IsPermanent(err) {
 			t.Errorf("%s: errnr %d, %v", command, handlers.Errnr(err), err)
 		}
 	}
-	long := builtin(t, "exec", handlers.Settings{
+	long := newHandler(t, "exec", handlers.Settings{
 		"command": []any{"true", "${p}"}, "parameters": map[string]any{"p": map[string]any{"max_length": 1 << 20}},
 	})
 	if _, err := handle(t, long, `{"p": "`+strings.Repeat("x", 1<<18)+`"}`); !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "too long") {

@@ -14,11 +14,12 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
-func builtin(t *testing.T, name string, settings handlers.Settings) handlers.Handler {
+func newHandler(t *testing.T, name string, settings handlers.Settings) handlers.Handler {
 	t.Helper()
-	h, err := handlers.Builtin().Make(name, settings)
+	h, err := builtin.Catalog().Make(name, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func TestBuiltinsTakeTheirTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := builtin(t, test.handler, test.settings)
+			h := newHandler(t, test.handler, test.settings)
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
 				result, err := h.Handle(t.Context(), request(test.payload))
@@ -76,7 +77,7 @@ func TestBuiltinsEndWithTheirContext(t *testing.T) {
 		for _, cause := range []error{handlers.ErrTimeout, handlers.ErrCanceled, handlers.ErrShutdown} {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cancel(cause)
-			result, err := builtin(t, name, nil).Handle(ctx, request(`{"seconds": 3600}`))
+			result, err := newHandler(t, name, nil).Handle(ctx, request(`{"seconds": 3600}`))
 			if !errors.Is(err, cause) || result != nil {
 				t.Errorf("%s: got %s, %v; want %v", name, result, err, cause)
 			}
@@ -86,7 +87,7 @@ func TestBuiltinsEndWithTheirContext(t *testing.T) {
 
 func TestSleepRefusesPayloads(t *testing.T) {
 	t.Parallel()
-	h := builtin(t, "sleep", nil)
+	h := newHandler(t, "sleep", nil)
 	for _, payload := range []string{
 		"null", "{}", `{"seconds": null}`, `{"seconds": "1"}`, `{"seconds": -0.1}`, `{"seconds": 1e300}`, `{"seconds": 1e999}`,
 		`{"seconds": 1, "more": 2}`, "[]", "5", "", "{",
@@ -104,14 +105,14 @@ func TestNewBuiltinRefuses(t *testing.T) {
 		name     string
 		settings handlers.Settings
 	}{
-		`there is no handler "nope"; there are ` + strings.Join(handlers.Builtin().Names(), ", "):          {"nope", nil},
+		`there is no handler "nope"; there are ` + strings.Join(builtin.Catalog().Names(), ", "):           {"nope", nil},
 		`handler "worker": unknown setting "duratoin": it has duration`:                                    {"worker", handlers.Settings{"duration": 1, "duratoin": 1}},
 		`handler "sleep": unknown setting "duration": it has no settings`:                                  {"sleep", handlers.Settings{"duration": 1}},
 		`handler "backup": setting "duration": "soon" is no duration: give seconds, or text such as 1m30s`: {"backup", handlers.Settings{"duration": "soon"}},
 		`handler "backup": setting "duration": true is no duration: give seconds, or text such as 1m30s`:   {"backup", handlers.Settings{"duration": true}},
 		`handler "worker": setting "duration": -1 is negative: give a duration of 0 and more`:              {"worker", handlers.Settings{"duration": -1}},
 	} {
-		if h, err := handlers.Builtin().Make(test.name, test.settings); h != nil || err == nil || err.Error() != want {
+		if h, err := builtin.Catalog().Make(test.name, test.settings); h != nil || err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}

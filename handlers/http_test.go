@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // serve starts an HTTP server; its URL is one of an address, 127.0.0.1.
@@ -130,7 +131,7 @@ func TestHTTPSendsWhatTheSettingsSay(t *testing.T) {
 			t.Parallel()
 			srv, got := recorder(t)
 			test.settings["url"] = srv.URL + test.settings["url"].(string)
-			result, err := builtin(t, "http", test.settings).Handle(t.Context(), httpRequest(test.payload))
+			result, err := newHandler(t, "http", test.settings).Handle(t.Context(), httpRequest(test.payload))
 			if result != nil || err != nil {
 				t.Fatalf("got %s, %v", result, err)
 			}
@@ -198,7 +199,7 @@ func TestHTTPRefusesPayloads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			result, err := builtin(t, "http", test.settings).Handle(t.Context(), httpRequest(test.payload))
+			result, err := newHandler(t, "http", test.settings).Handle(t.Context(), httpRequest(test.payload))
 			if result != nil || err == nil || !strings.Contains(err.Error(), test.want) || !handlers.IsPermanent(err) {
 				t.Errorf("got %s, %v (permanent: %t); want %s", result, err, handlers.IsPermanent(err), test.want)
 			}
@@ -265,7 +266,7 @@ func TestHTTPAnswers(t *testing.T) {
 			srv := serve(t, answer(test.status, test.header, test.body))
 			settings := handlers.Settings{"url": srv.URL + "/a?token=s3cret"}
 			maps.Copy(settings, test.settings)
-			result, err := builtin(t, "http", settings).Handle(t.Context(), httpRequest("null"))
+			result, err := newHandler(t, "http", settings).Handle(t.Context(), httpRequest("null"))
 			if string(result) != test.result {
 				t.Errorf("got %s, want %s", result, test.result)
 			}
@@ -332,7 +333,7 @@ func TestHTTPRedirects(t *testing.T) {
 			if strings.HasSuffix(test.query, "to=") {
 				test.query = "?code=302&to=?code=302%26to=?code=302%2526to=?code=302%252526to=/v1/x"
 			}
-			h := builtin(t, "http", handlers.Settings{
+			h := newHandler(t, "http", handlers.Settings{
 				"url": srv.URL + "/v1/" + test.query, "method": test.method, "allow": []any{srv.URL + "/v1/", other.URL},
 				"headers": map[string]any{"X-Secret": "s3cret", "Authorization": "Bearer s3cret"}, "max_redirects": 3,
 			})
@@ -419,7 +420,7 @@ func TestHTTPPeersThatMisbehave(t *testing.T) {
 			if test.result != "" || strings.Contains(test.want, "exceeded") {
 				timeout = "1m"
 			}
-			h := builtin(t, "http", handlers.Settings{"url": rawServer(t, test.serve), "timeout": timeout, "max_response": 10})
+			h := newHandler(t, "http", handlers.Settings{"url": rawServer(t, test.serve), "timeout": timeout, "max_response": 10})
 			result, err := h.Handle(t.Context(), httpRequest("null"))
 			if string(result) != test.result || (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %s, %v; want %s", result, err, test.want)
@@ -435,7 +436,7 @@ func TestHTTPConnectionRefused(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(nil)
 	srv.Close()
-	_, err := builtin(t, "http", handlers.Settings{"url": srv.URL}).Handle(t.Context(), httpRequest("null"))
+	_, err := newHandler(t, "http", handlers.Settings{"url": srv.URL}).Handle(t.Context(), httpRequest("null"))
 	if err == nil || handlers.IsPermanent(err) || !strings.HasPrefix(err.Error(), "POST "+srv.URL+": dial tcp") {
 		t.Errorf("got %v", err)
 	}
@@ -458,7 +459,7 @@ func TestHTTPEndsWithItsContext(t *testing.T) {
 				<-arrived
 				cancel(handlers.ErrCanceled)
 			}()
-			result, err := builtin(t, "http", handlers.Settings{"url": url, "timeout": "1m"}).Handle(ctx, httpRequest("null"))
+			result, err := newHandler(t, "http", handlers.Settings{"url": url, "timeout": "1m"}).Handle(ctx, httpRequest("null"))
 			if result != nil || !errors.Is(err, handlers.ErrCanceled) {
 				t.Errorf("got %s, %v", result, err)
 			}
@@ -492,7 +493,7 @@ func TestHTTPBoundsItsMemory(t *testing.T) {
 			_, _ = w.Write(bomb.Bytes())
 		},
 	} {
-		h := builtin(t, "http", handlers.Settings{"url": serve(t, serveBody).URL, "max_response": "64KiB"})
+		h := newHandler(t, "http", handlers.Settings{"url": serve(t, serveBody).URL, "max_response": "64KiB"})
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		result, err := h.Handle(t.Context(), httpRequest("null"))
@@ -514,7 +515,7 @@ func TestHTTPTrustsTheFileOfCertificates(t *testing.T) {
 	srv := httptest.NewTLSServer(answer(200, nil, "1"))
 	t.Cleanup(srv.Close)
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	h := builtin(t, "http", handlers.Settings{"url": srv.URL, "ca_file": file})
+	h := newHandler(t, "http", handlers.Settings{"url": srv.URL, "ca_file": file})
 	checker := h.(handlers.Checker)
 	if err := checker.Check(); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("without the file: got %v", err)
@@ -538,7 +539,7 @@ func TestHTTPTrustsTheFileOfCertificates(t *testing.T) {
 	if result, err := h.Handle(t.Context(), httpRequest("null")); err != nil || string(result) != "1" {
 		t.Errorf("got %s, %v", result, err)
 	}
-	_, err := builtin(t, "http", handlers.Settings{"url": srv.URL}).Handle(t.Context(), httpRequest("null"))
+	_, err := newHandler(t, "http", handlers.Settings{"url": srv.URL}).Handle(t.Context(), httpRequest("null"))
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("without the setting: got %v", err)
 	}
@@ -571,7 +572,7 @@ func TestHTTPOfThePayload(t *testing.T) {
 				body, _ := io.ReadAll(r.Body)
 				_, _ = fmt.Fprintf(w, "%s %s %s", r.Method, r.RequestURI, body)
 			})
-			h := builtin(t, "http", handlers.Settings{"rpc": true, "allow": []any{srv.URL + "/api"}, "result": "text"})
+			h := newHandler(t, "http", handlers.Settings{"rpc": true, "allow": []any{srv.URL + "/api"}, "result": "text"})
 			result, err := h.Handle(t.Context(), httpRequest(strings.ReplaceAll(test.payload, "SRV", srv.URL)))
 			if want, fails := strings.CutPrefix(test.want, "!"); fails {
 				if err == nil || !strings.Contains(err.Error(), want) || !handlers.IsPermanent(err) {
@@ -588,7 +589,7 @@ func TestHTTPOfThePayload(t *testing.T) {
 	t.Run("a run limit of its own", func(t *testing.T) {
 		t.Parallel()
 		url := rawServer(t, untilClosed)
-		h := builtin(t, "http", handlers.Settings{"rpc": true, "allow": []any{url}})
+		h := newHandler(t, "http", handlers.Settings{"rpc": true, "allow": []any{url}})
 		_, err := h.Handle(t.Context(), httpRequest(`{"method":"GET","url":"`+url+`/","max_run_time":0.1}`))
 		if err == nil || !errors.Is(err, handlers.ErrTimeout) || !strings.Contains(err.Error(), "there was no whole answer within 100ms, its max_run_time") {
 			t.Errorf("got %v", err)
@@ -626,7 +627,7 @@ func TestNewHTTPRefuses(t *testing.T) {
 		`setting "url" has no place beside rpc`:             {"url": url, "rpc": true, "allow": []any{url}},
 		`handler "http": setting "allow" is missing: list`:  {"rpc": true},
 	} {
-		if _, err := handlers.Builtin().Make("http", settings); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := builtin.Catalog().Make("http", settings); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}
@@ -634,7 +635,7 @@ func TestNewHTTPRefuses(t *testing.T) {
 
 func TestHTTPDescribesItself(t *testing.T) {
 	t.Parallel()
-	d := builtin(t, "http", handlers.Settings{
+	d := newHandler(t, "http", handlers.Settings{
 		"url": "https://example.com/${payload.user.name}?token=s3cret", "body": []any{"${payload.user.id}", "${payload.list.0}", "${type}"},
 	}).(handlers.Describer).Describe()
 	if d.Description != "Calls POST https://example.com/${payload.user.name}" {
@@ -644,11 +645,11 @@ func TestHTTPDescribesItself(t *testing.T) {
 	if string(d.Schema) != want {
 		t.Errorf("got %s\nwant %s", d.Schema, want)
 	}
-	d = builtin(t, "http", handlers.Settings{"url": "https://example.com/"}).(handlers.Describer).Describe()
+	d = newHandler(t, "http", handlers.Settings{"url": "https://example.com/"}).(handlers.Describer).Describe()
 	if d.Schema != nil {
 		t.Errorf("got %s", d.Schema)
 	}
-	d = builtin(t, "http", handlers.Settings{"rpc": true, "allow": []any{"https://example.com/"}}).(handlers.Describer).Describe()
+	d = newHandler(t, "http", handlers.Settings{"rpc": true, "allow": []any{"https://example.com/"}}).(handlers.Describer).Describe()
 	if !json.Valid(d.Schema) || !json.Valid(d.Example) {
 		t.Errorf("got %s, %s", d.Schema, d.Example)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // noting is middleware that notes when it is entered and left, and knows of
@@ -171,7 +172,7 @@ func TestRegistryUse(t *testing.T) {
 func TestCatalogUse(t *testing.T) {
 	t.Parallel()
 	var notes []string
-	c := handlers.Builtin()
+	c := builtin.Catalog()
 	if err := c.Add("full", func(handlers.Settings) (handlers.Handler, error) { return &full{notes: &notes}, nil }); err != nil {
 		t.Fatal(err)
 	}

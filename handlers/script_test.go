@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // binPath is a directory with a program "args" that prints its arguments, and
@@ -43,7 +44,7 @@ func TestScriptRuns(t *testing.T) {
 	if err := os.Symlink("sub/name", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	h := builtin(t, "script", handlers.Settings{"bin_path": dir})
+	h := newHandler(t, "script", handlers.Settings{"bin_path": dir})
 	if err := h.(handlers.Checker).Check(); err != nil {
 		t.Error(err)
 	}
@@ -64,7 +65,7 @@ func TestScriptRuns(t *testing.T) {
 
 func TestScriptRefusesPayloads(t *testing.T) {
 	t.Parallel()
-	h := builtin(t, "script", handlers.Settings{"bin_path": binPath(t)})
+	h := newHandler(t, "script", handlers.Settings{"bin_path": binPath(t)})
 	for payload, want := range map[string]string{
 		`null`:                                  `no "bin_name"`,
 		`{}`:                                    `no "bin_name"`,
@@ -136,7 +137,7 @@ func TestScriptRunsOnlyWhatIsTrusted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := handle(t, builtin(t, "script", handlers.Settings{"bin_path": dir}), `{"bin_name": "`+name+`"}`)
+		out, err := handle(t, newHandler(t, "script", handlers.Settings{"bin_path": dir}), `{"bin_name": "`+name+`"}`)
 		if err == nil || !strings.Contains(err.Error(), want) || !handlers.IsPermanent(err) || out != "" {
 			t.Errorf("got %s, %v\nwant %s", out, err, want)
 		}
@@ -151,7 +152,7 @@ func TestScriptAsKingtaskHasIt(t *testing.T) {
 	writeProgram(t, filepath.Join(dir, "example"), `#!/bin/sh
 case $#$1$2 in 2*[!0-9]*) printf 'err:invalid syntax' >&2 ;; 2*) printf %d $(($1 + $2)) ;; *) printf 'args count must be two' >&2 ;; esac
 `, 0o755)
-	h := builtin(t, "script", handlers.Settings{"bin_path": dir, "stderr": "failure"})
+	h := newHandler(t, "script", handlers.Settings{"bin_path": dir, "stderr": "failure"})
 	for args, want := range map[string]string{"12 34": "", "12 hello": "err:invalid syntax", "12": "args count must be two"} {
 		out, err := handle(t, h, `{"bin_name": "example", "args": "`+args+`"}`)
 		switch {
@@ -166,7 +167,7 @@ func TestScriptStopsAtMaxRunTime(t *testing.T) {
 	t.Parallel()
 	dir := binPath(t)
 	writeProgram(t, filepath.Join(dir, "slow"), "#!/bin/sh\necho busy >&2\nexec sleep 1000\n", 0o755)
-	h := builtin(t, "script", handlers.Settings{"bin_path": dir})
+	h := newHandler(t, "script", handlers.Settings{"bin_path": dir})
 	_, err := handle(t, h, `{"bin_name": "slow", "max_run_time": 0.3}`)
 	if err == nil || err.Error() != "the program ran longer than its max_run_time, 300ms (killed by SIGTERM): busy" || !errors.Is(err, handlers.ErrTimeout) {
 		t.Errorf("got %v", err)
@@ -181,22 +182,22 @@ func TestScriptSettings(t *testing.T) {
 		`unknown setting "command": it has bin_path`:          {"bin_path": "/bin", "command": "x"},
 		`setting "stdin": "x" is neither`:                     {"bin_path": "/bin", "stdin": "x"},
 	} {
-		if _, err := handlers.Builtin().Make("script", settings); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := builtin.Catalog().Make("script", settings); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}
 	file := filepath.Join(binPath(t), "args")
 	for path, want := range map[string]string{"/nope": "bin_path: there is no directory /nope", file: "is not a directory"} {
-		err := builtin(t, "script", handlers.Settings{"bin_path": path}).(handlers.Checker).Check()
+		err := newHandler(t, "script", handlers.Settings{"bin_path": path}).(handlers.Checker).Check()
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v", path, err)
 		}
 	}
-	d := builtin(t, "script", handlers.Settings{"bin_path": "/srv/bin"}).(handlers.Describer).Describe()
+	d := newHandler(t, "script", handlers.Settings{"bin_path": "/srv/bin"}).(handlers.Describer).Describe()
 	if !json.Valid(d.Schema) || !json.Valid(d.Example) || !strings.Contains(d.Description, "/srv/bin") {
 		t.Errorf("got %+v", d)
 	}
-	if names := handlers.Builtin().Names(); !slices.Contains(names, "exec") || !slices.Contains(names, "script") {
+	if names := builtin.Catalog().Names(); !slices.Contains(names, "exec") || !slices.Contains(names, "script") {
 		t.Errorf("got %v", names)
 	}
 }

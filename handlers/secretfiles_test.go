@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // secretFile makes a file with a secret in it.
@@ -29,7 +30,7 @@ func secretFile(t *testing.T, secret string) string {
 func TestVariablesFromFiles(t *testing.T) {
 	t.Parallel()
 	path := secretFile(t, "first")
-	h := builtin(t, "exec", handlers.Settings{"command": []any{"sh", "-c", `echo "$KEY"`}, "environment_file": map[string]any{"KEY": path}})
+	h := newHandler(t, "exec", handlers.Settings{"command": []any{"sh", "-c", `echo "$KEY"`}, "environment_file": map[string]any{"KEY": path}})
 	if err := h.(handlers.Checker).Check(); err != nil {
 		t.Error(err)
 	}
@@ -65,7 +66,7 @@ func TestHeadersAndQueryFromFiles(t *testing.T) {
 		"url": server.URL + "/?a=1", "allow_private": true, "allow": []any{server.URL + "/"},
 		"headers_file": map[string]any{"x-key": secretFile(t, "one")}, "query_file": map[string]any{"key": secretFile(t, "two & more")},
 	}
-	h := builtin(t, "http", settings)
+	h := newHandler(t, "http", settings)
 	if err := h.(handlers.Checker).Check(); err != nil {
 		t.Error(err)
 	}
@@ -91,7 +92,7 @@ func TestSecretFileSettings(t *testing.T) {
 		`setting "headers_file": "x-a" is in "headers", too: give one of`: {"http", handlers.Settings{"url": "http://h/", "headers": map[string]any{"X-A": "x"}, "headers_file": map[string]any{"x-a": "/b"}}},
 		`setting "query_file" has no place beside rpc: the payload gives`: {"http", handlers.Settings{"rpc": true, "allow": []any{"http://h/"}, "query_file": map[string]any{"a": "/b"}}},
 	} {
-		if _, err := handlers.Builtin().Make(test.handler, test.settings); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := builtin.Catalog().Make(test.handler, test.settings); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}

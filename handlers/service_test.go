@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 // python makes a service of testdata/service.py.
@@ -48,7 +49,7 @@ func serviceOf(t *testing.T, settings handlers.Settings, command ...any) handler
 		all["command"] = append(command, more...)
 		delete(all, "arguments")
 	}
-	h := builtin(t, "service", all)
+	h := newHandler(t, "service", all)
 	t.Cleanup(func() {
 		if err := h.(io.Closer).Close(); err != nil {
 			t.Error(err)
@@ -605,7 +606,7 @@ func TestNewServiceRefuses(t *testing.T) {
 		`setting "stop_grace" is 7s: `:         {"command": "x", "stop_grace": 7},
 		`unknown setting "comand"`:             {"comand": "x"},
 	} {
-		if _, err := handlers.Builtin().Make("service", settings); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := builtin.Catalog().Make("service", settings); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}

@@ -54,7 +54,7 @@ func TestProgramsThatOthersCanChangeAreNotRun(t *testing.T) {
 			if _, ok := test.settings["user"]; ok && os.Geteuid() != 0 {
 				t.Skip("only root can run a program as another user")
 			}
-			h := builtin(t, test.handler, test.settings)
+			h := newHandler(t, test.handler, test.settings)
 			if err := h.(handlers.Checker).Check(); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the check: got %v\nwant %s", err, test.want)
 			}
@@ -75,7 +75,7 @@ func TestCertificatesThatOthersCanChange(t *testing.T) {
 	if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o666)); err != nil { //nolint:gosec // the fault
 		t.Fatal(err)
 	}
-	h := builtin(t, "http", handlers.Settings{"url": "https://h/", "ca_file": path})
+	h := newHandler(t, "http", handlers.Settings{"url": "https://h/", "ca_file": path})
 	if err := h.(handlers.Checker).Check(); err == nil || !strings.Contains(err.Error(), "it is not to be believed: "+path+" is writable by all users") {
 		t.Errorf("got %v", err)
 	}

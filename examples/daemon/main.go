@@ -9,10 +9,11 @@ import (
 
 	"github.com/taskerhq/tasker/cli"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 func main() {
-	catalog := handlers.Builtin()
+	catalog := builtin.Catalog()
 	if err := catalog.Add("greet", newGreet); err != nil {
 		log.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 	"github.com/taskerhq/tasker/handlers/handlerstest"
 )
 
@@ -51,7 +52,7 @@ func example(t *testing.T, name string, environment map[string]any) handlers.Han
 		if environment != nil {
 			taskType.Settings["environment"] = environment
 		}
-		h, err := handlers.Builtin().Make(taskType.Handler, taskType.Settings)
+		h, err := builtin.Catalog().Make(taskType.Handler, taskType.Settings)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +192,7 @@ func TestPageHasTheSettings(t *testing.T) {
 		"http": {"http"}, "copyfile": {"copyfile"},
 	}
 	for name, headings := range sections {
-		_, err := handlers.Builtin().Make(name, handlers.Settings{"nope": 1})
+		_, err := builtin.Catalog().Make(name, handlers.Settings{"nope": 1})
 		_, list, found := strings.Cut(fmt.Sprint(err), "it has ")
 		if !found {
 			t.Fatalf("%s: got %v", name, err)
@@ -208,7 +209,7 @@ func TestPageHasTheSettings(t *testing.T) {
 			t.Errorf("%s: documented are\n%s, there are\n%s", name, slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
 		}
 	}
-	for _, name := range handlers.Builtin().Names() {
+	for _, name := range builtin.Catalog().Names() {
 		if !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("%s does not mention the handler %s", page, name)
 		}

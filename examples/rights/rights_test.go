@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
 func read(t *testing.T, name string) string {
@@ -46,7 +47,7 @@ func settings(t *testing.T, name string) handlers.Settings {
 
 func run(t *testing.T, s handlers.Settings, payload string, step int) (string, error) {
 	t.Helper()
-	h, err := handlers.Builtin().Make("exec", s)
+	h, err := builtin.Catalog().Make("exec", s)
 	if err != nil {
 		t.Fatal(err)
 	}
