@@ -15,11 +15,11 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// TestDocumentedConfiguration holds the README's table against the keys, the
-// defaults and the variables of the program.
+// TestDocumentedConfiguration compares the documented keys, defaults and
+// variables with those of the program.
 func TestDocumentedConfiguration(t *testing.T) {
 	t.Parallel()
-	content, err := os.ReadFile("README.md")
+	content, err := os.ReadFile("docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
 	}
