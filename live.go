@@ -45,6 +45,12 @@ type LogTotals struct {
 	Complete bool `json:"complete"`
 }
 
+// ResultKey identifies one endpoint's result for one task.
+type ResultKey struct {
+	TaskID   int64
+	Endpoint string
+}
+
 // LogChunk is a stored piece of an attempt's log.
 type LogChunk struct {
 	// ID rises with time; chunks of different endpoints may become visible in
@@ -53,20 +59,6 @@ type LogChunk struct {
 	ResultKey
 	Attempt int
 	Lines   []LogLine // in order, at least one
-}
-
-// LiveUpdate is what an attempt told since its last update, to be stored. It
-// changes nothing else of the result.
-type LiveUpdate struct {
-	ResultKey
-	Attempt  int
-	Progress *Progress       // nil where there is nothing new
-	Partial  json.RawMessage // the result so far; nil where there is nothing new
-	Lines    []LogLine       // to be appended as one chunk; nil for none
-	Totals   LogTotals
-	// DropFrom and DropTo are line numbers: chunks that lie between them
-	// altogether are not kept any longer. Both are 0 for none.
-	DropFrom, DropTo int64
 }
 
 // ResultNews is where a result stands, for live views.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Remove is that of a Remover which finds one open task.
@@ -58,10 +59,10 @@ func TestRemovedEndpointLetsTasksEnd(t *testing.T) {
 	s.post(t, "/worker", `{"identifier":"all"}`).want(t, http.StatusCreated)
 	message := <-arrived
 	key := tasker.ResultKey{TaskID: message.TaskID, Endpoint: "console1"}
-	if _, err := s.db.ReceiveResults(t.Context(), managerID, []tasker.Arrival{{ResultKey: key, Identifier: "all", Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: "all", Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.db.FinishAttempts(t.Context(), []tasker.Finish{{ResultKey: key, Attempt: 1, State: tasker.ResultDone}}); err != nil {
+	if _, err := s.db.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.ResultDone}}); err != nil {
 		t.Fatal(err)
 	}
 	if body := string(s.get(t, "/worker/all").body); !strings.Contains(body, `"missing":["byhand"]`) {

@@ -14,6 +14,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/removal"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/wire"
@@ -92,7 +93,7 @@ func (s *system) subscribe(t *testing.T, endpoint string) <-chan wire.Task {
 }
 
 // perform takes a message, records it, and finishes it.
-func (s *system) perform(t *testing.T, arrived <-chan wire.Task, finish tasker.Finish) {
+func (s *system) perform(t *testing.T, arrived <-chan wire.Task, finish ledger.End) {
 	t.Helper()
 	var message wire.Task
 	select {
@@ -101,14 +102,14 @@ func (s *system) perform(t *testing.T, arrived <-chan wire.Task, finish tasker.F
 		t.Fatalf("nothing reached %s", finish.Endpoint)
 	}
 	finish.TaskID = message.TaskID
-	admissions, err := s.db.ReceiveResults(t.Context(), managerID, []tasker.Arrival{{
+	admissions, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{
 		ResultKey: finish.ResultKey, Identifier: message.Identifier, Type: message.Type, State: tasker.Running,
 	}})
-	if err != nil || admissions[0].Verdict != tasker.Admitted {
+	if err != nil || admissions[0].Outcome != ledger.Recorded {
 		t.Fatalf("%+v, %v", admissions, err)
 	}
 	finish.Attempt = 1
-	if stored, err := s.db.FinishAttempts(t.Context(), []tasker.Finish{finish}); err != nil || !stored[0] {
+	if stored, err := s.db.FinishAttempts(t.Context(), []ledger.End{finish}); err != nil || !stored[0] {
 		t.Fatalf("the finish was not stored: %v", err)
 	}
 }
@@ -139,11 +140,11 @@ func TestEndToEnd(t *testing.T) {
 	if got := s.getTask(t, path); got.Task.Status != "SENT" || len(got.Summary.Missing) != 2 {
 		t.Errorf("before: %+v", got)
 	}
-	s.perform(t, console1, tasker.Finish{ResultKey: tasker.ResultKey{Endpoint: "console1"}, State: tasker.ResultDone, Payload: []byte(`{"yeah":1234123}`)})
+	s.perform(t, console1, ledger.End{ResultKey: tasker.ResultKey{Endpoint: "console1"}, State: tasker.ResultDone, Payload: []byte(`{"yeah":1234123}`)})
 	if got := s.getTask(t, path); got.Task.Status != "SENT" || got.Summary.Finished != 1 {
 		t.Errorf("with one result: %+v", got)
 	}
-	s.perform(t, console2, tasker.Finish{ResultKey: tasker.ResultKey{Endpoint: "console2"}, State: tasker.ResultFailed, Errnr: 32, Errmsg: "could not backup!"})
+	s.perform(t, console2, ledger.End{ResultKey: tasker.ResultKey{Endpoint: "console2"}, State: tasker.ResultFailed, Errnr: 32, Errmsg: "could not backup!"})
 	got := s.getTask(t, path)
 	if got.Task.Status != "FAILED" || got.Summary.Failed != 1 || len(got.Results) != 2 || got.Results[1].Errmsg == nil || *got.Results[1].Errmsg != "could not backup!" {
 		t.Errorf("at the end: %+v", got)

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
 // tell stores what an attempt told, and gives the hint, as a manager does.
-func (s *system) tell(t *testing.T, update tasker.LiveUpdate, change wire.LiveChange) {
+func (s *system) tell(t *testing.T, update ledger.LiveUpdate, change wire.LiveChange) {
 	t.Helper()
-	if err := s.db.SaveLive(t.Context(), []tasker.LiveUpdate{update}); err != nil {
+	if err := s.db.SaveLive(t.Context(), []ledger.LiveUpdate{update}); err != nil {
 		t.Fatal(err)
 	}
 	s.hint(t, change)
@@ -50,21 +51,21 @@ func TestEndToEndLive(t *testing.T) {
 	// The first attempt of console1 logs, fails, and is followed by another.
 	message := <-console1
 	key := tasker.ResultKey{TaskID: message.TaskID, Endpoint: "console1"}
-	admissions, err := s.db.ReceiveResults(t.Context(), managerID, []tasker.Arrival{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}})
-	if err != nil || admissions[0].Verdict != tasker.Admitted {
+	admissions, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}})
+	if err != nil || admissions[0].Outcome != ledger.Recorded {
 		t.Fatalf("%+v, %v", admissions, err)
 	}
 	now := s.db.Now()
-	s.tell(t, tasker.LiveUpdate{ResultKey: key, Attempt: 1, Lines: lines(0, 3, now), Totals: tasker.LogTotals{Lines: 3, Bytes: 24, Complete: true}},
+	s.tell(t, ledger.LiveUpdate{ResultKey: key, Attempt: 1, Lines: lines(0, 3, now), Totals: tasker.LogTotals{Lines: 3, Bytes: 24, Complete: true}},
 		wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 1, State: tasker.Running, Log: true})
 	f.until("log")
-	if stored, err := s.db.FinishAttempts(t.Context(), []tasker.Finish{{ResultKey: key, Attempt: 1, State: tasker.Retrying, Errnr: 7, Errmsg: "no"}}); err != nil || !stored[0] {
+	if stored, err := s.db.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying, Errnr: 7, Errmsg: "no"}}); err != nil || !stored[0] {
 		t.Fatalf("%v, %v", stored, err)
 	}
-	if started, err := s.db.StartAttempts(t.Context(), managerID, []tasker.Start{{ResultKey: key, Attempt: 1}}); err != nil || !started[0] {
+	if started, err := s.db.StartAttempts(t.Context(), managerID, []ledger.Start{{ResultKey: key, Attempt: 1}}); err != nil || !started[0] {
 		t.Fatalf("%v, %v", started, err)
 	}
-	s.tell(t, tasker.LiveUpdate{
+	s.tell(t, ledger.LiveUpdate{
 		ResultKey: key, Attempt: 2, Progress: &tasker.Progress{Done: 5, Total: 10, Message: "half", Time: now},
 		Lines: append(lines(0, 1, now), tasker.LogLine{Number: 1, Time: now, LeftOut: 99}), Totals: tasker.LogTotals{Lines: 100, LeftOut: 99},
 	}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2, State: tasker.Running, Progress: &tasker.Progress{Done: 5}})
@@ -88,12 +89,12 @@ func TestEndToEndLive(t *testing.T) {
 	}
 
 	// Both end.
-	s.tell(t, tasker.LiveUpdate{ResultKey: key, Attempt: 2, Totals: tasker.LogTotals{Lines: 100, LeftOut: 99, Complete: true}}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2})
+	s.tell(t, ledger.LiveUpdate{ResultKey: key, Attempt: 2, Totals: tasker.LogTotals{Lines: 100, LeftOut: 99, Complete: true}}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2})
 	other := tasker.ResultKey{TaskID: key.TaskID, Endpoint: "console2"}
-	if _, err := s.db.ReceiveResults(t.Context(), managerID, []tasker.Arrival{{ResultKey: other, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: other, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
-	ends := []tasker.Finish{
+	ends := []ledger.End{
 		{ResultKey: key, Attempt: 2, State: tasker.ResultDone, Payload: json.RawMessage(`{"yeah":1}`)},
 		{ResultKey: other, Attempt: 1, State: tasker.ResultDone},
 	}
@@ -129,16 +130,16 @@ func TestEndToEndLongLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "console1"}
-	if _, err := s.db.ReceiveResults(t.Context(), managerID, []tasker.Arrival{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
 	for n := int64(0); n < 10_000; n += 500 {
-		update := tasker.LiveUpdate{ResultKey: key, Attempt: 1, Lines: lines(n, n+500, now), Totals: tasker.LogTotals{Lines: n + 500}}
+		update := ledger.LiveUpdate{ResultKey: key, Attempt: 1, Lines: lines(n, n+500, now), Totals: tasker.LogTotals{Lines: n + 500}}
 		if n >= 4000 { // the first 2,000 and the last 2,000 are kept
 			update.DropFrom, update.DropTo = 2000, n-1500
 		}
-		if err := s.db.SaveLive(t.Context(), []tasker.LiveUpdate{update}); err != nil {
+		if err := s.db.SaveLive(t.Context(), []ledger.LiveUpdate{update}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // adopt takes over what an earlier manager of the endpoints left. Results that
@@ -45,7 +46,7 @@ const adoptRounds = 5
 func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 	staying := m.pending.count() // what is found each time, and stays
 	for idle := 0; ; {
-		var found []tasker.Work
+		var found []ledger.Work
 		limit := staying + batchSize
 		err := m.persist(ctx, "read the interrupted results", func(ctx context.Context) (err error) {
 			found, err = m.store.InterruptedWork(ctx, m.id, endpoint, limit)
@@ -54,7 +55,7 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 		if err != nil {
 			return err
 		}
-		var interrupted []tasker.Work
+		var interrupted []ledger.Work
 		staying = 0
 		for _, work := range found {
 			if m.pending.has(work.Key(), work.Attempt) {
@@ -76,9 +77,9 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 			}
 			continue
 		}
-		finishes := make([]tasker.Finish, len(interrupted))
+		finishes := make([]ledger.End, len(interrupted))
 		for i, work := range interrupted {
-			finishes[i] = tasker.Finish{
+			finishes[i] = ledger.End{
 				ResultKey: work.Key(), Attempt: work.Attempt, State: tasker.ResultFailed, Errnr: tasker.ErrnrInterrupted,
 				Errmsg: fmt.Sprintf("interrupted: the manager of endpoint %s ended during attempt %d", endpoint, work.Attempt),
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -56,7 +57,7 @@ func TestAdoptionWhoseAnswerIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	task := w.create("one", "null", "a")
-	_, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{{
+	_, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{{
 		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job", State: tasker.Running,
 	}})
 	if err != nil {
@@ -190,8 +191,8 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 	w.await(task, tasker.ResultDone)
 }
 
-func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after tasker.SentPosition, limit int) ([]tasker.Task, tasker.SentPosition, error) {
-	var next tasker.SentPosition
+func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) ([]tasker.Task, ledger.SentPosition, error) {
+	var next ledger.SentPosition
 	tasks, err := faultyCall(f, "unreceived", func() (tasks []tasker.Task, err error) {
 		tasks, next, err = f.Store.UnreceivedTasks(ctx, endpoint, taskTypes, since, after, limit)
 		return tasks, err

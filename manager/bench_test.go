@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -42,8 +43,8 @@ func (f *free) ForgetEndpoints(context.Context, string, []string) ([]string, err
 func (f *free) ReturnFromLost(context.Context, []string) (int, error) { return 0, nil }
 func (f *free) Now() time.Time                                        { return time.Now() }
 
-func (f *free) ReceiveResults(_ context.Context, _ string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
-	list := make([]tasker.Admission, len(arrivals))
+func (f *free) ReceiveResults(_ context.Context, _ string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
+	list := make([]ledger.Recording, len(arrivals))
 	for i, a := range arrivals {
 		list[i].Task = f.task
 		list[i].Task.ID = a.TaskID
@@ -51,11 +52,11 @@ func (f *free) ReceiveResults(_ context.Context, _ string, arrivals []tasker.Arr
 	return list, nil
 }
 
-func (f *free) StartAttempts(_ context.Context, _ string, starts []tasker.Start) ([]bool, error) {
+func (f *free) StartAttempts(_ context.Context, _ string, starts []ledger.Start) ([]bool, error) {
 	return allTrue(len(starts)), nil
 }
 
-func (f *free) FinishAttempts(_ context.Context, finishes []tasker.Finish) ([]bool, error) {
+func (f *free) FinishAttempts(_ context.Context, finishes []ledger.End) ([]bool, error) {
 	for range finishes {
 		<-f.slots
 	}
@@ -70,27 +71,27 @@ func allTrue(n int) []bool {
 	return list
 }
 
-func (f *free) SaveLive(_ context.Context, updates []tasker.LiveUpdate) error {
+func (f *free) SaveLive(_ context.Context, updates []ledger.LiveUpdate) error {
 	f.saved.Add(int64(len(updates)))
 	return nil
 }
 
-func (f *free) InterruptedWork(context.Context, string, string, int) ([]tasker.Work, error) {
+func (f *free) InterruptedWork(context.Context, string, string, int) ([]ledger.Work, error) {
 	return nil, nil
 }
 
-func (f *free) WaitingWork(context.Context, string, string, int) ([]tasker.Work, error) {
+func (f *free) WaitingWork(context.Context, string, string, int) ([]ledger.Work, error) {
 	return nil, nil
 }
 
-func (f *free) DueWork(context.Context, string, string, int) ([]tasker.Work, error) { return nil, nil }
+func (f *free) DueWork(context.Context, string, string, int) ([]ledger.Work, error) { return nil, nil }
 
 func (f *free) NextRetry(context.Context, string, string) (time.Time, bool, error) {
 	return time.Time{}, false, nil
 }
 
-func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, tasker.SentPosition, int) ([]tasker.Task, tasker.SentPosition, error) {
-	return nil, tasker.SentPosition{}, nil
+func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, ledger.SentPosition, int) ([]tasker.Task, ledger.SentPosition, error) {
+	return nil, ledger.SentPosition{}, nil
 }
 
 func (f *free) Notify(context.Context, string, []byte) error {

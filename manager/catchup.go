@@ -7,6 +7,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
@@ -116,9 +117,9 @@ func (m *Manager) catchUp(ctx context.Context, endpoint string, since time.Time,
 // records those whose message should have come before another: they were sent
 // before it or, where that is not known, created.
 func (m *Manager) catchUpOnce(ctx context.Context, endpoint string, since, before time.Time) error {
-	for after := (tasker.SentPosition{}); ; {
+	for after := (ledger.SentPosition{}); ; {
 		var tasks []tasker.Task
-		var next tasker.SentPosition
+		var next ledger.SentPosition
 		err := m.persist(ctx, "look for tasks that were not received", func(ctx context.Context) (err error) {
 			tasks, next, err = m.store.UnreceivedTasks(ctx, endpoint, m.typeNames(), since, after, batchSize)
 			return err
@@ -159,7 +160,7 @@ func (m *Manager) catchUpOnce(ctx context.Context, endpoint string, since, befor
 				return context.Cause(ctx)
 			}
 		}
-		if next == (tasker.SentPosition{}) {
+		if next == (ledger.SentPosition{}) {
 			return nil
 		}
 		after = next

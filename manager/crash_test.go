@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -166,7 +167,7 @@ type stalling struct {
 	stalled chan struct{}
 }
 
-func (s *stalling) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {
+func (s *stalling) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
 	s.mu.Lock()
 	s.calls++
 	calls := s.calls
@@ -194,8 +195,8 @@ func TestCrashDuringAdoption(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
-		if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
+		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, task)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 	"github.com/taskerhq/tasker/internal/x/clock"
@@ -30,7 +31,7 @@ type executor struct {
 	mu      sync.Mutex
 	how     *performer
 	free    int // slots; negative where there are fewer than there were
-	waiting []tasker.Work
+	waiting []ledger.Work
 	queued  map[int64]bool // the tasks in waiting
 	active  map[int64]bool // the tasks that have a slot
 	// behind tells that there may be waiting results in the database that
@@ -95,8 +96,8 @@ func (e *executor) retire() {
 
 // admit says how an arriving task is to be recorded: RUNNING, with a slot
 // taken and its handler in use, where one is free and nothing older waits.
-func (e *executor) admit(message wire.Task) (a tasker.Arrival, how *performer) {
-	a = tasker.Arrival{
+func (e *executor) admit(message wire.Task) (a ledger.Incoming, how *performer) {
+	a = ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: message.TaskID, Endpoint: e.endpoint},
 		Identifier: message.Identifier, Type: message.Type, State: tasker.Received,
 	}
@@ -127,8 +128,8 @@ func (e *executor) giveBack(how *performer) {
 }
 
 // admitted runs or queues an arrival that is recorded.
-func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.Task, how *performer) {
-	work := tasker.Work{Task: task, Endpoint: e.endpoint, State: a.State}
+func (e *executor) admitted(ctx context.Context, a ledger.Incoming, task tasker.Task, how *performer) {
+	work := ledger.Work{Task: task, Endpoint: e.endpoint, State: a.State}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	switch a.State {
@@ -147,7 +148,7 @@ func (e *executor) admitted(ctx context.Context, a tasker.Arrival, task tasker.T
 // this manager whose answer was lost: then it still has to run. Whether it is
 // through may have changed since the database was asked, so it is asked again
 // when the task is active, and no run of it can end unseen.
-func (e *executor) known(ctx context.Context, how *performer, admission tasker.Admission) {
+func (e *executor) known(ctx context.Context, how *performer, admission ledger.Recording) {
 	if !e.takeUp(ctx, how, admission) {
 		e.giveBack(how)
 		e.poke()
@@ -156,7 +157,7 @@ func (e *executor) known(ctx context.Context, how *performer, admission tasker.A
 
 // takeUp is the part of known that holds the lock. It tells whether the slot is
 // used.
-func (e *executor) takeUp(ctx context.Context, how *performer, admission tasker.Admission) bool {
+func (e *executor) takeUp(ctx context.Context, how *performer, admission ledger.Recording) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	id := admission.Task.ID
@@ -167,7 +168,7 @@ func (e *executor) takeUp(ctx context.Context, how *performer, admission tasker.
 	case admission.State == tasker.Running && admission.Own && how != nil:
 		e.active[id] = true
 		// To start the attempt that has begun is to ask whether it still runs.
-		work := tasker.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt - 1}
+		work := ledger.Work{Task: admission.Task, Endpoint: e.endpoint, State: tasker.Running, Attempt: admission.Attempt - 1}
 		e.occupy(ctx, job{Work: work, how: how}, e.start)
 		return true
 	}
@@ -176,7 +177,7 @@ func (e *executor) takeUp(ctx context.Context, how *performer, admission tasker.
 
 // job is work that has its handler in use.
 type job struct {
-	tasker.Work
+	ledger.Work
 	how  *performer
 	free func() // frees the slot, if there is one
 }
@@ -213,7 +214,7 @@ func (e *executor) follow(ctx context.Context, j job, do func(ctx context.Contex
 }
 
 // enqueue holds work in memory until a slot is free, if there is room.
-func (e *executor) enqueue(work tasker.Work) {
+func (e *executor) enqueue(work ledger.Work) {
 	switch {
 	case e.queued[work.Task.ID] || e.active[work.Task.ID]:
 	case len(e.waiting) >= backlog || e.behind && work.State == tasker.Received:
@@ -292,7 +293,7 @@ func (e *executor) refill(ctx context.Context) error {
 		return nil
 	}
 	e.mu.Unlock()
-	var work []tasker.Work
+	var work []ledger.Work
 	read := func() error {
 		return e.m.persist(ctx, "read the waiting results", func(ctx context.Context) (err error) {
 			work, err = e.m.store.WaitingWork(ctx, e.endpoint, e.name, backlog)
@@ -379,7 +380,7 @@ func (e *executor) start(ctx context.Context, j job) (doubt bool) {
 // again: the attempt may have begun, and nobody else would run it.
 func (e *executor) begin(ctx context.Context, j job) (begun bool, err error) {
 	for {
-		b, err := e.m.starts.Do(tasker.Start{ResultKey: j.Key(), Attempt: j.Attempt})
+		b, err := e.m.starts.Do(ledger.Start{ResultKey: j.Key(), Attempt: j.Attempt})
 		if err == nil {
 			err = b.err
 		}
@@ -427,7 +428,7 @@ func (e *executor) dueRetries(ctx context.Context) error {
 	if idle {
 		return nil
 	}
-	var due []tasker.Work
+	var due []ledger.Work
 	var next time.Time
 	var more bool
 	err := e.m.persist(ctx, "read the results to retry", func(ctx context.Context) (err error) {

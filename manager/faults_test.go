@@ -13,6 +13,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -69,20 +70,20 @@ func faultyCall[T any](f *faulty, method string, do func() (T, error)) (T, error
 	return result, err
 }
 
-func (f *faulty) ReceiveResults(ctx context.Context, m string, a []tasker.Arrival) ([]tasker.Admission, error) {
-	return faultyCall(f, "receive", func() ([]tasker.Admission, error) { return f.Store.ReceiveResults(ctx, m, a) })
+func (f *faulty) ReceiveResults(ctx context.Context, m string, a []ledger.Incoming) ([]ledger.Recording, error) {
+	return faultyCall(f, "receive", func() ([]ledger.Recording, error) { return f.Store.ReceiveResults(ctx, m, a) })
 }
 
-func (f *faulty) StartAttempts(ctx context.Context, m string, starts []tasker.Start) ([]bool, error) {
+func (f *faulty) StartAttempts(ctx context.Context, m string, starts []ledger.Start) ([]bool, error) {
 	return faultyCall(f, "start", func() ([]bool, error) { return f.Store.StartAttempts(ctx, m, starts) })
 }
 
-func (f *faulty) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {
+func (f *faulty) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
 	return faultyCall(f, "finish", func() ([]bool, error) { return f.Store.FinishAttempts(ctx, finishes) })
 }
 
-func (f *faulty) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error) {
-	return faultyCall(f, "waiting", func() ([]tasker.Work, error) { return f.Store.WaitingWork(ctx, endpoint, taskType, limit) })
+func (f *faulty) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
+	return faultyCall(f, "waiting", func() ([]ledger.Work, error) { return f.Store.WaitingWork(ctx, endpoint, taskType, limit) })
 }
 
 func (f *faulty) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (*tasker.Endpoint, error) {
@@ -175,13 +176,13 @@ func TestDeadManagersNameIsFree(t *testing.T) {
 	if _, err := w.store.MarkSent(t.Context(), task, nil, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job", State: tasker.Running}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job", State: tasker.Running}
+	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}
 	waiting := w.create("two", "null", "a")
-	arrival = tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job", State: tasker.Received}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+	arrival = ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job", State: tasker.Received}
+	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}
 	c := &counting{}
@@ -397,10 +398,10 @@ type meddling struct {
 	done    chan struct{} // closed when between has returned
 }
 
-func (m *meddling) ReceiveResults(ctx context.Context, id string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
+func (m *meddling) ReceiveResults(ctx context.Context, id string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
 	admissions, err := m.Store.ReceiveResults(ctx, id, arrivals)
 	for _, a := range admissions {
-		if a.Verdict == tasker.Known && a.Task.Identifier == "one" && a.State == tasker.Running {
+		if a.Outcome == ledger.Duplicate && a.Task.Identifier == "one" && a.State == tasker.Running {
 			m.once.Do(func() {
 				m.between(a.Task)
 				close(m.done)

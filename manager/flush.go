@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 const (
@@ -161,7 +161,7 @@ func (f *flusher) due() (reports []flush, next time.Duration) {
 
 // write stores what reports have, in parts of about [flushSize].
 func (f *flusher) write(ctx context.Context, reports []flush) {
-	var updates []tasker.LiveUpdate
+	var updates []ledger.LiveUpdate
 	var part []*report
 	total := 0
 	save := func() {
@@ -192,7 +192,7 @@ const liveTries = 3
 
 // save stores updates, however long the database is away, or until ctx ends.
 // What the database does not take is dropped.
-func (f *flusher) save(ctx context.Context, updates []tasker.LiveUpdate, reports []*report) {
+func (f *flusher) save(ctx context.Context, updates []ledger.LiveUpdate, reports []*report) {
 	if len(updates) == 0 {
 		return
 	}
@@ -231,17 +231,17 @@ const storeLive = "store what the handlers tell"
 
 // saveSmall stores what is small of an update, and reports whether that works:
 // then the rest is what the database does not take.
-func (f *flusher) saveSmall(ctx context.Context, update tasker.LiveUpdate) bool {
+func (f *flusher) saveSmall(ctx context.Context, update ledger.LiveUpdate) bool {
 	update.Partial, update.Lines = nil, nil
 	return f.saveOnce(ctx, update) == nil
 }
 
-func (f *flusher) saveOnce(ctx context.Context, update tasker.LiveUpdate) error {
-	return try(ctx, func(ctx context.Context) error { return f.m.store.SaveLive(ctx, []tasker.LiveUpdate{update}) })
+func (f *flusher) saveOnce(ctx context.Context, update ledger.LiveUpdate) error {
+	return try(ctx, func(ctx context.Context) error { return f.m.store.SaveLive(ctx, []ledger.LiveUpdate{update}) })
 }
 
 // saveLive stores updates, for [inParts].
-func (m *Manager) saveLive(ctx context.Context, updates []tasker.LiveUpdate) ([]struct{}, error) {
+func (m *Manager) saveLive(ctx context.Context, updates []ledger.LiveUpdate) ([]struct{}, error) {
 	return make([]struct{}, len(updates)), m.store.SaveLive(ctx, updates)
 }
 

@@ -7,11 +7,12 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // finished is the report of a run that told so much and is over.
 func (m *Manager) finished(told string) *report {
-	r := newReport(m, tasker.Work{Attempt: 1}, tasker.LogTotals{}, m.log)
+	r := newReport(m, ledger.Work{Attempt: 1}, tasker.LogTotals{}, m.log)
 	r.Partial(handlers.Result(`"` + told + `"`))
 	r.close(true)
 	return r

@@ -6,6 +6,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 )
@@ -79,13 +80,13 @@ func (m *Manager) record(ctx context.Context) {
 // recordBatch records arrivals, RUNNING where their executor has a free slot,
 // and only then acknowledges them and lets them run.
 func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
-	records := make([]tasker.Arrival, len(batch))
+	records := make([]ledger.Incoming, len(batch))
 	slots := make([]*performer, len(batch)) // of those that have a slot
 	for i, a := range batch {
 		records[i], slots[i] = a.executor.admit(a.message)
 	}
 	outcomes, err := inParts(ctx, m, "record the tasks that arrived", arrivalTries, records,
-		func(ctx context.Context, part []tasker.Arrival) ([]tasker.Admission, error) {
+		func(ctx context.Context, part []ledger.Incoming) ([]ledger.Recording, error) {
 			return m.store.ReceiveResults(ctx, m.id, part)
 		})
 	if err != nil { // not settled: the queues keep them
@@ -100,10 +101,10 @@ func (m *Manager) recordBatch(ctx context.Context, batch []arrival) {
 		switch {
 		case outcomes[i].err != nil:
 			a.executor.giveBack(slots[i])
-		case admission.Verdict == tasker.Admitted:
+		case admission.Outcome == ledger.Recorded:
 			m.tellAdmitted(records[i], admission.Task) // before its end
 			a.executor.admitted(ctx, records[i], admission.Task, slots[i])
-		case admission.Verdict == tasker.Known:
+		case admission.Outcome == ledger.Duplicate:
 			a.executor.known(ctx, slots[i], admission)
 		default:
 			a.executor.giveBack(slots[i])
@@ -128,7 +129,7 @@ func (m *Manager) unrecorded(ctx context.Context, a arrival, err error) {
 	m.log.ErrorContext(ctx, "a task could not be recorded", "endpoint", a.executor.endpoint, "task_id", a.message.TaskID, "err", err)
 	switch {
 	case isRefusal(err):
-		m.settle(ctx, a, tasker.Admission{Verdict: tasker.Refused, Reason: "it could not be recorded: " + err.Error()})
+		m.settle(ctx, a, ledger.Recording{Outcome: ledger.Refused, Reason: "it could not be recorded: " + err.Error()})
 		return
 	case a.recorded != nil: // the next look finds it again
 		close(a.recorded)
@@ -139,7 +140,7 @@ func (m *Manager) unrecorded(ctx context.Context, a arrival, err error) {
 }
 
 // tellAdmitted tells live views of a result that is recorded.
-func (m *Manager) tellAdmitted(a tasker.Arrival, task tasker.Task) {
+func (m *Manager) tellAdmitted(a ledger.Incoming, task tasker.Task) {
 	attempt := 0
 	if a.State == tasker.Running {
 		attempt = 1
@@ -150,24 +151,24 @@ func (m *Manager) tellAdmitted(a tasker.Arrival, task tasker.Task) {
 }
 
 // settle acknowledges the message of an arrival, whose verdict is durable now.
-func (m *Manager) settle(ctx context.Context, a arrival, admission tasker.Admission) {
+func (m *Manager) settle(ctx context.Context, a arrival, admission ledger.Recording) {
 	if a.recorded != nil {
 		close(a.recorded)
 	}
-	switch admission.Verdict {
-	case tasker.NotOwner:
+	switch admission.Outcome {
+	case ledger.NotOwner:
 		m.log.WarnContext(ctx, "the task stays in its queue: this manager does not hold the endpoint any more",
 			"endpoint", a.executor.endpoint, "task_id", a.message.TaskID)
 		return
-	case tasker.Refused:
+	case ledger.Refused:
 		if a.delivery != nil {
 			m.deadLetter(ctx, a.executor, a.delivery, admission.Reason)
 		}
 		return
-	case tasker.Known:
+	case ledger.Duplicate:
 		m.log.DebugContext(ctx, "the task is known: its message was delivered again",
 			"endpoint", a.executor.endpoint, "task_id", a.message.TaskID)
-	case tasker.Admitted:
+	case ledger.Recorded:
 	}
 	if a.delivery == nil {
 		return

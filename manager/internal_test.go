@@ -9,6 +9,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -64,7 +65,7 @@ func TestKnownClosesAHandler(t *testing.T) {
 	m.keep(nil)
 	done := make(chan struct{})
 	go func() {
-		e.known(t.Context(), how, tasker.Admission{Verdict: tasker.Known, State: tasker.ResultDone})
+		e.known(t.Context(), how, ledger.Recording{Outcome: ledger.Duplicate, State: tasker.ResultDone})
 		close(done)
 	}()
 	select {

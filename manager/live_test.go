@@ -12,11 +12,12 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/manager"
 )
 
-func (f *faulty) SaveLive(ctx context.Context, updates []tasker.LiveUpdate) error {
+func (f *faulty) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
 	_, err := faultyCall(f, "save", func() (struct{}, error) { return struct{}{}, f.Store.SaveLive(ctx, updates) })
 	return err
 }
@@ -24,11 +25,11 @@ func (f *faulty) SaveLive(ctx context.Context, updates []tasker.LiveUpdate) erro
 // telling is a store that lets a test look at what is told before it is stored.
 type telling struct {
 	*faulty
-	save   func(updates []tasker.LiveUpdate) error
-	finish func(finishes []tasker.Finish)
+	save   func(updates []ledger.LiveUpdate) error
+	finish func(finishes []ledger.End)
 }
 
-func (s *telling) SaveLive(ctx context.Context, updates []tasker.LiveUpdate) error {
+func (s *telling) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
 	if s.save != nil {
 		if err := s.save(updates); err != nil {
 			return err
@@ -37,7 +38,7 @@ func (s *telling) SaveLive(ctx context.Context, updates []tasker.LiveUpdate) err
 	return s.faulty.SaveLive(ctx, updates)
 }
 
-func (s *telling) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {
+func (s *telling) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
 	if s.finish != nil {
 		s.finish(finishes)
 	}
@@ -78,7 +79,7 @@ func TestWhatAHandlerTells(t *testing.T) {
 	var mu sync.Mutex
 	var complete []int64
 	s := &telling{faulty: newFaulty(w.store, false, map[string]int{})}
-	s.save = func(updates []tasker.LiveUpdate) error {
+	s.save = func(updates []ledger.LiveUpdate) error {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, u := range updates {
@@ -88,7 +89,7 @@ func TestWhatAHandlerTells(t *testing.T) {
 		}
 		return nil
 	}
-	s.finish = func(finishes []tasker.Finish) {
+	s.finish = func(finishes []ledger.End) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, f := range finishes {
@@ -245,7 +246,7 @@ func TestReportsWaitForTheDatabase(t *testing.T) {
 			w := newWorld(t)
 			release := make(chan struct{})
 			s := &telling{faulty: newFaulty(w.store, false, map[string]int{})}
-			s.save = func([]tasker.LiveUpdate) error {
+			s.save = func([]ledger.LiveUpdate) error {
 				if hang {
 					<-release
 				}
@@ -286,7 +287,7 @@ func TestRefusedReport(t *testing.T) {
 	w := newWorld(t)
 	s := &telling{faulty: newFaulty(w.store, false, map[string]int{})}
 	var bad tasker.Task
-	s.save = func(updates []tasker.LiveUpdate) error {
+	s.save = func(updates []ledger.LiveUpdate) error {
 		for _, u := range updates {
 			if u.TaskID == bad.ID {
 				return tasker.Errorf(tasker.Invalid, "no")

@@ -25,6 +25,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/spool"
 	"github.com/taskerhq/tasker/internal/x/batch"
 )
@@ -47,23 +48,23 @@ type Store interface {
 	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
 
-	ReceiveResults(ctx context.Context, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error)
-	StartAttempts(ctx context.Context, manager string, starts []tasker.Start) (started []bool, err error)
-	FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error)
+	ReceiveResults(ctx context.Context, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error)
+	StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error)
+	FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error)
 
-	SaveLive(ctx context.Context, updates []tasker.LiveUpdate) error
+	SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
 	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
 	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)
-	ResumeAttempts(ctx context.Context, manager string, starts []tasker.Start) (resumed []bool, err error)
+	ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error)
 
-	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error)
-	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
-	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error)
+	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
+	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
+	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
 	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
 	// TaskPayload returns the payload of a task; what is returned elsewhere
 	// leaves a large one out.
 	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
-	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after tasker.SentPosition, limit int) (tasks []tasker.Task, next tasker.SentPosition, err error)
+	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error)
 
 	Now() time.Time
 	// Answered reports whether err is the database's own answer to a statement,
@@ -85,11 +86,11 @@ type Manager struct {
 	broker   Broker
 	log      *slog.Logger
 	arrivals chan arrival
-	starts   *batch.Writer[tasker.Start, started]
-	results  *batch.Writer[tasker.Finish, ending]
-	alone    *batch.Writer[tasker.Finish, ending] // for results that failed by themselves
-	spool    *spool.Spool                         // nil where there is none
-	spooling sync.Mutex                           // held by who keeps a result that is late
+	starts   *batch.Writer[ledger.Start, started]
+	results  *batch.Writer[ledger.End, ending]
+	alone    *batch.Writer[ledger.End, ending] // for results that failed by themselves
+	spool    *spool.Spool                      // nil where there is none
+	spooling sync.Mutex                        // held by who keeps a result that is late
 	lease    *leaseWatch
 	flusher  *flusher
 	changes  *changes

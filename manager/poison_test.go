@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/spool"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -34,7 +35,7 @@ func (p *picky) breaks(payload json.RawMessage) bool {
 	return true
 }
 
-func (p *picky) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {
+func (p *picky) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
 	for _, f := range finishes {
 		if p.breaks(f.Payload) {
 			return nil, errAway
@@ -43,7 +44,7 @@ func (p *picky) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([
 	return p.Store.FinishAttempts(ctx, finishes)
 }
 
-func (p *picky) SaveLive(ctx context.Context, updates []tasker.LiveUpdate) error {
+func (p *picky) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
 	for _, u := range updates {
 		if p.breaks(u.Partial) {
 			return errAway
@@ -130,10 +131,10 @@ func TestRetryOutOfTheSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{{ResultKey: key, Identifier: "one", Type: "job", State: tasker.Running}}); err != nil {
+	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{{ResultKey: key, Identifier: "one", Type: "job", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := kept.Keep(tasker.Finish{
+	if _, err := kept.Keep(ledger.End{
 		ResultKey: key, Attempt: 1, State: tasker.Retrying, Errnr: 1, Errmsg: "again", RetryDelay: 20 * time.Millisecond,
 	}); err != nil {
 		t.Fatal(err)

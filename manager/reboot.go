@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/verdict"
 )
 
@@ -37,7 +38,7 @@ var errNoReboot = errors.New("the machine did not reboot")
 // askedForReboot stores that an attempt goes on after a reboot, has the machine
 // reboot if asked, as its handler's error says, and waits for that. run is the
 // context of its step.
-func (e *executor) askedForReboot(ctx, run context.Context, work tasker.Work, asked error, rules verdict.Rules, report *report) (doubt bool) {
+func (e *executor) askedForReboot(ctx, run context.Context, work ledger.Work, asked error, rules verdict.Rules, report *report) (doubt bool) {
 	next := max(work.Step, 1) + 1
 	if next > maxSteps {
 		e.endWaiting(ctx, run, work, rules, report, fmt.Errorf("the handler asked for reboot number %d: that is too often", maxSteps))
@@ -63,7 +64,7 @@ func (e *executor) askedForReboot(ctx, run context.Context, work tasker.Work, as
 // goOnAfterReboot stores that an attempt goes on after a reboot, and then has
 // the machine reboot. An error where it is stored is that of the handler's code,
 // which does that. Nothing of this can be in the spool, so a stop waits for it.
-func (e *executor) goOnAfterReboot(run context.Context, work tasker.Work, step int, asked error) (stored bool, err error) {
+func (e *executor) goOnAfterReboot(run context.Context, work ledger.Work, step int, asked error) (stored bool, err error) {
 	e.m.unkept.Add(1)
 	defer e.m.unkept.Add(-1)
 	err = e.m.persist(run, "store that an attempt awaits a reboot", func(ctx context.Context) (err error) {
@@ -83,7 +84,7 @@ func (e *executor) goOnAfterReboot(run context.Context, work tasker.Work, step i
 // awaitReboot waits for what ends the wait of an attempt, unless the machine
 // does reboot: the manager's stop, which changes nothing, its run limit, or
 // that it is canceled.
-func (e *executor) awaitReboot(ctx, run context.Context, work tasker.Work, rules verdict.Rules, report *report) (doubt bool) {
+func (e *executor) awaitReboot(ctx, run context.Context, work ledger.Work, rules verdict.Rules, report *report) (doubt bool) {
 	select {
 	case <-ctx.Done():
 		return false
@@ -96,7 +97,7 @@ func (e *executor) awaitReboot(ctx, run context.Context, work tasker.Work, rules
 }
 
 // endWaiting stores the end of an attempt that wanted to go on after a reboot.
-func (e *executor) endWaiting(ctx, run context.Context, work tasker.Work, rules verdict.Rules, report *report, why error) {
+func (e *executor) endWaiting(ctx, run context.Context, work ledger.Work, rules verdict.Rules, report *report, why error) {
 	// Where another manager has the endpoint by now, the same attempt goes on
 	// there, or is judged.
 	if err := e.m.lease.await(ctx); err != nil {
@@ -118,7 +119,7 @@ func (e *executor) endWaiting(ctx, run context.Context, work tasker.Work, rules 
 // adoptRebooting takes over attempts that wait for a reboot since before this
 // manager. Where the machine has rebooted, they go on when a slot is free; else
 // they wait on, with their run limit from now.
-func (e *executor) adoptRebooting(ctx context.Context, work tasker.Work) {
+func (e *executor) adoptRebooting(ctx context.Context, work ledger.Work) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	id := work.Task.ID
@@ -130,7 +131,7 @@ func (e *executor) adoptRebooting(ctx context.Context, work tasker.Work) {
 		e.follow(ctx, job{Work: work, how: e.how}, e.waitOn)
 	case len(e.waiting) < backlog:
 		e.queued[id] = true
-		behind := slices.IndexFunc(e.waiting, func(w tasker.Work) bool { return w.AwaitsReboot == "" })
+		behind := slices.IndexFunc(e.waiting, func(w ledger.Work) bool { return w.AwaitsReboot == "" })
 		if behind < 0 {
 			behind = len(e.waiting)
 		}
@@ -153,7 +154,7 @@ func (e *executor) resume(ctx context.Context, j job) (doubt bool) {
 	var resumed []bool
 	if err == nil {
 		err = e.m.persist(ctx, "resume an attempt", func(ctx context.Context) (err error) {
-			resumed, err = e.m.store.ResumeAttempts(ctx, e.m.id, []tasker.Start{{ResultKey: j.Key(), Attempt: j.Attempt}})
+			resumed, err = e.m.store.ResumeAttempts(ctx, e.m.id, []ledger.Start{{ResultKey: j.Key(), Attempt: j.Attempt}})
 			return err
 		})
 	}
@@ -173,7 +174,7 @@ func (e *executor) resume(ctx context.Context, j job) (doubt bool) {
 }
 
 // logged tells how much an attempt has logged in its earlier steps.
-func (e *executor) logged(ctx context.Context, work tasker.Work) (totals tasker.LogTotals, err error) {
+func (e *executor) logged(ctx context.Context, work ledger.Work) (totals tasker.LogTotals, err error) {
 	err = e.m.persist(ctx, "read what an attempt logged", func(ctx context.Context) error {
 		attempts, err := e.m.store.Attempts(ctx, work.Task.ID, work.Endpoint)
 		for _, a := range attempts {

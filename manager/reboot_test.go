@@ -13,6 +13,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -20,7 +21,7 @@ func (f *faulty) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt,
 	return faultyCall(f, "await", func() (bool, error) { return f.Store.AwaitReboot(ctx, key, attempt, step, boot) })
 }
 
-func (f *faulty) ResumeAttempts(ctx context.Context, m string, starts []tasker.Start) ([]bool, error) {
+func (f *faulty) ResumeAttempts(ctx context.Context, m string, starts []ledger.Start) ([]bool, error) {
 	return faultyCall(f, "resume", func() ([]bool, error) { return f.Store.ResumeAttempts(ctx, m, starts) })
 }
 
@@ -291,8 +292,8 @@ func TestManyReboots(t *testing.T) {
 	var all []tasker.Task
 	for i := range tasks + 1 {
 		task := w.create(fmt.Sprint("t", i), "null", "a")
-		arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
-		if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
+		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}
 		if i < tasks {

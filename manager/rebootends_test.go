@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -40,8 +41,8 @@ func (w *world) rebooted(identifier string, step int) tasker.Task {
 		w.t.Fatal(err)
 	}
 	task := w.create(identifier, "null", "a")
-	arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
-	if _, err := w.store.ReceiveResults(w.t.Context(), dead, []tasker.Arrival{arrival}); err != nil {
+	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
+	if _, err := w.store.ReceiveResults(w.t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		w.t.Fatal(err)
 	}
 	if stored, err := w.store.AwaitReboot(w.t.Context(), arrival.ResultKey, 1, step, "one"); err != nil || !stored {

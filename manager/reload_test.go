@@ -15,6 +15,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -445,8 +446,8 @@ func (s *lateRegistration) AcquireEndpoint(ctx context.Context, e tasker.Endpoin
 }
 
 func (s *lateRegistration) UnreceivedTasks(
-	ctx context.Context, endpoint string, types []string, since time.Time, after tasker.SentPosition, limit int,
-) ([]tasker.Task, tasker.SentPosition, error) {
+	ctx context.Context, endpoint string, types []string, since time.Time, after ledger.SentPosition, limit int,
+) ([]tasker.Task, ledger.SentPosition, error) {
 	tasks, next, err := s.Store.UnreceivedTasks(ctx, endpoint, types, since, after, limit)
 	if slices.Contains(types, "new") {
 		select {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/tasklog"
 	"github.com/taskerhq/tasker/internal/verdict"
 )
@@ -24,7 +25,7 @@ const maxMessage = 1 << 10
 // waits for anything. A run that tells nothing costs nothing.
 type report struct {
 	m       *Manager
-	work    tasker.Work
+	work    ledger.Work
 	log     *slog.Logger  // the manager's own, with the run's attributes
 	flushed chan struct{} // closed when nothing more is to be stored
 
@@ -43,7 +44,7 @@ type report struct {
 
 var _ handlers.Reporter = (*report)(nil)
 
-func newReport(m *Manager, work tasker.Work, before tasker.LogTotals, log *slog.Logger) *report {
+func newReport(m *Manager, work ledger.Work, before tasker.LogTotals, log *slog.Logger) *report {
 	return &report{m: m, work: work, log: log, before: before, flushed: make(chan struct{})}
 }
 
@@ -175,10 +176,10 @@ const lineless = 256
 
 // take gives what is to be stored now, and about how much it is; 0 means that
 // there is nothing.
-func (r *report) take() (update tasker.LiveUpdate, size int) {
+func (r *report) take() (update ledger.LiveUpdate, size int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	update = tasker.LiveUpdate{
+	update = ledger.LiveUpdate{
 		ResultKey: r.work.Key(), Attempt: r.work.Attempt, Progress: r.progress, Totals: r.before,
 	}
 	if r.progress != nil || r.complete {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/verdict"
 	"github.com/taskerhq/tasker/internal/wire"
 )
@@ -18,7 +19,7 @@ import (
 //
 // Where the run has a report, its last is stored before, if that is quick: who
 // sees the end shall find the whole log.
-func (m *Manager) finishAttempt(ctx context.Context, e *executor, work tasker.Work, finish tasker.Finish, report *report) {
+func (m *Manager) finishAttempt(ctx context.Context, e *executor, work ledger.Work, finish ledger.End, report *report) {
 	log := func() *slog.Logger { return e.runLog(work).With("state", finish.State) }
 	kept := m.keepLater(ctx, finish)
 	if report != nil {
@@ -62,7 +63,7 @@ const (
 // finishAlone stores the end of an attempt that the database did not take by
 // itself, beside all others, and tries on with growing pauses until the manager
 // ends: as long as it lives, the attempt stays its own.
-func (m *Manager) finishAlone(ctx context.Context, log *slog.Logger, kept *keeping, finish tasker.Finish, why error) (ending, error) {
+func (m *Manager) finishAlone(ctx context.Context, log *slog.Logger, kept *keeping, finish ledger.End, why error) (ending, error) {
 	failures := 0
 	for pause := alonePause; ; pause = min(3*pause, refusedPause) {
 		log.WarnContext(ctx, "the database does not take the result, which is tried again by itself", "spooled", kept.now(), "err", why)
@@ -82,7 +83,7 @@ func (m *Manager) finishAlone(ctx context.Context, log *slog.Logger, kept *keepi
 // the connection broke over it too often, and does so now, the attempt is
 // stored as failed, without the payload: that is all that can be wrong with it.
 // What the server answers, a full disk for one, does not count: it may end.
-func (m *Manager) storeAlone(ctx context.Context, finish tasker.Finish, failures *int) (ending, error) {
+func (m *Manager) storeAlone(ctx context.Context, finish ledger.End, failures *int) (ending, error) {
 	end, err := m.alone.Do(finish)
 	if err != nil || end.err == nil {
 		return end, err
@@ -105,9 +106,9 @@ func (m *Manager) storeAlone(ctx context.Context, finish tasker.Finish, failures
 	return end, nil
 }
 
-func (m *Manager) finishOnce(ctx context.Context, finish tasker.Finish) (ending, error) {
+func (m *Manager) finishOnce(ctx context.Context, finish ledger.End) (ending, error) {
 	var stored []bool
-	batch := []tasker.Finish{finish}
+	batch := []ledger.End{finish}
 	err := try(ctx, func(ctx context.Context) (err error) {
 		stored, err = m.store.FinishAttempts(ctx, batch)
 		return err
@@ -120,14 +121,14 @@ func (m *Manager) finishOnce(ctx context.Context, finish tasker.Finish) (ending,
 }
 
 // unstorable is the end of an attempt whose payload cannot be stored.
-func unstorable(finish tasker.Finish, err error) tasker.Finish {
+func unstorable(finish ledger.End, err error) ledger.End {
 	finish.Errmsg = verdict.Clean(fmt.Sprintf("the result of %d bytes could not be stored: %v", len(finish.Payload), err))
 	finish.State, finish.Errnr, finish.Payload, finish.RetryDelay = tasker.ResultFailed, tasker.ErrnrBadResult, nil, 0
 	return finish
 }
 
 // tellEnd tells live views how an attempt ended.
-func (m *Manager) tellEnd(work tasker.Work, end ending) {
+func (m *Manager) tellEnd(work ledger.Work, end ending) {
 	if !end.stored {
 		return
 	}
@@ -141,8 +142,8 @@ func (m *Manager) tellEnd(work tasker.Work, end ending) {
 type started = outcome[bool]
 
 // storeStarts counts a batch of attempts that begin.
-func (m *Manager) storeStarts(ctx context.Context, batch []tasker.Start) ([]started, error) {
-	return inParts(ctx, m, "start the attempts", 1, batch, func(ctx context.Context, batch []tasker.Start) ([]bool, error) {
+func (m *Manager) storeStarts(ctx context.Context, batch []ledger.Start) ([]started, error) {
+	return inParts(ctx, m, "start the attempts", 1, batch, func(ctx context.Context, batch []ledger.Start) ([]bool, error) {
 		return m.store.StartAttempts(ctx, m.id, batch)
 	})
 }
@@ -161,7 +162,7 @@ type ending struct {
 // about the results that ended. Of an attempt whose payload the database
 // refuses, the end counts: it is stored as failed. An error means that ctx has
 // ended.
-func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]ending, error) {
+func (m *Manager) storeFinishes(ctx context.Context, batch []ledger.End) ([]ending, error) {
 	batch = slices.Clone(batch)
 	outcomes, err := inParts(ctx, m, "store the results", 1, batch, m.store.FinishAttempts)
 	if err != nil {
@@ -179,7 +180,7 @@ func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]e
 		outcomes[i] = again[0]
 	}
 	ends := make([]ending, len(batch))
-	var written []tasker.Finish
+	var written []ledger.End
 	for i, o := range outcomes {
 		ends[i] = ending{stored: o.out, state: batch[i].State, errnr: batch[i].Errnr, err: o.err}
 		if o.err == nil {
@@ -192,7 +193,7 @@ func (m *Manager) storeFinishes(ctx context.Context, batch []tasker.Finish) ([]e
 
 // notify tells the aggregation which tasks had results that ended. It is a
 // hint: where it gets lost, the tasks are found a little later.
-func (m *Manager) notify(ctx context.Context, batch []tasker.Finish) {
+func (m *Manager) notify(ctx context.Context, batch []ledger.End) {
 	var ended []int64
 	seen := map[int64]bool{}
 	for _, finish := range batch {

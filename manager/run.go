@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/verdict"
 )
 
@@ -82,7 +83,7 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 	return false
 }
 
-func (e *executor) runLog(work tasker.Work) *slog.Logger {
+func (e *executor) runLog(work ledger.Work) *slog.Logger {
 	return e.m.log.With("endpoint", e.endpoint, "task_id", work.Task.ID, "type", work.Task.Type,
 		"identifier", work.Task.Identifier, "attempt", work.Attempt)
 }
@@ -92,14 +93,14 @@ func (e *executor) rules(how *performer) verdict.Rules {
 }
 
 // keyed completes the end of an attempt.
-func keyed(work tasker.Work, finish tasker.Finish) tasker.Finish {
+func keyed(work ledger.Work, finish ledger.End) ledger.End {
 	finish.ResultKey = work.Key()
 	return finish
 }
 
 // limited gives the context of a run, which ends at its limit, or when the
 // executor cancels it, and what ends it otherwise.
-func (e *executor) limited(ctx context.Context, work tasker.Work, timeout time.Duration) (run context.Context, deadline time.Time, end func()) {
+func (e *executor) limited(ctx context.Context, work ledger.Work, timeout time.Duration) (run context.Context, deadline time.Time, end func()) {
 	run, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	e.mu.Lock()
 	e.cancels[work.Task.ID] = cancel

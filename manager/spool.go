@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/spool"
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
@@ -25,7 +26,7 @@ const spoolAgain = time.Second
 type keeping struct {
 	m      *Manager
 	ctx    context.Context // for the log
-	finish tasker.Finish
+	finish ledger.End
 
 	mu      sync.Mutex
 	timer   *time.Timer
@@ -35,7 +36,7 @@ type keeping struct {
 
 // keepLater keeps the end of an attempt after a short time, unless it is
 // removed before.
-func (m *Manager) keepLater(ctx context.Context, finish tasker.Finish) *keeping {
+func (m *Manager) keepLater(ctx context.Context, finish ledger.End) *keeping {
 	k := &keeping{m: m, ctx: ctx, finish: finish}
 	if m.spool == nil {
 		return k

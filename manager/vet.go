@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
@@ -13,7 +14,7 @@ import (
 const keptPayload = 16 << 10
 
 // lean returns work with what a run needs of its task, to be held until then.
-func lean(work tasker.Work) tasker.Work {
+func lean(work ledger.Work) ledger.Work {
 	task := work.Task
 	work.Task = tasker.Task{ID: task.ID, Type: task.Type, Identifier: task.Identifier}
 	if len(task.Payload) <= keptPayload {

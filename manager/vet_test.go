@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -31,7 +32,7 @@ func TestRowsThatNoAPITakes(t *testing.T) {
 	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 50*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []tasker.Arrival{{
+	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{{
 		ResultKey: tasker.ResultKey{TaskID: waits.ID, Endpoint: "a"}, Identifier: waits.Identifier, Type: "job", State: tasker.Received,
 	}}); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/verdict"
 )
 
@@ -34,7 +35,7 @@ func (r *Running) perform() Ended {
 	}
 }
 
-func (a *Attempt) end(finish tasker.Finish) {
+func (a *Attempt) end(finish ledger.End) {
 	a.Number, a.State, a.Errnr, a.Errmsg = finish.Attempt, finish.State, finish.Errnr, finish.Errmsg
 	a.Result, a.RetryDelay = finish.Payload, finish.RetryDelay
 }

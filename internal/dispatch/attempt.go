@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -46,7 +47,7 @@ const (
 type attempt struct {
 	d        *Dispatcher
 	ctx      context.Context
-	u        tasker.Unsent
+	u        ledger.Unsent
 	patience time.Duration // for the first place among those that wait for the broker
 
 	started bool // something was published, or begins to be
@@ -240,7 +241,7 @@ func (a *attempt) save() {
 // release lets the task rest until the next attempt, and says why. Where that
 // cannot be stored, the task rests until its claim has passed.
 func (a *attempt) release(why error) {
-	r := tasker.Release{TaskID: a.u.ID, Attempt: a.u.Attempt}
+	r := ledger.Release{TaskID: a.u.ID, Attempt: a.u.Attempt}
 	switch {
 	case errors.Is(why, broker.ErrNotConnected), errors.Is(why, broker.ErrBlocked), errors.Is(why, ErrBusy):
 		r.Untried = true // the relay waits for the broker itself

@@ -21,14 +21,15 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Store is what a Dispatcher needs of the database.
 type Store interface {
 	MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error)
-	ReleaseTask(ctx context.Context, r tasker.Release) error
+	ReleaseTask(ctx context.Context, r ledger.Release) error
 	RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error
-	SaveSent(ctx context.Context, u tasker.Unsent, lease time.Duration) error
+	SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error
 	RegisteredEndpoints(ctx context.Context, taskType string, among []string) ([]string, error)
 }
 
@@ -145,16 +146,16 @@ const messageOverhead = 512
 // already that nobody serves them. A broker that is not ready is not waited
 // for.
 func (d *Dispatcher) Dispatch(ctx context.Context, task tasker.Task) (tasker.Task, error) {
-	return d.send(ctx, tasker.Unsent{Task: task, Attempt: 1}, d.cfg.Timeout)
+	return d.send(ctx, ledger.Unsent{Task: task, Attempt: 1}, d.cfg.Timeout)
 }
 
 // Resume is Dispatch for the relay: the task was claimed from the store, and
 // the wait is shorter.
-func (d *Dispatcher) Resume(ctx context.Context, u tasker.Unsent) (tasker.Task, error) {
+func (d *Dispatcher) Resume(ctx context.Context, u ledger.Unsent) (tasker.Task, error) {
 	return d.send(ctx, u, d.cfg.RelayTimeout)
 }
 
-func (d *Dispatcher) send(ctx context.Context, u tasker.Unsent, patience time.Duration) (tasker.Task, error) {
+func (d *Dispatcher) send(ctx context.Context, u ledger.Unsent, patience time.Duration) (tasker.Task, error) {
 	// Values of ctx, such as the request's id in the log, stay.
 	a := &attempt{d: d, ctx: valuesOf(d.life, ctx), u: u, patience: patience / 2, ended: make(chan struct{})}
 	if !d.begin(a) {

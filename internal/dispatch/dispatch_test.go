@@ -19,6 +19,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/wire"
 )
@@ -99,7 +100,7 @@ func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved [
 	return f.Store.MarkSent(ctx, task, unserved, seenWithin)
 }
 
-func (f *faultyStore) ReleaseTask(ctx context.Context, r tasker.Release) error {
+func (f *faultyStore) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	if f.releaseFails {
 		return errAway
 	}

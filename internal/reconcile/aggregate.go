@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -24,7 +25,7 @@ type aggregate struct {
 	log   *slog.Logger
 
 	// after is the place of the sweep, for each open status.
-	after map[tasker.TaskStatus]tasker.SentPosition
+	after map[tasker.TaskStatus]ledger.SentPosition
 
 	mu     sync.Mutex
 	hinted map[int64]bool
@@ -39,7 +40,7 @@ const sweepPage = 5 * pageSize
 
 func newAggregate(store Store, wait time.Duration, log *slog.Logger) *aggregate {
 	return &aggregate{
-		store: store, wait: wait, log: log, after: map[tasker.TaskStatus]tasker.SentPosition{},
+		store: store, wait: wait, log: log, after: map[tasker.TaskStatus]ledger.SentPosition{},
 		hinted: map[int64]bool{}, wake: make(chan struct{}, 1),
 	}
 }
@@ -55,7 +56,7 @@ func (a *aggregate) runOnce(ctx context.Context) error {
 		if err := a.settle(ctx, taskIDs(page)); err != nil {
 			return err
 		}
-		a.after[status] = tasker.SentPosition{} // from the start again
+		a.after[status] = ledger.SentPosition{} // from the start again
 		if len(page) == sweepPage {
 			a.after[status] = page[len(page)-1]
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -52,9 +53,9 @@ func TestCrashBeforeSent(t *testing.T) {
 				t.Errorf("sent, it has the summary %+v", summary)
 			}
 			// The second message reaches each of them.
-			arrivals := make([]tasker.Arrival, len(all))
+			arrivals := make([]ledger.Incoming, len(all))
 			for i, endpoint := range all {
-				arrivals[i] = tasker.Arrival{
+				arrivals[i] = ledger.Incoming{
 					ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
 					Identifier: task.Identifier, Type: task.Type, State: tasker.Running,
 				}
@@ -64,11 +65,11 @@ func TestCrashBeforeSent(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, admission := range admissions {
-				want := tasker.Admitted
+				want := ledger.Recorded
 				if i < len(early) {
-					want = tasker.Known
+					want = ledger.Duplicate
 				}
-				if admission.Verdict != want {
+				if admission.Outcome != want {
 					t.Errorf("%s: %+v, want verdict %v", all[i], admission, want)
 				}
 			}

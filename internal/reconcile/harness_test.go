@@ -16,6 +16,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 )
 
@@ -81,7 +82,7 @@ func (f *faultyStore) called(method string) int {
 	return f.calls[method]
 }
 
-func (f *faultyStore) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Unsent, error) {
+func (f *faultyStore) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]ledger.Unsent, error) {
 	if err := f.enter("ClaimUnsent"); err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved [
 	return f.Store.MarkSent(ctx, task, unserved, seenWithin)
 }
 
-func (f *faultyStore) ReleaseTask(ctx context.Context, r tasker.Release) error {
+func (f *faultyStore) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	if err := f.enter("ReleaseTask"); err != nil {
 		return err
 	}
@@ -256,9 +257,9 @@ func (w *world) register(endpoints ...string) {
 // receive records a task at endpoints, which run it.
 func (w *world) receive(task tasker.Task, endpoints ...string) {
 	w.t.Helper()
-	arrivals := make([]tasker.Arrival, len(endpoints))
+	arrivals := make([]ledger.Incoming, len(endpoints))
 	for i, name := range endpoints {
-		arrivals[i] = tasker.Arrival{
+		arrivals[i] = ledger.Incoming{
 			ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: name},
 			Identifier: task.Identifier, Type: task.Type, State: tasker.Running,
 		}
@@ -268,7 +269,7 @@ func (w *world) receive(task tasker.Task, endpoints ...string) {
 		w.t.Fatal(err)
 	}
 	for _, a := range admissions {
-		if a.Verdict != tasker.Admitted {
+		if a.Outcome != ledger.Recorded {
 			w.t.Fatalf("not admitted: %+v", a)
 		}
 	}
@@ -277,9 +278,9 @@ func (w *world) receive(task tasker.Task, endpoints ...string) {
 // finish ends a task's first attempt at endpoints.
 func (w *world) finish(task tasker.Task, state tasker.ResultState, endpoints ...string) {
 	w.t.Helper()
-	finishes := make([]tasker.Finish, len(endpoints))
+	finishes := make([]ledger.End, len(endpoints))
 	for i, name := range endpoints {
-		finishes[i] = tasker.Finish{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: name}, Attempt: 1, State: state}
+		finishes[i] = ledger.End{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: name}, Attempt: 1, State: state}
 	}
 	stored, err := w.FinishAttempts(w.t.Context(), finishes)
 	if err != nil {

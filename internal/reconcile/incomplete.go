@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // incomplete finds SENT tasks whose time to be received has passed with an
@@ -13,7 +14,7 @@ import (
 type incomplete struct {
 	store Store
 	wait  time.Duration
-	after tasker.SentPosition // the tasks up to here were looked at
+	after ledger.SentPosition // the tasks up to here were looked at
 }
 
 func (i *incomplete) runOnce(ctx context.Context) error {
@@ -29,7 +30,7 @@ func (i *incomplete) runOnce(ctx context.Context) error {
 	}
 }
 
-func taskIDs(page []tasker.SentPosition) []int64 {
+func taskIDs(page []ledger.SentPosition) []int64 {
 	ids := make([]int64, len(page))
 	for i, p := range page {
 		ids[i] = p.ID

@@ -21,12 +21,13 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Store is what the reconciler needs of the database; see internal/store.
 type Store interface {
-	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]tasker.Unsent, error)
-	OpenTasks(ctx context.Context, status tasker.TaskStatus, after tasker.SentPosition, until time.Time, limit int) ([]tasker.SentPosition, error)
+	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]ledger.Unsent, error)
+	OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error)
 	UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]int64, error)
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
 	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
@@ -50,7 +51,7 @@ type Broker interface {
 
 // Dispatcher publishes a task and marks it SENT; see internal/dispatch.
 type Dispatcher interface {
-	Resume(ctx context.Context, u tasker.Unsent) (tasker.Task, error)
+	Resume(ctx context.Context, u ledger.Unsent) (tasker.Task, error)
 }
 
 // pageSize bounds what a job looks at in one step.

@@ -19,6 +19,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // version is that of the files' form. Fields may be added within it: a tasker
@@ -45,7 +46,7 @@ type Spool struct {
 // Entry is the end of an attempt that is kept. Its payload is on disk only,
 // and read by [Spool.Load]: a spool may hold more than a process should.
 type Entry struct {
-	tasker.Finish
+	ledger.End
 	path string
 }
 
@@ -80,7 +81,7 @@ func Open(dir string) (*Spool, error) {
 
 // Keep stores the end of an attempt. When it returns without an error, the
 // end survives a crash of the process and of the machine.
-func (s *Spool) Keep(f tasker.Finish) (Entry, error) {
+func (s *Spool) Keep(f ledger.End) (Entry, error) {
 	content := file{
 		Version: version, TaskID: f.TaskID, Endpoint: f.Endpoint, Attempt: f.Attempt,
 		State: f.State, Errnr: f.Errnr, Errmsg: f.Errmsg, RetryDelay: f.RetryDelay,
@@ -111,7 +112,7 @@ func (s *Spool) Keep(f tasker.Finish) (Entry, error) {
 	return entry(f, name+suffixKept), nil
 }
 
-func entry(f tasker.Finish, path string) Entry {
+func entry(f ledger.End, path string) Entry {
 	f.Payload = nil
 	return Entry{f, path}
 }
@@ -188,37 +189,37 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 }
 
 // Load returns the whole end of an attempt that is kept.
-func (s *Spool) Load(e Entry) (tasker.Finish, error) {
+func (s *Spool) Load(e Entry) (ledger.End, error) {
 	finish, err := read(e.path, e.Endpoint)
 	if err != nil {
-		return tasker.Finish{}, fmt.Errorf("read %s of the spool: %w", filepath.Base(e.path), err)
+		return ledger.End{}, fmt.Errorf("read %s of the spool: %w", filepath.Base(e.path), err)
 	}
 	return finish, nil
 }
 
-func read(path, endpoint string) (tasker.Finish, error) {
+func read(path, endpoint string) (ledger.End, error) {
 	encoded, err := os.ReadFile(path)
 	if err != nil {
-		return tasker.Finish{}, err
+		return ledger.End{}, err
 	}
 	// The version comes first: a later form may have other types.
 	var head struct {
 		Version int `json:"v"`
 	}
 	if err := json.Unmarshal(encoded, &head); err == nil && head.Version > version {
-		return tasker.Finish{}, fmt.Errorf("it has version %d, and this tasker reads version %d: %w", head.Version, version, errLater)
+		return ledger.End{}, fmt.Errorf("it has version %d, and this tasker reads version %d: %w", head.Version, version, errLater)
 	}
 	var content file
 	if err := json.Unmarshal(encoded, &content); err != nil {
-		return tasker.Finish{}, err
+		return ledger.End{}, err
 	}
 	if content.Version != version {
-		return tasker.Finish{}, fmt.Errorf("it has version %d, and this tasker reads version %d", content.Version, version)
+		return ledger.End{}, fmt.Errorf("it has version %d, and this tasker reads version %d", content.Version, version)
 	}
 	if content.Endpoint != endpoint || content.TaskID < 1 || content.Attempt < 1 || !content.State.Valid() {
-		return tasker.Finish{}, fmt.Errorf("it is not the end of an attempt of endpoint %s", endpoint)
+		return ledger.End{}, fmt.Errorf("it is not the end of an attempt of endpoint %s", endpoint)
 	}
-	finish := tasker.Finish{
+	finish := ledger.End{
 		ResultKey: tasker.ResultKey{TaskID: content.TaskID, Endpoint: content.Endpoint}, Attempt: content.Attempt,
 		State: content.State, Errnr: content.Errnr, Errmsg: content.Errmsg, RetryDelay: content.RetryDelay,
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/spool"
 )
 
@@ -32,14 +33,14 @@ func entries(t *testing.T, s *spool.Spool, endpoint string) []spool.Entry {
 	return list
 }
 
-func finish(task int64, attempt int) tasker.Finish {
-	return tasker.Finish{ResultKey: tasker.ResultKey{TaskID: task, Endpoint: "a.b"}, Attempt: attempt, State: tasker.ResultDone}
+func finish(task int64, attempt int) ledger.End {
+	return ledger.End{ResultKey: tasker.ResultKey{TaskID: task, Endpoint: "a.b"}, Attempt: attempt, State: tasker.ResultDone}
 }
 
 func TestKeptEndsOutliveTheProcess(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "spool")
 	first := open(t, dir)
-	kept := []tasker.Finish{finish(7, 1), finish(3, 2), finish(9, 1)}
+	kept := []ledger.End{finish(7, 1), finish(3, 2), finish(9, 1)}
 	kept[0].Payload = json.RawMessage(`{"a": "<ü>"}`)
 	kept[1].State, kept[1].Errnr, kept[1].Errmsg, kept[1].RetryDelay = tasker.Retrying, 32, "no\nspace", time.Minute
 	for _, f := range kept {
@@ -49,7 +50,7 @@ func TestKeptEndsOutliveTheProcess(t *testing.T) {
 	}
 	second := open(t, dir)
 	list := entries(t, second, "a.b")
-	var got []tasker.Finish
+	var got []ledger.End
 	for _, e := range list {
 		if e.Payload != nil {
 			t.Errorf("task %d's payload is in memory before it is loaded", e.TaskID)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // A manager that was paused between its lease and its adoption, and replaced
@@ -56,7 +57,7 @@ func TestBegunAndLost(t *testing.T) {
 		recorded, waited := f.send(t, "recorded"), f.send(t, "waited")
 		f.receive(t, managerA, arrival(recorded, "a", tasker.Running), arrival(waited, "a", tasker.Received))
 		key := tasker.ResultKey{TaskID: waited.ID, Endpoint: "a"}
-		begin := []tasker.Start{{ResultKey: key}}
+		begin := []ledger.Start{{ResultKey: key}}
 		if started, err := f.StartAttempts(t.Context(), managerA, begin); err != nil || !started[0] {
 			t.Fatalf("started %v, %v", started, err)
 		}
@@ -65,10 +66,10 @@ func TestBegunAndLost(t *testing.T) {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
 		again := f.receive(t, managerA, arrival(recorded, "a", tasker.Running))[0]
-		if again.Verdict != tasker.Known || !again.Own || again.State != tasker.Running || again.Attempt != 1 {
+		if again.Outcome != ledger.Duplicate || !again.Own || again.State != tasker.Running || again.Attempt != 1 {
 			t.Errorf("the recorded one is given as %+v", again)
 		}
-		begin = append(begin, tasker.Start{ResultKey: tasker.ResultKey{TaskID: recorded.ID, Endpoint: "a"}})
+		begin = append(begin, ledger.Start{ResultKey: tasker.ResultKey{TaskID: recorded.ID, Endpoint: "a"}})
 		started, err := f.StartAttempts(t.Context(), managerA, begin)
 		if err != nil || !started[0] || !started[1] {
 			t.Errorf("started %v, %v", started, err)

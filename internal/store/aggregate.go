@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // open are the statuses out of which results move a task.
@@ -115,7 +116,7 @@ func (s *Store) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndp
 // OpenTasks gives up to limit tasks of an open status, SENT or INCOMPLETE,
 // that were sent until a time, in the order in which they were sent, beginning
 // behind a position.
-func (s *Store) OpenTasks(ctx context.Context, status tasker.TaskStatus, after tasker.SentPosition, until time.Time, limit int) ([]tasker.SentPosition, error) {
+func (s *Store) OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error) {
 	var rows []taskRow
 	err := s.db.WithContext(ctx).Select("id", "sent_time").
 		Where("status = ? AND sent_time <= ?", status, dbTime{until}).
@@ -124,9 +125,9 @@ func (s *Store) OpenTasks(ctx context.Context, status tasker.TaskStatus, after t
 	if err != nil {
 		return nil, s.fail("read the open tasks", err)
 	}
-	positions := make([]tasker.SentPosition, len(rows))
+	positions := make([]ledger.SentPosition, len(rows))
 	for i, r := range rows {
-		positions[i] = tasker.SentPosition{SentTime: r.SentTime.Time, ID: r.ID}
+		positions[i] = ledger.SentPosition{SentTime: r.SentTime.Time, ID: r.ID}
 	}
 	return positions, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 func TestAggregate(t *testing.T) {
@@ -112,11 +113,11 @@ func TestAggregateAtOnce(t *testing.T) {
 		for _, endpoint := range []string{"a", "b"} {
 			wg.Go(func() {
 				for _, task := range tasks {
-					_, err := f.ReceiveResults(t.Context(), managerA, []tasker.Arrival{arrival(task, endpoint, tasker.Running)})
+					_, err := f.ReceiveResults(t.Context(), managerA, []ledger.Incoming{arrival(task, endpoint, tasker.Running)})
 					if err != nil {
 						t.Error(err)
 					}
-					if _, err := f.FinishAttempts(t.Context(), []tasker.Finish{finish(task, endpoint, 1, tasker.ResultDone)}); err != nil {
+					if _, err := f.FinishAttempts(t.Context(), []ledger.End{finish(task, endpoint, 1, tasker.ResultDone)}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -161,7 +162,7 @@ func TestOpenTasks(t *testing.T) {
 			}
 		}
 		f.create(t, "created")
-		var after tasker.SentPosition
+		var after ledger.SentPosition
 		var seen []int64
 		for {
 			page, err := f.OpenTasks(t.Context(), tasker.Sent, after, f.Now(), 2)
@@ -179,7 +180,7 @@ func TestOpenTasks(t *testing.T) {
 		if !slices.Equal(seen, []int64{1, 2, 3, 4, 5}) {
 			t.Errorf("pages hold %v", seen)
 		}
-		page, err := f.OpenTasks(t.Context(), tasker.Sent, tasker.SentPosition{}, f.Now().Add(-time.Second), 10)
+		page, err := f.OpenTasks(t.Context(), tasker.Sent, ledger.SentPosition{}, f.Now().Add(-time.Second), 10)
 		if err != nil || len(page) != 4 {
 			t.Errorf("sent until a second ago: %v, %v", page, err)
 		}

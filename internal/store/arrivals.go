@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // ReceiveResults records arrivals at the endpoints of one manager, up to 100,
@@ -24,7 +25,7 @@ import (
 // other manager takes over in between. Tasks are not: one that expects an
 // endpoint cannot end without that endpoint's result. Only where an endpoint
 // is not expected is the task locked, so that it does not end in between.
-func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
+func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
 	if len(arrivals) == 0 {
 		return nil, nil
 	}
@@ -40,7 +41,7 @@ func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []t
 	return admissions, err
 }
 
-func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) ([]tasker.Admission, error) {
+func (s *Store) receive(tx *gorm.DB, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
 	owned, err := ownedEndpoints(tx, manager, arrivals)
 	if err != nil {
 		return nil, err
@@ -52,16 +53,16 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 	if err != nil {
 		return nil, err
 	}
-	admissions := make([]tasker.Admission, len(arrivals))
+	admissions := make([]ledger.Recording, len(arrivals))
 	var open, ended []int // indexes of arrivals to record, and of those whose task has ended
 	for i, a := range arrivals {
 		task, ok := tasks[a.TaskID]
 		reason := refusal(a, task, ok)
 		switch {
 		case !owned[a.Endpoint]:
-			admissions[i].Verdict = tasker.NotOwner
+			admissions[i].Outcome = ledger.NotOwner
 		case reason != "":
-			admissions[i] = tasker.Admission{Verdict: tasker.Refused, Reason: reason}
+			admissions[i] = ledger.Recording{Outcome: ledger.Refused, Reason: reason}
 		case task.Status.Final(), task.Removed(a.Endpoint):
 			ended = append(ended, i)
 		default:
@@ -85,19 +86,19 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []tasker.Arrival) 
 			admissions[i] = row.admission(manager, tasks[arrivals[i].TaskID])
 			continue
 		}
-		admissions[i] = tasker.Admission{Verdict: tasker.Refused, Reason: tooLate(tasks[arrivals[i].TaskID], arrivals[i].Endpoint)}
+		admissions[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(tasks[arrivals[i].TaskID], arrivals[i].Endpoint)}
 	}
 	return admissions, nil
 }
 
 // insertResults records the arrivals at the indexes given. It hopes that none
 // is known, and looks which are only where that was wrong.
-func (s *Store) insertResults(tx *gorm.DB, manager string, arrivals []tasker.Arrival, indexes []int, admissions []tasker.Admission) error {
+func (s *Store) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Incoming, indexes []int, admissions []ledger.Recording) error {
 	if len(indexes) == 0 {
 		return nil
 	}
 	insert := func(indexes []int) error {
-		chosen := make([]tasker.Arrival, len(indexes))
+		chosen := make([]ledger.Incoming, len(indexes))
 		for n, i := range indexes {
 			chosen[n] = arrivals[i]
 		}
@@ -130,7 +131,7 @@ func (s *Store) insertResults(tx *gorm.DB, manager string, arrivals []tasker.Arr
 }
 
 // ownedEndpoints locks the endpoints of the arrivals that manager holds.
-func ownedEndpoints(tx *gorm.DB, manager string, arrivals []tasker.Arrival) (map[string]bool, error) {
+func ownedEndpoints(tx *gorm.DB, manager string, arrivals []ledger.Incoming) (map[string]bool, error) {
 	wanted := make([]string, 0, len(arrivals))
 	for _, a := range arrivals {
 		wanted = append(wanted, a.Endpoint)
@@ -148,7 +149,7 @@ func ownedEndpoints(tx *gorm.DB, manager string, arrivals []tasker.Arrival) (map
 
 // refusal says why an arrival is not for its task, "" where it is. ok tells
 // whether there is such a task.
-func refusal(a tasker.Arrival, task tasker.Task, ok bool) string {
+func refusal(a ledger.Incoming, task tasker.Task, ok bool) string {
 	switch {
 	case !ok:
 		return fmt.Sprintf("there is no task %d", a.TaskID)
@@ -169,7 +170,7 @@ func tooLate(task tasker.Task, endpoint string) string {
 }
 
 // readTasks reads the tasks of the arrivals.
-func readTasks(db *gorm.DB, arrivals []tasker.Arrival) (map[int64]tasker.Task, error) {
+func readTasks(db *gorm.DB, arrivals []ledger.Incoming) (map[int64]tasker.Task, error) {
 	ids := make([]int64, 0, len(arrivals))
 	for _, a := range arrivals {
 		ids = append(ids, a.TaskID)
@@ -192,7 +193,7 @@ func joins(task tasker.Task, endpoint string) bool {
 
 // lockJoined locks the tasks that one of the endpoints would join, and reads
 // them again.
-func lockJoined(tx *gorm.DB, arrivals []tasker.Arrival, tasks map[int64]tasker.Task) error {
+func lockJoined(tx *gorm.DB, arrivals []ledger.Incoming, tasks map[int64]tasker.Task) error {
 	var joined []int64
 	for _, a := range arrivals {
 		if joins(tasks[a.TaskID], a.Endpoint) {
@@ -223,7 +224,7 @@ func smallPayload(column string) string {
 // workColumns are what a manager needs of a task.
 var workColumns = []string{"id", "type", "identifier", "status", smallPayload("payload"), "endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time"}
 
-func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[tasker.ResultKey]resultRow, error) {
+func knownResults(tx *gorm.DB, arrivals []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {
 	keys := make([]tasker.ResultKey, len(indexes))
 	for n, i := range indexes {
 		keys[n] = arrivals[i].ResultKey
@@ -238,12 +239,12 @@ func knownResults(tx *gorm.DB, arrivals []tasker.Arrival, indexes []int) (map[ta
 	return known, err
 }
 
-func (r *resultRow) admission(manager string, task tasker.Task) tasker.Admission {
+func (r *resultRow) admission(manager string, task tasker.Task) ledger.Recording {
 	state := r.State
 	if state == tasker.Lost && r.LostFrom != nil {
 		state = *r.LostFrom
 	}
-	return tasker.Admission{
-		Verdict: tasker.Known, Task: task, State: state, Attempt: r.Attempt, Own: r.Manager == manager,
+	return ledger.Recording{
+		Outcome: ledger.Duplicate, Task: task, State: state, Attempt: r.Attempt, Own: r.Manager == manager,
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // anyOf is the condition that a result is one of those named. A disjunction of
@@ -23,7 +24,7 @@ func anyOf(keys []tasker.ResultKey) (condition string, args []any) {
 
 // anyAt is the condition that a result is one of those named and at the
 // attempt given there, or so many further.
-func anyAt(starts []tasker.Start, further int) (condition string, args []any) {
+func anyAt(starts []ledger.Start, further int) (condition string, args []any) {
 	for _, start := range starts {
 		args = append(args, start.TaskID, start.Endpoint, start.Attempt+further)
 	}
@@ -41,7 +42,7 @@ func disjunction(term string, n int) string {
 // endpoint. It may be called again after an error: an attempt that manager had
 // started with an answer that was lost is started, even where its endpoint was
 // called lost meanwhile; not so one that has asked for a reboot since.
-func (s *Store) StartAttempts(ctx context.Context, manager string, starts []tasker.Start) (started []bool, err error) {
+func (s *Store) StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
 	var matched int
 	err = s.again(ctx, func() (err error) {
 		matched, err = s.start(ctx, manager, starts)
@@ -69,7 +70,7 @@ func (s *Store) StartAttempts(ctx context.Context, manager string, starts []task
 	return started, nil
 }
 
-func (s *Store) start(ctx context.Context, manager string, starts []tasker.Start) (matched int, err error) {
+func (s *Store) start(ctx context.Context, manager string, starts []ledger.Start) (matched int, err error) {
 	condition, args := anyAt(starts, 0)
 	now := dbTime{s.Now()}
 	update := s.db.WithContext(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
@@ -81,7 +82,7 @@ func (s *Store) start(ctx context.Context, manager string, starts []tasker.Start
 	return int(update.RowsAffected), update.Error
 }
 
-func (s *Store) begun(ctx context.Context, manager string, starts []tasker.Start) (map[tasker.ResultKey]bool, error) {
+func (s *Store) begun(ctx context.Context, manager string, starts []ledger.Start) (map[tasker.ResultKey]bool, error) {
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
 	err := s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, args...).
@@ -107,7 +108,7 @@ var errSomeLost = errors.New("an attempt of the batch is not current")
 //
 // The end of an attempt that another one may follow is kept in its history,
 // too, since the result will say only how the next one went.
-func (s *Store) FinishAttempts(ctx context.Context, finishes []tasker.Finish) (stored []bool, err error) {
+func (s *Store) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(finishes))
 	if len(finishes) > 1 {
 		err = s.transact(ctx, "store the results", func(tx *gorm.DB) error {
@@ -154,7 +155,7 @@ func (s *Store) FinishAttempts(ctx context.Context, finishes []tasker.Finish) (s
 
 // groupAlike sorts finishes into groups that differ in their keys only, which
 // one statement can store.
-func groupAlike(finishes []tasker.Finish) [][]tasker.Finish {
+func groupAlike(finishes []ledger.End) [][]ledger.End {
 	type kind struct {
 		state   tasker.ResultState
 		errnr   int
@@ -164,7 +165,7 @@ func groupAlike(finishes []tasker.Finish) [][]tasker.Finish {
 		delay   time.Duration
 	}
 	index := map[kind]int{}
-	var groups [][]tasker.Finish
+	var groups [][]ledger.End
 	for _, f := range finishes {
 		k := kind{f.State, f.Errnr, f.Errmsg, string(f.Payload), f.Payload == nil, f.RetryDelay}
 		n, ok := index[k]
@@ -180,10 +181,10 @@ func groupAlike(finishes []tasker.Finish) [][]tasker.Finish {
 
 // finish stores a group of [groupAlike] and tells how many of it were current.
 // Of Retrying db must be a transaction; unless all are current it is of no use.
-func (s *Store) finish(db *gorm.DB, group []tasker.Finish) (matched int, err error) {
-	current := make([]tasker.Start, len(group))
+func (s *Store) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
+	current := make([]ledger.Start, len(group))
 	for i, f := range group {
-		current[i] = tasker.Start{ResultKey: f.ResultKey, Attempt: f.Attempt}
+		current[i] = ledger.Start{ResultKey: f.ResultKey, Attempt: f.Attempt}
 	}
 	now := s.Now()
 	first := group[0]

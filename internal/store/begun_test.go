@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
@@ -125,7 +126,7 @@ func TestPackets(t *testing.T) {
 	// A batch of which each part fits is stored, though it does not fit into one
 	// packet.
 	var tasks []tasker.Task
-	var finishes []tasker.Finish
+	var finishes []ledger.End
 	for i := range 5 {
 		task := f.send(t, fmt.Sprint("batch", i), "a")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // catchUpPage bounds the open tasks that one call of [Store.UnreceivedTasks]
@@ -21,13 +22,13 @@ var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 // lists of endpoints. next is where the following page begins, the zero value
 // after the last one; a page may be empty although others follow.
 //
-// The order is that of [tasker.SentPosition]: first the tasks that are CREATED,
+// The order is that of [ledger.SentPosition]: first the tasks that are CREATED,
 // whose message may have been published a moment ago, before the endpoint's
 // queue was bound; then those that are sent. Whoever asks after binding its
 // queue misses none. Of those that are sent only the ones count that were sent
 // at the time since or later; the zero time means all. An endpoint that has
 // looked once need not go through what it found then again and again.
-func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after tasker.SentPosition, limit int) (tasks []tasker.Task, next tasker.SentPosition, err error) {
+func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error) {
 	page, err := s.openPage(ctx, since, after, catchUpPage)
 	if err != nil {
 		return nil, next, s.fail("read the open tasks", err)
@@ -37,7 +38,7 @@ func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes 
 	}
 	unreceived, err := s.unreceived(ctx, endpoint, taskTypes, page)
 	if err != nil {
-		return nil, tasker.SentPosition{}, s.fail("read the tasks that the endpoint has not received", err)
+		return nil, ledger.SentPosition{}, s.fail("read the tasks that the endpoint has not received", err)
 	}
 	for _, p := range page {
 		row, ok := unreceived[p.ID]
@@ -56,19 +57,19 @@ func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes 
 // Each status has a statement of its own, which reads the index in its order
 // and stops at the limit: for one condition on several statuses servers read
 // the whole table as soon as some thousand tasks are open.
-func (s *Store) openPage(ctx context.Context, since time.Time, after tasker.SentPosition, limit int) ([]tasker.SentPosition, error) {
-	var page []tasker.SentPosition
+func (s *Store) openPage(ctx context.Context, since time.Time, after ledger.SentPosition, limit int) ([]ledger.SentPosition, error) {
+	var page []ledger.SentPosition
 	if after.SentTime.IsZero() {
 		var err error
 		if page, err = s.createdPage(ctx, after.ID, limit); err != nil || len(page) == limit {
 			return page, err
 		}
-		after = tasker.SentPosition{}
+		after = ledger.SentPosition{}
 	}
 	if after.SentTime.Before(since) {
-		after = tasker.SentPosition{SentTime: since}
+		after = ledger.SentPosition{SentTime: since}
 	}
-	var sent []tasker.SentPosition
+	var sent []ledger.SentPosition
 	for _, status := range open {
 		positions, err := s.OpenTasks(ctx, status, after, endOfTime, limit)
 		if err != nil {
@@ -76,18 +77,18 @@ func (s *Store) openPage(ctx context.Context, since time.Time, after tasker.Sent
 		}
 		sent = append(sent, positions...)
 	}
-	slices.SortFunc(sent, tasker.SentPosition.Compare)
+	slices.SortFunc(sent, ledger.SentPosition.Compare)
 	page = append(page, sent...)
 	return page[:min(limit, len(page))], nil
 }
 
-func (s *Store) createdPage(ctx context.Context, afterID int64, limit int) ([]tasker.SentPosition, error) {
+func (s *Store) createdPage(ctx context.Context, afterID int64, limit int) ([]ledger.SentPosition, error) {
 	var ids []int64
 	// sent_time IS NULL says nothing new, but lets the index give the order.
 	err := s.db.WithContext(ctx).Model(&taskRow{}).
 		Where("status = ? AND sent_time IS NULL AND id > ?", tasker.Created, afterID).
 		Order("id").Limit(limit).Pluck("id", &ids).Error
-	page := make([]tasker.SentPosition, len(ids))
+	page := make([]ledger.SentPosition, len(ids))
 	for i, id := range ids {
 		page[i].ID = id
 	}
@@ -97,7 +98,7 @@ func (s *Store) createdPage(ctx context.Context, afterID int64, limit int) ([]ta
 // unreceived returns those of the tasks on a page that an endpoint has yet to
 // receive. The lists of endpoints are searched where they are stored: names
 // need no escaping in JSON.
-func (s *Store) unreceived(ctx context.Context, endpoint string, taskTypes []string, page []tasker.SentPosition) (map[int64]*taskRow, error) {
+func (s *Store) unreceived(ctx context.Context, endpoint string, taskTypes []string, page []ledger.SentPosition) (map[int64]*taskRow, error) {
 	found := map[int64]*taskRow{}
 	name := `"` + endpoint + `"`
 	for chunk := range slices.Chunk(page, batchSize) {
@@ -124,9 +125,9 @@ func (s *Store) unreceived(ctx context.Context, endpoint string, taskTypes []str
 }
 
 // position returns the place of a task in the order in which tasks were sent.
-func position(t tasker.Task) tasker.SentPosition {
+func position(t tasker.Task) ledger.SentPosition {
 	if t.SentTime == nil {
-		return tasker.SentPosition{ID: t.ID}
+		return ledger.SentPosition{ID: t.ID}
 	}
-	return tasker.SentPosition{SentTime: *t.SentTime, ID: t.ID}
+	return ledger.SentPosition{SentTime: *t.SentTime, ID: t.ID}
 }

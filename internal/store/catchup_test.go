@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -54,7 +54,7 @@ var manyTypes = []string{"t0", "t1", "t2", "t3", "t4"}
 // catchUp reads all pages and returns the identifiers found.
 func (f fixture) catchUp(t *testing.T, endpoint string, since time.Time, limit int) (found []string) {
 	t.Helper()
-	for after := (tasker.SentPosition{}); ; {
+	for after := (ledger.SentPosition{}); ; {
 		tasks, next, err := f.UnreceivedTasks(t.Context(), endpoint, manyTypes, since, after, limit)
 		if err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func (f fixture) catchUp(t *testing.T, endpoint string, since time.Time, limit i
 		for _, task := range tasks {
 			found = append(found, task.Identifier)
 		}
-		if next == (tasker.SentPosition{}) {
+		if next == (ledger.SentPosition{}) {
 			return found
 		}
 		if next.Compare(after) <= 0 {

@@ -13,6 +13,7 @@ import (
 	_ "github.com/go-sql-driver/mysql"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
@@ -86,9 +87,9 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.MarkSent(ctx, task, nil, time.Hour)
 	must(err)
-	must(s.ReleaseTask(ctx, tasker.Release{TaskID: 3, Attempt: 1}))
+	must(s.ReleaseTask(ctx, ledger.Release{TaskID: 3, Attempt: 1}))
 	must(s.RenewUnsent(ctx, 3, 1, time.Minute))
-	must(s.SaveSent(ctx, tasker.Unsent{Task: tasker.Task{ID: 3}, Attempt: 1, SentTo: "a"}, time.Minute))
+	must(s.SaveSent(ctx, ledger.Unsent{Task: tasker.Task{ID: 3}, Attempt: 1, SentTo: "a"}, time.Minute))
 	_, _, err = s.RefusedTasks(ctx, 10)
 	must(err)
 	_, err = s.RegisteredEndpoints(ctx, "t1", nil)
@@ -117,16 +118,16 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.ListEndpoints(ctx, tasker.EndpointQuery{TaskType: "t1", After: "e3", Limit: 10})
 	must(err)
-	arrival := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new", State: tasker.Received}
+	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new", State: tasker.Received}
 	for range 2 {
-		_, err = s.ReceiveResults(ctx, managerA, []tasker.Arrival{arrival})
+		_, err = s.ReceiveResults(ctx, managerA, []ledger.Incoming{arrival})
 		must(err)
 	}
 	for range 2 {
-		_, err = s.StartAttempts(ctx, managerA, []tasker.Start{{ResultKey: arrival.ResultKey}, {ResultKey: key, Attempt: 9}})
+		_, err = s.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: arrival.ResultKey}, {ResultKey: key, Attempt: 9}})
 		must(err)
 	}
-	_, err = s.FinishAttempts(ctx, []tasker.Finish{{ResultKey: arrival.ResultKey, Attempt: 1, State: tasker.ResultDone}, {ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
+	_, err = s.FinishAttempts(ctx, []ledger.End{{ResultKey: arrival.ResultKey, Attempt: 1, State: tasker.ResultDone}, {ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
 	must(err)
 	_, err = s.WaitingWork(ctx, "e7", "t1", 10)
 	must(err)
@@ -136,9 +137,9 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.InterruptedWork(ctx, managerA, "e7", 10)
 	must(err)
-	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, time.Time{}, tasker.SentPosition{}, 10)
+	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, time.Time{}, ledger.SentPosition{}, 10)
 	must(err)
-	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, now.Add(-time.Hour), tasker.SentPosition{}, 10)
+	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, now.Add(-time.Hour), ledger.SentPosition{}, 10)
 	must(err)
 	for _, holder := range []string{managerA, managerB} {
 		_, err = s.TakeTurn(ctx, "sweep", holder, time.Minute)
@@ -149,7 +150,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.ReturnFromLost(ctx, []string{"e7"})
 	must(err)
-	_, err = s.OpenTasks(ctx, tasker.Sent, tasker.SentPosition{SentTime: now.Add(-time.Hour), ID: 3}, now, 10)
+	_, err = s.OpenTasks(ctx, tasker.Sent, ledger.SentPosition{SentTime: now.Add(-time.Hour), ID: 3}, now, 10)
 	must(err)
 	_, err = s.UnsettledTasks(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Every statement about what attempts tell finds its rows by an index, and what
@@ -29,7 +30,7 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	*list = nil
 	update := told(task, "e10", 1, 200, 209)
 	update.DropFrom, update.DropTo = 20, 40
-	must(s.SaveLive(ctx, []tasker.LiveUpdate{update, told(tasker.Task{ID: 51}, "e11", 1, 100, 109)}))
+	must(s.SaveLive(ctx, []ledger.LiveUpdate{update, told(tasker.Task{ID: 51}, "e11", 1, 100, 109)}))
 	_, err = s.Attempts(ctx, task.ID, "e10")
 	must(err)
 	_, err = s.FindResult(ctx, task.ID, "e10")
@@ -51,12 +52,12 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	_, err = s.InterruptedWork(ctx, managerA, "e10", 10)
 	must(err)
 	for range 2 {
-		_, err = s.ResumeAttempts(ctx, managerA, []tasker.Start{{ResultKey: key, Attempt: 1}, {ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: "e7"}, Attempt: 1}})
+		_, err = s.ResumeAttempts(ctx, managerA, []ledger.Start{{ResultKey: key, Attempt: 1}, {ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: "e7"}, Attempt: 1}})
 		must(err)
 	}
 	_, err = s.ResultNews(ctx, []tasker.ResultKey{key, {TaskID: 7, Endpoint: "e7"}})
 	must(err)
-	_, err = s.FinishAttempts(ctx, []tasker.Finish{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
+	_, err = s.FinishAttempts(ctx, []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
 	must(err)
 
 	slices.Sort(*list)

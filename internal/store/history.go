@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // attemptRow is what is kept of an attempt beside the result's row: what it
@@ -62,7 +63,7 @@ func progressPointer(d *document[tasker.Progress]) *tasker.Progress {
 
 // keepHistory copies how attempts ended, of which the results say it just now
 // and another one may follow, in the transaction that stored it.
-func (s *Store) keepHistory(tx *gorm.DB, ended []tasker.Start) error {
+func (s *Store) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
 	condition, args := anyAt(ended, 0)
 	key := []string{"task_id", "endpoint", "attempt"}
 	columns := []string{"state", "errnr", "errmsg", "start_time", "end_time"}

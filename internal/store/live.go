@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // maxStatement bounds the text of what one statement carries, in bytes, well
@@ -38,7 +39,7 @@ func (logChunkRow) TableName() string { return "log_chunks" }
 // changes nothing. Lines that were added to it meanwhile are stored, but live
 // views that have read its chunk miss them. TooLarge and Invalid mean that the
 // database will never take one of the updates.
-func (s *Store) SaveLive(ctx context.Context, updates []tasker.LiveUpdate) error {
+func (s *Store) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
 	if len(updates) == 0 {
 		return nil
 	}
@@ -98,7 +99,7 @@ func (s *Store) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]task
 // them afterwards finds what the transaction stored; and where they are deleted
 // already nothing is stored that nobody would delete. The task is not held:
 // thousands of endpoints may have something to tell of it.
-func lockResults(tx *gorm.DB, updates []tasker.LiveUpdate) ([]tasker.LiveUpdate, error) {
+func lockResults(tx *gorm.DB, updates []ledger.LiveUpdate) ([]ledger.LiveUpdate, error) {
 	keys := make([]tasker.ResultKey, len(updates))
 	for i, u := range updates {
 		keys[i] = u.ResultKey
@@ -116,16 +117,16 @@ func lockResults(tx *gorm.DB, updates []tasker.LiveUpdate) ([]tasker.LiveUpdate,
 	}
 	// Rows are written in the order of their keys, as others do, who then wait
 	// for each other only. Updates of one attempt keep theirs.
-	kept := slices.DeleteFunc(slices.Clone(updates), func(u tasker.LiveUpdate) bool {
+	kept := slices.DeleteFunc(slices.Clone(updates), func(u ledger.LiveUpdate) bool {
 		return u.Attempt < 1 || u.Attempt > begun[u.ResultKey]
 	})
-	slices.SortStableFunc(kept, func(a, b tasker.LiveUpdate) int {
+	slices.SortStableFunc(kept, func(a, b ledger.LiveUpdate) int {
 		return cmp.Or(cmp.Compare(a.TaskID, b.TaskID), strings.Compare(a.Endpoint, b.Endpoint))
 	})
 	return kept, nil
 }
 
-func (s *Store) saveAttempts(tx *gorm.DB, updates []tasker.LiveUpdate) error {
+func (s *Store) saveAttempts(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	rows := make([]attemptRow, len(updates))
 	for i, u := range updates {
 		rows[i] = attemptRow{
@@ -158,7 +159,7 @@ func (s *Store) saveAttempts(tx *gorm.DB, updates []tasker.LiveUpdate) error {
 	})
 }
 
-func (s *Store) saveChunks(tx *gorm.DB, updates []tasker.LiveUpdate) error {
+func (s *Store) saveChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	var rows []logChunkRow
 	for _, u := range updates {
 		if len(u.Lines) == 0 {
@@ -184,7 +185,7 @@ func (s *Store) saveChunks(tx *gorm.DB, updates []tasker.LiveUpdate) error {
 }
 
 // dropChunks deletes the chunks that are not kept any longer.
-func dropChunks(tx *gorm.DB, updates []tasker.LiveUpdate) error {
+func dropChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	var args []any
 	n := 0
 	for _, u := range updates {

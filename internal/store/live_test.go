@@ -11,9 +11,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-func (f fixture) save(t *testing.T, updates ...tasker.LiveUpdate) {
+func (f fixture) save(t *testing.T, updates ...ledger.LiveUpdate) {
 	t.Helper()
 	if err := f.SaveLive(t.Context(), updates); err != nil {
 		t.Fatal(err)
@@ -39,8 +40,8 @@ func (f fixture) result(t *testing.T, task tasker.Task, endpoint string) tasker.
 }
 
 // told is an update with lines from first to last.
-func told(task tasker.Task, endpoint string, attempt int, first, last int64) tasker.LiveUpdate {
-	u := tasker.LiveUpdate{
+func told(task tasker.Task, endpoint string, attempt int, first, last int64) ledger.LiveUpdate {
+	u := ledger.LiveUpdate{
 		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt,
 		Totals: tasker.LogTotals{Lines: last + 1, Bytes: 10 * (last + 1)},
 	}
@@ -187,7 +188,7 @@ func TestSaveLiveLate(t *testing.T) {
 // restart starts the attempt after the one given.
 func (f fixture) restart(t *testing.T, task tasker.Task, endpoint string, attempt int) {
 	t.Helper()
-	started, err := f.StartAttempts(t.Context(), managerA, []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
+	started, err := f.StartAttempts(t.Context(), managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
 	if err != nil || !started[0] {
 		t.Fatalf("started %v, %v", started, err)
 	}
@@ -198,7 +199,7 @@ func (f fixture) restart(t *testing.T, task tasker.Task, endpoint string, attemp
 func TestSaveLiveLarge(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
-		var updates []tasker.LiveUpdate
+		var updates []ledger.LiveUpdate
 		for i := range 10 {
 			task := f.send(t, fmt.Sprint("t", i))
 			f.receive(t, managerA, arrival(task, "a", tasker.Running))
@@ -218,8 +219,8 @@ func TestSaveLiveLarge(t *testing.T) {
 func TestSaveLiveAtOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		var endpoints []string
-		var arrivals []tasker.Arrival
-		var updates []tasker.LiveUpdate
+		var arrivals []ledger.Incoming
+		var updates []ledger.LiveUpdate
 		for i := range 50 {
 			endpoints = append(endpoints, fmt.Sprintf("e%02d", i))
 		}
@@ -335,7 +336,7 @@ func TestLogChunksAfter(t *testing.T) {
 		f.save(t, told(task, "b", 1, 0, 0))
 		f.save(t, told(task, "a", 1, 2, 2))
 		var after int64
-		for _, want := range []tasker.LiveUpdate{told(task, "a", 1, 0, 1), told(task, "b", 1, 0, 0), told(task, "a", 1, 2, 2)} {
+		for _, want := range []ledger.LiveUpdate{told(task, "a", 1, 0, 1), told(task, "b", 1, 0, 0), told(task, "a", 1, 2, 2)} {
 			chunks, err := f.LogChunksAfter(t.Context(), task.ID, after, 1)
 			if err != nil || len(chunks) != 1 || chunks[0].ID <= after {
 				t.Fatalf("%+v, %v", chunks, err)

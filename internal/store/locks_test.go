@@ -13,6 +13,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -168,7 +169,7 @@ func TestLockWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, err := f.FinishAttempts(ctx, []tasker.Finish{finish(task, "a", 1, tasker.ResultFailed)})
+		_, err := f.FinishAttempts(ctx, []ledger.End{finish(task, "a", 1, tasker.ResultFailed)})
 		left <- err
 	}()
 	r.awaitWaiter("UPDATE")
@@ -187,7 +188,7 @@ func TestLockWait(t *testing.T) {
 	}
 	done := make(chan ended, 1)
 	go func() {
-		stored, err := f.FinishAttempts(t.Context(), []tasker.Finish{finish(task, "a", 1, tasker.ResultDone)})
+		stored, err := f.FinishAttempts(t.Context(), []ledger.End{finish(task, "a", 1, tasker.ResultDone)})
 		done <- ended{stored, err}
 	}()
 	r.awaitWaiter("UPDATE")

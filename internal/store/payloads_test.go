@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // What is read for many tasks at once leaves large payloads out; they are read
@@ -46,7 +47,7 @@ func TestDeepResultIsReadable(t *testing.T) {
 		task := f.create(t, "deep", "a")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))
 		deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
-		if _, err := f.FinishAttempts(t.Context(), []tasker.Finish{{
+		if _, err := f.FinishAttempts(t.Context(), []ledger.End{{
 			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1, State: tasker.ResultDone, Payload: json.RawMessage(deep),
 		}}); err != nil {
 			t.Fatal(err)

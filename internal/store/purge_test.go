@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 )
 
@@ -17,7 +18,7 @@ import (
 func (f fixture) end(t *testing.T, task tasker.Task, state tasker.ResultState, endpoints ...string) {
 	t.Helper()
 	for _, endpoint := range endpoints {
-		wantVerdicts(t, f.receive(t, managerA, arrival(task, endpoint, tasker.Running)), tasker.Admitted)
+		wantOutcomes(t, f.receive(t, managerA, arrival(task, endpoint, tasker.Running)), ledger.Recorded)
 		if stored := f.finish(t, finish(task, endpoint, 1, state)); !stored[0] {
 			t.Fatal("the end was not stored")
 		}
@@ -134,7 +135,7 @@ func TestPurgedTaskIsGone(t *testing.T) {
 		if n, _ := f.purgeTasks(t, f.Now().Add(time.Second), nil, 10); n != 1 {
 			t.Fatalf("%d tasks were deleted", n)
 		}
-		wantVerdicts(t, f.receive(t, managerA, arrival(task, "a", tasker.Running)), tasker.Refused)
+		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running)), ledger.Refused)
 		again := f.create(t, "one", "b")
 		if again.ID == task.ID {
 			t.Errorf("the id %d is given again", task.ID)

@@ -6,6 +6,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // purgeChunks bounds the pieces of logs that one transaction deletes: they may
@@ -22,9 +23,9 @@ func purgeLive(tx *gorm.DB, tasks []int64, limit int) (through []int64, err erro
 	through, err = purgePart(tx, tasks, limit, &attempts, []string{"task_id", "endpoint", "attempt"},
 		func(r attemptRow) int64 { return r.TaskID },
 		func(part []attemptRow) error {
-			starts := make([]tasker.Start, len(part))
+			starts := make([]ledger.Start, len(part))
 			for i, r := range part {
-				starts[i] = tasker.Start{ResultKey: tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}, Attempt: r.Attempt}
+				starts[i] = ledger.Start{ResultKey: tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}, Attempt: r.Attempt}
 			}
 			condition, args := anyAt(starts, 0)
 			return tx.Where(condition, args...).Delete(&attemptRow{}).Error

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // live gives each of a task's endpoints two attempts, the second one at its
@@ -117,7 +118,7 @@ func TestPurgeWaitsForSaveLive(t *testing.T) {
 	r.do("BEGIN")
 	r.lock("attempts", fmt.Sprintf("task_id = %d AND attempt = 2", task.ID))
 	saved := make(chan error, 1)
-	go func() { saved <- f.SaveLive(t.Context(), []tasker.LiveUpdate{told(task, "a", 2, 7, 9)}) }()
+	go func() { saved <- f.SaveLive(t.Context(), []ledger.LiveUpdate{told(task, "a", 2, 7, 9)}) }()
 	r.awaitWaiter("INSERT")
 	purged := make(chan error, 1)
 	go func() {
@@ -152,7 +153,7 @@ func TestPurgeAgainstSaveLive(t *testing.T) {
 		for _, endpoint := range []string{"a", "b"} {
 			tellers.Go(func() {
 				for n := int64(10); ; n++ {
-					var updates []tasker.LiveUpdate
+					var updates []ledger.LiveUpdate
 					for _, task := range tasks {
 						updates = append(updates, told(task, endpoint, 2, n, n))
 					}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
@@ -57,18 +58,18 @@ func TestReadOnly(t *testing.T) {
 		},
 		"MarkSent": func() error { _, err := f.MarkSent(ctx, unsent, nil, month); return err },
 		"ReceiveResults": func() error {
-			_, err := f.ReceiveResults(ctx, managerA, []tasker.Arrival{arrival(unsent, "a", tasker.Received)})
+			_, err := f.ReceiveResults(ctx, managerA, []ledger.Incoming{arrival(unsent, "a", tasker.Received)})
 			return err
 		},
 		"StartAttempts": func() error {
-			_, err := f.StartAttempts(ctx, managerA, []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}}})
+			_, err := f.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}}})
 			return err
 		},
 		"FinishAttempts": func() error {
-			_, err := f.FinishAttempts(ctx, []tasker.Finish{finish(running, "a", 1, tasker.ResultDone)})
+			_, err := f.FinishAttempts(ctx, []ledger.End{finish(running, "a", 1, tasker.ResultDone)})
 			return err
 		},
-		"SaveLive":  func() error { return f.SaveLive(ctx, []tasker.LiveUpdate{told(running, "a", 1, 0, 3)}) },
+		"SaveLive":  func() error { return f.SaveLive(ctx, []ledger.LiveUpdate{told(running, "a", 1, 0, 3)}) },
 		"Heartbeat": func() error { _, err := f.Heartbeat(ctx, managerA, []string{"a"}, lease); return err },
 		"AcquireEndpoint": func() error {
 			_, err := f.AcquireEndpoint(ctx, tasker.Endpoint{Name: "b", Manager: managerA, TaskTypes: []string{"worker"}}, lease)

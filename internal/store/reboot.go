@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // runs is the condition that an attempt runs, as far as is known: what is LOST
@@ -36,7 +37,7 @@ func (s *Store) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, 
 // has ended, or manager does not hold the endpoint. It may be called again
 // after an error: what manager had resumed with an answer that was lost is
 // resumed.
-func (s *Store) ResumeAttempts(ctx context.Context, manager string, starts []tasker.Start) (resumed []bool, err error) {
+func (s *Store) ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
 	if len(starts) == 0 {
 		return nil, nil
 	}

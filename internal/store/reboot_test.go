@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 const (
@@ -23,14 +24,14 @@ func (f fixture) await(t *testing.T, task tasker.Task, endpoint string, attempt,
 
 func (f fixture) resume(t *testing.T, manager string, task tasker.Task, endpoint string, attempt int, want bool) {
 	t.Helper()
-	resumed, err := f.ResumeAttempts(t.Context(), manager, []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
+	resumed, err := f.ResumeAttempts(t.Context(), manager, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
 	if err != nil || len(resumed) != 1 || resumed[0] != want {
 		t.Fatalf("ResumeAttempts(%s, %d): %v, %v, want %v", manager, attempt, resumed, err, want)
 	}
 }
 
 // interrupted gives the one result that a manager finds interrupted.
-func (f fixture) interrupted(t *testing.T, manager, endpoint string) tasker.Work {
+func (f fixture) interrupted(t *testing.T, manager, endpoint string) ledger.Work {
 	t.Helper()
 	work, err := f.InterruptedWork(t.Context(), manager, endpoint, 10)
 	if err != nil || len(work) != 1 {
@@ -100,7 +101,7 @@ func TestRebootThatDidNotCome(t *testing.T) {
 			t.Errorf("%d results await a reboot, %v", awaits, err)
 		}
 		f.resume(t, managerB, task, "a", 1, false)
-		started, err := f.StartAttempts(t.Context(), managerB, []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
+		started, err := f.StartAttempts(t.Context(), managerB, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
 		if err != nil || !started[0] {
 			t.Fatal(started, err)
 		}
@@ -125,7 +126,7 @@ func TestRebootWhileLost(t *testing.T) {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
 		f.acquire(t, managerB, "a")
-		starts := []tasker.Start{
+		starts := []ledger.Start{
 			{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1},
 			{ResultKey: tasker.ResultKey{TaskID: plain.ID, Endpoint: "a"}, Attempt: 1},
 		}
@@ -156,7 +157,7 @@ func TestAwaitingARebootIsNotBegun(t *testing.T) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))
-		again := []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}}}
+		again := []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}}}
 		if started, err := f.StartAttempts(t.Context(), managerA, again); err != nil || !started[0] {
 			t.Fatalf("started %v, %v", started, err)
 		}

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // An endpoint is removed in steps, since thousands of open tasks may expect it
@@ -256,7 +257,7 @@ func (d *detachment) unfinished(ctx context.Context) error {
 // order of the index of open tasks.
 func (d *detachment) expecting(ctx context.Context, status tasker.TaskStatus) error {
 	quoted := `"` + d.removal.Endpoint + `"` // as it stands in a JSON array
-	var after tasker.SentPosition
+	var after ledger.SentPosition
 	for !d.over {
 		find := d.store.db.WithContext(ctx).Select("id", "sent_time").Where("status = ?", status)
 		if status == tasker.Created || status == tasker.Scheduled {

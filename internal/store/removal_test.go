@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // remove ends a manager's hold on an endpoint and removes the endpoint.
@@ -197,7 +198,7 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		f.clock.advance(time.Second)
 		f.acquire(t, managerB, "a")
 
-		tasks, _, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, tasker.SentPosition{}, 10)
+		tasks, _, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, ledger.SentPosition{}, 10)
 		if err != nil || len(tasks) != 0 {
 			t.Errorf("it catches up with %+v, %v", tasks, err)
 		}
@@ -206,7 +207,7 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 			t.Errorf("it adopts %+v, %v", work, err)
 		}
 		admissions := f.receive(t, managerB, arrival(lost, "a", tasker.Running), arrival(waiting, "a", tasker.Running), arrival(listed, "a", tasker.Running))
-		wantVerdicts(t, admissions, tasker.Refused, tasker.Known, tasker.Refused)
+		wantOutcomes(t, admissions, ledger.Refused, ledger.Duplicate, ledger.Refused)
 		if !strings.Contains(admissions[0].Reason, "was removed after") {
 			t.Errorf("the reason is %q", admissions[0].Reason)
 		}
@@ -222,7 +223,7 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		if task = f.find(t, task); !slices.Equal(task.Expected, []string{"a"}) {
 			t.Errorf("a new task expects %v", task.Expected)
 		}
-		wantVerdicts(t, f.receive(t, managerB, arrival(task, "a", tasker.Running)), tasker.Admitted)
+		wantOutcomes(t, f.receive(t, managerB, arrival(task, "a", tasker.Running)), ledger.Recorded)
 	})
 }
 
@@ -296,7 +297,7 @@ func TestForgetEndpointsKeepsWhatRuns(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one")
-		wantVerdicts(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received)), tasker.Admitted, tasker.Admitted)
+		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received)), ledger.Recorded, ledger.Recorded)
 		for range 2 {
 			kept, err := f.ForgetEndpoints(t.Context(), managerA, []string{"a", "b"})
 			if err != nil || !slices.Equal(kept, []string{"a"}) {

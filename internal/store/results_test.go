@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 func TestReceiveResults(t *testing.T) {
@@ -26,20 +27,20 @@ func TestReceiveResults(t *testing.T) {
 			wrongType, wrongName,
 			arrival(all, "stranger", tasker.Running),
 		)
-		wantVerdicts(t, admissions, tasker.Admitted, tasker.Admitted, tasker.Admitted,
-			tasker.Refused, tasker.Refused, tasker.Refused, tasker.Refused, tasker.NotOwner)
+		wantOutcomes(t, admissions, ledger.Recorded, ledger.Recorded, ledger.Recorded,
+			ledger.Refused, ledger.Refused, ledger.Refused, ledger.Refused, ledger.NotOwner)
 		if got := admissions[0].Task; string(got.Payload) != `{"foo":"bar"}` || got.ID != all.ID {
 			t.Errorf("the stored task is not given: %+v", got)
 		}
 		// The same again, together with one that is new.
 		third := f.send(t, "third")
-		wantVerdicts(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running), arrival(third, "a", tasker.Running)),
-			tasker.Known, tasker.Admitted, tasker.Known)
+		wantOutcomes(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running), arrival(third, "a", tasker.Running)),
+			ledger.Duplicate, ledger.Recorded, ledger.Duplicate)
 		again := f.receive(t, managerA, arrival(all, "a", tasker.Running))[0]
 		if !again.Own || again.State != tasker.Running || again.Attempt != 1 || again.Task.ID != all.ID {
 			t.Errorf("a known result is given as %+v", again)
 		}
-		wantVerdicts(t, f.receive(t, managerB, arrival(third, "b", tasker.Running)), tasker.NotOwner)
+		wantOutcomes(t, f.receive(t, managerB, arrival(third, "b", tasker.Running)), ledger.NotOwner)
 
 		results, err := f.Results(t.Context(), all.ID)
 		if err != nil || len(results) != 2 {
@@ -65,11 +66,11 @@ func TestReceiveAtSomeOfTheEndpoints(t *testing.T) {
 		f.acquire(t, managerB, "b")
 		task := f.send(t, "one")
 		admissions := f.receive(t, managerA, arrival(task, "b", tasker.Running), arrival(task, "a", tasker.Running))
-		if admissions[0].Verdict != tasker.NotOwner {
+		if admissions[0].Outcome != ledger.NotOwner {
 			t.Errorf("%+v", admissions[0])
 		}
 		// It was recorded on the way to finding out that the other one is lost.
-		if a := admissions[1]; a.Verdict != tasker.Known || !a.Own || a.State != tasker.Running || a.Attempt != 1 || a.Task.ID != task.ID {
+		if a := admissions[1]; a.Outcome != ledger.Duplicate || !a.Own || a.State != tasker.Running || a.Attempt != 1 || a.Task.ID != task.ID {
 			t.Errorf("%+v", a)
 		}
 		if got := f.states(t, task); !maps.Equal(got, map[string]tasker.ResultState{"a": tasker.Running}) {
@@ -89,8 +90,8 @@ func TestReceiveAfterTheEnd(t *testing.T) {
 			t.Fatalf("aggregated %d, %v", n, err)
 		}
 		// A task that has ended must not get unfinished rows any more.
-		wantVerdicts(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "late", tasker.Running)),
-			tasker.Known, tasker.Refused)
+		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "late", tasker.Running)),
+			ledger.Duplicate, ledger.Refused)
 	})
 }
 
@@ -109,7 +110,7 @@ func TestReceiveAtOnce(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for i := 0; i < n; i += 5 {
-					var arrivals []tasker.Arrival
+					var arrivals []ledger.Incoming
 					for _, task := range tasks[i : i+5] {
 						arrivals = append(arrivals, arrival(task, "a", tasker.Running))
 					}
@@ -117,8 +118,8 @@ func TestReceiveAtOnce(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					for _, v := range verdicts(admissions) {
-						if v == tasker.Admitted {
+					for _, v := range outcomes(admissions) {
+						if v == ledger.Recorded {
 							admitted.Add(1)
 						}
 					}
@@ -141,7 +142,7 @@ func TestAttempts(t *testing.T) {
 
 		start := func(manager string, attempt int, want bool) {
 			t.Helper()
-			started, err := f.StartAttempts(t.Context(), manager, []tasker.Start{{ResultKey: key, Attempt: attempt}})
+			started, err := f.StartAttempts(t.Context(), manager, []ledger.Start{{ResultKey: key, Attempt: attempt}})
 			if err != nil || started[0] != want {
 				t.Fatalf("StartAttempts(%s, %d): %v, %v, want %v", manager, attempt, started, err, want)
 			}
@@ -198,9 +199,9 @@ func TestStartMany(t *testing.T) {
 		task := f.send(t, "one")
 		f.receive(t, managerA, arrival(task, "a", tasker.Received), arrival(task, "b", tasker.Running))
 		f.receive(t, managerB, arrival(task, "c", tasker.Received))
-		var starts []tasker.Start
+		var starts []ledger.Start
 		for _, endpoint := range []string{"a", "b", "c", "nowhere"} {
-			starts = append(starts, tasker.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}})
+			starts = append(starts, ledger.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}})
 		}
 		started, err := f.StartAttempts(t.Context(), managerA, starts)
 		// b runs already at attempt 1 by the same manager: its answer may have been lost.
@@ -212,7 +213,7 @@ func TestStartMany(t *testing.T) {
 			t.Errorf("states %v, want %v", got, want)
 		}
 		f.receive(t, managerA, arrival(f.send(t, "two"), "a", tasker.Received), arrival(f.send(t, "three"), "a", tasker.Received))
-		starts = []tasker.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}}, {ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
+		starts = []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}}, {ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
 		if started, err = f.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
 			t.Errorf("started %v, %v", started, err)
 		}
@@ -256,18 +257,18 @@ func TestAdoption(t *testing.T) {
 		}
 		created := f.create(t, "published-a-moment-ago")
 		f.create(t, "for-another", "b")
-		unreceived, next, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, tasker.SentPosition{}, 10)
-		if err != nil || next != (tasker.SentPosition{}) || len(unreceived) != 2 || unreceived[0].ID != created.ID || unreceived[1].ID != tasks[2].ID {
+		unreceived, next, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, ledger.SentPosition{}, 10)
+		if err != nil || next != (ledger.SentPosition{}) || len(unreceived) != 2 || unreceived[0].ID != created.ID || unreceived[1].ID != tasks[2].ID {
 			t.Errorf("unreceived: %+v, next %v, %v", unreceived, next, err)
 		}
-		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), tasker.SentPosition{}, 10)
+		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), ledger.SentPosition{}, 10)
 		if err != nil || len(unreceived) != 1 || unreceived[0].ID != created.ID {
 			t.Errorf("unreceived since: %+v, %v", unreceived, err)
 		}
 		if _, err := f.MarkSent(t.Context(), created, nil, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), tasker.SentPosition{}, 10)
+		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), ledger.SentPosition{}, 10)
 		if err != nil || len(unreceived) != 1 || unreceived[0].ID != created.ID {
 			t.Errorf("unreceived since, sent now: %+v, %v", unreceived, err)
 		}

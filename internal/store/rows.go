@@ -122,7 +122,7 @@ type taskRow struct {
 	RemovedEndpoints names
 	RelayTime        *dbTime // while CREATED: when the next attempt to send it is due
 	PublishAttempts  int     // to send it
-	SentTo           *string // see [tasker.Unsent]
+	SentTo           *string // see [ledger.Unsent]
 	Refusal          *string // why the broker refused it last; NULL where it did not
 	StartTime        dbTime
 	SentTime         *dbTime

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
@@ -106,14 +107,14 @@ func (f fixture) acquire(t *testing.T, manager string, endpoints ...string) {
 	}
 }
 
-func arrival(task tasker.Task, endpoint string, state tasker.ResultState) tasker.Arrival {
-	return tasker.Arrival{
+func arrival(task tasker.Task, endpoint string, state tasker.ResultState) ledger.Incoming {
+	return ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
 		Identifier: task.Identifier, Type: task.Type, State: state,
 	}
 }
 
-func (f fixture) receive(t *testing.T, manager string, arrivals ...tasker.Arrival) []tasker.Admission {
+func (f fixture) receive(t *testing.T, manager string, arrivals ...ledger.Incoming) []ledger.Recording {
 	t.Helper()
 	admissions, err := f.ReceiveResults(t.Context(), manager, arrivals)
 	if err != nil {
@@ -122,7 +123,7 @@ func (f fixture) receive(t *testing.T, manager string, arrivals ...tasker.Arriva
 	return admissions
 }
 
-func (f fixture) finish(t *testing.T, finishes ...tasker.Finish) []bool {
+func (f fixture) finish(t *testing.T, finishes ...ledger.End) []bool {
 	t.Helper()
 	stored, err := f.FinishAttempts(t.Context(), finishes)
 	if err != nil {
@@ -131,8 +132,8 @@ func (f fixture) finish(t *testing.T, finishes ...tasker.Finish) []bool {
 	return stored
 }
 
-func finish(task tasker.Task, endpoint string, attempt int, state tasker.ResultState) tasker.Finish {
-	f := tasker.Finish{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt, State: state}
+func finish(task tasker.Task, endpoint string, attempt int, state tasker.ResultState) ledger.End {
+	f := ledger.End{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt, State: state}
 	if state != tasker.ResultDone {
 		f.Errnr, f.Errmsg = 1, "it failed"
 	}
@@ -169,18 +170,18 @@ func wantCode(t *testing.T, err error, code tasker.Code) {
 	}
 }
 
-func verdicts(admissions []tasker.Admission) []tasker.Verdict {
-	list := make([]tasker.Verdict, len(admissions))
+func outcomes(admissions []ledger.Recording) []ledger.Outcome {
+	list := make([]ledger.Outcome, len(admissions))
 	for i, a := range admissions {
-		list[i] = a.Verdict
+		list[i] = a.Outcome
 	}
 	return list
 }
 
-func wantVerdicts(t *testing.T, admissions []tasker.Admission, want ...tasker.Verdict) {
+func wantOutcomes(t *testing.T, admissions []ledger.Recording, want ...ledger.Outcome) {
 	t.Helper()
-	if got := verdicts(admissions); !slices.Equal(got, want) {
-		t.Fatalf("verdicts are %v, want %v (%+v)", got, want, admissions)
+	if got := outcomes(admissions); !slices.Equal(got, want) {
+		t.Fatalf("outcomes are %v, want %v (%+v)", got, want, admissions)
 	}
 }
 

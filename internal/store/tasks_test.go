@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 )
 
@@ -177,7 +178,7 @@ func TestClaimUnsent(t *testing.T) {
 		for i := range n {
 			f.create(t, fmt.Sprint("task-", i))
 		}
-		claim := func(limit int) []tasker.Unsent {
+		claim := func(limit int) []ledger.Unsent {
 			claimed, err := f.ClaimUnsent(t.Context(), limit, lease)
 			if err != nil {
 				t.Error(err)
@@ -188,7 +189,7 @@ func TestClaimUnsent(t *testing.T) {
 			t.Fatalf("%d tasks were claimed while their API publishes them", len(got))
 		}
 		first := f.create(t, "given-up")
-		if err := f.ReleaseTask(t.Context(), tasker.Release{TaskID: first.ID, Attempt: 1}); err != nil {
+		if err := f.ReleaseTask(t.Context(), ledger.Release{TaskID: first.ID, Attempt: 1}); err != nil {
 			t.Fatal(err)
 		}
 		if got := claim(n); len(got) != 1 || got[0].ID != first.ID {
@@ -241,7 +242,7 @@ func TestAttemptsToSend(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		claim := func() tasker.Unsent {
+		claim := func() ledger.Unsent {
 			t.Helper()
 			claimed, err := f.ClaimUnsent(t.Context(), 10, lease)
 			must(err)
@@ -257,8 +258,8 @@ func TestAttemptsToSend(t *testing.T) {
 			}
 		}
 		task.Unserved = []string{"a"}
-		must(f.SaveSent(t.Context(), tasker.Unsent{Task: task, Attempt: 1, SentTo: "b"}, lease))
-		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 1, After: time.Minute, Refusal: "too \xff large"}))
+		must(f.SaveSent(t.Context(), ledger.Unsent{Task: task, Attempt: 1, SentTo: "b"}, lease))
+		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 1, After: time.Minute, Refusal: "too \xff large"}))
 		none("during the pause")
 		total, refused, err := f.RefusedTasks(t.Context(), 10)
 		if err != nil || total != 1 || len(refused) != 1 || refused[0].Identifier != "one" || refused[0].Reason != "too \ufffd large" || refused[0].Attempts != 1 {
@@ -269,23 +270,23 @@ func TestAttemptsToSend(t *testing.T) {
 		if u.Attempt != 2 || u.SentTo != "b" || !u.Refused || !slices.Equal(u.Unserved, []string{"a"}) {
 			t.Errorf("claimed %+v", u)
 		}
-		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 1}))
+		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 1}))
 		none("after the word of an earlier attempt")
 		must(f.RenewUnsent(t.Context(), task.ID, 2, time.Hour))
 		f.clock.advance(2 * lease)
 		none("while the attempt is renewed")
-		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 2, Untried: true}))
+		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 2, Untried: true}))
 		if u := claim(); u.Attempt != 2 || !u.Refused {
 			t.Errorf("after one that was not tried, claimed %+v", u)
 		}
-		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 2}))
+		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 2}))
 		if u := claim(); u.Attempt != 3 || u.Refused {
 			t.Errorf("after one that was not refused, claimed %+v", u)
 		}
 		if _, err := f.MarkSent(t.Context(), task, nil, month); err != nil {
 			t.Fatal(err)
 		}
-		must(f.ReleaseTask(t.Context(), tasker.Release{TaskID: task.ID, Attempt: 3}))
+		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 3}))
 		none("when it is sent")
 		if total, _, err := f.RefusedTasks(t.Context(), 10); err != nil || total != 0 {
 			t.Errorf("%d are refused still, %v", total, err)

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // maxRefusal is the size of the column that keeps why a task was refused, in
@@ -19,7 +20,7 @@ const maxRefusal = 1024
 // ClaimUnsent claims up to limit CREATED tasks whose next attempt to be sent
 // is due, those first that are due longest, and begins that attempt. Nobody
 // else gets them until the lease has passed.
-func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []tasker.Unsent, err error) {
+func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []ledger.Unsent, err error) {
 	err = s.transact(ctx, "claim unsent tasks", func(tx *gorm.DB) error {
 		now := s.Now()
 		var rows []taskRow
@@ -31,7 +32,7 @@ func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration)
 			return find.Error
 		}
 		ids := make([]int64, len(rows))
-		claimed = make([]tasker.Unsent, len(rows))
+		claimed = make([]ledger.Unsent, len(rows))
 		for i := range rows {
 			ids[i], claimed[i] = rows[i].ID, rows[i].unsent()
 			claimed[i].Attempt++
@@ -46,8 +47,8 @@ func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration)
 	return claimed, nil
 }
 
-func (r *taskRow) unsent() tasker.Unsent {
-	u := tasker.Unsent{Task: r.task(), Attempt: r.PublishAttempts, Refused: r.Refusal != nil}
+func (r *taskRow) unsent() ledger.Unsent {
+	u := ledger.Unsent{Task: r.task(), Attempt: r.PublishAttempts, Refused: r.Refusal != nil}
 	if r.SentTo != nil {
 		u.SentTo = *r.SentTo
 	}
@@ -71,7 +72,7 @@ func (s *Store) RenewUnsent(ctx context.Context, taskID int64, attempt int, leas
 
 // SaveSent stores how far a task is sent, its SentTo and Unserved, and keeps
 // it from others for the time lease.
-func (s *Store) SaveSent(ctx context.Context, u tasker.Unsent, lease time.Duration) error {
+func (s *Store) SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error {
 	err := s.again(ctx, func() error {
 		return s.attempting(ctx, u.ID, u.Attempt).Updates(map[string]any{
 			"sent_to": u.SentTo, "unserved": names(u.Unserved), "relay_time": dbTime{s.Now().Add(lease)},
@@ -81,7 +82,7 @@ func (s *Store) SaveSent(ctx context.Context, u tasker.Unsent, lease time.Durati
 }
 
 // ReleaseTask ends an attempt to send a task, which stays CREATED.
-func (s *Store) ReleaseTask(ctx context.Context, r tasker.Release) error {
+func (s *Store) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	err := s.again(ctx, func() error {
 		set := map[string]any{"relay_time": dbTime{s.Now().Add(r.After)}}
 		if r.Untried {

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // receiveUsual records arrivals in the usual case, in one read and one
@@ -18,12 +19,12 @@ import (
 // takes each endpoint's row, and locks it, only where the manager holds it.
 // done is false where something is unusual; then [Store.receive] does it, and
 // meets what this recorded already as known and the manager's own.
-func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []tasker.Arrival) (admissions []tasker.Admission, done bool, err error) {
+func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []ledger.Incoming) (admissions []ledger.Recording, done bool, err error) {
 	tasks, err := readTasks(s.db.WithContext(ctx), arrivals)
 	if err != nil {
 		return nil, false, s.fail("read the tasks that arrived", err)
 	}
-	admissions = make([]tasker.Admission, len(arrivals))
+	admissions = make([]ledger.Recording, len(arrivals))
 	for i, a := range arrivals {
 		task, ok := tasks[a.TaskID]
 		if refusal(a, task, ok) != "" || task.Status.Final() || task.Removed(a.Endpoint) || joins(task, a.Endpoint) {
@@ -49,11 +50,11 @@ func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []tas
 
 // insertHeld is the statement that inserts a row for each arrival whose
 // endpoint the manager holds.
-func (s *Store) insertHeld(manager string, arrivals []tasker.Arrival) (statement string, args []any) {
+func (s *Store) insertHeld(manager string, arrivals []ledger.Incoming) (statement string, args []any) {
 	now := dbTime{s.Now()}
 	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
 	// Rows are locked in one order, here and by heartbeats.
-	ordered := slices.SortedFunc(slices.Values(arrivals), func(a, b tasker.Arrival) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+	ordered := slices.SortedFunc(slices.Values(arrivals), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	selects := make([]string, len(ordered))
 	for i, a := range ordered {
 		selects[i] = one

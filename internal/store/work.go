@@ -6,17 +6,18 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // WaitingWork gives up to limit results of an endpoint and type that wait for
 // a free slot (RECEIVED), oldest task first.
-func (s *Store) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error) {
+func (s *Store) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ?", tasker.Received, taskType)
 }
 
 // DueWork gives up to limit results of an endpoint and type whose next attempt
 // is due (RETRYING).
-func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]tasker.Work, error) {
+func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -33,7 +34,7 @@ func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit in
 // the run. Where AwaitsReboot says so the run had ended, to go on after a
 // reboot: [Store.ResumeAttempts] takes it over. A manager that does not hold the
 // endpoint any more gets none, since what runs there is not interrupted.
-func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]tasker.Work, error) {
+func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
 		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
 		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
@@ -54,7 +55,7 @@ func (s *Store) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage,
 
 // work gives the results of an endpoint that a condition on them (r) and their
 // tasks (t) selects, oldest task first.
-func (s *Store) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]tasker.Work, error) {
+func (s *Store) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {
 	var rows []struct {
 		Task      taskRow `gorm:"embedded"`
 		Endpoint  string
@@ -72,10 +73,10 @@ func (s *Store) work(ctx context.Context, endpoint string, limit int, condition 
 	if err != nil {
 		return nil, s.fail("read the endpoint's unfinished results", err)
 	}
-	work := make([]tasker.Work, len(rows))
+	work := make([]ledger.Work, len(rows))
 	for i := range rows {
 		r := &rows[i]
-		work[i] = tasker.Work{
+		work[i] = ledger.Work{
 			Task: r.Task.task(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime), Step: r.Step,
 		}
 		if r.Awaits != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Rules are what a verdict depends on, besides the outcome.
@@ -36,8 +37,8 @@ const (
 
 // Judge says how an attempt, counted from 1, ended. The Finish is of [Store]
 // only, and has no key yet.
-func (r Rules) Judge(attempt int, out Outcome) (tasker.Finish, Decision) {
-	finish := tasker.Finish{Attempt: attempt}
+func (r Rules) Judge(attempt int, out Outcome) (ledger.End, Decision) {
+	finish := ledger.End{Attempt: attempt}
 	fail := func(state tasker.ResultState, errnr int, errmsg string) {
 		finish.State, finish.Errnr, finish.Errmsg = state, errnr, Clean(errmsg)
 	}
@@ -59,9 +60,9 @@ func (r Rules) Judge(attempt int, out Outcome) (tasker.Finish, Decision) {
 		r.retry(&finish, out.Err)
 	// Also where the manager is stopping: the reboot may have begun.
 	case errors.Is(out.Err, handlers.ErrContinueAfterReboot):
-		return tasker.Finish{}, AwaitReboot
+		return ledger.End{}, AwaitReboot
 	case out.Cause != nil && out.Err != nil && !out.Panicked:
-		return tasker.Finish{}, Leave
+		return ledger.End{}, Leave
 	case out.Err != nil:
 		fail(tasker.ResultFailed, handlers.Errnr(out.Err), out.Err.Error())
 		r.retry(&finish, out.Err)
@@ -76,7 +77,7 @@ func (r Rules) Judge(attempt int, out Outcome) (tasker.Finish, Decision) {
 // retry makes the end of an attempt a pause before the next one, where another
 // one follows. A handler that asks for a time gets that instead of the policy's
 // and, where the type has no policy, attempts up to [handlers.MaxAskedAttempts].
-func (r Rules) retry(finish *tasker.Finish, err error) {
+func (r Rules) retry(finish *ledger.End, err error) {
 	delay, again := r.Retry.Next(finish.Attempt)
 	if asked, asks := handlers.RetryDelay(err); asks {
 		delay = min(max(asked, 0), handlers.MaxAskedDelay)
@@ -89,8 +90,8 @@ func (r Rules) retry(finish *tasker.Finish, err error) {
 
 // Reject is the end of a result whose payload breaks its type's schema, as err
 // says: the handler is not called, not now and not later.
-func Reject(attempt int, err error) tasker.Finish {
-	return tasker.Finish{Attempt: attempt, State: tasker.Rejected, Errnr: tasker.ErrnrRejected, Errmsg: Clean(err.Error())}
+func Reject(attempt int, err error) ledger.End {
+	return ledger.End{Attempt: attempt, State: tasker.Rejected, Errnr: tasker.ErrnrRejected, Errmsg: Clean(err.Error())}
 }
 
 // afterwards tells what a handler did after its context had ended.

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -73,8 +74,8 @@ func TestCounterWaits(t *testing.T) {
 }
 
 func TestTrackerTellsOfResultsThatAreNotDone(t *testing.T) {
-	finish := func(endpoint string, state tasker.ResultState) []tasker.Finish {
-		return []tasker.Finish{{ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: endpoint}, State: state}}
+	finish := func(endpoint string, state tasker.ResultState) []ledger.End {
+		return []ledger.End{{ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: endpoint}, State: state}}
 	}
 	for _, c := range []struct {
 		second tasker.ResultState

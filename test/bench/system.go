@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -209,7 +210,7 @@ func newTracker(s *store.Store, endpoints int) *tracker {
 }
 
 // FinishAttempts stores and counts.
-func (t *tracker) FinishAttempts(ctx context.Context, finishes []tasker.Finish) ([]bool, error) {
+func (t *tracker) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
 	stored, err := t.Store.FinishAttempts(ctx, finishes)
 	if err == nil {
 		t.count(finishes, stored)
@@ -217,7 +218,7 @@ func (t *tracker) FinishAttempts(ctx context.Context, finishes []tasker.Finish) 
 	return stored, err
 }
 
-func (t *tracker) count(finishes []tasker.Finish, stored []bool) {
+func (t *tracker) count(finishes []ledger.End, stored []bool) {
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()

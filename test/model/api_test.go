@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // dispatch is a task on its way to the broker, in the memory of an API or a
@@ -64,7 +65,7 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 		now := w.store.Now()
 		d.busy = true
 		w.call(func() {
-			err = w.store.ReleaseTask(w.ctx, tasker.Release{TaskID: d.task.ID, Attempt: d.attempt, After: pause})
+			err = w.store.ReleaseTask(w.ctx, ledger.Release{TaskID: d.task.ID, Attempt: d.attempt, After: pause})
 		})
 		d.busy = false
 		w.logf("ReleaseTask %d", d.task.ID)
@@ -190,7 +191,7 @@ func (w *world) claim(r *relay, limit int) {
 	}
 	slices.SortStableFunc(due, func(a, b int64) int { return w.tasks[a].relayTime.Compare(w.tasks[b].relayTime) })
 	due = due[:min(limit, len(due))]
-	var tasks []tasker.Unsent
+	var tasks []ledger.Unsent
 	var err error
 	w.call(func() {
 		// The transaction of a call whose caller left may still hold its rows

@@ -4,12 +4,13 @@ import (
 	"slices"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // message is a copy of a task's message in a queue.
 type message struct {
-	arrival tasker.Arrival // with State unset
-	forged  bool           // nobody of ours has published it
+	arrival ledger.Incoming // with State unset
+	forged  bool            // nobody of ours has published it
 }
 
 // queue is one endpoint's.
@@ -49,7 +50,7 @@ func (w *world) publish(c chance, task tasker.Task) (unserved []string) {
 
 func (w *world) put(endpoint string, task tasker.Task) {
 	q := w.queues[endpoint]
-	q.messages = append(q.messages, message{arrival: tasker.Arrival{
+	q.messages = append(q.messages, message{arrival: ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
 		Identifier: task.Identifier, Type: task.Type,
 	}})
@@ -94,7 +95,7 @@ func (w *world) stepBroker(c chance) {
 // forge makes a message that names no task as it is, or one that is not for
 // the endpoint.
 func (w *world) forge(c chance, endpoint string) message {
-	a := tasker.Arrival{ResultKey: tasker.ResultKey{TaskID: 1 << 40, Endpoint: endpoint}, Identifier: "t0", Type: taskType}
+	a := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: 1 << 40, Endpoint: endpoint}, Identifier: "t0", Type: taskType}
 	if len(w.identifiers) > 0 {
 		task := w.anyTask(c)
 		a.TaskID, a.Identifier = task.ID, task.Identifier

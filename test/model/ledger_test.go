@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // taskRow and resultRow are what is stored, as the model sees it.
@@ -287,6 +288,6 @@ func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
 	}
 }
 
-func same(r resultRow, f tasker.Finish) bool {
+func same(r resultRow, f ledger.End) bool {
 	return r.state == f.State && r.attempt == f.Attempt && r.errnr == f.Errnr && r.errmsg == f.Errmsg && r.payload == string(f.Payload) && r.lostFrom == ""
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // phase is how far a manager has come.
@@ -49,12 +50,12 @@ type manager struct {
 	unacked    []message
 	toAck      []message // recorded
 
-	looked  []tasker.Work             // read, and not taken note of yet
+	looked  []ledger.Work             // read, and not taken note of yet
 	waiting map[tasker.ResultKey]int  // known to wait, with their attempts
 	active  map[tasker.ResultKey]bool // being started, running, or being stored
 	running map[tasker.ResultKey]int  // handlers, with their attempts
-	results []tasker.Finish           // of handlers that ended
-	sent    []tasker.Finish           // results that the store was given
+	results []ledger.End              // of handlers that ended
+	sent    []ledger.End              // results that the store was given
 }
 
 func (w *world) spawn(names ...string) {
@@ -238,7 +239,7 @@ func (w *world) adopt(c chance, m *manager) {
 		return
 	}
 	name := m.endpoints[m.next]
-	var work []tasker.Work
+	var work []ledger.Work
 	w.perform(c, m, operation{
 		what: "InterruptedWork",
 		call: func() (err error) { work, err = w.store.InterruptedWork(w.ctx, m.id, name, 2); return err },
@@ -257,8 +258,8 @@ func (w *world) adopt(c chance, m *manager) {
 
 // attemptEnd is how an attempt ends; one that failed is retried where the
 // policy allows it.
-func attemptEnd(key tasker.ResultKey, attempt int, state tasker.ResultState, errnr int, payload []byte) tasker.Finish {
-	f := tasker.Finish{ResultKey: key, Attempt: attempt, State: state, Errnr: errnr, Payload: payload}
+func attemptEnd(key tasker.ResultKey, attempt int, state tasker.ResultState, errnr int, payload []byte) ledger.End {
+	f := ledger.End{ResultKey: key, Attempt: attempt, State: state, Errnr: errnr, Payload: payload}
 	if errnr != 0 {
 		f.Errmsg = "why"
 	}

@@ -6,18 +6,19 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // reconciler is the memory of an API process's reconciler, but for its relay.
 type reconciler struct {
-	after   map[tasker.TaskStatus]tasker.SentPosition // the sweep's place
-	looked  tasker.SentPosition                       // the tasks up to here were looked at in their time
+	after   map[tasker.TaskStatus]ledger.SentPosition // the sweep's place
+	looked  ledger.SentPosition                       // the tasks up to here were looked at in their time
 	pending []int64                                   // to be aggregated
 	busy    bool
 }
 
 func newReconciler() *reconciler {
-	return &reconciler{after: map[tasker.TaskStatus]tasker.SentPosition{}}
+	return &reconciler{after: map[tasker.TaskStatus]ledger.SentPosition{}}
 }
 
 func (w *world) stepReconciler(c chance) {
@@ -63,7 +64,7 @@ func (w *world) aggregate(r *reconciler) {
 // sweep finds, a page at a time, those open tasks whose status is behind.
 func (w *world) sweep(r *reconciler) {
 	for _, status := range []tasker.TaskStatus{tasker.Sent, tasker.Incomplete} {
-		var page []tasker.SentPosition
+		var page []ledger.SentPosition
 		var unsettled []int64
 		var err error
 		const limit = 2
@@ -81,7 +82,7 @@ func (w *world) sweep(r *reconciler) {
 			w.judgeUnsettled(page, unsettled)
 		}
 		r.pending = append(r.pending, unsettled...)
-		r.after[status] = tasker.SentPosition{}
+		r.after[status] = ledger.SentPosition{}
 		if len(page) == limit {
 			r.after[status] = page[limit-1]
 		}
@@ -89,7 +90,7 @@ func (w *world) sweep(r *reconciler) {
 }
 
 // judgeUnsettled sees that none is overlooked whose results have settled it.
-func (w *world) judgeUnsettled(page []tasker.SentPosition, unsettled []int64) {
+func (w *world) judgeUnsettled(page []ledger.SentPosition, unsettled []int64) {
 	for _, id := range ids(page) {
 		t := w.before.tasks[id]
 		next := tasker.NextStatus(t.status, tasker.Summarize(t.expected, w.before.outcomes(id)), false)
@@ -101,7 +102,7 @@ func (w *world) judgeUnsettled(page []tasker.SentPosition, unsettled []int64) {
 
 // lookAtOverdue looks at each task once, when its time to be received is over.
 func (w *world) lookAtOverdue(r *reconciler) {
-	var page []tasker.SentPosition
+	var page []ledger.SentPosition
 	var err error
 	after := r.looked
 	w.call(func() {
@@ -145,7 +146,7 @@ func (w *world) markLost(r *reconciler) {
 	}
 }
 
-func ids(page []tasker.SentPosition) []int64 {
+func ids(page []ledger.SentPosition) []int64 {
 	ids := make([]int64, len(page))
 	for i, p := range page {
 		ids[i] = p.ID

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // serve lets a manager that serves its endpoints do one of the things that it
@@ -78,10 +79,10 @@ func (w *world) catchUp(c chance, m *manager) {
 		what: "UnreceivedTasks",
 		call: func() error {
 			tasks = nil
-			for after := (tasker.SentPosition{}); ; {
+			for after := (ledger.SentPosition{}); ; {
 				page, next, err := w.store.UnreceivedTasks(w.ctx, name, []string{taskType}, time.Time{}, after, 2)
 				tasks = append(tasks, page...)
-				if err != nil || next == (tasker.SentPosition{}) {
+				if err != nil || next == (ledger.SentPosition{}) {
 					return err
 				}
 				after = next
@@ -90,7 +91,7 @@ func (w *world) catchUp(c chance, m *manager) {
 		seen: func() { w.logf("manager %s: %s has not received %d tasks", m.id, name, len(tasks)) },
 		absorb: func() {
 			for _, task := range tasks {
-				m.found = append(m.found, message{arrival: tasker.Arrival{
+				m.found = append(m.found, message{arrival: ledger.Incoming{
 					ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: name},
 					Identifier: task.Identifier, Type: task.Type,
 				}})
@@ -119,7 +120,7 @@ func (w *world) receive(c chance, m *manager) {
 		}
 	}
 	m.unacked = append(m.unacked, batch[delivered:]...)
-	arrivals := make([]tasker.Arrival, len(batch))
+	arrivals := make([]ledger.Incoming, len(batch))
 	for i := range batch {
 		arrivals[i] = batch[i].arrival
 		switch state := c(8, "record as"); state {
@@ -131,7 +132,7 @@ func (w *world) receive(c chance, m *manager) {
 			arrivals[i].State, arrivals[i].Errnr, arrivals[i].Errmsg = tasker.Rejected, tasker.ErrnrRejected, "no handler"
 		}
 	}
-	var admissions []tasker.Admission
+	var admissions []ledger.Recording
 	w.perform(c, m, operation{
 		what: "ReceiveResults",
 		call: func() (err error) {
@@ -141,7 +142,7 @@ func (w *world) receive(c chance, m *manager) {
 		seen: func() {
 			for i, a := range arrivals {
 				w.logf("manager %s: task %d at %s as %s: verdict %d %s%s",
-					m.id, a.TaskID, a.Endpoint, a.State, admissions[i].Verdict, admissions[i].Reason, admissions[i].State)
+					m.id, a.TaskID, a.Endpoint, a.State, admissions[i].Outcome, admissions[i].Reason, admissions[i].State)
 				w.judgeAdmission(m, batch[i], a, admissions[i])
 			}
 		},
@@ -149,7 +150,7 @@ func (w *world) receive(c chance, m *manager) {
 			for i, a := range arrivals {
 				m.admitted(w, a, admissions[i])
 				if i >= delivered {
-					m.settle(batch[i], admissions[i].Verdict)
+					m.settle(batch[i], admissions[i].Outcome)
 				}
 			}
 		},
@@ -157,11 +158,11 @@ func (w *world) receive(c chance, m *manager) {
 }
 
 // judgeAdmission holds a verdict against what the model knows.
-func (w *world) judgeAdmission(m *manager, from message, a tasker.Arrival, admission tasker.Admission) {
+func (w *world) judgeAdmission(m *manager, from message, a ledger.Incoming, admission ledger.Recording) {
 	holds := w.holder[a.Endpoint] == m.id
 	task := w.before.tasks[a.TaskID]
-	switch admission.Verdict {
-	case tasker.Admitted:
+	switch admission.Outcome {
+	case ledger.Recorded:
 		if from.forged {
 			w.violate(2, "a forged message was recorded: %+v", a)
 		}
@@ -171,18 +172,18 @@ func (w *world) judgeAdmission(m *manager, from message, a tasker.Arrival, admis
 		if a.State == tasker.Rejected {
 			w.rejected[a.ResultKey] = true
 		}
-	case tasker.Known:
+	case ledger.Duplicate:
 		if from.forged {
 			w.violate(2, "a forged message is known: %+v", a)
 		}
 		if a.State == tasker.Rejected && admission.State == tasker.Rejected {
 			w.rejected[a.ResultKey] = true // the first answer got lost on the way
 		}
-	case tasker.Refused:
+	case ledger.Refused:
 		if w.alone && !from.forged && (!task.status.Final() || slices.Contains(task.expected, a.Endpoint)) {
 			w.violate(1, "task %d is %s, expects %v, and is refused at %s: %s", a.TaskID, task.status, task.expected, a.Endpoint, admission.Reason)
 		}
-	case tasker.NotOwner:
+	case ledger.NotOwner:
 		if w.alone && holds {
 			w.violate(1, "manager %s holds %s and is told that it does not", m.id, a.Endpoint)
 		}
@@ -190,16 +191,16 @@ func (w *world) judgeAdmission(m *manager, from message, a tasker.Arrival, admis
 }
 
 // admitted is what the manager does with a verdict.
-func (m *manager) admitted(w *world, a tasker.Arrival, admission tasker.Admission) {
+func (m *manager) admitted(w *world, a ledger.Incoming, admission ledger.Recording) {
 	key := a.ResultKey
 	_, queued := m.waiting[key]
 	switch {
-	case admission.Verdict == tasker.Admitted && a.State == tasker.Running:
+	case admission.Outcome == ledger.Recorded && a.State == tasker.Running:
 		m.active[key] = true
 		w.start(m, key, 1)
-	case admission.Verdict == tasker.Admitted && a.State == tasker.Received:
+	case admission.Outcome == ledger.Recorded && a.State == tasker.Received:
 		m.waiting[key] = 0
-	case admission.Verdict != tasker.Known || m.active[key] || queued:
+	case admission.Outcome != ledger.Duplicate || m.active[key] || queued:
 	case admission.State == tasker.Received:
 		m.waiting[key] = 0
 	case admission.State == tasker.Running && admission.Own && a.State == tasker.Running:
@@ -208,8 +209,8 @@ func (m *manager) admitted(w *world, a tasker.Arrival, admission tasker.Admissio
 	}
 }
 
-func (m *manager) settle(one message, verdict tasker.Verdict) {
-	if verdict == tasker.NotOwner {
+func (m *manager) settle(one message, verdict ledger.Outcome) {
+	if verdict == ledger.NotOwner {
 		return
 	}
 	i := slices.Index(m.unacked, one)
@@ -217,7 +218,7 @@ func (m *manager) settle(one message, verdict tasker.Verdict) {
 		return // it subscribed again meanwhile
 	}
 	m.unacked = slices.Delete(m.unacked, i, i+1)
-	if verdict != tasker.Refused {
+	if verdict != ledger.Refused {
 		m.toAck = append(m.toAck, one)
 	}
 }
@@ -225,7 +226,7 @@ func (m *manager) settle(one message, verdict tasker.Verdict) {
 // lookForWork reads what waits in the database.
 func (w *world) lookForWork(c chance, m *manager) {
 	name := pick(c, m.endpoints, "endpoint")
-	var work []tasker.Work
+	var work []ledger.Work
 	w.perform(c, m, operation{
 		what: "WaitingWork and DueWork",
 		call: func() error {
@@ -253,10 +254,10 @@ func (m *manager) enqueue() {
 
 // startSome starts attempts of what waits, as far as the manager knows.
 func (w *world) startSome(c chance, m *manager) {
-	var starts []tasker.Start
+	var starts []ledger.Start
 	for _, key := range sortedKeys(m.waiting) {
 		if len(starts) < 3 && !m.active[key] {
-			starts = append(starts, tasker.Start{ResultKey: key, Attempt: m.waiting[key]})
+			starts = append(starts, ledger.Start{ResultKey: key, Attempt: m.waiting[key]})
 			m.active[key] = true
 		}
 		delete(m.waiting, key)
@@ -301,7 +302,7 @@ func (w *world) handlerEnds(c chance, m *manager) {
 	attempt := m.running[key]
 	delete(m.running, key)
 	payload := fmt.Appendf(nil, `{"run":"%s/%d/%s/%d"}`, m.id, key.TaskID, key.Endpoint, attempt)
-	var f tasker.Finish
+	var f ledger.End
 	switch c(5, "outcome") {
 	default:
 		f = attemptEnd(key, attempt, tasker.ResultDone, 0, payload)
@@ -322,7 +323,7 @@ func (w *world) finishSome(c chance, m *manager) {
 	fresh := slices.Clone(m.results[:n])
 	batch := fresh
 	if len(m.sent) > 0 && (n == 0 || c.oneIn(3, "an old one")) {
-		old := slices.DeleteFunc(slices.Clone(m.sent), func(f tasker.Finish) bool { return m.running[f.ResultKey] <= f.Attempt })
+		old := slices.DeleteFunc(slices.Clone(m.sent), func(f ledger.End) bool { return m.running[f.ResultKey] <= f.Attempt })
 		if len(old) == 0 {
 			old = m.sent
 		}
@@ -336,7 +337,7 @@ func (w *world) finishSome(c chance, m *manager) {
 	})
 }
 
-func (w *world) finish(c chance, m *manager, batch []tasker.Finish, absorb func(stored []bool)) {
+func (w *world) finish(c chance, m *manager, batch []ledger.End, absorb func(stored []bool)) {
 	var stored []bool
 	w.perform(c, m, operation{
 		what: "FinishAttempts",
@@ -353,7 +354,7 @@ func (w *world) finish(c chance, m *manager, batch []tasker.Finish, absorb func(
 
 // judgeFinish holds what the store said of an end against what the model
 // knows.
-func (w *world) judgeFinish(m *manager, f tasker.Finish, stored bool) {
+func (w *world) judgeFinish(m *manager, f ledger.End, stored bool) {
 	r := run{f.ResultKey, f.Attempt}
 	first, taken := w.taken[r]
 	if !stored {

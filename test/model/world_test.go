@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 )
 
@@ -101,11 +102,11 @@ type world struct {
 	lastSeen   map[string]time.Time
 	leaseUntil map[string]time.Time
 
-	started  map[run]string                     // handlers that started, and whose they are
-	returned map[run]tasker.Finish              // what they returned
-	taken    map[run]tasker.Finish              // the ends that the store said it has
-	ended    map[tasker.ResultKey]tasker.Finish // those that are final
-	rejected map[tasker.ResultKey]bool          // recorded as REJECTED
+	started  map[run]string                  // handlers that started, and whose they are
+	returned map[run]ledger.End              // what they returned
+	taken    map[run]ledger.End              // the ends that the store said it has
+	ended    map[tasker.ResultKey]ledger.End // those that are final
+	rejected map[tasker.ResultKey]bool       // recorded as REJECTED
 
 	before    snapshot // before the last call
 	unchecked bool     // whether there was a call since
@@ -117,8 +118,8 @@ func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf 
 		tasks: map[int64]*accepted{}, identifiers: map[string]*accepted{}, queues: map[string]*queue{},
 		apis: []*api{{}, {}}, relays: []*relay{{}, {}}, reconcilers: []*reconciler{newReconciler(), newReconciler()},
 		holder: map[string]string{}, lastSeen: map[string]time.Time{}, leaseUntil: map[string]time.Time{},
-		started: map[run]string{}, returned: map[run]tasker.Finish{}, taken: map[run]tasker.Finish{},
-		ended: map[tasker.ResultKey]tasker.Finish{}, rejected: map[tasker.ResultKey]bool{},
+		started: map[run]string{}, returned: map[run]ledger.End{}, taken: map[run]ledger.End{},
+		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{},
 		before: snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}},
 	}
 	for _, name := range endpoints {

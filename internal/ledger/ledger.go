@@ -1,0 +1,121 @@
+// Package ledger has the types that the store exchanges with the manager and
+// with the dispatch of tasks: entries for a result, and what became of them.
+package ledger
+
+import (
+	"cmp"
+	"encoding/json"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Incoming is a task's message that has reached an endpoint and is to be
+// recorded.
+type Incoming struct {
+	tasker.ResultKey
+	// Identifier and Type are those in the message. They must match the stored
+	// task.
+	Identifier string
+	Type       string
+	// State is the state to record, one of [tasker.InitialResultStates].
+	// Running counts the first attempt.
+	State tasker.ResultState
+	// Errnr and Errmsg give the reason if State is final.
+	Errnr  int
+	Errmsg string
+}
+
+// Outcome is what became of an [Incoming].
+type Outcome int
+
+// The outcomes.
+const (
+	Recorded  Outcome = iota // recorded in the state asked for
+	Duplicate                // already recorded: a redelivery
+	Refused                  // not for this endpoint, or not a task: see Reason
+	NotOwner                 // this manager no longer holds the endpoint
+)
+
+// Recording is the store's reply to an [Incoming].
+type Recording struct {
+	Outcome Outcome
+	Reason  string      // why it was Refused, for people
+	Task    tasker.Task // the stored task, if Recorded or Duplicate: this is what runs
+	// State and Attempt are those of the existing result, if Duplicate. If that
+	// result is LOST, State is the one it returns to with its endpoint.
+	State   tasker.ResultState
+	Attempt int
+	// Own is true if the same manager recorded or started the existing result.
+	Own bool
+}
+
+// Work is an unfinished result with its task.
+type Work struct {
+	Task      tasker.Task
+	Endpoint  string
+	State     tasker.ResultState
+	Attempt   int
+	RetryTime *time.Time // only if RETRYING
+	// Step is the step that the attempt runs next; 0 and 1 both mean the first.
+	Step int
+	// AwaitsReboot is the boot id of the machine at the time the attempt asked
+	// for a reboot; empty if it did not.
+	AwaitsReboot string
+}
+
+// Key returns the key of the result.
+func (w *Work) Key() tasker.ResultKey {
+	return tasker.ResultKey{TaskID: w.Task.ID, Endpoint: w.Endpoint}
+}
+
+// Start is an attempt to start.
+type Start struct {
+	tasker.ResultKey
+	// Attempt is the number of attempts begun so far. The start fails if the
+	// result has another number: somebody else started it first.
+	Attempt int
+}
+
+// End is the end of an attempt, to be stored.
+type End struct {
+	tasker.ResultKey
+	// Attempt must be the result's current attempt; the end of an older one is
+	// not stored.
+	Attempt int
+	// State is the state that the result moves to: a final one, or Retrying.
+	State   tasker.ResultState
+	Errnr   int
+	Errmsg  string
+	Payload json.RawMessage
+	// RetryDelay is the delay before the next attempt, if Retrying.
+	RetryDelay time.Duration
+}
+
+// LiveUpdate is what an attempt reported since its last update, to be stored. It
+// changes nothing else of the result.
+type LiveUpdate struct {
+	tasker.ResultKey
+	Attempt  int
+	Progress *tasker.Progress // nil if unchanged
+	Partial  json.RawMessage  // the result so far; nil if unchanged
+	Lines    []tasker.LogLine // to append as one chunk; nil if none
+	Totals   tasker.LogTotals
+	// DropFrom and DropTo are line numbers: chunks entirely between them are
+	// deleted. Both are 0 if none are.
+	DropFrom, DropTo int64
+}
+
+// SentPosition is the position of a task in the order in which tasks were sent.
+// The zero value comes before all. A task not yet sent has a zero SentTime and
+// comes before those that were.
+type SentPosition struct {
+	SentTime time.Time
+	ID       int64
+}
+
+// Compare returns -1 if p is before q, 1 if it is after q, and 0 if they are
+// equal.
+func (p SentPosition) Compare(q SentPosition) int {
+	return cmp.Or(p.SentTime.Compare(q.SentTime), cmp.Compare(p.ID, q.ID))
+}
