@@ -57,13 +57,13 @@ func TestEnds(t *testing.T) {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {
 				return handlers.Result("hello"), nil
 			},
-			tasker.TaskResult{State: tasker.ResultFailed, Errnr: tasker.ErrnrBadResult, Errmsg: `the handler's result is not JSON: it begins with "hello"`},
+			tasker.TaskResult{State: tasker.ResultFailed, Errnr: tasker.ErrnrBadResult, Errmsg: `invalid result: not JSON, begins with "hello"`},
 		},
 		"too large": {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {
 				return handlers.Result(`"` + strings.Repeat("x", 2000) + `"`), nil
 			},
-			tasker.TaskResult{State: tasker.ResultFailed, Errnr: tasker.ErrnrBadResult, Errmsg: "the handler's result has 2002 bytes, and the limit is 1000"},
+			tasker.TaskResult{State: tasker.ResultFailed, Errnr: tasker.ErrnrBadResult, Errmsg: "result too large: 2002 bytes, the limit is 1000"},
 		},
 		"time": {
 			func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {

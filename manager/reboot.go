@@ -10,8 +10,8 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/internal/verdict"
 )
 
 const (
@@ -38,7 +38,7 @@ var errNoReboot = errors.New("the machine did not reboot")
 // askedForReboot stores that an attempt goes on after a reboot, has the machine
 // reboot if asked, as its handler's error says, and waits for that. run is the
 // context of its step.
-func (e *executor) askedForReboot(ctx, run context.Context, work ledger.Work, asked error, rules verdict.Rules, report *report) (doubt bool) {
+func (e *executor) askedForReboot(ctx, run context.Context, work ledger.Work, asked error, rules attempt.Rules, report *report) (doubt bool) {
 	next := max(work.Step, 1) + 1
 	if next > maxSteps {
 		e.endWaiting(ctx, run, work, rules, report, fmt.Errorf("the handler asked for reboot number %d: that is too often", maxSteps))
@@ -77,14 +77,14 @@ func (e *executor) goOnAfterReboot(run context.Context, work ledger.Work, step i
 	reboot := func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {
 		return nil, handlers.Reboot(ctx, asked)
 	}
-	out := verdict.Run(run, handlers.Func(reboot), &handlers.Request{Log: e.runLog(work)}, e.m.cfg.AbandonAfter)
+	out := attempt.Run(run, handlers.Func(reboot), &handlers.Request{Log: e.runLog(work)}, e.m.cfg.AbandonAfter)
 	return true, out.Err
 }
 
 // awaitReboot waits for what ends the wait of an attempt, unless the machine
 // does reboot: the manager's stop, which changes nothing, its run limit, or
 // that it is canceled.
-func (e *executor) awaitReboot(ctx, run context.Context, work ledger.Work, rules verdict.Rules, report *report) (doubt bool) {
+func (e *executor) awaitReboot(ctx, run context.Context, work ledger.Work, rules attempt.Rules, report *report) (doubt bool) {
 	select {
 	case <-ctx.Done():
 		return false
@@ -97,14 +97,14 @@ func (e *executor) awaitReboot(ctx, run context.Context, work ledger.Work, rules
 }
 
 // endWaiting stores the end of an attempt that wanted to go on after a reboot.
-func (e *executor) endWaiting(ctx, run context.Context, work ledger.Work, rules verdict.Rules, report *report, why error) {
+func (e *executor) endWaiting(ctx, run context.Context, work ledger.Work, rules attempt.Rules, report *report, why error) {
 	// Where another manager has the endpoint by now, the same attempt goes on
 	// there, or is judged.
 	if err := e.m.lease.await(ctx); err != nil {
 		e.runLog(work).WarnContext(run, "the attempt does not end: it is left to the next manager", "why", why, "err", err)
 		return
 	}
-	out := verdict.Outcome{Err: handlers.Permanent(why), Cause: context.Cause(run)}
+	out := attempt.Exit{Err: handlers.Permanent(why), Cause: context.Cause(run)}
 	if errors.Is(out.Cause, handlers.ErrShutdown) {
 		out.Cause = nil // that is not why
 	}

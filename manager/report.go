@@ -13,9 +13,9 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/tasklog"
-	"github.com/taskerhq/tasker/internal/verdict"
 )
 
 // maxMessage bounds what is kept of a progress message, in bytes.
@@ -63,7 +63,7 @@ func (r *report) Progress(done, total int64, message string) {
 // Partial implements [handlers.Reporter].
 func (r *report) Partial(result handlers.Result) {
 	limit := r.m.cfg.MaxResult
-	result, deep := verdict.Shallow(result)
+	result, deep := attempt.Shallow(result)
 	switch {
 	case len(result) > limit:
 		r.warn(fmt.Sprintf("a partial result of %d bytes is dropped: the limit is %d", len(result), limit))
@@ -73,7 +73,7 @@ func (r *report) Partial(result handlers.Result) {
 		return
 	}
 	if deep {
-		r.warn("a partial result is kept as text: " + verdict.TooDeep)
+		r.warn("a partial result is kept as text: " + attempt.TooDeep)
 	}
 	result = bytes.Clone(result)
 	r.tell(func() { r.partial, r.fresh = result, true })

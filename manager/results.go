@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/internal/verdict"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -122,7 +122,7 @@ func (m *Manager) finishOnce(ctx context.Context, finish ledger.End) (ending, er
 
 // unstorable is the end of an attempt whose payload cannot be stored.
 func unstorable(finish ledger.End, err error) ledger.End {
-	finish.Errmsg = verdict.Clean(fmt.Sprintf("the result of %d bytes could not be stored: %v", len(finish.Payload), err))
+	finish.Errmsg = attempt.Clean(fmt.Sprintf("the result of %d bytes could not be stored: %v", len(finish.Payload), err))
 	finish.State, finish.Errnr, finish.Payload, finish.RetryDelay = tasker.ResultFailed, tasker.ErrnrBadResult, nil, 0
 	return finish
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/internal/verdict"
 )
 
 // run performs one attempt, which is counted already, and stores its end. It
@@ -39,7 +39,7 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 	if err != nil {
 		log.WarnContext(ctx, "the task is rejected: its handler is not called", "err", err)
 		j.free()
-		e.m.finishAttempt(context.WithoutCancel(ctx), e, j.Work, keyed(j.Work, verdict.Reject(j.Attempt, err)), nil)
+		e.m.finishAttempt(context.WithoutCancel(ctx), e, j.Work, keyed(j.Work, attempt.Reject(j.Attempt, err)), nil)
 		return false
 	}
 	run, deadline, end := e.limited(ctx, j.Work, j.how.Timeout)
@@ -48,7 +48,7 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 	log.InfoContext(run, "the handler starts")
 	begin := time.Now()
 	report := newReport(e.m, j.Work, logged, log)
-	out := verdict.Run(run, j.how.handler, &handlers.Request{
+	out := attempt.Run(run, j.how.handler, &handlers.Request{
 		TaskID: j.Task.ID, Identifier: j.Task.Identifier, Type: j.Task.Type, Endpoint: e.endpoint,
 		Attempt: j.Attempt, Step: max(j.Step, 1), Deadline: deadline, Payload: j.Task.Payload,
 		Log: report.logger(), Reporter: report,
@@ -56,7 +56,7 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 	report.stop()
 	j.free()
 	out.Partial = report.last()
-	if errors.Is(out.Err, verdict.ErrAbandoned) {
+	if errors.Is(out.Err, attempt.ErrAbandoned) {
 		log.ErrorContext(run, "the handler does not return: it is abandoned, and goes on in the background", "after", e.m.cfg.AbandonAfter)
 	}
 	if out.Panicked {
@@ -66,16 +66,16 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 	finish, decision := rules.Judge(j.Attempt, out)
 	duration := time.Since(begin).Round(time.Microsecond)
 	switch decision {
-	case verdict.AwaitReboot:
+	case attempt.AwaitReboot:
 		report.close(false)
 		log.InfoContext(run, "the handler asked for a reboot, to go on after it", "duration", duration)
 		return e.askedForReboot(ctx, run, j.Work, out.Err, rules, report)
-	case verdict.Leave:
+	case attempt.Leave:
 		report.close(true)
 		e.m.flusher.await(report)
 		log.WarnContext(run, "the handler was interrupted: its task is left to the next manager", "duration", duration, "err", out.Err)
 		return false
-	case verdict.Store:
+	case attempt.Store:
 	}
 	report.close(true)
 	log.InfoContext(run, "the handler ended", "duration", duration, "state", finish.State, "errnr", finish.Errnr, "errmsg", finish.Errmsg)
@@ -88,8 +88,8 @@ func (e *executor) runLog(work ledger.Work) *slog.Logger {
 		"identifier", work.Task.Identifier, "attempt", work.Attempt)
 }
 
-func (e *executor) rules(how *performer) verdict.Rules {
-	return verdict.Rules{Timeout: how.Timeout, Retry: how.Retry, MaxResult: e.m.cfg.MaxResult}
+func (e *executor) rules(how *performer) attempt.Rules {
+	return attempt.Rules{Timeout: how.Timeout, Retry: how.Retry, MaxResult: e.m.cfg.MaxResult}
 }
 
 // keyed completes the end of an attempt.

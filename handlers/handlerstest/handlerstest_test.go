@@ -65,7 +65,7 @@ func TestEnds(t *testing.T) {
 		"panicked": {func(context.Context, *handlers.Request) (handlers.Result, error) { panic("oh") }, handlerstest.Task{}, want{tasker.ResultFailed, 1, "the handler panicked: oh"}},
 		"too much": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			return handlers.Result(`"abc"`), nil
-		}, handlerstest.Task{MaxResult: 4}, want{tasker.ResultFailed, tasker.ErrnrBadResult, "the handler's result has 5 bytes, and the limit is 4"}},
+		}, handlerstest.Task{MaxResult: 4}, want{tasker.ResultFailed, tasker.ErrnrBadResult, "result too large: 5 bytes, the limit is 4"}},
 		"timed out":                 {untilEnd, handlerstest.Task{Timeout: time.Minute}, want{tasker.TimedOut, tasker.ErrnrTimedOut, "the run limit of 1m0s passed"}},
 		"timed out, 1 h by default": {untilEnd, handlerstest.Task{}, want{tasker.TimedOut, tasker.ErrnrTimedOut, "the run limit of 1h0m0s passed"}},
 		"abandoned": {func(context.Context, *handlers.Request) (handlers.Result, error) {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/internal/verdict"
 )
 
 // perform makes attempts until one of them is the last.
@@ -24,7 +24,7 @@ func (r *Running) perform() Ended {
 			return ended
 		}
 		if err := r.schema.Validate(json.RawMessage(r.task.Payload)); err != nil {
-			ended.end(verdict.Reject(number, err))
+			ended.end(attempt.Reject(number, err))
 			return ended
 		}
 		ended.Attempt = r.attempt(number)
@@ -42,20 +42,20 @@ func (a *Attempt) end(finish ledger.End) {
 
 // attempt runs the handler once, and once more after each reboot.
 func (r *Running) attempt(number int) Attempt {
-	rules := verdict.Rules{Timeout: r.task.Timeout, Retry: r.task.Retry, MaxResult: r.task.MaxResult}
+	rules := attempt.Rules{Timeout: r.task.Timeout, Retry: r.task.Retry, MaxResult: r.task.MaxResult}
 	r.now.begin(number)
 	for step := 1; ; step++ {
-		out := r.step(number, step)
+		exit := r.step(number, step)
 		told, _ := r.now.snapshot()
 		told.Steps = step
 		if len(told.Partials) > 0 {
-			out.Partial = told.Partials[len(told.Partials)-1]
+			exit.Partial = told.Partials[len(told.Partials)-1]
 		}
-		finish, decision := rules.Judge(number, out)
-		if decision == verdict.AwaitReboot && r.ctx.Err() == nil {
+		finish, decision := rules.Judge(number, exit)
+		if decision == attempt.AwaitReboot && r.ctx.Err() == nil {
 			continue
 		}
-		if decision != verdict.Store {
+		if decision != attempt.Store {
 			told.State = tasker.Running
 			return told
 		}
@@ -64,13 +64,13 @@ func (r *Running) attempt(number int) Attempt {
 	}
 }
 
-func (r *Running) step(number, step int) verdict.Outcome {
+func (r *Running) step(number, step int) attempt.Exit {
 	ctx, cancel := context.WithTimeoutCause(r.ctx, r.task.Timeout, handlers.ErrTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	listener := &reporter{recorder: r.now}
 	defer listener.close()
-	return verdict.Run(ctx, r.handler, &handlers.Request{
+	return attempt.Run(ctx, r.handler, &handlers.Request{
 		TaskID: r.task.ID, Identifier: r.task.Identifier, Type: r.task.Type, Endpoint: r.task.Endpoint,
 		Attempt: number, Step: step, Deadline: deadline.Round(0), Payload: json.RawMessage(r.task.Payload),
 		Log: listener.logger(), Reporter: listener,

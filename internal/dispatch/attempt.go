@@ -12,31 +12,33 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
-	// maxLoad bounds the copies of messages that wait for the broker's confirm,
-	// those that a broadcast makes in the queues included: what is more makes a
-	// busy broker busier, and is confirmed no sooner.
+	// maxLoad bounds the copies of messages that await the broker's confirm,
+	// counting each queue that a broadcast reaches. More would burden a busy
+	// broker and be confirmed no sooner.
 	maxLoad = 8192
-	// leastLoad is that of a small message: so many of them wait at most.
+	// leastLoad is the weight of a small message: at most 512 wait at once.
 	leastLoad = maxLoad / 512
-	// loadBytes of a body count like one copy, which bounds the memory of all.
+	// loadBytes of a body weigh as much as one copy, which bounds memory.
 	loadBytes = 8 << 10
-	// sliceCopies and sliceBytes bound what is published of one task to listed
-	// endpoints, until others have their turn and the progress is stored.
+	// sliceCopies and sliceBytes bound a slice of a task with listed endpoints.
+	// After each slice the progress is stored and other tasks get their turn.
 	sliceCopies = 256
 	sliceBytes  = 4 << 20
 )
 
 const (
-	// markTries and markPause say how often, and after which growing pauses, a
-	// confirmed task is marked as sent.
+	// A confirmed task is marked as sent in up to markTries tries, with pauses
+	// that grow by markPause.
 	markTries = 5
 	markPause = 100 * time.Millisecond
 )
 
-// The pauses after an attempt: the first, doubled with each until the last.
+// The pause after an attempt starts at one of the first two and doubles with each
+// attempt up to longestPause.
 const (
 	unconfirmedPause = time.Second
 	refusedPause     = 5 * time.Second
@@ -45,23 +47,22 @@ const (
 
 // attempt is one attempt to send a task.
 type attempt struct {
-	d        *Dispatcher
-	ctx      context.Context
-	u        ledger.Unsent
-	patience time.Duration // for the first place among those that wait for the broker
-
-	started bool // something was published, or begins to be
+	d       *Dispatcher
+	ctx     context.Context
+	u       ledger.Unsent
+	wait    time.Duration // how long to wait for room before the first message
+	started bool          // at least one message was handed to the broker
 
 	mu       sync.Mutex
-	unserved []string // listed endpoints that nobody serves, as far as known
+	unserved []string // listed endpoints known not to be served
 
-	// ended is closed at the end; task and err are how it went.
+	// ended is closed at the end; then task and err are set.
 	ended chan struct{}
 	task  tasker.Task
 	err   error
 }
 
-// run publishes the task and marks it as sent. On an error it is released.
+// run publishes the task and marks it as sent, or releases it after an error.
 func (a *attempt) run() (tasker.Task, error) {
 	defer a.keep()()
 	if err := a.publish(); err != nil {
@@ -70,8 +71,8 @@ func (a *attempt) run() (tasker.Task, error) {
 		task.Unserved = a.unserved
 		return task, fmt.Errorf("publish task %d: %w", a.u.ID, err)
 	}
-	// A crash before this line leaves the task CREATED: the relay publishes it
-	// again, and the endpoints recognize it.
+	// After a crash here the task is still CREATED: the relay publishes it again
+	// and the endpoints recognize the duplicate.
 	sent, err := a.mark()
 	if err != nil {
 		a.release(err)
@@ -79,8 +80,8 @@ func (a *attempt) run() (tasker.Task, error) {
 	return sent, err
 }
 
-// mark marks the task as sent. It tries again where the database cannot: what
-// is confirmed need not be published once more.
+// mark marks the task as sent, with retries: failing here would publish a
+// confirmed message once more.
 func (a *attempt) mark() (tasker.Task, error) {
 	for try := 1; ; try++ {
 		ctx, cancel := a.storing()
@@ -89,15 +90,11 @@ func (a *attempt) mark() (tasker.Task, error) {
 		if err == nil || try == markTries || a.ctx.Err() != nil {
 			return sent, err
 		}
-		select {
-		case <-time.After(time.Duration(try) * markPause):
-		case <-a.ctx.Done():
-		}
+		_ = clock.Sleep(a.ctx, time.Duration(try)*markPause)
 	}
 }
 
-// storing returns a context for a call of the store, which is made although the
-// dispatcher is being closed.
+// storing returns a context for a call to the store that outlives Close.
 func (a *attempt) storing() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(a.ctx), storeTimeout)
 }
@@ -117,16 +114,16 @@ func (a *attempt) publish() error {
 	if a.u.Endpoints == nil {
 		receipt, err := a.publishTo(broker.ToAll(), copies, body)
 		if err == nil && receipt.Unrouted {
-			a.d.log.WarnContext(a.ctx, "no queue took the task: no endpoint has subscribed to its type", "task_id", a.u.ID, "type", a.u.Type)
+			a.d.log.WarnContext(a.ctx, "task not routed: no endpoint has subscribed to its type", "task_id", a.u.ID, "type", a.u.Type)
 		}
 		return err
 	}
 	return a.publishList(known, body)
 }
 
-// skip records the listed endpoints that are not registered: they have no
-// queue, so nothing is published for them. One that registers from now on finds
-// the task in the database.
+// skip records the listed endpoints that are not registered. Nothing is published
+// to them, as they have no queue; an endpoint that registers later finds the task
+// in the database.
 func (a *attempt) skip(known map[string]bool) {
 	var unserved []string
 	for _, name := range a.u.Targets() {
@@ -139,8 +136,8 @@ func (a *attempt) skip(known map[string]bool) {
 	a.unserved = unserved
 }
 
-// publishList publishes to the listed endpoints that are registered, all where
-// known is nil, slice by slice.
+// publishList publishes, slice by slice, to the listed endpoints in known, or to
+// all of them if known is nil.
 func (a *attempt) publishList(known map[string]bool, body []byte) error {
 	most := max(1, min(sliceCopies, sliceBytes/max(1, len(body))))
 	for rest := after(a.u.Targets(), a.u.SentTo); len(rest) > 0; {
@@ -168,7 +165,7 @@ func (a *attempt) publishList(known map[string]bool, body []byte) error {
 	return nil
 }
 
-// after returns the names behind one in a sorted list.
+// after returns the names that sort after name.
 func after(sorted []string, name string) []string {
 	for i := range sorted {
 		if sorted[i] > name {
@@ -178,9 +175,9 @@ func after(sorted []string, name string) []string {
 	return nil
 }
 
-// publishTo publishes one message once there is room for its copies. Room for
-// the first one is waited for as long as a caller waits: until then the task
-// can as well be released to somebody else.
+// publishTo publishes one message once there is room for its copies. Before the
+// first message of the attempt it waits for a limited time only: until then
+// another process may as well send the task.
 func (a *attempt) publishTo(target broker.Target, copies int, body []byte) (broker.Receipt, error) {
 	weight := min(maxLoad, max(int64(copies), int64(len(body)/loadBytes), leastLoad))
 	if !a.acquire(weight) {
@@ -199,7 +196,7 @@ func (a *attempt) acquire(weight int64) bool {
 	}
 	ctx := a.ctx
 	if !a.started {
-		limited, cancel := context.WithTimeout(ctx, a.patience)
+		limited, cancel := context.WithTimeout(ctx, a.wait)
 		defer cancel()
 		ctx = limited
 	}
@@ -221,7 +218,7 @@ func (a *attempt) keep() (stop func()) {
 			}
 			ctx, cancel := a.storing()
 			if err := a.d.store.RenewUnsent(ctx, a.u.ID, a.u.Attempt, Lease); err != nil {
-				a.d.log.DebugContext(ctx, "the claim on a task was not renewed", "task_id", a.u.ID, "err", err)
+				a.d.log.DebugContext(ctx, "could not renew claim on task", "task_id", a.u.ID, "err", err)
 			}
 			cancel()
 		}
@@ -229,40 +226,40 @@ func (a *attempt) keep() (stop func()) {
 	return func() { close(done); <-stopped }
 }
 
-// save stores what is sent already, so that the next attempt goes on there.
+// save stores how far the list has been sent, for the next attempt.
 func (a *attempt) save() {
 	ctx, cancel := a.storing()
 	defer cancel()
 	if err := a.d.store.SaveSent(ctx, a.u, Lease); err != nil {
-		a.d.log.DebugContext(ctx, "the progress of a task was not stored", "task_id", a.u.ID, "err", err)
+		a.d.log.DebugContext(ctx, "could not store sending progress", "task_id", a.u.ID, "err", err)
 	}
 }
 
-// release lets the task rest until the next attempt, and says why. Where that
-// cannot be stored, the task rests until its claim has passed.
+// release schedules the next attempt and stores why this one failed. If that
+// cannot be stored, the next attempt is made when the claim expires.
 func (a *attempt) release(why error) {
 	r := ledger.Release{TaskID: a.u.ID, Attempt: a.u.Attempt}
 	switch {
 	case errors.Is(why, broker.ErrNotConnected), errors.Is(why, broker.ErrBlocked), errors.Is(why, ErrBusy):
-		r.Untried = true // the relay waits for the broker itself
+		r.Untried = true // not counted: the relay waits for the broker itself
 	case errors.Is(why, broker.ErrRefused):
 		r.After, r.Refusal = pause(refusedPause, a.u.Attempt), why.Error()
-		a.d.log.WarnContext(a.ctx, "RabbitMQ refused the task: it is tried again after a pause", "task_id", a.u.ID, "type", a.u.Type,
+		a.d.log.WarnContext(a.ctx, "task refused by RabbitMQ", "task_id", a.u.ID, "type", a.u.Type,
 			"identifier", a.u.Identifier, "attempt", a.u.Attempt, "pause", r.After, "err", why)
 	default:
 		r.After = pause(unconfirmedPause, a.u.Attempt)
-		a.d.log.InfoContext(a.ctx, "a task was not confirmed: it is tried again after a pause", "task_id", a.u.ID, "type", a.u.Type,
+		a.d.log.InfoContext(a.ctx, "task not confirmed", "task_id", a.u.ID, "type", a.u.Type,
 			"identifier", a.u.Identifier, "attempt", a.u.Attempt, "pause", r.After, "err", why)
 	}
 	ctx, cancel := a.storing()
 	defer cancel()
 	if err := a.d.store.ReleaseTask(ctx, r); err != nil {
-		a.d.log.DebugContext(ctx, "the task was not released to the relay", "task_id", a.u.ID, "err", err)
+		a.d.log.DebugContext(ctx, "could not release task to the relay", "task_id", a.u.ID, "err", err)
 	}
 }
 
-// pause returns the pause after an attempt, with up to a quarter more, so that
-// many tasks do not come at once.
+// pause returns the pause after an attempt, with jitter of up to a quarter, so that
+// retries spread out.
 func pause(first time.Duration, attempt int) time.Duration {
 	d := first
 	for range attempt - 1 {

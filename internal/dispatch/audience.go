@@ -8,25 +8,25 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// audienceMemory is for how long the registered endpoints of a type are
-// believed to be the same.
-const audienceMemory = 10 * time.Second
+// audienceMaxAge is how long the registered endpoints of a type are cached.
+const audienceMaxAge = 10 * time.Second
 
-// audiences know which endpoints are registered for the task types.
+// audiences caches which endpoints are registered for each task type.
 type audiences struct {
 	store Store
 	mu    sync.Mutex
 	known map[string]*audience // by task type
 }
 
-// audience are the registered endpoints of a task type.
+// audience is the set of endpoints registered for a task type.
 type audience struct {
-	names map[string]bool // not changed any more
+	names map[string]bool // read-only
 	read  time.Time
 }
 
-// of returns how many copies of a task there will be, and which of the listed
-// endpoints are registered: nil where it is for all, or nobody knows.
+// of returns how many copies of the task will be published, and which of its listed
+// endpoints are registered; registered is nil if the task is for all endpoints, or
+// if the registrations are unknown.
 func (a *audiences) of(ctx context.Context, task tasker.Task) (copies int, registered map[string]bool) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -47,8 +47,8 @@ func (a *audiences) of(ctx context.Context, task tasker.Task) (copies int, regis
 	if len(missing) == 0 {
 		return len(listed), all
 	}
-	// They may have registered a moment ago, and looked for their tasks before
-	// this one was stored.
+	// They may have registered after the cache was filled, and looked for their
+	// tasks before this one was stored.
 	late, err := a.store.RegisteredEndpoints(ctx, task.Type, missing)
 	if err != nil {
 		return len(listed), nil
@@ -63,12 +63,12 @@ func (a *audiences) of(ctx context.Context, task tasker.Task) (copies int, regis
 	return len(listed) - len(missing) + len(late), registered
 }
 
-// all returns the registered endpoints of a type; nil where nobody knows them.
+// all returns the registered endpoints of a type, or nil if they are unknown.
 func (a *audiences) all(ctx context.Context, taskType string) map[string]bool {
 	a.mu.Lock()
 	known := a.known[taskType]
 	a.mu.Unlock()
-	if known != nil && time.Since(known.read) < audienceMemory {
+	if known != nil && time.Since(known.read) < audienceMaxAge {
 		return known.names
 	}
 	names, err := a.store.RegisteredEndpoints(ctx, taskType, nil)

@@ -1,12 +1,10 @@
-// Package dispatch brings a stored task to its endpoints: it publishes the
-// task and marks it SENT. The API does so when it takes a task, the relay when
-// that failed.
+// Package dispatch publishes a stored task to its endpoints and marks it SENT. The
+// API does so when it accepts a task; the relay retries when that failed.
 //
-// A task is published at most once at a time. An attempt lasts until the broker
-// has confirmed or refused the message, or the connection is lost: whoever
-// waits for it leaves earlier, and it goes on without. The next attempt follows
-// after a pause that grows with each; both are stored in the task's row, so
-// that other processes keep to them.
+// There is at most one attempt to publish a task at any time. It lasts until the
+// broker confirms or refuses the message or the connection is lost; a caller that
+// stops waiting does not end it. The pause before the next attempt grows with each
+// one. Both are stored in the task's row, so that all processes respect them.
 package dispatch
 
 import (
@@ -24,7 +22,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Store is what a Dispatcher needs of the database.
+// Store is the part of the database that a Dispatcher uses.
 type Store interface {
 	MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error)
 	ReleaseTask(ctx context.Context, r ledger.Release) error
@@ -33,32 +31,31 @@ type Store interface {
 	RegisteredEndpoints(ctx context.Context, taskType string, among []string) ([]string, error)
 }
 
-// Publisher is what a Dispatcher needs of the broker.
+// Publisher is the part of the broker that a Dispatcher uses.
 type Publisher interface {
 	Publish(ctx context.Context, p broker.Publication) (broker.Receipt, error)
 	Ready() error
 	MaxBody() int
 }
 
-// ErrOutstanding is what a dispatch ends with (wrapped) when the broker has not
-// confirmed the task yet. The attempt goes on.
-var ErrOutstanding = errors.New("the message broker has not confirmed the task yet: it goes on without the caller")
+// ErrOutstanding is returned, wrapped, if the broker has not confirmed the task in
+// time. The attempt goes on in the background.
+var ErrOutstanding = errors.New("not confirmed by the message broker yet: the attempt goes on in the background")
 
-// ErrBusy is what a dispatch ends with (wrapped) when too many messages wait
-// for the broker. The relay tries again.
-var ErrBusy = errors.New("too many messages wait for the message broker")
+// ErrBusy is returned, wrapped, if too many messages await the broker's confirm.
+// The relay tries again.
+var ErrBusy = errors.New("too many messages await the message broker's confirm")
 
 // Config bounds a dispatch.
 type Config struct {
-	// Timeout is for how long a caller waits for the broker; 0 means 5 s, and
-	// 10 s is the most.
+	// Timeout is how long a caller waits for the broker; 0 means 5 s, and the
+	// maximum is 10 s.
 	Timeout time.Duration
-	// RelayTimeout is for how long the relay waits for one task, while others
-	// wait behind it; 0 means 1 s.
+	// RelayTimeout is how long the relay waits for one task before it goes on to
+	// the next; 0 means 1 s.
 	RelayTimeout time.Duration
-	// SeenWithin is how long ago an endpoint may have been seen last and still
-	// be expected to perform a task for all: as long as its queue is kept. 0
-	// means 7 days.
+	// SeenWithin bounds the silence of an endpoint that a task for all still
+	// expects. It should match how long an unused queue is kept; 0 means 7 days.
 	SeenWithin time.Duration
 }
 
@@ -77,32 +74,31 @@ func (c Config) withDefaults() Config {
 }
 
 const (
-	// Lease is for how long a task is left to the attempt that goes on, which
-	// renews it. As long it rests where the process of that attempt dies.
+	// Lease is how long an attempt keeps its claim on a task without renewing it.
+	// If the attempt's process dies, the task is retried after that time.
 	Lease = 15 * time.Second
-	// storeTimeout bounds a call of the database.
+	// storeTimeout bounds one call to the database.
 	storeTimeout = 5 * time.Second
 )
 
-// Dispatcher publishes tasks. It is safe for concurrent use. Close it in the
-// end.
+// Dispatcher publishes tasks. It is safe for concurrent use and must be closed.
 type Dispatcher struct {
 	cfg       Config
 	store     Store
 	broker    Publisher
 	log       *slog.Logger
 	audiences audiences
-	load      *semaphore.Weighted // what waits for the broker; see weight
-	life      context.Context     // until Close
+	load      *semaphore.Weighted // messages that await a confirm; see publishTo
+	life      context.Context     // ends with Close
 	end       context.CancelFunc
 
 	mu       sync.Mutex
 	closed   bool
-	attempts map[int64]bool // by the task's id: those that go on here
+	attempts map[int64]bool // by task id: the attempts of this process
 	group    sync.WaitGroup
 }
 
-// New makes a Dispatcher.
+// New returns a Dispatcher.
 func New(cfg Config, store Store, publisher Publisher, log *slog.Logger) *Dispatcher {
 	d := &Dispatcher{
 		cfg: cfg.withDefaults(), store: store, broker: publisher, log: log,
@@ -113,8 +109,7 @@ func New(cfg Config, store Store, publisher Publisher, log *slog.Logger) *Dispat
 	return d
 }
 
-// Close ends the attempts that go on, and waits for that. Their tasks stay
-// CREATED.
+// Close cancels all attempts and waits for them to end. Their tasks stay CREATED.
 func (d *Dispatcher) Close() {
 	d.mu.Lock()
 	d.closed = true
@@ -123,45 +118,44 @@ func (d *Dispatcher) Close() {
 	d.group.Wait()
 }
 
-// Check returns an error of code [tasker.TooLarge] for a task, not stored yet,
-// that the broker is known to refuse for its size.
+// Check returns a [tasker.TooLarge] error if the task, which is not stored yet, is
+// larger than the broker accepts.
 func (d *Dispatcher) Check(task tasker.Task) error {
 	limit := d.broker.MaxBody()
 	if limit == 0 || len(task.Payload)+messageOverhead <= limit {
 		return nil
 	}
 	return tasker.Errorf(tasker.TooLarge,
-		"the payload has %d bytes, and RabbitMQ takes messages of %d bytes at most: give a smaller one, or raise max_message_size of RabbitMQ",
+		"payload too large: %d bytes, RabbitMQ accepts messages of up to %d bytes: send a smaller one or raise max_message_size of RabbitMQ",
 		len(task.Payload), limit)
 }
 
-// messageOverhead is more than a task's message has beside the payload.
+// messageOverhead exceeds what a task's message takes besides the payload.
 const messageOverhead = 512
 
-// Dispatch makes the first attempt to send a task that was just stored, and
-// waits for its end for the configured time, whether or not its own caller
-// stays. On an error the task stays CREATED: the attempt goes on
-// ([ErrOutstanding]), or the relay makes another one. The task returned is the
-// newest known; its Unserved has the listed endpoints of which it is known
-// already that nobody serves them. A broker that is not ready is not waited
-// for.
+// Dispatch makes the first attempt to send a task that was just stored. It waits
+// for the configured time, even if ctx ends. After an error the task stays
+// CREATED: either the attempt goes on ([ErrOutstanding]) or the relay makes
+// another one. The returned task is the newest known; its Unserved lists the
+// endpoints already known not to be served. Dispatch does not wait for a broker
+// that is not ready.
 func (d *Dispatcher) Dispatch(ctx context.Context, task tasker.Task) (tasker.Task, error) {
 	return d.send(ctx, ledger.Unsent{Task: task, Attempt: 1}, d.cfg.Timeout)
 }
 
-// Resume is Dispatch for the relay: the task was claimed from the store, and
-// the wait is shorter.
+// Resume is Dispatch for the relay: for a task claimed from the store, with a
+// shorter wait.
 func (d *Dispatcher) Resume(ctx context.Context, u ledger.Unsent) (tasker.Task, error) {
 	return d.send(ctx, u, d.cfg.RelayTimeout)
 }
 
-func (d *Dispatcher) send(ctx context.Context, u ledger.Unsent, patience time.Duration) (tasker.Task, error) {
-	// Values of ctx, such as the request's id in the log, stay.
-	a := &attempt{d: d, ctx: valuesOf(d.life, ctx), u: u, patience: patience / 2, ended: make(chan struct{})}
+func (d *Dispatcher) send(ctx context.Context, u ledger.Unsent, timeout time.Duration) (tasker.Task, error) {
+	// Keep the values of ctx, such as the request id for the log.
+	a := &attempt{d: d, ctx: valuesOf(d.life, ctx), u: u, wait: timeout / 2, ended: make(chan struct{})}
 	if !d.begin(a) {
 		return u.Task, fmt.Errorf("task %d: %w", u.ID, ErrOutstanding)
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-a.ended:
@@ -175,7 +169,7 @@ func (d *Dispatcher) send(ctx context.Context, u ledger.Unsent, patience time.Du
 	return task, fmt.Errorf("task %d: %w", u.ID, ErrOutstanding)
 }
 
-// begin runs an attempt, unless one of the same task goes on here.
+// begin starts an attempt unless this process has one of the same task.
 func (d *Dispatcher) begin(a *attempt) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -193,7 +187,7 @@ func (d *Dispatcher) begin(a *attempt) bool {
 	return true
 }
 
-// withValues is a context with the end of one and the values of another.
+// withValues is a context with the lifetime of one and the values of another.
 type withValues struct {
 	context.Context
 	values context.Context

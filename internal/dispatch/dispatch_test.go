@@ -28,20 +28,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	errRefused = fmt.Errorf("%w: it is odd", broker.ErrRefused)
-	// slow is for a machine that is.
+	// slow is a timeout generous enough for a slow machine.
 	slow    = dispatch.Config{Timeout: 10 * time.Second, RelayTimeout: time.Minute}
 	errAway = tasker.Errorf(tasker.Unavailable, "the database is away")
 )
 
-// fakeBroker records what is published, and answers what the test says.
+// fakeBroker records what is published and answers as the test tells it to.
 type fakeBroker struct {
 	notReady  error
 	publish   func(ctx context.Context) (broker.Receipt, error)
 	most      int // see MaxBody
 	mu        sync.Mutex
 	published []broker.Publication
-	waiting   map[string]bool // message ids without a confirm
-	twice     bool            // one of them was published again meanwhile
+	waiting   map[string]bool // message ids that await a confirm
+	twice     bool            // one of them was published again before its confirm
 }
 
 func (f *fakeBroker) MaxBody() int { return f.most }
@@ -78,7 +78,7 @@ func (f *fakeBroker) Publish(ctx context.Context, p broker.Publication) (broker.
 	return f.publish(ctx)
 }
 
-// faultyStore fails where the test says so.
+// faultyStore fails as the test tells it to.
 type faultyStore struct {
 	*store.Store
 	markFails, releaseFails, registryFails bool
@@ -107,7 +107,7 @@ func (f *faultyStore) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	return f.Store.ReleaseTask(ctx, r)
 }
 
-// fixture is a stored task and what it is dispatched with.
+// fixture is a stored task and its dispatcher.
 type fixture struct {
 	*faultyStore
 	broker *fakeBroker
@@ -143,7 +143,7 @@ func setUp(t *testing.T, endpoints ...string) fixture {
 	return f
 }
 
-// register makes endpoints known.
+// register registers endpoints.
 func (f fixture) register(t *testing.T, endpoints ...string) {
 	t.Helper()
 	for _, name := range endpoints {
@@ -175,7 +175,7 @@ func (f fixture) stored(t *testing.T) tasker.Task {
 	return task
 }
 
-// claimable tells whether the relay gets the task now.
+// claimable reports whether the relay can claim the task now.
 func (f fixture) claimable(t *testing.T) bool {
 	t.Helper()
 	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
@@ -200,10 +200,10 @@ func TestDispatch(t *testing.T) {
 				t.Fatalf("got %+v, %v", sent, err)
 			}
 			if stored := f.stored(t); stored.Status != tasker.Sent {
-				t.Errorf("the stored task is %s", stored.Status)
+				t.Errorf("stored task: %s", stored.Status)
 			}
 			if f.claimable(t) {
-				t.Error("the relay gets a task that was sent")
+				t.Error("the relay can claim a sent task")
 			}
 			body, err := wire.EncodeTask(f.task)
 			if err != nil {
@@ -217,7 +217,7 @@ func TestDispatch(t *testing.T) {
 	}
 }
 
-// A task of which all listed endpoints were removed is for nobody, not for all.
+// A task whose listed endpoints were all removed is for none, not for all.
 func TestDispatchToNobody(t *testing.T) {
 	f := setUp(t, "console1", "console2")
 	f.task.RemovedEndpoints = []string{"console1", "console2"}
@@ -229,13 +229,13 @@ func TestDispatchToNobody(t *testing.T) {
 	}
 }
 
-// TestPublishFails leaves the task CREATED. The relay gets it after a pause, in
-// which others have their turn.
+// After a failed publish the task stays CREATED, and the relay can claim it after
+// a pause.
 func TestPublishFails(t *testing.T) {
 	f := setUp(t)
 	f.broker.publish = func(context.Context) (broker.Receipt, error) { return broker.Receipt{}, errRefused }
 	if f.claimable(t) {
-		t.Fatal("the relay gets a task that its API is publishing")
+		t.Fatal("the relay can claim a task that the API is publishing")
 	}
 	task, err := f.dispatch(t.Context(), t, dispatch.Config{})
 	if !errors.Is(err, errRefused) || task.ID != f.task.ID || task.Status != tasker.Created {
@@ -245,7 +245,7 @@ func TestPublishFails(t *testing.T) {
 		t.Errorf("the task was marked as sent: %s", f.stored(t).Status)
 	}
 	if f.claimable(t) {
-		t.Error("the relay gets a task at once that the broker refused")
+		t.Error("no pause after the broker refused the task")
 	}
 	if total, refused, err := f.RefusedTasks(t.Context(), 10); err != nil || total != 1 || refused[0].Reason != errRefused.Error() {
 		t.Errorf("refused: %d %+v, %v", total, refused, err)
@@ -253,9 +253,9 @@ func TestPublishFails(t *testing.T) {
 	*f.clock = 7 * time.Second
 	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
 	if err != nil || len(claimed) != 1 {
-		t.Fatalf("the relay does not get the task: %v, %v", claimed, err)
+		t.Fatalf("the relay cannot claim the task: %v, %v", claimed, err)
 	}
-	// It is published apart from now on, and rests longer each time.
+	// From now on it is published apart, with growing pauses.
 	if _, err := f.dispatcher(t, slow).Resume(t.Context(), claimed[0]); !errors.Is(err, errRefused) {
 		t.Errorf("got %v", err)
 	}
@@ -264,16 +264,16 @@ func TestPublishFails(t *testing.T) {
 	}
 	*f.clock = 7*time.Second + 9*time.Second
 	if f.claimable(t) {
-		t.Error("the second pause is no longer than the first")
+		t.Error("the second pause is not longer than the first")
 	}
 	*f.clock += 5 * time.Second
 	if !f.claimable(t) {
-		t.Error("the relay does not get the task after the second pause")
+		t.Error("the relay cannot claim the task after the second pause")
 	}
 }
 
-// TestPublishTakesTooLong leaves its caller, and goes on until the confirm: as
-// long nobody publishes the task again.
+// A publish that takes too long goes on without its caller until the confirm, and
+// nobody publishes the task again meanwhile.
 func TestPublishTakesTooLong(t *testing.T) {
 	f := setUp(t)
 	confirm := make(chan struct{})
@@ -286,9 +286,9 @@ func TestPublishTakesTooLong(t *testing.T) {
 		t.Errorf("got %+v, %v", task, err)
 	}
 	if f.claimable(t) {
-		t.Error("the relay gets a task that may still be confirmed")
+		t.Error("the relay can claim a task that may still be confirmed")
 	}
-	*f.clock = time.Hour // as if the claim could not be renewed
+	*f.clock = time.Hour // as if the claim had not been renewed
 	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
 	if err != nil || len(claimed) != 1 {
 		t.Fatal(claimed, err)
@@ -299,16 +299,16 @@ func TestPublishTakesTooLong(t *testing.T) {
 	close(confirm)
 	for deadline := time.Now().Add(time.Minute); f.stored(t).Status != tasker.Sent; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("the task is %s", f.stored(t).Status)
+			t.Fatalf("task is %s", f.stored(t).Status)
 		}
 	}
 	d.Close()
 	if n := len(f.broker.published); n != 1 {
-		t.Errorf("the task was published %d times", n)
+		t.Errorf("task published %d times", n)
 	}
 }
 
-// TestCloseEndsAttempts: the task rests, and is not lost.
+// Close releases the task to the relay.
 func TestCloseEndsAttempts(t *testing.T) {
 	f := setUp(t)
 	f.broker.publish = func(ctx context.Context) (broker.Receipt, error) {
@@ -321,16 +321,16 @@ func TestCloseEndsAttempts(t *testing.T) {
 	}
 	d.Close()
 	if f.claimable(t) {
-		t.Error("the relay gets the task without a pause")
+		t.Error("the relay can claim the task without a pause")
 	}
 	*f.clock = 2 * time.Second
 	if !f.claimable(t) {
-		t.Error("the relay does not get the task")
+		t.Error("the relay cannot claim the task")
 	}
 }
 
-// TestReleaseFails too: the relay takes the task later, and the error is that
-// of the publish.
+// If the release fails as well, the relay claims the task later; the error
+// returned is that of the publish.
 func TestReleaseFails(t *testing.T) {
 	f := setUp(t)
 	f.releaseFails = true
@@ -339,11 +339,11 @@ func TestReleaseFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if stored := f.stored(t); stored.Status != tasker.Created {
-		t.Errorf("the stored task is %s", stored.Status)
+		t.Errorf("stored task: %s", stored.Status)
 	}
 }
 
-// TestNotReady does not wait for a broker that is away.
+// A dispatch does not wait for a broker that is not ready.
 func TestNotReady(t *testing.T) {
 	f := setUp(t)
 	f.broker.notReady = broker.ErrNotConnected
@@ -352,15 +352,15 @@ func TestNotReady(t *testing.T) {
 		t.Errorf("got %+v, %v", task, err)
 	}
 	if len(f.broker.published) != 0 {
-		t.Error("it was published to a broker that is not ready")
+		t.Error("published to a broker that is not ready")
 	}
 	if !f.claimable(t) {
-		t.Error("the relay does not get the task")
+		t.Error("the relay cannot claim the task")
 	}
 }
 
-// TestMarkSentFails after the publish: the task stays CREATED, for the relay,
-// and its message goes out twice, with the same id.
+// If marking the task as sent fails, it stays CREATED, and the relay publishes its
+// message again with the same id.
 func TestMarkSentFails(t *testing.T) {
 	f := setUp(t)
 	f.markFails = true
@@ -369,7 +369,7 @@ func TestMarkSentFails(t *testing.T) {
 		t.Errorf("got %+v, %v", task, err)
 	}
 	if stored := f.stored(t); stored.Status != tasker.Created || stored.SentTime != nil {
-		t.Errorf("the stored task is %+v", stored)
+		t.Errorf("stored task: %+v", stored)
 	}
 	f.markFails = false
 	if task, err = f.dispatch(t.Context(), t, dispatch.Config{}); err != nil || task.Status != tasker.Sent {
@@ -380,8 +380,8 @@ func TestMarkSentFails(t *testing.T) {
 	}
 }
 
-// TestNotRegistered publishes nothing for endpoints that nobody has registered,
-// and says at once which these are, although the broker is away.
+// Nothing is published to endpoints that are not registered, and they are reported
+// at once even if the broker is away.
 func TestNotRegistered(t *testing.T) {
 	f := setUp(t, "console1", "console2")
 	f.task.Endpoints = []string{"console1", "console2", "ghost1", "ghost2"}
@@ -392,7 +392,7 @@ func TestNotRegistered(t *testing.T) {
 		t.Errorf("got %+v, %v", task, err)
 	}
 	f.broker.publish = nil
-	f.register(t, "ghost2") // it is not known for some time, and found all the same
+	f.register(t, "ghost2") // missing from the cache, but found
 	claimed, err := f.ClaimUnsent(t.Context(), 10, time.Minute)
 	if err != nil || len(claimed) != 1 || claimed[0].Attempt != 1 {
 		t.Fatal(claimed, err)
@@ -405,7 +405,7 @@ func TestNotRegistered(t *testing.T) {
 	if got, want := f.broker.targets(), []string{"console1", "console2", "console1", "console2", "ghost2"}; !slices.Equal(got, want) {
 		t.Errorf("published to %v, want %v", got, want)
 	}
-	// A database that does not tell is no reason to publish nothing.
+	// If the registrations cannot be read, publish to all.
 	f.registryFails = true
 	sent, err = f.dispatcher(t, dispatch.Config{}).Dispatch(t.Context(), f.task)
 	if err != nil || len(f.broker.targets()) != 9 {
@@ -413,8 +413,8 @@ func TestNotRegistered(t *testing.T) {
 	}
 }
 
-// TestLongList is published slice by slice. What is sent is not sent again
-// where an attempt is cut off.
+// A long list is published slice by slice; the next attempt continues where one
+// was cut off.
 func TestLongList(t *testing.T) {
 	endpoints := make([]string, 600)
 	for i := range endpoints {
@@ -448,9 +448,8 @@ func TestLongList(t *testing.T) {
 	}
 }
 
-// TestLoad bounds what waits for the broker by the copies that there will be,
-// and not by tasks: beyond it a task is left to the relay, unpublished. The
-// backlog drains as the broker confirms.
+// What awaits the broker's confirm is bounded by copies, not by tasks. Beyond the
+// bound a task is left to the relay, and the backlog drains as the broker confirms.
 func TestLoad(t *testing.T) {
 	f := setUp(t)
 	names := make([]string, 300)
@@ -487,7 +486,7 @@ func TestLoad(t *testing.T) {
 		copies = len(f.broker.published) * len(names)
 		f.broker.mu.Unlock()
 		if copies > 8192 || time.Now().After(deadline) {
-			t.Fatalf("%d copies wait for the broker", copies)
+			t.Fatalf("%d copies await a confirm", copies)
 		}
 		runtime.Gosched()
 	}
@@ -510,13 +509,13 @@ func TestLoad(t *testing.T) {
 	}
 	f.broker.mu.Lock()
 	defer f.broker.mu.Unlock()
-	// A slow machine's database may not take every mark in time.
+	// On a slow machine the database may not store every mark in time.
 	if n := len(f.broker.published); f.broker.twice || n > tasks+tasks/2 {
-		t.Errorf("%d tasks were published %d times, one of them while it waited for its confirm: %t", tasks, n, f.broker.twice)
+		t.Errorf("%d tasks published %d times, one of them again before its confirm: %t", tasks, n, f.broker.twice)
 	}
 }
 
-// TestCheck refuses what the broker is known to refuse.
+// Check refuses what is larger than the broker accepts.
 func TestCheck(t *testing.T) {
 	f := setUp(t)
 	d := f.dispatcher(t, dispatch.Config{})
@@ -530,12 +529,11 @@ func TestCheck(t *testing.T) {
 	}
 	f.broker.most = 11_000
 	if err := d.Check(f.task); err != nil {
-		t.Errorf("of a small enough one: %v", err)
+		t.Errorf("small enough: %v", err)
 	}
 }
 
-// TestUnserved records the listed endpoints that have no queue. They stay
-// expected.
+// Listed endpoints without a queue are recorded as unserved and stay expected.
 func TestUnserved(t *testing.T) {
 	f := setUp(t, "console1", "console2")
 	f.broker.publish = func(context.Context) (broker.Receipt, error) {
@@ -547,12 +545,12 @@ func TestUnserved(t *testing.T) {
 	stored := f.stored(t)
 	if stored.Status != tasker.Sent || !slices.Equal(stored.Unserved, []string{"console2"}) ||
 		!slices.Equal(stored.Expected, []string{"console1", "console2"}) {
-		t.Errorf("the stored task is %+v", stored)
+		t.Errorf("stored task: %+v", stored)
 	}
 }
 
-// TestUnrouted is no error: a task for all that nobody has subscribed to is
-// sent, and INCOMPLETE later.
+// A task for all that no queue takes is not an error: it is sent, and INCOMPLETE
+// later.
 func TestUnrouted(t *testing.T) {
 	f := setUp(t)
 	f.broker.publish = func(context.Context) (broker.Receipt, error) { return broker.Receipt{Unrouted: true}, nil }
@@ -561,7 +559,7 @@ func TestUnrouted(t *testing.T) {
 	}
 }
 
-// TestCallerLeaves does not stop a dispatch, neither before nor during it.
+// A dispatch goes on if its caller leaves, before or during it.
 func TestCallerLeaves(t *testing.T) {
 	f := setUp(t)
 	ctx, leave := context.WithCancel(t.Context())

@@ -7,13 +7,13 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// DeadLetters is what a Requeuer needs of the database.
+// DeadLetters is the part of the database that a Requeuer uses.
 type DeadLetters interface {
 	FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error)
 	DeleteDeadLetter(ctx context.Context, id int64) error
 }
 
-// Requeuer sends dead letters back to where they came from. It is safe for
+// Requeuer sends dead letters back to the queues they came from. It is safe for
 // concurrent use.
 type Requeuer struct {
 	cfg    Config
@@ -21,24 +21,22 @@ type Requeuer struct {
 	broker Publisher
 }
 
-// NewRequeuer makes a Requeuer; of cfg it takes the Timeout.
+// NewRequeuer returns a Requeuer; it uses only cfg.Timeout.
 func NewRequeuer(cfg Config, store DeadLetters, publisher Publisher) *Requeuer {
 	return &Requeuer{cfg: cfg.withDefaults(), store: store, broker: publisher}
 }
 
-// Requeue publishes a dead letter's body again, as it was, to the queue that it
-// came from, and deletes the letter once the broker has confirmed it. What the
-// endpoint does not take this time either becomes a new dead letter.
+// Requeue publishes the body of a dead letter, unchanged, to the queue it came from,
+// and deletes the letter once the broker has confirmed the message. If the endpoint
+// rejects it again, it becomes a new dead letter.
 //
-// Its errors are [tasker.NotFound] where there is no such letter,
-// [tasker.Conflict] where it cannot be sent back, since it is not kept whole,
-// nobody knows from where it came or the endpoint has no queue now, and [tasker.Unavailable] where the
-// broker could not be reached or did not confirm in time. The letter stays
-// then.
+// The error is [tasker.NotFound] if there is no such letter; [tasker.Conflict] if it
+// cannot be sent back, because its body was truncated, its queue is unknown or the
+// endpoint has no queue now; and [tasker.Unavailable] if the broker did not confirm
+// in time. After an error the letter stays.
 //
-// A crash between the confirm and the deletion leaves a letter that was
-// requeued and is still listed. To requeue it again does no harm: the endpoint
-// recognizes a task that it knows.
+// After a crash between the confirm and the deletion the letter is still listed. It
+// is safe to requeue it again: the endpoint recognizes the duplicate.
 func (r *Requeuer) Requeue(ctx context.Context, id int64) error {
 	letter, err := r.store.FindDeadLetter(ctx, id)
 	if err != nil {
@@ -46,22 +44,22 @@ func (r *Requeuer) Requeue(ctx context.Context, id int64) error {
 	}
 	if kept := int64(len(letter.Body)); kept < letter.Size {
 		return tasker.Errorf(tasker.Conflict,
-			"dead letter %d cannot be requeued: of its %d bytes the database could keep the first %d only: send the task anew", id, letter.Size, kept)
+			"cannot requeue dead letter %d: only the first %d of its %d bytes were stored: send the task again", id, kept, letter.Size)
 	}
 	queue, ok := broker.ParseQueueName(letter.Queue)
 	if !ok {
-		from := "nobody said which queue it came from: it can only be discarded"
+		from := "unknown source queue: it can only be discarded"
 		if letter.Queue != "" {
-			from = "it came from " + letter.Queue + ", which is no queue of a task type: it can only be discarded"
+			from = "it came from " + letter.Queue + ", not a task type's queue: it can only be discarded"
 		}
-		return tasker.Errorf(tasker.Conflict, "dead letter %d cannot be requeued: %s", id, from)
+		return tasker.Errorf(tasker.Conflict, "cannot requeue dead letter %d: %s", id, from)
 	}
 	if err := r.publish(ctx, letter, queue); err != nil {
 		return err
 	}
 	err = r.store.DeleteDeadLetter(ctx, id)
 	if tasker.CodeOf(err) == tasker.NotFound {
-		return nil // somebody else did the same
+		return nil // requeued by somebody else as well
 	}
 	return err
 }
@@ -80,9 +78,9 @@ func (r *Requeuer) publish(ctx context.Context, letter tasker.DeadLetter, queue 
 	case err != nil && ctx.Err() != nil:
 		return err
 	case err != nil:
-		return tasker.WrapError(tasker.Unavailable, err, "the message broker did not confirm the message: the dead letter stays")
+		return tasker.WrapError(tasker.Unavailable, err, "message not confirmed by the message broker: the dead letter stays")
 	case receipt.Unrouted || len(receipt.Unserved) > 0:
-		return tasker.Errorf(tasker.Conflict, "dead letter %d cannot be requeued: endpoint %s has no queue for task type %s now; its manager makes one when it starts",
+		return tasker.Errorf(tasker.Conflict, "cannot requeue dead letter %d: endpoint %s has no queue for task type %s: start its manager, which declares one",
 			letter.ID, queue.Endpoint, queue.TaskType)
 	}
 	return nil

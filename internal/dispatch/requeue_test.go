@@ -13,7 +13,7 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// undeletable is a store that cannot delete dead letters, once.
+// undeletable is a store that fails to delete a dead letter once.
 type undeletable struct {
 	*store.Store
 	fails bool
@@ -27,8 +27,8 @@ func (u *undeletable) DeleteDeadLetter(ctx context.Context, id int64) error {
 	return u.Store.DeleteDeadLetter(ctx, id)
 }
 
-// bury stores a dead letter that came from a queue.
-func (f fixture) bury(t *testing.T, queue string) (id int64) {
+// store stores a dead letter of a queue.
+func (f fixture) store(t *testing.T, queue string) (id int64) {
 	t.Helper()
 	if _, err := f.StoreDeadLetter(t.Context(), tasker.DeadLetter{Key: queue, Queue: queue, MessageID: "task-1", Body: []byte("\xff body")}); err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func (f fixture) bury(t *testing.T, queue string) (id int64) {
 	return letters[0].ID
 }
 
-// kept tells whether a letter is still there.
+// kept reports whether a letter is still stored.
 func (f fixture) kept(t *testing.T, id int64) bool {
 	t.Helper()
 	_, err := f.FindDeadLetter(t.Context(), id)
@@ -54,7 +54,7 @@ func TestRequeue(t *testing.T) {
 	f := setUp(t)
 	r := dispatch.NewRequeuer(dispatch.Config{}, f.Store, f.broker)
 	for i, target := range []broker.Target{broker.To("console1.example.com"), broker.ToAny()} {
-		id := f.bury(t, []string{"tasker.worker.console1.example.com", "tasker.worker.any"}[i])
+		id := f.store(t, []string{"tasker.worker.console1.example.com", "tasker.worker.any"}[i])
 		if err := r.Requeue(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func TestRequeue(t *testing.T) {
 			t.Errorf("published %+v", p)
 		}
 		if f.kept(t, id) {
-			t.Error("a letter that was requeued is kept")
+			t.Error("the requeued letter was not deleted")
 		}
 		if err := r.Requeue(t.Context(), id); tasker.CodeOf(err) != tasker.NotFound {
 			t.Errorf("once more: %v", err)
@@ -72,7 +72,7 @@ func TestRequeue(t *testing.T) {
 	}
 }
 
-// A letter that cannot be requeued stays, and the error says why.
+// A letter that cannot be requeued stays stored.
 func TestRequeueFails(t *testing.T) {
 	f := setUp(t)
 	r := dispatch.NewRequeuer(dispatch.Config{}, f.Store, f.broker)
@@ -87,11 +87,11 @@ func TestRequeueFails(t *testing.T) {
 	}{
 		"":                       {nil, tasker.Conflict, "it can only be discarded"},
 		"amq.gen-x":              {nil, tasker.Conflict, "it came from amq.gen-x"},
-		"tasker.worker.console1": {unserved, tasker.Conflict, "endpoint console1 has no queue for task type worker now"},
-		"tasker.worker.console2": {refused, tasker.Unavailable, "did not confirm"},
+		"tasker.worker.console1": {unserved, tasker.Conflict, "endpoint console1 has no queue for task type worker"},
+		"tasker.worker.console2": {refused, tasker.Unavailable, "not confirmed"},
 	} {
 		f.broker.published, f.broker.publish = nil, c.publish
-		id := f.bury(t, queue)
+		id := f.store(t, queue)
 		err := r.Requeue(t.Context(), id)
 		if tasker.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%q: got %v, want %s with %q", queue, err, c.code, c.text)
@@ -105,12 +105,12 @@ func TestRequeueFails(t *testing.T) {
 	}
 }
 
-// A crash between the confirm and the deletion leaves the letter, which may be
-// requeued again.
+// After a crash between the confirm and the deletion, the letter can be requeued
+// again.
 func TestRequeueCrash(t *testing.T) {
 	f := setUp(t)
 	r := dispatch.NewRequeuer(dispatch.Config{}, &undeletable{Store: f.Store, fails: true}, f.broker)
-	id := f.bury(t, "tasker.worker.console1")
+	id := f.store(t, "tasker.worker.console1")
 	if err := r.Requeue(t.Context(), id); !errors.Is(err, errAway) || !f.kept(t, id) {
 		t.Errorf("got %v, kept: %t", err, f.kept(t, id))
 	}

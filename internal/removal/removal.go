@@ -1,5 +1,5 @@
-// Package removal removes endpoints: their registrations, what open tasks
-// expect of them, and their queues.
+// Package removal removes endpoints: their registrations, their place among the
+// endpoints that open tasks expect, and their queues.
 package removal
 
 import (
@@ -7,14 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-// Store is what a Remover needs of the database; see internal/store.
+// Store is the part of the database that a Remover uses; see internal/store.
 type Store interface {
 	RemoveEndpoint(ctx context.Context, name string) (tasker.Removal, error)
 	DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error)
@@ -24,17 +24,18 @@ type Store interface {
 	Now() time.Time
 }
 
-// Broker is what a Remover needs of the message broker.
+// Broker is the part of the message broker that a Remover uses.
 type Broker interface {
 	Ready() error
 	DeleteQueue(ctx context.Context, q broker.Queue) error
 }
 
 const (
-	// grace is how long a removal is carried on at least: longer than a statement
-	// lasts that marks a task as sent and read the registrations before.
+	// grace is how long a removal stays open at least. It must exceed the time of
+	// a statement that marks a task as sent, which may have read the registrations
+	// before the removal.
 	grace = time.Minute
-	// period is the pause between two looks at the removals under way.
+	// period is the time between two rounds over the open removals.
 	period = 5 * time.Second
 	// queueTimeout bounds the deletion of an endpoint's queues.
 	queueTimeout = 5 * time.Second
@@ -54,11 +55,10 @@ func New(store Store, b Broker, log *slog.Logger) *Remover {
 	return &Remover{store: store, broker: b, log: log}
 }
 
-// Remove removes an endpoint and returns how many open tasks do not expect it
-// any more. queuesLeft reports that its queues could not be deleted yet: Run
-// does so later, in this process or another one. The errors are those of
-// [Store.RemoveEndpoint]; on any other one the removal may have begun, and then
-// Run carries it on.
+// Remove removes an endpoint and returns how many open tasks no longer expect it.
+// queuesLeft reports whether its queues could not be deleted yet; Run, in this
+// process or another one, will delete them. If the error is not one of
+// [Store.RemoveEndpoint], the removal may have begun, and Run completes it.
 func (r *Remover) Remove(ctx context.Context, name string) (removal tasker.Removal, tasks int, queuesLeft bool, err error) {
 	removal, err = r.store.RemoveEndpoint(ctx, name)
 	if err != nil {
@@ -69,15 +69,15 @@ func (r *Remover) Remove(ctx context.Context, name string) (removal tasker.Remov
 		return removal, tasks, true, err
 	}
 	if err := r.deleteQueues(ctx, removal); err != nil {
-		r.log.WarnContext(ctx, "the queues of a removed endpoint were not deleted yet", "endpoint", name, "err", err)
+		r.log.WarnContext(ctx, "queues of removed endpoint not deleted yet", "endpoint", name, "err", err)
 		queuesLeft = true
 	}
 	return removal, tasks, queuesLeft, nil
 }
 
-// deleteQueues deletes the queues of a removal, with what is in them, unless
-// the endpoint has registered anew. A manager that registers in between finds
-// its queue gone, declares it again, and catches up from the database.
+// deleteQueues deletes the queues of a removed endpoint with their messages,
+// unless the endpoint has registered again. A manager that registers in between
+// finds its queue gone, declares it again and catches up from the database.
 func (r *Remover) deleteQueues(ctx context.Context, removal tasker.Removal) error {
 	if err := r.broker.Ready(); err != nil {
 		return err
@@ -98,23 +98,20 @@ func (r *Remover) deleteQueues(ctx context.Context, removal tasker.Removal) erro
 	return errors.Join(errs...)
 }
 
-// Run carries on the removals that are under way until ctx ends: those of
-// managers that said goodbye, and those whose process ended or whose broker was
-// away.
+// Run completes open removals until ctx ends: those of managers that stopped with
+// --forget, and those that were interrupted by a crash or an unreachable broker.
 func (r *Remover) Run(ctx context.Context) {
 	for {
-		if err := r.carryOn(ctx); err != nil && ctx.Err() == nil {
-			r.log.WarnContext(ctx, "removals of endpoints are not carried on", "err", err)
+		if err := r.runOnce(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "could not complete endpoint removals", "err", err)
 		}
-		select {
-		case <-time.After(period*3/4 + rand.N(period/2)):
-		case <-ctx.Done():
+		if clock.Sleep(ctx, clock.Around(period)) != nil {
 			return
 		}
 	}
 }
 
-func (r *Remover) carryOn(ctx context.Context) error {
+func (r *Remover) runOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	removals, err := r.store.Removals(ctx, pageSize)
@@ -123,20 +120,20 @@ func (r *Remover) carryOn(ctx context.Context) error {
 	}
 	var errs []error
 	for _, removal := range removals {
-		if err := r.carryOnOne(ctx, removal); err != nil {
+		if err := r.complete(ctx, removal); err != nil {
 			errs = append(errs, fmt.Errorf("endpoint %s: %w", removal.Endpoint, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (r *Remover) carryOnOne(ctx context.Context, removal tasker.Removal) error {
+func (r *Remover) complete(ctx context.Context, removal tasker.Removal) error {
 	tasks, err := r.store.DetachEndpoint(ctx, removal)
 	if err != nil {
 		return err
 	}
 	if tasks > 0 {
-		r.log.InfoContext(ctx, "open tasks do not expect a removed endpoint any more", "endpoint", removal.Endpoint, "tasks", tasks)
+		r.log.InfoContext(ctx, "removed endpoint dropped from open tasks", "endpoint", removal.Endpoint, "tasks", tasks)
 	}
 	if err := r.deleteQueues(ctx, removal); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// world is a store and a broker with one removal that may be under way.
+// world is a store and a broker with at most one open removal.
 type world struct {
 	now     time.Time
 	current bool
@@ -60,9 +60,9 @@ func TestRemove(t *testing.T) {
 		away, inUse error
 		deleted     []string
 	}{
-		"all at once":       {nil, nil, queues},
-		"no broker":         {broker.ErrNotConnected, nil, nil},
-		"somebody consumes": {nil, broker.ErrInUse, nil},
+		"all at once":          {nil, nil, queues},
+		"no broker":            {broker.ErrNotConnected, nil, nil},
+		"queue has a consumer": {nil, broker.ErrInUse, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, r := newWorld()
@@ -75,29 +75,29 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-// A removal goes on until its queues are deleted, and for as long as a
-// statement may last that read the registration before.
+// A removal stays open until its queues are deleted, and at least for the grace
+// period.
 func TestCarryOn(t *testing.T) {
 	w, r := newWorld()
 	w.current, w.away = true, broker.ErrNotConnected
 	w.now = removed.Time.Add(time.Hour)
-	if err := r.carryOn(t.Context()); !errors.Is(err, broker.ErrNotConnected) || w.ended {
+	if err := r.runOnce(t.Context()); !errors.Is(err, broker.ErrNotConnected) || w.ended {
 		t.Errorf("without the broker: ended %v, %v", w.ended, err)
 	}
 	w.away, w.now = nil, removed.Time.Add(grace/2)
-	if err := r.carryOn(t.Context()); err != nil || w.ended || !slices.Equal(w.deleted, queues) {
+	if err := r.runOnce(t.Context()); err != nil || w.ended || !slices.Equal(w.deleted, queues) {
 		t.Errorf("soon after: ended %v, deleted %v, %v", w.ended, w.deleted, err)
 	}
 	w.now = removed.Time.Add(grace)
-	if err := r.carryOn(t.Context()); err != nil || !w.ended {
+	if err := r.runOnce(t.Context()); err != nil || !w.ended {
 		t.Errorf("later: ended %v, %v", w.ended, err)
 	}
 }
 
-// The queues of an endpoint that registered anew are its own again.
+// The queues of an endpoint that registered again are not deleted.
 func TestRegisteredAnew(t *testing.T) {
 	w, r := newWorld()
-	if err := r.carryOn(t.Context()); err != nil || len(w.deleted) > 0 {
+	if err := r.runOnce(t.Context()); err != nil || len(w.deleted) > 0 {
 		t.Errorf("deleted %v, %v", w.deleted, err)
 	}
 }

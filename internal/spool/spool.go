@@ -1,8 +1,7 @@
-// Package spool keeps on an endpoint's disk what its database cannot take for
-// now: the ends of attempts, so that what a handler returned outlives the
-// manager that waits for the database. Each end is a file of its own, synced
-// with its directory before it counts as kept; the files of an endpoint sort
-// in the order in which they were kept.
+// Package spool stores the ends of attempts on the endpoint's disk while the
+// database is unavailable, so that a handler's result survives a restart of the
+// manager. Each end is one file, synced together with its directory before it
+// counts as kept. The files of an endpoint sort in the order they were kept.
 package spool
 
 import (
@@ -22,35 +21,35 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// version is that of the files' form. Fields may be added within it: a tasker
-// that does not know them ignores them.
+// version is the version of the file format. Fields may be added within a
+// version: a tasker that does not know them ignores them.
 const version = 1
 
-// errLater is why a file is left where it is: a later tasker wrote it, which
-// will read it, or a later one still, when this one was upgraded again.
-var errLater = errors.New("a later tasker wrote it: it is kept for one that can read it")
+// errLater means that a later version of tasker wrote the file. It stays in
+// place for the next upgrade to read.
+var errLater = errors.New("written by a later version of tasker: left for that version to read")
 
 const (
 	suffixKept       = ".json"
 	suffixUnreadable = ".unreadable"
-	suffixPartial    = ".partial" // being written when the process or the machine ended
+	suffixPartial    = ".partial" // being written, or left by a crash
 )
 
-// Spool is a directory. All methods are safe for concurrent use; of two
-// processes each must use endpoints of its own.
+// Spool is a directory of kept ends. All methods are safe for concurrent use. Two
+// processes may share it if they serve different endpoints.
 type Spool struct {
 	dir  string
-	made sync.Map // the endpoints whose directory is on disk
+	made sync.Map // endpoints whose directory exists and is synced
 }
 
-// Entry is the end of an attempt that is kept. Its payload is on disk only,
-// and read by [Spool.Load]: a spool may hold more than a process should.
+// Entry is a kept end, without its payload: a spool may hold more than fits in
+// memory. [Spool.Load] reads the payload.
 type Entry struct {
 	ledger.End
 	path string
 }
 
-// file is the form of an entry on disk.
+// file is an entry on disk.
 type file struct {
 	Version    int                `json:"v"`
 	TaskID     int64              `json:"task_id"`
@@ -63,24 +62,24 @@ type file struct {
 	RetryDelay time.Duration      `json:"retry_delay"`
 }
 
-// Open makes the directory, readable by its owner only, where it does not
-// exist, and sees that it can be written to.
+// Open creates the directory if it does not exist, readable by its owner only,
+// and checks that it is writable.
 func Open(dir string) (*Spool, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the spool's directory, manager.spool_dir: %w", err)
+		return nil, fmt.Errorf("create spool directory (manager.spool_dir): %w", err)
 	}
 	probe, err := os.CreateTemp(dir, "probe-*"+suffixPartial)
 	if err != nil {
-		return nil, fmt.Errorf("the spool's directory, manager.spool_dir, cannot be written to: %w", err)
+		return nil, fmt.Errorf("spool directory (manager.spool_dir) not writable: %w", err)
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
-		return nil, fmt.Errorf("the spool's directory, manager.spool_dir, cannot be written to: %w", err)
+		return nil, fmt.Errorf("spool directory (manager.spool_dir) not writable: %w", err)
 	}
 	return &Spool{dir: dir}, nil
 }
 
-// Keep stores the end of an attempt. When it returns without an error, the
-// end survives a crash of the process and of the machine.
+// Keep stores the end of an attempt. Once it has returned nil, the end survives
+// a crash of the process and of the machine.
 func (s *Spool) Keep(f ledger.End) (Entry, error) {
 	content := file{
 		Version: version, TaskID: f.TaskID, Endpoint: f.Endpoint, Attempt: f.Attempt,
@@ -92,7 +91,7 @@ func (s *Spool) Keep(f ledger.End) (Entry, error) {
 	}
 	encoded, err := json.Marshal(content)
 	if err != nil {
-		return Entry{}, fmt.Errorf("encode the end of an attempt: %w", err)
+		return Entry{}, fmt.Errorf("encode spool entry: %w", err)
 	}
 	dir, err := s.endpointDir(f.Endpoint)
 	if err != nil {
@@ -107,7 +106,7 @@ func (s *Spool) Keep(f ledger.End) (Entry, error) {
 	}
 	if err != nil {
 		_ = os.Remove(name + suffixPartial)
-		return Entry{}, fmt.Errorf("keep the end of an attempt: %w", err)
+		return Entry{}, fmt.Errorf("write spool entry: %w", err)
 	}
 	return entry(f, name+suffixKept), nil
 }
@@ -117,18 +116,18 @@ func entry(f ledger.End, path string) Entry {
 	return Entry{f, path}
 }
 
-// endpointDir makes the directory of an endpoint.
+// endpointDir returns the directory of an endpoint, created if necessary.
 func (s *Spool) endpointDir(endpoint string) (string, error) {
 	dir := filepath.Join(s.dir, endpoint)
 	if _, ok := s.made.Load(endpoint); ok {
 		return dir, nil
 	}
 	err := os.Mkdir(dir, 0o700)
-	if err == nil || errors.Is(err, fs.ErrExist) { // whoever made it may not have synced it
+	if err == nil || errors.Is(err, fs.ErrExist) { // whoever created it may not have synced it
 		err = syncDir(s.dir)
 	}
 	if err != nil {
-		return "", fmt.Errorf("make the spool's directory of endpoint %s: %w", endpoint, err)
+		return "", fmt.Errorf("create spool directory of endpoint %s: %w", endpoint, err)
 	}
 	s.made.Store(endpoint, true)
 	return dir, nil
@@ -154,9 +153,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Entries gives what is kept for an endpoint, in the order in which it was
-// kept. A file that cannot be read is put aside, under another name, and is
-// part of the error, which does not concern the entries that are given.
+// Entries returns what is kept for an endpoint, oldest first. A file that cannot
+// be read is renamed out of the way and reported in the error; the entries
+// returned beside the error are valid.
 func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 	dir := filepath.Join(s.dir, endpoint)
 	found, err := os.ReadDir(dir) // sorted by name
@@ -164,7 +163,7 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the spool of endpoint %s: %w", endpoint, err)
+		return nil, fmt.Errorf("read spool of endpoint %s: %w", endpoint, err)
 	}
 	var entries []Entry
 	var unreadable []error
@@ -175,12 +174,12 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 		path := filepath.Join(dir, f.Name())
 		finish, err := read(path, endpoint)
 		if errors.Is(err, errLater) {
-			unreadable = append(unreadable, fmt.Errorf("%s cannot be read: %w", path, err))
+			unreadable = append(unreadable, fmt.Errorf("skipped %s: %w", path, err))
 			continue
 		}
 		if err != nil {
 			aside := strings.TrimSuffix(path, suffixKept) + suffixUnreadable
-			unreadable = append(unreadable, fmt.Errorf("%s cannot be read and becomes %s: %w", path, filepath.Base(aside), err), os.Rename(path, aside))
+			unreadable = append(unreadable, fmt.Errorf("unreadable %s renamed to %s: %w", path, filepath.Base(aside), err), os.Rename(path, aside))
 			continue
 		}
 		entries = append(entries, entry(finish, path))
@@ -188,11 +187,11 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 	return entries, errors.Join(unreadable...)
 }
 
-// Load returns the whole end of an attempt that is kept.
+// Load returns an entry together with its payload.
 func (s *Spool) Load(e Entry) (ledger.End, error) {
 	finish, err := read(e.path, e.Endpoint)
 	if err != nil {
-		return ledger.End{}, fmt.Errorf("read %s of the spool: %w", filepath.Base(e.path), err)
+		return ledger.End{}, fmt.Errorf("read spool entry %s: %w", filepath.Base(e.path), err)
 	}
 	return finish, nil
 }
@@ -202,22 +201,22 @@ func read(path, endpoint string) (ledger.End, error) {
 	if err != nil {
 		return ledger.End{}, err
 	}
-	// The version comes first: a later form may have other types.
+	// Decode the version first: a later one may use other types.
 	var head struct {
 		Version int `json:"v"`
 	}
 	if err := json.Unmarshal(encoded, &head); err == nil && head.Version > version {
-		return ledger.End{}, fmt.Errorf("it has version %d, and this tasker reads version %d: %w", head.Version, version, errLater)
+		return ledger.End{}, fmt.Errorf("version %d, this tasker reads version %d: %w", head.Version, version, errLater)
 	}
 	var content file
 	if err := json.Unmarshal(encoded, &content); err != nil {
 		return ledger.End{}, err
 	}
 	if content.Version != version {
-		return ledger.End{}, fmt.Errorf("it has version %d, and this tasker reads version %d", content.Version, version)
+		return ledger.End{}, fmt.Errorf("invalid version %d: this tasker reads version %d", content.Version, version)
 	}
 	if content.Endpoint != endpoint || content.TaskID < 1 || content.Attempt < 1 || !content.State.Valid() {
-		return ledger.End{}, fmt.Errorf("it is not the end of an attempt of endpoint %s", endpoint)
+		return ledger.End{}, fmt.Errorf("invalid entry: not the end of an attempt at endpoint %s", endpoint)
 	}
 	finish := ledger.End{
 		ResultKey: tasker.ResultKey{TaskID: content.TaskID, Endpoint: content.Endpoint}, Attempt: content.Attempt,
@@ -229,11 +228,11 @@ func read(path, endpoint string) (ledger.End, error) {
 	return finish, nil
 }
 
-// Remove forgets an entry that is stored elsewhere by now. A crash right
-// after it may bring the entry back.
+// Remove deletes an entry that has been stored elsewhere. A crash right
+// afterwards may bring the entry back.
 func (s *Spool) Remove(e Entry) error {
 	if err := os.Remove(e.path); err != nil {
-		return fmt.Errorf("remove from the spool: %w", err)
+		return fmt.Errorf("remove spool entry: %w", err)
 	}
 	return nil
 }

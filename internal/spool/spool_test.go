@@ -53,7 +53,7 @@ func TestKeptEndsOutliveTheProcess(t *testing.T) {
 	var got []ledger.End
 	for _, e := range list {
 		if e.Payload != nil {
-			t.Errorf("task %d's payload is in memory before it is loaded", e.TaskID)
+			t.Errorf("task %d: payload in memory before Load", e.TaskID)
 		}
 		f, err := second.Load(e)
 		if err != nil {
@@ -70,10 +70,10 @@ func TestKeptEndsOutliveTheProcess(t *testing.T) {
 		}
 	}
 	if left := entries(t, second, "a.b"); len(left) != 1 || left[0].TaskID != 9 {
-		t.Errorf("after two were removed: %+v", left)
+		t.Errorf("after removing two: %+v", left)
 	}
 	if other := entries(t, second, "a"); len(other) != 0 {
-		t.Errorf("another endpoint has %+v", other)
+		t.Errorf("another endpoint: got %+v", other)
 	}
 }
 
@@ -108,8 +108,8 @@ func TestUnreadableFilesAreKeptAside(t *testing.T) {
 	}
 }
 
-// Files of a later tasker stay where they are until one comes that reads them;
-// fields that were added within a version do no harm.
+// Files written by a later version stay in place; fields added within a version
+// are ignored.
 func TestFilesOfALaterTasker(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -131,7 +131,7 @@ func TestFilesOfALaterTasker(t *testing.T) {
 			t.Errorf("got %+v, %v", list, err)
 		}
 		if _, err := os.Stat(later); err != nil {
-			t.Errorf("it was not kept: %v", err)
+			t.Errorf("not left in place: %v", err)
 		}
 	}
 }
@@ -150,6 +150,6 @@ func TestUnusableDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Keep(finish(1, 1)); err == nil {
-		t.Error("an end is kept where there is no directory")
+		t.Error("Keep succeeded without a directory")
 	}
 }

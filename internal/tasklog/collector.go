@@ -1,6 +1,6 @@
-// Package tasklog gathers what an attempt at a task logs, however much it is:
-// of a flood it keeps what fits within fixed limits, and says what it left
-// out.
+// Package tasklog collects the log lines of an attempt within fixed limits. When
+// an attempt logs more than that, it keeps the beginning and the end, and records
+// how many lines it left out.
 package tasklog
 
 import (
@@ -13,64 +13,62 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// The limits of an attempt's log. Sizes are those of the lines' stored form.
+// The limits of an attempt's log, in bytes of the stored form.
 const (
-	// MaxLine bounds what is kept of a line, in bytes of its text.
+	// MaxLine bounds the text of one line; the rest of the line is cut off.
 	MaxLine = 8 << 10
-	// MaxBurst is about the most that one Take gives, and MaxFlush what it may
-	// give where the last ones gave all that they might: each second of the
-	// lines' time adds so much. The first half of it are the first lines since
-	// the last Take, the second half the latest.
+	// MaxBurst is roughly the most that one Take returns. The allowance refills
+	// by MaxFlush with each second between lines, and is never below MaxFlush.
+	// Half of it goes to the first lines since the last Take, half to the latest.
 	MaxBurst = 256 << 10
 	MaxFlush = 64 << 10
-	// MaxHead is how much of the log's beginning stays for good.
+	// MaxHead is how much of the beginning of the log is kept for good.
 	MaxHead = 256 << 10
-	// MaxTail is how much stays of its end.
+	// MaxTail is how much of its end is kept.
 	MaxTail = 256 << 10
 )
 
-// Collector gathers the log of one attempt. Its memory is bounded, whatever
-// comes and however long nothing is taken out. All methods are safe for
-// concurrent use, and return at once.
+// Collector collects the log of one attempt in bounded memory, even if Take is
+// never called. All methods are safe for concurrent use and never block.
 type Collector struct {
 	mu     sync.Mutex
 	totals tasker.LogTotals
 
-	// What has come since the last Take, at most half of room each: the first
-	// lines and, when these are full, the latest.
+	// The lines added since the last Take: the first ones until they fill half
+	// of room, then the latest ones in the other half.
 	room                  int
-	since                 time.Time // of the first line that room was counted for
+	since                 time.Time // the time of the line at which room was last computed
 	first, latest         []tasker.LogLine
 	firstSize, latestSize int
-	skipped               int64 // lines between first and latest that were left out
+	skipped               int64 // lines left out between first and latest
 
-	// What was given to be stored: the size of the head, and the pieces of the
-	// tail, oldest first.
+	// What Take has returned so far: the size of the head, and the pieces of
+	// the tail, oldest first.
 	head     int
 	headEnd  int64 // the number of the first line of the tail
 	tail     []piece
 	tailSize int
 }
 
-// piece is what one Take gave.
+// piece is what one Take returned.
 type piece struct {
-	end  int64 // the number behind its last line
-	kept int64 // its lines that are no gap
+	end  int64 // the number after its last line
+	kept int64 // its lines, gaps not counted
 	size int
 }
 
-// Part is what is to be stored next of a log.
+// Part is the next part of a log to store.
 type Part struct {
-	Lines  []tasker.LogLine // in order, with gaps; nil for none
+	Lines  []tasker.LogLine // in order, with gaps; nil if there are none
 	Totals tasker.LogTotals
-	// DropFrom and DropTo are the line numbers between which stored parts are
-	// to be dropped; both are 0 for none.
+	// DropFrom and DropTo are line numbers: stored parts between them are to be
+	// deleted. Both are 0 if there is nothing to delete.
 	DropFrom, DropTo int64
-	Size             int // about what Lines take
+	Size             int // the approximate size of Lines
 }
 
-// New makes a collector for an attempt that has logged so much before, in its
-// earlier steps; the zero totals are for a new one.
+// New returns a collector that continues from what the attempt's earlier steps
+// have logged; the zero value starts a new log.
 func New(before tasker.LogTotals) *Collector {
 	before.Complete = false
 	return &Collector{
@@ -79,8 +77,8 @@ func New(before tasker.LogTotals) *Collector {
 	}
 }
 
-// Add takes a line, or several; a line end behind the last one is optional.
-// What is not valid UTF-8 is replaced.
+// Add adds one or more lines. The newline after the last one is optional.
+// Invalid UTF-8 is replaced.
 func (c *Collector) Add(stream, level string, at time.Time, lines string) {
 	at = at.UTC().Truncate(time.Microsecond)
 	lines = strings.TrimSuffix(lines, "\n")
@@ -103,7 +101,7 @@ func (c *Collector) add(line tasker.LogLine, said string) {
 	if shortened {
 		line.Size = size
 	}
-	// A copy, that holds on to nothing which said is a part of.
+	// Clone, so as not to keep the whole of said in memory.
 	line.Text = strings.Clone(kept)
 	weight := weigh(kept)
 
@@ -131,14 +129,13 @@ func (c *Collector) add(line tasker.LogLine, said string) {
 	if n > 0 {
 		c.skipped += int64(n)
 		c.totals.LeftOut += int64(n)
-		clear(c.latest[:n]) // the texts are free, and append moves the rest in time
+		clear(c.latest[:n]) // frees the texts; append reclaims the slots later
 		c.latest = c.latest[n:]
 	}
 }
 
-// Take gives what has come since the last Take, at most about [MaxBurst] of
-// it. It is taken to be stored: what cannot be has to be tried again before
-// the next Take.
+// Take returns the lines added since the last Take, about [MaxBurst] at most. The
+// caller must store them, or retry, before calling Take again.
 func (c *Collector) Take() Part {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,25 +173,25 @@ func (c *Collector) Take() Part {
 	return p
 }
 
-// Pending tells about how much the next Take gives, in bytes.
+// Pending returns the approximate size of what the next Take returns, in bytes.
 func (c *Collector) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.firstSize + c.latestSize
 }
 
-// Totals tells how much there was so far.
+// Totals returns how much has been logged so far.
 func (c *Collector) Totals() tasker.LogTotals {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.totals
 }
 
-// lineOverhead is about what a stored line takes besides its text.
+// lineOverhead is roughly what a stored line takes besides its text.
 const lineOverhead = 96
 
-// weigh tells how much a line takes in its stored form, JSON, which writes
-// some characters in six.
+// weigh returns the size of a line in its stored form, JSON, which writes some
+// characters in six bytes.
 func weigh(line string) int {
 	size := len(line) + lineOverhead
 	for i := range len(line) {

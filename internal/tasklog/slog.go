@@ -12,18 +12,18 @@ import (
 	"unicode/utf8"
 )
 
-// NewHandler makes a handler of log records, from level on (nil is info), that
-// gives each of them to line as one line of text: the message, then the
-// attributes in the form of [slog.TextHandler]. The text is valid UTF-8 and
-// has no line end: where the message has one, or anything that cannot be
-// printed, it is quoted. line may be called from several goroutines at once.
+// NewHandler returns a handler for records of level (nil means info) and above.
+// It passes each record to line as one line of text: the message, then the
+// attributes as [slog.TextHandler] writes them. The text is valid UTF-8 without a
+// newline; a message with unprintable characters is quoted. line may be called
+// from several goroutines at once.
 func NewHandler(level slog.Leveler, line func(t time.Time, level slog.Level, text string)) slog.Handler {
 	attrs := &attributes{texts: map[string]string{}}
 	return lineHandler{attrs, slog.NewTextHandler(attrs, &slog.HandlerOptions{Level: level}), line}
 }
 
-// LevelName is the level of a log line: debug, info, warn or error. What lies
-// between two of them is the lower one.
+// LevelName returns the level of a log line: debug, info, warn or error. A level
+// between two of them is rounded down.
 func LevelName(level slog.Level) string {
 	switch {
 	case level < slog.LevelInfo:
@@ -36,7 +36,7 @@ func LevelName(level slog.Level) string {
 	return "error"
 }
 
-// lineHandler has the attributes formatted by slog's own text handler.
+// lineHandler formats attributes with slog's text handler.
 type lineHandler struct {
 	attrs *attributes
 	text  slog.Handler // writes to attrs
@@ -57,8 +57,8 @@ func (h lineHandler) WithGroup(name string) slog.Handler {
 	return h
 }
 
-// Handle never waits for another call: an attribute's own code, which the text
-// handler calls, may log as well.
+// Handle never waits for another call to Handle: the text handler calls methods of
+// the attributes, which may log as well.
 func (h lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	at, level, message := r.Time, r.Level, r.Message
 	if at.IsZero() {
@@ -77,15 +77,15 @@ func (h lineHandler) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-// attributes takes what the text handler writes, one record a call, whose
-// message is a key of ours.
+// attributes collects what the text handler writes. Each write is one record,
+// whose message is a key chosen by [lineHandler.Handle].
 type attributes struct {
 	last  atomic.Uint64
 	mu    sync.Mutex
 	texts map[string]string
 }
 
-// keyPrefix is how the text handler begins a record without a time.
+// keyPrefix is the beginning of a text record without a time.
 const keyPrefix = "level=INFO msg="
 
 func (a *attributes) Write(record []byte) (int, error) {
