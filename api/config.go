@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/internal/schema"
 )
 
 // Config says where the API listens, whom it lets in, and its limits.
@@ -26,7 +24,7 @@ type Config struct {
 	// Insecure allows a non-loopback address without a Token.
 	Insecure bool
 	// TaskTypes are those that have a route.
-	TaskTypes []TaskType
+	TaskTypes []tasker.TaskType
 	// WaitForEndpoints is the time in which every expected endpoint should
 	// have received a task; 0 means 60 s.
 	WaitForEndpoints time.Duration
@@ -62,34 +60,6 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	// Version is the program's, shown by /healthz.
 	Version string
-}
-
-// TaskType is what the API knows of a task type. Most of it is only told: the
-// managers keep to it.
-type TaskType struct {
-	Name        string
-	Handler     string // the handler's name in the catalog
-	Description string // one sentence
-	Usage       string // for people who write payloads
-	// Schema is what payloads must keep to; nil takes every one. SchemaText is
-	// how it is shown; nil shows Schema's own text.
-	Schema     *schema.Schema
-	SchemaText json.RawMessage
-	// Example is a payload to begin with; nil where there is none. Then one is
-	// made from Schema.
-	Example json.RawMessage
-	// Concurrency is how many tasks an endpoint runs at once.
-	Concurrency int
-	// Timeout is the limit of one run.
-	Timeout time.Duration
-	// Retry are the pauses before further attempts; nil for no further ones.
-	Retry []time.Duration
-	// MaxPayload bounds the payload, in bytes; 0 leaves it to Config.MaxBody.
-	MaxPayload int64
-	// Labels are those that an endpoint must have.
-	Labels map[string]string
-	// Retention is how long a task is kept after its end; 0 means for ever.
-	Retention time.Duration
 }
 
 // The defaults of Config's zeros.
@@ -183,23 +153,10 @@ func (c Config) Validate() error {
 	if c.ShutdownTimeout < 0 {
 		errs = append(errs, fmt.Errorf("api.shutdown_timeout: %s is negative", c.ShutdownTimeout))
 	}
-	return errors.Join(append(errs, validateTaskTypes(c.TaskTypes)...)...)
-}
-
-func validateTaskTypes(types []TaskType) (errs []error) {
-	seen := make(map[string]bool, len(types))
-	for _, tt := range types {
-		if err := tasker.ValidateTaskType(tt.Name); err != nil {
-			errs = append(errs, fmt.Errorf("task_types: %w", err))
-		} else if seen[tt.Name] {
-			errs = append(errs, fmt.Errorf("task_types: %q is listed twice", tt.Name))
-		}
-		if tt.MaxPayload < 0 {
-			errs = append(errs, fmt.Errorf("task_types: %s: max_payload: %d is negative", tt.Name, tt.MaxPayload))
-		}
-		seen[tt.Name] = true
+	if err := validateTaskTypes(c.TaskTypes); err != nil {
+		errs = append(errs, err)
 	}
-	return errs
+	return errors.Join(errs...)
 }
 
 // needsToken tells whether only Validate's objection stands between the API

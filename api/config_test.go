@@ -4,13 +4,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
 )
 
 func TestConfigValidate(t *testing.T) {
-	types := func(names ...string) (tts []api.TaskType) {
+	types := func(names ...string) (tts []tasker.TaskType) {
 		for _, name := range names {
-			tts = append(tts, api.TaskType{Name: name})
+			tts = append(tts, tasker.TaskType{Name: name})
 		}
 		return tts
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
 )
 
@@ -46,7 +47,7 @@ func testConfig() api.Config {
 	return api.Config{
 		Version: "1.2.3",
 		MaxBody: 4096,
-		TaskTypes: []api.TaskType{
+		TaskTypes: []tasker.TaskType{
 			{Name: "worker", Description: "works"}, {Name: "backup"},
 		},
 	}

@@ -12,8 +12,11 @@ import (
 // that is now. A payload that breaks it is only looked at once more where its
 // task is stored already: the same POST answers as it did before, whatever the
 // configuration says meanwhile.
-func (s *Server) checkPayload(ctx context.Context, tt *TaskType, in taskRequest) error {
-	invalid := invalidPayload(tt.Schema.Validate(in.payload))
+func (s *Server) checkPayload(ctx context.Context, tt *tasker.TaskType, in taskRequest) error {
+	if tt.Payloads == nil {
+		return nil
+	}
+	invalid := invalidPayload(tt.Payloads.Validate(in.payload))
 	if invalid == nil {
 		return nil
 	}
@@ -41,7 +44,7 @@ func invalidPayload(err error) error {
 	return input.err()
 }
 
-func payloadTooLarge(tt *TaskType, size int, limit int64) error {
+func payloadTooLarge(tt *tasker.TaskType, size int, limit int64) error {
 	e := tasker.Errorf(tasker.TooLarge, "the payload has %d bytes, and one of the task type %q may have %d", size, tt.Name, limit)
 	e.Field = "/payload"
 	return e

@@ -2,7 +2,7 @@ package api
 
 import (
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -15,19 +15,19 @@ import (
 // taskTypes are the task types of one reading of the configuration. It is not
 // changed: a reload makes another one.
 type taskTypes struct {
-	list   []TaskType // in the configuration's order
-	byName map[string]*TaskType
+	list   []tasker.TaskType // in the configuration's order
+	byName map[string]*tasker.TaskType
 }
 
 // SetTaskTypes replaces the task types, for a configuration that was read
 // again. Requests that begin afterwards see the new ones, those under way keep
 // what they have. An error names the rule that types break, and changes
 // nothing.
-func (s *Server) SetTaskTypes(types []TaskType) error {
-	if err := errors.Join(validateTaskTypes(types)...); err != nil {
+func (s *Server) SetTaskTypes(types []tasker.TaskType) error {
+	if err := validateTaskTypes(types); err != nil {
 		return err
 	}
-	next := &taskTypes{list: append([]TaskType(nil), types...), byName: make(map[string]*TaskType, len(types))}
+	next := &taskTypes{list: tasker.WithDefaults(types), byName: make(map[string]*tasker.TaskType, len(types))}
 	for i := range next.list {
 		next.byName[next.list[i].Name] = &next.list[i]
 	}
@@ -35,9 +35,16 @@ func (s *Server) SetTaskTypes(types []TaskType) error {
 	return nil
 }
 
+func validateTaskTypes(types []tasker.TaskType) error {
+	if err := tasker.ValidateTaskTypes(types); err != nil {
+		return fmt.Errorf("task_types: %w", err)
+	}
+	return nil
+}
+
 // taskType gives the task type of a request's path, if there is one of that
 // name.
-func (s *Server) taskType(r *http.Request) (*TaskType, error) {
+func (s *Server) taskType(r *http.Request) (*tasker.TaskType, error) {
 	types := s.types.Load()
 	name := mux.Vars(r)["task_type"]
 	if tt, ok := types.byName[name]; ok {
@@ -66,21 +73,16 @@ type taskTypeAnswer struct {
 }
 
 // describe tells all that the configuration says of a task type.
-func (s *Server) describe(tt *TaskType) taskTypeAnswer {
+func (s *Server) describe(tt *tasker.TaskType) taskTypeAnswer {
+	compiled, _ := tt.Payloads.(*schema.Schema)
 	a := taskTypeAnswer{
 		Name: tt.Name, Handler: tt.Handler, Description: tt.Description, Usage: tt.Usage,
-		Schema: tt.SchemaText, Example: tt.Example, ConfigObjects: tt.Schema.Blank(),
-		Concurrency: tt.Concurrency, Timeout: tt.Timeout.Seconds(), Retry: make([]float64, len(tt.Retry)),
+		Schema: tt.Schema, Example: tt.Example, ConfigObjects: compiled.Blank(),
+		Concurrency: tt.Concurrency, Timeout: tt.Timeout.Seconds(), Retry: make([]float64, len(tt.Retry.Delays)),
 		MaxPayload: s.maxPayload(tt), Labels: tt.Labels,
 	}
-	if a.Handler == "" {
-		a.Handler = tt.Name
-	}
-	if a.Schema == nil {
-		a.Schema = tt.Schema.Text()
-	}
 	if a.Example == nil {
-		a.Example = tt.Schema.Example()
+		a.Example = compiled.Example()
 	}
 	if a.ConfigObjects == nil {
 		a.ConfigObjects = schema.BlankOf(a.Example)
@@ -88,10 +90,10 @@ func (s *Server) describe(tt *TaskType) taskTypeAnswer {
 	if a.Labels == nil {
 		a.Labels = map[string]string{}
 	}
-	for i, pause := range tt.Retry {
+	for i, pause := range tt.Retry.Delays {
 		a.Retry[i] = pause.Seconds()
 	}
-	if tt.Retention > 0 {
+	if tt.Retention != tasker.Forever {
 		seconds := int64(tt.Retention / time.Second)
 		a.Retention = &seconds
 	}
@@ -99,7 +101,7 @@ func (s *Server) describe(tt *TaskType) taskTypeAnswer {
 }
 
 // maxPayload is the limit that holds for a type: a payload is part of a body.
-func (s *Server) maxPayload(tt *TaskType) int64 {
+func (s *Server) maxPayload(tt *tasker.TaskType) int64 {
 	if tt.MaxPayload > 0 && tt.MaxPayload < s.cfg.MaxBody {
 		return tt.MaxPayload
 	}

@@ -19,44 +19,47 @@ import (
 
 const copySchema = `{"type":"object","required":["source","destination"],"additionalProperties":false,"properties":{"source":{"type":"string","pattern":"^/"},"destination":{"type":"string"},"copies":{"type":"integer","maximum":9}}}`
 
-func compile(t testing.TB, text string) *schema.Schema {
+// withSchemaText returns the type with a schema.
+func withSchemaText(t testing.TB, tt tasker.TaskType, text string) tasker.TaskType {
 	t.Helper()
-	s, err := schema.Compile([]byte(text))
+	compiled, err := schema.Compile([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	tt.Schema, tt.Payloads = json.RawMessage(text), compiled
+	return tt
 }
 
 func withSchema(t testing.TB) func(*api.Config) {
-	return func(c *api.Config) { c.TaskTypes[0].Schema = compile(t, copySchema) }
+	return func(c *api.Config) { c.TaskTypes[0] = withSchemaText(t, c.TaskTypes[0], copySchema) }
 }
 
 func TestTaskTypes(t *testing.T) {
-	full := api.TaskType{
-		Name: "copy", Handler: "copyfile", Description: "copies", Usage: "give both", Schema: compile(t, copySchema),
+	full := withSchemaText(t, tasker.TaskType{
+		Name: "copy", Handler: "copyfile", Description: "copies", Usage: "give both",
 		Example: json.RawMessage(`{"source":"/a","destination":"/b"}`), Concurrency: 4, Timeout: 1500 * time.Millisecond,
-		Retry: []time.Duration{time.Minute, 10 * time.Minute}, MaxPayload: 1000, Labels: map[string]string{"role": "web"}, Retention: time.Hour,
-	}
+		Retry:      tasker.RetryPolicy{Delays: []time.Duration{time.Minute, 10 * time.Minute}},
+		MaxPayload: 1000, Labels: map[string]string{"role": "web"}, Retention: time.Hour,
+	}, copySchema)
 	wantFull := `"name":"copy","handler":"copyfile","description":"copies","usage":"give both","schema":` + copySchema +
 		`,"example":{"source":"/a","destination":"/b"},"config_objects":{"copies":0,"destination":"","source":""},"concurrency":4,"timeout":1.5,"retry":[60,600],"max_payload":1000,"labels":{"role":"web"},"retention":3600`
 	for name, tt := range map[string]struct {
-		of   api.TaskType
+		of   tasker.TaskType
 		want string
 	}{
 		"full": {full, wantFull},
-		"bare": {api.TaskType{Name: "copy"}, `"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":null,"config_objects":null,"concurrency":0,"timeout":0,"retry":[],"max_payload":4096,"labels":{},"retention":null`},
+		"bare": {tasker.TaskType{Name: "copy"}, `"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":null,"config_objects":null,"concurrency":4,"timeout":3600,"retry":[],"max_payload":4096,"labels":{},"retention":2592000`},
 		"an example of the schema": {
-			api.TaskType{Name: "copy", Schema: compile(t, `{"properties":{"n":{"default":7}}}`), SchemaText: json.RawMessage(`{"title":"as written"}`)},
-			`"name":"copy","handler":"copy","description":"","usage":"","schema":{"title":"as written"},"example":{"n":7},"config_objects":{"n":0},"concurrency":0,"timeout":0,"retry":[],"max_payload":4096,"labels":{},"retention":null`,
+			withSchemaText(t, tasker.TaskType{Name: "copy", Retention: tasker.Forever}, `{"properties":{"n":{"default":7}}}`),
+			`"name":"copy","handler":"copy","description":"","usage":"","schema":{"properties":{"n":{"default":7}}},"example":{"n":7},"config_objects":{"n":0},"concurrency":4,"timeout":3600,"retry":[],"max_payload":4096,"labels":{},"retention":null`,
 		},
 		"an example alone, and a limit that another one hides": {
-			api.TaskType{Name: "copy", Example: json.RawMessage(`{"a":"b"}`), MaxPayload: 1 << 40},
-			`"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":{"a":"b"},"config_objects":{"a":""},"concurrency":0,"timeout":0,"retry":[],"max_payload":4096,"labels":{},"retention":null`,
+			tasker.TaskType{Name: "copy", Example: json.RawMessage(`{"a":"b"}`), MaxPayload: 1 << 40},
+			`"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":{"a":"b"},"config_objects":{"a":""},"concurrency":4,"timeout":3600,"retry":[],"max_payload":4096,"labels":{},"retention":2592000`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHarness(t, func(c *api.Config) { c.TaskTypes = []api.TaskType{tt.of} })
+			h := newHarness(t, func(c *api.Config) { c.TaskTypes = []tasker.TaskType{tt.of} })
 			if diff := cmp.Diff(`{"task_types":[{`+tt.want+"}]}\n", string(h.get(t, "/v1/task-types").body)); diff != "" {
 				t.Errorf("the list (-want +got):\n%s", diff)
 			}
@@ -129,7 +132,7 @@ func TestPayloadSchema(t *testing.T) {
 	h.post(t, "/worker", good).want(t, http.StatusCreated)
 	h.post(t, "/backup", `{"identifier":"a","payload":1}`).want(t, http.StatusCreated)
 
-	many := newHarness(t, func(c *api.Config) { c.TaskTypes[0].Schema = compile(t, `{"items":{"type":"string"}}`) })
+	many := newHarness(t, func(c *api.Config) { c.TaskTypes[0] = withSchemaText(t, c.TaskTypes[0], `{"items":{"type":"string"}}`) })
 	a = many.post(t, "/worker", `{"identifier":"a","payload":[`+strings.Repeat("1,", 50)+`1]}`)
 	if p := a.problem(t); len(p.Errors) != api.MaxFieldErrors || !strings.Contains(p.Detail, "and 50 more") {
 		t.Errorf("%d errors: %s", len(p.Errors), p.Detail)
@@ -140,7 +143,7 @@ func TestPayloadSchema(t *testing.T) {
 func TestPayloadSchemaChanged(t *testing.T) {
 	h := newHarness(t)
 	h.post(t, "/worker", newTask).want(t, http.StatusCreated)
-	if err := h.server.SetTaskTypes([]api.TaskType{{Name: "worker", Schema: compile(t, copySchema)}}); err != nil {
+	if err := h.server.SetTaskTypes([]tasker.TaskType{withSchemaText(t, tasker.TaskType{Name: "worker"}, copySchema)}); err != nil {
 		t.Fatal(err)
 	}
 	h.post(t, "/worker", newTask).want(t, http.StatusOK)
@@ -151,7 +154,9 @@ func TestPayloadSchemaChanged(t *testing.T) {
 }
 
 func TestMaxPayload(t *testing.T) {
-	h := newHarness(t, func(c *api.Config) { c.TaskTypes[0].MaxPayload = 10; c.TaskTypes[0].Schema = compile(t, `false`) })
+	h := newHarness(t, func(c *api.Config) {
+		c.TaskTypes[0] = withSchemaText(t, tasker.TaskType{Name: "worker", MaxPayload: 10}, `false`)
+	})
 	a := h.post(t, "/worker", `{"identifier":"a","payload":"123456789"}`)
 	a.want(t, http.StatusRequestEntityTooLarge)
 	if p := a.problem(t); !strings.Contains(p.Detail, "11 bytes") || !strings.Contains(p.Detail, "may have 10") || len(p.Errors) != 1 || p.Errors[0].Field != "/payload" {
@@ -165,7 +170,7 @@ func TestMaxPayload(t *testing.T) {
 func TestSetTaskTypes(t *testing.T) {
 	h := newHarness(t)
 	h.post(t, "/new", newTask).want(t, http.StatusNotFound)
-	for _, bad := range [][]api.TaskType{
+	for _, bad := range [][]tasker.TaskType{
 		{{Name: "new"}, {Name: "new"}}, {{Name: "v1"}}, {{Name: "new", MaxPayload: -1}},
 	} {
 		if err := h.server.SetTaskTypes(bad); err == nil {
@@ -173,7 +178,7 @@ func TestSetTaskTypes(t *testing.T) {
 		}
 	}
 	h.post(t, "/new", newTask).want(t, http.StatusNotFound)
-	types := []api.TaskType{{Name: "new", MaxPayload: 100}}
+	types := []tasker.TaskType{{Name: "new", MaxPayload: 100}}
 	if err := h.server.SetTaskTypes(types); err != nil {
 		t.Fatal(err)
 	}

@@ -172,7 +172,7 @@ func checkEndpoints(endpoints []string) error {
 }
 
 func checkTaskTypes(cfg config.Config, names []string) error {
-	if _, err := cfg.ManagerTaskTypes(names); err != nil {
+	if _, err := cfg.Choose(names); err != nil {
 		return usagef("--task-type: %v", err)
 	}
 	return nil

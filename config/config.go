@@ -10,8 +10,8 @@
 package config
 
 import (
-	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,7 +45,7 @@ type Config struct {
 	Reconcile   reconcile.Config
 	RabbitAdmin RabbitAdmin
 	Log         Log
-	TaskTypes   []TaskType
+	TaskTypes   []tasker.TaskType
 
 	options  Options
 	settings []setting // every key as it is shown, in the order of the table
@@ -72,69 +72,17 @@ type Log struct {
 	Format string
 }
 
-// TaskType is one entry of task_types. What it does not say of payloads is what
-// its handler says.
-type TaskType struct {
-	Name        string
-	Handler     string        // its name in the catalog
-	Description string        // one sentence
-	Usage       string        // for people who write payloads
-	Concurrency int           // slots per endpoint
-	Timeout     time.Duration // run limit of an attempt
-	Retry       tasker.RetryPolicy
-	Retention   time.Duration     // how long a task is kept after its end; 0 for ever
-	MaxPayload  int64             // bytes; 0 for what fits a request
-	Schema      json.RawMessage   // JSON Schema of the payload; nil for any
-	Example     json.RawMessage   // a payload to begin with; nil for none
-	Labels      map[string]string // those that an endpoint must have
-	Settings    map[string]any    // the handler's own
-}
-
-// APITaskTypes gives the task types as the API needs them.
-func (c Config) APITaskTypes() []api.TaskType {
-	types := make([]api.TaskType, 0, len(c.TaskTypes))
-	for _, t := range c.TaskTypes {
-		types = append(types, api.TaskType{
-			Name: t.Name, Handler: t.Handler, Description: t.Description, Usage: t.Usage,
-			Schema: c.entries[t.Name].schema, SchemaText: t.Schema, Example: t.Example,
-			Concurrency: t.Concurrency, Timeout: t.Timeout, Retry: t.Retry.Delays, MaxPayload: t.MaxPayload,
-			Labels: t.Labels, Retention: t.Retention,
-		})
-	}
-	return types
-}
-
-// retention gives how long tasks of each type are kept after their end.
+// retention returns how long tasks of each type are kept after their end; 0
+// means forever.
 func (c Config) retention() map[string]time.Duration {
 	times := make(map[string]time.Duration, len(c.TaskTypes))
 	for _, t := range c.TaskTypes {
-		times[t.Name] = t.Retention
+		times[t.Name] = max(0, t.Retention)
 	}
 	return times
 }
 
-// ManagerTaskTypes gives the task types of those names as the manager needs
-// them; no names means all. An unknown or repeated name is an error that says
-// which there are.
-func (c Config) ManagerTaskTypes(names []string) ([]manager.TaskType, error) {
-	chosen, err := c.choose(names)
-	if err != nil {
-		return nil, err
-	}
-	types := make([]manager.TaskType, 0, len(chosen))
-	for _, t := range chosen {
-		of := manager.TaskType{
-			Name: t.Name, Concurrency: t.Concurrency, Timeout: t.Timeout, Retry: t.Retry, Labels: t.Labels,
-		}
-		if s := c.entries[t.Name].schema; s != nil {
-			of.Schema = s
-		}
-		types = append(types, of)
-	}
-	return types, nil
-}
-
-// TaskTypeNames gives the names of all task types, in their order.
+// TaskTypeNames returns the names of all task types, in their order.
 func (c Config) TaskTypeNames() []string {
 	names := make([]string, 0, len(c.TaskTypes))
 	for _, t := range c.TaskTypes {
@@ -143,26 +91,22 @@ func (c Config) TaskTypeNames() []string {
 	return names
 }
 
-func (c Config) choose(names []string) ([]TaskType, error) {
+// Choose returns the task types with those names; no names means all. An
+// unknown or repeated name is an error.
+func (c Config) Choose(names []string) ([]tasker.TaskType, error) {
 	if len(names) == 0 {
 		return c.TaskTypes, nil
 	}
-	byName := make(map[string]TaskType, len(c.TaskTypes))
-	for _, t := range c.TaskTypes {
-		byName[t.Name] = t
-	}
-	chosen := make([]TaskType, 0, len(names))
-	seen := map[string]bool{}
-	for _, name := range names {
-		t, ok := byName[name]
-		if !ok {
+	chosen := make([]tasker.TaskType, 0, len(names))
+	for i, name := range names {
+		at := slices.IndexFunc(c.TaskTypes, func(t tasker.TaskType) bool { return t.Name == name })
+		if at < 0 {
 			return nil, tasker.Errorf(tasker.NotFound, "task type %q is not configured; there are %s", name, strings.Join(c.TaskTypeNames(), ", "))
 		}
-		if seen[name] {
+		if slices.Contains(names[:i], name) {
 			return nil, tasker.Errorf(tasker.Invalid, "task type %q is named twice", name)
 		}
-		seen[name] = true
-		chosen = append(chosen, t)
+		chosen = append(chosen, c.TaskTypes[at])
 	}
 	return chosen, nil
 }

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 )
 
@@ -53,7 +54,7 @@ func (c Config) Diff(next Config) Difference {
 			d.Restart = append(d.Restart, secret.path)
 		}
 	}
-	before := map[string]TaskType{}
+	before := map[string]tasker.TaskType{}
 	for _, t := range c.TaskTypes {
 		before[t.Name] = t
 	}
@@ -63,7 +64,7 @@ func (c Config) Diff(next Config) Difference {
 		switch {
 		case !there:
 			d.Added = append(d.Added, t.Name)
-		case !reflect.DeepEqual(old, t):
+		case !old.Equal(t):
 			d.Changed = append(d.Changed, t.Name)
 		}
 	}
@@ -79,15 +80,15 @@ func (c Config) Diff(next Config) Difference {
 // one: a task type whose handler and settings are the same keeps the handler
 // that it has in registry, if that can be recognized as the same one.
 func (c Config) HandlersAfter(before Config, registry *handlers.Registry, names []string) (*handlers.Registry, error) {
-	chosen, err := c.choose(names)
+	chosen, err := c.Choose(names)
 	if err != nil {
 		return nil, err
 	}
-	old := map[string]TaskType{}
+	old := map[string]tasker.TaskType{}
 	for _, t := range before.TaskTypes {
 		old[t.Name] = t
 	}
-	return c.register(chosen, func(t TaskType) (handlers.Handler, bool) {
+	return c.register(chosen, func(t tasker.TaskType) (handlers.Handler, bool) {
 		was := old[t.Name]
 		h, ok := registry.Lookup(t.Name)
 		return h, ok && reflect.ValueOf(h).Comparable() && was.Handler == t.Handler && reflect.DeepEqual(was.Settings, t.Settings)

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 )
 
@@ -46,18 +47,18 @@ func (c Config) HandlerNotes() []string {
 }
 
 // Handlers makes the handlers of the task types of those names; no names means
-// all. The errors are those of [Config.ManagerTaskTypes].
+// all. The errors are those of [Config.Choose].
 func (c Config) Handlers(names []string) (*handlers.Registry, error) {
-	chosen, err := c.choose(names)
+	chosen, err := c.Choose(names)
 	if err != nil {
 		return nil, err
 	}
-	return c.register(chosen, func(TaskType) (handlers.Handler, bool) { return nil, false })
+	return c.register(chosen, func(tasker.TaskType) (handlers.Handler, bool) { return nil, false })
 }
 
 // register makes a registry with the handlers of those types; kept gives the
 // one that a type has already.
-func (c Config) register(chosen []TaskType, kept func(TaskType) (h handlers.Handler, ok bool)) (*handlers.Registry, error) {
+func (c Config) register(chosen []tasker.TaskType, kept func(tasker.TaskType) (h handlers.Handler, ok bool)) (*handlers.Registry, error) {
 	registry := handlers.NewRegistry()
 	for _, t := range chosen {
 		h, ok := kept(t)

@@ -164,3 +164,59 @@ func plainStyle(node *yaml.Node) {
 		plainStyle(child)
 	}
 }
+
+// members are the members of an object that is shown, in their order.
+type members []member
+
+type member struct {
+	name  string
+	value any
+}
+
+// MarshalJSON returns the members as an object.
+func (m members) MarshalJSON() ([]byte, error) {
+	var out bytes.Buffer
+	out.WriteByte('{')
+	for i, one := range m {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		name, err := json.Marshal(one.name)
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(one.value)
+		if err != nil {
+			return nil, err
+		}
+		out.Write(name)
+		out.WriteByte(':')
+		out.Write(value)
+	}
+	out.WriteByte('}')
+	return out.Bytes(), nil
+}
+
+// MarshalYAML returns the members as a mapping.
+func (m members) MarshalYAML() (any, error) {
+	node := &yaml.Node{Kind: yaml.MappingNode}
+	for _, one := range m {
+		value := &yaml.Node{}
+		if err := value.Encode(one.value); err != nil {
+			return nil, err
+		}
+		node.Content = append(node.Content, scalar(one.name), value)
+	}
+	return node, nil
+}
+
+// flow is a list that YAML shows in one line.
+type flow []string
+
+// MarshalYAML returns the list in brackets.
+func (f flow) MarshalYAML() (any, error) {
+	node := &yaml.Node{}
+	err := node.Encode([]string(f))
+	node.Style = yaml.FlowStyle
+	return node, err
+}

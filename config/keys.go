@@ -20,7 +20,7 @@ type key struct {
 	path string
 	def  any
 	mask mask
-	set  setter
+	set  setter[draft]
 }
 
 // isDuration tells whether the key's default is a duration.
@@ -101,8 +101,8 @@ func keys() []key {
 		{labelsKey, "", maskNothing, labels(func(d *draft) *map[string]string { return &d.Manager.Labels })},
 
 		{"reconcile.lost_after", "60s", maskNothing, duration(func(d *draft) *time.Duration { return &d.Reconcile.LostAfter }, time.Millisecond, maxDuration)},
-		{"reconcile.incomplete_retention", "2160h", maskNothing, retention(func(d *draft) *time.Duration { return &d.Reconcile.IncompleteRetention })},
-		{"reconcile.dead_letter_retention", "2160h", maskNothing, retention(func(d *draft) *time.Duration { return &d.Reconcile.DeadLetterRetention })},
+		{"reconcile.incomplete_retention", "2160h", maskNothing, retention(func(d *draft) *time.Duration { return &d.Reconcile.IncompleteRetention }, 0)},
+		{"reconcile.dead_letter_retention", "2160h", maskNothing, retention(func(d *draft) *time.Duration { return &d.Reconcile.DeadLetterRetention }, 0)},
 
 		{"rabbitmq.management_uri", "http://127.0.0.1:15672", maskPassword, text(func(d *draft) *string { return &d.RabbitAdmin.ManagementURI })},
 		{"rabbitmq.user", "", maskNothing, text(func(d *draft) *string { return &d.RabbitAdmin.User })},

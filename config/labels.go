@@ -28,11 +28,11 @@ var (
 // unfolded hides a mapping from viper, which would fold the case of its keys.
 type unfolded struct{ value any }
 
-func labels(at func(*draft) *map[string]string) setter {
-	return func(d *draft, value any) error {
+func labels[T any](at func(*T) *map[string]string) setter[T] {
+	return func(t *T, value any) error {
 		read, err := readLabels(value)
 		if err == nil {
-			*at(d) = read
+			*at(t) = read
 		}
 		return err
 	}

@@ -127,10 +127,8 @@ func load(opts Options, f file, files *Files) (Config, error) {
 	cfg.Log.Level = logLevel(d.level)
 	cfg.Reconcile.WaitForEndpoints = cfg.API.WaitForEndpoints
 	cfg.Reconcile.Retention = cfg.retention()
-	cfg.API.TaskTypes = cfg.APITaskTypes()
-	var err error
-	cfg.Manager.TaskTypes, err = cfg.ManagerTaskTypes(nil)
-	return cfg, err
+	cfg.API.TaskTypes, cfg.Manager.TaskTypes = cfg.TaskTypes, cfg.TaskTypes
+	return cfg, nil
 }
 
 func sourceOf(path string, doc *document, overridden overrides) source {

@@ -62,16 +62,16 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	types := []tasker.TaskType{{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour}}
 	wantAPI := api.Config{
 		Listen: "127.0.0.1", Port: 8888,
-		TaskTypes:        []api.TaskType{{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour}},
-		WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, MaxStreams: 256, MaxStreamsPerAddress: 64, MaxConnections: 6000, MaxConnectionsPerAddress: 3000, MaxBodies: 64 << 20, IdleTimeout: time.Minute, TokenOverlap: 10 * time.Minute, ShutdownTimeout: 15 * time.Second,
+		TaskTypes: types, WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, MaxStreams: 256, MaxStreamsPerAddress: 64, MaxConnections: 6000, MaxConnectionsPerAddress: 3000, MaxBodies: 64 << 20, IdleTimeout: time.Minute, TokenOverlap: 10 * time.Minute, ShutdownTimeout: 15 * time.Second,
 	}
 	if diff := cmp.Diff(wantAPI, c.API); diff != "" {
 		t.Error("API:", diff)
 	}
 	wantManager := manager.Config{
-		TaskTypes: []manager.TaskType{{Name: "plain", Concurrency: 4, Timeout: time.Hour}},
+		TaskTypes: types,
 		Heartbeat: 2 * time.Second, Lease: 8 * time.Second, ShutdownTimeout: 30 * time.Second,
 		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: filepath.Join(dir, "data/spool"), CatchUp: time.Minute,
 	}
@@ -112,43 +112,35 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 		}
 		return p
 	}
-	want := []config.TaskType{
+	want := []tasker.TaskType{
 		{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour},
 		{
 			Name: "deploy", Handler: "plain", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
 			Retry: pauses(1, 1.5, 120), Retention: 48 * time.Hour, Settings: map[string]any{"duration": 0},
 		},
-		{Name: "EU-Backup_1", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retry: pauses(60, 600, 3600)},
+		{Name: "EU-Backup_1", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retry: pauses(60, 600, 3600), Retention: tasker.Forever},
 	}
 	if diff := cmp.Diff(want, c.TaskTypes); diff != "" {
 		t.Error(diff)
-	}
-	wantDeploy := api.TaskType{
-		Name: "deploy", Handler: "plain", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
-		Retry: pauses(1, 1.5, 120).Delays, Retention: 48 * time.Hour,
-	}
-	if diff := cmp.Diff(wantDeploy, c.APITaskTypes()[1]); diff != "" {
-		t.Error("API:", diff)
 	}
 	wantRetention := map[string]time.Duration{"plain": 720 * time.Hour, "deploy": 48 * time.Hour, "EU-Backup_1": 0}
 	if diff := cmp.Diff(wantRetention, c.Reconcile.Retention); diff != "" {
 		t.Error("retention:", diff)
 	}
-	chosen, err := c.ManagerTaskTypes([]string{"deploy"})
-	wantChosen := []manager.TaskType{{Name: "deploy", Concurrency: 2, Timeout: 90 * time.Second, Retry: pauses(1, 1.5, 120)}}
-	if diff := cmp.Diff(wantChosen, chosen); diff != "" || err != nil {
-		t.Error("manager:", err, diff)
+	chosen, err := c.Choose([]string{"deploy"})
+	if diff := cmp.Diff(want[1:2], chosen); diff != "" || err != nil {
+		t.Error("Choose:", err, diff)
 	}
 	registry, err := c.Handlers(nil)
 	if err != nil || !slices.Equal(registry.TaskTypes(), []string{"EU-Backup_1", "deploy", "plain"}) {
 		t.Errorf("handlers: got %v, %v", registry.TaskTypes(), err)
 	}
 	for _, names := range [][]string{{"nope"}, {"plain", "plain"}} {
-		if _, err := c.ManagerTaskTypes(names); err == nil {
-			t.Errorf("ManagerTaskTypes(%v) gave no error", names)
+		if _, err := c.Choose(names); err == nil {
+			t.Errorf("Choose(%v) gave no error", names)
 		}
 		if _, err := c.Handlers(names); err == nil {
-			t.Errorf("Handlers(%v) gave no error", names)
+			t.Errorf("Handlers(%v) returned no error", names)
 		}
 	}
 }

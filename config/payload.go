@@ -8,33 +8,30 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-// setNode puts the value of a field in its place that is more than one simple
-// value: a schema, an example.
-func (e *entryReader) setNode(t *TaskType, field string, node *yaml.Node) error {
-	if node = resolve(node); node.ShortTag() == "!!null" {
-		return nil
-	}
-	var err error
-	switch {
-	case field == "example":
-		t.Example, err = toJSON(node)
-		return err
-	case node.Kind == yaml.ScalarNode && node.ShortTag() == "!!str":
+func (e *entryReader) readExample(t *tasker.TaskType, node *yaml.Node) (err error) {
+	t.Example, err = toJSON(node)
+	return err
+}
+
+// readSchema reads a schema, or the path of a file that holds one.
+func (e *entryReader) readSchema(t *tasker.TaskType, node *yaml.Node) (err error) {
+	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!str" {
 		return e.schemaFile(t, node)
 	}
 	if t.Schema, err = toJSON(node); err != nil {
 		return err
 	}
-	return e.compile(t, "")
+	return compile(t, "")
 }
 
 // schemaFile reads the schema of a task type from the file that is named, JSON
 // or YAML.
-func (e *entryReader) schemaFile(t *TaskType, node *yaml.Node) error {
+func (e *entryReader) schemaFile(t *tasker.TaskType, node *yaml.Node) error {
 	path := node.Value
 	if path == "" {
 		return errors.New("is empty: give a schema, or the path of a file that holds one")
@@ -60,12 +57,12 @@ func (e *entryReader) schemaFile(t *TaskType, node *yaml.Node) error {
 	if t.Schema, err = toJSON(root.Content[0]); err != nil {
 		return fmt.Errorf("names %s, which %w", path, err)
 	}
-	return e.compile(t, path)
+	return compile(t, path)
 }
 
 // compile checks the schema of a task type, which was in the file of that
 // path, or in the configuration itself.
-func (e *entryReader) compile(t *TaskType, path string) error {
+func compile(t *tasker.TaskType, path string) error {
 	compiled, err := schema.Compile(t.Schema)
 	switch {
 	case err != nil && path != "":
@@ -73,13 +70,13 @@ func (e *entryReader) compile(t *TaskType, path string) error {
 	case err != nil:
 		return fmt.Errorf("holds no schema: %w", err)
 	}
-	e.compiled = compiled
+	t.Payloads = compiled
 	return nil
 }
 
 // describe fills in what the configuration does not say of a task type and its
 // handler does, and holds the example against the schema.
-func (e *entryReader) describe(item *yaml.Node, t *TaskType, h handlers.Handler) {
+func (e *entryReader) describe(item *yaml.Node, t *tasker.TaskType, h handlers.Handler) {
 	configured := t.Example != nil
 	var d handlers.Description
 	if describer, ok := handlers.Find[handlers.Describer](h); ok {
@@ -88,17 +85,17 @@ func (e *entryReader) describe(item *yaml.Node, t *TaskType, h handlers.Handler)
 	t.Description, t.Usage = or(t.Description, d.Description), or(t.Usage, d.Usage)
 	if t.Schema == nil && len(d.Schema) > 0 {
 		t.Schema = d.Schema
-		if err := e.compile(t, ""); err != nil {
+		if err := compile(t, ""); err != nil {
 			e.wrong(item, "%s: task type %s: its handler %q describes a schema that is none: %v", e.path, t.Name, t.Handler, err)
 		}
 	}
 	if !configured && len(d.Example) > 0 {
 		t.Example = d.Example
 	}
-	if t.Example == nil || e.bad {
+	if t.Example == nil || t.Payloads == nil || e.bad {
 		return
 	}
-	switch err := e.compiled.Validate(t.Example); {
+	switch err := t.Payloads.Validate(t.Example); {
 	case err == nil:
 	case configured:
 		e.wrong(e.place("example", item), "%s.example breaks the schema of the task type: %s", e.path, oneLine(err))

@@ -95,24 +95,16 @@ func TestSchemas(t *testing.T) {
 		t.Errorf("the example is %s", got)
 	}
 	labels := map[string]string{"Role": "web", "zone": "eu"}
-	ofAPI := c.APITaskTypes()[0]
-	if ofAPI.Usage != "Give an n." || ofAPI.MaxPayload != 64<<10 || !cmp.Equal(ofAPI.Labels, labels) || string(ofAPI.SchemaText) != inline {
-		t.Errorf("API: %+v", ofAPI)
-	}
-	ofManager, err := c.ManagerTaskTypes([]string{"inline", "json"})
-	if err != nil || !cmp.Equal(ofManager[0].Labels, labels) {
-		t.Fatalf("manager: %+v, %v", ofManager, err)
+	if tt := c.TaskTypes[0]; tt.Usage != "Give an n." || tt.MaxPayload != 64<<10 || !cmp.Equal(tt.Labels, labels) {
+		t.Errorf("%+v", tt)
 	}
 	for payload, valid := range map[string]bool{`{"n":16}`: true, `{"n":15}`: false, `{}`: false} {
-		if err := ofManager[0].Schema.Validate(json.RawMessage(payload)); (err == nil) != valid {
-			t.Errorf("manager: %s: %v", payload, err)
-		}
-		if err := ofAPI.Schema.Validate(json.RawMessage(payload)); (err == nil) != valid {
-			t.Errorf("API: %s: %v", payload, err)
+		if err := c.TaskTypes[0].Payloads.Validate(json.RawMessage(payload)); (err == nil) != valid {
+			t.Errorf("%s: %v", payload, err)
 		}
 	}
-	if plain, err := mustLoad(t, minimal).ManagerTaskTypes(nil); err != nil || plain[0].Schema != nil {
-		t.Errorf("a type without a schema has %v, %v", plain[0].Schema, err)
+	if plain := mustLoad(t, minimal).TaskTypes[0]; plain.Payloads != nil {
+		t.Errorf("a type without a schema has %v", plain.Payloads)
 	}
 	want := []string{filepath.Join(dir, "test.config.yaml"), filepath.Join(dir, "schemas/n.json"), filepath.Join(dir, "schemas/n.yaml")}
 	if diff := cmp.Diff(want, c.Files().Paths()); diff != "" {
@@ -184,9 +176,8 @@ func TestHandlersDescribeTaskTypes(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	types, err := c.ManagerTaskTypes(nil)
-	if err != nil || types[0].Schema == nil || types[0].Schema.Validate(json.RawMessage(`{}`)) == nil {
-		t.Errorf("the manager does not know the handler's schema: %v", err)
+	if tt := c.TaskTypes[0]; tt.Payloads == nil || tt.Payloads.Validate(json.RawMessage(`{}`)) == nil {
+		t.Error("the handler's schema is not enforced")
 	}
 }
 

@@ -153,41 +153,17 @@ func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String()))
 // LogValue keeps the fields out of logs.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// shownTaskType is an entry of task_types as it is shown.
-type shownTaskType struct {
-	Name        string            `json:"name"`
-	Handler     string            `json:"handler"`
-	Description string            `json:"description,omitempty" yaml:",omitempty"`
-	Usage       string            `json:"usage,omitempty" yaml:",omitempty"`
-	Concurrency int               `json:"concurrency"`
-	Timeout     string            `json:"timeout"`
-	Retry       []string          `json:"retry,omitempty" yaml:",flow,omitempty"`
-	Retention   string            `json:"retention"`
-	MaxPayload  int64             `json:"max_payload,omitempty" yaml:"max_payload,omitempty"`
-	Schema      shownJSON         `json:"schema,omitempty" yaml:",omitempty"`
-	Example     shownJSON         `json:"example,omitempty" yaml:",omitempty"`
-	Labels      map[string]string `json:"labels,omitempty" yaml:",omitempty"`
-	Settings    map[string]any    `json:"settings,omitempty" yaml:",omitempty"`
-}
-
-func (c Config) shownTaskTypes() []shownTaskType {
-	types := make([]shownTaskType, 0, len(c.TaskTypes))
+// shownTaskTypes returns the entries of task_types as a file would have them.
+func (c Config) shownTaskTypes() []members {
+	types := make([]members, 0, len(c.TaskTypes))
 	for _, t := range c.TaskTypes {
-		s := shownTaskType{
-			Name: t.Name, Handler: t.Handler, Description: t.Description, Usage: t.Usage,
-			Concurrency: t.Concurrency, Timeout: short(t.Timeout), Retention: forever,
-			MaxPayload: t.MaxPayload, Schema: shownJSON(t.Schema), Example: shownJSON(t.Example), Labels: t.Labels,
+		var shown members
+		for _, f := range fields {
+			if value := f.show(t); value != nil {
+				shown = append(shown, member{f.name, value})
+			}
 		}
-		if t.Retention > 0 {
-			s.Retention = short(t.Retention)
-		}
-		for _, d := range t.Retry.Delays {
-			s.Retry = append(s.Retry, short(d))
-		}
-		if masked, ok := maskSettings(t.Settings).(map[string]any); ok && len(masked) > 0 {
-			s.Settings = masked
-		}
-		types = append(types, s)
+		types = append(types, shown)
 	}
 	return types
 }

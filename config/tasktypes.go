@@ -2,31 +2,13 @@ package config
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
-	"github.com/taskerhq/tasker/internal/reconcile"
-	"github.com/taskerhq/tasker/internal/schema"
-)
-
-// The defaults of a task type.
-const (
-	defaultConcurrency = 4
-	maxConcurrency     = 1024
-	defaultTimeout     = time.Hour
-	defaultRetention   = reconcile.DefaultRetention
-	// minRetention leaves time to read a result, and for what was on its way
-	// when the task ended.
-	minRetention = time.Minute
-	// forever is the retention that deletes nothing.
-	forever = "forever"
 )
 
 // taskTypes reads task_types: a list of names, of entries, or of both.
@@ -70,7 +52,7 @@ func (c *checker) taskTypes(doc *document, overridden overrides) {
 		}
 		seen[t.Name] = true
 		c.TaskTypes = append(c.TaskTypes, t)
-		c.entries[t.Name] = typeEntry{path: e.path, from: at(item), schema: e.compiled}
+		c.entries[t.Name] = typeEntry{path: e.path, from: at(item)}
 	}
 }
 
@@ -93,19 +75,17 @@ func taskTypesNode(value string) (*yaml.Node, error) {
 
 // typeEntry is what is known of an entry of task_types beside its values.
 type typeEntry struct {
-	path   string // task_types[0]
-	from   source
-	schema *schema.Schema // of its payloads, compiled; nil for any
+	path string // task_types[0]
+	from source
 }
 
 // entryReader reads one entry of task_types.
 type entryReader struct {
 	*checker
-	at       func(*yaml.Node) source
-	path     string
-	bad      bool
-	fields   map[string]*yaml.Node // the keys that were read
-	compiled *schema.Schema
+	at     func(*yaml.Node) source
+	path   string
+	bad    bool
+	fields map[string]*yaml.Node // the keys that were read
 }
 
 // place gives where a field was set, or else the entry.
@@ -121,8 +101,7 @@ func (e *entryReader) wrong(n *yaml.Node, format string, args ...any) {
 	e.add(e.at(n), format, args...)
 }
 
-func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
-	t.Concurrency, t.Timeout, t.Retention = defaultConcurrency, defaultTimeout, defaultRetention
+func (e *entryReader) read(item *yaml.Node) (t tasker.TaskType, ok bool) {
 	if item.Kind == yaml.ScalarNode && item.ShortTag() != "!!null" {
 		t.Name = item.Value
 	} else if !e.readFields(item, &t) {
@@ -136,7 +115,7 @@ func (e *entryReader) read(item *yaml.Node) (t TaskType, ok bool) {
 		e.wrong(item, "%s: %v", e.path, err)
 		return t, false
 	}
-	t.Handler = or(t.Handler, t.Name)
+	t = t.WithDefaults()
 	if !e.bad && t.MaxPayload > e.API.MaxBody && !e.checker.bad["api.max_body"] {
 		e.wrong(e.place("max_payload", item), "%s.max_payload is %d: it must not be more than api.max_body, which is %d", e.path, t.MaxPayload, e.API.MaxBody)
 	}
@@ -158,7 +137,7 @@ var outputBounds = map[string]string{"exec": "max_output", "script": "max_output
 
 // checkOutput refuses a handler's bound that lets through what the manager
 // then refuses as a result.
-func (e *entryReader) checkOutput(item *yaml.Node, t *TaskType) {
+func (e *entryReader) checkOutput(item *yaml.Node, t *tasker.TaskType) {
 	name := outputBounds[t.Handler]
 	value, ok := t.Settings[name]
 	if !ok || e.checker.bad["manager.max_result"] {
@@ -174,13 +153,7 @@ func (e *entryReader) checkOutput(item *yaml.Node, t *TaskType) {
 	}
 }
 
-// fields are those of an entry, in the order in which they are shown.
-var fields = []string{
-	"name", "handler", "description", "usage", "concurrency", "timeout", "retry", "retention",
-	"max_payload", "schema", "example", "labels", "settings",
-}
-
-func (e *entryReader) readFields(item *yaml.Node, t *TaskType) bool {
+func (e *entryReader) readFields(item *yaml.Node, t *tasker.TaskType) bool {
 	entries, ok := mapping(item)
 	if !ok {
 		e.wrong(item, "%s takes a name, or a mapping with a name", e.path)
@@ -201,97 +174,9 @@ func (e *entryReader) readFields(item *yaml.Node, t *TaskType) bool {
 			e.wrong(entry.key, "%s has a value that cannot be read: %s", path, yamlError(err))
 			continue
 		}
-		switch name {
-		case "schema", "example":
-			err = e.setNode(t, name, entry.value)
-		case "settings":
-			if value, err = settingValue(entry.value); err == nil {
-				err = t.set(name, value)
-			}
-		default:
-			if value, err = plainValue(entry.value); err == nil {
-				err = t.set(name, value)
-			}
-		}
-		if err != nil {
+		if err = e.readField(t, name, entry.value); err != nil {
 			e.wrong(entry.key, "%s %v", path, err)
 		}
 	}
 	return !e.bad
-}
-
-var (
-	errUnknownField = errors.New("is an unknown key")
-	errRetry        = errors.New("takes a list of pauses before each further attempt, in seconds or as 1m30s, such as [60, 10m, 1h]")
-)
-
-// set puts the value of a field of an entry in its place. Null sets nothing.
-func (t *TaskType) set(field string, value any) error {
-	if value == nil && slices.Contains(fields, field) {
-		return nil
-	}
-	d := &draft{}
-	switch field {
-	case "name":
-		return text(func(*draft) *string { return &t.Name })(d, value)
-	case "handler":
-		return text(func(*draft) *string { return &t.Handler })(d, value)
-	case "description":
-		return text(func(*draft) *string { return &t.Description })(d, value)
-	case "usage":
-		return text(func(*draft) *string { return &t.Usage })(d, value)
-	case "concurrency":
-		return number(func(*draft) *int { return &t.Concurrency }, 1, maxConcurrency)(d, value)
-	case "timeout":
-		return duration(func(*draft) *time.Duration { return &t.Timeout }, time.Millisecond, maxDuration)(d, value)
-	case "retry":
-		return t.setRetry(value)
-	case "retention":
-		return retention(func(*draft) *time.Duration { return &t.Retention })(d, value)
-	case "max_payload":
-		return size(func(*draft) *int64 { return &t.MaxPayload }, 1, giB)(d, value)
-	case "labels":
-		return labels(func(*draft) *map[string]string { return &t.Labels })(d, value)
-	case "settings":
-		settings, ok := value.(map[string]any)
-		if !ok {
-			return errors.New("takes a mapping of the handler's settings to values")
-		}
-		t.Settings = settings
-		return nil
-	}
-	return fmt.Errorf("%w%s", errUnknownField, suggestion("", field, fields))
-}
-
-// setRetry reads a list of pauses, or a string of them with blanks between.
-func (t *TaskType) setRetry(value any) error {
-	var items []any
-	switch v := value.(type) {
-	case []any:
-		items = v
-	case string:
-		for _, word := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
-			items = append(items, word)
-		}
-	case literal:
-		items = []any{v}
-	default:
-		return errRetry
-	}
-	var delays []time.Duration
-	for _, item := range items {
-		if err := plainNumber(item); err != nil {
-			return fmt.Errorf("has a pause that %w", err)
-		}
-		delay, ok := parseDuration(item)
-		if !ok {
-			return fmt.Errorf("has the pause %s: it %w", quote(item), errRetry)
-		}
-		if delay < 0 || delay > maxDuration {
-			return fmt.Errorf("has the pause %s: give one from 0s to %s", quote(item), short(maxDuration))
-		}
-		delays = append(delays, delay)
-	}
-	t.Retry.Delays = delays
-	return nil
 }

@@ -13,24 +13,24 @@ import (
 	xtext "github.com/taskerhq/tasker/internal/x/text"
 )
 
-// setter puts a value, as YAML or the environment gives it, into a draft. Its
-// error continues the sentence that begins with the key, such as
+// setter puts a value, as YAML or the environment has it, into a T. Its error
+// continues the sentence that begins with the key, such as
 // "is 70000: give a number from 0 to 65535".
-type setter func(d *draft, value any) error
+type setter[T any] func(t *T, value any) error
 
-func text(at func(*draft) *string) setter {
-	return func(d *draft, value any) error {
+func text[T any](at func(*T) *string) setter[T] {
+	return func(t *T, value any) error {
 		s, ok := value.(string)
 		if !ok {
 			return fmt.Errorf("takes text, not %s: put it in quotes", kindOf(value))
 		}
-		*at(d) = s
+		*at(t) = s
 		return nil
 	}
 }
 
-func boolean(at func(*draft) *bool) setter {
-	return func(d *draft, value any) error {
+func boolean[T any](at func(*T) *bool) setter[T] {
+	return func(t *T, value any) error {
 		b, ok := value.(bool)
 		if s, isText := value.(string); isText {
 			ok = s == "true" || s == "false"
@@ -39,13 +39,13 @@ func boolean(at func(*draft) *bool) setter {
 		if !ok {
 			return fmt.Errorf("is %s: give true or false", quote(value))
 		}
-		*at(d) = b
+		*at(t) = b
 		return nil
 	}
 }
 
-func number[T int | int64](at func(*draft) *T, least, most T) setter {
-	return func(d *draft, value any) error {
+func number[T any, N int | int64](at func(*T) *N, least, most N) setter[T] {
+	return func(t *T, value any) error {
 		if err := plainNumber(value); err != nil {
 			return err
 		}
@@ -53,14 +53,14 @@ func number[T int | int64](at func(*draft) *T, least, most T) setter {
 		if !ok || n < int64(least) || n > int64(most) {
 			return fmt.Errorf("is %s: give a whole number from %d to %d", quote(value), least, most)
 		}
-		*at(d) = T(n)
+		*at(t) = N(n)
 		return nil
 	}
 }
 
 // size reads a number of bytes, or text with a unit such as "64KiB".
-func size(at func(*draft) *int64, least, most int64) setter {
-	return func(d *draft, value any) error {
+func size[T any](at func(*T) *int64, least, most int64) setter[T] {
+	return func(t *T, value any) error {
 		if err := plainNumber(value); err != nil {
 			return err
 		}
@@ -69,13 +69,13 @@ func size(at func(*draft) *int64, least, most int64) setter {
 		if err != nil || json.Unmarshal(text, &v) != nil || int64(v) < least || int64(v) > most {
 			return fmt.Errorf("is %s: give bytes, from %d to %d, or text such as 64KiB", quote(value), least, most)
 		}
-		*at(d) = int64(v)
+		*at(t) = int64(v)
 		return nil
 	}
 }
 
-func duration(at func(*draft) *time.Duration, least, most time.Duration) setter {
-	return func(d *draft, value any) error {
+func duration[T any](at func(*T) *time.Duration, least, most time.Duration) setter[T] {
+	return func(t *T, value any) error {
 		if err := plainNumber(value); err != nil {
 			return err
 		}
@@ -86,30 +86,31 @@ func duration(at func(*draft) *time.Duration, least, most time.Duration) setter 
 		if v < least || v > most {
 			return fmt.Errorf("is %s: give a duration from %s to %s", quote(value), short(least), short(most))
 		}
-		*at(d) = v
+		*at(t) = v
 		return nil
 	}
 }
 
-// retention reads how long something is kept, or for ever, which is 0.
-func retention(at func(*draft) *time.Duration) setter {
-	return func(d *draft, value any) error {
+// retention reads how long something is kept, or "forever", which is stored as
+// the given value.
+func retention[T any](at func(*T) *time.Duration, always time.Duration) setter[T] {
+	return func(t *T, value any) error {
 		if value == forever {
-			*at(d) = 0
+			*at(t) = always
 			return nil
 		}
-		if err := duration(at, minRetention, maxDuration)(d, value); err != nil {
+		if err := duration(at, minRetention, maxDuration)(t, value); err != nil {
 			return fmt.Errorf("%w, or %s", err, forever)
 		}
 		return nil
 	}
 }
 
-func oneOf(at func(*draft) *string, words ...string) setter {
-	return func(d *draft, value any) error {
+func oneOf[T any](at func(*T) *string, words ...string) setter[T] {
+	return func(t *T, value any) error {
 		for _, word := range words {
 			if value == word {
-				*at(d) = word
+				*at(t) = word
 				return nil
 			}
 		}

@@ -41,7 +41,7 @@ func TestRetryWhoseAnswerIsLost(t *testing.T) {
 			return nil, errors.New("the first fails")
 		}
 		return nil, nil
-	}), jobType(func(j *manager.TaskType) {
+	}), jobType(func(j *tasker.TaskType) {
 		j.Retry = tasker.RetryPolicy{Delays: []time.Duration{50 * time.Millisecond}}
 	}))
 	if r := w.await(w.post("one", "null", "a"), tasker.ResultDone); r.Attempt != 2 {
@@ -79,7 +79,7 @@ func TestReturnWhoseAnswerIsLost(t *testing.T) {
 			return g.Handle(ctx, req)
 		}
 		return nil, nil
-	}), jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+	}), jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
 	first := w.post("first", "null", "a")
 	w.await(first, tasker.Running)
 	waits := w.post("waits", "null", "a")

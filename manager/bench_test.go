@@ -144,7 +144,7 @@ func BenchmarkRun(b *testing.B) {
 			if err := registry.Register("job", h); err != nil {
 				b.Fatal(err)
 			}
-			cfg := manager.Config{Endpoints: []string{"a"}, TaskTypes: []manager.TaskType{{Name: "job", Concurrency: 2 * slots}}}
+			cfg := manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job", Concurrency: 2 * slots}}}
 			m, err := manager.New(cfg, f, f, registry, slog.New(slog.DiscardHandler))
 			if err != nil {
 				b.Fatal(err)

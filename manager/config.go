@@ -1,7 +1,6 @@
 package manager
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,7 +16,7 @@ type Config struct {
 	// development and tests.
 	Endpoints []string
 	// TaskTypes are the types that each of the endpoints performs.
-	TaskTypes []TaskType
+	TaskTypes []tasker.TaskType
 	// Heartbeat is the time between two signs of life; 0 means 2 s.
 	Heartbeat time.Duration
 	// Lease is how long an endpoint's name stays taken after the last sign of
@@ -62,30 +61,6 @@ type Config struct {
 	Ready func()
 }
 
-// Schema is what payloads must fulfil.
-type Schema interface {
-	// Validate gives nil, or an error that tells people what is wrong with a
-	// payload and where.
-	Validate(payload json.RawMessage) error
-}
-
-// TaskType is how a manager performs the tasks of one type.
-type TaskType struct {
-	Name string
-	// Concurrency is the number of slots per endpoint: how many of its tasks
-	// run at once; 0 means 4.
-	Concurrency int
-	// Timeout is the run limit of an attempt; 0 means 1 h.
-	Timeout time.Duration
-	Retry   tasker.RetryPolicy
-	// Schema is what payloads must fulfil; nil for any. A result whose payload
-	// does not is REJECTED, and its handler is not called.
-	Schema Schema
-	// Labels are those that a manager must have to perform the type; one that
-	// lacks some leaves the type out.
-	Labels map[string]string
-}
-
 // withDefaults fills what is not set.
 func (c Config) withDefaults() Config {
 	fill := func(d *time.Duration, fallback time.Duration) {
@@ -107,21 +82,13 @@ func (c Config) withDefaults() Config {
 	if c.Prefetch == 0 {
 		c.Prefetch = 64
 	}
-	types := make([]TaskType, len(c.TaskTypes))
-	for i, t := range c.TaskTypes {
-		fill(&t.Timeout, time.Hour)
-		if t.Concurrency == 0 {
-			t.Concurrency = 4
-		}
-		types[i] = t
-	}
-	c.TaskTypes = types
+	c.TaskTypes = tasker.WithDefaults(c.TaskTypes)
 	return c
 }
 
 // lacks gives the labels that a task type asks for and the manager does not
 // have, such as "role=web, zone=eu"; empty for none.
-func (c Config) lacks(t TaskType) string {
+func (c Config) lacks(t tasker.TaskType) string {
 	var lacking []string
 	for _, name := range slices.Sorted(maps.Keys(t.Labels)) {
 		if value, ok := c.Labels[name]; !ok || value != t.Labels[name] {
@@ -146,18 +113,8 @@ func (c Config) Validate() error {
 		}
 		seen[name] = true
 	}
-	seen = map[string]bool{}
-	for _, t := range c.TaskTypes {
-		if err := tasker.ValidateTaskType(t.Name); err != nil {
-			return err
-		}
-		if seen[t.Name] {
-			return tasker.Errorf(tasker.Invalid, "task type %q is given twice", t.Name)
-		}
-		seen[t.Name] = true
-		if t.Concurrency < 1 || t.Timeout < 0 {
-			return tasker.Errorf(tasker.Invalid, "task type %q: concurrency must be at least 1 and timeout positive", t.Name)
-		}
+	if err := tasker.ValidateTaskTypes(c.TaskTypes); err != nil {
+		return err
 	}
 	if c.Lease < 2*c.Heartbeat {
 		return tasker.Errorf(tasker.Invalid, "the lease (%v) must be at least twice the heartbeat (%v)", c.Lease, c.Heartbeat)

@@ -32,7 +32,7 @@ func (f *faulty) crash(t *testing.T, done <-chan error) {
 func (w *world) start(s manager.Store, b manager.Broker, h handlers.Handler, options ...option) <-chan error {
 	w.t.Helper()
 	cfg := manager.Config{
-		Endpoints: []string{"a"}, TaskTypes: []manager.TaskType{{Name: "job"}},
+		Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}},
 		Heartbeat: 50 * time.Millisecond, Lease: 500 * time.Millisecond, AbandonAfter: 100 * time.Millisecond,
 	}
 	for _, option := range options {
@@ -113,7 +113,7 @@ func TestCrashBetweenRowAndAcknowledgement(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			retry := jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0, 0} })
+			retry := jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0, 0} })
 			// The queue is there, so that the task comes by its message.
 			if err := w.serve(w.store, &counting{}, retry).stop(); err != nil {
 				t.Fatal(err)
@@ -201,7 +201,7 @@ func TestCrashDuringAdoption(t *testing.T) {
 		}
 		all = append(all, task)
 	}
-	retry := jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0, 0} })
+	retry := jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0, 0} })
 	s := &stalling{faulty: newFaulty(w.store, false, map[string]int{}), stalled: make(chan struct{})}
 	c := &counting{}
 	done := w.start(s, w.broker, c, retry)

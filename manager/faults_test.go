@@ -117,7 +117,7 @@ func TestDatabaseFaults(t *testing.T) {
 					return nil, err
 				}
 				return g.Handle(ctx, req)
-			}), jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+			}), jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
 			// The first is recorded as RUNNING, the second waits and is started.
 			first := w.post("first", "null", "a")
 			w.await(first, tasker.Running)
@@ -149,7 +149,7 @@ func TestSecondManagerIsRefused(t *testing.T) {
 	w.serve(w.store, c)
 	w.await(w.post("one", "null", "a"), tasker.ResultDone)
 	second, err := manager.New(manager.Config{
-		Endpoints: []string{"b", "a"}, TaskTypes: []manager.TaskType{{Name: "job"}}, Heartbeat: 50 * time.Millisecond, Lease: time.Minute,
+		Endpoints: []string{"b", "a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}, Heartbeat: 50 * time.Millisecond, Lease: time.Minute,
 	}, w.store, w.broker, handlers.NewRegistry(), w.log)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +200,7 @@ func TestDeadManagersNameIsFree(t *testing.T) {
 func TestInterruptedIsRetriedWherePolicyAllows(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
-	retry := jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0} })
+	retry := jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0} })
 	first := w.serve(w.store, g, retry, func(c *manager.Config) { c.ShutdownTimeout = time.Millisecond })
 	task := w.post("one", "null", "a")
 	w.until(func() string {
@@ -228,7 +228,7 @@ func TestInterruptedIsRetriedWherePolicyAllows(t *testing.T) {
 func TestStopLetsHandlersFinish(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
-	s := w.serve(w.store, g, jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+	s := w.serve(w.store, g, jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
 	task := w.post("one", "null", "a")
 	w.await(task, tasker.Running)
 	g.until(w, 1) // it is RUNNING before its handler is called
@@ -368,7 +368,7 @@ func TestRowBeforeAcknowledgement(t *testing.T) {
 		_, recorded := w.result(tasker.Task{ID: message.TaskID}, "a")
 		acknowledged <- recorded
 	}}
-	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []manager.TaskType{{Name: "job"}}}, w.store, b, registry, w.log)
+	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}, w.store, b, registry, w.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -463,7 +463,7 @@ func TestWaitingIsBackFromLost(t *testing.T) {
 			return g.Handle(ctx, req)
 		}
 		return c.Handle(ctx, req)
-	}), jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+	}), jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
 	first := w.post("first", "null", "a")
 	w.await(first, tasker.Running)
 	waits := w.post("waits", "null", "a")

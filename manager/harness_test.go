@@ -157,7 +157,7 @@ type serving struct {
 
 type option func(*manager.Config)
 
-func jobType(change func(*manager.TaskType)) option {
+func jobType(change func(*tasker.TaskType)) option {
 	return func(c *manager.Config) { change(&c.TaskTypes[0]) }
 }
 
@@ -165,7 +165,7 @@ func jobType(change func(*manager.TaskType)) option {
 func (w *world) serve(s manager.Store, h handlers.Handler, options ...option) *serving {
 	w.t.Helper()
 	cfg := manager.Config{
-		Endpoints: []string{"a"}, TaskTypes: []manager.TaskType{{Name: "job"}},
+		Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}},
 		Heartbeat: 50 * time.Millisecond, Lease: 500 * time.Millisecond,
 		ShutdownTimeout: 20 * time.Second, AbandonAfter: 2 * time.Second,
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 )
 
@@ -84,7 +85,7 @@ func pointer(h handlers.Handler) unsafe.Pointer {
 
 // performer is how the tasks of a type are performed: what a reload replaces.
 type performer struct {
-	TaskType
+	tasker.TaskType
 	handler *held // nil where there is none: its tasks are rejected
 }
 
@@ -104,7 +105,7 @@ func (p *performer) drop() {
 // performers gives those of task types, and holds the handlers of the registry,
 // which are then in use. One of them whose type is not performed now may be
 // asked for later, and stays open, too.
-func (m *Manager) performers(types []TaskType, registry *handlers.Registry) (list map[string]*performer, kept []*held) {
+func (m *Manager) performers(types []tasker.TaskType, registry *handlers.Registry) (list map[string]*performer, kept []*held) {
 	found := map[string]*held{}
 	for _, name := range registry.TaskTypes() {
 		if h, ok := registry.Lookup(name); ok {

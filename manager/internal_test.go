@@ -27,7 +27,7 @@ func idle(t *testing.T, h handlers.Handler) *Manager {
 	if err := registry.Register("job", h); err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Endpoints: []string{"a"}, TaskTypes: []TaskType{{Name: "job"}}}
+	cfg := Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}
 	m, err := New(cfg, nothing{}, nothing{}, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)

@@ -260,7 +260,7 @@ func TestReportsWaitForTheDatabase(t *testing.T) {
 			w.serve(s, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
 				req.Line(tasker.StreamStdout, "hello")
 				return nil, nil
-			}), jobType(func(j *manager.TaskType) { j.Concurrency = 1 }), inSpool(t.TempDir()))
+			}), jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }), inSpool(t.TempDir()))
 			var tasks []tasker.Task
 			for i := range 10 {
 				tasks = append(tasks, w.post(fmt.Sprint("t", i), "null", "a"))
@@ -328,7 +328,7 @@ func TestPartialIsTheLastWord(t *testing.T) {
 		}
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
-	}), jobType(func(j *manager.TaskType) { j.Timeout = 5 * time.Second }), func(c *manager.Config) { c.ShutdownTimeout = time.Millisecond })
+	}), jobType(func(j *tasker.TaskType) { j.Timeout = 5 * time.Second }), func(c *manager.Config) { c.ShutdownTimeout = time.Millisecond })
 	if r := w.await(w.post("failed", "null", "a"), tasker.ResultFailed); string(r.Payload) != `[2]` {
 		t.Errorf("failed: %s", r.Payload)
 	}
@@ -410,7 +410,7 @@ func TestLiveEvents(t *testing.T) {
 			return nil, handlers.WithCode(7, errors.New("no"))
 		}
 		return g.Handle(ctx, req)
-	}), jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+	}), jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
 	first := w.post("first", "null", "a")
 	seen := func(what string, is func(c wire.LiveChange) bool) {
 		t.Helper()

@@ -119,7 +119,7 @@ type Manager struct {
 	// What a reload changes. An executor stays when its type is removed, and
 	// rests.
 	mu        sync.RWMutex
-	types     []TaskType
+	types     []tasker.TaskType
 	executors map[broker.Queue]*executor
 	serving   *serving // nil while no tasks are taken
 }
@@ -170,8 +170,8 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 
 // chosen gives the task types of cfg that this manager performs: not those
 // that ask for labels which it does not have.
-func (m *Manager) chosen(cfg Config) ([]TaskType, error) {
-	var types []TaskType
+func (m *Manager) chosen(cfg Config) ([]tasker.TaskType, error) {
+	var types []tasker.TaskType
 	for _, t := range cfg.TaskTypes {
 		if lacks := cfg.lacks(t); lacks != "" {
 			m.log.Info("the task type is left out: it asks for labels that this manager does not have", "type", t.Name, "lacks", lacks)

@@ -89,7 +89,7 @@ func TestEnds(t *testing.T) {
 	}
 	w.serve(w.store, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 		return cases[strings.ReplaceAll(req.Identifier, ".", " ")].handle(ctx, req)
-	}), jobType(func(j *manager.TaskType) { j.Timeout, j.Concurrency = 2*time.Second, len(cases) }), func(c *manager.Config) { c.MaxResult = 1000 })
+	}), jobType(func(j *tasker.TaskType) { j.Timeout, j.Concurrency = 2*time.Second, len(cases) }), func(c *manager.Config) { c.MaxResult = 1000 })
 	for name, c := range cases {
 		task := w.post(strings.ReplaceAll(name, " ", "."), "null", "a")
 		r := w.await(task, c.want.State)
@@ -118,7 +118,7 @@ func TestRequest(t *testing.T) {
 func TestSlotsAndOrder(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
-	w.serve(w.store, g, jobType(func(j *manager.TaskType) { j.Concurrency = 2 }))
+	w.serve(w.store, g, jobType(func(j *tasker.TaskType) { j.Concurrency = 2 }))
 	var tasks []tasker.Task
 	for i := range 6 {
 		tasks = append(tasks, w.post(fmt.Sprint("t", i), "null", "a"))
@@ -152,7 +152,7 @@ func TestBacklogWaitsInTheDatabase(t *testing.T) {
 		want = append(want, fmt.Sprint("t", i))
 	}
 	c := &counting{}
-	w.serve(w.store, c, jobType(func(j *manager.TaskType) { j.Concurrency = 1 }))
+	w.serve(w.store, c, jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
 	w.until(func() string {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -273,7 +273,7 @@ func TestRetries(t *testing.T) {
 			return nil, handlers.RetryAfter(time.Millisecond, err)
 		}
 		return nil, err
-	}), jobType(func(j *manager.TaskType) { j.Retry = policy }))
+	}), jobType(func(j *tasker.TaskType) { j.Retry = policy }))
 	well, permanent, always, waits := w.post("well", "null", "a"), w.post("permanent", "null", "a"), w.post("always", "null", "a"), w.post("waits", "null", "a")
 	if r := w.await(well, tasker.ResultDone); r.Attempt != 3 || r.Errmsg != "" {
 		t.Errorf("well: %+v", r)
@@ -294,16 +294,16 @@ func TestRetries(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	good := manager.Config{Endpoints: []string{"a"}, TaskTypes: []manager.TaskType{{Name: "job"}}}
+	good := manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}
 	for name, change := range map[string]func(*manager.Config){
 		"no endpoint":    func(c *manager.Config) { c.Endpoints = nil },
 		"bad endpoint":   func(c *manager.Config) { c.Endpoints = []string{"a b"} },
 		"endpoint twice": func(c *manager.Config) { c.Endpoints = []string{"a", "a"} },
 		"no type":        func(c *manager.Config) { c.TaskTypes = nil },
-		"bad type":       func(c *manager.Config) { c.TaskTypes = []manager.TaskType{{Name: "v1"}} },
-		"type twice":     func(c *manager.Config) { c.TaskTypes = []manager.TaskType{{Name: "x"}, {Name: "x"}} },
+		"bad type":       func(c *manager.Config) { c.TaskTypes = []tasker.TaskType{{Name: "v1"}} },
+		"type twice":     func(c *manager.Config) { c.TaskTypes = []tasker.TaskType{{Name: "x"}, {Name: "x"}} },
 		"short lease":    func(c *manager.Config) { c.Lease = time.Second },
-		"no slots":       func(c *manager.Config) { c.TaskTypes = []manager.TaskType{{Name: "x", Concurrency: -1}} },
+		"no slots":       func(c *manager.Config) { c.TaskTypes = []tasker.TaskType{{Name: "x", Concurrency: -1}} },
 	} {
 		cfg := good
 		change(&cfg)

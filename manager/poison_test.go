@@ -67,7 +67,7 @@ var sized = handlers.Func(func(_ context.Context, req *handlers.Request) (handle
 // payload.
 func TestPoisonResult(t *testing.T) {
 	w := newWorld(t)
-	w.serve(&picky{Store: w.store, limit: 1000}, sized, inSpool(t.TempDir()), jobType(func(j *manager.TaskType) { j.Concurrency = 8 }))
+	w.serve(&picky{Store: w.store, limit: 1000}, sized, inSpool(t.TempDir()), jobType(func(j *tasker.TaskType) { j.Concurrency = 8 }))
 	poison := w.post("poison", "5000", "a")
 	var others []tasker.Task
 	for _, name := range []string{"b", "c", "d", "e"} {
@@ -139,7 +139,7 @@ func TestRetryOutOfTheSpool(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	w.serve(w.store, returning, inSpool(dir), jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{time.Hour} }))
+	w.serve(w.store, returning, inSpool(dir), jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{time.Hour} }))
 	if r := w.await(task, tasker.ResultDone); r.Attempt != 2 {
 		t.Errorf("%+v", r)
 	}

@@ -89,7 +89,7 @@ func TestReboot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			h := &rebooting{last: 3}
-			slots := jobType(func(j *manager.TaskType) { j.Concurrency = 1 })
+			slots := jobType(func(j *tasker.TaskType) { j.Concurrency = 1 })
 			var tasks []tasker.Task
 			for _, boot := range []string{"one", "two", "three"} {
 				store := w.watch(lostAnswer, map[string]int{"await": 2, "resume": 2})
@@ -155,7 +155,7 @@ func TestNoReboot(t *testing.T) {
 			if err := s.stop(); err != nil {
 				t.Fatal(err)
 			}
-			w.serve(w.store, h, boot, jobType(func(j *manager.TaskType) { j.Timeout = 50 * time.Millisecond }))
+			w.serve(w.store, h, boot, jobType(func(j *tasker.TaskType) { j.Timeout = 50 * time.Millisecond }))
 			if r := w.await(task, tasker.TimedOut); r.Errmsg != "the run limit of 50ms passed: the machine did not reboot" || h.steps() != "[1]" {
 				t.Errorf("%+v, steps %s", r, h.steps())
 			}
@@ -170,7 +170,7 @@ func TestRebootThatDoesNotCome(t *testing.T) {
 	w.serve(w.store, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
 		req.Partial(handlers.Result(`"so far"`))
 		return nil, handlers.ErrContinueAfterReboot
-	}), jobType(func(j *manager.TaskType) { j.Timeout = 3 * time.Second }))
+	}), jobType(func(j *tasker.TaskType) { j.Timeout = 3 * time.Second }))
 	r := w.await(w.post("one", "null", "a"), tasker.TimedOut)
 	if r.Errmsg != "the run limit of 3s passed: the machine did not reboot" || string(r.Payload) != `"so far"` || r.Attempt != 1 {
 		t.Errorf("%+v", r)
@@ -181,7 +181,7 @@ func TestRebootThatDoesNotCome(t *testing.T) {
 // the next step where that is known, and never the first one again unless the
 // attempt counts as interrupted.
 func TestCrashAroundAReboot(t *testing.T) {
-	retry := jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0} })
+	retry := jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0} })
 	for name, test := range map[string]struct {
 		first, second         map[string]int // calls that fail, of the first two managers
 		firstLost, secondLost bool           // after they did their work
@@ -275,7 +275,7 @@ func TestTooManyReboots(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.serve(w.store, h, booted("last"), jobType(func(j *manager.TaskType) { j.Retry.Delays = []time.Duration{0} }))
+	w.serve(w.store, h, booted("last"), jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0} }))
 	if r := w.await(task, tasker.ResultFailed); r.Errmsg != "the handler asked for reboot number 32: that is too often" || r.Attempt != 1 {
 		t.Errorf("%+v", r)
 	}

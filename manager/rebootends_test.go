@@ -77,7 +77,7 @@ func TestTakenOverWhileItAwaitsAReboot(t *testing.T) {
 	w := newWorld(t)
 	first := w.watch(false, map[string]int{})
 	limit := 1500 * time.Millisecond
-	done := w.start(first, w.broker, &rebooting{last: 2}, booted("one"), jobType(func(j *manager.TaskType) { j.Timeout = limit }))
+	done := w.start(first, w.broker, &rebooting{last: 2}, booted("one"), jobType(func(j *tasker.TaskType) { j.Timeout = limit }))
 	begin := time.Now()
 	task := w.post("one", "null", "a")
 	first.await(w, 1)
@@ -114,7 +114,7 @@ func TestRebootPanics(t *testing.T) {
 			}
 			panic("oops")
 		})
-	}), jobType(func(j *manager.TaskType) { j.Timeout = 3 * time.Second }))
+	}), jobType(func(j *tasker.TaskType) { j.Timeout = 3 * time.Second }))
 	hangs := w.post("hangs", "null", "a")
 	if r := w.await(w.post("panics", "null", "a"), tasker.ResultFailed); r.Errmsg != "the handler panicked: oops" {
 		t.Errorf("%+v", r)
@@ -154,13 +154,13 @@ func TestReloadWhileAnAttemptIsToGoOn(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.rebooted("first", 2), w.rebooted("second", 2)
 	g := newGated()
-	job, other := manager.TaskType{Name: "job", Concurrency: 1}, manager.TaskType{Name: "other"}
+	job, other := tasker.TaskType{Name: "job", Concurrency: 1}, tasker.TaskType{Name: "other"}
 	list := map[string]handlers.Handler{"job": g}
-	m := w.reloadable([]manager.TaskType{job, other}, list)
+	m := w.reloadable([]tasker.TaskType{job, other}, list)
 	g.until(w, 1)
-	reload(t, m, []manager.TaskType{other}, list)
+	reload(t, m, []tasker.TaskType{other}, list)
 	w.registered("other")
-	reload(t, m, []manager.TaskType{job}, list)
+	reload(t, m, []tasker.TaskType{job}, list)
 	close(g.gate)
 	for _, task := range []tasker.Task{first, second} {
 		if r := w.await(task, tasker.ResultDone); r.Attempt != 1 {

@@ -117,7 +117,7 @@ func (m *Manager) registrations(ctx context.Context, registered map[string]chan 
 // fewer slots than before, they are given up as runs end. A type that is added
 // is registered and consumed; one that is missing no longer, and what waits
 // for it waits in the database until some manager performs the type again.
-func (m *Manager) Reload(types []TaskType, registry *handlers.Registry) error {
+func (m *Manager) Reload(types []tasker.TaskType, registry *handlers.Registry) error {
 	cfg := m.cfg
 	cfg.TaskTypes = types
 	cfg = cfg.withDefaults()
@@ -149,7 +149,7 @@ func (m *Manager) Reload(types []TaskType, registry *handlers.Registry) error {
 
 // replace makes the executors of the types that are new, and has the others
 // rest that are missing.
-func (m *Manager) replace(types []TaskType, performers map[string]*performer) {
+func (m *Manager) replace(types []tasker.TaskType, performers map[string]*performer) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.executors {
@@ -158,7 +158,7 @@ func (m *Manager) replace(types []TaskType, performers map[string]*performer) {
 			e.end = nil
 		}
 	}
-	if !slices.EqualFunc(m.types, types, func(a, b TaskType) bool { return a.Name == b.Name }) {
+	if !slices.EqualFunc(m.types, types, func(a, b tasker.TaskType) bool { return a.Name == b.Name }) {
 		select {
 		case m.register <- struct{}{}:
 		default: // what is registered next is what is now

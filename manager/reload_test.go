@@ -100,12 +100,12 @@ func registry(t *testing.T, list map[string]handlers.Handler) *handlers.Registry
 	return r
 }
 
-func (w *world) reloadable(types []manager.TaskType, list map[string]handlers.Handler) *reloadable {
+func (w *world) reloadable(types []tasker.TaskType, list map[string]handlers.Handler) *reloadable {
 	w.t.Helper()
 	return w.reloadableOn(w.store, types, list)
 }
 
-func (w *world) reloadableOn(s manager.Store, types []manager.TaskType, list map[string]handlers.Handler) *reloadable {
+func (w *world) reloadableOn(s manager.Store, types []tasker.TaskType, list map[string]handlers.Handler) *reloadable {
 	w.t.Helper()
 	cfg := manager.Config{
 		Endpoints: []string{"a"}, TaskTypes: types,
@@ -168,7 +168,7 @@ func (w *world) registered(types ...string) {
 	})
 }
 
-func reload(t *testing.T, m *reloadable, types []manager.TaskType, list map[string]handlers.Handler) {
+func reload(t *testing.T, m *reloadable, types []tasker.TaskType, list map[string]handlers.Handler) {
 	t.Helper()
 	if err := m.Reload(types, registry(t, list)); err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestReloadReplacesHandlers(t *testing.T) {
 	w := newWorld(t)
 	oldGate, newGate := newGated(), newGated()
 	before, after := &closing{Handler: oldGate, t: t}, &closing{Handler: newGate, t: t}
-	job := []manager.TaskType{{Name: "job"}}
+	job := []tasker.TaskType{{Name: "job"}}
 	m := w.reloadable(job, map[string]handlers.Handler{"job": before})
 	first := w.post("first", "null", "a")
 	oldGate.until(w, 1)
@@ -230,7 +230,7 @@ func TestReloadReplacesHandlers(t *testing.T) {
 func TestReloadChangesSlots(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
-	slots := func(n int) []manager.TaskType { return []manager.TaskType{{Name: "job", Concurrency: n}} }
+	slots := func(n int) []tasker.TaskType { return []tasker.TaskType{{Name: "job", Concurrency: n}} }
 	list := map[string]handlers.Handler{"job": g}
 	m := w.reloadable(slots(1), list)
 	for i := range 8 {
@@ -263,11 +263,11 @@ func TestReloadChangesLimits(t *testing.T) {
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	})}
-	m := w.reloadable([]manager.TaskType{{Name: "job", Concurrency: 1}}, list)
+	m := w.reloadable([]tasker.TaskType{{Name: "job", Concurrency: 1}}, list)
 	w.await(w.post("fails", "null", "a"), tasker.ResultFailed)
-	reload(t, m, []manager.TaskType{{Name: "job", Concurrency: 1, Timeout: 50 * time.Millisecond}}, list)
+	reload(t, m, []tasker.TaskType{{Name: "job", Concurrency: 1, Timeout: 50 * time.Millisecond}}, list)
 	w.await(w.post("slow", "null", "a"), tasker.TimedOut)
-	reload(t, m, []manager.TaskType{{Name: "job", Schema: wants("1")}}, list)
+	reload(t, m, []tasker.TaskType{{Name: "job", Payloads: wants("1")}}, list)
 	w.await(w.post("rejected", "null", "a"), tasker.Rejected)
 }
 
@@ -278,20 +278,20 @@ func TestReloadChangesTypes(t *testing.T) {
 	c := &counting{}
 	g := newGated()
 	gate := &closing{Handler: g, t: t}
-	job, other := manager.TaskType{Name: "job", Concurrency: 1}, manager.TaskType{Name: "other"}
-	m := w.reloadable([]manager.TaskType{job}, map[string]handlers.Handler{"job": gate})
+	job, other := tasker.TaskType{Name: "job", Concurrency: 1}, tasker.TaskType{Name: "other"}
+	m := w.reloadable([]tasker.TaskType{job}, map[string]handlers.Handler{"job": gate})
 	w.await(w.post("running", "null", "a"), tasker.Running)
 	g.until(w, 1)
 	waits := w.post("waits", "null", "a")
 	w.await(waits, tasker.Received)
 	early := w.postOf("other", "early") // nobody is there
 
-	reload(t, m, []manager.TaskType{job, other}, map[string]handlers.Handler{"job": gate, "other": c})
+	reload(t, m, []tasker.TaskType{job, other}, map[string]handlers.Handler{"job": gate, "other": c})
 	w.registered("job", "other")
 	w.await(early, tasker.ResultDone)
 	w.await(w.postOf("other", "later"), tasker.ResultDone)
 
-	reload(t, m, []manager.TaskType{other}, map[string]handlers.Handler{"other": c})
+	reload(t, m, []tasker.TaskType{other}, map[string]handlers.Handler{"other": c})
 	w.registered("other")
 	m.consumers(w, "job", 0)
 	late := w.post("late", "null", "a")
@@ -314,7 +314,7 @@ func TestReloadChangesTypes(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 
-	reload(t, m, []manager.TaskType{job}, map[string]handlers.Handler{"job": c})
+	reload(t, m, []tasker.TaskType{job}, map[string]handlers.Handler{"job": c})
 	w.registered("job")
 	w.await(waits, tasker.ResultDone)
 	w.await(late, tasker.ResultDone)
@@ -328,8 +328,8 @@ func TestReloadChangesTypes(t *testing.T) {
 func TestReloadRefuses(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
-	m := w.reloadable([]manager.TaskType{{Name: "job"}}, map[string]handlers.Handler{"job": c})
-	for name, types := range map[string][]manager.TaskType{
+	m := w.reloadable([]tasker.TaskType{{Name: "job"}}, map[string]handlers.Handler{"job": c})
+	for name, types := range map[string][]tasker.TaskType{
 		"no type":  nil,
 		"bad type": {{Name: "v1"}},
 		"twice":    {{Name: "x"}, {Name: "x"}},
@@ -347,19 +347,19 @@ func TestReloadRefuses(t *testing.T) {
 func TestReloadUnderLoad(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
-	job := manager.TaskType{Name: "job", Concurrency: 3}
-	m := w.reloadable([]manager.TaskType{job}, map[string]handlers.Handler{"job": &closing{Handler: c, t: t}})
+	job := tasker.TaskType{Name: "job", Concurrency: 3}
+	m := w.reloadable([]tasker.TaskType{job}, map[string]handlers.Handler{"job": &closing{Handler: c, t: t}})
 	var tasks []tasker.Task
 	for i := range 60 {
 		tasks = append(tasks, w.post(fmt.Sprint("t", i), "null", "a"))
 		job.Concurrency = 1 + i%4
-		types := []manager.TaskType{job, {Name: "other"}}
+		types := []tasker.TaskType{job, {Name: "other"}}
 		if i%5 == 4 {
 			types = types[1:]
 		}
 		reload(t, m, types, map[string]handlers.Handler{"job": &closing{Handler: c, t: t}, "other": c})
 	}
-	reload(t, m, []manager.TaskType{job}, map[string]handlers.Handler{"job": c})
+	reload(t, m, []tasker.TaskType{job}, map[string]handlers.Handler{"job": c})
 	for _, task := range tasks {
 		w.await(task, tasker.ResultDone)
 		if n := c.of(task.Identifier); n != 1 {
@@ -373,14 +373,14 @@ func TestReloadUnderLoad(t *testing.T) {
 func TestReloadKeepsHandlersOfTheRegistry(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
-	job, other := manager.TaskType{Name: "job"}, manager.TaskType{Name: "other"}
+	job, other := tasker.TaskType{Name: "job"}, tasker.TaskType{Name: "other"}
 	never := &closing{Handler: c, t: t}
 	list := map[string]handlers.Handler{"job": &closing{Handler: c, t: t}, "other": &closing{Handler: c, t: t}, "never": never}
-	m := w.reloadable([]manager.TaskType{job, other}, list)
+	m := w.reloadable([]tasker.TaskType{job, other}, list)
 	w.await(w.post("first", "null", "a"), tasker.ResultDone)
-	reload(t, m, []manager.TaskType{other}, list)
+	reload(t, m, []tasker.TaskType{other}, list)
 	w.registered("other")
-	reload(t, m, []manager.TaskType{job}, list)
+	reload(t, m, []tasker.TaskType{job}, list)
 	w.await(w.post("second", "null", "a"), tasker.ResultDone)
 	if err := m.stop(); err != nil {
 		t.Fatal(err)
@@ -398,7 +398,7 @@ func TestReloadTakesAHandlerBack(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
 	back := &closing{Handler: g, t: t}
-	job := []manager.TaskType{{Name: "job"}}
+	job := []tasker.TaskType{{Name: "job"}}
 	m := w.reloadable(job, map[string]handlers.Handler{"job": back})
 	first := w.post("first", "null", "a")
 	g.until(w, 1)
@@ -421,7 +421,7 @@ func TestReloadKnowsHandlersThatCannotBeCompared(t *testing.T) {
 	w := newWorld(t)
 	one := &closing{Handler: &counting{}, t: t}
 	list := map[string]handlers.Handler{"job": byValue{closing: one}}
-	job := []manager.TaskType{{Name: "job"}}
+	job := []tasker.TaskType{{Name: "job"}}
 	m := w.reloadable(job, list)
 	reload(t, m, job, list)
 	w.await(w.post("first", "null", "a"), tasker.ResultDone)
@@ -466,9 +466,9 @@ func TestReloadFindsWhatWasSentBeforeItsRegistration(t *testing.T) {
 	s := &lateRegistration{Store: w.store, gate: make(chan struct{}), looked: make(chan struct{}, 1)}
 	open := sync.OnceFunc(func() { close(s.gate) })
 	list := map[string]handlers.Handler{"job": &counting{}, "new": &counting{}}
-	m := w.reloadableOn(s, []manager.TaskType{{Name: "job"}}, list)
+	m := w.reloadableOn(s, []tasker.TaskType{{Name: "job"}}, list)
 	t.Cleanup(open) // before the manager stops
-	reload(t, m, []manager.TaskType{{Name: "job"}, {Name: "new"}}, list)
+	reload(t, m, []tasker.TaskType{{Name: "job"}, {Name: "new"}}, list)
 	m.consumers(w, "new", 1)
 	<-s.looked
 	task := w.postOf("new", "early")

@@ -34,7 +34,7 @@ func (e *executor) runStep(ctx context.Context, j job, logged tasker.LogTotals) 
 		return false
 	}
 	if err == nil {
-		err = e.vet(&j.Task, j.how.Schema)
+		err = e.vet(&j.Task, j.how.Payloads)
 	}
 	if err != nil {
 		log.WarnContext(ctx, "the task is rejected: its handler is not called", "err", err)

@@ -29,7 +29,9 @@ func (s wants) Validate(payload json.RawMessage) error {
 	return nil
 }
 
-func schema(s manager.Schema) option { return jobType(func(j *manager.TaskType) { j.Schema = s }) }
+func schema(s tasker.PayloadValidator) option {
+	return jobType(func(j *tasker.TaskType) { j.Payloads = s })
+}
 
 // A payload that breaks the schema is no work: the handler does not see it,
 // and it is not tried again.
@@ -42,7 +44,7 @@ func TestSchema(t *testing.T) {
 			return nil, err
 		}
 		return g.Handle(ctx, req)
-	}), schema(wants(`{"a": 1}`)), jobType(func(j *manager.TaskType) {
+	}), schema(wants(`{"a": 1}`)), jobType(func(j *tasker.TaskType) {
 		j.Concurrency, j.Retry = 1, tasker.RetryPolicy{Delays: make([]time.Duration, 3)}
 	}))
 	bad := w.post("bad", `{"a": 2}`, "a") // with a slot at once
@@ -66,8 +68,8 @@ func TestLabels(t *testing.T) {
 	types := func(c *manager.Config) {
 		c.Labels = map[string]string{"role": "web", "zone": "eu"}
 		c.TaskTypes[0].Labels = map[string]string{"role": "web"}
-		c.TaskTypes = append(c.TaskTypes, manager.TaskType{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}},
-			manager.TaskType{Name: "third", Labels: map[string]string{"disk": ""}})
+		c.TaskTypes = append(c.TaskTypes, tasker.TaskType{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}},
+			tasker.TaskType{Name: "third", Labels: map[string]string{"disk": ""}})
 	}
 	w.serve(w.store, &counting{}, types)
 	list, err := w.store.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 1})
@@ -75,7 +77,7 @@ func TestLabels(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	var log bytes.Buffer
-	cfg := manager.Config{Endpoints: []string{"b"}, TaskTypes: []manager.TaskType{{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}}}}
+	cfg := manager.Config{Endpoints: []string{"b"}, TaskTypes: []tasker.TaskType{{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}}}}
 	_, err = manager.New(cfg, w.store, w.broker, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if tasker.CodeOf(err) != tasker.Invalid || strings.Count(log.String(), "type=other lacks=\"role=db, zone=eu\"") != 1 {
 		t.Errorf("%v, log:\n%s", err, log.String())

@@ -38,7 +38,7 @@ func (e *executor) readPayload(ctx context.Context, task *tasker.Task) error {
 // vet reports what is wrong with work that is about to run. The API has checked
 // all of it when the task was made, but a row may have come another way, or by
 // other rules; and a handler relies on what it gets.
-func (e *executor) vet(task *tasker.Task, schema Schema) error {
+func (e *executor) vet(task *tasker.Task, schema tasker.PayloadValidator) error {
 	if err := tasker.ValidateIdentifier(task.Identifier); err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/manager"
 )
 
 // What no API takes may stand in the database all the same: it does not reach
@@ -92,4 +91,4 @@ func TestLargePayloads(t *testing.T) {
 	w.await(waits, tasker.ResultDone)
 }
 
-var oneSlot = jobType(func(j *manager.TaskType) { j.Concurrency = 1 })
+var oneSlot = jobType(func(j *tasker.TaskType) { j.Concurrency = 1 })

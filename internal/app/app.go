@@ -96,7 +96,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	dispatcher := dispatch.New(sending, s.store, s.broker, s.log)
 	defer dispatcher.Close()
 	conf := cfg.API
-	conf.TaskTypes, conf.Version = cfg.APITaskTypes(), version
+	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
 	remover := removal.New(s.store, s.broker, s.log)
 	server, err := api.New(conf, api.Deps{
 		Store: s.store, Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store, s.broker),
@@ -113,7 +113,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		return func(context.Context) error {
 			reconciler.SetRetention(next.Reconcile.Retention)
 			server.SetToken(next.API.Token)
-			return server.SetTaskTypes(next.APITaskTypes())
+			return server.SetTaskTypes(next.TaskTypes)
 		}, nil
 	})
 	if err != nil {
@@ -179,7 +179,7 @@ func runManager(ctx context.Context, cfg config.Config, registry *handlers.Regis
 func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, renew renewal, opts ManagerOptions) error {
 	conf := cfg.Manager
 	var err error
-	if conf.TaskTypes, err = cfg.ManagerTaskTypes(opts.TaskTypes); err != nil {
+	if conf.TaskTypes, err = cfg.Choose(opts.TaskTypes); err != nil {
 		return err
 	}
 	conf.Endpoints, conf.Version, conf.Forget = opts.Endpoints, opts.Version, opts.Forget
@@ -192,7 +192,7 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 		return err
 	}
 	err = r.join(ctx, func(before, next config.Config) (func(context.Context) error, error) {
-		types, err := next.ManagerTaskTypes(opts.TaskTypes)
+		types, err := next.Choose(opts.TaskTypes)
 		if err != nil {
 			return nil, err
 		}

@@ -181,7 +181,7 @@ Stop it with Ctrl-C.
 
 // firstSteps are commands that work with the configured task types: a POST of
 // the first one of which a payload is known, or where to read what it must be.
-func firstSteps(types []config.TaskType, addr string) string {
+func firstSteps(types []tasker.TaskType, addr string) string {
 	for _, t := range types {
 		payload := t.Example
 		switch {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/broker"
@@ -45,7 +46,7 @@ func freshRabbit(t *testing.T) config.Config {
 			ManagementURI: management.Scheme + "://" + management.Host,
 			User:          management.User.Username(), Password: password,
 		},
-		TaskTypes: []config.TaskType{{Name: "worker"}, {Name: "backup"}},
+		TaskTypes: []tasker.TaskType{{Name: "worker"}, {Name: "backup"}},
 	}
 }
 

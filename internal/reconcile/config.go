@@ -11,7 +11,7 @@ type Config struct {
 	// unfinished results are LOST; 0 means 60 s.
 	LostAfter time.Duration
 	// Retention is how long tasks of each configured type are kept after they
-	// ended, 0 for ever. Types that are not in it have [DefaultRetention].
+	// ended, 0 for ever. Types that are not in it have [tasker.DefaultRetention].
 	Retention map[string]time.Duration
 	// IncompleteRetention is how long a task stays INCOMPLETE without any change
 	// of it or its results before it is deleted, at least as long as its

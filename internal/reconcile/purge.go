@@ -7,11 +7,9 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
-)
 
-// DefaultRetention is how long tasks are kept whose type is not configured, or
-// says nothing else.
-const DefaultRetention = 30 * 24 * time.Hour
+	"github.com/taskerhq/tasker"
+)
 
 const (
 	// purgeTasks and purgeResults bound what one transaction deletes.
@@ -64,7 +62,7 @@ func (p *purge) runOnce(ctx context.Context) error {
 		}
 		keep, configured := (*p.retention.Load())[taskType]
 		if !configured {
-			keep = DefaultRetention
+			keep = tasker.DefaultRetention
 		}
 		if keep == 0 {
 			continue

@@ -78,7 +78,7 @@ func TestPurge(t *testing.T) {
 		advance time.Duration
 		gone    int // of all, in their order
 	}{
-		{hour, 0}, {time.Microsecond, 1}, {47 * hour, 2}, {DefaultRetention - 48*hour - time.Microsecond, 2}, {time.Microsecond, 3}, {10 * 365 * 24 * hour, 3},
+		{hour, 0}, {time.Microsecond, 1}, {47 * hour, 2}, {tasker.DefaultRetention - 48*hour - time.Microsecond, 2}, {time.Microsecond, 3}, {10 * 365 * 24 * hour, 3},
 	} {
 		w.clock.advance(step.advance)
 		w.run(p.runOnce)
@@ -206,7 +206,7 @@ func TestPurgeOneTypeFails(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
 	bad, good := w.done("bad", "a"), w.done("good", "a")
-	w.clock.advance(DefaultRetention + time.Microsecond)
+	w.clock.advance(tasker.DefaultRetention + time.Microsecond)
 	w.fail("PurgeTasks bad", true)
 	if err := w.purge(nil).runOnce(t.Context()); !errors.Is(err, errAway) || !strings.Contains(err.Error(), "bad") {
 		t.Errorf("got %v", err)
@@ -232,7 +232,7 @@ func TestPurgeUnfinished(t *testing.T) {
 	var log bytes.Buffer
 	p := w.purge(nil)
 	p.log = slog.New(slog.NewTextHandler(&log, nil))
-	w.clock.advance(DefaultRetention + time.Microsecond)
+	w.clock.advance(tasker.DefaultRetention + time.Microsecond)
 	w.run(p.runOnce)
 	w.run(p.runOnce)
 	if !w.exists(broken) || w.exists(whole) {

@@ -21,8 +21,8 @@ import (
 // endpoints' journals.
 const JournalVariable = "CHAOS_JOURNAL"
 
-// TaskType is a task type and its configuration.
-type TaskType struct {
+// Type is a task type and its configuration.
+type Type struct {
 	Name    string   `yaml:"name"`
 	Handler string   `yaml:"handler"` // one that the real program knows, too
 	Timeout string   `yaml:"timeout"`
@@ -32,8 +32,8 @@ type TaskType struct {
 
 // Types are the task types of a chaos run: one for each way in which a handler
 // ends, and one whose interrupted attempts are repeated.
-func Types() []TaskType {
-	return []TaskType{
+func Types() []Type {
+	return []Type{
 		{Name: "done", Handler: "worker", Timeout: "1m", Retry: []string{}, Outcome: "done"},
 		{Name: "patient", Handler: "worker", Timeout: "1m", Retry: []string{"100ms", "100ms", "100ms", "100ms"}, Outcome: "done"},
 		{Name: "failed", Handler: "worker", Timeout: "1m", Retry: []string{"200ms"}, Outcome: "failed"},
