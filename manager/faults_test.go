@@ -422,7 +422,7 @@ func TestRedeliveryAtTheEndOfTheRun(t *testing.T) {
 		close(g.gate)
 		deadline := time.After(30 * time.Second)
 		for {
-			results, err := w.store.Results(w.t.Context(), task.ID)
+			results, err := w.store.TaskResults(w.t.Context(), task.ID)
 			if err == nil && len(results) == 1 && results[0].State == tasker.ResultDone {
 				break
 			}

@@ -123,7 +123,7 @@ func (w *world) until(condition func() string) {
 
 func (w *world) result(task tasker.Task, endpoint string) (tasker.TaskResult, bool) {
 	w.t.Helper()
-	results, err := w.store.Results(w.t.Context(), task.ID)
+	results, err := w.store.TaskResults(w.t.Context(), task.ID)
 	if err != nil {
 		w.t.Fatal(err)
 	}

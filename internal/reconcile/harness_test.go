@@ -323,7 +323,7 @@ func (w *world) summary(task tasker.Task) tasker.Summary {
 
 func (w *world) results(task tasker.Task) []tasker.TaskResult {
 	w.t.Helper()
-	results, err := w.Results(w.t.Context(), task.ID)
+	results, err := w.TaskResults(w.t.Context(), task.ID)
 	if err != nil {
 		w.t.Fatal(err)
 	}

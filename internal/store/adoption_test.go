@@ -97,7 +97,7 @@ func TestBackFromLostSaysWhy(t *testing.T) {
 		if _, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
-		results, err := f.Results(t.Context(), task.ID)
+		results, err := f.TaskResults(t.Context(), task.ID)
 		if err != nil || results[0].State != tasker.Retrying || results[0].Errnr != 1 || results[0].Errmsg != "it failed" {
 			t.Errorf("%+v, %v", results, err)
 		}

@@ -79,7 +79,7 @@ func TestServerBeginsSessionsOtherwise(t *testing.T) {
 		if err != nil || !slices.Equal(found.Expected, endpoints) {
 			t.Errorf("task %s expects %v, %v", task.Identifier, found.Expected, err)
 		}
-		results, err := g.Results(t.Context(), task.ID)
+		results, err := g.TaskResults(t.Context(), task.ID)
 		if err != nil || len(results) != len(endpoints) || string(results[0].Payload) != `"grün €"` {
 			t.Errorf("task %s has the results %+v, %v", task.Identifier, results, err)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// catchUpPage bounds the open tasks that one call of [Store.UnreceivedTasks]
+// catchUpPage bounds the open tasks that one call of [Inbox.UnreceivedTasks]
 // looks at, so that it takes the same time however many are open.
 const catchUpPage = 500
 
@@ -28,7 +28,7 @@ var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 // queue misses none. Of those that are sent only the ones count that were sent
 // at the time since or later; the zero time means all. An endpoint that has
 // looked once need not go through what it found then again and again.
-func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error) {
+func (s Inbox) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error) {
 	page, err := s.openPage(ctx, since, after, catchUpPage)
 	if err != nil {
 		return nil, next, s.fail("read the open tasks", err)
@@ -57,7 +57,7 @@ func (s *Store) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes 
 // Each status has a statement of its own, which reads the index in its order
 // and stops at the limit: for one condition on several statuses servers read
 // the whole table as soon as some thousand tasks are open.
-func (s *Store) openPage(ctx context.Context, since time.Time, after ledger.SentPosition, limit int) ([]ledger.SentPosition, error) {
+func (s Inbox) openPage(ctx context.Context, since time.Time, after ledger.SentPosition, limit int) ([]ledger.SentPosition, error) {
 	var page []ledger.SentPosition
 	if after.SentTime.IsZero() {
 		var err error
@@ -71,7 +71,7 @@ func (s *Store) openPage(ctx context.Context, since time.Time, after ledger.Sent
 	}
 	var sent []ledger.SentPosition
 	for _, status := range open {
-		positions, err := s.OpenTasks(ctx, status, after, endOfTime, limit)
+		positions, err := Statuses{s.DB}.OpenTasks(ctx, status, after, endOfTime, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -82,10 +82,10 @@ func (s *Store) openPage(ctx context.Context, since time.Time, after ledger.Sent
 	return page[:min(limit, len(page))], nil
 }
 
-func (s *Store) createdPage(ctx context.Context, afterID int64, limit int) ([]ledger.SentPosition, error) {
+func (s Inbox) createdPage(ctx context.Context, afterID int64, limit int) ([]ledger.SentPosition, error) {
 	var ids []int64
 	// sent_time IS NULL says nothing new, but lets the index give the order.
-	err := s.db.WithContext(ctx).Model(&taskRow{}).
+	err := s.conn(ctx).Model(&taskRow{}).
 		Where("status = ? AND sent_time IS NULL AND id > ?", tasker.Created, afterID).
 		Order("id").Limit(limit).Pluck("id", &ids).Error
 	page := make([]ledger.SentPosition, len(ids))
@@ -98,7 +98,7 @@ func (s *Store) createdPage(ctx context.Context, afterID int64, limit int) ([]le
 // unreceived returns those of the tasks on a page that an endpoint has yet to
 // receive. The lists of endpoints are searched where they are stored: names
 // need no escaping in JSON.
-func (s *Store) unreceived(ctx context.Context, endpoint string, taskTypes []string, page []ledger.SentPosition) (map[int64]*taskRow, error) {
+func (s Inbox) unreceived(ctx context.Context, endpoint string, taskTypes []string, page []ledger.SentPosition) (map[int64]*taskRow, error) {
 	found := map[int64]*taskRow{}
 	name := `"` + endpoint + `"`
 	for chunk := range slices.Chunk(page, batchSize) {
@@ -107,7 +107,7 @@ func (s *Store) unreceived(ctx context.Context, endpoint string, taskTypes []str
 			ids[i] = p.ID
 		}
 		var rows []taskRow
-		err := s.db.WithContext(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
+		err := s.conn(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
 			Where("id IN ? AND type IN ? AND status IN ?", ids, taskTypes, []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}).
 			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
 			// One that is CREATED and for all will expect the endpoint when it is sent.

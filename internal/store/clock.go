@@ -32,25 +32,25 @@ type reading struct {
 // says, put right by the database's at the last measurement, decides in every
 // statement.
 func WithClock(now func() time.Time) Option {
-	return func(s *Store) {
+	return func(o *options) {
 		start := now()
-		s.local = localClock{wall: now, elapsed: func() time.Duration { return now().Sub(start) }}
-		s.travels = true
+		o.local = localClock{wall: now, elapsed: func() time.Duration { return now().Sub(start) }}
+		o.travels = true
 	}
 }
 
 // WithLocalClock replaces what the machine knows of the time: its clock, and
 // the time that has passed.
 func WithLocalClock(wall func() time.Time, elapsed func() time.Duration) Option {
-	return func(s *Store) { s.local = localClock{wall, elapsed} }
+	return func(o *options) { o.local = localClock{wall, elapsed} }
 }
 
 // Now is the database's clock, in UTC with microseconds: what it said at the
-// last [Store.SyncClock], and the time that has passed since. So neither the
+// last [DB.SyncClock], and the time that has passed since. So neither the
 // clocks of the machines matter nor that they are stepped. Every time that is
 // stored, or compared with a stored one, is this one, or the database's own in
-// the statement: see [Store.at].
-func (s *Store) Now() time.Time {
+// the statement: see [DB.at].
+func (s *DB) Now() time.Time {
 	now := s.local.wall()
 	if last := s.reading.Load(); last != nil {
 		now = last.time.Add(s.local.elapsed() - last.elapsed)
@@ -58,10 +58,10 @@ func (s *Store) Now() time.Time {
 	return now.UTC().Truncate(time.Microsecond)
 }
 
-// at is a time by [Store.Now] for a statement that must not depend on how well
+// at is a time by [DB.Now] for a statement that must not depend on how well
 // the database's clock is known, since it deletes, or takes from somebody what
 // is his: the database counts from its own clock.
-func (s *Store) at(t time.Time) any {
+func (s *DB) at(t time.Time) any {
 	if s.dialect.clock == "" || s.travels {
 		return dbTime{t}
 	}
@@ -87,7 +87,7 @@ const (
 // SyncClock asks for the database's time. An answer that came late, as over a
 // link that hung or to a process that was stopped, is off by up to half the time
 // that it took: it changes nothing where an earlier one did not.
-func (s *Store) SyncClock(ctx context.Context) error {
+func (s *DB) SyncClock(ctx context.Context) error {
 	if s.dialect.clock == "" {
 		return nil
 	}
@@ -113,10 +113,10 @@ func (s *Store) SyncClock(ctx context.Context) error {
 }
 
 // askClock asks once, and returns how long the answer took.
-func (s *Store) askClock(ctx context.Context) (found reading, took time.Duration, err error) {
+func (s *DB) askClock(ctx context.Context) (found reading, took time.Duration, err error) {
 	var now dbTime
 	before := s.local.elapsed()
-	if err := s.sqlDB.QueryRowContext(ctx, s.dialect.clock).Scan(&now); err != nil {
+	if err := s.sql.QueryRowContext(ctx, s.dialect.clock).Scan(&now); err != nil {
 		return reading{}, 0, s.fail("ask for the database's time", err)
 	}
 	took = s.local.elapsed() - before
@@ -125,7 +125,7 @@ func (s *Store) askClock(ctx context.Context) (found reading, took time.Duration
 
 // KeepClock runs SyncClock every period until ctx ends. A failed measurement
 // keeps the last one.
-func (s *Store) KeepClock(ctx context.Context, period time.Duration) {
+func (s *DB) KeepClock(ctx context.Context, period time.Duration) {
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	for {
@@ -145,7 +145,7 @@ func (s *Store) KeepClock(ctx context.Context, period time.Duration) {
 
 // clockKnown asks for the database's time where it never was. Reads that
 // compare times, or whose callers do, begin with it.
-func (s *Store) clockKnown(ctx context.Context) error {
+func (s *DB) clockKnown(ctx context.Context) error {
 	if s.reading.Load() != nil {
 		return nil
 	}

@@ -15,6 +15,9 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
+// DeadLetters keeps dead letters.
+type DeadLetters struct{ *DB }
+
 // The widths of the columns. What is longer is cut, since it is for people:
 // the body is kept whole.
 const (
@@ -49,12 +52,12 @@ func (r *deadLetterRow) letter() tasker.DeadLetter {
 // letter whose Size is more than its Body has is kept without the rest. One
 // that the database does not take for its size is [tasker.TooLarge]. A letter
 // without a time, or with one that cannot be, gets the present.
-func (s *Store) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error) {
+func (s DeadLetters) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error) {
 	body := l.Body
 	if body == nil {
 		body = []byte{} // nil would be NULL
 	}
-	err = s.again(ctx, func() error {
+	err = s.withRetry(ctx, func() error {
 		now := s.Now()
 		when := l.Time.UTC()
 		// What is not from this time the sender made up, and the database
@@ -62,7 +65,7 @@ func (s *Store) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (store
 		if when.Year() < 2000 || when.After(now.Add(24*time.Hour)) {
 			when = now
 		}
-		return s.db.WithContext(ctx).Create(&deadLetterRow{
+		return s.conn(ctx).Create(&deadLetterRow{
 			Digest: digest(l), Reason: fit(l.Reason, maxDeadReason), Queue: fit(l.Queue, maxDeadName),
 			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size), DeadTime: dbTime{when}, StoredTime: &dbTime{now},
 		}).Error
@@ -93,8 +96,8 @@ func fit(s string, limit int) string {
 
 // ListDeadLetters gives one page of the dead letters, newest first, each with
 // the first [tasker.DeadLetterPreview] bytes of its body.
-func (s *Store) ListDeadLetters(ctx context.Context, q tasker.DeadLetterQuery) ([]tasker.DeadLetter, error) {
-	find := s.db.WithContext(ctx).Select("id, reason, queue, message_id, SUBSTR(body, 1, ?) AS body, size, dead_time", tasker.DeadLetterPreview)
+func (s DeadLetters) ListDeadLetters(ctx context.Context, q tasker.DeadLetterQuery) ([]tasker.DeadLetter, error) {
+	find := s.conn(ctx).Select("id, reason, queue, message_id, SUBSTR(body, 1, ?) AS body, size, dead_time", tasker.DeadLetterPreview)
 	if q.Before > 0 {
 		find = find.Where("id < ?", q.Before)
 	}
@@ -111,9 +114,9 @@ func (s *Store) ListDeadLetters(ctx context.Context, q tasker.DeadLetterQuery) (
 
 // FindDeadLetter gives a dead letter with its whole body, or
 // [tasker.NotFound].
-func (s *Store) FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error) {
+func (s DeadLetters) FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error) {
 	var row deadLetterRow
-	err := s.db.WithContext(ctx).Where("id = ?", id).Take(&row).Error
+	err := s.conn(ctx).Where("id = ?", id).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return tasker.DeadLetter{}, noDeadLetter(id)
 	}
@@ -124,10 +127,10 @@ func (s *Store) FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter
 }
 
 // DeleteDeadLetter deletes a dead letter for good, or gives [tasker.NotFound].
-func (s *Store) DeleteDeadLetter(ctx context.Context, id int64) error {
+func (s DeadLetters) DeleteDeadLetter(ctx context.Context, id int64) error {
 	var deleted int64
-	err := s.again(ctx, func() error {
-		remove := s.db.WithContext(ctx).Where("id = ?", id).Delete(&deadLetterRow{})
+	err := s.withRetry(ctx, func() error {
+		remove := s.conn(ctx).Where("id = ?", id).Delete(&deadLetterRow{})
 		deleted = remove.RowsAffected
 		return remove.Error
 	})
@@ -140,9 +143,9 @@ func (s *Store) DeleteDeadLetter(ctx context.Context, id int64) error {
 // PurgeDeadLetters deletes the oldest dead letters, up to limit, that were stored
 // before a time, and returns how many. DeadTime does not count where it is not
 // all that there is: a sender may have made it up.
-func (s *Store) PurgeDeadLetters(ctx context.Context, storedBefore time.Time, limit int) (deleted int, err error) {
-	err = s.again(ctx, func() error {
-		db := s.db.WithContext(ctx)
+func (s DeadLetters) PurgeDeadLetters(ctx context.Context, storedBefore time.Time, limit int) (deleted int, err error) {
+	err = s.withRetry(ctx, func() error {
+		db := s.conn(ctx)
 		oldest := db.Model(&deadLetterRow{}).Select("id, COALESCE(stored_time, dead_time) AS stored").Order("id").Limit(limit)
 		var ids []int64
 		err := db.Table("(?) d", oldest).Where("d.stored < ?", s.at(storedBefore)).Pluck("d.id", &ids).Error

@@ -11,6 +11,9 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
+// Endpoints registers, lists and removes endpoints, and holds their leases.
+type Endpoints struct{ *DB }
+
 // AcquireEndpoint registers an endpoint with its task types for the manager
 // that e names, and holds the name for the time lease. holder is nil where
 // that worked; otherwise another manager's lease runs, and holder is the
@@ -18,7 +21,7 @@ import (
 //
 // An endpoint that was removed registers anew: a removal that is under way is
 // carried on first, so that the tasks of before are not the endpoint's any more.
-func (s *Store) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error) {
+func (s Endpoints) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error) {
 	var detached tasker.Removal
 	for {
 		var begun *tasker.Removal
@@ -39,7 +42,7 @@ func (s *Store) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease ti
 
 // acquire registers the endpoint and ends the removal detached. Where another
 // removal of it is under way it returns that, and changes nothing.
-func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Duration, detached tasker.Removal) (holder *tasker.Endpoint, begun *tasker.Removal, err error) {
+func (s Endpoints) acquire(ctx context.Context, e tasker.Endpoint, lease time.Duration, detached tasker.Removal) (holder *tasker.Endpoint, begun *tasker.Removal, err error) {
 	err = s.transact(ctx, "register the endpoint", func(tx *gorm.DB) error {
 		holder, begun = nil, nil
 		now := s.Now()
@@ -86,7 +89,7 @@ func (s *Store) acquire(ctx context.Context, e tasker.Endpoint, lease time.Durat
 // set back. Its manager may live, and beat with the next heartbeat, or have died
 // before: so its lease runs for its whole length from now on, and not for as long
 // as the clock was set back.
-func (s *Store) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now time.Time, err error) {
+func (s *DB) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now time.Time, err error) {
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
 	if err != nil {
 		return row, now, err
@@ -102,7 +105,7 @@ func (s *Store) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now tim
 }
 
 // statementTime is the database's own time.
-func (s *Store) statementTime(tx *gorm.DB) (time.Time, error) {
+func (s *DB) statementTime(tx *gorm.DB) (time.Time, error) {
 	if s.dialect.clock == "" || s.travels {
 		return s.Now(), nil
 	}
@@ -113,10 +116,10 @@ func (s *Store) statementTime(tx *gorm.DB) (time.Time, error) {
 
 // Heartbeat is a manager's sign of life for its endpoints: it renews their
 // leases. held is false where another manager has taken one of them over.
-func (s *Store) Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error) {
-	err = s.again(ctx, func() error {
+func (s Endpoints) Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error) {
+	err = s.withRetry(ctx, func() error {
 		now := s.Now()
-		update := s.db.WithContext(ctx).Model(&endpointRow{}).Where("name IN ? AND manager = ?", endpoints, manager).
+		update := s.conn(ctx).Model(&endpointRow{}).Where("name IN ? AND manager = ?", endpoints, manager).
 			Updates(map[string]any{"last_seen": s.at(now), "lease_until": s.at(now.Add(lease))})
 		held = update.RowsAffected == int64(len(endpoints))
 		return update.Error
@@ -126,20 +129,20 @@ func (s *Store) Heartbeat(ctx context.Context, manager string, endpoints []strin
 
 // ReleaseEndpoints frees a manager's endpoints for another manager at once.
 // They stay registered: their queues go on collecting tasks.
-func (s *Store) ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error {
-	err := s.again(ctx, func() error {
-		return s.db.WithContext(ctx).Model(&endpointRow{}).Where("name IN ? AND manager = ?", endpoints, manager).
+func (s Endpoints) ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error {
+	err := s.withRetry(ctx, func() error {
+		return s.conn(ctx).Model(&endpointRow{}).Where("name IN ? AND manager = ?", endpoints, manager).
 			Update("lease_until", s.at(s.Now())).Error
 	})
 	return s.fail("release the endpoints", err)
 }
 
 // ListEndpoints gives one page of the endpoints, by name.
-func (s *Store) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {
+func (s Endpoints) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
-	find := s.db.WithContext(ctx).Where("name > ?", q.After)
+	find := s.conn(ctx).Where("name > ?", q.After)
 	if q.TaskType != "" {
 		find = find.Where("EXISTS (SELECT 1 FROM endpoint_task_types r WHERE r.task_type = ? AND r.endpoint = endpoints.name)", q.TaskType)
 	}
@@ -159,7 +162,7 @@ func (s *Store) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]ta
 		return list, nil
 	}
 	var types []endpointTypeRow
-	if err := s.db.WithContext(ctx).Where("endpoint IN ?", found).Order("task_type").Find(&types).Error; err != nil {
+	if err := s.conn(ctx).Where("endpoint IN ?", found).Order("task_type").Find(&types).Error; err != nil {
 		return nil, s.fail("list the endpoints' task types", err)
 	}
 	for _, t := range types {

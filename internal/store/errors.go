@@ -97,7 +97,7 @@ var states = map[uint16]bool{
 
 // fail gives the error of an operation its code, and says what was tried.
 // Errors that have a code already, and nil, pass through.
-func (s *Store) fail(what string, err error) error {
+func (s *DB) fail(what string, err error) error {
 	var coded *tasker.Error
 	switch {
 	case err == nil || errors.As(err, &coded):
@@ -173,7 +173,7 @@ func refusesWrites(err error) bool {
 
 // Answered reports whether err is what the database answered to a statement. Any
 // other error is the loss of the connection, or of the patience with it.
-func (*Store) Answered(err error) bool {
+func (*DB) Answered(err error) bool {
 	if _, ok := errors.AsType[*mysqldriver.MySQLError](err); ok {
 		return true
 	}

@@ -50,7 +50,7 @@ func TestInterrupted(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, interrupted := s.sqlDB.ExecContext(ctx, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n")
+	_, interrupted := s.sql.ExecContext(ctx, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n")
 	if interrupted == nil || errors.Is(interrupted, context.DeadlineExceeded) {
 		t.Fatalf("SQLite says %v", interrupted)
 	}
@@ -58,7 +58,7 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%v is %s", interrupted, code)
 	}
 	tries := 0
-	err = s.again(t.Context(), func() error {
+	err = s.withRetry(t.Context(), func() error {
 		if tries++; tries == 1 {
 			return interrupted
 		}
@@ -68,7 +68,7 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%d tries, %v", tries, err)
 	}
 	tries = 0
-	err = s.again(ctx, func() error { tries++; return interrupted })
+	err = s.withRetry(ctx, func() error { tries++; return interrupted })
 	if err == nil || tries != 1 {
 		t.Errorf("after the end of the context %d tries, %v", tries, err)
 	}

@@ -100,7 +100,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.FindTask(ctx, "t1", "new")
 	must(err)
-	_, err = s.Results(ctx, 7)
+	_, err = s.TaskResults(ctx, 7)
 	must(err)
 	_, err = s.PeekTask(ctx, "t1", "new", 10)
 	must(err)

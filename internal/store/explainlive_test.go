@@ -35,7 +35,7 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.FindResult(ctx, task.ID, "e10")
 	must(err)
-	_, err = s.Results(ctx, task.ID)
+	_, err = s.TaskResults(ctx, task.ID)
 	must(err)
 	lines, err := s.LogLines(ctx, task.ID, "e10", 1, 195, 10)
 	if must(err); len(lines) == 0 {

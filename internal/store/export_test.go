@@ -3,4 +3,4 @@ package store
 import "io/fs"
 
 // WithMigrations replaces the migrations, as another release has them.
-func WithMigrations(files fs.FS) Option { return func(s *Store) { s.files = files } }
+func WithMigrations(files fs.FS) Option { return func(o *options) { o.files = files } }

@@ -13,6 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
+// Live stores what attempts report while they run.
+type Live struct{ *DB }
+
 // maxStatement bounds the text of what one statement carries, in bytes, well
 // below what servers take; a single row may be longer.
 const maxStatement = 1 << 20
@@ -39,7 +42,7 @@ func (logChunkRow) TableName() string { return "log_chunks" }
 // changes nothing. Lines that were added to it meanwhile are stored, but live
 // views that have read its chunk miss them. TooLarge and Invalid mean that the
 // database will never take one of the updates.
-func (s *Store) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
+func (s Live) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
 	if len(updates) == 0 {
 		return nil
 	}
@@ -60,7 +63,7 @@ func (s *Store) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
 
 // ResultNews returns where those of the results named stand that there are, in
 // no order.
-func (s *Store) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error) {
+func (s Live) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error) {
 	news := make([]tasker.ResultNews, 0, len(keys))
 	for part := range slices.Chunk(keys, batchSize) {
 		args := make([]any, 0, 2*len(part))
@@ -76,7 +79,7 @@ func (s *Store) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]task
 			Errnr            int
 			Progress         *document[tasker.Progress]
 		}
-		err := s.db.WithContext(ctx).Table("task_results r").
+		err := s.conn(ctx).Table("task_results r").
 			Select("r.task_id, r.endpoint, t.type, t.identifier, r.attempt, r.state, r.errnr, a.progress").
 			Joins("JOIN tasks t ON t.id = r.task_id").
 			Joins("LEFT JOIN attempts a ON a.task_id = r.task_id AND a.endpoint = r.endpoint AND a.attempt = r.attempt").
@@ -126,7 +129,7 @@ func lockResults(tx *gorm.DB, updates []ledger.LiveUpdate) ([]ledger.LiveUpdate,
 	return kept, nil
 }
 
-func (s *Store) saveAttempts(tx *gorm.DB, updates []ledger.LiveUpdate) error {
+func (s Live) saveAttempts(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	rows := make([]attemptRow, len(updates))
 	for i, u := range updates {
 		rows[i] = attemptRow{
@@ -159,7 +162,7 @@ func (s *Store) saveAttempts(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	})
 }
 
-func (s *Store) saveChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
+func (s Live) saveChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	var rows []logChunkRow
 	for _, u := range updates {
 		if len(u.Lines) == 0 {

@@ -102,14 +102,14 @@ func TestSaveLive(t *testing.T) {
 		}
 		wantSame(t, "the attempt", f.attempts(t, task, "a"), []tasker.Attempt{want})
 		wantSame(t, "the result's progress", f.result(t, task, "a").Progress, progress)
-		results, err := f.Results(t.Context(), task.ID)
+		results, err := f.TaskResults(t.Context(), task.ID)
 		if err != nil || len(results) != 2 || results[1].Progress != nil {
 			t.Fatalf("%+v, %v", results, err)
 		}
 		wantSame(t, "the progress in the list", results[0].Progress, progress)
 		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
 		wantSame(t, "the finished result's progress", f.result(t, task, "a").Progress, progress)
-		if results, err = f.Results(t.Context(), task.ID); err != nil || results[0].Progress != nil {
+		if results, err = f.TaskResults(t.Context(), task.ID); err != nil || results[0].Progress != nil {
 			t.Errorf("the list has the progress of what is finished: %+v, %v", results, err)
 		}
 		wantSame(t, "the lines", f.lines(t, task, "a", 1, 0, 100), append(first.Lines, second.Lines...))

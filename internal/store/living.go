@@ -14,7 +14,7 @@ type Daemon struct {
 
 // Living returns the managers whose leases run, and whether an API's reconciler
 // does, in whatever version the schema is.
-func (s *Store) Living(ctx context.Context) (managers []Daemon, api bool, err error) {
+func (s Inspection) Living(ctx context.Context) (managers []Daemon, api bool, err error) {
 	const what = "look for daemons that work with it"
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, false, err
@@ -24,7 +24,7 @@ func (s *Store) Living(ctx context.Context) (managers []Daemon, api bool, err er
 		return nil, false, s.fail(what, err)
 	} else if there {
 		var rows []endpointRow
-		err := s.db.WithContext(ctx).Select("name", "manager", "host", "pid").
+		err := s.conn(ctx).Select("name", "manager", "host", "pid").
 			Where("lease_until > ? AND last_seen <= ?", now, dbTime{now.Add(time.Minute)}). // what is ahead was written before the clock was set back
 			Order("host, pid, manager, name").Find(&rows).Error
 		if err != nil {
@@ -44,6 +44,6 @@ func (s *Store) Living(ctx context.Context) (managers []Daemon, api bool, err er
 		return managers, false, s.fail(what, err)
 	}
 	var turns int64
-	err = s.db.WithContext(ctx).Model(&turnRow{}).Where("turn_until > ?", now).Count(&turns).Error
+	err = s.conn(ctx).Model(&turnRow{}).Where("turn_until > ?", now).Count(&turns).Error
 	return managers, turns > 0, s.fail(what, err)
 }

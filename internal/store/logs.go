@@ -10,11 +10,11 @@ import (
 // limit, gaps included, and none where nothing is stored from there on. What is
 // not kept between two lines, or before the first, is one gap. The lines that
 // follow begin behind the last one given.
-func (s *Store) LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error) {
+func (s Live) LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error) {
 	from = max(from, 0)
 	// First which chunks are needed: reading too many would cost memory.
 	var found []logChunkRow
-	err := s.db.WithContext(ctx).Select("id", "first_line", "last_line").
+	err := s.conn(ctx).Select("id", "first_line", "last_line").
 		Where("task_id = ? AND endpoint = ? AND attempt = ?", taskID, endpoint, attempt).
 		Where("first_line >= COALESCE((SELECT MAX(c.first_line) FROM log_chunks c WHERE c.task_id = ? AND c.endpoint = ? AND c.attempt = ? AND c.first_line <= ?), 0)",
 			taskID, endpoint, attempt, from).
@@ -36,7 +36,7 @@ func (s *Store) LogLines(ctx context.Context, taskID int64, endpoint string, att
 		return nil, nil
 	}
 	var rows []logChunkRow
-	if err := s.db.WithContext(ctx).Where("id IN ?", ids).Order("first_line").Find(&rows).Error; err != nil {
+	if err := s.conn(ctx).Where("id IN ?", ids).Order("first_line").Find(&rows).Error; err != nil {
 		return nil, s.fail("read the log's lines", err)
 	}
 	var lines []tasker.LogLine
@@ -71,9 +71,9 @@ func (s *Store) LogLines(ctx context.Context, taskID int64, endpoint string, att
 // the order of their ids, behind the id afterID, for views that follow. A chunk
 // that is stored at the same time as another may become visible later with a
 // lower id: whoever must have every line compares the lines' numbers.
-func (s *Store) LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error) {
+func (s Live) LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error) {
 	var rows []logChunkRow
-	err := s.db.WithContext(ctx).Where("task_id = ? AND id > ?", taskID, afterID).Order("id").Limit(limit).Find(&rows).Error
+	err := s.conn(ctx).Where("task_id = ? AND id > ?", taskID, afterID).Order("id").Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, s.fail("read the latest log lines", err)
 	}

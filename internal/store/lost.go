@@ -12,6 +12,9 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
+// Lost marks the results of silent endpoints as LOST, and takes them back.
+type Lost struct{ *DB }
+
 // An endpoint may have any number of unfinished results. They are called LOST,
 // and taken back, in steps, each a transaction of its own: no statement holds
 // many rows for long, and what a crash leaves the next call goes on with.
@@ -25,11 +28,11 @@ const (
 // they came from, since their endpoint is back, and returns how many. After an
 // error it goes on where it was when it is called again. What was called lost by
 // a tasker before version 5 of the schema did not keep what it said.
-func (s *Store) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
+func (s Lost) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
 	for _, endpoint := range endpoints {
 		for after := int64(0); ; {
 			var tasks []int64
-			err := s.db.WithContext(ctx).Model(&resultRow{}).
+			err := s.conn(ctx).Model(&resultRow{}).
 				Where("endpoint = ? AND state = ? AND lost_from IS NOT NULL AND task_id > ?", endpoint, tasker.Lost, after).
 				Order("task_id").Limit(lostStep).Pluck("task_id", &tasks).Error
 			if err != nil {
@@ -48,9 +51,9 @@ func (s *Store) ReturnFromLost(ctx context.Context, endpoints []string) (returne
 	return returned, nil
 }
 
-func (s *Store) returnFromLost(ctx context.Context, endpoint string, tasks []int64) (returned int, err error) {
-	err = s.again(ctx, func() error {
-		update := s.db.WithContext(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
+func (s Lost) returnFromLost(ctx context.Context, endpoint string, tasks []int64) (returned int, err error) {
+	err = s.withRetry(ctx, func() error {
+		update := s.conn(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
 			" errnr = COALESCE(lost_errnr, 0), errmsg = COALESCE(lost_errmsg, ''), lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ?"+
 			" WHERE endpoint = ? AND task_id IN ? AND state = ? AND lost_from IS NOT NULL",
 			dbTime{s.Now()}, endpoint, tasks, tasker.Lost)
@@ -67,7 +70,7 @@ func (s *Store) returnFromLost(ctx context.Context, endpoint string, tasks []int
 //
 // An endpoint that was seen in the future has been silent for a time that nobody
 // knows, since the database's clock was set back: it counts from now on.
-func (s *Store) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error) {
+func (s Lost) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -76,7 +79,7 @@ func (s *Store) MarkLost(ctx context.Context, notSeenSince time.Time, limit int)
 	}
 	unfinished := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
 	var gone []string
-	err = s.db.WithContext(ctx).Model(&endpointRow{}).Where("last_seen < ?", s.at(notSeenSince)).
+	err = s.conn(ctx).Model(&endpointRow{}).Where("last_seen < ?", s.at(notSeenSince)).
 		Where("EXISTS (SELECT 1 FROM task_results r WHERE r.endpoint = endpoints.name AND r.state IN ?)", unfinished).
 		Order("last_seen").Limit(limit).Pluck("name", &gone).Error
 	if err != nil {
@@ -100,9 +103,9 @@ func (s *Store) MarkLost(ctx context.Context, notSeenSince time.Time, limit int)
 }
 
 // correctSeen begins the silence of endpoints that were seen in the future.
-func (s *Store) correctSeen(ctx context.Context, limit int) error {
+func (s Lost) correctSeen(ctx context.Context, limit int) error {
 	var ahead []string
-	err := s.db.WithContext(ctx).Model(&endpointRow{}).Where("last_seen > ?", s.at(s.Now().Add(clockError))).
+	err := s.conn(ctx).Model(&endpointRow{}).Where("last_seen > ?", s.at(s.Now().Add(clockError))).
 		Order("last_seen").Limit(limit).Pluck("name", &ahead).Error
 	if err != nil {
 		return s.fail("look for endpoints that were seen in the future", err)
@@ -125,7 +128,7 @@ func (s *Store) correctSeen(ctx context.Context, limit int) error {
 // markLost is one step, of results in one state. It locks the endpoint, so that
 // a heartbeat comes either before, and it is not lost, or after, and its manager
 // finds what is to be taken back.
-func (s *Store) markLost(ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState) (tasks []int64, err error) {
+func (s Lost) markLost(ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState) (tasks []int64, err error) {
 	err = s.transact(ctx, "mark results as lost", func(tx *gorm.DB) error {
 		tasks = nil
 		var row endpointRow

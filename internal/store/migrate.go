@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"strings"
 
@@ -17,11 +19,21 @@ import (
 //go:embed migrations/*/*.sql
 var migrations embed.FS
 
+// Schema makes and checks the tables.
+type Schema struct {
+	*DB
+	// connector opens connections to MySQL, outside of the pool.
+	connector driver.Connector
+	progress  func(what string)
+	files     fs.FS  // the migrations
+	file      string // of SQLite
+}
+
 // tables are those that Reset drops, dependents first.
 var tables = []string{"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", rangeTable, versionTable, lockTable}
 
 // provider returns what applies the migrations over db.
-func (s *Store) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
+func (s Schema) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
 	files, err := s.migrationFiles()
 	if err != nil {
 		return nil, err
@@ -42,7 +54,7 @@ func (s *Store) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Pr
 // one migrates and the others wait, and again after it was interrupted. It is
 // a [tasker.Conflict] where the database has a table of one of tasker's names
 // that tasker did not make.
-func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
+func (s Schema) Migrate(ctx context.Context) (from, to int64, err error) {
 	const what = "migrate the schema"
 	if err := s.checkForeign(ctx); err != nil {
 		return 0, 0, s.fail(what, err)
@@ -58,7 +70,7 @@ func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
 	if s.dialect.name == sqliteDialect.name {
 		protectFiles(s.file)
 	}
-	db, options := s.sqlDB, []goose.ProviderOption(nil)
+	db, options := s.sql, []goose.ProviderOption(nil)
 	if s.dialect.name == mysqlDialect.name {
 		// Its statements for structure do not roll back.
 		db = sql.OpenDB(repeatableConnector{s.connector})
@@ -90,8 +102,8 @@ func (s *Store) Migrate(ctx context.Context) (from, to int64, err error) {
 // migration that this program does not know has changed it so that programs as
 // old as this one cannot use it. Unavailable means that the database could not
 // be asked.
-func (s *Store) CheckSchema(ctx context.Context) error {
-	p, err := s.provider(s.sqlDB)
+func (s Schema) CheckSchema(ctx context.Context) error {
+	p, err := s.provider(s.sql)
 	if err != nil {
 		return err
 	}
@@ -123,21 +135,21 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 
 // number returns what a query for one number returns; 0 where its table does
 // not exist.
-func (s *Store) number(ctx context.Context, table, query string) (n int64, err error) {
+func (s Schema) number(ctx context.Context, table, query string) (n int64, err error) {
 	exists, err := s.hasTable(ctx, table)
 	if err != nil || !exists {
 		return 0, err
 	}
-	return n, s.sqlDB.QueryRowContext(ctx, query).Scan(&n)
+	return n, s.sql.QueryRowContext(ctx, query).Scan(&n)
 }
 
-func (s *Store) hasTable(ctx context.Context, name string) (bool, error) {
+func (s *DB) hasTable(ctx context.Context, name string) (bool, error) {
 	query := "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?"
 	if s.dialect.name == sqliteDialect.name {
 		query = "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
 	}
 	var n int
-	if err := s.sqlDB.QueryRowContext(ctx, query, name).Scan(&n); err != nil {
+	if err := s.sql.QueryRowContext(ctx, query, name).Scan(&n); err != nil {
 		return false, err
 	}
 	return n > 0, nil
@@ -150,7 +162,7 @@ type Table struct {
 }
 
 // Tables lists tasker's tables that exist, with their exact numbers of rows.
-func (s *Store) Tables(ctx context.Context) ([]Table, error) {
+func (s Schema) Tables(ctx context.Context) ([]Table, error) {
 	var list []Table
 	for _, name := range tables {
 		exists, err := s.hasTable(ctx, name)
@@ -161,7 +173,7 @@ func (s *Store) Tables(ctx context.Context) ([]Table, error) {
 			continue
 		}
 		t := Table{Name: name}
-		if err := s.sqlDB.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+name).Scan(&t.Rows); err != nil {
+		if err := s.sql.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+name).Scan(&t.Rows); err != nil {
 			return nil, s.fail("count the rows of "+name, err)
 		}
 		list = append(list, t)
@@ -170,7 +182,7 @@ func (s *Store) Tables(ctx context.Context) ([]Table, error) {
 }
 
 // Reset drops all of tasker's tables, and nothing else.
-func (s *Store) Reset(ctx context.Context) error {
+func (s Schema) Reset(ctx context.Context) error {
 	versioned, err := s.hasTable(ctx, versionTable)
 	if err != nil {
 		return s.fail("list its tables", err)
@@ -178,12 +190,12 @@ func (s *Store) Reset(ctx context.Context) error {
 	if versioned {
 		// First of all, so that a reset which is interrupted leaves no schema
 		// that claims to be whole: Migrate makes what is missing.
-		if _, err := s.sqlDB.ExecContext(ctx, "DELETE FROM "+versionTable+" WHERE version_id > 0"); err != nil {
+		if _, err := s.sql.ExecContext(ctx, "DELETE FROM "+versionTable+" WHERE version_id > 0"); err != nil {
 			return s.fail("reset the schema's version", err)
 		}
 	}
 	for _, name := range tables {
-		if _, err := s.sqlDB.ExecContext(ctx, "DROP TABLE IF EXISTS "+name); err != nil {
+		if _, err := s.sql.ExecContext(ctx, "DROP TABLE IF EXISTS "+name); err != nil {
 			return s.fail("drop table "+name, err)
 		}
 	}

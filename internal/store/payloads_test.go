@@ -52,7 +52,7 @@ func TestDeepResultIsReadable(t *testing.T) {
 		}}); err != nil {
 			t.Fatal(err)
 		}
-		results, err := f.Results(t.Context(), task.ID)
+		results, err := f.TaskResults(t.Context(), task.ID)
 		if err != nil || len(results) != 1 {
 			t.Fatalf("%+v, %v", results, err)
 		}

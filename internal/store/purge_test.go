@@ -140,7 +140,7 @@ func TestPurgedTaskIsGone(t *testing.T) {
 		if again.ID == task.ID {
 			t.Errorf("the id %d is given again", task.ID)
 		}
-		if results, err := f.Results(t.Context(), again.ID); len(results) != 0 || err != nil {
+		if results, err := f.TaskResults(t.Context(), again.ID); len(results) != 0 || err != nil {
 			t.Errorf("the new task has results: %v, %v", results, err)
 		}
 		if n, more := f.purgeResults(t, f.Now().Add(time.Second), 10); n != 1 || more {

@@ -17,9 +17,9 @@ func runsArgs() []any { return []any{tasker.Running, tasker.Lost, tasker.Running
 // its machine, for a reboot, and shall go on after it as a later step. stored
 // is false where the attempt does not run any more, or has gone on as that
 // step already. It may be called again after an error.
-func (s *Store) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error) {
-	err = s.again(ctx, func() error {
-		update := s.db.WithContext(ctx).Model(&resultRow{}).
+func (s Runs) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error) {
+	err = s.withRetry(ctx, func() error {
+		update := s.conn(ctx).Model(&resultRow{}).
 			Where("task_id = ? AND endpoint = ? AND attempt = ?", key.TaskID, key.Endpoint, attempt).
 			Where(runs, runsArgs()...).
 			Where("(step < ? OR (step = ? AND awaits_reboot = ?))", step, step, boot).
@@ -37,17 +37,17 @@ func (s *Store) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, 
 // has ended, or manager does not hold the endpoint. It may be called again
 // after an error: what manager had resumed with an answer that was lost is
 // resumed.
-func (s *Store) ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
+func (s Runs) ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
 	if len(starts) == 0 {
 		return nil, nil
 	}
 	condition, keys := anyAt(starts, 0)
 	var matched int
-	err = s.again(ctx, func() error {
+	err = s.withRetry(ctx, func() error {
 		// The state is set last: MySQL sees what is set already.
 		args := append([]any{tasker.Lost, dbTime{s.Now()}, tasker.Running, manager}, keys...)
 		args = append(append(args, runsArgs()...), manager)
-		update := s.db.WithContext(ctx).Exec("UPDATE task_results SET"+
+		update := s.conn(ctx).Exec("UPDATE task_results SET"+
 			" last_modified_time = CASE WHEN state = ? THEN ? ELSE last_modified_time END,"+
 			" lost_from = NULL, lost_errnr = NULL, lost_errmsg = NULL, errnr = 0, errmsg = '',"+
 			" state = ?, manager = ?, awaits_reboot = NULL"+
@@ -69,7 +69,7 @@ func (s *Store) ResumeAttempts(ctx context.Context, manager string, starts []led
 	// Some were not taken over now: those that manager runs beyond their first
 	// step are the ones that were, now or before.
 	var rows []resultRow
-	err = s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, keys...).Where(runs, runsArgs()...).
+	err = s.conn(ctx).Select("task_id", "endpoint").Where(condition, keys...).Where(runs, runsArgs()...).
 		Where("manager = ? AND step > 1 AND awaits_reboot IS NULL", manager).Find(&rows).Error
 	if err != nil {
 		return nil, s.fail("see which attempts were resumed", err)

@@ -20,10 +20,10 @@ import (
 //     lease runs, and notes the removal in endpoint_removals. A manager of that
 //     name that starts at the same time comes before, and the endpoint is alive,
 //     or after, and registers anew.
-//  2. [Store.DetachEndpoint] takes the endpoint out of the open tasks, in
+//  2. [Endpoints.DetachEndpoint] takes the endpoint out of the open tasks, in
 //     transactions of up to 100, each together with the tasks' new statuses.
 //  3. The caller deletes the queues.
-//  4. [Store.EndRemoval] deletes the note.
+//  4. [Endpoints.EndRemoval] deletes the note.
 //
 // Each step may be done again. A crash leaves the note, by which the reconciler
 // of any API process goes on; and so does a manager of that name that starts:
@@ -48,7 +48,7 @@ func (r *endpointRemovalRow) removal() tasker.Removal {
 // which is to be carried on. The error is a [tasker.Conflict] that names the
 // manager while the endpoint is alive, and [tasker.NotFound] where there is
 // neither such an endpoint nor a removal of it under way.
-func (s *Store) RemoveEndpoint(ctx context.Context, name string) (removal tasker.Removal, err error) {
+func (s Endpoints) RemoveEndpoint(ctx context.Context, name string) (removal tasker.Removal, err error) {
 	err = s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) (err error) {
 		removal, err = s.removeEndpoint(tx, name, func(row endpointRow, now time.Time) error {
 			if !row.LeaseUntil.After(now) {
@@ -64,12 +64,12 @@ func (s *Store) RemoveEndpoint(ctx context.Context, name string) (removal tasker
 }
 
 // ForgetEndpoints removes the registrations of a manager that ends, as
-// [Store.RemoveEndpoint] does; the reconciler carries the removals on. It keeps,
+// [Endpoints.RemoveEndpoint] does; the reconciler carries the removals on. It keeps,
 // and returns, the endpoints with results that are RUNNING, or LOST from there:
 // the attempt was interrupted, its end is in a spool, or it awaits a reboot, and
 // the next manager goes on with it. Endpoints that another manager has taken
 // over stay.
-func (s *Store) ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error) {
+func (s Endpoints) ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error) {
 	for _, name := range endpoints {
 		forgotten := true
 		err := s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) (err error) {
@@ -87,7 +87,7 @@ func (s *Store) ForgetEndpoints(ctx context.Context, manager string, endpoints [
 }
 
 // forgetEndpoint removes one endpoint unless it is to be kept.
-func (s *Store) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten bool, err error) {
+func (s Endpoints) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten bool, err error) {
 	errOther, errRuns := errors.New("another manager has it"), errors.New("an attempt has not ended")
 	_, err = s.removeEndpoint(tx, name, func(row endpointRow, _ time.Time) error {
 		if row.Manager != manager {
@@ -112,7 +112,7 @@ func (s *Store) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten boo
 }
 
 // removeEndpoint is step 1. allow returns why a registration has to stay.
-func (s *Store) removeEndpoint(tx *gorm.DB, name string, allow func(row endpointRow, now time.Time) error) (tasker.Removal, error) {
+func (s Endpoints) removeEndpoint(tx *gorm.DB, name string, allow func(row endpointRow, now time.Time) error) (tasker.Removal, error) {
 	row, now, err := s.lockEndpoint(tx, name)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		var begun endpointRemovalRow
@@ -144,9 +144,9 @@ func (s *Store) removeEndpoint(tx *gorm.DB, name string, allow func(row endpoint
 }
 
 // Removals returns up to limit removals that are under way, by name.
-func (s *Store) Removals(ctx context.Context, limit int) ([]tasker.Removal, error) {
+func (s Endpoints) Removals(ctx context.Context, limit int) ([]tasker.Removal, error) {
 	var rows []endpointRemovalRow
-	if err := s.db.WithContext(ctx).Order("name").Limit(limit).Find(&rows).Error; err != nil {
+	if err := s.conn(ctx).Order("name").Limit(limit).Find(&rows).Error; err != nil {
 		return nil, s.fail("read the removals of endpoints", err)
 	}
 	list := make([]tasker.Removal, len(rows))
@@ -158,7 +158,7 @@ func (s *Store) Removals(ctx context.Context, limit int) ([]tasker.Removal, erro
 
 // RemovalCurrent reports whether a removal is under way still: it neither ended
 // nor has the endpoint registered anew.
-func (s *Store) RemovalCurrent(ctx context.Context, removal tasker.Removal) (current bool, err error) {
+func (s Endpoints) RemovalCurrent(ctx context.Context, removal tasker.Removal) (current bool, err error) {
 	err = s.transact(ctx, "read the removal of the endpoint", func(tx *gorm.DB) error {
 		current, err = lockRemoval(tx, removal)
 		return err
@@ -167,8 +167,8 @@ func (s *Store) RemovalCurrent(ctx context.Context, removal tasker.Removal) (cur
 }
 
 // EndRemoval ends a removal whose steps are done.
-func (s *Store) EndRemoval(ctx context.Context, removal tasker.Removal) error {
-	err := s.again(ctx, func() error { return endRemoval(s.db.WithContext(ctx), removal) })
+func (s Endpoints) EndRemoval(ctx context.Context, removal tasker.Removal) error {
+	err := s.withRetry(ctx, func() error { return endRemoval(s.conn(ctx), removal) })
 	return s.fail("end the removal of the endpoint", err)
 }
 
@@ -214,8 +214,8 @@ func lockRemoval(tx *gorm.DB, removal tasker.Removal) (current bool, err error) 
 // A task that is marked as sent at this moment may be missed, since the
 // statement that does so read the registrations before: look again later than
 // that statement can last.
-func (s *Store) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
-	d := detachment{store: s, removal: removal}
+func (s Endpoints) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
+	d := detachment{Endpoints: s, removal: removal}
 	if err := d.unfinished(ctx); err != nil {
 		return d.changed, s.fail("look for results of the removed endpoint", err)
 	}
@@ -227,9 +227,9 @@ func (s *Store) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tas
 	return d.changed, nil
 }
 
-// detachment is one run of [Store.DetachEndpoint].
+// detachment is one run of [Endpoints.DetachEndpoint].
 type detachment struct {
-	store   *Store
+	Endpoints
 	removal tasker.Removal
 	changed int
 	over    bool // the removal is not under way any more
@@ -240,7 +240,7 @@ type detachment struct {
 func (d *detachment) unfinished(ctx context.Context) error {
 	for !d.over {
 		var ids []int64
-		err := d.store.db.WithContext(ctx).Model(&resultRow{}).
+		err := d.conn(ctx).Model(&resultRow{}).
 			Where("endpoint = ? AND state IN ?", d.removal.Endpoint, tasker.UnfinishedResultStates()).
 			Order("task_id").Limit(batchSize).Pluck("task_id", &ids).Error
 		if err != nil || len(ids) == 0 {
@@ -259,7 +259,7 @@ func (d *detachment) expecting(ctx context.Context, status tasker.TaskStatus) er
 	quoted := `"` + d.removal.Endpoint + `"` // as it stands in a JSON array
 	var after ledger.SentPosition
 	for !d.over {
-		find := d.store.db.WithContext(ctx).Select("id", "sent_time").Where("status = ?", status)
+		find := d.conn(ctx).Select("id", "sent_time").Where("status = ?", status)
 		if status == tasker.Created || status == tasker.Scheduled {
 			find = find.Where("sent_time IS NULL AND id > ?", after.ID)
 		} else {
@@ -291,14 +291,14 @@ func (d *detachment) expecting(ctx context.Context, status tasker.TaskStatus) er
 func (d *detachment) detach(ctx context.Context, ids []int64) error {
 	slices.Sort(ids)
 	var changed int
-	err := d.store.again(ctx, func() error {
-		return d.store.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+	err := d.withRetry(ctx, func() error {
+		return d.conn(ctx).Transaction(func(tx *gorm.DB) error {
 			changed = 0
 			current, err := lockRemoval(tx, d.removal)
 			if d.over = !current; err != nil || d.over {
 				return err
 			}
-			changed, err = d.store.detach(tx, d.removal.Endpoint, ids)
+			changed, err = d.Endpoints.detach(tx, d.removal.Endpoint, ids)
 			return err
 		})
 	})
@@ -306,7 +306,7 @@ func (d *detachment) detach(ctx context.Context, ids []int64) error {
 	return err
 }
 
-func (s *Store) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, err error) {
+func (s Endpoints) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "removed_endpoints").
 		Where("id IN ?", ids).Order("id").Find(&tasks).Error
@@ -342,7 +342,7 @@ func (s *Store) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, 
 	}
 	// Nobody is late by this.
 	const never = 100 * 365 * 24 * time.Hour
-	_, err = s.aggregate(tx, ids, never)
+	_, err = Statuses{s.DB}.aggregate(tx, ids, never)
 	return changed, err
 }
 

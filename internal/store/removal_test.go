@@ -140,7 +140,7 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 			t.Errorf("the listed endpoints are %v: they stay as they were sent", listed.Endpoints)
 		}
 		// What it had begun is over: its end is not stored any more.
-		results, err := f.Results(t.Context(), began.ID)
+		results, err := f.TaskResults(t.Context(), began.ID)
 		if err != nil || len(results) != 2 || results[1].State != tasker.ResultCanceled || results[1].Errnr != tasker.ErrnrRemoved {
 			t.Errorf("%+v, %v", results, err)
 		}

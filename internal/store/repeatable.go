@@ -79,7 +79,7 @@ func doneBefore(statement string, err error) bool {
 
 // checkForeign returns an error where a table of one of tasker's names exists
 // in a database that no migration has begun with.
-func (s *Store) checkForeign(ctx context.Context) error {
+func (s Schema) checkForeign(ctx context.Context) error {
 	begun, err := s.hasTable(ctx, versionTable)
 	if err != nil || begun {
 		return err
@@ -104,7 +104,7 @@ func (s *Store) checkForeign(ctx context.Context) error {
 
 // prime makes the version table with its first row. The library that migrates
 // does it, too, but cannot go on where it was interrupted in between.
-func (s *Store) prime(ctx context.Context) error {
+func (s Schema) prime(ctx context.Context) error {
 	if s.dialect.name != mysqlDialect.name {
 		return nil // there it is one transaction
 	}
@@ -114,7 +114,7 @@ func (s *Store) prime(ctx context.Context) error {
 		// Of several rows, where several processes begin at once, one is enough.
 		"INSERT INTO " + versionTable + " (version_id, is_applied) SELECT 0, 1 FROM (SELECT COUNT(*) AS n FROM " + versionTable + ") v WHERE n = 0",
 	} {
-		if _, err := s.sqlDB.ExecContext(ctx, statement); err != nil {
+		if _, err := s.sql.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
@@ -122,7 +122,7 @@ func (s *Store) prime(ctx context.Context) error {
 }
 
 // migrationLock returns the lock by which one process migrates at a time.
-func (s *Store) migrationLock(ctx context.Context) (lock.Locker, error) {
+func (s Schema) migrationLock(ctx context.Context) (lock.Locker, error) {
 	told := ""
 	locker, err := lock.NewMySQLTableLocker(
 		lock.WithTableLockTimeout(lockPause, lockTries),
@@ -155,9 +155,9 @@ func heldByAnother(err error) bool {
 }
 
 // lockHolder says who migrates.
-func (s *Store) lockHolder(ctx context.Context) string {
+func (s Schema) lockHolder(ctx context.Context) string {
 	var holder sql.NullString
-	err := s.sqlDB.QueryRowContext(ctx, "SELECT locked_by FROM "+lockTable+" WHERE locked").Scan(&holder)
+	err := s.sql.QueryRowContext(ctx, "SELECT locked_by FROM "+lockTable+" WHERE locked").Scan(&holder)
 	if err != nil || !holder.Valid {
 		return "another process"
 	}

@@ -42,7 +42,7 @@ func TestReceiveResults(t *testing.T) {
 		}
 		wantOutcomes(t, f.receive(t, managerB, arrival(third, "b", tasker.Running)), ledger.NotOwner)
 
-		results, err := f.Results(t.Context(), all.ID)
+		results, err := f.TaskResults(t.Context(), all.ID)
 		if err != nil || len(results) != 2 {
 			t.Fatalf("%v, %v", results, err)
 		}
@@ -52,7 +52,7 @@ func TestReceiveResults(t *testing.T) {
 		if r := results[1]; r.State != tasker.Received || r.Attempt != 0 {
 			t.Errorf("b: %+v", r)
 		}
-		results, err = f.Results(t.Context(), some.ID)
+		results, err = f.TaskResults(t.Context(), some.ID)
 		if err != nil || len(results) != 1 || results[0].State != tasker.Rejected || results[0].Errmsg != "no handler" {
 			t.Errorf("%v, %v", results, err)
 		}
@@ -181,7 +181,7 @@ func TestAttempts(t *testing.T) {
 		if !f.finish(t, done)[0] || f.finish(t, done)[0] {
 			t.Error("the end of attempt 2 was not stored once")
 		}
-		results, err := f.Results(t.Context(), task.ID)
+		results, err := f.TaskResults(t.Context(), task.ID)
 		if err != nil || len(results) != 1 {
 			t.Fatal(results, err)
 		}
@@ -312,7 +312,7 @@ func TestLost(t *testing.T) {
 		if n, err := f.ReturnFromLost(t.Context(), []string{"a", "b"}); err != nil || n != 1 {
 			t.Errorf("returned %d, %v", n, err)
 		}
-		results, err := f.Results(t.Context(), queued.ID)
+		results, err := f.TaskResults(t.Context(), queued.ID)
 		if err != nil || results[0].State != tasker.Received || results[0].Errnr != 0 || results[0].Errmsg != "" {
 			t.Errorf("%+v, %v", results, err)
 		}
@@ -335,7 +335,7 @@ func TestLostByAnOlderTasker(t *testing.T) {
 	if n, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 {
 		t.Fatalf("%d are back, %v", n, err)
 	}
-	if r, err := f.Results(t.Context(), task.ID); err != nil || r[0].State != tasker.Received || r[0].Errnr != 0 || r[0].Errmsg != "" {
+	if r, err := f.TaskResults(t.Context(), task.ID); err != nil || r[0].State != tasker.Received || r[0].Errnr != 0 || r[0].Errmsg != "" {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

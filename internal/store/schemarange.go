@@ -18,7 +18,7 @@ const rangeTable = "schema_range"
 // it. One that does not say so is for programs that know it.
 var oldestLine = regexp.MustCompile(`(?m)^-- oldest: (\d+)$`)
 
-func (s *Store) migrationFiles() (fs.FS, error) {
+func (s Schema) migrationFiles() (fs.FS, error) {
 	files, err := fs.Sub(s.files, "migrations/"+s.dialect.name)
 	if err != nil {
 		return nil, fmt.Errorf("the embedded migrations: %w", err)
@@ -28,7 +28,7 @@ func (s *Store) migrationFiles() (fs.FS, error) {
 
 // oldest returns the version of the oldest program that can use the schema of
 // this one.
-func (s *Store) oldest() (oldest int64, err error) {
+func (s Schema) oldest() (oldest int64, err error) {
 	files, err := s.migrationFiles()
 	if err != nil {
 		return 0, err
@@ -57,7 +57,7 @@ func (s *Store) oldest() (oldest int64, err error) {
 
 // raiseOldest records which programs can use the schema that this one makes.
 // It never lowers what a newer program recorded.
-func (s *Store) raiseOldest(ctx context.Context) error {
+func (s Schema) raiseOldest(ctx context.Context) error {
 	oldest, err := s.oldest()
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (s *Store) raiseOldest(ctx context.Context) error {
 		fmt.Sprintf("INSERT INTO %s (id, oldest) VALUES (1, %d)", rangeTable, oldest) +
 			strings.Replace(s.dialect.upsert([]string{"id"}, []string{"oldest"}), "oldest = ", "oldest = "+s.dialect.greatest+"("+rangeTable+".oldest, ", 1) + ")",
 	} {
-		if _, err := s.sqlDB.ExecContext(ctx, statement); err != nil {
+		if _, err := s.sql.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}

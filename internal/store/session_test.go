@@ -26,7 +26,7 @@ func TestSessionsEnd(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	var seconds int
-	if err := s.sqlDB.QueryRowContext(t.Context(), "SELECT @@SESSION.wait_timeout").Scan(&seconds); err != nil {
+	if err := s.sql.QueryRowContext(t.Context(), "SELECT @@SESSION.wait_timeout").Scan(&seconds); err != nil {
 		t.Fatal(err)
 	}
 	if patience := time.Duration(seconds) * time.Second; patience > time.Minute || patience <= maxIdle {

@@ -1,79 +1,72 @@
 // Package store keeps tasks, results and endpoints in a database: MySQL and
 // MariaDB in production, SQLite for the embedded default, through gorm.
 //
-// Its methods are use cases, not CRUD. Every change of a state is one guarded
-// update along the domain's table of legal moves, so that of two that race one
-// wins and the other learns that it lost. Transactions live here only. Errors
-// are [tasker.Error]s: Unavailable where the database cannot be reached or
-// asks to be tried again, and the codes that the methods name.
+// A [Store] opens the database. What is done with it is grouped by aggregate:
+// [Tasks], [Outbox], [Inbox], [Runs], [Results], [Endpoints] and so on, each a
+// small type over the same [DB].
+//
+// The methods are use cases, not CRUD. Every change of a state is one guarded
+// update along the domain's table of legal moves: of two that race one wins, and
+// the other learns that it lost. Transactions live here only. Errors are
+// [tasker.Error]s: Unavailable if the database cannot be reached or asks for a
+// retry, and the codes that the methods name.
 package store
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/url"
 	"path"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
 )
 
-// batchSize bounds the rows of one statement; beyond it nothing is gained.
+// batchSize bounds the rows of one statement; larger ones are no faster.
 const batchSize = 100
 
-// Store is a database. All methods are safe for concurrent use.
+// Store is a database. All its methods, and those of its parts, are safe for
+// concurrent use.
 type Store struct {
-	db      *gorm.DB
-	sqlDB   *sql.DB
-	dialect dialect
-	name    string
-	log     *slog.Logger
-	local   localClock
-	// travels makes the local clock, put right, decide in statements, too, so
-	// that tests can travel in time.
-	travels bool
-	reading atomic.Pointer[reading] // nil until the database's time was asked for
-	// connector opens connections to MySQL, outside of the pool.
-	connector driver.Connector
-	progress  func(what string)
-	files     fs.FS  // the migrations
-	file      string // of SQLite
-}
-
-// dialect is where the two kinds of database differ.
-type dialect struct {
-	name string // "mysql" or "sqlite", as gorm calls it
-	// jsonLength counts the elements of a JSON array.
-	jsonLength string
-	// greatest is the greater of its arguments.
-	greatest string
-	// selectShare is the form of a SELECT, one of a UNION, that locks what it
-	// reads against changes.
-	selectShare string
-	// inserted is the value that an INSERT would have given to a column, in
-	// what it does where the row is there already.
-	inserted string
-	// clock is the statement that asks for the time; empty where the local
-	// clock is the database's.
-	clock string
+	*DB
+	Tasks
+	Outbox
+	Inbox
+	Runs
+	Results
+	Statuses
+	Endpoints
+	Lost
+	Live
+	DeadLetters
+	Retention
+	Leases
+	Inspection
+	Schema
 }
 
 // Option changes how a store is opened.
-type Option func(*Store)
+type Option func(*options)
 
-// WithProgress is told what takes its time, for people who watch: that a
-// migration waits for another one.
-func WithProgress(tell func(what string)) Option { return func(s *Store) { s.progress = tell } }
+type options struct {
+	local    localClock
+	travels  bool
+	progress func(what string)
+	files    fs.FS // the migrations
+}
 
-// Open prepares a store for the database that cfg names. It does not connect:
-// a database that is away is reported by the methods, and used when it is back.
-func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
+// WithProgress sets a function that is called with a message for people when
+// something takes time: a migration that waits for another one.
+func WithProgress(report func(what string)) Option {
+	return func(o *options) { o.progress = report }
+}
+
+// Open returns a store for the database in cfg. It does not connect: if the
+// database is down, the methods report that, and work again when it is back.
+func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	if cfg.MaxOpenConns == 0 {
 		cfg.MaxOpenConns = 16
 	}
@@ -82,96 +75,66 @@ func Open(cfg Config, log *slog.Logger, options ...Option) (*Store, error) {
 	}
 	u, err := url.Parse(cfg.URI)
 	if err != nil {
-		// A parse error prints the address, and with it the password.
-		return nil, fmt.Errorf("the database address cannot be parsed: it must be %s", uriForms)
+		// A parse error contains the address, and with it the password.
+		return nil, fmt.Errorf("invalid database address: must be %s", uriForms)
 	}
-	s := &Store{log: log, local: newLocalClock(), progress: func(string) {}, files: migrations, name: strings.TrimPrefix(u.Path, "/")}
-	for _, option := range options {
-		option(s)
+	o := options{local: newLocalClock(), progress: func(string) {}, files: migrations}
+	for _, option := range opts {
+		option(&o)
 	}
+	db := &DB{log: log, local: o.local, travels: o.travels, name: strings.TrimPrefix(u.Path, "/")}
+	schema := Schema{DB: db, progress: o.progress, files: o.files}
 	var dialector gorm.Dialector
 	switch u.Scheme {
 	case "mysql":
-		dialector, s.sqlDB, s.connector, err = openMySQL(u, cfg)
-		s.dialect = mysqlDialect
+		dialector, db.sql, schema.connector, err = openMySQL(u, cfg)
+		db.dialect = mysqlDialect
 	case "sqlite":
-		s.file = path.Join(u.Host, u.Path)
-		dialector, s.sqlDB, err = openSQLite(u, cfg, s.file)
-		s.dialect = sqliteDialect
+		schema.file = path.Join(u.Host, u.Path)
+		dialector, db.sql, err = openSQLite(u, cfg, schema.file)
+		db.dialect = sqliteDialect
 	default:
-		err = fmt.Errorf("the database address has scheme %q: it must be %s", u.Scheme, uriForms)
+		err = fmt.Errorf("invalid database address: unknown scheme %q: must be %s", u.Scheme, uriForms)
 	}
 	if err != nil {
 		return nil, err
 	}
-	s.db, err = gorm.Open(dialector, &gorm.Config{
+	db.gorm, err = gorm.Open(dialector, &gorm.Config{
 		SkipDefaultTransaction: true,
 		DisableAutomaticPing:   true,
 		TranslateError:         true,
 		Logger:                 newGormLogger(log, cfg.Verbose),
-		NowFunc:                s.Now,
+		NowFunc:                db.Now,
 	})
 	if err != nil {
-		// Only SQLite is asked for something here.
-		_ = s.sqlDB.Close()
+		// Only SQLite runs a statement here.
+		_ = db.sql.Close()
 		return nil, fmt.Errorf("open the database file %s: %w", u.Path, err)
 	}
-	return s, nil
+	return &Store{
+		DB: db, Tasks: Tasks{db}, Outbox: Outbox{db}, Inbox: Inbox{db}, Runs: Runs{db}, Results: Results{db}, Statuses: Statuses{db},
+		Endpoints: Endpoints{db}, Lost: Lost{db}, Live: Live{db}, DeadLetters: DeadLetters{db}, Retention: Retention{db},
+		Leases: Leases{db}, Inspection: Inspection{db}, Schema: schema,
+	}, nil
 }
 
 const uriForms = "mysql://user:password@host:port/database or sqlite:///path/to/file"
 
-// Close ends all connections.
+// Close closes all connections.
 func (s *Store) Close() error {
-	if err := s.sqlDB.Close(); err != nil {
+	if err := s.sql.Close(); err != nil {
 		return fmt.Errorf("close the database: %w", err)
 	}
 	return nil
 }
 
-// Ping tells whether the database answers.
-func (s *Store) Ping(ctx context.Context) error {
-	return s.fail("answer", s.sqlDB.PingContext(ctx))
-}
-
-// CheckWrites returns an error where the database answers, but takes no
-// writes: it is read-only, its binary log's format or the user's rights do not
-// let tasker write. It changes no row and locks none.
+// CheckWrites returns an error if the database answers but takes no writes: it
+// is read-only, or the format of its binary log or the user's privileges do not
+// allow them. It changes no row and locks none.
 func (s *Store) CheckWrites(ctx context.Context) error {
-	return s.fail("take writes", s.db.WithContext(ctx).Exec("UPDATE tasks SET relay_time = relay_time WHERE id = 0").Error)
+	return s.fail("take writes", s.conn(ctx).Exec("UPDATE tasks SET relay_time = relay_time WHERE id = 0").Error)
 }
 
-// Name is the database's name at the server, or the SQLite file's path without
-// the first slash.
+// Name returns the database's name at the server, or the path of the SQLite file
+// without the first slash.
 func (s *Store) Name() string { return s.name }
-
-// transact runs fn in a transaction, and again, with a new one, when the
-// database asks for it (a deadlock, a lock that took too long). fn must set
-// its results anew each time.
-func (s *Store) transact(ctx context.Context, what string, fn func(tx *gorm.DB) error) error {
-	return s.fail(what, s.again(ctx, func() error { return s.db.WithContext(ctx).Transaction(fn) }))
-}
-
-// again runs fn until it ends otherwise than with a wish of the database to
-// try again, at most five times. A server that takes no writes is tried again
-// over new connections, which may lead to the one that replaced it.
-//
-// Every write comes through here, so that none carries a time that was not put
-// right by the database's.
-func (s *Store) again(ctx context.Context, fn func() error) error {
-	if err := s.clockKnown(ctx); err != nil {
-		return err
-	}
-	const tries = 5
-	for try := 1; ; try++ {
-		err := fn()
-		if err == nil || try == tries || !wantsRetry(err) && !refusesWrites(err) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(time.Duration(try) * 10 * time.Millisecond):
-		}
-	}
-}

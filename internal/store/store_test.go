@@ -152,7 +152,7 @@ func (f fixture) status(t *testing.T, task tasker.Task) tasker.TaskStatus {
 // states gives the states of a task's results by endpoint.
 func (f fixture) states(t *testing.T, task tasker.Task) map[string]tasker.ResultState {
 	t.Helper()
-	results, err := f.Results(t.Context(), task.ID)
+	results, err := f.TaskResults(t.Context(), task.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,9 @@ import (
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
+// Tasks creates and reads tasks.
+type Tasks struct{ *DB }
+
 // relayGrace is how long after its creation the relay leaves a task to the
 // API that took it, whose first attempt to send it begins then. An attempt that
 // lasts longer is renewed.
@@ -24,7 +27,7 @@ const relayGrace = 15 * time.Second
 // and Endpoints (nil, or sorted and unique). Where the same task exists
 // already it gives that one and created is false; the same identifier with
 // another body is a [tasker.Conflict].
-func (s *Store) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
+func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
 	hash, err := requestHash(t)
 	if err != nil {
 		return tasker.Task{}, false, err
@@ -43,7 +46,7 @@ func (s *Store) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Ta
 			return tasker.Task{}, false, s.fail("store the task", err)
 		}
 		var existing taskRow
-		err = s.db.WithContext(ctx).Where("type = ? AND identifier = ?", t.Type, t.Identifier).Take(&existing).Error
+		err = s.conn(ctx).Where("type = ? AND identifier = ?", t.Type, t.Identifier).Take(&existing).Error
 		switch {
 		case errors.Is(err, gorm.ErrRecordNotFound) && try < tries:
 			continue // it was purged in between: its identifier is free
@@ -58,16 +61,16 @@ func (s *Store) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Ta
 }
 
 // insertTask stores a task as CREATED.
-func (s *Store) insertTask(ctx context.Context, t tasker.Task, payload string, hash []byte) (tasker.Task, error) {
+func (s Tasks) insertTask(ctx context.Context, t tasker.Task, payload string, hash []byte) (tasker.Task, error) {
 	var row taskRow
-	err := s.again(ctx, func() error {
+	err := s.withRetry(ctx, func() error {
 		now := dbTime{s.Now()}
 		row = taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
 			Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
 			StartTime: now, LastModifiedTime: now,
 		}
-		return s.db.WithContext(ctx).Create(&row).Error
+		return s.conn(ctx).Create(&row).Error
 	})
 	return row.task(), err
 }
@@ -98,69 +101,4 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	}
 	sum := sha256.Sum256(canonical)
 	return sum[:], nil
-}
-
-// MarkSent moves a CREATED task to SENT, once the broker has confirmed it for
-// every queue, and gives it as it is then. A task without listed endpoints
-// expects from now on those that are registered for its type and were seen
-// within the time seenWithin. unserved are listed endpoints that had no queue.
-//
-// Endpoints register before they bind their queue, so each that got a copy is
-// among the expected ones. Where the task is not CREATED any more, somebody
-// else moved it on, and it is given as it is.
-func (s *Store) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
-	var now dbTime
-	var expected names
-	var moved int64
-	err := s.again(ctx, func() error {
-		if task.Endpoints == nil {
-			var err error
-			if expected, err = s.registered(ctx, task.Type, seenWithin); err != nil {
-				return err
-			}
-		}
-		now = dbTime{s.Now()}
-		set := map[string]any{
-			"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
-			"sent_to": nil, "refusal": nil,
-		}
-		if task.Endpoints == nil {
-			set["expected"] = expected
-		}
-		update := s.db.WithContext(ctx).Model(&taskRow{}).
-			Where("id = ? AND status IN ?", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
-		moved = update.RowsAffected
-		return update.Error
-	})
-	if err != nil {
-		return task, s.fail("mark the task as sent", err)
-	}
-	if moved == 0 {
-		return s.FindTask(ctx, task.Type, task.Identifier)
-	}
-	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
-	return task, nil
-}
-
-// registered returns the endpoints that are registered for a type and were seen
-// within a time. It is a statement of its own, and not an aggregate in the one
-// that stores the list: servers cut such a list at a length that is theirs to
-// set, MariaDB without saying so.
-func (s *Store) registered(ctx context.Context, taskType string, seenWithin time.Duration) (names, error) {
-	list := names{} // nil would be NULL
-	err := s.db.WithContext(ctx).Table("endpoint_task_types r").Joins("JOIN endpoints e ON e.name = r.endpoint").
-		Where("r.task_type = ? AND e.last_seen >= ?", taskType, s.at(s.Now().Add(-seenWithin))).
-		Order("r.endpoint").Pluck("r.endpoint", &list).Error
-	return list, err
-}
-
-// TaskName returns the type and the identifier of the task of an id, or
-// [tasker.NotFound].
-func (s *Store) TaskName(ctx context.Context, id int64) (taskType, identifier string, err error) {
-	var row taskRow
-	err = s.db.WithContext(ctx).Select("type", "identifier").Where("id = ?", id).Take(&row).Error
-	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return "", "", tasker.Errorf(tasker.NotFound, "task %d not found: it never existed, or it was deleted", id)
-	}
-	return row.Type, row.Identifier, s.fail("read the task", err)
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -11,13 +10,13 @@ import (
 
 // WaitingWork gives up to limit results of an endpoint and type that wait for
 // a free slot (RECEIVED), oldest task first.
-func (s *Store) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
+func (s Runs) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ?", tasker.Received, taskType)
 }
 
 // DueWork gives up to limit results of an endpoint and type whose next attempt
 // is due (RETRYING).
-func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
+func (s Runs) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -32,30 +31,17 @@ func (s *Store) DueWork(ctx context.Context, endpoint, taskType string, limit in
 // under another manager than the one given, or LOST from there, while the one
 // given holds the endpoint: the other one ended, or lost the endpoint, during
 // the run. Where AwaitsReboot says so the run had ended, to go on after a
-// reboot: [Store.ResumeAttempts] takes it over. A manager that does not hold the
+// reboot: [Runs.ResumeAttempts] takes it over. A manager that does not hold the
 // endpoint any more gets none, since what runs there is not interrupted.
-func (s *Store) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
+func (s Runs) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
 		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
 		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
 }
 
-// TaskPayload returns the payload of a task, or [tasker.NotFound].
-func (s *Store) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error) {
-	var payloads []string
-	err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id = ?", taskID).Pluck("payload", &payloads).Error
-	switch {
-	case err != nil:
-		return nil, s.fail("read the payload", err)
-	case len(payloads) == 0:
-		return nil, tasker.Errorf(tasker.NotFound, "there is no task %d any more", taskID)
-	}
-	return json.RawMessage(payloads[0]), nil
-}
-
 // work gives the results of an endpoint that a condition on them (r) and their
 // tasks (t) selects, oldest task first.
-func (s *Store) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {
+func (s Runs) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {
 	var rows []struct {
 		Task      taskRow `gorm:"embedded"`
 		Endpoint  string
@@ -65,7 +51,7 @@ func (s *Store) work(ctx context.Context, endpoint string, limit int, condition 
 		Step      int
 		Awaits    *string
 	}
-	err := s.db.WithContext(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
+	err := s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.start_time, t.last_modified_time,"+
 			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.awaits_reboot AS awaits").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
@@ -88,9 +74,9 @@ func (s *Store) work(ctx context.Context, endpoint string, limit int, condition 
 
 // NextRetry tells when the next attempt of an endpoint and type is due, and
 // whether there is any.
-func (s *Store) NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error) {
+func (s Runs) NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error) {
 	var times []dbTime
-	err = s.db.WithContext(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
+	err = s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Where("r.endpoint = ? AND r.state = ? AND t.type = ?", endpoint, tasker.Retrying, taskType).
 		Order("r.retry_time").Limit(1).Pluck("r.retry_time", &times).Error
 	if err != nil || len(times) == 0 {

@@ -185,7 +185,7 @@ func (w *world) observe(c chance) {
 	identifier := w.tasks[id].Identifier
 	w.call(func() {
 		if task, err = w.store.FindTask(w.ctx, taskType, identifier); err == nil {
-			results, err = w.store.Results(w.ctx, id)
+			results, err = w.store.TaskResults(w.ctx, id)
 		}
 	})
 	if w.failed("FindTask", err) {

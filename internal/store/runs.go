@@ -13,6 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
+// Runs stores the attempts of results, and finds the work that waits for one.
+type Runs struct{ *DB }
+
 // anyOf is the condition that a result is one of those named. A disjunction of
 // keys is what every MySQL and MariaDB looks up by index.
 func anyOf(keys []tasker.ResultKey) (condition string, args []any) {
@@ -42,9 +45,9 @@ func disjunction(term string, n int) string {
 // endpoint. It may be called again after an error: an attempt that manager had
 // started with an answer that was lost is started, even where its endpoint was
 // called lost meanwhile; not so one that has asked for a reboot since.
-func (s *Store) StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
+func (s Runs) StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
 	var matched int
-	err = s.again(ctx, func() (err error) {
+	err = s.withRetry(ctx, func() (err error) {
 		matched, err = s.start(ctx, manager, starts)
 		return err
 	})
@@ -70,10 +73,10 @@ func (s *Store) StartAttempts(ctx context.Context, manager string, starts []ledg
 	return started, nil
 }
 
-func (s *Store) start(ctx context.Context, manager string, starts []ledger.Start) (matched int, err error) {
+func (s Runs) start(ctx context.Context, manager string, starts []ledger.Start) (matched int, err error) {
 	condition, args := anyAt(starts, 0)
 	now := dbTime{s.Now()}
-	update := s.db.WithContext(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
+	update := s.conn(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
 		Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", manager).
 		Updates(map[string]any{
 			"state": tasker.Running, "attempt": gorm.Expr("attempt + 1"), "manager": manager, "errnr": 0, "errmsg": "",
@@ -82,10 +85,10 @@ func (s *Store) start(ctx context.Context, manager string, starts []ledger.Start
 	return int(update.RowsAffected), update.Error
 }
 
-func (s *Store) begun(ctx context.Context, manager string, starts []ledger.Start) (map[tasker.ResultKey]bool, error) {
+func (s Runs) begun(ctx context.Context, manager string, starts []ledger.Start) (map[tasker.ResultKey]bool, error) {
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
-	err := s.db.WithContext(ctx).Select("task_id", "endpoint").Where(condition, args...).
+	err := s.conn(ctx).Select("task_id", "endpoint").Where(condition, args...).
 		Where(runs+" AND manager = ? AND step = 0", append(runsArgs(), manager)...).
 		Find(&rows).Error
 	begun := make(map[tasker.ResultKey]bool, len(rows))
@@ -108,7 +111,7 @@ var errSomeLost = errors.New("an attempt of the batch is not current")
 //
 // The end of an attempt that another one may follow is kept in its history,
 // too, since the result will say only how the next one went.
-func (s *Store) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error) {
+func (s Runs) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(finishes))
 	if len(finishes) > 1 {
 		err = s.transact(ctx, "store the results", func(tx *gorm.DB) error {
@@ -139,8 +142,8 @@ func (s *Store) FinishAttempts(ctx context.Context, finishes []ledger.End) (stor
 			stored[i] = matched == 1
 			return err
 		}
-		err := s.again(ctx, func() error {
-			db := s.db.WithContext(ctx)
+		err := s.withRetry(ctx, func() error {
+			db := s.conn(ctx)
 			if finishes[i].State == tasker.Retrying {
 				return db.Transaction(one) // its history is a second statement
 			}
@@ -181,7 +184,7 @@ func groupAlike(finishes []ledger.End) [][]ledger.End {
 
 // finish stores a group of [groupAlike] and tells how many of it were current.
 // Of Retrying db must be a transaction; unless all are current it is of no use.
-func (s *Store) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
+func (s Runs) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
 	current := make([]ledger.Start, len(group))
 	for i, f := range group {
 		current[i] = ledger.Start{ResultKey: f.ResultKey, Attempt: f.Attempt}

@@ -17,10 +17,10 @@ import (
 // statement instead of a transaction of five: all are new, for tasks that
 // expect their endpoints, at endpoints that the manager holds. The statement
 // takes each endpoint's row, and locks it, only where the manager holds it.
-// done is false where something is unusual; then [Store.receive] does it, and
+// done is false where something is unusual; then [Inbox.receive] does it, and
 // meets what this recorded already as known and the manager's own.
-func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []ledger.Incoming) (admissions []ledger.Recording, done bool, err error) {
-	tasks, err := readTasks(s.db.WithContext(ctx), arrivals)
+func (s Inbox) receiveUsual(ctx context.Context, manager string, arrivals []ledger.Incoming) (admissions []ledger.Recording, done bool, err error) {
+	tasks, err := readTasks(s.conn(ctx), arrivals)
 	if err != nil {
 		return nil, false, s.fail("read the tasks that arrived", err)
 	}
@@ -33,9 +33,9 @@ func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []led
 		admissions[i].Task = task
 	}
 	var recorded int64
-	err = s.again(ctx, func() error {
+	err = s.withRetry(ctx, func() error {
 		statement, args := s.insertHeld(manager, arrivals)
-		insert := s.db.WithContext(ctx).Exec(statement, args...)
+		insert := s.conn(ctx).Exec(statement, args...)
 		recorded = insert.RowsAffected
 		return insert.Error
 	})
@@ -50,7 +50,7 @@ func (s *Store) receiveUsual(ctx context.Context, manager string, arrivals []led
 
 // insertHeld is the statement that inserts a row for each arrival whose
 // endpoint the manager holds.
-func (s *Store) insertHeld(manager string, arrivals []ledger.Incoming) (statement string, args []any) {
+func (s Inbox) insertHeld(manager string, arrivals []ledger.Incoming) (statement string, args []any) {
 	now := dbTime{s.Now()}
 	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
 	// Rows are locked in one order, here and by heartbeats.

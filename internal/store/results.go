@@ -11,6 +11,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
+// Results reads results and their attempts.
+type Results struct{ *DB }
+
 // attemptRow is what is kept of an attempt beside the result's row: what it
 // told while it ran and, in State to EndTime, how it ended where another
 // attempt followed or might have.
@@ -63,7 +66,7 @@ func progressPointer(d *document[tasker.Progress]) *tasker.Progress {
 
 // keepHistory copies how attempts ended, of which the results say it just now
 // and another one may follow, in the transaction that stored it.
-func (s *Store) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
+func (s Runs) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
 	condition, args := anyAt(ended, 0)
 	key := []string{"task_id", "endpoint", "attempt"}
 	columns := []string{"state", "errnr", "errmsg", "start_time", "end_time"}
@@ -75,16 +78,16 @@ func (s *Store) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
 // Attempts gives the attempts of a result, oldest first, or
 // [tasker.NotFound]. It gives none of a result that has not run; and those
 // that ended before the store kept a history are not among them.
-func (s *Store) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
+func (s Results) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
 	var result resultRow
-	err := s.db.WithContext(ctx).Where("task_id = ? AND endpoint = ?", taskID, endpoint).Take(&result).Error
+	err := s.conn(ctx).Where("task_id = ? AND endpoint = ?", taskID, endpoint).Take(&result).Error
 	if err != nil {
 		return nil, s.noResult(err, taskID, endpoint)
 	}
 	// An attempt that begins in between is left out: the result read says
 	// nothing of it.
 	var rows []attemptRow
-	err = s.db.WithContext(ctx).Where("task_id = ? AND endpoint = ? AND attempt <= ?", taskID, endpoint, result.Attempt).
+	err = s.conn(ctx).Where("task_id = ? AND endpoint = ? AND attempt <= ?", taskID, endpoint, result.Attempt).
 		Order("attempt").Find(&rows).Error
 	if err != nil {
 		return nil, s.fail("read the attempts", err)
@@ -131,12 +134,12 @@ func (r *resultRow) current(row attemptRow) tasker.Attempt {
 
 // FindResult gives an endpoint's result for a task, with its progress, or
 // [tasker.NotFound].
-func (s *Store) FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error) {
+func (s Results) FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error) {
 	var row struct {
 		Result   resultRow `gorm:"embedded"`
 		Progress *document[tasker.Progress]
 	}
-	err := s.db.WithContext(ctx).Table("task_results r").Select("r.*, a.progress").
+	err := s.conn(ctx).Table("task_results r").Select("r.*, a.progress").
 		Joins("LEFT JOIN attempts a ON a.task_id = r.task_id AND a.endpoint = r.endpoint AND a.attempt = r.attempt").
 		Where("r.task_id = ? AND r.endpoint = ?", taskID, endpoint).Take(&row).Error
 	if err != nil {
@@ -147,7 +150,7 @@ func (s *Store) FindResult(ctx context.Context, taskID int64, endpoint string) (
 	return result, nil
 }
 
-func (s *Store) noResult(err error, taskID int64, endpoint string) error {
+func (s Results) noResult(err error, taskID int64, endpoint string) error {
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return tasker.Errorf(tasker.NotFound, "endpoint %s has no result of task %d", endpoint, taskID)
 	}
@@ -158,7 +161,7 @@ func (s *Store) noResult(err error, taskID int64, endpoint string) error {
 // a task that is through it asks for nothing; and where few attempts said how
 // far they are, a query of its own costs less than a join of thousands of
 // results.
-func (s *Store) addProgress(ctx context.Context, results []tasker.TaskResult) error {
+func (s Results) addProgress(ctx context.Context, results []tasker.TaskResult) error {
 	unfinished := map[string]*tasker.TaskResult{}
 	for i := range results {
 		if r := &results[i]; r.Attempt > 0 && !r.State.Finished() {
@@ -169,7 +172,7 @@ func (s *Store) addProgress(ctx context.Context, results []tasker.TaskResult) er
 		return nil
 	}
 	var rows []attemptRow
-	err := s.db.WithContext(ctx).Select("endpoint", "attempt", "progress").
+	err := s.conn(ctx).Select("endpoint", "attempt", "progress").
 		Where("task_id = ? AND progress IS NOT NULL", results[0].TaskID).Find(&rows).Error
 	for _, row := range rows {
 		if r := unfinished[row.Endpoint]; r != nil && r.Attempt == row.Attempt {
@@ -177,4 +180,65 @@ func (s *Store) addProgress(ctx context.Context, results []tasker.TaskResult) er
 		}
 	}
 	return s.fail("read the results' progress", err)
+}
+
+// TaskResults returns a task's results, by endpoint; the unfinished ones with their
+// progress.
+func (s Results) TaskResults(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
+	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID))
+}
+
+// PeekResults is Results without the payloads that are longer than maxPayload
+// bytes.
+func (s Results) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error) {
+	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID).
+		Select("id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time,"+peekedPayload, maxPayload))
+}
+
+// ResultsOf returns the results that some endpoints have of a task, as Results
+// does.
+func (s Results) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
+	return s.results(ctx, s.conn(ctx).Where("task_id = ? AND endpoint IN ?", taskID, endpoints))
+}
+
+func (s Results) results(ctx context.Context, db *gorm.DB) ([]tasker.TaskResult, error) {
+	var rows []peekedResult
+	if err := db.Table("task_results").Order("endpoint").Find(&rows).Error; err != nil {
+		return nil, s.fail("read the task's results", err)
+	}
+	results := make([]tasker.TaskResult, len(rows))
+	for i := range rows {
+		results[i] = rows[i].result()
+		rows[i].Payload = nil
+	}
+	return results, s.addProgress(ctx, results)
+}
+
+// peekedResult is a result of which the payload may have been left out.
+type peekedResult struct {
+	ID               int64
+	TaskID           int64
+	Endpoint         string
+	State            tasker.ResultState
+	Attempt          int
+	Errnr            int
+	Errmsg           string
+	StartTime        dbTime
+	LastModifiedTime dbTime
+	RetryTime        *dbTime
+	Payload          []byte
+	PayloadSize      int64
+}
+
+func (r *peekedResult) result() tasker.TaskResult {
+	row := resultRow{
+		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
+		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime, LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime,
+	}
+	t := row.result()
+	t.Payload = readable(r.Payload)
+	if r.Payload == nil {
+		t.PayloadSize = r.PayloadSize
+	}
+	return t
 }

@@ -13,6 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
+// Inbox records what arrives at endpoints, and finds what did not arrive.
+type Inbox struct{ *DB }
+
 // ReceiveResults records arrivals at the endpoints of one manager, up to 100,
 // each with a row of its own that is unique per task and endpoint, and gives
 // the verdict on each. On an error it is not known which were recorded: do it
@@ -25,7 +28,7 @@ import (
 // other manager takes over in between. Tasks are not: one that expects an
 // endpoint cannot end without that endpoint's result. Only where an endpoint
 // is not expected is the task locked, so that it does not end in between.
-func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
+func (s Inbox) ReceiveResults(ctx context.Context, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
 	if len(arrivals) == 0 {
 		return nil, nil
 	}
@@ -41,7 +44,7 @@ func (s *Store) ReceiveResults(ctx context.Context, manager string, arrivals []l
 	return admissions, err
 }
 
-func (s *Store) receive(tx *gorm.DB, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
+func (s Inbox) receive(tx *gorm.DB, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
 	owned, err := ownedEndpoints(tx, manager, arrivals)
 	if err != nil {
 		return nil, err
@@ -93,7 +96,7 @@ func (s *Store) receive(tx *gorm.DB, manager string, arrivals []ledger.Incoming)
 
 // insertResults records the arrivals at the indexes given. It hopes that none
 // is known, and looks which are only where that was wrong.
-func (s *Store) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Incoming, indexes []int, admissions []ledger.Recording) error {
+func (s Inbox) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Incoming, indexes []int, admissions []ledger.Recording) error {
 	if len(indexes) == 0 {
 		return nil
 	}
@@ -215,7 +218,7 @@ func lockJoined(tx *gorm.DB, arrivals []ledger.Incoming, tasks map[int64]tasker.
 
 // smallPayload selects a task's payload, or nothing where it is large. What is
 // read for many tasks at once must be bounded in bytes, and not only in rows; see
-// [Store.TaskPayload]. The limit is in bytes on MySQL and in characters on
+// [Tasks.TaskPayload]. The limit is in bytes on MySQL and in characters on
 // SQLite.
 func smallPayload(column string) string {
 	return "CASE WHEN LENGTH(" + column + ") <= 16384 THEN " + column + " ELSE '' END AS payload"

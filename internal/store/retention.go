@@ -12,6 +12,9 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
+// Retention deletes what was kept long enough.
+type Retention struct{ *DB }
+
 // A task that has ended is deleted in two steps, since it may have thousands of
 // results and no statement shall lock or log them all.
 //
@@ -44,9 +47,9 @@ func ended() []tasker.TaskStatus {
 
 // NextTaskType gives the first type, in the order of bytes, behind the one given
 // of which there are tasks, configured or not; "" where there is none.
-func (s *Store) NextTaskType(ctx context.Context, after string) (string, error) {
+func (s Retention) NextTaskType(ctx context.Context, after string) (string, error) {
 	var row taskRow
-	err := s.db.WithContext(ctx).Select("type").Where("type > ?", after).Order("type").Limit(1).Take(&row).Error
+	err := s.conn(ctx).Select("type").Where("type > ?", after).Order("type").Limit(1).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return "", nil
 	}
@@ -54,14 +57,14 @@ func (s *Store) NextTaskType(ctx context.Context, after string) (string, error) 
 }
 
 // PurgeTasks deletes up to limit tasks of a type that ended before a time, and
-// tells how many; [Store.PurgeResults] deletes their results. Several processes
+// tells how many; [Retention.PurgeResults] deletes their results. Several processes
 // may do so at once: each takes other tasks. Fewer than limit, the unfinished
 // included, are the last ones that nobody else has.
 //
 // A task that has ended and has a result that has not must not exist. Such a
 // one is not deleted but given as unfinished; with its id in except it is not
 // looked at again.
-func (s *Store) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error) {
+func (s Retention) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error) {
 	err = s.transact(ctx, "delete tasks", func(tx *gorm.DB) error {
 		purged, unfinished = 0, nil
 		var ids []int64
@@ -102,7 +105,7 @@ func (s *Store) PurgeTasks(ctx context.Context, taskType string, endedBefore tim
 // happened to since a time, and returns their ids: their status did not change
 // and no result of theirs, and no endpoint has one in hand. Endpoints are missing
 // or lost, and may be for ever.
-func (s *Store) PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error) {
+func (s Retention) PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error) {
 	inHand := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
 	err = s.transact(ctx, "delete tasks that stayed incomplete", func(tx *gorm.DB) error {
 		purged = nil
@@ -129,7 +132,7 @@ func (s *Store) PurgeIncomplete(ctx context.Context, taskType string, unchangedS
 
 // purgeTasks deletes those of the locked tasks that have no unfinished result,
 // and gives the others.
-func (s *Store) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err error) {
+func (s Retention) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err error) {
 	err = tx.Model(&resultRow{}).Distinct("task_id").
 		Where("task_id IN ? AND state IN ?", ids, tasker.UnfinishedResultStates()).Order("task_id").Pluck("task_id", &unfinished).Error
 	if err != nil {
@@ -140,7 +143,7 @@ func (s *Store) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err er
 }
 
 // deleteTasks deletes locked tasks, and notes that their results are to follow.
-func (s *Store) deleteTasks(tx *gorm.DB, ids []int64) error {
+func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -159,7 +162,7 @@ func (s *Store) deleteTasks(tx *gorm.DB, ids []int64) error {
 // their logs, of tasks that were deleted before a time, and tells how many
 // results it deleted and whether there may be more to do. Several processes may
 // do so at once: each takes other tasks.
-func (s *Store) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error) {
+func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.transact(ctx, "delete results", func(tx *gorm.DB) error {
 		deleted, more = 0, false
 		var tasks []int64

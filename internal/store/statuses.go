@@ -13,6 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
+// Statuses computes the statuses of tasks from their results.
+type Statuses struct{ *DB }
+
 // open are the statuses out of which results move a task.
 var open = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}
 
@@ -21,7 +24,7 @@ var open = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}
 // which every expected endpoint should have received a task. Tasks that are
 // not open stay as they are. The tasks are locked meanwhile, so that no result
 // is recorded in between and several processes may aggregate the same ones.
-func (s *Store) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error) {
+func (s Statuses) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	ids := slices.Clone(taskIDs)
 	slices.Sort(ids)
 	for chunk := range slices.Chunk(slices.Compact(ids), batchSize) {
@@ -39,7 +42,7 @@ func (s *Store) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints
 	return changed, nil
 }
 
-func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
+func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "unserved", "removed_endpoints", "sent_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
@@ -86,11 +89,11 @@ func (s *Store) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Durati
 }
 
 // UnsettledTasks gives those of the tasks whose stored status is behind their
-// results, as far as counting tells, so that [Store.Aggregate] will move them:
+// results, as far as counting tells, so that [Statuses.Aggregate] will move them:
 // as many results have ended as endpoints are expected; or the task is SENT and
 // has a lost result, or misses some after the time waitForEndpoints. It takes
 // no locks.
-func (s *Store) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (unsettled []int64, err error) {
+func (s Statuses) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (unsettled []int64, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -100,8 +103,8 @@ func (s *Store) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndp
 	results := fmt.Sprintf("(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> %d", tasker.ErrnrRemoved)
 	for chunk := range slices.Chunk(taskIDs, batchSize) {
 		var ids []int64
-		err := s.db.WithContext(ctx).Model(&taskRow{}).Where("id IN ? AND status IN ?", chunk, open).
-			Where(s.db.Where(results+" AND r.state IN ?) >= "+expected, finished).
+		err := s.conn(ctx).Model(&taskRow{}).Where("id IN ? AND status IN ?", chunk, open).
+			Where(s.gorm.Where(results+" AND r.state IN ?) >= "+expected, finished).
 				Or("status = ? AND "+results+" AND r.state = ?) > 0", tasker.Sent, tasker.Lost).
 				Or("status = ? AND sent_time <= ? AND "+results+") < "+expected, tasker.Sent, dbTime{s.Now().Add(-waitForEndpoints)})).
 			Pluck("id", &ids).Error
@@ -116,9 +119,9 @@ func (s *Store) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndp
 // OpenTasks gives up to limit tasks of an open status, SENT or INCOMPLETE,
 // that were sent until a time, in the order in which they were sent, beginning
 // behind a position.
-func (s *Store) OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error) {
+func (s Statuses) OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error) {
 	var rows []taskRow
-	err := s.db.WithContext(ctx).Select("id", "sent_time").
+	err := s.conn(ctx).Select("id", "sent_time").
 		Where("status = ? AND sent_time <= ?", status, dbTime{until}).
 		Where("sent_time >= ? AND (sent_time > ? OR id > ?)", dbTime{after.SentTime}, dbTime{after.SentTime}, after.ID).
 		Order("sent_time, id").Limit(limit).Find(&rows).Error

@@ -13,6 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
+// Outbox hands CREATED tasks out to those who send them.
+type Outbox struct{ *DB }
+
 // maxRefusal is the size of the column that keeps why a task was refused, in
 // characters.
 const maxRefusal = 1024
@@ -20,7 +23,7 @@ const maxRefusal = 1024
 // ClaimUnsent claims up to limit CREATED tasks whose next attempt to be sent
 // is due, those first that are due longest, and begins that attempt. Nobody
 // else gets them until the lease has passed.
-func (s *Store) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []ledger.Unsent, err error) {
+func (s Outbox) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []ledger.Unsent, err error) {
 	err = s.transact(ctx, "claim unsent tasks", func(tx *gorm.DB) error {
 		now := s.Now()
 		var rows []taskRow
@@ -56,15 +59,15 @@ func (r *taskRow) unsent() ledger.Unsent {
 }
 
 // attempting selects a CREATED task while an attempt to send it is the last.
-func (s *Store) attempting(ctx context.Context, taskID int64, attempt int) *gorm.DB {
-	return s.db.WithContext(ctx).Model(&taskRow{}).
+func (s Outbox) attempting(ctx context.Context, taskID int64, attempt int) *gorm.DB {
+	return s.conn(ctx).Model(&taskRow{}).
 		Where("id = ? AND status = ? AND publish_attempts = ?", taskID, tasker.Created, attempt)
 }
 
 // RenewUnsent keeps a task from others for the time lease, since the attempt
 // to send it goes on.
-func (s *Store) RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error {
-	err := s.again(ctx, func() error {
+func (s Outbox) RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error {
+	err := s.withRetry(ctx, func() error {
 		return s.attempting(ctx, taskID, attempt).Update("relay_time", dbTime{s.Now().Add(lease)}).Error
 	})
 	return s.fail("keep the task from other publishers", err)
@@ -72,8 +75,8 @@ func (s *Store) RenewUnsent(ctx context.Context, taskID int64, attempt int, leas
 
 // SaveSent stores how far a task is sent, its SentTo and Unserved, and keeps
 // it from others for the time lease.
-func (s *Store) SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error {
-	err := s.again(ctx, func() error {
+func (s Outbox) SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error {
+	err := s.withRetry(ctx, func() error {
 		return s.attempting(ctx, u.ID, u.Attempt).Updates(map[string]any{
 			"sent_to": u.SentTo, "unserved": names(u.Unserved), "relay_time": dbTime{s.Now().Add(lease)},
 		}).Error
@@ -82,8 +85,8 @@ func (s *Store) SaveSent(ctx context.Context, u ledger.Unsent, lease time.Durati
 }
 
 // ReleaseTask ends an attempt to send a task, which stays CREATED.
-func (s *Store) ReleaseTask(ctx context.Context, r ledger.Release) error {
-	err := s.again(ctx, func() error {
+func (s Outbox) ReleaseTask(ctx context.Context, r ledger.Release) error {
+	err := s.withRetry(ctx, func() error {
 		set := map[string]any{"relay_time": dbTime{s.Now().Add(r.After)}}
 		if r.Untried {
 			set["publish_attempts"] = r.Attempt - 1
@@ -112,11 +115,11 @@ func refusalText(text string) *string {
 
 // RefusedTasks returns how many CREATED tasks the broker refused at their last
 // attempt, and up to limit of them, the oldest first.
-func (s *Store) RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error) {
+func (s Outbox) RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error) {
 	const what = "look for tasks that the broker refused"
 	var count int64
 	find := func() *gorm.DB {
-		return s.db.WithContext(ctx).Model(&taskRow{}).Where("status = ? AND refusal IS NOT NULL", tasker.Created)
+		return s.conn(ctx).Model(&taskRow{}).Where("status = ? AND refusal IS NOT NULL", tasker.Created)
 	}
 	if err := find().Count(&count).Error; err != nil || count == 0 {
 		return 0, nil, s.fail(what, err)
@@ -138,10 +141,10 @@ func (s *Store) RefusedTasks(ctx context.Context, limit int) (total int, tasks [
 
 // RegisteredEndpoints returns those of the endpoints named that are registered
 // for a task type, and all that are where among is nil, in no order.
-func (s *Store) RegisteredEndpoints(ctx context.Context, taskType string, among []string) (registered []string, err error) {
+func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among []string) (registered []string, err error) {
 	const what = "read the registered endpoints"
 	find := func() *gorm.DB {
-		return s.db.WithContext(ctx).Model(&endpointTypeRow{}).Where("task_type = ?", taskType)
+		return s.conn(ctx).Model(&endpointTypeRow{}).Where("task_type = ?", taskType)
 	}
 	if among == nil {
 		err := find().Pluck("endpoint", &registered).Error
@@ -157,4 +160,58 @@ func (s *Store) RegisteredEndpoints(ctx context.Context, taskType string, among 
 		registered = append(registered, found...)
 	}
 	return registered, nil
+}
+
+// MarkSent moves a CREATED task to SENT, once the broker has confirmed it for
+// every queue, and gives it as it is then. A task without listed endpoints
+// expects from now on those that are registered for its type and were seen
+// within the time seenWithin. unserved are listed endpoints that had no queue.
+//
+// Endpoints register before they bind their queue, so each that got a copy is
+// among the expected ones. Where the task is not CREATED any more, somebody
+// else moved it on, and it is given as it is.
+func (s Outbox) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
+	var now dbTime
+	var expected names
+	var moved int64
+	err := s.withRetry(ctx, func() error {
+		if task.Endpoints == nil {
+			var err error
+			if expected, err = s.registered(ctx, task.Type, seenWithin); err != nil {
+				return err
+			}
+		}
+		now = dbTime{s.Now()}
+		set := map[string]any{
+			"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
+			"sent_to": nil, "refusal": nil,
+		}
+		if task.Endpoints == nil {
+			set["expected"] = expected
+		}
+		update := s.conn(ctx).Model(&taskRow{}).
+			Where("id = ? AND status IN ?", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
+		moved = update.RowsAffected
+		return update.Error
+	})
+	if err != nil {
+		return task, s.fail("mark the task as sent", err)
+	}
+	if moved == 0 {
+		return Tasks{s.DB}.FindTask(ctx, task.Type, task.Identifier)
+	}
+	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
+	return task, nil
+}
+
+// registered returns the endpoints that are registered for a type and were seen
+// within a time. It is a statement of its own, and not an aggregate in the one
+// that stores the list: servers cut such a list at a length that is theirs to
+// set, MariaDB without saying so.
+func (s Outbox) registered(ctx context.Context, taskType string, seenWithin time.Duration) (names, error) {
+	list := names{} // nil would be NULL
+	err := s.conn(ctx).Table("endpoint_task_types r").Joins("JOIN endpoints e ON e.name = r.endpoint").
+		Where("r.task_type = ? AND e.last_seen >= ?", taskType, s.at(s.Now().Add(-seenWithin))).
+		Order("r.endpoint").Pluck("r.endpoint", &list).Error
+	return list, err
 }

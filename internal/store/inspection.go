@@ -10,6 +10,9 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
+// Inspection reads what the doctor examines.
+type Inspection struct{ *DB }
+
 // Server is what a database server says of itself, as far as it matters for
 // what tasker promises. Of SQLite there is the kind and the version only.
 type Server struct {
@@ -33,10 +36,10 @@ type Server struct {
 }
 
 // DescribeServer asks the server for its version and its settings.
-func (s *Store) DescribeServer(ctx context.Context) (Server, error) {
+func (s Inspection) DescribeServer(ctx context.Context) (Server, error) {
 	if s.dialect.name == sqliteDialect.name {
 		server := Server{Kind: "SQLite"}
-		err := s.sqlDB.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&server.Version)
+		err := s.sql.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&server.Version)
 		return server, s.fail("tell its version", err)
 	}
 	// SHOW leaves out what a server does not know: the names differ between
@@ -51,7 +54,7 @@ func (s *Store) DescribeServer(ctx context.Context) (Server, error) {
 	for _, v := range sessionVariables {
 		names = append(names, v.name)
 	}
-	err := s.db.WithContext(ctx).Raw("SHOW GLOBAL VARIABLES WHERE Variable_name IN ?", names).Scan(&rows).Error
+	err := s.conn(ctx).Raw("SHOW GLOBAL VARIABLES WHERE Variable_name IN ?", names).Scan(&rows).Error
 	if err != nil {
 		return Server{}, s.fail("tell its settings", err)
 	}
@@ -81,7 +84,7 @@ func on(value string) bool { return value != "" && value != "OFF" && value != "0
 // MeasureClock measures how far the database's clock is ahead of the local
 // one, and how long a statement takes to be answered. Both are 0 on SQLite,
 // which has the local clock.
-func (s *Store) MeasureClock(ctx context.Context) (ahead, roundTrip time.Duration, err error) {
+func (s Inspection) MeasureClock(ctx context.Context) (ahead, roundTrip time.Duration, err error) {
 	if s.dialect.clock == "" {
 		return 0, 0, nil
 	}
@@ -108,7 +111,7 @@ type Backlog struct {
 
 // Unsent counts the tasks that are CREATED since a time or longer: the broker
 // has not confirmed them.
-func (s *Store) Unsent(ctx context.Context, since time.Time) (Backlog, error) {
+func (s Inspection) Unsent(ctx context.Context, since time.Time) (Backlog, error) {
 	return s.backlog(ctx, "count the unsent tasks", "start_time",
 		"status = ? AND start_time <= ?", tasker.Created, dbTime{since})
 }
@@ -116,18 +119,18 @@ func (s *Store) Unsent(ctx context.Context, since time.Time) (Backlog, error) {
 // Overdue counts the tasks that were sent at a time or before, are SENT still,
 // and miss an endpoint, as far as counting tells: somebody should have called
 // them INCOMPLETE.
-func (s *Store) Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error) {
+func (s Inspection) Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error) {
 	return s.backlog(ctx, "count the overdue tasks", "sent_time",
 		"status = ? AND sent_time <= ? AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> ?) < "+
 			s.dialect.greatest+"(1, "+s.dialect.jsonLength+"(COALESCE(expected, endpoints)))", tasker.Sent, dbTime{sentUntil}, tasker.ErrnrRemoved)
 }
 
-func (s *Store) backlog(ctx context.Context, what, column, condition string, args ...any) (Backlog, error) {
+func (s Inspection) backlog(ctx context.Context, what, column, condition string, args ...any) (Backlog, error) {
 	var row struct {
 		Tasks  int
 		Oldest *dbTime
 	}
-	err := s.db.WithContext(ctx).Model(&taskRow{}).Select("COUNT(*) AS tasks, MIN("+column+") AS oldest").
+	err := s.conn(ctx).Model(&taskRow{}).Select("COUNT(*) AS tasks, MIN("+column+") AS oldest").
 		Where(condition, args...).Scan(&row).Error
 	if err != nil || row.Oldest == nil {
 		return Backlog{}, s.fail(what, err)
@@ -145,14 +148,14 @@ type IncompleteTask struct {
 
 // IncompleteTasks counts the INCOMPLETE tasks, and gives up to limit of them,
 // those sent last first.
-func (s *Store) IncompleteTasks(ctx context.Context, limit int) (total int, latest []IncompleteTask, err error) {
+func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, latest []IncompleteTask, err error) {
 	const what = "look for incomplete tasks"
 	var count int64
-	if err := s.db.WithContext(ctx).Model(&taskRow{}).Where("status = ?", tasker.Incomplete).Count(&count).Error; err != nil {
+	if err := s.conn(ctx).Model(&taskRow{}).Where("status = ?", tasker.Incomplete).Count(&count).Error; err != nil {
 		return 0, nil, s.fail(what, err)
 	}
 	var rows []taskRow
-	err = s.db.WithContext(ctx).Select("id", "type", "identifier", "endpoints", "expected", "sent_time").
+	err = s.conn(ctx).Select("id", "type", "identifier", "endpoints", "expected", "sent_time").
 		Where("status = ?", tasker.Incomplete).Order("sent_time DESC, id DESC").Limit(limit).Find(&rows).Error
 	if err != nil || len(rows) == 0 {
 		return int(count), nil, s.fail(what, err)
@@ -169,7 +172,7 @@ func (s *Store) IncompleteTasks(ctx context.Context, limit int) (total int, late
 		}
 	}
 	var results []resultRow
-	err = s.db.WithContext(ctx).Select("task_id", "endpoint", "state").Where("task_id IN ?", ids).
+	err = s.conn(ctx).Select("task_id", "endpoint", "state").Where("task_id IN ?", ids).
 		Order("task_id, endpoint").Find(&results).Error
 	if err != nil {
 		return 0, nil, s.fail(what, err)
@@ -186,14 +189,14 @@ func (s *Store) IncompleteTasks(ctx context.Context, limit int) (total int, late
 
 // LostResults counts the LOST results, and gives up to limit endpoints that
 // have such, by name.
-func (s *Store) LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error) {
+func (s Inspection) LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error) {
 	var rows []struct {
 		Name    string
 		Results int
 	}
 	// Beginning with the endpoints, of which there are few, a seek in the
 	// results' index for each is enough.
-	err = s.db.WithContext(ctx).Table("endpoints e").
+	err = s.conn(ctx).Table("endpoints e").
 		Select("e.name AS name, (SELECT COUNT(*) FROM task_results r WHERE r.endpoint = e.name AND r.state = ?) AS results", tasker.Lost).
 		Where("e.name > ''").Order("e.name").Find(&rows).Error
 	if err != nil {
@@ -209,8 +212,8 @@ func (s *Store) LostResults(ctx context.Context, limit int) (total int, endpoint
 }
 
 // CountDeadLetters tells how many dead letters are stored.
-func (s *Store) CountDeadLetters(ctx context.Context) (int, error) {
+func (s DeadLetters) CountDeadLetters(ctx context.Context) (int, error) {
 	var n int64
-	err := s.db.WithContext(ctx).Table("dead_letters").Count(&n).Error
+	err := s.conn(ctx).Table("dead_letters").Count(&n).Error
 	return int(n), s.fail("count the dead letters", err)
 }

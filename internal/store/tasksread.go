@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 
@@ -15,13 +16,13 @@ import (
 // payloads and tell their sizes, and lists are cut by bytes.
 
 // FindTask returns the task of a type and identifier, or [tasker.NotFound].
-func (s *Store) FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
-	return s.findTask(ctx, s.db.WithContext(ctx), taskType, identifier)
+func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
+	return s.findTask(ctx, s.conn(ctx), taskType, identifier)
 }
 
 // PeekTask is FindTask without a payload that is longer than maxPayload bytes.
-func (s *Store) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
-	db := s.db.WithContext(ctx).Select("id, type, identifier, status, endpoints, expected, unserved, removed_endpoints, start_time, sent_time, last_modified_time,"+
+func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
+	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, expected, unserved, removed_endpoints, start_time, sent_time, last_modified_time,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
 }
@@ -30,7 +31,7 @@ func (s *Store) PeekTask(ctx context.Context, taskType, identifier string, maxPa
 // longer than a number of bytes.
 const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS payload, COALESCE(OCTET_LENGTH(payload), 0) AS payload_size"
 
-func (s *Store) findTask(ctx context.Context, db *gorm.DB, taskType, identifier string) (tasker.Task, error) {
+func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier string) (tasker.Task, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return tasker.Task{}, err
 	}
@@ -75,67 +76,6 @@ func (r *peekedTask) task() tasker.Task {
 	return t
 }
 
-// Results returns a task's results, by endpoint; the unfinished ones with their
-// progress.
-func (s *Store) Results(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
-	return s.results(ctx, s.db.WithContext(ctx).Where("task_id = ?", taskID))
-}
-
-// PeekResults is Results without the payloads that are longer than maxPayload
-// bytes.
-func (s *Store) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error) {
-	return s.results(ctx, s.db.WithContext(ctx).Where("task_id = ?", taskID).
-		Select("id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time,"+peekedPayload, maxPayload))
-}
-
-// ResultsOf returns the results that some endpoints have of a task, as Results
-// does.
-func (s *Store) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
-	return s.results(ctx, s.db.WithContext(ctx).Where("task_id = ? AND endpoint IN ?", taskID, endpoints))
-}
-
-func (s *Store) results(ctx context.Context, db *gorm.DB) ([]tasker.TaskResult, error) {
-	var rows []peekedResult
-	if err := db.Table("task_results").Order("endpoint").Find(&rows).Error; err != nil {
-		return nil, s.fail("read the task's results", err)
-	}
-	results := make([]tasker.TaskResult, len(rows))
-	for i := range rows {
-		results[i] = rows[i].result()
-		rows[i].Payload = nil
-	}
-	return results, s.addProgress(ctx, results)
-}
-
-// peekedResult is a result of which the payload may have been left out.
-type peekedResult struct {
-	ID               int64
-	TaskID           int64
-	Endpoint         string
-	State            tasker.ResultState
-	Attempt          int
-	Errnr            int
-	Errmsg           string
-	StartTime        dbTime
-	LastModifiedTime dbTime
-	RetryTime        *dbTime
-	Payload          []byte
-	PayloadSize      int64
-}
-
-func (r *peekedResult) result() tasker.TaskResult {
-	row := resultRow{
-		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
-		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime, LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime,
-	}
-	t := row.result()
-	t.Payload = readable(r.Payload)
-	if r.Payload == nil {
-		t.PayloadSize = r.PayloadSize
-	}
-	return t
-}
-
 // sized is a row of a list, with what reading all of it would take.
 type sized struct {
 	ID               int64
@@ -164,12 +104,12 @@ func withinBytes(rows []sized, limit int64) []sized {
 
 // ListTasks returns one page of a type's tasks, newest first, and whether more
 // follow.
-func (s *Store) ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []tasker.Task, more bool, err error) {
+func (s Tasks) ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []tasker.Task, more bool, err error) {
 	size := listSize
 	if !q.WithoutPayload {
 		size += " + OCTET_LENGTH(payload)"
 	}
-	find := s.db.WithContext(ctx).Table("tasks").Select("id, "+size+" AS size").Where("type = ?", q.Type)
+	find := s.conn(ctx).Table("tasks").Select("id, "+size+" AS size").Where("type = ?", q.Type)
 	if q.Status != "" {
 		find = find.Where("status = ?", q.Status)
 	}
@@ -187,7 +127,7 @@ func (s *Store) ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []task
 
 // tasksOf reads the tasks of a page, in its order. They have no list of those
 // that are expected. One that was deleted meanwhile is left out.
-func (s *Store) tasksOf(ctx context.Context, page []sized, payload bool) ([]tasker.Task, error) {
+func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]tasker.Task, error) {
 	if len(page) == 0 {
 		return nil, nil
 	}
@@ -200,7 +140,7 @@ func (s *Store) tasksOf(ctx context.Context, page []sized, payload bool) ([]task
 		columns = append(columns, "payload")
 	}
 	var rows []peekedTask
-	if err := s.db.WithContext(ctx).Table("tasks").Select(columns).Where("id IN ?", ids).Find(&rows).Error; err != nil {
+	if err := s.conn(ctx).Table("tasks").Select(columns).Where("id IN ?", ids).Find(&rows).Error; err != nil {
 		return nil, err
 	}
 	byID := make(map[int64]*peekedTask, len(rows))
@@ -217,7 +157,7 @@ func (s *Store) tasksOf(ctx context.Context, page []sized, payload bool) ([]task
 }
 
 // maxChanged bounds the lists of endpoints, in bytes, that one call of
-// [Store.ChangedTasks] reads.
+// [Tasks.ChangedTasks] reads.
 const maxChanged = 4 << 20
 
 // ChangedTasks returns up to limit tasks in the order in which their statuses
@@ -230,10 +170,10 @@ const maxChanged = 4 << 20
 // A change becomes visible some time after its LastModifiedTime, and not before
 // every later one. So whoever follows goes back by some seconds each time, and
 // knows again what it has seen.
-func (s *Store) ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error) {
+func (s Tasks) ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error) {
 	var found []sized
 	when := dbTime{after.LastModifiedTime}
-	err = s.db.WithContext(ctx).Table("tasks").Select("id, last_modified_time, "+listSize+" AS size").
+	err = s.conn(ctx).Table("tasks").Select("id, last_modified_time, "+listSize+" AS size").
 		Where("last_modified_time >= ? AND (last_modified_time > ? OR id > ?)", when, when, after.ID).
 		Order("last_modified_time, id").Limit(limit + 1).Find(&found).Error
 	if err != nil {
@@ -253,4 +193,28 @@ func (s *Store) ChangedTasks(ctx context.Context, after tasker.ChangePosition, l
 		return nil, after, false, s.fail("read the tasks that changed", err)
 	}
 	return tasks, next, more, nil
+}
+
+// TaskName returns the type and the identifier of the task of an id, or
+// [tasker.NotFound].
+func (s Tasks) TaskName(ctx context.Context, id int64) (taskType, identifier string, err error) {
+	var row taskRow
+	err = s.conn(ctx).Select("type", "identifier").Where("id = ?", id).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return "", "", tasker.Errorf(tasker.NotFound, "task %d not found: it never existed, or it was deleted", id)
+	}
+	return row.Type, row.Identifier, s.fail("read the task", err)
+}
+
+// TaskPayload returns the payload of a task, or [tasker.NotFound].
+func (s Tasks) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error) {
+	var payloads []string
+	err := s.conn(ctx).Model(&taskRow{}).Where("id = ?", taskID).Pluck("payload", &payloads).Error
+	switch {
+	case err != nil:
+		return nil, s.fail("read the payload", err)
+	case len(payloads) == 0:
+		return nil, tasker.Errorf(tasker.NotFound, "there is no task %d any more", taskID)
+	}
+	return json.RawMessage(payloads[0]), nil
 }

@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/taskerhq/tasker/internal/x/clock"
+)
+
+// DB is the database that all parts of a [Store] share: connections, retries,
+// the clock, and the codes of errors.
+type DB struct {
+	gorm    *gorm.DB
+	sql     *sql.DB
+	dialect dialect
+	name    string
+	log     *slog.Logger
+	local   localClock
+	// travels makes statements use the local clock, corrected, as well, so that
+	// tests can travel in time.
+	travels bool
+	reading atomic.Pointer[reading] // nil until the database's clock was read
+}
+
+// dialect has the differences between the two kinds of database.
+type dialect struct {
+	name string // "mysql" or "sqlite", as gorm calls it
+	// jsonLength is the function that counts the elements of a JSON array.
+	jsonLength string
+	// greatest is the function that returns the greatest of its arguments.
+	greatest string
+	// selectShare is the form of a SELECT, one of a UNION, that locks what it
+	// reads against changes.
+	selectShare string
+	// inserted is the value that an INSERT would have given a column, in the
+	// clause for a row that exists already.
+	inserted string
+	// clock is the statement that reads the time; empty if the local clock is
+	// the database's.
+	clock string
+}
+
+// conn returns a handle for statements outside of a transaction.
+func (s *DB) conn(ctx context.Context) *gorm.DB { return s.gorm.WithContext(ctx) }
+
+// Ping returns an error if the database does not answer.
+func (s *DB) Ping(ctx context.Context) error {
+	return s.fail("answer", s.sql.PingContext(ctx))
+}
+
+// transact runs fn in a transaction; see [DB.withRetry]. fn must set its results
+// anew in each try.
+func (s *DB) transact(ctx context.Context, what string, fn func(tx *gorm.DB) error) error {
+	return s.fail(what, s.withRetry(ctx, func() error { return s.conn(ctx).Transaction(fn) }))
+}
+
+// withRetry runs fn up to five times, retrying only deadlocks, lock timeouts and
+// the like, and writes refused by a read-only server: new connections may lead
+// to the one that replaced it.
+//
+// Every write comes through here, so that none has a time that was not corrected
+// by the database's clock.
+func (s *DB) withRetry(ctx context.Context, fn func() error) error {
+	if err := s.clockKnown(ctx); err != nil {
+		return err
+	}
+	const tries = 5
+	for try := 1; ; try++ {
+		err := fn()
+		if err == nil || try == tries || !wantsRetry(err) && !refusesWrites(err) {
+			return err
+		}
+		if clock.Sleep(ctx, time.Duration(try)*10*time.Millisecond) != nil {
+			return err
+		}
+	}
+}
