@@ -18,7 +18,7 @@ dev: need-go ## Run the whole system in one process, with nothing to install
 build: need-go ## Build bin/tasker
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tasker ./cmd/tasker
 
-test: need-go ## Run all tests, with the race detector, RabbitMQ and MariaDB (ARGS go to go test)
+test: need-go ## Run all tests, with the race detector, RabbitMQ and MariaDB (ARGS: for go test)
 	@scripts/test.sh $(ARGS)
 
 test-fast: need-go ## Run the tests that need no services
@@ -27,36 +27,36 @@ test-fast: need-go ## Run the tests that need no services
 test-loaded: need-go ## Run all tests three times on busy cores (ARGS="-n 5 ./manager")
 	@scripts/test-loaded.sh $(ARGS)
 
-test-cluster: need-go ## Run the tests against three RabbitMQ nodes that die and freeze (ARGS go to go test)
+test-cluster: need-go ## Run the tests on three RabbitMQ nodes that are killed and frozen (ARGS: for go test)
 	@scripts/test-cluster.sh $(ARGS)
 
-fuzz: need-go ## Run every fuzz target for 10 s (ARGS: another number of seconds)
+fuzz: need-go ## Run every fuzz target for 10 s (ARGS: number of seconds)
 	@scripts/fuzz.sh $(ARGS)
 
-lint: need-go ## Check formatting, imports, layout, shell scripts and go.mod
+lint: need-go ## Run all static checks: format, vet, golangci-lint, shellcheck, go.mod
 	@scripts/lint.sh
 
 fmt: need-go ## Format the code
 	$(TOOL) golangci-lint fmt ./...
 
-test-backlog: need-go ## Have 50,000 tasks wait for an endpoint that is away, and come back
+test-backlog: need-go ## Test 50,000 tasks that wait for an endpoint that is down
 	@TASKER_TEST_BACKLOG=50000 TEST_TIMEOUT=60m scripts/test.sh -v -run TestBacklog ./test/e2e
 
-bench: need-go ## Measure tasker beside the broker's and the database's ceiling
+bench: need-go ## Measure tasker, and what the broker and the database alone can do
 	@scripts/bench.sh $(ARGS)
 
-chaos: need-go ## Prove the guarantees under faults, for 3 minutes (ARGS="-seeds 10")
+chaos: need-go ## Test the guarantees under faults, for 3 minutes (ARGS="-seeds 10")
 	@scripts/chaos.sh $(ARGS)
 
 services-up: ## Start private RabbitMQ and MariaDB servers and leave them running
 	@scripts/services.sh up
 
-services-down: ## Stop them
+services-down: ## Stop the private servers
 	@scripts/services.sh down
 
-clean: services-down ## Remove what was built, and the test services' files
+clean: services-down ## Remove build results and the private servers' files
 	rm -rf bin .cache .services
 
 need-go:
 	@command -v $(GO) >/dev/null 2>&1 || \
-		{ echo 'make: there is no "$(GO)" on the PATH: install Go (https://go.dev/dl/), any version from 1.21 on fetches the one that go.mod asks for' >&2; exit 1; }
+		{ echo 'make: "$(GO)" not found: install Go 1.21 or newer (https://go.dev/dl/); it fetches the version in go.mod' >&2; exit 1; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the benchmark with the real services; see services.sh. Arguments go to
-# the benchmark.
+# Runs the benchmark on real RabbitMQ and MariaDB servers (see services.sh), and
+# passes its arguments on.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the project, each for some seconds (10 by default):
-# fuzz.sh [SECONDS]. It ends with 1 where a target failed, and names the input
-# that does it, which the next go test runs again.
+# Runs every fuzz target, each for 10 seconds: fuzz.sh [SECONDS]. If a target
+# fails it prints the failing input, which go test runs from then on, and exits
+# with 1.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,12 +9,12 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 cd "$root"
 
-[ $# -le 1 ] || die "it takes one number of seconds, and got: $*"
+[ $# -le 1 ] || die "too many arguments: usage: fuzz.sh [SECONDS]"
 seconds=${1:-10}
 case $seconds in
-'' | *[!0-9]* | 0*) die "the time must be a whole number of seconds, and at least 1: $seconds" ;;
+'' | *[!0-9]* | 0*) die "invalid number of seconds $seconds: must be a whole number, at least 1" ;;
 esac
-# The race detector would leave time for a tenth of the inputs.
+# Under the race detector a tenth of the inputs would be tried.
 unset GOFLAGS
 
 log=$(mktemp)
@@ -32,7 +32,7 @@ while IFS=: read -r file name; do
 	printf 'fuzz: FAIL  %s %s\n' "$package" "$name"
 	cat "$log"
 	input=$(sed -n 's/.*Failing input written to //p' "$log" | head -n 1)
-	[ -z "$input" ] || printf 'fuzz: the input is %s/%s\n' "$package" "$input"
+	[ -z "$input" ] || printf 'fuzz: failing input: %s/%s\n' "$package" "$input"
 done < <(grep -roE --include='*_test.go' --exclude-dir='.?*' '^func Fuzz[A-Za-z0-9_]+' . | sed 's/:func /:/' | sort)
-[ "$targets" -gt 0 ] || die "there is no fuzz target"
+[ "$targets" -gt 0 ] || die "no fuzz target found"
 exit "$failed"

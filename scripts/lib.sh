@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What several of the scripts need; sourced, never run.
+# Functions that several scripts use; sourced, never run.
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -8,8 +8,8 @@ die() {
 	exit 1
 }
 
-# close_inherited closes every descriptor above the standard error. It is for a
-# subshell that becomes a daemon: the shell reads its own script through one.
+# close_inherited closes every descriptor above standard error. Use it only in a
+# subshell that execs a daemon: the shell reads its own script through one.
 close_inherited() {
 	local fd
 	for fd in /proc/self/fd/*; do
@@ -25,16 +25,16 @@ as_root() {
 	elif command -v sudo >/dev/null 2>&1; then
 		sudo -- "$@"
 	else
-		die "this needs root: $* (become root, or install sudo)"
+		die "this needs root: $*: become root, or install sudo"
 	fi
 }
 
-# install_quietly installs packages without letting their services start: a
-# policy-rc.d that says no stands while apt runs, and what was there before is
-# put back afterwards. It never removes a package to make room for another.
+# install_quietly installs packages without starting their services: while apt
+# runs, a policy-rc.d forbids it; the previous one is restored afterwards. It
+# never removes a package to resolve a conflict.
 install_quietly() (
 	command -v apt-get >/dev/null 2>&1 ||
-		die "these packages are missing and there is no apt-get here: $*"
+		die "missing packages, and no apt-get to install them: $*"
 	policy=/usr/sbin/policy-rc.d
 	saved=$policy.tasker-saved
 	# shellcheck disable=SC2317 # called by the trap
@@ -57,10 +57,10 @@ install_quietly() (
 	apt_install "$@"
 )
 
-# apt_install installs packages, fetching the lists first where needed, and
-# shows apt's own words only if it fails. It waits for another apt to end.
+# apt_install installs packages, updating the package lists if needed. It prints
+# apt's output only on failure, and waits if another apt is running.
 apt_install() (
-	command -v apt-get >/dev/null 2>&1 || die "these packages are needed and there is no apt-get here: $*"
+	command -v apt-get >/dev/null 2>&1 || die "missing packages, and no apt-get to install them: $*"
 	log=$(mktemp)
 	trap 'rm -f "$log"' EXIT
 	get() {
@@ -69,6 +69,6 @@ apt_install() (
 	install() { get install --no-install-recommends --no-remove "$@"; }
 	install "$@" || { get update && install "$@"; } || {
 		cat "$log" >&2
-		die "apt-get could not install $*"
+		die "apt-get cannot install $*"
 	}
 )

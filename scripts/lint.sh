@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Runs every check of the code that is not a test. All of them run, also after
-# one has failed.
+# Runs all static checks, even after one has failed.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -19,12 +18,12 @@ formatted() {
 	files=$(git ls-files -z --cached --others --exclude-standard '*.go' |
 		while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done | xargs -0 -r gofmt -l)
 	[ -z "$files" ] || {
-		printf 'not formatted, run make fmt:\n%s\n' "$files"
+		printf 'not formatted: run make fmt:\n%s\n' "$files"
 		return 1
 	}
 }
 
-# nested runs go in the module of the chaos command, which ./... leaves out.
+# nested runs go in the module of the chaos command, which ./... does not include.
 nested() { (cd test/chaos && go "$@"); }
 
 check gofmt formatted
@@ -37,11 +36,11 @@ check "golangci-lint of test/chaos" nested tool -modfile=../../tools/go.mod gola
 if command -v shellcheck >/dev/null 2>&1; then
 	check shellcheck shellcheck -x -P "$root" scripts/*.sh .ci/run
 else
-	echo "lint: shellcheck is not installed: the shell scripts were not checked"
+	echo "lint: shellcheck is not installed: shell scripts not checked"
 fi
 
 if [ ${#failed[@]} -gt 0 ]; then
 	printf 'lint: failed: %s\n' "${failed[*]}" >&2
 	exit 1
 fi
-echo "lint: all well"
+echo "lint: passed"

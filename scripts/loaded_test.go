@@ -12,9 +12,8 @@ import (
 	"testing"
 )
 
-// loaded is test-loaded.sh on its way, with a command in place of the tests,
-// which first prints the processes that keep the machine busy, and the
-// descriptors that it has.
+// loaded is a running test-loaded.sh, with a command in place of the tests. The
+// command first prints the child processes of the script and its own descriptors.
 type loaded struct {
 	cmd       *exec.Cmd
 	out       io.Reader
@@ -25,7 +24,7 @@ type loaded struct {
 func startLoaded(t *testing.T, command string, args ...string) *loaded {
 	t.Helper()
 	if _, err := os.Stat("/proc/self/task"); err != nil {
-		t.Skip("it needs /proc")
+		t.Skip("needs /proc")
 	}
 	stand := filepath.Join(t.TempDir(), "test.sh")
 	script := `#!/usr/bin/env bash
@@ -58,8 +57,8 @@ ls /proc/self/fd | tr '\n' ' '; echo
 	return l
 }
 
-// end waits for the end and returns the exit code and the rest of the output.
-func (l *loaded) end(t *testing.T) (code int, rest string) {
+// wait returns the exit code and the rest of the output.
+func (l *loaded) wait(t *testing.T) (code int, rest string) {
 	t.Helper()
 	b, err := io.ReadAll(l.out)
 	if err != nil {
@@ -70,14 +69,14 @@ func (l *loaded) end(t *testing.T) (code int, rest string) {
 	}
 	for _, pid := range l.processes {
 		if _, err := os.Stat("/proc/" + pid); err == nil {
-			t.Errorf("process %s is still there", pid)
+			t.Errorf("process %s is still running", pid)
 		}
 	}
 	return l.cmd.ProcessState.ExitCode(), string(b)
 }
 
-// TestLoadedRunsUntilOneFails: the tests run on busy cores, with descriptors
-// open, and the exit code is that of the first run that fails.
+// The tests run on busy cores with descriptors open, and the exit code is that of
+// the first run that fails.
 func TestLoadedRunsUntilOneFails(t *testing.T) {
 	t.Parallel()
 	count := filepath.Join(t.TempDir(), "count")
@@ -90,7 +89,7 @@ func TestLoadedRunsUntilOneFails(t *testing.T) {
 			t.Errorf("descriptor %s is not open: %s", fd, l.fds)
 		}
 	}
-	if code, _ := l.end(t); code != 7 {
+	if code, _ := l.wait(t); code != 7 {
 		t.Errorf("exit code %d, want 7", code)
 	}
 	if b, err := os.ReadFile(count); err != nil || string(b) != "run ./manager -v\nrun ./manager -v\n" {
@@ -98,14 +97,14 @@ func TestLoadedRunsUntilOneFails(t *testing.T) {
 	}
 }
 
-// TestLoadedEndsWhatItStarted also when it is asked to end in the middle.
+// A signal ends the busy loops and the command too.
 func TestLoadedEndsWhatItStarted(t *testing.T) {
 	t.Parallel()
 	l := startLoaded(t, "exec sleep 60", "-l", "1")
 	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if code, _ := l.end(t); code != 143 {
+	if code, _ := l.wait(t); code != 143 {
 		t.Errorf("exit code %d, want 143", code)
 	}
 }

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The steps of provision.sh; sourced by it.
+# The steps of provision.sh, which sources this file.
 
 etc=/etc/tasker
 rabbitmq_note="Written by tasker's provision.sh"
@@ -7,14 +7,13 @@ programs=(api manager_console1 manager_console2)
 
 step() { say "==> $*"; }
 
-# take_password decodes a password that came as MYSQL_PASSWD_BASE64: a way for
-# it through shells that would expand some of its characters. The x keeps the
-# line end that $() would cut off, and check_input refuses. Either way no program
-# that runs from here on finds it in its environment.
+# take_password sets MYSQL_PASSWD from MYSQL_PASSWD_BASE64, if given, and removes
+# the password from the environment of all further programs. The x preserves a
+# trailing newline, which $() would drop and check_input must refuse.
 take_password() {
 	export -n MYSQL_PASSWD
 	[ -n "${MYSQL_PASSWD_BASE64-}" ] || return 0
-	[ -z "${MYSQL_PASSWD-}" ] || die "MYSQL_PASSWD and MYSQL_PASSWD_BASE64 are both set: give one of them"
+	[ -z "${MYSQL_PASSWD-}" ] || die "MYSQL_PASSWD and MYSQL_PASSWD_BASE64 are both set: set only one"
 	MYSQL_PASSWD=$(printf '%s' "$MYSQL_PASSWD_BASE64" | base64 --decode && printf x) ||
 		die "invalid MYSQL_PASSWD_BASE64: must be the password in base64"
 	MYSQL_PASSWD=${MYSQL_PASSWD%x}
@@ -24,13 +23,13 @@ take_password() {
 check_input() {
 	take_password
 	[ -n "${MYSQL_PASSWD-}" ] ||
-		die "MYSQL_PASSWD is not set: give the password that the database user tasker shall have, as in MYSQL_PASSWD=... $0"
+		die "MYSQL_PASSWD is not set: choose a password for the database user tasker, as in MYSQL_PASSWD=... $0"
 	case $MYSQL_PASSWD in
-	*[[:cntrl:]]*) die "MYSQL_PASSWD must be one line without control characters" ;;
+	*[[:cntrl:]]*) die "invalid MYSQL_PASSWD: must be one line without control characters" ;;
 	esac
 	[ "$(id -u)" -eq 0 ] || die "this changes the system: run it as root"
-	command -v apt-get >/dev/null || die "this needs Debian (12 or 13) or a relative with apt-get"
-	[ -z "${TASKER_BINARY-}" ] || [ -x "$TASKER_BINARY" ] || die "TASKER_BINARY=$TASKER_BINARY is no program"
+	command -v apt-get >/dev/null || die "apt-get not found: this needs Debian 12 or 13, or a relative"
+	[ -z "${TASKER_BINARY-}" ] || [ -x "$TASKER_BINARY" ] || die "invalid TASKER_BINARY: $TASKER_BINARY is not an executable file"
 }
 
 # wait_for SECONDS COMMAND... waits until the command succeeds.
@@ -43,16 +42,16 @@ wait_for() {
 	done
 }
 
-# start_service NAME CHECK starts a service and enables it, through systemd
-# where that runs, else through its init script (containers, chroots).
+# start_service NAME CHECK starts and enables a service, through systemd if that
+# runs, otherwise through its init script (containers, chroots).
 start_service() {
 	if [ -d /run/systemd/system ]; then
 		systemctl enable --quiet "$1"
 		systemctl start "$1"
 	elif ! "$2" >/dev/null 2>&1; then
-		(close_inherited && exec service "$1" start >&2) || say "the init script of $1 is not content; waiting for the service all the same"
+		(close_inherited && exec service "$1" start >&2) || say "the init script of $1 failed: waiting for the service anyway"
 	fi
-	wait_for 90 "$2" || die "$1 does not answer; look into its logs"
+	wait_for 90 "$2" || die "$1 does not answer: see its logs"
 }
 
 install_packages() {
@@ -60,18 +59,18 @@ install_packages() {
 	for package in mariadb-server rabbitmq-server supervisor ca-certificates curl; do
 		dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
 	done
-	# Where systemd is not installed, in containers.
+	# Containers have no systemd.
 	for package in sysusers tmpfiles; do
 		command -v "systemd-$package" >/dev/null || missing+=("systemd-standalone-$package")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
-	# A broker that only this machine's own programs need is not shown to
-	# others. Where RabbitMQ was before, its configuration is not ours.
+	# Listen on loopback only, unless RabbitMQ was installed before: then its
+	# configuration is not ours.
 	if [[ " ${missing[*]} " = *" rabbitmq-server "* ]] && [ ! -e /etc/rabbitmq/rabbitmq.conf ]; then
 		mkdir -p /etc/rabbitmq
 		cat >/etc/rabbitmq/rabbitmq.conf <<-CONF
-			# $rabbitmq_note. For managers on other machines let it
-			# listen for them (and use TLS): listeners.tcp.default = 5672
+			# $rabbitmq_note. To serve managers on other
+			# machines (use TLS): listeners.tcp.default = 5672
 			listeners.tcp.default = 127.0.0.1:5672
 			management.tcp.ip = 127.0.0.1
 			management.tcp.port = 15672
@@ -85,7 +84,7 @@ install_packages() {
 
 mysql_answers() { mariadb-admin --protocol=socket ping; }
 
-# sql_text quotes a string for SQL. It counts on sql_mode being empty.
+# sql_text quotes a string for SQL. It requires an empty sql_mode.
 sql_text() {
 	local s=$1
 	s=${s//\\/\\\\}
@@ -93,9 +92,8 @@ sql_text() {
 	printf "'%s'" "$s"
 }
 
-# create_database makes the database, and the user with the given password. It
-# speaks as root through the socket, and the password stays out of the process
-# list.
+# create_database creates the database and its user, as root through the socket.
+# The password does not appear in the process list.
 create_database() {
 	local host passwd
 	passwd=$(sql_text "$MYSQL_PASSWD")
@@ -121,8 +119,8 @@ start_rabbitmq() {
 	fi
 	wait_for 60 curl -s -o /dev/null http://127.0.0.1:15672/ ||
 		die "RabbitMQ's management API does not answer on 127.0.0.1:15672"
-	# The administrator guest with the password guest, whom every local user
-	# could be, goes where RabbitMQ was installed by this script.
+	# Any local user could log in as the administrator guest (password guest):
+	# delete it if this script installed RabbitMQ.
 	if grep -qs "$rabbitmq_note" /etc/rabbitmq/rabbitmq.conf &&
 		rabbitmqctl --quiet list_users | grep -q '^guest[[:space:]]'; then
 		rabbitmqctl --quiet delete_user guest >&2
@@ -131,7 +129,7 @@ start_rabbitmq() {
 
 ## tasker
 
-# usable_go prints a go that is new enough to build tasker.
+# usable_go prints a go command that is recent enough to build tasker.
 usable_go() {
 	local go version wanted
 	wanted=$(go_version)
@@ -164,9 +162,9 @@ install_go() (
 		;;
 	esac
 	if [ -n "$sum" ]; then
-		echo "$sum  $tarball" | sha256sum --check --status || die "the checksum of Go's distribution is wrong"
+		echo "$sum  $tarball" | sha256sum --check --status || die "wrong checksum of the Go distribution"
 	elif [[ ${GO_TARBALL-} = *://* ]]; then
-		die "GO_TARBALL is an URL, so GO_SHA256 must say its checksum"
+		die "GO_SHA256 is not set: it is needed if GO_TARBALL is a URL"
 	fi
 	tar -C "$work" -xzf "$tarball"
 	rm -rf /usr/local/go
@@ -177,7 +175,7 @@ build_tasker() { # OUTPUT
 	local go version
 	if ! go=$(usable_go); then
 		install_go
-		go=$(usable_go) || die "there is no Go $(go_version) or newer, also after installing it"
+		go=$(usable_go) || die "no Go $(go_version) or newer, even after installing it"
 	fi
 	version=$(git -c "safe.directory=$root" -C "$root" describe --tags --always --dirty 2>/dev/null) || version=unknown
 	say "building tasker $version with $("$go" version)"
@@ -199,7 +197,7 @@ install_tasker() {
 	else
 		build_tasker "$work/tasker"
 	fi
-	# A running program is replaced, never written to.
+	# Replace a running program, never write to it.
 	if ! cmp -s "$work/tasker" /usr/local/bin/tasker; then
 		install -m 755 "$work/tasker" /usr/local/bin/tasker.new
 		mv -f /usr/local/bin/tasker.new /usr/local/bin/tasker
@@ -208,23 +206,23 @@ install_tasker() {
 	rm -rf "$work"
 }
 
-# leave_old_user hands over what belonged to the one user, tasker, that the API
-# and the managers had before there were two.
+# leave_old_user migrates an installation in which the API and the managers
+# shared the user tasker.
 leave_old_user() {
 	[ "$(stat -c %U /var/lib/tasker 2>/dev/null)" = tasker ] || return 0
-	say "the user tasker becomes tasker-api and tasker-manager"
+	say "replacing the user tasker by tasker-api and tasker-manager"
 	supervisorctl stop "${programs[@]}" >&2 || true
 	rm -f /var/lib/tasker/.provisioned
 	chown -R --no-dereference tasker-manager:tasker-manager /var/lib/tasker
 }
 
-# set_permissions makes the directories, and lets each user read what is for it.
+# set_permissions creates the directories and sets who may read what.
 set_permissions() { systemd-tmpfiles --create tasker.conf >&2; }
 
 random_secret() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# write_secret NAME VALUE puts a secret where only root reads it, until
-# set_permissions says who else.
+# write_secret NAME VALUE writes a secret that only root can read, until
+# set_permissions.
 write_secret() {
 	local file=$etc/secrets/$1
 	[ "$(cat "$file" 2>/dev/null)" != "$2" ] || return 0
@@ -239,8 +237,8 @@ install_configuration() {
 		say "installed $etc/production.config.yaml"
 	fi
 	if [ -n "${TASKER_API_LISTEN-}" ]; then
-		[[ $TASKER_API_LISTEN =~ ^[0-9A-Za-z.:-]+$ ]] || die "TASKER_API_LISTEN is no address: $TASKER_API_LISTEN"
-		grep -q '^  listen: ' "$etc/production.config.yaml" || die "$etc/production.config.yaml has no api.listen to set"
+		[[ $TASKER_API_LISTEN =~ ^[0-9A-Za-z.:-]+$ ]] || die "invalid TASKER_API_LISTEN: $TASKER_API_LISTEN"
+		grep -q '^  listen: ' "$etc/production.config.yaml" || die "no api.listen in $etc/production.config.yaml: add it, or unset TASKER_API_LISTEN"
 		sed -i "s/^  listen: .*/  listen: \"$TASKER_API_LISTEN\"/" "$etc/production.config.yaml"
 	fi
 	write_secret db_password "$MYSQL_PASSWD"
@@ -251,7 +249,7 @@ install_configuration() {
 }
 
 # run_tasker USER [VARIABLE=VALUE...] ARGUMENTS... runs tasker as one of its
-# users, with no TASKER_ variables but those given.
+# users, with only these TASKER_ variables.
 run_tasker() {
 	local variables=() user=$1
 	shift
@@ -261,8 +259,7 @@ run_tasker() {
 	done
 	(
 		cd / || exit
-		# The variables go through the environment, not through the arguments
-		# that everybody can read.
+		# In the environment, since everybody can read arguments.
 		local name
 		for name in $(compgen -e | grep '^TASKER_'); do unset "$name"; done
 		[ ${#variables[@]} -eq 0 ] || export "${variables[@]}"
@@ -271,8 +268,8 @@ run_tasker() {
 	)
 }
 
-# initialize lets tasker make its tables, its virtual host and its user. For
-# RabbitMQ it needs an administrator, which exists only meanwhile.
+# initialize has tasker create its tables, its virtual host and its user. For
+# RabbitMQ it needs an administrator, which exists only during this function.
 initialize() (
 	admin=tasker-provision
 	passwd=$(random_secret)
@@ -283,22 +280,22 @@ initialize() (
 		rabbitmqctl --quiet delete_user "$admin" >/dev/null 2>&1 || true
 	}
 	trap delete_admin EXIT
-	# A file, because everybody can read a command's arguments, and because
-	# rabbitmqctl of RabbitMQ 4.0 waits for ever for a password from a pipe.
+	# A file, since everybody can read a command's arguments, and rabbitmqctl
+	# of RabbitMQ 4.0 hangs when it reads a password from a pipe.
 	chown rabbitmq "$definitions"
 	printf '{"users":[{"name":"%s","password":"%s","tags":"administrator"}]}\n' "$admin" "$passwd" >"$definitions"
 	rabbitmqctl --quiet import_definitions "$definitions" >&2
 	run_tasker tasker-api config check --programs=false >&2
 	run_tasker tasker-manager config check --api=false >&2
-	# A broker that has just started on a busy machine may take longer to make a
-	# virtual host than tasker waits for an answer; it may be asked again.
+	# A broker that has just started on a busy machine may take longer to create
+	# a virtual host than tasker waits. Trying again is safe.
 	for attempt in 1 2 3 4 5; do
 		run_tasker tasker-api TASKER_RABBITMQ_USER="$admin" TASKER_RABBITMQ_PASSWORD="$passwd" \
 			initialize --database --rabbitmq >&2 && return
 		say "tasker initialize failed, attempt $attempt of 5"
 		sleep 2
 	done
-	die "tasker could not be initialized"
+	die "tasker initialize failed"
 )
 
 ## supervisord
@@ -307,10 +304,9 @@ supervisor_answers() { supervisorctl pid; }
 
 running() { supervisorctl status "${programs[@]}" | grep -c RUNNING; }
 
-# run_under_supervisord starts the programs. Those that run already are
-# restarted only if the program, the configuration or a secret is another one
-# than when they were started. A restart loses no task: the managers adopt what
-# they left.
+# run_under_supervisord starts the programs. Running ones are restarted only if
+# the program, the configuration or a secret has changed since they were started.
+# A restart loses no task: the managers adopt their unfinished results.
 run_under_supervisord() {
 	local conf=/etc/supervisor/conf.d/tasker.conf stamp=$etc/.provisioned before now program
 	before=$(running || true)
@@ -325,22 +321,22 @@ run_under_supervisord() {
 	(umask 077 && echo "$now" >"$stamp")
 	for program in "${programs[@]}"; do
 		if supervisorctl status "$program" | grep -Eq 'STOPPED|EXITED|FATAL'; then
-			supervisorctl start "$program" >&2 || true # judged below
+			supervisorctl start "$program" >&2 || true # checked below
 		fi
 	done
 	wait_for 60 all_running || {
 		supervisorctl status >&2 || true
-		die "not every program runs; see /var/log/tasker"
+		die "not all programs are running: see /var/log/tasker"
 	}
 }
 
-# all_running holds when the programs run and the API is ready: it reaches the
-# database and the broker.
+# all_running succeeds if the programs run and the API reaches the database and
+# the broker.
 all_running() {
 	[ "$(running)" -eq ${#programs[@]} ] && api_ready
 }
 
-# api_url is the API's address as the configuration says, seen from here.
+# api_url prints the API's configured address, as seen from this machine.
 api_url() {
 	local listen port
 	listen=$(api_setting listen)
@@ -357,7 +353,7 @@ api_setting() {
 		"$etc/production.config.yaml"
 }
 
-# curl_text quotes a string for a configuration file of curl's.
+# curl_text quotes a string for a curl configuration file.
 curl_text() {
 	local s=$1
 	s=${s//\\/\\\\}
@@ -374,7 +370,7 @@ report() {
 	supervisorctl status "${programs[@]}" >&2
 	cat >&2 <<-TEXT
 
-		tasker runs. Try it, on this machine:
+		tasker is running. Try it on this machine:
 
 		  token=\$(sudo cat $etc/secrets/api_token)
 		  curl -H "Authorization: Bearer \$token" -H 'Content-Type: application/json' \\

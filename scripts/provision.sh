@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Sets up tasker on this machine, a plain Debian 12 or 13: RabbitMQ with its
-# management plugin, MariaDB, tasker itself, and under supervisord the API and
-# the managers console1 and console2, each for worker and backup.
+# Installs tasker on this machine, a plain Debian 12 or 13: RabbitMQ with its
+# management plugin, MariaDB, tasker, and under supervisord the API and the
+# managers console1 and console2, each for worker and backup.
 #
 #   MYSQL_PASSWD=... scripts/provision.sh
 #
-# It may run again at any time: what is right already stays as it is, and
-# nothing is restarted that did not change. Another MYSQL_PASSWD changes the
-# password. What it reads besides:
+# It is safe to run again at any time: it changes only what differs, and
+# restarts only what changed. A new MYSQL_PASSWD changes the password. Other
+# variables:
 #
-#   MYSQL_PASSWD_BASE64  the password in base64, instead of MYSQL_PASSWD, where it
-#                        has to pass a shell that would expand a $ in it
-#   TASKER_BINARY      a tasker that is built already, instead of building one
-#   TASKER_API_LISTEN  the address that the API listens on; 127.0.0.1 if the
-#                      configuration says nothing else
-#   GO_TARBALL         a Go distribution (path or URL), instead of the official
-#                      one from go.dev; used where there is no new enough Go
-#   GO_SHA256          its checksum
+#   MYSQL_PASSWD_BASE64  the password in base64, instead of MYSQL_PASSWD, if it
+#                        passes through a shell that would expand a $ in it
+#   TASKER_BINARY        install this tasker instead of building one
+#   TASKER_API_LISTEN    the address that the API listens on (default: that of
+#                        the configuration, 127.0.0.1)
+#   GO_TARBALL           a Go distribution (path or URL) to use instead of the
+#                        one from go.dev, if no recent enough Go is installed
+#   GO_SHA256            its checksum
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// awkward is a password with everything that a shell, SQL or a file of curl's
-// could take for something else.
+// awkward is a password with all characters that are special in a shell, SQL or
+// a curl configuration file.
 const awkward = "Pas$word `touch ran` $(touch ran) \"q\" 'r' \\n \\ #;&|<>*?~! ä %s "
 
-// TestPasswordPassesVagrantsShell: Vagrant writes variables in double quotes
-// into a command line of the machine, doubling only those that they contain.
+// Vagrant puts variables in double quotes on a shell command line, and doubles
+// only double quotes in them.
 func TestPasswordPassesVagrantsShell(t *testing.T) {
 	t.Parallel()
 	vagrantfile, err := os.ReadFile("../Vagrantfile")
@@ -21,32 +21,31 @@ func TestPasswordPassesVagrantsShell(t *testing.T) {
 	}
 	const line = `"MYSQL_PASSWD_BASE64" => [ENV["MYSQL_PASSWD"].to_s].pack("m0"),`
 	if !strings.Contains(string(vagrantfile), line) || strings.Count(string(vagrantfile), `ENV["MYSQL_PASSWD"].to_s`) != 2 {
-		t.Fatalf("the Vagrantfile does not hand the password over as %s", line)
+		t.Fatalf("the Vagrantfile does not contain %s", line)
 	}
 	encoded := base64.StdEncoding.EncodeToString([]byte(awkward))
 	got := bash(t, `MYSQL_PASSWD_BASE64="`+encoded+`"
 take_password
-[ ! -e ran ] || die "a command of the password ran"
+[ ! -e ran ] || die "a command in the password was executed"
 [ -z "${MYSQL_PASSWD_BASE64-}" ]
-printenv MYSQL_PASSWD && die "it is in the environment of other programs"
+printenv MYSQL_PASSWD && die "the password is in the environment"
 printf '%s' "$MYSQL_PASSWD"`, []string{"provision-lib.sh"})
 	if got != awkward {
-		t.Errorf("the password became %q, want %q", got, awkward)
+		t.Errorf("password %q, want %q", got, awkward)
 	}
 }
 
-// TestPasswordKeepsItsLineEnd so that it is refused rather than changed.
+// A newline must be refused, not dropped.
 func TestPasswordKeepsItsLineEnd(t *testing.T) {
 	t.Parallel()
 	got := bash(t, `MYSQL_PASSWD_BASE64=YQo=
 take_password
 printf '%q' "$MYSQL_PASSWD"`, []string{"provision-lib.sh"})
 	if got != `$'a\n'` {
-		t.Errorf("the password became %s", got)
+		t.Errorf("password %s", got)
 	}
 }
 
-// TestQuoting: what goes into SQL and into a file of curl's is quoted for it.
 func TestQuoting(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{

@@ -1,5 +1,5 @@
-// Package scripts_test tries what the shell scripts of this directory promise
-// and no other test would notice.
+// Package scripts_test tests behaviour of the shell scripts in this directory
+// that no other test covers.
 package scripts_test
 
 import (
@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// bash runs a script in an empty directory, with what lib.sh and the named
-// libraries define, and with these descriptors open besides the first three.
+// bash runs a script in an empty directory, after sourcing lib.sh and the named
+// libraries, with extra descriptors from 3 on, and returns its output.
 func bash(t *testing.T, script string, libraries []string, extra ...*os.File) string {
 	t.Helper()
 	if _, err := exec.LookPath("bash"); err != nil {
@@ -37,12 +37,12 @@ func bash(t *testing.T, script string, libraries []string, extra ...*os.File) st
 	return string(out)
 }
 
-// TestDaemonsInheritNoDescriptors: a server that services.sh starts outlives
-// it, and a lock of its caller's must not stay held for as long.
+// A server that services.sh starts outlives it, and must not keep its caller's
+// locks.
 func TestDaemonsInheritNoDescriptors(t *testing.T) {
 	t.Parallel()
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		t.Skip("it needs /proc")
+		t.Skip("needs /proc")
 	}
 	lock, err := os.Create(filepath.Join(t.TempDir(), "lock"))
 	if err != nil {

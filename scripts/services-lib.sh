@@ -1,26 +1,27 @@
 # shellcheck shell=bash
-# How services.sh starts, watches and stops each server; sourced by it.
+# How services.sh, which sources this file, starts, checks and stops each server.
 
 dir=${TASKER_TEST_SERVICES_DIR:-${root:?}/.services}
 rabbitmq_bin=/usr/lib/rabbitmq/bin
 
 prepare() {
 	[ "$(uname -s)" = Linux ] ||
-		die "the test services run on Linux; elsewhere set TASKER_TEST_MYSQL_URI and TASKER_TEST_RABBITMQ_URI to servers of your own"
+		die "the test services need Linux: elsewhere set TASKER_TEST_MYSQL_URI and TASKER_TEST_RABBITMQ_URI to your own servers"
 	mkdir -p "$dir/logs" "$dir/ports"
 	dir=$(cd "$dir" && pwd)
 	chmod 700 "$dir"
 	PATH=$PATH:/usr/sbin:/sbin
 }
 
-# given NAME: the developer named a server; nothing is started for it.
-given() {
+# external NAME succeeds if the environment names this server: then none is
+# started.
+external() {
 	case $1 in
 	mysql) [ -n "${TASKER_TEST_MYSQL_URI-}" ] ;;
 	rabbitmq)
 		[ -n "${TASKER_TEST_RABBITMQ_URI-}" ] || return 1
 		[ -n "${TASKER_TEST_RABBITMQ_MANAGEMENT_URI-}" ] ||
-			die "TASKER_TEST_RABBITMQ_URI is set, so TASKER_TEST_RABBITMQ_MANAGEMENT_URI must be set too"
+			die "TASKER_TEST_RABBITMQ_MANAGEMENT_URI is not set: it is needed with TASKER_TEST_RABBITMQ_URI"
 		;;
 	esac
 }
@@ -32,8 +33,8 @@ make_password() {
 	(umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$dir/password")
 }
 
-# A process is known by its pid and its start time, so that a pid which was
-# given to another process since is never taken for ours.
+# A process is identified by its pid and its start time, so that a reused pid is
+# never mistaken for ours.
 start_time() {
 	local stat
 	{ stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
@@ -58,7 +59,7 @@ alive() { # NAME
 
 pid_of() { cut -d' ' -f1 "$dir/$1.pid"; }
 
-# stop NAME SECONDS asks with TERM, waits, and kills what did not listen.
+# stop NAME SECONDS sends TERM, waits, and then kills.
 stop() {
 	local pid deadline=$((SECONDS + $2))
 	if alive "$1"; then
@@ -80,8 +81,8 @@ port_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 port() { cat "$dir/ports/$1"; }
 
-# choose_port NAME OFFSET keeps a free port for a server in ports/NAME. Where
-# to begin depends on the directory, so that two clones do not meet.
+# choose_port NAME OFFSET writes a free port for a server to ports/NAME. The
+# first candidate depends on the directory, so that two clones do not collide.
 choose_port() {
 	local sum base candidate
 	sum=$(printf '%s' "$dir" | cksum | cut -d' ' -f1)
@@ -92,28 +93,28 @@ choose_port() {
 			return
 		fi
 	done
-	die "no free port for $1 from $base on"
+	die "no free port for $1 at or above $base"
 }
 
-# wait_until NAME SECONDS CHECK waits until the check holds, and gives up at
-# once when the server's process is gone.
+# wait_until NAME SECONDS CHECK waits until the check succeeds; it fails at once
+# if the server's process has ended.
 wait_until() {
 	local name=$1 deadline=$((SECONDS + $2))
 	shift 2
 	until "$@"; do
 		if ! alive "$name" || [ $SECONDS -ge $deadline ]; then
-			say "--- the end of $dir/logs/$name.log"
+			say "--- last lines of $dir/logs/$name.log"
 			tail -n 30 "$dir/logs/$name.log" >&2 || true
-			alive "$name" && die "$name is not ready in time; its logs are in $dir/logs"
-			die "$name ended while it started; its logs are in $dir/logs"
+			alive "$name" && die "$name is not ready in time: see its logs in $dir/logs"
+			die "$name ended during startup: see its logs in $dir/logs"
 		fi
 		sleep 0.2
 	done
 }
 
-# become_daemon LOG COMMAND... turns the subshell that calls it into a server, in
-# a session of its own, with its output in a file. It gets no descriptor of the
-# caller's: a lock held there would stay held for as long as the server lives.
+# become_daemon LOG COMMAND... replaces the calling subshell by a server in its
+# own session, with its output in a file. The server inherits no descriptor: a
+# lock on one would be held for as long as the server lives.
 become_daemon() {
 	local log=$1
 	shift
@@ -134,7 +135,7 @@ mysql_ready() {
 mysql_settings() {
 	local user=
 	[ "$(id -u)" -ne 0 ] || user='user = root'
-	# The socket is relative to the data directory: its path has a short limit.
+	# Relative to the data directory, since the length of a socket's path is limited.
 	cat >"$dir/mysql/my.cnf" <<-CNF
 		[mariadbd]
 		$user
@@ -167,7 +168,7 @@ mysql_settings() {
 }
 
 start_mysql() {
-	given mysql && return
+	external mysql && return
 	alive mysql && mysql_ready && return
 	stop mysql 30
 	command -v mariadbd mariadb-install-db mariadb | wc -l | grep -q 3 ||
@@ -176,7 +177,7 @@ start_mysql() {
 	rm -rf "$dir/mysql"
 	(umask 077 && mkdir -p "$dir/mysql/data")
 	choose_port mysql 0
-	say "MariaDB starts on 127.0.0.1:$(port mysql)"
+	say "starting MariaDB on 127.0.0.1:$(port mysql)"
 	(umask 077 && mysql_settings)
 	mariadb-install-db --no-defaults --datadir="$dir/mysql/data" --skip-test-db --skip-name-resolve \
 		--auth-root-authentication-method=normal --user="$(id -un)" >"$dir/logs/mysql.log" 2>&1 ||
@@ -189,7 +190,7 @@ start_mysql() {
 
 stop_mysql() {
 	if alive mysql; then
-		say "MariaDB stops"
+		say "stopping MariaDB"
 	fi
 	stop mysql 60
 	rm -rf "$dir/mysql"
@@ -197,8 +198,8 @@ stop_mysql() {
 
 ## RabbitMQ
 
-# AMQP 0-9-1: the client's first bytes are answered with a method frame, of
-# type 1. An early listener of the management plugin is no sign of readiness.
+# In AMQP 0-9-1 the server answers the client's first bytes with a method frame,
+# type 1. That the management plugin listens does not mean that RabbitMQ is ready.
 rabbitmq_ready() {
 	local type
 	type=$( (
@@ -236,8 +237,8 @@ rabbitmq_settings() {
 	echo '[rabbitmq_management].' >"$home/enabled_plugins"
 }
 
-# rabbitmq_environment keeps the node away from everything of the system's: its
-# own epmd, cookie, files and ports, all on loopback.
+# rabbitmq_environment isolates the node from the system's RabbitMQ: its own epmd,
+# cookie, files and ports, all on loopback.
 rabbitmq_environment() {
 	local home=$dir/rabbitmq
 	export HOME=$home
@@ -255,20 +256,20 @@ rabbitmq_environment() {
 	export RABBITMQ_PLUGINS_EXPAND_DIR=$home/plugins
 	export RABBITMQ_MNESIA_BASE=$home/data
 	export RABBITMQ_LOG_BASE=$dir/logs
-	export RABBITMQ_LOGS=- # to the standard output
+	export RABBITMQ_LOGS=- # standard output
 	export RABBITMQ_PID_FILE=$home/server.pid
 	export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}'
 	unset NOTIFY_SOCKET
 }
 
 start_rabbitmq() {
-	given rabbitmq && return
+	external rabbitmq && return
 	alive rabbitmq && alive epmd && rabbitmq_ready && return
 	stop rabbitmq 30
 	stop epmd 5
 	[ -x "$rabbitmq_bin/rabbitmq-server" ] || {
 		install_quietly rabbitmq-server
-		# Installed for tests only, the system's own broker stays off.
+		# It is installed only for tests: keep the system's own broker off.
 		as_root systemctl disable rabbitmq-server >/dev/null 2>&1 || true
 	}
 	make_password
@@ -278,7 +279,7 @@ start_rabbitmq() {
 	choose_port management 2
 	choose_port distribution 3
 	choose_port epmd 4
-	say "RabbitMQ starts on 127.0.0.1:$(port amqp), management http://127.0.0.1:$(port management)"
+	say "starting RabbitMQ on 127.0.0.1:$(port amqp), management http://127.0.0.1:$(port management)"
 	(umask 077 && rabbitmq_settings)
 	raise_file_limit
 	: >"$dir/logs/epmd.log"
@@ -299,7 +300,7 @@ start_rabbitmq() {
 
 stop_rabbitmq() {
 	if alive rabbitmq; then
-		say "RabbitMQ stops"
+		say "stopping RabbitMQ"
 	fi
 	stop rabbitmq 60
 	stop epmd 5

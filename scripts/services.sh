@@ -1,25 +1,23 @@
 #!/usr/bin/env bash
-# Private RabbitMQ and MariaDB servers for tests and development: their own
-# ports on 127.0.0.1, their own data under .services/, random passwords. No
-# server of the system is touched.
+# Private RabbitMQ and MariaDB servers for tests and development, with their own
+# ports on 127.0.0.1, data under .services/, and random passwords. The system's
+# servers are not touched.
 #
 #   scripts/services.sh up       start them, and leave them running
-#   scripts/services.sh env      print the variables that name them, for eval:
-#                                those of the tests, and those with which
-#                                tasker itself uses them
-#   scripts/services.sh status   say what runs and where
-#   scripts/services.sh down     stop what up started; the logs stay
-#   scripts/services.sh run CMD  run a command with them, and stop them after it
-#                                unless they ran before or somebody else uses them
+#   scripts/services.sh env      print the variables that the tests and tasker
+#                                need to use them, for eval
+#   scripts/services.sh status   print which are running, and where
+#   scripts/services.sh down     stop what up started; keep the logs
+#   scripts/services.sh run CMD  run a command with them, and stop them afterwards
+#                                unless they were up or are in use
 #
-# Servers of your own are used instead, and nothing is started, where these are
-# set:
+# To use your own servers, and start none, set
 #   TASKER_TEST_MYSQL_URI=mysql://admin:password@host:port/
 #   TASKER_TEST_RABBITMQ_URI=amqp://admin:password@host:port/
 #   TASKER_TEST_RABBITMQ_MANAGEMENT_URI=http://admin:password@host:port
 #
-# TASKER_TEST_SERVICES_DIR moves .services/, and TASKER_TEST_SERVICES_PORT is the first of
-# the five ports; a port that is taken is passed over.
+# TASKER_TEST_SERVICES_DIR replaces .services/. TASKER_TEST_SERVICES_PORT is the
+# first of five ports to use; ports that are taken are skipped.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -32,10 +30,10 @@ usage() {
 	sed -n '2,/^set /{s/^# \{0,1\}//;/^set /d;p}' "$0"
 }
 
-# up starts what is missing. The lock keeps two of them apart.
+# up starts the servers that are not running; a lock serializes it.
 up() {
 	(
-		flock -w 300 9 || die "another $0 holds $dir/lock for too long"
+		flock -w 300 9 || die "timeout: another $0 holds $dir/lock"
 		start_mysql
 		start_rabbitmq
 	) 9>"$dir/lock"
@@ -43,7 +41,7 @@ up() {
 
 down() {
 	(
-		flock -w 300 9 || die "another $0 holds $dir/lock for too long"
+		flock -w 300 9 || die "timeout: another $0 holds $dir/lock"
 		rm -f "$dir/keep"
 		stop_rabbitmq
 		stop_mysql
@@ -67,14 +65,14 @@ print_env() {
 	printf 'export TASKER_TEST_RABBITMQ_MANAGEMENT_URI=%q\n' "$management"
 }
 
-# print_tasker_env names the servers for tasker itself: a database and a virtual
-# host tasker, with users tasker, which "tasker initialize" makes, as far as they
-# are not there. Nothing is known of the users of servers that were given.
+# print_tasker_env prints tasker's own variables: the database, the virtual host
+# and the users are all named tasker, and "tasker initialize" creates the missing
+# ones. The users of external servers are not known.
 print_tasker_env() {
-	if ! given mysql; then
+	if ! external mysql; then
 		printf 'export TASKER_MANAGER_DB_URI=%q\n' "mysql://tasker:$(password)@127.0.0.1:$(port mysql)/tasker"
 	fi
-	if ! given rabbitmq; then
+	if ! external rabbitmq; then
 		printf 'export TASKER_MANAGER_MESSAGE_QUEUE_URI=%q\n' "amqp://tasker:$(password)@127.0.0.1:$(port amqp)/tasker"
 		printf 'export TASKER_RABBITMQ_MANAGEMENT_URI=%q\n' "http://127.0.0.1:$(port management)"
 		printf 'export TASKER_RABBITMQ_USER=admin TASKER_RABBITMQ_PASSWORD=%q\n' "$(password)"
@@ -84,8 +82,8 @@ print_tasker_env() {
 status() {
 	local name
 	for name in mysql rabbitmq; do
-		if given "$name"; then
-			echo "$name: given by the environment"
+		if external "$name"; then
+			echo "$name: external, set in the environment"
 		elif ! alive "$name"; then
 			echo "$name: stopped"
 		elif [ "$name" = mysql ]; then
@@ -97,10 +95,9 @@ status() {
 	echo "logs: $dir/logs"
 }
 
-# run holds a shared lock while its command runs, which gets the descriptors of
-# the caller, as from a shell. Whoever can take the lock
-# alone afterwards is the last one, and stops the servers unless a plain up
-# asked to keep them.
+# run holds a shared lock while its command runs. The command inherits the
+# caller's descriptors, as from a shell. A run that can take the lock exclusively
+# afterwards is the last one, and stops the servers unless up asked to keep them.
 run() {
 	[ $# -gt 0 ] || die "run needs a command"
 	exec {in_use}>"$dir/in-use"
@@ -110,8 +107,8 @@ run() {
 	trap 'stop_child TERM; exit 143' TERM
 	up
 	eval "$(print_env)"
-	# A process group of its own (set -m), so that an interrupt can be passed on
-	# to all that the command started.
+	# Its own process group (set -m), so that an interrupt reaches everything that
+	# the command started.
 	set -m
 	"$@" {in_use}>&- &
 	child=$!

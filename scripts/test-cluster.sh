@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests against a RabbitMQ cluster of three nodes: they start the nodes
-# and MariaDB themselves, as children, on free ports of 127.0.0.1. Arguments go
-# to go test. It takes about three minutes.
+# Runs the tests on a RabbitMQ cluster of three nodes, for about three minutes.
+# They start the nodes and MariaDB themselves, on free ports of 127.0.0.1.
+# Arguments are passed to go test.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/scripts/lib.sh"
 cd "$root"
 
-[ "$(uname -s)" = Linux ] || die "the cluster runs on Linux"
+[ "$(uname -s)" = Linux ] || die "the cluster needs Linux"
 PATH=$PATH:/usr/sbin:/sbin
 packages=()
 [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages+=(rabbitmq-server)
@@ -18,7 +18,7 @@ if ! command -v mariadbd || ! command -v mariadb-install-db; then
 fi >/dev/null
 if [ ${#packages[@]} -gt 0 ]; then
 	install_quietly "${packages[@]}"
-	# Installed for tests only, the system's own broker stays off.
+	# It is installed only for tests: keep the system's own broker off.
 	as_root systemctl disable rabbitmq-server >/dev/null 2>&1 || true
 fi
 ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs make test several times on a busy machine: with a busy loop for each
-# core, and with the descriptors 3 to 9 open, as a shell may have them. A test
-# that passes only where it is quiet fails here.
+# Runs make test several times on a busy machine: with a busy loop on each core,
+# and with descriptors 3 to 9 open, as some shells leave them. It finds tests that
+# pass only on an idle machine.
 #
 #   scripts/test-loaded.sh [-n RUNS] [-l LOOPS] [-m MINUTES] [GO TEST ARGUMENTS]
 #
 #   -n RUNS     how many times in a row (3)
-#   -l LOOPS    busy loops (as many as there are cores)
+#   -l LOOPS    number of busy loops (the number of cores)
 #   -m MINUTES  limit for all runs together (120)
 #
-# It ends at the first run that fails, with that run's exit code (124 after the
-# limit), and its busy loops end with it, however it ends.
+# It stops at the first run that fails, with that run's exit code (124 at the
+# limit). The busy loops always end with it.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -19,8 +19,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 usage() { sed -n '2,/^set /{s/^# \{0,1\}//;/^set /d;p}' "$0"; }
 
-whole() { # OPTION VALUE
-	[[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || die "invalid $1: must be a whole number from 1 on: $2"
+require_whole() { # OPTION VALUE
+	[[ $2 =~ ^[1-9][0-9]{0,5}$ ]] || die "invalid $1 $2: must be a whole number, at least 1"
 }
 
 runs=3
@@ -28,9 +28,9 @@ loops=$(nproc)
 minutes=120
 while getopts n:l:m:h option; do
 	case $option in
-	n) whole -n "$OPTARG" && runs=$OPTARG ;;
-	l) whole -l "$OPTARG" && loops=$OPTARG ;;
-	m) whole -m "$OPTARG" && minutes=$OPTARG ;;
+	n) require_whole -n "$OPTARG" && runs=$OPTARG ;;
+	l) require_whole -l "$OPTARG" && loops=$OPTARG ;;
+	m) require_whole -m "$OPTARG" && minutes=$OPTARG ;;
 	h) usage && exit ;;
 	*) usage >&2 && exit 2 ;;
 	esac
@@ -38,8 +38,8 @@ done
 shift $((OPTIND - 1))
 deadline=$((SECONDS + minutes * 60))
 
-# busy keeps a core busy until it is ended, and no longer than this script lives
-# or the limit allows: a kill -9 leaves no loop behind.
+# busy keeps a core busy until it is killed, this script has ended (even by
+# kill -9), or the limit is over.
 busy() {
 	trap - EXIT INT TERM
 	while [ -d "/proc/$$" ] && [ $SECONDS -le $((deadline + 60)) ]; do :; done
@@ -69,17 +69,17 @@ for ((i = 0; i < loops; i++)); do
 done
 exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null 7</dev/null 8</dev/null 9</dev/null
 
-# Results of the run before are not taken from go's cache.
+# Do not take results from go's cache.
 export GOFLAGS="${GOFLAGS-} -count=1"
 for ((run = 1; run <= runs; run++)); do
 	left=$((deadline - SECONDS))
 	[ "$left" -gt 0 ] || {
-		say "test-loaded: run $run of $runs was not begun: $minutes minutes have passed"
+		say "test-loaded: run $run of $runs not started: the limit of $minutes minutes has passed"
 		exit 124
 	}
 	say "test-loaded: run $run of $runs, with $loops busy loops"
-	begun=$SECONDS
-	# A process group of its own, so that all of it can be ended.
+	started=$SECONDS
+	# Its own process group, so that all of it can be ended.
 	set -m
 	timeout --foreground --kill-after=60 "$left" "${TASKER_TEST_COMMAND:-$root/scripts/test.sh}" "$@" &
 	test_pid=$!
@@ -88,9 +88,9 @@ for ((run = 1; run <= runs; run++)); do
 	wait "$test_pid" || rc=$?
 	test_pid=
 	if [ "$rc" -ne 0 ]; then
-		say "test-loaded: FAILED: run $run of $runs, exit code $rc, after $((SECONDS - begun)) s"
+		say "test-loaded: FAILED: run $run of $runs, exit code $rc, after $((SECONDS - started)) s"
 		exit "$rc"
 	fi
-	say "test-loaded: run $run of $runs passed in $((SECONDS - begun)) s"
+	say "test-loaded: run $run of $runs passed in $((SECONDS - started)) s"
 done
-say "test-loaded: all well: $runs runs with $loops busy loops"
+say "test-loaded: passed: $runs runs with $loops busy loops"

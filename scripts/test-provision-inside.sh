@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# What test-provision.sh does inside the new Debian; not to be run elsewhere.
+# The part of test-provision.sh that runs inside the new Debian. Do not run it
+# elsewhere.
 set -euo pipefail
 
 here=$(dirname "$0")
 # shellcheck source=scripts/lib.sh
 . "$here/lib.sh"
-[ "$(hostname)" = tasker-test ] || die "this belongs to test-provision.sh"
+[ "$(hostname)" = tasker-test ] || die "run test-provision.sh instead"
 
 first="it's a \"p@ss/w%rd\" \\ #1 \$HOME"
-# shellcheck disable=SC2016 # nothing in it is to be expanded
+# shellcheck disable=SC2016 # expand nothing
 second='another: `one`; -- %20 ä'
 url=http://127.0.0.1:8888
 
@@ -26,68 +27,69 @@ post() { # TYPE IDENTIFIER
 	echo
 }
 
-# ends TYPE IDENTIFIER STATUS waits for a task's end and shows it.
-ends() {
+# wait_task TYPE IDENTIFIER STATUS waits for a task's end, checks its status and
+# prints it.
+wait_task() {
 	local deadline=$((SECONDS + 90)) answer
 	until answer=$(api "/$1/$2") && [[ $answer =~ \"status\":\"(DONE|FAILED|CANCELED)\" ]]; do
-		[ $SECONDS -lt $deadline ] || die "task $2 does not end: $answer"
+		[ $SECONDS -lt $deadline ] || die "task $2 has not ended: $answer"
 		sleep 0.5
 	done
 	echo "$answer"
-	[[ $answer = *"\"status\":\"$3\""* ]] || die "task $2 should be $3"
+	[[ $answer = *"\"status\":\"$3\""* ]] || die "wrong status of task $2: want $3"
 	[[ $answer = *'"endpoint":"console1"'* && $answer = *'"endpoint":"console2"'* ]] ||
-		die "task $2 has not both results"
+		die "task $2 lacks a result"
 }
 
 pids() { supervisorctl status | awk '$2 != "RUNNING" { exit 1 } { print $1, $4 }'; }
 
-database_takes() {
+can_log_in() {
 	MYSQL_PWD=$1 mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -u tasker --default-character-set=utf8mb4 \
 		-e 'SELECT COUNT(*) FROM tasks' tasker
 }
 
-say "--- without a password it is an error"
+say "--- no password is an error"
 if env -u MYSQL_PASSWD "$here/provision.sh"; then
-	die "provision.sh went on without MYSQL_PASSWD"
+	die "provision.sh did not fail without MYSQL_PASSWD"
 fi
 
-say "--- the first run"
+say "--- first run"
 provision "$first"
 supervisorctl status
 before=$(pids)
 
-say "--- without the token nobody gets in"
-[ "$(curl -s -o /dev/null -w '%{http_code}' $url/worker)" = 401 ] || die "the API asks for no token"
+say "--- the API requires the token"
+[ "$(curl -s -o /dev/null -w '%{http_code}' $url/worker)" = 401 ] || die "the API does not require the token"
 
 say "--- tasks"
 post worker one
 post backup two
-ends worker one DONE
-ends backup two FAILED
+wait_task worker one DONE
+wait_task backup two FAILED
 
-say "--- the second run, while a task runs"
+say "--- second run, while a task runs"
 post worker three
 provision "$first"
 [ "$(pids)" = "$before" ] || die "the second run restarted something: $(pids)"
-ends worker three DONE
+wait_task worker three DONE
 [ "$(api /worker/three | grep -o '"attempt":1,' | wc -l)" -eq 2 ] || die "the second run interrupted a task"
 
-say "--- another password, while a task runs"
+say "--- new password, while a task runs"
 post worker four
 provision "$second"
-[ "$(pids)" != "$before" ] || die "the managers do not know the new password"
-database_takes "$second" || die "the database does not take the new password"
-if database_takes "$first" 2>/dev/null; then
-	die "the database still takes the old password"
+[ "$(pids)" != "$before" ] || die "the managers were not restarted with the new password"
+can_log_in "$second" || die "the database does not accept the new password"
+if can_log_in "$first" 2>/dev/null; then
+	die "the database still accepts the old password"
 fi
-ends worker four DONE
+wait_task worker four DONE
 
-say "--- each user may read what is for it"
+say "--- users and permissions"
 for program in api manager_console1; do
 	stat -c "$program is %U" "/proc/$(supervisorctl pid "$program")"
 done
-[ "$(stat -c %U "/proc/$(supervisorctl pid api)")" = tasker-api ] || die "the API has another user"
-[ "$(stat -c %U "/proc/$(supervisorctl pid manager_console1)")" = tasker-manager ] || die "a manager has another user"
+[ "$(stat -c %U "/proc/$(supervisorctl pid api)")" = tasker-api ] || die "wrong user of the API"
+[ "$(stat -c %U "/proc/$(supervisorctl pid manager_console1)")" = tasker-manager ] || die "wrong user of a manager"
 may_read() { setpriv --reuid="$1" --regid="$1" --init-groups -- cat "$2" >/dev/null 2>&1; }
 for user in tasker-api tasker-manager; do
 	for file in production.config.yaml secrets/db_password secrets/rabbitmq_password; do
@@ -102,7 +104,7 @@ if setpriv --reuid=tasker-api --regid=tasker-api --init-groups -- ls /var/lib/ta
 	die "the API can read the managers' files"
 fi
 
-say "--- an installation with one user becomes one with two"
+say "--- migrating an installation with one user to two"
 token=$(cat /etc/tasker/secrets/api_token)
 useradd --system --gid tasker --home-dir /var/lib/tasker --shell /usr/sbin/nologin tasker
 sed -i 's/^user=.*/user=tasker/' /etc/supervisor/conf.d/tasker.conf
@@ -112,19 +114,19 @@ chown -R tasker:tasker /var/lib/tasker
 supervisorctl update
 deadline=$((SECONDS + 90))
 until api /readyz -f -o /dev/null; do
-	[ $SECONDS -lt $deadline ] || die "the API does not run as tasker"
+	[ $SECONDS -lt $deadline ] || die "the API does not run as the user tasker"
 	sleep 0.5
 done
 post worker five
 provision "$second"
-[ "$(cat /etc/tasker/secrets/api_token)" = "$token" ] || die "the token is another one"
-[ "$(stat -c %U "/proc/$(supervisorctl pid manager_console1)")" = tasker-manager ] || die "a manager has the old user"
-[ -z "$(find /var/lib/tasker -user tasker)" ] || die "the old user has files: $(find /var/lib/tasker -user tasker)"
-ends worker five DONE
+[ "$(cat /etc/tasker/secrets/api_token)" = "$token" ] || die "the token has changed"
+[ "$(stat -c %U "/proc/$(supervisorctl pid manager_console1)")" = tasker-manager ] || die "a manager runs as the old user"
+[ -z "$(find /var/lib/tasker -user tasker)" ] || die "the old user still has files: $(find /var/lib/tasker -user tasker)"
+wait_task worker five DONE
 
-say "--- nothing secret is left open"
-[ -z "$(find /etc/tasker -perm /o+rwx)" ] || die "others may read $(find /etc/tasker -perm /o+rwx)"
+say "--- no secret is exposed"
+[ -z "$(find /etc/tasker -perm /o+rwx)" ] || die "other users can read $(find /etc/tasker -perm /o+rwx)"
 if rabbitmqctl --quiet list_users | grep -E "^(guest|tasker-provision)"; then
-	die "an administrator of RabbitMQ was left behind"
+	die "an administrator of RabbitMQ is left"
 fi
 supervisorctl stop all

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Tries provision.sh for real: a plain Debian is made with debootstrap, and in
-# it, with processes, mounts and a network of its own, the system is set up and
-# used. Needs root, debootstrap, Go, and some minutes; it is not part of CI.
+# Tests provision.sh in a plain Debian made with debootstrap, with its own
+# processes, mounts and network: installs the system there and uses it. Needs
+# root, debootstrap, Go, and some minutes; not part of CI.
 #
 #   scripts/test-provision.sh [bookworm|trixie] [DIRECTORY]
 #
-# DIRECTORY is made anew and removed at the end, unless KEEP=1.
-# TASKER_BINARY is used instead of building tasker in there. MIRROR is Debian's.
+# DIRECTORY is created, and removed at the end unless KEEP=1. TASKER_BINARY is
+# installed instead of building tasker. MIRROR is the Debian mirror.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,16 +15,16 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 suite=${1:-bookworm}
 target=${2:-$(mktemp -d /tmp/tasker-provision.XXXXXX)}
-install -d -m 755 "$target" # it becomes /, which every user of the new system must be able to enter
+install -d -m 755 "$target" # it becomes /, so every user of the new system must be able to enter it
 mirror=${MIRROR:-http://deb.debian.org/debian}
 
 [ "$(id -u)" -eq 0 ] || die "this needs root"
 command -v debootstrap >/dev/null || die "this needs debootstrap: apt-get install debootstrap"
 
-[ -n "${TASKER_BINARY-}" ] || (cd "$root" && go mod download) || die "this needs Go, or a TASKER_BINARY"
+[ -n "${TASKER_BINARY-}" ] || (cd "$root" && go mod download) || die "this needs Go, or TASKER_BINARY"
 
-# The second call of this script, in the namespaces: mounts and the network are
-# ours alone and end with us.
+# The second call of this script, inside the namespaces: mounts and network end
+# with it.
 if [ "${TASKER_TEST_PROVISION_STAGE-}" = inside ]; then
 	ip link set lo up
 	hostname tasker-test
@@ -43,7 +43,7 @@ if [ "${TASKER_TEST_PROVISION_STAGE-}" = inside ]; then
 		install -m 755 "$TASKER_BINARY" "$target/root/tasker"
 		go=(TASKER_BINARY=/root/tasker)
 	fi
-	# Not exec: whatever was started in there is killed when this shell ends.
+	# Not exec: when this shell ends, all processes in there are killed.
 	chroot "$target" env -i HOME=/root TERM=dumb PATH=/usr/sbin:/usr/bin:/sbin:/bin "${go[@]}" \
 		/root/tasker-source/scripts/test-provision-inside.sh
 	exit
@@ -64,7 +64,7 @@ debootstrap "$suite" "$target" "$mirror" >"$target.log" 2>&1 || { tail -n 20 "$t
 rm -f "$target.log"
 printf '127.0.0.1 localhost tasker-test\n' >"$target/etc/hosts"
 echo tasker-test >"$target/etc/hostname"
-# The set-up itself has no way out of its network: apt finds the packages here.
+# Inside, there is no network: download the packages for apt now.
 cp /etc/resolv.conf "$target/etc/resolv.conf"
 [ ! -e /etc/apt/apt.conf.d ] || grep -hs '^Acquire::http::Proxy' /etc/apt/apt.conf.d/* >"$target/etc/apt/apt.conf.d/90proxy" || true
 chroot "$target" apt-get -qq update
@@ -76,7 +76,7 @@ mkdir -p "$target/root/tasker-source"
 	while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done |
 	tar --null -T - -c) | tar -C "$target/root/tasker-source" -x
 
-say "==> the set-up, in namespaces of its own"
+say "==> provision.sh, in its own namespaces"
 TASKER_TEST_PROVISION_STAGE=inside unshare --mount --uts --ipc --net --pid --fork --kill-child \
 	"$0" "$suite" "$target"
 say "==> provision.sh works on $suite"
