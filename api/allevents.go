@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// maxSnapshot bounds the tasks of a snapshot, for each type and status that
-	// is looked through and in all.
+	// maxSnapshot bounds the tasks of a snapshot, and those read for each type and
+	// status.
 	maxSnapshot = 200
 	// changesPage is how many changed tasks are read at once.
 	changesPage = 200
@@ -24,25 +24,30 @@ const (
 	maxShown = 10_000
 )
 
-// allEvents answers GET /v1/events: the open tasks, and then what changes. The
-// tasks come from the database, so none is missed; of what changed twice between
-// two looks the newest is told. Results and progress are read when managers tell
-// that they changed, which may be lost.
-func (s *Server) allEvents(w http.ResponseWriter, r *http.Request) error {
+// allEventHandlers serve the events of all tasks.
+type allEventHandlers struct {
+	types   *taskTypes
+	tasks   TaskStore
+	db      Database
+	streams *streams
+}
+
+// follow serves GET /v1/events: the open tasks, and then what changes. Tasks come
+// from the database, so none is missed; if one changes twice between two looks,
+// only the latest state is sent. Results and progress are read when managers
+// report a change, and such reports may be lost.
+func (h *allEventHandlers) follow(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
-	f := &allFeed{s: s, seen: map[int64]time.Time{}, ended: map[int64]time.Time{}, shown: map[int64]bool{}}
+	f := &allFeed{allEventHandlers: h, seen: map[int64]time.Time{}, ended: map[int64]time.Time{}, shown: map[int64]bool{}}
 	query := r.URL.Query()
 	if query.Has("task_type") {
 		f.taskType = query.Get("task_type")
-		if s.types.Load().byName[f.taskType] == nil {
-			errs.add("?task_type", "there is no task type %q: %s lists those that there are", clip(f.taskType, tasker.MaxName), routeTaskTypes)
+		if h.types.load().byName[f.taskType] == nil {
+			errs.add("?task_type", "%v", errNoTaskType(f.taskType))
 		}
 	}
 	if query.Has("status") {
-		f.status = tasker.TaskStatus(query.Get("status"))
-		if !f.status.Valid() {
-			errs.add("?status", "%q is no status: it takes one of %s", clip(query.Get("status"), tasker.MaxName), statusNames())
-		}
+		f.status = statusParam(query.Get("status"), &errs)
 	}
 	if err := errs.err(); err != nil {
 		return err
@@ -52,41 +57,40 @@ func (s *Server) allEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f.resume = id
-	return s.stream(w, r, f)
+	return h.streams.serve(w, r, f)
 }
 
-// allFeed is what one client was told of all tasks.
+// allFeed is the stream of one client: what it has of all tasks.
 type allFeed struct {
-	s        *Server
+	*allEventHandlers
 	taskType string            // empty for all
 	status   tasker.TaskStatus // empty for all
-	resume   string            // the id of the last event that the client has; empty for none
+	resume   string            // the id of the client's last event; empty if none
 	hints    *allHints
 	position tasker.ChangePosition
-	// seen has the tasks that were told and may be read again, with when they
-	// had changed.
+	// seen has the tasks that were sent and may be read again, and when they
+	// changed.
 	seen map[int64]time.Time
-	// ended has those among them that had ended, and held those that are told
-	// with the next look: results that were told meanwhile come first.
+	// ended has those among them that had ended, and held those to be sent with
+	// the next look: results reported in between come first.
 	ended map[int64]time.Time
 	held  []tasker.Task
-	// lateLook is when the last look went through all that may have become
-	// visible late.
-	lateLook time.Time
-	// shown has the tasks that a client with a status filter was told.
+	// lateScan is when everything that may have become visible late was last read.
+	lateScan time.Time
+	// shown has the tasks that were sent to a client with a status filter.
 	shown map[int64]bool
 }
 
-// allSnapshot is how things stand.
+// allSnapshot is the first event.
 type allSnapshot struct {
 	Tasks []taskView `json:"tasks"` // newest first
-	// Truncated tells that there are more.
+	// Truncated reports that there are more.
 	Truncated bool `json:"truncated"`
 }
 
 // subscribe implements [feed].
 func (f *allFeed) subscribe() (<-chan struct{}, func()) {
-	hints, leave := f.s.streams.hub.followAll(func(c wire.LiveChange) bool {
+	hints, leave := f.streams.hub.followAll(func(c wire.LiveChange) bool {
 		return f.taskType == "" || c.Type == f.taskType
 	})
 	f.hints = hints
@@ -95,20 +99,20 @@ func (f *allFeed) subscribe() (<-chan struct{}, func()) {
 
 // begin implements [feed].
 func (f *allFeed) begin(ctx context.Context, out *eventStream) error {
-	return f.s.streams.read(ctx, func(ctx context.Context) error {
-		if err := f.s.store.Ping(ctx); err != nil {
-			return err // Now is the database's clock where that was asked
+	return f.streams.read(ctx, func(ctx context.Context) error {
+		if err := f.db.Ping(ctx); err != nil {
+			return err // Now is the database's time only after it was asked
 		}
-		now := f.s.store.Now()
+		now := f.db.Now()
 		f.position.LastModifiedTime = now
-		// What lies ahead is none: the database's clock was set back, say, and
-		// nothing would be told until then.
+		// Ignore a position in the future, as after the database's clock was set
+		// back: nothing would be sent until then.
 		if position, ok := parsePosition(f.resume); ok && !position.LastModifiedTime.After(now) {
 			f.position = position
-			if oldest := now.Add(-f.s.streams.memory); position.LastModifiedTime.Before(oldest) {
+			if oldest := now.Add(-f.streams.memory); position.LastModifiedTime.Before(oldest) {
 				f.position = tasker.ChangePosition{LastModifiedTime: oldest}
 			}
-		} else if err := f.knowAll(ctx); err != nil {
+		} else if err := f.skipAll(ctx); err != nil {
 			return err
 		}
 		snapshot, err := f.snapshot(ctx)
@@ -121,13 +125,13 @@ func (f *allFeed) begin(ctx context.Context, out *eventStream) error {
 	})
 }
 
-// knowAll takes all changes so far for told: the snapshot that is read next has
-// them. Only what becomes visible later is told.
-func (f *allFeed) knowAll(ctx context.Context) error {
-	after := tasker.ChangePosition{LastModifiedTime: f.position.LastModifiedTime.Add(-f.s.streams.late)}
+// skipAll marks all changes so far as sent: the snapshot that is read next has
+// them. Only what becomes visible later is sent.
+func (f *allFeed) skipAll(ctx context.Context) error {
+	after := tasker.ChangePosition{LastModifiedTime: f.position.LastModifiedTime.Add(-f.streams.late)}
 	for more := true; more; {
 		var err error
-		_, after, more, err = f.s.store.ChangedTasks(ctx, after, changesPage, func(p tasker.ChangePosition) bool {
+		_, after, more, err = f.tasks.ChangedTasks(ctx, after, changesPage, func(p tasker.ChangePosition) bool {
 			f.seen[p.ID] = p.LastModifiedTime
 			return true
 		})
@@ -138,11 +142,11 @@ func (f *allFeed) knowAll(ctx context.Context) error {
 	return nil
 }
 
-// snapshot reads the newest tasks that are open, or have the status asked for.
+// snapshot reads the newest tasks that are open, or have the requested status.
 func (f *allFeed) snapshot(ctx context.Context) (allSnapshot, error) {
 	var tasks []tasker.Task
 	truncated := false
-	for _, tt := range f.s.types.Load().list {
+	for _, tt := range f.types.load().list {
 		if f.taskType != "" && tt.Name != f.taskType {
 			continue
 		}
@@ -150,13 +154,13 @@ func (f *allFeed) snapshot(ctx context.Context) (allSnapshot, error) {
 			if f.status == "" && status.Final() || f.status != "" && status != f.status {
 				continue
 			}
-			page, more, err := f.s.store.ListTasks(ctx, tasker.TaskQuery{
+			page, more, err := f.tasks.ListTasks(ctx, tasker.TaskQuery{
 				Type: tt.Name, Status: status, Limit: maxSnapshot, MaxBytes: maxPageBytes, WithoutPayload: true,
 			})
 			if err != nil {
 				return allSnapshot{}, err
 			}
-			// No more than the newest are kept, however many types there are.
+			// Keep only the newest, however many types there are.
 			tasks = append(tasks, page...)
 			slices.SortFunc(tasks, func(a, b tasker.Task) int { return cmp.Compare(b.ID, a.ID) })
 			truncated = truncated || more || len(tasks) > maxSnapshot
@@ -171,7 +175,7 @@ func (f *allFeed) snapshot(ctx context.Context) (allSnapshot, error) {
 	return snapshot, nil
 }
 
-// show remembers that the client knows a task, where a filter will not tell.
+// show remembers that a client with a status filter has a task.
 func (f *allFeed) show(id int64) {
 	if f.status != "" && len(f.shown) < maxShown {
 		f.shown[id] = true
@@ -199,16 +203,16 @@ type progressHint struct {
 	Progress   *tasker.Progress `json:"progress"`
 }
 
-// leftOutEvent tells that changes were not told.
+// leftOutEvent reports that changes were omitted.
 type leftOutEvent struct {
 	Changes int `json:"changes"`
 }
 
-// refresh implements [feed]. The stream has no end of its own.
+// refresh implements [feed]. The stream does not end by itself.
 func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, err error) {
 	held := f.held
 	f.held = nil
-	err = f.tellTasks(ctx, out)
+	err = f.sendTasks(ctx, out)
 	changes, leftOut := f.hints.take()
 	for _, c := range changes {
 		if _, over := f.ended[c.TaskID]; over || f.status != "" && !f.shown[c.TaskID] {
@@ -226,7 +230,7 @@ func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, er
 	}
 	for _, t := range held {
 		f.ended[t.ID] = t.LastModifiedTime
-		f.tellTask(out, t)
+		f.sendTask(out, t)
 	}
 	if len(changes) > 0 || len(f.held) > 0 {
 		// A result's end is stored before its task's status: look again soon.
@@ -235,14 +239,14 @@ func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, er
 	return false, err
 }
 
-// tellTasks sends the tasks that changed, a page at a time. It reads again what
-// changed within an overlap of time before the last one seen; from time to time
+// sendTasks sends the tasks that changed, one page at a time. It reads again what
+// changed within an overlap of time before the last one seen; every lateScan,
 // within all the time that a change may take to become visible.
-func (f *allFeed) tellTasks(ctx context.Context, out *eventStream) error {
-	st := f.s.streams
+func (f *allFeed) sendTasks(ctx context.Context, out *eventStream) error {
+	st := f.streams
 	overlap := st.overlap
 	begun := st.now()
-	late := begun.Sub(f.lateLook) >= st.lateLook
+	late := begun.Sub(f.lateScan) >= st.lateScan
 	if late {
 		overlap = st.late
 	}
@@ -250,7 +254,7 @@ func (f *allFeed) tellTasks(ctx context.Context, out *eventStream) error {
 	for more := true; more && ctx.Err() == nil && out.err == nil; {
 		var tasks []tasker.Task
 		err := st.read(ctx, func(ctx context.Context) (err error) {
-			tasks, after, more, err = f.s.store.ChangedTasks(ctx, after, changesPage, f.knows)
+			tasks, after, more, err = f.tasks.ChangedTasks(ctx, after, changesPage, f.knows)
 			return err
 		})
 		if err != nil {
@@ -261,21 +265,21 @@ func (f *allFeed) tellTasks(ctx context.Context, out *eventStream) error {
 		}
 	}
 	if late {
-		f.lateLook = begun
+		f.lateScan = begun
 	}
 	f.forget()
 	return nil
 }
 
-// knows reports whether a change was told.
+// knows reports whether a change was sent.
 func (f *allFeed) knows(p tasker.ChangePosition) bool {
 	changed, ok := f.seen[p.ID]
 	return ok && changed.Equal(p.LastModifiedTime)
 }
 
-// forget drops what no look will find again.
+// forget drops what will not be read again.
 func (f *allFeed) forget() {
-	oldest := f.position.LastModifiedTime.Add(-f.s.streams.late)
+	oldest := f.position.LastModifiedTime.Add(-f.streams.late)
 	for _, known := range []map[int64]time.Time{f.seen, f.ended} {
 		for id, changed := range known {
 			if changed.Before(oldest) {
@@ -285,8 +289,7 @@ func (f *allFeed) forget() {
 	}
 }
 
-// see remembers a task that changed, and sends it, or holds it where it has
-// ended.
+// see remembers a task that changed, and sends it, or holds it if it has ended.
 func (f *allFeed) see(out *eventStream, t tasker.Task) {
 	p := tasker.ChangePosition{LastModifiedTime: t.LastModifiedTime, ID: t.ID}
 	if f.knows(p) {
@@ -300,12 +303,12 @@ func (f *allFeed) see(out *eventStream, t tasker.Task) {
 		f.held = append(f.held, t)
 		return
 	}
-	f.tellTask(out, t)
+	f.sendTask(out, t)
 }
 
-// tellTask sends a task, unless the client did not ask for it. A client with a
-// status filter is told when a task that it knows leaves the status.
-func (f *allFeed) tellTask(out *eventStream, t tasker.Task) {
+// sendTask sends a task if the client asked for it. A client with a status filter
+// also gets a task that it has when that leaves the status.
+func (f *allFeed) sendTask(out *eventStream, t tasker.Task) {
 	switch {
 	case f.taskType != "" && t.Type != f.taskType:
 		return
@@ -323,7 +326,7 @@ func comparePositions(a, b tasker.ChangePosition) int {
 	return cmp.Or(a.LastModifiedTime.Compare(b.LastModifiedTime), cmp.Compare(a.ID, b.ID))
 }
 
-// id is the position as clients resume from it: microseconds and a task.
+// id is the position that clients resume from: microseconds and a task.
 func (f *allFeed) id() string {
 	return fmt.Sprintf("%d-%d", f.position.LastModifiedTime.UnixMicro(), f.position.ID)
 }

@@ -18,11 +18,11 @@ type Principal struct {
 	Name string
 }
 
-// Authenticator tells who sent a request. Roles will come as another
+// Authenticator finds out who sent a request. Roles will come as another
 // implementation, and as more fields of Principal.
 type Authenticator interface {
-	// Authenticate gives a [tasker.Unauthorized] error where the request has
-	// no valid credentials. The error never repeats them.
+	// Authenticate returns a [tasker.Unauthorized] error if the request has no
+	// valid credentials. The error never contains them.
 	Authenticate(r *http.Request) (Principal, error)
 }
 
@@ -38,10 +38,9 @@ func newAuthenticator(token string, overlap time.Duration) Authenticator {
 	return &bearerTokens{overlap: overlap, now: time.Now, current: sha256.Sum256([]byte(token))}
 }
 
-// bearerTokens lets in whoever has the token or, for a while after it was
-// exchanged, the one of before. It keeps and compares hashes, which have the
-// same length whatever was sent, so that the time of the comparison tells
-// nothing.
+// bearerTokens accepts the token and, for a while after a change, the previous
+// one. It keeps and compares hashes, which all have the same length, so that the
+// time of the comparison reveals nothing.
 type bearerTokens struct {
 	overlap time.Duration
 	now     func() time.Time
@@ -52,7 +51,7 @@ type bearerTokens struct {
 	until    time.Time // of previous
 }
 
-// set exchanges the token. The same one again changes nothing.
+// set replaces the token. Setting the current one again changes nothing.
 func (a *bearerTokens) set(token string) {
 	hash := sha256.Sum256([]byte(token))
 	a.mu.Lock()
@@ -74,22 +73,22 @@ func (a *bearerTokens) valid(token string) bool {
 func (a *bearerTokens) Authenticate(r *http.Request) (Principal, error) {
 	values := r.Header.Values("Authorization")
 	if len(values) == 0 {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "this API asks for a token: send it as \"Authorization: Bearer <token>\"")
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "missing token: send it as \"Authorization: Bearer <token>\"")
 	}
 	if len(values) > 1 {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the request has more than one Authorization header")
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "duplicate Authorization header: send one")
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the Authorization header is not of the form \"Bearer <token>\"")
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "invalid Authorization header: must be \"Bearer <token>\"")
 	}
 	if !a.valid(strings.TrimSpace(token)) {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "the token is not valid")
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "invalid token")
 	}
 	return Principal{Name: "token"}, nil
 }
 
-// openAccess lets in everybody: for a loopback address, or where the
+// openAccess accepts every request: for a loopback address, or if the
 // configuration says insecure.
 type openAccess struct{}
 
@@ -99,47 +98,55 @@ func (openAccess) Authenticate(*http.Request) (Principal, error) {
 
 type principalKey struct{}
 
-// PrincipalOf gives who sent the request of ctx.
+// PrincipalOf returns who sent the request of ctx.
 func PrincipalOf(ctx context.Context) (Principal, bool) {
 	p, ok := ctx.Value(principalKey{}).(Principal)
 	return p, ok
 }
 
-// authenticate lets no request pass without a principal, except those for the
-// open routes. It stands in front of the router, so that a route that is added
-// later, and even one that does not exist, is behind it.
-func (s *Server) authenticate(open map[string]bool, next http.Handler) http.Handler {
+// guard lets no request pass without a principal, except those for the open
+// paths. It stands in front of the router, so that a route that is added later,
+// and even one that does not exist, is behind it.
+type guard struct {
+	problems     problems
+	auth         Authenticator
+	open         map[string]bool
+	loopbackOnly bool                        // see checkHost
+	origins      *http.CrossOriginProtection // of requests that change something
+}
+
+func (g guard) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if open[r.URL.EscapedPath()] {
+		if g.open[r.URL.EscapedPath()] {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if err := s.checkHost(r); err != nil {
-			s.fail(w, r, err)
+		if err := g.checkHost(r); err != nil {
+			g.problems.fail(w, r, err)
 			return
 		}
-		principal, err := s.auth.Authenticate(r)
+		principal, err := g.auth.Authenticate(r)
 		if err != nil {
-			s.fail(w, r, err)
+			g.problems.fail(w, r, err)
 			return
 		}
 		requestInfoOf(r).principal = principal.Name
-		if err := s.origins.Check(r); err != nil {
-			s.fail(w, r, tasker.Errorf(misdirected, "a web page of another origin may not change anything here"))
+		if err := g.origins.Check(r); err != nil {
+			g.problems.fail(w, r, tasker.Errorf(misdirected, "cross-origin request rejected: a web page of another origin may not change anything here"))
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
 	})
 }
 
-// checkHost refuses requests for foreign host names where nothing but the
-// loopback address protects the API. A web page that the machine's user visits
-// can have its own name resolve to 127.0.0.1 (DNS rebinding), and the browser
-// then treats this API as the page's own origin: only the Host header still
-// shows the page's name. What a page sends under its own name, and a browser may
-// send without asking first, is refused by its origin.
-func (s *Server) checkHost(r *http.Request) error {
-	if !s.cfg.guardsHost() {
+// checkHost rejects requests for foreign host names if nothing but the loopback
+// address protects the API. A web page that a user of this host visits can make
+// its own name resolve to 127.0.0.1 (DNS rebinding), and the browser then treats
+// this API as the page's own origin: only the Host header still shows the page's
+// name. Requests that a page sends under its own name, and a browser may send
+// without asking first, are rejected by their origin.
+func (g guard) checkHost(r *http.Request) error {
+	if !g.loopbackOnly {
 		return nil
 	}
 	host := r.Host
@@ -149,5 +156,5 @@ func (s *Server) checkHost(r *http.Request) error {
 	if isLoopback(host) {
 		return nil
 	}
-	return tasker.Errorf(misdirected, "without a token this API answers only to localhost, 127.0.0.1 or [::1]: use one of those names, or set api.token_file")
+	return tasker.Errorf(misdirected, "host not allowed: without a token this API answers only to localhost, 127.0.0.1 or [::1]; use one of those names, or set api.token_file")
 }

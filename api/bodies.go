@@ -12,10 +12,10 @@ import (
 
 const (
 	// freeBody is how much of each body is read whatever others hold: small
-	// tasks pass while large ones are held up.
+	// tasks pass while large ones have to wait.
 	freeBody = 16 << 10
-	// maxDropped bounds how much of a refused body is read and dropped, so that
-	// a client that sends all of it first can read the answer.
+	// maxDropped bounds how much of a rejected body is read and dropped, so that a
+	// client that sends all of it first can read the response.
 	maxDropped = 64 << 20
 )
 
@@ -25,9 +25,9 @@ type bodies struct {
 	held atomic.Int64
 }
 
-// read reads a body to its end. The memory grows with what arrives, not with
-// what the client says will arrive. release gives it back, also after an error.
-// The error is [tasker.Overloaded] where others hold too much.
+// read reads a body to its end. The memory grows with what arrives, not with what
+// the client announces. release frees it, also after an error. If other requests
+// hold too much, the error is [tasker.Overloaded].
 func (b *bodies) read(r io.Reader) (body []byte, release func(), err error) {
 	var taken int64
 	release = func() { b.held.Add(-taken) }
@@ -56,9 +56,9 @@ func (b *bodies) read(r io.Reader) (body []byte, release func(), err error) {
 	}
 }
 
-// drop reads and drops what is left of the body of a refused request. Clients
-// that send all of it before they read would otherwise get a reset connection
-// in place of the answer. One that asked whether to send it is only told no.
+// drop reads and drops the rest of the body of a rejected request. Clients that
+// send all of it before they read would otherwise get a reset connection in place
+// of the response. A client that waits for "100 Continue" has sent nothing.
 func drop(r *http.Request) {
 	if r.Body == nil || strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		return
@@ -66,7 +66,7 @@ func drop(r *http.Request) {
 	_, _ = io.CopyN(io.Discard, r.Body, maxDropped)
 }
 
-// tooLarge is the error of a body over the limit.
+// tooLarge returns the error for a body over the limit.
 func tooLarge(limit int64) error {
-	return tasker.Errorf(tasker.TooLarge, "the body is larger than %d bytes, the limit of this API", limit)
+	return tasker.Errorf(tasker.TooLarge, "body too large: the limit is %d bytes", limit)
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// boundedListener bounds the connections that are open at once, of all clients
-// and of each address, so that connections that do nothing cost others no
-// memory and no place. What is over a bound is closed at once.
+// boundedListener bounds the connections that are open at once, in total and per
+// address, so that idle connections cannot exhaust memory or slots. Connections
+// over a bound are closed at once.
 type boundedListener struct {
 	net.Listener
 	most, mostEach int
@@ -19,7 +19,7 @@ type boundedListener struct {
 	open    int
 	each    map[string]int
 	refused int
-	told    time.Time
+	logged  time.Time
 }
 
 func newBoundedListener(l net.Listener, most, mostEach int, log *slog.Logger) *boundedListener {
@@ -34,14 +34,14 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		host := hostOf(conn.RemoteAddr().String())
-		if l.take(host) {
-			return &boundedConn{Conn: conn, give: sync.OnceFunc(func() { l.give(host) })}, nil
+		if l.acquire(host) {
+			return &boundedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(host) })}, nil
 		}
 		_ = conn.Close()
 	}
 }
 
-func (l *boundedListener) take(host string) bool {
+func (l *boundedListener) acquire(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open < l.most && l.each[host] < l.mostEach {
@@ -50,15 +50,15 @@ func (l *boundedListener) take(host string) bool {
 		return true
 	}
 	l.refused++
-	if now := time.Now(); now.Sub(l.told) >= time.Second {
-		l.log.Warn("connections are closed: too many are open",
+	if now := time.Now(); now.Sub(l.logged) >= time.Second {
+		l.log.Warn("connections closed: too many open",
 			"refused", l.refused, "remote", host, "open", l.open, "of_address", l.each[host])
-		l.told, l.refused = now, 0
+		l.logged, l.refused = now, 0
 	}
 	return false
 }
 
-func (l *boundedListener) give(host string) {
+func (l *boundedListener) release(host string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
@@ -67,19 +67,19 @@ func (l *boundedListener) give(host string) {
 	}
 }
 
-// boundedConn gives its place back when it is closed.
+// boundedConn frees its slot when it is closed.
 type boundedConn struct {
 	net.Conn
-	give func()
+	release func()
 }
 
 // Close implements [net.Conn].
 func (c *boundedConn) Close() error {
-	defer c.give()
+	defer c.release()
 	return c.Conn.Close()
 }
 
-// CloseWrite lets the server end an answer whose request it does not read.
+// CloseWrite lets the server end a response whose request it does not read.
 func (c *boundedConn) CloseWrite() error {
 	if tcp, ok := c.Conn.(*net.TCPConn); ok {
 		return tcp.CloseWrite()

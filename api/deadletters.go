@@ -1,7 +1,9 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -13,26 +15,51 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// DeadLetter is how a dead letter is shown.
+// DeadLetterStore holds the dead letters. If a letter does not exist, its
+// methods return a [tasker.NotFound] error.
+type DeadLetterStore interface {
+	// ListDeadLetters returns one page, each letter with at most the first
+	// [tasker.DeadLetterPreview] bytes of its body.
+	ListDeadLetters(ctx context.Context, q tasker.DeadLetterQuery) ([]tasker.DeadLetter, error)
+	FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error)
+	DeleteDeadLetter(ctx context.Context, id int64) error
+}
+
+// Requeuer sends dead letters back.
+type Requeuer interface {
+	// Requeue sends a dead letter back to its queue. It returns
+	// [tasker.NotFound] if the letter does not exist and [tasker.Conflict] if it
+	// cannot be sent back; the letter stays on every error.
+	Requeue(ctx context.Context, id int64) error
+}
+
+// deadLetterHandlers serve the dead letters.
+type deadLetterHandlers struct {
+	store    DeadLetterStore
+	requeuer Requeuer
+	log      *slog.Logger
+}
+
+// DeadLetter is the JSON form of a dead letter.
 type DeadLetter struct {
 	ID     int64  `json:"id"`
-	Reason string `json:"reason"` // empty where nobody gave one
-	Queue  string `json:"queue"`  // empty where it is not known
-	// TaskType and Endpoint are what the queue's name says; both are empty
-	// where it says nothing, and Endpoint for the queue that all share.
+	Reason string `json:"reason"` // empty if unknown
+	Queue  string `json:"queue"`  // empty if unknown
+	// TaskType and Endpoint are parsed from the queue's name; both are empty if
+	// that is not possible, and Endpoint for the queue that all endpoints share.
 	TaskType  string    `json:"task_type,omitempty"`
 	Endpoint  string    `json:"endpoint,omitempty"`
 	MessageID string    `json:"message_id"`
 	Time      time.Time `json:"time"`
 	Size      int64     `json:"size"` // of the whole body, in bytes
-	// Body is the body where that is UTF-8; else BodyBase64 is.
+	// Body is set if the body is UTF-8; otherwise BodyBase64 is.
 	Body       *string `json:"body,omitempty"`
 	BodyBase64 *string `json:"body_base64,omitempty"`
-	// Truncated tells that this is the beginning of the body only.
+	// Truncated reports that this is only the beginning of the body.
 	Truncated bool `json:"truncated,omitempty"`
 }
 
-// ViewDeadLetter shows a dead letter, with as much of its body as it has.
+// ViewDeadLetter returns the JSON form of a dead letter.
 func ViewDeadLetter(l tasker.DeadLetter) DeadLetter {
 	v := DeadLetter{
 		ID: l.ID, Reason: l.Reason, Queue: l.Queue, MessageID: l.MessageID, Time: l.Time, Size: l.Size,
@@ -55,8 +82,7 @@ func ViewDeadLetter(l tasker.DeadLetter) DeadLetter {
 	return v
 }
 
-// wholeRunes drops the beginning of a character from the end of a text that
-// was cut.
+// wholeRunes removes an incomplete character from the end of truncated text.
 func wholeRunes(b []byte) []byte {
 	for i := len(b) - 1; i >= max(0, len(b)-utf8.UTFMax); i-- {
 		if utf8.RuneStart(b[i]) {
@@ -69,29 +95,23 @@ func wholeRunes(b []byte) []byte {
 	return b
 }
 
-// deadLetterPage is one page of dead letters. Next is the cursor of the page
-// that follows, null on the last one.
+// deadLetterPage is one page of dead letters. Next is the cursor of the next
+// page, null on the last one.
 type deadLetterPage struct {
 	DeadLetters []DeadLetter `json:"dead_letters"`
 	Next        *string      `json:"next"`
 }
 
-// listDeadLetters answers GET /v1/dead-letters, newest first.
-func (s *Server) listDeadLetters(w http.ResponseWriter, r *http.Request) error {
+// list serves GET /v1/dead-letters, newest first.
+func (h *deadLetterHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
 	limit := pageLimit(query, &errs)
-	q := tasker.DeadLetterQuery{Limit: limit + 1}
-	if query.Has("cursor") {
-		var ok bool
-		if q.Before, ok = rowID(query.Get("cursor")); !ok {
-			errs.add("?cursor", "the cursor is none that this list gave: take it from \"next\"")
-		}
-	}
+	q := tasker.DeadLetterQuery{Limit: limit + 1, Before: idCursor(query, &errs)}
 	if err := errs.err(); err != nil {
 		return err
 	}
-	letters, err := s.store.ListDeadLetters(r.Context(), q)
+	letters, err := h.store.ListDeadLetters(r.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -105,59 +125,53 @@ func (s *Server) listDeadLetters(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, page)
 }
 
-// getDeadLetter answers GET /v1/dead-letters/{id}, with the whole body.
-func (s *Server) getDeadLetter(w http.ResponseWriter, r *http.Request) error {
+// get serves GET /v1/dead-letters/{id}, with the whole body.
+func (h *deadLetterHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	id, err := deadLetterID(r)
 	if err != nil {
 		return err
 	}
-	letter, err := s.store.FindDeadLetter(r.Context(), id)
+	letter, err := h.store.FindDeadLetter(r.Context(), id)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, ViewDeadLetter(letter))
 }
 
-// discardDeadLetter answers DELETE /v1/dead-letters/{id}.
-func (s *Server) discardDeadLetter(w http.ResponseWriter, r *http.Request) error {
+// discard serves DELETE /v1/dead-letters/{id}.
+func (h *deadLetterHandlers) discard(w http.ResponseWriter, r *http.Request) error {
 	id, err := deadLetterID(r)
 	if err != nil {
 		return err
 	}
-	if err := s.store.DeleteDeadLetter(r.Context(), id); err != nil {
+	if err := h.store.DeleteDeadLetter(r.Context(), id); err != nil {
 		return err
 	}
-	s.log.InfoContext(r.Context(), "a dead letter was discarded", "id", id, "request_id", requestInfoOf(r).id)
+	h.log.InfoContext(r.Context(), "dead letter discarded", "id", id, "request_id", requestInfoOf(r).id)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// requeueDeadLetter answers POST /v1/dead-letters/{id}/requeue.
-func (s *Server) requeueDeadLetter(w http.ResponseWriter, r *http.Request) error {
+// requeue serves POST /v1/dead-letters/{id}/requeue.
+func (h *deadLetterHandlers) requeue(w http.ResponseWriter, r *http.Request) error {
 	id, err := deadLetterID(r)
 	if err != nil {
 		return err
 	}
-	if err := s.requeuer.Requeue(r.Context(), id); err != nil {
+	if err := h.requeuer.Requeue(r.Context(), id); err != nil {
 		return err
 	}
-	s.log.InfoContext(r.Context(), "a dead letter was requeued", "id", id, "request_id", requestInfoOf(r).id)
+	h.log.InfoContext(r.Context(), "dead letter requeued", "id", id, "request_id", requestInfoOf(r).id)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// deadLetterID gives the id of a request's path.
+// deadLetterID returns the id in a request's path.
 func deadLetterID(r *http.Request) (int64, error) {
 	text := mux.Vars(r)["id"]
 	id, ok := rowID(text)
 	if !ok {
-		return 0, tasker.Errorf(tasker.NotFound, "there is no dead letter %q: %s lists them", clip(text, tasker.MaxName), routeDeadLetters)
+		return 0, tasker.Errorf(tasker.NotFound, "dead letter %q not found: %s lists them", clip(text, tasker.MaxName), routeDeadLetters)
 	}
 	return id, nil
-}
-
-// rowID reads the id of a row, as this API writes it.
-func rowID(text string) (id int64, ok bool) {
-	id, err := strconv.ParseInt(text, 10, 64)
-	return id, err == nil && id > 0 && strconv.FormatInt(id, 10) == text
 }

@@ -17,31 +17,31 @@ import (
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
-// maxDepth bounds how deep a payload's arrays and objects are nested: what
-// reads it next, here and on the endpoints, may be recursive.
+// maxDepth bounds the nesting of a payload: what reads it next, here and on the
+// endpoints, may be recursive.
 const maxDepth = tasker.MaxDepth
 
 const (
 	// maxEndpoints bounds the endpoints that one task lists.
 	maxEndpoints = 10_000
-	// maxFanout bounds the bytes of the messages of one task: each listed
-	// endpoint gets the payload in one of its own.
+	// maxFanout bounds the bytes of the messages of one task: each listed endpoint
+	// gets its own, with the payload.
 	maxFanout = 1 << 30
 )
 
-// knownFields are the members of the body of a POST.
+// knownFields are the fields of the body of a POST.
 const knownFields = "identifier, payload, endpoints"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
-	identifier string          // empty where it was left out
-	payload    json.RawMessage // byte for byte as sent; null where it was left out
-	endpoints  []string        // sorted, unique; nil where left out
+	identifier string          // empty if absent
+	payload    json.RawMessage // byte for byte as sent; null if absent
+	endpoints  []string        // sorted, unique; nil if absent
 }
 
-// readBody reads the body of a request that must be JSON of at most limit
-// bytes. release gives back its memory.
-func (s *Server) readBody(r *http.Request, limit int64) (body []byte, release func(), err error) {
+// readBody reads the body of a request that must be JSON of at most limit bytes.
+// release frees its memory.
+func readBody(r *http.Request, bodies *bodies, limit int64) (body []byte, release func(), err error) {
 	release = func() {}
 	if err := checkContentType(r.Header); err != nil {
 		return nil, release, err
@@ -49,37 +49,37 @@ func (s *Server) readBody(r *http.Request, limit int64) (body []byte, release fu
 	if r.ContentLength > limit {
 		return nil, release, tooLarge(limit)
 	}
-	body, release, err = s.bodies.read(io.LimitReader(r.Body, limit+1))
+	body, release, err = bodies.read(io.LimitReader(r.Body, limit+1))
 	switch {
 	case tasker.CodeOf(err) == tasker.Overloaded:
 		return nil, release, err
 	case err != nil:
-		return nil, release, tasker.WrapError(tasker.Malformed, err, "the body could not be read to its end")
+		return nil, release, tasker.WrapError(tasker.Malformed, err, "read body failed")
 	case int64(len(body)) > limit:
 		return nil, release, tooLarge(limit)
 	}
 	return body, release, nil
 }
 
-// checkContentType accepts application/json in UTF-8, not compressed.
+// checkContentType accepts application/json in UTF-8, uncompressed.
 func checkContentType(h http.Header) error {
 	const want = "send the header \"Content-Type: application/json\""
 	values := h.Values("Content-Type")
 	if len(values) != 1 {
-		return tasker.Errorf(tasker.UnsupportedType, "the request has %d content types: %s", len(values), want)
+		return tasker.Errorf(tasker.UnsupportedType, "invalid content type: got %d headers; %s", len(values), want)
 	}
 	mediaType, params, err := mime.ParseMediaType(values[0])
 	if err != nil || mediaType != "application/json" {
-		return tasker.Errorf(tasker.UnsupportedType, "the content type %q is not supported: %s", clip(values[0], 100), want)
+		return tasker.Errorf(tasker.UnsupportedType, "unsupported content type %q: %s", clip(values[0], 100), want)
 	}
 	for name, value := range params {
 		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return tasker.Errorf(tasker.UnsupportedType, "the content type's parameter %q is not supported: JSON is UTF-8", clip(name+"="+value, 100))
+			return tasker.Errorf(tasker.UnsupportedType, "unsupported content type parameter %q: JSON is UTF-8", clip(name+"="+value, 100))
 		}
 	}
 	for _, encoding := range h.Values("Content-Encoding") {
 		if !strings.EqualFold(strings.TrimSpace(encoding), "identity") {
-			return tasker.Errorf(tasker.UnsupportedType, "the content encoding %q is not supported: send the body as it is", clip(encoding, 100))
+			return tasker.Errorf(tasker.UnsupportedType, "unsupported content encoding %q: send the body uncompressed", clip(encoding, 100))
 		}
 	}
 	return nil
@@ -88,16 +88,15 @@ func checkContentType(h http.Header) error {
 // maxPointer bounds a pointer into a payload in a message, in bytes.
 const maxPointer = 300
 
-// decodeTask decodes the body of a POST strictly: what it does not understand
-// is an error, never ignored. A body that cannot be read at all is
-// [tasker.Malformed]; otherwise all the rules it breaks are reported together
-// as [tasker.Invalid].
+// decodeTask decodes the body of a POST strictly: unknown fields are errors. A body
+// that is not JSON is [tasker.Malformed]; otherwise all broken rules are reported
+// together as [tasker.Invalid].
 func decodeTask(body []byte) (taskRequest, error) {
 	if err := checkJSON(body); err != nil {
 		return taskRequest{}, err
 	}
 	if kind := kindOfJSON(body); kind != "an object" {
-		return taskRequest{}, tasker.Errorf(tasker.Invalid, "the body must be a JSON object with the fields %s, not %s", knownFields, kind)
+		return taskRequest{}, tasker.Errorf(tasker.Invalid, "invalid body: must be a JSON object with the fields %s, not %s", knownFields, kind)
 	}
 	in := taskRequest{payload: json.RawMessage("null")}
 	var errs inputErrors
@@ -112,10 +111,10 @@ func decodeTask(body []byte) (taskRequest, error) {
 		}
 		key, ok := name.(string)
 		if err != nil || !ok {
-			return taskRequest{}, fmt.Errorf("decode a body that was checked to be JSON: %w", err)
+			return taskRequest{}, fmt.Errorf("decode valid JSON: %w", err)
 		}
 		if seen[key] {
-			errs.add(pointer(key), "the field %q is given more than once", clip(key, tasker.MaxName))
+			errs.add(pointer(key), "duplicate field %q", clip(key, tasker.MaxName))
 			continue
 		}
 		seen[key] = true
@@ -124,20 +123,20 @@ func decodeTask(body []byte) (taskRequest, error) {
 			in.identifier = decodeIdentifier(value, &errs)
 		case "payload":
 			if jsonx.Depth(value) > maxDepth {
-				errs.add("/payload", "the payload is nested more than %d levels deep", maxDepth)
+				errs.add("/payload", "payload nested too deeply: the limit is %d levels", maxDepth)
 			} else if at, found := jsonx.Duplicate(value); found {
 				field := clip("/payload"+at, maxPointer)
-				errs.add(field, "duplicate member %q: readers would not agree on its value; give it once", field)
+				errs.add(field, "duplicate member %q: parsers would disagree on its value", field)
 			}
 			in.payload = value
 		case "endpoints":
 			in.endpoints = decodeEndpoints(value, &errs)
 		default:
-			errs.add(pointer(key), "unknown field %q: the known ones are %s", clip(key, tasker.MaxName), knownFields)
+			errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
 		}
 	}
 	if fanout := int64(len(in.payload)) * int64(len(in.endpoints)); fanout > maxFanout {
-		errs.add("/endpoints", "a payload of %d bytes for %d endpoints is %d bytes of messages, and the limit is %d: list fewer endpoints, or leave the list out to reach all with one message",
+		errs.add("/endpoints", "messages too large: a payload of %d bytes for %d endpoints is %d bytes, the limit is %d; list fewer endpoints, or omit the list to reach all with one message",
 			len(in.payload), len(in.endpoints), fanout, maxFanout)
 	}
 	if err := errs.err(); err != nil {
@@ -146,11 +145,11 @@ func decodeTask(body []byte) (taskRequest, error) {
 	return in, nil
 }
 
-// checkJSON tells whether the body is exactly one JSON value in UTF-8. Bytes
-// are counted from 1.
+// checkJSON returns an error unless the body is exactly one JSON value in UTF-8.
+// Bytes are counted from 1.
 func checkJSON(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
-		return tasker.Errorf(tasker.Malformed, `the body is empty: send a JSON object such as {"identifier":"a1","payload":{}}`)
+		return tasker.Errorf(tasker.Malformed, `empty body: send a JSON object such as {"identifier":"a1","payload":{}}`)
 	}
 	if !utf8.Valid(body) {
 		at := 0
@@ -161,7 +160,7 @@ func checkJSON(body []byte) error {
 			}
 			at += size
 		}
-		return tasker.Errorf(tasker.Malformed, "the body is not UTF-8: byte %d", at+1)
+		return tasker.Errorf(tasker.Malformed, "invalid body: not UTF-8 at byte %d", at+1)
 	}
 	if json.Valid(body) {
 		return nil
@@ -169,23 +168,23 @@ func checkJSON(body []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	var first json.RawMessage
 	if dec.Decode(&first) == nil {
-		return tasker.Errorf(tasker.Malformed, "the body goes on after its JSON value, which ends at byte %d: send exactly one value", dec.InputOffset())
+		return tasker.Errorf(tasker.Malformed, "invalid body: trailing data after the JSON value, which ends at byte %d", dec.InputOffset())
 	}
 	err := json.Unmarshal(body, &first)
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return tasker.Errorf(tasker.Malformed, "the body is not JSON: %v (byte %d)", syntax, syntax.Offset)
+		return tasker.Errorf(tasker.Malformed, "invalid body: not JSON: %v (byte %d)", syntax, syntax.Offset)
 	}
-	return tasker.Errorf(tasker.Malformed, "the body is not JSON")
+	return tasker.Errorf(tasker.Malformed, "invalid body: not JSON")
 }
 
-// decodeIdentifier returns the identifier. null is the same as none.
+// decodeIdentifier returns the identifier. null means absent.
 func decodeIdentifier(value json.RawMessage, errs *inputErrors) string {
 	if kindOfJSON(value) == "null" {
 		return ""
 	}
 	identifier, ok := stringOf(value)
 	if !ok {
-		errs.add("/identifier", "the identifier must be a string, not %s", kindOfJSON(value))
+		errs.add("/identifier", "invalid identifier: must be a string, not %s", kindOfJSON(value))
 		return ""
 	}
 	if err := tasker.ValidateIdentifier(identifier); err != nil {
@@ -194,27 +193,26 @@ func decodeIdentifier(value json.RawMessage, errs *inputErrors) string {
 	return identifier
 }
 
-// decodeEndpoints returns the list, sorted. null and an empty list are the same
-// as no list.
+// decodeEndpoints returns the list, sorted. null and an empty list mean absent.
 func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
 	switch kind := kindOfJSON(value); kind {
 	case "null":
 		return nil
 	case "an array":
 	default:
-		errs.add("/endpoints", "endpoints must be a list of names, not %s", kind)
+		errs.add("/endpoints", "invalid endpoints: must be an array of names, not %s", kind)
 		return nil
 	}
 	var elements []json.RawMessage
 	if err := json.Unmarshal(value, &elements); err != nil {
-		errs.add("/endpoints", "endpoints must be a list of names")
+		errs.add("/endpoints", "invalid endpoints: must be an array of names")
 		return nil
 	}
 	if len(elements) == 0 {
 		return nil
 	}
 	if len(elements) > maxEndpoints {
-		errs.add("/endpoints", "%d endpoints are listed, and the limit is %d: leave the list out to address every endpoint of the task type, or give several tasks",
+		errs.add("/endpoints", "too many endpoints: %d, the limit is %d; omit the list to address every endpoint of the task type, or create several tasks",
 			len(elements), maxEndpoints)
 		return nil
 	}
@@ -224,7 +222,7 @@ func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
 		field := "/endpoints/" + strconv.Itoa(i)
 		name, ok := stringOf(element)
 		if !ok {
-			errs.add(field, "an endpoint's name must be a string, not %s", kindOfJSON(element))
+			errs.add(field, "invalid endpoint: must be a string, not %s", kindOfJSON(element))
 			continue
 		}
 		if err := tasker.ValidateEndpoint(name); err != nil {
@@ -232,7 +230,7 @@ func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
 			continue
 		}
 		if at, ok := first[name]; ok {
-			errs.add(field, "endpoint %q is listed twice, first as /endpoints/%d", name, at)
+			errs.add(field, "duplicate endpoint %q: also at /endpoints/%d", name, at)
 			continue
 		}
 		first[name] = i
@@ -250,7 +248,7 @@ func stringOf(value json.RawMessage) (string, bool) {
 	return s, true
 }
 
-// kindOfJSON names the kind of a valid JSON value, for messages.
+// kindOfJSON returns the kind of a valid JSON value, for messages.
 func kindOfJSON(value []byte) string {
 	switch value = bytes.TrimLeft(value, " \t\r\n"); value[0] {
 	case '{':
@@ -267,7 +265,7 @@ func kindOfJSON(value []byte) string {
 	return "a number"
 }
 
-// pointer makes the JSON pointer (RFC 6901) of a top-level member.
+// pointer returns the JSON pointer (RFC 6901) of a top-level member.
 func pointer(name string) string {
 	return "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(clip(name, tasker.MaxName))
 }

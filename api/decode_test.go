@@ -82,8 +82,8 @@ func TestDecodeTaskRefuses(t *testing.T) {
 		"identifier of dots":      {`{"identifier":".."}`, tasker.Invalid, "malformed", []string{"/identifier"}},
 		"unknown field":           {`{"identifier":"a","prio":1}`, tasker.Invalid, `"prio"`, []string{"/prio"}},
 		"unknown field escaped":   {`{"identifier":"a","a/b~c":1}`, tasker.Invalid, "unknown", []string{"/a~1b~0c"}},
-		"twice":                   {`{"identifier":"a","identifier":"a"}`, tasker.Invalid, "more than once", []string{"/identifier"}},
-		"twice, escaped":          {`{"identifier":"a","\u0069dentifier":"b"}`, tasker.Invalid, "more than once", []string{"/identifier"}},
+		"twice":                   {`{"identifier":"a","identifier":"a"}`, tasker.Invalid, `duplicate field "identifier"`, []string{"/identifier"}},
+		"twice, escaped":          {`{"identifier":"a","\u0069dentifier":"b"}`, tasker.Invalid, `duplicate field "identifier"`, []string{"/identifier"}},
 		"payload too deep":        {`{"identifier":"a","payload":` + strings.Repeat(`{"a":`, maxDepth+1) + "1" + strings.Repeat("}", maxDepth+1) + `}`, tasker.Invalid, "deep", []string{"/payload"}},
 		"endpoints a string":      {`{"identifier":"a","endpoints":"console1"}`, tasker.Invalid, "not a string", []string{"/endpoints"}},
 		"endpoints an object":     {`{"identifier":"a","endpoints":{}}`, tasker.Invalid, "not an object", []string{"/endpoints"}},
@@ -91,12 +91,12 @@ func TestDecodeTaskRefuses(t *testing.T) {
 		"endpoint malformed":      {`{"identifier":"a","endpoints":["b c"]}`, tasker.Invalid, "malformed", []string{"/endpoints/0"}},
 		"endpoint reserved":       {`{"identifier":"a","endpoints":["any"]}`, tasker.Invalid, "any", []string{"/endpoints/0"}},
 		"too many endpoints": {
-			`{"identifier":"a","endpoints":["x"` + strings.Repeat(`,"x"`, 10_000) + `]}`, tasker.Invalid, "10001 endpoints are listed, and the limit is 10000", []string{"/endpoints"},
+			`{"identifier":"a","endpoints":["x"` + strings.Repeat(`,"x"`, 10_000) + `]}`, tasker.Invalid, "too many endpoints: 10001, the limit is 10000", []string{"/endpoints"},
 		},
 		"too many bytes": {
 			`{"identifier":"a","payload":"` + strings.Repeat("x", 200_000) + `","endpoints":["x0"` + manyNames(6000) + `]}`, tasker.Invalid, "list fewer endpoints", []string{"/endpoints"},
 		},
-		"endpoint twice": {`{"identifier":"a","endpoints":["b","c","b"]}`, tasker.Invalid, "first as /endpoints/0", []string{"/endpoints/2"}},
+		"endpoint twice": {`{"identifier":"a","endpoints":["b","c","b"]}`, tasker.Invalid, "also at /endpoints/0", []string{"/endpoints/2"}},
 		"everything at once": {
 			`{"x":1,"identifier":7,"endpoints":["b","b",null],"payload":1,"payload":2}`, tasker.Invalid, "4 more",
 			[]string{"/x", "/identifier", "/endpoints/1", "/endpoints/2", "/payload"},

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -9,15 +11,37 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// endpointPage is one page of endpoints. Next is the cursor of the page that
-// follows, null on the last one.
+// EndpointStore holds the registered endpoints.
+type EndpointStore interface {
+	// ListEndpoints returns one page, by name.
+	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
+}
+
+// Remover removes endpoints.
+type Remover interface {
+	// Remove removes an endpoint that is not alive and returns how many open
+	// tasks no longer expect it. Its errors are [tasker.NotFound] and, if its
+	// manager is alive, [tasker.Conflict]. queuesLeft reports that its queues are
+	// deleted later.
+	Remove(ctx context.Context, name string) (removal tasker.Removal, tasks int, queuesLeft bool, err error)
+}
+
+// endpointHandlers serve the endpoints.
+type endpointHandlers struct {
+	store   EndpointStore
+	remover Remover
+	log     *slog.Logger
+}
+
+// endpointPage is one page of endpoints. Next is the cursor of the next page,
+// null on the last one.
 type endpointPage struct {
 	Endpoints []tasker.Endpoint `json:"endpoints"`
 	Next      *string           `json:"next"`
 }
 
-// listEndpoints answers GET /v1/endpoints, by name.
-func (s *Server) listEndpoints(w http.ResponseWriter, r *http.Request) error {
+// list serves GET /v1/endpoints, by name.
+func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
 	limit := pageLimit(query, &errs)
@@ -31,13 +55,13 @@ func (s *Server) listEndpoints(w http.ResponseWriter, r *http.Request) error {
 	if query.Has("cursor") {
 		q.After = query.Get("cursor")
 		if tasker.ValidateEndpoint(q.After) != nil {
-			errs.add("?cursor", "the cursor is none that this list gave: take it from \"next\"")
+			errs.add("?cursor", invalidCursor)
 		}
 	}
 	if err := errs.err(); err != nil {
 		return err
 	}
-	endpoints, err := s.store.ListEndpoints(r.Context(), q)
+	endpoints, err := h.store.ListEndpoints(r.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -54,30 +78,29 @@ func (s *Server) listEndpoints(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, page)
 }
 
-// removedEndpoint is what the removal of an endpoint did.
+// removedEndpoint is the result of removing an endpoint.
 type removedEndpoint struct {
 	Name      string    `json:"name"`
 	TaskTypes []string  `json:"task_types"`
 	Time      time.Time `json:"removed_time"`
-	// OpenTasks counts the open tasks that do not expect it any more.
+	// OpenTasks counts the open tasks that no longer expect it.
 	OpenTasks int `json:"open_tasks"`
-	// QueuesPending is true where its queues are deleted later.
+	// QueuesPending is true if its queues are deleted later.
 	QueuesPending bool `json:"queues_pending"`
 }
 
-// removeEndpoint answers DELETE /v1/endpoints/{endpoint}: 202 where its queues
-// are left, to be deleted when the message broker can be reached and nobody
-// consumes from them.
-func (s *Server) removeEndpoint(w http.ResponseWriter, r *http.Request) error {
+// remove serves DELETE /v1/endpoints/{endpoint}: 202 if its queues remain, to be
+// deleted when the message broker can be reached and nobody consumes from them.
+func (h *endpointHandlers) remove(w http.ResponseWriter, r *http.Request) error {
 	name := mux.Vars(r)["endpoint"]
 	if tasker.ValidateEndpoint(name) != nil {
-		return tasker.Errorf(tasker.NotFound, "endpoint %q not found: %s lists the registered ones", clip(name, tasker.MaxName), routeEndpoints)
+		return tasker.Errorf(tasker.NotFound, "endpoint %q not found: %s lists the registered endpoints", clip(name, tasker.MaxName), routeEndpoints)
 	}
-	removal, tasks, queuesLeft, err := s.remover.Remove(r.Context(), name)
+	removal, tasks, queuesLeft, err := h.remover.Remove(r.Context(), name)
 	if err != nil {
 		return err
 	}
-	s.log.InfoContext(r.Context(), "an endpoint was removed",
+	h.log.InfoContext(r.Context(), "endpoint removed",
 		"endpoint", name, "open_tasks", tasks, "queues_pending", queuesLeft, "request_id", requestInfoOf(r).id)
 	answer := removedEndpoint{Name: name, TaskTypes: removal.TaskTypes, Time: removal.Time, OpenTasks: tasks, QueuesPending: queuesLeft}
 	if answer.TaskTypes == nil {

@@ -7,19 +7,19 @@ import (
 	"time"
 )
 
-// Operations gives every method of every route, for tests that walk them all.
+// Operations returns the methods of every path, for tests that walk them all.
 func (s *Server) Operations() map[string][]string {
 	operations := make(map[string][]string)
-	for _, rt := range s.routes() {
-		for method := range rt.methods {
-			operations[rt.path] = append(operations[rt.path], method)
-		}
+	for _, r := range s.router.routes {
+		operations[r.path] = append(operations[r.path], r.method)
 	}
 	return operations
 }
 
 // Wrap puts the server's middleware around a handler of a test.
-func (s *Server) Wrap(h http.Handler) http.Handler { return s.middleware(h) }
+func (s *Server) Wrap(h http.Handler) http.Handler {
+	return newMiddleware(s.cfg, s.auth, s.router.problems, s.router.open()).wrap(h)
+}
 
 // The limits that tests use.
 const (
@@ -27,28 +27,31 @@ const (
 	MaxFieldErrors = maxFieldErrors
 )
 
-// SetPatience sets how long requests wait for others.
-func (s *Server) SetPatience(d time.Duration) {
-	s.posts.patience, s.gets.patience, s.reads.patience = d, d, d
+// SetMaxWait sets how long requests wait for others.
+func (s *Server) SetMaxWait(d time.Duration) {
+	s.limits.writes.wait, s.limits.reads.wait, s.limits.payloads.wait = d, d, d
 }
 
-// TakeReads takes all the room that GETs have for payloads, until leave is
-// called. It waits for those that give theirs back, however short the patience
-// of requests is: an answer is read before its handler returns.
-func (s *Server) TakeReads(ctx context.Context) (leave func(), err error) {
-	if err := s.reads.free.Acquire(ctx, s.reads.limit); err != nil {
+// TakePayloads takes all the memory that GETs have for payloads, until release is
+// called. It waits for requests that still hold some, however short their own
+// wait is: a response is read before its handler returns.
+func (s *Server) TakePayloads(ctx context.Context) (release func(), err error) {
+	payloads := s.limits.payloads
+	if err := payloads.free.Acquire(ctx, payloads.limit); err != nil {
 		return nil, err
 	}
-	return func() { s.reads.free.Release(s.reads.limit) }, nil
+	return func() { payloads.free.Release(payloads.limit) }, nil
 }
 
-// Posts tells how many POSTs are worked on and how many wait.
-func (s *Server) Posts() (working, waiting int) { return len(s.posts.places), len(s.posts.queue) }
+// Posts returns how many POSTs run and how many wait.
+func (s *Server) Posts() (running, waiting int) {
+	return len(s.limits.writes.slots), len(s.limits.writes.queue)
+}
 
 // StreamSettings are those of streams that tests change.
 type StreamSettings struct {
-	Poll, Pause, Heartbeat, Write, Overlap, Late, LateLook, Patience, Memory time.Duration
-	Now                                                                      func() time.Time
+	Poll, Pause, Heartbeat, Write, Overlap, Late, LateScan, LogWait, Memory time.Duration
+	Now                                                                     func() time.Time
 }
 
 // SetStreams changes the settings that are not zero.
@@ -64,8 +67,8 @@ func (s *Server) SetStreams(next StreamSettings) {
 		{&st.write, next.Write},
 		{&st.overlap, next.Overlap},
 		{&st.late, cmp.Or(next.Late, next.Overlap)},
-		{&st.lateLook, next.LateLook},
-		{&st.patience, next.Patience},
+		{&st.lateScan, next.LateScan},
+		{&st.logWait, next.LogWait},
 		{&st.memory, next.Memory},
 	} {
 		if d.d != 0 {
@@ -77,12 +80,12 @@ func (s *Server) SetStreams(next StreamSettings) {
 	}
 }
 
-// Streams tells how many streams there are, and whether events are listened to.
+// Streams returns how many streams there are, and whether the hub is subscribed.
 func (s *Server) Streams() (streams int, listening bool) {
 	h := s.streams.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(s.streams.places), h.stop != nil
+	return len(s.streams.slots), h.stop != nil
 }
 
 // SetTimeouts sets those of the HTTP server, before it serves.
@@ -90,7 +93,7 @@ func (s *Server) SetTimeouts(read, write time.Duration) {
 	s.http.ReadTimeout, s.http.WriteTimeout = read, write
 }
 
-// Hints tells how many changes wait for streams of all tasks.
+// Hints returns how many changes are pending for streams of all tasks.
 func (s *Server) Hints() (changes, leftOut int) {
 	h := s.streams.hub
 	h.mu.Lock()

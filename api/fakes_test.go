@@ -13,10 +13,8 @@ import (
 )
 
 var (
-	_ api.Store      = (*fakeStore)(nil)
 	_ api.Dispatcher = (*fakeDispatcher)(nil)
 	_ api.Broker     = (*fakeBroker)(nil)
-	_ api.Requeuer   = (*fakeStore)(nil)
 )
 
 // fakeStore keeps everything in memory and fails on demand.

@@ -48,15 +48,15 @@ func TestFaults(t *testing.T) {
 	}{
 		"unknown error": {
 			errors.New("the inside"), 500, "internal",
-			"an unexpected error happened; the log of the API has it under this request id",
+			"internal error: see the log of the API for this request id",
 		},
 		"internal": {
 			tasker.WrapError(tasker.Internal, errors.New("the inside"), "the inside, too"), 500, "internal",
-			"an unexpected error happened; the log of the API has it under this request id",
+			"internal error: see the log of the API for this request id",
 		},
 		"unknown code": {
 			tasker.Errorf("new", "the inside"), 500, "internal",
-			"an unexpected error happened; the log of the API has it under this request id",
+			"internal error: see the log of the API for this request id",
 		},
 		"unavailable": {
 			fmt.Errorf("store: %w", tasker.WrapError(tasker.Unavailable, errors.New("the inside"), "the database cannot be reached")), 503, "unavailable",
@@ -64,7 +64,7 @@ func TestFaults(t *testing.T) {
 		},
 		"too slow": {
 			fmt.Errorf("the inside: %w", context.DeadlineExceeded), 503, "unavailable",
-			"the answer took too long: try again later",
+			"request timed out: retry later",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,9 +116,9 @@ func TestReady(t *testing.T) {
 		body             string
 	}{
 		"ready":       {nil, nil, 200, `{"status":"ready","checks":{"database":{"ok":true},"broker":{"ok":true}}}`},
-		"no broker":   {nil, down, 503, `{"status":"not ready","checks":{"database":{"ok":true},"broker":{"ok":false,"error":"the message broker is not connected"}}}`},
-		"no database": {down, nil, 503, `{"status":"not ready","checks":{"database":{"ok":false,"error":"the database cannot be reached"},"broker":{"ok":true}}}`},
-		"neither":     {coded, down, 503, `{"status":"not ready","checks":{"database":{"ok":false,"error":"the database cannot be reached: is it started?"},"broker":{"ok":false,"error":"the message broker is not connected"}}}`},
+		"no broker":   {nil, down, 503, `{"status":"not ready","checks":{"database":{"ok":true},"broker":{"ok":false,"error":"message broker not connected"}}}`},
+		"no database": {down, nil, 503, `{"status":"not ready","checks":{"database":{"ok":false,"error":"database cannot be reached"},"broker":{"ok":true}}}`},
+		"neither":     {coded, down, 503, `{"status":"not ready","checks":{"database":{"ok":false,"error":"the database cannot be reached: is it started?"},"broker":{"ok":false,"error":"message broker not connected"}}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)

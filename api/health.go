@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -12,16 +13,34 @@ import (
 // pingTimeout is how long /readyz waits for the database.
 const pingTimeout = 2 * time.Second
 
-// health answers GET /healthz: the process lives. It asks nobody, so that an
-// outage elsewhere does not get the API restarted.
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) error {
+// Database is the database itself.
+type Database interface {
+	// Now returns the database's time, in UTC.
+	Now() time.Time
+	// Ping returns an error if the database does not answer.
+	Ping(ctx context.Context) error
+	// CheckWrites returns why the database accepts no writes, without making any.
+	CheckWrites(ctx context.Context) error
+}
+
+// healthHandlers serve the probes.
+type healthHandlers struct {
+	db      Database
+	broker  Broker
+	version string
+	log     *slog.Logger
+}
+
+// alive serves GET /healthz: the process runs. It checks nothing else, so that
+// an outage elsewhere does not get the API restarted.
+func (h *healthHandlers) alive(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, struct {
 		Status  string `json:"status"`
 		Version string `json:"version"`
-	}{"alive", s.cfg.Version})
+	}{"alive", h.version})
 }
 
-// check is the state of one thing that the API needs.
+// check is the state of one dependency.
 type check struct {
 	OK    bool   `json:"ok"`
 	Error string `json:"error,omitempty"`
@@ -37,16 +56,15 @@ type readyAnswer struct {
 	Checks readyChecks `json:"checks"`
 }
 
-// ready answers GET /readyz: 503 where the database or the broker is away, or
-// the database takes no writes.
-// Without the broker tasks are still accepted, as CREATED, but nothing is
-// distributed, which is what whoever asks wants to know.
-func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
+// ready serves GET /readyz: 503 if the database or the broker cannot be reached,
+// or the database accepts no writes. Without the broker tasks are still accepted,
+// as CREATED, but not distributed, which is what whoever asks wants to know.
+func (h *healthHandlers) ready(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
 	defer cancel()
 	checks := readyChecks{
-		Database: s.check(r, s.store.CheckWrites(ctx), "the database cannot be reached"),
-		Broker:   s.check(r, s.broker.Ready(), "the message broker is not connected"),
+		Database: h.check(r, h.db.CheckWrites(ctx), "database cannot be reached"),
+		Broker:   h.check(r, h.broker.Ready(), "message broker not connected"),
 	}
 	if checks.Database.OK && checks.Broker.OK {
 		return writeJSON(w, http.StatusOK, readyAnswer{Status: "ready", Checks: checks})
@@ -55,13 +73,13 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusServiceUnavailable, readyAnswer{Status: "not ready", Checks: checks})
 }
 
-// check shows an error's own message only where it was written for clients:
-// a driver's may hold addresses and credentials, and goes to the log.
-func (s *Server) check(r *http.Request, err error, message string) check {
+// check shows an error's own message only if it was written for clients: that of
+// a driver may contain addresses and credentials, and goes to the log.
+func (h *healthHandlers) check(r *http.Request, err error, message string) check {
 	if err == nil {
 		return check{OK: true}
 	}
-	s.log.WarnContext(r.Context(), "not ready", "err", err, "request_id", requestInfoOf(r).id)
+	h.log.WarnContext(r.Context(), "not ready", "err", err, "request_id", requestInfoOf(r).id)
 	if e, ok := errors.AsType[*tasker.Error](err); ok {
 		message = e.Message
 	}

@@ -9,27 +9,27 @@ import (
 )
 
 const (
-	// maxTold bounds the results of which the hub remembers what it told last.
-	maxTold = 10_000
-	// hintPause is the least time between two readings of what hints name.
+	// maxReported bounds the results whose last report the hub remembers.
+	maxReported = 10_000
+	// hintPause is the minimum time between two reads of hinted results.
 	hintPause = 100 * time.Millisecond
-	// maxLeftOut bounds the number of changes that an event says it leaves out.
+	// maxLeftOut bounds the number of omitted changes that an event claims.
 	maxLeftOut = 1_000_000
 )
 
-// hint says of a result that it may have changed, and how.
+// hint is what may have changed in a result.
 type hint struct{ state, progress bool }
 
-// pendingHints are the results that events have named since the last reading. Whoever
-// has the broker's password can send events, so they are not told on: what they
-// name is read from the database, and what is not there is nothing.
+// pendingHints are the results that events named since the last read. Whoever has
+// the broker's password can send events, so they are not passed on: the results
+// are read from the database, and those that do not exist are ignored.
 type pendingHints struct {
 	keys    []tasker.ResultKey
 	hints   map[tasker.ResultKey]hint
 	leftOut int
 }
 
-// add merges a hint with what waits of the same result.
+// add merges a hint with the pending one of the same result.
 func (p *pendingHints) add(c wire.LiveChange) {
 	key := tasker.ResultKey{TaskID: c.TaskID, Endpoint: c.Endpoint}
 	next := hint{state: c.State != "", progress: c.Progress != nil}
@@ -50,10 +50,10 @@ func (p *pendingHints) add(c wire.LiveChange) {
 	p.hints[key] = hint{known.state || next.state, known.progress || next.progress}
 }
 
-// verify reads what hints name and tells the streams of all tasks, until ctx
-// ends.
+// verify reads the hinted results and reports them to the streams of all tasks,
+// until ctx ends.
 func (h *hub) verify(ctx context.Context) {
-	told := map[tasker.ResultKey]tasker.ResultNews{}
+	reported := map[tasker.ResultKey]tasker.ResultNews{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -67,13 +67,13 @@ func (h *hub) verify(ctx context.Context) {
 		h.mu.Unlock()
 		news, err := h.read(ctx, pending.keys)
 		if err != nil {
-			// The tasks are read from time to time all the same.
-			h.log.DebugContext(ctx, "the results that events name cannot be read", "err", err)
+			// The streams still poll the tasks.
+			h.log.DebugContext(ctx, "read hinted results failed", "err", err)
 			pending.leftOut += len(pending.keys)
 		}
-		h.tellResults(pending, news, told)
-		if len(told) > maxTold {
-			clear(told)
+		h.report(pending, news, reported)
+		if len(reported) > maxReported {
+			clear(reported)
 		}
 		pause := time.NewTimer(max(hintPause, 4*time.Since(begun)))
 		select {
@@ -94,14 +94,14 @@ func (h *hub) read(ctx context.Context, keys []tasker.ResultKey) ([]tasker.Resul
 	return h.store.ResultNews(ctx, keys)
 }
 
-// tellResults hands what was read to the streams of all tasks. What was told
-// before is not told again, but has them look for what follows from it.
-func (h *hub) tellResults(pending pendingHints, news []tasker.ResultNews, told map[tasker.ResultKey]tasker.ResultNews) {
+// report passes results to the streams of all tasks. One that was reported before
+// is not reported again, but still makes them look for what follows from it.
+func (h *hub) report(pending pendingHints, news []tasker.ResultNews, reported map[tasker.ResultKey]tasker.ResultNews) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, n := range news {
-		before, again := told[n.ResultKey]
-		told[n.ResultKey] = n
+		before, again := reported[n.ResultKey]
+		reported[n.ResultKey] = n
 		hinted := pending.hints[n.ResultKey]
 		change := wire.LiveChange{TaskID: n.TaskID, Type: n.Type, Identifier: n.Identifier, Endpoint: n.Endpoint, Attempt: n.Attempt}
 		if hinted.state && (!again || before.Attempt != n.Attempt || before.State != n.State || before.Errnr != n.Errnr) {

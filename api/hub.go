@@ -6,24 +6,32 @@ import (
 	"sync"
 	"time"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
+// Broker is what the API needs of the message broker.
+type Broker interface {
+	// Ready returns why nothing could be published now, or nil.
+	Ready() error
+	// Listen calls handle for each event whose key matches the pattern until ctx
+	// ends; then it returns nil. Events may be lost.
+	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
+}
+
 const (
-	// maxHints bounds the hints that wait for one stream of all tasks.
+	// maxHints bounds the pending hints of one stream of all tasks.
 	maxHints = 1000
-	// listenAgain is the pause after which events are listened to once more,
-	// where that ended.
+	// listenAgain is the pause before the hub subscribes again after an error.
 	listenAgain = 2 * time.Second
 )
 
-// hub hands the managers' events to the streams, as hints: what it tells of
-// results is read from the database. It listens to the
-// broker once, however many streams there are, and not at all where there is
-// none.
+// hub passes the managers' events to the streams, as hints: the results that it
+// reports are read from the database. It subscribes to the broker once, however
+// many streams there are, and not at all if there is none.
 type hub struct {
 	broker Broker
-	store  Store
+	store  LiveStore
 	log    *slog.Logger
 	hinted chan struct{} // signalled when something is pending
 
@@ -31,20 +39,20 @@ type hub struct {
 	pending pendingHints
 	tasks   map[taskKey]map[*taskHints]bool
 	all     map[*allHints]bool
-	stop    context.CancelFunc // of the listening; nil where nobody does
+	stop    context.CancelFunc // of the subscription; nil without streams
 }
 
-// taskKey names a task.
+// taskKey identifies a task.
 type taskKey struct{ taskType, identifier string }
 
-func newHub(broker Broker, store Store, log *slog.Logger) *hub {
+func newHub(broker Broker, store LiveStore, log *slog.Logger) *hub {
 	return &hub{broker: broker, store: store, log: log, hinted: make(chan struct{}, 1), tasks: map[taskKey]map[*taskHints]bool{}, all: map[*allHints]bool{}}
 }
 
-// taskHints tells that a task may have changed.
+// taskHints signals that a task may have changed.
 type taskHints struct{ wake chan struct{} }
 
-// followTask gives the hints on one task until leave is called.
+// followTask returns the hints for one task until leave is called.
 func (h *hub) followTask(key taskKey) (hints *taskHints, leave func()) {
 	hints = &taskHints{wake: make(chan struct{}, 1)}
 	h.mu.Lock()
@@ -65,27 +73,21 @@ func (h *hub) followTask(key taskKey) (hints *taskHints, leave func()) {
 	}
 }
 
-// hintKey names what a hint is about.
-type hintKey struct {
-	taskID   int64
-	endpoint string
-}
-
 // allHints are the changes that one stream of all tasks has not sent yet: the
-// newest of each result.
+// latest of each result.
 type allHints struct {
 	wake  chan struct{}
 	wants func(wire.LiveChange) bool
 
 	mu      sync.Mutex
-	changes map[hintKey]wire.LiveChange
-	order   []hintKey
+	changes map[tasker.ResultKey]wire.LiveChange
+	order   []tasker.ResultKey
 	leftOut int
 }
 
-// followAll gives the hints that wants lets pass until leave is called.
+// followAll returns the hints that wants accepts until leave is called.
 func (h *hub) followAll(wants func(wire.LiveChange) bool) (hints *allHints, leave func()) {
-	hints = &allHints{wake: make(chan struct{}, 1), wants: wants, changes: map[hintKey]wire.LiveChange{}}
+	hints = &allHints{wake: make(chan struct{}, 1), wants: wants, changes: map[tasker.ResultKey]wire.LiveChange{}}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all[hints] = true
@@ -98,8 +100,8 @@ func (h *hub) followAll(wants func(wire.LiveChange) bool) (hints *allHints, leav
 	}
 }
 
-// take gives the changes since the last call, in the order in which they
-// began, and how many there were no places for.
+// take returns the changes since the last call, in the order in which they began,
+// and how many were dropped.
 func (a *allHints) take() (changes []wire.LiveChange, leftOut int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -112,11 +114,11 @@ func (a *allHints) take() (changes []wire.LiveChange, leftOut int) {
 	return changes, leftOut
 }
 
-// add merges a change with what waits of the same result.
+// add merges a change with the pending one of the same result.
 func (a *allHints) add(c wire.LiveChange) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	key := hintKey{c.TaskID, c.Endpoint}
+	key := tasker.ResultKey{TaskID: c.TaskID, Endpoint: c.Endpoint}
 	old, ok := a.changes[key]
 	switch {
 	case !ok && len(a.order) == maxHints:
@@ -143,7 +145,7 @@ func (a *allHints) addLeftOut(n int) {
 	a.leftOut = min(a.leftOut+n, maxLeftOut)
 }
 
-// listen begins to listen to the broker, with h.mu held.
+// listen subscribes to the broker, with h.mu held.
 func (h *hub) listen() {
 	if h.stop != nil {
 		return
@@ -154,7 +156,7 @@ func (h *hub) listen() {
 	go h.verify(ctx)
 }
 
-// left ends the listening where nobody is left, with h.mu held.
+// left ends the subscription if no stream remains, with h.mu held.
 func (h *hub) left() {
 	if h.stop != nil && len(h.tasks) == 0 && len(h.all) == 0 {
 		h.stop()
@@ -162,14 +164,14 @@ func (h *hub) left() {
 	}
 }
 
-// run listens until ctx ends. Without the broker the streams read the database
-// from time to time all the same.
+// run stays subscribed until ctx ends. Without the broker the streams still poll
+// the database.
 func (h *hub) run(ctx context.Context) {
 	pause := time.NewTimer(listenAgain)
 	defer pause.Stop()
 	for ctx.Err() == nil {
-		if err := h.broker.Listen(ctx, wire.KeyLive, func(_ string, body []byte) { h.tell(ctx, body) }); err != nil {
-			h.log.DebugContext(ctx, "events of the managers are not heard", "err", err)
+		if err := h.broker.Listen(ctx, wire.KeyLive, func(_ string, body []byte) { h.notify(ctx, body) }); err != nil {
+			h.log.DebugContext(ctx, "subscribe to events failed", "err", err)
 		}
 		pause.Reset(listenAgain)
 		select {
@@ -179,11 +181,11 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
-// tell hands an event to the streams that it concerns. It never waits.
-func (h *hub) tell(ctx context.Context, body []byte) {
+// notify passes an event to the streams that it concerns. It never blocks.
+func (h *hub) notify(ctx context.Context, body []byte) {
 	event, err := wire.DecodeLive(body)
 	if err != nil {
-		h.log.DebugContext(ctx, "an event cannot be read", "err", err)
+		h.log.DebugContext(ctx, "decode event failed", "err", err)
 		return
 	}
 	h.mu.Lock()

@@ -140,23 +140,23 @@ func TestConnectionsAreBounded(t *testing.T) {
 }
 
 func TestStreamsOfAnAddress(t *testing.T) {
-	st := newStreams(3, 2, nil)
+	st := newStreams(3, 2, nil, nil)
 	var leave []func()
 	for _, address := range []string{"a", "a", "b"} {
-		l, err := st.enter(address)
+		l, err := st.acquire(address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		leave = append(leave, l)
 	}
-	if _, err := st.enter("c"); tasker.CodeOf(err) != tasker.Overloaded {
+	if _, err := st.acquire("c"); tasker.CodeOf(err) != tasker.Overloaded {
 		t.Error("a fourth stream")
 	}
 	leave[2]()
-	if _, err := st.enter("a"); tasker.CodeOf(err) != tasker.Overloaded || !strings.Contains(err.Error(), "of one address") {
+	if _, err := st.acquire("a"); tasker.CodeOf(err) != tasker.Overloaded || !strings.Contains(err.Error(), "from one address") {
 		t.Errorf("a third stream of an address: %v", err)
 	}
-	if _, err := st.enter("b"); err != nil {
+	if _, err := st.acquire("b"); err != nil {
 		t.Errorf("another address: %v", err)
 	}
 }

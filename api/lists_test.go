@@ -73,7 +73,7 @@ func TestBadQueries(t *testing.T) {
 		"/worker?cursor=":                         {"?cursor"},
 		"/worker?cursor=-1":                       {"?cursor"},
 		"/worker?cursor=99999999999999999999":     {"?cursor"},
-		"/worker?status=x&limit=x&cursor=x":       {"?limit", "?status", "?cursor"},
+		"/worker?status=x&limit=x&cursor=x":       {"?limit", "?cursor", "?status"},
 		"/worker?limit=1&limit=2":                 {"?limit"},
 		"/worker?state=DONE&Limit=1":              {"?Limit", "?state"},
 		"/worker/a?verbose":                       {"?verbose"},

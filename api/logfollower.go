@@ -6,21 +6,21 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// logFollower knows which lines of a task's logs were told.
+// logFollower tracks which lines of a task's logs were sent.
 //
-// Stored pieces have rising ids, but pieces of different managers may become
-// visible in another order. So where several endpoints write, it reads again
-// from time to time what came within an overlap of time, and drops what was
-// told by the lines' numbers; the pieces of one attempt are written one after
-// another. The id that a client resumes from lags behind for the same reason.
+// The ids of stored chunks rise, but chunks of different managers may become
+// visible in another order. So if several endpoints write, it regularly reads
+// again what came within an overlap of time, and drops what was sent by the
+// lines' numbers; the chunks of one attempt are written in order. The id that a
+// client resumes from lags behind for the same reason.
 type logFollower struct {
 	overlap time.Duration
-	settled int64     // all pieces up to this id were seen
+	settled int64     // all chunks up to this id were seen
 	head    int64     // the greatest id that was seen
 	marks   []logMark // of head, as it rose
-	reread  time.Time // when it read from settled on last
+	reread  time.Time // when it last read from settled on
 	resumed bool
-	told    map[attemptKey]int64 // the next line of each attempt
+	sent    map[attemptKey]int64 // the next line of each attempt
 }
 
 type logMark struct {
@@ -34,10 +34,10 @@ type attemptKey struct {
 }
 
 func newLogFollower(after int64, overlap time.Duration) logFollower {
-	return logFollower{overlap: overlap, settled: after, head: after, resumed: after > 0, told: map[attemptKey]int64{}}
+	return logFollower{overlap: overlap, settled: after, head: after, resumed: after > 0, sent: map[attemptKey]int64{}}
 }
 
-// from gives the id after which to read.
+// from returns the id after which to read.
 func (l *logFollower) from(now time.Time, writers int) int64 {
 	if writers > 1 && now.Sub(l.reread) >= l.overlap/2 {
 		l.reread = now
@@ -46,18 +46,18 @@ func (l *logFollower) from(now time.Time, writers int) int64 {
 	return l.head
 }
 
-// take gives the lines of a piece that were not told yet. A piece that is not
-// kept any longer, although nobody told it, is a gap.
+// take returns the lines of a chunk that were not sent yet. A chunk that was
+// deleted before it was sent becomes a gap.
 func (l *logFollower) take(chunk tasker.LogChunk, now time.Time) (lines []tasker.LogLine) {
 	if chunk.ID > l.head {
 		l.head = chunk.ID
 		l.marks = append(l.marks, logMark{chunk.ID, now})
 	}
 	key := attemptKey{chunk.Endpoint, chunk.Attempt}
-	next, known := l.told[key]
+	next, known := l.sent[key]
 	for _, line := range chunk.Lines {
 		if !known && l.resumed {
-			next, known = line.Number, true // told before, up to here
+			next, known = line.Number, true // sent before, up to here
 		}
 		end := line.Number + max(1, line.LeftOut)
 		if end <= next {
@@ -69,11 +69,11 @@ func (l *logFollower) take(chunk tasker.LogChunk, now time.Time) (lines []tasker
 		lines = append(lines, beginAt(line, next))
 		next, known = end, true
 	}
-	l.told[key] = next
+	l.sent[key] = next
 	return lines
 }
 
-// beginAt cuts from a gap what lies before a line.
+// beginAt removes from a gap what lies before a line.
 func beginAt(line tasker.LogLine, next int64) tasker.LogLine {
 	if line.LeftOut > 0 && line.Number < next {
 		line.LeftOut -= next - line.Number
@@ -82,7 +82,7 @@ func beginAt(line tasker.LogLine, next int64) tasker.LogLine {
 	return line
 }
 
-// settle moves on what need not be read again.
+// settle advances past what need not be read again.
 func (l *logFollower) settle(now time.Time, writers int) {
 	if writers <= 1 {
 		l.settled, l.marks = l.head, l.marks[:0]
@@ -93,12 +93,12 @@ func (l *logFollower) settle(now time.Time, writers int) {
 	}
 }
 
-// follows tells whether an endpoint may have a log.
+// follows reports whether an endpoint may have a log.
 func (l *logFollower) follows(endpoint string) bool {
 	if l.resumed {
 		return true
 	}
-	for key := range l.told {
+	for key := range l.sent {
 		if key.endpoint == endpoint {
 			return true
 		}
@@ -106,10 +106,10 @@ func (l *logFollower) follows(endpoint string) bool {
 	return false
 }
 
-// next is the line of an attempt that is to be told next. Of a stream that was
-// resumed nobody knows what was told before, where nothing came since.
+// next returns the next line of an attempt to send. After a resume it is unknown,
+// and taken to be the end, until a line comes.
 func (l *logFollower) next(endpoint string, attempt int) int64 {
-	next, known := l.told[attemptKey{endpoint, attempt}]
+	next, known := l.sent[attemptKey{endpoint, attempt}]
 	if !known && l.resumed {
 		return 1<<63 - 1
 	}

@@ -15,38 +15,49 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// requestInfo is what the access log tells of a request; inner handlers fill
+// requestInfo is what the access log says about a request; inner handlers fill
 // it in.
 type requestInfo struct {
 	id        string
-	route     string // the route's template; empty where no route matched
+	route     string // the route's template; empty if no route matched
 	principal string // empty before authentication
 }
 
 type requestInfoKey struct{}
 
-// requestInfoOf gives the info that the outermost middleware put there.
-func requestInfoOf(r *http.Request) *requestInfo {
-	if info, ok := r.Context().Value(requestInfoKey{}).(*requestInfo); ok {
+// requestInfoOf returns the info that the outermost middleware stored.
+func requestInfoOf(r *http.Request) *requestInfo { return contextInfo(r.Context()) }
+
+func contextInfo(ctx context.Context) *requestInfo {
+	if info, ok := ctx.Value(requestInfoKey{}).(*requestInfo); ok {
 		return info
 	}
 	return &requestInfo{}
 }
 
-// middleware wraps the router: the access log outermost, so that every answer
-// is in it, then the recovery from panics, then authentication.
-func (s *Server) middleware(router http.Handler) http.Handler {
-	open := make(map[string]bool)
-	for _, rt := range s.routes() {
-		if rt.open {
-			open[rt.path] = true
-		}
-	}
-	return s.accessLog(s.recoverPanic(securityHeaders(s.authenticate(open, router))))
+// middleware is what every request passes before the router.
+type middleware struct {
+	problems problems
+	log      *slog.Logger
+	refusals *refusals
+	guard    guard
 }
 
-// accessLog gives each request an id and writes one line when it is answered.
-func (s *Server) accessLog(next http.Handler) http.Handler {
+func newMiddleware(cfg Config, auth Authenticator, problems problems, open map[string]bool) *middleware {
+	return &middleware{
+		problems: problems, log: problems.log, refusals: newRefusals(problems.log),
+		guard: guard{problems: problems, auth: auth, open: open, loopbackOnly: cfg.guardsHost(), origins: http.NewCrossOriginProtection()},
+	}
+}
+
+// wrap puts the access log outermost, so that every response is in it, then the
+// recovery from panics, then authentication.
+func (m *middleware) wrap(router http.Handler) http.Handler {
+	return m.accessLog(m.recoverPanic(securityHeaders(m.guard.authenticate(router))))
+}
+
+// accessLog gives each request an id and logs it when it is answered.
+func (m *middleware) accessLog(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		info := &requestInfo{id: r.Header.Get("X-Request-Id")}
@@ -56,13 +67,13 @@ func (s *Server) accessLog(next http.Handler) http.Handler {
 		w.Header().Set("X-Request-Id", info.id)
 		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
 		rec := &recorder{ResponseWriter: w}
-		defer func() { s.logAccess(r, rec, info, time.Since(start)) }()
+		defer func() { m.logAccess(r, rec, info, time.Since(start)) }()
 		next.ServeHTTP(rec, r)
 	})
 }
 
-// logAccess leaves out headers and the query: they may hold secrets.
-func (s *Server) logAccess(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
+// logAccess omits headers and the query: they may contain secrets.
+func (m *middleware) logAccess(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
 	status, written := rec.status, rec.bytes
 	if status == 0 {
 		status = http.StatusOK
@@ -70,10 +81,10 @@ func (s *Server) logAccess(r *http.Request, rec *recorder, info *requestInfo, to
 	if r.Method == http.MethodHead {
 		written = 0
 	}
-	if info.principal == "" && (status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest) && !s.refusals.count(hostOf(r.RemoteAddr)) {
+	if info.principal == "" && (status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest) && !m.refusals.count(hostOf(r.RemoteAddr)) {
 		return
 	}
-	s.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",
+	m.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",
 		slog.String("method", clip(r.Method, 16)),
 		slog.String("route", info.route),
 		slog.String("path", clip(r.URL.Path, 256)),
@@ -91,15 +102,15 @@ func accessLevel(route string, status int) slog.Level {
 	case status >= http.StatusInternalServerError && status != http.StatusServiceUnavailable:
 		return slog.LevelError
 	case status >= http.StatusBadRequest:
-		return slog.LevelWarn // 503, too: it is the answer to an overload, and to an outage that is logged elsewhere
+		return slog.LevelWarn // 503 too: it means overload, or an outage that is logged elsewhere
 	case route == routeHealth || route == routeReady:
-		return slog.LevelDebug // asked for every few seconds
+		return slog.LevelDebug // probes come every few seconds
 	}
 	return slog.LevelInfo
 }
 
-// recoverPanic answers a handler's panic with 500; the server lives on.
-func (s *Server) recoverPanic(next http.Handler) http.Handler {
+// recoverPanic turns a handler's panic into a 500; the server keeps running.
+func (m *middleware) recoverPanic(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			value := recover()
@@ -109,12 +120,12 @@ func (s *Server) recoverPanic(next http.Handler) http.Handler {
 			if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(value)
 			}
-			s.log.ErrorContext(r.Context(), "a handler panicked",
+			m.log.ErrorContext(r.Context(), "handler panicked",
 				"panic", fmt.Sprint(value), "stack", string(debug.Stack()), "request_id", requestInfoOf(r).id)
 			if rec, ok := w.(*recorder); ok && rec.status != 0 {
-				panic(http.ErrAbortHandler) // half an answer is out: cut it off
+				panic(http.ErrAbortHandler) // part of the response is written: abort it
 			}
-			s.problem(w, r, tasker.Internal, internalDetail, nil)
+			m.problems.write(w, r, tasker.Internal, internalDetail, nil)
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -128,7 +139,7 @@ func securityHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// recorder notes what was answered.
+// recorder records the status and the size of a response.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -151,10 +162,10 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// Unwrap lets [http.ResponseController] reach what is underneath.
+// Unwrap returns the underlying writer, for [http.ResponseController].
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// validRequestID tells whether a client's id may go into the log:
+// validRequestID reports whether a client's id may go into the log:
 // [A-Za-z0-9._-]{1,64}.
 func validRequestID(id string) bool {
 	if id == "" || len(id) > 64 {
@@ -171,7 +182,7 @@ func validRequestID(id string) bool {
 	return true
 }
 
-// clip shortens text of a client for logs and messages.
+// clip shortens text from a client for logs and messages.
 func clip(s string, limit int) string {
 	return text.Shorten(s, limit)
 }

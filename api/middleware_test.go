@@ -115,7 +115,7 @@ func TestPanic(t *testing.T) {
 	if p := a.problem(t); p.Code != "internal" || strings.Contains(string(a.body), "inside") {
 		t.Errorf("answered %s", a.body)
 	}
-	lines := h.log.lines(t, "a handler panicked")
+	lines := h.log.lines(t, "handler panicked")
 	if len(lines) != 1 || lines[0]["panic"] != "the inside" || !strings.Contains(lines[0]["stack"].(string), "TestPanic") {
 		t.Errorf("logged %v", lines)
 	}
@@ -128,7 +128,7 @@ func TestPanic(t *testing.T) {
 		t.Errorf("after the panics: %d", status)
 	}
 	h.http.Close()
-	if n := len(h.log.lines(t, "a handler panicked")); n != 2 {
+	if n := len(h.log.lines(t, "handler panicked")); n != 2 {
 		t.Errorf("%d panics are logged, want 2: an abort is none", n)
 	}
 }

@@ -12,15 +12,15 @@ import (
 //go:embed openapi.yaml
 var openAPIDocument []byte
 
-// OpenAPI gives a copy of the contract of the API, an OpenAPI document in YAML.
+// OpenAPI returns a copy of the contract of the API, an OpenAPI document in YAML.
 func OpenAPI() []byte { return append([]byte(nil), openAPIDocument...) }
 
-// openAPI answers GET /openapi.yaml.
-func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) error {
+// serveOpenAPI serves GET /openapi.yaml.
+func serveOpenAPI(w http.ResponseWriter, r *http.Request) error {
 	hash := sha256.Sum256(openAPIDocument)
 	tag := `"` + hex.EncodeToString(hash[:16]) + `"`
 	w.Header().Set("ETag", tag)
-	w.Header().Set("Cache-Control", "no-cache") // keep it, and ask whether it is still the same
+	w.Header().Set("Cache-Control", "no-cache") // may be cached, but must be revalidated
 	if matches(r.Header.Values("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
@@ -28,11 +28,11 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "application/yaml")
 	w.Header().Set("Content-Length", strconv.Itoa(len(openAPIDocument)))
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(openAPIDocument) // an error means that the client is gone
+	_, _ = w.Write(openAPIDocument) // an error means that the client disconnected
 	return nil
 }
 
-// matches tells whether If-None-Match names a tag, compared weakly.
+// matches reports whether If-None-Match contains a tag, compared weakly.
 func matches(values []string, tag string) bool {
 	for _, value := range values {
 		for candidate := range strings.SplitSeq(value, ",") {

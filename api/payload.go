@@ -8,11 +8,10 @@ import (
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-// checkPayload holds the payload of a POST against the schema of its type, as
-// that is now. A payload that breaks it is only looked at once more where its
-// task is stored already: the same POST answers as it did before, whatever the
-// configuration says meanwhile.
-func (s *Server) checkPayload(ctx context.Context, tt *tasker.TaskType, in taskRequest) error {
+// checkPayload validates the payload of a POST against the schema of its type.
+// An invalid payload is accepted if its task is already stored: the same POST
+// gets the same response as before, even if the schema has changed since.
+func (h *taskHandlers) checkPayload(ctx context.Context, tt *tasker.TaskType, in taskRequest) error {
 	if tt.Payloads == nil {
 		return nil
 	}
@@ -20,7 +19,7 @@ func (s *Server) checkPayload(ctx context.Context, tt *tasker.TaskType, in taskR
 	if invalid == nil {
 		return nil
 	}
-	switch _, err := s.store.FindTask(ctx, tt.Name, in.identifier); tasker.CodeOf(err) {
+	switch _, err := h.store.FindTask(ctx, tt.Name, in.identifier); tasker.CodeOf(err) {
 	case "":
 		return nil // CreateTask compares the bodies, and stores nothing new
 	case tasker.NotFound:
@@ -30,7 +29,7 @@ func (s *Server) checkPayload(ctx context.Context, tt *tasker.TaskType, in taskR
 	}
 }
 
-// invalidPayload makes the error of a request from that of a schema: its
+// invalidPayload turns the error of a schema into that of a request: its
 // pointers lead into the body.
 func invalidPayload(err error) error {
 	broken, ok := errors.AsType[*schema.Error](err)
@@ -39,13 +38,14 @@ func invalidPayload(err error) error {
 	}
 	input := inputErrors{more: broken.More}
 	for _, v := range broken.Violations {
-		input.add("/payload"+v.Pointer, "the payload breaks the rule %q of its schema at %q: %s", v.Rule, "/payload"+v.Pointer, v.Message)
+		at := "/payload" + v.Pointer
+		input.add(at, "invalid payload at %q: %s (rule %q of the schema)", at, v.Message, v.Rule)
 	}
 	return input.err()
 }
 
 func payloadTooLarge(tt *tasker.TaskType, size int, limit int64) error {
-	e := tasker.Errorf(tasker.TooLarge, "the payload has %d bytes, and one of the task type %q may have %d", size, tt.Name, limit)
+	e := tasker.Errorf(tasker.TooLarge, "payload too large: %d bytes, the limit of task type %q is %d", size, tt.Name, limit)
 	e.Field = "/payload"
 	return e
 }

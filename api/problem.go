@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/taskerhq/tasker"
@@ -17,14 +18,14 @@ const (
 	misdirected      tasker.Code = "misdirected_request"
 )
 
-// retryAfter is the value of Retry-After, in seconds, when the database or the
-// broker is away: both are looked for again within seconds.
+// retryAfter is the value of Retry-After, in seconds, while the database or the
+// broker cannot be reached: tasker reconnects to both within seconds.
 const retryAfter = "5"
 
-// maxFieldErrors bounds the list of a problem, whatever the input was.
+// maxFieldErrors bounds the list of a problem.
 const maxFieldErrors = 20
 
-// problemKind is how a code looks in HTTP.
+// problemKind is how HTTP shows a code.
 type problemKind struct {
 	status int
 	title  string
@@ -33,18 +34,18 @@ type problemKind struct {
 // kindOf is the one table from codes to HTTP.
 func kindOf(code tasker.Code) (problemKind, bool) {
 	kind, ok := map[tasker.Code]problemKind{
-		tasker.Malformed:       {http.StatusBadRequest, "The request cannot be read"},
-		tasker.Unauthorized:    {http.StatusUnauthorized, "Credentials are needed"},
-		tasker.NotFound:        {http.StatusNotFound, "There is no such thing"},
-		methodNotAllowed:       {http.StatusMethodNotAllowed, "The method is not allowed here"},
-		tasker.Conflict:        {http.StatusConflict, "It does not go with what is there"},
-		tasker.TooLarge:        {http.StatusRequestEntityTooLarge, "The request is too large"},
-		tasker.UnsupportedType: {http.StatusUnsupportedMediaType, "The content type is not supported"},
-		misdirected:            {http.StatusMisdirectedRequest, "The request was meant for another host"},
-		tasker.Invalid:         {http.StatusUnprocessableEntity, "The request breaks a rule"},
-		tasker.Internal:        {http.StatusInternalServerError, "tasker failed"},
-		tasker.Overloaded:      {http.StatusServiceUnavailable, "tasker has too much to do"},
-		tasker.Unavailable:     {http.StatusServiceUnavailable, "A part of tasker is away"},
+		tasker.Malformed:       {http.StatusBadRequest, "Malformed request"},
+		tasker.Unauthorized:    {http.StatusUnauthorized, "Missing or invalid credentials"},
+		tasker.NotFound:        {http.StatusNotFound, "Not found"},
+		methodNotAllowed:       {http.StatusMethodNotAllowed, "Method not allowed"},
+		tasker.Conflict:        {http.StatusConflict, "Conflicts with the existing resource"},
+		tasker.TooLarge:        {http.StatusRequestEntityTooLarge, "Request too large"},
+		tasker.UnsupportedType: {http.StatusUnsupportedMediaType, "Unsupported content type"},
+		misdirected:            {http.StatusMisdirectedRequest, "Request for another host"},
+		tasker.Invalid:         {http.StatusUnprocessableEntity, "Invalid request"},
+		tasker.Internal:        {http.StatusInternalServerError, "Internal error"},
+		tasker.Overloaded:      {http.StatusServiceUnavailable, "Overloaded"},
+		tasker.Unavailable:     {http.StatusServiceUnavailable, "Unavailable"},
 	}[code]
 	return kind, ok
 }
@@ -68,7 +69,7 @@ type fieldError struct {
 	Message string `json:"message"`
 }
 
-// inputErrors are all the rules that one request breaks.
+// inputErrors are all the rules that a request breaks.
 type inputErrors struct {
 	errs []error
 	more int // those over maxFieldErrors
@@ -82,7 +83,7 @@ func (e *inputErrors) add(field, format string, args ...any) {
 	e.errs = append(e.errs, tasker.FieldErrorf(field, format, args...))
 }
 
-// err gives e, or nil where no rule is broken.
+// err returns e, or nil if no rule is broken.
 func (e *inputErrors) err() error {
 	if len(e.errs) == 0 {
 		return nil
@@ -90,22 +91,22 @@ func (e *inputErrors) err() error {
 	return e
 }
 
-// Error gives the first broken rule and the number of the others.
+// Error returns the first broken rule and the number of the others.
 func (e *inputErrors) Error() string {
 	others := len(e.errs) - 1 + e.more
 	switch {
 	case others == 0:
 		return e.errs[0].Error()
 	case e.more > 0:
-		return fmt.Sprintf("%v (and %d more, of which the first %d are listed)", e.errs[0], others, len(e.errs)-1)
+		return fmt.Sprintf("%v (and %d more; the first %d are listed)", e.errs[0], others, len(e.errs)-1)
 	}
 	return fmt.Sprintf("%v (and %d more)", e.errs[0], others)
 }
 
-// Unwrap gives the errors, so that [tasker.CodeOf] finds their code.
+// Unwrap returns the errors, so that [tasker.CodeOf] finds their code.
 func (e *inputErrors) Unwrap() []error { return e.errs }
 
-// fieldErrorsOf lists the broken rules of which err names the field.
+// fieldErrorsOf returns the broken rules in err that name a field.
 func fieldErrorsOf(err error) []fieldError {
 	errs := []error{err}
 	if input, ok := errors.AsType[*inputErrors](err); ok {
@@ -120,9 +121,11 @@ func fieldErrorsOf(err error) []fieldError {
 	return fields
 }
 
-// fail answers a request with the problem that err is, and logs what the
-// client must not see.
-func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+// problems answers requests that failed.
+type problems struct{ log *slog.Logger }
+
+// fail writes the problem of err, and logs what the client must not see.
+func (p problems) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := tasker.CodeOf(err)
 	if _, known := kindOf(code); !known {
 		code = tasker.Internal
@@ -130,25 +133,25 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	id := requestInfoOf(r).id
 	switch {
 	case code == tasker.Internal && ended(r, err):
-		// The client went away, or something hung until requestTimeout.
-		s.log.WarnContext(r.Context(), "a request was not answered in time", "err", err, "request_id", id)
-		s.problem(w, r, tasker.Unavailable, "the answer took too long: try again later", nil)
+		// The client disconnected, or something hung until requestTimeout.
+		p.log.WarnContext(r.Context(), "request timed out", "err", err, "request_id", id)
+		p.write(w, r, tasker.Unavailable, "request timed out: retry later", nil)
 		return
 	case code == tasker.Internal:
-		s.log.ErrorContext(r.Context(), "a request failed", "err", err, "request_id", id)
-		s.problem(w, r, code, internalDetail, nil)
+		p.log.ErrorContext(r.Context(), "request failed", "err", err, "request_id", id)
+		p.write(w, r, code, internalDetail, nil)
 		return
 	case code == tasker.Unavailable:
-		s.log.WarnContext(r.Context(), "a request could not be served", "err", err, "request_id", id)
+		p.log.WarnContext(r.Context(), "request failed: dependency unavailable", "err", err, "request_id", id)
 	}
-	s.problem(w, r, code, messageOf(err), fieldErrorsOf(err))
+	p.write(w, r, code, messageOf(err), fieldErrorsOf(err))
 }
 
-// internalDetail is all that a client is told of a fault of tasker.
-const internalDetail = "an unexpected error happened; the log of the API has it under this request id"
+// internalDetail is all that a client sees of an internal error.
+const internalDetail = "internal error: see the log of the API for this request id"
 
-// problem writes a problem.
-func (s *Server) problem(w http.ResponseWriter, r *http.Request, code tasker.Code, detail string, fields []fieldError) {
+// write writes a problem.
+func (p problems) write(w http.ResponseWriter, r *http.Request, code tasker.Code, detail string, fields []fieldError) {
 	kind, _ := kindOf(code)
 	header := w.Header()
 	switch code {
@@ -159,22 +162,22 @@ func (s *Server) problem(w http.ResponseWriter, r *http.Request, code tasker.Cod
 	case tasker.Unavailable:
 		header.Set("Retry-After", retryAfter)
 	}
-	p := problem{
+	body := problem{
 		Type: "urn:tasker:problem:" + string(code), Title: kind.title, Status: kind.status,
 		Detail: detail, Instance: r.URL.EscapedPath(), Code: code,
 		RequestID: requestInfoOf(r).id, Errors: fields,
 	}
-	if err := writeAs(w, "application/problem+json", kind.status, p); err != nil {
-		s.log.ErrorContext(r.Context(), "a problem could not be written", "err", err, "request_id", requestInfoOf(r).id)
+	if err := writeAs(w, "application/problem+json", kind.status, body); err != nil {
+		p.log.ErrorContext(r.Context(), "write problem failed", "err", err, "request_id", requestInfoOf(r).id)
 	}
 }
 
-// ended tells whether err is the end of the request's context.
+// ended reports whether err means that the request's context ended.
 func ended(r *http.Request, err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) && r.Context().Err() != nil
 }
 
-// messageOf gives the part of an error that is meant for clients: the cause
+// messageOf returns the part of an error that is meant for clients: the cause
 // stays in the log.
 func messageOf(err error) string {
 	if input, ok := errors.AsType[*inputErrors](err); ok {
@@ -183,26 +186,26 @@ func messageOf(err error) string {
 	if e, ok := errors.AsType[*tasker.Error](err); ok {
 		return e.Message
 	}
-	return "an unexpected error happened"
+	return internalDetail
 }
 
-// writeJSON answers with v.
+// writeJSON writes v as the response.
 func writeJSON(w http.ResponseWriter, status int, v any) error {
 	return writeAs(w, "application/json", status, v)
 }
 
-// writeAs encodes v before it writes anything, so that an error can still be
-// answered. Payloads keep their '<', '>' and '&'.
+// writeAs encodes v before it writes anything, so that an error can still become
+// a problem. Payloads keep their '<', '>' and '&'.
 func writeAs(w http.ResponseWriter, contentType string, status int, v any) error {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
-		return fmt.Errorf("encode the answer: %w", err)
+		return fmt.Errorf("encode the response: %w", err)
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", fmt.Sprint(body.Len()))
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes()) // an error means that the client is gone
+	_, _ = w.Write(body.Bytes()) // an error means that the client disconnected
 	return nil
 }

@@ -8,20 +8,20 @@ import (
 )
 
 const (
-	// refusalPeriod is the time in which the refused requests of one address make
+	// refusalPeriod is the time in which the rejected requests of one address become
 	// one line of the log.
 	refusalPeriod = time.Second
-	// maxRefusers bounds the addresses that are counted apart; what comes from
-	// others meanwhile is counted together.
+	// maxRefusers bounds the addresses that are counted separately; the others are
+	// counted together.
 	maxRefusers = 1024
 )
 
-// refusals counts requests without valid credentials, so that nobody without
-// them can fill the log: the first of an address is logged whole, those of the
-// second that follows are one more line with their number.
+// refusals counts requests without valid credentials, so that nobody without them
+// can fill the log: the first of an address is logged, those of the following
+// second become one more line with their number.
 type refusals struct {
 	log   *slog.Logger
-	after func(time.Duration, func()) // time.AfterFunc, but for tests
+	after func(time.Duration, func()) // time.AfterFunc; tests replace it
 
 	mu      sync.Mutex
 	counted map[string]int // by address, for a period from its first one
@@ -34,7 +34,7 @@ func newRefusals(log *slog.Logger) *refusals {
 	}
 }
 
-// count counts a refused request and reports whether it is the first one of its
+// count counts a rejected request and reports whether it is the first one of its
 // address, which is to be logged.
 func (c *refusals) count(address string) (first bool) {
 	c.mu.Lock()
@@ -49,12 +49,12 @@ func (c *refusals) count(address string) (first bool) {
 		return false
 	}
 	c.counted[address] = 0
-	c.after(refusalPeriod, func() { c.tell(address) })
+	c.after(refusalPeriod, func() { c.report(address) })
 	return address != "others"
 }
 
-// tell logs how many more there were.
-func (c *refusals) tell(address string) {
+// report logs how many more there were.
+func (c *refusals) report(address string) {
 	c.mu.Lock()
 	n := c.counted[address]
 	delete(c.counted, address)

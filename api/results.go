@@ -2,10 +2,10 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"mime"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,28 +16,62 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
+// ResultStore holds the results, one for each endpoint of a task.
+type ResultStore interface {
+	// PeekResults returns a task's results, sorted by endpoint, and leaves out
+	// payloads that are longer than maxPayload bytes. ResultsOf returns the
+	// complete results of some endpoints.
+	PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error)
+	ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error)
+	// FindResult returns an endpoint's result for a task, or a [tasker.NotFound]
+	// error.
+	FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error)
+}
+
+// LiveStore holds what results report while they run.
+type LiveStore interface {
+	// Attempts returns the attempts of a result, oldest first.
+	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
+	// LogLines returns lines of an attempt from a number on, in order, and at
+	// least one if there is one. It may return some before that number, and more
+	// than limit.
+	LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error)
+	// LogChunksAfter returns at most limit chunks of a task's logs, by ID.
+	LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error)
+	// ResultNews returns the results with the given keys that exist, in any order.
+	ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error)
+}
+
+// resultHandlers serve the results of single endpoints.
+type resultHandlers struct {
+	types   *taskTypes
+	tasks   TaskStore
+	results ResultStore
+	live    LiveStore
+}
+
 // resultAnswer is one endpoint's result with all its attempts.
 type resultAnswer struct {
 	Result   tasker.TaskResult `json:"result"`
 	Attempts []tasker.Attempt  `json:"attempts"` // oldest first
 }
 
-// getResult answers GET /{task_type}/{identifier}/results/{endpoint}.
-func (s *Server) getResult(w http.ResponseWriter, r *http.Request) error {
-	result, attempts, err := s.readResult(r)
+// get serves GET /{task_type}/{identifier}/results/{endpoint}.
+func (h *resultHandlers) get(w http.ResponseWriter, r *http.Request) error {
+	result, attempts, err := h.read(r)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, resultAnswer{result, attempts})
 }
 
-// readResult gives the result that a request's path names, and its attempts.
-func (s *Server) readResult(r *http.Request) (tasker.TaskResult, []tasker.Attempt, error) {
-	taskType, identifier, err := s.taskName(r)
+// read returns the result that a request's path names, and its attempts.
+func (h *resultHandlers) read(r *http.Request) (tasker.TaskResult, []tasker.Attempt, error) {
+	taskType, identifier, err := h.types.taskOf(r)
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
-	task, err := s.store.FindTask(r.Context(), taskType, identifier)
+	task, err := h.tasks.FindTask(r.Context(), taskType, identifier)
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
@@ -45,14 +79,14 @@ func (s *Server) readResult(r *http.Request) (tasker.TaskResult, []tasker.Attemp
 	if tasker.ValidateEndpoint(endpoint) != nil {
 		return tasker.TaskResult{}, nil, noResult(&task, endpoint)
 	}
-	result, err := s.store.FindResult(r.Context(), task.ID, endpoint)
+	result, err := h.results.FindResult(r.Context(), task.ID, endpoint)
 	if tasker.CodeOf(err) == tasker.NotFound {
 		return tasker.TaskResult{}, nil, noResult(&task, endpoint)
 	}
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
-	attempts, err := s.store.Attempts(r.Context(), task.ID, endpoint)
+	attempts, err := h.live.Attempts(r.Context(), task.ID, endpoint)
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
@@ -65,22 +99,22 @@ func (s *Server) readResult(r *http.Request) (tasker.TaskResult, []tasker.Attemp
 	return result, attempts, nil
 }
 
-// noResult says why an endpoint has no result of a task.
+// noResult returns why an endpoint has no result for a task.
 func noResult(t *tasker.Task, endpoint string) error {
 	shown := clip(endpoint, tasker.MaxName)
 	switch {
 	case slices.Contains(t.Expected, endpoint):
-		return tasker.Errorf(tasker.NotFound, "endpoint %q has no result of the task: it is expected, and missing until now", shown)
+		return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the endpoint has not received the task yet", shown)
 	case t.Endpoints == nil && t.SentTime == nil:
-		return tasker.Errorf(tasker.NotFound, "endpoint %q has no result of the task: the task is %s, and not sent yet", shown, t.Status)
+		return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the task is %s, not sent yet", shown, t.Status)
 	case t.Endpoints == nil:
-		return tasker.Errorf(tasker.NotFound, "endpoint %q has no result of the task: it was not registered for the type when the task was sent", shown)
+		return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the endpoint was not registered for the task type when the task was sent", shown)
 	}
-	return tasker.Errorf(tasker.NotFound, "endpoint %q has no result of the task: the task is not addressed to it", shown)
+	return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the task is not for this endpoint", shown)
 }
 
-// logTotals are those of an attempt. One that has ended without a line is
-// complete, although nobody stored that.
+// logTotals returns those of an attempt. One that ended without a line is
+// complete, although that was not stored.
 func logTotals(a tasker.Attempt) tasker.LogTotals {
 	totals := a.Log
 	if totals.Lines == 0 && a.EndTime != nil {
@@ -95,35 +129,34 @@ const (
 	maxLogPage     = 10_000
 )
 
-// logAnswer is a part of an attempt's log.
+// logAnswer is part of an attempt's log.
 type logAnswer struct {
-	Attempt int              `json:"attempt"` // 0 where none has begun
+	Attempt int              `json:"attempt"` // 0 if none has begun
 	Lines   []tasker.LogLine `json:"lines"`
-	// Next is the offset of what follows.
-	Next   int64            `json:"next"`
-	Totals tasker.LogTotals `json:"totals"`
+	Next    int64            `json:"next"` // offset of what follows
+	Totals  tasker.LogTotals `json:"totals"`
 }
 
-// getLog answers GET /{task_type}/{identifier}/results/{endpoint}/log, as JSON
+// log serves GET /{task_type}/{identifier}/results/{endpoint}/log, as JSON
 // or as the plain lines.
-func (s *Server) getLog(w http.ResponseWriter, r *http.Request) error {
+func (h *resultHandlers) log(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
-	offset := wholeNumber(query, "offset", 0, 0, 1<<62, &errs)
-	limit := wholeNumber(query, "limit", defaultLogPage, 1, maxLogPage, &errs)
-	number := wholeNumber(query, "attempt", 0, 1, 1<<31-1, &errs)
-	raw := trueOrFalse(query, "raw", &errs)
+	offset := intParam(query, "offset", 0, 0, 1<<62, &errs)
+	limit := intParam(query, "limit", defaultLogPage, 1, maxLogPage, &errs)
+	number := intParam(query, "attempt", 0, 1, 1<<31-1, &errs)
+	raw := boolParam(query, "raw", &errs)
 	if err := errs.err(); err != nil {
 		return err
 	}
-	result, attempts, err := s.readResult(r)
+	result, attempts, err := h.read(r)
 	if err != nil {
 		return err
 	}
 	answer := logAnswer{Attempt: result.Attempt, Lines: []tasker.LogLine{}, Next: offset}
 	if query.Has("attempt") {
 		if answer.Attempt = int(number); answer.Attempt > result.Attempt {
-			return tasker.Errorf(tasker.NotFound, "there is no attempt %d of the task at endpoint %q: %d have begun", number, result.Endpoint, result.Attempt)
+			return tasker.Errorf(tasker.NotFound, "attempt %d of endpoint %q not found: %d have begun", number, result.Endpoint, result.Attempt)
 		}
 	}
 	for _, a := range attempts {
@@ -132,7 +165,7 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if answer.Attempt > 0 {
-		lines, err := s.store.LogLines(r.Context(), result.TaskID, result.Endpoint, answer.Attempt, offset, int(limit))
+		lines, err := h.live.LogLines(r.Context(), result.TaskID, result.Endpoint, answer.Attempt, offset, int(limit))
 		if err != nil {
 			return err
 		}
@@ -147,8 +180,8 @@ func (s *Server) getLog(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-// cut takes the lines from the offset on, up to a limit: the store gives whole
-// pieces.
+// cut appends the lines from the offset on, up to a limit: the store returns
+// whole chunks.
 func (a *logAnswer) cut(lines []tasker.LogLine, limit int) {
 	for _, line := range lines {
 		if len(a.Lines) == limit {
@@ -163,30 +196,7 @@ func (a *logAnswer) cut(lines []tasker.LogLine, limit int) {
 	}
 }
 
-// wholeNumber reads a query parameter that has a value by default.
-func wholeNumber(query url.Values, name string, value, from, to int64, errs *inputErrors) int64 {
-	if !query.Has(name) {
-		return value
-	}
-	n, err := strconv.ParseInt(query.Get(name), 10, 64)
-	if err != nil || n < from || n > to {
-		errs.add("?"+name, "%s takes a whole number from %d to %d", name, from, to)
-		return value
-	}
-	return n
-}
-
-// trueOrFalse reads a query parameter that is false by default.
-func trueOrFalse(query url.Values, name string, errs *inputErrors) bool {
-	value := query.Get(name)
-	if query.Has(name) && value != "true" && value != "false" {
-		errs.add("?"+name, "%s takes true or false", name)
-	}
-	return value == "true"
-}
-
-// wantsPlain tells whether a client asks for text/plain and not, or less, for
-// JSON.
+// wantsPlain reports whether a client prefers text/plain to JSON.
 func wantsPlain(accept []string) bool {
 	plain, asJSON := 0.0, 0.0
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
@@ -210,9 +220,9 @@ func wantsPlain(accept []string) bool {
 	return plain > asJSON
 }
 
-// writePlain answers with the lines as text, a gap as a line of its own. As a
-// rule somebody looks at them in a terminal, which they could steer: their
-// control characters are visible, unless they are asked for raw.
+// writePlain writes the lines as text, and a gap as a line of its own. They
+// usually end up in a terminal, which they could control: control characters are
+// escaped unless the client asks for raw.
 func writePlain(w http.ResponseWriter, lines []tasker.LogLine, raw bool) {
 	var body bytes.Buffer
 	for _, line := range lines {
@@ -230,5 +240,5 @@ func writePlain(w http.ResponseWriter, lines []tasker.LogLine, raw bool) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(body.Bytes()) // an error means that the client is gone
+	_, _ = w.Write(body.Bytes()) // an error means that the client disconnected
 }

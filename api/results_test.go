@@ -66,17 +66,17 @@ func TestNoResult(t *testing.T) {
 	h.post(t, "/worker", `{"identifier":"waits"}`).want(t, http.StatusCreated)
 	h.store.update("waits", func(t *tasker.Task) { t.Status, t.SentTime = tasker.Created, nil })
 	for path, says := range map[string]string{
-		"/worker/" + identifier + "/results/console2":    "missing until now",
-		"/worker/" + identifier + "/results/console9":    "not addressed to it",
-		"/worker/" + identifier + "/results/-cb":         "not addressed to it",
-		"/worker/all/results/console1":                   "missing until now",
+		"/worker/" + identifier + "/results/console2":    "has not received the task yet",
+		"/worker/" + identifier + "/results/console9":    "not for this endpoint",
+		"/worker/" + identifier + "/results/-cb":         "not for this endpoint",
+		"/worker/all/results/console1":                   "has not received the task yet",
 		"/worker/all/results/console2":                   "not registered",
-		"/worker/waits/results/console2":                 "CREATED, and not sent yet",
+		"/worker/waits/results/console2":                 "CREATED, not sent yet",
 		"/worker/nosuch/results/console1":                "no task",
-		"/nosuch/" + identifier + "/results/console1":    `no task type "nosuch"`,
-		"/worker/" + identifier + "/results/any":         "not addressed",
-		"/worker/" + identifier + "/results/console1/":   "there is no route",
-		"/worker/" + identifier + "/results/console1/xy": "there is no route",
+		"/nosuch/" + identifier + "/results/console1":    `task type "nosuch" not found`,
+		"/worker/" + identifier + "/results/any":         "not for this endpoint",
+		"/worker/" + identifier + "/results/console1/":   "slash at the end",
+		"/worker/" + identifier + "/results/console1/xy": "/openapi.yaml",
 	} {
 		for _, suffix := range []string{"", "/log"} {
 			a := h.get(t, path+suffix)

@@ -163,7 +163,7 @@ func TestStopCutsOff(t *testing.T) {
 	}()
 	<-s.dispatcher.entered
 	s.stop()
-	if err := <-s.served; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "cut off") {
+	if err := <-s.served; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "aborted") {
 		t.Errorf("Serve gives %v", err)
 	}
 	if err := <-answered; err == nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,30 +15,30 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// streamSettings are the periods and limits of streams of events. Tests have
-// shorter ones.
+// streamSettings are the periods and limits of event streams. Tests use shorter
+// ones.
 type streamSettings struct {
 	// poll is how often the database is read without a hint: hints may be lost.
 	poll time.Duration
-	// pause is the least time between two readings. A reading that took long is
-	// followed by a longer one, so that no stream keeps the database busy.
+	// pause is the minimum time between two reads. A slow read is followed by a
+	// longer pause, so that no stream keeps the database busy.
 	pause time.Duration
 	// heartbeat is how often a comment is sent, so that a dead connection is
 	// noticed on both sides.
 	heartbeat time.Duration
-	// write is the limit of one write: a reader that is slower is cut off, and
+	// write is the time limit of one write: a slower reader is disconnected, and
 	// may resume.
 	write time.Duration
-	// overlap is how far back is read again: of what several processes write,
-	// what was written first may be seen last.
+	// overlap is how far back is read again: if several processes write, what was
+	// written first may become visible last.
 	overlap time.Duration
-	// late is the longest that a change of a task may take to become visible:
-	// longer than a statement or a transaction is given. From time to time,
-	// every lateLook, all is looked at that changed within it.
-	late, lateLook time.Duration
-	// patience is how long a task that has ended waits for the rest of its
-	// logs.
-	patience time.Duration
+	// late is the longest time that a change of a task may take to become
+	// visible: more than the time limit of a statement or a transaction. Every
+	// lateScan, everything that changed within it is read.
+	late, lateScan time.Duration
+	// logWait is how long the stream of a task that has ended waits for the rest
+	// of its logs.
+	logWait time.Duration
 	// memory is how far back a stream of all tasks resumes.
 	memory time.Duration
 	now    func() time.Time
@@ -46,79 +47,78 @@ type streamSettings struct {
 func defaultStreams() streamSettings {
 	return streamSettings{
 		poll: 2 * time.Second, pause: 200 * time.Millisecond, heartbeat: 15 * time.Second, write: 10 * time.Second,
-		overlap: 2 * time.Second, late: 90 * time.Second, lateLook: 5 * time.Second, patience: 10 * time.Second, memory: 10 * time.Minute, now: time.Now,
+		overlap: 2 * time.Second, late: 90 * time.Second, lateScan: 5 * time.Second, logWait: 10 * time.Second, memory: 10 * time.Minute, now: time.Now,
 	}
 }
 
 const (
-	// streamReaders bounds how many streams read the database at once: those
-	// that post and get must not wait for them.
+	// streamReaders bounds how many streams read the database at once: POSTs and
+	// GETs must not wait for them.
 	streamReaders = 4
 	// streamPiece is how much is written at once, in bytes.
 	streamPiece = 32 << 10
-	// reconnectAfter is what clients are told to wait before they come again, in
+	// reconnectAfter is how long clients wait before they reconnect, in
 	// milliseconds.
 	reconnectAfter = 2000
-	// lastWords is how long a stream may take to end well when the API stops.
-	lastWords = time.Second
-	// contentTypeStream is that of server-sent events.
+	// lastWrite is how long a write may take once the API stops.
+	lastWrite         = time.Second
 	contentTypeStream = "text/event-stream"
-	// idEnded is the id of the last event of a stream that has told everything.
+	// idEnded is the id of the last event of a complete stream.
 	idEnded = "end"
 )
 
 // streams are what the streams of a server share.
 type streams struct {
 	streamSettings
-	places  chan struct{} // holds one for each stream
-	readers chan struct{} // holds one for each that reads the database
-	bytes   *byteGate     // of what all streams hold of payloads
-	hub     *hub
-
+	slots      chan struct{} // holds one element per stream
+	readers    chan struct{} // holds one element per stream that reads the database
+	payloads   *byteLimiter  // of what all streams hold
+	hub        *hub
+	log        *slog.Logger
 	perAddress int
-	mu         sync.Mutex
-	each       map[string]int // the streams of each address
-	// stopped ends when the server stops.
-	stopped context.Context
-	stop    context.CancelFunc
+	stopped    chan struct{} // closed when the server stops
+	stop       func()
+
+	mu        sync.Mutex
+	byAddress map[string]int
 }
 
-func newStreams(limit, perAddress int, hub *hub) *streams {
+func newStreams(limit, perAddress int, hub *hub, log *slog.Logger) *streams {
 	st := &streams{
-		streamSettings: defaultStreams(), hub: hub, perAddress: perAddress, each: map[string]int{},
-		places: make(chan struct{}, limit), readers: make(chan struct{}, streamReaders),
-		bytes: newByteGate(maxReadBytes),
+		streamSettings: defaultStreams(), hub: hub, log: log, perAddress: perAddress, byAddress: map[string]int{},
+		slots: make(chan struct{}, limit), readers: make(chan struct{}, streamReaders),
+		payloads: newByteLimiter(maxReadBytes), stopped: make(chan struct{}),
 	}
-	st.stopped, st.stop = context.WithCancel(context.Background())
+	st.stop = sync.OnceFunc(func() { close(st.stopped) })
 	return st
 }
 
-// enter takes a place for a stream of an address, which leave gives back. The
-// error is [tasker.Overloaded] where there is none.
-func (st *streams) enter(address string) (leave func(), err error) {
+// acquire takes a slot for a stream of an address, which release frees. If there
+// is none it returns [tasker.Overloaded].
+func (st *streams) acquire(address string) (release func(), err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.each[address] >= st.perAddress {
-		return nil, tasker.Errorf(tasker.Overloaded, "too many streams of events of one address at once, the limit is %d: come again after the seconds of Retry-After", st.perAddress)
+	if st.byAddress[address] >= st.perAddress {
+		return nil, tasker.Errorf(tasker.Overloaded, "too many event streams from one address, the limit is %d: retry after the seconds in Retry-After", st.perAddress)
 	}
 	select {
-	case st.places <- struct{}{}:
+	case st.slots <- struct{}{}:
 	default:
-		return nil, tasker.Errorf(tasker.Overloaded, "too many streams of events at once, the limit is %d: come again after the seconds of Retry-After", cap(st.places))
+		return nil, tasker.Errorf(tasker.Overloaded, "too many event streams, the limit is %d: retry after the seconds in Retry-After", cap(st.slots))
 	}
-	st.each[address]++
+	st.byAddress[address]++
 	return func() {
 		st.mu.Lock()
 		defer st.mu.Unlock()
-		<-st.places
-		if st.each[address]--; st.each[address] == 0 {
-			delete(st.each, address)
+		<-st.slots
+		if st.byAddress[address]--; st.byAddress[address] == 0 {
+			delete(st.byAddress, address)
 		}
 	}, nil
 }
 
-// read runs fn, which reads the database, within a time limit and when there
-// are not too many others.
+// read runs fn, which reads the database, with a time limit, and once not too
+// many other streams read.
 func (st *streams) read(ctx context.Context, fn func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -131,37 +131,43 @@ func (st *streams) read(ctx context.Context, fn func(ctx context.Context) error)
 	return fn(ctx)
 }
 
-// feed is what one stream tells.
+// feed is the source of one stream's events.
 type feed interface {
 	// begin sends the first events. Nothing is written before it returns nil.
 	begin(ctx context.Context, out *eventStream) error
-	// subscribe gives what tells that there may be something new, until leave
-	// is called.
+	// subscribe returns a channel that signals that there may be something new,
+	// until leave is called.
 	subscribe() (wake <-chan struct{}, leave func())
-	// refresh reads what is new and sends it. ended tells that nothing more
+	// refresh reads what is new and sends it. ended reports that nothing more
 	// will come.
 	refresh(ctx context.Context, out *eventStream) (ended bool, err error)
 }
 
-// stream answers with the events of a feed until it has ended, the client is
-// gone or too slow, or the server stops. Errors before the first event are
-// answered as problems.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, f feed) error {
-	leave, err := s.streams.enter(hostOf(r.RemoteAddr))
+// serve writes the events of a feed until it has ended, the client has
+// disconnected or is too slow, or the server stops. Errors before the first event
+// become problems.
+func (st *streams) serve(w http.ResponseWriter, r *http.Request, f feed) error {
+	release, err := st.acquire(hostOf(r.RemoteAddr))
 	if err != nil {
 		return err
 	}
-	defer leave()
-	if s.streams.stopped.Err() != nil {
-		return tasker.Errorf(tasker.Unavailable, "this process stops: try again later")
-	}
+	defer release()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	out := &eventStream{w: w, control: http.NewResponseController(w), limit: s.streams.write}
-	defer context.AfterFunc(s.streams.stopped, func() {
-		cancel()
-		out.hurry()
-	})()
+	out := &eventStream{w: w, control: http.NewResponseController(w), limit: st.write}
+	select {
+	case <-st.stopped:
+		return tasker.Errorf(tasker.Unavailable, "api is stopping: retry later")
+	default:
+	}
+	go func() {
+		select {
+		case <-st.stopped:
+			cancel()
+			out.hurry()
+		case <-ctx.Done():
+		}
+	}()
 	if err := f.begin(ctx, out); err != nil {
 		return err
 	}
@@ -169,21 +175,20 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, f feed) error {
 		out.header()
 		return nil
 	}
-	// What happens before the hints come is seen by the first reading.
+	// The first read sees what happened before the subscription.
 	wake, unsubscribe := f.subscribe()
 	defer unsubscribe()
 	out.open()
-	s.follow(ctx, r, out, wake, f)
+	st.follow(ctx, out, wake, f)
 	return nil
 }
 
 // follow keeps a stream up to date.
-func (s *Server) follow(ctx context.Context, r *http.Request, out *eventStream, wake <-chan struct{}, f feed) {
-	st := s.streams
+func (st *streams) follow(ctx context.Context, out *eventStream, wake <-chan struct{}, f feed) {
 	next, beat := time.NewTimer(0), time.NewTicker(st.heartbeat)
 	defer next.Stop()
 	defer beat.Stop()
-	var earliest time.Time // of the next reading
+	var earliest time.Time // of the next read
 	warned := false
 	for out.err == nil {
 		select {
@@ -201,8 +206,8 @@ func (s *Server) follow(ctx context.Context, r *http.Request, out *eventStream, 
 				return
 			}
 			if err != nil && !warned {
-				// The client keeps its stream: it goes on when the database is back.
-				s.log.WarnContext(ctx, "a stream of events could not be brought up to date", "err", err, "request_id", requestInfoOf(r).id)
+				// The client keeps its stream: it continues when the database is back.
+				st.log.WarnContext(ctx, "refresh event stream failed", "err", err, "request_id", contextInfo(ctx).id)
 			}
 			warned = err != nil
 			pause := max(st.pause, 4*time.Since(begun))
@@ -212,36 +217,35 @@ func (s *Server) follow(ctx context.Context, r *http.Request, out *eventStream, 
 	}
 }
 
-// eventStream writes server-sent events. Events are written when there are
-// some, or with flush. An error stays: everything after it does nothing.
+// eventStream writes server-sent events. It buffers them up to streamPiece, or
+// until flush. After an error it does nothing.
 type eventStream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	limit   time.Duration
 	buf     bytes.Buffer
-	status  int  // the answer's, 200 where it is 0
-	started bool // the header is out
+	status  int  // of the response; 0 means 200
+	started bool // the header is written
 	err     error
 
 	mu      sync.Mutex
 	hurried bool
 }
 
-// header sets what is answered before the first event. Proxies are asked not
-// to keep events back.
+// header writes what precedes the first event. Proxies must not buffer events.
 func (e *eventStream) header() {
 	if e.status == http.StatusNoContent {
 		e.w.WriteHeader(e.status)
 		return
 	}
 	h := e.w.Header()
-	h.Set("Content-Type", contentTypeStream)
+	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	e.w.WriteHeader(http.StatusOK)
 }
 
-// open begins the answer. Every write has a limit of its own from here on,
-// instead of the one for a whole answer.
+// open begins the response. From here on every write has its own time limit, in
+// place of the one for a whole response.
 func (e *eventStream) open() {
 	e.arm()
 	e.header()
@@ -249,7 +253,7 @@ func (e *eventStream) open() {
 	e.flush()
 }
 
-// arm gives the next write its time, and tells whether there is one.
+// arm sets the deadline of the next write, and reports whether it may happen.
 func (e *eventStream) arm() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -268,16 +272,15 @@ func (e *eventStream) deadline(limit time.Duration) {
 	}
 }
 
-// hurry ends what is being written, from another goroutine, when the server
-// stops.
+// hurry limits the current write, from another goroutine, when the server stops.
 func (e *eventStream) hurry() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.hurried = true
-	_ = e.control.SetWriteDeadline(time.Now().Add(lastWords))
+	_ = e.control.SetWriteDeadline(time.Now().Add(lastWrite))
 }
 
-// head begins an event, whose data follows. An empty id leaves the client the
+// head begins an event, whose data follows. With an empty id the client keeps the
 // one that it has.
 func (e *eventStream) head(event, id string) {
 	fmt.Fprintf(&e.buf, "event: %s\n", event)
@@ -287,7 +290,7 @@ func (e *eventStream) head(event, id string) {
 	e.buf.WriteString("data: ")
 }
 
-// Write adds a part of an event's data, which must have no line end.
+// Write adds a part of an event's data, which must not contain a newline.
 func (e *eventStream) Write(p []byte) (int, error) {
 	if e.err == nil {
 		e.buf.Write(p)
@@ -313,23 +316,23 @@ func (e *eventStream) send(event, id string, data any) {
 		e.err = fmt.Errorf("encode an event: %w", err)
 		return
 	}
-	e.buf.WriteByte('\n') // JSON has no line end but the encoder's own
+	e.buf.WriteByte('\n') // after the encoder's own: an empty line ends the event
 	if e.started && e.buf.Len() >= streamPiece {
 		e.flush()
 	}
 }
 
-// retry tells the client how long to wait before it comes again.
+// retry sends how long the client waits before it reconnects.
 func (e *eventStream) retry() { fmt.Fprintf(&e.buf, "retry: %d\n\n", reconnectAfter) }
 
-// comment sends what clients ignore.
+// comment sends a line that clients ignore.
 func (e *eventStream) comment(text string) {
 	fmt.Fprintf(&e.buf, ": %s\n\n", text)
 	e.flush()
 }
 
-// flush writes what was sent, in pieces: a reader that takes each of them in
-// time is not too slow, however much there is.
+// flush writes the buffer in pieces: a reader that takes each of them in time is
+// not too slow, however much there is.
 func (e *eventStream) flush() {
 	for e.buf.Len() > 0 && e.arm() {
 		if _, err := e.w.Write(e.buf.Next(streamPiece)); err != nil {
@@ -342,18 +345,18 @@ func (e *eventStream) flush() {
 		}
 	}
 	if e.buf.Cap() > 4*streamPiece {
-		e.buf = bytes.Buffer{} // a large event keeps no memory
+		e.buf = bytes.Buffer{} // do not keep the memory of a large event
 	}
 }
 
-// resumeFrom gives the id of the last event that a client has seen: its query,
-// or the header that browsers send. An id that cannot be read is an error in
-// the query; a header's begins the stream anew, since a browser would not come
-// again after an error. parse tells whether an id can be read.
+// resumeFrom returns the id of the last event that a client has seen, from the
+// query or the header that browsers send. An invalid id is an error in the query;
+// in the header it restarts the stream, since a browser would not reconnect after
+// an error. parse reports whether an id is valid.
 func resumeFrom(r *http.Request, parse func(id string) bool) (id string, err error) {
 	if query := r.URL.Query(); query.Has("last_event_id") {
 		if id = query.Get("last_event_id"); id != "" && !parse(id) {
-			return "", tasker.FieldErrorf("?last_event_id", "%q is no id that this stream gave: take it from an event", clip(id, tasker.MaxName))
+			return "", tasker.FieldErrorf("?last_event_id", "invalid last_event_id %q: use the id of an event", clip(id, tasker.MaxName))
 		}
 		return id, nil
 	}

@@ -11,14 +11,24 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// taskEvents answers GET /{task_type}/{identifier}/events: a snapshot, and
-// then what changes, until the task has ended and its logs are whole.
+// taskEventHandlers serve the events of single tasks.
+type taskEventHandlers struct {
+	types   *taskTypes
+	tasks   TaskStore
+	live    LiveStore
+	db      Database
+	reader  *taskReader
+	streams *streams
+}
+
+// follow serves GET /{task_type}/{identifier}/events: a snapshot, and then what
+// changes, until the task has ended and its logs are complete.
 //
-// What is sent is the difference between what the database says and what this
-// client was told: hints only say when to look. So a slow reader is never
-// behind by more than one reading, and a lost hint costs time, not truth.
-func (s *Server) taskEvents(w http.ResponseWriter, r *http.Request) error {
-	taskType, identifier, err := s.taskName(r)
+// What is sent is the difference between the database and what this client has:
+// hints only say when to look. So a slow reader is never behind by more than one
+// read, and a lost hint costs time, not correctness.
+func (h *taskEventHandlers) follow(w http.ResponseWriter, r *http.Request) error {
+	taskType, identifier, err := h.types.taskOf(r)
 	if err != nil {
 		return err
 	}
@@ -26,42 +36,41 @@ func (s *Server) taskEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.stream(w, r, &taskFeed{s: s, r: r, taskType: taskType, identifier: identifier, resume: id, complete: map[string]bool{}})
+	return h.streams.serve(w, r, &taskFeed{taskEventHandlers: h, taskType: taskType, identifier: identifier, resume: id, complete: map[string]bool{}})
 }
 
-// taskFeed is what one client was told of one task.
+// taskFeed is the stream of one client: what it has of the task.
 type taskFeed struct {
-	s                    *Server
-	r                    *http.Request
+	*taskEventHandlers
 	taskType, identifier string
-	resume               string // the id of the last event that the client has; empty for none
+	resume               string // the id of the client's last event; empty if none
 
-	task     tasker.Task // as it was told
+	task     tasker.Task // as it was sent
 	summary  tasker.Summary
 	results  map[string]tasker.TaskResult // by endpoint, without payloads
-	first    *taskAnswer                  // what the snapshot tells, until it is sent
+	first    *taskAnswer                  // the snapshot, until it is sent
 	log      logFollower
 	endedAt  time.Time       // when the task was seen to have ended; zero before
-	complete map[string]bool // endpoints of which the whole log was told
+	complete map[string]bool // endpoints whose whole log was sent
 }
 
 // subscribe implements [feed].
 func (f *taskFeed) subscribe() (<-chan struct{}, func()) {
-	hints, leave := f.s.streams.hub.followTask(taskKey{f.taskType, f.identifier})
+	hints, leave := f.streams.hub.followTask(taskKey{f.taskType, f.identifier})
 	return hints.wake, leave
 }
 
-// look reads how the task stands, without any payload.
+// look reads the task, without any payload.
 func (f *taskFeed) look(ctx context.Context) (answer taskAnswer, err error) {
-	err = f.s.streams.read(ctx, func(ctx context.Context) (err error) {
-		answer, err = f.s.currentTask(f.r.WithContext(ctx), f.taskType, f.identifier, 0)
+	err = f.streams.read(ctx, func(ctx context.Context) (err error) {
+		answer, err = f.reader.current(ctx, f.taskType, f.identifier, 0)
 		return err
 	})
 	return answer, err
 }
 
-// begin reads what the snapshot tells. A client that comes again although it was
-// told everything is told that with 204, on which browsers give up.
+// begin reads the snapshot. A client that reconnects although it has everything
+// gets a 204, on which browsers give up.
 func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
 	answer, err := f.look(ctx)
 	if err != nil {
@@ -73,31 +82,31 @@ func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
 	}
 	taskID, after, _ := logPosition(f.resume)
 	if taskID != answer.Task.ID {
-		after = 0 // it is of a task of this name that was deleted
+		after = 0 // from a deleted task of this name
 	}
-	f.log = newLogFollower(after, f.s.streams.overlap)
+	f.log = newLogFollower(after, f.streams.overlap)
 	f.first = &answer
 	f.task, f.summary, f.results = answer.Task, answer.Summary, make(map[string]tasker.TaskResult, len(answer.Results))
 	if answer.Task.Status.Final() {
-		ago := f.s.store.Now().Sub(answer.Task.LastModifiedTime)
-		f.endedAt = f.s.streams.now().Add(-max(0, ago))
+		ago := f.db.Now().Sub(answer.Task.LastModifiedTime)
+		f.endedAt = f.streams.now().Add(-max(0, ago))
 	}
 	return nil
 }
 
-// tellSnapshot sends the answer of a GET in one event, piece by piece, with the
+// sendSnapshot sends the response of a GET in one event, piece by piece, with the
 // payloads as they are read. Once it has begun an error ends the stream: the
-// client comes again.
-func (f *taskFeed) tellSnapshot(ctx context.Context, out *eventStream, answer taskAnswer) error {
+// client reconnects.
+func (f *taskFeed) sendSnapshot(ctx context.Context, out *eventStream, answer taskAnswer) error {
 	task := answer.Task
 	if task.PayloadSize > 0 {
-		leave, err := f.s.streams.bytes.enter(ctx, task.PayloadSize)
+		release, err := f.streams.payloads.acquire(ctx, task.PayloadSize)
 		if err != nil {
 			return err
 		}
-		defer leave()
-		err = f.s.streams.read(ctx, func(ctx context.Context) error {
-			whole, err := f.s.store.FindTask(ctx, f.taskType, f.identifier)
+		defer release()
+		err = f.streams.read(ctx, func(ctx context.Context) error {
+			whole, err := f.tasks.FindTask(ctx, f.taskType, f.identifier)
 			task.Payload = whole.Payload
 			return err
 		})
@@ -109,17 +118,17 @@ func (f *taskFeed) tellSnapshot(ctx context.Context, out *eventStream, answer ta
 	out.head("snapshot", f.id())
 	e := answerEncoder{out: out}
 	e.begin(task)
-	told := taskAnswer{Task: answer.Task}
-	err := f.whole(ctx, answer.Results, func(_, r tasker.TaskResult) {
+	sent := taskAnswer{Task: answer.Task}
+	err := f.withPayloads(ctx, answer.Results, func(_, r tasker.TaskResult) {
 		e.result(r)
 		r.Payload = nil
 		f.results[r.Endpoint] = r
-		told.Results = append(told.Results, r)
+		sent.Results = append(sent.Results, r)
 	})
-	f.s.settle(&told) // counts what was told
-	e.end(told.Summary)
+	f.reader.summarize(&sent)
+	e.end(sent.Summary)
 	out.tail()
-	f.first, f.summary = nil, told.Summary
+	f.first, f.summary = nil, sent.Summary
 	if err := cmp.Or(err, e.err); err != nil && out.err == nil {
 		out.err = err
 	}
@@ -129,17 +138,17 @@ func (f *taskFeed) tellSnapshot(ctx context.Context, out *eventStream, answer ta
 // batchBytes bounds the payloads, in bytes, that a stream reads at once.
 const batchBytes = 1 << 20
 
-// whole gives results that were read without payloads to tell, in order, each
-// beside the whole one, as that is now. It reads them in parts that are bounded
-// by their bytes.
-func (f *taskFeed) whole(ctx context.Context, results []tasker.TaskResult, tell func(seen, whole tasker.TaskResult)) error {
+// withPayloads reads results again, with their payloads, and calls send for each in
+// order, with the result as it was seen and as it is now. It reads them in batches
+// that are bounded by their bytes.
+func (f *taskFeed) withPayloads(ctx context.Context, results []tasker.TaskResult, send func(seen, whole tasker.TaskResult)) error {
 	for len(results) > 0 {
 		n, size := 1, results[0].PayloadSize
 		for n < len(results) && size+results[n].PayloadSize <= batchBytes {
 			size += results[n].PayloadSize
 			n++
 		}
-		if err := f.wholeBatch(ctx, results[:n], size, tell); err != nil {
+		if err := f.payloadBatch(ctx, results[:n], size, send); err != nil {
 			return err
 		}
 		results = results[n:]
@@ -147,16 +156,16 @@ func (f *taskFeed) whole(ctx context.Context, results []tasker.TaskResult, tell 
 	return nil
 }
 
-func (f *taskFeed) wholeBatch(ctx context.Context, results []tasker.TaskResult, size int64, tell func(seen, whole tasker.TaskResult)) error {
-	leave, err := f.s.streams.bytes.enter(ctx, size)
+func (f *taskFeed) payloadBatch(ctx context.Context, results []tasker.TaskResult, size int64, send func(seen, whole tasker.TaskResult)) error {
+	release, err := f.streams.payloads.acquire(ctx, size)
 	if err != nil {
 		return err
 	}
-	defer leave()
+	defer release()
 	var byEndpoint map[string]*tasker.TaskResult
 	if endpoints := leftOut(results); len(endpoints) > 0 {
-		err := f.s.streams.read(ctx, func(ctx context.Context) (err error) {
-			byEndpoint, err = f.s.resultsOf(ctx, f.task.ID, endpoints)
+		err := f.streams.read(ctx, func(ctx context.Context) (err error) {
+			byEndpoint, err = f.reader.resultsOf(ctx, f.task.ID, endpoints)
 			return err
 		})
 		if err != nil {
@@ -165,19 +174,19 @@ func (f *taskFeed) wholeBatch(ctx context.Context, results []tasker.TaskResult, 
 	}
 	for _, r := range results {
 		if r.PayloadSize == 0 {
-			tell(r, r)
+			send(r, r)
 		} else if whole, ok := byEndpoint[r.Endpoint]; ok {
-			tell(r, *whole)
+			send(r, *whole)
 		}
 	}
 	return nil
 }
 
-// id is from where the client may resume: the task, since another one may have
-// its name later, and how far its logs were told.
+// id is where the client may resume: the task, since another one may get its name
+// later, and how far its logs were sent.
 func (f *taskFeed) id() string { return fmt.Sprintf("%d-%d", f.task.ID, f.log.settled) }
 
-// logPosition reads such an id.
+// logPosition parses such an id.
 func logPosition(id string) (taskID, after int64, ok bool) {
 	task, chunk, _ := strings.Cut(id, "-")
 	taskID, ok = rowID(task)
@@ -215,33 +224,33 @@ func viewTask(t tasker.Task) taskView {
 	}
 }
 
-// progressEvent is what an attempt said of its progress.
+// progressEvent is the progress of an attempt.
 type progressEvent struct {
 	Endpoint string           `json:"endpoint"`
 	Attempt  int              `json:"attempt"`
 	Progress *tasker.Progress `json:"progress"`
 }
 
-// logEvent is a piece of the log of an attempt.
+// logEvent is a part of the log of an attempt.
 type logEvent struct {
 	Endpoint string           `json:"endpoint"`
 	Attempt  int              `json:"attempt"`
 	Lines    []tasker.LogLine `json:"lines"`
 }
 
-// endEvent is the last event of a stream that has told everything.
+// endEvent is the last event of a complete stream.
 type endEvent struct {
 	Status tasker.TaskStatus `json:"status"` // the last one
-	// Deleted tells that the task is not kept any longer.
+	// Deleted reports that the task was deleted.
 	Deleted bool `json:"deleted"`
-	// Complete tells that the logs were told to their ends.
+	// Complete reports that the logs were sent to their ends.
 	Complete bool `json:"complete"`
 }
 
 // refresh implements [feed].
 func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, err error) {
 	if f.first != nil {
-		if err := f.tellSnapshot(ctx, out, *f.first); err != nil {
+		if err := f.sendSnapshot(ctx, out, *f.first); err != nil {
 			return false, err
 		}
 	}
@@ -253,34 +262,34 @@ func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, e
 	if err != nil {
 		return false, err
 	}
-	// The log is read after the state and told before it: it goes at least as
-	// far as the state that follows it.
-	if err := f.tellLog(ctx, out); err != nil {
+	// The log is read after the state and sent before it, so that it covers at
+	// least the state that follows it.
+	if err := f.sendLog(ctx, out); err != nil {
 		return false, err
 	}
-	if err := f.tellState(ctx, out, answer); err != nil {
+	if err := f.sendState(ctx, out, answer); err != nil {
 		return false, err
 	}
 	if !f.task.Status.Final() {
 		return false, nil
 	}
 	if f.endedAt.IsZero() {
-		f.endedAt = f.s.streams.now()
+		f.endedAt = f.streams.now()
 	}
-	whole, err := f.logsWhole(ctx)
+	complete, err := f.logsComplete(ctx)
 	if err != nil {
 		return false, err
 	}
-	if !whole && f.s.streams.now().Before(f.endedAt.Add(f.s.streams.patience)) {
+	if !complete && f.streams.now().Before(f.endedAt.Add(f.streams.logWait)) {
 		return false, nil
 	}
-	out.send("end", idEnded, endEvent{Status: f.task.Status, Complete: whole})
+	out.send("end", idEnded, endEvent{Status: f.task.Status, Complete: complete})
 	return true, nil
 }
 
-// tellState sends what differs from what the client knows. Payloads are read of
-// those results only that changed.
-func (f *taskFeed) tellState(ctx context.Context, out *eventStream, answer taskAnswer) error {
+// sendState sends what differs from what the client has. It reads the payloads of
+// changed results only.
+func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer taskAnswer) error {
 	id := f.id()
 	var changed []tasker.TaskResult
 	for _, result := range answer.Results {
@@ -294,9 +303,9 @@ func (f *taskFeed) tellState(ctx context.Context, out *eventStream, answer taskA
 			f.results[result.Endpoint] = known
 		}
 	}
-	err := f.whole(ctx, changed, func(seen, result tasker.TaskResult) {
+	err := f.withPayloads(ctx, changed, func(seen, result tasker.TaskResult) {
 		if !sameResult(seen, result) {
-			return // it changed meanwhile: the next look tells it, behind its log
+			return // it changed meanwhile: the next look sends it, after its log
 		}
 		out.send("result", id, result)
 		result.Payload = nil
@@ -312,15 +321,15 @@ func (f *taskFeed) tellState(ctx context.Context, out *eventStream, answer taskA
 	return nil
 }
 
-// sameResult tells whether two results are the same but for their progress. A
+// sameResult reports whether two results are equal except for their progress. A
 // payload does not change alone.
 func sameResult(a, b tasker.TaskResult) bool {
 	return a.ID == b.ID && a.State == b.State && a.Attempt == b.Attempt && a.Errnr == b.Errnr && a.Errmsg == b.Errmsg &&
 		a.LastModifiedTime.Equal(b.LastModifiedTime)
 }
 
-// sameProgress takes a progress that is gone for the same: there is nothing to
-// tell of it.
+// sameProgress takes a progress that was removed for equal: there is nothing to
+// send.
 func sameProgress(known, now *tasker.Progress) bool {
 	if known == nil || now == nil {
 		return now == nil
@@ -328,22 +337,22 @@ func sameProgress(known, now *tasker.Progress) bool {
 	return known.Done == now.Done && known.Total == now.Total && known.Message == now.Message && known.Time.Equal(now.Time)
 }
 
-// sameSummary leaves out who is missing: that changes with the numbers only.
+// sameSummary ignores the missing endpoints: they change with the numbers only.
 func sameSummary(a, b tasker.Summary) bool {
 	return a.Expected == b.Expected && a.Received == b.Received && a.Finished == b.Finished && a.Failed == b.Failed && a.Lost == b.Lost
 }
 
-// logPage is how many stored pieces of logs are read at once, each of at most
-// some 64 KiB.
-const logPage = 20
+// logBatch is how many chunks of logs are read at once, each of at most about 64
+// KiB.
+const logBatch = 20
 
-// tellLog sends the new lines of all endpoints, a page at a time.
-func (f *taskFeed) tellLog(ctx context.Context, out *eventStream) error {
-	now := f.s.streams.now()
+// sendLog sends the new lines of all endpoints, one batch at a time.
+func (f *taskFeed) sendLog(ctx context.Context, out *eventStream) error {
+	now := f.streams.now()
 	for after := f.log.from(now, len(f.results)); ctx.Err() == nil && out.err == nil; {
 		var chunks []tasker.LogChunk
-		err := f.s.streams.read(ctx, func(ctx context.Context) (err error) {
-			chunks, err = f.s.store.LogChunksAfter(ctx, f.task.ID, after, logPage)
+		err := f.streams.read(ctx, func(ctx context.Context) (err error) {
+			chunks, err = f.live.LogChunksAfter(ctx, f.task.ID, after, logBatch)
 			return err
 		})
 		if err != nil {
@@ -355,7 +364,7 @@ func (f *taskFeed) tellLog(ctx context.Context, out *eventStream) error {
 				out.send("log", f.id(), logEvent{chunk.Endpoint, chunk.Attempt, lines})
 			}
 		}
-		if len(chunks) < logPage {
+		if len(chunks) < logBatch {
 			break
 		}
 	}
@@ -363,15 +372,15 @@ func (f *taskFeed) tellLog(ctx context.Context, out *eventStream) error {
 	return nil
 }
 
-// logsWhole tells whether the logs of all endpoints were told to their ends.
-func (f *taskFeed) logsWhole(ctx context.Context) (bool, error) {
+// logsComplete reports whether the logs of all endpoints were sent to their ends.
+func (f *taskFeed) logsComplete(ctx context.Context) (bool, error) {
 	for endpoint, result := range f.results {
 		if f.complete[endpoint] || !f.log.follows(endpoint) {
 			continue
 		}
 		var attempts []tasker.Attempt
-		err := f.s.streams.read(ctx, func(ctx context.Context) (err error) {
-			attempts, err = f.s.store.Attempts(ctx, result.TaskID, endpoint)
+		err := f.streams.read(ctx, func(ctx context.Context) (err error) {
+			attempts, err = f.live.Attempts(ctx, result.TaskID, endpoint)
 			return err
 		})
 		if err != nil {

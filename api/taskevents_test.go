@@ -358,7 +358,7 @@ func TestTaskEventsOutage(t *testing.T) {
 	if got := names(f.ended()); !strings.HasSuffix(got, "task end") {
 		t.Errorf("afterwards: %s", got)
 	}
-	if n := len(h.log.lines(t, "a stream of events could not be brought up to date")); n != 1 {
+	if n := len(h.log.lines(t, "refresh event stream failed")); n != 1 {
 		t.Errorf("%d log lines about one outage", n)
 	}
 }

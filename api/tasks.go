@@ -2,10 +2,11 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/oklog/ulid/v2"
@@ -13,18 +14,65 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// createTask answers POST /{task_type}. The stored row is the promise: once it
-// is there the task is accepted, whether the broker can be reached or not.
-func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
-	tt, err := s.taskType(r)
+// TaskStore holds the tasks.
+type TaskStore interface {
+	// CreateTask stores a task as CREATED, with the Type, Identifier, Payload and
+	// Endpoints (nil, or sorted and unique) of t. created is false if the same
+	// task (same type, identifier and body) is stored already, which it then
+	// returns; the same identifier with another body is a [tasker.Conflict].
+	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
+	// FindTask returns a task, or a [tasker.NotFound] error. PeekTask leaves out a
+	// payload that is longer than maxPayload bytes, and sets PayloadSize.
+	FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
+	PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error)
+	// TaskName returns the names of the task with an id, or a [tasker.NotFound]
+	// error.
+	TaskName(ctx context.Context, id int64) (taskType, identifier string, err error)
+	// ListTasks returns one page, and whether more follow.
+	ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []tasker.Task, more bool, err error)
+	// ChangedTasks returns at most limit tasks, without their payloads, in the
+	// order in which they last changed, except those that known reports; the
+	// position to continue from; and whether more follow.
+	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error)
+	// Aggregate computes the status of tasks from their results and stores those
+	// that changed, guarded by the table of legal moves. changed counts them.
+	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
+}
+
+// Dispatcher sends tasks to the broker.
+type Dispatcher interface {
+	// Check returns a [tasker.TooLarge] error for a task, not stored yet, that the
+	// broker is known to refuse for its size.
+	Check(t tasker.Task) error
+	// Dispatch publishes a CREATED task and marks it SENT, within its own time
+	// limit. It returns the newest known state of the task; on an error that
+	// stays CREATED and the relay sends it later.
+	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
+}
+
+// taskHandlers serve the tasks.
+type taskHandlers struct {
+	types      *taskTypes
+	store      TaskStore
+	dispatcher Dispatcher
+	reader     *taskReader
+	limits     *limits
+	maxBody    int64
+	log        *slog.Logger
+}
+
+// create serves POST /{task_type}. The stored row is the promise: once it exists
+// the task is accepted, whether or not the broker can be reached.
+func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
+	tt, err := h.types.of(r)
 	if err != nil {
 		return err
 	}
-	if s.posts.full() {
+	if h.limits.writes.full() {
 		return errOverloaded() // before the body is read
 	}
-	body, release, err := s.readBody(r, s.cfg.MaxBody)
-	defer func() { release() }()
+	body, free, err := readBody(r, h.limits.bodies, h.maxBody)
+	defer func() { free() }()
 	if err != nil {
 		return err
 	}
@@ -35,205 +83,123 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) error {
 	if in.identifier == "" {
 		in.identifier = ulid.Make().String()
 	}
-	if limit := s.maxPayload(tt); int64(len(in.payload)) > limit {
+	if limit := h.types.maxPayload(tt); int64(len(in.payload)) > limit {
 		return payloadTooLarge(tt, len(in.payload), limit)
 	}
-	// Only now: a slow client takes nobody's place.
-	leave, err := s.posts.enter(r.Context())
+	// Only now: a slow client must not hold a slot.
+	release, err := h.limits.writes.acquire(r.Context())
 	if err != nil {
 		return err
 	}
-	defer leave()
-	if err := s.checkPayload(r.Context(), tt, in); err != nil {
+	defer release()
+	if err := h.checkPayload(r.Context(), tt, in); err != nil {
 		return err
 	}
-	asked := tasker.Task{Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints}
-	if err := s.dispatcher.Check(asked); err != nil {
+	task := tasker.Task{Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints}
+	if err := h.dispatcher.Check(task); err != nil {
 		return err
 	}
-	task, created, err := s.store.CreateTask(r.Context(), asked)
+	task, created, err := h.store.CreateTask(r.Context(), task)
 	if err != nil {
 		return err
 	}
 	if !created {
 		return writeJSON(w, http.StatusOK, task)
 	}
-	// The task is accepted: a client that hangs up does not stop it.
-	sent, err := s.dispatcher.Dispatch(context.WithoutCancel(r.Context()), task)
-	if err != nil {
-		s.log.WarnContext(r.Context(), "a task is stored but not sent yet; the relay will send it",
-			"err", err, "task_id", task.ID, "type", task.Type, "identifier", task.Identifier, "request_id", requestInfoOf(r).id)
-		if sent.ID != task.ID {
-			sent = task // nothing newer is known
-		}
-	}
-	w.Header().Set("Location", taskPath(task))
-	return writeJSON(w, http.StatusCreated, sent)
+	w.Header().Set("Location", taskPath(task.Type, task.Identifier))
+	return writeJSON(w, http.StatusCreated, h.dispatch(r, task))
 }
 
-// taskPath needs no escaping: both names are made of unreserved characters.
-func taskPath(t tasker.Task) string { return "/" + t.Type + "/" + t.Identifier }
+// dispatch sends a stored task. It is accepted: a client that disconnects does
+// not stop it.
+func (h *taskHandlers) dispatch(r *http.Request, task tasker.Task) tasker.Task {
+	sent, err := h.dispatcher.Dispatch(context.WithoutCancel(r.Context()), task)
+	if err != nil {
+		h.log.WarnContext(r.Context(), "task stored but not sent: the relay will send it",
+			"err", err, "task_id", task.ID, "type", task.Type, "identifier", task.Identifier, "request_id", requestInfoOf(r).id)
+		if sent.ID != task.ID {
+			return task // nothing newer is known
+		}
+	}
+	return sent
+}
 
-// leadToTask answers GET /v1/tasks/{id}: it redirects to the task of that id.
-func (s *Server) leadToTask(w http.ResponseWriter, r *http.Request) error {
+// taskPath needs no escaping: both names consist of unreserved characters.
+func taskPath(taskType, identifier string) string { return "/" + taskType + "/" + identifier }
+
+// redirect serves GET /v1/tasks/{id}: it redirects to the task with that id.
+func (h *taskHandlers) redirect(w http.ResponseWriter, r *http.Request) error {
 	text := mux.Vars(r)["id"]
 	id, ok := rowID(text)
 	if !ok {
 		return tasker.Errorf(tasker.NotFound, "task %q not found: an id is a positive number", clip(text, tasker.MaxName))
 	}
-	taskType, identifier, err := s.store.TaskName(r.Context(), id)
+	taskType, identifier, err := h.store.TaskName(r.Context(), id)
 	if err != nil {
 		return err
 	}
-	path := taskPath(tasker.Task{Type: taskType, Identifier: identifier})
+	path := taskPath(taskType, identifier)
 	w.Header().Set("Location", path)
 	return writeJSON(w, http.StatusTemporaryRedirect, struct {
 		Location string `json:"location"`
 	}{path})
 }
 
-// taskAnswer is the whole truth about one task, in the reference's words.
-type taskAnswer struct {
-	Task    tasker.Task         `json:"task"`
-	Results []tasker.TaskResult `json:"taskResponseList"`
-	Summary tasker.Summary      `json:"summary"`
-}
-
-// getTask answers GET /{task_type}/{identifier}. It computes the status from
-// the rows, so that the answer is true however late the reconciler is.
-func (s *Server) getTask(w http.ResponseWriter, r *http.Request) error {
-	taskType, identifier, err := s.taskName(r)
+// get serves GET /{task_type}/{identifier}. It computes the status from the
+// results, so that it is correct even if the reconciler is behind.
+func (h *taskHandlers) get(w http.ResponseWriter, r *http.Request) error {
+	taskType, identifier, err := h.types.taskOf(r)
 	if err != nil {
 		return err
 	}
-	answer, err := s.currentTask(r, taskType, identifier, inlinePayload)
+	answer, err := h.reader.current(r.Context(), taskType, identifier, inlinePayload)
 	if err != nil {
 		return err
 	}
 	size := answer.size()
-	leave, err := s.reads.enter(r.Context(), size)
+	release, err := h.limits.payloads.acquire(r.Context(), size)
 	if err != nil {
 		return err
 	}
-	defer leave()
-	if err := s.fill(r.Context(), &answer); err != nil {
+	defer release()
+	if err := h.reader.fill(r.Context(), &answer); err != nil {
 		return err
 	}
 	return writeTask(w, answer, size)
 }
 
-// currentTask reads a task with its results, without payloads longer than
-// maxPayload bytes, and has its status stored where the rows are ahead of it.
-func (s *Server) currentTask(r *http.Request, taskType, identifier string, maxPayload int64) (taskAnswer, error) {
-	answer, status, err := s.readTask(r, taskType, identifier, maxPayload)
-	if err != nil {
-		return taskAnswer{}, err
-	}
-	if status != answer.Task.Status && s.aggregate(r, answer.Task, status) {
-		// Stored, or the rows moved on meanwhile.
-		if answer, status, err = s.readTask(r, taskType, identifier, maxPayload); err != nil {
-			return taskAnswer{}, err
-		}
-	}
-	// A status that is not stored may not hold: a lost endpoint comes back, a
-	// late one receives the task. What was answered must not go back, so only
-	// an end, which the rows themselves do not leave, is told before it is stored.
-	if status.Final() {
-		answer.Task.Status = status
-	}
-	return answer, nil
-}
-
-// taskName gives the names of a request's task, of which the type is there and
-// the task may be.
-func (s *Server) taskName(r *http.Request) (taskType, identifier string, err error) {
-	tt, err := s.taskType(r)
-	if err != nil {
-		return "", "", err
-	}
-	identifier = mux.Vars(r)["identifier"]
-	if tasker.ValidateIdentifier(identifier) != nil {
-		return "", "", tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", clip(identifier, tasker.MaxName), tt.Name)
-	}
-	return tt.Name, identifier, nil
-}
-
-// readTask reads a task with its results, without payloads longer than
-// maxPayload bytes, and computes the status that it must have by them.
-func (s *Server) readTask(r *http.Request, taskType, identifier string, maxPayload int64) (answer taskAnswer, status tasker.TaskStatus, err error) {
-	task, err := s.store.PeekTask(r.Context(), taskType, identifier, maxPayload)
-	if err != nil {
-		return taskAnswer{}, "", err
-	}
-	results, err := s.store.PeekResults(r.Context(), task.ID, maxPayload)
-	if err != nil {
-		return taskAnswer{}, "", err
-	}
-	if results == nil {
-		results = []tasker.TaskResult{}
-	}
-	answer = taskAnswer{Task: task, Results: results}
-	status = s.settle(&answer)
-	return answer, status, nil
-}
-
-// overdue tells whether the time in which every endpoint should have received
-// the task has passed.
-func (s *Server) overdue(t tasker.Task) bool {
-	return t.SentTime != nil && !s.store.Now().Before(t.SentTime.Add(s.cfg.WaitForEndpoints))
-}
-
-// aggregate has the store catch up with the status just computed, and tells
-// whether it could.
-func (s *Server) aggregate(r *http.Request, task tasker.Task, status tasker.TaskStatus) bool {
-	_, err := s.store.Aggregate(r.Context(), []int64{task.ID}, s.cfg.WaitForEndpoints)
-	if err != nil {
-		s.log.WarnContext(r.Context(), "the computed status of a task could not be stored; the reconciler will",
-			"err", err, "task_id", task.ID, "status", string(status), "request_id", requestInfoOf(r).id)
-	}
-	return err == nil
-}
-
-// taskPage is one page of tasks, each a [taskView] or, where payloads are asked
-// for, a [tasker.Task]. Next is the cursor of the page that follows, null on the
-// last one.
+// taskPage is one page of tasks, each a [taskView] or, if payloads are requested,
+// a [tasker.Task]. Next is the cursor of the next page, null on the last one.
 type taskPage struct {
 	Tasks []any   `json:"tasks"`
 	Next  *string `json:"next"`
 }
 
-// listTasks answers GET /{task_type}, newest first. A page is cut by its bytes,
-// too, so that it may be shorter than its limit although others follow.
-func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
-	tt, err := s.taskType(r)
+// list serves GET /{task_type}, newest first. A page is bounded by its bytes,
+// too: it may be shorter than its limit although more follow.
+func (h *taskHandlers) list(w http.ResponseWriter, r *http.Request) error {
+	tt, err := h.types.of(r)
 	if err != nil {
 		return err
 	}
 	var errs inputErrors
 	query := r.URL.Query()
-	limit := pageLimit(query, &errs)
-	q := tasker.TaskQuery{Type: tt.Name, Limit: limit, MaxBytes: maxPageBytes, WithoutPayload: !wantsPayload(query, &errs)}
-	if query.Has("status") {
-		q.Status = tasker.TaskStatus(query.Get("status"))
-		if !q.Status.Valid() {
-			errs.add("?status", "%q is no status: it takes one of %s", clip(query.Get("status"), tasker.MaxName), statusNames())
-		}
+	q := tasker.TaskQuery{
+		Type: tt.Name, Limit: pageLimit(query, &errs), MaxBytes: maxPageBytes, WithoutPayload: !boolParam(query, "payload", &errs),
+		Before: idCursor(query, &errs),
 	}
-	if query.Has("cursor") {
-		q.Before, err = strconv.ParseInt(query.Get("cursor"), 10, 64)
-		if err != nil || q.Before < 1 {
-			errs.add("?cursor", "the cursor is none that this list gave: take it from \"next\"")
-		}
+	if query.Has("status") {
+		q.Status = statusParam(query.Get("status"), &errs)
 	}
 	if err := errs.err(); err != nil {
 		return err
 	}
-	leave, err := s.reads.enter(r.Context(), q.MaxBytes)
+	release, err := h.limits.payloads.acquire(r.Context(), q.MaxBytes)
 	if err != nil {
 		return err
 	}
-	defer leave()
-	tasks, more, err := s.store.ListTasks(r.Context(), q)
+	defer release()
+	tasks, more, err := h.store.ListTasks(r.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -249,48 +215,14 @@ func (s *Server) listTasks(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, page)
 }
 
-// wantsPayload reports whether a list shall have the payloads.
-func wantsPayload(query url.Values, errs *inputErrors) bool {
-	switch value := query.Get("payload"); {
-	case !query.Has("payload") || value == "false":
-		return false
-	case value != "true":
-		errs.add("?payload", "invalid payload: must be true or false")
+func statusParam(value string, errs *inputErrors) tasker.TaskStatus {
+	status := tasker.TaskStatus(value)
+	if !status.Valid() {
+		var names []string
+		for _, s := range tasker.TaskStatuses() {
+			names = append(names, string(s))
+		}
+		errs.add("?status", "unknown status %q: must be one of %s", clip(value, tasker.MaxName), strings.Join(names, ", "))
 	}
-	return true
-}
-
-func statusNames() string {
-	var names []string
-	for _, status := range tasker.TaskStatuses() {
-		names = append(names, string(status))
-	}
-	return strings.Join(names, ", ")
-}
-
-// The sizes of a page.
-const (
-	defaultPage = 50
-	maxPage     = 200
-)
-
-func pageLimit(query url.Values, errs *inputErrors) int {
-	if !query.Has("limit") {
-		return defaultPage
-	}
-	limit, err := strconv.Atoi(query.Get("limit"))
-	if err != nil || limit < 1 || limit > maxPage {
-		errs.add("?limit", "limit takes a whole number from 1 to %d", maxPage)
-		return defaultPage
-	}
-	return limit
-}
-
-// nextPage tells where the next page is, as a Link header and as a cursor.
-func nextPage(w http.ResponseWriter, r *http.Request, cursor string) *string {
-	query := r.URL.Query()
-	query.Set("cursor", cursor)
-	next := url.URL{Path: r.URL.Path, RawQuery: query.Encode()}
-	w.Header().Set("Link", "<"+next.String()+`>; rel="next"`)
-	return &cursor
+	return status
 }

@@ -130,7 +130,7 @@ func TestCreateTaskWithoutBroker(t *testing.T) {
 	if got := decode[task](t, h.post(t, "/backup", newTask).body); got.ID != 2 || got.Status != "CREATED" {
 		t.Errorf("a dispatcher that forgets gives %+v", got)
 	}
-	lines := h.log.lines(t, "a task is stored but not sent yet; the relay will send it")
+	lines := h.log.lines(t, "task stored but not sent: the relay will send it")
 	if len(lines) != 2 || lines[0]["level"] != "WARN" || lines[0]["err"] != "no broker" {
 		t.Errorf("logged %v", lines)
 	}
@@ -364,8 +364,8 @@ func TestGetUnknownTask(t *testing.T) {
 		"/worker/nosuch":                       "nosuch",
 		"/worker/-bad":                         "-bad",
 		"/worker/" + strings.Repeat("x", 1000): "xxx...",
-		"/nosuch/a":                            "/v1/task-types lists the 2",
-		"/nosuch":                              "/v1/task-types lists the 2",
+		"/nosuch/a":                            "/v1/task-types lists them",
+		"/nosuch":                              "/v1/task-types lists them",
 	} {
 		a := h.get(t, path)
 		a.want(t, http.StatusNotFound)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -12,26 +13,30 @@ import (
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-// taskTypes are the task types of one reading of the configuration. It is not
-// changed: a reload makes another one.
+// taskTypes are the task types that the API serves; a reload of the
+// configuration replaces them.
 type taskTypes struct {
+	maxBody int64
+	current atomic.Pointer[typeSet]
+}
+
+// typeSet holds the task types of one reading of the configuration. It is
+// immutable.
+type typeSet struct {
 	list   []tasker.TaskType // in the configuration's order
 	byName map[string]*tasker.TaskType
 }
 
-// SetTaskTypes replaces the task types, for a configuration that was read
-// again. Requests that begin afterwards see the new ones, those under way keep
-// what they have. An error names the rule that types break, and changes
-// nothing.
-func (s *Server) SetTaskTypes(types []tasker.TaskType) error {
+// replace replaces the task types; on an error nothing changes.
+func (t *taskTypes) replace(types []tasker.TaskType) error {
 	if err := validateTaskTypes(types); err != nil {
 		return err
 	}
-	next := &taskTypes{list: tasker.WithDefaults(types), byName: make(map[string]*tasker.TaskType, len(types))}
+	next := &typeSet{list: tasker.WithDefaults(types), byName: make(map[string]*tasker.TaskType, len(types))}
 	for i := range next.list {
 		next.byName[next.list[i].Name] = &next.list[i]
 	}
-	s.types.Store(next)
+	t.current.Store(next)
 	return nil
 }
 
@@ -42,83 +47,106 @@ func validateTaskTypes(types []tasker.TaskType) error {
 	return nil
 }
 
-// taskType gives the task type of a request's path, if there is one of that
-// name.
-func (s *Server) taskType(r *http.Request) (*tasker.TaskType, error) {
-	types := s.types.Load()
+func (t *taskTypes) load() *typeSet { return t.current.Load() }
+
+// of returns the task type in a request's path.
+func (t *taskTypes) of(r *http.Request) (*tasker.TaskType, error) {
 	name := mux.Vars(r)["task_type"]
-	if tt, ok := types.byName[name]; ok {
+	if tt, ok := t.load().byName[name]; ok {
 		return tt, nil
 	}
-	return nil, tasker.Errorf(tasker.NotFound, "there is no task type %q: %s lists the %d that there are", clip(name, tasker.MaxName), routeTaskTypes, len(types.list))
+	return nil, errNoTaskType(name)
 }
 
-// taskTypeAnswer is one task type. Times are in seconds.
-type taskTypeAnswer struct {
+// taskOf returns the names of the task in a request's path. The type exists, the
+// task may not.
+func (t *taskTypes) taskOf(r *http.Request) (taskType, identifier string, err error) {
+	tt, err := t.of(r)
+	if err != nil {
+		return "", "", err
+	}
+	identifier = mux.Vars(r)["identifier"]
+	if tasker.ValidateIdentifier(identifier) != nil {
+		return "", "", tasker.Errorf(tasker.NotFound, "task %q of type %q not found", clip(identifier, tasker.MaxName), tt.Name)
+	}
+	return tt.Name, identifier, nil
+}
+
+func errNoTaskType(name string) error {
+	return tasker.Errorf(tasker.NotFound, "task type %q not found: %s lists them", clip(name, tasker.MaxName), routeTaskTypes)
+}
+
+// maxPayload returns the limit that applies to a type: a payload is part of a
+// body.
+func (t *taskTypes) maxPayload(tt *tasker.TaskType) int64 {
+	if tt.MaxPayload > 0 && tt.MaxPayload < t.maxBody {
+		return tt.MaxPayload
+	}
+	return t.maxBody
+}
+
+// taskTypeInfo describes one task type. Times are in seconds.
+type taskTypeInfo struct {
 	Name        string          `json:"name"`
 	Handler     string          `json:"handler"`
 	Description string          `json:"description"`
 	Usage       string          `json:"usage"`
-	Schema      json.RawMessage `json:"schema"`  // nil where every payload is taken
-	Example     json.RawMessage `json:"example"` // nil where there is none
-	// ConfigObjects is what a payload has, with empty values to fill in; nil
-	// where that is not known.
+	Schema      json.RawMessage `json:"schema"`  // nil if every payload is valid
+	Example     json.RawMessage `json:"example"` // nil if there is none
+	// ConfigObjects is a payload with empty values to fill in; nil if unknown.
 	ConfigObjects json.RawMessage   `json:"config_objects"`
 	Concurrency   int               `json:"concurrency"`
 	Timeout       float64           `json:"timeout"`
 	Retry         []float64         `json:"retry"`
 	MaxPayload    int64             `json:"max_payload"` // in bytes
 	Labels        map[string]string `json:"labels"`
-	Retention     *int64            `json:"retention"` // nil for ever
+	Retention     *int64            `json:"retention"` // nil if tasks are kept for ever
 }
 
-// describe tells all that the configuration says of a task type.
-func (s *Server) describe(tt *tasker.TaskType) taskTypeAnswer {
+// describe returns all that the configuration says about a task type.
+func (t *taskTypes) describe(tt *tasker.TaskType) taskTypeInfo {
 	compiled, _ := tt.Payloads.(*schema.Schema)
-	a := taskTypeAnswer{
+	info := taskTypeInfo{
 		Name: tt.Name, Handler: tt.Handler, Description: tt.Description, Usage: tt.Usage,
 		Schema: tt.Schema, Example: tt.Example, ConfigObjects: compiled.Blank(),
 		Concurrency: tt.Concurrency, Timeout: tt.Timeout.Seconds(), Retry: make([]float64, len(tt.Retry.Delays)),
-		MaxPayload: s.maxPayload(tt), Labels: tt.Labels,
+		MaxPayload: t.maxPayload(tt), Labels: tt.Labels,
 	}
-	if a.Example == nil {
-		a.Example = compiled.Example()
+	if info.Example == nil {
+		info.Example = compiled.Example()
 	}
-	if a.ConfigObjects == nil {
-		a.ConfigObjects = schema.BlankOf(a.Example)
+	if info.ConfigObjects == nil {
+		info.ConfigObjects = schema.BlankOf(info.Example)
 	}
-	if a.Labels == nil {
-		a.Labels = map[string]string{}
+	if info.Labels == nil {
+		info.Labels = map[string]string{}
 	}
 	for i, pause := range tt.Retry.Delays {
-		a.Retry[i] = pause.Seconds()
+		info.Retry[i] = pause.Seconds()
 	}
 	if tt.Retention != tasker.Forever {
 		seconds := int64(tt.Retention / time.Second)
-		a.Retention = &seconds
+		info.Retention = &seconds
 	}
-	return a
+	return info
 }
 
-// maxPayload is the limit that holds for a type: a payload is part of a body.
-func (s *Server) maxPayload(tt *tasker.TaskType) int64 {
-	if tt.MaxPayload > 0 && tt.MaxPayload < s.cfg.MaxBody {
-		return tt.MaxPayload
-	}
-	return s.cfg.MaxBody
+// taskTypeHandlers serve the task types.
+type taskTypeHandlers struct {
+	types     *taskTypes
+	endpoints EndpointStore
 }
 
-// listTaskTypes answers GET /v1/task-types, in the configuration's order. It
-// has no pages: the list is the configuration's.
-func (s *Server) listTaskTypes(w http.ResponseWriter, _ *http.Request) error {
-	types := s.types.Load()
-	answers := make([]taskTypeAnswer, len(types.list))
+// list serves GET /v1/task-types, in the configuration's order and in one page.
+func (h *taskTypeHandlers) list(w http.ResponseWriter, _ *http.Request) error {
+	types := h.types.load()
+	infos := make([]taskTypeInfo, len(types.list))
 	for i := range types.list {
-		answers[i] = s.describe(&types.list[i])
+		infos[i] = h.types.describe(&types.list[i])
 	}
 	return writeJSON(w, http.StatusOK, struct {
-		TaskTypes []taskTypeAnswer `json:"task_types"`
-	}{answers})
+		TaskTypes []taskTypeInfo `json:"task_types"`
+	}{infos})
 }
 
 // servingEndpoint is an endpoint that performs a task type.
@@ -127,23 +155,22 @@ type servingEndpoint struct {
 	Alive bool   `json:"alive"`
 }
 
-// getTaskType answers GET /v1/task-types/{task_type}, with the first endpoints
-// that serve it; a Link leads to the list of all, where there are more.
-func (s *Server) getTaskType(w http.ResponseWriter, r *http.Request) error {
-	tt, err := s.taskType(r)
+// get serves GET /v1/task-types/{task_type}, with the first endpoints that
+// perform it; a Link leads to the others.
+func (h *taskTypeHandlers) get(w http.ResponseWriter, r *http.Request) error {
+	tt, err := h.types.of(r)
 	if err != nil {
 		return err
 	}
-	endpoints, err := s.store.ListEndpoints(r.Context(), tasker.EndpointQuery{TaskType: tt.Name, Limit: maxPage + 1})
+	endpoints, err := h.endpoints.ListEndpoints(r.Context(), tasker.EndpointQuery{TaskType: tt.Name, Limit: maxPage + 1})
 	if err != nil {
 		return err
 	}
 	answer := struct {
-		taskTypeAnswer
+		taskTypeInfo
 		Endpoints []servingEndpoint `json:"endpoints"`
-		// Next is where the endpoints go on; nil where these are all.
-		Next *string `json:"next"`
-	}{taskTypeAnswer: s.describe(tt), Endpoints: []servingEndpoint{}}
+		Next      *string           `json:"next"` // path of the other endpoints; nil if these are all
+	}{taskTypeInfo: h.types.describe(tt), Endpoints: []servingEndpoint{}}
 	for _, e := range endpoints[:min(maxPage, len(endpoints))] {
 		answer.Endpoints = append(answer.Endpoints, servingEndpoint{e.Name, e.Alive})
 	}

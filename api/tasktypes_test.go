@@ -159,7 +159,7 @@ func TestMaxPayload(t *testing.T) {
 	})
 	a := h.post(t, "/worker", `{"identifier":"a","payload":"123456789"}`)
 	a.want(t, http.StatusRequestEntityTooLarge)
-	if p := a.problem(t); !strings.Contains(p.Detail, "11 bytes") || !strings.Contains(p.Detail, "may have 10") || len(p.Errors) != 1 || p.Errors[0].Field != "/payload" {
+	if p := a.problem(t); !strings.Contains(p.Detail, "11 bytes") || !strings.Contains(p.Detail, "is 10") || len(p.Errors) != 1 || p.Errors[0].Field != "/payload" {
 		t.Errorf("%s", a.body)
 	}
 	h.post(t, "/worker", `{"identifier":"a","payload":"12345678"}`).want(t, http.StatusUnprocessableEntity) // the next rule

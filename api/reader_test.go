@@ -59,8 +59,8 @@ func TestLargeAnswer(t *testing.T) {
 			t.Errorf("with payloads of %d bytes: %.300s", n, a.body)
 		}
 	}
-	h.server.SetPatience(10 * time.Millisecond)
-	leave, err := h.server.TakeReads(t.Context())
+	h.server.SetMaxWait(10 * time.Millisecond)
+	leave, err := h.server.TakePayloads(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestAllEventsTellResultsFirst(t *testing.T) {
 // A change that becomes visible long after its time is told all the same.
 func TestAllEventsLate(t *testing.T) {
 	settings := fast
-	settings.Late, settings.LateLook = time.Minute, 10*time.Millisecond
+	settings.Late, settings.LateScan = time.Minute, 10*time.Millisecond
 	h := newHarness(t)
 	h.server.SetStreams(settings)
 	for _, id := range []string{"a", "b", "c"} {

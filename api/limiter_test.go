@@ -68,19 +68,19 @@ func (s *heldStore) PeekTask(ctx context.Context, taskType, identifier string, m
 	return s.fakeStore.PeekTask(ctx, taskType, identifier, maxPayload)
 }
 
-func newCrowded(t *testing.T, patience time.Duration) *crowded {
+func newCrowded(t *testing.T, wait time.Duration) *crowded {
 	t.Helper()
 	c := &crowded{harness: newHarness(t), answers: make(chan answer, 100)}
 	c.store = &heldStore{fakeStore: c.harness.store, entered: make(chan struct{}, 100), release: make(chan struct{})}
 	cfg := testConfig()
 	cfg.MaxConcurrent = places
 	deps := c.deps()
-	deps.Store = c.store
+	deps.Tasks = c.store
 	s, err := api.New(cfg, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.SetPatience(patience)
+	s.SetMaxWait(wait)
 	c.server = s
 	c.serve(t, s.Handler())
 	return c
