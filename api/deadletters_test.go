@@ -41,7 +41,7 @@ func (s *fakeStore) findDeadLetter(id int64) (tasker.DeadLetter, error) {
 			return l, nil
 		}
 	}
-	return tasker.DeadLetter{}, tasker.Errorf(tasker.NotFound, "there is no dead letter %d", id)
+	return tasker.DeadLetter{}, tasker.Errorf(tasker.NotFound, "dead letter %d not found", id)
 }
 
 func (s *fakeStore) DeleteDeadLetter(_ context.Context, id int64) error {

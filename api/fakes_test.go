@@ -112,7 +112,7 @@ func (s *fakeStore) FindTask(_ context.Context, taskType, identifier string) (ta
 			return t, nil
 		}
 	}
-	return tasker.Task{}, tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", identifier, taskType)
+	return tasker.Task{}, tasker.Errorf(tasker.NotFound, "task %q of type %q not found", identifier, taskType)
 }
 
 func (s *fakeStore) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {

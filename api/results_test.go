@@ -72,7 +72,7 @@ func TestNoResult(t *testing.T) {
 		"/worker/all/results/console1":                   "has not received the task yet",
 		"/worker/all/results/console2":                   "not registered",
 		"/worker/waits/results/console2":                 "CREATED, not sent yet",
-		"/worker/nosuch/results/console1":                "no task",
+		"/worker/nosuch/results/console1":                `task "nosuch"`,
 		"/nosuch/" + identifier + "/results/console1":    `task type "nosuch" not found`,
 		"/worker/" + identifier + "/results/any":         "not for this endpoint",
 		"/worker/" + identifier + "/results/console1/":   "slash at the end",

@@ -42,7 +42,7 @@ func (f *fakeDeadLetters) Find(_ context.Context, id int64) (app.DeadLetter, err
 			return l, nil
 		}
 	}
-	return app.DeadLetter{}, domain.Errorf(domain.NotFound, "there is no dead letter %d", id)
+	return app.DeadLetter{}, domain.Errorf(domain.NotFound, "dead letter %d not found", id)
 }
 
 func (f *fakeDeadLetters) Requeue(ctx context.Context, id int64) error {
@@ -150,7 +150,7 @@ bytes    6
 body, in base64
 //4=
 `
-	if code != cli.ExitFailure || out != want || stderr != "tasker: there is no dead letter 7\n" {
+	if code != cli.ExitFailure || out != want || stderr != "tasker: dead letter 7 not found\n" {
 		t.Errorf("exit code %d, stderr %s\n%s", code, stderr, out)
 	}
 	if code, out, _ = deadLetters(t, f, "show", "1", "--body"); code != 0 || out != text {
@@ -176,7 +176,7 @@ func TestDeadLetterSettle(t *testing.T) {
 	for verb, past := range map[string]string{"requeue": "requeued", "discard": "discarded"} {
 		f := fakeLetters(450)
 		code, out, stderr := deadLetters(t, f, verb, "3", "999", "5", "3")
-		if want := fmt.Sprintf("dead letter 3: %[1]s\ndead letter 5: %[1]s\n", past); code != cli.ExitFailure || out != want || stderr != "tasker: there is no dead letter 999\n" {
+		if want := fmt.Sprintf("dead letter 3: %[1]s\ndead letter 5: %[1]s\n", past); code != cli.ExitFailure || out != want || stderr != "tasker: dead letter 999 not found\n" {
 			t.Errorf("%s: exit code %d, stderr %s\n%s", verb, code, stderr, out)
 		}
 		code, out, stderr = deadLetters(t, f, verb, "--all")

@@ -200,7 +200,7 @@ func TestRubbish(t *testing.T) {
 		{`{"v":2}`, "version 2"},
 		{strings.Replace(w.message(task), `"task_id"`, `"Task_ID"`, 1), `"Task_ID"`},
 		{strings.Replace(w.message(task), `"job"`, `"backup"`, 1), "came by the queue of job"},
-		{strings.Replace(w.message(task), `"task_id":1`, `"task_id":77`, 1), "there is no task 77"},
+		{strings.Replace(w.message(task), `"task_id":1`, `"task_id":77`, 1), "task 77 not found"},
 		{strings.Replace(w.message(task), `"one"`, `"two"`, 1), "the message says job/two"},
 		{w.message(other), "not for endpoint a"},
 	}

@@ -244,7 +244,7 @@ func TestDoctorOfServicesAway(t *testing.T) {
 	x.wantProblems(t, "broker/connection: no connection to RabbitMQ at amqp://")
 	rabbit.Restore()
 	database.Cut()
-	x.wantProblems(t, "database/connection: the database could not answer")
+	x.wantProblems(t, "database/connection: database: cannot answer")
 
 	// Those that are there, and say nothing.
 	database.Restore()

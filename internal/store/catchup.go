@@ -9,25 +9,23 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// catchUpPage bounds the open tasks that one call of [Inbox.UnreceivedTasks]
-// looks at, so that it takes the same time however many are open.
+// catchUpPage limits the open tasks that one call of [Inbox.UnreceivedTasks]
+// examines, so that its cost does not depend on how many are open.
 const catchUpPage = 500
 
-// endOfTime is later than every time that is stored.
+// endOfTime is later than every stored time.
 var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // UnreceivedTasks returns up to limit tasks of the given types that expect an
-// endpoint and that it has no result of: their message was lost, or was
-// published while the endpoint had no queue. They carry neither payload nor
-// lists of endpoints. next is where the following page begins, the zero value
-// after the last one; a page may be empty although others follow.
+// endpoint but have no result of it: their message was lost, or was published
+// while the endpoint had no queue. They come without payload and lists of
+// endpoints. next is where the following page begins, the zero value after the
+// last one; a page may be empty although others follow.
 //
-// The order is that of [ledger.SentPosition]: first the tasks that are CREATED,
-// whose message may have been published a moment ago, before the endpoint's
-// queue was bound; then those that are sent. Whoever asks after binding its
-// queue misses none. Of those that are sent only the ones count that were sent
-// at the time since or later; the zero time means all. An endpoint that has
-// looked once need not go through what it found then again and again.
+// The order is that of [ledger.SentPosition]. First come the CREATED tasks,
+// whose message may have been published just before the endpoint's queue was
+// bound, then the sent ones: an endpoint that asks after binding its queue
+// misses none. Tasks sent before since are skipped; the zero time means none.
 func (s Inbox) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error) {
 	page, err := s.openPage(ctx, since, after, catchUpPage)
 	if err != nil {
@@ -38,7 +36,7 @@ func (s Inbox) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes [
 	}
 	unreceived, err := s.unreceived(ctx, endpoint, taskTypes, page)
 	if err != nil {
-		return nil, ledger.SentPosition{}, s.fail("read the tasks that the endpoint has not received", err)
+		return nil, ledger.SentPosition{}, s.fail("read the tasks not received by the endpoint", err)
 	}
 	for _, p := range page {
 		row, ok := unreceived[p.ID]
@@ -53,10 +51,10 @@ func (s Inbox) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes [
 	return tasks, next, nil
 }
 
-// openPage returns the positions of up to limit open tasks behind a position.
-// Each status has a statement of its own, which reads the index in its order
-// and stops at the limit: for one condition on several statuses servers read
-// the whole table as soon as some thousand tasks are open.
+// openPage returns the positions of up to limit open tasks after a position.
+// Each status has its own statement, which reads the index in order and stops
+// at the limit. For one condition on several statuses, servers read the whole
+// table once a few thousand tasks are open.
 func (s Inbox) openPage(ctx context.Context, since time.Time, after ledger.SentPosition, limit int) ([]ledger.SentPosition, error) {
 	var page []ledger.SentPosition
 	if after.SentTime.IsZero() {
@@ -84,7 +82,7 @@ func (s Inbox) openPage(ctx context.Context, since time.Time, after ledger.SentP
 
 func (s Inbox) createdPage(ctx context.Context, afterID int64, limit int) ([]ledger.SentPosition, error) {
 	var ids []int64
-	// sent_time IS NULL says nothing new, but lets the index give the order.
+	// sent_time IS NULL is redundant, but lets the index provide the order.
 	err := s.conn(ctx).Model(&taskRow{}).
 		Where("status = ? AND sent_time IS NULL AND id > ?", tasker.Created, afterID).
 		Order("id").Limit(limit).Pluck("id", &ids).Error
@@ -95,9 +93,8 @@ func (s Inbox) createdPage(ctx context.Context, afterID int64, limit int) ([]led
 	return page, err
 }
 
-// unreceived returns those of the tasks on a page that an endpoint has yet to
-// receive. The lists of endpoints are searched where they are stored: names
-// need no escaping in JSON.
+// unreceived returns the tasks of a page that an endpoint has not received. It
+// searches the lists of endpoints as stored: names need no escaping in JSON.
 func (s Inbox) unreceived(ctx context.Context, endpoint string, taskTypes []string, page []ledger.SentPosition) (map[int64]*taskRow, error) {
 	found := map[int64]*taskRow{}
 	name := `"` + endpoint + `"`
@@ -110,7 +107,7 @@ func (s Inbox) unreceived(ctx context.Context, endpoint string, taskTypes []stri
 		err := s.conn(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
 			Where("id IN ? AND type IN ? AND status IN ?", ids, taskTypes, []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}).
 			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
-			// One that is CREATED and for all will expect the endpoint when it is sent.
+			// A CREATED one without listed endpoints will expect the endpoint.
 			Where("(status = ? AND endpoints IS NULL OR INSTR(COALESCE(expected, endpoints), ?) > 0)", tasker.Created, name).
 			Where("INSTR(COALESCE(removed_endpoints, ''), ?) = 0", name).
 			Find(&rows).Error
@@ -124,7 +121,8 @@ func (s Inbox) unreceived(ctx context.Context, endpoint string, taskTypes []stri
 	return found, nil
 }
 
-// position returns the place of a task in the order in which tasks were sent.
+// position returns the position of a task in the order in which tasks were
+// sent.
 func position(t tasker.Task) ledger.SentPosition {
 	if t.SentTime == nil {
 		return ledger.SentPosition{ID: t.ID}

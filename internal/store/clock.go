@@ -9,11 +9,11 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// localClock is what a machine knows of the time.
+// localClock is the time as this machine knows it.
 type localClock struct {
-	// wall is the machine's clock, which an operator, or NTP, may step.
+	// wall is the machine's clock, which an operator or NTP may step.
 	wall func() time.Time
-	// elapsed only goes forward, at the speed of the time.
+	// elapsed is monotonic.
 	elapsed func() time.Duration
 }
 
@@ -22,15 +22,14 @@ func newLocalClock() localClock {
 	return localClock{wall: time.Now, elapsed: func() time.Duration { return time.Since(start) }}
 }
 
-// reading is what the database's clock said, and when.
+// reading is a reading of the database's clock.
 type reading struct {
 	elapsed time.Duration
 	time    time.Time
 }
 
-// WithClock replaces the local clock, for tests that travel in time: what it
-// says, put right by the database's at the last measurement, decides in every
-// statement.
+// WithClock replaces the local clock, for tests that travel in time: statements
+// use this clock, corrected by the last measurement, instead of the database's.
 func WithClock(now func() time.Time) Option {
 	return func(o *options) {
 		start := now()
@@ -39,17 +38,16 @@ func WithClock(now func() time.Time) Option {
 	}
 }
 
-// WithLocalClock replaces what the machine knows of the time: its clock, and
-// the time that has passed.
+// WithLocalClock replaces the machine's clock and its monotonic clock.
 func WithLocalClock(wall func() time.Time, elapsed func() time.Duration) Option {
 	return func(o *options) { o.local = localClock{wall, elapsed} }
 }
 
-// Now is the database's clock, in UTC with microseconds: what it said at the
-// last [DB.SyncClock], and the time that has passed since. So neither the
-// clocks of the machines matter nor that they are stepped. Every time that is
-// stored, or compared with a stored one, is this one, or the database's own in
-// the statement: see [DB.at].
+// Now returns the database's time, in UTC with microseconds: the last reading
+// of [DB.SyncClock] plus the time elapsed since. So it does not matter whether
+// the machines' clocks agree, or are stepped. Every time that is stored, or
+// compared with a stored one, is this one or the database's own in the
+// statement (see [DB.at]).
 func (s *DB) Now() time.Time {
 	now := s.local.wall()
 	if last := s.reading.Load(); last != nil {
@@ -58,9 +56,9 @@ func (s *DB) Now() time.Time {
 	return now.UTC().Truncate(time.Microsecond)
 }
 
-// at is a time by [DB.Now] for a statement that must not depend on how well
-// the database's clock is known, since it deletes, or takes from somebody what
-// is his: the database counts from its own clock.
+// at returns a time by [DB.Now] for a statement that deletes something or takes
+// it away from its owner, and so must not depend on the accuracy of Now: the
+// database computes it from its own clock.
 func (s *DB) at(t time.Time) any {
 	if s.dialect.clock == "" || s.travels {
 		return dbTime{t}
@@ -69,24 +67,24 @@ func (s *DB) at(t time.Time) any {
 }
 
 const (
-	// clockTries bounds the measurements of which the best one counts.
+	// clockTries is the most readings taken in one measurement; the best one
+	// counts.
 	clockTries = 3
-	// clockLimit bounds a measurement that is made from time to time.
+	// clockLimit bounds a periodic measurement.
 	clockLimit = 15 * time.Second
-	// clockGood is an answer's time at which no better one is looked for: half
-	// of it is the greatest error.
+	// clockGood is a round trip short enough to stop measuring: the error is at
+	// most half of it.
 	clockGood = 50 * time.Millisecond
-	// clockWorst is an answer's time from which on it says less than what is
-	// known already.
+	// clockWorst is a round trip too long to replace an earlier measurement.
 	clockWorst = time.Second
-	// clockError is more than the clocks of processes that have measured the
-	// database's differ.
+	// clockError is more than the difference between the clocks of any two
+	// processes that have measured.
 	clockError = 5 * time.Second
 )
 
-// SyncClock asks for the database's time. An answer that came late, as over a
-// link that hung or to a process that was stopped, is off by up to half the time
-// that it took: it changes nothing where an earlier one did not.
+// SyncClock reads the database's clock. A reading is off by up to half of its
+// round trip; one that took too long, over a link that hung or in a process
+// that was stopped, does not replace an earlier one.
 func (s *DB) SyncClock(ctx context.Context) error {
 	if s.dialect.clock == "" {
 		return nil
@@ -106,25 +104,25 @@ func (s *DB) SyncClock(ctx context.Context) error {
 		}
 	}
 	if best > clockWorst && s.reading.Load() != nil {
-		return tasker.Errorf(tasker.Unavailable, "the database took %v to tell its time: what was measured before holds", best)
+		return tasker.Errorf(tasker.Unavailable, "database took %v to return its time: keeping the previous measurement", best)
 	}
 	s.reading.Store(&next)
 	return nil
 }
 
-// askClock asks once, and returns how long the answer took.
+// askClock takes one reading and returns its round trip.
 func (s *DB) askClock(ctx context.Context) (found reading, took time.Duration, err error) {
 	var now dbTime
 	before := s.local.elapsed()
 	if err := s.sql.QueryRowContext(ctx, s.dialect.clock).Scan(&now); err != nil {
-		return reading{}, 0, s.fail("ask for the database's time", err)
+		return reading{}, 0, s.fail("read the clock", err)
 	}
 	took = s.local.elapsed() - before
 	return reading{elapsed: before + took/2, time: now.Time}, took, nil
 }
 
 // KeepClock runs SyncClock every period until ctx ends. A failed measurement
-// keeps the last one.
+// keeps the previous one.
 func (s *DB) KeepClock(ctx context.Context, period time.Duration) {
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
@@ -133,7 +131,7 @@ func (s *DB) KeepClock(ctx context.Context, period time.Duration) {
 		err := s.SyncClock(limited)
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			s.log.DebugContext(ctx, "the database's clock could not be asked", "err", err)
+			s.log.DebugContext(ctx, "cannot read the database's clock", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -143,7 +141,7 @@ func (s *DB) KeepClock(ctx context.Context, period time.Duration) {
 	}
 }
 
-// clockKnown asks for the database's time where it never was. Reads that
+// clockKnown reads the database's clock unless that was done before. Reads that
 // compare times, or whose callers do, begin with it.
 func (s *DB) clockKnown(ctx context.Context) error {
 	if s.reading.Load() != nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// DeadLetters keeps dead letters.
+// DeadLetters stores dead letters.
 type DeadLetters struct{ *DB }
 
-// The widths of the columns. What is longer is cut, since it is for people:
-// the body is kept whole.
+// The widths of the columns. Longer values, which are for people, are
+// truncated; the body is not.
 const (
 	maxDeadReason = 1024
-	maxDeadName   = 255 // AMQP's own limit of names
+	maxDeadName   = 255 // AMQP's limit for names
 )
 
 type deadLetterRow struct {
@@ -34,11 +34,11 @@ type deadLetterRow struct {
 	Body      []byte
 	Size      int64
 	DeadTime  dbTime
-	// StoredTime is when it was stored; NULL where an older tasker did that.
+	// StoredTime is when it was stored; NULL if by an older version of tasker.
 	StoredTime *dbTime
 }
 
-// TableName is the table of dead letters.
+// TableName returns the table of dead letters.
 func (deadLetterRow) TableName() string { return "dead_letters" }
 
 func (r *deadLetterRow) letter() tasker.DeadLetter {
@@ -47,11 +47,11 @@ func (r *deadLetterRow) letter() tasker.DeadLetter {
 	}
 }
 
-// StoreDeadLetter stores a letter, from all but its ID. The same one again,
-// which comes after a crash, is stored once: stored tells whether it is new. A
-// letter whose Size is more than its Body has is kept without the rest. One
-// that the database does not take for its size is [tasker.TooLarge]. A letter
-// without a time, or with one that cannot be, gets the present.
+// StoreDeadLetter stores a letter; its ID is ignored. The same letter again,
+// which comes after a crash, is stored once: stored reports whether it is new.
+// A letter whose Size exceeds its Body is stored truncated. The error is
+// [tasker.TooLarge] if it is too large for the database. A letter without a
+// plausible time gets the current one.
 func (s DeadLetters) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error) {
 	body := l.Body
 	if body == nil {
@@ -60,8 +60,7 @@ func (s DeadLetters) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (
 	err = s.withRetry(ctx, func() error {
 		now := s.Now()
 		when := l.Time.UTC()
-		// What is not from this time the sender made up, and the database
-		// might not be able to store.
+		// The sender made such a time up, and the database might not accept it.
 		if when.Year() < 2000 || when.After(now.Add(24*time.Hour)) {
 			when = now
 		}
@@ -76,8 +75,8 @@ func (s DeadLetters) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (
 	return err == nil, s.fail("store the dead letter", err)
 }
 
-// digest is what a letter is recognized by. The key alone would do, were it
-// never somebody else's invention: so the rest counts, too.
+// digest identifies a letter. The key would be enough, but a foreign client may
+// choose it, so the rest counts as well.
 func digest(l tasker.DeadLetter) []byte {
 	h := sha256.New()
 	for _, part := range [][]byte{[]byte(l.Key), []byte(l.Queue), []byte(l.Reason), []byte(l.MessageID), l.Body} {
@@ -89,12 +88,12 @@ func digest(l tasker.DeadLetter) []byte {
 	return h.Sum(nil)
 }
 
-// fit gives at most limit bytes of s, as valid UTF-8.
+// fit returns at most limit bytes of s, as valid UTF-8.
 func fit(s string, limit int) string {
 	return text.Cut(strings.ToValidUTF8(s, string(utf8.RuneError)), limit)
 }
 
-// ListDeadLetters gives one page of the dead letters, newest first, each with
+// ListDeadLetters returns one page of the dead letters, newest first, each with
 // the first [tasker.DeadLetterPreview] bytes of its body.
 func (s DeadLetters) ListDeadLetters(ctx context.Context, q tasker.DeadLetterQuery) ([]tasker.DeadLetter, error) {
 	find := s.conn(ctx).Select("id, reason, queue, message_id, SUBSTR(body, 1, ?) AS body, size, dead_time", tasker.DeadLetterPreview)
@@ -112,7 +111,7 @@ func (s DeadLetters) ListDeadLetters(ctx context.Context, q tasker.DeadLetterQue
 	return letters, nil
 }
 
-// FindDeadLetter gives a dead letter with its whole body, or
+// FindDeadLetter returns a dead letter with its whole body, or
 // [tasker.NotFound].
 func (s DeadLetters) FindDeadLetter(ctx context.Context, id int64) (tasker.DeadLetter, error) {
 	var row deadLetterRow
@@ -126,7 +125,7 @@ func (s DeadLetters) FindDeadLetter(ctx context.Context, id int64) (tasker.DeadL
 	return row.letter(), nil
 }
 
-// DeleteDeadLetter deletes a dead letter for good, or gives [tasker.NotFound].
+// DeleteDeadLetter deletes a dead letter, or returns [tasker.NotFound].
 func (s DeadLetters) DeleteDeadLetter(ctx context.Context, id int64) error {
 	var deleted int64
 	err := s.withRetry(ctx, func() error {
@@ -140,9 +139,9 @@ func (s DeadLetters) DeleteDeadLetter(ctx context.Context, id int64) error {
 	return s.fail("delete the dead letter", err)
 }
 
-// PurgeDeadLetters deletes the oldest dead letters, up to limit, that were stored
-// before a time, and returns how many. DeadTime does not count where it is not
-// all that there is: a sender may have made it up.
+// PurgeDeadLetters deletes the oldest dead letters, up to limit, stored before
+// a time, and returns how many. DeadTime counts only without a StoredTime: a
+// sender may have made it up.
 func (s DeadLetters) PurgeDeadLetters(ctx context.Context, storedBefore time.Time, limit int) (deleted int, err error) {
 	err = s.withRetry(ctx, func() error {
 		db := s.conn(ctx)
@@ -161,5 +160,5 @@ func (s DeadLetters) PurgeDeadLetters(ctx context.Context, storedBefore time.Tim
 }
 
 func noDeadLetter(id int64) error {
-	return tasker.Errorf(tasker.NotFound, "there is no dead letter %d", id)
+	return tasker.Errorf(tasker.NotFound, "dead letter %d not found", id)
 }

@@ -14,20 +14,19 @@ import (
 // Endpoints registers, lists and removes endpoints, and holds their leases.
 type Endpoints struct{ *DB }
 
-// AcquireEndpoint registers an endpoint with its task types for the manager
-// that e names, and holds the name for the time lease. holder is nil where
-// that worked; otherwise another manager's lease runs, and holder is the
-// endpoint as that one registered it.
+// AcquireEndpoint registers an endpoint with its task types for e.Manager and
+// takes its lease. If the lease of another manager runs, nothing changes, and
+// holder is the endpoint as that one registered it; otherwise holder is nil.
 //
-// An endpoint that was removed registers anew: a removal that is under way is
-// carried on first, so that the tasks of before are not the endpoint's any more.
+// If a removal of the endpoint is under way, it is completed first: the tasks
+// from before no longer expect the endpoint.
 func (s Endpoints) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error) {
 	var detached tasker.Removal
 	for {
 		var begun *tasker.Removal
 		holder, begun, err = s.acquire(ctx, e, lease, detached)
 		if errors.Is(err, gorm.ErrDuplicatedKey) {
-			// Of two that register a new name at once the second sees it now.
+			// Another process has registered the new name.
 			holder, begun, err = s.acquire(ctx, e, lease, detached)
 		}
 		if err != nil || begun == nil {
@@ -40,8 +39,9 @@ func (s Endpoints) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease
 	}
 }
 
-// acquire registers the endpoint and ends the removal detached. Where another
-// removal of it is under way it returns that, and changes nothing.
+// acquire registers the endpoint and ends the removal detached. If another
+// removal of it is under way, acquire returns that as begun and changes
+// nothing.
 func (s Endpoints) acquire(ctx context.Context, e tasker.Endpoint, lease time.Duration, detached tasker.Removal) (holder *tasker.Endpoint, begun *tasker.Removal, err error) {
 	err = s.transact(ctx, "register the endpoint", func(tx *gorm.DB) error {
 		holder, begun = nil, nil
@@ -83,18 +83,16 @@ func (s Endpoints) acquire(ctx context.Context, e tasker.Endpoint, lease time.Du
 	return holder, begun, err
 }
 
-// lockEndpoint locks an endpoint's row and returns it, with the database's time.
+// lockEndpoint locks and returns an endpoint's row, with the database's time.
 //
-// A row that was seen in the future was written before the database's clock was
-// set back. Its manager may live, and beat with the next heartbeat, or have died
-// before: so its lease runs for its whole length from now on, and not for as long
-// as the clock was set back.
+// If last_seen is in the future, the database's clock was set back. The manager
+// may be alive or dead, so its lease starts over for its full length.
 func (s *DB) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now time.Time, err error) {
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
 	if err != nil {
 		return row, now, err
 	}
-	// Only now: it may have taken a while to get the lock.
+	// After the lock, which may have taken a while.
 	if now, err = s.statementTime(tx); err != nil || !row.LastSeen.After(now.Add(clockError)) {
 		return row, now, err
 	}
@@ -104,7 +102,7 @@ func (s *DB) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now time.T
 		Updates(map[string]any{"last_seen": row.LastSeen, "lease_until": row.LeaseUntil}).Error
 }
 
-// statementTime is the database's own time.
+// statementTime returns the database's own time.
 func (s *DB) statementTime(tx *gorm.DB) (time.Time, error) {
 	if s.dialect.clock == "" || s.travels {
 		return s.Now(), nil
@@ -114,8 +112,8 @@ func (s *DB) statementTime(tx *gorm.DB) (time.Time, error) {
 	return now.Time, err
 }
 
-// Heartbeat is a manager's sign of life for its endpoints: it renews their
-// leases. held is false where another manager has taken one of them over.
+// Heartbeat renews the leases of a manager's endpoints. held is false if
+// another manager has taken over one of them.
 func (s Endpoints) Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error) {
 	err = s.withRetry(ctx, func() error {
 		now := s.Now()
@@ -124,11 +122,12 @@ func (s Endpoints) Heartbeat(ctx context.Context, manager string, endpoints []st
 		held = update.RowsAffected == int64(len(endpoints))
 		return update.Error
 	})
-	return held, s.fail("send the heartbeat", err)
+	return held, s.fail("store the heartbeat", err)
 }
 
-// ReleaseEndpoints frees a manager's endpoints for another manager at once.
-// They stay registered: their queues go on collecting tasks.
+// ReleaseEndpoints ends the leases of a manager's endpoints, so that another
+// manager can take over at once. They stay registered, and their queues keep
+// collecting tasks.
 func (s Endpoints) ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error {
 	err := s.withRetry(ctx, func() error {
 		return s.conn(ctx).Model(&endpointRow{}).Where("name IN ? AND manager = ?", endpoints, manager).
@@ -137,7 +136,7 @@ func (s Endpoints) ReleaseEndpoints(ctx context.Context, manager string, endpoin
 	return s.fail("release the endpoints", err)
 }
 
-// ListEndpoints gives one page of the endpoints, by name.
+// ListEndpoints returns one page of the endpoints, by name.
 func (s Endpoints) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
@@ -163,7 +162,7 @@ func (s Endpoints) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([
 	}
 	var types []endpointTypeRow
 	if err := s.conn(ctx).Where("endpoint IN ?", found).Order("task_type").Find(&types).Error; err != nil {
-		return nil, s.fail("list the endpoints' task types", err)
+		return nil, s.fail("list the task types of the endpoints", err)
 	}
 	for _, t := range types {
 		e := &list[index[t.Endpoint]]

@@ -13,30 +13,30 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Inbox records what arrives at endpoints, and finds what did not arrive.
+// Inbox records the messages that reach endpoints, and finds tasks whose
+// message did not.
 type Inbox struct{ *DB }
 
-// ReceiveResults records arrivals at the endpoints of one manager, up to 100,
-// each with a row of its own that is unique per task and endpoint, and gives
-// the verdict on each. On an error it is not known which were recorded: do it
-// again, and those that were are known, and the manager's own.
+// ReceiveResults records up to 100 messages that reached endpoints of one
+// manager, each as one row per task and endpoint, and returns what became of
+// each. On an error it is unknown which were recorded: call it again, and those
+// that were are Duplicate and Own.
 //
-// The stored task decides, not the message: a message that names no stored
-// task, another type or identifier, or an endpoint that the task does not
-// list is refused, and so is one that reaches an endpoint, not expected, of a
-// task that has ended. The endpoints' leases are locked meanwhile, so that no
-// other manager takes over in between. Tasks are not: one that expects an
-// endpoint cannot end without that endpoint's result. Only where an endpoint
-// is not expected is the task locked, so that it does not end in between.
+// The stored task decides, not the message. A message is refused if its task is
+// not stored, if type or identifier differ, or if the task does not list the
+// endpoint; and if the task has ended without the endpoint. The endpoints'
+// leases are locked meanwhile, so that no other manager takes over in between.
+// Tasks that expect the endpoint are not locked, since they cannot end without
+// its result; others are.
 func (s Inbox) ReceiveResults(ctx context.Context, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
 	if len(arrivals) == 0 {
 		return nil, nil
 	}
-	admissions, done, err := s.receiveUsual(ctx, manager, arrivals)
+	admissions, done, err := s.receiveFast(ctx, manager, arrivals)
 	if done || err != nil {
 		return admissions, err
 	}
-	err = s.transact(ctx, "record the tasks that arrived", func(tx *gorm.DB) error {
+	err = s.transact(ctx, "record the received tasks", func(tx *gorm.DB) error {
 		var err error
 		admissions, err = s.receive(tx, manager, arrivals)
 		return err
@@ -57,7 +57,7 @@ func (s Inbox) receive(tx *gorm.DB, manager string, arrivals []ledger.Incoming) 
 		return nil, err
 	}
 	admissions := make([]ledger.Recording, len(arrivals))
-	var open, ended []int // indexes of arrivals to record, and of those whose task has ended
+	var open, ended []int // indexes of those to record, and of those whose task has ended
 	for i, a := range arrivals {
 		task, ok := tasks[a.TaskID]
 		reason := refusal(a, task, ok)
@@ -94,8 +94,8 @@ func (s Inbox) receive(tx *gorm.DB, manager string, arrivals []ledger.Incoming) 
 	return admissions, nil
 }
 
-// insertResults records the arrivals at the indexes given. It hopes that none
-// is known, and looks which are only where that was wrong.
+// insertResults records those at the given indexes. It assumes that none is a
+// duplicate, and looks only if that was wrong.
 func (s Inbox) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Incoming, indexes []int, admissions []ledger.Recording) error {
 	if len(indexes) == 0 {
 		return nil
@@ -123,7 +123,7 @@ func (s Inbox) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Inco
 			admissions[i] = row.admission(manager, admissions[i].Task)
 			continue
 		}
-		// The same message may be twice in one batch.
+		// One batch may have the same message twice.
 		known[key] = resultRow{State: arrivals[i].State, Manager: manager}
 		fresh = append(fresh, i)
 	}
@@ -133,7 +133,7 @@ func (s Inbox) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Inco
 	return insert(fresh)
 }
 
-// ownedEndpoints locks the endpoints of the arrivals that manager holds.
+// ownedEndpoints locks and returns the endpoints that manager holds.
 func ownedEndpoints(tx *gorm.DB, manager string, arrivals []ledger.Incoming) (map[string]bool, error) {
 	wanted := make([]string, 0, len(arrivals))
 	for _, a := range arrivals {
@@ -150,29 +150,29 @@ func ownedEndpoints(tx *gorm.DB, manager string, arrivals []ledger.Incoming) (ma
 	return owned, err
 }
 
-// refusal says why an arrival is not for its task, "" where it is. ok tells
-// whether there is such a task.
+// refusal returns why a message does not belong to its task, or "". ok is false
+// if there is no such task.
 func refusal(a ledger.Incoming, task tasker.Task, ok bool) string {
 	switch {
 	case !ok:
-		return fmt.Sprintf("there is no task %d", a.TaskID)
+		return fmt.Sprintf("task %d not found", a.TaskID)
 	case task.Type != a.Type || task.Identifier != a.Identifier:
-		return fmt.Sprintf("task %d is %s/%s, and the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
+		return fmt.Sprintf("task %d is %s/%s, but the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
 	case !task.Addressed(a.Endpoint) && !task.Removed(a.Endpoint):
 		return fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
 	}
 	return ""
 }
 
-// tooLate returns why an endpoint without a result of a task gets none.
+// tooLate returns why an endpoint can no longer record a result.
 func tooLate(task tasker.Task, endpoint string) string {
 	if task.Removed(endpoint) {
-		return fmt.Sprintf("endpoint %s was removed after task %d was created: it does not expect the endpoint any more", endpoint, task.ID)
+		return fmt.Sprintf("endpoint %s was removed after task %d was created: the task no longer expects it", endpoint, task.ID)
 	}
 	return fmt.Sprintf("task %d has ended without endpoint %s", task.ID, endpoint)
 }
 
-// readTasks reads the tasks of the arrivals.
+// readTasks reads the tasks of the messages.
 func readTasks(db *gorm.DB, arrivals []ledger.Incoming) (map[int64]tasker.Task, error) {
 	ids := make([]int64, 0, len(arrivals))
 	for _, a := range arrivals {
@@ -188,14 +188,13 @@ func readTasks(db *gorm.DB, arrivals []ledger.Incoming) (map[int64]tasker.Task, 
 	return tasks, err
 }
 
-// joins tells whether an endpoint would join a task that does not expect it. A
-// task that is still CREATED will expect all that are registered.
+// joins reports whether an endpoint would join a task that does not expect it.
+// A task that is still CREATED will expect all registered endpoints.
 func joins(task tasker.Task, endpoint string) bool {
 	return slices.Contains(open, task.Status) && !slices.Contains(task.Expected, endpoint)
 }
 
-// lockJoined locks the tasks that one of the endpoints would join, and reads
-// them again.
+// lockJoined locks the tasks that an endpoint would join, and reads them again.
 func lockJoined(tx *gorm.DB, arrivals []ledger.Incoming, tasks map[int64]tasker.Task) error {
 	var joined []int64
 	for _, a := range arrivals {
@@ -216,15 +215,14 @@ func lockJoined(tx *gorm.DB, arrivals []ledger.Incoming, tasks map[int64]tasker.
 	return err
 }
 
-// smallPayload selects a task's payload, or nothing where it is large. What is
-// read for many tasks at once must be bounded in bytes, and not only in rows; see
-// [Tasks.TaskPayload]. The limit is in bytes on MySQL and in characters on
-// SQLite.
+// smallPayload selects a task's payload, or "" if it is large: what is read for
+// many tasks at once must be limited in bytes. See [Tasks.TaskPayload]. The
+// limit is in bytes on MySQL and in characters on SQLite.
 func smallPayload(column string) string {
 	return "CASE WHEN LENGTH(" + column + ") <= 16384 THEN " + column + " ELSE '' END AS payload"
 }
 
-// workColumns are what a manager needs of a task.
+// workColumns are the columns of a task that a manager needs.
 var workColumns = []string{"id", "type", "identifier", "status", smallPayload("payload"), "endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time"}
 
 func knownResults(tx *gorm.DB, arrivals []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

@@ -13,16 +13,15 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// receiveUsual records arrivals in the usual case, in one read and one
-// statement instead of a transaction of five: all are new, for tasks that
-// expect their endpoints, at endpoints that the manager holds. The statement
-// takes each endpoint's row, and locks it, only where the manager holds it.
-// done is false where something is unusual; then [Inbox.receive] does it, and
-// meets what this recorded already as known and the manager's own.
-func (s Inbox) receiveUsual(ctx context.Context, manager string, arrivals []ledger.Incoming) (admissions []ledger.Recording, done bool, err error) {
+// receiveFast is the fast path: one read and one statement instead of a
+// transaction of five. It records the messages if all are new, for tasks that
+// expect their endpoints, at endpoints that the manager holds; the statement
+// locks the rows of these endpoints. If done is false, [Inbox.receive] must do
+// it: it may find some recorded already.
+func (s Inbox) receiveFast(ctx context.Context, manager string, arrivals []ledger.Incoming) (admissions []ledger.Recording, done bool, err error) {
 	tasks, err := readTasks(s.conn(ctx), arrivals)
 	if err != nil {
-		return nil, false, s.fail("read the tasks that arrived", err)
+		return nil, false, s.fail("read the received tasks", err)
 	}
 	admissions = make([]ledger.Recording, len(arrivals))
 	for i, a := range arrivals {
@@ -41,19 +40,19 @@ func (s Inbox) receiveUsual(ctx context.Context, manager string, arrivals []ledg
 	})
 	switch {
 	case errors.Is(err, gorm.ErrDuplicatedKey):
-		return nil, false, nil // one is known: none was recorded
+		return nil, false, nil // a duplicate: none was recorded
 	case err != nil:
-		return nil, false, s.fail("record the tasks that arrived", err)
+		return nil, false, s.fail("record the received tasks", err)
 	}
 	return admissions, recorded == int64(len(arrivals)), nil
 }
 
-// insertHeld is the statement that inserts a row for each arrival whose
+// insertHeld returns the statement that inserts a result for each message whose
 // endpoint the manager holds.
 func (s Inbox) insertHeld(manager string, arrivals []ledger.Incoming) (statement string, args []any) {
 	now := dbTime{s.Now()}
 	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
-	// Rows are locked in one order, here and by heartbeats.
+	// Lock the rows in the same order as heartbeats do.
 	ordered := slices.SortedFunc(slices.Values(arrivals), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	selects := make([]string, len(ordered))
 	for i, a := range ordered {

@@ -13,36 +13,36 @@ import (
 // Inspection reads what the doctor examines.
 type Inspection struct{ *DB }
 
-// Server is what a database server says of itself, as far as it matters for
-// what tasker promises. Of SQLite there is the kind and the version only.
+// Server describes a database server, as far as tasker's guarantees depend on
+// it. For SQLite only the kind and the version are set.
 type Server struct {
 	Kind    string // MySQL, MariaDB or SQLite
-	Version string // as the server writes it
-	// Otherwise says which session variables the server begins with a value
-	// that an administrator chose and tasker must not have. It sets its own.
+	Version string // as the server returns it
+	// Otherwise lists the session variables whose global value, chosen by an
+	// administrator, tasker must not use. It sets its own.
 	Otherwise []string
 	// MaxPacket is max_allowed_packet, and LargestValue the largest value that
-	// tasker stores therefore, in bytes.
+	// tasker can store with it, in bytes.
 	MaxPacket    int
 	LargestValue int
-	// FlushLog is innodb_flush_log_at_trx_commit: with 1 a commit is on disk
-	// when it is answered.
+	// FlushLog is innodb_flush_log_at_trx_commit: with 1, a commit is on disk
+	// when it returns.
 	FlushLog int
-	// SyncBinlog is sync_binlog; it says nothing where BinaryLog is off.
+	// SyncBinlog is sync_binlog; it has no meaning if BinaryLog is false.
 	BinaryLog      bool
 	SyncBinlog     int
 	ReadOnly       bool
 	MaxConnections int
 }
 
-// DescribeServer asks the server for its version and its settings.
+// DescribeServer reads the server's version and settings.
 func (s Inspection) DescribeServer(ctx context.Context) (Server, error) {
 	if s.dialect.name == sqliteDialect.name {
 		server := Server{Kind: "SQLite"}
 		err := s.sql.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&server.Version)
-		return server, s.fail("tell its version", err)
+		return server, s.fail("read the server's version", err)
 	}
-	// SHOW leaves out what a server does not know: the names differ between
+	// SHOW leaves out what a server does not have: the names differ between
 	// MySQL and MariaDB, and between their versions.
 	var rows []struct {
 		Name  string `gorm:"column:Variable_name"`
@@ -56,14 +56,14 @@ func (s Inspection) DescribeServer(ctx context.Context) (Server, error) {
 	}
 	err := s.conn(ctx).Raw("SHOW GLOBAL VARIABLES WHERE Variable_name IN ?", names).Scan(&rows).Error
 	if err != nil {
-		return Server{}, s.fail("tell its settings", err)
+		return Server{}, s.fail("read the server's settings", err)
 	}
 	value := make(map[string]string, len(rows))
 	for _, r := range rows {
 		value[strings.ToLower(r.Name)] = r.Value
 	}
 	number := func(name string) int {
-		n, _ := strconv.Atoi(value[name]) // 0 where it is not known
+		n, _ := strconv.Atoi(value[name]) // 0 if unknown
 		return n
 	}
 	server := Server{
@@ -78,17 +78,17 @@ func (s Inspection) DescribeServer(ctx context.Context) (Server, error) {
 	return server, nil
 }
 
-// on reads a switch, of which newer servers know more than two positions.
+// on parses a switch; newer servers have more than two values.
 func on(value string) bool { return value != "" && value != "OFF" && value != "0" }
 
-// MeasureClock measures how far the database's clock is ahead of the local
-// one, and how long a statement takes to be answered. Both are 0 on SQLite,
-// which has the local clock.
+// MeasureClock returns how far the database's clock is ahead of the local one,
+// and the round trip of a statement. Both are 0 for SQLite, which uses the
+// local clock.
 func (s Inspection) MeasureClock(ctx context.Context) (ahead, roundTrip time.Duration, err error) {
 	if s.dialect.clock == "" {
 		return 0, 0, nil
 	}
-	// The first statement may have to connect: the shortest of a few counts.
+	// The first statement may have to connect: the shortest round trip counts.
 	for range 3 {
 		found, took, err := s.askClock(ctx)
 		if err != nil {
@@ -102,23 +102,22 @@ func (s Inspection) MeasureClock(ctx context.Context) (ahead, roundTrip time.Dur
 	return ahead, roundTrip, nil
 }
 
-// Backlog is how many tasks wait for something, and since when the one that
-// waits longest does.
+// Backlog is a number of waiting tasks and the time since when the oldest
+// waits.
 type Backlog struct {
 	Tasks  int
-	Oldest time.Time // zero where there is none
+	Oldest time.Time // zero if there is none
 }
 
-// Unsent counts the tasks that are CREATED since a time or longer: the broker
+// Unsent counts the tasks that are CREATED at least since a time: the broker
 // has not confirmed them.
 func (s Inspection) Unsent(ctx context.Context, since time.Time) (Backlog, error) {
 	return s.backlog(ctx, "count the unsent tasks", "start_time",
 		"status = ? AND start_time <= ?", tasker.Created, dbTime{since})
 }
 
-// Overdue counts the tasks that were sent at a time or before, are SENT still,
-// and miss an endpoint, as far as counting tells: somebody should have called
-// them INCOMPLETE.
+// Overdue counts the tasks sent by a time that are still SENT and lack an
+// endpoint, as far as counting can tell: they should be INCOMPLETE by now.
 func (s Inspection) Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error) {
 	return s.backlog(ctx, "count the overdue tasks", "sent_time",
 		"status = ? AND sent_time <= ? AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> ?) < "+
@@ -138,18 +137,18 @@ func (s Inspection) backlog(ctx context.Context, what, column, condition string,
 	return Backlog{row.Tasks, row.Oldest.Time}, nil
 }
 
-// IncompleteTask is an INCOMPLETE task and the endpoints that it waits for.
+// IncompleteTask is an INCOMPLETE task with the endpoints that it waits for.
 type IncompleteTask struct {
 	Type, Identifier string
 	SentTime         time.Time
-	Missing          []string // expected, and without a result
-	Lost             []string // with a result that is LOST
+	Missing          []string // expected, without a result
+	Lost             []string // with a LOST result
 }
 
-// IncompleteTasks counts the INCOMPLETE tasks, and gives up to limit of them,
-// those sent last first.
+// IncompleteTasks counts the INCOMPLETE tasks, and returns up to limit of them,
+// last sent first.
 func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, latest []IncompleteTask, err error) {
-	const what = "look for incomplete tasks"
+	const what = "read the incomplete tasks"
 	var count int64
 	if err := s.conn(ctx).Model(&taskRow{}).Where("status = ?", tasker.Incomplete).Count(&count).Error; err != nil {
 		return 0, nil, s.fail(what, err)
@@ -187,15 +186,15 @@ func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, 
 	return int(count), latest, nil
 }
 
-// LostResults counts the LOST results, and gives up to limit endpoints that
-// have such, by name.
+// LostResults counts the LOST results, and returns up to limit endpoints that
+// have some, by name.
 func (s Inspection) LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error) {
 	var rows []struct {
 		Name    string
 		Results int
 	}
-	// Beginning with the endpoints, of which there are few, a seek in the
-	// results' index for each is enough.
+	// There are few endpoints, so one seek in the results' index for each is
+	// enough.
 	err = s.conn(ctx).Table("endpoints e").
 		Select("e.name AS name, (SELECT COUNT(*) FROM task_results r WHERE r.endpoint = e.name AND r.state = ?) AS results", tasker.Lost).
 		Where("e.name > ''").Order("e.name").Find(&rows).Error
@@ -211,7 +210,7 @@ func (s Inspection) LostResults(ctx context.Context, limit int) (total int, endp
 	return total, endpoints, nil
 }
 
-// CountDeadLetters tells how many dead letters are stored.
+// CountDeadLetters returns the number of dead letters stored.
 func (s DeadLetters) CountDeadLetters(ctx context.Context) (int, error) {
 	var n int64
 	err := s.conn(ctx).Table("dead_letters").Count(&n).Error

@@ -16,11 +16,11 @@ import (
 // Live stores what attempts report while they run.
 type Live struct{ *DB }
 
-// maxStatement bounds the text of what one statement carries, in bytes, well
-// below what servers take; a single row may be longer.
+// maxStatement limits the text in one statement, in bytes, well below the
+// limits of servers. A single row may be longer.
 const maxStatement = 1 << 20
 
-// logChunkRow is a piece of an attempt's log.
+// logChunkRow is a chunk of an attempt's log.
 type logChunkRow struct {
 	ID        int64 `gorm:"primaryKey"`
 	TaskID    int64
@@ -31,22 +31,22 @@ type logChunkRow struct {
 	Content   string // a JSON array of lines
 }
 
-// TableName is the table of the pieces of logs.
+// TableName returns the table of log chunks.
 func (logChunkRow) TableName() string { return "log_chunks" }
 
-// SaveLive stores what up to 100 attempts told, all of it or nothing. An update
-// of an attempt that has ended is stored, too; one of a result that there is
-// not, or not any more since its task was deleted, is passed over.
+// SaveLive stores the reports of up to 100 attempts, all or none. Updates of
+// attempts that have ended are stored as well; those without a result, whose
+// task was deleted, are skipped.
 //
-// It may be called again after an error: an update that is stored already
-// changes nothing. Lines that were added to it meanwhile are stored, but live
-// views that have read its chunk miss them. TooLarge and Invalid mean that the
-// database will never take one of the updates.
+// It may be called again after an error: a stored update does not change
+// anything again. Lines added to it meanwhile are stored, but live views that
+// have read its chunk miss them. TooLarge and Invalid mean that the database
+// will never accept one of the updates.
 func (s Live) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
 	if len(updates) == 0 {
 		return nil
 	}
-	return s.transact(ctx, "store what the attempts told", func(tx *gorm.DB) error {
+	return s.transact(ctx, "store the reports of the attempts", func(tx *gorm.DB) error {
 		kept, err := lockResults(tx, updates)
 		if err != nil || len(kept) == 0 {
 			return err
@@ -61,8 +61,8 @@ func (s Live) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
 	})
 }
 
-// ResultNews returns where those of the results named stand that there are, in
-// no order.
+// ResultNews returns the states of the existing results among keys, in no
+// order.
 func (s Live) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error) {
 	news := make([]tasker.ResultNews, 0, len(keys))
 	for part := range slices.Chunk(keys, batchSize) {
@@ -85,7 +85,7 @@ func (s Live) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker
 			Joins("LEFT JOIN attempts a ON a.task_id = r.task_id AND a.endpoint = r.endpoint AND a.attempt = r.attempt").
 			Where(disjunction("r.task_id = ? AND r.endpoint = ?", len(part)), args...).Find(&rows).Error
 		if err != nil {
-			return nil, s.fail("read the results that changed", err)
+			return nil, s.fail("read the changed results", err)
 		}
 		for _, r := range rows {
 			news = append(news, tasker.ResultNews{
@@ -97,11 +97,11 @@ func (s Live) ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker
 	return news, nil
 }
 
-// lockResults gives those of the updates whose results there are, in one order,
-// and holds these results until the end of the transaction. So whoever deletes
-// them afterwards finds what the transaction stored; and where they are deleted
-// already nothing is stored that nobody would delete. The task is not held:
-// thousands of endpoints may have something to tell of it.
+// lockResults returns the updates whose results exist, in a fixed order, and
+// locks these results until the transaction ends. Whoever deletes them
+// afterwards finds what it stored; and nothing is stored for results deleted
+// before, since nobody would delete it. The task is not locked: thousands of
+// endpoints may report on it.
 func lockResults(tx *gorm.DB, updates []ledger.LiveUpdate) ([]ledger.LiveUpdate, error) {
 	keys := make([]tasker.ResultKey, len(updates))
 	for i, u := range updates {
@@ -118,8 +118,8 @@ func lockResults(tx *gorm.DB, updates []ledger.LiveUpdate) ([]ledger.LiveUpdate,
 	for _, r := range rows {
 		begun[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = r.Attempt
 	}
-	// Rows are written in the order of their keys, as others do, who then wait
-	// for each other only. Updates of one attempt keep theirs.
+	// Write rows in the order of their keys, as others do, to avoid deadlocks.
+	// Updates of one attempt keep their order.
 	kept := slices.DeleteFunc(slices.Clone(updates), func(u ledger.LiveUpdate) bool {
 		return u.Attempt < 1 || u.Attempt > begun[u.ResultKey]
 	})
@@ -177,7 +177,7 @@ func (s Live) saveChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 			FirstLine: u.Lines[0].Number, LastLine: nextLine(u.Lines[len(u.Lines)-1]) - 1, Content: content,
 		})
 	}
-	// The content first: MySQL sees what is set already.
+	// The content first: MySQL uses the values set so far.
 	on := s.dialect.onConflict([]string{"task_id", "endpoint", "attempt", "first_line"}, [][2]string{
 		{"content", "CASE WHEN NEW(last_line) > last_line THEN NEW(content) ELSE content END"},
 		{"last_line", "CASE WHEN NEW(last_line) > last_line THEN NEW(last_line) ELSE last_line END"},
@@ -187,7 +187,7 @@ func (s Live) saveChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	})
 }
 
-// dropChunks deletes the chunks that are not kept any longer.
+// dropChunks deletes the chunks that are no longer kept.
 func dropChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	var args []any
 	n := 0
@@ -204,7 +204,7 @@ func dropChunks(tx *gorm.DB, updates []ledger.LiveUpdate) error {
 	return tx.Where(disjunction(within, n), args...).Delete(&logChunkRow{}).Error
 }
 
-// inParts gives rows to do in parts whose sizes together stay within
+// inParts calls do with parts of rows whose total size is within
 // [maxStatement].
 func inParts[R any](rows []R, size func(R) int, do func(part []R) error) error {
 	for begin := 0; begin < len(rows); {
@@ -221,5 +221,5 @@ func inParts[R any](rows []R, size func(R) int, do func(part []R) error) error {
 	return nil
 }
 
-// nextLine is the number of the line behind one, or behind a gap.
+// nextLine returns the number of the line after a line or gap.
 func nextLine(line tasker.LogLine) int64 { return line.Number + max(line.LeftOut, 1) }

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Daemon is a process that works with the database now.
+// Daemon is a process that is using the database.
 type Daemon struct {
 	Host      string
 	PID       int
 	Endpoints []string // those that it serves, by name
 }
 
-// Living returns the managers whose leases run, and whether an API's reconciler
-// does, in whatever version the schema is.
+// Living returns the managers whose leases run, and whether the reconciler of
+// an API process does, for any version of the schema.
 func (s Inspection) Living(ctx context.Context) (managers []Daemon, api bool, err error) {
-	const what = "look for daemons that work with it"
+	const what = "find the daemons that use it"
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, false, err
 	}
@@ -25,7 +25,7 @@ func (s Inspection) Living(ctx context.Context) (managers []Daemon, api bool, er
 	} else if there {
 		var rows []endpointRow
 		err := s.conn(ctx).Select("name", "manager", "host", "pid").
-			Where("lease_until > ? AND last_seen <= ?", now, dbTime{now.Add(time.Minute)}). // what is ahead was written before the clock was set back
+			Where("lease_until > ? AND last_seen <= ?", now, dbTime{now.Add(time.Minute)}). // later ones were written before the clock was set back
 			Order("host, pid, manager, name").Find(&rows).Error
 		if err != nil {
 			return nil, false, s.fail(what, err)

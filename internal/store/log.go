@@ -8,8 +8,8 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// gormLogger writes statements to slog, at debug level and only when asked
-// to: errors are returned, and whoever handles them logs them.
+// gormLogger logs statements at debug level if verbose. It does not log errors:
+// they are returned.
 type gormLogger struct {
 	log     *slog.Logger
 	verbose bool

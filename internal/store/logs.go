@@ -6,13 +6,12 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// LogLines gives lines of an attempt's log in order, from a number on: at most
-// limit, gaps included, and none where nothing is stored from there on. What is
-// not kept between two lines, or before the first, is one gap. The lines that
-// follow begin behind the last one given.
+// LogLines returns up to limit lines of an attempt's log from a number on, in
+// order, gaps included. Lines not kept between two others, or before the first,
+// are one gap. The next call begins after the last line returned.
 func (s Live) LogLines(ctx context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) ([]tasker.LogLine, error) {
 	from = max(from, 0)
-	// First which chunks are needed: reading too many would cost memory.
+	// Find the chunks first: reading too many would cost memory.
 	var found []logChunkRow
 	err := s.conn(ctx).Select("id", "first_line", "last_line").
 		Where("task_id = ? AND endpoint = ? AND attempt = ?", taskID, endpoint, attempt).
@@ -20,7 +19,7 @@ func (s Live) LogLines(ctx context.Context, taskID int64, endpoint string, attem
 			taskID, endpoint, attempt, from).
 		Order("first_line").Limit(limit + 1).Find(&found).Error
 	if err != nil {
-		return nil, s.fail("look for the log's lines", err)
+		return nil, s.fail("find the log lines", err)
 	}
 	var ids []int64
 	for _, c := range found {
@@ -37,14 +36,14 @@ func (s Live) LogLines(ctx context.Context, taskID int64, endpoint string, attem
 	}
 	var rows []logChunkRow
 	if err := s.conn(ctx).Where("id IN ?", ids).Order("first_line").Find(&rows).Error; err != nil {
-		return nil, s.fail("read the log's lines", err)
+		return nil, s.fail("read the log lines", err)
 	}
 	var lines []tasker.LogLine
 	next := from
 	for i := range rows {
 		chunk, err := rows[i].lines()
 		if err != nil {
-			return nil, s.fail("read the log's lines", err)
+			return nil, s.fail("read the log lines", err)
 		}
 		for _, line := range chunk {
 			if nextLine(line) <= next {
@@ -53,7 +52,7 @@ func (s Live) LogLines(ctx context.Context, taskID int64, endpoint string, attem
 			if line.Number > next {
 				lines = append(lines, tasker.LogLine{Number: next, Time: line.Time, LeftOut: line.Number - next})
 			}
-			if line.Number < next { // a gap that began before
+			if line.Number < next { // a gap that began earlier
 				line.LeftOut -= next - line.Number
 				line.Number = next
 			}
@@ -67,10 +66,9 @@ func (s Live) LogLines(ctx context.Context, taskID int64, endpoint string, attem
 	return lines, nil
 }
 
-// LogChunksAfter gives up to limit chunks of the logs of a task's attempts, in
-// the order of their ids, behind the id afterID, for views that follow. A chunk
-// that is stored at the same time as another may become visible later with a
-// lower id: whoever must have every line compares the lines' numbers.
+// LogChunksAfter returns up to limit chunks of the logs of a task's attempts,
+// by id, after afterID. A chunk stored at the same time as another may become
+// visible later but have a lower id: to get every line, compare line numbers.
 func (s Live) LogChunksAfter(ctx context.Context, taskID, afterID int64, limit int) ([]tasker.LogChunk, error) {
 	var rows []logChunkRow
 	err := s.conn(ctx).Where("task_id = ? AND id > ?", taskID, afterID).Order("id").Limit(limit).Find(&rows).Error

@@ -12,22 +12,22 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Lost marks the results of silent endpoints as LOST, and takes them back.
+// Lost marks the results of silent endpoints as LOST, and restores them.
 type Lost struct{ *DB }
 
-// An endpoint may have any number of unfinished results. They are called LOST,
-// and taken back, in steps, each a transaction of its own: no statement holds
-// many rows for long, and what a crash leaves the next call goes on with.
+// An endpoint may have any number of unfinished results, so they are marked and
+// restored in steps, each a transaction of its own: none locks many rows for
+// long, and after a crash the next call continues.
 const (
-	// lostStep bounds the results of one step, and lostCall those of one call.
+	// lostStep limits the results of one step, lostCall those of one call.
 	lostStep = 500
 	lostCall = 20 * lostStep
 )
 
-// ReturnFromLost takes the LOST results of endpoints back to the states that
-// they came from, since their endpoint is back, and returns how many. After an
-// error it goes on where it was when it is called again. What was called lost by
-// a tasker before version 5 of the schema did not keep what it said.
+// ReturnFromLost restores the LOST results of endpoints to their previous
+// states, since the endpoints are back, and returns how many. After an error,
+// call it again to continue. Results marked before version 5 of the schema have
+// lost their errnr and errmsg.
 func (s Lost) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
 	for _, endpoint := range endpoints {
 		for after := int64(0); ; {
@@ -36,14 +36,14 @@ func (s Lost) ReturnFromLost(ctx context.Context, endpoints []string) (returned 
 				Where("endpoint = ? AND state = ? AND lost_from IS NOT NULL AND task_id > ?", endpoint, tasker.Lost, after).
 				Order("task_id").Limit(lostStep).Pluck("task_id", &tasks).Error
 			if err != nil {
-				return returned, s.fail("look for the lost results", err)
+				return returned, s.fail("read the lost results", err)
 			}
 			if len(tasks) == 0 {
 				break
 			}
 			n, err := s.returnFromLost(ctx, endpoint, tasks)
 			if err != nil {
-				return returned, s.fail("take back the lost results", err)
+				return returned, s.fail("restore the lost results", err)
 			}
 			returned, after = returned+n, tasks[len(tasks)-1]
 		}
@@ -63,13 +63,12 @@ func (s Lost) returnFromLost(ctx context.Context, endpoint string, tasks []int64
 	return returned, err
 }
 
-// MarkLost moves the unfinished results of up to limit endpoints that have not
-// been seen since a time to LOST, and returns the tasks concerned; some thousand
-// at most, those that are left are for the next call. On an error, too, the
-// tasks returned have changed.
+// MarkLost moves the unfinished results of up to limit endpoints not seen since
+// a time to LOST, and returns their tasks: a few thousand at most, the next
+// call continues. These have changed even if it returns an error.
 //
-// An endpoint that was seen in the future has been silent for a time that nobody
-// knows, since the database's clock was set back: it counts from now on.
+// If an endpoint was seen in the future, the database's clock was set back: its
+// silence starts over.
 func (s Lost) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
@@ -83,7 +82,7 @@ func (s Lost) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (
 		Where("EXISTS (SELECT 1 FROM task_results r WHERE r.endpoint = endpoints.name AND r.state IN ?)", unfinished).
 		Order("last_seen").Limit(limit).Pluck("name", &gone).Error
 	if err != nil {
-		return nil, s.fail("look for lost endpoints", err)
+		return nil, s.fail("read the silent endpoints", err)
 	}
 	for _, name := range gone {
 		for _, state := range unfinished {
@@ -102,16 +101,16 @@ func (s Lost) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (
 	return slices.Compact(tasks), err
 }
 
-// correctSeen begins the silence of endpoints that were seen in the future.
+// correctSeen starts the silence of endpoints seen in the future over.
 func (s Lost) correctSeen(ctx context.Context, limit int) error {
 	var ahead []string
 	err := s.conn(ctx).Model(&endpointRow{}).Where("last_seen > ?", s.at(s.Now().Add(clockError))).
 		Order("last_seen").Limit(limit).Pluck("name", &ahead).Error
 	if err != nil {
-		return s.fail("look for endpoints that were seen in the future", err)
+		return s.fail("read the endpoints seen in the future", err)
 	}
 	for _, name := range ahead {
-		err := s.transact(ctx, "correct when an endpoint was seen", func(tx *gorm.DB) error {
+		err := s.transact(ctx, "correct the time an endpoint was seen", func(tx *gorm.DB) error {
 			_, _, err := s.lockEndpoint(tx, name)
 			if errors.Is(err, gorm.ErrRecordNotFound) {
 				return nil
@@ -125,9 +124,9 @@ func (s Lost) correctSeen(ctx context.Context, limit int) error {
 	return nil
 }
 
-// markLost is one step, of results in one state. It locks the endpoint, so that
-// a heartbeat comes either before, and it is not lost, or after, and its manager
-// finds what is to be taken back.
+// markLost is one step, for results in one state. It locks the endpoint: a
+// heartbeat comes either before, and the endpoint is not lost, or after, and
+// its manager finds the results to restore.
 func (s Lost) markLost(ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState) (tasks []int64, err error) {
 	err = s.transact(ctx, "mark results as lost", func(tx *gorm.DB) error {
 		tasks = nil

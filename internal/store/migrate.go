@@ -22,17 +22,17 @@ var migrations embed.FS
 // Schema makes and checks the tables.
 type Schema struct {
 	*DB
-	// connector opens connections to MySQL, outside of the pool.
+	// connector opens connections to MySQL outside of the pool.
 	connector driver.Connector
 	progress  func(what string)
 	files     fs.FS  // the migrations
-	file      string // of SQLite
+	file      string // for SQLite
 }
 
-// tables are those that Reset drops, dependents first.
+// tables are the tables that Reset drops, dependents first.
 var tables = []string{"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", rangeTable, versionTable, lockTable}
 
-// provider returns what applies the migrations over db.
+// provider returns a provider of the migrations for db.
 func (s Schema) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
 	files, err := s.migrationFiles()
 	if err != nil {
@@ -44,15 +44,15 @@ func (s Schema) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Pr
 	}
 	p, err := goose.NewProvider(dialect, db, files, append(options, goose.WithDisableGlobalRegistry(true))...)
 	if err != nil {
-		return nil, fmt.Errorf("the embedded migrations: %w", err)
+		return nil, fmt.Errorf("embedded migrations: %w", err)
 	}
 	return p, nil
 }
 
-// Migrate brings the schema to the version of this program and returns which
-// it had and has. It may run at the same time in several processes, of which
-// one migrates and the others wait, and again after it was interrupted. It is
-// a [tasker.Conflict] where the database has a table of one of tasker's names
+// Migrate brings the schema to the version of this program, and returns the
+// versions before and after. Several processes may call it at once: one
+// migrates, the others wait. After an interruption, call it again. The error is
+// a [tasker.Conflict] if the database has a table with one of tasker's names
 // that tasker did not make.
 func (s Schema) Migrate(ctx context.Context) (from, to int64, err error) {
 	const what = "migrate the schema"
@@ -62,8 +62,8 @@ func (s Schema) Migrate(ctx context.Context) (from, to int64, err error) {
 	if err := s.prime(ctx); err != nil {
 		return 0, 0, s.fail(what, err)
 	}
-	// Before the first change, so that a program which cannot use the new schema
-	// does not start while it is being made.
+	// Before the first change, so that programs that cannot use the new schema
+	// do not start meanwhile.
 	if err := s.raiseOldest(ctx); err != nil {
 		return 0, 0, s.fail(what, err)
 	}
@@ -72,7 +72,7 @@ func (s Schema) Migrate(ctx context.Context) (from, to int64, err error) {
 	}
 	db, options := s.sql, []goose.ProviderOption(nil)
 	if s.dialect.name == mysqlDialect.name {
-		// Its statements for structure do not roll back.
+		// DDL statements do not roll back.
 		db = sql.OpenDB(repeatableConnector{s.connector})
 		defer func() { _ = db.Close() }()
 		locker, err := s.migrationLock(ctx)
@@ -90,18 +90,17 @@ func (s Schema) Migrate(ctx context.Context) (from, to int64, err error) {
 		return 0, 0, s.fail(what, err)
 	}
 	if to, err = p.GetDBVersion(ctx); err != nil {
-		return 0, 0, s.fail("read the schema's version", err)
+		return 0, 0, s.fail("read the version of the schema", err)
 	}
-	// Versions are consecutive. Asking for the version first would count what
-	// another process migrates meanwhile.
+	// Versions are consecutive. A version read before would not count what
+	// another process migrated meanwhile.
 	return to - int64(len(applied)), to, nil
 }
 
-// CheckSchema returns a [tasker.Conflict], which says what to do, where the
-// schema is not one that this program can work with: it is behind, or a
-// migration that this program does not know has changed it so that programs as
-// old as this one cannot use it. Unavailable means that the database could not
-// be asked.
+// CheckSchema returns a [tasker.Conflict], with what to do, if this program
+// cannot use the schema: it is too old, or a newer program has changed it such
+// that this one cannot use it. Unavailable means that the database could not be
+// asked.
 func (s Schema) CheckSchema(ctx context.Context) error {
 	p, err := s.provider(s.sql)
 	if err != nil {
@@ -111,30 +110,30 @@ func (s Schema) CheckSchema(ctx context.Context) error {
 		return err
 	}
 	want := p.ListSources()[len(p.ListSources())-1].Version
-	// Not GetVersions: it would create the table.
+	// Not GetVersions, which would create the table.
 	have, err := s.number(ctx, versionTable, "SELECT COALESCE(MAX(version_id), 0) FROM "+versionTable+" WHERE is_applied")
 	if err != nil {
-		return s.fail("read the schema's version", err)
+		return s.fail("read the version of the schema", err)
 	}
 	oldest, err := s.number(ctx, rangeTable, "SELECT COALESCE(MAX(oldest), 0) FROM "+rangeTable)
 	if err != nil {
-		return s.fail("read the schema's version", err)
+		return s.fail("read the version of the schema", err)
 	}
 	if oldest == 0 {
-		oldest = have // migrated by a program that did not say
+		oldest = have // an older program, which did not record it
 	}
 	switch {
 	case have < want:
-		return tasker.Errorf(tasker.Conflict, "the database's schema has version %d and this tasker needs %d: run tasker initialize --database", have, want)
+		return tasker.Errorf(tasker.Conflict, "database schema has version %d, but this tasker needs %d: run tasker initialize --database", have, want)
 	case oldest > want:
-		return tasker.Errorf(tasker.Conflict, "the database's schema has version %d, for programs that know version %d, and this tasker knows %d: "+
+		return tasker.Errorf(tasker.Conflict, "database schema has version %d, for programs that know version %d, but this tasker knows %d: "+
 			"use the tasker that migrated it, or a newer one", have, oldest, want)
 	}
 	return nil
 }
 
-// number returns what a query for one number returns; 0 where its table does
-// not exist.
+// number returns the number that a query returns, or 0 if its table does not
+// exist.
 func (s Schema) number(ctx context.Context, table, query string) (n int64, err error) {
 	exists, err := s.hasTable(ctx, table)
 	if err != nil || !exists {
@@ -155,19 +154,19 @@ func (s *DB) hasTable(ctx context.Context, name string) (bool, error) {
 	return n > 0, nil
 }
 
-// Table is one of tasker's tables and how much it holds.
+// Table is one of tasker's tables and its number of rows.
 type Table struct {
 	Name string
 	Rows int64
 }
 
-// Tables lists tasker's tables that exist, with their exact numbers of rows.
+// Tables returns tasker's tables that exist, with their exact numbers of rows.
 func (s Schema) Tables(ctx context.Context) ([]Table, error) {
 	var list []Table
 	for _, name := range tables {
 		exists, err := s.hasTable(ctx, name)
 		if err != nil {
-			return nil, s.fail("list its tables", err)
+			return nil, s.fail("list the tables", err)
 		}
 		if !exists {
 			continue
@@ -185,13 +184,13 @@ func (s Schema) Tables(ctx context.Context) ([]Table, error) {
 func (s Schema) Reset(ctx context.Context) error {
 	versioned, err := s.hasTable(ctx, versionTable)
 	if err != nil {
-		return s.fail("list its tables", err)
+		return s.fail("list the tables", err)
 	}
 	if versioned {
-		// First of all, so that a reset which is interrupted leaves no schema
-		// that claims to be whole: Migrate makes what is missing.
+		// First, so that an interrupted reset does not leave a schema that
+		// seems complete: Migrate makes what is missing.
 		if _, err := s.sql.ExecContext(ctx, "DELETE FROM "+versionTable+" WHERE version_id > 0"); err != nil {
-			return s.fail("reset the schema's version", err)
+			return s.fail("reset the version of the schema", err)
 		}
 	}
 	for _, name := range tables {
@@ -202,8 +201,9 @@ func (s Schema) Reset(ctx context.Context) error {
 	return nil
 }
 
-// CreateDatabase makes the MySQL database that cfg names exist, and tells
-// whether it had to; an SQLite file makes itself. It needs a user who may.
+// CreateDatabase creates the MySQL database in cfg unless it exists, and
+// reports whether it did; an SQLite file is created when it is opened. The user
+// needs the privilege to do so.
 func CreateDatabase(ctx context.Context, cfg Config) (created bool, err error) {
 	s := &Store{}
 	u, err := url.Parse(cfg.URI)
@@ -218,14 +218,14 @@ func CreateDatabase(ctx context.Context, cfg Config) (created bool, err error) {
 	c.DBName = ""
 	connector, err := mysqldriver.NewConnector(c)
 	if err != nil {
-		return false, fmt.Errorf("the database address: %w", err)
+		return false, fmt.Errorf("invalid database address: %w", err)
 	}
 	db := sql.OpenDB(connector)
 	defer func() { _ = db.Close() }()
 	var n int
 	err = db.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = ?", name).Scan(&n)
 	if err != nil {
-		return false, s.fail("list its databases", err)
+		return false, s.fail("list the databases", err)
 	}
 	if n > 0 {
 		return false, nil

@@ -13,16 +13,16 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Outbox hands CREATED tasks out to those who send them.
+// Outbox keeps the CREATED tasks until they are sent.
 type Outbox struct{ *DB }
 
-// maxRefusal is the size of the column that keeps why a task was refused, in
-// characters.
+// maxRefusal is the size in characters of the column with the reason of a
+// refusal.
 const maxRefusal = 1024
 
-// ClaimUnsent claims up to limit CREATED tasks whose next attempt to be sent
-// is due, those first that are due longest, and begins that attempt. Nobody
-// else gets them until the lease has passed.
+// ClaimUnsent claims up to limit CREATED tasks whose next attempt to send is
+// due, longest due first, and begins that attempt. No other process gets them
+// until lease has passed.
 func (s Outbox) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []ledger.Unsent, err error) {
 	err = s.transact(ctx, "claim unsent tasks", func(tx *gorm.DB) error {
 		now := s.Now()
@@ -58,33 +58,33 @@ func (r *taskRow) unsent() ledger.Unsent {
 	return u
 }
 
-// attempting selects a CREATED task while an attempt to send it is the last.
+// attempting selects a CREATED task if attempt is still its latest attempt to
+// send.
 func (s Outbox) attempting(ctx context.Context, taskID int64, attempt int) *gorm.DB {
 	return s.conn(ctx).Model(&taskRow{}).
 		Where("id = ? AND status = ? AND publish_attempts = ?", taskID, tasker.Created, attempt)
 }
 
-// RenewUnsent keeps a task from others for the time lease, since the attempt
-// to send it goes on.
+// RenewUnsent extends the claim on a task whose attempt to send continues.
 func (s Outbox) RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error {
 	err := s.withRetry(ctx, func() error {
 		return s.attempting(ctx, taskID, attempt).Update("relay_time", dbTime{s.Now().Add(lease)}).Error
 	})
-	return s.fail("keep the task from other publishers", err)
+	return s.fail("extend the claim on the task", err)
 }
 
-// SaveSent stores how far a task is sent, its SentTo and Unserved, and keeps
-// it from others for the time lease.
+// SaveSent stores the SentTo and Unserved of a task, and extends the claim on
+// it.
 func (s Outbox) SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error {
 	err := s.withRetry(ctx, func() error {
 		return s.attempting(ctx, u.ID, u.Attempt).Updates(map[string]any{
 			"sent_to": u.SentTo, "unserved": names(u.Unserved), "relay_time": dbTime{s.Now().Add(lease)},
 		}).Error
 	})
-	return s.fail("store how far the task is sent", err)
+	return s.fail("store the progress of sending the task", err)
 }
 
-// ReleaseTask ends an attempt to send a task, which stays CREATED.
+// ReleaseTask ends an attempt to send a task that stays CREATED.
 func (s Outbox) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	err := s.withRetry(ctx, func() error {
 		set := map[string]any{"relay_time": dbTime{s.Now().Add(r.After)}}
@@ -98,7 +98,7 @@ func (s Outbox) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	return s.fail("release the task to the relay", err)
 }
 
-// refusalText is the text as the column takes it.
+// refusalText returns the text in the form of its column.
 func refusalText(text string) *string {
 	if text == "" {
 		return nil
@@ -113,10 +113,10 @@ func refusalText(text string) *string {
 	return &text
 }
 
-// RefusedTasks returns how many CREATED tasks the broker refused at their last
-// attempt, and up to limit of them, the oldest first.
+// RefusedTasks returns how many CREATED tasks the broker refused in the last
+// attempt, and up to limit of them, oldest first.
 func (s Outbox) RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error) {
-	const what = "look for tasks that the broker refused"
+	const what = "read the refused tasks"
 	var count int64
 	find := func() *gorm.DB {
 		return s.conn(ctx).Model(&taskRow{}).Where("status = ? AND refusal IS NOT NULL", tasker.Created)
@@ -139,8 +139,8 @@ func (s Outbox) RefusedTasks(ctx context.Context, limit int) (total int, tasks [
 	return int(count), tasks, nil
 }
 
-// RegisteredEndpoints returns those of the endpoints named that are registered
-// for a task type, and all that are where among is nil, in no order.
+// RegisteredEndpoints returns the names in among that are registered for a task
+// type, or all registered ones if among is nil, in no order.
 func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among []string) (registered []string, err error) {
 	const what = "read the registered endpoints"
 	find := func() *gorm.DB {
@@ -150,7 +150,7 @@ func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among 
 		err := find().Pluck("endpoint", &registered).Error
 		return registered, s.fail(what, err)
 	}
-	const most = 1000 // names in one statement
+	const most = 1000 // names per statement
 	for begin := 0; begin < len(among); begin += most {
 		var found []string
 		part := among[begin:min(begin+most, len(among))]
@@ -162,14 +162,14 @@ func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among 
 	return registered, nil
 }
 
-// MarkSent moves a CREATED task to SENT, once the broker has confirmed it for
-// every queue, and gives it as it is then. A task without listed endpoints
-// expects from now on those that are registered for its type and were seen
-// within the time seenWithin. unserved are listed endpoints that had no queue.
+// MarkSent moves a CREATED task to SENT after the broker has confirmed it for
+// every queue, and returns the stored task. A task without listed endpoints now
+// expects those that are registered for its type and were seen within
+// seenWithin. unserved are listed endpoints that had no queue.
 //
 // Endpoints register before they bind their queue, so each that got a copy is
-// among the expected ones. Where the task is not CREATED any more, somebody
-// else moved it on, and it is given as it is.
+// expected. If the task is no longer CREATED, somebody else moved it, and
+// MarkSent returns it unchanged.
 func (s Outbox) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
 	var now dbTime
 	var expected names
@@ -205,9 +205,8 @@ func (s Outbox) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 }
 
 // registered returns the endpoints that are registered for a type and were seen
-// within a time. It is a statement of its own, and not an aggregate in the one
-// that stores the list: servers cut such a list at a length that is theirs to
-// set, MariaDB without saying so.
+// within a time. It is a statement of its own, because servers truncate an
+// aggregated list at a length of theirs, MariaDB silently.
 func (s Outbox) registered(ctx context.Context, taskType string, seenWithin time.Duration) (names, error) {
 	list := names{} // nil would be NULL
 	err := s.conn(ctx).Table("endpoint_task_types r").Joins("JOIN endpoints e ON e.name = r.endpoint").

@@ -7,16 +7,16 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// runs is the condition that an attempt runs, as far as is known: what is LOST
-// from there may come back.
+// runs is the condition that an attempt runs, as far as is known: a result LOST
+// from RUNNING may return.
 const runs = "(state = ? OR (state = ? AND lost_from = ?))"
 
 func runsArgs() []any { return []any{tasker.Running, tasker.Lost, tasker.Running} }
 
-// AwaitReboot stores that the running attempt of a result asked, in a boot of
-// its machine, for a reboot, and shall go on after it as a later step. stored
-// is false where the attempt does not run any more, or has gone on as that
-// step already. It may be called again after an error.
+// AwaitReboot stores that a running attempt asked for a reboot, in the given
+// boot of its machine, and continues after it with a later step. stored is
+// false if the attempt no longer runs, or has continued with that step already.
+// It may be called again after an error.
 func (s Runs) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error) {
 	err = s.withRetry(ctx, func() error {
 		update := s.conn(ctx).Model(&resultRow{}).
@@ -30,13 +30,12 @@ func (s Runs) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, st
 	return stored, s.fail("store that an attempt awaits a reboot", err)
 }
 
-// ResumeAttempts takes over up to 100 attempts that awaited a reboot: manager
-// runs their next steps. The Attempt of a start is here the number of the
-// attempt that goes on. resumed tells of each whether it was taken over; it is
-// not where it does not await a reboot, is not the result's current attempt or
-// has ended, or manager does not hold the endpoint. It may be called again
-// after an error: what manager had resumed with an answer that was lost is
-// resumed.
+// ResumeAttempts takes over up to 100 attempts that awaited a reboot, for
+// manager to run their next steps. The Attempt of a start is the number of the
+// attempt that continues. resumed[i] is false if the attempt does not await a
+// reboot, is not current or has ended, or if manager does not hold the
+// endpoint. It may be called again after an error: attempts that this manager
+// has resumed are reported as resumed.
 func (s Runs) ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
 	if len(starts) == 0 {
 		return nil, nil
@@ -44,7 +43,7 @@ func (s Runs) ResumeAttempts(ctx context.Context, manager string, starts []ledge
 	condition, keys := anyAt(starts, 0)
 	var matched int
 	err = s.withRetry(ctx, func() error {
-		// The state is set last: MySQL sees what is set already.
+		// Set state last: MySQL uses the values set so far.
 		args := append([]any{tasker.Lost, dbTime{s.Now()}, tasker.Running, manager}, keys...)
 		args = append(append(args, runsArgs()...), manager)
 		update := s.conn(ctx).Exec("UPDATE task_results SET"+
@@ -66,13 +65,13 @@ func (s Runs) ResumeAttempts(ctx context.Context, manager string, starts []ledge
 		}
 		return resumed, nil
 	}
-	// Some were not taken over now: those that manager runs beyond their first
-	// step are the ones that were, now or before.
+	// Some were not taken over by this call. Those that manager runs beyond the
+	// first step were, now or before.
 	var rows []resultRow
 	err = s.conn(ctx).Select("task_id", "endpoint").Where(condition, keys...).Where(runs, runsArgs()...).
 		Where("manager = ? AND step > 1 AND awaits_reboot IS NULL", manager).Find(&rows).Error
 	if err != nil {
-		return nil, s.fail("see which attempts were resumed", err)
+		return nil, s.fail("read which attempts were resumed", err)
 	}
 	taken := make(map[tasker.ResultKey]bool, len(rows))
 	for _, r := range rows {

@@ -14,7 +14,7 @@ import (
 )
 
 // An endpoint is removed in steps, since thousands of open tasks may expect it
-// and RabbitMQ has its queues.
+// and it has queues at RabbitMQ.
 //
 //  1. One transaction decides: it locks the registration, deletes it unless its
 //     lease runs, and notes the removal in endpoint_removals. A manager of that
@@ -25,19 +25,19 @@ import (
 //  3. The caller deletes the queues.
 //  4. [Endpoints.EndRemoval] deletes the note.
 //
-// Each step may be done again. A crash leaves the note, by which the reconciler
-// of any API process goes on; and so does a manager of that name that starts:
-// it does not register before step 2 is done, so that it finds nothing of what
-// the endpoint had to do before.
+// Each step may be repeated. After a crash, the reconciler of any API process
+// continues from the note. So does a manager of that name that starts: it does
+// not register before step 2 is done, so it finds nothing of the endpoint's
+// earlier work.
 
-// endpointRemovalRow is a removal that is under way.
+// endpointRemovalRow is a removal under way.
 type endpointRemovalRow struct {
 	Name       string `gorm:"primaryKey"`
 	TaskTypes  names
 	RemoveTime dbTime
 }
 
-// TableName is the table of removals.
+// TableName returns the table of removals.
 func (endpointRemovalRow) TableName() string { return "endpoint_removals" }
 
 func (r *endpointRemovalRow) removal() tasker.Removal {
@@ -45,8 +45,8 @@ func (r *endpointRemovalRow) removal() tasker.Removal {
 }
 
 // RemoveEndpoint deletes an endpoint's registration and returns the removal,
-// which is to be carried on. The error is a [tasker.Conflict] that names the
-// manager while the endpoint is alive, and [tasker.NotFound] where there is
+// for the caller to complete. The error is a [tasker.Conflict] with the
+// manager's name if the endpoint is alive, and [tasker.NotFound] if there is
 // neither such an endpoint nor a removal of it under way.
 func (s Endpoints) RemoveEndpoint(ctx context.Context, name string) (removal tasker.Removal, err error) {
 	err = s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) (err error) {
@@ -63,12 +63,12 @@ func (s Endpoints) RemoveEndpoint(ctx context.Context, name string) (removal tas
 	return removal, err
 }
 
-// ForgetEndpoints removes the registrations of a manager that ends, as
-// [Endpoints.RemoveEndpoint] does; the reconciler carries the removals on. It keeps,
-// and returns, the endpoints with results that are RUNNING, or LOST from there:
-// the attempt was interrupted, its end is in a spool, or it awaits a reboot, and
-// the next manager goes on with it. Endpoints that another manager has taken
-// over stay.
+// ForgetEndpoints removes the registrations of a manager that stops, like
+// [Endpoints.RemoveEndpoint]; the reconciler completes the removals. It keeps
+// and returns the endpoints that have results RUNNING, or LOST from there: the
+// next manager needs them for an attempt that was interrupted, has its end in a
+// spool, or awaits a reboot. Endpoints that another manager has taken over
+// stay.
 func (s Endpoints) ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error) {
 	for _, name := range endpoints {
 		forgotten := true
@@ -86,9 +86,9 @@ func (s Endpoints) ForgetEndpoints(ctx context.Context, manager string, endpoint
 	return kept, nil
 }
 
-// forgetEndpoint removes one endpoint unless it is to be kept.
+// forgetEndpoint removes one endpoint, unless it must be kept.
 func (s Endpoints) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten bool, err error) {
-	errOther, errRuns := errors.New("another manager has it"), errors.New("an attempt has not ended")
+	errOther, errRuns := errors.New("taken over by another manager"), errors.New("an attempt has not ended")
 	_, err = s.removeEndpoint(tx, name, func(row endpointRow, _ time.Time) error {
 		if row.Manager != manager {
 			return errOther
@@ -111,7 +111,8 @@ func (s Endpoints) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten 
 	return err == nil, err
 }
 
-// removeEndpoint is step 1. allow returns why a registration has to stay.
+// removeEndpoint is step 1. allow returns an error if the registration has to
+// stay.
 func (s Endpoints) removeEndpoint(tx *gorm.DB, name string, allow func(row endpointRow, now time.Time) error) (tasker.Removal, error) {
 	row, now, err := s.lockEndpoint(tx, name)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
@@ -143,7 +144,7 @@ func (s Endpoints) removeEndpoint(tx *gorm.DB, name string, allow func(row endpo
 	return noted.removal(), tx.Save(&noted).Error
 }
 
-// Removals returns up to limit removals that are under way, by name.
+// Removals returns up to limit removals under way, by name.
 func (s Endpoints) Removals(ctx context.Context, limit int) ([]tasker.Removal, error) {
 	var rows []endpointRemovalRow
 	if err := s.conn(ctx).Order("name").Limit(limit).Find(&rows).Error; err != nil {
@@ -156,8 +157,8 @@ func (s Endpoints) Removals(ctx context.Context, limit int) ([]tasker.Removal, e
 	return list, nil
 }
 
-// RemovalCurrent reports whether a removal is under way still: it neither ended
-// nor has the endpoint registered anew.
+// RemovalCurrent reports whether a removal is still under way: it has not
+// ended, and the endpoint has not registered again.
 func (s Endpoints) RemovalCurrent(ctx context.Context, removal tasker.Removal) (current bool, err error) {
 	err = s.transact(ctx, "read the removal of the endpoint", func(tx *gorm.DB) error {
 		current, err = lockRemoval(tx, removal)
@@ -166,7 +167,7 @@ func (s Endpoints) RemovalCurrent(ctx context.Context, removal tasker.Removal) (
 	return current, err
 }
 
-// EndRemoval ends a removal whose steps are done.
+// EndRemoval ends a removal after its last step.
 func (s Endpoints) EndRemoval(ctx context.Context, removal tasker.Removal) error {
 	err := s.withRetry(ctx, func() error { return endRemoval(s.conn(ctx), removal) })
 	return s.fail("end the removal of the endpoint", err)
@@ -176,8 +177,8 @@ func endRemoval(db *gorm.DB, removal tasker.Removal) error {
 	return db.Where("name = ? AND remove_time = ?", removal.Endpoint, dbTime{removal.Time}).Delete(&endpointRemovalRow{}).Error
 }
 
-// endDetached ends the removal of an endpoint that registers anew, where it is
-// the one given; it returns any other one.
+// endDetached ends the removal of an endpoint that registers again, if it is
+// the one given; otherwise it returns the one under way, if any.
 func endDetached(tx *gorm.DB, name string, detached tasker.Removal) (begun *tasker.Removal, err error) {
 	var row endpointRemovalRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
@@ -205,38 +206,36 @@ func lockRemoval(tx *gorm.DB, removal tasker.Removal) (current bool, err error) 
 	return err == nil, err
 }
 
-// DetachEndpoint takes a removed endpoint out of all open tasks that were
-// created before the removal, and returns how many tasks it changed. What the
-// endpoint finished stays; what it did not finish is CANCELED, so that a
-// manager of that name does not go on with it. It stops where the removal is
-// not under way any more. To do it again changes nothing.
+// DetachEndpoint takes a removed endpoint out of all open tasks created before
+// the removal, and returns how many tasks changed. Results that the endpoint
+// finished stay; the others become CANCELED, so that no manager of that name
+// continues them. It stops if the removal is no longer under way. It may be
+// repeated.
 //
-// A task that is marked as sent at this moment may be missed, since the
-// statement that does so read the registrations before: look again later than
-// that statement can last.
+// It may miss a task that is being marked as sent, because that statement read
+// the registrations before: repeat it later than such a statement can last.
 func (s Endpoints) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
 	d := detachment{Endpoints: s, removal: removal}
 	if err := d.unfinished(ctx); err != nil {
-		return d.changed, s.fail("look for results of the removed endpoint", err)
+		return d.changed, s.fail("read the results of the removed endpoint", err)
 	}
 	for _, status := range []tasker.TaskStatus{tasker.Scheduled, tasker.Created, tasker.Sent, tasker.Incomplete} {
 		if err := d.expecting(ctx, status); err != nil {
-			return d.changed, s.fail("look for tasks of the removed endpoint", err)
+			return d.changed, s.fail("read the tasks of the removed endpoint", err)
 		}
 	}
 	return d.changed, nil
 }
 
-// detachment is one run of [Endpoints.DetachEndpoint].
+// detachment is one call of [Endpoints.DetachEndpoint].
 type detachment struct {
 	Endpoints
 	removal tasker.Removal
 	changed int
-	over    bool // the removal is not under way any more
+	over    bool // the removal is no longer under way
 }
 
-// unfinished detaches the endpoint from tasks of which it has results that have
-// not ended.
+// unfinished detaches the endpoint from tasks with an unfinished result of it.
 func (d *detachment) unfinished(ctx context.Context) error {
 	for !d.over {
 		var ids []int64
@@ -256,7 +255,7 @@ func (d *detachment) unfinished(ctx context.Context) error {
 // expecting detaches the endpoint from tasks of a status that expect it, in the
 // order of the index of open tasks.
 func (d *detachment) expecting(ctx context.Context, status tasker.TaskStatus) error {
-	quoted := `"` + d.removal.Endpoint + `"` // as it stands in a JSON array
+	quoted := `"` + d.removal.Endpoint + `"` // as in a JSON array
 	var after ledger.SentPosition
 	for !d.over {
 		find := d.conn(ctx).Select("id", "sent_time").Where("status = ?", status)
@@ -340,14 +339,13 @@ func (s Endpoints) detach(tx *gorm.DB, endpoint string, ids []int64) (changed in
 		}
 		changed++
 	}
-	// Nobody is late by this.
+	// No task becomes overdue by this.
 	const never = 100 * 365 * 24 * time.Hour
 	_, err = Statuses{s.DB}.aggregate(tx, ids, never)
 	return changed, err
 }
 
-// finishedAt returns those of the tasks whose result of an endpoint the
-// endpoint itself has brought to an end.
+// finishedAt returns the tasks that the endpoint itself has finished.
 func finishedAt(tx *gorm.DB, endpoint string, ids []int64) (map[int64]bool, error) {
 	var found []int64
 	err := tx.Model(&resultRow{}).Where("task_id IN ? AND endpoint = ? AND errnr <> ?", ids, endpoint, tasker.ErrnrRemoved).
@@ -359,14 +357,14 @@ func finishedAt(tx *gorm.DB, endpoint string, ids []int64) (map[int64]bool, erro
 	return finished, err
 }
 
-// with returns a sorted list with a name added.
+// with returns the list with a name added, sorted.
 func with(list []string, name string) []string {
 	list = append(slices.Clone(list), name)
 	slices.Sort(list)
 	return slices.Compact(list)
 }
 
-// without returns a list, never nil, without a name.
+// without returns the list without a name, never nil.
 func without(list []string, name string) []string {
 	return slices.DeleteFunc(append([]string{}, list...), func(other string) bool { return other == name })
 }

@@ -20,17 +20,16 @@ import (
 const (
 	versionTable = "goose_db_version"
 	lockTable    = lock.DefaultLockTableName
-	// lockPause and lockTries bound how long a migration waits for another one,
-	// whose lock passes 30 s after its process died.
+	// lockPause and lockTries bound how long a migration waits for another one.
+	// A dead process's lock expires after 30 s.
 	lockPause = time.Second
 	lockTries = 300
 )
 
-// repeatableConnector makes connections for migrations. MySQL and MariaDB
-// commit each statement that changes the structure by itself, so a migration
-// that is interrupted has done some of its statements, and the version does not
-// say which. Each statement is done as a whole or not at all (both servers
-// have atomic DDL), so one whose effect is there already was done before.
+// repeatableConnector opens connections for migrations. MySQL and MariaDB
+// commit each DDL statement by itself, so an interrupted migration has done
+// some of its statements, and the version does not say which. Both servers have
+// atomic DDL: a statement whose effect is there already was done before.
 type repeatableConnector struct{ driver.Connector }
 
 func (c repeatableConnector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -51,18 +50,18 @@ func (c repeatableConn) ExecContext(ctx context.Context, query string, args []dr
 	return result, err
 }
 
-// doneBeforeErrors are the server's answers to a statement whose effect is
-// there already, by the statement's beginning.
+// doneBeforeErrors are the errors for a statement whose effect is there
+// already, by the beginning of the statement.
 var doneBeforeErrors = map[string][]uint16{
 	"CREATE TABLE ": {1050},             // the table exists
 	"CREATE INDEX ": {1061},             // the index exists
 	"CREATE UNIQUE": {1061},             // the index exists
-	"ALTER TABLE ":  {1060, 1061, 1091}, // the column or index exists; what is to be dropped does not
+	"ALTER TABLE ":  {1060, 1061, 1091}, // the column or index exists, or the one to drop does not
 	"DROP TABLE ":   {1051},             // the table does not exist
 	"DROP INDEX ":   {1091},             // the index does not exist
 }
 
-// doneBefore reports whether err says that the statement was done before.
+// doneBefore reports whether err means that the statement was done before.
 func doneBefore(statement string, err error) bool {
 	e, ok := errors.AsType[*mysqldriver.MySQLError](err)
 	if !ok {
@@ -77,8 +76,8 @@ func doneBefore(statement string, err error) bool {
 	return false
 }
 
-// checkForeign returns an error where a table of one of tasker's names exists
-// in a database that no migration has begun with.
+// checkForeign returns an error if a database without any migration has a table
+// with one of tasker's names.
 func (s Schema) checkForeign(ctx context.Context) error {
 	begun, err := s.hasTable(ctx, versionTable)
 	if err != nil || begun {
@@ -92,26 +91,26 @@ func (s Schema) checkForeign(ctx context.Context) error {
 		if !exists || name == versionTable || name == lockTable || name == rangeTable {
 			continue
 		}
-		// Unless another process has begun since.
+		// Unless another process began meanwhile.
 		if begun, err = s.hasTable(ctx, versionTable); err == nil && !begun {
-			return tasker.Errorf(tasker.Conflict, "database %s has a table %s that tasker did not make: "+
-				"name a database of tasker's own in manager.db.uri", s.name, name)
+			return tasker.Errorf(tasker.Conflict, "database %s has a table %s that is not tasker's: "+
+				"set manager.db.uri to a database for tasker alone", s.name, name)
 		}
 		return err
 	}
 	return nil
 }
 
-// prime makes the version table with its first row. The library that migrates
-// does it, too, but cannot go on where it was interrupted in between.
+// prime makes the version table with its first row. The migration library does
+// so too, but cannot continue if it is interrupted in between.
 func (s Schema) prime(ctx context.Context) error {
 	if s.dialect.name != mysqlDialect.name {
-		return nil // there it is one transaction
+		return nil // SQLite does it in one transaction
 	}
 	for _, statement := range []string{
 		"CREATE TABLE IF NOT EXISTS " + versionTable + " (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, version_id BIGINT NOT NULL, " +
 			"is_applied BOOLEAN NOT NULL, tstamp DATETIME NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (id)) ENGINE = InnoDB",
-		// Of several rows, where several processes begin at once, one is enough.
+		// Several processes may begin at once, and one row is enough.
 		"INSERT INTO " + versionTable + " (version_id, is_applied) SELECT 0, 1 FROM (SELECT COUNT(*) AS n FROM " + versionTable + ") v WHERE n = 0",
 	} {
 		if _, err := s.sql.ExecContext(ctx, statement); err != nil {
@@ -121,7 +120,7 @@ func (s Schema) prime(ctx context.Context) error {
 	return nil
 }
 
-// migrationLock returns the lock by which one process migrates at a time.
+// migrationLock returns the lock that lets one process migrate at a time.
 func (s Schema) migrationLock(ctx context.Context) (lock.Locker, error) {
 	told := ""
 	locker, err := lock.NewMySQLTableLocker(
@@ -133,20 +132,20 @@ func (s Schema) migrationLock(ctx context.Context) (lock.Locker, error) {
 			}
 			if holder := s.lockHolder(ctx); holder != told {
 				told = holder
-				s.progress("waiting for the migration that runs elsewhere: " + holder)
+				s.progress("waiting for another migration: " + holder)
 			}
 			return true
 		}),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("the migrations' lock: %w", err)
+		return nil, fmt.Errorf("lock for migrations: %w", err)
 	}
 	return locker, nil
 }
 
-// heldByAnother reports whether an error of the lock is that it is taken: the
-// library has no error of its own for it, so it is one that comes from neither
-// the server nor the connection.
+// heldByAnother reports whether an error means that the lock is taken. The
+// library has no error for it, so it is any that comes from neither the server
+// nor the connection.
 func heldByAnother(err error) bool {
 	_, ofServer := errors.AsType[*mysqldriver.MySQLError](err)
 	_, ofNetwork := errors.AsType[net.Error](err)
@@ -154,7 +153,7 @@ func heldByAnother(err error) bool {
 		!errors.Is(err, context.Canceled) && !errors.Is(err, sql.ErrConnDone)
 }
 
-// lockHolder says who migrates.
+// lockHolder returns which process is migrating.
 func (s Schema) lockHolder(ctx context.Context) string {
 	var holder sql.NullString
 	err := s.sql.QueryRowContext(ctx, "SELECT locked_by FROM "+lockTable+" WHERE locked").Scan(&holder)

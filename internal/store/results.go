@@ -14,9 +14,9 @@ import (
 // Results reads results and their attempts.
 type Results struct{ *DB }
 
-// attemptRow is what is kept of an attempt beside the result's row: what it
-// told while it ran and, in State to EndTime, how it ended where another
-// attempt followed or might have.
+// attemptRow has what the result's row does not: what the attempt reported and,
+// from State to EndTime, how it ended if another attempt followed or may
+// follow.
 type attemptRow struct {
 	TaskID      int64               `gorm:"primaryKey;autoIncrement:false"`
 	Endpoint    string              `gorm:"primaryKey"`
@@ -34,13 +34,13 @@ type attemptRow struct {
 	LogComplete bool
 }
 
-// TableName is the table of attempts.
+// TableName returns the table of attempts.
 func (attemptRow) TableName() string { return "attempts" }
 
-// history is the attempt as its row alone tells it.
+// history returns the attempt from its row alone.
 func (r *attemptRow) history() tasker.Attempt {
 	a := tasker.Attempt{
-		// Without a state an older tasker wrote the end, which kept no history.
+		// Older versions of tasker stored no end here.
 		Attempt: r.Attempt, State: tasker.ResultFailed, Errnr: r.Errnr,
 		StartTime: timePointer(r.StartTime), EndTime: timePointer(r.EndTime), Progress: progressPointer(r.Progress),
 		Log: tasker.LogTotals{Lines: r.LogLines, Bytes: r.LogBytes, LeftOut: r.LogLeftOut, Complete: r.LogComplete},
@@ -64,8 +64,8 @@ func progressPointer(d *document[tasker.Progress]) *tasker.Progress {
 	return &d.value
 }
 
-// keepHistory copies how attempts ended, of which the results say it just now
-// and another one may follow, in the transaction that stored it.
+// keepHistory copies the ends of attempts that another may follow, in the
+// transaction that stored them in the results.
 func (s Runs) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
 	condition, args := anyAt(ended, 0)
 	key := []string{"task_id", "endpoint", "attempt"}
@@ -75,17 +75,17 @@ func (s Runs) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
 		" FROM task_results WHERE "+condition+s.dialect.upsert(key, columns), args...).Error
 }
 
-// Attempts gives the attempts of a result, oldest first, or
-// [tasker.NotFound]. It gives none of a result that has not run; and those
-// that ended before the store kept a history are not among them.
+// Attempts returns the attempts of a result, oldest first, or
+// [tasker.NotFound]. The list is empty if the result has not run. Attempts that
+// ended before the store kept a history are missing.
 func (s Results) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
 	var result resultRow
 	err := s.conn(ctx).Where("task_id = ? AND endpoint = ?", taskID, endpoint).Take(&result).Error
 	if err != nil {
 		return nil, s.noResult(err, taskID, endpoint)
 	}
-	// An attempt that begins in between is left out: the result read says
-	// nothing of it.
+	// Leave out an attempt that began meanwhile: the result read does not know
+	// it.
 	var rows []attemptRow
 	err = s.conn(ctx).Where("task_id = ? AND endpoint = ? AND attempt <= ?", taskID, endpoint, result.Attempt).
 		Order("attempt").Find(&rows).Error
@@ -107,8 +107,8 @@ func (s Results) Attempts(ctx context.Context, taskID int64, endpoint string) ([
 	return slices.Clip(attempts), nil
 }
 
-// current is the latest attempt, as the result and the attempt's own row tell
-// it together.
+// current returns the latest attempt, from the result and the attempt's own
+// row.
 func (r *resultRow) current(row attemptRow) tasker.Attempt {
 	a := row.history()
 	state := r.State
@@ -117,10 +117,10 @@ func (r *resultRow) current(row attemptRow) tasker.Attempt {
 	}
 	switch {
 	case row.State != nil:
-		// It ended, and what the result became since is no end of it.
+		// It ended; the result's state is a later one.
 		return a
 	case state == tasker.Retrying:
-		// An older tasker stored its end.
+		// An older version of tasker stored its end.
 		a.EndTime = &r.LastModifiedTime.Time
 	default:
 		a.State = state
@@ -132,7 +132,7 @@ func (r *resultRow) current(row attemptRow) tasker.Attempt {
 	return a
 }
 
-// FindResult gives an endpoint's result for a task, with its progress, or
+// FindResult returns an endpoint's result for a task, with its progress, or
 // [tasker.NotFound].
 func (s Results) FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error) {
 	var row struct {
@@ -152,15 +152,14 @@ func (s Results) FindResult(ctx context.Context, taskID int64, endpoint string) 
 
 func (s Results) noResult(err error, taskID int64, endpoint string) error {
 	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return tasker.Errorf(tasker.NotFound, "endpoint %s has no result of task %d", endpoint, taskID)
+		return tasker.Errorf(tasker.NotFound, "task %[2]d has no result of endpoint %[1]s", endpoint, taskID)
 	}
 	return s.fail("read the result", err)
 }
 
-// addProgress gives the unfinished ones of a task's results their progress. Of
-// a task that is through it asks for nothing; and where few attempts said how
-// far they are, a query of its own costs less than a join of thousands of
-// results.
+// addProgress sets the progress of a task's unfinished results. If all are
+// finished it reads nothing. A query of its own is cheaper than a join of
+// thousands of results, since few attempts report progress.
 func (s Results) addProgress(ctx context.Context, results []tasker.TaskResult) error {
 	unfinished := map[string]*tasker.TaskResult{}
 	for i := range results {
@@ -179,24 +178,22 @@ func (s Results) addProgress(ctx context.Context, results []tasker.TaskResult) e
 			r.Progress = progressPointer(row.Progress)
 		}
 	}
-	return s.fail("read the results' progress", err)
+	return s.fail("read the progress of the results", err)
 }
 
-// TaskResults returns a task's results, by endpoint; the unfinished ones with their
-// progress.
+// TaskResults returns a task's results by endpoint, the unfinished ones with
+// their progress.
 func (s Results) TaskResults(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
 	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID))
 }
 
-// PeekResults is Results without the payloads that are longer than maxPayload
-// bytes.
+// PeekResults is TaskResults without payloads longer than maxPayload bytes.
 func (s Results) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error) {
 	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID).
 		Select("id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time,"+peekedPayload, maxPayload))
 }
 
-// ResultsOf returns the results that some endpoints have of a task, as Results
-// does.
+// ResultsOf returns the results of some endpoints for a task, like TaskResults.
 func (s Results) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
 	return s.results(ctx, s.conn(ctx).Where("task_id = ? AND endpoint IN ?", taskID, endpoints))
 }
@@ -214,7 +211,7 @@ func (s Results) results(ctx context.Context, db *gorm.DB) ([]tasker.TaskResult,
 	return results, s.addProgress(ctx, results)
 }
 
-// peekedResult is a result of which the payload may have been left out.
+// peekedResult is a result whose payload may have been left out.
 type peekedResult struct {
 	ID               int64
 	TaskID           int64

@@ -12,64 +12,61 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Retention deletes what was kept long enough.
+// Retention deletes what was kept for long enough.
 type Retention struct{ *DB }
 
 // A task that has ended is deleted in two steps, since it may have thousands of
-// results and no statement shall lock or log them all.
+// results and no statement may lock or log them all.
 //
 //  1. One transaction deletes tasks and notes their ids in purged_tasks. From
-//     then on nobody finds the task: a GET is a 404, a message of it that is
-//     delivered again is refused, and a POST of its identifier makes a new task.
-//  2. Later, in transactions of a bounded number of rows, the results of the
-//     noted ids are deleted, then what their attempts told, and an id when it
-//     has nothing left.
+//     then on the task does not exist: a GET returns 404, a redelivered message
+//     of it is refused, and a POST of its identifier makes a new task.
+//  2. Later, in transactions of a limited number of rows, the results of these
+//     ids are deleted, then the reports of their attempts, and then the ids.
 //
-// A crash leaves either the whole task, or an id by which the rest is found. The
-// other order would show a task whose results are missing. The second step
-// waits until those are through who read the task before the first one, and
-// read its results after it. Ids are never given twice, so results that are
-// left belong to no other task.
+// A crash leaves either the whole task, or an id by which the rest is found. In
+// the other order, a task would be visible without its results. The second step
+// waits for requests that read the task before the first step and its results
+// after it. Ids are never reused, so leftover results belong to no other task.
 
-// purgedTaskRow is a task that is deleted while its results are not yet.
+// purgedTaskRow is a deleted task whose results are not deleted yet.
 type purgedTaskRow struct {
 	TaskID    int64 `gorm:"primaryKey;autoIncrement:false"`
 	PurgeTime dbTime
 }
 
-// TableName is the table of tasks that are deleted.
+// TableName returns the table of deleted tasks.
 func (purgedTaskRow) TableName() string { return "purged_tasks" }
 
-// ended are the statuses of tasks that may be deleted.
+// ended are the statuses in which tasks may be deleted.
 func ended() []tasker.TaskStatus {
 	return slices.DeleteFunc(tasker.TaskStatuses(), func(s tasker.TaskStatus) bool { return !s.Final() })
 }
 
-// NextTaskType gives the first type, in the order of bytes, behind the one given
-// of which there are tasks, configured or not; "" where there is none.
+// NextTaskType returns the first type after the one given, in byte order, that
+// has tasks, configured or not; "" if there is none.
 func (s Retention) NextTaskType(ctx context.Context, after string) (string, error) {
 	var row taskRow
 	err := s.conn(ctx).Select("type").Where("type > ?", after).Order("type").Limit(1).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return "", nil
 	}
-	return row.Type, s.fail("look for task types", err)
+	return row.Type, s.fail("read the task types", err)
 }
 
 // PurgeTasks deletes up to limit tasks of a type that ended before a time, and
-// tells how many; [Retention.PurgeResults] deletes their results. Several processes
-// may do so at once: each takes other tasks. Fewer than limit, the unfinished
-// included, are the last ones that nobody else has.
+// returns how many; [Retention.PurgeResults] deletes their results. Several
+// processes may do so at once: each takes other tasks. If it returns fewer than
+// limit, unfinished included, none are left.
 //
-// A task that has ended and has a result that has not must not exist. Such a
-// one is not deleted but given as unfinished; with its id in except it is not
-// looked at again.
+// A task that has ended but has an unfinished result must not exist. It is not
+// deleted, but returned as unfinished; tasks in except are skipped.
 func (s Retention) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error) {
 	err = s.transact(ctx, "delete tasks", func(tx *gorm.DB) error {
 		purged, unfinished = 0, nil
 		var ids []int64
-		// Status by status, so that the index gives the order, and no more rows
-		// are locked than are taken.
+		// One statement per status, so that the index provides the order and
+		// locks only the rows taken.
 		for _, status := range ended() {
 			find := tx.Model(&taskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
 				Where("type = ? AND status = ? AND last_modified_time < ?", taskType, status, s.at(endedBefore))
@@ -101,10 +98,9 @@ func (s Retention) PurgeTasks(ctx context.Context, taskType string, endedBefore 
 	return purged, unfinished, nil
 }
 
-// PurgeIncomplete deletes up to limit INCOMPLETE tasks of a type that nothing has
-// happened to since a time, and returns their ids: their status did not change
-// and no result of theirs, and no endpoint has one in hand. Endpoints are missing
-// or lost, and may be for ever.
+// PurgeIncomplete deletes up to limit INCOMPLETE tasks of a type and returns
+// their ids. Neither the status nor any result has changed since a time, and no
+// endpoint is working on them: endpoints are missing or lost, perhaps for ever.
 func (s Retention) PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error) {
 	inHand := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
 	err = s.transact(ctx, "delete tasks that stayed incomplete", func(tx *gorm.DB) error {
@@ -130,8 +126,8 @@ func (s Retention) PurgeIncomplete(ctx context.Context, taskType string, unchang
 	return purged, nil
 }
 
-// purgeTasks deletes those of the locked tasks that have no unfinished result,
-// and gives the others.
+// purgeTasks deletes the locked tasks that have no unfinished result, and
+// returns the others.
 func (s Retention) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err error) {
 	err = tx.Model(&resultRow{}).Distinct("task_id").
 		Where("task_id IN ? AND state IN ?", ids, tasker.UnfinishedResultStates()).Order("task_id").Pluck("task_id", &unfinished).Error
@@ -142,7 +138,7 @@ func (s Retention) purgeTasks(tx *gorm.DB, ids []int64) (unfinished []int64, err
 	return unfinished, s.deleteTasks(tx, ids)
 }
 
-// deleteTasks deletes locked tasks, and notes that their results are to follow.
+// deleteTasks deletes locked tasks, and notes that their results must follow.
 func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -158,10 +154,10 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	return tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
 }
 
-// PurgeResults deletes up to limit results, and as many attempts, with pieces of
-// their logs, of tasks that were deleted before a time, and tells how many
-// results it deleted and whether there may be more to do. Several processes may
-// do so at once: each takes other tasks.
+// PurgeResults deletes up to limit results and as many attempts, with chunks of
+// their logs, of tasks deleted before a time. It returns how many results it
+// deleted and whether there may be more. Several processes may do so at once:
+// each takes other tasks.
 func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error) {
 	err = s.transact(ctx, "delete results", func(tx *gorm.DB) error {
 		deleted, more = 0, false
@@ -188,8 +184,8 @@ func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, lim
 			return err
 		}
 		deleted, more = len(rows), len(tasks) == batchSize || len(through) < len(tasks)
-		// One by one: the table is small as a rule, so that the server would read
-		// all of it for a list, and wait for what another process holds.
+		// One by one: the table is usually small, so for a list the server
+		// would read all of it and wait for locks of other processes.
 		for _, id := range through {
 			if err := tx.Where("task_id = ?", id).Delete(&purgedTaskRow{}).Error; err != nil {
 				return err

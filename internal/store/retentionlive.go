@@ -9,15 +9,15 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// purgeChunks bounds the pieces of logs that one transaction deletes: they may
-// be large, and a server logs what is deleted.
+// purgeChunks limits the log chunks that one transaction deletes: they may be
+// large, and servers log what is deleted.
 const purgeChunks = batchSize
 
-// purgeLive deletes up to limit attempts, and some of the pieces of logs, of
-// tasks that have no results left. through are those of which none is left.
+// purgeLive deletes up to limit attempts, and some of the log chunks, of tasks
+// without results. through are the tasks that have none left.
 //
-// Who stores what an attempt tells holds its result meanwhile, so that without
-// results nothing is added, and nothing is about to be.
+// Storing a report locks the result, so without a result nothing is being
+// added.
 func purgeLive(tx *gorm.DB, tasks []int64, limit int) (through []int64, err error) {
 	var attempts []attemptRow
 	through, err = purgePart(tx, tasks, limit, &attempts, []string{"task_id", "endpoint", "attempt"},
@@ -45,8 +45,8 @@ func purgeLive(tx *gorm.DB, tasks []int64, limit int) (through []int64, err erro
 		})
 }
 
-// purgePart reads up to limit rows of tasks, deletes them in batches, and gives
-// those of the tasks that have no more.
+// purgePart reads up to limit rows of tasks, deletes them in batches, and
+// returns the tasks that have no more rows.
 func purgePart[R any](tx *gorm.DB, tasks []int64, limit int, rows *[]R, columns []string, taskOf func(R) int64, remove func([]R) error) (through []int64, err error) {
 	if len(tasks) == 0 {
 		return nil, nil
@@ -62,7 +62,7 @@ func purgePart[R any](tx *gorm.DB, tasks []int64, limit int, rows *[]R, columns 
 	if len(*rows) < limit {
 		return tasks, nil
 	}
-	// Of the last task there may be more rows, and all of those behind it.
+	// There may be more rows of the last task and of those after it.
 	last := taskOf((*rows)[limit-1])
 	return slices.DeleteFunc(slices.Clone(tasks), func(id int64) bool { return id >= last }), nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
-// timeForm is how times are written: a literal that MySQL takes for
-// DATETIME(6), and text that sorts on SQLite.
+// timeForm is the form of times: a DATETIME(6) literal for MySQL, and sortable
+// text for SQLite.
 const timeForm = "2006-01-02 15:04:05.000000"
 
 // dbTime is a time in the database: UTC with microseconds.
@@ -23,7 +23,7 @@ type dbTime struct{ time.Time }
 // Value writes the time in timeForm.
 func (t dbTime) Value() (driver.Value, error) { return t.UTC().Format(timeForm), nil }
 
-// Scan reads what the drivers give for it.
+// Scan reads a time from either driver.
 func (t *dbTime) Scan(value any) error {
 	switch v := value.(type) {
 	case time.Time:
@@ -34,7 +34,7 @@ func (t *dbTime) Scan(value any) error {
 	case string:
 		return t.parse(v)
 	}
-	return fmt.Errorf("a time is stored as %T", value)
+	return fmt.Errorf("unexpected type %T of a time", value)
 }
 
 func (t *dbTime) parse(s string) (err error) {
@@ -42,16 +42,16 @@ func (t *dbTime) parse(s string) (err error) {
 	return err
 }
 
-// document is a value that is stored as JSON.
+// document is a value stored as JSON.
 type document[T any] struct{ value T }
 
-// GormDataType tells gorm, which cannot guess it, that this is a column.
+// GormDataType makes gorm treat it as a column.
 func (document[T]) GormDataType() string { return "string" }
 
-// Value writes the JSON.
+// Value returns the JSON.
 func (d document[T]) Value() (driver.Value, error) { return d.text() }
 
-// text is the JSON. HTML means nothing here, so "<" takes one byte.
+// text returns the JSON. It is not for HTML, so "<" stays one byte.
 func (d document[T]) text() (string, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
@@ -70,7 +70,7 @@ func (d *document[T]) Scan(value any) error {
 	case string:
 		return json.Unmarshal([]byte(v), &d.value)
 	}
-	return fmt.Errorf("a JSON document is stored as %T", value)
+	return fmt.Errorf("unexpected type %T of a JSON document", value)
 }
 
 func timePointer(t *dbTime) *time.Time {
@@ -80,13 +80,13 @@ func timePointer(t *dbTime) *time.Time {
 	return &t.Time
 }
 
-// names is a list of names, stored as a JSON array; nil is NULL.
+// names is a list of names stored as a JSON array; nil is NULL.
 type names []string
 
-// GormDataType tells gorm, which cannot guess it, that this is a column.
+// GormDataType makes gorm treat it as a column.
 func (names) GormDataType() string { return "string" }
 
-// Value writes the JSON array.
+// Value returns the JSON array.
 func (n names) Value() (driver.Value, error) {
 	if n == nil {
 		return nil, nil
@@ -106,7 +106,7 @@ func (n *names) Scan(value any) error {
 	case string:
 		return json.Unmarshal([]byte(v), (*[]string)(n))
 	}
-	return fmt.Errorf("a list of names is stored as %T", value)
+	return fmt.Errorf("unexpected type %T of a list of names", value)
 }
 
 type taskRow struct {
@@ -120,16 +120,16 @@ type taskRow struct {
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
-	RelayTime        *dbTime // while CREATED: when the next attempt to send it is due
-	PublishAttempts  int     // to send it
+	RelayTime        *dbTime // while CREATED: when the next attempt to send is due
+	PublishAttempts  int     // to send
 	SentTo           *string // see [ledger.Unsent]
-	Refusal          *string // why the broker refused it last; NULL where it did not
+	Refusal          *string // why the broker refused it last; NULL if it did not
 	StartTime        dbTime
 	SentTime         *dbTime
 	LastModifiedTime dbTime
 }
 
-// TableName is the table of tasks.
+// TableName returns the table of tasks.
 func (taskRow) TableName() string { return "tasks" }
 
 func (r *taskRow) task() tasker.Task {
@@ -139,7 +139,7 @@ func (r *taskRow) task() tasker.Task {
 		StartTime: r.StartTime.Time, SentTime: timePointer(r.SentTime),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
 	}
-	// Expected is stored for listed endpoints only where some were removed.
+	// With listed endpoints, Expected is stored only if some were removed.
 	if t.Endpoints != nil && t.Expected == nil {
 		t.Expected = slices.Clone(t.Endpoints)
 	}
@@ -148,16 +148,16 @@ func (r *taskRow) task() tasker.Task {
 }
 
 type resultRow struct {
-	ID       int64 `gorm:"->"` // given by the database
+	ID       int64 `gorm:"->"` // assigned by the database
 	TaskID   int64 `gorm:"primaryKey"`
 	Endpoint string
 	State    tasker.ResultState
-	// While LOST: the state that it came from, and what it said then.
+	// While LOST: the previous state, errnr and errmsg.
 	LostFrom         *tasker.ResultState
 	LostErrnr        *int
 	LostErrmsg       *string
 	Attempt          int
-	Manager          string // the one that wrote the row, or began the latest attempt
+	Manager          string // the one that wrote the row or began the latest attempt
 	Errnr            int
 	Errmsg           string
 	Payload          *string
@@ -165,13 +165,13 @@ type resultRow struct {
 	LastModifiedTime dbTime
 	RetryTime        *dbTime
 	AttemptTime      *dbTime // when the current attempt began
-	// Step is the step of the attempt that is to run, and AwaitsReboot the boot
-	// in which it asked for a reboot, to go on after it.
+	// Step is the step of the attempt that runs next. AwaitsReboot is the boot
+	// in which the attempt asked for a reboot.
 	Step         int
 	AwaitsReboot *string
 }
 
-// TableName is the table of results.
+// TableName returns the table of results.
 func (resultRow) TableName() string { return "task_results" }
 
 func (r *resultRow) result() tasker.TaskResult {
@@ -186,12 +186,12 @@ func (r *resultRow) result() tasker.TaskResult {
 	return t
 }
 
-// maxReadable is how deep a stored result may be nested to be shown as it is.
-// Managers store none that is deeper than [tasker.MaxDepth], but older ones did,
-// and what is nested about 10,000 levels deep cannot be written as JSON again.
+// maxReadable is the deepest nesting of a stored result that is returned as
+// JSON. Managers store nothing deeper than [tasker.MaxDepth], but older ones
+// did, and JSON nested about 10,000 levels deep cannot be encoded again.
 const maxReadable = 1000
 
-// readable returns a stored result, as text where it is nested too deep.
+// readable returns a stored result, as text if it is nested too deep.
 func readable(stored []byte) json.RawMessage {
 	shallow, _ := jsonx.Shallow(stored, maxReadable)
 	return shallow
@@ -209,15 +209,15 @@ type endpointRow struct {
 	Labels     *document[map[string]string]
 }
 
-// TableName is the table of endpoints.
+// TableName returns the table of endpoints.
 func (endpointRow) TableName() string { return "endpoints" }
 
 func (r *endpointRow) endpoint(now time.Time) tasker.Endpoint {
 	e := tasker.Endpoint{
 		Name: r.Name, TaskTypes: []string{}, Manager: r.Manager, Host: r.Host, PID: r.PID, Version: r.Version,
 		StartTime: r.StartTime.Time, LastSeen: r.LastSeen.Time, LeaseUntil: r.LeaseUntil.Time,
-		// A lease that was taken in the future lies further ahead than one can:
-		// the database's clock was set back.
+		// A heartbeat in the future is from before the database's clock was set
+		// back: its lease does not count.
 		Alive: r.LeaseUntil.After(now) && !r.LastSeen.After(now.Add(clockError)),
 	}
 	if r.Labels != nil {
@@ -231,5 +231,5 @@ type endpointTypeRow struct {
 	Endpoint string `gorm:"primaryKey"`
 }
 
-// TableName is the table of the types that endpoints perform.
+// TableName returns the table of the types of endpoints.
 func (endpointTypeRow) TableName() string { return "endpoint_task_types" }

@@ -13,11 +13,11 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Runs stores the attempts of results, and finds the work that waits for one.
+// Runs stores the attempts of results, and finds the results that wait for one.
 type Runs struct{ *DB }
 
-// anyOf is the condition that a result is one of those named. A disjunction of
-// keys is what every MySQL and MariaDB looks up by index.
+// anyOf returns the condition that a result is one of keys. All versions of
+// MySQL and MariaDB use the index for a disjunction of keys.
 func anyOf(keys []tasker.ResultKey) (condition string, args []any) {
 	for _, key := range keys {
 		args = append(args, key.TaskID, key.Endpoint)
@@ -25,8 +25,8 @@ func anyOf(keys []tasker.ResultKey) (condition string, args []any) {
 	return disjunction("task_id = ? AND endpoint = ?", len(keys)), args
 }
 
-// anyAt is the condition that a result is one of those named and at the
-// attempt given there, or so many further.
+// anyAt returns the condition that a result is one of starts, and its attempt
+// is the one given there plus further.
 func anyAt(starts []ledger.Start, further int) (condition string, args []any) {
 	for _, start := range starts {
 		args = append(args, start.TaskID, start.Endpoint, start.Attempt+further)
@@ -38,13 +38,13 @@ func disjunction(term string, n int) string {
 	return "((" + strings.Join(slices.Repeat([]string{term}, n), ") OR (") + "))"
 }
 
-// StartAttempts counts the next attempts of up to 100 waiting results and
-// moves them to RUNNING, before their handlers start. started tells of each
-// whether it was; it is not where somebody else was first: the result is not
-// at the attempt given any more, or has ended, or manager does not hold the
-// endpoint. It may be called again after an error: an attempt that manager had
-// started with an answer that was lost is started, even where its endpoint was
-// called lost meanwhile; not so one that has asked for a reboot since.
+// StartAttempts begins the next attempts of up to 100 waiting results: it
+// counts them and moves the results to RUNNING, before their handlers start.
+// started[i] is false if the result is at another attempt or has ended, or if
+// manager does not hold the endpoint. It may be called again after an error:
+// attempts that this manager has started are reported as started, even if their
+// endpoint was marked lost meanwhile, unless they have asked for a reboot
+// since.
 func (s Runs) StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
 	var matched int
 	err = s.withRetry(ctx, func() (err error) {
@@ -61,11 +61,11 @@ func (s Runs) StartAttempts(ctx context.Context, manager string, starts []ledger
 		}
 		return started, nil
 	}
-	// Some were not at the attempt any more: those that are now at the next
-	// one, by this manager, are the ones that were started.
+	// Some were at another attempt. Those now at the next one, by this manager,
+	// have been started.
 	begun, err := s.begun(ctx, manager, starts)
 	if err != nil {
-		return nil, s.fail("see which attempts were started", err)
+		return nil, s.fail("read which attempts were started", err)
 	}
 	for i, start := range starts {
 		started[i] = begun[start.ResultKey]
@@ -101,16 +101,15 @@ func (s Runs) begun(ctx context.Context, manager string, starts []ledger.Start) 
 // waiting are the states from which an attempt starts.
 var waiting = []tasker.ResultState{tasker.Received, tasker.Retrying}
 
-// errSomeLost rolls back a batch in which not every attempt is current.
+// errSomeLost rolls back a batch if not every attempt is current.
 var errSomeLost = errors.New("an attempt of the batch is not current")
 
-// FinishAttempts stores the ends of up to 100 attempts. stored tells of each
-// whether it was: an attempt that is not the current one, or of a result that
-// has ended, lost its race and is not stored. On an error it is not known
-// which were stored: do it again.
+// FinishAttempts stores the ends of up to 100 attempts. stored[i] is false if
+// the attempt is not the current one, or the result has ended: it lost a race.
+// On an error it is unknown which were stored: call it again.
 //
-// The end of an attempt that another one may follow is kept in its history,
-// too, since the result will say only how the next one went.
+// The end of an attempt that may be followed by another is kept in its history
+// as well, since the result will show the next attempt only.
 func (s Runs) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(finishes))
 	if len(finishes) > 1 {
@@ -145,7 +144,7 @@ func (s Runs) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored
 		err := s.withRetry(ctx, func() error {
 			db := s.conn(ctx)
 			if finishes[i].State == tasker.Retrying {
-				return db.Transaction(one) // its history is a second statement
+				return db.Transaction(one) // the history is a second statement
 			}
 			return one(db)
 		})
@@ -156,8 +155,8 @@ func (s Runs) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored
 	return stored, nil
 }
 
-// groupAlike sorts finishes into groups that differ in their keys only, which
-// one statement can store.
+// groupAlike groups ends that differ in their keys only, for one statement
+// each.
 func groupAlike(finishes []ledger.End) [][]ledger.End {
 	type kind struct {
 		state   tasker.ResultState
@@ -182,8 +181,9 @@ func groupAlike(finishes []ledger.End) [][]ledger.End {
 	return groups
 }
 
-// finish stores a group of [groupAlike] and tells how many of it were current.
-// Of Retrying db must be a transaction; unless all are current it is of no use.
+// finish stores a group of [groupAlike] and returns how many of it were
+// current. For Retrying, db must be a transaction; the caller must roll it back
+// unless all were current.
 func (s Runs) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
 	current := make([]ledger.Start, len(group))
 	for i, f := range group {
@@ -203,8 +203,8 @@ func (s Runs) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
 		set["retry_time"] = s.at(now.Add(first.RetryDelay))
 	}
 	condition, args := anyAt(current, 0)
-	// What is LOST from RETRYING has no attempt that could end: it was called
-	// interrupted, or its end is stored.
+	// A result LOST from RETRYING has no running attempt: the end of its last
+	// one is stored, or it was interrupted.
 	update := db.Model(&resultRow{}).Where(condition, args...).
 		Where("state IN ? AND (state <> ? OR lost_from = ?)", tasker.ResultStatesBefore(first.State), tasker.Lost, tasker.Running).Updates(set)
 	matched = int(update.RowsAffected)

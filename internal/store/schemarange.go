@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// rangeTable has one row: the version of the oldest program that can use the
-// schema, which is the version of the schema that it knows.
+// rangeTable has one row: the schema version known to the oldest program that
+// can use the schema.
 const rangeTable = "schema_range"
 
 // oldestLine is how a migration says which programs can use the schema after
-// it. One that does not say so is for programs that know it.
+// it. Without it, only programs that know the migration can.
 var oldestLine = regexp.MustCompile(`(?m)^-- oldest: (\d+)$`)
 
 func (s Schema) migrationFiles() (fs.FS, error) {
 	files, err := fs.Sub(s.files, "migrations/"+s.dialect.name)
 	if err != nil {
-		return nil, fmt.Errorf("the embedded migrations: %w", err)
+		return nil, fmt.Errorf("embedded migrations: %w", err)
 	}
 	return files, nil
 }
 
-// oldest returns the version of the oldest program that can use the schema of
-// this one.
+// oldest returns the version of the oldest program that can use this program's
+// schema.
 func (s Schema) oldest() (oldest int64, err error) {
 	files, err := s.migrationFiles()
 	if err != nil {
@@ -35,12 +35,12 @@ func (s Schema) oldest() (oldest int64, err error) {
 	}
 	names, err := fs.Glob(files, "*.sql")
 	if err != nil {
-		return 0, fmt.Errorf("the embedded migrations: %w", err)
+		return 0, fmt.Errorf("embedded migrations: %w", err)
 	}
 	for _, name := range names {
 		content, err := fs.ReadFile(files, name)
 		if err != nil {
-			return 0, fmt.Errorf("the embedded migrations: %w", err)
+			return 0, fmt.Errorf("embedded migrations: %w", err)
 		}
 		digits, _, _ := strings.Cut(path.Base(name), "_")
 		if m := oldestLine.FindSubmatch(content); m != nil {
@@ -55,8 +55,8 @@ func (s Schema) oldest() (oldest int64, err error) {
 	return oldest, nil
 }
 
-// raiseOldest records which programs can use the schema that this one makes.
-// It never lowers what a newer program recorded.
+// raiseOldest records which programs can use this program's schema. It never
+// lowers what a newer program recorded.
 func (s Schema) raiseOldest(ctx context.Context) error {
 	oldest, err := s.oldest()
 	if err != nil {

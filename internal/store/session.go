@@ -14,37 +14,37 @@ import (
 	mysqldriver "github.com/go-sql-driver/mysql"
 )
 
-// variable is a session variable on which a promise of tasker rests. Servers
-// and their administrators begin sessions with values of their own.
+// variable is a session variable that tasker's guarantees depend on. Servers
+// may start sessions with other values.
 type variable struct {
 	name  string
-	value string // as SQL writes it, and, where shown is empty, as SHOW does
-	shown string // as SHOW writes it
-	// special says that only some servers have it: it is set where it is there
-	// and has another value.
+	value string // as in SQL, and in SHOW if shown is empty
+	shown string // as in SHOW
+	// special is true if only some servers have it: it is set if it exists and
+	// has another value.
 	special bool
-	// usual says that the value is also the default of both servers, so that
-	// another one was chosen by an administrator.
+	// usual is true if the value is the default of both servers: any other was
+	// chosen by an administrator.
 	usual bool
 }
 
-// sessionVariables is the one list of what a session must be like. Each
-// connection sets all of them, and reads them back, before it is used.
+// sessionVariables are the settings of every session. Each connection sets all
+// of them, and reads them back, before it is used.
 var sessionVariables = []variable{
 	{name: "autocommit", value: "1", shown: "ON", usual: true},
-	{name: "completion_type", value: "0", shown: "NO_CHAIN", usual: true}, // COMMIT begins no transaction, and ends no session
+	{name: "completion_type", value: "0", shown: "NO_CHAIN", usual: true}, // COMMIT starts no transaction and ends no session
 	{name: "transaction_isolation", shown: "READ-COMMITTED", special: true},
 	{name: "tx_isolation", shown: "READ-COMMITTED", special: true}, // MariaDB before 11.1
 	{name: "transaction_read_only", shown: "OFF", special: true, usual: true},
 	{name: "tx_read_only", shown: "OFF", special: true, usual: true},
 	{name: "sql_mode", value: "'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"},
 	{name: "sql_select_limit", value: "18446744073709551615", usual: true},
-	{name: "sql_big_selects", value: "1", shown: "ON", usual: true}, // max_join_size does not count
+	{name: "sql_big_selects", value: "1", shown: "ON", usual: true}, // ignores max_join_size
 	{name: "sql_safe_updates", value: "0", shown: "OFF", usual: true},
 	{name: "sql_auto_is_null", value: "0", shown: "OFF", usual: true},
 	{name: "foreign_key_checks", value: "1", shown: "ON", usual: true},
 	{name: "unique_checks", value: "1", shown: "ON", usual: true},
-	{name: "group_concat_max_len", value: "1073741824"}, // MariaDB cuts JSON_ARRAYAGG there
+	{name: "group_concat_max_len", value: "1073741824"}, // MariaDB truncates JSON_ARRAYAGG there
 	{name: "max_sort_length", value: "1024", special: true, usual: true},
 	{name: "time_zone", value: "'+00:00'"},
 	{name: "character_set_client", value: "utf8mb4"},
@@ -56,10 +56,10 @@ var sessionVariables = []variable{
 	{name: "max_execution_time", value: "0", special: true, usual: true},                    // MySQL
 }
 
-// packetVariable is read with the others: it cannot be set.
+// packetVariable is read with the others, but cannot be set.
 const packetVariable = "max_allowed_packet"
 
-// want is the value as SHOW writes it.
+// want returns the value as SHOW writes it.
 func (v variable) want() string {
 	if v.shown != "" {
 		return v.shown
@@ -67,9 +67,9 @@ func (v variable) want() string {
 	return strings.Trim(v.value, "'")
 }
 
-// holds reports whether a value that SHOW wrote is the wanted one.
+// holds reports whether a value written by SHOW is the wanted one.
 func (v variable) holds(have string) bool {
-	// sql_mode is a set: servers write it in an order of their own.
+	// sql_mode is a set: the order differs between servers.
 	list := func(s string) []string {
 		parts := strings.Split(strings.ToUpper(s), ",")
 		slices.Sort(parts)
@@ -78,18 +78,17 @@ func (v variable) holds(have string) bool {
 	return slices.Equal(list(have), list(v.want()))
 }
 
-// SessionError says that sessions at the database server are not as tasker
-// needs them, and cannot be made so. With such sessions what was accepted could
-// be lost: nothing is done with them.
+// SessionError reports that the sessions of a server do not have the settings
+// that tasker needs. Tasks could be lost with such sessions, so they are not
+// used.
 type SessionError struct{ Wrong []string }
 
 func (e *SessionError) Error() string {
-	return "the database server does not let tasker set up its session: " + strings.Join(e.Wrong, "; ") +
-		": look for a proxy between tasker and the server, and for the user's rights"
+	return "the database server does not accept tasker's session settings: " + strings.Join(e.Wrong, "; ") +
+		": check for a proxy between tasker and the server, and the user's privileges"
 }
 
-// sessionConnector makes connections whose sessions are as sessionVariables
-// says.
+// sessionConnector opens connections with the sessionVariables set.
 type sessionConnector struct{ driver.Connector }
 
 func (c sessionConnector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -105,7 +104,7 @@ func (c sessionConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	return s, nil
 }
 
-// mysqlConn is what the driver's connections can do.
+// mysqlConn is what the driver's connections implement.
 type mysqlConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -118,18 +117,18 @@ type mysqlConn interface {
 	driver.NamedValueChecker
 }
 
-// session is a connection that is given up when its server turns out to take no
-// writes, as a primary does that was replaced: the next one may lead to the new
-// primary. The error stays the server's own.
+// session is a connection that is discarded once its server refuses writes, as
+// a replaced primary does: the next connection may lead to the new primary. The
+// server's error is returned as it is.
 type session struct {
 	mysqlConn
 	refused atomic.Bool
-	// largest bounds a value that is written, so that the row that it becomes
-	// part of can be read again.
+	// largest is the size of the largest value written, such that its row can
+	// be read again.
 	largest int
 }
 
-// setUp sets the session's variables and checks that it has them.
+// setUp sets the session's variables and checks them.
 func (s *session) setUp(ctx context.Context) error {
 	var set []string
 	for _, v := range sessionVariables {
@@ -138,7 +137,7 @@ func (s *session) setUp(ctx context.Context) error {
 		}
 	}
 	for _, statement := range []string{
-		// Standard SQL: the variables' names differ between the servers.
+		// Standard SQL: the names of the variables differ between the servers.
 		"SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE",
 		"SET SESSION " + strings.Join(set, ", "),
 	} {
@@ -170,12 +169,12 @@ func (s *session) setUp(ctx context.Context) error {
 	return nil
 }
 
-// largestValue is how large a value may be where a packet has a size. The rest
-// is for what a row has besides.
+// largestValue returns the size of the largest value for a packet size. The
+// rest is for the other columns of its row.
 func largestValue(packet int) int { return packet - packet/16 }
 
-// set runs a statement that sets variables. That the server refuses it, and not
-// for a passing state, is a [SessionError].
+// set runs a statement that sets variables. It returns a [SessionError] if the
+// server refuses it for good.
 func (s *session) set(ctx context.Context, statement string) error {
 	_, err := s.mysqlConn.ExecContext(ctx, statement, nil)
 	if e, ok := errors.AsType[*mysqldriver.MySQLError](err); ok && !states[e.Number] {
@@ -184,8 +183,8 @@ func (s *session) set(ctx context.Context, statement string) error {
 	return err
 }
 
-// differing returns the variables of a kind that have another value than they
-// should have; those that the server does not know are left out if special.
+// differing returns the variables of a kind whose value is not the wanted one,
+// without special ones that the server does not have.
 func differing(have map[string]string, kind func(variable) bool) []variable {
 	var list []variable
 	for _, v := range sessionVariables {
@@ -197,7 +196,7 @@ func differing(have map[string]string, kind func(variable) bool) []variable {
 	return list
 }
 
-// describe says how variables differ from what they should be.
+// describe returns how variables differ from the wanted values.
 func describe(wrong []variable, have map[string]string) []string {
 	list := make([]string, len(wrong))
 	for i, v := range wrong {
@@ -206,8 +205,8 @@ func describe(wrong []variable, have map[string]string) []string {
 	return list
 }
 
-// show reads the variables that the session has. SHOW leaves out what a server
-// does not know.
+// show reads the session's variables. SHOW leaves out those that a server does
+// not have.
 func (s *session) show(ctx context.Context) (map[string]string, error) {
 	names := make([]string, 0, len(sessionVariables)+1)
 	for _, v := range sessionVariables {
@@ -233,8 +232,8 @@ func (s *session) show(ctx context.Context) (map[string]string, error) {
 	}
 }
 
-// ExecContext refuses values that are too large for the server before it sends
-// anything: the server would close the connection, which looks like an outage.
+// ExecContext refuses values too large for the server before it sends anything:
+// the server would close the connection, which looks like an outage.
 func (s *session) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	for _, arg := range args {
 		if s.largest > 0 && size(arg.Value) > s.largest {
@@ -268,7 +267,7 @@ func (s *session) watch(err error) error {
 	return err
 }
 
-// transaction is one of a session.
+// transaction is a transaction of a session.
 type transaction struct {
 	driver.Tx
 	session *session

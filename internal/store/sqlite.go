@@ -20,15 +20,15 @@ var sqliteDialect = dialect{
 
 func openSQLite(u *url.URL, cfg Config, file string) (gorm.Dialector, *sql.DB, error) {
 	if file == "" || u.RawQuery != "" {
-		return nil, nil, fmt.Errorf("the database address names no plain file: it must be %s", uriForms)
+		return nil, nil, fmt.Errorf("invalid database address: not a plain file: must be %s", uriForms)
 	}
-	// What tasks and results hold is nobody else's to read. SQLite gives its other
-	// files the mode of this one. An error comes back from SQLite, in its words.
+	// Nobody else may read tasks and results. SQLite gives its other files the
+	// mode of this one, and reports any error itself.
 	if f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, ownerOnly); err == nil {
 		_ = f.Close()
 	}
-	// Without _txlock=immediate two transactions that read first and write
-	// then cannot both go on, and one fails as locked.
+	// Without _txlock=immediate, two transactions that read first and write
+	// later fail as locked.
 	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
 		"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(10000)&_pragma=synchronous(NORMAL)" +
 		"&_pragma=foreign_keys(1)&_txlock=immediate"
@@ -41,11 +41,11 @@ func openSQLite(u *url.URL, cfg Config, file string) (gorm.Dialector, *sql.DB, e
 	return &sqlite.Dialector{Conn: db}, db, nil
 }
 
-// ownerOnly is the mode of the database's files.
+// ownerOnly is the mode of the database files.
 const ownerOnly = 0o600
 
-// protectFiles takes the rights of others from files that an earlier version
-// made; where it may not, they stay.
+// protectFiles removes the permissions of others from files of earlier
+// versions, if it may.
 func protectFiles(file string) {
 	for _, suffix := range []string{"", "-wal", "-shm"} {
 		if info, err := os.Stat(file + suffix); err == nil && info.Mode().Perm()&^ownerOnly != 0 {

@@ -16,14 +16,14 @@ import (
 // Statuses computes the statuses of tasks from their results.
 type Statuses struct{ *DB }
 
-// open are the statuses out of which results move a task.
+// open are the statuses that results move a task out of.
 var open = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}
 
 // Aggregate computes the statuses of open tasks from their results, stores
-// those that changed, and tells how many did. waitForEndpoints is the time in
-// which every expected endpoint should have received a task. Tasks that are
-// not open stay as they are. The tasks are locked meanwhile, so that no result
-// is recorded in between and several processes may aggregate the same ones.
+// those that changed and returns how many did. waitForEndpoints is the time in
+// which every expected endpoint should have received a task. Tasks that are not
+// open do not change. The tasks are locked meanwhile, so that no result is
+// recorded in between and several processes may aggregate the same ones.
 func (s Statuses) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	ids := slices.Clone(taskIDs)
 	slices.Sort(ids)
@@ -88,17 +88,16 @@ func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Dura
 	return changed, nil
 }
 
-// UnsettledTasks gives those of the tasks whose stored status is behind their
-// results, as far as counting tells, so that [Statuses.Aggregate] will move them:
-// as many results have ended as endpoints are expected; or the task is SENT and
-// has a lost result, or misses some after the time waitForEndpoints. It takes
-// no locks.
+// UnsettledTasks returns the tasks whose stored status is behind their results,
+// as far as counting can tell, so that [Statuses.Aggregate] will move them: as
+// many results have ended as endpoints are expected; or the task is SENT and
+// has a lost result, or lacks some after waitForEndpoints. It takes no locks.
 func (s Statuses) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (unsettled []int64, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
 	finished := slices.DeleteFunc(tasker.ResultStates(), func(state tasker.ResultState) bool { return !state.Finished() })
-	// A task that expects nobody is settled by the results that it has.
+	// A task that expects no endpoint is settled by the results it has.
 	expected := s.dialect.greatest + "(1, " + s.dialect.jsonLength + "(COALESCE(tasks.expected, tasks.endpoints)))"
 	results := fmt.Sprintf("(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> %d", tasker.ErrnrRemoved)
 	for chunk := range slices.Chunk(taskIDs, batchSize) {
@@ -109,16 +108,16 @@ func (s Statuses) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEn
 				Or("status = ? AND sent_time <= ? AND "+results+") < "+expected, tasker.Sent, dbTime{s.Now().Add(-waitForEndpoints)})).
 			Pluck("id", &ids).Error
 		if err != nil {
-			return nil, s.fail("look for unsettled tasks", err)
+			return nil, s.fail("read the unsettled tasks", err)
 		}
 		unsettled = append(unsettled, ids...)
 	}
 	return unsettled, nil
 }
 
-// OpenTasks gives up to limit tasks of an open status, SENT or INCOMPLETE,
-// that were sent until a time, in the order in which they were sent, beginning
-// behind a position.
+// OpenTasks returns up to limit tasks of an open status, SENT or INCOMPLETE,
+// after a position and sent no later than until, in the order in which they
+// were sent.
 func (s Statuses) OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error) {
 	var rows []taskRow
 	err := s.conn(ctx).Select("id", "sent_time").

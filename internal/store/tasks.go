@@ -18,15 +18,14 @@ import (
 // Tasks creates and reads tasks.
 type Tasks struct{ *DB }
 
-// relayGrace is how long after its creation the relay leaves a task to the
-// API that took it, whose first attempt to send it begins then. An attempt that
-// lasts longer is renewed.
+// relayGrace is how long the relay leaves a new task to the API process that
+// accepted it and that is sending it. Longer attempts renew their claim.
 const relayGrace = 15 * time.Second
 
-// CreateTask stores a new task as CREATED, from its Type, Identifier, Payload
-// and Endpoints (nil, or sorted and unique). Where the same task exists
-// already it gives that one and created is false; the same identifier with
-// another body is a [tasker.Conflict].
+// CreateTask stores a new task as CREATED. It uses the Type, Identifier,
+// Payload and Endpoints of t; Endpoints is nil, or sorted without duplicates.
+// If the same task exists, CreateTask returns that one and created is false.
+// The same identifier with another body is a [tasker.Conflict].
 func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
 	hash, err := requestHash(t)
 	if err != nil {
@@ -49,9 +48,9 @@ func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Tas
 		err = s.conn(ctx).Where("type = ? AND identifier = ?", t.Type, t.Identifier).Take(&existing).Error
 		switch {
 		case errors.Is(err, gorm.ErrRecordNotFound) && try < tries:
-			continue // it was purged in between: its identifier is free
+			continue // purged meanwhile: the identifier is free
 		case err != nil:
-			return tasker.Task{}, false, s.fail("read the task of that identifier", err)
+			return tasker.Task{}, false, s.fail("read the task with that identifier", err)
 		case !bytes.Equal(existing.RequestHash, hash):
 			return tasker.Task{}, false, tasker.Errorf(tasker.Conflict,
 				"identifier %q of task type %q is taken by a task with another payload or other endpoints: choose another identifier", t.Identifier, t.Type)
@@ -75,17 +74,17 @@ func (s Tasks) insertTask(ctx context.Context, t tasker.Task, payload string, ha
 	return row.task(), err
 }
 
-// requestHash is the same for two requests that mean the same: members of
-// objects may stand in any order, and white space does not count. What decoding
-// does not keep apart, unpaired surrogates and members that are there twice, is
-// hashed as it was sent: then order does count.
+// requestHash returns the same hash for requests that mean the same: white
+// space and the order of members do not matter. What decoding would lose,
+// unpaired surrogates and duplicate members, is hashed as it was sent; then
+// order matters.
 func requestHash(t tasker.Task) ([]byte, error) {
 	var payload any
 	if t.Payload != nil {
 		dec := json.NewDecoder(bytes.NewReader(t.Payload))
 		dec.UseNumber()
 		if err := dec.Decode(&payload); err != nil {
-			return nil, tasker.WrapError(tasker.Malformed, err, "the payload is not JSON")
+			return nil, tasker.WrapError(tasker.Malformed, err, "the payload is not valid JSON")
 		}
 	}
 	canonical, err := json.Marshal([]any{payload, t.Endpoints})
@@ -95,7 +94,7 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	if _, duplicate := jsonx.Duplicate(t.Payload); duplicate || jsonx.HasUnpairedSurrogate(t.Payload) {
 		sent := bytes.NewBuffer(canonical)
 		if err := json.Compact(sent, t.Payload); err != nil {
-			return nil, tasker.WrapError(tasker.Malformed, err, "the payload is not JSON")
+			return nil, tasker.WrapError(tasker.Malformed, err, "the payload is not valid JSON")
 		}
 		canonical = sent.Bytes()
 	}

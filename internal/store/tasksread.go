@@ -11,24 +11,25 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// What a read costs in memory is its bytes, not its rows: a payload may have a
-// megabyte, and a task thousands of results. So there are reads that leave out
-// payloads and tell their sizes, and lists are cut by bytes.
+// The memory of a read depends on its bytes, not its rows: a payload may be a
+// megabyte, and a task may have thousands of results. So some reads leave out
+// payloads and return their sizes, and lists are limited by bytes.
 
 // FindTask returns the task of a type and identifier, or [tasker.NotFound].
 func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
 	return s.findTask(ctx, s.conn(ctx), taskType, identifier)
 }
 
-// PeekTask is FindTask without a payload that is longer than maxPayload bytes.
+// PeekTask is FindTask without the payload if that is longer than maxPayload
+// bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
 	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, expected, unserved, removed_endpoints, start_time, sent_time, last_modified_time,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
 }
 
-// peekedPayload are the columns of a payload that is left out, NULL, where it is
-// longer than a number of bytes.
+// peekedPayload selects a payload, or NULL if it is longer than a number of
+// bytes, and its size.
 const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS payload, COALESCE(OCTET_LENGTH(payload), 0) AS payload_size"
 
 func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier string) (tasker.Task, error) {
@@ -38,7 +39,7 @@ func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier s
 	var row peekedTask
 	err := db.Table("tasks").Where("type = ? AND identifier = ?", taskType, identifier).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return tasker.Task{}, tasker.Errorf(tasker.NotFound, "there is no task %q of type %q", identifier, taskType)
+		return tasker.Task{}, tasker.Errorf(tasker.NotFound, "task %q of type %q not found", identifier, taskType)
 	}
 	if err != nil {
 		return tasker.Task{}, s.fail("read the task", err)
@@ -46,7 +47,7 @@ func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier s
 	return row.task(), nil
 }
 
-// peekedTask is a task of which the payload may have been left out.
+// peekedTask is a task whose payload may have been left out.
 type peekedTask struct {
 	ID               int64
 	Type             string
@@ -76,7 +77,7 @@ func (r *peekedTask) task() tasker.Task {
 	return t
 }
 
-// sized is a row of a list, with what reading all of it would take.
+// sized is a row of a list, and how many bytes reading all of it takes.
 type sized struct {
 	ID               int64
 	LastModifiedTime dbTime
@@ -87,11 +88,11 @@ func (r sized) position() tasker.ChangePosition {
 	return tasker.ChangePosition{LastModifiedTime: r.LastModifiedTime.Time, ID: r.ID}
 }
 
-// listSize is the size of the lists of endpoints that a task is shown with.
+// listSize is the size of a task's lists of endpoints.
 const listSize = "COALESCE(OCTET_LENGTH(endpoints), 0) + COALESCE(OCTET_LENGTH(unserved), 0) + COALESCE(OCTET_LENGTH(removed_endpoints), 0)"
 
-// withinBytes returns the leading rows whose sizes together are within a
-// limit, and at least one where there is one; 0 means no limit.
+// withinBytes returns the leading rows whose total size is within limit, but at
+// least one if there are any; 0 means no limit.
 func withinBytes(rows []sized, limit int64) []sized {
 	var total int64
 	for i, r := range rows {
@@ -125,8 +126,8 @@ func (s Tasks) ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []taske
 	return tasks, len(page) < len(found), s.fail("list the tasks", err)
 }
 
-// tasksOf reads the tasks of a page, in its order. They have no list of those
-// that are expected. One that was deleted meanwhile is left out.
+// tasksOf reads the tasks of a page, in its order, without Expected. Tasks
+// deleted meanwhile are left out.
 func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]tasker.Task, error) {
 	if len(page) == 0 {
 		return nil, nil
@@ -156,20 +157,18 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 	return tasks, nil
 }
 
-// maxChanged bounds the lists of endpoints, in bytes, that one call of
+// maxChanged limits the lists of endpoints, in bytes, that one call of
 // [Tasks.ChangedTasks] reads.
 const maxChanged = 4 << 20
 
-// ChangedTasks returns up to limit tasks in the order in which their statuses
-// changed, behind a position, without their payloads; the position of the last
-// one, or the same position where there is none; and whether more follow. A
-// task is returned as it is now: one that changed again is found there, and not
-// twice. Those whose positions known reports are left out, and not read; nil
-// knows none.
+// ChangedTasks returns up to limit tasks after a position, without their
+// payloads, in the order in which their statuses changed; the position of the
+// last one, or after if there is none; and whether more follow. A task that
+// changed twice is returned once, with its latest state. Tasks whose position
+// known reports are skipped without being read; known may be nil.
 //
-// A change becomes visible some time after its LastModifiedTime, and not before
-// every later one. So whoever follows goes back by some seconds each time, and
-// knows again what it has seen.
+// Changes may become visible late and out of order. To miss none, ask again
+// from a few seconds earlier each time, and skip those seen before.
 func (s Tasks) ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error) {
 	var found []sized
 	when := dbTime{after.LastModifiedTime}
@@ -177,7 +176,7 @@ func (s Tasks) ChangedTasks(ctx context.Context, after tasker.ChangePosition, li
 		Where("last_modified_time >= ? AND (last_modified_time > ? OR id > ?)", when, when, after.ID).
 		Order("last_modified_time, id").Limit(limit + 1).Find(&found).Error
 	if err != nil {
-		return nil, after, false, s.fail("read the tasks that changed", err)
+		return nil, after, false, s.fail("read the changed tasks", err)
 	}
 	page := found[:min(limit, len(found))]
 	if len(page) == 0 {
@@ -190,12 +189,12 @@ func (s Tasks) ChangedTasks(ctx context.Context, after tasker.ChangePosition, li
 	}
 	tasks, err = s.tasksOf(ctx, unknown, false)
 	if err != nil {
-		return nil, after, false, s.fail("read the tasks that changed", err)
+		return nil, after, false, s.fail("read the changed tasks", err)
 	}
 	return tasks, next, more, nil
 }
 
-// TaskName returns the type and the identifier of the task of an id, or
+// TaskName returns the type and identifier of the task with an id, or
 // [tasker.NotFound].
 func (s Tasks) TaskName(ctx context.Context, id int64) (taskType, identifier string, err error) {
 	var row taskRow
@@ -214,7 +213,7 @@ func (s Tasks) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, 
 	case err != nil:
 		return nil, s.fail("read the payload", err)
 	case len(payloads) == 0:
-		return nil, tasker.Errorf(tasker.NotFound, "there is no task %d any more", taskID)
+		return nil, tasker.Errorf(tasker.NotFound, "task %d not found: it was deleted", taskID)
 	}
 	return json.RawMessage(payloads[0]), nil
 }

@@ -8,8 +8,8 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// upsert is the end of an INSERT that changes the row where there is one with
-// the same key already: the columns get what would have been inserted.
+// upsert returns the end of an INSERT that updates the row if its key exists:
+// the columns get the values that would have been inserted.
 func (d *dialect) upsert(key, columns []string) string {
 	set := make([]string, len(columns))
 	for i, column := range columns {
@@ -23,7 +23,7 @@ func (d *dialect) upsert(key, columns []string) string {
 }
 
 // onConflict is the same for gorm, with an expression for each column, in
-// order: NEW(c) in it is what would have been inserted into column c.
+// order. NEW(c) in it is the value that would have been inserted into column c.
 func (d *dialect) onConflict(key []string, set [][2]string) clause.OnConflict {
 	var on clause.OnConflict
 	for _, column := range key {

@@ -8,39 +8,37 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// WaitingWork gives up to limit results of an endpoint and type that wait for
+// WaitingWork returns up to limit results of an endpoint and type that wait for
 // a free slot (RECEIVED), oldest task first.
 func (s Runs) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ?", tasker.Received, taskType)
 }
 
-// DueWork gives up to limit results of an endpoint and type whose next attempt
-// is due (RETRYING).
+// DueWork returns up to limit results of an endpoint and type whose next
+// attempt is due (RETRYING).
 func (s Runs) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
-	// What was stored in the future waits for a time that it never meant: the
-	// database's clock was set back.
+	// A retry stored in the future is due: the database's clock was set back.
 	now := s.Now()
 	return s.work(ctx, endpoint, limit, "r.state = ? AND (r.retry_time <= ? OR r.last_modified_time > ?) AND t.type = ?",
 		tasker.Retrying, s.at(now), s.at(now.Add(clockError)), taskType)
 }
 
-// InterruptedWork gives up to limit results of an endpoint that are RUNNING
-// under another manager than the one given, or LOST from there, while the one
-// given holds the endpoint: the other one ended, or lost the endpoint, during
-// the run. Where AwaitsReboot says so the run had ended, to go on after a
-// reboot: [Runs.ResumeAttempts] takes it over. A manager that does not hold the
-// endpoint any more gets none, since what runs there is not interrupted.
+// InterruptedWork returns up to limit results of an endpoint that are RUNNING,
+// or LOST from there, under another manager that ended or lost the endpoint
+// during the run. If AwaitsReboot is set, the run ended to continue after a
+// reboot: see [Runs.ResumeAttempts]. It returns none if manager does not hold
+// the endpoint.
 func (s Runs) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
 		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
 		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
 }
 
-// work gives the results of an endpoint that a condition on them (r) and their
-// tasks (t) selects, oldest task first.
+// work returns the results of an endpoint that a condition on them (r) and
+// their tasks (t) selects, oldest task first.
 func (s Runs) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {
 	var rows []struct {
 		Task      taskRow `gorm:"embedded"`
@@ -72,15 +70,15 @@ func (s Runs) work(ctx context.Context, endpoint string, limit int, condition st
 	return work, nil
 }
 
-// NextRetry tells when the next attempt of an endpoint and type is due, and
-// whether there is any.
+// NextRetry returns when the next attempt of an endpoint and type is due; ok is
+// false if there is none.
 func (s Runs) NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error) {
 	var times []dbTime
 	err = s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Where("r.endpoint = ? AND r.state = ? AND t.type = ?", endpoint, tasker.Retrying, taskType).
 		Order("r.retry_time").Limit(1).Pluck("r.retry_time", &times).Error
 	if err != nil || len(times) == 0 {
-		return time.Time{}, false, s.fail("read when the next retry is due", err)
+		return time.Time{}, false, s.fail("read the time of the next retry", err)
 	}
 	return times[0].Time, true, nil
 }

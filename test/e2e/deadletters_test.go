@@ -156,7 +156,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("%+v", rejected)
 	}
 	code, output := run(t, s.env, "dead-letters", "requeue", fmt.Sprint(rejected.ID), "4711")
-	if code != 1 || !strings.Contains(output, fmt.Sprintf("dead letter %d: requeued", rejected.ID)) || !strings.Contains(output, "there is no dead letter 4711") {
+	if code != 1 || !strings.Contains(output, fmt.Sprintf("dead letter %d: requeued", rejected.ID)) || !strings.Contains(output, "dead letter 4711 not found") {
 		t.Errorf("exit %d:\n%s", code, output)
 	}
 	if back, ok, err := ch.Get("tasker.worker.console1", false); err != nil || !ok || string(back.Body) != string(d.Body) {
