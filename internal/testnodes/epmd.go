@@ -10,14 +10,13 @@ import (
 	"strconv"
 )
 
-// EPMD is Erlang's port mapper: it tells the nodes of a cluster each other's
-// ports.
+// EPMD is Erlang's port mapper, through which cluster nodes find each other.
 type EPMD struct {
 	node
 	port int
 }
 
-// StartEPMD starts a port mapper that logs below dir.
+// StartEPMD starts a port mapper with its log in dir.
 func StartEPMD(ctx context.Context, dir string) (*EPMD, error) {
 	program, err := find("epmd")
 	if err != nil {

@@ -17,17 +17,17 @@ import (
 
 const mariadbPassword = "pw"
 
-// MariaDB is a server whose data survives whatever ends its process: each
-// commit is on the disk before it is answered.
+// MariaDB is a server that syncs every commit before answering it, so its data
+// survives Kill.
 type MariaDB struct {
 	node
 	dir  string
 	port int
 }
 
-// StartMariaDB makes a data directory below dir, which must exist, starts a
-// server on it and waits until it serves. It needs the package
-// mariadb-server-core. options are lines of its configuration.
+// StartMariaDB creates a data directory in dir, which must exist, starts a
+// server on it and waits until it is ready. options are lines of its
+// configuration. It needs the package mariadb-server-core.
 func StartMariaDB(ctx context.Context, dir string, options ...string) (*MariaDB, error) {
 	server, err := find("mariadbd")
 	if err != nil {
@@ -53,15 +53,16 @@ func StartMariaDB(ctx context.Context, dir string, options ...string) (*MariaDB,
 
 func (m *MariaDB) path(name string) string { return filepath.Join(m.dir, name) }
 
-// Addr is the server's host and port.
+// Addr returns the server's host and port.
 func (m *MariaDB) Addr() string { return fmt.Sprintf("%s:%d", loopback, m.port) }
 
-// URI is the server's address, as its administrator and without a database.
+// URI returns the server's address, as its administrator and without a
+// database.
 func (m *MariaDB) URI() string {
 	return fmt.Sprintf("mysql://root:%s@%s/", mariadbPassword, m.Addr())
 }
 
-// prepare makes the system tables and the files that the server reads.
+// prepare creates the system tables and the configuration files.
 func (m *MariaDB) prepare(ctx context.Context, options []string) error {
 	install, err := find("mariadb-install-db")
 	if err != nil {
@@ -73,12 +74,13 @@ func (m *MariaDB) prepare(ctx context.Context, options []string) error {
 	}
 	making := exec.CommandContext(ctx, install, "--no-defaults", "--datadir="+m.path("data"), "--user="+me.Username,
 		"--skip-test-db", "--skip-name-resolve", "--auth-root-authentication-method=normal")
-	making.Env = append(os.Environ(), "TMPDIR="+m.dir) // two that are made at once take each other's temporary tables
+	making.Env = append(os.Environ(), "TMPDIR="+m.dir) // concurrent runs would overwrite each other's temporary tables
 	out, err := making.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
 	}
-	// The socket is relative to the data directory: its path has a short limit.
+	// Relative to the data directory, since the length of a socket's path is
+	// limited.
 	settings := fmt.Sprintf(`[mariadbd]
 user = %s
 datadir = %s

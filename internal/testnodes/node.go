@@ -15,20 +15,20 @@ import (
 	"time"
 )
 
-// stopPatience is how long a server may take to end when it is asked to.
-const stopPatience = 30 * time.Second
+// stopTimeout is how long a server may take to stop on TERM.
+const stopTimeout = 30 * time.Second
 
-// readyLimit bounds one question whether a server serves: a question that a
-// busy machine answers later would be asked for ever.
-const readyLimit = 10 * time.Second
+// readyTimeout limits one readiness check, so that a lost answer is asked for
+// again.
+const readyTimeout = 10 * time.Second
 
-// ErrRunning is the error of what takes a server that is stopped.
+// ErrRunning is returned by operations that need the server to be stopped.
 var ErrRunning = errors.New("the server is running")
 
-// node is a server: the process that it is now, and how to start the next one.
+// node is a server: its current process, and how to start the next one.
 type node struct {
 	name    string
-	log     string // the file that takes its output
+	log     string // receives its output
 	command func() *exec.Cmd
 	ready   func(context.Context) error
 
@@ -36,8 +36,8 @@ type node struct {
 	process *Process // nil before the first start
 }
 
-// Start starts the server and waits until it serves, or until ctx ends. On an
-// error no process is left. It does nothing where the server runs.
+// Start starts the server and waits until it is ready or ctx ends. On an error
+// no process is left. If the server is running, Start does nothing.
 func (n *node) Start(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -56,7 +56,7 @@ func (n *node) Start(ctx context.Context) error {
 	}
 	if err := n.awaitReady(ctx); err != nil {
 		n.process.Kill()
-		return fmt.Errorf("start %s: %w; its log ends with:\n%s", n.name, err, tail(n.log))
+		return fmt.Errorf("start %s: %w; last lines of its log:\n%s", n.name, err, tail(n.log))
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (n *node) awaitReady(ctx context.Context) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		attempt, cancel := context.WithTimeout(ctx, readyLimit)
+		attempt, cancel := context.WithTimeout(ctx, readyTimeout)
 		err := n.ready(attempt)
 		cancel()
 		if err == nil {
@@ -73,22 +73,22 @@ func (n *node) awaitReady(ctx context.Context) error {
 		}
 		select {
 		case <-n.process.Exited():
-			return fmt.Errorf("it ended: %v", n.process.cmd.ProcessState)
+			return fmt.Errorf("ended: %v", n.process.cmd.ProcessState)
 		case <-ctx.Done():
-			return fmt.Errorf("it is not ready in time: %w", err)
+			return fmt.Errorf("not ready in time: %w", err)
 		case <-tick.C:
 		}
 	}
 }
 
-// current gives the process of the last start, nil before the first.
+// current returns the latest process, or nil before the first start.
 func (n *node) current() *Process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.process
 }
 
-// PID is the process id of the server that runs, or ran last.
+// PID returns the process id of the latest process, or 0.
 func (n *node) PID() int {
 	if p := n.current(); p != nil {
 		return p.PID()
@@ -96,36 +96,36 @@ func (n *node) PID() int {
 	return 0
 }
 
-// Alive tells whether the server's process exists; it may be paused.
+// Alive reports whether the server's process exists; a paused one does.
 func (n *node) Alive() bool {
 	p := n.current()
 	return p != nil && p.Alive()
 }
 
-// Kill ends the server as a power cut does, and waits until it is gone.
+// Kill kills the server and waits until its process has ended.
 func (n *node) Kill() {
 	if p := n.current(); p != nil {
 		p.Kill()
 	}
 }
 
-// Stop asks the server to end and waits. One that does not is killed, which is
-// an error.
+// Stop sends TERM and waits. If the server does not stop, Stop kills it and
+// returns an error.
 func (n *node) Stop() error {
 	p := n.current()
 	if p == nil {
 		return nil
 	}
-	if _, err := p.Stop(stopPatience); err != nil {
+	if _, err := p.Stop(stopTimeout); err != nil {
 		return fmt.Errorf("stop %s: %w", n.name, err)
 	}
 	return nil
 }
 
-// Pause stops the server where it is, until Resume.
+// Pause stops the server with SIGSTOP, until Resume.
 func (n *node) Pause() error { return n.signal((*Process).Pause) }
 
-// Resume lets a paused server go on.
+// Resume continues a paused server.
 func (n *node) Resume() error { return n.signal((*Process).Resume) }
 
 func (n *node) signal(send func(*Process) error) error {
@@ -136,9 +136,9 @@ func (n *node) signal(send func(*Process) error) error {
 	return send(p)
 }
 
-// FreePort finds a port on loopback that nobody listens on. It is below those
-// that Linux gives to outgoing connections, so that it is still free when a
-// server that was killed starts again.
+// FreePort returns a port on loopback that is not in use. It is below the range
+// that Linux uses for outgoing connections, so that it stays free while a
+// killed server is down.
 func FreePort() (int, error) {
 	for range 200 {
 		port := 11000 + rand.IntN(14000)
@@ -152,7 +152,8 @@ func FreePort() (int, error) {
 
 const loopback = "127.0.0.1"
 
-// find finds a program, also where an ordinary user's PATH does not look.
+// find returns the path of a program, looking also in sbin directories that are
+// not in an ordinary user's PATH.
 func find(name string, dirs ...string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil && len(dirs) == 0 {
 		return path, nil
@@ -162,7 +163,7 @@ func find(name string, dirs ...string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("there is no program %s: install its package", name)
+	return "", fmt.Errorf("program %s not found: install its package", name)
 }
 
 func tail(file string) string {

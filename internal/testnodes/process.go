@@ -1,7 +1,7 @@
-// Package testnodes starts real servers as children of the caller, for tests
-// that kill, pause and restart them: MariaDB and RabbitMQ, alone or as a
+// Package testnodes starts real servers as child processes, for tests that
+// kill, pause and restart them: MariaDB, and RabbitMQ as a single node or a
 // cluster. Each has its own ports on loopback and its own data directory, and
-// keeps both over a restart. On Linux none outlives the caller.
+// keeps both over a restart. On Linux they end with the caller.
 package testnodes
 
 import (
@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// Process is a running child in a process group of its own. Its methods may be
-// called at any time, also after it has ended.
+// Process is a child in its own process group. Its methods may be called at any
+// time, even after it has ended.
 type Process struct {
 	cmd    *exec.Cmd
 	begin  time.Time
 	exited chan struct{}
-	waited error // by the time that exited is closed
+	waited error // valid once exited is closed
 }
 
-// StartProcess starts cmd. The caller sets everything but SysProcAttr.
+// StartProcess starts cmd. It sets SysProcAttr; the caller sets the rest.
 func StartProcess(cmd *exec.Cmd) (*Process, error) {
 	cmd.SysProcAttr = childAttributes()
 	if err := cmd.Start(); err != nil {
@@ -36,16 +36,16 @@ func StartProcess(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// PID is the process id, also after the process has ended.
+// PID returns the process id, even after the process has ended.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Age is the time since the process was started.
+// Age returns the time since the process was started.
 func (p *Process) Age() time.Duration { return time.Since(p.begin) }
 
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Alive tells whether the process has not ended yet; a paused one is alive.
+// Alive reports whether the process has not ended; a paused one is alive.
 func (p *Process) Alive() bool {
 	select {
 	case <-p.exited:
@@ -55,13 +55,14 @@ func (p *Process) Alive() bool {
 	}
 }
 
-// ExitCode waits for the end and gives the exit code, -1 after a signal.
+// ExitCode waits for the process to end and returns its exit code, or -1 after
+// a signal.
 func (p *Process) ExitCode() int {
 	<-p.exited
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Ending waits for the end and says how it was: "exit status 1", or by which
+// Ending waits for the process to end and returns how: "exit status 1", or the
 // signal.
 func (p *Process) Ending() string {
 	<-p.exited
@@ -71,7 +72,7 @@ func (p *Process) Ending() string {
 	return p.cmd.ProcessState.String()
 }
 
-// Signal sends a signal to the process alone. It does nothing after its end.
+// Signal sends a signal to the process alone. After its end it does nothing.
 func (p *Process) Signal(s syscall.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal %v to process %d: %w", s, p.PID(), err)
@@ -79,7 +80,7 @@ func (p *Process) Signal(s syscall.Signal) error {
 	return nil
 }
 
-// Kill ends the process and all of its group as a power cut does, and waits.
+// Kill kills the process and its group, and waits.
 func (p *Process) Kill() {
 	if p.Alive() {
 		_ = syscall.Kill(-p.PID(), syscall.SIGKILL)
@@ -87,23 +88,23 @@ func (p *Process) Kill() {
 	<-p.exited
 }
 
-// Stop asks the process to end and waits for its exit code. One that takes
-// longer than patience is killed, which is an error.
-func (p *Process) Stop(patience time.Duration) (int, error) {
+// Stop sends TERM and returns the exit code. After the timeout it kills the
+// process and returns an error.
+func (p *Process) Stop(timeout time.Duration) (int, error) {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return 0, err
 	}
 	select {
 	case <-p.exited:
 		return p.ExitCode(), nil
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		p.Kill()
-		return -1, fmt.Errorf("process %d did not end within %v and was killed", p.PID(), patience)
+		return -1, fmt.Errorf("process %d did not end within %v and was killed", p.PID(), timeout)
 	}
 }
 
-// Pause stops the process where it is, until [Process.Resume].
+// Pause stops the process with SIGSTOP, until [Process.Resume].
 func (p *Process) Pause() error { return p.Signal(syscall.SIGSTOP) }
 
-// Resume lets a paused process go on.
+// Resume continues a paused process.
 func (p *Process) Resume() error { return p.Signal(syscall.SIGCONT) }

@@ -2,8 +2,8 @@ package testnodes
 
 import "syscall"
 
-// childAttributes make a child die with its parent, and keep the terminal's
-// interrupt, which is for the parent, away from it.
+// childAttributes makes a child die with its parent, and protects it from the
+// terminal's interrupt, which is meant for the parent.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -4,6 +4,6 @@ package testnodes
 
 import "syscall"
 
-// childAttributes keep the terminal's interrupt, which is for the parent, away
-// from a child.
+// childAttributes protects a child from the terminal's interrupt, which is
+// meant for the parent.
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	rabbitmqBin      = "/usr/lib/rabbitmq/bin" // of the Debian package
+	rabbitmqBin      = "/usr/lib/rabbitmq/bin" // where the Debian package installs it
 	rabbitmqUser     = "tasker"
 	rabbitmqPassword = "pw"
 	rabbitmqVHost    = "tasker"
 )
 
-// RabbitMQOptions are what the nodes of a cluster must agree on. The zero value
-// is a node that stands alone.
+// RabbitMQOptions are the settings on which the nodes of a cluster must agree.
+// The zero value is a single node.
 type RabbitMQOptions struct {
 	// Name is the node's name before the "@"; "" means "rabbit".
 	Name string
-	// Peers are the names of all nodes of the cluster, this one's too. They
-	// find each other while they start, so start them at the same time. They
-	// notice within 8 s that one of them does not answer, and those that see
-	// less than half of them pause.
+	// Peers are the names of all nodes of the cluster, including this one.
+	// Start them at the same time, since they find each other during startup.
+	// They notice within 8 s that a node does not answer; a node that sees
+	// fewer than half of them pauses.
 	Peers []string
-	// EPMD is the port mapper that the nodes of a cluster share; see
-	// [StartEPMD]. Without it the node has its own.
+	// EPMD is the port mapper that the nodes of a cluster share (see
+	// [StartEPMD]). Without it the node has its own.
 	EPMD *EPMD
-	// MaxMessageSize bounds the bodies of messages, in bytes; 0 means the
-	// node's own default.
+	// MaxMessageSize limits message bodies, in bytes; 0 means the node's
+	// default.
 	MaxMessageSize int
 	// Cookie is the secret that the nodes share; "" means a fixed one.
 	Cookie string
@@ -51,8 +51,8 @@ type RabbitMQ struct {
 	amqp, management, distribute int
 }
 
-// StartRabbitMQ starts a node with its files below dir, which must exist, and
-// waits until it serves. It needs the package rabbitmq-server.
+// StartRabbitMQ starts a node with its files in dir, which must exist, and
+// waits until it is ready. It needs the package rabbitmq-server.
 func StartRabbitMQ(ctx context.Context, dir string, opts RabbitMQOptions) (*RabbitMQ, error) {
 	r, err := NewRabbitMQ(ctx, dir, opts)
 	if err != nil {
@@ -65,8 +65,8 @@ func StartRabbitMQ(ctx context.Context, dir string, opts RabbitMQOptions) (*Rabb
 	return r, nil
 }
 
-// NewRabbitMQ prepares a node and does not start it: for a cluster, whose nodes
-// wait for each other. Close it in the end.
+// NewRabbitMQ prepares a node without starting it, for clusters, whose nodes
+// wait for each other. Call Close at the end.
 func NewRabbitMQ(ctx context.Context, dir string, opts RabbitMQOptions) (*RabbitMQ, error) {
 	server, err := find("rabbitmq-server", rabbitmqBin)
 	if err != nil {
@@ -109,24 +109,24 @@ func NewRabbitMQ(ctx context.Context, dir string, opts RabbitMQOptions) (*Rabbit
 
 func (r *RabbitMQ) path(name string) string { return filepath.Join(r.dir, name) }
 
-// NodeName is the Erlang name, such as "rabbit@localhost".
+// NodeName returns the Erlang name, such as "rabbit@localhost".
 func (r *RabbitMQ) NodeName() string { return r.name }
 
-// Addr is the host and port of AMQP.
+// Addr returns the host and port of AMQP.
 func (r *RabbitMQ) Addr() string { return fmt.Sprintf("%s:%d", loopback, r.amqp) }
 
-// URI is the AMQP address, with the user, who is an administrator, and the
-// virtual host, which exist from the start.
+// URI returns the AMQP address, with an administrator and a virtual host, which
+// exist from the start.
 func (r *RabbitMQ) URI() string {
 	return fmt.Sprintf("amqp://%s:%s@%s/%s", rabbitmqUser, rabbitmqPassword, r.Addr(), rabbitmqVHost)
 }
 
-// ManagementURI is the address of the management API, with the same user.
+// ManagementURI returns the address of the management API, with the same user.
 func (r *RabbitMQ) ManagementURI() string {
 	return fmt.Sprintf("http://%s:%s@%s:%d", rabbitmqUser, rabbitmqPassword, loopback, r.management)
 }
 
-// Close kills the node, and its port mapper where it has its own.
+// Close kills the node, and its own port mapper if it has one.
 func (r *RabbitMQ) Close() {
 	r.Kill()
 	if r.ownEPMD {
@@ -134,8 +134,8 @@ func (r *RabbitMQ) Close() {
 	}
 }
 
-// Wipe removes all that the node knows, as a lost disk does. The node must not
-// run. When it starts it has its user and virtual host again, and no queue.
+// Wipe deletes the node's data, as after the loss of its disk. The node must be
+// stopped. When it starts again it has its user and virtual host, but no queue.
 func (r *RabbitMQ) Wipe() error {
 	if r.Alive() {
 		return fmt.Errorf("wipe %s: %w", r.node.name, ErrRunning)
@@ -146,8 +146,8 @@ func (r *RabbitMQ) Wipe() error {
 	return os.Mkdir(r.path("data"), 0o700)
 }
 
-// Alarm raises the alarm of a node that runs out of memory, which blocks its
-// publishers, or ends it. A restart ends it, too.
+// Alarm sets or clears the node's memory alarm, which blocks publishers. A
+// restart clears it too.
 func (r *RabbitMQ) Alarm(ctx context.Context, on bool) error {
 	mark := []string{"0.4"}
 	if on {
@@ -156,8 +156,8 @@ func (r *RabbitMQ) Alarm(ctx context.Context, on bool) error {
 	return r.Control(ctx, append([]string{"set_vm_memory_high_watermark"}, mark...)...)
 }
 
-// Control runs rabbitmqctl on the node. That starts an Erlang of its own, which
-// takes a second.
+// Control runs rabbitmqctl on the node, which takes a second since it starts
+// its own Erlang.
 func (r *RabbitMQ) Control(ctx context.Context, args ...string) error {
 	ctl, err := find("rabbitmqctl", rabbitmqBin)
 	if err != nil {
@@ -171,7 +171,7 @@ func (r *RabbitMQ) Control(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// prepare writes the files that the node reads.
+// prepare writes the node's configuration files.
 func (r *RabbitMQ) prepare() error {
 	for _, dir := range []string{"data", "generated", "schema", "plugins"} {
 		if err := os.MkdirAll(r.path(dir), 0o700); err != nil {
@@ -207,7 +207,7 @@ log.console.level = info
 		"enabled_plugins": "[rabbitmq_management].\n",
 		".erlang.cookie":  r.opts.Cookie,
 	} {
-		// Erlang refuses a cookie that others may read.
+		// Erlang refuses a cookie that other users can read.
 		if err := os.WriteFile(r.path(name), []byte(content), 0o600); err != nil {
 			return err
 		}
@@ -215,13 +215,14 @@ log.console.level = info
 	return nil
 }
 
-// environment keeps the node away from everything of the system's: its own
-// port mapper, cookie, files and ports, all on loopback.
+// environment isolates the node from the system's RabbitMQ: its own port
+// mapper, cookie, files and ports, all on loopback.
 func (r *RabbitMQ) environment() []string {
-	// Idle schedulers sleep: several nodes share the machine with their clients.
+	// Idle schedulers must sleep: several nodes share the machine with their
+	// clients.
 	erlang := "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
 	if len(r.opts.Peers) > 0 {
-		erlang = "-kernel net_ticktime 6 " + erlang // seconds, give or take a quarter
+		erlang = "-kernel net_ticktime 6 " + erlang // seconds, plus or minus a quarter
 	}
 	return append(foreign(os.Environ()),
 		"HOME="+r.dir,
@@ -238,24 +239,24 @@ func (r *RabbitMQ) environment() []string {
 		"RABBITMQ_PLUGINS_EXPAND_DIR="+r.path("plugins"),
 		"RABBITMQ_MNESIA_BASE="+r.path("data"),
 		"RABBITMQ_LOG_BASE="+r.dir,
-		"RABBITMQ_LOGS=-", // to the standard output
+		"RABBITMQ_LOGS=-", // standard output
 		"RABBITMQ_PID_FILE="+r.path("rabbitmq.pid"),
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+erlang,
-		// The script then becomes the server, instead of starting one: signals
-		// meet the right process.
+		// The script then execs the server instead of starting a child, so
+		// signals reach the server.
 		"RUNNING_UNDER_SYSTEMD=true",
 	)
 }
 
-// foreign gives the variables that are no business of RabbitMQ's.
+// foreign returns the variables that do not affect RabbitMQ.
 func foreign(environ []string) []string {
 	return slices.DeleteFunc(environ, func(v string) bool {
 		return strings.HasPrefix(v, "RABBITMQ_") || strings.HasPrefix(v, "ERL_") || strings.HasPrefix(v, "NOTIFY_SOCKET=")
 	})
 }
 
-// serves tells whether AMQP and the management API answer. An early listener
-// is no sign of readiness.
+// serves returns nil if both AMQP and the management API answer. That they
+// listen is not enough.
 func (r *RabbitMQ) serves(ctx context.Context) error {
 	if err := r.speaksAMQP(ctx); err != nil {
 		return err
@@ -270,13 +271,13 @@ func (r *RabbitMQ) serves(ctx context.Context) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the management API answers %s", resp.Status)
+		return fmt.Errorf("management API: %s", resp.Status)
 	}
 	return nil
 }
 
-// speaksAMQP sends the first bytes of a client, which are answered with a
-// method frame, of type 1.
+// speaksAMQP sends a client's first bytes, which the server answers with a
+// method frame, type 1.
 func (r *RabbitMQ) speaksAMQP(ctx context.Context) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", r.Addr())
@@ -295,7 +296,7 @@ func (r *RabbitMQ) speaksAMQP(ctx context.Context) error {
 		return err
 	}
 	if frame[0] != 1 {
-		return errors.New("something else than AMQP answers")
+		return errors.New("not an AMQP server")
 	}
 	return nil
 }

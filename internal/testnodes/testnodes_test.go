@@ -27,8 +27,8 @@ func need(t *testing.T, program string) {
 	}
 }
 
-// within bounds what a test waits for: by far more than a server takes to start
-// three times on a machine that has other work.
+// within returns a context with a timeout far longer than three starts of a
+// server on a busy machine.
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
@@ -52,7 +52,7 @@ func openMySQL(t *testing.T, uri string) *sql.DB {
 	return db
 }
 
-// TestMariaDB: what was committed is there after a kill, at the same address.
+// Committed data survives a kill, at the same address.
 func TestMariaDB(t *testing.T) {
 	t.Parallel()
 	need(t, "mariadbd")
@@ -71,7 +71,7 @@ func TestMariaDB(t *testing.T) {
 	}
 	m.Kill()
 	if m.Alive() {
-		t.Error("it is alive after its kill")
+		t.Error("alive after Kill")
 	}
 	if err := m.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -81,15 +81,15 @@ func TestMariaDB(t *testing.T) {
 	}
 	var a int
 	if err := openMySQL(t, uri).QueryRowContext(ctx, "SELECT a FROM d.t").Scan(&a); err != nil || a != 7 {
-		t.Errorf("the row is %d, %v", a, err)
+		t.Errorf("row %d, %v; want 7", a, err)
 	}
 	if err := m.Stop(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestRabbitMQ: a durable queue is there after a kill, and not after a wipe;
-// an alarm blocks publishers.
+// A durable queue survives a kill but not a wipe, and an alarm blocks
+// publishers.
 func TestRabbitMQ(t *testing.T) {
 	t.Parallel()
 	need(t, "rabbitmq-server")
@@ -106,7 +106,7 @@ func TestRabbitMQ(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := r.Wipe(); !errors.Is(err, testnodes.ErrRunning) {
-		t.Errorf("a wipe while it runs: %v", err)
+		t.Errorf("Wipe of a running node: %v", err)
 	}
 	r.Kill()
 	if err := r.Start(ctx); err != nil {
@@ -117,7 +117,7 @@ func TestRabbitMQ(t *testing.T) {
 		return err
 	}
 	if err := withChannel(r, exists); err != nil {
-		t.Errorf("the queue after the kill: %v", err)
+		t.Errorf("queue after the kill: %v", err)
 	}
 	checkAlarm(ctx, t, r)
 	if err := r.Stop(); err != nil {
@@ -130,7 +130,7 @@ func TestRabbitMQ(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := withChannel(r, exists); err == nil {
-		t.Error("the queue is there after the wipe")
+		t.Error("the queue survived the wipe")
 	}
 }
 
@@ -163,7 +163,7 @@ func checkAlarm(ctx context.Context, t *testing.T, r *testnodes.RabbitMQ) {
 		if err := r.Alarm(ctx, on); err != nil {
 			t.Fatal(err)
 		}
-		// Only a connection that publishes is told.
+		// RabbitMQ notifies only connections that publish.
 		if err := ch.Publish("", "q", false, false, amqp.Publishing{Body: []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
@@ -173,12 +173,12 @@ func checkAlarm(ctx context.Context, t *testing.T, r *testnodes.RabbitMQ) {
 				t.Errorf("blocked: %v, want %v", b.Active, on)
 			}
 		case <-ctx.Done():
-			t.Fatal("the connection was told nothing")
+			t.Fatal("no blocked notification")
 		}
 	}
 }
 
-// TestPause: a paused process is alive and does not end by TERM until resumed.
+// A paused process is alive, and TERM does not end it until it is resumed.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	p, err := testnodes.StartProcess(exec.Command("sleep", "300"))
@@ -193,12 +193,12 @@ func TestPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !p.Alive() {
-		t.Error("a paused process ended")
+		t.Error("the paused process ended")
 	}
 	if err := p.Resume(); err != nil {
 		t.Fatal(err)
 	}
 	if code := p.ExitCode(); code != -1 {
-		t.Errorf("the exit code is %d", code)
+		t.Errorf("exit code %d", code)
 	}
 }

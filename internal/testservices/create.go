@@ -12,15 +12,15 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/go-sql-driver/mysql" // the administrator's connection
+	_ "github.com/go-sql-driver/mysql" // for administer
 )
 
-// limit bounds each call to a service.
+// limit is the timeout of each call to a service.
 const limit = time.Minute
 
-// CreateDatabase makes an empty database on the server that
-// TASKER_TEST_MYSQL_URI names, and gives its mysql:// address and what drops
-// it again.
+// CreateDatabase creates an empty database on the server in
+// TASKER_TEST_MYSQL_URI, and returns its mysql:// address and a function that
+// drops it.
 func CreateDatabase(ctx context.Context) (uri string, drop func() error, err error) {
 	u, err := address(EnvMySQL)
 	if err != nil {
@@ -41,7 +41,7 @@ func CreateDatabase(ctx context.Context) (uri string, drop func() error, err err
 	return own.String(), drop, nil
 }
 
-// administer runs one statement. Its connection does not stay.
+// administer runs one statement on a connection of its own.
 func administer(ctx context.Context, u *url.URL, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -55,9 +55,9 @@ func administer(ctx context.Context, u *url.URL, statement string) error {
 	return err
 }
 
-// CreateVirtualHost makes an empty virtual host on the RabbitMQ that
-// TASKER_TEST_RABBITMQ_URI names, with all rights for that user, and gives its
-// amqp:// address and what deletes it again.
+// CreateVirtualHost creates an empty virtual host on the server in
+// TASKER_TEST_RABBITMQ_URI, with all permissions for that user, and returns its
+// amqp:// address and a function that deletes it.
 func CreateVirtualHost(ctx context.Context) (uri string, drop func() error, err error) {
 	u, err := address(EnvRabbitMQ)
 	if err != nil {
@@ -80,8 +80,8 @@ func CreateVirtualHost(ctx context.Context) (uri string, drop func() error, err 
 	return own.String(), drop, nil
 }
 
-// manage calls RabbitMQ's management API; any answer but a success is an
-// error.
+// manage calls RabbitMQ's management API and returns an error unless the answer
+// is a success.
 func manage(ctx context.Context, method, path, body string) error {
 	u, err := address(EnvRabbitMQManagement)
 	if err != nil {
@@ -94,7 +94,7 @@ func manage(ctx context.Context, method, path, body string) error {
 		return fmt.Errorf("RabbitMQ management: %w", err)
 	}
 	password, _ := u.User.Password()
-	req.Close = true // no idle connection stays behind for a leak check to find
+	req.Close = true // leave no idle connection for a leak check to find
 	req.SetBasicAuth(u.User.Username(), password)
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
@@ -108,8 +108,8 @@ func manage(ctx context.Context, method, path, body string) error {
 	return nil
 }
 
-// address reads the address of a service. Its errors do not show it: it holds
-// a password.
+// address returns a service's address from the environment. Errors do not
+// contain it, since it has a password.
 func address(env string) (*url.URL, error) {
 	value := os.Getenv(env)
 	if value == "" {
@@ -117,7 +117,7 @@ func address(env string) (*url.URL, error) {
 	}
 	u, err := url.Parse(value)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no address", env)
+		return nil, fmt.Errorf("invalid %s: not a URI", env)
 	}
 	return u, nil
 }

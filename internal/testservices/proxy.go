@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Proxy forwards TCP to a server, and can be cut or fall silent.
+// Proxy forwards TCP to a server. Tests can cut and hold its connections.
 type Proxy struct {
 	listener net.Listener
 	server   string
@@ -16,13 +16,13 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	cut   bool
-	held  chan struct{} // not nil while silent; closed when that ends
+	held  chan struct{} // not nil while held; closed by Release
 	dials int
 	conns map[net.Conn]bool
 }
 
-// Proxied puts a proxy in front of the server that an address names, and gives
-// it with the address that leads through it. It ends with the test.
+// Proxied starts a proxy in front of a server, and returns it with uri changed
+// to lead through it. It stops at the end of the test.
 func Proxied(t testing.TB, uri string) (p *Proxy, proxied string) {
 	t.Helper()
 	u, err := url.Parse(uri)
@@ -106,7 +106,7 @@ func (p *Proxy) forget(c net.Conn) {
 	delete(p.conns, c)
 }
 
-// Cut breaks all connections, and those to come until Restore.
+// Cut closes all connections, and new ones until Restore.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,21 +116,21 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Restore lets connections through again.
+// Restore ends Cut.
 func (p *Proxy) Restore() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = false
 }
 
-// Hold keeps all connections and forwards nothing, until Release.
+// Hold keeps all connections open but forwards nothing, until Release.
 func (p *Proxy) Hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = make(chan struct{})
 }
 
-// Release ends Hold; what was held goes on.
+// Release ends Hold and forwards what was held.
 func (p *Proxy) Release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,14 +140,14 @@ func (p *Proxy) Release() {
 	}
 }
 
-// Dialled is how many connections were made.
+// Dialled returns the number of connections so far.
 func (p *Proxy) Dialled() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.dials
 }
 
-// reader reads for a proxy, and holds what it read while that is silent.
+// reader holds the data it has read while its proxy is held.
 type reader struct {
 	proxy *Proxy
 	from  io.Reader

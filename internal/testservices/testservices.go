@@ -1,9 +1,9 @@
-// Package testservices gives tests the real services that the project's
-// scripts start: a database of its own on MariaDB or MySQL, and a virtual host
-// of its own on RabbitMQ, both removed when the test ends.
+// Package testservices connects tests to the real servers that
+// scripts/services.sh starts: each test gets its own database on MariaDB or
+// MySQL and its own virtual host on RabbitMQ, which are deleted when it ends.
 //
-// A test that needs a service which is not there is skipped; with
-// TASKER_TEST_REQUIRE_SERVICES=1, which CI sets, it fails instead.
+// If a server's variable is not set the test is skipped, or fails with
+// TASKER_TEST_REQUIRE_SERVICES=1, which CI sets.
 package testservices
 
 import (
@@ -12,8 +12,7 @@ import (
 	"testing"
 )
 
-// The environment variables with which the scripts, or a developer with
-// servers of their own, name the services.
+// The environment variables with the servers' addresses.
 const (
 	EnvMySQL              = "TASKER_TEST_MYSQL_URI"               // mysql://admin:password@host:port/
 	EnvRabbitMQ           = "TASKER_TEST_RABBITMQ_URI"            // amqp://admin:password@host:port/
@@ -21,20 +20,20 @@ const (
 	envRequire            = "TASKER_TEST_REQUIRE_SERVICES"
 )
 
-// need skips or fails a test for which a variable is not set.
+// need skips or fails the test if a variable is not set.
 func need(t testing.TB, env string) {
 	t.Helper()
 	switch {
 	case os.Getenv(env) != "":
 	case os.Getenv(envRequire) == "1":
-		t.Fatalf("%s is not set, and %s=1 asks that no integration test is skipped", env, envRequire)
+		t.Fatalf("%s is not set, but %s=1 requires it", env, envRequire)
 	default:
-		t.Skipf("%s is not set: run this with make test, or start the services with make services-up", env)
+		t.Skipf("%s is not set: run make test, or start the servers with make services-up", env)
 	}
 }
 
-// Need skips or fails a test that uses all the services without the functions
-// for tests.
+// Need skips or fails a test that uses all servers without MySQL and RabbitMQ
+// of this package.
 func Need(t testing.TB) {
 	t.Helper()
 	need(t, EnvMySQL)
@@ -42,14 +41,14 @@ func Need(t testing.TB) {
 	need(t, EnvRabbitMQManagement)
 }
 
-// MySQL makes an empty database and gives its mysql:// address.
+// MySQL creates an empty database and returns its mysql:// address.
 func MySQL(t testing.TB) string {
 	t.Helper()
 	need(t, EnvMySQL)
 	return temporary(t, CreateDatabase)
 }
 
-// RabbitMQ makes an empty virtual host and gives its amqp:// address.
+// RabbitMQ creates an empty virtual host and returns its amqp:// address.
 func RabbitMQ(t testing.TB) string {
 	t.Helper()
 	need(t, EnvRabbitMQ)
@@ -57,7 +56,7 @@ func RabbitMQ(t testing.TB) string {
 	return temporary(t, CreateVirtualHost)
 }
 
-// temporary makes something that lasts as long as the test.
+// temporary creates something that is dropped at the end of the test.
 func temporary(t testing.TB, create func(context.Context) (uri string, drop func() error, err error)) string {
 	t.Helper()
 	uri, drop, err := create(context.Background())
@@ -72,8 +71,8 @@ func temporary(t testing.TB, create func(context.Context) (uri string, drop func
 	return uri
 }
 
-// Management calls RabbitMQ's management API and fails the test unless it
-// answers with success.
+// Management calls RabbitMQ's management API and fails the test unless the
+// answer is a success.
 func Management(t testing.TB, method, path, body string) {
 	t.Helper()
 	need(t, EnvRabbitMQManagement)

@@ -39,7 +39,7 @@ func TestPercentileIsNearestRank(t *testing.T) {
 		{hundred, 100, 100},
 	} {
 		if got := percentile(c.sorted, c.p); got != c.want {
-			t.Errorf("percentile %v of %d durations is %d, not %d", c.p, len(c.sorted), got, c.want)
+			t.Errorf("percentile %v of %d durations: %d, want %d", c.p, len(c.sorted), got, c.want)
 		}
 	}
 }
@@ -54,7 +54,7 @@ func TestCounterWaits(t *testing.T) {
 	c.add()
 	select {
 	case err := <-reached:
-		t.Fatalf("two were reached with one, or: %v", err)
+		t.Fatalf("wait for two returned after one, or failed: %v", err)
 	default:
 	}
 	c.add()
@@ -64,16 +64,16 @@ func TestCounterWaits(t *testing.T) {
 	broken := errors.New("broken")
 	c.fail(broken)
 	if _, err := c.wait(t.Context(), 3); !errors.Is(err, broken) {
-		t.Errorf("waiting for what will not come gave %v", err)
+		t.Errorf("wait after fail: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := (&counter{}).wait(ctx, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("waiting went on: %v", err)
+		t.Errorf("wait after fail: %v", err)
 	}
 }
 
-func TestTrackerTellsOfResultsThatAreNotDone(t *testing.T) {
+func TestTrackerReportsFailedResults(t *testing.T) {
 	finish := func(endpoint string, state tasker.ResultState) []ledger.End {
 		return []ledger.End{{ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: endpoint}, State: state}}
 	}
@@ -87,12 +87,12 @@ func TestTrackerTellsOfResultsThatAreNotDone(t *testing.T) {
 		tr.count(finish("b", tasker.Retrying), []bool{true})
 		select {
 		case <-tr.task(7).complete:
-			t.Fatal("it is complete with one result of two")
+			t.Fatal("complete with one result of two")
 		default:
 		}
 		tr.count(finish("b", c.second), []bool{true})
 		if _, err := tr.wait(t.Context(), 7); !errors.Is(err, c.want) {
-			t.Errorf("with a second result that is %s: %v", c.second, err)
+			t.Errorf("second result %s: %v", c.second, err)
 		}
 	}
 }
@@ -100,11 +100,11 @@ func TestTrackerTellsOfResultsThatAreNotDone(t *testing.T) {
 func TestPayloadAndMessageSizes(t *testing.T) {
 	for _, size := range []int{16, 1024} {
 		if got := payloadOf(size); len(got) != size || !json.Valid(got) {
-			t.Errorf("the payload of %d bytes is %s", size, got)
+			t.Errorf("payload of %d bytes: %s", size, got)
 		}
 	}
 	if size := messageSize(1024); size < 1100 || size > 1300 {
-		t.Errorf("the message of a payload of 1024 bytes has %d", size)
+		t.Errorf("message with a payload of 1024 bytes: %d bytes", size)
 	}
 }
 
@@ -118,7 +118,7 @@ func TestRatios(t *testing.T) {
 	}
 	r.compute()
 	if want := (ratios{Latency: 2, Broker: 0.2, Single: 0.5, Batches: 0.1, Both: 0.3, Naive: 2}); r.Ratios != want {
-		t.Errorf("the ratios are %+v, not %+v", r.Ratios, want)
+		t.Errorf("ratios %+v, want %+v", r.Ratios, want)
 	}
 }
 
@@ -132,12 +132,11 @@ func TestParseRefuses(t *testing.T) {
 	}
 	opts, err := parse([]string{"-endpoints", "1, 3"}, io.Discard)
 	if err != nil || len(opts.endpoints) != 2 || opts.endpoints[1] != 3 {
-		t.Errorf("-endpoints gave %v, %v", opts.endpoints, err)
+		t.Errorf("-endpoints: %v, %v", opts.endpoints, err)
 	}
 }
 
-// TestWholeRun measures for a moment on the real services. No figure is
-// asserted but that each is there.
+// A short run on real servers must measure everything; no number is checked.
 func TestWholeRun(t *testing.T) {
 	testservices.Need(t)
 	opts, err := parse(strings.Fields("-endpoints 2,3 -duration 400ms -samples 3 -inflight 4 -tasks 20 -output json -memory=false"), io.Discard)
@@ -153,7 +152,7 @@ func TestWholeRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(rep.Rounds) != 2 {
-		t.Fatalf("there are %d rounds", len(rep.Rounds))
+		t.Fatalf("%d rounds", len(rep.Rounds))
 	}
 	for _, r := range rep.Rounds {
 		for name, figure := range map[string]float64{
@@ -168,7 +167,7 @@ func TestWholeRun(t *testing.T) {
 	}
 	out.Reset()
 	if err := rep.text(&out); err != nil || !strings.Contains(out.String(), "results/s") {
-		t.Errorf("as text it is %q, %v", out.String(), err)
+		t.Errorf("text output %q, %v", out.String(), err)
 	}
 }
 
@@ -186,11 +185,11 @@ func TestInterruptedWhileTaskerWorks(t *testing.T) {
 		}
 	})
 	if err := run(ctx, opts, io.Discard, progress); !errors.Is(err, context.Canceled) {
-		t.Errorf("it ended with %v", err)
+		t.Errorf("run returned %v", err)
 	}
 }
 
-// watch is a writer that tells of each line.
+// watch is a writer that calls a function with each line.
 type watch func(line string)
 
 func (w watch) Write(p []byte) (int, error) { w(string(p)); return len(p), nil }
@@ -213,10 +212,10 @@ func TestServicesAreRemovedAfterAnInterrupt(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	if err := db.PingContext(t.Context()); err == nil {
-		t.Error("the database is still there")
+		t.Error("the database was not dropped")
 	}
 	if conn, err := amqp.Dial(made.rabbit); err == nil {
 		_ = conn.Close()
-		t.Error("the virtual host is still there")
+		t.Error("the virtual host was not deleted")
 	}
 }

@@ -22,8 +22,8 @@ const (
 )
 
 // fanout publishes to N queues and consumes them, with amqp091-go alone, in
-// the topology that tasker uses: two connections, a channel for each consumer,
-// persistent and mandatory messages.
+// tasker's topology: two connections, a channel per consumer, persistent and
+// mandatory messages.
 type fanout struct {
 	endpoints int
 	body      []byte
@@ -67,7 +67,7 @@ func (f *fanout) open(ctx context.Context, uri string, deliver deliverFunc) (err
 		return fmt.Errorf("open a channel: %w", err)
 	}
 	if err := f.channel.Confirm(false); err != nil {
-		return fmt.Errorf("ask for confirms: %w", err)
+		return fmt.Errorf("enable confirms: %w", err)
 	}
 	exchange := broker.ExchangeName(taskType)
 	if err := f.channel.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
@@ -84,8 +84,8 @@ func (f *fanout) open(ctx context.Context, uri string, deliver deliverFunc) (err
 	return nil
 }
 
-// consume declares and consumes the queue of an endpoint until the connection
-// is closed.
+// consume declares and consumes an endpoint's queue until the connection is
+// closed.
 func (f *fanout) consume(exchange, endpoint string, deliver deliverFunc) error {
 	ch, err := f.consumes.Channel()
 	if err != nil {
@@ -133,7 +133,7 @@ func (f *fanout) close() error {
 	return errors.Join(errs...)
 }
 
-// publish sends the next message to all queues. Its id is that of a task.
+// publish sends the next message, with the id of a task, to all queues.
 func (f *fanout) publish(ctx context.Context) (*amqp.DeferredConfirmation, error) {
 	f.published++
 	confirm, err := f.channel.PublishWithDeferredConfirmWithContext(ctx, broker.ExchangeName(taskType), broker.KeyAll, true, false, amqp.Publishing{
@@ -148,12 +148,12 @@ func (f *fanout) publish(ctx context.Context) (*amqp.DeferredConfirmation, error
 
 const messagePrefix = "task-"
 
-// taskOf reads the task's id out of a delivery.
+// taskOf returns the task id of a delivery.
 func taskOf(d amqp.Delivery) (int64, error) {
 	return strconv.ParseInt(strings.TrimPrefix(d.MessageId, messagePrefix), 10, 64)
 }
 
-var errNack = errors.New("the broker did not confirm a message")
+var errNack = errors.New("the broker refused a message")
 
 func confirmed(ctx context.Context, confirm *amqp.DeferredConfirmation) error {
 	acked, err := confirm.WaitContext(ctx)
@@ -163,13 +163,13 @@ func confirmed(ctx context.Context, confirm *amqp.DeferredConfirmation) error {
 	return err
 }
 
-// all waits until everything that was published is handled.
+// all waits until everything published is handled.
 func (f *fanout) all(ctx context.Context) (time.Time, error) {
 	return f.handled.wait(ctx, f.published*int64(f.endpoints))
 }
 
-// latency sends message after message, each when the one before it has been
-// confirmed, and handled at all endpoints.
+// latency sends one message after another, each after the previous one was
+// confirmed and handled at all endpoints.
 func (f *fanout) latency(ctx context.Context, samples int, limit time.Duration) (latency, error) {
 	var took []time.Duration
 	begin := time.Now()
@@ -191,9 +191,9 @@ func (f *fanout) latency(ctx context.Context, samples int, limit time.Duration) 
 	return latencyOf(took), nil
 }
 
-// throughput publishes for a time, with up to confirmWindow messages that are
-// not confirmed and up to inFlight that are not handled everywhere, and gives
-// the deliveries per second until the last one is handled.
+// throughput publishes for a time, with up to confirmWindow unconfirmed
+// messages and up to inFlight that are not handled everywhere, and returns the
+// deliveries per second until the last one is handled.
 func (f *fanout) throughput(ctx context.Context, d time.Duration, inFlight int) (float64, error) {
 	before := f.published
 	confirms := make(chan *amqp.DeferredConfirmation, confirmWindow)
@@ -225,11 +225,11 @@ func (f *fanout) throughput(ctx context.Context, d time.Duration, inFlight int) 
 	return rate((f.published-before)*int64(f.endpoints), last.Sub(begin)), nil
 }
 
-// brokerCeiling is what RabbitMQ does with messages alone.
+// brokerCeiling is what RabbitMQ can do without a database.
 type brokerCeiling struct {
-	// Fanout is from a publish until all N consumers have it.
+	// Fanout is the time from a publish until all N consumers have it.
 	Fanout latency `json:"fanout"`
-	// Deliveries counts a message once for each queue.
+	// Deliveries counts a message once per queue.
 	Deliveries float64 `json:"deliveries_per_s"`
 }
 
@@ -249,9 +249,9 @@ func measureBroker(ctx context.Context, uri string, opts options, endpoints int)
 	return c, err
 }
 
-// measureNaive is what one writes first: consume, insert the row, acknowledge,
-// update the row, one by one, without an API, without task rows to write and
-// without a word of the rules that tasker keeps. It gives results per second.
+// measureNaive measures the program that one would write first: consume, insert
+// the row, acknowledge, update the row, one by one, without an API, task rows
+// or any of tasker's promises. It returns results per second.
 func measureNaive(ctx context.Context, s *services, opts options, endpoints int) (perSecond float64, err error) {
 	seconds := max(opts.duration.Seconds()/2, 0.5)
 	r, err := openRows(ctx, s.mysql, endpoints, databaseConnections, int64(20_000*seconds)/int64(endpoints)+1000)

@@ -19,22 +19,22 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// batchRows is the size of a multi-row statement, the same as tasker's.
+// batchRows is the number of rows per statement, as in tasker.
 const batchRows = 100
 
-// rows writes task_results rows into tasker's own schema, without tasker: what
-// database/sql and the statements cost by themselves. Each row is inserted as
-// RUNNING and updated to DONE, the least that a result needs.
+// rows writes task_results rows into tasker's schema with database/sql alone.
+// Each row is inserted as RUNNING and updated to DONE, the minimum for a
+// result.
 type rows struct {
 	db        *sql.DB
 	endpoints int
 	insert    *sql.Stmt
 	update    *sql.Stmt
-	tasks     int64        // tasks that exist, with the ids from 1 on
-	taken     atomic.Int64 // rows that were given out
+	tasks     int64        // number of tasks; their ids start at 1
+	taken     atomic.Int64 // rows handed out by take
 }
 
-// errNoTasks ends a phase that was faster than it was prepared for.
+// errNoTasks ends a phase that has used up its tasks.
 var errNoTasks = errors.New("no tasks are left")
 
 const (
@@ -45,7 +45,7 @@ const (
 	rowKey = "(task_id = ? AND endpoint = ? AND attempt = 1)"
 )
 
-// openRows migrates the database and fills it with tasks.
+// openRows migrates the database and inserts the tasks.
 func openRows(ctx context.Context, uri string, endpoints, connections int, tasks int64) (_ *rows, err error) {
 	st, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -69,7 +69,7 @@ func openRows(ctx context.Context, uri string, endpoints, connections int, tasks
 func openDB(uri string, connections int) (*sql.DB, error) {
 	u, err := url.Parse(uri)
 	if err != nil {
-		return nil, errors.New("the database address cannot be parsed") // it holds a password
+		return nil, errors.New("invalid database address") // do not print it: it has a password
 	}
 	c := mysqldriver.NewConfig()
 	c.Net, c.Addr, c.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
@@ -79,7 +79,7 @@ func openDB(uri string, connections int) (*sql.DB, error) {
 	c.Collation = "utf8mb4_bin"
 	connector, err := mysqldriver.NewConnector(c)
 	if err != nil {
-		return nil, fmt.Errorf("the database address: %w", err)
+		return nil, fmt.Errorf("database address: %w", err)
 	}
 	db := sql.OpenDB(readCommitted{connector})
 	db.SetMaxOpenConns(connections)
@@ -87,7 +87,7 @@ func openDB(uri string, connections int) (*sql.DB, error) {
 	return db, nil
 }
 
-// readCommitted gives each connection the isolation level that tasker uses.
+// readCommitted sets tasker's isolation level on each connection.
 type readCommitted struct{ driver.Connector }
 
 func (c readCommitted) Connect(ctx context.Context) (driver.Conn, error) {
@@ -132,7 +132,7 @@ func (r *rows) close() error {
 	return errors.Join(append(errs, r.db.Close())...)
 }
 
-// take gives the first of n rows that nobody else has.
+// take reserves n rows and returns the first.
 func (r *rows) take(n int64) (first int64, err error) {
 	first = r.taken.Add(n) - n
 	if first+n > r.tasks*int64(r.endpoints) {
@@ -141,7 +141,8 @@ func (r *rows) take(n int64) (first int64, err error) {
 	return first, nil
 }
 
-// key is a row's: the rows of one task follow each other, as in a fan-out.
+// key returns a row's key. The rows of one task are consecutive, as in a
+// fan-out.
 func (r *rows) key(row int64) (taskID int64, endpoint string) {
 	return row/int64(r.endpoints) + 1, endpointName(int(row % int64(r.endpoints)))
 }
@@ -167,7 +168,7 @@ func (r *rows) updateOne(ctx context.Context, taskID int64, endpoint string) err
 	return nil
 }
 
-// one is a row's life, in two statements.
+// one inserts and updates a row, in two statements.
 func (r *rows) one(ctx context.Context) (int64, error) {
 	row, err := r.take(1)
 	if err != nil {
@@ -180,7 +181,7 @@ func (r *rows) one(ctx context.Context) (int64, error) {
 	return 1, r.updateOne(ctx, taskID, endpoint)
 }
 
-// batch is the life of batchRows rows, in two statements.
+// batch inserts and updates batchRows rows, in two statements.
 func (r *rows) batch(ctx context.Context) (int64, error) {
 	first, err := r.take(batchRows)
 	if err != nil {
@@ -213,13 +214,13 @@ func repeat(s, separator string) string {
 func expect(result sql.Result, want int64) error {
 	got, err := result.RowsAffected()
 	if err == nil && got != want {
-		err = fmt.Errorf("%d rows changed, not %d", got, want)
+		err = fmt.Errorf("%d rows changed, want %d", got, want)
 	}
 	return err
 }
 
-// during calls step again and again in as many goroutines as there are
-// connections, and gives the rows per second and how long the steps took.
+// during calls step repeatedly in as many goroutines as there are connections,
+// and returns the rows per second and the durations of the steps.
 func (r *rows) during(ctx context.Context, d time.Duration, connections int, step func(context.Context) (int64, error)) (float64, []time.Duration, error) {
 	var total atomic.Int64
 	var mu sync.Mutex
@@ -253,23 +254,23 @@ func (r *rows) during(ctx context.Context, d time.Duration, connections int, ste
 	return rate(total.Load(), time.Since(begin)), all, err
 }
 
-// databaseCeiling is what the database does with result rows alone.
+// databaseCeiling is what the database can do with result rows.
 type databaseCeiling struct {
-	// OneByOne is a single connection that inserts and updates row after row.
+	// OneByOne is one connection that inserts and updates row after row.
 	OneByOne float64 `json:"one_by_one_rows_per_s"`
 	Life     latency `json:"one_by_one"` // of an insert and an update
-	// Single and Batches are 8 connections, with single rows and with 100 a
-	// statement.
+	// Single and Batches use 8 connections, with single rows and with 100 rows
+	// per statement.
 	Single  float64 `json:"single_rows_per_s"`
 	Batches float64 `json:"batched_rows_per_s"`
 }
 
-// databaseConnections is how many the ceilings use.
+// databaseConnections is the number of connections for the ceilings.
 const databaseConnections = 8
 
 func measureDatabase(ctx context.Context, uri string, endpoints int, d time.Duration) (c databaseCeiling, err error) {
 	seconds := max(d.Seconds(), 0.5)
-	// Faster machines end the batched phase earlier.
+	// On faster machines the batched phase ends earlier.
 	tasks := int64(20_000*seconds)/int64(endpoints) + 1000
 	r, err := openRows(ctx, uri, endpoints, databaseConnections, tasks)
 	if err != nil {

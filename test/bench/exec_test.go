@@ -11,8 +11,8 @@ import (
 
 const benchProgram = "/bin/true"
 
-// BenchmarkPlainForkExec is what a run of a program costs by itself: compare it
-// with [BenchmarkExec] of the same run.
+// BenchmarkPlainForkExec measures fork and exec alone, to compare with
+// [BenchmarkExec] of the same run.
 func BenchmarkPlainForkExec(b *testing.B) {
 	if _, err := exec.LookPath(benchProgram); err != nil {
 		b.Skip(err)
@@ -25,8 +25,8 @@ func BenchmarkPlainForkExec(b *testing.B) {
 	}
 }
 
-// BenchmarkExec runs the same program as the handler of a task does: with its
-// own session, directory, payload and three pipes.
+// BenchmarkExec runs the same program as a task's handler: in its own session,
+// with directory, payload and three pipes.
 func BenchmarkExec(b *testing.B) {
 	if _, err := exec.LookPath(benchProgram); err != nil {
 		b.Skip(err)

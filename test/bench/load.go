@@ -20,7 +20,7 @@ import (
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
-// taskLimit is how long a task may take before it counts as not DONE.
+// taskLimit is how long a task may take to become DONE.
 const taskLimit = 30 * time.Second
 
 // load sends tasks to a system and waits for their results.
@@ -48,13 +48,14 @@ func (l *load) close() error {
 	return l.db.Close()
 }
 
-// payloadOf is a JSON document of that many bytes.
+// payloadOf returns a JSON object of size bytes.
 func payloadOf(size int) json.RawMessage {
 	const frame = `{"data":""}`
 	return json.RawMessage(`{"data":"` + strings.Repeat("x", max(size-len(frame), 0)) + `"}`)
 }
 
-// messageSize is the size of the AMQP message of a task with such a payload.
+// messageSize returns the size of the AMQP message of a task with a payload of
+// that many bytes.
 func messageSize(payload int) int {
 	body, err := wire.EncodeTask(tasker.Task{
 		ID: 10_000, Identifier: identifier(10_000), Type: taskType, Payload: payloadOf(payload), StartTime: time.Now().UTC(),
@@ -67,7 +68,7 @@ func messageSize(payload int) int {
 
 func identifier(n int64) string { return fmt.Sprintf("bench-%08d", n) }
 
-// call sends a request, wants that status, and decodes the answer.
+// call sends a request, checks the status and decodes the answer.
 func (l *load) call(ctx context.Context, method, path string, body []byte, want int, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, method, l.sys.url+path, bytes.NewReader(body))
 	if err != nil {
@@ -92,10 +93,10 @@ func (l *load) call(ctx context.Context, method, path string, body []byte, want 
 	return nil
 }
 
-// times are how long one task took, from before its POST.
+// times are how long a task took, measured from before its POST.
 type times struct {
-	posted time.Duration // the POST is answered
-	stored time.Duration // all results are stored
+	posted time.Duration // until the POST was answered
+	stored time.Duration // until all results were stored
 }
 
 // one sends a task to all endpoints and waits until all results are stored.
@@ -105,7 +106,7 @@ func (l *load) one(ctx context.Context) (name string, t times, err error) {
 	if err != nil {
 		return name, t, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, taskLimit, errors.New("its results took too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, taskLimit, errors.New("results took too long"))
 	defer cancel()
 	var task tasker.Task
 	begin := time.Now()
@@ -118,7 +119,7 @@ func (l *load) one(ctx context.Context) (name string, t times, err error) {
 	return name, t, err
 }
 
-// status asks the API for the status of a task.
+// status returns the status of a task from the API.
 func (l *load) status(ctx context.Context, name string) (tasker.TaskStatus, error) {
 	var answer struct {
 		Task tasker.Task `json:"task"`
@@ -127,12 +128,12 @@ func (l *load) status(ctx context.Context, name string) (tasker.TaskStatus, erro
 	return answer.Task.Status, err
 }
 
-// latencies are those of one task at a time.
+// latencies were measured with one task at a time.
 type latencies struct {
 	Posted latency `json:"post_answered"`
 	Stored latency `json:"all_results_stored"`
-	// Done adds a GET, sent when the last result is stored: what a client sees
-	// that asks at the right moment.
+	// Done includes a GET sent when the last result is stored: the best that a
+	// polling client can see.
 	Done latency `json:"get_says_done"`
 }
 
@@ -150,8 +151,8 @@ func (l *load) latency(ctx context.Context, samples int, limit time.Duration) (l
 			return latencies{}, err
 		}
 		took := time.Since(start)
-		// The last result may be stored before the POST marks the task SENT:
-		// then the answer is still to come.
+		// If the last result is stored before the POST marks the task SENT, the
+		// task is not DONE yet.
 		for status == tasker.Created || status == tasker.Sent {
 			if time.Since(start) > taskLimit {
 				break
@@ -169,19 +170,19 @@ func (l *load) latency(ctx context.Context, samples int, limit time.Duration) (l
 	return latencies{latencyOf(posted), latencyOf(stored), latencyOf(done)}, nil
 }
 
-// throughput is many tasks at a time: each of so many clients sends a task,
-// waits until all its results are stored, and sends the next.
+// throughput was measured with many clients: each sends a task, waits until all
+// its results are stored, and sends the next.
 type throughput struct {
 	Tasks   int64   `json:"tasks"`
 	Seconds float64 `json:"seconds"`
 	PerSec  float64 `json:"tasks_per_s"`
 	Results float64 `json:"results_per_s"`
 	Stored  latency `json:"all_results_stored"` // of a task, under this load
-	// CPU is what this process used for each result, in microseconds: the
-	// API, the managers and the clients, not the services.
+	// CPU is what this process (API, manager and clients) used per result, in
+	// microseconds.
 	CPU float64 `json:"cpu_us_per_result"`
-	// Settled is how long after the last result the last task was DONE in its
-	// row as well; every GET had said so before.
+	// Settled is how long after the last result the last task was stored as
+	// DONE; every GET had said so before.
 	Settled float64 `json:"settled_after_ms"`
 }
 
@@ -219,8 +220,8 @@ func (l *load) throughput(ctx context.Context, opts options, endpoints int, limi
 	}, nil
 }
 
-// settle waits until every task is stored as DONE, and is an error where one
-// does not become so.
+// settle waits until every task is stored as DONE. It returns an error if one
+// is not.
 func (l *load) settle(ctx context.Context) (time.Duration, error) {
 	begin := time.Now()
 	var tasks, open int64
@@ -233,11 +234,11 @@ func (l *load) settle(ctx context.Context) (time.Duration, error) {
 	took := time.Since(begin)
 	switch {
 	case err != nil && open > 0:
-		return took, fmt.Errorf("%w: %d of %d tasks are not after %v", errNotDone, open, tasks, took.Round(time.Second))
+		return took, fmt.Errorf("%w: %d of %d tasks after %v", errNotDone, open, tasks, took.Round(time.Second))
 	case err != nil:
 		return took, fmt.Errorf("count the tasks: %w", err)
 	case tasks != l.next.Load():
-		return took, fmt.Errorf("%d tasks were sent, and %d are stored", l.next.Load(), tasks)
+		return took, fmt.Errorf("%d tasks sent, but %d stored", l.next.Load(), tasks)
 	}
 	return took, nil
 }

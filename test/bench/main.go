@@ -1,6 +1,6 @@
-// Command bench measures tasker on the real services beside what RabbitMQ and
-// the database can do by themselves in the same run; make bench runs it. What
-// the figures mean is in docs/performance.md.
+// Command bench measures tasker on real servers, and what RabbitMQ and the
+// database can do by themselves in the same run. "make bench" runs it;
+// docs/performance.md explains the results.
 package main
 
 import (
@@ -20,14 +20,14 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// options are what the command line says.
+// options are the parsed flags.
 type options struct {
 	endpoints  []int
 	inFlight   int
 	slots      int
-	tasks      int           // bounds the throughput phase; 0 is no bound
-	samples    int           // of latency
-	duration   time.Duration // of the throughput phase; others are fractions of it
+	tasks      int           // limit of the throughput phase; 0 means none
+	samples    int           // of the latency phase
+	duration   time.Duration // of the throughput phase; other phases take fractions of it
 	payload    int
 	output     string
 	memory     bool
@@ -36,7 +36,7 @@ type options struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the next one ends the process at once.
+	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 	opts, err := parse(os.Args[1:], os.Stderr)
 	if err == nil {
@@ -63,15 +63,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	var counts string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&counts, "endpoints", "2,10,100", "numbers of endpoints, each a round of its own")
-	flags.IntVar(&opts.inFlight, "inflight", 64, "tasks in flight while throughput is measured")
-	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once; tasker's default is 4")
-	flags.IntVar(&opts.tasks, "tasks", 20000, "most tasks of a throughput phase; 0 bounds it by -duration alone")
-	flags.IntVar(&opts.samples, "samples", 300, "most tasks of a latency phase, which lasts for -duration at most")
-	flags.DurationVar(&opts.duration, "duration", 8*time.Second, "length of a throughput phase; a ceiling gets half of it")
+	flags.StringVar(&counts, "endpoints", "2,10,100", "numbers of endpoints, one round each")
+	flags.IntVar(&opts.inFlight, "inflight", 64, "tasks in flight in the throughput phase")
+	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once")
+	flags.IntVar(&opts.tasks, "tasks", 20000, "maximum number of tasks in a throughput phase; 0 means only -duration limits it")
+	flags.IntVar(&opts.samples, "samples", 300, "maximum number of tasks in a latency phase, which lasts at most -duration")
+	flags.DurationVar(&opts.duration, "duration", 8*time.Second, "length of a throughput phase; each ceiling takes half of it")
 	flags.IntVar(&opts.payload, "payload", 1024, "bytes of a task's payload")
 	flags.StringVar(&opts.output, "output", "text", "text or json")
-	flags.BoolVar(&opts.memory, "memory", true, "measure an idle manager's memory, for which tasker is built")
+	flags.BoolVar(&opts.memory, "memory", true, "build tasker and measure an idle manager's memory")
 	flags.StringVar(&opts.cpuProfile, "cpuprofile", "", "write a CPU profile of the last throughput phase to this file")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -82,25 +82,25 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	for part := range strings.SplitSeq(counts, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(part))
 		if err != nil || n < 1 || n > 5000 {
-			return opts, fmt.Errorf("%w: -endpoints takes numbers from 1 to 5000, such as 2,10,100", errUsage)
+			return opts, fmt.Errorf("%w: invalid -endpoints: must be numbers from 1 to 5000, such as 2,10,100", errUsage)
 		}
 		opts.endpoints = append(opts.endpoints, n)
 	}
 	switch {
 	case flags.NArg() > 0:
-		return opts, fmt.Errorf("%w: unexpected %q", errUsage, flags.Arg(0))
+		return opts, fmt.Errorf("%w: unexpected argument %q", errUsage, flags.Arg(0))
 	case opts.inFlight < 1 || opts.slots < 1 || opts.samples < 1 || opts.tasks < 0 || opts.duration <= 0:
 		return opts, fmt.Errorf("%w: -inflight, -slots, -samples and -duration must be positive", errUsage)
 	case opts.payload < 16 || opts.payload > 1<<19:
-		return opts, fmt.Errorf("%w: -payload takes 16 to %d bytes", errUsage, 1<<19)
+		return opts, fmt.Errorf("%w: invalid -payload: must be 16 to %d bytes", errUsage, 1<<19)
 	case opts.output != "text" && opts.output != "json":
-		return opts, fmt.Errorf("%w: -output is text or json", errUsage)
+		return opts, fmt.Errorf("%w: invalid -output: must be text or json", errUsage)
 	}
 	return opts, nil
 }
 
-// run measures and prints one report. It removes what it made, also where it
-// ends early.
+// run measures and prints one report. It removes the databases and virtual
+// hosts it created, also on errors.
 func run(ctx context.Context, opts options, stdout, stderr io.Writer) (err error) {
 	progress := func(format string, args ...any) {
 		_, _ = fmt.Fprintf(stderr, "bench: "+format+"\n", args...)
@@ -128,7 +128,7 @@ func run(ctx context.Context, opts options, stdout, stderr io.Writer) (err error
 	return rep.print(stdout, opts.output)
 }
 
-// services are a database and a virtual host of their own.
+// services is a temporary database and virtual host.
 type services struct {
 	mysql  string // mysql:// address
 	rabbit string // amqp:// address
@@ -149,7 +149,7 @@ func newServices(ctx context.Context) (*services, error) {
 	return s, nil
 }
 
-// drop removes both.
+// drop deletes both.
 func (s *services) drop() error {
 	var errs []error
 	for _, drop := range s.drops {
@@ -158,7 +158,7 @@ func (s *services) drop() error {
 	return errors.Join(errs...)
 }
 
-// withServices gives do services of its own.
+// withServices calls do with a temporary database and virtual host.
 func withServices(ctx context.Context, do func(*services) error) (err error) {
 	s, err := newServices(ctx)
 	if err != nil {
@@ -168,8 +168,8 @@ func withServices(ctx context.Context, do func(*services) error) (err error) {
 	return do(s)
 }
 
-// profile is a CPU profile. The runtime can write one stretch only, so it is
-// that of the last throughput phase.
+// profile is a CPU profile of the last throughput phase: the runtime can write
+// only one period to a file.
 type profile struct{ file *os.File }
 
 func newProfile(path string) (*profile, error) {
@@ -178,24 +178,24 @@ func newProfile(path string) (*profile, error) {
 	}
 	f, err := os.Create(path) //nolint:gosec // the path is the caller's to choose
 	if err != nil {
-		return nil, fmt.Errorf("the CPU profile: %w", err)
+		return nil, fmt.Errorf("CPU profile: %w", err)
 	}
 	return &profile{f}, nil
 }
 
-// during profiles do, and forgets what was profiled before.
+// during profiles do, and discards earlier profiles.
 func (p *profile) during(do func() error) error {
 	if p.file == nil {
 		return do()
 	}
 	if err := p.file.Truncate(0); err != nil {
-		return fmt.Errorf("the CPU profile: %w", err)
+		return fmt.Errorf("CPU profile: %w", err)
 	}
 	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("the CPU profile: %w", err)
+		return fmt.Errorf("CPU profile: %w", err)
 	}
 	if err := pprof.StartCPUProfile(p.file); err != nil {
-		return fmt.Errorf("the CPU profile: %w", err)
+		return fmt.Errorf("CPU profile: %w", err)
 	}
 	defer pprof.StopCPUProfile()
 	return do()

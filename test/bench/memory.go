@@ -21,19 +21,19 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// idle is the memory of a manager process with nothing to do, in MiB.
+// idle is the memory of an idle manager process, in MiB.
 type idle struct {
 	Resident float64 `json:"resident_mib"`      // VmRSS
 	Peak     float64 `json:"peak_resident_mib"` // VmHWM
-	// Seconds is how long it had been idle.
+	// Seconds is how long the manager had been idle.
 	Seconds float64 `json:"idle_s"`
 }
 
-// idleFor is how long the manager is left alone before its memory is read.
+// idleFor is how long the manager is idle before its memory is read.
 const idleFor = 5 * time.Second
 
-// idleManager builds tasker as make build does, starts a manager for one
-// endpoint and one task type, waits until it consumes, and reads its memory.
+// idleManager builds tasker, starts a manager with one endpoint and one task
+// type, waits until it consumes, and reads its memory.
 func idleManager(ctx context.Context) (_ *idle, err error) {
 	dir, err := os.MkdirTemp("", "tasker-bench-")
 	if err != nil {
@@ -41,7 +41,7 @@ func idleManager(ctx context.Context) (_ *idle, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	binary := filepath.Join(dir, "tasker")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/taskerhq/tasker/cmd/tasker") //nolint:gosec // fixed but for the directory
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/taskerhq/tasker/cmd/tasker") //nolint:gosec // only the directory varies
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build tasker (run this inside its module): %w: %s", err, out)
@@ -72,7 +72,7 @@ func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err
 	ctx, cancel := context.WithCancel(ctx)
 	var output bytes.Buffer
 	cmd := exec.CommandContext(ctx, binary, "manager", "--endpoint", endpoint, "--task-type", "worker") //nolint:gosec // built above
-	cmd.Dir = dir                                                                                       // no configuration file lies there: the built-in one is used
+	cmd.Dir = dir                                                                                       // without a configuration file: use the built-in one
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TASKER_MANAGER_DB_URI=" + s.mysql, "TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit}
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -88,11 +88,11 @@ func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err
 		e := <-ended
 		var exit *exec.ExitError
 		if err != nil && errors.As(e, &exit) {
-			err = fmt.Errorf("%w; the manager ended with %w: %s", err, e, output.String())
+			err = fmt.Errorf("%w; the manager ended: %w: %s", err, e, output.String())
 		}
 	}()
 	if err := awaitConsumer(ctx, s.rabbit, broker.Queue{TaskType: "worker", Endpoint: endpoint}.Name()); err != nil {
-		return nil, fmt.Errorf("the manager did not come to consume: %w", err)
+		return nil, fmt.Errorf("wait for the manager to consume: %w", err)
 	}
 	select {
 	case <-time.After(idleFor):
@@ -102,7 +102,7 @@ func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err
 	return readMemory(cmd.Process.Pid)
 }
 
-// awaitConsumer waits until a queue exists and is consumed.
+// awaitConsumer waits until a queue exists and has a consumer.
 func awaitConsumer(ctx context.Context, uri, queue string) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -112,13 +112,13 @@ func awaitConsumer(ctx context.Context, uri, queue string) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		ch, err := conn.Channel() // a new one each time: a missing queue closes it
+		ch, err := conn.Channel() // a missing queue closes the channel
 		if err != nil {
 			return false, err
 		}
 		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
 		if err != nil {
-			return false, nil //nolint:nilerr // not there yet
+			return false, nil //nolint:nilerr // no queue yet
 		}
 		return q.Consumers > 0, ch.Close()
 	})
@@ -148,7 +148,7 @@ func readMemory(pid int) (*idle, error) {
 		return nil, err
 	}
 	if found.Resident == 0 {
-		return nil, fmt.Errorf("process %d shows no resident memory", pid)
+		return nil, fmt.Errorf("no VmRSS of process %d", pid)
 	}
 	return found, nil
 }

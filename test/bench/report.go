@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// report is everything that one run found.
+// report has the measurements of one run.
 type report struct {
 	Time     time.Time `json:"time"`
 	Go       string    `json:"go"`
 	CPUs     int       `json:"cpus"`
-	Load     string    `json:"load_average"` // when the run began
+	Load     string    `json:"load_average"` // at the start of the run
 	Payload  int       `json:"payload_bytes"`
 	Message  int       `json:"message_bytes"`
 	InFlight int       `json:"tasks_in_flight"`
@@ -56,7 +56,7 @@ the clients; for the ceilings and the naive daemon one process plays the
 publisher and all consumers. RabbitMQ and the database share the processors
 with it. All results are durable: persistent messages, committed rows.
 `
-	_, err := fmt.Fprintf(w, "tasker benchmark, %s, %s, %d CPUs, load average %s\n%d bytes of payload, %d of message, %d tasks in flight, %d slots for each endpoint\n\n%s\n",
+	_, err := fmt.Fprintf(w, "tasker benchmark, %s, %s, %d CPUs, load average %s\n%d bytes of payload, %d of message, %d tasks in flight, %d slots per endpoint\n\n%s\n",
 		r.Time.Format(time.RFC3339), r.Go, r.CPUs, r.Load, r.Payload, r.Message, r.InFlight, r.Slots, scope)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ with it. All results are durable: persistent messages, committed rows.
 		}
 	}
 	if r.Idle != nil {
-		_, err = fmt.Fprintf(w, "\nmemory of an idle manager process: %.1f MiB resident, %.1f MiB at its peak\n", r.Idle.Resident, r.Idle.Peak)
+		_, err = fmt.Fprintf(w, "\nmemory of an idle manager process: %.1f MiB resident, %.1f MiB peak\n", r.Idle.Resident, r.Idle.Peak)
 	}
 	return err
 }

@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// round is what was measured with one number of endpoints, close together in
-// time: on a busy machine the ratios mean more than the figures.
+// round has the measurements for one number of endpoints, taken close together:
+// on a busy machine the ratios mean more than the numbers.
 type round struct {
 	Endpoints  int             `json:"endpoints"`
 	Latency    latencies       `json:"latency"`
 	Throughput throughput      `json:"throughput"`
 	Database   databaseCeiling `json:"database_ceiling"`
 	Broker     brokerCeiling   `json:"broker_ceiling"`
-	// Naive is measureNaive's, in results per second.
+	// Naive is the result of measureNaive, in results per second.
 	Naive  float64 `json:"naive_results_per_s"`
 	Ratios ratios  `json:"ratios"`
 }
 
-// ratios are tasker's figures beside the ceilings'.
+// ratios compare tasker with the ceilings.
 type ratios struct {
-	// Latency is the median until all results are stored, divided by the sum
-	// of the ceilings' medians: a fan-out, an insert and an update.
+	// Latency is the median until all results are stored, divided by the sum of
+	// the ceilings' medians: a fan-out, an insert and an update.
 	Latency float64 `json:"latency_to_floor"`
 	// The others are results per second divided by that ceiling.
 	Broker  float64 `json:"results_to_broker"`
 	Single  float64 `json:"results_to_database_single"`
 	Batches float64 `json:"results_to_database_batched"`
-	// Both is the ceiling of a program that does both, on the same processors
-	// one after the other: 1 / (1/broker + 1/batched). It is computed.
+	// Both is the computed ceiling of a program that does both, one after the
+	// other on the same processors: 1 / (1/broker + 1/batched).
 	Both  float64 `json:"results_to_both"`
 	Naive float64 `json:"results_to_naive"`
 }
@@ -52,8 +52,7 @@ func (r *round) both() float64 {
 	return ratio(r.Broker.Deliveries*r.Database.Batches, r.Broker.Deliveries+r.Database.Batches)
 }
 
-// measure does one round. Each part has a database and a virtual host of its
-// own.
+// measure runs one round. Each part has its own database and virtual host.
 func measure(ctx context.Context, opts options, n int, profile *profile, progress func(string, ...any)) (r round, err error) {
 	r.Endpoints = n
 	progress("%d endpoints: the ceilings of the database and the broker", n)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// latency sums up durations, in milliseconds.
+// latency summarizes durations, in milliseconds.
 type latency struct {
 	Samples int     `json:"samples"`
 	P50     float64 `json:"p50_ms"`
@@ -22,8 +22,8 @@ func latencyOf(durations []time.Duration) latency {
 	return latency{len(sorted), ms(50), ms(99)}
 }
 
-// percentile is the nearest-rank one of sorted durations, 0 where there are
-// none.
+// percentile returns the nearest-rank percentile of sorted durations, or 0 if
+// there are none.
 func percentile(sorted []time.Duration, p float64) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -32,7 +32,7 @@ func percentile(sorted []time.Duration, p float64) time.Duration {
 	return sorted[max(rank, 1)-1]
 }
 
-// rate is n per second.
+// rate returns n per second.
 func rate(n int64, took time.Duration) float64 {
 	if took <= 0 {
 		return 0
@@ -40,7 +40,7 @@ func rate(n int64, took time.Duration) float64 {
 	return float64(n) / took.Seconds()
 }
 
-// ratio is a part of a whole, 0 where there is no whole.
+// ratio returns part / whole, or 0 if whole is 0.
 func ratio(part, whole float64) float64 {
 	if whole == 0 {
 		return 0
@@ -48,13 +48,13 @@ func ratio(part, whole float64) float64 {
 	return part / whole
 }
 
-// counter counts what several goroutines do, and lets one wait for a number.
+// counter is a counter on which goroutines can wait for a number.
 type counter struct {
 	mu     sync.Mutex
 	n      int64
-	last   time.Time // when n grew last
+	last   time.Time // when n last grew
 	err    error
-	change chan struct{} // closed when n grows or err is set, while somebody waits
+	change chan struct{} // if somebody waits: closed when n grows or err is set
 }
 
 func (c *counter) add() {
@@ -65,7 +65,7 @@ func (c *counter) add() {
 	c.wake()
 }
 
-// fail ends all waiting.
+// fail makes all waiters return err.
 func (c *counter) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +82,7 @@ func (c *counter) wake() {
 	}
 }
 
-// wait waits until target is reached, and gives when the last one was counted.
+// wait waits until n reaches target, and returns when that happened.
 func (c *counter) wait(ctx context.Context, target int64) (last time.Time, err error) {
 	for {
 		c.mu.Lock()
@@ -103,7 +103,7 @@ func (c *counter) wait(ctx context.Context, target int64) (last time.Time, err e
 	}
 }
 
-// cpuTime is what this process has used so far.
+// cpuTime returns the CPU time this process has used.
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

@@ -25,26 +25,26 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// taskType is the one that is measured; its handler does nothing.
+// taskType is the measured task type; its handler does nothing.
 const taskType = "noop"
 
-// system is tasker, whole, in this process: the API with its reconciler, and
-// one manager that serves all endpoints. Both have connections of their own to
-// the database and the broker, as they have in processes of their own.
+// system is a whole tasker in this process: the API with its reconciler, and
+// one manager that serves all endpoints. As in production, each has its own
+// connections to the database and the broker.
 type system struct {
-	ctx     context.Context //nolint:containedctx // ends, with the cause, when a part of it does
+	ctx     context.Context //nolint:containedctx // canceled, with the cause, when a part ends
 	stop    func() error
 	url     string
 	tracker *tracker
 }
 
-// loadConfig is tasker's default configuration with the services' addresses.
+// loadConfig returns the default configuration with the servers' addresses.
 func loadConfig(s *services, slots int) (config.Config, error) {
 	cfg, err := config.Load(config.Options{Environ: []string{
 		"TASKER_API_PORT=0",
 		"TASKER_MANAGER_DB_URI=" + s.mysql,
 		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit,
-		// The configuration asks for a handler that exists; ours takes its place.
+		// The configuration requires an existing handler; a no-op replaces it.
 		fmt.Sprintf("TASKER_TASK_TYPES=[{name: %s, handler: worker, concurrency: %d}]", taskType, slots),
 	}})
 	if err != nil {
@@ -118,7 +118,7 @@ func (sys *system) ready(address <-chan string, watched *watchedBroker, endpoint
 	case <-sys.ctx.Done():
 		return context.Cause(sys.ctx)
 	}
-	ctx, cancel := context.WithTimeoutCause(sys.ctx, time.Minute, errors.New("tasker was not ready within a minute"))
+	ctx, cancel := context.WithTimeoutCause(sys.ctx, time.Minute, errors.New("tasker not ready within a minute"))
 	defer cancel()
 	if _, err := watched.ready.wait(ctx, int64(endpoints)); err != nil {
 		return err
@@ -130,14 +130,14 @@ func (sys *system) ready(address <-chan string, watched *watchedBroker, endpoint
 		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
-			return false, nil //nolint:nilerr // not there yet
+			return false, nil //nolint:nilerr // not ready yet
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
 		return resp.StatusCode == http.StatusOK, resp.Body.Close()
 	})
 }
 
-// poll asks again and again until the answer is yes.
+// poll calls ask until it returns true.
 func poll(ctx context.Context, pause time.Duration, ask func() (bool, error)) error {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
@@ -153,11 +153,11 @@ func poll(ctx context.Context, pause time.Duration, ask func() (bool, error)) er
 	}
 }
 
-// newLog logs as in production, JSON from level info on, so that this costs
-// what it costs there, but shows only what is at least a warning.
+// newLog returns a logger with production's costs (JSON, from level info),
+// which prints only warnings and errors.
 func newLog(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(warnings{w}, nil)) }
 
-// warnings passes on the log lines that are warnings or errors.
+// warnings passes on only warnings and errors.
 type warnings struct{ w io.Writer }
 
 func (f warnings) Write(line []byte) (int, error) {
@@ -167,7 +167,7 @@ func (f warnings) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// watchedBroker counts the consumers that are registered.
+// watchedBroker counts the registered consumers.
 type watchedBroker struct {
 	broker.Broker
 	ready counter
@@ -184,9 +184,9 @@ func (b *watchedBroker) Consume(ctx context.Context, s broker.Subscription) erro
 	return b.Broker.Consume(ctx, s)
 }
 
-// tracker is the manager's store, and knows when the results of a task are
-// stored: once FinishAttempts has returned they are durable, and every GET
-// shows them. So nothing has to be polled while time is taken.
+// tracker is the manager's store. It knows when the results of a task are
+// stored: when FinishAttempts returns they are durable and visible to every
+// GET. So measuring needs no polling.
 type tracker struct {
 	*store.Store
 	endpoints int
@@ -195,21 +195,21 @@ type tracker struct {
 	tasks map[int64]*tracked
 }
 
-// tracked is a task of which a result has ended, or somebody waits for it.
+// tracked is a task with an ended result, or that somebody waits for.
 type tracked struct {
 	finished int
-	notDone  int       // of them, those that did not end well
-	at       time.Time // of the last one
+	notDone  int       // of the finished ones, those that failed
+	at       time.Time // when the last one was stored
 	complete chan struct{}
 }
 
-var errNotDone = errors.New("a task is not DONE")
+var errNotDone = errors.New("not DONE")
 
 func newTracker(s *store.Store, endpoints int) *tracker {
 	return &tracker{Store: s, endpoints: endpoints, tasks: map[int64]*tracked{}}
 }
 
-// FinishAttempts stores and counts.
+// FinishAttempts stores and counts ends.
 func (t *tracker) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
 	stored, err := t.Store.FinishAttempts(ctx, finishes)
 	if err == nil {
@@ -238,7 +238,7 @@ func (t *tracker) count(finishes []ledger.End, stored []bool) {
 	}
 }
 
-// task finds or makes the entry; the caller holds the lock.
+// task returns the entry, creating it if needed. The caller holds the lock.
 func (t *tracker) task(id int64) *tracked {
 	task, ok := t.tasks[id]
 	if !ok {
@@ -248,8 +248,8 @@ func (t *tracker) task(id int64) *tracked {
 	return task
 }
 
-// wait waits until all results of a task are stored, and tells when that was.
-// Each task can be waited for once.
+// wait waits until all results of a task are stored and returns that time. Call
+// it once per task.
 func (t *tracker) wait(ctx context.Context, id int64) (time.Time, error) {
 	t.mu.Lock()
 	task := t.task(id)
@@ -263,7 +263,7 @@ func (t *tracker) wait(ctx context.Context, id int64) (time.Time, error) {
 	delete(t.tasks, id)
 	t.mu.Unlock()
 	if task.notDone > 0 {
-		return task.at, fmt.Errorf("%w: %d of the %d results of task %d", errNotDone, task.notDone, task.finished, id)
+		return task.at, fmt.Errorf("%w: %d of %d results of task %d", errNotDone, task.notDone, task.finished, id)
 	}
 	return task.at, nil
 }
