@@ -9,17 +9,16 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// storedPatience is how long the stored statuses may take to follow the
-// computed ones, once all tasks are at their end.
-const storedPatience = 30 * time.Second
+// storedTimeout is how long the stored statuses may lag behind the computed
+// ones once all tasks have ended.
+const storedTimeout = 30 * time.Second
 
-// afterEnd looks at what the answers about single tasks, which compute their
-// status, do not show: the lists of tasks, which have the stored one, and the
-// dead letters, of which no fault here is a reason. It wants every task at its
-// end.
+// afterEnd checks what GETs of single tasks, which compute their status, do not
+// show: the lists of tasks, which use the stored status, and the dead letters,
+// which no fault here should cause. All tasks must have ended.
 func (c *clients) afterEnd(ctx context.Context) []promises.Violation {
 	var found []promises.Violation
-	limited, cancel := context.WithTimeout(ctx, storedPatience)
+	limited, cancel := context.WithTimeout(ctx, storedTimeout)
 	defer cancel()
 	for _, t := range work.Types() {
 		for _, status := range []string{"CREATED", "SENT", "INCOMPLETE"} {
@@ -34,8 +33,8 @@ func (c *clients) afterEnd(ctx context.Context) []promises.Violation {
 	return found
 }
 
-// awaitNone waits until a list is empty, and says what it holds where it never
-// is.
+// awaitNone waits until a list is empty, and returns what it still contains
+// when ctx ends.
 func (c *clients) awaitNone(ctx context.Context, path string) string {
 	for {
 		var list struct {
@@ -46,8 +45,8 @@ func (c *clients) awaitNone(ctx context.Context, path string) string {
 		if err == nil && len(list.Tasks) == 0 && len(list.Dead) == 0 {
 			return ""
 		}
-		if !pause(ctx, 200*time.Millisecond) {
-			return fmt.Sprintf("%s is not empty when all tasks are at their end: %+v %+v %v", path, list.Tasks, list.Dead, err)
+		if !sleep(ctx, 200*time.Millisecond) {
+			return fmt.Sprintf("%s is not empty after all tasks have ended: %+v %+v %v", path, list.Tasks, list.Dead, err)
 		}
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
-// daemon is the place of an API or a manager: the process that plays it now,
-// and how to start the next one. Whoever does something to it holds busy.
+// daemon is an API or a manager: its current process, and how to start the next
+// one. A fault holds busy while it acts on the daemon.
 type daemon struct {
 	name    string
 	manager bool
-	log     string // the file that takes the log of each of its processes
+	log     string // the log of all its processes
 	command func() *exec.Cmd
 	busy    sync.Mutex
 
@@ -24,8 +24,7 @@ type daemon struct {
 	process *testnodes.Process
 }
 
-// spawn starts a process that plays the daemon, and does not say that it is
-// the one.
+// spawn starts a process of the daemon without making it the current one.
 func (d *daemon) spawn() (*testnodes.Process, error) {
 	log, err := os.OpenFile(d.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -38,7 +37,7 @@ func (d *daemon) spawn() (*testnodes.Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", d.name, err)
 	}
-	_, err = fmt.Fprintf(log, "{\"time\":%q,\"msg\":\"chaos: a process starts\",\"pid\":%d}\n", time.Now().Format(time.RFC3339Nano), p.PID())
+	_, err = fmt.Fprintf(log, "{\"time\":%q,\"msg\":\"chaos: process started\",\"pid\":%d}\n", time.Now().Format(time.RFC3339Nano), p.PID())
 	return p, err
 }
 
@@ -46,27 +45,27 @@ func (d *daemon) spawn() (*testnodes.Process, error) {
 func (d *daemon) start() error {
 	p, err := d.spawn()
 	if err == nil {
-		d.play(p)
+		d.setCurrent(p)
 	}
 	return err
 }
 
-// play makes a process the one that plays the daemon.
-func (d *daemon) play(p *testnodes.Process) {
+// setCurrent makes a process the daemon's current one.
+func (d *daemon) setCurrent(p *testnodes.Process) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.process = p
 }
 
-// current is the process that plays the daemon, or played it last.
+// current returns the daemon's latest process.
 func (d *daemon) current() *testnodes.Process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.process
 }
 
-// pause waits for a time, and tells whether ctx lasted as long.
-func pause(ctx context.Context, d time.Duration) bool {
+// sleep waits for d, and reports false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-time.After(d):
 		return true

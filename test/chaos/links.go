@@ -14,26 +14,26 @@ import (
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
-// link is the way from one process to one server.
+// link is a proxied connection from one process to one server.
 type link struct {
 	proxy *toxiproxy.Proxy
 }
 
-// links makes links; each can be cut and slowed by itself.
+// links creates links; each can be cut and slowed separately.
 type links struct {
 	server *toxiproxy.ApiServer
 	all    map[string]*link // by linkName
 }
 
 func newLinks() *links {
-	zerolog.SetGlobalLevel(zerolog.Disabled) // toxics do not ask the server's logger
+	zerolog.SetGlobalLevel(zerolog.Disabled) // the toxics do not use the proxy server's logger
 	return &links{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), map[string]*link{}}
 }
 
 func linkName(process, server string) string { return process + "/" + server }
 
-// add makes the link of a process to a server and gives the address that the
-// process shall use.
+// add creates the link of a process to a server and returns the address for the
+// process to use.
 func (l *links) add(process, server, address string) (string, error) {
 	port, err := testnodes.FreePort()
 	if err != nil {
@@ -48,8 +48,8 @@ func (l *links) add(process, server, address string) (string, error) {
 	return proxy.Listen, nil
 }
 
-// of gives the links to a server: that of one process, or all of them where
-// none is named.
+// of returns the links to a server: that of one process, or all if process is
+// empty.
 func (l *links) of(process, server string) []*link {
 	var found []*link
 	for name, link := range l.all {
@@ -61,7 +61,7 @@ func (l *links) of(process, server string) []*link {
 	return found
 }
 
-// heal gives every link back what it had.
+// heal removes all faults from all links.
 func (l *links) heal(ctx context.Context) error {
 	for _, link := range l.all {
 		link.heal(ctx)
@@ -78,10 +78,10 @@ func (l *links) close() {
 	}
 }
 
-// cut ends all connections and refuses new ones.
+// cut closes all connections and refuses new ones.
 func (l *link) cut() { l.proxy.Stop() }
 
-// restore ends a cut.
+// restore ends cut.
 func (l *link) restore() error {
 	l.proxy.Lock()
 	enabled := l.proxy.Enabled
@@ -92,8 +92,8 @@ func (l *link) restore() error {
 	return l.proxy.Start()
 }
 
-// hurt adds a toxic in both directions.
-func (l *link) hurt(toxic string, attributes map[string]any) error {
+// addToxic adds a toxic in both directions.
+func (l *link) addToxic(toxic string, attributes map[string]any) error {
 	for _, stream := range []string{"upstream", "downstream"} {
 		document, err := json.Marshal(map[string]any{
 			"name": toxic + "-" + stream, "type": toxic, "stream": stream, "attributes": attributes,

@@ -17,26 +17,25 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// clients use the APIs: some post tasks, others look how those stand. They take
-// the APIs at random.
+// clients post tasks and poll them, each time at a random API.
 type clients struct {
 	bases []string
 
-	mu    sync.Mutex
-	posts []promises.Post // accepted or given up
-	begun int             // posts
-	seen  []promises.Answer
-	wrong []promises.Violation // answers that must not be
+	mu      sync.Mutex
+	posts   []promises.Post // accepted or abandoned
+	started int             // POSTs started
+	seen    []promises.Answer
+	wrong   []promises.Violation // wrong answers
 }
 
 // order is a task to post.
 type order struct {
-	at   time.Duration // since the load began
+	at   time.Duration // since the start of the load
 	post promises.Post
 	body []byte
 }
 
-// newOrders plans the tasks of a run: the same seed gives the same ones.
+// newOrders generates the tasks of a run from the seed.
 func newOrders(seed uint64, count int, length time.Duration, endpoints []string) ([]order, error) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	types := work.Types()
@@ -51,7 +50,7 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 			post.Endpoints = post.Endpoints[:1+r.IntN(4)]
 		}
 		payload := work.Payload{Milliseconds: r.IntN(200)}
-		if r.IntN(4) == 0 { // long enough to be struck
+		if r.IntN(4) == 0 { // long enough to be hit by a fault
 			payload.Milliseconds = 500 + r.IntN(2500)
 		}
 		document := map[string]any{"identifier": post.Identifier, "payload": payload}
@@ -67,21 +66,21 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 	return orders, nil
 }
 
-// postPatience bounds the tries of one task.
-const postPatience = 90 * time.Second
+// postTimeout limits the retries of one POST.
+const postTimeout = 90 * time.Second
 
-// post posts the orders, each at its time, and returns when all were accepted
-// or given up.
+// post posts the orders at their times, and returns when all are accepted or
+// abandoned.
 func (c *clients) post(ctx context.Context, orders []order) {
 	begin := time.Now()
 	var posters sync.WaitGroup
 	defer posters.Wait()
 	for _, o := range orders {
-		if !pause(ctx, time.Until(begin.Add(o.at))) {
+		if !sleep(ctx, time.Until(begin.Add(o.at))) {
 			return
 		}
 		c.mu.Lock()
-		c.begun++
+		c.started++
 		c.mu.Unlock()
 		posters.Go(func() {
 			o := o
@@ -94,7 +93,7 @@ func (c *clients) post(ctx context.Context, orders []order) {
 }
 
 func (c *clients) keepPosting(ctx context.Context, o *order) {
-	ctx, cancel := context.WithTimeout(ctx, postPatience)
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	defer cancel()
 	for {
 		o.post.Tries++
@@ -109,13 +108,13 @@ func (c *clients) keepPosting(ctx context.Context, o *order) {
 			c.mu.Unlock()
 			return
 		}
-		if !pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond)) {
+		if !sleep(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond)) {
 			return
 		}
 	}
 }
 
-// errRefused is an answer that another try does not mend.
+// errRefused means that retrying cannot help.
 var errRefused = errors.New("refused")
 
 func (c *clients) tryPost(ctx context.Context, o *order) (int64, error) {
@@ -147,10 +146,10 @@ func (c *clients) tryPost(ctx context.Context, o *order) (int64, error) {
 
 func (c *clients) base() string { return c.bases[rand.IntN(len(c.bases))] }
 
-// watch asks how accepted tasks stand, until ctx ends: the latest half of the
-// time, others else.
+// watch polls accepted tasks until ctx ends: half of the time one of the
+// newest, otherwise any.
 func (c *clients) watch(ctx context.Context) {
-	for pause(ctx, rand.N(60*time.Millisecond)) {
+	for sleep(ctx, rand.N(60*time.Millisecond)) {
 		c.mu.Lock()
 		n := len(c.posts)
 		var post promises.Post
@@ -173,7 +172,7 @@ func (c *clients) watch(ctx context.Context) {
 	}
 }
 
-// ask gets the whole truth about a task from one of the APIs.
+// ask returns an API's answer about a task.
 func (c *clients) ask(ctx context.Context, post promises.Post) (promises.Answer, error) {
 	a := promises.Answer{Time: time.Now()}
 	err := get(ctx, c.base()+"/"+post.Type+"/"+post.Identifier, &a)
@@ -181,15 +180,16 @@ func (c *clients) ask(ctx context.Context, post promises.Post) (promises.Answer,
 	return a, err
 }
 
-// atRest asks for every accepted task, again and again, until all are at their
-// end, or ctx ends. It gives the last answers, and whether all are. tell is told
-// how many are not.
+// atRest polls every accepted task until all have ended or ctx ends, and
+// returns the last answers and whether all have ended. It calls tell with the
+// number of tasks that have not.
 func (c *clients) atRest(ctx context.Context, tell func(open int)) (answers []promises.Answer, all bool) {
 	for {
 		open := 0
 		answers = answers[:0]
 		for _, post := range c.accepted() {
-			// Not ctx: the answers of the last round are needed also at its end.
+			// Not ctx: the answers of the last round are needed even after it
+			// ended.
 			a, err := c.askTwice(context.WithoutCancel(ctx), post)
 			if err != nil {
 				open++
@@ -204,13 +204,13 @@ func (c *clients) atRest(ctx context.Context, tell func(open int)) (answers []pr
 			return answers, true
 		}
 		tell(open)
-		if !pause(ctx, time.Second) {
+		if !sleep(ctx, time.Second) {
 			return answers, false
 		}
 	}
 }
 
-// askTwice asks again once where no answer came, perhaps another API.
+// askTwice retries ask once, possibly at another API.
 func (c *clients) askTwice(ctx context.Context, post promises.Post) (promises.Answer, error) {
 	a, err := c.ask(ctx, post)
 	if err != nil {
@@ -225,7 +225,7 @@ func (c *clients) accepted() []promises.Post {
 	return slices.DeleteFunc(slices.Clone(c.posts), func(p promises.Post) bool { return p.Accepted.IsZero() })
 }
 
-// ended tells whether nothing more is to be expected of a task.
+// ended reports whether a task has ended.
 func ended(a *promises.Answer) bool {
 	return slices.Contains([]string{"DONE", "FAILED", "CANCELED"}, a.Task.Status)
 }

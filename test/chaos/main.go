@@ -1,10 +1,10 @@
-// The chaos command proves tasker under faults: it runs the real programs on
-// real servers, strikes them while clients use them, and holds what came of it
-// against the promises of docs/guarantees.md. It must be started in its own
-// directory; "make chaos" does that.
+// The chaos command tests tasker under faults: it runs the real programs on
+// real servers, injects faults while clients use them, and compares the outcome
+// with the promises of docs/guarantees.md. "make chaos" runs it in its own
+// directory, as it requires.
 //
-// It exits with 0 where every promise was kept, 1 where one was broken or a run
-// could not be carried through, 2 where it was called wrongly.
+// Exit codes: 0 if every promise was kept, 1 if one was broken or a run could
+// not be completed, 2 for a wrong command line.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// settings are what the command line says.
+// settings are the parsed flags.
 type settings struct {
 	length    time.Duration
 	seed      uint64
@@ -33,14 +33,13 @@ type settings struct {
 	race      bool
 }
 
-// tasksPerSecond is the load where none is asked for: with tasks for all it is
-// about 55 runs a second.
+// tasksPerSecond is the default load: with tasks for all, about 55 runs per
+// second.
 const tasksPerSecond = 8
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the next one ends the process at once, and the
-	// children with it.
+	// A second signal ends the process at once, and its children with it.
 	context.AfterFunc(ctx, stop)
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -50,13 +49,13 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	var output string
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.DurationVar(&s.length, "duration", 3*time.Minute, "how long there are load and faults; healing comes on top")
-	flags.Uint64Var(&s.seed, "seed", 0, "what decides the faults and the tasks; 0 takes a random one")
-	flags.IntVar(&s.tasks, "tasks", 0, fmt.Sprintf("how many tasks are posted; 0 takes %d a second", tasksPerSecond))
-	flags.IntVar(&s.seeds, "seeds", 1, "how many runs follow each other, with the seeds that follow the first")
-	flags.BoolVar(&s.keepGoing, "keep-going", false, "go on after a run with a violation")
+	flags.DurationVar(&s.length, "duration", 3*time.Minute, "duration of load and faults, without the time to settle")
+	flags.Uint64Var(&s.seed, "seed", 0, "seed of the faults and the tasks; 0 means random")
+	flags.IntVar(&s.tasks, "tasks", 0, fmt.Sprintf("number of tasks; 0 means %d per second", tasksPerSecond))
+	flags.IntVar(&s.seeds, "seeds", 1, "number of runs, with consecutive seeds")
+	flags.BoolVar(&s.keepGoing, "keep-going", false, "continue after a run with a violation")
 	flags.StringVar(&output, "output", "text", "text or json")
-	flags.BoolVar(&s.keep, "keep", false, "keep logs, journals and the history also of a good run")
+	flags.BoolVar(&s.keep, "keep", false, "keep logs, journals and the history even if no promise was broken")
 	flags.BoolVar(&s.race, "race", false, "build the programs with the race detector")
 	if err := flags.Parse(args); err != nil {
 		return s, err
@@ -65,13 +64,13 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	wrong := ""
 	switch {
 	case flags.NArg() > 0:
-		wrong = fmt.Sprintf("there are no arguments, only flags: %q", flags.Arg(0))
+		wrong = fmt.Sprintf("unexpected argument %q", flags.Arg(0))
 	case output != "json" && output != "text":
-		wrong = fmt.Sprintf("-output is %q: give text or json", output)
+		wrong = fmt.Sprintf("invalid -output %q: must be text or json", output)
 	case s.length < 5*time.Second:
-		wrong = fmt.Sprintf("-duration is %v: give at least 5s", s.length)
+		wrong = fmt.Sprintf("invalid -duration %v: must be at least 5s", s.length)
 	case s.tasks < 0 || s.seeds < 1:
-		wrong = "-tasks and -seeds take positive numbers"
+		wrong = "invalid -tasks or -seeds: must be positive"
 	}
 	if wrong != "" {
 		_, _ = fmt.Fprintln(stderr, "chaos:", wrong)
@@ -101,7 +100,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-var errViolated = errors.New("a promise was broken")
+var errViolated = errors.New("promise broken")
 
 func runAll(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	bin, err := os.MkdirTemp("", "tasker-chaos-bin-")
@@ -134,12 +133,12 @@ func runAll(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	return all
 }
 
-// runOne does one run and prints its report.
+// runOne executes one run and prints its report.
 func runOne(ctx context.Context, s settings, o options, p programs, stdout, stderr io.Writer) error {
 	_, _ = fmt.Fprintf(stderr, "chaos: seed %d: %v with %d tasks\n", o.seed, o.length, o.tasks)
 	rep, err := perform(ctx, o, p, stderr)
 	if err != nil {
-		err = fmt.Errorf("seed %d could not be carried through: %w", o.seed, err)
+		err = fmt.Errorf("seed %d: run not completed: %w", o.seed, err)
 		if rep.Seed == 0 {
 			return err
 		}

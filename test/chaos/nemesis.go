@@ -12,45 +12,45 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// nemesis does the faults of a plan to a system, and keeps processes running
-// that nobody struck, as a supervisor does.
+// nemesis injects the faults of a plan, and restarts processes that end by
+// themselves, like a supervisor.
 type nemesis struct {
 	*system
-	tell func(format string, args ...any) // the run's log
-	// Held by whoever does something to a server.
+	logf func(format string, args ...any) // the run's log
+	// Held during a fault of that server.
 	brokerBusy, databaseBusy sync.Mutex
 	linkBusy                 map[string]*sync.Mutex
 
 	mu     sync.Mutex
 	faults []promises.Fault
 	doing  []string
-	wrong  []promises.Violation // what no checker sees: see violate
-	errs   []error              // faults that could not be done
+	wrong  []promises.Violation // violations that the checker cannot see
+	errs   []error              // faults that failed
 	ended  int                  // processes that ended by themselves
 }
 
-func newNemesis(s *system, tell func(string, ...any)) *nemesis {
-	n := &nemesis{system: s, tell: tell, linkBusy: map[string]*sync.Mutex{}}
+func newNemesis(s *system, logf func(string, ...any)) *nemesis {
+	n := &nemesis{system: s, logf: logf, linkBusy: map[string]*sync.Mutex{}}
 	for name := range s.links.all {
 		n.linkBusy[name] = new(sync.Mutex)
 	}
 	return n
 }
 
-// serverPatience is how long a server may take to come back.
-const serverPatience = 2 * time.Minute
+// serverTimeout is how long a server may take to start.
+const serverTimeout = 2 * time.Minute
 
-// settlePatience is how long two managers of one name may take until one of
-// them gives up, also while the database is away.
-const settlePatience = 45 * time.Second
+// settleTimeout is how long two managers of one name may coexist until one
+// ends, even while the database is down.
+const settleTimeout = 45 * time.Second
 
-// run does the plan and returns when the last fault is over.
+// run executes the plan and returns when the last fault is over.
 func (n *nemesis) run(ctx context.Context, plan []step) {
 	begin := time.Now()
 	var steps sync.WaitGroup
 	defer steps.Wait()
 	for _, s := range plan {
-		if !pause(ctx, time.Until(begin.Add(s.At))) {
+		if !sleep(ctx, time.Until(begin.Add(s.At))) {
 			return
 		}
 		steps.Go(func() {
@@ -70,22 +70,21 @@ func (n *nemesis) note(what string, begins bool) {
 	defer n.mu.Unlock()
 	if begins {
 		n.doing = append(n.doing, what)
-		n.tell("begins: %s", what)
+		n.logf("start: %s", what)
 	} else if i := slices.Index(n.doing, what); i >= 0 {
 		n.doing = slices.Delete(n.doing, i, i+1)
-		n.tell("over: %s", what)
+		n.logf("end: %s", what)
 	}
 }
 
-// record says what was done; the fault is over now.
+// record stores a fault that ends now.
 func (n *nemesis) record(kind, target string, pid int, begin time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.faults = append(n.faults, promises.Fault{Kind: kind, Target: target, PID: pid, Time: begin, Until: time.Now()})
 }
 
-// violate says that something happened which must not, and which neither
-// journals nor answers show.
+// violate stores a violation that neither journals nor answers show.
 func (n *nemesis) violate(promise int, rule, format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -118,25 +117,25 @@ func (n *nemesis) do(ctx context.Context, s step) error {
 	return n.strikeLinks(ctx, s)
 }
 
-// supervise starts anew what ended by itself, until ctx ends. A manager may do
-// that when it loses its name; an API never.
+// supervise restarts processes that end by themselves, until ctx ends. A
+// manager may do so when it loses its name; an API must not.
 func (n *nemesis) supervise(ctx context.Context) {
-	for pause(ctx, 200*time.Millisecond) {
+	for sleep(ctx, 200*time.Millisecond) {
 		for _, d := range n.daemons {
 			if d.busy.TryLock() {
-				n.reviveOne(d)
+				n.restartEnded(d)
 				d.busy.Unlock()
 			}
 		}
 	}
 }
 
-func (n *nemesis) reviveOne(d *daemon) {
+func (n *nemesis) restartEnded(d *daemon) {
 	p := d.current()
 	if p.Alive() {
 		return
 	}
-	n.tell("%s (pid %d) ended by itself with exit code %d", d.name, p.PID(), p.ExitCode())
+	n.logf("%s (pid %d) ended by itself with exit code %d", d.name, p.PID(), p.ExitCode())
 	n.record(promises.FaultStop, d.name, p.PID(), time.Now())
 	n.mu.Lock()
 	n.ended++
@@ -151,9 +150,9 @@ func (n *nemesis) reviveOne(d *daemon) {
 	}
 }
 
-// heal ends whatever may still last. It wants the nemesis at rest.
+// heal ends all remaining faults. run must have returned.
 func (n *nemesis) heal(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
 	errs := []error{n.database.Resume(), n.database.Start(ctx), n.broker.Start(ctx), n.links.heal(ctx)}
 	for _, d := range n.daemons {

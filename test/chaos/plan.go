@@ -8,10 +8,10 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// action is one of the things that the nemesis does.
+// action is a kind of fault.
 type action string
 
-// The actions, and what is done to whom.
+// The actions. Comments say what is not in the name.
 const (
 	killAPI       action = "kill-api"
 	killManager   action = "kill-manager"
@@ -19,27 +19,27 @@ const (
 	stopManager   action = "stop-manager"
 	pauseAPI      action = "pause-api"
 	pauseManager  action = "pause-manager"
-	secondManager action = "second-manager" // for a name that is taken
-	takeOver      action = "take-over"      // of a paused manager's name
-	killStranded  action = "kill-stranded"  // a manager, while it cannot reach the database
+	secondManager action = "second-manager" // start another manager with the same name
+	takeOver      action = "take-over"      // let another manager take a paused manager's name
+	killStranded  action = "kill-stranded"  // a manager that cannot reach the database
 	stopStranded  action = "stop-stranded"
-	powerCut      action = "power-cut" // kills everything at once
+	powerCut      action = "power-cut" // kill everything at once
 	killBroker    action = "kill-broker"
 	stopBroker    action = "stop-broker"
 	wipeBroker    action = "wipe-broker"
-	alarm         action = "alarm" // the broker takes no messages
+	alarm         action = "alarm" // the broker blocks publishers
 	killDatabase  action = "kill-database"
 	pauseDatabase action = "pause-database"
-	cutLink       action = "cut-link" // connections end, and new ones are refused
+	cutLink       action = "cut-link" // close connections and refuse new ones
 	cutAll        action = "cut-all"
-	hangLink      action = "hang-link" // nothing arrives, and nobody is told
+	hangLink      action = "hang-link" // forward nothing, close nothing
 	slowLink      action = "slow-link"
 	slowAll       action = "slow-all"
-	narrowLink    action = "narrow-link" // little bandwidth
-	resetLink     action = "reset-link"  // connections end as they send
+	narrowLink    action = "narrow-link" // low bandwidth
+	resetLink     action = "reset-link"  // reset connections when they send
 )
 
-// kinds gives the fault that each action is, for the checker.
+// kinds returns the checker's kind of fault for each action.
 func kinds() map[action]string {
 	return map[action]string{
 		killAPI: promises.FaultKill, killManager: promises.FaultKill,
@@ -54,8 +54,8 @@ func kinds() map[action]string {
 	}
 }
 
-// repeated is a round of the actions that a plan may hold any number of times:
-// what hurts most occurs more than once.
+// repeated returns one round of the actions that may occur any number of times;
+// the most harmful ones more than once.
 func repeated() []action {
 	return []action{
 		killAPI, killManager, killManager, killManager, stopAPI, stopManager, pauseAPI, pauseManager, pauseManager,
@@ -67,11 +67,11 @@ func repeated() []action {
 
 // step is one fault of a plan.
 type step struct {
-	At     time.Duration // since the load began
+	At     time.Duration // since the start of the load
 	Do     action
-	Target string        // a process; "" where all are meant, or a server
+	Target string        // a process; "" means all, or a server
 	Server string        // the server at the other end of a link
-	For    time.Duration // how long it lasts, or its victim stays away
+	For    time.Duration // how long it lasts, or the process is down
 }
 
 func (s step) String() string {
@@ -85,18 +85,17 @@ func (s step) String() string {
 	return fmt.Sprintf("%s for %v", text, s.For.Round(time.Millisecond))
 }
 
-// The servers at the end of links.
+// The servers at the ends of links.
 const (
 	broker   = "broker"
 	database = "database"
 )
 
-// pace is the mean time between two faults.
+// pace is the mean time between faults.
 const pace = 2 * time.Second
 
-// newPlan plans the faults of a run whose load lasts for length: the same seed
-// gives the same plan. The broker's disk is lost once in each; every other
-// action occurs again and again, in rounds of a random order.
+// newPlan generates the faults of a run from the seed. The broker's disk is
+// wiped once; all other actions repeat, in rounds of random order.
 func newPlan(seed uint64, length time.Duration, apis, managers []string) []step {
 	p := planner{rand.New(rand.NewPCG(seed, 1)), apis, managers}
 	count := max(1, int((length-2*time.Second)/pace))
@@ -107,7 +106,7 @@ func newPlan(seed uint64, length time.Duration, apis, managers []string) []step 
 		order = append(order, round...)
 	}
 	order = order[:count]
-	// In the first round where there are more, so that the others all occur.
+	// In the first round if there are several, so that all actions occur.
 	at := p.IntN(min(count, len(repeated())))
 	order = append(order[:at], append([]action{wipeBroker}, order[at:]...)...)
 	plan := make([]step, len(order))
@@ -131,7 +130,7 @@ func (p planner) step(do action) step {
 		s.Target, s.For = p.one(p.apis), p.upTo(5*time.Second)
 	case killManager, stopManager:
 		s.Target, s.For = p.one(p.managers), p.upTo(5*time.Second)
-		if p.IntN(4) == 0 { // long enough to be called lost
+		if p.IntN(4) == 0 { // long enough to be marked LOST
 			s.For += lostAfter
 		}
 	case killStranded, stopStranded:

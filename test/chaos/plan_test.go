@@ -11,18 +11,18 @@ func plan(seed uint64, length time.Duration) []step {
 	return newPlan(seed, length, []string{"api1", "api2"}, []string{"console0", "console1"})
 }
 
-func TestPlanIsTheSeeds(t *testing.T) {
+func TestPlanDependsOnSeed(t *testing.T) {
 	t.Parallel()
 	if a, b := plan(7, 3*time.Minute), plan(7, 3*time.Minute); !slices.Equal(a, b) {
-		t.Errorf("one seed gave two plans:\n%v\n%v", a, b)
+		t.Errorf("two plans from one seed:\n%v\n%v", a, b)
 	}
 	if a, b := plan(7, 3*time.Minute), plan(8, 3*time.Minute); slices.Equal(a, b) {
-		t.Error("two seeds gave one plan")
+		t.Error("same plan from two seeds")
 	}
 }
 
-// TestPlanHasEveryKind: a run of the default length meets every kind of fault,
-// and the broker's disk is lost once in a run of any length.
+// A run of default length has every kind of fault, and every run wipes the
+// broker's disk once.
 func TestPlanHasEveryKind(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -32,7 +32,7 @@ func TestPlanHasEveryKind(t *testing.T) {
 		}
 		for do := range kinds() {
 			if count[do] == 0 {
-				t.Errorf("seed %d: there is no %s", seed, do)
+				t.Errorf("seed %d: no %s", seed, do)
 			}
 		}
 		for _, length := range []time.Duration{5 * time.Second, 20 * time.Second, 3 * time.Minute, 20 * time.Minute} {
@@ -42,12 +42,12 @@ func TestPlanHasEveryKind(t *testing.T) {
 					wipes++
 				}
 				if s.At < last || s.At > length {
-					t.Errorf("seed %d: %v is at %v, after %v", seed, s, s.At, last)
+					t.Errorf("seed %d: %v at %v, after %v", seed, s, s.At, last)
 				}
 				last = s.At
 			}
 			if wipes != 1 {
-				t.Errorf("seed %d, %v: the broker's disk is lost %d times", seed, length, wipes)
+				t.Errorf("seed %d, %v: the broker's disk is wiped %d times", seed, length, wipes)
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func TestEveryActionIsKnown(t *testing.T) {
 		planned[do] = true
 	}
 	if !maps.Equal(planned, knownActions()) {
-		t.Errorf("these are planned: %v, and these have a kind: %v", planned, knownActions())
+		t.Errorf("planned actions %v, actions with a kind %v", planned, knownActions())
 	}
 }
 

@@ -16,15 +16,15 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// report is what a run has shown.
+// report is the outcome of a run.
 type report struct {
 	promises.Report
 	Plan    map[action]int    // what was planned
-	Revived int               // processes that ended by themselves, and were started anew
-	First   map[string]sample // of the processes of the start
-	Last    map[string]sample // of those of the end
+	Revived int               // processes that ended by themselves and were restarted
+	First   map[string]sample // of the first processes
+	Last    map[string]sample // of the last processes
 	Logged  map[string]int    // errors that the processes logged, by message
-	Dir     string            // with logs, journals and the history, where it is kept
+	Dir     string            // of logs, journals and the history, if kept
 }
 
 func (r *run) report(h promises.History, plan []step, first, last map[string]sample) report {
@@ -40,8 +40,8 @@ func (r *run) report(h promises.History, plan []step, first, last map[string]sam
 	return rep
 }
 
-// readLogs counts the errors in the logs, and finds what a Go program writes
-// when it breaks.
+// readLogs counts the errors in the logs, and finds panics, fatal errors and
+// data races.
 func readLogs(daemons []*daemon) (errors map[string]int, crashes []promises.Violation) {
 	errors = map[string]int{}
 	for _, d := range daemons {
@@ -74,7 +74,7 @@ func (r report) write(out io.Writer) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintf(w, "planned\t%s\n", counts(r.Plan))
-	_, _ = fmt.Fprintf(w, "ended by themselves\t%d processes, started anew\n", r.Revived)
+	_, _ = fmt.Fprintf(w, "ended by themselves\t%d processes, restarted\n", r.Revived)
 	for _, role := range []string{"api", "console"} {
 		first, last := summarize(r.First, role), summarize(r.Last, role)
 		_, _ = fmt.Fprintf(w, "memory of each %s\t%.1f to %.1f MB at the start, %.1f to %.1f MB at the end\n", role,
@@ -98,18 +98,18 @@ func counts(of map[action]int) string {
 	return strings.Join(list, ", ")
 }
 
-// extremes are the least and the most of some samples, each by itself.
+// extremes has the minimum and maximum of each field of some samples.
 type extremes struct{ low, high sample }
 
 func summarize(samples map[string]sample, role string) extremes {
 	var e extremes
-	begun := false
+	started := false
 	for name, s := range samples {
 		if len(name) < len(role) || name[:len(role)] != role {
 			continue
 		}
-		if !begun {
-			e, begun = extremes{s, s}, true
+		if !started {
+			e, started = extremes{s, s}, true
 		}
 		e.low.RSS, e.high.RSS = min(e.low.RSS, s.RSS), max(e.high.RSS, s.RSS)
 		e.low.Goroutines, e.high.Goroutines = min(e.low.Goroutines, s.Goroutines), max(e.high.Goroutines, s.Goroutines)

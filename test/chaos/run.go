@@ -16,32 +16,32 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// options say how one run goes.
+// options configure one run.
 type options struct {
 	seed   uint64
-	length time.Duration // of load and faults
+	length time.Duration // duration of load and faults
 	tasks  int
-	dir    string // takes everything that the run writes
+	dir    string // for all files of the run
 }
 
 const (
-	startPatience = 2 * time.Minute
-	restPatience  = 90 * time.Second
+	startTimeout = 2 * time.Minute
+	restTimeout  = 90 * time.Second
 )
 
-// run is a run under way.
+// run is a run in progress.
 type run struct {
 	options
 	system  *system
 	nemesis *nemesis
 	clients *clients
-	log     io.Writer // what happened, with times
+	log     io.Writer // events, with times
 	logBusy sync.Mutex
 	say     io.Writer // progress
 }
 
-// perform does one run and gives its report. An error is a run that could not
-// be carried through, which proves nothing.
+// perform executes one run and returns its report. On an error the run was not
+// completed and proves nothing.
 func perform(ctx context.Context, o options, p programs, say io.Writer) (rep report, err error) {
 	r := &run{options: o, say: say}
 	log, err := os.Create(filepath.Join(o.dir, "chaos.log"))
@@ -50,14 +50,14 @@ func perform(ctx context.Context, o options, p programs, say io.Writer) (rep rep
 	}
 	defer func() { _ = log.Close() }()
 	r.log = log
-	starting, cancel := context.WithTimeout(ctx, startPatience)
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	r.system, err = newSystem(starting, o.dir, p)
 	defer r.system.close()
 	if err != nil {
 		return report{}, fmt.Errorf("start the system: %w", err)
 	}
-	r.nemesis = newNemesis(r.system, r.tell)
+	r.nemesis = newNemesis(r.system, r.logf)
 	r.clients = &clients{bases: r.system.bases}
 	return r.perform(ctx)
 }
@@ -82,21 +82,21 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	var load sync.WaitGroup
 	load.Go(func() { r.clients.post(ctx, orders) })
 	r.nemesis.run(ctx, plan)
-	r.tell("the faults are over")
+	r.logf("the faults are over")
 	if err := r.nemesis.heal(ctx); err != nil {
 		return report{}, fmt.Errorf("heal: %w", err)
 	}
 	load.Wait()
-	r.tell("the load is over, and all is healed")
-	resting, cancel := context.WithTimeout(ctx, restPatience)
+	r.logf("the load and all faults are over")
+	resting, cancel := context.WithTimeout(ctx, restTimeout)
 	var all bool
-	h.Final, all = r.clients.atRest(resting, func(open int) { r.tell("%d tasks are not at their end", open) })
+	h.Final, all = r.clients.atRest(resting, func(open int) { r.logf("%d tasks have not ended", open) })
 	cancel()
 	if all {
 		r.clients.wrong = append(r.clients.wrong, r.clients.afterEnd(ctx)...)
 	}
-	// Whatever comes late shall be seen, too.
-	pause(ctx, 2*time.Second)
+	// Wait for late effects.
+	sleep(ctx, 2*time.Second)
 	last := takeSamples(ctx, r.system.daemons)
 	stop()
 	watchers.Wait()
@@ -115,12 +115,12 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	}
 	rep := r.report(h, plan, first, last)
 	if rep.Accepted < rep.Posted/2 || rep.Started == 0 {
-		r.nemesis.errs = append(r.nemesis.errs, fmt.Errorf("%d of %d tasks were accepted and %d runs started: that proves nothing", rep.Accepted, rep.Posted, rep.Started))
+		r.nemesis.errs = append(r.nemesis.errs, fmt.Errorf("only %d of %d tasks accepted and %d runs started: this proves nothing", rep.Accepted, rep.Posted, rep.Started))
 	}
 	return rep, errors.Join(r.nemesis.errs...)
 }
 
-// stopAll asks all processes to end, which must go well.
+// stopAll stops all processes, which must succeed.
 func (r *run) stopAll() {
 	var stopped sync.WaitGroup
 	for _, d := range r.system.daemons {
@@ -129,7 +129,7 @@ func (r *run) stopAll() {
 	stopped.Wait()
 }
 
-// keep writes the history down, for those who look for a violation's cause.
+// keep writes the history to a file.
 func (r *run) keep(h promises.History) error {
 	data, err := json.MarshalIndent(h, "", " ")
 	if err != nil {
@@ -138,19 +138,19 @@ func (r *run) keep(h promises.History) error {
 	return os.WriteFile(filepath.Join(r.dir, "history.json"), data, 0o600)
 }
 
-// tell writes into the run's log.
-func (r *run) tell(format string, args ...any) {
+// logf writes to the run's log.
+func (r *run) logf(format string, args ...any) {
 	r.logBusy.Lock()
 	defer r.logBusy.Unlock()
 	_, _ = fmt.Fprintf(r.log, "%s %s\n", time.Now().Format("15:04:05.000"), fmt.Sprintf(format, args...))
 }
 
-// progress says every few seconds how far the run is.
+// progress prints the state of the run every few seconds.
 func (r *run) progress(ctx context.Context) {
 	begin := time.Now()
-	for pause(ctx, 5*time.Second) {
+	for sleep(ctx, 5*time.Second) {
 		r.clients.mu.Lock()
-		accepted, begun := 0, r.clients.begun
+		accepted, started := 0, r.clients.started
 		for _, p := range r.clients.posts {
 			if !p.Accepted.IsZero() {
 				accepted++
@@ -161,7 +161,7 @@ func (r *run) progress(ctx context.Context) {
 		faults, doing := len(r.nemesis.faults), strings.Join(r.nemesis.doing, ", ")
 		r.nemesis.mu.Unlock()
 		_, _ = fmt.Fprintf(r.say, "%4.0fs  %d of %d tasks accepted, %d runs, %d faults over; now: %s\n", time.Since(begin).Seconds(),
-			accepted, begun, work.CountRuns(filepath.Join(r.dir, "journal")), faults, or(doing, "none"))
+			accepted, started, work.CountRuns(filepath.Join(r.dir, "journal")), faults, or(doing, "none"))
 	}
 }
 

@@ -16,15 +16,15 @@ import (
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
-// sample is what a process holds at a moment.
+// sample is a process's resource use.
 type sample struct {
 	PID        int
 	RSS        int64 // bytes
 	Goroutines int
 }
 
-// takeSamples asks each daemon's process; those that do not answer in time are
-// left out.
+// takeSamples samples each daemon's process, omitting those that do not answer
+// in time.
 func takeSamples(ctx context.Context, daemons []*daemon) map[string]sample {
 	var mu sync.Mutex
 	samples := map[string]sample{}
@@ -42,7 +42,7 @@ func takeSamples(ctx context.Context, daemons []*daemon) map[string]sample {
 	return samples
 }
 
-// takeSample makes a process log its state and reads it from the log.
+// takeSample makes a process log its state and reads the log.
 func takeSample(ctx context.Context, d *daemon, p *testnodes.Process) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -55,8 +55,8 @@ func takeSample(ctx context.Context, d *daemon, p *testnodes.Process) (sample, e
 		return s, err
 	}
 	for s.Goroutines == 0 {
-		if !pause(ctx, 50*time.Millisecond) {
-			return s, fmt.Errorf("%s does not tell its state", d.name)
+		if !sleep(ctx, 50*time.Millisecond) {
+			return s, fmt.Errorf("%s did not log its state", d.name)
 		}
 		if s.Goroutines, err = goroutines(d.log, info.Size()); err != nil {
 			return s, err
@@ -66,8 +66,8 @@ func takeSample(ctx context.Context, d *daemon, p *testnodes.Process) (sample, e
 	return s, err
 }
 
-// goroutines finds the last state that a log tells behind an offset, 0 where
-// there is none.
+// goroutines returns the last logged number of goroutines after an offset, or
+// 0.
 func goroutines(log string, offset int64) (int, error) {
 	file, err := os.Open(log)
 	if err != nil {
@@ -92,8 +92,7 @@ func goroutines(log string, offset int64) (int, error) {
 	return count, lines.Err()
 }
 
-// residentBytes is the memory that a process has, 0 where the system does not
-// tell.
+// residentBytes returns a process's resident memory, or 0 if unknown.
 func residentBytes(pid int) (int64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -22,36 +22,36 @@ func (n *nemesis) end(ctx context.Context, s step) error {
 	} else {
 		n.stop(d, p)
 	}
-	pause(ctx, s.For)
+	sleep(ctx, s.For)
 	err := d.start()
 	n.record(kind, d.name, p.PID(), begin)
 	return err
 }
 
-// stopPatience is more than tasker's own limits of an orderly end.
-const stopPatience = 40 * time.Second
+// stopTimeout is longer than tasker's own limits for a clean stop.
+const stopTimeout = 40 * time.Second
 
-// infancy is how long a process may take to listen to signals.
-const infancy = 10 * time.Second
+// startup is how long a process may take to handle signals.
+const startup = 10 * time.Second
 
-// stop asks a process to end, which must go well.
+// stop stops a process, which must succeed.
 func (n *nemesis) stop(d *daemon, p *testnodes.Process) {
 	if !p.Alive() {
-		return // by itself, a moment ago
+		return // it just ended by itself
 	}
-	young := p.Age() < infancy
-	code, err := p.Stop(stopPatience)
+	young := p.Age() < startup
+	code, err := p.Stop(stopTimeout)
 	if young && err == nil && code == -1 {
-		return // before it listened to signals
+		return // it did not handle signals yet
 	}
 	if err != nil || code != 0 {
-		n.violate(4, "disorderly-end", "%s (pid %d) was asked to end: %s, %v; its log is %s", d.name, p.PID(), p.Ending(), err, d.log)
+		n.violate(4, "unclean-stop", "%s (pid %d) did not stop cleanly: %s, %v; its log is %s", d.name, p.PID(), p.Ending(), err, d.log)
 	}
 }
 
 // endStranded ends a manager that has been without the database for a while,
-// and starts its successor before the database can be reached again: what its
-// handlers returned meanwhile is nowhere but on its machine.
+// and starts its successor before the database is reachable again: results of
+// that time exist only on its machine.
 func (n *nemesis) endStranded(ctx context.Context, s step) error {
 	d := n.daemon(s.Target)
 	d.busy.Lock()
@@ -61,7 +61,7 @@ func (n *nemesis) endStranded(ctx context.Context, s step) error {
 	defer n.linkBusy[name].Unlock()
 	begin := time.Now()
 	n.links.all[name].cut()
-	pause(ctx, s.For/2)
+	sleep(ctx, s.For/2)
 	p, ended := d.current(), time.Now()
 	if s.Do == killStranded {
 		p.Kill()
@@ -70,13 +70,13 @@ func (n *nemesis) endStranded(ctx context.Context, s step) error {
 	}
 	err := d.start()
 	n.record(kinds()[s.Do], d.name, p.PID(), ended)
-	pause(ctx, s.For/2)
+	sleep(ctx, s.For/2)
 	err = errors.Join(err, n.links.all[name].restore())
 	n.record(promises.FaultCut, d.name, 0, begin)
 	return err
 }
 
-// powerCut kills every process and both servers, and starts them again.
+// powerCut kills all processes and both servers, and starts them again.
 func (n *nemesis) powerCut(ctx context.Context, s step) error {
 	for _, d := range n.daemons {
 		d.busy.Lock()
@@ -95,13 +95,13 @@ func (n *nemesis) powerCut(ctx context.Context, s step) error {
 	kills.Go(n.broker.Kill)
 	kills.Go(n.database.Kill)
 	kills.Wait()
-	pause(ctx, s.For)
+	sleep(ctx, s.For)
 	var errs []error
 	for i, d := range n.daemons {
 		errs = append(errs, d.start())
 		n.record(promises.FaultKill, d.name, killed[i].PID(), begin)
 	}
-	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
 	errs = append(errs, n.database.Start(ctx))
 	n.record(promises.FaultRestart, database, 0, begin)
@@ -118,14 +118,14 @@ func (n *nemesis) freeze(ctx context.Context, s step) error {
 	if err := p.Pause(); err != nil {
 		return err
 	}
-	pause(ctx, s.For)
+	sleep(ctx, s.For)
 	err := p.Resume()
 	n.record(kinds()[s.Do], d.name, p.PID(), begin)
 	return err
 }
 
-// second starts another manager for a name that is taken. One of the two ends
-// by itself: the second, unless the first one lost its name meanwhile.
+// second starts another manager with the same name. One of the two must end:
+// the second, unless the first has lost its lease meanwhile.
 func (n *nemesis) second(ctx context.Context, s step) error {
 	d := n.daemon(s.Target)
 	d.busy.Lock()
@@ -139,8 +139,8 @@ func (n *nemesis) second(ctx context.Context, s step) error {
 	return nil
 }
 
-// takeOver pauses a manager for longer than its lease and lets another take
-// its name. When the first one goes on, one of the two ends by itself.
+// takeOver pauses a manager for longer than its lease and lets another take its
+// name. After the first resumes, one of the two must end.
 func (n *nemesis) takeOver(ctx context.Context, s step) error {
 	d := n.daemon(s.Target)
 	d.busy.Lock()
@@ -151,7 +151,7 @@ func (n *nemesis) takeOver(ctx context.Context, s step) error {
 	}
 	other, err := d.spawn()
 	if err == nil {
-		pause(ctx, s.For)
+		sleep(ctx, s.For)
 	}
 	if err := errors.Join(err, first.Resume()); err != nil {
 		return err
@@ -161,8 +161,8 @@ func (n *nemesis) takeOver(ctx context.Context, s step) error {
 	return nil
 }
 
-// settle waits until one of two managers of a name has ended by itself, with
-// exit code 1, and gives the other one the place.
+// settle waits until one of two managers of a name has ended with exit code 1,
+// and makes the other the current one.
 func (n *nemesis) settle(ctx context.Context, d *daemon, first, other *testnodes.Process) {
 	begin := time.Now()
 	loser, winner := other, first
@@ -173,18 +173,18 @@ func (n *nemesis) settle(ctx context.Context, d *daemon, first, other *testnodes
 	case <-other.Exited():
 	case <-first.Exited():
 		loser, winner = first, other
-		d.play(other)
+		d.setCurrent(other)
 		n.record(promises.FaultTakeover, d.name, first.PID(), begin)
-	case <-time.After(settlePatience):
+	case <-time.After(settleTimeout):
 		n.violate(2, "two-managers", "%s: both pid %d and pid %d live %v after they met; their log is %s",
-			d.name, first.PID(), other.PID(), settlePatience, d.log)
+			d.name, first.PID(), other.PID(), settleTimeout, d.log)
 		other.Kill()
 		n.record(promises.FaultKill, d.name, other.PID(), begin)
 		return
 	}
-	n.tell("%s: of two managers pid %d ended and pid %d goes on", d.name, loser.PID(), winner.PID())
+	n.logf("%s: of two managers pid %d ended and pid %d goes on", d.name, loser.PID(), winner.PID())
 	if code := loser.ExitCode(); code != 1 {
-		n.violate(2, "refused-otherwise", "%s: pid %d lost its name to pid %d and ended with exit code %d instead of 1; its log is %s",
+		n.violate(2, "wrong-exit-code", "%s: pid %d lost its name to pid %d and ended with exit code %d instead of 1; its log is %s",
 			d.name, loser.PID(), winner.PID(), code, d.log)
 	}
 	n.record(promises.FaultStop, d.name, loser.PID(), begin)

@@ -14,7 +14,7 @@ func (n *nemesis) strikeBroker(ctx context.Context, s step) error {
 		if err := n.broker.Alarm(ctx, true); err != nil {
 			return err
 		}
-		pause(ctx, s.For)
+		sleep(ctx, s.For)
 		return n.broker.Alarm(ctx, false)
 	}
 	if s.Do == stopBroker {
@@ -28,8 +28,8 @@ func (n *nemesis) strikeBroker(ctx context.Context, s step) error {
 			return err
 		}
 	}
-	pause(ctx, s.For)
-	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	sleep(ctx, s.For)
+	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
 	return n.broker.Start(ctx)
 }
@@ -41,18 +41,18 @@ func (n *nemesis) strikeDatabase(ctx context.Context, s step) error {
 		if err := n.database.Pause(); err != nil {
 			return err
 		}
-		pause(ctx, s.For)
+		sleep(ctx, s.For)
 		return n.database.Resume()
 	}
 	n.database.Kill()
-	pause(ctx, s.For)
-	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	sleep(ctx, s.For)
+	ctx, cancel := context.WithTimeout(ctx, serverTimeout)
 	defer cancel()
 	return n.database.Start(ctx)
 }
 
-// strikeLinks does something to a link, or to all links of a server, each in
-// its turn where another fault has it.
+// strikeLinks injects a fault into a link, or all links of a server, waiting
+// for other faults of a link to end.
 func (n *nemesis) strikeLinks(ctx context.Context, s step) error {
 	var struck sync.WaitGroup
 	var mu sync.Mutex
@@ -82,7 +82,7 @@ func (n *nemesis) strikeLinks(ctx context.Context, s step) error {
 func strike(ctx context.Context, s step, l *link) error {
 	if s.Do == cutLink || s.Do == cutAll {
 		l.cut()
-		pause(ctx, s.For)
+		sleep(ctx, s.For)
 		return l.restore()
 	}
 	toxic, attributes := "latency", map[string]any{"latency": 150, "jitter": 100} // ms
@@ -94,10 +94,10 @@ func strike(ctx context.Context, s step, l *link) error {
 	case resetLink:
 		toxic, attributes = "reset_peer", map[string]any{"timeout": 0}
 	}
-	if err := l.hurt(toxic, attributes); err != nil {
+	if err := l.addToxic(toxic, attributes); err != nil {
 		return err
 	}
-	pause(ctx, s.For)
+	sleep(ctx, s.For)
 	l.heal(context.WithoutCancel(ctx))
 	return nil
 }

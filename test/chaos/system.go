@@ -19,8 +19,7 @@ import (
 	"github.com/taskerhq/tasker/test/chaos/work"
 )
 
-// The times of the system under test, short so that a run sees many of them
-// pass.
+// The system's timeouts, short so that they occur often in a run.
 const (
 	heartbeat = 300 * time.Millisecond
 	lease     = 1500 * time.Millisecond
@@ -32,11 +31,10 @@ const (
 	managerCount = 10
 )
 
-// programs are the paths of what the system's processes run.
+// programs are the paths of the programs that the system runs.
 type programs struct{ tasker, endpoint string }
 
-// build builds the programs into a directory, with the race detector where
-// that is asked for.
+// build builds the programs in a directory, optionally with the race detector.
 func build(ctx context.Context, dir string, race bool) (programs, error) {
 	p := programs{filepath.Join(dir, "tasker"), filepath.Join(dir, "endpoint")}
 	for path, pkg := range map[string]string{
@@ -51,7 +49,7 @@ func build(ctx context.Context, dir string, race bool) (programs, error) {
 	return p, nil
 }
 
-// system is what a run does its faults to.
+// system is the system under test.
 type system struct {
 	dir      string
 	programs programs
@@ -73,9 +71,8 @@ func names(prefix string, first, count int) []string {
 func apis() []string     { return names("api", 1, apiCount) }
 func managers() []string { return names("console", 0, managerCount) }
 
-// newSystem starts servers and processes below dir, and waits until all
-// endpoints are registered. What was started is there also with an error:
-// close it.
+// newSystem starts servers and processes with their files in dir, and waits
+// until all endpoints are registered. Call close even after an error.
 func newSystem(ctx context.Context, dir string, p programs) (*system, error) {
 	s := &system{dir: dir, programs: p, links: newLinks()}
 	for _, name := range []string{"database", "broker", "logs", "journal"} {
@@ -97,7 +94,7 @@ func newSystem(ctx context.Context, dir string, p programs) (*system, error) {
 	}
 	for i, name := range managers() {
 		machine := name
-		if i < 2 { // two share one
+		if i < 2 { // these share a machine
 			machine = "shared"
 		}
 		if err := s.addManager(name, machine); err != nil {
@@ -129,8 +126,7 @@ func (s *system) addManager(name, machine string) error {
 		work.JournalVariable+"="+filepath.Join(s.dir, "journal"))
 }
 
-// add adds a daemon that runs on a machine, which is a directory, with links
-// of its own.
+// add adds a daemon with its own links. Its machine is a directory.
 func (s *system) add(name, machine string, manager bool, args []string, env ...string) error {
 	home, err := s.machine(machine)
 	if err != nil {
@@ -161,7 +157,7 @@ func (s *system) add(name, machine string, manager bool, args []string, env ...s
 	return nil
 }
 
-// machine makes the directory of a machine with its configuration file.
+// machine creates the directory of a machine with its configuration file.
 func (s *system) machine(name string) (string, error) {
 	home := filepath.Join(s.dir, "machines", name)
 	if err := os.MkdirAll(filepath.Join(home, "spool"), 0o700); err != nil {
@@ -186,7 +182,7 @@ func (s *system) machine(name string) (string, error) {
 	return home, os.WriteFile(filepath.Join(home, "chaos.config.yaml"), content, 0o600)
 }
 
-// initialize makes the database, past the links.
+// initialize creates the database, bypassing the links.
 func (s *system) initialize(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, s.programs.tasker, "initialize", "--database")
 	cmd.Dir = filepath.Join(s.dir, "machines", "shared")
@@ -200,8 +196,8 @@ func (s *system) initialize(ctx context.Context) error {
 	return nil
 }
 
-// awaitRegistered waits until every endpoint is known, so that a task for all
-// expects them all.
+// awaitRegistered waits until every endpoint is registered, so that tasks for
+// all expect them all.
 func (s *system) awaitRegistered(ctx context.Context) error {
 	for {
 		var list struct {
@@ -222,11 +218,11 @@ func (s *system) awaitRegistered(ctx context.Context) error {
 		}
 		for _, d := range s.daemons {
 			if !d.current().Alive() {
-				return fmt.Errorf("%s ended while the system started; its log is %s", d.name, d.log)
+				return fmt.Errorf("%s ended during startup: see its log %s", d.name, d.log)
 			}
 		}
-		if !pause(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("%d of %d endpoints are registered: %w", alive, managerCount, errors.Join(err, ctx.Err()))
+		if !sleep(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("%d of %d endpoints registered: %w", alive, managerCount, errors.Join(err, ctx.Err()))
 		}
 	}
 }
@@ -236,7 +232,7 @@ func (s *system) daemon(name string) *daemon {
 	return s.daemons[slices.IndexFunc(s.daemons, func(d *daemon) bool { return d.name == name })]
 }
 
-// close kills all that runs.
+// close kills all processes and servers.
 func (s *system) close() {
 	for _, d := range s.daemons {
 		if p := d.current(); p != nil {
@@ -255,7 +251,7 @@ func (s *system) close() {
 // requestTimeout is how long a client waits for an answer.
 const requestTimeout = 5 * time.Second
 
-// get reads an answer of 200.
+// get decodes the answer of a GET, which must be 200.
 func get(ctx context.Context, url string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

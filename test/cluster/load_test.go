@@ -48,7 +48,7 @@ func (l *load) end() {
 	l.wg.Wait()
 }
 
-// pause tells whether the load goes on.
+// pause reports whether the load goes on.
 func (l *load) pause(length time.Duration) bool {
 	select {
 	case <-time.After(length):
@@ -134,7 +134,7 @@ func (l *load) look() {
 }
 
 // untilSent waits until so many POSTs that began after a time were answered
-// SENT, and gives when the first of them was, from then on.
+// SENT, and returns when the first of them was, from then on.
 func (l *load) untilSent(after time.Time, count int) time.Duration {
 	l.s.t.Helper()
 	var last string

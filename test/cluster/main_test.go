@@ -51,7 +51,7 @@ func tasker(dir string) int {
 	})
 }
 
-// journaling gives handlers that write down the start and the end of each run
+// journaling returns handlers that write down the start and the end of each run
 // before they go on.
 func journaling(dir string, taskTypes []string) (*handlers.Registry, error) {
 	journal, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%d.jsonl", os.Getpid())), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)

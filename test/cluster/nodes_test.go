@@ -164,7 +164,7 @@ type queue struct {
 	Messages, Consumers      int
 }
 
-// queues gives the durable queues, as a node sees them.
+// queues returns the durable queues, as a node sees them.
 func (c *nodes) queues(node *testnodes.RabbitMQ) (durable []queue, err error) {
 	var all []struct {
 		queue
@@ -198,7 +198,7 @@ func (c *nodes) untilReplicated(count int) {
 	}, &last)
 }
 
-// publisher gives the node by which the API publishes; nil where the others
+// publisher returns the node by which the API publishes; nil where the others
 // see no such connection.
 func (c *nodes) publisher() *testnodes.RabbitMQ {
 	var connections []struct {

@@ -108,7 +108,7 @@ func (s *system) queueUp(prefix, payload string, size int) {
 }
 
 // workOff starts the manager, waits until all tasks are done, those that were
-// before included, stops it, and gives the greatest memory that it had, in KiB.
+// before included, stops it, and returns the greatest memory that it had, in KiB.
 func (s *system) workOff(size, before int) (peak int) {
 	s.t.Helper()
 	begin := time.Now()

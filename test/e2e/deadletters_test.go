@@ -23,7 +23,7 @@ type letter struct {
 	Truncated  bool
 }
 
-// deadLetters gives all dead letters by way of the API, newest first; ok is
+// deadLetters returns all dead letters by way of the API, newest first; ok is
 // false where it cannot be reached.
 func (s *system) deadLetters() (all []letter, ok bool) {
 	s.t.Helper()
@@ -45,7 +45,7 @@ func (s *system) deadLetters() (all []letter, ok bool) {
 	return all, true
 }
 
-// awaitLetter waits for the dead letter of a queue, and gives it whole.
+// awaitLetter waits for the dead letter of a queue, and returns it whole.
 func (s *system) awaitLetter(what string, is func(letter) bool) (l letter) {
 	s.t.Helper()
 	s.until("the dead letter of "+what, func() bool {

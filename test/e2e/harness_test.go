@@ -145,14 +145,14 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-// stop asks the process to end and gives its exit code.
+// stop asks the process to end and returns its exit code.
 func (p *process) stop() int {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	return p.wait()
 }
 
-// wait gives the exit code of a process that ends by itself.
+// wait returns the exit code of a process that ends by itself.
 func (p *process) wait() int {
 	p.t.Helper()
 	select {
@@ -308,7 +308,7 @@ func request(t *testing.T, base, method, path, body string, into any) (int, http
 	return resp.StatusCode, resp.Header, err
 }
 
-// post sends a task and gives the answer's code and the task's status.
+// post sends a task and returns the answer's code and the task's status.
 func (s *system) post(taskType, body string) (code int, status string) {
 	s.t.Helper()
 	var task struct{ Status json.RawMessage } // a number in a problem

@@ -80,7 +80,7 @@ func (c *crowd) insist(identifier string) (refused int, problem error) {
 	}
 }
 
-// count gives the number of tasks of a status, as they are stored.
+// count returns the number of tasks of a status, as they are stored.
 func (s *system) count(status string) (n int) {
 	s.t.Helper()
 	for cursor := ""; ; {
@@ -103,7 +103,7 @@ func (s *system) count(status string) (n int) {
 	}
 }
 
-// starts gives the tasks that a manager has started, in their order.
+// starts returns the tasks that a manager has started, in their order.
 func (p *process) starts() (tasks []int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -228,7 +228,7 @@ func (s *system) probe(c *crowd, stop <-chan struct{}) {
 	}
 }
 
-// get gives the code of an answer.
+// get returns the code of an answer.
 func (c *crowd) get(path string) (code int, err error) {
 	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.base+path, http.NoBody)
 	if err != nil {

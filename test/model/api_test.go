@@ -29,7 +29,7 @@ const (
 	releasing
 )
 
-// advance does the next single step of a dispatch, and tells whether that was
+// advance does the next single step of a dispatch, and reports whether that was
 // the last one.
 func (w *world) advance(c chance, d *dispatch) (done bool) {
 	var err error

@@ -116,7 +116,7 @@ func (w *world) serveAll(m *manager) {
 	}
 }
 
-// quiet tells whether every task has come to an end. One that nobody was
+// quiet reports whether every task has come to an end. One that nobody was
 // registered for never does.
 func (w *world) quiet() bool {
 	for id := range w.tasks {

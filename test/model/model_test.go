@@ -85,7 +85,7 @@ func TestAtOnce(t *testing.T) {
 // step is one action of the world.
 type step func(w *world, c chance)
 
-// steps gives what may happen, each as often as its weight says.
+// steps returns what may happen, each as often as its weight says.
 func steps() map[string]step {
 	all := map[string]step{}
 	for _, s := range []struct {

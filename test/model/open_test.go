@@ -19,7 +19,7 @@ type tb interface {
 	Fatal(args ...any)
 }
 
-// opener gives a new world, with an empty store.
+// opener returns a new world, with an empty store.
 type opener func(t tb) *world
 
 // backend names a database, for the store and for who looks past it.
@@ -49,7 +49,7 @@ func onMySQL(t testing.TB) backend {
 	return backend{uri, "mysql", fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), password, u.Host, u.Path)}
 }
 
-// open gives each world the same database, emptied. The store measures the
+// open returns each world the same database, emptied. The store measures the
 // database's clock once, and lets it be the model's from then on.
 func (b backend) open(t testing.TB) opener {
 	c := &clock{now: time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)}

@@ -145,7 +145,7 @@ func (w *world) call(do func()) {
 	do()
 }
 
-// failed tells whether a call has to be made again. Where calls run at once
+// failed reports whether a call has to be made again. Where calls run at once
 // the database may refuse one for the moment; alone it has no reason to.
 func (w *world) failed(what string, err error) bool {
 	if err != nil && (w.alone || tasker.CodeOf(err) != tasker.Unavailable) {

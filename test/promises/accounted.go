@@ -19,7 +19,7 @@ func (a *Answer) mentions() map[string]int {
 	return n
 }
 
-// posted gives the answers about posted tasks.
+// posted returns the answers about posted tasks.
 func (w *world) posted(each func(a *Answer)) {
 	for _, a := range w.all {
 		if w.posts[a.key()] != nil {

@@ -51,7 +51,7 @@ func attemptGap(w *world, report reportFunc) {
 	})
 }
 
-// between gives the time in which an attempt that never started was counted
+// between returns the time in which an attempt that never started was counted
 // and interrupted. A process that was paused writes its part too late.
 func (w *world) between(p place, attempt int) (from, to time.Time) {
 	from, to = w.Begin, w.end()
@@ -119,7 +119,7 @@ func overlappingRuns(w *world, report reportFunc) {
 	})
 }
 
-// pairs gives each two runs of the same place of which a started before b.
+// pairs returns each two runs of the same place of which a started before b.
 func (w *world) pairs(each func(a, b *run)) {
 	for _, p := range w.places {
 		for i, a := range w.at[p] {

@@ -38,7 +38,7 @@ func rowWithoutRun(w *world, report reportFunc) {
 	})
 }
 
-// tellsOfRun tells whether a row says how a handler ended.
+// tellsOfRun reports whether a row says how a handler ended.
 func tellsOfRun(row *Result) bool {
 	switch row.State {
 	case stateDone, stateTimedOut:

@@ -8,7 +8,7 @@ import (
 // What one answer says after another. Moves in between may have been missed,
 // so a step is legal where a chain of legal moves leads along it.
 
-// consecutive gives each answer with one that came before it for certain.
+// consecutive returns each answer with one that came before it for certain.
 func (w *world) consecutive(each func(before, after *Answer)) {
 	for _, a := range w.all {
 		if before := w.before(a); before != nil {

@@ -57,7 +57,7 @@ func lostTimeout(w *world, report reportFunc) {
 	})
 }
 
-// ends gives the runs with an outcome and the rows that they ended in. Rows
+// ends returns the runs with an outcome and the rows that they ended in. Rows
 // that are not finished are a rule of their own.
 func (w *world) ends(outcome string, each func(r *run, row *Result)) {
 	for _, r := range w.runs {
@@ -67,13 +67,13 @@ func (w *world) ends(outcome string, each func(r *run, row *Result)) {
 	}
 }
 
-// cut tells whether a fault may have taken a run's result with it.
+// cut reports whether a fault may have taken a run's result with it.
 func (w *world) cut(r *run) bool {
 	from, to := r.lasted()
 	return w.killedSoonAfter(r, to) || w.struck(r.endpoint, r.pid, from, to, FaultPause)
 }
 
-// killedSoonAfter tells whether a run's process was killed within the grace
+// killedSoonAfter reports whether a run's process was killed within the grace
 // after a time. What it spent paused does not count: it could store nothing.
 func (w *world) killedSoonAfter(r *run, at time.Time) bool {
 	return slices.ContainsFunc(w.Faults, func(kill Fault) bool {
@@ -102,7 +102,7 @@ func overlap(pause Fault, from, to time.Time) time.Duration {
 	return to.Sub(from)
 }
 
-// resultRun gives the name of the run that a row's payload carries, empty
+// resultRun returns the name of the run that a row's payload carries, empty
 // where it carries none.
 func resultRun(row *Result) string {
 	var payload struct {

@@ -40,7 +40,7 @@ func (a *Answer) count() (c count) {
 	return c
 }
 
-// through tells whether all have finished, and there is somebody.
+// through reports whether all have finished, and there is somebody.
 func (c count) through() bool { return c.missing == 0 && c.received > 0 && c.finished == c.received }
 
 // The status is the one that the rows of the same answer make. An INCOMPLETE
@@ -216,7 +216,7 @@ func resultOfNoRun(w *world, report reportFunc) {
 	})
 }
 
-// rows gives each row of each answer.
+// rows returns each row of each answer.
 func (w *world) rows(each func(a *Answer, p place, row *Result)) {
 	for _, a := range w.all {
 		for i := range a.Results {

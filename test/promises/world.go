@@ -33,10 +33,10 @@ type run struct {
 	start, end *Entry
 }
 
-// ended tells whether the handler was through with an outcome.
+// ended reports whether the handler was through with an outcome.
 func (r *run) ended(outcome string) bool { return r.end != nil && r.end.Outcome == outcome }
 
-// lasted gives the time that is known to belong to the run.
+// lasted returns the time that is known to belong to the run.
 func (r *run) lasted() (from, to time.Time) {
 	switch {
 	case r.start == nil:
@@ -137,7 +137,7 @@ func compareTasks(a, b task) int {
 	return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.identifier, b.identifier))
 }
 
-// addressed gives the endpoints that a posted task is for.
+// addressed returns the endpoints that a posted task is for.
 func (w *world) addressed(t task) []string {
 	if posts := w.posts[t]; len(posts) > 0 && posts[0].Endpoints != nil {
 		return posts[0].Endpoints
@@ -145,7 +145,7 @@ func (w *world) addressed(t task) []string {
 	return w.Endpoints
 }
 
-// started gives the run that began as an attempt, the first if there are more.
+// started returns the run that began as an attempt, the first if there are more.
 func (w *world) started(p place, attempt int) *run {
 	for _, r := range w.at[p] {
 		if r.start != nil && r.attempt == attempt {
@@ -155,7 +155,7 @@ func (w *world) started(p place, attempt int) *run {
 	return nil
 }
 
-// finalRow gives a place's row of the final answer.
+// finalRow returns a place's row of the final answer.
 func (w *world) finalRow(p place) *Result {
 	if a := w.final[p.task]; a != nil {
 		return a.row(p.endpoint)
@@ -163,7 +163,7 @@ func (w *world) finalRow(p place) *Result {
 	return nil
 }
 
-// finalRows gives all rows of the final answers, by task.
+// finalRows returns all rows of the final answers, by task.
 func (w *world) finalRows(each func(p place, row *Result)) {
 	for _, key := range slices.SortedFunc(maps.Keys(w.final), compareTasks) {
 		for i := range w.final[key].Results {
@@ -173,7 +173,7 @@ func (w *world) finalRows(each func(p place, row *Result)) {
 	}
 }
 
-// row gives an endpoint's row.
+// row returns an endpoint's row.
 func (a *Answer) row(endpoint string) *Result {
 	for i := range a.Results {
 		if a.Results[i].Endpoint == endpoint {
@@ -194,7 +194,7 @@ func (a *Answer) read() time.Time {
 	return a.Answered
 }
 
-// before gives the latest answer about the same task that was read before a
+// before returns the latest answer about the same task that was read before a
 // was asked for: whatever it says came first.
 func (w *world) before(a *Answer) *Answer {
 	var latest *Answer
@@ -209,7 +209,7 @@ func (w *world) before(a *Answer) *Answer {
 	return latest
 }
 
-// struck tells whether the process pid, or with pid 0 any that served
+// struck reports whether the process pid, or with pid 0 any that served
 // endpoint, had a fault of one of the kinds between two times, give or take
 // the grace. A pause lasts until it is over, and so does a takeover, which is
 // alike. So does an orderly stop, and it has no end that is known where it is
@@ -241,7 +241,7 @@ func (w *world) strikes(f Fault, endpoint string, pid int) bool {
 	return f.Target == endpoint || slices.Contains(f.Endpoints, endpoint) || f.PID != 0 && w.served[f.PID][endpoint]
 }
 
-// death is when the process of a run was killed; ok tells whether it was.
+// death is when the process of a run was killed; ok reports whether it was.
 func (w *world) death(r *run) (at time.Time, ok bool) {
 	from, _ := r.lasted()
 	for _, f := range w.Faults {

@@ -1,5 +1,5 @@
-// The endpoint program of the chaos command: the tasker program, whose managers
-// have the handlers of package work.
+// The endpoint program of the chaos command: tasker, with the handlers of
+// package work.
 package main
 
 import (

@@ -10,8 +10,8 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// ReadJournals gives all that was written down below dir. A line that was not
-// ended is what a killed process left, and was not synced: it is passed over.
+// ReadJournals returns all journal entries in dir. It skips an unfinished line,
+// which a killed process left before it was synced.
 func ReadJournals(dir string) ([]promises.Entry, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	if err != nil {
@@ -39,7 +39,7 @@ func ReadJournals(dir string) ([]promises.Entry, error) {
 	return entries, nil
 }
 
-// CountRuns gives how many runs have been begun.
+// CountRuns returns the number of runs started.
 func CountRuns(dir string) int {
 	files, _ := filepath.Glob(filepath.Join(dir, "*.jsonl"))
 	runs := 0

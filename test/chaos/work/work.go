@@ -1,5 +1,5 @@
-// Package work is what the endpoints of a chaos run perform: the task types,
-// and handlers that write down themselves what they do.
+// Package work has the task types of a chaos run, and handlers that record
+// their runs in a journal.
 package work
 
 import (
@@ -17,21 +17,21 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// JournalVariable is the environment variable that names the directory of the
-// endpoints' journals.
+// JournalVariable is the environment variable with the directory of the
+// journals.
 const JournalVariable = "CHAOS_JOURNAL"
 
 // Type is a task type and its configuration.
 type Type struct {
 	Name    string   `yaml:"name"`
-	Handler string   `yaml:"handler"` // one that the real program knows, too
+	Handler string   `yaml:"handler"` // must exist in the real program too
 	Timeout string   `yaml:"timeout"`
 	Retry   []string `yaml:"retry"`
 	Outcome string   `yaml:"-"`
 }
 
-// Types are the task types of a chaos run: one for each way in which a handler
-// ends, and one whose interrupted attempts are repeated.
+// Types returns the task types of a chaos run: one for each way in which a
+// handler ends, and one whose interrupted attempts are retried.
 func Types() []Type {
 	return []Type{
 		{Name: "done", Handler: "worker", Timeout: "1m", Retry: []string{}, Outcome: "done"},
@@ -42,7 +42,7 @@ func Types() []Type {
 	}
 }
 
-// Promises gives the types as the checker wants them.
+// Promises returns the types in the checker's form.
 func Promises() []promises.Type {
 	var types []promises.Type
 	for _, t := range Types() {
@@ -51,12 +51,12 @@ func Promises() []promises.Type {
 	return types
 }
 
-// Payload is that of every task.
+// Payload is the payload of every task.
 type Payload struct {
-	Milliseconds int `json:"ms"` // how long its handler works
+	Milliseconds int `json:"ms"` // how long the handler works
 }
 
-// Registry gives the handlers of all types; they write below dir.
+// Registry returns the handlers of all types, with journals in dir.
 func Registry(dir string) (*handlers.Registry, error) {
 	j := &journals{dir: dir, files: map[string]*os.File{}}
 	registry := handlers.NewRegistry()
@@ -74,9 +74,10 @@ type handler struct {
 	runs     atomic.Int64
 }
 
-var errPlanned = errors.New("this type of task fails")
+var errPlanned = errors.New("planned failure")
 
-// Handle writes down its start, works, writes down its end, and ends so.
+// Handle records its start, works, records its end, and returns the planned
+// outcome.
 func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 	entry := promises.Entry{
 		TaskID: req.TaskID, Identifier: req.Identifier, Type: req.Type, Endpoint: req.Endpoint,
@@ -123,15 +124,15 @@ func (h *handler) work(ctx context.Context, req *handlers.Request, length time.D
 	return json.Marshal(map[string]string{"run": run})
 }
 
-// journals are the files in which runs are written down, one for each
-// endpoint. Several processes may append to one: a line is one write.
+// journals are the files in which runs are recorded, one per endpoint. Several
+// processes may append to one: each line is one write.
 type journals struct {
 	dir   string
 	mu    sync.Mutex
 	files map[string]*os.File
 }
 
-// write puts an entry on the disk.
+// write appends an entry and syncs.
 func (j *journals) write(entry promises.Entry) error {
 	file, err := j.open(entry.Endpoint)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/taskerhq/tasker/test/chaos/work"
 )
 
-// TestHandlers: each type's handler ends as its outcome says, and writes down
-// what it is about to return.
+// Each handler ends with its type's outcome, and records what it is about to
+// return.
 func TestHandlers(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -34,7 +34,7 @@ func TestHandlers(t *testing.T) {
 		}
 		handler, ok := registry.Lookup(test.taskType)
 		if !ok {
-			t.Fatalf("there is no handler for %s", test.taskType)
+			t.Fatalf("no handler for %s", test.taskType)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		if test.outcome == "stopped" {
@@ -49,21 +49,20 @@ func TestHandlers(t *testing.T) {
 		}
 		entries, err := work.ReadJournals(dir)
 		if err != nil || len(entries) != 2 {
-			t.Fatalf("%s: the journal has %+v, %v", test.taskType, entries, err)
+			t.Fatalf("%s: journal %+v, %v", test.taskType, entries, err)
 		}
 		start, end := entries[0], entries[1]
 		if start.Event != "start" || end.Event != "end" || start.Run != end.Run || end.Outcome != test.outcome || end.PID != os.Getpid() {
-			t.Errorf("%s, attempt %d: the journal has %+v", test.taskType, test.attempt, entries)
+			t.Errorf("%s, attempt %d: journal %+v", test.taskType, test.attempt, entries)
 		}
 		var payload struct{ Run string }
 		if test.outcome == "done" && (json.Unmarshal(result, &payload) != nil || payload.Run != end.Run) {
-			t.Errorf("%s: the result is %s, its run %s", test.taskType, result, end.Run)
+			t.Errorf("%s: result %s, want run %s", test.taskType, result, end.Run)
 		}
 	}
 }
 
-// TestReadJournals: a line that a killed process did not end was not synced,
-// and any other that cannot be read is an error.
+// An unfinished last line is skipped; any other unreadable line is an error.
 func TestReadJournals(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -74,13 +73,13 @@ func TestReadJournals(t *testing.T) {
 	}
 	write("{\"event\":\"start\",\"run\":\"r\"}\n{\"event\":\"en")
 	if entries, err := work.ReadJournals(dir); err != nil || len(entries) != 1 || entries[0].Run != "r" {
-		t.Errorf("with a torn end: %+v, %v", entries, err)
+		t.Errorf("unfinished last line: %+v, %v", entries, err)
 	}
 	if n := work.CountRuns(dir); n != 1 {
-		t.Errorf("%d runs are counted", n)
+		t.Errorf("CountRuns %d", n)
 	}
 	write("{\"event\":\"start\"\n{\"event\":\"end\"}\n")
 	if _, err := work.ReadJournals(dir); err == nil {
-		t.Error("a torn line in the middle is no error")
+		t.Error("no error for an unreadable line in the middle")
 	}
 }
