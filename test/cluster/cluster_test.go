@@ -15,15 +15,15 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// TestNodesFail kills each node in turn under load, and freezes the one by
-// which the API publishes. Publishing goes on without it each time, and in the
-// end the five promises hold, with one run for each task and endpoint.
+// TestNodesFail kills each node in turn under load, and freezes the one through
+// which the API publishes. Publishing resumes each time, and at the end the
+// five promises hold, with one run per task and endpoint.
 func TestNodesFail(t *testing.T) {
 	began := time.Now()
 	c := startNodes(t)
-	t.Logf("the cluster is whole after %v", time.Since(began).Round(time.Second))
+	t.Logf("cluster complete after %v", time.Since(began).Round(time.Second))
 	s := startSystem(t, c.uris(), "console1", "console2", "console3")
-	queues := len(taskTypes)*len(s.endpoints) + 1 // and the dead letters'
+	queues := len(taskTypes)*len(s.endpoints) + 1 // plus the dead letters
 	h := promises.History{Begin: time.Now(), Endpoints: s.endpoints}
 	for _, name := range taskTypes {
 		h.Types = append(h.Types, promises.Type{Name: name, MaxAttempts: 1, Outcome: "done"})
@@ -34,12 +34,12 @@ func TestNodesFail(t *testing.T) {
 
 	for _, node := range c.all {
 		fault := promises.Fault{Kind: promises.FaultRestart, Target: "broker", Time: time.Now(), PID: node.PID()}
-		by := where(c.publisher(), node)
+		by := describe(c.publisher(), node)
 		node.Kill()
 		killed := time.Now()
-		again := l.untilSent(killed, 1)
+		resumed := l.untilSent(killed, 1)
 		l.untilSent(killed, 100)
-		t.Logf("killed %s, %s: published again after %v", node.NodeName(), by, again.Round(time.Millisecond))
+		t.Logf("killed %s, %s: publishing resumed after %v", node.NodeName(), by, resumed.Round(time.Millisecond))
 		c.restart(node)
 		c.untilReplicated(queues)
 		fault.Until = time.Now()
@@ -48,16 +48,16 @@ func TestNodesFail(t *testing.T) {
 
 	node := c.publisher()
 	if node == nil {
-		t.Fatal("the API has no connection")
+		t.Fatal("no RabbitMQ connection of the API")
 	}
 	fault := promises.Fault{Kind: promises.FaultPause, Target: "broker", Time: time.Now(), PID: node.PID()}
 	if err := node.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	again := l.untilSent(time.Now(), 1)
-	t.Logf("froze %s, by which the API publishes: published again after %v", node.NodeName(), again.Round(time.Millisecond))
+	resumed := l.untilSent(time.Now(), 1)
+	t.Logf("froze %s, through which the API publishes: publishing resumed after %v", node.NodeName(), resumed.Round(time.Millisecond))
 	var last string
-	until(t, "the others to take the frozen node for dead", func() bool {
+	until(t, "the other nodes to notice the frozen node", func() bool {
 		for _, other := range c.all {
 			if other != node {
 				n, err := c.running(other)
@@ -74,8 +74,8 @@ func TestNodesFail(t *testing.T) {
 	}
 	c.untilAwake(node)
 	l.untilSent(time.Now(), 20)
-	// What was frozen may wake up in a partition of its own, which
-	// pause_minority does not heal: an operator restarts it.
+	// A frozen node may wake up in a partition, which pause_minority does not
+	// heal: restart it, as an operator would.
 	node.Kill()
 	c.restart(node)
 	c.untilReplicated(queues)
@@ -87,17 +87,17 @@ func TestNodesFail(t *testing.T) {
 	finish(t, c, s, l, &h)
 }
 
-func where(publisher, node *testnodes.RabbitMQ) string {
+func describe(publisher, node *testnodes.RabbitMQ) string {
 	if publisher == node {
-		return "by which the API publishes"
+		return "through which the API publishes"
 	}
-	return "by which the API does not publish"
+	return "not used by the API"
 }
 
-// restart starts a node that was killed.
+// restart starts a killed node.
 func (c *nodes) restart(node *testnodes.RabbitMQ) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(c.t.Context(), timeout)
 	defer cancel()
 	if err := node.Start(ctx); err != nil {
 		c.t.Fatal(err)
@@ -105,8 +105,7 @@ func (c *nodes) restart(node *testnodes.RabbitMQ) {
 	c.untilWhole()
 }
 
-// finish waits until all tasks are done, and holds what happened against the
-// promises.
+// finish waits until all tasks are done and checks the promises.
 func finish(t *testing.T, c *nodes, s *system, l *load, h *promises.History) {
 	t.Helper()
 	h.Posts, h.Seen = l.posts, l.seen
@@ -137,8 +136,8 @@ func finish(t *testing.T, c *nodes, s *system, l *load, h *promises.History) {
 			runs += len(s.endpoints)
 		}
 	}
-	if len(h.Runs) != 2*runs { // a start and an end
-		t.Errorf("%d lines in the journals, want %d: each endpoint once", len(h.Runs), 2*runs)
+	if len(h.Runs) != 2*runs { // a start and an end each
+		t.Errorf("%d journal entries, want %d: one run per endpoint", len(h.Runs), 2*runs)
 	}
 
 	// The API collects the dead letters.
@@ -149,7 +148,7 @@ func finish(t *testing.T, c *nodes, s *system, l *load, h *promises.History) {
 		t.Errorf("GET /v1/dead-letters: %d, %v, %d letters: %s", code, err, len(dead.Letters), dead.Letters)
 	}
 	var last string
-	until(t, "the queues to be empty", func() bool { // what RabbitMQ shows is some seconds old
+	until(t, "the queues to be empty", func() bool { // RabbitMQ's numbers lag by seconds
 		list, err := c.queues(c.all[0])
 		last = fmt.Sprintf("%+v, %v", list, err)
 		held := 0

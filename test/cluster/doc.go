@@ -1,4 +1,4 @@
-// Package cluster holds tasker against a RabbitMQ cluster of three nodes, with
-// quorum queues, whose nodes die and freeze under load. Its tests take minutes
-// and have the build tag "cluster": make test-cluster runs them.
+// Package cluster tests tasker on a RabbitMQ cluster of three nodes with quorum
+// queues, while nodes are killed and frozen under load. Its tests take minutes
+// and have the build tag "cluster"; "make test-cluster" runs them.
 package cluster

@@ -12,8 +12,8 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// load posts tasks, to all endpoints and to some, and looks at them, until it
-// is stopped.
+// load posts tasks, to all endpoints and to some, and polls them, until it is
+// stopped.
 type load struct {
 	s    *system
 	stop chan struct{}
@@ -22,7 +22,7 @@ type load struct {
 	mu    sync.Mutex
 	posts []promises.Post
 	seen  []promises.Answer
-	sent  []span // of the POSTs that were answered SENT
+	sent  []span // POSTs that were answered SENT
 }
 
 type span struct{ began, ended time.Time }
@@ -48,7 +48,7 @@ func (l *load) end() {
 	l.wg.Wait()
 }
 
-// pause reports whether the load goes on.
+// pause waits, and reports false if the load was stopped.
 func (l *load) pause(length time.Duration) bool {
 	select {
 	case <-time.After(length):
@@ -74,11 +74,11 @@ func (l *load) post(poster int) {
 			l.s.t.Error(err)
 			return
 		}
-		deadline := time.Now().Add(patience)
+		deadline := time.Now().Add(timeout)
 		for post.Accepted.IsZero() {
 			var task struct {
 				ID     int64
-				Status json.RawMessage // a number in a problem
+				Status json.RawMessage // a number in an error answer
 			}
 			began := time.Now()
 			post.Tries++
@@ -89,10 +89,10 @@ func (l *load) post(poster int) {
 			case l.s.t.Context().Err() != nil:
 				return
 			case time.Now().After(deadline):
-				l.s.t.Errorf("%s/%s was not accepted: %d, %v", post.Type, post.Identifier, code, err)
+				l.s.t.Errorf("%s/%s not accepted: %d, %v", post.Type, post.Identifier, code, err)
 				return
 			case code >= 400 && code < 500:
-				l.s.t.Errorf("%s/%s was refused: %d", post.Type, post.Identifier, code)
+				l.s.t.Errorf("%s/%s refused: %d", post.Type, post.Identifier, code)
 				return
 			}
 			if string(task.Status) == `"SENT"` {
@@ -107,7 +107,7 @@ func (l *load) post(poster int) {
 	}
 }
 
-// look reads the tasks again and again, the newest first: those move.
+// look polls the newest tasks, which change.
 func (l *load) look() {
 	for i := 0; l.pause(lookPause); i++ {
 		l.mu.Lock()
@@ -123,7 +123,7 @@ func (l *load) look() {
 		a, err := l.s.answer(post.Type, post.Identifier)
 		if err != nil {
 			if l.s.t.Context().Err() == nil {
-				l.s.t.Errorf("an accepted task is not answered: %v", err)
+				l.s.t.Errorf("GET of an accepted task: %v", err)
 			}
 			return
 		}
@@ -133,8 +133,8 @@ func (l *load) look() {
 	}
 }
 
-// untilSent waits until so many POSTs that began after a time were answered
-// SENT, and returns when the first of them was, from then on.
+// untilSent waits until count POSTs that began after a time were answered SENT,
+// and returns the time from then until the first answer.
 func (l *load) untilSent(after time.Time, count int) time.Duration {
 	l.s.t.Helper()
 	var last string

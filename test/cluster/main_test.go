@@ -23,8 +23,8 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// journalVariable makes the test's program be tasker, and names the directory
-// in which its handlers write down what they do.
+// journalVariable makes the test binary act as tasker, and names the directory
+// of its handlers' journals.
 const journalVariable = "CLUSTER_JOURNAL"
 
 func TestMain(m *testing.M) {
@@ -51,8 +51,8 @@ func tasker(dir string) int {
 	})
 }
 
-// journaling returns handlers that write down the start and the end of each run
-// before they go on.
+// journaling returns handlers that record the start and the end of each run
+// before they continue.
 func journaling(dir string, taskTypes []string) (*handlers.Registry, error) {
 	journal, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("%d.jsonl", os.Getpid())), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -65,7 +65,7 @@ func journaling(dir string, taskTypes []string) (*handlers.Registry, error) {
 		if err != nil {
 			return err
 		}
-		_, err = journal.Write(append(line, '\n')) // one write: runs do not mix
+		_, err = journal.Write(append(line, '\n')) // one write, so that runs do not interleave
 		return errors.Join(err, journal.Sync())
 	}
 	handle := func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {

@@ -23,10 +23,10 @@ type nodes struct {
 	all []*testnodes.RabbitMQ
 }
 
-// startNodes starts three nodes and waits until they are one cluster.
+// startNodes starts three nodes and waits until they form a cluster.
 func startNodes(t *testing.T) *nodes {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	dir := t.TempDir()
 	epmd, err := testnodes.StartEPMD(ctx, dir)
@@ -71,7 +71,7 @@ func startNodes(t *testing.T) *nodes {
 	return c
 }
 
-// uris is the address list of a configuration.
+// uris returns the nodes' addresses, as in a configuration.
 func (c *nodes) uris() string {
 	var uris []string
 	for _, node := range c.all {
@@ -80,7 +80,7 @@ func (c *nodes) uris() string {
 	return strings.Join(uris, ",")
 }
 
-// ask asks a node's management API.
+// ask calls a node's management API.
 func (c *nodes) ask(node *testnodes.RabbitMQ, path string, into any) error {
 	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
 	defer cancel()
@@ -99,8 +99,8 @@ func (c *nodes) ask(node *testnodes.RabbitMQ, path string, into any) error {
 	return json.NewDecoder(resp.Body).Decode(into)
 }
 
-// running counts the nodes that one of them sees running, itself included, in
-// a cluster that it does not see partitioned.
+// running returns how many running nodes a node sees, including itself. It
+// returns an error if the node sees a partition.
 func (c *nodes) running(node *testnodes.RabbitMQ) (count int, err error) {
 	var seen []struct {
 		Running    bool
@@ -120,7 +120,7 @@ func (c *nodes) running(node *testnodes.RabbitMQ) (count int, err error) {
 	return count, nil
 }
 
-// untilWhole waits until each node sees all of them.
+// untilWhole waits until each node sees all nodes.
 func (c *nodes) untilWhole() {
 	c.t.Helper()
 	var last string
@@ -135,7 +135,7 @@ func (c *nodes) untilWhole() {
 	}, &last)
 }
 
-// untilAwake waits until a node and the others see each other, be it as
+// untilAwake waits until a node and the others see each other, even as
 // partitioned.
 func (c *nodes) untilAwake(node *testnodes.RabbitMQ) {
 	c.t.Helper()
@@ -164,7 +164,7 @@ type queue struct {
 	Messages, Consumers      int
 }
 
-// queues returns the durable queues, as a node sees them.
+// queues returns the durable queues as a node sees them.
 func (c *nodes) queues(node *testnodes.RabbitMQ) (durable []queue, err error) {
 	var all []struct {
 		queue
@@ -181,8 +181,8 @@ func (c *nodes) queues(node *testnodes.RabbitMQ) (durable []queue, err error) {
 	return durable, nil
 }
 
-// untilReplicated waits until each of so many durable queues is a quorum queue
-// with a leader and all of its members online.
+// untilReplicated waits until there are count durable queues, all quorum queues
+// with a leader and all members online.
 func (c *nodes) untilReplicated(count int) {
 	c.t.Helper()
 	var last string
@@ -198,8 +198,8 @@ func (c *nodes) untilReplicated(count int) {
 	}, &last)
 }
 
-// publisher returns the node by which the API publishes; nil where the others
-// see no such connection.
+// publisher returns the node through which the API publishes, or nil if the
+// others see no such connection.
 func (c *nodes) publisher() *testnodes.RabbitMQ {
 	var connections []struct {
 		Node       string

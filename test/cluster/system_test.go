@@ -21,22 +21,22 @@ import (
 	"github.com/taskerhq/tasker/test/promises"
 )
 
-// patience is how long a test waits for what must happen. A consumer that its
-// queue has forgotten subscribes again after two checks of the topology, up to
-// a minute and a half each.
-const patience = 5 * time.Minute
+// timeout is how long a test waits for what must happen. A consumer that its
+// queue has forgotten resubscribes after two topology checks, each up to a
+// minute and a half.
+const timeout = 5 * time.Minute
 
 func until(t *testing.T, what string, condition func() bool, last *string) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s: %s", what, *last)
+			t.Fatalf("timeout waiting for %s: %s", what, *last)
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-t.Context().Done():
-			t.Fatal("the test ended")
+			t.Fatal("the test was canceled")
 		}
 	}
 }
@@ -48,10 +48,10 @@ func tail(s string, n int) string {
 	return s
 }
 
-// taskTypes are those of the tests; each has a queue for each endpoint.
+// taskTypes are the task types; each has a queue per endpoint.
 var taskTypes = []string{"alpha", "beta"}
 
-// system is tasker on a cluster: an API and managers, as processes.
+// system is tasker on a cluster: processes of an API and managers.
 type system struct {
 	t         *testing.T
 	base      string // the API's address
@@ -60,10 +60,10 @@ type system struct {
 	endpoints []string
 }
 
-// startSystem starts it and waits until all endpoints are registered.
+// startSystem starts tasker and waits until all endpoints are registered.
 func startSystem(t *testing.T, amqp string, endpoints ...string) *system {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	database, err := testnodes.StartMariaDB(ctx, t.TempDir())
 	if err != nil {
@@ -86,7 +86,7 @@ func startSystem(t *testing.T, amqp string, endpoints ...string) *system {
 		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + amqp,
 		"TASKER_MANAGER_MESSAGE_QUEUE_QUEUE_TYPE=quorum",
 		"TASKER_MANAGER_MESSAGE_QUEUE_HEARTBEAT=2s",
-		"TASKER_MANAGER_LEASE=20s", // the machine may be slow
+		"TASKER_MANAGER_LEASE=20s", // for slow machines
 		"TASKER_API_PORT=" + strconv.Itoa(port),
 		"TASKER_API_PUBLISH_TIMEOUT=2s",
 	}
@@ -113,7 +113,7 @@ func startSystem(t *testing.T, amqp string, endpoints ...string) *system {
 	return s
 }
 
-// start runs tasker until the test ends. What it said is shown if that fails.
+// start runs tasker until the test ends, and logs its output if the test fails.
 func (s *system) start(args ...string) *testnodes.Process {
 	s.t.Helper()
 	name := strings.Join(args, "-")
@@ -135,8 +135,8 @@ func (s *system) start(args ...string) *testnodes.Process {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() {
-		if code, err := p.Stop(patience); err != nil || code != 0 {
-			s.t.Errorf("%s ended with %d, %v", name, code, err)
+		if code, err := p.Stop(timeout); err != nil || code != 0 {
+			s.t.Errorf("%s: exit code %d, %v", name, code, err)
 		}
 		if s.t.Failed() {
 			if log, err := os.ReadFile(out.Name()); err == nil {
@@ -167,18 +167,18 @@ func (s *system) request(method, path, body string, into any) (status int, err e
 	return resp.StatusCode, json.Unmarshal(data, into)
 }
 
-// answer is GET /{type}/{identifier}, as the checker wants it.
+// answer is GET /{type}/{identifier} in the checker's form.
 func (s *system) answer(taskType, identifier string) (promises.Answer, error) {
 	a := promises.Answer{Time: time.Now()}
 	code, err := s.request(http.MethodGet, "/"+taskType+"/"+identifier, "", &a)
 	if err == nil && code != http.StatusOK {
-		err = fmt.Errorf("GET of %s/%s: %d", taskType, identifier, code)
+		err = fmt.Errorf("GET /%s/%s: %d", taskType, identifier, code)
 	}
 	a.Answered = time.Now()
 	return a, err
 }
 
-// runs reads what the handlers wrote down.
+// runs returns the journals' entries.
 func (s *system) runs() []promises.Entry {
 	s.t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.journal, "*.jsonl"))

@@ -4,8 +4,8 @@ import (
 	"slices"
 )
 
-// Promise 5: every expected endpoint is accounted for, in every answer: by its
-// row or among the missing, once.
+// Promise 5: every expected endpoint is accounted for, in every answer: either
+// by its row or as missing.
 
 // mentions counts how often an answer names each endpoint.
 func (a *Answer) mentions() map[string]int {
@@ -19,7 +19,7 @@ func (a *Answer) mentions() map[string]int {
 	return n
 }
 
-// posted returns the answers about posted tasks.
+// posted calls each with every answer about a posted task.
 func (w *world) posted(each func(a *Answer)) {
 	for _, a := range w.all {
 		if w.posts[a.key()] != nil {
@@ -28,20 +28,21 @@ func (w *world) posted(each func(a *Answer)) {
 	}
 }
 
-// Nobody is in an answer twice.
+// An answer names no endpoint twice.
 func endpointTwice(w *world, report reportFunc) {
 	for _, a := range w.all {
 		mentions := a.mentions()
 		for _, endpoint := range sorted(mentions) {
 			if n := mentions[endpoint]; n > 1 {
-				report("%v at %s names %s %d times, among its rows and the missing", a.key(), clock(a.Time), endpoint, n)
+				report("%v at %s names %s %d times, as row or missing", a.key(), clock(a.Time), endpoint, n)
 			}
 		}
 	}
 }
 
-// Nobody who is expected is left out. Whom a task for all expects is known
-// when it is sent: before that, an answer names those who have it already.
+// An answer names every expected endpoint. The endpoints of a task for all are
+// known when it is sent; before that, an answer names those that have received
+// it.
 func endpointNowhere(w *world, report reportFunc) {
 	w.posted(func(a *Answer) {
 		unsent := a.Task.Status == statusCreated || a.Task.Status == statusScheduled
@@ -51,35 +52,35 @@ func endpointNowhere(w *world, report reportFunc) {
 		mentions := a.mentions()
 		for _, endpoint := range w.addressed(a.key()) {
 			if mentions[endpoint] == 0 {
-				report("%v at %s is %s, and %s is neither among its rows nor missing", a.key(), clock(a.Time), a.Task.Status, endpoint)
+				report("%v at %s is %s, and %s has no row and is not missing", a.key(), clock(a.Time), a.Task.Status, endpoint)
 			}
 		}
 	})
 }
 
-// Nobody else is named.
+// An answer names no other endpoint.
 func endpointUnexpected(w *world, report reportFunc) {
 	w.posted(func(a *Answer) {
 		addressed := w.addressed(a.key())
 		for _, endpoint := range sorted(a.mentions()) {
 			if !slices.Contains(addressed, endpoint) {
-				report("%v at %s names %s, for which it is not", a.key(), clock(a.Time), endpoint)
+				report("%v at %s names %s, to which it is not addressed", a.key(), clock(a.Time), endpoint)
 			}
 		}
 	})
 }
 
-// A task is for whom its customer said.
+// A task keeps the endpoints of its POST.
 func endpointsChanged(w *world, report reportFunc) {
 	w.posted(func(a *Answer) {
 		want, got := w.posts[a.key()][0].Endpoints, a.Task.Endpoints
 		if (want == nil) != (got == nil) || !slices.Equal(set(want), set(got)) {
-			report("%v at %s is for %v, and was posted for %v", a.key(), clock(a.Time), got, want)
+			report("%v at %s is for %v, but was posted for %v", a.key(), clock(a.Time), got, want)
 		}
 	})
 }
 
-// At rest, with every endpoint alive, everything has come to its end.
+// At the end, with every endpoint alive, everything has ended.
 func unfinishedAtRest(w *world, report reportFunc) {
 	w.finalRows(func(p place, row *Result) {
 		if !finished(row.State) {

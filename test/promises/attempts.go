@@ -2,13 +2,12 @@ package promises
 
 import "time"
 
-// The attempts are those that the type's policy allows, each is counted, and
-// one follows the other.
+// The policy allows each attempt, each is counted, and they follow each other.
 func attemptNotAllowed(w *world, report reportFunc) {
 	allowed := func(p place, attempt, least int, what string) {
 		t, known := w.types[p.task.kind]
 		if known && (attempt < least || attempt > t.MaxAttempts) {
-			report("%v: %s has attempt %d, and %d are allowed", p, what, attempt, t.MaxAttempts)
+			report("%v: %s has attempt %d of %d allowed", p, what, attempt, t.MaxAttempts)
 		}
 	}
 	for _, r := range w.runs {
@@ -17,9 +16,8 @@ func attemptNotAllowed(w *world, report reportFunc) {
 	w.finalRows(func(p place, row *Result) { allowed(p, row.Attempt, 0, "the row") })
 }
 
-// Every attempt that was counted has started, unless a fault struck the
-// manager between the two; then it was interrupted, and is the row's last
-// only as that.
+// Every counted attempt has started, unless a fault hit the manager in between:
+// then it was interrupted, and can be the row's last only as that.
 func attemptGap(w *world, report reportFunc) {
 	gaps := func(p place, counted int) {
 		for attempt := 1; attempt <= counted; attempt++ {
@@ -28,7 +26,7 @@ func attemptGap(w *world, report reportFunc) {
 			}
 			from, to := w.between(p, attempt)
 			if !w.struck(p.endpoint, 0, from, to, FaultKill, FaultStop, FaultPause) {
-				report("%v: attempt %d of %d never started, and nothing was done to its manager between %s and %s",
+				report("%v: attempt %d of %d never started, without a fault of its manager between %s and %s",
 					p, attempt, counted, clock(from), clock(to))
 			}
 		}
@@ -44,15 +42,15 @@ func attemptGap(w *world, report reportFunc) {
 	}
 	w.finalRows(func(p place, row *Result) {
 		counted := max(row.Attempt, highest[p])
-		if tellsOfRun(row) {
-			counted-- // that the last one ran is a rule of its own
+		if hasOutcome(row) {
+			counted-- // another rule checks that the last one ran
 		}
 		gaps(p, min(counted, 1000))
 	})
 }
 
-// between returns the time in which an attempt that never started was counted
-// and interrupted. A process that was paused writes its part too late.
+// between returns the period in which an attempt that never started was counted
+// and interrupted. A paused process writes its entries too late.
 func (w *world) between(p place, attempt int) (from, to time.Time) {
 	from, to = w.Begin, w.end()
 	for _, r := range w.at[p] {
@@ -74,7 +72,7 @@ func (w *world) between(p place, attempt int) (from, to time.Time) {
 	return from, to
 }
 
-// No run hides behind the row's attempt: it is raised before a handler starts.
+// The row counts every run: the attempt is incremented before a handler starts.
 func attemptNotCounted(w *world, report reportFunc) {
 	for _, p := range w.places {
 		row := w.finalRow(p)
@@ -83,14 +81,14 @@ func attemptNotCounted(w *world, report reportFunc) {
 		}
 		for _, r := range w.at[p] {
 			if r.start != nil && r.attempt > row.Attempt {
-				report("%v: attempt %d started at %s, and the row has counted %d", p, r.attempt, clock(r.start.Time), row.Attempt)
+				report("%v: attempt %d started at %s, but the row counts %d", p, r.attempt, clock(r.start.Time), row.Attempt)
 			}
 		}
 	}
 }
 
-// Attempts start in their order, unless a process was paused between counting
-// its attempt and starting it.
+// Attempts start in order, unless a process was paused between counting its
+// attempt and starting it.
 func attemptsOutOfOrder(w *world, report reportFunc) {
 	w.pairs(func(a, b *run) {
 		if b.attempt < a.attempt && !w.struck(b.endpoint, b.pid, a.start.Time, b.start.Time, FaultPause) {
@@ -100,8 +98,8 @@ func attemptsOutOfOrder(w *world, report reportFunc) {
 	})
 }
 
-// An attempt starts when the one before has ended, unless its process was
-// paused: then another took over, which is what it must do.
+// An attempt starts after the end of the one before, unless that one's process
+// was paused and replaced.
 func overlappingRuns(w *world, report reportFunc) {
 	w.pairs(func(a, b *run) {
 		var over time.Time
@@ -110,16 +108,17 @@ func overlappingRuns(w *world, report reportFunc) {
 		} else if died, ok := w.death(a); ok {
 			over = died
 		} else {
-			return // a run that never ends is a rule of its own
+			return // another rule checks that runs end
 		}
 		if a.attempt != b.attempt && b.start.Time.Before(over) && !w.struck(a.endpoint, a.pid, a.start.Time, b.start.Time, FaultPause) {
-			report("%v: attempt %d started at %s in process %d, when attempt %d ran in process %d until %s", a.place,
+			report("%v: attempt %d started at %s in process %d, while attempt %d ran in process %d until %s", a.place,
 				b.attempt, clock(b.start.Time), b.pid, a.attempt, a.pid, clock(over))
 		}
 	})
 }
 
-// pairs returns each two runs of the same place of which a started before b.
+// pairs calls each with every two runs of the same place of which a started
+// before b.
 func (w *world) pairs(each func(a, b *run)) {
 	for _, p := range w.places {
 		for i, a := range w.at[p] {
@@ -132,8 +131,8 @@ func (w *world) pairs(each func(a, b *run)) {
 	}
 }
 
-// A failure is final only when no attempt is left: the handlers of the
-// harness leave the decision to the policy.
+// A failure is final only if no attempt is left: these handlers leave the
+// decision to the policy.
 func gaveUpEarly(w *world, report reportFunc) {
 	w.finalRows(func(p place, row *Result) {
 		if t, known := w.types[p.task.kind]; known && row.State == stateFailed && row.Errnr != errnrBadResult && row.Attempt < t.MaxAttempts {
@@ -142,7 +141,7 @@ func gaveUpEarly(w *world, report reportFunc) {
 	})
 }
 
-// end is when the last thing was recorded.
+// end returns the time of the last record.
 func (w *world) end() time.Time {
 	last := w.End
 	for _, a := range w.all {

@@ -11,12 +11,12 @@ type rule struct {
 	check   func(w *world, report reportFunc)
 }
 
-// reportFunc takes the detail of a violation that a rule has found.
+// reportFunc is called with the detail of a violation.
 type reportFunc func(format string, args ...any)
 
-// Check holds a history against the five promises. It gives what contradicts
-// them, in the order of the rules; nothing where all are kept. An empty
-// history keeps them all: whoever records one says how much there must be.
+// Check returns the violations of the five promises in a history, ordered by
+// rule. An empty history has none: the caller must check that enough was
+// recorded.
 func Check(h History) []Violation {
 	w := newWorld(h)
 	var found []Violation
@@ -28,7 +28,7 @@ func Check(h History) []Violation {
 	return found
 }
 
-// rules are all rules, by promise.
+// rules returns all rules, by promise.
 func rules() []rule {
 	return []rule{
 		{"accepted-task-lost", 1, acceptedTaskLost},

@@ -30,7 +30,7 @@ func TestCleanHistoriesAreNeverViolated(t *testing.T) {
 	})
 }
 
-// What a fault excuses in a history is a violation in one without it.
+// Faults excuse violations: without its faults, a history has violations.
 func TestOnlyFaultsExcuse(t *testing.T) {
 	h := generate(500, rand.New(rand.NewPCG(3, 0)).IntN)
 	for kind, want := range map[string][]string{
@@ -44,21 +44,21 @@ func TestOnlyFaultsExcuse(t *testing.T) {
 		found := map[string]bool{}
 		for _, v := range Check(without) {
 			found[v.Rule] = true
-			// Of the time of an attempt that never started little is known:
-			// another fault may excuse it, or a run that is late not any more.
+			// The time of an attempt that never started is known only roughly:
+			// another fault may excuse it, or a run is not late any more.
 			if !slices.Contains(want, v.Rule) && v.Rule != "attempt-gap" {
-				t.Errorf("without a %s: %s: %s", kind, v.Rule, v.Detail)
+				t.Errorf("without %s: %s: %s", kind, v.Rule, v.Detail)
 			}
 		}
 		for _, rule := range want {
 			if !found[rule] {
-				t.Errorf("without a %s, %s is not found", kind, rule)
+				t.Errorf("without %s: %s not found", kind, rule)
 			}
 		}
 	}
 }
 
-// Answers that overlap have no order.
+// Overlapping answers have no order.
 func TestOverlappingAnswersAreNotCompared(t *testing.T) {
 	h := calm()
 	first := pick(t, &h, "work", true)
@@ -66,12 +66,12 @@ func TestOverlappingAnswersAreNotCompared(t *testing.T) {
 	late := &h.Seen[len(h.Seen)-1]
 	late.Time, late.Answered = first.a.Answered.Add(-time.Millisecond), first.a.Answered.Add(time.Second)
 	if v := Check(h); len(v) > 0 {
-		t.Errorf("found %v", v)
+		t.Errorf("violations %v", v)
 	}
 	late.Time = first.a.Answered.Add(time.Millisecond)
 	h.Final, h.Seen = append(h.Final, *late), append(h.Seen, *first.a)
 	if v := Check(h); !slices.ContainsFunc(v, func(v Violation) bool { return v.Rule == "final-row-changed" }) {
-		t.Errorf("one after the other: found %v", v)
+		t.Errorf("consecutive answers: violations %v", v)
 	}
 }
 
@@ -83,12 +83,12 @@ func TestReport(t *testing.T) {
 	}
 	for _, kind := range []string{FaultKill, FaultStop, FaultPause, FaultTakeover} {
 		if r.Faults[kind] == 0 {
-			t.Errorf("the generator makes no %s", kind)
+			t.Errorf("the generator produced no %s", kind)
 		}
 	}
 	for _, state := range []string{stateDone, stateFailed, stateTimedOut} {
 		if r.States[state] == 0 {
-			t.Errorf("the generator makes no %s", state)
+			t.Errorf("the generator produced no %s", state)
 		}
 	}
 	seen := map[string]bool{}
@@ -100,7 +100,7 @@ func TestReport(t *testing.T) {
 	}
 	for _, word := range []string{statusCreated, statusSent, statusIncomplete, stateReceived, stateRunning, stateRetrying, stateLost} {
 		if !seen[word] {
-			t.Errorf("nobody sees %s in what the generator makes", word)
+			t.Errorf("no answer of the generator has %s", word)
 		}
 	}
 	var out strings.Builder

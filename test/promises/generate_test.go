@@ -15,13 +15,13 @@ var testTypes = []Type{
 	{Name: "flaky", MaxAttempts: 3, Outcome: "flaky"},
 }
 
-// snapshot is a row from a time on.
+// snapshot is a row since a time.
 type snapshot struct {
 	from time.Time
 	row  Result
 }
 
-// generator makes histories that keep the promises. choose gives a number
+// generator generates histories that keep the promises. choose returns a number
 // below n.
 type generator struct {
 	choose func(n int) int
@@ -31,7 +31,7 @@ type generator struct {
 	ids    int
 }
 
-// generate makes a history of n tasks.
+// generate returns a history of n tasks.
 func generate(n int, choose func(n int) int) History {
 	g := &generator{choose: choose, rows: map[place][]snapshot{}, sent: map[task]time.Time{}}
 	g.h = History{
@@ -62,7 +62,7 @@ func (g *generator) task(i int) {
 	key := task{post.Type, post.Identifier}
 	g.sent[key] = post.Accepted.Add(g.millis(2000))
 	if g.choose(8) == 0 {
-		post.Accepted = time.Time{} // stored all the same: the answer was lost
+		post.Accepted = time.Time{} // stored nevertheless: only the answer was lost
 		post.TaskID = 0
 	}
 	g.h.Posts = append(g.h.Posts, post)
@@ -71,7 +71,7 @@ func (g *generator) task(i int) {
 		endpoints = g.h.Endpoints
 	}
 	for _, endpoint := range endpoints {
-		// Some receive it before it is known to be sent, some very late.
+		// Some receive it before it is marked SENT, some very late.
 		at := g.sent[key].Add(g.millis(4000) - time.Second)
 		if g.choose(6) == 0 {
 			at = at.Add(10 * time.Second)
@@ -86,10 +86,10 @@ func (g *generator) fault(kind, target string, pid int, at time.Time, lasts time
 	g.h.Faults = append(g.h.Faults, Fault{Kind: kind, Target: target, PID: pid, Time: at, Until: at.Add(lasts)})
 }
 
-// faultless is of how many choices the last ones are no fault.
+// The last faultless choices of place are without a fault.
 const faultless = 14
 
-// place makes one endpoint's part: its runs, the faults, and its row.
+// place generates one endpoint's part: its runs, the faults, and its row.
 func (g *generator) place(p place, id int64, t Type, at time.Time) {
 	row := Result{Endpoint: p.endpoint, State: stateReceived}
 	save := func(at time.Time, state string, errnr int) {
@@ -125,21 +125,21 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 		}
 		interrupted := true
 		switch g.choose(faultless) {
-		case 0: // killed between counting and starting; the successor is known by its name only
+		case 0: // killed between counting and starting; only the successor's name is known
 			g.fault(FaultKill, p.endpoint, 0, begin, time.Second)
-		case 1: // killed while it runs
+		case 1: // killed during the run
 			write("start", "", begin)
 			g.fault(FaultKill, "someone", pid, end, time.Second)
-		case 2: // killed when it had ended, and before that was stored
+		case 2: // killed after the end, before it was stored
 			write("start", "", begin)
 			write("end", outcome, end)
 			killed := end.Add(time.Millisecond)
-			if g.choose(2) == 0 { // and before that it was paused
+			if g.choose(2) == 0 { // and paused before that
 				g.fault(FaultPause, p.endpoint, pid, killed, 5*time.Second)
 				killed = killed.Add(5*time.Second + time.Millisecond)
 			}
 			g.fault(FaultKill, p.endpoint, pid, killed, time.Second)
-		case 3: // stopped, and with an error of its own at that moment
+		case 3: // stopped, and failed at that moment
 			if outcome == ranFailed && g.choose(2) == 0 {
 				write("start", "", begin)
 				g.fault(FaultStop, p.endpoint, pid, end.Add(-time.Millisecond), time.Second)
@@ -151,11 +151,11 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 			write("start", "", begin)
 			g.fault(FaultStop, p.endpoint, pid, begin.Add(time.Millisecond), end.Sub(begin))
 			write("end", ranStopped, end)
-		case 4: // paused, called lost, and taken over while it sleeps
+		case 4: // paused, marked LOST, and taken over
 			write("start", "", begin)
 			kind := FaultPause
 			if g.choose(2) == 0 {
-				kind = FaultTakeover // it runs on meanwhile, without the database
+				kind = FaultTakeover // continues without the database
 			}
 			g.fault(kind, p.endpoint, pid, begin.Add(time.Millisecond), 30*time.Second)
 			save(begin.Add(10*time.Second), stateLost, errnrLost)
@@ -163,7 +163,7 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 			late.Event, late.Outcome, late.Time = "end", ranStopped, begin.Add(31*time.Second)
 			g.h.Runs = append(g.h.Runs, late)
 			end = begin.Add(12 * time.Second)
-		case 5: // paused between counting and starting: it starts when another has taken over
+		case 5: // paused between counting and starting, and started after another has taken over
 			late := entry
 			late.Event, late.Time = "start", begin.Add(30*time.Second)
 			g.h.Runs = append(g.h.Runs, late)
@@ -197,7 +197,7 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 		default:
 			save(at, stateRetrying, 3)
 		}
-		if g.choose(4) == 0 { // lost while it waits, and back
+		if g.choose(4) == 0 { // LOST while waiting, and back
 			save(at.Add(time.Millisecond), stateLost, errnrLost)
 			save(at.Add(500*time.Millisecond), stateRetrying, 0)
 		}
@@ -205,20 +205,20 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 	}
 }
 
-// answers makes what is seen of a task, now and then, and at the end.
+// answers generates answers about a task, now and then and at the end.
 func (g *generator) answers(post *Post) {
 	key := task{post.Type, post.Identifier}
 	at := g.sent[key].Add(-g.millis(2000))
 	for range g.choose(12) {
 		a := g.answer(post, at, at.Add(g.millis(200)), g.millis(200))
 		g.h.Seen = append(g.h.Seen, a)
-		at = at.Add(g.millis(3000)) // some are asked for before the last one was read
+		at = at.Add(g.millis(3000)) // some are asked before the previous one was read
 	}
 	g.h.Final = append(g.h.Final, g.answer(post, g.h.End, g.h.End, g.millis(200)))
 }
 
-// answer is what is said of a task that is asked for at one time and looked up
-// at another.
+// answer generates an answer to a GET sent at asked, with the state at another
+// time.
 func (g *generator) answer(post *Post, asked, at time.Time, way time.Duration) Answer {
 	const wait = 5 * time.Second
 	key := task{post.Type, post.Identifier}
@@ -230,7 +230,7 @@ func (g *generator) answer(post *Post, asked, at time.Time, way time.Duration) A
 		}
 	}
 	sent := g.sent[key]
-	incomplete := g.h.End // since when
+	incomplete := g.h.End // since this time
 	endpoints := post.Endpoints
 	if endpoints == nil {
 		endpoints = g.h.Endpoints
@@ -278,7 +278,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// recount makes the summary and the status of a sent task from the rows.
+// recount sets the summary and the status of a sent task from the rows.
 func (a *Answer) recount() {
 	s := &a.Summary
 	s.Received, s.Finished, s.Failed, s.Lost = len(a.Results), 0, 0, 0

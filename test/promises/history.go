@@ -1,7 +1,7 @@
-// Package promises holds what a tasker has done against the five promises of
-// docs/guarantees.md. It knows nothing of how tasker works: it reads what the
-// clients were answered, what the handlers themselves wrote down, and which
-// faults were caused, and finds what cannot be if the promises hold.
+// Package promises checks what a tasker has done against the five promises of
+// docs/guarantees.md. It knows nothing of how tasker works: it compares the
+// answers that clients got, the journals that the handlers wrote, and the
+// faults that were caused.
 package promises
 
 import (
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// History is what was recorded of one run of tasker under faults. All times
-// are of one machine's clock.
+// History is the record of one run of tasker under faults. All times are from
+// one machine's clock.
 type History struct {
 	Seed   uint64    `json:"seed"`
 	Begin  time.Time `json:"begin"`
@@ -19,40 +19,37 @@ type History struct {
 	Posts  []Post    `json:"posts"`
 	Runs   []Entry   `json:"runs"`
 	Faults []Fault   `json:"faults"`
-	// Seen are answers to GET while faults went on, in the order of their
-	// times; Final are the answers when all was healed and at rest, one for
-	// each accepted task.
+	// Seen are answers to GET during the faults, by time. Final are the answers
+	// after everything had settled, one per accepted task.
 	Seen  []Answer `json:"seen"`
 	Final []Answer `json:"final"`
-	// Endpoints are all endpoints, each alive at the end.
+	// Endpoints are all endpoints; each is alive at the end.
 	Endpoints []string `json:"endpoints"`
 }
 
-// Type is what a task type's configuration promises.
+// Type is the configuration of a task type.
 type Type struct {
 	Name        string `json:"name"`
 	MaxAttempts int    `json:"max_attempts"`
-	// Outcome is how its handler ends when nobody disturbs it: "done",
-	// "failed", "timed_out", or "flaky", which fails its first attempt and
-	// ends the second well.
+	// Outcome is how its handler ends if nothing interferes: "done", "failed",
+	// "timed_out", or "flaky", which fails only its first attempt.
 	Outcome string `json:"outcome"`
 }
 
-// Post is one task that a client tried to create, for as long as it took to
-// get an answer.
+// Post is one task that a client tried to create, with all retries.
 type Post struct {
 	Type       string `json:"type"`
 	Identifier string `json:"identifier"`
-	// Endpoints are those that it lists; nil means all.
+	// Endpoints are the listed endpoints; nil means all.
 	Endpoints []string `json:"endpoints"`
-	// Accepted is when the first answer of 200 or 201 came; zero where none did.
+	// Accepted is when the first 200 or 201 came; zero if none came.
 	Accepted time.Time `json:"accepted"`
-	TaskID   int64     `json:"task_id"` // of the answer
-	Tries    int       `json:"tries"`   // the same POST may have been sent again
+	TaskID   int64     `json:"task_id"` // from the answer
+	Tries    int       `json:"tries"`   // the number of POSTs sent
 }
 
-// Entry is a line that a handler wrote down itself, synced to disk before it
-// went on: the start of a run, or its end.
+// Entry is a journal entry of a handler, synced before the handler continued:
+// the start or the end of a run.
 type Entry struct {
 	Event      string    `json:"event"` // "start" or "end"
 	TaskID     int64     `json:"task_id"`
@@ -62,38 +59,38 @@ type Entry struct {
 	Attempt    int       `json:"attempt"`
 	PID        int       `json:"pid"` // of the manager
 	Time       time.Time `json:"time"`
-	// Run names the run, among all. A handler that ends well returns
-	// {"run": "<Run>"}, so that its result can be recognized.
+	// Run is a unique name of the run. A handler that succeeds returns {"run":
+	// "<Run>"}, so that its result can be recognized.
 	Run string `json:"run"`
 	// Outcome, of an end, is what the handler is about to return: "done" or
-	// "failed", or "stopped" where its context had ended.
+	// "failed", or "stopped" if its context had ended.
 	Outcome string `json:"outcome,omitempty"`
 }
 
-// Fault is something that was done to the system.
+// Fault is a fault that was caused.
 type Fault struct {
 	Kind string    `json:"kind"` // one of the Fault constants
 	Time time.Time `json:"time"`
 	// Until is when it was over: the process ran again, the connection was
-	// restored; zero where that has no meaning.
+	// restored; zero if that does not apply.
 	Until time.Time `json:"until"`
-	// Target is whom it struck: "api1", "console3", "broker", "database".
+	// Target is "api1", "console3", "broker" or "database", for example.
 	Target string `json:"target"`
-	PID    int    `json:"pid"` // of the process that was struck, 0 where there is none
-	// Endpoints are those that a manager that was struck served; nil where it
-	// is the one that Target names.
+	PID    int    `json:"pid"` // of the process, or 0
+	// Endpoints are those that the manager served; nil if only the one in
+	// Target.
 	Endpoints []string `json:"endpoints,omitempty"`
 }
 
 // The kinds of faults.
 const (
-	FaultKill  = "kill"  // kill -9; Until is when its successor started
-	FaultStop  = "stop"  // asked to end (TERM)
+	FaultKill  = "kill"  // kill -9; Until is the start of its successor
+	FaultStop  = "stop"  // TERM
 	FaultPause = "pause" // SIGSTOP until SIGCONT
 	// FaultTakeover is when another manager took the name of one that was cut
-	// off for longer than its lease, until that one learned of it.
+	// off for longer than its lease, until that one noticed.
 	FaultTakeover = "takeover"
-	FaultRestart  = "restart" // of a server, with its data
+	FaultRestart  = "restart" // of a server, keeping its data
 	FaultWipe     = "wipe"    // of the broker's data directory
 	FaultCut      = "cut"     // of connections
 	FaultSlow     = "slow"    // connections with latency
@@ -103,8 +100,8 @@ const (
 // Answer is an answer of GET /{type}/{identifier}.
 type Answer struct {
 	Time time.Time `json:"time"` // when the request was sent
-	// Answered is when the answer had been read. Two answers about a task
-	// have an order only where one was read before the other was asked for.
+	// Answered is when the answer had been read. Two answers about a task are
+	// ordered only if one was read before the other was requested.
 	Answered time.Time `json:"answered"`
 	Task     struct {
 		ID         int64    `json:"id"`
@@ -135,12 +132,12 @@ type Result struct {
 	Payload  json.RawMessage `json:"payload"`
 }
 
-// Violation is something that cannot be if the promises hold.
+// Violation is a contradiction to a promise.
 type Violation struct {
-	// Promise is the number of the promise that is broken, 1 to 5.
+	// Promise is the number of the broken promise, 1 to 5.
 	Promise int `json:"promise"`
-	// Rule names the check that found it, such as "two-runs-of-one-attempt".
+	// Rule is the name of the rule, such as "second-start".
 	Rule string `json:"rule"`
-	// Detail is for people: the task, the endpoint, and what contradicts what.
+	// Detail is for people: the task, the endpoint, and the contradiction.
 	Detail string `json:"detail"`
 }

@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 )
 
-// What one answer says after another. Moves in between may have been missed,
-// so a step is legal where a chain of legal moves leads along it.
+// Comparisons of consecutive answers. Moves in between may have been missed, so
+// a step is legal if a chain of legal moves leads to it.
 
-// consecutive returns each answer with one that came before it for certain.
+// consecutive calls each with every answer and one that certainly came before
+// it.
 func (w *world) consecutive(each func(before, after *Answer)) {
 	for _, a := range w.all {
 		if before := w.before(a); before != nil {
@@ -17,7 +18,7 @@ func (w *world) consecutive(each func(before, after *Answer)) {
 	}
 }
 
-// consecutiveRows does so with the rows that both have.
+// consecutiveRows does the same with the rows that both have.
 func (w *world) consecutiveRows(each func(p place, before, after *Result, at *Answer)) {
 	w.consecutive(func(before, after *Answer) {
 		for i := range before.Results {
@@ -29,19 +30,19 @@ func (w *world) consecutiveRows(each func(p place, before, after *Result, at *An
 	})
 }
 
-// A task does not go back, and nothing follows a final status.
+// A task does not go back, and a final status does not change.
 func illegalTaskMove(w *world, report reportFunc) {
 	w.consecutive(func(before, after *Answer) {
 		from, to := before.Task.Status, after.Task.Status
 		if from != to && (statusRank[to] < statusRank[from] || finalStatus(from)) {
-			report("%v was %s at %s, and %s at %s", after.key(), from, clock(before.Time), to, clock(after.Time))
+			report("%v was %s at %s, then %s at %s", after.key(), from, clock(before.Time), to, clock(after.Time))
 		}
 	})
 }
 
-// An attempt that has failed is not begun again. Other ways back show in the
-// number of the attempt: RECEIVED is before the first. The rest can be reached
-// from every unfinished state, by way of LOST or another attempt.
+// A failed attempt does not start again. Other steps back show in the attempt:
+// RECEIVED is before the first. All other states can be reached from every
+// unfinished state, by way of LOST or another attempt.
 func illegalRowMove(w *world, report reportFunc) {
 	w.consecutiveRows(func(p place, before, after *Result, at *Answer) {
 		if before.State == stateRetrying && after.State == stateRunning && after.Attempt == before.Attempt {
@@ -51,16 +52,16 @@ func illegalRowMove(w *world, report reportFunc) {
 	})
 }
 
-// Attempts are never taken back.
+// Attempts do not decrease.
 func attemptDecreased(w *world, report reportFunc) {
 	w.consecutiveRows(func(p place, before, after *Result, at *Answer) {
 		if after.Attempt < before.Attempt && !finished(before.State) {
-			report("%v had attempt %d, and at %s has %d", p, before.Attempt, clock(at.Time), after.Attempt)
+			report("%v had attempt %d, and at %s only %d", p, before.Attempt, clock(at.Time), after.Attempt)
 		}
 	})
 }
 
-// A final row stays as it is.
+// A final row does not change.
 func finalRowChanged(w *world, report reportFunc) {
 	w.consecutiveRows(func(p place, before, after *Result, at *Answer) {
 		if finished(before.State) && !same(before, after) {
@@ -76,8 +77,7 @@ func same(a, b *Result) bool {
 		bytes.Equal(compact(a.Payload), compact(b.Payload))
 }
 
-// compact drops the spaces that a client may have put into a payload. None and
-// null are the same.
+// compact removes insignificant spaces of a payload. No payload equals null.
 func compact(payload json.RawMessage) []byte {
 	var buf bytes.Buffer
 	if string(payload) == "null" {
@@ -89,12 +89,12 @@ func compact(payload json.RawMessage) []byte {
 	return buf.Bytes()
 }
 
-// A row stays.
+// A row does not disappear.
 func rowVanished(w *world, report reportFunc) {
 	w.consecutive(func(before, after *Answer) {
 		for i := range before.Results {
 			if row := &before.Results[i]; after.row(row.Endpoint) == nil {
-				report("%v was %s at %s, and has no row at %s", place{after.key(), row.Endpoint}, row.State,
+				report("%v was %s at %s, but has no row at %s", place{after.key(), row.Endpoint}, row.State,
 					clock(before.Time), clock(after.Time))
 			}
 		}

@@ -246,8 +246,7 @@ func truthMutants() []mutant {
 	}
 }
 
-// unfinished puts an answer before the final one in which the row is not
-// finished yet.
+// unfinished adds an answer before the final one with an unfinished row.
 func (m *mutation) unfinished(state string, errnr, attempt int, status string) {
 	m.seen(time.Second, func(a *Answer) {
 		before := mutation{a: a, row: &a.Results[0]}
@@ -257,7 +256,7 @@ func (m *mutation) unfinished(state string, errnr, attempt int, status string) {
 	})
 }
 
-// earlier puts another answer a second before the one that was put last.
+// earlier adds an answer a second before the one added last.
 func (m *mutation) earlier(change func(a *Answer)) {
 	a := clone(m.t, m.h.Seen[len(m.h.Seen)-1])
 	a.Time, a.Answered = a.Time.Add(-time.Second), a.Answered.Add(-time.Second)
@@ -308,7 +307,7 @@ func moveMutants() []mutant {
 				a.Task.Status = statusSent
 			})
 			m.seen(2*time.Second, func(a *Answer) {
-				// The other rows are as they were, and the task is not through.
+				// The other rows are unchanged, and the task has not ended.
 				why := "why"
 				row := &a.Results[0]
 				row.State, row.Status, row.Errnr, row.Errmsg, row.Payload = stateRetrying, 0, 3, &why, nil

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// calm makes a history without faults of processes, in which nothing is
+// calm returns a history without faults of processes, in which nothing is
 // excused.
 func calm() History {
 	random := rand.New(rand.NewPCG(7, 7))
@@ -29,20 +29,20 @@ func postOf(h *History, key task) *Post {
 	return nil
 }
 
-// mutation breaks a history. It works on one task, of which the answers before
-// the final one are forgotten, so that only what is broken contradicts.
+// mutation violates a promise in a history. It works on one task and drops its
+// earlier answers, so that only the mutation contradicts.
 type mutation struct {
 	t *testing.T
 	h *History
 	// a is the final answer of the task and row one of its rows.
 	a   *Answer
 	row *Result
-	// runs are those of the row, by attempt.
-	starts, ends map[int]int // indexes of h.Runs
+	// runs are the runs of the row, by attempt.
+	starts, ends map[int]int // indexes in h.Runs
 }
 
-// pick chooses an accepted task of a type that more than one endpoint has, and
-// not every one if it lists them.
+// pick chooses an accepted task of a type with more than one endpoint, and not
+// all of them if it lists endpoints.
 func pick(t *testing.T, h *History, kind string, listed bool) *mutation {
 	t.Helper()
 	for i := range h.Final {
@@ -76,7 +76,7 @@ func (m *mutation) index() {
 func (m *mutation) start() *Entry { return &m.h.Runs[m.starts[m.row.Attempt]] }
 func (m *mutation) end() *Entry   { return &m.h.Runs[m.ends[m.row.Attempt]] }
 
-// set changes the row to an end that is consistent in itself.
+// set sets the row to a consistent end.
 func (m *mutation) set(state string, errnr int) {
 	m.row.State, m.row.Errnr, m.row.Errmsg, m.row.Status = state, errnr, nil, 1
 	if errnr != 0 {
@@ -89,14 +89,14 @@ func (m *mutation) set(state string, errnr int) {
 	m.a.recount()
 }
 
-// dropRuns removes the runs of the row from an attempt on.
+// dropRuns removes the runs of the row starting at an attempt.
 func (m *mutation) dropRuns(from int) {
 	m.h.Runs = slices.DeleteFunc(m.h.Runs, func(e Entry) bool {
 		return (task{e.Type, e.Identifier}) == m.a.key() && e.Endpoint == m.row.Endpoint && e.Attempt >= from
 	})
 }
 
-// again adds another run, later by a time, and changed.
+// again adds a changed copy of the run, later.
 func (m *mutation) again(later time.Duration, change func(e *Entry)) {
 	for _, e := range []Entry{*m.start(), *m.end()} {
 		e.Run, e.PID, e.Time = "another", 999_999, e.Time.Add(later)
@@ -105,7 +105,7 @@ func (m *mutation) again(later time.Duration, change func(e *Entry)) {
 	}
 }
 
-// seen puts an answer before the final one.
+// seen adds an answer before the final one.
 func (m *mutation) seen(before time.Duration, change func(a *Answer)) {
 	a := clone(m.t, *m.a)
 	a.Time, a.Answered = a.Time.Add(-before), a.Answered.Add(-before)
@@ -127,15 +127,15 @@ func clone[T any](t *testing.T, v T) (out T) {
 
 type mutant struct {
 	name   string
-	kind   string // of the task that is broken
+	kind   string // type of the task
 	listed bool
 	mutate func(m *mutation)
-	want   string // the rule
+	want   string // the rule that must report it
 }
 
 func TestEachViolationIsCaught(t *testing.T) {
 	if v := Check(calm()); len(v) > 0 {
-		t.Fatalf("the history is violated before it is broken: %v", v)
+		t.Fatalf("violations without a mutation: %v", v)
 	}
 	covered := map[string]bool{}
 	for _, mu := range mutants() {
@@ -145,11 +145,11 @@ func TestEachViolationIsCaught(t *testing.T) {
 			mu.mutate(pick(t, &h, mu.kind, mu.listed))
 			found := Check(h)
 			if len(found) == 0 {
-				t.Fatal("not caught")
+				t.Fatal("not reported")
 			}
 			for _, v := range found {
 				if v.Rule != mu.want {
-					t.Errorf("want %s, and found %s: %s", mu.want, v.Rule, v.Detail)
+					t.Errorf("got %[2]s, want %[1]s: %[3]s", mu.want, v.Rule, v.Detail)
 				}
 				if v.Promise < 1 || v.Promise > 5 || v.Detail == "" {
 					t.Errorf("violation %+v", v)
@@ -159,7 +159,7 @@ func TestEachViolationIsCaught(t *testing.T) {
 	}
 	for _, r := range rules() {
 		if !covered[r.name] {
-			t.Errorf("nothing breaks rule %s", r.name)
+			t.Errorf("no mutant for rule %s", r.name)
 		}
 	}
 }

@@ -10,30 +10,30 @@ import (
 	"time"
 )
 
-// Report counts what a history holds, so that a reader sees that there was
-// something to be violated.
+// Report counts what a history contains, to show that there was something to
+// check.
 type Report struct {
 	Seed     uint64
 	Duration time.Duration
 
-	Posted   int // distinct tasks that a client tried to create
+	Posted   int // distinct tasks in POSTs
 	Accepted int // those that were answered
-	Tries    int // POSTs that this took
+	Tries    int // number of POSTs
 
 	Started, Ended int            // runs
 	Outcomes       map[string]int // ends of runs, by outcome
 	Attempts       map[int]int    // runs, by attempt
 
 	Faults   map[string]int // by kind
-	Seen     int            // answers while faults went on
-	Statuses map[string]int // of the tasks at the end
-	States   map[string]int // of their rows
+	Seen     int            // answers during the faults
+	Statuses map[string]int // of tasks at the end
+	States   map[string]int // of results at the end
 
 	Violations []Violation
-	Promises   [6]int // violations by promise; 0 is unused
+	Promises   [6]int // violations by promise; index 0 is unused
 }
 
-// NewReport counts a history and what [Check] has found in it.
+// NewReport counts a history and the violations that [Check] found.
 func NewReport(h History, found []Violation) Report {
 	r := Report{
 		Seed: h.Seed, Duration: h.End.Sub(h.Begin),
@@ -80,10 +80,10 @@ func NewReport(h History, found []Violation) Report {
 	return r
 }
 
-// mostShown bounds the violations that a report spells out.
+// mostShown is the maximum number of violations in a report.
 const mostShown = 50
 
-// Write prints the report as a table, and the violations below.
+// Write prints the report as a table, followed by the violations.
 func (r Report) Write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
@@ -120,7 +120,7 @@ func (r Report) Write(out io.Writer) error {
 	return nil
 }
 
-// list writes counts, sorted by name.
+// list formats counts, sorted by name.
 func list(counts map[string]int, prefix string) string {
 	if len(counts) == 0 && prefix == "" {
 		return "none"

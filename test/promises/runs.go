@@ -6,23 +6,23 @@ import (
 )
 
 // Promise 2: no accidental second run. Who runs, and how often; attempts.go
-// has the order of the attempts.
+// checks the order of attempts.
 
-// Nothing is run or answered that nobody has posted.
+// Only posted tasks run and are answered.
 func unknownTask(w *world, report reportFunc) {
 	for _, key := range w.tasks {
 		if _, ok := w.types[key.kind]; !ok {
-			report("%v was posted, and its type is not known", key)
+			report("%v was posted, but its type is unknown", key)
 		}
 	}
 	for _, p := range w.places {
 		if w.posts[p.task] == nil {
-			report("%v ran, and was never posted", p)
+			report("%v ran, but was never posted", p)
 		}
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(w.answers), compareTasks) {
 		if w.posts[key] == nil {
-			report("%v is answered, and was never posted", key)
+			report("%v was answered, but never posted", key)
 		}
 	}
 }
@@ -37,7 +37,7 @@ func secondTask(w *world, report reportFunc) {
 		case id == 0 || reported[key]:
 		case known && first != id:
 			reported[key] = true
-			report("%v has the ids %d and %d: %s", key, first, id, where)
+			report("%v has ids %d and %d: %s", key, first, id, where)
 		case !known:
 			ids[key] = id
 			if other, taken := owner[id]; taken {
@@ -64,11 +64,11 @@ func secondTask(w *world, report reportFunc) {
 	}
 }
 
-// Nobody runs a task that is for others.
+// An endpoint runs only tasks addressed to it.
 func notAddressed(w *world, report reportFunc) {
 	for _, p := range w.places {
 		if w.posts[p.task] != nil && !slices.Contains(w.addressed(p.task), p.endpoint) {
-			report("%v ran, and is not for it", p)
+			report("%v ran, but was not addressed to it", p)
 		}
 	}
 }
@@ -90,17 +90,17 @@ func secondStart(w *world, report reportFunc) {
 	}
 }
 
-// A run ends once, and has begun before: the journal itself is whole.
+// A run ends once, after its start: the journal is complete.
 func endWithoutStart(w *world, report reportFunc) {
 	for _, r := range w.runs {
 		if r.start == nil {
-			report("%v: run %s ended at %s, and such a run is not under way", r.place, r.end.Run, clock(r.end.Time))
+			report("%v: run %s ended at %s, but was not running", r.place, r.end.Run, clock(r.end.Time))
 		}
 	}
 }
 
 // A run that its handler did not end was ended by a fault: its process was
-// killed, paused until another took over, or asked to stop.
+// killed, stopped, or paused until another took over.
 func interruptedWithoutFault(w *world, report reportFunc) {
 	for _, r := range w.runs {
 		if r.start == nil {
@@ -110,20 +110,20 @@ func interruptedWithoutFault(w *world, report reportFunc) {
 		switch {
 		case r.end == nil:
 			if !w.struck(r.endpoint, r.pid, from, w.end(), FaultKill, FaultStop, FaultPause) {
-				report("%v: attempt %d started at %s in process %d and never ended, and nothing was done to the process",
+				report("%v: attempt %d started at %s in process %d and never ended, without a fault of the process",
 					r.place, r.attempt, clock(from), r.pid)
 			}
 		case r.ended(ranStopped) && w.types[r.task.kind].Outcome != "timed_out":
 			if !w.struck(r.endpoint, r.pid, from, to, FaultStop, FaultPause) {
-				report("%v: attempt %d was stopped at %s in process %d, and nothing was done to the process",
+				report("%v: attempt %d was stopped at %s in process %d, without a fault of the process",
 					r.place, r.attempt, clock(to), r.pid)
 			}
 		}
 	}
 }
 
-// No run starts when its row is final. A process that was paused between
-// counting the attempt and starting it does not know.
+// No run starts after its row is final, except in a process that was paused
+// between counting the attempt and starting it.
 func runAfterFinal(w *world, report reportFunc) {
 	type end struct {
 		answer *Answer
@@ -145,7 +145,7 @@ func runAfterFinal(w *world, report reportFunc) {
 			continue
 		}
 		if !w.struck(r.endpoint, r.pid, known.answer.Answered, r.start.Time, FaultPause) {
-			report("%v: attempt %d started at %s, and the row was %s by %s", r.place, r.attempt, clock(r.start.Time),
+			report("%v: attempt %d started at %s, but the row was %s by %s", r.place, r.attempt, clock(r.start.Time),
 				known.row.State, clock(known.answer.Answered))
 		}
 	}

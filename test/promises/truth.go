@@ -4,10 +4,10 @@ import (
 	"slices"
 )
 
-// Promise 4: no lie. What one answer says of itself; moves.go compares the
-// answers with each other.
+// Promise 4: no lie. These rules check single answers; moves.go compares
+// answers.
 
-// The statuses and states are words of the contract.
+// Statuses and states are words of the contract.
 func unknownWord(w *world, report reportFunc) {
 	for _, a := range w.all {
 		if _, known := statusRank[a.Task.Status]; !known {
@@ -21,7 +21,7 @@ func unknownWord(w *world, report reportFunc) {
 	})
 }
 
-// count is what an answer's rows say.
+// count summarizes an answer's rows.
 type count struct{ received, finished, failed, lost, missing int }
 
 func (a *Answer) count() (c count) {
@@ -40,16 +40,16 @@ func (a *Answer) count() (c count) {
 	return c
 }
 
-// through reports whether all have finished, and there is somebody.
+// through reports whether all have finished, and there is at least one.
 func (c count) through() bool { return c.missing == 0 && c.received > 0 && c.finished == c.received }
 
-// The status is the one that the rows of the same answer make. An INCOMPLETE
-// task stays so until all have finished, whoever has come back.
+// The status follows from the rows of the same answer. An INCOMPLETE task stays
+// so until all have finished, even if the missing ones have come back.
 func statusNotOfRows(w *world, report reportFunc) {
 	for _, a := range w.all {
 		c := a.count()
 		say := func(why string) {
-			report("%v at %s is %s, and %s: %d rows, %d finished, %d of them not well, %d lost, %d missing", a.key(), clock(a.Time),
+			report("%v at %s is %s, but %s: %d rows, %d finished, %d of them failed, %d lost, %d missing", a.key(), clock(a.Time),
 				a.Task.Status, why, c.received, c.finished, c.failed, c.lost, c.missing)
 		}
 		switch a.Task.Status {
@@ -61,17 +61,17 @@ func statusNotOfRows(w *world, report reportFunc) {
 			}
 		case statusDone:
 			if c.through() && c.failed > 0 {
-				say("not all finished well")
+				say("not all succeeded")
 			}
 		case statusFailed:
 			if c.through() && c.failed == 0 {
-				say("all finished well")
+				say("all succeeded")
 			}
 		}
 	}
 }
 
-// A task in a final status has no unfinished rows, and misses nobody.
+// A task with a final status has no unfinished rows and no missing endpoints.
 func finalTaskUnfinished(w *world, report reportFunc) {
 	for _, a := range w.all {
 		if c := a.count(); finalStatus(a.Task.Status) && !c.through() {
@@ -81,17 +81,17 @@ func finalTaskUnfinished(w *world, report reportFunc) {
 	}
 }
 
-// The summary counts the rows of the same answer.
+// The summary equals the rows of the same answer.
 func summaryNotOfRows(w *world, report reportFunc) {
 	for _, a := range w.all {
 		c, s := a.count(), a.Summary
 		if s.Expected != c.received+c.missing || s.Received != c.received || s.Finished != c.finished || s.Failed != c.failed || s.Lost != c.lost {
-			report("%v at %s: the summary is %+v, and the rows say %+v", a.key(), clock(a.Time), s, c)
+			report("%v at %s: summary %+v, rows %+v", a.key(), clock(a.Time), s, c)
 		}
 	}
 }
 
-// status is 1 where the state is final.
+// status is 1 if the state is final.
 func statusNotOfState(w *world, report reportFunc) {
 	w.rows(func(a *Answer, p place, row *Result) {
 		want := 0
@@ -104,7 +104,7 @@ func statusNotOfState(w *world, report reportFunc) {
 	})
 }
 
-// Each state has its error numbers, so that none is mistaken for another.
+// Each state has its own error numbers, so that none is confused with another.
 func errnrNotOfState(w *world, report reportFunc) {
 	w.rows(func(a *Answer, p place, row *Result) {
 		if !errnrFits(row.State, row.Errnr) {
@@ -117,7 +117,7 @@ func errnrFits(state string, errnr int) bool {
 	switch state {
 	case stateReceived, stateRunning, stateDone:
 		return errnr == 0
-	case stateRetrying: // 0 after it was lost, and came back
+	case stateRetrying: // 0 if it was LOST and came back
 		return errnr >= 0 || errnr == errnrInterrupted
 	case stateFailed:
 		return errnr > 0 || errnr == errnrInterrupted || errnr == errnrBadResult
@@ -132,10 +132,10 @@ func errnrFits(state string, errnr int) bool {
 	case stateRejected:
 		return errnr == errnrRejected
 	}
-	return true // no state of the contract: a rule of its own
+	return true // unknown state: another rule reports it
 }
 
-// errmsg says why exactly where errnr is not 0.
+// errmsg is set if and only if errnr is not 0.
 func errmsgNotOfErrnr(w *world, report reportFunc) {
 	w.rows(func(a *Answer, p place, row *Result) {
 		if (row.Errmsg == nil) != (row.Errnr == 0) || row.Errmsg != nil && *row.Errmsg == "" {
@@ -144,7 +144,7 @@ func errmsgNotOfErrnr(w *world, report reportFunc) {
 	})
 }
 
-// The attempt is 0 before the first run, and counted from then on.
+// The attempt is 0 before the first run, and positive from then on.
 func attemptNotOfState(w *world, report reportFunc) {
 	w.rows(func(a *Answer, p place, row *Result) {
 		wrong := row.Attempt < 0
@@ -160,8 +160,8 @@ func attemptNotOfState(w *world, report reportFunc) {
 	})
 }
 
-// A handler that always ends one way is never said to have ended another.
-// That a fault interrupted it is possible with each.
+// A handler with a fixed outcome never has another one, except being
+// interrupted by a fault.
 func outcomeNotOfType(w *world, report reportFunc) {
 	reported := map[place]bool{}
 	w.rows(func(a *Answer, p place, row *Result) {
@@ -182,17 +182,16 @@ func outcomeNotOfType(w *world, report reportFunc) {
 		}
 		if !fits {
 			reported[p] = true
-			report("%v at %s is %s (errnr %d) with attempt %d, and its type is of those that end %s", p, clock(a.Time),
+			report("%v at %s is %s (errnr %d) with attempt %d, but its type ends %s", p, clock(a.Time),
 				row.State, row.Errnr, row.Attempt, t.Outcome)
 		}
 	})
 }
 
-// The end that a row tells of is the one that the handler of that attempt
-// wrote down.
+// A row's end is the one that the handler of that attempt recorded.
 func resultOfNoRun(w *world, report reportFunc) {
 	w.finalRows(func(p place, row *Result) {
-		if !tellsOfRun(row) || w.started(p, row.Attempt) == nil {
+		if !hasOutcome(row) || w.started(p, row.Attempt) == nil {
 			return
 		}
 		fits := slices.ContainsFunc(w.at[p], func(r *run) bool {
@@ -205,18 +204,18 @@ func resultOfNoRun(w *world, report reportFunc) {
 			case row.State == stateTimedOut:
 				return r.end == nil || r.ended(ranStopped)
 			case row.Errnr == errnrBadResult:
-				return r.ended(ranDone) // it is lost, which is a rule of its own
+				return r.ended(ranDone) // it is lost, which another rule reports
 			}
 			return r.ended(ranFailed)
 		})
 		if !fits {
-			report("%v is %s (errnr %d) by attempt %d with payload %.100s, and its handler wrote down another end", p,
+			report("%v is %s (errnr %d) by attempt %d with payload %.100s, but its handler recorded another end", p,
 				row.State, row.Errnr, row.Attempt, row.Payload)
 		}
 	})
 }
 
-// rows returns each row of each answer.
+// rows calls each with every row of every answer.
 func (w *world) rows(each func(a *Answer, p place, row *Result)) {
 	for _, a := range w.all {
 		for i := range a.Results {

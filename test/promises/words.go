@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// The words of the public contract, spelled out once more: the checker
-// believes nothing that the code says of itself.
+// The words of the public contract, repeated so that the checker does not
+// depend on tasker's code.
 const (
 	statusScheduled  = "SCHEDULED"
 	statusCreated    = "CREATED"
@@ -53,5 +53,5 @@ func finished(state string) bool { return slices.Contains(finalStates, state) }
 
 func finalStatus(status string) bool { return statusRank[status] == 4 }
 
-// clock writes a time as the journals do.
+// clock formats a time as in the journals.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }

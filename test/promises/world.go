@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// grace is how far apart a fault and what it explains may be recorded: the one
-// who causes the fault and the one whom it strikes write their own times. It
-// is also how long a manager may hold a result that is not durable yet.
+// grace is how far apart the records of a fault and of its effect may be, since
+// different processes write them. It is also how long a manager may hold a
+// result that is not durable.
 const grace = 2 * time.Second
 
-// task names a task as its customer does.
+// task identifies a task as clients do.
 type task struct{ kind, identifier string }
 
 func (t task) String() string { return t.kind + "/" + t.identifier }
@@ -25,7 +25,7 @@ type place struct {
 
 func (p place) String() string { return p.task.String() + " at " + p.endpoint }
 
-// run is what the journal has of one run. Both are nil only in none.
+// run is what the journal has of one run; start or end may be nil.
 type run struct {
 	place
 	attempt    int
@@ -33,10 +33,10 @@ type run struct {
 	start, end *Entry
 }
 
-// ended reports whether the handler was through with an outcome.
+// ended reports whether the handler finished with an outcome.
 func (r *run) ended(outcome string) bool { return r.end != nil && r.end.Outcome == outcome }
 
-// lasted returns the time that is known to belong to the run.
+// lasted returns the period known to belong to the run.
 func (r *run) lasted() (from, to time.Time) {
 	switch {
 	case r.start == nil:
@@ -47,19 +47,19 @@ func (r *run) lasted() (from, to time.Time) {
 	return r.start.Time, r.end.Time
 }
 
-// world is a history, indexed. All lists are in the order of time.
+// world is an indexed history. All lists are ordered by time.
 type world struct {
 	History
 	types   map[string]Type
 	posts   map[task][]Post
 	runs    []*run
 	at      map[place][]*run
-	answers map[task][]*Answer // Seen, and Final behind
+	answers map[task][]*Answer // Seen, then Final
 	final   map[task]*Answer
-	served  map[int]map[string]bool // the endpoints of each manager's process
+	served  map[int]map[string]bool // the endpoints of each manager process
 	tasks   []task                  // posted, sorted
-	places  []place                 // with runs, sorted
-	all     []*Answer               // of answers, grouped by task
+	places  []place                 // those with runs, sorted
+	all     []*Answer               // all answers, grouped by task
 }
 
 func newWorld(h History) *world {
@@ -137,7 +137,7 @@ func compareTasks(a, b task) int {
 	return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.identifier, b.identifier))
 }
 
-// addressed returns the endpoints that a posted task is for.
+// addressed returns the endpoints of a posted task.
 func (w *world) addressed(t task) []string {
 	if posts := w.posts[t]; len(posts) > 0 && posts[0].Endpoints != nil {
 		return posts[0].Endpoints
@@ -145,7 +145,8 @@ func (w *world) addressed(t task) []string {
 	return w.Endpoints
 }
 
-// started returns the run that began as an attempt, the first if there are more.
+// started returns the run that started as an attempt, the first if there are
+// several.
 func (w *world) started(p place, attempt int) *run {
 	for _, r := range w.at[p] {
 		if r.start != nil && r.attempt == attempt {
@@ -155,7 +156,7 @@ func (w *world) started(p place, attempt int) *run {
 	return nil
 }
 
-// finalRow returns a place's row of the final answer.
+// finalRow returns a place's row in the final answer.
 func (w *world) finalRow(p place) *Result {
 	if a := w.final[p.task]; a != nil {
 		return a.row(p.endpoint)
@@ -163,7 +164,7 @@ func (w *world) finalRow(p place) *Result {
 	return nil
 }
 
-// finalRows returns all rows of the final answers, by task.
+// finalRows calls each with all rows of the final answers, by task.
 func (w *world) finalRows(each func(p place, row *Result)) {
 	for _, key := range slices.SortedFunc(maps.Keys(w.final), compareTasks) {
 		for i := range w.final[key].Results {
@@ -185,8 +186,8 @@ func (a *Answer) row(endpoint string) *Result {
 
 func (a *Answer) key() task { return task{a.Task.Type, a.Task.Identifier} }
 
-// read is when the answer was there. Where that was not recorded, answers are
-// taken to be in the order in which they were asked for.
+// read returns when the answer was read. If that was not recorded, answers are
+// assumed to be ordered by their requests.
 func (a *Answer) read() time.Time {
 	if a.Answered.IsZero() {
 		return a.Time
@@ -195,7 +196,7 @@ func (a *Answer) read() time.Time {
 }
 
 // before returns the latest answer about the same task that was read before a
-// was asked for: whatever it says came first.
+// was requested.
 func (w *world) before(a *Answer) *Answer {
 	var latest *Answer
 	for _, other := range w.answers[a.key()] {
@@ -209,11 +210,10 @@ func (w *world) before(a *Answer) *Answer {
 	return latest
 }
 
-// struck reports whether the process pid, or with pid 0 any that served
-// endpoint, had a fault of one of the kinds between two times, give or take
-// the grace. A pause lasts until it is over, and so does a takeover, which is
-// alike. So does an orderly stop, and it has no end that is known where it is
-// asked of one process.
+// struck reports whether the process pid, or with pid 0 any process that served
+// endpoint, had a fault of one of the kinds between two times, plus or minus
+// the grace. A pause and a takeover last until they are over. So does a stop,
+// whose end is unknown if it was requested of one process.
 func (w *world) struck(endpoint string, pid int, from, to time.Time, kinds ...string) bool {
 	return slices.ContainsFunc(w.Faults, func(f Fault) bool {
 		kind := f.Kind
@@ -241,7 +241,8 @@ func (w *world) strikes(f Fault, endpoint string, pid int) bool {
 	return f.Target == endpoint || slices.Contains(f.Endpoints, endpoint) || f.PID != 0 && w.served[f.PID][endpoint]
 }
 
-// death is when the process of a run was killed; ok reports whether it was.
+// death returns when the process of a run was killed; ok is false if it was
+// not.
 func (w *world) death(r *run) (at time.Time, ok bool) {
 	from, _ := r.lasted()
 	for _, f := range w.Faults {
