@@ -11,8 +11,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// dispatch is a task on its way to the broker, in the memory of an API or a
-// relay.
+// dispatch is a task being published, in the memory of an API or a relay.
 type dispatch struct {
 	task     tasker.Task
 	attempt  int
@@ -29,8 +28,7 @@ const (
 	releasing
 )
 
-// advance does the next single step of a dispatch, and reports whether that was
-// the last one.
+// advance takes one step of a dispatch, and reports whether it was the last.
 func (w *world) advance(c chance, d *dispatch) (done bool) {
 	var err error
 	switch d.stage {
@@ -38,7 +36,7 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 		switch outcome := c(6, "publish"); outcome {
 		case 4: // not published
 			d.stage = releasing
-		case 5: // published, and the confirm got lost
+		case 5: // published, but the confirm was lost
 			w.publish(c, d.task)
 			d.stage = releasing
 		default:
@@ -58,7 +56,7 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 			return false
 		}
 		if task.ID != d.task.ID || task.Status == tasker.Created {
-			w.violate(1, "a task that was marked as sent is given as %+v", task)
+			w.violate(1, "MarkSent returned %+v", task)
 		}
 	case releasing:
 		pause := time.Duration(c(2, "pause")) * 5 * time.Second
@@ -79,7 +77,7 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 	return true
 }
 
-// step advances one of the dispatches.
+// advanceOne advances one of the dispatches.
 func (w *world) advanceOne(c chance, jobs []*dispatch) []*dispatch {
 	d := pick(c, jobs, "dispatch")
 	if d.busy || !w.advance(c, d) {
@@ -88,7 +86,7 @@ func (w *world) advanceOne(c chance, jobs []*dispatch) []*dispatch {
 	return slices.DeleteFunc(jobs, func(one *dispatch) bool { return one == d })
 }
 
-// api is the part of an API process that takes tasks.
+// api is the part of an API process that accepts tasks.
 type api struct {
 	jobs []*dispatch
 	busy bool
@@ -112,7 +110,7 @@ func (w *world) stepAPI(c chance) {
 	}
 }
 
-// create is a POST: of a new task, of the same again, or of another with the
+// create is a POST of a new task, of an existing one, or of another with the
 // same identifier.
 func (w *world) create(c chance, a *api) {
 	task := tasker.Task{Type: taskType, Identifier: fmt.Sprint("t", c(maxIdentifiers, "identifier")), Payload: json.RawMessage(`{"n":1}`)}
@@ -143,18 +141,18 @@ func (w *world) create(c chance, a *api) {
 	}
 	t := &accepted{Task: stored, relayTime: now.Add(relayGrace), attempt: 1}
 	if w.identifiers[task.Identifier] != nil {
-		w.violate(1, "there are two tasks %s", task.Identifier)
+		w.violate(1, "two tasks %s", task.Identifier)
 	}
 	w.tasks[stored.ID], w.identifiers[task.Identifier] = t, t
 	a.jobs = append(a.jobs, &dispatch{task: stored, attempt: 1})
 }
 
-// anyTask is one of those that were accepted.
+// anyTask returns one of the accepted tasks.
 func (w *world) anyTask(c chance) *accepted {
 	return w.identifiers[pick(c, slices.Sorted(maps.Keys(w.identifiers)), "task")]
 }
 
-// relay is that job of a reconciler.
+// relay is the relay of a reconciler.
 type relay struct {
 	jobs []*dispatch
 	busy bool
@@ -194,8 +192,8 @@ func (w *world) claim(r *relay, limit int) {
 	var tasks []ledger.Unsent
 	var err error
 	w.call(func() {
-		// The transaction of a call whose caller left may still hold its rows
-		// for a moment, and a claim passes over what is locked.
+		// The transaction of an abandoned call may still hold its rows for a
+		// moment, and a claim skips locked rows.
 		for until := time.Now().Add(10 * time.Second); ; {
 			tasks, err = w.store.ClaimUnsent(w.ctx, limit, relayLease)
 			if err != nil || len(tasks) > 0 || len(due) == 0 || time.Now().After(until) {
@@ -216,6 +214,6 @@ func (w *world) claim(r *relay, limit int) {
 	}
 	w.logf("ClaimUnsent: %v", got)
 	if w.alone && !slices.Equal(got, due) {
-		w.violate(1, "the tasks %v are due to be relayed, and %v were claimed", due, got)
+		w.violate(1, "tasks %v are due to be relayed, but %v were claimed", due, got)
 	}
 }

@@ -9,20 +9,19 @@ import (
 
 // message is a copy of a task's message in a queue.
 type message struct {
-	arrival ledger.Incoming // with State unset
-	forged  bool            // nobody of ours has published it
+	incoming ledger.Incoming // with State unset
+	forged   bool            // not published by an API
 }
 
-// queue is one endpoint's.
+// queue is an endpoint's queue.
 type queue struct {
 	bound    bool
 	messages []message
 }
 
-// publish puts copies of a task's message into the queues, as the broker does
-// or does not: a copy may come twice, or be lost with the connections of those
-// who consume, who then look into the database. It gives the listed endpoints
-// without a queue.
+// publish may put copies of a task's message into the queues, like a broker: a
+// copy may arrive twice, or be lost with the consumers' connections, who then
+// look into the database. It returns the listed endpoints without a queue.
 func (w *world) publish(c chance, task tasker.Task) (unserved []string) {
 	for _, name := range endpoints {
 		q := w.queues[name]
@@ -50,14 +49,14 @@ func (w *world) publish(c chance, task tasker.Task) (unserved []string) {
 
 func (w *world) put(endpoint string, task tasker.Task) {
 	q := w.queues[endpoint]
-	q.messages = append(q.messages, message{arrival: ledger.Incoming{
+	q.messages = append(q.messages, message{incoming: ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
 		Identifier: task.Identifier, Type: task.Type,
 	}})
 }
 
-// resubscribe breaks the connections of an endpoint's managers, which will
-// look for what they missed.
+// resubscribe breaks the connections of an endpoint's managers, which then look
+// for missed tasks.
 func (w *world) resubscribe(endpoint string) {
 	for _, m := range w.managers {
 		if slices.Contains(m.endpoints, endpoint) {
@@ -66,12 +65,12 @@ func (w *world) resubscribe(endpoint string) {
 	}
 }
 
-// stepBroker lets the broker do something by itself.
+// stepBroker lets something happen in the broker.
 func (w *world) stepBroker(c chance) {
 	switch name := pick(c, endpoints, "queue"); c(7, "broker") {
-	case 0: // the order changes
+	case 0: // messages are reordered
 		slices.Reverse(w.queues[name].messages)
-	case 1: // a message comes twice
+	case 1: // a message is duplicated
 		if q := w.queues[name]; len(q.messages) > 0 {
 			q.messages = append(q.messages, q.messages[0])
 		}
@@ -79,21 +78,21 @@ func (w *world) stepBroker(c chance) {
 		w.logf("queue %s is lost", name)
 		*w.queues[name] = queue{}
 		w.resubscribe(name)
-	case 3: // all are, with the broker's disk
+	case 3: // the broker's disk is lost
 		w.logf("all queues are lost")
 		for _, name := range endpoints {
 			*w.queues[name] = queue{}
 			w.resubscribe(name)
 		}
-	default: // somebody writes into the queue
+	default: // a foreign client publishes
 		if q := w.queues[name]; q.bound {
 			q.messages = append(q.messages, w.forge(c, name))
 		}
 	}
 }
 
-// forge makes a message that names no task as it is, or one that is not for
-// the endpoint.
+// forge returns a message that does not match a stored task, or is not
+// addressed to the endpoint.
 func (w *world) forge(c chance, endpoint string) message {
 	a := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: 1 << 40, Endpoint: endpoint}, Identifier: "t0", Type: taskType}
 	if len(w.identifiers) > 0 {
@@ -107,5 +106,5 @@ func (w *world) forge(c chance, endpoint string) message {
 			a.Identifier += "x"
 		}
 	}
-	return message{arrival: a, forged: true}
+	return message{incoming: a, forged: true}
 }

@@ -8,13 +8,13 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// heal ends all faults: every endpoint has a manager again, nothing crashes,
-// and nobody stops before all is quiet. Then every accepted task must have
-// come to its right end.
+// heal ends all faults: every endpoint has a manager, nothing crashes, and
+// nothing stops until all is quiet. Then every accepted task must have ended
+// correctly.
 func (w *world) heal(t tb) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.logf("all is healed")
+	w.logf("all faults end")
 	for _, m := range w.managers {
 		m.paused = false
 	}
@@ -31,7 +31,7 @@ func (w *world) heal(t tb) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.before.tasks)) {
-		w.violate(1, "task %d is still %+v, with the results %v", id, w.before.tasks[id], w.before.outcomes(id))
+		w.violate(1, "task %d is still %+v, with results %v", id, w.before.tasks[id], w.before.outcomes(id))
 	}
 	for _, m := range w.managers {
 		if !m.gone {
@@ -41,7 +41,7 @@ func (w *world) heal(t tb) {
 	w.report(t)
 }
 
-// round lets everybody do what there is to do.
+// round lets every process do everything it can.
 func (w *world) round() {
 	for _, name := range endpoints {
 		if !slices.ContainsFunc(w.managers, func(m *manager) bool {
@@ -72,21 +72,21 @@ func (w *world) round() {
 	}
 }
 
-// serveAll is a manager that is well: it beats, and does everything that it
-// can do. It looks into the database only where it has a reason to.
+// serveAll is a healthy manager: it sends a heartbeat and does everything it
+// can. It looks into the database only if it has a reason to.
 func (w *world) serveAll(m *manager) {
 	for !m.gone && m.phase != serving {
 		refused := m.refused
 		w.step(calm, m)
 		if m.refused > refused {
-			return // it waits for the lease
+			return // wait for the lease
 		}
 	}
 	if m.gone {
 		return
 	}
 	w.heartbeat(calm, m)
-	for m.phase == serving && len(m.again) > 0 {
+	for m.phase == serving && len(m.retries) > 0 {
 		w.repeat(calm, m)
 	}
 	for m.phase == serving && len(m.unsubscribed()) > 0 {
@@ -116,13 +116,13 @@ func (w *world) serveAll(m *manager) {
 	}
 }
 
-// quiet reports whether every task has come to an end. One that nobody was
-// registered for never does.
+// quiet reports whether every task has ended, except those for which no
+// endpoint was registered.
 func (w *world) quiet() bool {
 	for id := range w.tasks {
 		t := w.before.tasks[id]
-		nobodys := t.status == tasker.Incomplete && len(t.expected) == 0 && len(w.before.outcomes(id)) == 0
-		if !t.status.Final() && !nobodys {
+		unserved := t.status == tasker.Incomplete && len(t.expected) == 0 && len(w.before.outcomes(id)) == 0
+		if !t.status.Final() && !unserved {
 			return false
 		}
 	}
@@ -134,21 +134,21 @@ func (w *world) quiet() bool {
 	return true
 }
 
-// judgeEnd sees that everybody is accounted for.
+// judgeEnd checks that every endpoint is accounted for.
 func (w *world) judgeEnd() {
 	for id := range w.tasks {
 		t := w.before.tasks[id]
 		for _, name := range t.expected {
 			r, ok := w.before.results[tasker.ResultKey{TaskID: id, Endpoint: name}]
 			if !ok || !r.state.Finished() {
-				w.violate(1, "task %d expects %s, and its result is %+v", id, name, r)
+				w.violate(1, "task %d expects %s, but its result is %+v", id, name, r)
 			}
 		}
 	}
 	for r, f := range w.taken {
 		row := w.before.results[r.ResultKey]
 		if row.attempt == r.attempt && f.State.Finished() && row.state != tasker.Rejected && !same(row, f) {
-			w.violate(3, "attempt %d of %v ended as %+v, and the result is %+v", r.attempt, r.ResultKey, f, row)
+			w.violate(3, "attempt %d of %v ended as %+v, but the result is %+v", r.attempt, r.ResultKey, f, row)
 		}
 	}
 }

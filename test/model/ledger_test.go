@@ -12,11 +12,11 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// taskRow and resultRow are what is stored, as the model sees it.
+// taskRow and resultRow are the stored rows, as the model sees them.
 type taskRow struct {
 	typ, identifier string
 	status          tasker.TaskStatus
-	expected        []string // nil while it is not known
+	expected        []string // nil if unknown
 }
 
 type resultRow struct {
@@ -29,7 +29,7 @@ type resultRow struct {
 	payload  string // "" is NULL
 }
 
-// reader reads all rows, past the store.
+// reader reads all rows, bypassing the store.
 type reader struct {
 	db             *sql.DB
 	tasks, results *sql.Stmt
@@ -63,7 +63,7 @@ func (s snapshot) outcomes(task int64) []tasker.Outcome {
 	return outcomes
 }
 
-// look reads all rows, without the store.
+// look reads all rows, bypassing the store.
 func (w *world) look() (snapshot, error) {
 	s := snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}}
 	err := each(w.ctx, w.rows.tasks, func(rows *sql.Rows) error {
@@ -103,8 +103,8 @@ func (w *world) look() (snapshot, error) {
 	})
 }
 
-// learn reads what the model knows by itself where calls come one at a time:
-// of two that ran at once it cannot tell which was the last.
+// learn reads what the model knows by itself when calls do not overlap: with
+// overlapping calls it cannot know which came last.
 func (w *world) learn() error {
 	const form = "2006-01-02 15:04:05.000000"
 	endpoints, err := w.rows.db.PrepareContext(w.ctx, "SELECT name, manager, last_seen, lease_until FROM endpoints")
@@ -159,7 +159,7 @@ func each(ctx context.Context, query *sql.Stmt, scan func(*sql.Rows) error) erro
 	return rows.Err()
 }
 
-// check holds what is stored against what was before and what the model knows.
+// check compares the rows with those before and with what the model knows.
 func (w *world) check() {
 	if !w.unchecked {
 		return
@@ -167,7 +167,7 @@ func (w *world) check() {
 	w.unchecked = false
 	now, err := w.look()
 	if err != nil {
-		w.violations = append(w.violations, fmt.Sprintf("the rows cannot be read: %v", err))
+		w.violations = append(w.violations, fmt.Sprintf("read the rows: %v", err))
 		return
 	}
 	w.checkTasks(now)
@@ -183,14 +183,14 @@ func (w *world) checkTasks(now snapshot) {
 	}
 	for id := range w.tasks {
 		if _, ok := now.tasks[id]; !ok {
-			w.violate(1, "task %d was accepted and is not stored", id)
+			w.violate(1, "task %d was accepted but is not stored", id)
 		}
 	}
 	for id, t := range now.tasks {
 		old, ok := w.before.tasks[id]
 		if !ok {
 			if t.status != tasker.Created && w.alone {
-				w.violate(4, "task %d begins as %s", id, t.status)
+				w.violate(4, "task %d starts as %s", id, t.status)
 			}
 			continue
 		}
@@ -203,14 +203,14 @@ func (w *world) checkTasks(now snapshot) {
 		case old.expected != nil && !slices.Equal(t.expected, old.expected):
 			w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
 		case w.alone && old.expected == nil && t.status != tasker.Created && !slices.Equal(t.expected, w.registered()):
-			w.violate(5, "task %d expects %v, and registered are %v", id, t.expected, w.registered())
+			w.violate(5, "task %d expects %v, but registered are %v", id, t.expected, w.registered())
 		}
 		summary := tasker.Summarize(t.expected, now.outcomes(id))
 		if summary.Expected != summary.Received+len(summary.Missing) {
 			w.violate(5, "task %d: %+v does not add up", id, summary)
 		}
 		if t.status.Final() && tasker.NextStatus(tasker.Sent, summary, false) != t.status {
-			w.violate(4, "task %d is %s and has the results %v of %v", id, t.status, now.outcomes(id), t.expected)
+			w.violate(4, "task %d is %s, but its results are %v of %v", id, t.status, now.outcomes(id), t.expected)
 		}
 	}
 }
@@ -225,7 +225,7 @@ func (w *world) checkResults(now snapshot) {
 		task, stored := now.tasks[key.TaskID]
 		t := w.tasks[key.TaskID]
 		if !stored || t != nil && !t.Addressed(key.Endpoint) {
-			w.violate(5, "%v has a result that is not for it", key)
+			w.violate(5, "%v has a result, but is not addressed", key)
 		}
 		old, ok := w.before.results[key]
 		switch {
@@ -235,10 +235,10 @@ func (w *world) checkResults(now snapshot) {
 				first = 1
 			}
 			if !slices.Contains(tasker.InitialResultStates(), r.state) || r.attempt != first {
-				w.violate(2, "the result of %v begins as %+v", key, r)
+				w.violate(2, "the result of %v starts as %+v", key, r)
 			}
 			if w.before.tasks[key.TaskID].status.Final() {
-				w.violate(4, "the result of %v begins when its task is %s", key, task.status)
+				w.violate(4, "the result of %v starts when its task is %s", key, task.status)
 			}
 		case ok:
 			w.checkMove(key, old, r)
@@ -261,13 +261,13 @@ func (w *world) checkMove(key tasker.ResultKey, old, now resultRow) {
 	case now.attempt > old.attempt && (now.attempt != old.attempt+1 || now.state != tasker.Running || old.state == tasker.Running || old.state == tasker.Lost):
 		w.violate(2, "the result of %v went from %+v to %+v", key, old, now)
 	case old.state == tasker.Lost && !now.state.Finished() && now.state != tasker.Lost && now.state != tasker.Retrying && now.state != old.lostFrom:
-		w.violate(4, "the result of %v was lost from %s and came back as %s", key, old.lostFrom, now.state)
+		w.violate(4, "the result of %v was LOST from %s and came back as %s", key, old.lostFrom, now.state)
 	case now.state == tasker.Lost && old.state != tasker.Lost && now.lostFrom != old.state:
-		w.violate(4, "the result of %v was %s and is said to be lost from %s", key, old.state, now.lostFrom)
+		w.violate(4, "the result of %v was %s, but LOST from %s", key, old.state, now.lostFrom)
 	}
 }
 
-// checkContent sees that a result says what happened.
+// checkContent checks that a result says what happened.
 func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
 	if (r.state == tasker.Lost) != (r.errnr == tasker.ErrnrLost) {
 		w.violate(4, "the result of %v is %+v", key, r)
@@ -278,12 +278,12 @@ func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
 	end, ok := w.ended[key]
 	switch {
 	case ok && !same(r, end):
-		w.violate(3, "the result of %v was stored as %+v and is %+v", key, end, r)
+		w.violate(3, "the result of %v was stored as %+v, but is %+v", key, end, r)
 	case !ok:
 		// The answer is not known yet: it must be what a handler returned.
 		end, ok = w.returned[run{key, r.attempt}]
 		if (!ok || !same(r, end)) && (r.errnr != tasker.ErrnrInterrupted || r.state != tasker.ResultFailed) {
-			w.violate(4, "the result of %v is %+v, and its handler returned %+v", key, r, end)
+			w.violate(4, "the result of %v is %+v, but its handler returned %+v", key, r, end)
 		}
 	}
 }

@@ -9,53 +9,53 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// phase is how far a manager has come.
+// phase is a manager's stage of life.
 type phase int
 
 const (
-	acquiring phase = iota // the leases
-	returning              // what was lost
-	adopting               // what another one left running
+	acquiring phase = iota // leases
+	returning              // results back from LOST
+	adopting               // results left RUNNING by another manager
 	serving
-	ending // it stores what it has, and goes
+	ending // store what is left, and end
 )
 
-// operation is a call of the store that a manager makes until it has the
+// operation is a call of the store that a manager repeats until it gets the
 // answer.
 type operation struct {
 	what string
 	call func() error
-	// seen tells the model what the call did, absorb the manager; an answer
-	// that gets lost is seen and not absorbed.
+	// seen tells the model what the call did, absorb tells the manager. If the
+	// answer is lost, only seen is called.
 	seen   func()
 	absorb func()
 }
 
-// manager is a manager process with its memory, which a crash takes away.
+// manager is a manager process with its memory, which a crash erases.
 type manager struct {
 	id        string
 	endpoints []string
 	phase     phase
-	next      int // the endpoint that is acquired or adopted
-	refused   int // how often another one held it
+	next      int // the endpoint to acquire or adopt
+	refused   int // how often another manager held it
 	gone      bool
-	busy      bool        // a call is under way
-	paused    bool        // it does nothing, and does not know
-	again     []operation // to be made again: the answers got lost
+	busy      bool        // in a call
+	paused    bool        // does nothing, without knowing
+	retries   []operation // to repeat, since their answers were lost
 	lastBeat  time.Time
 
 	subscribed map[string]bool // to the endpoint's queue
 	caughtUp   map[string]bool // since it subscribed
-	found      []message       // by catching up
+	found      []message       // by catch-up
 	unacked    []message
 	toAck      []message // recorded
 
-	looked  []ledger.Work             // read, and not taken note of yet
+	looked  []ledger.Work             // read, but not enqueued yet
 	waiting map[tasker.ResultKey]int  // known to wait, with their attempts
-	active  map[tasker.ResultKey]bool // being started, running, or being stored
-	running map[tasker.ResultKey]int  // handlers, with their attempts
-	results []ledger.End              // of handlers that ended
-	sent    []ledger.End              // results that the store was given
+	active  map[tasker.ResultKey]bool // starting, running, or being stored
+	running map[tasker.ResultKey]int  // running handlers, with their attempts
+	results []ledger.End              // ends of handlers
+	sent    []ledger.End              // ends passed to the store
 }
 
 func (w *world) spawn(names ...string) {
@@ -65,55 +65,55 @@ func (w *world) spawn(names ...string) {
 		subscribed: map[string]bool{}, caughtUp: map[string]bool{},
 		waiting: map[tasker.ResultKey]int{}, active: map[tasker.ResultKey]bool{}, running: map[tasker.ResultKey]int{},
 	}
-	w.logf("manager %s comes, for %v", m.id, names)
+	w.logf("manager %s starts, for %v", m.id, names)
 	w.managers = append(w.managers, m)
 }
 
-// crash drops a manager's memory. The broker delivers again what it has not
-// acknowledged.
+// crash erases a manager's memory. The broker redelivers unacknowledged
+// messages.
 func (w *world) crash(m *manager) {
-	w.logf("manager %s is gone", m.id)
+	w.logf("manager %s ended", m.id)
 	m.gone = true
 	for _, message := range slices.Concat(m.unacked, m.toAck) {
-		if q := w.queues[message.arrival.Endpoint]; q.bound {
+		if q := w.queues[message.incoming.Endpoint]; q.bound {
 			q.messages = append(q.messages, message)
 		}
 	}
 }
 
-// perform makes a call. Its answer may get lost.
+// perform makes a call, whose answer may be lost.
 func (w *world) perform(c chance, m *manager, op operation) {
 	var err error
 	m.busy = true
 	w.call(func() { err = op.call() })
 	m.busy = false
 	if w.failed(op.what, err) {
-		m.again = append(m.again, op)
+		m.retries = append(m.retries, op)
 		return
 	}
 	op.seen()
 	if c.oneIn(10, "answer lost") {
-		w.logf("  manager %s: the answer to %s gets lost", m.id, op.what)
-		m.again = append(m.again, op)
+		w.logf("  manager %s: answer to %s lost", m.id, op.what)
+		m.retries = append(m.retries, op)
 		return
 	}
 	op.absorb()
 }
 
 func (w *world) repeat(c chance, m *manager) {
-	op := m.again[0]
-	m.again = m.again[1:]
-	w.logf("manager %s: %s again", m.id, op.what)
+	op := m.retries[0]
+	m.retries = m.retries[1:]
+	w.logf("manager %s: repeat %s", m.id, op.what)
 	w.perform(c, m, op)
 }
 
-// stepPause lets a manager sleep for longer than its lease while another one
-// comes for its endpoints, or wakes one up.
+// stepPause pauses a manager for longer than its lease while another takes its
+// endpoints, or resumes one.
 func (w *world) stepPause(c chance) {
 	for _, m := range w.managers {
 		if m.paused && !m.gone {
 			if c(2, "wakes") == 0 {
-				w.logf("manager %s goes on", m.id)
+				w.logf("manager %s resumes", m.id)
 				m.paused = false
 			}
 			return
@@ -131,7 +131,7 @@ func (w *world) stepPause(c chance) {
 	}
 }
 
-// stepManager lets a manager do one or a few things.
+// stepManager lets a manager take one or a few steps.
 func (w *world) stepManager(c chance) {
 	live := w.live()
 	if len(live) == 0 {
@@ -143,7 +143,7 @@ func (w *world) stepManager(c chance) {
 		return
 	}
 	for range 1 + c(6, "more") {
-		// Where several play, another one may have it by now.
+		// With concurrent steps, another one may have it by now.
 		if m.gone || m.busy || m.paused {
 			return
 		}
@@ -152,21 +152,21 @@ func (w *world) stepManager(c chance) {
 }
 
 func (w *world) step(c chance, m *manager) {
-	if len(m.again) > 0 && c(3, "again") < 2 {
+	if len(m.retries) > 0 && c(3, "retries") < 2 {
 		w.repeat(c, m)
 		return
 	}
 	switch m.phase {
 	case acquiring:
-		if len(m.again) == 0 {
+		if len(m.retries) == 0 {
 			w.acquire(c, m)
 		}
 	case returning:
-		if len(m.again) == 0 {
+		if len(m.retries) == 0 {
 			w.returnFromLost(c, m, func() { m.phase = adopting })
 		}
 	case adopting:
-		if len(m.again) == 0 {
+		if len(m.retries) == 0 {
 			w.adopt(c, m)
 		}
 	case serving:
@@ -218,7 +218,7 @@ func (w *world) returnFromLost(c chance, m *manager, then func()) {
 	w.perform(c, m, operation{
 		what:   "ReturnFromLost",
 		call:   func() (err error) { n, err = w.store.ReturnFromLost(w.ctx, m.endpoints); return err },
-		seen:   func() { w.logf("manager %s: %d results back from lost", m.id, n) },
+		seen:   func() { w.logf("manager %s: %d results back from LOST", m.id, n) },
 		absorb: then,
 	})
 }
@@ -229,7 +229,7 @@ func (w *world) adopt(c chance, m *manager) {
 		w.finish(c, m, slices.Clone(m.results), func(stored []bool) {
 			m.results = nil
 			if !slices.Contains(stored, true) {
-				m.phase = ending // as the manager does
+				m.phase = ending // as the real manager does
 			}
 		})
 		return
@@ -256,8 +256,8 @@ func (w *world) adopt(c chance, m *manager) {
 	})
 }
 
-// attemptEnd is how an attempt ends; one that failed is retried where the
-// policy allows it.
+// attemptEnd returns the end of an attempt; a failed one is retried if the
+// policy allows.
 func attemptEnd(key tasker.ResultKey, attempt int, state tasker.ResultState, errnr int, payload []byte) ledger.End {
 	f := ledger.End{ResultKey: key, Attempt: attempt, State: state, Errnr: errnr, Payload: payload}
 	if errnr != 0 {
@@ -289,9 +289,9 @@ func (w *world) heartbeat(c chance, m *manager) {
 				w.lastSeen[name], w.leaseUntil[name] = now, now.Add(leaseTime)
 			}
 			if w.alone && held != all {
-				w.violate(2, "manager %s is told that it holds its endpoints: %v", m.id, held)
+				w.violate(2, "heartbeat of manager %s: held %v, want %v", m.id, held, all)
 			}
-			w.logf("manager %s beats: held %v", m.id, held)
+			w.logf("heartbeat of manager %s: held %v", m.id, held)
 		},
 		absorb: func() {
 			silent := now.Sub(m.lastBeat)
@@ -307,10 +307,10 @@ func (w *world) heartbeat(c chance, m *manager) {
 	})
 }
 
-// end stores what is left and frees the endpoints.
+// end stores what is left and releases the endpoints.
 func (w *world) end(c chance, m *manager) {
 	switch {
-	case len(m.again) > 0:
+	case len(m.retries) > 0:
 		w.repeat(c, m)
 	case len(m.results) > 0:
 		w.finishSome(c, m)

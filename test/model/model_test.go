@@ -1,18 +1,17 @@
-// Package model plays tasker at random against the real store, and holds what
-// the store does against a small model of the five promises of
-// docs/guarantees.md: two APIs with their relays and reconcilers, managers
-// that come, go, crash and replace each other, a broker that repeats, delays
-// and loses messages, and a clock. Each call of the store is a step of its
-// own, between any two of which a crash may drop the memory of the one who
-// made it; an answer may get lost, so that the call is made again. At the end
-// all is healed, and every accepted task must come to its right end.
+// Package model runs tasker at random on the real store, and compares what the
+// store does with a small model of the five promises of docs/guarantees.md: two
+// APIs with their relays and reconcilers, managers that come, go, crash and
+// replace each other, a broker that duplicates, delays and loses messages, and
+// a clock. Each call of the store is a step; between any two a crash may erase
+// the caller's memory. An answer may be lost, so that the call is repeated. At
+// the end all faults end, and every accepted task must end correctly.
 //
-// It runs on SQLite and, where the service is there, on MySQL or MariaDB.
-// More runs, and longer ones:
+// It runs on SQLite and, if available, on MySQL or MariaDB. For more and longer
+// runs:
 //
 //	go test ./test/model -rapid.checks 2000 -rapid.steps 150
 //
-// A failure prints the shortest run that was found, and the -rapid.seed or
+// A failure prints the shortest run found, and the -rapid.seed or
 // -rapid.failfile that repeats it.
 package model
 
@@ -30,8 +29,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestMain makes runs longer and fewer than rapid's, unless its flags are
-// given: what goes wrong between several takes its time.
+// TestMain makes runs longer and fewer than rapid's defaults, unless its flags
+// are set: faults that involve several processes need many steps.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	given := map[string]bool{}
@@ -57,13 +56,13 @@ func TestAnyOrder(t *testing.T) {
 	})
 }
 
-// Calls of several at once. What each must answer is not known then, but what
-// is stored must keep the promises all the same. The seed decides what each
-// does, and the scheduler in what order.
+// Concurrent calls. Their exact answers are not known, but the rows must keep
+// the promises. The seed decides what each process does, the scheduler in what
+// order.
 func TestAtOnce(t *testing.T) {
 	rounds, ok := flag.Lookup("rapid.checks").Value.(flag.Getter).Get().(int)
 	if !ok {
-		t.Fatal("-rapid.checks is no number")
+		t.Fatal("invalid -rapid.checks: not a number")
 	}
 	eachBackend(t, func(t *testing.T, open opener) {
 		for range max(1, rounds/5) {
@@ -82,10 +81,10 @@ func TestAtOnce(t *testing.T) {
 	})
 }
 
-// step is one action of the world.
+// step is one action in the world.
 type step func(w *world, c chance)
 
-// steps returns what may happen, each as often as its weight says.
+// steps returns the possible steps, repeated by their weight.
 func steps() map[string]step {
 	all := map[string]step{}
 	for _, s := range []struct {
@@ -110,7 +109,7 @@ func steps() map[string]step {
 	return all
 }
 
-// actions are the steps as rapid takes them, one at a time, and checked.
+// actions returns the steps in rapid's form, each followed by a check.
 func (w *world) actions() map[string]func(*rapid.T) {
 	actions := map[string]func(*rapid.T){}
 	for name, do := range steps() {
@@ -127,19 +126,19 @@ func (w *world) actions() map[string]func(*rapid.T) {
 	return actions
 }
 
-// drawn is the chance that rapid can shrink.
+// drawn returns a chance that rapid can shrink.
 func drawn(t *rapid.T) chance {
 	return func(n int, what string) int { return rapid.IntRange(0, n-1).Draw(t, what) }
 }
 
-// report fails the run where a promise is broken.
+// report fails the run if a promise was broken.
 func (w *world) report(t tb) {
 	if len(w.violations) > 0 {
 		t.Fatal(strings.Join(w.violations, "\n"))
 	}
 }
 
-// burst lets several play at once.
+// burst takes steps concurrently.
 func (w *world) burst(t tb, random *rand.Rand) {
 	all := steps()
 	names := slices.Sorted(maps.Keys(all))
@@ -164,7 +163,7 @@ func (w *world) burst(t tb, random *rand.Rand) {
 	w.alone = true
 }
 
-// stepSpawn brings a manager, for endpoints that another one may have.
+// stepSpawn starts a manager, perhaps for endpoints that another one serves.
 func (w *world) stepSpawn(c chance) {
 	alive := 0
 	for _, m := range w.managers {

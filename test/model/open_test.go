@@ -13,16 +13,16 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// tb is what a run needs of a test, be it rapid's or not.
+// tb is what a run needs of a testing.T or a rapid.T.
 type tb interface {
 	Logf(format string, args ...any)
 	Fatal(args ...any)
 }
 
-// opener returns a new world, with an empty store.
+// opener returns a new world with an empty store.
 type opener func(t tb) *world
 
-// backend names a database, for the store and for who looks past it.
+// backend names a database for the store, and for readers that bypass it.
 type backend struct{ uri, driver, dsn string }
 
 func eachBackend(t *testing.T, test func(t *testing.T, open opener)) {
@@ -43,14 +43,14 @@ func onMySQL(t testing.TB) backend {
 	uri := testservices.MySQL(t)
 	u, err := url.Parse(uri)
 	if err != nil {
-		t.Fatal("the address of the database cannot be parsed")
+		t.Fatal("invalid database address")
 	}
 	password, _ := u.User.Password()
 	return backend{uri, "mysql", fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), password, u.Host, u.Path)}
 }
 
-// open returns each world the same database, emptied. The store measures the
-// database's clock once, and lets it be the model's from then on.
+// open returns an opener that empties the database for each world. The store
+// measures the database's clock once; after that the model's clock counts.
 func (b backend) open(t testing.TB) opener {
 	c := &clock{now: time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)}
 	s, err := store.Open(store.Config{URI: b.uri}, slog.New(slog.DiscardHandler), store.WithClock(c.Now))
@@ -65,7 +65,7 @@ func (b backend) open(t testing.TB) opener {
 	if _, _, err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// The model reads the store's time itself, before any statement does.
+	// The model reads the store's time before any statement does.
 	if err := s.SyncClock(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -9,11 +9,11 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// reconciler is the memory of an API process's reconciler, but for its relay.
+// reconciler is the memory of an API process's reconciler, without its relay.
 type reconciler struct {
-	after   map[tasker.TaskStatus]ledger.SentPosition // the sweep's place
-	looked  ledger.SentPosition                       // the tasks up to here were looked at in their time
-	pending []int64                                   // to be aggregated
+	after   map[tasker.TaskStatus]ledger.SentPosition // the sweep's position
+	looked  ledger.SentPosition                       // tasks up to here were checked when overdue
+	pending []int64                                   // to aggregate
 	busy    bool
 }
 
@@ -61,7 +61,7 @@ func (w *world) aggregate(r *reconciler) {
 	}
 }
 
-// sweep finds, a page at a time, those open tasks whose status is behind.
+// sweep finds open tasks whose status is out of date, page by page.
 func (w *world) sweep(r *reconciler) {
 	for _, status := range []tasker.TaskStatus{tasker.Sent, tasker.Incomplete} {
 		var page []ledger.SentPosition
@@ -74,10 +74,10 @@ func (w *world) sweep(r *reconciler) {
 				unsettled, err = w.store.UnsettledTasks(w.ctx, ids(page), waitForAll)
 			}
 		})
-		if w.failed("the sweep", err) {
+		if w.failed("sweep", err) {
 			return
 		}
-		w.logf("the sweep sees %v, unsettled are %v", ids(page), unsettled)
+		w.logf("sweep: tasks %v, unsettled %v", ids(page), unsettled)
 		if w.alone {
 			w.judgeUnsettled(page, unsettled)
 		}
@@ -89,18 +89,19 @@ func (w *world) sweep(r *reconciler) {
 	}
 }
 
-// judgeUnsettled sees that none is overlooked whose results have settled it.
+// judgeUnsettled checks that the sweep misses no task that its results have
+// settled.
 func (w *world) judgeUnsettled(page []ledger.SentPosition, unsettled []int64) {
 	for _, id := range ids(page) {
 		t := w.before.tasks[id]
 		next := tasker.NextStatus(t.status, tasker.Summarize(t.expected, w.before.outcomes(id)), false)
 		if next != t.status && !slices.Contains(unsettled, id) {
-			w.violate(4, "task %d is %s, must become %s, and the sweep overlooks it", id, t.status, next)
+			w.violate(4, "task %d is %s and must become %s, but the sweep misses it", id, t.status, next)
 		}
 	}
 }
 
-// lookAtOverdue looks at each task once, when its time to be received is over.
+// lookAtOverdue looks at each task once, when its timeout has passed.
 func (w *world) lookAtOverdue(r *reconciler) {
 	var page []ledger.SentPosition
 	var err error
@@ -134,13 +135,13 @@ func (w *world) markLost(r *reconciler) {
 	}
 	now, err := w.look()
 	if err != nil {
-		w.failed("reading the rows", err)
+		w.failed("read the rows", err)
 	}
 	for _, key := range sortedKeys(now.results) {
 		old, row := w.before.results[key], now.results[key]
 		unfinished := !old.state.Finished() && old.state != tasker.Lost
 		if became := unfinished && row.state == tasker.Lost; became != (unfinished && silent[key.Endpoint]) {
-			w.violate(5, "task %d at %s went from %s to %s, and its endpoint was last seen %v ago",
+			w.violate(5, "task %d at %s went from %s to %s, but its endpoint was last seen %v ago",
 				key.TaskID, key.Endpoint, old.state, row.state, w.store.Now().Sub(w.lastSeen[key.Endpoint]))
 		}
 	}
@@ -154,7 +155,7 @@ func ids(page []ledger.SentPosition) []int64 {
 	return ids
 }
 
-// stepTime lets time pass, with or without a sign of life of the managers.
+// stepTime advances the clock, with or without heartbeats of the managers.
 func (w *world) stepTime(c chance) {
 	if c(3, "silence") < 2 {
 		for _, m := range w.live() {
@@ -192,19 +193,19 @@ func (w *world) observe(c chance) {
 		return
 	}
 	if task.ID != id {
-		w.violate(1, "task %s had id %d and has %d", identifier, id, task.ID)
+		w.violate(1, "task %s had id %d, and now %d", identifier, id, task.ID)
 	}
 	if !w.alone {
 		return
 	}
 	row := w.before.tasks[id]
 	if task.Status != row.status || len(results) != len(w.before.outcomes(id)) || !slices.Equal(task.Expected, row.expected) {
-		w.violate(4, "task %d is given as %+v with %d results, and is stored as %+v", id, task, len(results), row)
+		w.violate(4, "task %d was returned as %+v with %d results, but is stored as %+v", id, task, len(results), row)
 	}
 	for _, r := range results {
 		stored := w.before.results[tasker.ResultKey{TaskID: id, Endpoint: r.Endpoint}]
 		if r.State != stored.state || r.Attempt != stored.attempt || r.Errnr != stored.errnr || string(r.Payload) != stored.payload {
-			w.violate(4, "the result of task %d at %s is given as %+v, and is stored as %+v", id, r.Endpoint, r, stored)
+			w.violate(4, "the result of task %d at %s was returned as %+v, but is stored as %+v", id, r.Endpoint, r, stored)
 		}
 	}
 }

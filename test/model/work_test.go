@@ -9,16 +9,15 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// serve lets a manager that serves its endpoints do one of the things that it
-// could do now.
+// serve lets a serving manager do one of the things it could do now.
 func (w *world) serve(c chance, m *manager) {
-	doable := []func(){
+	actions := []func(){
 		func() { w.lookForWork(c, m) },
 		func() { w.heartbeat(c, m) },
 	}
 	add := func(possible bool, do func()) {
 		if possible {
-			doable = append(doable, do, do)
+			actions = append(actions, do, do)
 		}
 	}
 	add(len(m.unsubscribed()) > 0, func() { w.subscribe(m) })
@@ -30,26 +29,26 @@ func (w *world) serve(c chance, m *manager) {
 	add(len(m.running) > 0, func() { w.handlerEnds(c, m) })
 	add(len(m.results) > 0 || len(m.sent) > 0, func() { w.finishSome(c, m) })
 	if c.oneIn(30, "stop") {
-		w.logf("manager %s is told to stop", m.id)
+		w.logf("manager %s is asked to stop", m.id)
 		m.phase = ending
 		return
 	}
-	pick(c, doable, "manager does")()
+	pick(c, actions, "manager does")()
 }
 
 func (m *manager) unsubscribed() []string {
 	return slices.DeleteFunc(slices.Clone(m.endpoints), func(name string) bool { return m.subscribed[name] })
 }
 
-// subscribe declares a queue and consumes from it. What was unacknowledged
-// comes again.
+// subscribe declares a queue and consumes from it. Unacknowledged messages are
+// redelivered.
 func (w *world) subscribe(m *manager) {
 	name := m.unsubscribed()[0]
 	w.logf("manager %s subscribes to %s", m.id, name)
 	q := w.queues[name]
 	for _, list := range []*[]message{&m.unacked, &m.toAck} {
 		*list = slices.DeleteFunc(*list, func(message message) bool {
-			if message.arrival.Endpoint != name {
+			if message.incoming.Endpoint != name {
 				return false
 			}
 			if q.bound {
@@ -91,7 +90,7 @@ func (w *world) catchUp(c chance, m *manager) {
 		seen: func() { w.logf("manager %s: %s has not received %d tasks", m.id, name, len(tasks)) },
 		absorb: func() {
 			for _, task := range tasks {
-				m.found = append(m.found, message{arrival: ledger.Incoming{
+				m.found = append(m.found, message{incoming: ledger.Incoming{
 					ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: name},
 					Identifier: task.Identifier, Type: task.Type,
 				}})
@@ -106,13 +105,13 @@ func (w *world) deliverable(m *manager) bool {
 	})
 }
 
-// receive records a batch of what came in.
+// receive records a batch of incoming tasks.
 func (w *world) receive(c chance, m *manager) {
 	limit := 1 + c(4, "batch")
 	var batch []message
 	n := min(limit, len(m.found))
 	batch, m.found = slices.Clone(m.found[:n]), m.found[n:]
-	delivered := len(batch) // from here on
+	delivered := len(batch) // messages from queues start here
 	for _, name := range m.endpoints {
 		q := w.queues[name]
 		if n := min(limit-len(batch), len(q.messages)); m.subscribed[name] {
@@ -120,92 +119,92 @@ func (w *world) receive(c chance, m *manager) {
 		}
 	}
 	m.unacked = append(m.unacked, batch[delivered:]...)
-	arrivals := make([]ledger.Incoming, len(batch))
+	tasks := make([]ledger.Incoming, len(batch))
 	for i := range batch {
-		arrivals[i] = batch[i].arrival
+		tasks[i] = batch[i].incoming
 		switch state := c(8, "record as"); state {
 		default:
-			arrivals[i].State = tasker.Running
+			tasks[i].State = tasker.Running
 		case 1, 2, 3:
-			arrivals[i].State = tasker.Received
+			tasks[i].State = tasker.Received
 		case 7:
-			arrivals[i].State, arrivals[i].Errnr, arrivals[i].Errmsg = tasker.Rejected, tasker.ErrnrRejected, "no handler"
+			tasks[i].State, tasks[i].Errnr, tasks[i].Errmsg = tasker.Rejected, tasker.ErrnrRejected, "no handler"
 		}
 	}
-	var admissions []ledger.Recording
+	var recordings []ledger.Recording
 	w.perform(c, m, operation{
 		what: "ReceiveResults",
 		call: func() (err error) {
-			admissions, err = w.store.ReceiveResults(w.ctx, m.id, arrivals)
+			recordings, err = w.store.ReceiveResults(w.ctx, m.id, tasks)
 			return err
 		},
 		seen: func() {
-			for i, a := range arrivals {
-				w.logf("manager %s: task %d at %s as %s: verdict %d %s%s",
-					m.id, a.TaskID, a.Endpoint, a.State, admissions[i].Outcome, admissions[i].Reason, admissions[i].State)
-				w.judgeAdmission(m, batch[i], a, admissions[i])
+			for i, a := range tasks {
+				w.logf("manager %s: task %d at %s as %s: outcome %d %s%s",
+					m.id, a.TaskID, a.Endpoint, a.State, recordings[i].Outcome, recordings[i].Reason, recordings[i].State)
+				w.judgeRecording(m, batch[i], a, recordings[i])
 			}
 		},
 		absorb: func() {
-			for i, a := range arrivals {
-				m.admitted(w, a, admissions[i])
+			for i, a := range tasks {
+				m.onRecording(w, a, recordings[i])
 				if i >= delivered {
-					m.settle(batch[i], admissions[i].Outcome)
+					m.settle(batch[i], recordings[i].Outcome)
 				}
 			}
 		},
 	})
 }
 
-// judgeAdmission holds a verdict against what the model knows.
-func (w *world) judgeAdmission(m *manager, from message, a ledger.Incoming, admission ledger.Recording) {
+// judgeRecording compares a recording with what the model knows.
+func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, recording ledger.Recording) {
 	holds := w.holder[a.Endpoint] == m.id
 	task := w.before.tasks[a.TaskID]
-	switch admission.Outcome {
+	switch recording.Outcome {
 	case ledger.Recorded:
 		if from.forged {
 			w.violate(2, "a forged message was recorded: %+v", a)
 		}
 		if w.alone && !holds {
-			w.violate(2, "manager %s does not hold %s, and task %d was recorded", m.id, a.Endpoint, a.TaskID)
+			w.violate(2, "manager %s does not hold %s, but task %d was recorded", m.id, a.Endpoint, a.TaskID)
 		}
 		if a.State == tasker.Rejected {
 			w.rejected[a.ResultKey] = true
 		}
 	case ledger.Duplicate:
 		if from.forged {
-			w.violate(2, "a forged message is known: %+v", a)
+			w.violate(2, "a forged message is a duplicate: %+v", a)
 		}
-		if a.State == tasker.Rejected && admission.State == tasker.Rejected {
-			w.rejected[a.ResultKey] = true // the first answer got lost on the way
+		if a.State == tasker.Rejected && recording.State == tasker.Rejected {
+			w.rejected[a.ResultKey] = true // the first answer was lost
 		}
 	case ledger.Refused:
 		if w.alone && !from.forged && (!task.status.Final() || slices.Contains(task.expected, a.Endpoint)) {
-			w.violate(1, "task %d is %s, expects %v, and is refused at %s: %s", a.TaskID, task.status, task.expected, a.Endpoint, admission.Reason)
+			w.violate(1, "task %d is %s and expects %v, but was refused at %s: %s", a.TaskID, task.status, task.expected, a.Endpoint, recording.Reason)
 		}
 	case ledger.NotOwner:
 		if w.alone && holds {
-			w.violate(1, "manager %s holds %s and is told that it does not", m.id, a.Endpoint)
+			w.violate(1, "manager %s holds %s, but got NotOwner", m.id, a.Endpoint)
 		}
 	}
 }
 
-// admitted is what the manager does with a verdict.
-func (m *manager) admitted(w *world, a ledger.Incoming, admission ledger.Recording) {
+// onRecording is what the manager does with a recording.
+func (m *manager) onRecording(w *world, a ledger.Incoming, recording ledger.Recording) {
 	key := a.ResultKey
 	_, queued := m.waiting[key]
 	switch {
-	case admission.Outcome == ledger.Recorded && a.State == tasker.Running:
+	case recording.Outcome == ledger.Recorded && a.State == tasker.Running:
 		m.active[key] = true
 		w.start(m, key, 1)
-	case admission.Outcome == ledger.Recorded && a.State == tasker.Received:
+	case recording.Outcome == ledger.Recorded && a.State == tasker.Received:
 		m.waiting[key] = 0
-	case admission.Outcome != ledger.Duplicate || m.active[key] || queued:
-	case admission.State == tasker.Received:
+	case recording.Outcome != ledger.Duplicate || m.active[key] || queued:
+	case recording.State == tasker.Received:
 		m.waiting[key] = 0
-	case admission.State == tasker.Running && admission.Own && a.State == tasker.Running:
-		// To start the attempt that has begun is to ask whether it still runs.
-		m.waiting[key] = admission.Attempt - 1
+	case recording.State == tasker.Running && recording.Own && a.State == tasker.Running:
+		// Starting the attempt again asks whether it is still running.
+		m.waiting[key] = recording.Attempt - 1
 	}
 }
 
@@ -215,7 +214,7 @@ func (m *manager) settle(one message, verdict ledger.Outcome) {
 	}
 	i := slices.Index(m.unacked, one)
 	if i < 0 {
-		return // it subscribed again meanwhile
+		return // it has resubscribed meanwhile
 	}
 	m.unacked = slices.Delete(m.unacked, i, i+1)
 	if verdict != ledger.Refused {
@@ -223,7 +222,7 @@ func (m *manager) settle(one message, verdict ledger.Outcome) {
 	}
 }
 
-// lookForWork reads what waits in the database.
+// lookForWork reads waiting work from the database.
 func (w *world) lookForWork(c chance, m *manager) {
 	name := pick(c, m.endpoints, "endpoint")
 	var work []ledger.Work
@@ -243,7 +242,7 @@ func (w *world) lookForWork(c chance, m *manager) {
 	})
 }
 
-// enqueue takes note of something that was read, perhaps long ago.
+// enqueue takes over something that was read, perhaps long ago.
 func (m *manager) enqueue() {
 	one := m.looked[0]
 	m.looked = m.looked[1:]
@@ -252,7 +251,7 @@ func (m *manager) enqueue() {
 	}
 }
 
-// startSome starts attempts of what waits, as far as the manager knows.
+// startSome starts attempts that wait, as far as the manager knows.
 func (w *world) startSome(c chance, m *manager) {
 	var starts []ledger.Start
 	for _, key := range sortedKeys(m.waiting) {
@@ -275,11 +274,11 @@ func (w *world) startSome(c chance, m *manager) {
 		seen: func() {
 			w.logf("manager %s starts %v: %v", m.id, starts, started)
 			for i, s := range starts {
-				// An attempt that it had begun, with an answer that got lost, is its own.
+				// An attempt that it started, with a lost answer, is its own.
 				row := w.before.results[s.ResultKey]
-				begun := row.attempt == s.Attempt+1 && row.manager == m.id && (row.state == tasker.Running || row.lostFrom == tasker.Running)
-				if w.alone && started[i] && !begun && (w.holder[s.Endpoint] != m.id || row.attempt != s.Attempt) {
-					w.violate(2, "manager %s started attempt %d of task %d at %s, which %s holds, and which was %+v",
+				own := row.attempt == s.Attempt+1 && row.manager == m.id && (row.state == tasker.Running || row.lostFrom == tasker.Running)
+				if w.alone && started[i] && !own && (w.holder[s.Endpoint] != m.id || row.attempt != s.Attempt) {
+					w.violate(2, "manager %s started attempt %d of task %d at %s, which %s holds, and whose row was %+v",
 						m.id, s.Attempt+1, s.TaskID, s.Endpoint, w.holder[s.Endpoint], row)
 				}
 			}
@@ -296,7 +295,7 @@ func (w *world) startSome(c chance, m *manager) {
 	})
 }
 
-// handlerEnds lets one of the handlers return.
+// handlerEnds lets a handler return.
 func (w *world) handlerEnds(c chance, m *manager) {
 	key := pick(c, sortedKeys(m.running), "handler")
 	attempt := m.running[key]
@@ -316,8 +315,8 @@ func (w *world) handlerEnds(c chance, m *manager) {
 	m.results = append(m.results, f)
 }
 
-// finishSome stores some ends, perhaps with one that was stored before, best
-// of all of an attempt that was followed by another.
+// finishSome stores some ends, perhaps with one that was stored before,
+// preferably of an attempt that was followed by another.
 func (w *world) finishSome(c chance, m *manager) {
 	n := min(len(m.results), 1+c(3, "batch"))
 	fresh := slices.Clone(m.results[:n])
@@ -352,14 +351,14 @@ func (w *world) finish(c chance, m *manager, batch []ledger.End, absorb func(sto
 	})
 }
 
-// judgeFinish holds what the store said of an end against what the model
+// judgeFinish compares the store's answer about an end with what the model
 // knows.
 func (w *world) judgeFinish(m *manager, f ledger.End, stored bool) {
 	r := run{f.ResultKey, f.Attempt}
 	first, taken := w.taken[r]
 	if !stored {
 		if w.alone && !taken {
-			w.violate(3, "attempt %d of task %d at %s ended, nobody else said so, and its end is not stored", f.Attempt, f.TaskID, f.Endpoint)
+			w.violate(3, "the only end of attempt %d of task %d at %s was not stored", f.Attempt, f.TaskID, f.Endpoint)
 		}
 		return
 	}
@@ -367,12 +366,12 @@ func (w *world) judgeFinish(m *manager, f ledger.End, stored bool) {
 		w.violate(2, "the end of attempt %d of task %d at %s was stored over attempt %d", f.Attempt, f.TaskID, f.Endpoint, row.attempt)
 	}
 	if end, ok := w.ended[f.ResultKey]; ok {
-		w.violate(3, "the result of task %d at %s had ended as %+v, and %+v was stored", f.TaskID, f.Endpoint, end, f)
+		w.violate(3, "the result of task %d at %s had ended as %+v, but %+v was stored", f.TaskID, f.Endpoint, end, f)
 	}
 	if f.Errnr == tasker.ErrnrInterrupted {
 		for _, other := range w.managers {
 			if other != m && !other.gone && w.holder[f.Endpoint] == other.id && other.running[f.ResultKey] == f.Attempt {
-				w.violate(4, "manager %s calls attempt %d of task %d at %s interrupted, which runs in %s, the endpoint's manager",
+				w.violate(4, "manager %s marks attempt %d of task %d at %s interrupted, which is running in %s, the endpoint's manager",
 					m.id, f.Attempt, f.TaskID, f.Endpoint, other.id)
 			}
 		}

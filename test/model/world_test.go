@@ -13,8 +13,8 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// The constants of the system that is played; they are those of production
-// where that has a default.
+// The constants of the modelled system; those of production where it has a
+// default.
 const (
 	taskType       = "worker"
 	otherType      = "backup"
@@ -32,18 +32,18 @@ const (
 
 var endpoints = []string{"a", "b", "c"}
 
-// chance decides: it gives a number from 0 to n-1. What is usual is 0, so that
-// a failure shrinks to a run in which little goes wrong.
+// chance decides: it returns a number from 0 to n-1. 0 is the normal case, so
+// that a failure shrinks to a run with few faults.
 type chance func(n int, what string) int
 
-// calm is the chance that lets nothing go wrong.
+// calm is a chance without faults.
 func calm(int, string) int { return 0 }
 
 func (c chance) oneIn(n int, what string) bool { return c(n, what) == n-1 }
 
 func pick[T any](c chance, list []T, what string) T { return list[c(len(list), what)] }
 
-// clock is the local clock of all that is played.
+// clock is the local clock of all processes.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -61,29 +61,29 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// run is one attempt of one endpoint at one task.
+// run is one attempt at one endpoint's part of a task.
 type run struct {
 	tasker.ResultKey
 	attempt int
 }
 
-// accepted is a task that was stored.
+// accepted is a stored task.
 type accepted struct {
 	tasker.Task
-	relayTime time.Time // when a relay may take it, while it is CREATED
-	attempt   int       // the last to send it
+	relayTime time.Time // when a relay may claim it while it is CREATED
+	attempt   int       // the last attempt to publish it
 }
 
-// world is the store, with all who use it, and what the model knows of what
-// they did. Who holds mu plays; it is released during a call of the store.
+// world has the store, its users, and what the model knows of what they did. mu
+// is held except during a call of the store.
 type world struct {
 	mu    sync.Mutex
 	ctx   context.Context
 	store *store.Store
 	clock *clock
 	rows  *reader
-	// alone tells that no two calls run at once: what each must answer is
-	// known exactly then.
+	// alone means that calls do not overlap: then the model knows exactly what
+	// each must answer.
 	alone      bool
 	violations []string
 	logf       func(format string, args ...any)
@@ -92,24 +92,24 @@ type world struct {
 	identifiers map[string]*accepted
 	queues      map[string]*queue
 	managers    []*manager
-	made        int // managers, ever
+	made        int // number of managers so far
 	apis        []*api
 	relays      []*relay
 	reconcilers []*reconciler
-	hinted      []int64 // tasks that events named
+	hinted      []int64 // tasks named in events
 
-	holder     map[string]string // of each registered endpoint
+	holder     map[string]string // by registered endpoint
 	lastSeen   map[string]time.Time
 	leaseUntil map[string]time.Time
 
-	started  map[run]string                  // handlers that started, and whose they are
-	returned map[run]ledger.End              // what they returned
-	taken    map[run]ledger.End              // the ends that the store said it has
-	ended    map[tasker.ResultKey]ledger.End // those that are final
+	started  map[run]string                  // the managers of handlers that started
+	returned map[run]ledger.End              // what the handlers returned
+	taken    map[run]ledger.End              // the ends that the store said it stored
+	ended    map[tasker.ResultKey]ledger.End // final ends
 	rejected map[tasker.ResultKey]bool       // recorded as REJECTED
 
 	before    snapshot // before the last call
-	unchecked bool     // whether there was a call since
+	unchecked bool     // if there was a call since the last check
 }
 
 func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf func(string, ...any)) *world {
@@ -128,13 +128,13 @@ func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf 
 	return w
 }
 
-// violate notes that a promise is broken, and how.
+// violate records a broken promise.
 func (w *world) violate(promise int, format string, args ...any) {
 	w.violations = append(w.violations, fmt.Sprintf("promise %d: ", promise)+fmt.Sprintf(format, args...))
 }
 
-// call does something with the store, during which others may play. What the
-// last call did is checked before.
+// call calls the store, during which others may take steps. It checks the
+// effect of the previous call first.
 func (w *world) call(do func()) {
 	if w.alone {
 		w.check()
@@ -145,8 +145,8 @@ func (w *world) call(do func()) {
 	do()
 }
 
-// failed reports whether a call has to be made again. Where calls run at once
-// the database may refuse one for the moment; alone it has no reason to.
+// failed reports whether a call must be repeated. With concurrent calls the
+// database may refuse one temporarily; otherwise it must not.
 func (w *world) failed(what string, err error) bool {
 	if err != nil && (w.alone || tasker.CodeOf(err) != tasker.Unavailable) {
 		w.violations = append(w.violations, fmt.Sprintf("%s failed: %v", what, err))
@@ -154,10 +154,10 @@ func (w *world) failed(what string, err error) bool {
 	return err != nil
 }
 
-// registered are the endpoints that ever were.
+// registered returns all endpoints that were ever registered.
 func (w *world) registered() []string { return slices.Sorted(maps.Keys(w.holder)) }
 
-// live are the managers that may play now.
+// live returns the managers that can take a step.
 func (w *world) live() []*manager {
 	var live []*manager
 	for _, m := range w.managers {
@@ -168,11 +168,11 @@ func (w *world) live() []*manager {
 	return live
 }
 
-// start notes that a handler starts.
+// start records that a handler starts.
 func (w *world) start(m *manager, key tasker.ResultKey, attempt int) {
 	r := run{key, attempt}
 	if by, ok := w.started[r]; ok {
-		w.violate(2, "attempt %d of task %d at %s starts in manager %s, and has started in %s", attempt, key.TaskID, key.Endpoint, m.id, by)
+		w.violate(2, "attempt %d of task %d at %s starts in manager %s, but has started in %s", attempt, key.TaskID, key.Endpoint, m.id, by)
 	}
 	if attempt > maxAttempts {
 		w.violate(2, "attempt %d of task %d at %s is more than the policy allows", attempt, key.TaskID, key.Endpoint)
