@@ -120,16 +120,16 @@ func TestDeadLetters(t *testing.T) {
 
 	// A malformed message becomes a dead letter with its reason, byte for byte.
 	// Requeued, it becomes a new one; discarded, it is gone.
-	rubbish := "rubbish \xff" + strings.Repeat("x", 5000)
-	s.publish(ch, "tasker.worker", "endpoint.console1", rubbish)
-	first := s.awaitLetter("the rubbish", func(l letter) bool { return l.Truncated })
-	if body, err := base64.StdEncoding.DecodeString(first.BodyBase64); err != nil || string(body) != rubbish ||
+	malformed := "malformed \xff" + strings.Repeat("x", 5000)
+	s.publish(ch, "tasker.worker", "endpoint.console1", malformed)
+	first := s.awaitLetter("the malformed message", func(l letter) bool { return l.Truncated })
+	if body, err := base64.StdEncoding.DecodeString(first.BodyBase64); err != nil || string(body) != malformed ||
 		first.Endpoint != "console1" || !strings.Contains(first.Reason, "UTF-8") && !strings.Contains(first.Reason, "JSON") {
 		t.Errorf("%+v, %v", first, err)
 	}
 	method, path := requeue(first)
 	s.settle(method, path, http.StatusNoContent)
-	again := s.awaitLetter("the rubbish that was requeued", func(l letter) bool { return l.ID > first.ID })
+	again := s.awaitLetter("the requeued message", func(l letter) bool { return l.ID > first.ID })
 	method, path = discard(again)
 	s.settle(method, path, http.StatusNoContent)
 	s.settle(method, path, http.StatusNotFound)
@@ -257,7 +257,7 @@ func TestDeadLettersOfAKilledAPI(t *testing.T) {
 	// Count each letter once RabbitMQ has no more of them.
 	look := s.foreign()
 	for waiting := 1; waiting > 0; {
-		s.until("the letters to be moved", func() bool {
+		s.until("the letters to be stored", func() bool {
 			q, err := look.QueueDeclarePassive("tasker.dead", true, false, false, false, nil)
 			if err != nil {
 				t.Fatal(err)

@@ -129,7 +129,7 @@ func TestSecondManager(t *testing.T) {
 	s.manager("console1") // the name is free within a lease
 }
 
-// A message of a foreign client that is no task becomes a dead letter.
+// A malformed message of a foreign client becomes a dead letter.
 func TestForeignMalformedMessage(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)

@@ -66,7 +66,7 @@ func (c *crowd) insist(identifier string) (refused int, problem error) {
 	for {
 		accepted, retry, err := c.post(identifier)
 		if _, cut := errors.AsType[*url.Error](err); cut && c.t.Context().Err() == nil {
-			retry, err = time.Second, nil // the connection ended: the same POST may be sent refusals
+			retry, err = time.Second, nil // the connection ended: the same POST may be sent again
 		}
 		if accepted || err != nil {
 			return refused, err
