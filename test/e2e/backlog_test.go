@@ -132,7 +132,8 @@ func (s *system) workOff(size, before int) (peak int) {
 	if len(runs) != size || len(order) != size {
 		s.t.Errorf("%d tasks started %d times, want %d once each", len(runs), len(order), size)
 	}
-	s.t.Logf("%d tasks performed in %.1f s, %.0f/s, at most %d places from their turn", size, took.Seconds(), float64(size)/took.Seconds(), off)
+	s.t.Logf("%d tasks performed in %.1f s, %.0f/s, at most %d places from their turn",
+		size, took.Seconds(), float64(size)/took.Seconds(), off)
 	if off > disorder {
 		s.t.Errorf("a task started %d places from its turn", off)
 	}

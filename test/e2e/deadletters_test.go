@@ -81,7 +81,8 @@ func (s *system) foreign() *amqp.Channel {
 
 func (s *system) publish(ch *amqp.Channel, exchange, key string, body string) {
 	s.t.Helper()
-	if err := ch.PublishWithContext(s.t.Context(), exchange, key, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}); err != nil {
+	message := amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}
+	if err := ch.PublishWithContext(s.t.Context(), exchange, key, true, false, message); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -156,7 +157,8 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("%+v", rejected)
 	}
 	code, output := run(t, s.env, "dead-letters", "requeue", fmt.Sprint(rejected.ID), "4711")
-	if code != 1 || !strings.Contains(output, fmt.Sprintf("dead letter %d: requeued", rejected.ID)) || !strings.Contains(output, "dead letter 4711 not found") {
+	if code != 1 || !strings.Contains(output, fmt.Sprintf("dead letter %d: requeued", rejected.ID)) ||
+		!strings.Contains(output, "dead letter 4711 not found") {
 		t.Errorf("exit %d:\n%s", code, output)
 	}
 	if back, ok, err := ch.Get("tasker.worker.console1", false); err != nil || !ok || string(back.Body) != string(d.Body) {

@@ -62,7 +62,8 @@ func TestDatabaseDown(t *testing.T) {
 	var ready struct {
 		Checks map[string]struct{ OK bool }
 	}
-	if code, _, err := s.request(http.MethodGet, "/readyz", "", &ready); err != nil || code != http.StatusServiceUnavailable || ready.Checks["database"].OK {
+	if code, _, err := s.request(http.MethodGet, "/readyz", "", &ready); err != nil ||
+		code != http.StatusServiceUnavailable || ready.Checks["database"].OK {
 		t.Errorf("/readyz: %d, %+v, %v", code, ready, err)
 	}
 	s.database.Restore()
@@ -122,7 +123,8 @@ func TestSecondManager(t *testing.T) {
 	s.api()
 	first := s.manager("console1")
 	code, output := run(t, s.env, "manager", "--endpoint", "console1")
-	if code != 1 || !strings.Contains(output, "is served by another manager") || !strings.Contains(output, fmt.Sprint("pid ", first.cmd.Process.Pid)) {
+	if code != 1 || !strings.Contains(output, "is served by another manager") ||
+		!strings.Contains(output, fmt.Sprint("pid ", first.cmd.Process.Pid)) {
 		t.Errorf("exit %d:\n%s", code, output)
 	}
 	first.kill()
@@ -138,7 +140,10 @@ func TestForeignMalformedMessage(t *testing.T) {
 	s.post("worker", `{"identifier":"before"}`)
 	s.await("/worker/before", "DONE")
 	vhost := s.amqp[strings.LastIndex(s.amqp, "/")+1:]
-	for _, body := range []string{"rubbish", `{"v":99}`, `{"v":1,"task_id":1,"identifier":"x","type":"worker","payload":null,"start_time":"2026-01-01T00:00:00Z"}`} {
+	for _, body := range []string{
+		"rubbish", `{"v":99}`,
+		`{"v":1,"task_id":1,"identifier":"x","type":"worker","payload":null,"start_time":"2026-01-01T00:00:00Z"}`,
+	} {
 		testservices.Management(t, http.MethodPost, "/api/exchanges/"+vhost+"/tasker.worker/publish",
 			fmt.Sprintf(`{"properties":{},"routing_key":"all","payload":%q,"payload_encoding":"string"}`, body))
 	}

@@ -181,7 +181,8 @@ type system struct {
 	amqp     string // the broker without a proxy
 }
 
-const fastTypes = `TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}}, {name: backup, settings: {duration: 100ms}}, {name: sleep, concurrency: 2}]`
+const fastTypes = "TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}}," +
+	" {name: backup, settings: {duration: 100ms}}, {name: sleep, concurrency: 2}]"
 
 // newSystem creates a database and a virtual host; env adds to the
 // configuration.

@@ -152,7 +152,8 @@ func resultMutants() []mutant {
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
 		{"killed long after success", "once", true, func(m *mutation) {
-			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultKill, Target: m.row.Endpoint, PID: m.end().PID, Time: m.end().Time.Add(grace + time.Second)})
+			at := m.end().Time.Add(grace + time.Second)
+			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultKill, Target: m.row.Endpoint, PID: m.end().PID, Time: at})
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
@@ -166,7 +167,8 @@ func resultMutants() []mutant {
 		}, "lost-done"},
 		{"paused before the start", "once", true, func(m *mutation) {
 			from := m.start().Time.Add(-time.Minute)
-			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: m.end().PID, Time: from, Until: from.Add(10 * time.Second)})
+			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: m.end().PID,
+				Time: from, Until: from.Add(10 * time.Second)})
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
