@@ -108,7 +108,10 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	if err := server.Listen(); err != nil {
 		return err
 	}
-	reconciler := reconcile.New(cfg.Reconcile, s.store, s.broker, dispatcher, s.log)
+	reconciler := reconcile.New(cfg.Reconcile, reconcile.Store{
+		Leases: s.store.Leases, Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Lost,
+		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters,
+	}, s.broker, dispatcher, s.log)
 	err = r.join(ctx, func(_, next config.Config) (func(context.Context) error, error) {
 		return func(context.Context) error {
 			reconciler.SetRetention(next.Reconcile.Retention)

@@ -39,7 +39,7 @@ func TestResetUnderLivingDaemons(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.TakeTurn(ctx, "sweep", id, time.Hour); err != nil {
+	if _, err := s.TakeLease(ctx, "sweep", id, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	const manager = "manager on web1 (pid 42) of console1, console2"

@@ -10,38 +10,39 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/clock"
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
 // aggregate stores the statuses of tasks whose last result has ended.
 //
-// Managers tell by an event which tasks had results that ended, and those are
-// looked at within milliseconds, once for all events that came meanwhile. An
-// event may be lost, and so may what another job was about to store when its
-// process died, so the open tasks are looked at in turn as well, a page at a
-// time.
+// Managers send an event with the tasks that had results end; these are
+// aggregated within milliseconds, together for all events that came meanwhile.
+// Events may be lost, and so may what a process was about to store when it
+// died, so a sweep goes through the open tasks as well, a page at a time.
 type aggregate struct {
-	store Store
+	store Statuses
 	wait  time.Duration
 	log   *slog.Logger
 
-	// after is the place of the sweep, for each open status.
+	// after is the position of the sweep, for each open status.
 	after map[tasker.TaskStatus]ledger.SentPosition
 
 	mu     sync.Mutex
 	hinted map[int64]bool
-	wake   chan struct{}
+	wake   signal.Signal
 }
 
-// maxHinted bounds the tasks that wait to be looked at because of an event.
+// maxHinted limits the tasks that wait because of an event.
 const maxHinted = 10_000
 
-// sweepPage is how many open tasks a step of the sweep looks at.
+// sweepPage is how many open tasks one step of the sweep looks at.
 const sweepPage = 5 * pageSize
 
-func newAggregate(store Store, wait time.Duration, log *slog.Logger) *aggregate {
+func newAggregate(store Statuses, wait time.Duration, log *slog.Logger) *aggregate {
 	return &aggregate{
 		store: store, wait: wait, log: log, after: map[tasker.TaskStatus]ledger.SentPosition{},
-		hinted: map[int64]bool{}, wake: make(chan struct{}, 1),
+		hinted: map[int64]bool{}, wake: signal.New(),
 	}
 }
 
@@ -56,7 +57,7 @@ func (a *aggregate) runOnce(ctx context.Context) error {
 		if err := a.settle(ctx, taskIDs(page)); err != nil {
 			return err
 		}
-		a.after[status] = ledger.SentPosition{} // from the start again
+		a.after[status] = ledger.SentPosition{} // start again
 		if len(page) == sweepPage {
 			a.after[status] = page[len(page)-1]
 		}
@@ -64,7 +65,7 @@ func (a *aggregate) runOnce(ctx context.Context) error {
 	return nil
 }
 
-// settle stores the statuses of those of the tasks whose results are ahead.
+// settle stores the statuses of those tasks that are behind their results.
 func (a *aggregate) settle(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
@@ -77,18 +78,18 @@ func (a *aggregate) settle(ctx context.Context, ids []int64) error {
 	return err
 }
 
-// listen takes the managers' events.
+// listen receives the managers' events.
 func (a *aggregate) listen(ctx context.Context, broker Broker) {
 	err := broker.Listen(ctx, wire.KeyResultsEnded, func(_ string, body []byte) {
 		event, err := wire.DecodeResultsEnded(body)
 		if err != nil {
-			a.log.WarnContext(ctx, "an event was ignored", "err", err)
+			a.log.WarnContext(ctx, "event ignored", "err", err)
 			return
 		}
 		a.hint(event.TaskIDs)
 	})
 	if err != nil && ctx.Err() == nil {
-		a.log.ErrorContext(ctx, "listening to events ended: statuses are stored a little later now", "err", err)
+		a.log.ErrorContext(ctx, "cannot listen to events: statuses are stored a little later", "err", err)
 	}
 }
 
@@ -100,13 +101,10 @@ func (a *aggregate) hint(ids []int64) {
 		}
 	}
 	a.mu.Unlock()
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
+	a.wake.Raise()
 }
 
-// hints looks at the tasks that events named, until ctx ends.
+// hints aggregates the tasks that events named, until ctx ends.
 func (a *aggregate) hints(ctx context.Context) {
 	for {
 		select {
@@ -126,11 +124,7 @@ func (a *aggregate) hints(ctx context.Context) {
 			// The sweep finds them.
 			a.log.DebugContext(ctx, "hinted tasks were not aggregated", "tasks", len(ids), "err", err)
 		}
-		// What comes during a short pause is looked at together.
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
-			return
-		}
+		// Collect what comes during a short pause.
+		_ = clock.Sleep(ctx, 20*time.Millisecond)
 	}
 }

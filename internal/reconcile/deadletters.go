@@ -3,37 +3,44 @@ package reconcile
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// maxLoggedReason bounds what a dead letter puts into the log, in bytes: its
+// maxLoggedReason limits what a dead letter adds to the log, in bytes: its
 // reason may quote what a foreign client sent.
 const maxLoggedReason = 256
 
+// DeadLetters are the dead letters in the database.
+type DeadLetters interface {
+	StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error)
+	PurgeDeadLetters(ctx context.Context, storedBefore time.Time, limit int) (deleted int, err error)
+}
+
 // deadLetters moves dead letters from the broker into the database, where they
-// can be listed, requeued and discarded. A letter is stored first and then
-// acknowledged; one that comes again, since a crash came between, is
-// recognized. Several processes share the letters.
+// can be listed, requeued and discarded. A letter is stored, then acknowledged;
+// one that comes again after a crash in between is recognized. Several
+// processes share the letters.
 type deadLetters struct {
-	store Store
+	store DeadLetters
 	log   *slog.Logger
-	// failing tells that the last letter could not be stored.
+	// failing is true if the last letter could not be stored.
 	failing bool
-	// failures counts how often large letters could not be stored, by their IDs.
+	// failures counts how often each large letter could not be stored, by ID.
 	failures map[string]int
 }
 
-func newDeadLetters(store Store, log *slog.Logger) *deadLetters {
+func newDeadLetters(store DeadLetters, log *slog.Logger) *deadLetters {
 	return &deadLetters{store: store, log: log, failures: map[string]int{}}
 }
 
 // run moves letters until ctx ends.
 func (d *deadLetters) run(ctx context.Context, from Broker) {
 	if err := from.ConsumeDeadLetters(ctx, d.handle); err != nil && ctx.Err() == nil {
-		d.log.ErrorContext(ctx, "dead letters are collected no more", "err", err)
+		d.log.ErrorContext(ctx, "cannot collect dead letters", "err", err)
 	}
 }
 
@@ -52,7 +59,7 @@ func (d *deadLetters) handle(ctx context.Context, letter broker.DeadLetter) erro
 	case err != nil:
 		if !d.failing && ctx.Err() == nil {
 			d.failing = true
-			d.log.WarnContext(ctx, "a dead letter could not be stored, and stays at the broker until it can", "err", err)
+			d.log.WarnContext(ctx, "dead letter not stored: it stays at the broker", "err", err)
 		}
 		return err
 	case d.failing:
@@ -61,7 +68,7 @@ func (d *deadLetters) handle(ctx context.Context, letter broker.DeadLetter) erro
 	}
 	delete(d.failures, letter.ID)
 	if stored {
-		d.log.WarnContext(ctx, "a dead letter: it is kept until it is requeued or discarded",
+		d.log.WarnContext(ctx, "dead letter stored: requeue or discard it",
 			"reason", text.Shorten(letter.Reason, maxLoggedReason), "queue", text.Shorten(letter.Queue, maxLoggedReason),
 			"message_id", text.Shorten(letter.MessageID, maxLoggedReason),
 			"size", whole.Size, "truncated", cut)
@@ -70,18 +77,17 @@ func (d *deadLetters) handle(ctx context.Context, letter broker.DeadLetter) erro
 }
 
 const (
-	// maxCutBody is how much is kept of a body that the database does not take
-	// whole.
+	// maxCutBody is how much is kept of a body that the database does not
+	// accept.
 	maxCutBody = 64 << 10
 	// maxFailures is how often the connection may break over a large letter
-	// before that is taken for the letter's fault, and maxCounted bounds the
-	// letters that are counted.
+	// before the letter is blamed. maxCounted limits the letters counted.
 	maxFailures, maxCounted = 3, 1000
 )
 
-// tooLarge reports whether a letter that could not be stored is to be kept
-// without the rest of its body: the database says so, or failed over it again
-// and again. Such a letter must not come round for ever, and hold up the others.
+// tooLarge reports whether a letter that could not be stored must be truncated:
+// the database said so, or failed over it again and again. Otherwise it would
+// come back for ever and hold up the others.
 func (d *deadLetters) tooLarge(letter broker.DeadLetter, err error) bool {
 	if len(letter.Body) <= maxCutBody {
 		return false

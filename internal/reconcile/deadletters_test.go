@@ -69,7 +69,7 @@ func (w *world) gathered() {
 // TestDeadLetters are stored with all that is known of them, equal ones too.
 func TestDeadLetters(t *testing.T) {
 	w := newWorld(t)
-	w.start(New(Config{}, w, w.broker, w.dispatcher(), w.log).Run)
+	w.start(New(Config{}, w.parts(), w.broker, w.dispatcher(), w.log).Run)
 	w.bury("rubbish", "rubbish", "junk")
 	w.gathered()
 	letters := w.deadLetters()
@@ -130,7 +130,7 @@ func TestDeadLettersWithoutDatabase(t *testing.T) {
 		t.Errorf("%d letters are stored, want 3", n)
 	}
 	told := log.String()
-	for text, want := range map[string]int{"could not be stored": 1, "stored again": 1, "it is kept": 3} {
+	for text, want := range map[string]int{"dead letter not stored": 1, "stored again": 1, "requeue or discard": 3} {
 		if n := strings.Count(told, text); n != want {
 			t.Errorf("%d lines with %q, want %d:\n%s", n, text, want, told)
 		}
@@ -154,8 +154,9 @@ func TestDeadLettersThatAreTooLarge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			s := &narrow{Store: w, err: refused}
-			w.start(New(Config{}, s, w.broker, w.dispatcher(), w.log).Run)
+			parts := w.parts()
+			parts.DeadLetters = &narrow{DeadLetters: w, err: refused}
+			w.start(New(Config{}, parts, w.broker, w.dispatcher(), w.log).Run)
 			large := strings.Repeat("x", 200_000)
 			w.bury("before", large, "after")
 			w.gathered()
@@ -186,7 +187,7 @@ func TestDeadLettersThatAreTooLarge(t *testing.T) {
 
 // narrow is a database that does not take large dead letters.
 type narrow struct {
-	Store
+	DeadLetters
 	err error
 }
 
@@ -194,5 +195,5 @@ func (n *narrow) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (bool
 	if len(l.Body) > 100_000 {
 		return false, n.err
 	}
-	return n.Store.StoreDeadLetter(ctx, l)
+	return n.DeadLetters.StoreDeadLetter(ctx, l)
 }

@@ -33,19 +33,19 @@ var (
 	errRefused = fmt.Errorf("%w: it is odd", broker.ErrRefused)
 )
 
-// clock is a clock that a test moves.
-type clock struct {
+// fakeClock is a clock that a test moves.
+type fakeClock struct {
 	mu  sync.Mutex
 	now time.Time
 }
 
-func (c *clock) Now() time.Time {
+func (c *fakeClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-func (c *clock) advance(d time.Duration) {
+func (c *fakeClock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.now = c.now.Add(d)
@@ -167,7 +167,7 @@ func (f *flakyBroker) Publish(ctx context.Context, p broker.Publication) (broker
 type world struct {
 	*faultyStore
 	t      *testing.T
-	clock  *clock
+	clock  *fakeClock
 	broker *flakyBroker
 	log    *slog.Logger
 }
@@ -176,7 +176,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	c := &clock{now: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC)}
+	c := &fakeClock{now: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC)}
 	s, err := store.Open(store.Config{URI: "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")}, log, store.WithClock(c.Now))
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +195,11 @@ func newWorld(t *testing.T) *world {
 		t:           t, clock: c, log: log,
 		broker: &flakyBroker{Broker: b, refuse: map[string]bool{}, bad: map[string]bool{}, hanging: map[string]bool{}, published: map[string]int{}},
 	}
+}
+
+// parts are the parts of the store.
+func (w *world) parts() Store {
+	return Store{Leases: w, Unsent: w, Statuses: w, Lost: w, Retention: w, DeadLetters: w}
 }
 
 func (w *world) dispatcher() *dispatch.Dispatcher {

@@ -8,22 +8,22 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// incomplete finds SENT tasks whose time to be received has passed with an
-// endpoint missing. Each task is looked at once, at that moment, since no
-// endpoint goes missing later; a process that starts looks at all of them.
+// incomplete finds SENT tasks that lack an endpoint when the time to receive
+// them has passed. It looks at each task once, at that time, since no endpoint
+// goes missing later; a process that starts looks at all of them.
 type incomplete struct {
-	store Store
-	wait  time.Duration
-	after ledger.SentPosition // the tasks up to here were looked at
+	statuses Statuses
+	wait     time.Duration
+	after    ledger.SentPosition // looked at up to here
 }
 
 func (i *incomplete) runOnce(ctx context.Context) error {
 	for {
-		page, err := i.store.OpenTasks(ctx, tasker.Sent, i.after, i.store.Now().Add(-i.wait), pageSize)
+		page, err := i.statuses.OpenTasks(ctx, tasker.Sent, i.after, i.statuses.Now().Add(-i.wait), pageSize)
 		if err != nil || len(page) == 0 {
 			return err
 		}
-		if _, err := i.store.Aggregate(ctx, taskIDs(page), i.wait); err != nil {
+		if _, err := i.statuses.Aggregate(ctx, taskIDs(page), i.wait); err != nil {
 			return err
 		}
 		i.after = page[len(page)-1]

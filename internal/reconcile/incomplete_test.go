@@ -9,7 +9,7 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-func (w *world) incomplete() *incomplete { return &incomplete{store: w, wait: wait} }
+func (w *world) incomplete() *incomplete { return &incomplete{statuses: w, wait: wait} }
 
 // TestIncomplete comes at the timeout and not before, and only for tasks with
 // an endpoint missing.

@@ -4,58 +4,70 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 )
 
-// lost finds endpoints that stopped heartbeating and calls their unfinished
-// results LOST.
+// Lost marks the results of silent endpoints.
+type Lost interface {
+	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
+}
+
+// lost finds endpoints that stopped heartbeating, and marks their unfinished
+// results as LOST.
 //
-// A silence counts only while this process could have heard: after it started,
-// after an outage of the database, and after it was held up itself, every
-// endpoint gets the whole time again, since no heartbeat could be stored,
-// or none that it knows of. It listens also while it is not its turn.
+// Silence counts only while this process could have heard a heartbeat. After its
+// start, after an outage of the database, and after it was held up itself, every
+// endpoint gets the whole time again. The process listens while another one is
+// elected, too: see observe.
 type lost struct {
-	store Store
-	turn  *turn
-	after time.Duration
-	wait  time.Duration
-	log   *slog.Logger
-	// since is when this process began to hear, by the database's clock; zero
-	// while it does not. last is when it looked last.
+	store    Lost
+	statuses Statuses
+	after    time.Duration
+	wait     time.Duration
+	log      *slog.Logger
+
+	mu sync.Mutex
+	// since is when this process began to listen, by the database's clock; zero
+	// if the database does not answer. last is when it answered last.
 	since, last time.Time
 }
 
-// deafness is how long a process may have heard nothing, whatever held it up,
-// and still judge who was silent.
-const deafness = 5 * time.Second
+// maxDeaf is how long this process may go without an answer of the database,
+// for whatever reason, and still judge who was silent.
+const maxDeaf = 5 * time.Second
 
-func (l *lost) runOnce(ctx context.Context) error {
-	mine, err := l.turn.mine(ctx)
-	if err != nil {
+// observe notes that the database answered, or did not.
+func (l *lost) observe(err error) { l.listening(l.statuses.Now(), err) }
+
+// listening is observe at a time, and returns since when this process listens.
+func (l *lost) listening(now time.Time, err error) (since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err != nil:
 		l.since = time.Time{}
-		return err
-	}
-	now := l.store.Now()
-	cutoff := now.Add(-l.after)
-	if l.since.IsZero() || now.Sub(l.last) > max(l.after/2, deafness) {
+	case l.since.IsZero() || now.Sub(l.last) > max(l.after/2, maxDeaf):
 		l.since = now
 	}
 	l.last = now
-	if !mine {
-		return nil
-	}
-	if l.since.After(cutoff) {
-		// Nobody can be lost yet; but see that the database answers.
-		cutoff = time.Time{}
+	return l.since
+}
+
+func (l *lost) runOnce(ctx context.Context) error {
+	now := l.statuses.Now()
+	cutoff := now.Add(-l.after)
+	if l.listening(now, nil).After(cutoff) {
+		cutoff = time.Time{} // too early, but see whether the database answers
 	}
 	tasks, err := l.store.MarkLost(ctx, cutoff, pageSize)
 	if err != nil {
-		l.since = time.Time{}
+		l.observe(err)
 	}
 	if len(tasks) == 0 {
 		return err
 	}
 	l.log.WarnContext(ctx, "endpoints stopped heartbeating: their unfinished results are lost", "tasks", len(tasks))
-	_, aggregated := l.store.Aggregate(ctx, tasks, l.wait)
+	_, aggregated := l.statuses.Aggregate(ctx, tasks, l.wait)
 	return errors.Join(err, aggregated)
 }

@@ -12,15 +12,15 @@ import (
 const lostAfter = 30 * time.Second
 
 func (w *world) lost() *lost {
-	return &lost{store: w, turn: &turn{store: w, job: jobLost, holder: manager}, after: lostAfter, wait: wait, log: w.log}
+	return &lost{store: w, statuses: w, after: lostAfter, wait: wait, log: w.log}
 }
 
 // pass lets time pass for a process that looks all the while, but for the end
 // of it.
 func (w *world) pass(l *lost, d time.Duration) {
 	w.t.Helper()
-	for ; d > deafness; d -= deafness {
-		w.clock.advance(deafness)
+	for ; d > maxDeaf; d -= maxDeaf {
+		w.clock.advance(maxDeaf)
 		w.run(l.runOnce)
 	}
 	w.clock.advance(d)

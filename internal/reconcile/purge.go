@@ -9,47 +9,58 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
-	// purgeTasks and purgeResults bound what one transaction deletes.
+	// purgeTasks and purgeResults limit what one transaction deletes.
 	purgeTasks   = 200
 	purgeResults = 1000
 	// purgeDelay is how long the results of a deleted task stay: longer than
-	// any request may take that had read the task before.
+	// any request that read the task before.
 	purgeDelay = time.Minute
-	// purgePause lies between two transactions, so that deleting takes a part
-	// of the database only.
+	// purgePause is the pause between two transactions, to leave the database
+	// to others.
 	purgePause = 50 * time.Millisecond
-	// maxUnfinished bounds the tasks that a run passes over.
+	// maxUnfinished limits the tasks that one run skips.
 	maxUnfinished = 1000
 )
 
-// purge deletes tasks, with their results, whose time to be kept has passed
-// since they ended, or since anything happened to them where they are INCOMPLETE;
-// and dead letters. All other tasks are kept, however old they are.
-type purge struct {
-	store Store
-	// retention is the time to be kept of each configured type, 0 for ever; it
-	// may be exchanged at any time.
-	retention  atomic.Pointer[map[string]time.Duration]
-	incomplete time.Duration // the time of INCOMPLETE tasks, 0 for ever
-	letters    time.Duration // the time of dead letters, 0 for ever
-	batch      int           // tasks of a transaction
-	pause      time.Duration
-	log        *slog.Logger
-	told       map[int64]bool // unfinished tasks that the log has
+// Retention deletes tasks.
+type Retention interface {
+	NextTaskType(ctx context.Context, after string) (string, error)
+	PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error)
+	PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error)
+	PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error)
+	Now() time.Time
 }
 
-func newPurge(store Store, cfg Config, log *slog.Logger) *purge {
-	p := &purge{store: store, batch: purgeTasks, pause: purgePause, log: log, told: map[int64]bool{}}
+// purge deletes tasks, with their results, when their retention has passed
+// since they ended, or since anything happened to them if they are INCOMPLETE;
+// and dead letters. It keeps all other tasks, however old they are.
+type purge struct {
+	store  Retention
+	stored DeadLetters
+	// retention is the retention of each configured type, 0 for ever; it may be
+	// replaced at any time.
+	retention  atomic.Pointer[map[string]time.Duration]
+	incomplete time.Duration // the retention of INCOMPLETE tasks, 0 for ever
+	letters    time.Duration // the retention of dead letters, 0 for ever
+	batch      int           // tasks per transaction
+	pause      time.Duration
+	log        *slog.Logger
+	logged     map[int64]bool // unfinished tasks that were logged
+}
+
+func newPurge(store Retention, stored DeadLetters, cfg Config, log *slog.Logger) *purge {
+	p := &purge{store: store, stored: stored, batch: purgeTasks, pause: purgePause, log: log, logged: map[int64]bool{}}
 	p.incomplete, p.letters = cfg.IncompleteRetention, cfg.DeadLetterRetention
 	p.retention.Store(&cfg.Retention)
 	return p
 }
 
-// runOnce deletes all that is to be deleted now. What fails for one type does
-// not hold up the others.
+// runOnce deletes all that is due. A failure for one type does not hold up the
+// others.
 func (p *purge) runOnce(ctx context.Context) error {
 	var errs []error
 	for taskType := ""; ; {
@@ -92,9 +103,9 @@ func (p *purge) tasks(ctx context.Context, taskType string, keep time.Duration) 
 			return err
 		}
 		deleted += n
-		p.tell(ctx, taskType, unfinished)
+		p.report(ctx, taskType, unfinished)
 		if passedOver = append(passedOver, unfinished...); len(passedOver) > maxUnfinished {
-			return fmt.Errorf("more than %d tasks have ended with results that have not", maxUnfinished)
+			return fmt.Errorf("more than %d tasks have ended but have unfinished results", maxUnfinished)
 		}
 		if n+len(unfinished) < p.batch {
 			return nil
@@ -105,9 +116,9 @@ func (p *purge) tasks(ctx context.Context, taskType string, keep time.Duration) 
 	}
 }
 
-// stayedIncomplete deletes the INCOMPLETE tasks of a type that nothing has
-// happened to for as long as those are kept, and no shorter than ended ones. The
-// log names them: nobody was told before that they end so.
+// stayedIncomplete deletes the INCOMPLETE tasks of a type to which nothing has
+// happened for their retention, which is at least that of ended ones. It logs
+// their ids: nobody was logged before that they end this way.
 func (p *purge) stayedIncomplete(ctx context.Context, taskType string, keep time.Duration) error {
 	if p.incomplete == 0 {
 		return nil
@@ -130,13 +141,13 @@ func (p *purge) stayedIncomplete(ctx context.Context, taskType string, keep time
 	}
 }
 
-// deadLetters deletes the dead letters that were kept long enough.
+// deadLetters deletes the dead letters whose retention has passed.
 func (p *purge) deadLetters(ctx context.Context) error {
 	if p.letters == 0 {
 		return nil
 	}
 	for {
-		n, err := p.store.PurgeDeadLetters(ctx, p.store.Now().Add(-p.letters), purgeTasks)
+		n, err := p.stored.PurgeDeadLetters(ctx, p.store.Now().Add(-p.letters), purgeTasks)
 		if err != nil {
 			return fmt.Errorf("delete old dead letters: %w", err)
 		}
@@ -152,17 +163,17 @@ func (p *purge) deadLetters(ctx context.Context) error {
 	}
 }
 
-// tell logs tasks that contradict themselves, each once.
-func (p *purge) tell(ctx context.Context, taskType string, unfinished []int64) {
+// report logs tasks in an impossible state, each once.
+func (p *purge) report(ctx context.Context, taskType string, unfinished []int64) {
 	for _, id := range unfinished {
-		if !p.told[id] && len(p.told) < maxUnfinished {
-			p.told[id] = true
-			p.log.ErrorContext(ctx, "a task has ended and has a result that has not: it is not deleted", "task_id", id, "type", taskType)
+		if !p.logged[id] && len(p.logged) < maxUnfinished {
+			p.logged[id] = true
+			p.log.ErrorContext(ctx, "task not deleted: it has ended but has an unfinished result", "task_id", id, "type", taskType)
 		}
 	}
 }
 
-// results deletes those of tasks that were deleted.
+// results deletes the results of deleted tasks.
 func (p *purge) results(ctx context.Context) error {
 	for {
 		_, more, err := p.store.PurgeResults(ctx, p.store.Now().Add(-purgeDelay), purgeResults)
@@ -176,10 +187,5 @@ func (p *purge) results(ctx context.Context) error {
 }
 
 func (p *purge) wait(ctx context.Context) error {
-	select {
-	case <-time.After(p.pause):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return clock.Sleep(ctx, p.pause)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,7 @@ func (f *faultyStore) PurgeResults(ctx context.Context, purgedBefore time.Time, 
 const hour = time.Hour
 
 func (w *world) purge(retention map[string]time.Duration) *purge {
-	p := newPurge(w, Config{Retention: retention}, w.log)
+	p := newPurge(w, w, Config{Retention: retention}, w.log)
 	p.pause = 0
 	return p
 }
@@ -98,10 +99,10 @@ func TestPurgeByANewRetention(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
 	kept, task := w.done("kept", "a"), w.done("worker", "a")
-	r := New(Config{Retention: map[string]time.Duration{"worker": 48 * hour, "kept": hour}}, w, w.broker, w.dispatcher(), w.log)
+	r := New(Config{Retention: map[string]time.Duration{"worker": 48 * hour, "kept": hour}}, w.parts(), w.broker, w.dispatcher(), w.log)
 	r.SetRetention(map[string]time.Duration{"worker": hour, "kept": 48 * hour})
 	w.clock.advance(2 * hour)
-	w.run(r.purge.runOnce)
+	w.run(r.elected[slices.IndexFunc(r.elected, func(l loop) bool { return l.name == "purge" })].runOnce)
 	if w.exists(task) || !w.exists(kept) {
 		t.Errorf("the task exists: %v, the one to be kept: %v", w.exists(task), w.exists(kept))
 	}
@@ -238,7 +239,7 @@ func TestPurgeUnfinished(t *testing.T) {
 	if !w.exists(broken) || w.exists(whole) {
 		t.Errorf("broken exists: %v, whole exists: %v", w.exists(broken), w.exists(whole))
 	}
-	if n := strings.Count(log.String(), "it is not deleted"); n != 1 {
+	if n := strings.Count(log.String(), "task not deleted"); n != 1 {
 		t.Errorf("it is logged %d times:\n%s", n, log.String())
 	}
 }

@@ -34,7 +34,7 @@ func TestIncompleteIsDeleted(t *testing.T) {
 
 	run := func(retention map[string]time.Duration, incomplete time.Duration) {
 		t.Helper()
-		p := newPurge(w, Config{Retention: retention, IncompleteRetention: incomplete}, w.log)
+		p := newPurge(w, w, Config{Retention: retention, IncompleteRetention: incomplete}, w.log)
 		p.pause = 0
 		if err := p.runOnce(t.Context()); err != nil {
 			t.Fatal(err)
@@ -73,7 +73,7 @@ func TestDeadLettersAreDeleted(t *testing.T) {
 	}
 	letters := func(retention time.Duration) (bodies string) {
 		t.Helper()
-		p := newPurge(w, Config{DeadLetterRetention: retention}, w.log)
+		p := newPurge(w, w, Config{DeadLetterRetention: retention}, w.log)
 		p.pause = 0
 		if err := p.runOnce(t.Context()); err != nil {
 			t.Fatal(err)

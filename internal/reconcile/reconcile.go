@@ -1,20 +1,21 @@
-// Package reconcile does what has to be done because time passed: it relays
-// tasks whose publishing failed, finds tasks that were not received in time
-// and endpoints that stopped heartbeating, stores the statuses of tasks whose
-// results have ended, and deletes old tasks.
+// Package reconcile does what time makes necessary: it relays tasks that could
+// not be published, finds tasks not received in time and endpoints that stopped
+// heartbeating, stores the statuses of tasks whose results have ended, and
+// deletes old tasks.
 //
-// It runs in every API process. Several of them are safe: claims, locks and
-// guarded updates in the database make each job idempotent. They share the
-// work: tasks to relay are claimed, dead letters are consumed, and jobs that go
-// through all tasks are done by one process at a time, in its turn; if it dies
-// another one goes on seconds later. Each job is one type with a runOnce.
+// It runs in every API process, safely: claims, locks and guarded updates in the
+// database make each loop idempotent. The processes share the work. Tasks to
+// relay are claimed, dead letters are consumed, and one elected process runs the
+// loops that go through all tasks; if it dies, another one continues seconds
+// later. Each loop is one type with a runOnce, in a file of its own, and one line
+// in [New].
 package reconcile
 
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -22,27 +23,29 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-// Store is what the reconciler needs of the database; see internal/store.
-type Store interface {
-	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]ledger.Unsent, error)
+// Store has the parts of the database that the loops use; see internal/store.
+// All are needed.
+type Store struct {
+	Leases      Leases
+	Unsent      Unsent
+	Statuses    Statuses
+	Lost        Lost
+	Retention   Retention
+	DeadLetters DeadLetters
+}
+
+// Statuses are the stored statuses of tasks, and the results that decide them.
+type Statuses interface {
 	OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error)
 	UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]int64, error)
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
-	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
-	NextTaskType(ctx context.Context, after string) (string, error)
-	PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error)
-	PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error)
-	PurgeDeadLetters(ctx context.Context, storedBefore time.Time, limit int) (deleted int, err error)
-	PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error)
-	StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (stored bool, err error)
-	TakeTurn(ctx context.Context, job, holder string, length time.Duration) (taken bool, err error)
-	EndTurns(ctx context.Context, holder string, jobs []string) error
 	Now() time.Time
 }
 
-// Broker is what the reconciler needs of the message broker.
+// Broker is the message broker.
 type Broker interface {
 	Ready() error
 	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
@@ -54,23 +57,28 @@ type Dispatcher interface {
 	Resume(ctx context.Context, u ledger.Unsent) (tasker.Task, error)
 }
 
-// pageSize bounds what a job looks at in one step.
+// pageSize limits what a loop looks at in one step.
 const pageSize = 100
 
-// Reconciler runs the jobs.
+// loop is something to do again and again.
+type loop struct {
+	name    string
+	period  time.Duration
+	runOnce func(context.Context) error
+}
+
+// Reconciler runs the loops.
 type Reconciler struct {
-	relay      *relay
-	incomplete *incomplete
-	lost       *lost
-	aggregate  *aggregate
-	purge      *purge
-	holder     string // names this process in its turns
-	store      Store
-	broker     Broker
+	everywhere []loop // run in every process
+	elected    []loop // run in one process at a time
+	elector    *elector
+	// run in every process until their context ends
+	background []func(context.Context)
+	retention  *atomic.Pointer[map[string]time.Duration]
 	log        *slog.Logger
 }
 
-// New makes a reconciler.
+// New returns a Reconciler.
 func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slog.Logger) *Reconciler {
 	if cfg.WaitForEndpoints == 0 {
 		cfg.WaitForEndpoints = time.Minute
@@ -78,69 +86,77 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	if cfg.LostAfter == 0 {
 		cfg.LostAfter = time.Minute
 	}
-	holder := ulid.Make().String()
+	relay := &relay{store: store.Unsent, broker: broker, dispatcher: dispatcher, log: log}
+	incomplete := &incomplete{statuses: store.Statuses, wait: cfg.WaitForEndpoints}
+	lost := &lost{store: store.Lost, statuses: store.Statuses, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log}
+	aggregate := newAggregate(store.Statuses, cfg.WaitForEndpoints, log)
+	purge := newPurge(store.Retention, store.DeadLetters, cfg, log)
+	deadLetters := newDeadLetters(store.DeadLetters, log)
 	return &Reconciler{
-		holder:     holder,
-		relay:      &relay{store: store, broker: broker, dispatcher: dispatcher, log: log},
-		incomplete: &incomplete{store: store, wait: cfg.WaitForEndpoints},
-		lost: &lost{
-			store: store, turn: &turn{store: store, job: jobLost, holder: holder},
-			after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log,
+		everywhere: []loop{
+			{"relay", time.Second, relay.runOnce},
 		},
-		aggregate: newAggregate(store, cfg.WaitForEndpoints, log),
-		purge:     newPurge(store, cfg, log),
-		store:     store,
-		broker:    broker,
+		elected: []loop{
+			{"incomplete", 500 * time.Millisecond, incomplete.runOnce},
+			{"lost", time.Second, lost.runOnce},
+			{"aggregate", 500 * time.Millisecond, aggregate.runOnce},
+			{"purge", time.Minute, purge.runOnce},
+		},
+		background: []func(context.Context){
+			aggregate.hints,
+			func(ctx context.Context) { aggregate.listen(ctx, broker) },
+			func(ctx context.Context) { deadLetters.run(ctx, broker) },
+		},
+		elector:   &elector{leases: store.Leases, holder: ulid.Make().String(), observe: lost.observe, log: log},
+		retention: &purge.retention,
 		log:       log,
 	}
 }
 
-// SetRetention exchanges Config.Retention. It may be called while Run runs.
+// SetRetention replaces Config.Retention. It may be called while Run runs.
 func (r *Reconciler) SetRetention(retention map[string]time.Duration) {
-	r.purge.retention.Store(&retention)
+	r.retention.Store(&retention)
 }
 
-// Run runs the jobs until ctx ends.
+// Run runs the loops until ctx ends.
 func (r *Reconciler) Run(ctx context.Context) {
 	var group sync.WaitGroup
-	group.Go(func() { r.every(ctx, "relay", time.Second, r.relay.runOnce) })
-	group.Go(func() {
-		r.every(ctx, jobIncomplete, 500*time.Millisecond, r.inTurn(jobIncomplete, r.incomplete.runOnce))
-	})
-	group.Go(func() { r.every(ctx, jobLost, time.Second, r.lost.runOnce) })
-	group.Go(func() { r.every(ctx, jobAggregate, 500*time.Millisecond, r.inTurn(jobAggregate, r.aggregate.runOnce)) })
-	group.Go(func() { r.every(ctx, jobPurge, time.Minute, r.inTurn(jobPurge, r.purge.runOnce)) })
-	group.Go(func() { newDeadLetters(r.store, r.log).run(ctx, r.broker) })
-	group.Go(func() { r.aggregate.hints(ctx) })
-	group.Go(func() { r.aggregate.listen(ctx, r.broker) })
+	group.Go(func() { r.loops(ctx, r.everywhere) })
+	group.Go(func() { r.elector.run(ctx, func(leading context.Context) { r.loops(leading, r.elected) }) })
+	for _, run := range r.background {
+		group.Go(func() { run(ctx) })
+	}
 	group.Wait()
-	r.endTurns(ctx)
 }
 
-// every runs a job again and again. The pauses are jittered, so that several
-// processes do not stay in step. A failing job is logged when it begins to
-// fail and when it works again. A run is limited, so that a connection that
-// hangs does not stop the job for good; what is left is done in the next one.
-func (r *Reconciler) every(ctx context.Context, job string, period time.Duration, runOnce func(context.Context) error) {
+// loops runs loops until ctx ends.
+func (r *Reconciler) loops(ctx context.Context, loops []loop) {
+	var group sync.WaitGroup
+	for _, l := range loops {
+		group.Go(func() { r.every(ctx, l) })
+	}
+	group.Wait()
+}
+
+// every runs a loop until ctx ends, with jittered pauses. It logs when the loop
+// starts to fail and when it recovers. Each run has a time limit, so that a
+// connection that hangs does not stop the loop for good; the next run continues.
+func (r *Reconciler) every(ctx context.Context, l loop) {
 	failing := false
-	for {
-		once, cancel := context.WithTimeout(ctx, max(time.Minute, 10*period))
-		err := runOnce(once)
+	for ctx.Err() == nil {
+		once, cancel := context.WithTimeout(ctx, max(time.Minute, 10*l.period))
+		err := l.runOnce(once)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil && !failing:
 			failing = true
-			r.log.WarnContext(ctx, "a job of the reconciler fails, and is tried again", "job", job, "err", err)
+			r.log.WarnContext(ctx, "loop of the reconciler fails", "loop", l.name, "err", err)
 		case err == nil && failing:
 			failing = false
-			r.log.InfoContext(ctx, "a job of the reconciler works again", "job", job)
+			r.log.InfoContext(ctx, "loop of the reconciler works again", "loop", l.name)
 		}
-		select {
-		case <-time.After(period*3/4 + rand.N(period/2)):
-		case <-ctx.Done():
-			return
-		}
+		_ = clock.Sleep(ctx, clock.Around(l.period))
 	}
 }

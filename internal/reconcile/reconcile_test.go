@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// TestRun does all the jobs by itself: a task that was not sent is sent, its
+// TestRun runs all loops: a task that was not sent is sent, its
 // end is stored, and one that nobody received is INCOMPLETE.
 func TestRun(t *testing.T) {
 	w := newWorld(t)
@@ -20,7 +20,7 @@ func TestRun(t *testing.T) {
 	task := w.create("one", "console1")
 	overdue := w.send("overdue", "elsewhere")
 	w.clock.advance(wait)
-	w.start(New(Config{}, w, w.broker, w.dispatcher(), w.log).Run)
+	w.start(New(Config{}, w.parts(), w.broker, w.dispatcher(), w.log).Run)
 	w.until("the task to be sent", func() bool { return w.stored(task).Status == tasker.Sent })
 	w.until("the other one to be incomplete", func() bool { return w.stored(overdue).Status == tasker.Incomplete })
 	w.receive(task, "console1")
@@ -28,8 +28,7 @@ func TestRun(t *testing.T) {
 	w.until("the task to be done", func() bool { return w.stored(task).Status == tasker.Done })
 }
 
-// TestEvery tells that a job fails once, when it begins to, and once when it
-// works again.
+// TestEvery logs once that a loop fails, and once that it works again.
 func TestEvery(t *testing.T) {
 	t.Parallel()
 	var buffer bytes.Buffer
@@ -39,7 +38,7 @@ func TestEvery(t *testing.T) {
 	var group sync.WaitGroup
 	step := 0
 	group.Go(func() {
-		r.every(ctx, "job", time.Millisecond, func(context.Context) error {
+		r.every(ctx, loop{"name", time.Millisecond, func(context.Context) error {
 			step++
 			switch {
 			case step <= 3, step == 6:
@@ -49,11 +48,11 @@ func TestEvery(t *testing.T) {
 				return ctx.Err() // the end is no failure
 			}
 			return nil
-		})
+		}})
 	})
 	group.Wait()
 	log := buffer.String()
-	if fails, works := strings.Count(log, "a job of the reconciler fails"), strings.Count(log, "works again"); fails != 2 || works != 2 || step != 8 {
+	if fails, works := strings.Count(log, "loop of the reconciler fails"), strings.Count(log, "works again"); fails != 2 || works != 2 || step != 8 {
 		t.Errorf("%d steps, %d times failing, %d times working again:\n%s", step, fails, works, log)
 	}
 }

@@ -5,19 +5,26 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// relay makes the further attempts to send CREATED tasks: those that were taken
-// while the broker was away or busy, those that it refused or did not confirm,
-// and those whose API died before it had marked them as SENT. A task that was
-// published before that is published again; its endpoints recognize it.
+// Unsent are the tasks that are not sent yet.
+type Unsent interface {
+	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]ledger.Unsent, error)
+}
+
+// relay makes further attempts to send CREATED tasks: those accepted while the
+// broker was down or busy, those that it refused or did not confirm, and those
+// whose API process died before it marked them as SENT. Some are published
+// twice; endpoints recognize that.
 //
-// Tasks come in the order in which they are due, and each rests after an
-// attempt: so none keeps the others waiting, however many cannot be sent.
+// Tasks come in the order in which they are due, and each pauses after an
+// attempt: none keeps the others waiting, however many cannot be sent.
 type relay struct {
-	store      Store
+	store      Unsent
 	broker     Broker
 	dispatcher Dispatcher
 	log        *slog.Logger
@@ -29,7 +36,7 @@ const relayPage = 64
 func (r *relay) runOnce(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if r.broker.Ready() != nil {
-			return nil // the tasks wait; whoever needs to know asks /readyz
+			return nil // the tasks wait; /readyz reports it
 		}
 		tasks, err := r.store.ClaimUnsent(ctx, relayPage, dispatch.Lease)
 		if err != nil || len(tasks) == 0 {
@@ -51,7 +58,7 @@ func (r *relay) runOnce(ctx context.Context) error {
 			r.log.InfoContext(ctx, "relayed tasks that had not been sent", "tasks", sent)
 		}
 		if errors.Is(errors.Join(errs...), dispatch.ErrBusy) {
-			return nil // the dispatcher says why of each; the next run goes on
+			return nil // logged by the dispatcher; the next run continues
 		}
 	}
 	return nil

@@ -142,10 +142,10 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	_, _, err = s.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, now.Add(-time.Hour), ledger.SentPosition{}, 10)
 	must(err)
 	for _, holder := range []string{managerA, managerB} {
-		_, err = s.TakeTurn(ctx, "sweep", holder, time.Minute)
+		_, err = s.TakeLease(ctx, "sweep", holder, time.Minute)
 		must(err)
 	}
-	must(s.EndTurns(ctx, managerA, []string{"sweep"}))
+	must(s.ReleaseLease(ctx, "sweep", managerA))
 	_, err = s.MarkLost(ctx, now.Add(-time.Hour), 10)
 	must(err)
 	_, err = s.ReturnFromLost(ctx, []string{"e7"})

@@ -8,36 +8,36 @@ import (
 	"gorm.io/gorm"
 )
 
-// Leases lets one process at a time do something.
+// Leases are held by one process at a time.
 type Leases struct{ *DB }
 
-type turnRow struct {
-	Job       string `gorm:"primaryKey"`
-	Holder    string
-	TurnUntil dbTime
+// leaseRow is a lease. Table and columns have the names that leases had first.
+type leaseRow struct {
+	Name   string `gorm:"primaryKey;column:job"`
+	Holder string
+	Until  dbTime `gorm:"column:turn_until"`
 }
 
-// TableName is the table of the turns.
-func (turnRow) TableName() string { return "turns" }
+// TableName returns the table of leases.
+func (leaseRow) TableName() string { return "turns" }
 
-// TakeTurn takes a turn of a job for a holder, or prolongs the one that it
-// has, for a time from now; taken is false where somebody else's turn lasts.
-// One that lasts much longer than a turn does was taken before the database's
-// clock was set back, and does not count.
-func (s Leases) TakeTurn(ctx context.Context, job, holder string, length time.Duration) (taken bool, err error) {
+// TakeLease takes a lease for holder, or renews it, for length from now. held is
+// false if another holder's lease runs. One that runs for much longer than length
+// was taken before the database's clock was set back, and does not count.
+func (s Leases) TakeLease(ctx context.Context, name, holder string, length time.Duration) (held bool, err error) {
 	err = s.withRetry(ctx, func() error {
 		now := s.Now()
-		row := turnRow{Job: job, Holder: holder, TurnUntil: dbTime{now.Add(length)}}
-		update := s.conn(ctx).Model(&turnRow{}).
-			Where("job = ? AND (holder = ? OR turn_until <= ? OR turn_until > ?)", job, holder, s.at(now), s.at(now.Add(2*length))).
-			Updates(map[string]any{"holder": holder, "turn_until": s.at(row.TurnUntil.Time)})
-		taken = update.RowsAffected == 1
-		if update.Error != nil || taken {
+		row := leaseRow{Name: name, Holder: holder, Until: dbTime{now.Add(length)}}
+		update := s.conn(ctx).Model(&leaseRow{}).
+			Where("job = ? AND (holder = ? OR turn_until <= ? OR turn_until > ?)", name, holder, s.at(now), s.at(now.Add(2*length))).
+			Updates(map[string]any{"holder": holder, "turn_until": s.at(row.Until.Time)})
+		held = update.RowsAffected == 1
+		if update.Error != nil || held {
 			return update.Error
 		}
-		// It lasts, or nobody ever had one.
+		// It runs, or nobody has ever held it.
 		var known int64
-		err := s.conn(ctx).Model(&turnRow{}).Where("job = ?", job).Count(&known).Error
+		err := s.conn(ctx).Model(&leaseRow{}).Where("job = ?", name).Count(&known).Error
 		if err != nil || known > 0 {
 			return err
 		}
@@ -45,17 +45,17 @@ func (s Leases) TakeTurn(ctx context.Context, job, holder string, length time.Du
 		if errors.Is(err, gorm.ErrDuplicatedKey) {
 			return nil // somebody else was first
 		}
-		taken = err == nil
+		held = err == nil
 		return err
 	})
-	return taken, s.fail("take a turn", err)
+	return held, s.fail("take lease "+name, err)
 }
 
-// EndTurns ends the turns of a holder, so that others need not wait.
-func (s Leases) EndTurns(ctx context.Context, holder string, jobs []string) error {
+// ReleaseLease ends a lease of holder, so that others need not wait.
+func (s Leases) ReleaseLease(ctx context.Context, name, holder string) error {
 	err := s.withRetry(ctx, func() error {
-		return s.conn(ctx).Model(&turnRow{}).Where("job IN ? AND holder = ?", jobs, holder).
+		return s.conn(ctx).Model(&leaseRow{}).Where("job = ? AND holder = ?", name, holder).
 			Update("turn_until", s.at(s.Now())).Error
 	})
-	return s.fail("end the turns", err)
+	return s.fail("release lease "+name, err)
 }

@@ -40,10 +40,10 @@ func (s Inspection) Living(ctx context.Context) (managers []Daemon, api bool, er
 			d.Endpoints = append(d.Endpoints, r.Name)
 		}
 	}
-	if there, err := s.hasTable(ctx, turnRow{}.TableName()); err != nil || !there {
+	if there, err := s.hasTable(ctx, leaseRow{}.TableName()); err != nil || !there {
 		return managers, false, s.fail(what, err)
 	}
-	var turns int64
-	err = s.conn(ctx).Model(&turnRow{}).Where("turn_until > ?", now).Count(&turns).Error
-	return managers, turns > 0, s.fail(what, err)
+	var leases int64
+	err = s.conn(ctx).Model(&leaseRow{}).Where("turn_until > ?", now).Count(&leases).Error
+	return managers, leases > 0, s.fail(what, err)
 }
