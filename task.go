@@ -106,25 +106,28 @@ type TaskResult struct {
 	PayloadSize int64
 }
 
-// MarshalJSON gives the form of the HTTP contract: status is 0 while the
-// result is unfinished and 1 when it is finished, and errmsg is null where
+// resultJSON is the form of a [TaskResult] in the HTTP contract: status is 0
+// while the result is unfinished and 1 when it is finished, and errmsg is null if
 // there is none.
+type resultJSON struct {
+	ID               int64           `json:"id"`
+	TaskID           int64           `json:"task_id"`
+	Endpoint         string          `json:"endpoint"`
+	Status           int             `json:"status"`
+	State            ResultState     `json:"state"`
+	Attempt          int             `json:"attempt"`
+	Errnr            int             `json:"errnr"`
+	Errmsg           *string         `json:"errmsg"`
+	Payload          json.RawMessage `json:"payload"`
+	StartTime        time.Time       `json:"start_time"`
+	LastModifiedTime time.Time       `json:"last_modified_time"`
+	RetryTime        *time.Time      `json:"retry_time,omitempty"`
+	Progress         *Progress       `json:"progress,omitempty"`
+}
+
+// MarshalJSON encodes the result as in the HTTP contract.
 func (r TaskResult) MarshalJSON() ([]byte, error) {
-	view := struct {
-		ID               int64           `json:"id"`
-		TaskID           int64           `json:"task_id"`
-		Endpoint         string          `json:"endpoint"`
-		Status           int             `json:"status"`
-		State            ResultState     `json:"state"`
-		Attempt          int             `json:"attempt"`
-		Errnr            int             `json:"errnr"`
-		Errmsg           *string         `json:"errmsg"`
-		Payload          json.RawMessage `json:"payload"`
-		StartTime        time.Time       `json:"start_time"`
-		LastModifiedTime time.Time       `json:"last_modified_time"`
-		RetryTime        *time.Time      `json:"retry_time,omitempty"`
-		Progress         *Progress       `json:"progress,omitempty"`
-	}{
+	view := resultJSON{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
 		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress,
@@ -143,6 +146,23 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 		return nil, err
 	}
 	return buf.Bytes(), nil
+}
+
+// UnmarshalJSON decodes a result of the HTTP contract.
+func (r *TaskResult) UnmarshalJSON(data []byte) error {
+	var view resultJSON
+	if err := json.Unmarshal(data, &view); err != nil {
+		return err
+	}
+	*r = TaskResult{
+		ID: view.ID, TaskID: view.TaskID, Endpoint: view.Endpoint, State: view.State, Attempt: view.Attempt,
+		Errnr: view.Errnr, Payload: view.Payload, StartTime: view.StartTime,
+		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress,
+	}
+	if view.Errmsg != nil {
+		r.Errmsg = *view.Errmsg
+	}
+	return nil
 }
 
 // The error numbers that tasker itself gives. A handler's own are positive.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -81,13 +82,6 @@ type allFeed struct {
 	shown map[int64]bool
 }
 
-// allSnapshot is the first event.
-type allSnapshot struct {
-	Tasks []taskView `json:"tasks"` // newest first
-	// Truncated reports that there are more.
-	Truncated bool `json:"truncated"`
-}
-
 // subscribe implements [feed].
 func (f *allFeed) subscribe() (<-chan struct{}, func()) {
 	hints, leave := f.streams.hub.followAll(func(c wire.LiveChange) bool {
@@ -143,7 +137,7 @@ func (f *allFeed) skipAll(ctx context.Context) error {
 }
 
 // snapshot reads the newest tasks that are open, or have the requested status.
-func (f *allFeed) snapshot(ctx context.Context) (allSnapshot, error) {
+func (f *allFeed) snapshot(ctx context.Context) (client.TaskSnapshot, error) {
 	var tasks []tasker.Task
 	truncated := false
 	for _, tt := range f.types.load().list {
@@ -158,7 +152,7 @@ func (f *allFeed) snapshot(ctx context.Context) (allSnapshot, error) {
 				Type: tt.Name, Status: status, Limit: maxSnapshot, MaxBytes: maxPageBytes, WithoutPayload: true,
 			})
 			if err != nil {
-				return allSnapshot{}, err
+				return client.TaskSnapshot{}, err
 			}
 			// Keep only the newest, however many types there are.
 			tasks = append(tasks, page...)
@@ -167,7 +161,7 @@ func (f *allFeed) snapshot(ctx context.Context) (allSnapshot, error) {
 			tasks = slices.Clip(tasks[:min(len(tasks), maxSnapshot)])
 		}
 	}
-	snapshot := allSnapshot{Tasks: make([]taskView, len(tasks)), Truncated: truncated}
+	snapshot := client.TaskSnapshot{Tasks: make([]client.TaskView, len(tasks)), Truncated: truncated}
 	for i, t := range tasks {
 		snapshot.Tasks[i] = viewTask(t)
 		f.show(t.ID)
@@ -182,32 +176,6 @@ func (f *allFeed) show(id int64) {
 	}
 }
 
-// resultHint is a result that changed.
-type resultHint struct {
-	TaskID     int64              `json:"task_id"`
-	Type       string             `json:"type"`
-	Identifier string             `json:"identifier"`
-	Endpoint   string             `json:"endpoint"`
-	Attempt    int                `json:"attempt"`
-	State      tasker.ResultState `json:"state"`
-	Errnr      int                `json:"errnr"`
-}
-
-// progressHint is an attempt's progress.
-type progressHint struct {
-	TaskID     int64            `json:"task_id"`
-	Type       string           `json:"type"`
-	Identifier string           `json:"identifier"`
-	Endpoint   string           `json:"endpoint"`
-	Attempt    int              `json:"attempt"`
-	Progress   *tasker.Progress `json:"progress"`
-}
-
-// leftOutEvent reports that changes were omitted.
-type leftOutEvent struct {
-	Changes int `json:"changes"`
-}
-
 // refresh implements [feed]. The stream does not end by itself.
 func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, err error) {
 	held := f.held
@@ -219,14 +187,18 @@ func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, er
 			continue
 		}
 		if c.State != "" {
-			out.send("result", "", resultHint{c.TaskID, c.Type, c.Identifier, c.Endpoint, c.Attempt, c.State, c.Errnr})
+			out.send("result", "", client.ResultHint{
+				TaskID: c.TaskID, Type: c.Type, Identifier: c.Identifier, Endpoint: c.Endpoint, Attempt: c.Attempt, State: c.State, Errnr: c.Errnr,
+			})
 		}
 		if c.Progress != nil {
-			out.send("progress", "", progressHint{c.TaskID, c.Type, c.Identifier, c.Endpoint, c.Attempt, c.Progress})
+			out.send("progress", "", client.ProgressHint{
+				TaskID: c.TaskID, Type: c.Type, Identifier: c.Identifier, Endpoint: c.Endpoint, Attempt: c.Attempt, Progress: c.Progress,
+			})
 		}
 	}
 	if leftOut > 0 {
-		out.send("left_out", "", leftOutEvent{leftOut})
+		out.send("left_out", "", client.LeftOutEvent{Changes: leftOut})
 	}
 	for _, t := range held {
 		f.ended[t.ID] = t.LastModifiedTime

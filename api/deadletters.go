@@ -2,16 +2,15 @@ package api
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"net/http"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gorilla/mux"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
@@ -40,28 +39,9 @@ type deadLetterHandlers struct {
 	log      *slog.Logger
 }
 
-// DeadLetter is the JSON form of a dead letter.
-type DeadLetter struct {
-	ID     int64  `json:"id"`
-	Reason string `json:"reason"` // empty if unknown
-	Queue  string `json:"queue"`  // empty if unknown
-	// TaskType and Endpoint are parsed from the queue's name; both are empty if
-	// that is not possible, and Endpoint for the queue that all endpoints share.
-	TaskType  string    `json:"task_type,omitempty"`
-	Endpoint  string    `json:"endpoint,omitempty"`
-	MessageID string    `json:"message_id"`
-	Time      time.Time `json:"time"`
-	Size      int64     `json:"size"` // of the whole body, in bytes
-	// Body is set if the body is UTF-8; otherwise BodyBase64 is.
-	Body       *string `json:"body,omitempty"`
-	BodyBase64 *string `json:"body_base64,omitempty"`
-	// Truncated reports that this is only the beginning of the body.
-	Truncated bool `json:"truncated,omitempty"`
-}
-
-// ViewDeadLetter returns the JSON form of a dead letter.
-func ViewDeadLetter(l tasker.DeadLetter) DeadLetter {
-	v := DeadLetter{
+// viewDeadLetter returns the JSON form of a dead letter.
+func viewDeadLetter(l tasker.DeadLetter) client.DeadLetter {
+	v := client.DeadLetter{
 		ID: l.ID, Reason: l.Reason, Queue: l.Queue, MessageID: l.MessageID, Time: l.Time, Size: l.Size,
 		Truncated: int64(len(l.Body)) < l.Size,
 	}
@@ -76,8 +56,7 @@ func ViewDeadLetter(l tasker.DeadLetter) DeadLetter {
 		text := string(body)
 		v.Body = &text
 	} else {
-		encoded := base64.StdEncoding.EncodeToString(l.Body)
-		v.BodyBase64 = &encoded
+		v.BodyBase64 = l.Body
 	}
 	return v
 }
@@ -95,13 +74,6 @@ func wholeRunes(b []byte) []byte {
 	return b
 }
 
-// deadLetterPage is one page of dead letters. Next is the cursor of the next
-// page, null on the last one.
-type deadLetterPage struct {
-	DeadLetters []DeadLetter `json:"dead_letters"`
-	Next        *string      `json:"next"`
-}
-
 // list serves GET /v1/dead-letters, newest first.
 func (h *deadLetterHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
@@ -115,9 +87,9 @@ func (h *deadLetterHandlers) list(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	page := deadLetterPage{DeadLetters: []DeadLetter{}}
+	page := client.DeadLetterPage{DeadLetters: []client.DeadLetter{}}
 	for _, l := range letters[:min(limit, len(letters))] {
-		page.DeadLetters = append(page.DeadLetters, ViewDeadLetter(l))
+		page.DeadLetters = append(page.DeadLetters, viewDeadLetter(l))
 	}
 	if len(letters) > limit {
 		page.Next = nextPage(w, r, strconv.FormatInt(letters[limit-1].ID, 10))
@@ -135,7 +107,7 @@ func (h *deadLetterHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, ViewDeadLetter(letter))
+	return writeJSON(w, http.StatusOK, viewDeadLetter(letter))
 }
 
 // discard serves DELETE /v1/dead-letters/{id}.

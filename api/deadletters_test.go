@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/api"
+	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
@@ -85,9 +85,7 @@ func TestListDeadLetters(t *testing.T) {
 	for path := "/v1/dead-letters?limit=2"; path != ""; {
 		a := h.get(t, path)
 		a.want(t, http.StatusOK)
-		for _, l := range decode[struct {
-			DeadLetters []api.DeadLetter `json:"dead_letters"`
-		}](t, a.body).DeadLetters {
+		for _, l := range decode[client.DeadLetterPage](t, a.body).DeadLetters {
 			ids = append(ids, l.ID)
 		}
 		path, _, _ = strings.Cut(strings.TrimPrefix(a.header.Get("Link"), "<"), ">")
@@ -135,13 +133,11 @@ func TestShowDeadLetters(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", a.body, want)
 		}
 	}
-	list := decode[struct {
-		DeadLetters []api.DeadLetter `json:"dead_letters"`
-	}](t, h.get(t, "/v1/dead-letters").body).DeadLetters
+	list := decode[client.DeadLetterPage](t, h.get(t, "/v1/dead-letters").body).DeadLetters
 	if l := list[2]; !l.Truncated || l.Size != 1029 || l.Body == nil || *l.Body != strings.Repeat("x", 1023) {
 		t.Errorf("a long text is listed as %+v", l)
 	}
-	if l := list[1]; !l.Truncated || l.Body != nil || *l.BodyBase64 != base64.StdEncoding.EncodeToString(binary[:1024]) {
+	if l := list[1]; !l.Truncated || l.Body != nil || !bytes.Equal(l.BodyBase64, binary[:1024]) {
 		t.Errorf("long bytes are listed as %+v", l)
 	}
 	if list[3].Truncated || list[0].Truncated {

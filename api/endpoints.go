@@ -4,11 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/gorilla/mux"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 )
 
 // EndpointStore holds the registered endpoints.
@@ -31,13 +31,6 @@ type endpointHandlers struct {
 	store   EndpointStore
 	remover Remover
 	log     *slog.Logger
-}
-
-// endpointPage is one page of endpoints. Next is the cursor of the next page,
-// null on the last one.
-type endpointPage struct {
-	Endpoints []tasker.Endpoint `json:"endpoints"`
-	Next      *string           `json:"next"`
 }
 
 // list serves GET /v1/endpoints, by name.
@@ -65,7 +58,7 @@ func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := endpointPage{Endpoints: []tasker.Endpoint{}}
+	page := client.EndpointPage{Endpoints: []tasker.Endpoint{}}
 	page.Endpoints = append(page.Endpoints, endpoints[:min(limit, len(endpoints))]...)
 	for i := range page.Endpoints {
 		if page.Endpoints[i].TaskTypes == nil {
@@ -76,17 +69,6 @@ func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 		page.Next = nextPage(w, r, endpoints[limit-1].Name)
 	}
 	return writeJSON(w, http.StatusOK, page)
-}
-
-// removedEndpoint is the result of removing an endpoint.
-type removedEndpoint struct {
-	Name      string    `json:"name"`
-	TaskTypes []string  `json:"task_types"`
-	Time      time.Time `json:"removed_time"`
-	// OpenTasks counts the open tasks that no longer expect it.
-	OpenTasks int `json:"open_tasks"`
-	// QueuesPending is true if its queues are deleted later.
-	QueuesPending bool `json:"queues_pending"`
 }
 
 // remove serves DELETE /v1/endpoints/{endpoint}: 202 if its queues remain, to be
@@ -102,7 +84,7 @@ func (h *endpointHandlers) remove(w http.ResponseWriter, r *http.Request) error 
 	}
 	h.log.InfoContext(r.Context(), "endpoint removed",
 		"endpoint", name, "open_tasks", tasks, "queues_pending", queuesLeft, "request_id", requestInfoOf(r).id)
-	answer := removedEndpoint{Name: name, TaskTypes: removal.TaskTypes, Time: removal.Time, OpenTasks: tasks, QueuesPending: queuesLeft}
+	answer := client.RemovedEndpoint{Name: name, TaskTypes: removal.TaskTypes, Time: removal.Time, OpenTasks: tasks, QueuesPending: queuesLeft}
 	if answer.TaskTypes == nil {
 		answer.TaskTypes = []string{}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 )
 
 // pingTimeout is how long /readyz waits for the database.
@@ -34,26 +35,7 @@ type healthHandlers struct {
 // alive serves GET /healthz: the process runs. It checks nothing else, so that
 // an outage elsewhere does not get the API restarted.
 func (h *healthHandlers) alive(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, struct {
-		Status  string `json:"status"`
-		Version string `json:"version"`
-	}{"alive", h.version})
-}
-
-// check is the state of one dependency.
-type check struct {
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
-}
-
-type readyChecks struct {
-	Database check `json:"database"`
-	Broker   check `json:"broker"`
-}
-
-type readyAnswer struct {
-	Status string      `json:"status"`
-	Checks readyChecks `json:"checks"`
+	return writeJSON(w, http.StatusOK, client.Health{Status: "alive", Version: h.version})
 }
 
 // ready serves GET /readyz: 503 if the database or the broker cannot be reached,
@@ -62,26 +44,26 @@ type readyAnswer struct {
 func (h *healthHandlers) ready(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
 	defer cancel()
-	checks := readyChecks{
+	checks := client.Checks{
 		Database: h.check(r, h.db.CheckWrites(ctx), "database cannot be reached"),
 		Broker:   h.check(r, h.broker.Ready(), "message broker not connected"),
 	}
 	if checks.Database.OK && checks.Broker.OK {
-		return writeJSON(w, http.StatusOK, readyAnswer{Status: "ready", Checks: checks})
+		return writeJSON(w, http.StatusOK, client.Readiness{Status: "ready", Checks: checks})
 	}
 	w.Header().Set("Retry-After", retryAfter)
-	return writeJSON(w, http.StatusServiceUnavailable, readyAnswer{Status: "not ready", Checks: checks})
+	return writeJSON(w, http.StatusServiceUnavailable, client.Readiness{Status: "not ready", Checks: checks})
 }
 
 // check shows an error's own message only if it was written for clients: that of
 // a driver may contain addresses and credentials, and goes to the log.
-func (h *healthHandlers) check(r *http.Request, err error, message string) check {
+func (h *healthHandlers) check(r *http.Request, err error, message string) client.Check {
 	if err == nil {
-		return check{OK: true}
+		return client.Check{OK: true}
 	}
 	h.log.WarnContext(r.Context(), "not ready", "err", err, "request_id", requestInfoOf(r).id)
 	if e, ok := errors.AsType[*tasker.Error](err); ok {
 		message = e.Message
 	}
-	return check{Error: message}
+	return client.Check{Error: message}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 )
 
 // Codes that only HTTP knows, beside those of the domain.
@@ -50,25 +51,6 @@ func kindOf(code tasker.Code) (problemKind, bool) {
 	return kind, ok
 }
 
-// problem is the body of every error (RFC 9457).
-type problem struct {
-	Type      string       `json:"type"`
-	Title     string       `json:"title"`
-	Status    int          `json:"status"`
-	Detail    string       `json:"detail"`
-	Instance  string       `json:"instance"`
-	Code      tasker.Code  `json:"code"`
-	RequestID string       `json:"request_id"`
-	Errors    []fieldError `json:"errors,omitempty"`
-}
-
-// fieldError is one broken rule. Field is a JSON pointer into the body, or
-// "?name" for a query parameter.
-type fieldError struct {
-	Field   string `json:"field"`
-	Message string `json:"message"`
-}
-
 // inputErrors are all the rules that a request breaks.
 type inputErrors struct {
 	errs []error
@@ -107,15 +89,15 @@ func (e *inputErrors) Error() string {
 func (e *inputErrors) Unwrap() []error { return e.errs }
 
 // fieldErrorsOf returns the broken rules in err that name a field.
-func fieldErrorsOf(err error) []fieldError {
+func fieldErrorsOf(err error) []client.FieldError {
 	errs := []error{err}
 	if input, ok := errors.AsType[*inputErrors](err); ok {
 		errs = input.errs
 	}
-	var fields []fieldError
+	var fields []client.FieldError
 	for _, err := range errs {
 		if e, ok := errors.AsType[*tasker.Error](err); ok && e.Field != "" {
-			fields = append(fields, fieldError{Field: e.Field, Message: e.Message})
+			fields = append(fields, client.FieldError{Field: e.Field, Message: e.Message})
 		}
 	}
 	return fields
@@ -151,7 +133,7 @@ func (p problems) fail(w http.ResponseWriter, r *http.Request, err error) {
 const internalDetail = "internal error: see the log of the API for this request id"
 
 // write writes a problem.
-func (p problems) write(w http.ResponseWriter, r *http.Request, code tasker.Code, detail string, fields []fieldError) {
+func (p problems) write(w http.ResponseWriter, r *http.Request, code tasker.Code, detail string, fields []client.FieldError) {
 	kind, _ := kindOf(code)
 	header := w.Header()
 	switch code {
@@ -162,7 +144,7 @@ func (p problems) write(w http.ResponseWriter, r *http.Request, code tasker.Code
 	case tasker.Unavailable:
 		header.Set("Retry-After", retryAfter)
 	}
-	body := problem{
+	body := client.Problem{
 		Type: "urn:tasker:problem:" + string(code), Title: kind.title, Status: kind.status,
 		Detail: detail, Instance: r.URL.EscapedPath(), Code: code,
 		RequestID: requestInfoOf(r).id, Errors: fields,

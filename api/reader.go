@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 )
 
 const (
@@ -24,13 +25,6 @@ const (
 	smallAnswer = 256 << 10
 )
 
-// taskAnswer is a task with all its results, in the reference's words.
-type taskAnswer struct {
-	Task    tasker.Task         `json:"task"`
-	Results []tasker.TaskResult `json:"taskResponseList"`
-	Summary tasker.Summary      `json:"summary"`
-}
-
 // taskReader reads tasks together with their results.
 type taskReader struct {
 	tasks            TaskStore
@@ -42,15 +36,15 @@ type taskReader struct {
 
 // current reads a task with its results, without payloads longer than maxPayload
 // bytes, and stores its status if the results imply another one.
-func (t *taskReader) current(ctx context.Context, taskType, identifier string, maxPayload int64) (taskAnswer, error) {
+func (t *taskReader) current(ctx context.Context, taskType, identifier string, maxPayload int64) (client.TaskAnswer, error) {
 	answer, status, err := t.read(ctx, taskType, identifier, maxPayload)
 	if err != nil {
-		return taskAnswer{}, err
+		return client.TaskAnswer{}, err
 	}
 	if status != answer.Task.Status && t.aggregate(ctx, answer.Task, status) {
 		// Stored, or the results changed meanwhile.
 		if answer, status, err = t.read(ctx, taskType, identifier, maxPayload); err != nil {
-			return taskAnswer{}, err
+			return client.TaskAnswer{}, err
 		}
 	}
 	// A status that is not stored may not last: a lost endpoint comes back, a late
@@ -64,25 +58,25 @@ func (t *taskReader) current(ctx context.Context, taskType, identifier string, m
 
 // read reads a task with its results, without payloads longer than maxPayload
 // bytes, and computes the status that the results imply.
-func (t *taskReader) read(ctx context.Context, taskType, identifier string, maxPayload int64) (answer taskAnswer, status tasker.TaskStatus, err error) {
+func (t *taskReader) read(ctx context.Context, taskType, identifier string, maxPayload int64) (answer client.TaskAnswer, status tasker.TaskStatus, err error) {
 	task, err := t.tasks.PeekTask(ctx, taskType, identifier, maxPayload)
 	if err != nil {
-		return taskAnswer{}, "", err
+		return client.TaskAnswer{}, "", err
 	}
 	results, err := t.results.PeekResults(ctx, task.ID, maxPayload)
 	if err != nil {
-		return taskAnswer{}, "", err
+		return client.TaskAnswer{}, "", err
 	}
 	if results == nil {
 		results = []tasker.TaskResult{}
 	}
-	answer = taskAnswer{Task: task, Results: results}
+	answer = client.TaskAnswer{Task: task, Results: results}
 	status = t.summarize(&answer)
 	return answer, status, nil
 }
 
 // summarize counts the results, and returns the status that they imply.
-func (t *taskReader) summarize(a *taskAnswer) tasker.TaskStatus {
+func (t *taskReader) summarize(a *client.TaskAnswer) tasker.TaskStatus {
 	outcomes := make([]tasker.Outcome, len(a.Results))
 	for i := range a.Results {
 		outcomes[i] = tasker.Outcome{Endpoint: a.Results[i].Endpoint, State: a.Results[i].State}
@@ -110,7 +104,7 @@ func (t *taskReader) aggregate(ctx context.Context, task tasker.Task, status tas
 
 // fill reads the payloads that an answer lacks. Results that changed meanwhile
 // are replaced, and the summary and the status with them.
-func (t *taskReader) fill(ctx context.Context, a *taskAnswer) error {
+func (t *taskReader) fill(ctx context.Context, a *client.TaskAnswer) error {
 	if a.Task.PayloadSize > 0 {
 		task, err := t.tasks.FindTask(ctx, a.Task.Type, a.Task.Identifier)
 		if err != nil {
@@ -163,9 +157,9 @@ func leftOut(results []tasker.TaskResult) (endpoints []string) {
 	return endpoints
 }
 
-// size returns the bytes of all payloads of an answer, including those that it
+// answerSize returns the bytes of all payloads of an answer, including those that it
 // lacks; 0 if they are too few to matter.
-func (a *taskAnswer) size() int64 {
+func answerSize(a *client.TaskAnswer) int64 {
 	size := int64(len(a.Task.Payload)) + a.Task.PayloadSize
 	for i := range a.Results {
 		size += int64(len(a.Results[i].Payload)) + a.Results[i].PayloadSize
@@ -178,7 +172,7 @@ func (a *taskAnswer) size() int64 {
 
 // writeTask writes a task. A large one is encoded result by result while it is
 // written, so that it is in memory once.
-func writeTask(w http.ResponseWriter, a taskAnswer, size int64) error {
+func writeTask(w http.ResponseWriter, a client.TaskAnswer, size int64) error {
 	if size == 0 {
 		return writeJSON(w, http.StatusOK, a)
 	}
@@ -200,7 +194,7 @@ func writeTask(w http.ResponseWriter, a taskAnswer, size int64) error {
 	return nil
 }
 
-// answerEncoder writes a [taskAnswer] piece by piece, so that it is never in
+// answerEncoder writes a [client.TaskAnswer] piece by piece, so that it is never in
 // memory as a whole. It keeps the first error.
 type answerEncoder struct {
 	out     io.Writer

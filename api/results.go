@@ -13,6 +13,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
@@ -50,19 +51,13 @@ type resultHandlers struct {
 	live    LiveStore
 }
 
-// resultAnswer is one endpoint's result with all its attempts.
-type resultAnswer struct {
-	Result   tasker.TaskResult `json:"result"`
-	Attempts []tasker.Attempt  `json:"attempts"` // oldest first
-}
-
 // get serves GET /{task_type}/{identifier}/results/{endpoint}.
 func (h *resultHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	result, attempts, err := h.read(r)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, resultAnswer{result, attempts})
+	return writeJSON(w, http.StatusOK, client.ResultAnswer{Result: result, Attempts: attempts})
 }
 
 // read returns the result that a request's path names, and its attempts.
@@ -129,14 +124,6 @@ const (
 	maxLogPage     = 10_000
 )
 
-// logAnswer is part of an attempt's log.
-type logAnswer struct {
-	Attempt int              `json:"attempt"` // 0 if none has begun
-	Lines   []tasker.LogLine `json:"lines"`
-	Next    int64            `json:"next"` // offset of what follows
-	Totals  tasker.LogTotals `json:"totals"`
-}
-
 // log serves GET /{task_type}/{identifier}/results/{endpoint}/log, as JSON
 // or as the plain lines.
 func (h *resultHandlers) log(w http.ResponseWriter, r *http.Request) error {
@@ -153,7 +140,7 @@ func (h *resultHandlers) log(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := logAnswer{Attempt: result.Attempt, Lines: []tasker.LogLine{}, Next: offset}
+	answer := client.LogAnswer{Attempt: result.Attempt, Lines: []tasker.LogLine{}, Next: offset}
 	if query.Has("attempt") {
 		if answer.Attempt = int(number); answer.Attempt > result.Attempt {
 			return tasker.Errorf(tasker.NotFound, "attempt %d of endpoint %q not found: %d have begun", number, result.Endpoint, result.Attempt)
@@ -169,7 +156,7 @@ func (h *resultHandlers) log(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		answer.cut(lines, int(limit))
+		cutLog(&answer, lines, int(limit))
 	}
 	w.Header().Set("Vary", "Accept")
 	w.Header().Set("X-Next-Offset", strconv.FormatInt(answer.Next, 10))
@@ -180,9 +167,9 @@ func (h *resultHandlers) log(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-// cut appends the lines from the offset on, up to a limit: the store returns
+// cutLog appends the lines from the offset on, up to a limit: the store returns
 // whole chunks.
-func (a *logAnswer) cut(lines []tasker.LogLine, limit int) {
+func cutLog(a *client.LogAnswer, lines []tasker.LogLine, limit int) {
 	for _, line := range lines {
 		if len(a.Lines) == limit {
 			return

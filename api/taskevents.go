@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 )
 
 // taskEventHandlers serve the events of single tasks.
@@ -48,7 +49,7 @@ type taskFeed struct {
 	task     tasker.Task // as it was sent
 	summary  tasker.Summary
 	results  map[string]tasker.TaskResult // by endpoint, without payloads
-	first    *taskAnswer                  // the snapshot, until it is sent
+	first    *client.TaskAnswer           // the snapshot, until it is sent
 	log      logFollower
 	endedAt  time.Time       // when the task was seen to have ended; zero before
 	complete map[string]bool // endpoints whose whole log was sent
@@ -61,7 +62,7 @@ func (f *taskFeed) subscribe() (<-chan struct{}, func()) {
 }
 
 // look reads the task, without any payload.
-func (f *taskFeed) look(ctx context.Context) (answer taskAnswer, err error) {
+func (f *taskFeed) look(ctx context.Context) (answer client.TaskAnswer, err error) {
 	err = f.streams.read(ctx, func(ctx context.Context) (err error) {
 		answer, err = f.reader.current(ctx, f.taskType, f.identifier, 0)
 		return err
@@ -97,7 +98,7 @@ func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
 // sendSnapshot sends the response of a GET in one event, piece by piece, with the
 // payloads as they are read. Once it has begun an error ends the stream: the
 // client reconnects.
-func (f *taskFeed) sendSnapshot(ctx context.Context, out *eventStream, answer taskAnswer) error {
+func (f *taskFeed) sendSnapshot(ctx context.Context, out *eventStream, answer client.TaskAnswer) error {
 	task := answer.Task
 	if task.PayloadSize > 0 {
 		release, err := f.streams.payloads.acquire(ctx, task.PayloadSize)
@@ -118,7 +119,7 @@ func (f *taskFeed) sendSnapshot(ctx context.Context, out *eventStream, answer ta
 	out.head("snapshot", f.id())
 	e := answerEncoder{out: out}
 	e.begin(task)
-	sent := taskAnswer{Task: answer.Task}
+	sent := client.TaskAnswer{Task: answer.Task}
 	err := f.withPayloads(ctx, answer.Results, func(_, r tasker.TaskResult) {
 		e.result(r)
 		r.Payload = nil
@@ -197,54 +198,11 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 	return taskID, after, ok
 }
 
-// taskEvent is a task that changed, without its payload.
-type taskEvent struct {
-	Task    taskView       `json:"task"`
-	Summary tasker.Summary `json:"summary"`
-}
-
-// taskView is a task without its payload.
-type taskView struct {
-	ID               int64             `json:"id"`
-	Identifier       string            `json:"identifier"`
-	Type             string            `json:"type"`
-	Status           tasker.TaskStatus `json:"status"`
-	Endpoints        []string          `json:"endpoints"`
-	Unserved         []string          `json:"unserved,omitempty"`
-	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
-	StartTime        time.Time         `json:"start_time"`
-	SentTime         *time.Time        `json:"sent_time,omitempty"`
-	LastModifiedTime time.Time         `json:"last_modified_time"`
-}
-
-func viewTask(t tasker.Task) taskView {
-	return taskView{
+func viewTask(t tasker.Task) client.TaskView {
+	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status, Endpoints: t.Endpoints, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
 		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
-}
-
-// progressEvent is the progress of an attempt.
-type progressEvent struct {
-	Endpoint string           `json:"endpoint"`
-	Attempt  int              `json:"attempt"`
-	Progress *tasker.Progress `json:"progress"`
-}
-
-// logEvent is a part of the log of an attempt.
-type logEvent struct {
-	Endpoint string           `json:"endpoint"`
-	Attempt  int              `json:"attempt"`
-	Lines    []tasker.LogLine `json:"lines"`
-}
-
-// endEvent is the last event of a complete stream.
-type endEvent struct {
-	Status tasker.TaskStatus `json:"status"` // the last one
-	// Deleted reports that the task was deleted.
-	Deleted bool `json:"deleted"`
-	// Complete reports that the logs were sent to their ends.
-	Complete bool `json:"complete"`
 }
 
 // refresh implements [feed].
@@ -256,7 +214,7 @@ func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, e
 	}
 	answer, err := f.look(ctx)
 	if tasker.CodeOf(err) == tasker.NotFound || err == nil && answer.Task.ID != f.task.ID {
-		out.send("end", idEnded, endEvent{Status: f.task.Status, Deleted: true})
+		out.send("end", idEnded, client.EndEvent{Status: f.task.Status, Deleted: true})
 		return true, nil
 	}
 	if err != nil {
@@ -283,13 +241,13 @@ func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, e
 	if !complete && f.streams.now().Before(f.endedAt.Add(f.streams.logWait)) {
 		return false, nil
 	}
-	out.send("end", idEnded, endEvent{Status: f.task.Status, Complete: complete})
+	out.send("end", idEnded, client.EndEvent{Status: f.task.Status, Complete: complete})
 	return true, nil
 }
 
 // sendState sends what differs from what the client has. It reads the payloads of
 // changed results only.
-func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer taskAnswer) error {
+func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer client.TaskAnswer) error {
 	id := f.id()
 	var changed []tasker.TaskResult
 	for _, result := range answer.Results {
@@ -298,7 +256,7 @@ func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer taskA
 		case !ok || !sameResult(known, result):
 			changed = append(changed, result)
 		case !sameProgress(known.Progress, result.Progress):
-			out.send("progress", id, progressEvent{result.Endpoint, result.Attempt, result.Progress})
+			out.send("progress", id, client.ProgressEvent{Endpoint: result.Endpoint, Attempt: result.Attempt, Progress: result.Progress})
 			known.Progress = result.Progress
 			f.results[result.Endpoint] = known
 		}
@@ -315,7 +273,7 @@ func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer taskA
 		return err
 	}
 	if answer.Task.Status != f.task.Status || !sameSummary(answer.Summary, f.summary) {
-		out.send("task", id, taskEvent{viewTask(answer.Task), answer.Summary})
+		out.send("task", id, client.TaskEvent{Task: viewTask(answer.Task), Summary: answer.Summary})
 	}
 	f.task, f.summary = answer.Task, answer.Summary
 	return nil
@@ -361,7 +319,7 @@ func (f *taskFeed) sendLog(ctx context.Context, out *eventStream) error {
 		for _, chunk := range chunks {
 			after = max(after, chunk.ID)
 			if lines := f.log.take(chunk, now); len(lines) > 0 {
-				out.send("log", f.id(), logEvent{chunk.Endpoint, chunk.Attempt, lines})
+				out.send("log", f.id(), client.LogEvent{Endpoint: chunk.Endpoint, Attempt: chunk.Attempt, Lines: lines})
 			}
 		}
 		if len(chunks) < logBatch {

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 )
 
 // TaskStore holds the tasks.
@@ -156,7 +157,7 @@ func (h *taskHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	size := answer.size()
+	size := answerSize(&answer)
 	release, err := h.limits.payloads.acquire(r.Context(), size)
 	if err != nil {
 		return err
@@ -166,13 +167,6 @@ func (h *taskHandlers) get(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeTask(w, answer, size)
-}
-
-// taskPage is one page of tasks, each a [taskView] or, if payloads are requested,
-// a [tasker.Task]. Next is the cursor of the next page, null on the last one.
-type taskPage struct {
-	Tasks []any   `json:"tasks"`
-	Next  *string `json:"next"`
 }
 
 // list serves GET /{task_type}, newest first. A page is bounded by its bytes,
@@ -203,14 +197,16 @@ func (h *taskHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := taskPage{Tasks: make([]any, len(tasks))}
-	for i, task := range tasks {
-		if page.Tasks[i] = viewTask(task); !q.WithoutPayload {
-			page.Tasks[i] = task
-		}
-	}
+	var next *string
 	if more && len(tasks) > 0 {
-		page.Next = nextPage(w, r, strconv.FormatInt(tasks[len(tasks)-1].ID, 10))
+		next = nextPage(w, r, strconv.FormatInt(tasks[len(tasks)-1].ID, 10))
+	}
+	if !q.WithoutPayload {
+		return writeJSON(w, http.StatusOK, client.TaskPage[tasker.Task]{Tasks: append([]tasker.Task{}, tasks...), Next: next})
+	}
+	page := client.TaskPage[client.TaskView]{Tasks: make([]client.TaskView, len(tasks)), Next: next}
+	for i, task := range tasks {
+		page.Tasks[i] = viewTask(task)
 	}
 	return writeJSON(w, http.StatusOK, page)
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -10,6 +9,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
@@ -85,28 +85,10 @@ func (t *taskTypes) maxPayload(tt *tasker.TaskType) int64 {
 	return t.maxBody
 }
 
-// taskTypeInfo describes one task type. Times are in seconds.
-type taskTypeInfo struct {
-	Name        string          `json:"name"`
-	Handler     string          `json:"handler"`
-	Description string          `json:"description"`
-	Usage       string          `json:"usage"`
-	Schema      json.RawMessage `json:"schema"`  // nil if every payload is valid
-	Example     json.RawMessage `json:"example"` // nil if there is none
-	// ConfigObjects is a payload with empty values to fill in; nil if unknown.
-	ConfigObjects json.RawMessage   `json:"config_objects"`
-	Concurrency   int               `json:"concurrency"`
-	Timeout       float64           `json:"timeout"`
-	Retry         []float64         `json:"retry"`
-	MaxPayload    int64             `json:"max_payload"` // in bytes
-	Labels        map[string]string `json:"labels"`
-	Retention     *int64            `json:"retention"` // nil if tasks are kept for ever
-}
-
 // describe returns all that the configuration says about a task type.
-func (t *taskTypes) describe(tt *tasker.TaskType) taskTypeInfo {
+func (t *taskTypes) describe(tt *tasker.TaskType) client.TaskTypeInfo {
 	compiled, _ := tt.Payloads.(*schema.Schema)
-	info := taskTypeInfo{
+	info := client.TaskTypeInfo{
 		Name: tt.Name, Handler: tt.Handler, Description: tt.Description, Usage: tt.Usage,
 		Schema: tt.Schema, Example: tt.Example, ConfigObjects: compiled.Blank(),
 		Concurrency: tt.Concurrency, Timeout: tt.Timeout.Seconds(), Retry: make([]float64, len(tt.Retry.Delays)),
@@ -140,19 +122,11 @@ type taskTypeHandlers struct {
 // list serves GET /v1/task-types, in the configuration's order and in one page.
 func (h *taskTypeHandlers) list(w http.ResponseWriter, _ *http.Request) error {
 	types := h.types.load()
-	infos := make([]taskTypeInfo, len(types.list))
+	infos := make([]client.TaskTypeInfo, len(types.list))
 	for i := range types.list {
 		infos[i] = h.types.describe(&types.list[i])
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		TaskTypes []taskTypeInfo `json:"task_types"`
-	}{infos})
-}
-
-// servingEndpoint is an endpoint that performs a task type.
-type servingEndpoint struct {
-	Name  string `json:"name"`
-	Alive bool   `json:"alive"`
+	return writeJSON(w, http.StatusOK, client.TaskTypeList{TaskTypes: infos})
 }
 
 // get serves GET /v1/task-types/{task_type}, with the first endpoints that
@@ -166,13 +140,9 @@ func (h *taskTypeHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		taskTypeInfo
-		Endpoints []servingEndpoint `json:"endpoints"`
-		Next      *string           `json:"next"` // path of the other endpoints; nil if these are all
-	}{taskTypeInfo: h.types.describe(tt), Endpoints: []servingEndpoint{}}
+	answer := client.TaskTypeAnswer{TaskTypeInfo: h.types.describe(tt), Endpoints: []client.ServingEndpoint{}}
 	for _, e := range endpoints[:min(maxPage, len(endpoints))] {
-		answer.Endpoints = append(answer.Endpoints, servingEndpoint{e.Name, e.Alive})
+		answer.Endpoints = append(answer.Endpoints, client.ServingEndpoint{Name: e.Name, Alive: e.Alive})
 	}
 	if len(endpoints) > maxPage {
 		next := routeEndpoints + "?task_type=" + tt.Name + "&cursor=" + endpoints[maxPage-1].Name

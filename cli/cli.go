@@ -40,9 +40,6 @@ type Actions struct {
 	InitDatabase func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	InitRabbitMQ func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	Doctor       func(ctx context.Context, cfg config.Config, opts app.DoctorOptions) (doctor.Report, error)
-	// OpenDeadLetters gives the dead letters to work on; they are closed after
-	// use.
-	OpenDeadLetters func(ctx context.Context, cfg config.Config, log *slog.Logger) (DeadLetters, error)
 }
 
 // Program is the program as it was started.

@@ -100,7 +100,7 @@ func TestWrongUse(t *testing.T) {
 		"dev --data=":                               "--data is empty: name a directory, or keep nothing with --ephemeral",
 		"doctor --data=x":                           `--data is the directory of "tasker dev": give --dev, too, or neither`,
 		"dead-letters list --data=x":                `--data is the directory of "tasker dev": give --dev, too, or neither`,
-		"dead-letters list --dev --data=/no":        "there is no database of tasker dev in /no: name its directory with --data, or start it first",
+		"dead-letters list --dev --data=/no":        "tasker dev is not running in /no: start it, or name its directory with --data",
 		"doctor --dev --data=/no":                   "there is no database of tasker dev in /no: name its directory with --data, or start it first",
 		"version --output=xml":                      `--output is "xml": give text or json`,
 		"version --output=":                         `--output is "": give text or json`,

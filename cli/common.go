@@ -69,15 +69,6 @@ func (r *run) logger(cfg config.Log) *slog.Logger {
 	}
 }
 
-// quietLog is the log of a command that does one thing and says what came of
-// it: nothing is logged unless somebody asks for it with --log-level.
-func (r *run) quietLog(cfg config.Log) *slog.Logger {
-	if r.logLevel == "" {
-		return slog.New(slog.DiscardHandler)
-	}
-	return r.logger(cfg)
-}
-
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())

@@ -2,74 +2,82 @@ package cli_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	domain "github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/cli"
-	"github.com/taskerhq/tasker/config"
-	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/client"
 )
 
-// fakeDeadLetters are letters in memory, by id.
+// fakeDeadLetters is an API with letters in memory, by id.
 type fakeDeadLetters struct {
-	letters []app.DeadLetter
-	away    bool    // no letter can be requeued, since the broker is away
+	letters []client.DeadLetter
+	down    bool    // no letter can be requeued, since the broker is down
 	refused []int64 // these cannot be requeued
 	tried   int
-	closed  bool
 }
 
-func (f *fakeDeadLetters) List(_ context.Context, before int64, limit int) ([]app.DeadLetter, error) {
-	var list []app.DeadLetter
+// ServeHTTP serves the routes of dead letters.
+func (f *fakeDeadLetters) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.Split(strings.Trim(strings.TrimPrefix(r.URL.Path, "/v1/dead-letters"), "/"), "/")
+	id, _ := strconv.ParseInt(path[0], 10, 64)
+	at := slices.IndexFunc(f.letters, func(l client.DeadLetter) bool { return l.ID == id })
+	switch {
+	case path[0] == "":
+		f.list(w, r)
+	case len(path) == 2 && f.down:
+		f.tried++
+		problem(w, http.StatusServiceUnavailable, domain.Unavailable, "broker down")
+	case at < 0:
+		problem(w, http.StatusNotFound, domain.NotFound, fmt.Sprintf("dead letter %d not found", id))
+	case r.Method == http.MethodGet:
+		_ = json.NewEncoder(w).Encode(f.letters[at])
+	case len(path) == 2 && slices.Contains(f.refused, id):
+		problem(w, http.StatusConflict, domain.Conflict, fmt.Sprintf("dead letter %d cannot be requeued: no queue", id))
+	default:
+		f.letters = slices.Delete(f.letters, at, at+1)
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (f *fakeDeadLetters) list(w http.ResponseWriter, r *http.Request) {
+	before, _ := strconv.ParseInt(r.URL.Query().Get("cursor"), 10, 64)
+	limit, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+	page := client.DeadLetterPage{DeadLetters: []client.DeadLetter{}}
 	for _, l := range slices.Backward(f.letters) {
-		if (before == 0 || l.ID < before) && len(list) < limit {
-			list = append(list, l)
+		if before != 0 && l.ID >= before {
+			continue
 		}
-	}
-	return list, nil
-}
-
-func (f *fakeDeadLetters) Find(_ context.Context, id int64) (app.DeadLetter, error) {
-	for _, l := range f.letters {
-		if l.ID == id {
-			return l, nil
+		if len(page.DeadLetters) == limit {
+			next := strconv.FormatInt(page.DeadLetters[limit-1].ID, 10)
+			page.Next = &next
+			break
 		}
+		page.DeadLetters = append(page.DeadLetters, l)
 	}
-	return app.DeadLetter{}, domain.Errorf(domain.NotFound, "dead letter %d not found", id)
+	_ = json.NewEncoder(w).Encode(page)
 }
 
-func (f *fakeDeadLetters) Requeue(ctx context.Context, id int64) error {
-	f.tried++
-	if f.away {
-		return domain.Errorf(domain.Unavailable, "the broker is away")
-	}
-	if slices.Contains(f.refused, id) {
-		return domain.Errorf(domain.Conflict, "dead letter %d cannot be requeued: no queue", id)
-	}
-	return f.Discard(ctx, id)
+func problem(w http.ResponseWriter, status int, code domain.Code, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(client.Problem{Code: code, Detail: detail})
 }
-
-func (f *fakeDeadLetters) Discard(ctx context.Context, id int64) error {
-	_, err := f.Find(ctx, id)
-	f.letters = slices.DeleteFunc(f.letters, func(l app.DeadLetter) bool { return l.ID == id })
-	return err
-}
-
-func (f *fakeDeadLetters) Close(context.Context) { f.closed = true }
 
 // fakeLetters makes letters with ids from 1 on.
 func fakeLetters(n int) *fakeDeadLetters {
 	f := &fakeDeadLetters{}
 	for i := range n {
 		text := fmt.Sprintf("body %d", i+1)
-		f.letters = append(f.letters, app.DeadLetter{
+		f.letters = append(f.letters, client.DeadLetter{
 			ID: int64(i + 1), Reason: "rubbish", Queue: "tasker.worker.console1", MessageID: "m", Size: 6, Body: &text,
 			Time: time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC),
 		})
@@ -77,15 +85,14 @@ func fakeLetters(n int) *fakeDeadLetters {
 	return f
 }
 
-// deadLetters runs a command of them.
+// deadLetters runs one of their commands.
 func deadLetters(t *testing.T, f *fakeDeadLetters, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	server := httptest.NewServer(f)
+	defer server.Close()
 	var out, errs bytes.Buffer
 	code = cli.Execute(t.Context(), cli.Program{
-		Actions: cli.Actions{
-			OpenDeadLetters: func(context.Context, config.Config, *slog.Logger) (cli.DeadLetters, error) { return f, nil },
-		},
-		Args: append([]string{"dead-letters"}, args...), Stdout: &out, Stderr: &errs,
+		Args: append([]string{"dead-letters", "--api", server.URL}, args...), Stdout: &out, Stderr: &errs,
 	})
 	return code, out.String(), errs.String()
 }
@@ -99,8 +106,8 @@ func TestDeadLetterList(t *testing.T) {
 		"3   2026-05-06T01:14:24Z  6      tasker.worker.console1  rubbish\n" +
 		"2   2026-05-06T01:14:24Z  6      tasker.worker.console1  rubbish\n" +
 		`1   2026-05-06T01:14:24Z  6      -                       \u001b[31m` + strings.Repeat("r", 90) + "...\n"
-	if code != 0 || out != want || !f.closed {
-		t.Errorf("exit code %d, closed: %t\n%swant\n%s", code, f.closed, out, want)
+	if code != 0 || out != want {
+		t.Errorf("exit code %d\n%swant\n%s", code, out, want)
 	}
 	if _, out, _ = deadLetters(t, f, "list", "--limit=2"); !strings.HasSuffix(out, "\nmore: --before 2\n") {
 		t.Errorf("the first page: %s", out)
@@ -112,7 +119,7 @@ func TestDeadLetterList(t *testing.T) {
 		t.Errorf("none: exit code %d, %s", code, out)
 	}
 	var page struct {
-		DeadLetters []app.DeadLetter `json:"dead_letters"`
+		DeadLetters []client.DeadLetter `json:"dead_letters"`
 		Next        *int64
 	}
 	_, out, _ = deadLetters(t, f, "list", "--limit=1", "--output=json")
@@ -127,9 +134,9 @@ func TestDeadLetterList(t *testing.T) {
 func TestDeadLetterShow(t *testing.T) {
 	t.Parallel()
 	f := fakeLetters(2)
-	text, encoded := "a\tb\n\x1b[31m\n", "//4="
+	text := "a\tb\n\x1b[31m\n"
 	f.letters[0].Body = &text
-	f.letters[1].Body, f.letters[1].BodyBase64, f.letters[1].MessageID = nil, &encoded, ""
+	f.letters[1].Body, f.letters[1].BodyBase64, f.letters[1].MessageID = nil, []byte{0xff, 0xfe}, ""
 	code, out, stderr := deadLetters(t, f, "show", "1", "7", "2", "1")
 	want := `id       1
 time     2026-05-06T01:14:24Z
@@ -163,10 +170,10 @@ body, in base64
 		t.Errorf("none: exit code %d, %q", code, out)
 	}
 	var shown struct {
-		DeadLetters []app.DeadLetter `json:"dead_letters"`
+		DeadLetters []client.DeadLetter `json:"dead_letters"`
 	}
 	code, out, _ = deadLetters(t, f, "show", "2", "9", "--output=json")
-	if err := json.Unmarshal([]byte(out), &shown); err != nil || code != cli.ExitFailure || len(shown.DeadLetters) != 1 || *shown.DeadLetters[0].BodyBase64 != encoded {
+	if err := json.Unmarshal([]byte(out), &shown); err != nil || code != cli.ExitFailure || len(shown.DeadLetters) != 1 || string(shown.DeadLetters[0].BodyBase64) != "\xff\xfe" {
 		t.Errorf("JSON: exit code %d, %v, %s", code, err, out)
 	}
 }
@@ -204,11 +211,11 @@ func TestDeadLetterSettle(t *testing.T) {
 	if err != nil || code != cli.ExitFailure || !slices.Equal(answer.Requeued, []int64{1, 3}) || len(answer.Failed) != 1 || answer.Failed[0].ID != 2 {
 		t.Errorf("one of three refused: exit code %d, %v, %s", code, err, out)
 	}
-	// Where the broker is away, not every letter waits for it.
+	// While the broker is down, not every letter waits for it.
 	f = fakeLetters(3)
-	f.away = true
+	f.down = true
 	code, _, stderr := deadLetters(t, f, "requeue", "--all", "--yes")
-	if code != cli.ExitFailure || f.tried != 1 || stderr != "tasker: the broker is away\n2 more were not tried\n" {
+	if code != cli.ExitFailure || f.tried != 1 || stderr != "tasker: broker down\n2 more were not tried\n" {
 		t.Errorf("without the broker: exit code %d, %d tries, %s", code, f.tried, stderr)
 	}
 }
@@ -218,16 +225,16 @@ func TestDeadLetterWrongUse(t *testing.T) {
 	for args, want := range map[string]string{
 		"lst":             `there is no command "lst"; did you mean list?`,
 		"list 7":          "takes no argument",
-		"list --limit=0":  "--limit is 0",
+		"list --limit=0":  "invalid --limit 0",
 		"list --before=x": "invalid argument",
-		"show":            "which dead letters? Give their ids",
-		"show x":          `"x" is no id of a dead letter`,
+		"show":            "missing dead letter: give at least one id",
+		"show x":          `invalid id "x"`,
 		"show 1 2 --body": "--body writes the bytes of one letter",
-		"requeue":         "which dead letters? Give their ids, or --all",
-		"requeue 0":       `"0" is no id`,
+		"requeue":         "missing dead letter: give at least one id, or --all",
+		"requeue 0":       `invalid id "0"`,
 		"discard 1 --all": "--all and ids exclude each other",
-		"discard 1 --yes": "--yes agrees to --all",
-		"discard --yes":   "which dead letters?",
+		"discard 1 --yes": "--yes confirms --all",
+		"discard --yes":   "missing dead letter",
 	} {
 		f := fakeLetters(3)
 		code, out, stderr := deadLetters(t, f, strings.Fields(args)...)

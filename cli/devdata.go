@@ -10,29 +10,36 @@ import (
 // defaultData is the data directory of "tasker dev".
 const defaultData = "data/dev"
 
-// devData chooses the data of "tasker dev" for a command that looks at the
-// configured services otherwise.
+// devData selects "tasker dev" for a command that otherwise uses the configured
+// services.
 type devData struct {
 	dev  bool
 	data string
 }
 
-func (d *devData) add(cmd *cobra.Command) {
+func (d *devData) add(cmd *cobra.Command, usage string) {
 	flags := cmd.PersistentFlags()
-	flags.BoolVar(&d.dev, "dev", false, "look at the data of \"tasker dev\", in the directory of --data")
+	flags.BoolVar(&d.dev, "dev", false, usage)
 	flags.StringVar(&d.data, "data", defaultData, "data directory of \"tasker dev\"; needs --dev")
 	_ = cmd.MarkPersistentFlagDirname("data") // the flag exists
 }
 
-// load reads the configuration for a command.
-func (d *devData) load(r *run, cmd *cobra.Command, without config.Part) (config.Config, error) {
-	if !d.dev {
-		if cmd.Flags().Changed("data") {
-			return config.Config{}, usagef("--data is the directory of \"tasker dev\": give --dev, too, or neither")
-		}
-		return r.load(without)
+func (d *devData) check(cmd *cobra.Command) error {
+	if !d.dev && cmd.Flags().Changed("data") {
+		return usagef("--data is the directory of \"tasker dev\": give --dev, too, or neither")
 	}
-	cfg, err := r.load(without | devWithout)
+	return nil
+}
+
+// load reads the configuration for a command that uses the services themselves.
+func (d *devData) load(r *run, cmd *cobra.Command) (config.Config, error) {
+	if err := d.check(cmd); err != nil {
+		return config.Config{}, err
+	}
+	if !d.dev {
+		return r.load(0)
+	}
+	cfg, err := r.load(devWithout)
 	if err != nil {
 		return cfg, err
 	}

@@ -40,7 +40,7 @@ func (r *run) doctorCommand() *cobra.Command {
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var opts app.DoctorOptions
-			cfg, err := data.load(r, cmd, 0)
+			cfg, err := data.load(r, cmd)
 			if wrong, ok := errors.AsType[*config.Error](err); ok && !data.dev {
 				// A machine that runs managers only need not have the secrets
 				// of the others.
@@ -70,7 +70,7 @@ func (r *run) doctorCommand() *cobra.Command {
 			return nil
 		},
 	}
-	data.add(cmd)
+	data.add(cmd, "check \"tasker dev\", in the directory of --data")
 	cmd.Flags().BoolVar(&strict, "strict", false, "count warnings as problems, for the exit code")
 	return cmd
 }

@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,55 +11,16 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
-	"github.com/taskerhq/tasker/config"
 )
-
-// apiFlags say how a command reaches the API.
-type apiFlags struct{ url, tokenFile string }
-
-func (r *run) addAPIFlags(cmd *cobra.Command) *apiFlags {
-	f := &apiFlags{}
-	cmd.PersistentFlags().StringVar(&f.url, "api", r.variable(config.EnvAPIURL, client.DefaultURL), "URL of the API ("+config.EnvAPIURL+")")
-	tokenFile := config.EnvName("api.token_file")
-	cmd.PersistentFlags().StringVar(&f.tokenFile, "token-file", r.variable(tokenFile, ""), "file with the token of the API ("+tokenFile+")")
-	return f
-}
-
-// maxToken bounds a token file.
-const maxToken = 64 << 10
-
-// client returns a client of the API that the flags name.
-func (f *apiFlags) client() (*client.Client, error) {
-	token := ""
-	if f.tokenFile != "" {
-		file, err := os.Open(f.tokenFile)
-		if err != nil {
-			return nil, usagef("--token-file: %v", err)
-		}
-		defer func() { _ = file.Close() }()
-		content, err := io.ReadAll(io.LimitReader(file, maxToken))
-		if err != nil {
-			return nil, usagef("--token-file: %v", err)
-		}
-		if token = strings.TrimSpace(string(content)); token == "" {
-			return nil, usagef("--token-file: %s is empty", f.tokenFile)
-		}
-	}
-	c, err := client.New(f.url, token)
-	if err != nil {
-		return nil, usagef("--api: %v", err)
-	}
-	return c, nil
-}
 
 func (r *run) endpointsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "endpoints",
 		Short: "List the registered endpoints, or remove some",
 		Long: `An endpoint registers when its manager starts for the first time, and stays
-registered: tasks for all are for it, too, and its queues collect them while it
-is away. These commands talk to the API, at --api, with the token of
---token-file.`,
+registered: tasks for all endpoints are for it, too, and its queues collect them
+while it is down. These commands use the API at --api, with the token in
+--token-file; with --dev, that of "tasker dev".`,
 		Example: `  tasker endpoints list
   tasker endpoints remove console7
   tasker endpoints remove console7 --api https://tasker.example.com --token-file ~/.tasker-token`,
@@ -80,16 +39,16 @@ func (r *run) listEndpointsCommand(flags *apiFlags) *cobra.Command {
 		Short: "List the registered endpoints",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := flags.client()
+			c, err := flags.client(cmd)
 			if err != nil {
 				return err
 			}
-			endpoints, err := c.Endpoints(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if endpoints == nil {
-				endpoints = []tasker.Endpoint{}
+			endpoints := []tasker.Endpoint{}
+			for e, err := range c.Endpoints(cmd.Context(), "") {
+				if err != nil {
+					return err
+				}
+				endpoints = append(endpoints, e)
 			}
 			return r.tell(struct {
 				Endpoints []tasker.Endpoint `json:"endpoints"`
@@ -122,23 +81,23 @@ func (r *run) removeEndpointsCommand(flags *apiFlags) *cobra.Command {
 		Use:   "remove NAME...",
 		Short: "Remove endpoints that will not come back",
 		Long: `Remove endpoints whose managers have stopped for good: their registrations and
-their queues, with what is in them, are deleted. Open tasks do not expect them
-any more and name them in removed_endpoints; results that were stored stay. An
-endpoint that is alive is refused: stop its manager first.
+their queues, with all messages, are deleted. Open tasks no longer expect them
+and list them in removed_endpoints; stored results are kept. An endpoint that is
+alive is not removed: stop its manager first.
 
-Where some of several endpoints cannot be removed, the others are all the same,
-and the exit code is 1.`,
+If some of several endpoints cannot be removed, the others still are, and the
+exit code is 1.`,
 		Example: `  tasker endpoints remove console7`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usagef("which endpoints? Name them, as tasker endpoints list shows them")
+				return usagef("missing endpoint: name at least one; tasker endpoints list shows them")
 			}
 			for _, name := range args {
 				if err := tasker.ValidateEndpoint(name); err != nil {
 					return usagef("%v", err)
 				}
 			}
-			c, err := flags.client()
+			c, err := flags.client(cmd)
 			if err != nil {
 				return err
 			}
@@ -158,9 +117,9 @@ func (r *run) removeEndpoints(ctx context.Context, c *client.Client, names []str
 			continue
 		}
 		removed = append(removed, done)
-		fmt.Fprintf(&text, "removed %s: %d open tasks do not expect it any more", name, done.OpenTasks)
+		fmt.Fprintf(&text, "removed %s: %d open tasks no longer expect it", name, done.OpenTasks)
 		if done.QueuesPending {
-			text.WriteString("; its queues are deleted when RabbitMQ can be reached and nobody consumes from them")
+			text.WriteString("; its queues will be deleted once RabbitMQ can be reached and nobody consumes from them")
 		}
 		text.WriteByte('\n')
 	}

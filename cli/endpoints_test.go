@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	domain "github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/cli"
 )
 
@@ -20,11 +21,9 @@ func endpointsAPI(t *testing.T) string {
 	mux.HandleFunc("DELETE /v1/endpoints/{name}", func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.Header.Get("Authorization") != "Bearer s3cret":
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = w.Write([]byte(`{"code":"unauthorized","detail":"this API asks for a token"}`))
+			problem(w, http.StatusUnauthorized, domain.Unauthorized, "missing token")
 		case r.PathValue("name") == "a":
-			w.WriteHeader(http.StatusConflict)
-			_, _ = w.Write([]byte(`{"code":"conflict","detail":"endpoint \"a\" is alive: its manager is on host h, pid 7"}`))
+			problem(w, http.StatusConflict, domain.Conflict, `endpoint "a" is alive: its manager is on host h, pid 7`)
 		default:
 			_, _ = w.Write([]byte(`{"name":"b","task_types":["worker"],"open_tasks":3,"queues_pending":false}`))
 		}
@@ -50,10 +49,10 @@ func TestEndpoints(t *testing.T) {
 		{env, []string{"endpoints", "list"}, cli.ExitOK, "a     yes", ""},
 		{env, []string{"endpoints", "remove", "b"}, cli.ExitOK, "removed b: 3 open tasks", ""},
 		{env, []string{"endpoints", "remove", "a", "b"}, cli.ExitFailure, "removed b", "is alive: its manager is on host h, pid 7"},
-		{nil, []string{"endpoints", "remove", "b", "--api", url}, cli.ExitFailure, "", "asks for a token"},
-		{nil, []string{"endpoints", "list", "--api", "http://127.0.0.1:1"}, cli.ExitFailure, "", "no answer from the API at http://127.0.0.1:1"},
-		{nil, []string{"endpoints", "list", "--api", "nowhere"}, cli.ExitUsage, "", "--api: invalid URL"},
-		{env, []string{"endpoints", "remove"}, cli.ExitUsage, "", "which endpoints?"},
+		{nil, []string{"endpoints", "remove", "b", "--api", url}, cli.ExitFailure, "", "missing token"},
+		{nil, []string{"endpoints", "list", "--api", "http://127.0.0.1:1"}, cli.ExitFailure, "", "cannot reach the API at http://127.0.0.1:1"},
+		{nil, []string{"endpoints", "list", "--api", "nowhere"}, cli.ExitUsage, "", "--api: invalid API URL"},
+		{env, []string{"endpoints", "remove"}, cli.ExitUsage, "", "missing endpoint"},
 		{env, []string{"endpoints", "remove", "a/b"}, cli.ExitUsage, "", "malformed"},
 		{env, []string{"endpoints", "list", "--token-file", "/nowhere"}, cli.ExitUsage, "", "--token-file"},
 	} {

@@ -2,14 +2,12 @@ package cli
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"syscall"
 
-	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/x/sdnotify"
@@ -33,9 +31,6 @@ func Main(catalog *handlers.Catalog, version string) {
 		Actions: Actions{
 			RunAPI: app.RunAPI, RunManager: app.RunManager, RunDev: app.RunDev,
 			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor,
-			OpenDeadLetters: func(ctx context.Context, cfg config.Config, log *slog.Logger) (DeadLetters, error) {
-				return app.OpenDeadLetters(ctx, cfg, log)
-			},
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: buildVersion(version), Handlers: catalog, Name: filepath.Base(os.Args[0]),

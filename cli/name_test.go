@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,24 +89,6 @@ func TestInitializeTellsJSON(t *testing.T) {
 		if err := json.Unmarshal(stdout.Bytes(), &got); err != nil || got.OK != (fail == nil) || got.DryRun ||
 			strings.Join(got.Done, "|") != "database d: created|schema: migrated" || (code == 0) != (fail == nil) || (stderr.Len() == 0) != (fail == nil) {
 			t.Errorf("%s: %v, exit code %d\nstdout %s\nstderr %s", name, err, code, stdout.String(), stderr.String())
-		}
-	}
-}
-
-// TestCommandsThatDoOneThingLogNothing, unless somebody asks for it.
-func TestCommandsThatDoOneThingLogNothing(t *testing.T) {
-	t.Parallel()
-	for args, want := range map[string]bool{"dead-letters list": false, "dead-letters list --log-level=info": true} {
-		var stderr bytes.Buffer
-		cli.Execute(t.Context(), cli.Program{
-			Actions: cli.Actions{OpenDeadLetters: func(ctx context.Context, _ config.Config, log *slog.Logger) (cli.DeadLetters, error) {
-				log.InfoContext(ctx, "connected")
-				return nil, os.ErrNotExist
-			}},
-			Args: strings.Fields(args), Stdout: &bytes.Buffer{}, Stderr: &stderr,
-		})
-		if got := strings.Contains(stderr.String(), "connected"); got != want {
-			t.Errorf("%s: %s", args, stderr.String())
 		}
 	}
 }

@@ -1,4 +1,10 @@
-// Package client talks to tasker's HTTP API.
+// Package client is the Go client of tasker's HTTP API.
+//
+// An error of the API is a [*Problem], in which [tasker.CodeOf] finds the code;
+// an API that cannot be reached is [tasker.Unavailable]. Requests that can be
+// repeated without harm are retried a few times if the API is unreachable or
+// overloaded: reads, and the creation of tasks that have an identifier. Every
+// method returns early when its context ends.
 package client
 
 import (
@@ -8,21 +14,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"maps"
+	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/backoff"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-// DefaultURL is where the API listens unless it is configured otherwise.
+// DefaultURL is the API's address unless it is configured otherwise.
 const DefaultURL = "http://127.0.0.1:8888"
 
 const (
-	// timeout bounds one request; the API itself gives up after 30 s.
+	// timeout bounds one request; the API itself times out after 30 s.
 	timeout = 45 * time.Second
-	// maxAnswer bounds an answer, in bytes.
-	maxAnswer = 16 << 20
+	// maxBody bounds a response, in bytes.
+	maxBody = 64 << 20
+	// maxTries is how often a request is sent at most.
+	maxTries = 3
+	// maxPause bounds the pause before a retry.
+	maxPause = 10 * time.Second
+	// pageSize is the largest page that the API returns.
+	pageSize = 200
 )
 
 // Client is a client of one API. It is safe for concurrent use.
@@ -32,104 +50,174 @@ type Client struct {
 	http  *http.Client
 }
 
-// New returns a client of the API at an http or https URL. An empty token sends
-// none.
+// New returns a client of the API at an http or https URL. With an empty token
+// it sends none.
 func New(base, token string) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-		return nil, tasker.Errorf(tasker.Invalid, "invalid URL of the API: must be such as %s", DefaultURL)
+		return nil, tasker.Errorf(tasker.Invalid, "invalid API URL: must be like %s", DefaultURL)
 	}
 	if u.User != nil {
-		return nil, tasker.Errorf(tasker.Invalid, "invalid URL of the API: must not have a user: the API takes a token")
+		return nil, tasker.Errorf(tasker.Invalid, "invalid API URL: must not contain a user; the API takes a token")
 	}
 	return &Client{base: u, token: token, http: &http.Client{
-		Timeout: timeout,
-		// A redirect could carry the token to somebody else.
+		// A redirect could pass the token to somebody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// Endpoints returns all registered endpoints, by name.
-func (c *Client) Endpoints(ctx context.Context) (all []tasker.Endpoint, err error) {
-	for cursor := ""; ; {
-		var page struct {
-			Endpoints []tasker.Endpoint `json:"endpoints"`
-			Next      *string           `json:"next"`
+// request is a request to the API.
+type request struct {
+	method string // empty means GET
+	path   []string
+	query  url.Values
+	header http.Header
+	body   any  // encoded as JSON; nil for none
+	also   int  // a status that is no error, beside the successes
+	retry  bool // it can be repeated without harm
+}
+
+// call sends a request, with retries, and decodes the response into v, unless
+// that is nil.
+func (c *Client) call(ctx context.Context, r request, v any) (status int, err error) {
+	pause := backoff.Backoff{First: 200 * time.Millisecond, Most: maxPause}
+	for try := 1; ; try++ {
+		status, err = c.try(ctx, r, v)
+		if err == nil || !r.retry || try == maxTries || !temporary(err) {
+			return status, err
 		}
-		query := url.Values{"limit": {"200"}}
-		if cursor != "" {
-			query.Set("cursor", cursor)
+		if ended := clock.Sleep(ctx, retryAfter(err, &pause)); ended != nil {
+			return status, err
 		}
-		if err := c.do(ctx, http.MethodGet, c.base.JoinPath("v1", "endpoints"), query, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Endpoints...)
-		if page.Next == nil {
-			return all, nil
-		}
-		cursor = *page.Next
 	}
 }
 
-// RemovedEndpoint is what the removal of an endpoint did.
-type RemovedEndpoint struct {
-	Name      string    `json:"name"`
-	TaskTypes []string  `json:"task_types"`
-	Time      time.Time `json:"removed_time"`
-	OpenTasks int       `json:"open_tasks"` // those that do not expect it any more
-	// QueuesPending reports that its queues are deleted later.
-	QueuesPending bool `json:"queues_pending"`
-}
-
-// RemoveEndpoint removes an endpoint. The error is [tasker.Conflict] while its
-// manager lives, and [tasker.NotFound] where it is not registered.
-func (c *Client) RemoveEndpoint(ctx context.Context, name string) (removed RemovedEndpoint, err error) {
-	if err := tasker.ValidateEndpoint(name); err != nil {
-		return RemovedEndpoint{}, err
-	}
-	err = c.do(ctx, http.MethodDelete, c.base.JoinPath("v1", "endpoints", name), nil, &removed)
-	return removed, err
-}
-
-// do sends a request and decodes the answer; a problem is a [tasker.Error] of
-// its code.
-func (c *Client) do(ctx context.Context, method string, u *url.URL, query url.Values, into any) error {
-	u.RawQuery = query.Encode()
-	r, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+func (c *Client) try(ctx context.Context, r request, v any) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	response, err := c.send(ctx, r)
 	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
+		return 0, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if v == nil {
+		return response.StatusCode, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	switch {
+	case err != nil:
+		return 0, tasker.WrapError(tasker.Unavailable, err, "read the response of the API")
+	case len(body) > maxBody:
+		return 0, tasker.Errorf(tasker.TooLarge, "response too large: the limit is %d bytes", maxBody)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return 0, fmt.Errorf("decode the response of %s: %w", c.base, err)
+	}
+	return response.StatusCode, nil
+}
+
+// send sends a request once. A response that is not a success becomes an error.
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	u := c.base.JoinPath(r.path...)
+	u.RawQuery = r.query.Encode()
+	var body bytes.Buffer
+	if r.body != nil {
+		encoder := json.NewEncoder(&body)
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(r.body); err != nil {
+			return nil, tasker.WrapError(tasker.Invalid, err, "encode the request")
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), &body)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	for name, values := range r.header {
+		req.Header[name] = values
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if c.token != "" {
-		r.Header.Set("Authorization", "Bearer "+c.token)
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	answer, err := c.http.Do(r)
+	response, err := c.http.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return tasker.WrapError(tasker.Unavailable, err, "no answer from the API at "+c.base.String()+": see that it runs, and that this is its address")
+		return nil, tasker.WrapError(tasker.Unavailable, err, "cannot reach the API at "+c.base.String()+": check that it runs, and that the address is right")
 	}
-	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return tasker.WrapError(tasker.Unavailable, err, "the answer of the API was cut off")
+	if response.StatusCode/100 == 2 || response.StatusCode == r.also {
+		return response, nil
 	}
-	if answer.StatusCode/100 != 2 {
-		return problemOf(answer, body)
-	}
-	if err := json.NewDecoder(bytes.NewReader(body)).Decode(into); err != nil {
-		return fmt.Errorf("the answer of %s is not tasker's: %w", c.base, err)
-	}
-	return nil
+	defer func() { _ = response.Body.Close() }()
+	return nil, problemOf(response)
 }
 
-func problemOf(answer *http.Response, body []byte) error {
-	var p struct {
-		Code   tasker.Code `json:"code"`
-		Detail string      `json:"detail"`
+// retryError is an error of a response that says when to retry.
+type retryError struct {
+	error
+	after time.Duration
+}
+
+func (e *retryError) Unwrap() error { return e.error }
+
+func problemOf(response *http.Response) error {
+	var p Problem
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
+	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	var err error = &p
+	if media != "application/problem+json" || json.Unmarshal(body, &p) != nil || p.Code == "" {
+		code := tasker.Internal
+		if response.StatusCode >= http.StatusBadGateway && response.StatusCode <= http.StatusGatewayTimeout {
+			code = tasker.Unavailable
+		}
+		err = tasker.Errorf(code, "unexpected response of the API: %s", response.Status)
 	}
-	if json.Unmarshal(body, &p) != nil || p.Code == "" {
-		return tasker.Errorf(tasker.Internal, "the API answered %s", answer.Status)
+	if seconds, e := strconv.Atoi(response.Header.Get("Retry-After")); e == nil && seconds >= 0 {
+		err = &retryError{err, time.Duration(seconds) * time.Second}
 	}
-	return tasker.Errorf(p.Code, "%s", p.Detail)
+	return err
+}
+
+// temporary reports whether a retry may succeed soon.
+func temporary(err error) bool {
+	code := tasker.CodeOf(err)
+	return (code == tasker.Unavailable || code == tasker.Overloaded) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// retryAfter returns how long to wait before a retry.
+func retryAfter(err error, pause *backoff.Backoff) time.Duration {
+	if e, ok := errors.AsType[*retryError](err); ok {
+		return min(e.after, maxPause)
+	}
+	return pause.Next()
+}
+
+// pages returns the entries of a list, page by page.
+func pages[P, T any](ctx context.Context, c *Client, r request, entries func(*P) ([]T, *string)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		r := r // the cursor below is this iteration's
+		r.retry, r.query = true, maps.Clone(r.query)
+		r.query.Set("limit", strconv.Itoa(pageSize))
+		for {
+			var page P
+			if _, err := c.call(ctx, r, &page); err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			list, next := entries(&page)
+			for _, entry := range list {
+				if !yield(entry, nil) {
+					return
+				}
+			}
+			if next == nil {
+				return
+			}
+			r.query.Set("cursor", *next)
+		}
+	}
 }

@@ -69,6 +69,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 		return err
 	}
 
+	defer func() { _ = os.Remove(filepath.Join(dir, devURL)) }()
 	return reloading(ctx, newReloader(opts.Reload, cfg, log), func(ctx context.Context, r *reloader) error {
 		return s.runDev(ctx, cfg, r, registry, file, opts)
 	})
@@ -86,6 +87,10 @@ func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, re
 			return err
 		}
 		return s.runAPI(ctx, cfg, r, opts.Version, func(addr string) {
+			urlFile := filepath.Join(filepath.Dir(file), devURL)
+			if err := os.WriteFile(urlFile, []byte("http://"+addr+"\n"), 0o600); err != nil {
+				s.log.WarnContext(ctx, "write API URL failed: commands with --dev will not find it", "err", err)
+			}
 			if opts.Out != nil {
 				greet(opts.Out, cfg, addr, file, opts)
 			}

@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"io"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -11,7 +10,7 @@ import (
 	"github.com/taskerhq/tasker/internal/app"
 )
 
-// TestDevCanBeLookedAt while it runs: by the doctor, and its dead letters.
+// TestDevCanBeLookedAt while it runs: by the doctor, and over its API.
 func TestDevCanBeLookedAt(t *testing.T) {
 	dir := t.TempDir()
 	cfg, err := config.Load(config.Options{
@@ -23,7 +22,7 @@ func TestDevCanBeLookedAt(t *testing.T) {
 	if _, err := app.OfDev(cfg, dir); tasker.CodeOf(err) != tasker.Invalid || !strings.Contains(err.Error(), "there is no database of tasker dev in "+dir) {
 		t.Errorf("before it ran: %v", err)
 	}
-	dev(t, cfg, app.DevOptions{DataDir: dir, Out: io.Discard, Version: "test"})
+	base, stop := dev(t, cfg, app.DevOptions{DataDir: dir, Out: io.Discard, Version: "test"})
 	looking, err := app.OfDev(cfg, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -40,15 +39,16 @@ func TestDevCanBeLookedAt(t *testing.T) {
 		!strings.Contains(text.String(), "the broker is inside of the process of tasker dev") {
 		t.Error(text.String())
 	}
-	letters, err := app.OpenDeadLetters(t.Context(), looking, slog.New(slog.DiscardHandler))
-	if err != nil {
+	if _, err := app.DevURL(t.TempDir()); tasker.CodeOf(err) != tasker.Invalid || !strings.Contains(err.Error(), "tasker dev is not running in ") {
+		t.Errorf("got %v for another directory", err)
+	}
+	if url, err := app.DevURL(dir); err != nil || url != base {
+		t.Errorf("got URL %q, %v, want %s", url, err, base)
+	}
+	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	defer letters.Close(t.Context())
-	if list, err := letters.List(t.Context(), 0, 10); err != nil || len(list) > 0 {
-		t.Errorf("got %v, %v", list, err)
-	}
-	if err := letters.Requeue(t.Context(), 7); err == nil || !strings.Contains(err.Error(), "POST /v1/dead-letters/7/requeue to its API") {
-		t.Errorf("got %v", err)
+	if _, err := app.DevURL(dir); tasker.CodeOf(err) != tasker.Invalid {
+		t.Errorf("got %v after the end", err)
 	}
 }

@@ -203,37 +203,27 @@ func (a *attempt) acquire(weight int64) bool {
 	return a.d.load.Acquire(ctx, weight) == nil
 }
 
-// keep renews the claim on the task until stop is called. Most attempts end
-// before the first renewal, so there is a timer and no goroutine.
+// keep renews the claim on the task until stop is called.
 func (a *attempt) keep() (stop func()) {
-	var mu sync.Mutex // held during a renewal, which stop waits for
-	var timer *time.Timer
-	stopped := false
-	mu.Lock()
-	defer mu.Unlock()
-	timer = time.AfterFunc(Lease/3, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if stopped {
-			return
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(Lease / 3)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+			}
+			ctx, cancel := a.storing()
+			if err := a.d.store.RenewUnsent(ctx, a.u.ID, a.u.Attempt, Lease); err != nil {
+				a.d.log.DebugContext(ctx, "could not renew claim on task", "task_id", a.u.ID, "err", err)
+			}
+			cancel()
 		}
-		a.renew()
-		timer.Reset(Lease / 3)
-	})
-	return func() {
-		mu.Lock()
-		defer mu.Unlock()
-		stopped = true
-		timer.Stop()
-	}
-}
-
-func (a *attempt) renew() {
-	ctx, cancel := a.storing()
-	defer cancel()
-	if err := a.d.store.RenewUnsent(ctx, a.u.ID, a.u.Attempt, Lease); err != nil {
-		a.d.log.DebugContext(ctx, "could not renew claim on task", "task_id", a.u.ID, "err", err)
-	}
+	}()
+	return func() { close(done); <-stopped }
 }
 
 // save stores how far the list has been sent, for the next attempt.

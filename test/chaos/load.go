@@ -104,8 +104,7 @@ func (c *clients) keepPosting(ctx context.Context, o *order) {
 		}
 		if errors.Is(err, errRefused) {
 			c.mu.Lock()
-			detail := fmt.Sprintf("%s %s, try %d: %v", o.post.Type, o.post.Identifier, o.post.Tries, err)
-			c.wrong = append(c.wrong, promises.Violation{Promise: 4, Rule: "post-refused", Detail: detail})
+			c.wrong = append(c.wrong, promises.Violation{Promise: 4, Rule: "post-refused", Detail: fmt.Sprintf("%s %s, try %d: %v", o.post.Type, o.post.Identifier, o.post.Tries, err)})
 			c.mu.Unlock()
 			return
 		}

@@ -115,8 +115,7 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	}
 	rep := r.report(h, plan, first, last)
 	if rep.Accepted < rep.Posted/2 || rep.Started == 0 {
-		err := fmt.Errorf("only %d of %d tasks accepted and %d runs started: this proves nothing", rep.Accepted, rep.Posted, rep.Started)
-		r.nemesis.errs = append(r.nemesis.errs, err)
+		r.nemesis.errs = append(r.nemesis.errs, fmt.Errorf("only %d of %d tasks accepted and %d runs started: this proves nothing", rep.Accepted, rep.Posted, rep.Started))
 	}
 	return rep, errors.Join(r.nemesis.errs...)
 }

@@ -1,6 +1,6 @@
-// Package e2e tests the real program in separate processes, on the real
-// services if a test needs them, while processes are killed and services cut
-// off.
+// Package e2e runs tasker as its users do: the real program in processes of
+// its own, on the real services where a test names them, with processes killed
+// and services cut off on the way.
 package e2e
 
 import (
@@ -23,12 +23,12 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/taskerhq/tasker/cli"          // these imports invalidate cached test results
-	_ "github.com/taskerhq/tasker/internal/app" // when the program changes
+	_ "github.com/taskerhq/tasker/cli"          // with these a cached result of the tests
+	_ "github.com/taskerhq/tasker/internal/app" // is forgotten when the program changes
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// program is the path of the tasker program.
+// program is the path of the built tasker.
 var program string
 
 func TestMain(m *testing.M) {
@@ -63,7 +63,7 @@ type process struct {
 	out  bytes.Buffer
 }
 
-// logLine has the fields that tests need of a line of the JSON log.
+// logLine is what the tests look for in a line of the JSON log.
 type logLine struct {
 	Msg      string
 	Endpoint string
@@ -71,7 +71,7 @@ type logLine struct {
 	Attempt  int
 }
 
-// start runs tasker with arguments, in its own directory.
+// start runs tasker with arguments, in a directory of its own.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: strings.Join(args, " "), exited: make(chan struct{})}
@@ -132,20 +132,20 @@ func (p *process) read(r io.Reader) {
 	}
 }
 
-// output returns the process's output so far.
+// output is everything that the process has written.
 func (p *process) output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.out.String()
 }
 
-// kill kills the process.
+// kill ends the process as a power cut does.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
 }
 
-// stop sends TERM and returns the exit code.
+// stop asks the process to end and returns its exit code.
 func (p *process) stop() int {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -158,12 +158,12 @@ func (p *process) wait() int {
 	select {
 	case <-p.exited:
 	case <-time.After(time.Minute):
-		p.t.Fatalf("%s has not ended:\n%s", p.name, tail(p.output(), 4000))
+		p.t.Fatalf("%s does not end:\n%s", p.name, tail(p.output(), 4000))
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// run runs tasker and returns its exit code and output.
+// run runs tasker to its end.
 func run(t *testing.T, env []string, args ...string) (code int, output string) {
 	t.Helper()
 	p := start(t, env, args...)
@@ -171,21 +171,19 @@ func run(t *testing.T, env []string, args ...string) (code int, output string) {
 	return code, p.output()
 }
 
-// system is tasker on real services, each behind a proxy that can be cut.
+// system is tasker on the real services, each behind a proxy that can be cut.
 type system struct {
 	t        *testing.T
 	base     string // the API's address
 	env      []string
 	database *testservices.Proxy
 	broker   *testservices.Proxy
-	amqp     string // the broker without a proxy
+	amqp     string // the broker itself
 }
 
-const fastTypes = "TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}}," +
-	" {name: backup, settings: {duration: 100ms}}, {name: sleep, concurrency: 2}]"
+const fastTypes = `TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}}, {name: backup, settings: {duration: 100ms}}, {name: sleep, concurrency: 2}]`
 
-// newSystem creates a database and a virtual host; env adds to the
-// configuration.
+// newSystem prepares the services; env adds to the configuration.
 func newSystem(t *testing.T, env ...string) *system {
 	t.Helper()
 	s := &system{t: t}
@@ -235,8 +233,8 @@ func (s *system) api() *process {
 	return p
 }
 
-// manager starts a manager of all types, with extra flags, and waits until it
-// has registered its endpoint.
+// manager starts a manager of all types, with more flags, and waits until its
+// endpoint is registered by it.
 func (s *system) manager(endpoint string, flags ...string) *process {
 	s.t.Helper()
 	p := start(s.t, s.env, append([]string{"manager", "--endpoint", endpoint}, flags...)...)
@@ -276,12 +274,12 @@ func until(t *testing.T, what string, condition func() bool) {
 	deadline := time.Now().Add(time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("timeout waiting for %s", what)
+			t.Fatalf("waited in vain for %s", what)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-t.Context().Done():
-			t.Fatal("the test was canceled")
+			t.Fatal("the test ended")
 		}
 	}
 }
@@ -310,10 +308,10 @@ func request(t *testing.T, base, method, path, body string, into any) (int, http
 	return resp.StatusCode, resp.Header, err
 }
 
-// post creates a task and returns the status code and the task's status.
+// post sends a task and returns the answer's code and the task's status.
 func (s *system) post(taskType, body string) (code int, status string) {
 	s.t.Helper()
-	var task struct{ Status json.RawMessage } // a number in an error answer
+	var task struct{ Status json.RawMessage } // a number in a problem
 	code, _, err := s.request(http.MethodPost, "/"+taskType, body, &task)
 	if err != nil {
 		s.t.Fatalf("POST /%s: %v", taskType, err)
@@ -321,7 +319,7 @@ func (s *system) post(taskType, body string) (code int, status string) {
 	return code, strings.Trim(string(task.Status), `"`)
 }
 
-// accept posts a task until it is accepted, like a client that retries.
+// accept posts a task until it is accepted, as a client does that retries.
 func (s *system) accept(taskType, body string) {
 	s.t.Helper()
 	s.until("POST /"+taskType+" to be accepted", func() bool {
@@ -377,12 +375,12 @@ func (s *system) awaitFor(path, what string, holds func(answer) bool) answer {
 			last = a
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("timeout waiting for %s to be %s: %+v", path, what, last)
+			s.t.Fatalf("%s never came to %s: %+v", path, what, last)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-s.t.Context().Done():
-			s.t.Fatal(errors.New("the test was canceled"))
+			s.t.Fatal(errors.New("the test ended"))
 		}
 	}
 }

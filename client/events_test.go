@@ -1,0 +1,116 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
+)
+
+func TestWatch(t *testing.T) {
+	c, ctx := newClient(t, devURL), t.Context()
+	if err := create(ctx, c, "watched"); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for event, err := range c.Watch(ctx, "worker", "watched") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, event.Name)
+		if end, ok := event.Data.(*client.EndEvent); ok && (end.Status != tasker.Done || !end.Complete) {
+			t.Errorf("got %+v", end)
+		}
+	}
+	if names[0] != "snapshot" || names[len(names)-1] != "end" {
+		t.Errorf("got %q", names)
+	}
+}
+
+func TestWatchAll(t *testing.T) {
+	c := newClient(t, devURL)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for event, err := range c.WatchAll(ctx, client.WatchQuery{TaskType: "worker"}) {
+		if err != nil {
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+			continue
+		}
+		switch data := event.Data.(type) {
+		case *client.TaskSnapshot:
+			if err := create(ctx, c, "all"); err != nil {
+				t.Fatal(err)
+			}
+		case *client.TaskView:
+			if data.Identifier == "all" && data.Status == tasker.Done {
+				cancel()
+			}
+		}
+	}
+	if ctx.Err() == nil {
+		t.Error("the events ended by themselves")
+	}
+	for _, err := range c.WatchAll(t.Context(), client.WatchQuery{Status: "nonsense"}) {
+		wantCode(t, err, tasker.Invalid)
+	}
+}
+
+// TestWatchResumes after a lost connection, from the last event that it has seen.
+func TestWatchResumes(t *testing.T) {
+	var resumed []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		resumed = append(resumed, r.Header.Get("Last-Event-ID"))
+		switch len(resumed) {
+		case 1, 3:
+			unavailable(w, "0")
+		case 2:
+			_, _ = fmt.Fprint(w, "retry: 2000\n\n: heartbeat\n\nevent: task\nid: 7-1\ndata: {\"task\":{},\ndata: \"summary\":{}}\n\nevent: new\nid: 7-9\ndata: {}\n\nevent: task\ndata: {")
+		case 4:
+			_, _ = fmt.Fprint(w, "event: log\r\ndata:{\"lines\":[]}\r\n\r\n")
+		default:
+			_, _ = fmt.Fprint(w, "event: end\nid: end\ndata: {\"status\":\"DONE\",\"deleted\":false,\"complete\":true}\n\nevent: task\ndata: {}\n\n")
+		}
+	})
+	var names []string
+	for event, err := range c.Watch(t.Context(), "worker", "a") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, event.Name)
+	}
+	if !slices.Equal(names, []string{"task", "log", "end"}) {
+		t.Errorf("got events %q", names)
+	}
+	if got := strings.Join(resumed, " "); got != "  7-1 7-1 7-1" {
+		t.Errorf("resumed from %q", got)
+	}
+}
+
+func TestWatchGivesUp(t *testing.T) {
+	calls := 0
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		unavailable(w, "0")
+	})
+	for _, err := range c.Watch(t.Context(), "worker", "a") {
+		wantCode(t, err, tasker.Overloaded)
+	}
+	if calls != 3 {
+		t.Errorf("got %d requests, want 3", calls)
+	}
+}
+
+func TestWatchOfACompleteStream(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	for event, err := range c.Watch(t.Context(), "worker", "a") {
+		t.Errorf("got %+v, %v", event, err)
+	}
+}

@@ -1,0 +1,128 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/taskerhq/tasker"
+)
+
+// CreateTask creates a task. created is false if the same task, with the same
+// identifier, payload and endpoints, existed already: it is safe to repeat the
+// call. If the identifier belongs to another task the error is [tasker.Conflict].
+func (c *Client) CreateTask(ctx context.Context, taskType string, t NewTask) (task tasker.Task, created bool, err error) {
+	if err := tasker.ValidateTaskType(taskType); err != nil {
+		return tasker.Task{}, false, err
+	}
+	status, err := c.call(ctx, request{method: http.MethodPost, path: []string{taskType}, body: t, retry: t.Identifier != ""}, &task)
+	return task, status == http.StatusCreated, err
+}
+
+// Task returns a task with the results of all endpoints.
+func (c *Client) Task(ctx context.Context, taskType, identifier string) (answer TaskAnswer, err error) {
+	if err := validTask(taskType, identifier); err != nil {
+		return TaskAnswer{}, err
+	}
+	_, err = c.call(ctx, request{path: []string{taskType, identifier}, retry: true}, &answer)
+	return answer, err
+}
+
+func validTask(taskType, identifier string) error {
+	if err := tasker.ValidateTaskType(taskType); err != nil {
+		return err
+	}
+	return tasker.ValidateIdentifier(identifier)
+}
+
+// TaskQuery selects tasks.
+type TaskQuery struct {
+	Status  tasker.TaskStatus // empty means any
+	Payload bool              // read the payloads, too
+}
+
+// Tasks returns the tasks of a type, newest first. It ends after an error.
+func (c *Client) Tasks(ctx context.Context, taskType string, q TaskQuery) iter.Seq2[tasker.Task, error] {
+	query := url.Values{}
+	if q.Status != "" {
+		query.Set("status", string(q.Status))
+	}
+	if q.Payload {
+		query.Set("payload", "true")
+	}
+	return pages(ctx, c, request{path: []string{taskType}, query: query},
+		func(p *TaskPage[tasker.Task]) ([]tasker.Task, *string) { return p.Tasks, p.Next })
+}
+
+// Wait waits until a task has ended, and returns it. A task is INCOMPLETE, not
+// ended, while an endpoint is missing: bound the wait with ctx.
+func (c *Client) Wait(ctx context.Context, taskType, identifier string) (TaskAnswer, error) {
+	for event, err := range c.Watch(ctx, taskType, identifier) {
+		if err != nil {
+			return TaskAnswer{}, err
+		}
+		switch data := event.Data.(type) {
+		case *TaskAnswer:
+			if data.Task.Status.Final() {
+				return *data, nil
+			}
+		case *TaskEvent:
+			if data.Task.Status.Final() {
+				return c.Task(ctx, taskType, identifier)
+			}
+		}
+	}
+	return c.Task(ctx, taskType, identifier)
+}
+
+// Result returns an endpoint's result for a task, with all its attempts.
+func (c *Client) Result(ctx context.Context, taskType, identifier, endpoint string) (answer ResultAnswer, err error) {
+	path, err := resultPath(taskType, identifier, endpoint)
+	if err != nil {
+		return ResultAnswer{}, err
+	}
+	_, err = c.call(ctx, request{path: path, retry: true}, &answer)
+	return answer, err
+}
+
+// Log returns the log of an attempt; 0 means the latest. It ends after an error,
+// and when no more lines are stored yet: follow a running attempt with
+// [Client.Watch].
+func (c *Client) Log(ctx context.Context, taskType, identifier, endpoint string, attempt int) iter.Seq2[tasker.LogLine, error] {
+	return func(yield func(tasker.LogLine, error) bool) {
+		path, err := resultPath(taskType, identifier, endpoint)
+		query := url.Values{}
+		if attempt > 0 {
+			query.Set("attempt", strconv.Itoa(attempt))
+		}
+		for err == nil {
+			var part LogAnswer
+			if _, err = c.call(ctx, request{path: append(path, "log"), query: query, retry: true}, &part); err != nil {
+				break
+			}
+			for _, line := range part.Lines {
+				if !yield(line, nil) {
+					return
+				}
+			}
+			if len(part.Lines) == 0 {
+				return
+			}
+			query.Set("offset", strconv.FormatInt(part.Next, 10))
+			query.Set("attempt", strconv.Itoa(part.Attempt)) // even if another one begins meanwhile
+		}
+		yield(tasker.LogLine{}, err)
+	}
+}
+
+func resultPath(taskType, identifier, endpoint string) ([]string, error) {
+	if err := validTask(taskType, identifier); err != nil {
+		return nil, err
+	}
+	if err := tasker.ValidateEndpoint(endpoint); err != nil {
+		return nil, err
+	}
+	return []string{taskType, identifier, "results", endpoint}, nil
+}

@@ -1,0 +1,257 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/taskerhq/tasker"
+)
+
+// The types of this file are the JSON of the HTTP API, together with those of
+// package tasker that they contain. The server encodes them, and a test compares
+// them with openapi.yaml, which says what each field means.
+
+// NewTask is a task to be created.
+type NewTask struct {
+	// Identifier names the task within its type; empty lets the API choose one,
+	// but then a request cannot be repeated safely.
+	Identifier string `json:"identifier,omitempty"`
+	// Payload is anything that can be encoded as JSON; nil means null.
+	Payload any `json:"payload,omitempty"`
+	// Endpoints are those that perform the task; empty means all of the type.
+	Endpoints []string `json:"endpoints,omitempty"`
+}
+
+// TaskAnswer is a task with the results of all endpoints.
+type TaskAnswer struct {
+	Task    tasker.Task         `json:"task"`
+	Results []tasker.TaskResult `json:"taskResponseList"` // sorted by endpoint
+	Summary tasker.Summary      `json:"summary"`
+}
+
+// TaskView is a task without its payload.
+type TaskView struct {
+	ID               int64             `json:"id"`
+	Identifier       string            `json:"identifier"`
+	Type             string            `json:"type"`
+	Status           tasker.TaskStatus `json:"status"`
+	Endpoints        []string          `json:"endpoints"`
+	Unserved         []string          `json:"unserved,omitempty"`
+	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
+	StartTime        time.Time         `json:"start_time"`
+	SentTime         *time.Time        `json:"sent_time,omitempty"`
+	LastModifiedTime time.Time         `json:"last_modified_time"`
+}
+
+// TaskPage is one page of tasks, each a [tasker.Task] or a [TaskView].
+type TaskPage[T tasker.Task | TaskView] struct {
+	Tasks []T     `json:"tasks"`
+	Next  *string `json:"next"` // cursor of the next page; nil on the last one
+}
+
+// ResultAnswer is one endpoint's result with all its attempts.
+type ResultAnswer struct {
+	Result   tasker.TaskResult `json:"result"`
+	Attempts []tasker.Attempt  `json:"attempts"` // oldest first
+}
+
+// LogAnswer is part of an attempt's log.
+type LogAnswer struct {
+	Attempt int              `json:"attempt"` // 0 if none has begun
+	Lines   []tasker.LogLine `json:"lines"`
+	Next    int64            `json:"next"` // offset of what follows
+	Totals  tasker.LogTotals `json:"totals"`
+}
+
+// TaskTypeInfo describes a task type. Times are in seconds.
+type TaskTypeInfo struct {
+	Name        string          `json:"name"`
+	Handler     string          `json:"handler"`
+	Description string          `json:"description"`
+	Usage       string          `json:"usage"`
+	Schema      json.RawMessage `json:"schema"`  // null if every payload is valid
+	Example     json.RawMessage `json:"example"` // null if there is none
+	// ConfigObjects is a payload with empty values to fill in; null if unknown.
+	ConfigObjects json.RawMessage   `json:"config_objects"`
+	Concurrency   int               `json:"concurrency"`
+	Timeout       float64           `json:"timeout"`
+	Retry         []float64         `json:"retry"`
+	MaxPayload    int64             `json:"max_payload"` // in bytes
+	Labels        map[string]string `json:"labels"`
+	Retention     *int64            `json:"retention"` // nil if tasks are kept for ever
+}
+
+// TaskTypeList is the list of all task types.
+type TaskTypeList struct {
+	TaskTypes []TaskTypeInfo `json:"task_types"`
+}
+
+// TaskTypeAnswer is a task type with the first of its endpoints.
+type TaskTypeAnswer struct {
+	TaskTypeInfo
+	Endpoints []ServingEndpoint `json:"endpoints"`
+	Next      *string           `json:"next"` // path of the other endpoints; nil if these are all
+}
+
+// ServingEndpoint is an endpoint that performs a task type.
+type ServingEndpoint struct {
+	Name  string `json:"name"`
+	Alive bool   `json:"alive"`
+}
+
+// EndpointPage is one page of endpoints.
+type EndpointPage struct {
+	Endpoints []tasker.Endpoint `json:"endpoints"`
+	Next      *string           `json:"next"` // cursor of the next page; nil on the last one
+}
+
+// RemovedEndpoint is the result of removing an endpoint.
+type RemovedEndpoint struct {
+	Name      string    `json:"name"`
+	TaskTypes []string  `json:"task_types"`
+	Time      time.Time `json:"removed_time"`
+	OpenTasks int       `json:"open_tasks"` // those that no longer expect it
+	// QueuesPending reports that its queues are deleted later.
+	QueuesPending bool `json:"queues_pending"`
+}
+
+// DeadLetter is a message that was no task to the endpoint it reached, or that
+// the broker gave up.
+type DeadLetter struct {
+	ID     int64  `json:"id"`
+	Reason string `json:"reason"` // empty if unknown
+	Queue  string `json:"queue"`  // empty if unknown
+	// TaskType and Endpoint are parsed from the queue's name; both are empty if
+	// that is not possible, and Endpoint for the queue that all endpoints share.
+	TaskType  string    `json:"task_type,omitempty"`
+	Endpoint  string    `json:"endpoint,omitempty"`
+	MessageID string    `json:"message_id"`
+	Time      time.Time `json:"time"`
+	Size      int64     `json:"size"` // of the whole body, in bytes
+	// Body is set if the body is UTF-8; otherwise BodyBase64 is.
+	Body       *string `json:"body,omitempty"`
+	BodyBase64 []byte  `json:"body_base64,omitempty"`
+	// Truncated reports that this is only the beginning of the body.
+	Truncated bool `json:"truncated,omitempty"`
+}
+
+// DeadLetterPage is one page of dead letters.
+type DeadLetterPage struct {
+	DeadLetters []DeadLetter `json:"dead_letters"`
+	Next        *string      `json:"next"` // cursor of the next page; nil on the last one
+}
+
+// Health is the state of the API process.
+type Health struct {
+	Status  string `json:"status"` // alive
+	Version string `json:"version"`
+}
+
+// Readiness is the state of what the API depends on.
+type Readiness struct {
+	Status string `json:"status"` // ready, or not ready
+	Checks Checks `json:"checks"`
+}
+
+// Checks are the checks of a [Readiness].
+type Checks struct {
+	Database Check `json:"database"`
+	Broker   Check `json:"broker"`
+}
+
+// Check is the state of one dependency.
+type Check struct {
+	OK    bool   `json:"ok"`
+	Error string `json:"error,omitempty"`
+}
+
+// TaskEvent is a change of a task's status or summary.
+type TaskEvent struct {
+	Task    TaskView       `json:"task"`
+	Summary tasker.Summary `json:"summary"`
+}
+
+// ProgressEvent is the progress of an attempt.
+type ProgressEvent struct {
+	Endpoint string           `json:"endpoint"`
+	Attempt  int              `json:"attempt"`
+	Progress *tasker.Progress `json:"progress"`
+}
+
+// LogEvent is a part of the log of an attempt.
+type LogEvent struct {
+	Endpoint string           `json:"endpoint"`
+	Attempt  int              `json:"attempt"`
+	Lines    []tasker.LogLine `json:"lines"`
+}
+
+// EndEvent is the last event of a task.
+type EndEvent struct {
+	Status   tasker.TaskStatus `json:"status"`
+	Deleted  bool              `json:"deleted"`  // the task was deleted
+	Complete bool              `json:"complete"` // the logs were sent to their ends
+}
+
+// TaskSnapshot is the first event of all tasks.
+type TaskSnapshot struct {
+	Tasks     []TaskView `json:"tasks"`     // newest first
+	Truncated bool       `json:"truncated"` // there are more
+}
+
+// ResultHint is a change of a result, among the events of all tasks.
+type ResultHint struct {
+	TaskID     int64              `json:"task_id"`
+	Type       string             `json:"type"`
+	Identifier string             `json:"identifier"`
+	Endpoint   string             `json:"endpoint"`
+	Attempt    int                `json:"attempt"`
+	State      tasker.ResultState `json:"state"`
+	Errnr      int                `json:"errnr"`
+}
+
+// ProgressHint is the progress of an attempt, among the events of all tasks.
+type ProgressHint struct {
+	TaskID     int64            `json:"task_id"`
+	Type       string           `json:"type"`
+	Identifier string           `json:"identifier"`
+	Endpoint   string           `json:"endpoint"`
+	Attempt    int              `json:"attempt"`
+	Progress   *tasker.Progress `json:"progress"`
+}
+
+// LeftOutEvent reports that changes of results were omitted.
+type LeftOutEvent struct {
+	Changes int `json:"changes"`
+}
+
+// Problem is the body of every error (RFC 9457). As an error it wraps a
+// [tasker.Error] with its code: [tasker.CodeOf] finds it.
+type Problem struct {
+	Type      string       `json:"type"`
+	Title     string       `json:"title"`
+	Status    int          `json:"status"`
+	Detail    string       `json:"detail"`
+	Instance  string       `json:"instance"`
+	Code      tasker.Code  `json:"code"`
+	RequestID string       `json:"request_id"` // of the API's log
+	Errors    []FieldError `json:"errors,omitempty"`
+}
+
+// FieldError is one broken rule. Field is a JSON pointer into the body, or
+// "?name" for a query parameter.
+type FieldError struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// Error returns the detail.
+func (p *Problem) Error() string { return p.Detail }
+
+// Unwrap returns the same error as the API saw it.
+func (p *Problem) Unwrap() error {
+	e := tasker.Errorf(p.Code, "%s", p.Detail)
+	if len(p.Errors) > 0 {
+		e.Field = p.Errors[0].Field
+	}
+	return e
+}
