@@ -173,7 +173,7 @@ func TestInitRabbitMQRefusals(t *testing.T) {
 		"no user to make":    {[]string{"amqp://h/v"}, admin, "needs a user and a password"},
 		"several clusters":   {[]string{"amqp://u:p@h/v", "amqp://u:p@h/w"}, admin, "must be nodes of one cluster"},
 		"the administrator":  {[]string{"amqp://boss:hunter3@h/v"}, admin, "give tasker a user of its own"},
-		"nobody is there":    {[]string{"amqp://u:p@h/v"}, admin, "does not answer at http://127.0.0.1:1"},
+		"nobody is there":    {[]string{"amqp://u:p@h/v"}, admin, "management API at http://127.0.0.1:1"},
 		"an address of junk": {[]string{"amqp://u:p@h:x/v"}, admin, "is no valid URI"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,29 +6,29 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// The names of the topology; docs/protocol.md is their contract.
+// The names of the topology, as in docs/protocol.md.
 const (
 	DeadExchange   = "tasker.dead"   // fanout
 	DeadQueue      = "tasker.dead"   // durable, bound to DeadExchange
 	EventsExchange = "tasker.events" // topic, transient messages
-	KeyAll         = "all"           // reaches every endpoint of a type
-	KeyAny         = "any"           // reaches the queue that they share
+	KeyAll         = "all"           // to every endpoint of a type
+	KeyAny         = "any"           // to the queue that they share
 )
 
 // The headers of a dead letter.
 const (
 	HeaderReason = "x-tasker-reason" // why, for people
-	HeaderQueue  = "x-tasker-queue"  // the queue that it came from
-	HeaderID     = "x-tasker-id"     // tells it from all other dead letters
+	HeaderQueue  = "x-tasker-queue"  // the queue it came from
+	HeaderID     = "x-tasker-id"     // identifies the dead letter
 )
 
-// ExchangeName is the direct exchange of a task type.
+// ExchangeName returns the name of the direct exchange of a task type.
 func ExchangeName(taskType string) string { return "tasker." + taskType }
 
-// EndpointKey is the routing key that reaches one endpoint.
+// EndpointKey returns the routing key to one endpoint.
 func EndpointKey(endpoint string) string { return "endpoint." + endpoint }
 
-// Name is the queue's name at the broker.
+// Name returns the queue's name at the broker.
 func (q Queue) Name() string {
 	if q.Endpoint == "" {
 		return ExchangeName(q.TaskType) + "." + KeyAny
@@ -36,8 +36,8 @@ func (q Queue) Name() string {
 	return ExchangeName(q.TaskType) + "." + q.Endpoint
 }
 
-// ParseQueueName gives the queue of a name that [Queue.Name] made; ok is false
-// for any other name. Task types have no dot, so there is one way to read it.
+// ParseQueueName returns the queue with a name made by [Queue.Name]; ok is
+// false for any other name. Task types have no dot, so it is unambiguous.
 func ParseQueueName(name string) (q Queue, ok bool) {
 	rest, ok := strings.CutPrefix(name, ExchangeName(""))
 	if !ok {
@@ -56,7 +56,7 @@ func ParseQueueName(name string) (q Queue, ok bool) {
 	return Queue{TaskType: taskType, Endpoint: endpoint}, true
 }
 
-// Keys are the routing keys with which the queue is bound to its exchange.
+// Keys returns the routing keys that bind the queue to its exchange.
 func (q Queue) Keys() []string {
 	if q.Endpoint == "" {
 		return []string{KeyAny}

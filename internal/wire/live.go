@@ -7,12 +7,12 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Live is the event by which managers tell what changes, for live views: a
-// hint, never needed for correctness. What it says is stored already.
+// Live is an event with changes that a manager has stored, for live views: a
+// hint, never needed for correctness.
 type Live struct {
 	Version int          `json:"v"`
 	Changes []LiveChange `json:"changes"`
-	// LeftOut counts the changes that were not sent, since there were too many.
+	// LeftOut counts the changes left out because there were too many.
 	LeftOut int `json:"left_out"`
 }
 
@@ -23,7 +23,7 @@ type LiveChange struct {
 	Identifier string             `json:"identifier"`
 	Endpoint   string             `json:"endpoint"`
 	Attempt    int                `json:"attempt"`
-	State      tasker.ResultState `json:"state,omitempty"` // empty where it did not change
+	State      tasker.ResultState `json:"state,omitempty"` // empty if unchanged
 	Errnr      int                `json:"errnr,omitempty"`
 	Progress   *tasker.Progress   `json:"progress,omitempty"`
 	Log        bool               `json:"log,omitempty"` // there are new lines
@@ -32,7 +32,7 @@ type LiveChange struct {
 // KeyLive is the routing key of the event.
 const KeyLive = "live"
 
-// EncodeLive writes the event.
+// EncodeLive encodes the event.
 func EncodeLive(e Live) ([]byte, error) {
 	e.Version = Version
 	body, err := json.Marshal(e)
@@ -42,14 +42,14 @@ func EncodeLive(e Live) ([]byte, error) {
 	return body, nil
 }
 
-// DecodeLive reads the event; its errors have code [tasker.Malformed].
+// DecodeLive decodes the event; its errors have code [tasker.Malformed].
 func DecodeLive(body []byte) (Live, error) {
 	var e Live
 	if err := decodeStrictly(body, &e); err != nil {
 		return Live{}, malformed("%v", err)
 	}
 	if e.Version != Version {
-		return Live{}, malformed("it has version %d and this tasker reads version %d", e.Version, Version)
+		return Live{}, malformed("version is %d, but this tasker reads version %d", e.Version, Version)
 	}
 	return e, nil
 }

@@ -1,6 +1,6 @@
-// Package wire is the form of tasker's messages: versioned JSON, decoded
-// strictly, but for fields of a later release. docs/protocol.md documents it, so that an endpoint can be written
-// in any language.
+// Package wire encodes and decodes tasker's messages: versioned JSON, decoded
+// strictly except for fields of later releases. docs/protocol.md documents it,
+// so that an endpoint can be written in any language.
 package wire
 
 import (
@@ -17,13 +17,13 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Version is the version of the messages that this package writes, and the
-// only one it reads. Fields may be added within a version: readers ignore those
-// that they do not know, so that programs of two releases can work side by side.
+// Version is the only version of messages that this package writes and reads.
+// Fields may be added within a version: readers ignore those they do not know,
+// so that two releases can work side by side.
 const Version = 1
 
-// Task is the message that carries a task to an endpoint. It is a wake-up and
-// a copy: the row in the database is the truth.
+// Task is the message that carries a task to an endpoint. It is a wake-up and a
+// copy: the row in the database decides.
 type Task struct {
 	Version    int             `json:"v"`
 	TaskID     int64           `json:"task_id"`
@@ -33,7 +33,7 @@ type Task struct {
 	StartTime  time.Time       `json:"start_time"`
 }
 
-// EncodeTask writes the message of a task.
+// EncodeTask encodes the message of a task.
 func EncodeTask(t tasker.Task) ([]byte, error) {
 	payload := t.Payload
 	if payload == nil {
@@ -48,10 +48,11 @@ func EncodeTask(t tasker.Task) ([]byte, error) {
 	return body, nil
 }
 
-// MessageID is the id of a task's message, the same each time it is published.
+// MessageID returns the id of a task's message, the same each time it is
+// published.
 func MessageID(taskID int64) string { return "task-" + strconv.FormatInt(taskID, 10) }
 
-// DecodeTask reads a task's message. Its errors have code
+// DecodeTask decodes the message of a task. Its errors have code
 // [tasker.Malformed] and say what is wrong with the message.
 func DecodeTask(body []byte) (Task, error) {
 	var t Task
@@ -62,7 +63,7 @@ func DecodeTask(body []byte) (Task, error) {
 		return Task{}, unreadable(body, nil)
 	}
 	if t.TaskID <= 0 {
-		return Task{}, malformed("task_id is %d, not a positive number", t.TaskID)
+		return Task{}, malformed("task_id must be a positive number, not %d", t.TaskID)
 	}
 	if err := tasker.ValidateIdentifier(t.Identifier); err != nil {
 		return Task{}, malformed("%v", err)
@@ -73,26 +74,27 @@ func DecodeTask(body []byte) (Task, error) {
 	return t, nil
 }
 
-// unreadable says why a message cannot be read: first of all its version, so
-// that a message of a later version is called that and not malformed.
+// unreadable returns why a message cannot be decoded. It checks the version
+// first, so that a message of a later version is reported as such and not as
+// malformed.
 func unreadable(body []byte, err error) error {
 	var head struct {
 		Version *int `json:"v"`
 	}
 	if err := json.Unmarshal(body, &head); err != nil {
-		return malformed("it is no JSON object with a version: %v", err)
+		return malformed("not a JSON object with a version: %v", err)
 	}
 	if head.Version == nil {
 		return malformed(`it has no version "v"`)
 	}
 	if *head.Version != Version {
-		return malformed("it has version %d and this tasker reads version %d", *head.Version, Version)
+		return malformed("version is %d, but this tasker reads version %d", *head.Version, Version)
 	}
 	return malformed("%v", err)
 }
 
-// ResultsEnded is the event that tells the aggregation which tasks had results
-// that ended; a hint, never needed for correctness.
+// ResultsEnded is an event with the tasks that had results end: a hint, never
+// needed for correctness.
 type ResultsEnded struct {
 	Version int     `json:"v"`
 	TaskIDs []int64 `json:"task_ids"`
@@ -101,7 +103,7 @@ type ResultsEnded struct {
 // KeyResultsEnded is the routing key of the event.
 const KeyResultsEnded = "results.ended"
 
-// EncodeResultsEnded writes the event.
+// EncodeResultsEnded encodes the event.
 func EncodeResultsEnded(taskIDs []int64) ([]byte, error) {
 	body, err := json.Marshal(ResultsEnded{Version: Version, TaskIDs: taskIDs})
 	if err != nil {
@@ -110,31 +112,32 @@ func EncodeResultsEnded(taskIDs []int64) ([]byte, error) {
 	return body, nil
 }
 
-// DecodeResultsEnded reads the event; its errors have code [tasker.Malformed].
+// DecodeResultsEnded decodes the event; its errors have code
+// [tasker.Malformed].
 func DecodeResultsEnded(body []byte) (ResultsEnded, error) {
 	var e ResultsEnded
 	if err := decodeStrictly(body, &e); err != nil {
 		return ResultsEnded{}, malformed("%v", err)
 	}
 	if e.Version != Version {
-		return ResultsEnded{}, malformed("it has version %d and this tasker reads version %d", e.Version, Version)
+		return ResultsEnded{}, malformed("version is %d, but this tasker reads version %d", e.Version, Version)
 	}
 	return e, nil
 }
 
-// decodeStrictly reads a JSON object into a struct. It refuses what
-// encoding/json lets pass: a member that is written in other letters, and one
-// that is there twice, of which two readers could take different ones. It
-// ignores members that the struct does not have.
+// decodeStrictly decodes a JSON object into a struct. It refuses two things
+// that encoding/json accepts: a member in other letters, and a duplicate
+// member, of which two readers could take different ones. It ignores members
+// that the struct does not have.
 func decodeStrictly(body []byte, into any) error {
 	if !utf8.Valid(body) {
-		return fmt.Errorf("it is not valid UTF-8")
+		return fmt.Errorf("not valid UTF-8")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if start, err := dec.Token(); err != nil {
 		return err
 	} else if start != json.Delim('{') {
-		return fmt.Errorf("it is no JSON object")
+		return fmt.Errorf("not a JSON object")
 	}
 	object := reflect.ValueOf(into).Elem()
 	fields := make(map[string]reflect.Value, object.NumField())
@@ -151,7 +154,7 @@ func decodeStrictly(body []byte, into any) error {
 		name, _ := token.(string)
 		field, ok := fields[name]
 		if seen[name] {
-			return fmt.Errorf("field %q is there twice", name)
+			return fmt.Errorf("duplicate field %q", name)
 		}
 		seen[name] = true
 		if !ok {
@@ -166,15 +169,15 @@ func decodeStrictly(body []byte, into any) error {
 			return fmt.Errorf("field %q: %w", name, err)
 		}
 	}
-	if _, err := dec.Token(); err != nil { // its end
+	if _, err := dec.Token(); err != nil { // the closing brace
 		return err
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return fmt.Errorf("more follows the JSON value")
+		return fmt.Errorf("unexpected data after the JSON value")
 	}
 	return nil
 }
 
 func malformed(format string, args ...any) error {
-	return tasker.Errorf(tasker.Malformed, "undecodable message: "+format, args...)
+	return tasker.Errorf(tasker.Malformed, "invalid message: "+format, args...)
 }

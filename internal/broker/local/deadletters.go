@@ -12,20 +12,21 @@ import (
 )
 
 const (
-	// maxDeadLetters is how many dead letters are kept; the oldest go first, and the
-	// log says so.
+	// maxDeadLetters is how many dead letters are kept; after that the oldest
+	// are dropped, and logged.
 	maxDeadLetters = 1000
-	// deadPause is how long a dead letter rests whose handling failed.
+	// deadPause is the pause before a dead letter is handled again after an
+	// error.
 	deadPause = 100 * time.Millisecond
 )
 
-// deadLetter is one that is kept, until it was handled.
+// deadLetter is a dead letter that was not handled yet.
 type deadLetter struct {
 	letter broker.DeadLetter
-	taken  bool // somebody handles it
+	taken  bool // being handled
 }
 
-// DeadLetters gives the dead letters that are kept, the oldest first.
+// DeadLetters returns the dead letters, oldest first.
 func (b *Broker) DeadLetters() []broker.DeadLetter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -36,10 +37,10 @@ func (b *Broker) DeadLetters() []broker.DeadLetter {
 	return letters
 }
 
-// bury keeps a message as a dead letter; b.mu is held.
-func (b *Broker) bury(queue, reason string, m *message) {
+// deadLetter adds a message to the dead letters; b.mu is held.
+func (b *Broker) deadLetter(queue, reason string, m *message) {
 	if len(b.dead) >= maxDeadLetters {
-		b.log.Warn("too many dead letters that nobody takes: the oldest is dropped", "message_id", b.dead[0].letter.MessageID)
+		b.log.Warn("too many dead letters: the oldest is dropped", "message_id", b.dead[0].letter.MessageID)
 		b.dead = slices.Delete(b.dead, 0, len(b.dead)-maxDeadLetters+1)
 	}
 	b.dead = append(b.dead, &deadLetter{letter: broker.DeadLetter{
@@ -49,7 +50,7 @@ func (b *Broker) bury(queue, reason string, m *message) {
 	b.deadChanged()
 }
 
-// deadChanged wakes those who wait for a dead letter; b.mu is held.
+// deadChanged wakes those waiting for a dead letter; b.mu is held.
 func (b *Broker) deadChanged() {
 	close(b.deadWake)
 	b.deadWake = make(chan struct{})
@@ -86,8 +87,8 @@ func (b *Broker) ConsumeDeadLetters(ctx context.Context, handle func(context.Con
 	return nil
 }
 
-// takeDead gives a letter to handle; where there is none, nil and what is
-// closed when there may be one.
+// takeDead returns a letter to handle; if there is none, it returns nil and a
+// channel that is closed when there may be one.
 func (b *Broker) takeDead() (d *deadLetter, wake <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -103,14 +104,13 @@ func (b *Broker) takeDead() (d *deadLetter, wake <-chan struct{}, err error) {
 	return nil, b.deadWake, nil
 }
 
-// settleDead removes a letter that was handled, and puts another one behind
-// the others.
+// settleDead removes a letter that was handled, or moves it behind the others.
 func (b *Broker) settleDead(d *deadLetter, handled bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i := slices.Index(b.dead, d)
 	if i < 0 {
-		return // it was the oldest of too many
+		return // dropped meanwhile
 	}
 	b.dead = slices.Delete(b.dead, i, i+1)
 	if !handled {

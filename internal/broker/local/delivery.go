@@ -8,7 +8,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-var errGone = errors.New("it was settled before, or its consumer has ended")
+var errGone = errors.New("already settled, or its consumer has ended")
 
 type delivery struct {
 	broker      *Broker
@@ -34,7 +34,7 @@ func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 	if ctx.Err() != nil {
 		return d.wrap("dead-letter", context.Cause(ctx))
 	}
-	return d.settle("dead-letter", func() { d.broker.bury(d.name, reason, d.message) })
+	return d.settle("dead-letter", func() { d.broker.deadLetter(d.name, reason, d.message) })
 }
 
 // Requeue implements [broker.Delivery].
@@ -42,17 +42,17 @@ func (d *delivery) Requeue() error {
 	return d.leave("requeue", d.queue.putBack, func() {})
 }
 
-// settle takes the message off its queue and calls then, under the lock.
+// settle removes the message from its queue and calls then, under the lock.
 func (d *delivery) settle(what string, then func()) error { return d.leave(what, d.queue.settle, then) }
 
-// leave has the consumer give the message up in a way, and calls then.
+// leave makes the consumer give up the message with release, and calls then.
 func (d *delivery) leave(what string, way func(*consumer, *message) bool, then func()) error {
 	d.broker.mu.Lock()
 	defer d.broker.mu.Unlock()
 	if d.broker.isClosed {
 		return d.wrap(what, broker.ErrClosed)
 	}
-	// A message that was requeued may be with the same consumer again.
+	// A requeued message may be at the same consumer again.
 	if d.settled || !way(d.consumer, d.message) {
 		return d.wrap(what, errGone)
 	}

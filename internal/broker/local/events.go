@@ -9,14 +9,14 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// listenBuffer bounds the events that wait for a slow listener; what does not
-// fit is lost to it.
+// listenBuffer limits the events waiting for a slow listener; those beyond it
+// are lost.
 const listenBuffer = 1024
 
 type listener struct {
 	pattern []string
 	events  chan event
-	lost    bool // an event was, and it was logged
+	lost    bool // an event was lost, and it was logged
 }
 
 type event struct {
@@ -42,7 +42,7 @@ func (b *Broker) Notify(ctx context.Context, key string, body []byte) error {
 		default:
 			if !l.lost {
 				l.lost = true
-				b.log.WarnContext(ctx, "a listener is too slow for the events, which are lost to it", "pattern", strings.Join(l.pattern, "."))
+				b.log.WarnContext(ctx, "listener too slow: events are lost", "pattern", strings.Join(l.pattern, "."))
 			}
 		}
 	}
@@ -75,8 +75,8 @@ func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key str
 	return nil
 }
 
-// matches tells whether the words of a key match those of a topic pattern, in
-// which "*" is one word and "#" any number of them.
+// matches reports whether the words of a key match those of a topic pattern, in
+// which "*" is one word and "#" any number of words.
 func matches(pattern, words []string) bool {
 	if len(pattern) == 0 {
 		return len(words) == 0

@@ -1,7 +1,6 @@
-// Package local is the broker inside one process, for the embedded default:
-// the same contract as RabbitMQ's, with nothing to install. Its messages live
-// as long as the process; the database, not the broker, is what tasker's tasks
-// survive in.
+// Package local is a broker inside the process, for the embedded default: the
+// same contract as RabbitMQ's, with nothing to install. Messages live as long
+// as the process; tasks survive in the database.
 package local
 
 import (
@@ -16,8 +15,8 @@ import (
 
 const defaultPrefetch = 64
 
-// Broker is the broker in this process. Make one with [New]; everything that
-// publishes and consumes must share it.
+// Broker is a broker in this process. Make one with [New]; all that publish and
+// consume must share it.
 type Broker struct {
 	log    *slog.Logger
 	closed chan struct{}
@@ -26,13 +25,13 @@ type Broker struct {
 	isClosed  bool
 	queues    map[broker.Queue]*queue
 	dead      []*deadLetter
-	deadWake  chan struct{} // closed, and made anew, when there may be one to take
+	deadWake  chan struct{} // closed, and replaced, when there may be one to take
 	listeners map[*listener]bool
 }
 
 var _ broker.Broker = (*Broker)(nil)
 
-// New makes an empty Broker.
+// New returns an empty Broker.
 func New(log *slog.Logger) *Broker {
 	return &Broker{
 		log: log, closed: make(chan struct{}), deadWake: make(chan struct{}),
@@ -50,7 +49,7 @@ func (b *Broker) Ready() error {
 	return nil
 }
 
-// Close implements [broker.Broker]. What the queues hold is gone.
+// Close implements [broker.Broker]. The messages in the queues are lost.
 func (b *Broker) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -61,7 +60,7 @@ func (b *Broker) Close() error {
 	return nil
 }
 
-// Declare implements [broker.Broker]; there is nothing to declare.
+// Declare implements [broker.Broker]; it does nothing.
 func (b *Broker) Declare(ctx context.Context, _ ...string) error { return b.usable(ctx) }
 
 // DeleteQueue implements [broker.Broker].
@@ -78,10 +77,10 @@ func (b *Broker) DeleteQueue(ctx context.Context, name broker.Queue) error {
 	return nil
 }
 
-// MaxBody implements [broker.Broker]; no message is too large.
+// MaxBody implements [broker.Broker]; there is no limit.
 func (b *Broker) MaxBody() int { return 0 }
 
-// usable tells why a call cannot be served, nil if it can.
+// usable returns why a call cannot be served, or nil.
 func (b *Broker) usable(ctx context.Context) error {
 	if err := b.Ready(); err != nil {
 		return err
@@ -126,7 +125,7 @@ func (b *Broker) Publish(ctx context.Context, p broker.Publication) (broker.Rece
 	return receipt, nil
 }
 
-// queue gives a queue, which is made when it is first asked for; b.mu is held.
+// queue returns a queue, creating it if necessary; b.mu is held.
 func (b *Broker) queue(name broker.Queue) *queue {
 	q := b.queues[name]
 	if q == nil {

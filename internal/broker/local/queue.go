@@ -5,30 +5,30 @@ import (
 	"slices"
 )
 
-// message is one message in one queue.
+// message is a message in a queue.
 type message struct {
-	seq         uint64 // its place in the queue's order
+	seq         uint64 // its place in the queue
 	id          string
 	body        []byte
 	redelivered bool
 }
 
-// queue holds messages in order and deals them to its consumers in turn. All
-// of it is guarded by the Broker's mutex.
+// queue keeps messages in order and deals them to its consumers in turn. The
+// Broker's mutex guards it.
 type queue struct {
 	seq       uint64
 	waiting   []*message
 	consumers []*consumer
-	turn      int // of the consumer that is asked first
+	turn      int // index of the next consumer to deal to
 }
 
-// consumer is one Consume call. It holds a message from when it is dealt until
-// it is settled.
+// consumer is one Consume call. It holds a message from the time it is dealt
+// until it is settled.
 type consumer struct {
 	prefetch  int
-	inbox     []*message // dealt, and not yet delivered
+	inbox     []*message // dealt, not yet delivered
 	unsettled map[*message]bool
-	wake      chan struct{} // of capacity 1: there is something in the inbox
+	wake      chan struct{} // of capacity 1: the inbox is not empty
 }
 
 func (q *queue) put(id string, body []byte) {
@@ -42,7 +42,7 @@ func (q *queue) add(c *consumer) {
 	q.deal()
 }
 
-// remove ends a consumer: what it did not settle goes back in order.
+// remove removes a consumer: its unsettled messages return in order.
 func (q *queue) remove(c *consumer) {
 	q.consumers = slices.DeleteFunc(q.consumers, func(other *consumer) bool { return other == c })
 	for m := range c.unsettled {
@@ -54,7 +54,7 @@ func (q *queue) remove(c *consumer) {
 	q.deal()
 }
 
-// settle takes a message off the queue, and tells whether c still held it.
+// settle removes a message from the queue, and reports whether c still held it.
 func (q *queue) settle(c *consumer, m *message) bool {
 	if !c.unsettled[m] {
 		return false
@@ -64,7 +64,7 @@ func (q *queue) settle(c *consumer, m *message) bool {
 	return true
 }
 
-// putBack puts a message into its old place, and reports whether c still held it.
+// putBack returns a message to its place, and reports whether c still held it.
 func (q *queue) putBack(c *consumer, m *message) bool {
 	if !c.unsettled[m] {
 		return false
@@ -81,7 +81,7 @@ func (q *queue) sort() {
 	slices.SortFunc(q.waiting, func(a, b *message) int { return cmp.Compare(a.seq, b.seq) })
 }
 
-// deal gives waiting messages to the consumers that may hold more, in turn.
+// deal deals waiting messages to the consumers that may hold more, in turn.
 func (q *queue) deal() {
 	for len(q.waiting) > 0 {
 		c := q.next()
@@ -111,7 +111,7 @@ func (q *queue) next() *consumer {
 	return nil
 }
 
-// take gives the next message to deliver, nil if there is none.
+// take returns the next message to deliver, or nil.
 func (c *consumer) take() *message {
 	if len(c.inbox) == 0 {
 		return nil

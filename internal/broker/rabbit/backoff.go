@@ -2,46 +2,30 @@ package rabbit
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/x/backoff"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-const (
-	backoffFirst = 100 * time.Millisecond
-	backoffMost  = 10 * time.Second
-	// stable is how long something must have worked for the next pause to be
-	// a first one again; without it, a broker that accepts and drops would be
-	// dialled in a hot loop.
-	stable = 5 * time.Second
-)
+// stable is how long something must have worked for the backoff to start over.
+// Otherwise, a broker that accepts and drops connections would be dialled in a
+// tight loop.
+const stable = 5 * time.Second
 
-// backoff gives exponential pauses with full jitter. Its zero value is ready.
-type backoff struct{ tries int }
+// retry spaces the attempts of a loop, from less than 100 ms to 10 s.
+type retry struct{ backoff.Backoff }
 
-// next is the length of the next pause, in [0, 100 ms), [0, 200 ms), up to
-// [0, 10 s).
-func (b *backoff) next() time.Duration {
-	limit := backoffFirst << b.tries
-	if limit >= backoffMost {
-		return rand.N(backoffMost)
-	}
-	b.tries++
-	return rand.N(limit)
+func newRetry() retry {
+	return retry{backoff.Backoff{First: 100 * time.Millisecond, Most: 10 * time.Second}}
 }
 
-// worked tells b since when things worked until now.
-func (b *backoff) worked(since time.Time) {
+// worked starts over if things have worked since a time long enough ago.
+func (r *retry) worked(since time.Time) {
 	if time.Since(since) >= stable {
-		b.tries = 0
+		r.Reset()
 	}
 }
 
 // wait pauses, or returns early when ctx ends.
-func (b *backoff) wait(ctx context.Context) {
-	timer := time.NewTimer(b.next())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
+func (r *retry) wait(ctx context.Context) { _ = clock.Sleep(ctx, r.Next()) }

@@ -40,7 +40,7 @@ func TestConsumersChannelIsClosed(t *testing.T) {
 	if err := stale.Ack(); err == nil {
 		t.Error("a message of a closed channel was acknowledged")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	if err := stale.DeadLetter(ctx, "too late"); err == nil {
 		t.Error("a message of a closed channel became a dead letter")

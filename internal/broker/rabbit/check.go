@@ -12,21 +12,20 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// checker declares again, now and then, what the running consumers need:
+// checker declares what the running consumers need again, now and then:
 // RabbitMQ tells a consumer that its queue was deleted, but not that the
 // exchange or a binding is gone, without which nothing reaches the queue. It
-// never makes a queue anew: RabbitMQ does not tell the consumer of a quorum
-// queue that was deleted if somebody has made it anew already, and the consumer
-// would wait for ever. One whose queue is gone is ended, and subscribes again.
-// So is one that RabbitMQ has forgotten, as it may in a cluster when a node
-// hangs: two rounds in a row, the queue has no consumer, or has messages and
-// gives none to one that has settled all that it got.
+// never creates a queue: the consumer of a quorum queue that was deleted and
+// created again is not told, and would wait for ever. A consumer whose queue is
+// gone is ended, and subscribes again. So is one that RabbitMQ has forgotten,
+// as may happen in a cluster when a node hangs: in two rounds in a row, the
+// queue has no consumer, or has messages but delivers none to a consumer that
+// has settled all.
 //
-// It works on a channel of its own, since a refused declaration closes the
-// channel, and declares one object after the other, so that a process with
-// many consumers asks no more at once than one with a single consumer. What
-// was published while a binding was missing did not reach its queue; whoever
-// consumes has to find that elsewhere.
+// It uses a channel of its own, since a refused declaration closes the channel.
+// It declares one object after the other, so that a process with many consumers
+// does not burden RabbitMQ. Messages published while a binding was missing did
+// not reach the queue; the manager finds those tasks in the database.
 type checker struct {
 	link   *link
 	log    *slog.Logger
@@ -36,28 +35,28 @@ type checker struct {
 	watched map[*watched]bool
 }
 
-// watched is what a running consumer needs. Its fields but the first three are
+// watched is what a running consumer needs. All but the first three fields are
 // the checker's.
 type watched struct {
 	object
-	queue string        // that it consumes from; "" where nobody else can make it
-	flow  *flow         // nil where it is not known
-	stale chan struct{} // closed when the consumer has to subscribe again
+	queue string        // that it consumes from; "" if nobody else can create it
+	flow  *flow         // nil if unknown
+	stale chan struct{} // closed when the consumer must subscribe again
 
-	refusal   string // that was logged last
+	refusal   string // logged last
 	neglected bool   // in the last round
-	taken     int64  // likewise
+	taken     int64  // in the last round
 }
 
-// flow counts what a consumer was given and what it has settled of it.
+// flow counts the deliveries of a consumer and how many of them it has settled.
 type flow struct{ taken, settled atomic.Int64 }
 
 func newChecker(l *link, period time.Duration, log *slog.Logger) *checker {
 	return &checker{link: l, log: log, period: period, watched: make(map[*watched]bool)}
 }
 
-// watch has an object checked until the function that it gives is called, and
-// tells by the channel when queue, unless empty, is gone or has forgotten its
+// watch has an object checked until the returned function is called. The
+// channel is closed if queue, unless empty, is gone or has forgotten its
 // consumer.
 func (c *checker) watch(o object, queue string, consumed *flow) (stale <-chan struct{}, unwatch func()) {
 	w := &watched{object: o, queue: queue, flow: consumed, stale: make(chan struct{})}
@@ -71,8 +70,8 @@ func (c *checker) watch(o object, queue string, consumed *flow) (stale <-chan st
 	}
 }
 
-// run makes one round after another until ctx ends. Their times are random, so
-// that the managers of a fleet do not ask all at once.
+// run makes rounds until ctx ends. Their times are random, so that the managers
+// of a fleet do not act together.
 func (c *checker) run(ctx context.Context) {
 	for {
 		timer := time.NewTimer(c.period/2 + rand.N(c.period))
@@ -90,7 +89,7 @@ func (c *checker) run(ctx context.Context) {
 	}
 }
 
-// round declares all that is watched, until ctx or the connection ends.
+// round declares all watched objects, until ctx or the connection ends.
 func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 	c.mu.Lock()
 	all := make([]*watched, 0, len(c.watched))
@@ -111,7 +110,7 @@ func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 				return
 			}
 		}
-		gone, err := answered(ctx, c.link, conn, func() (gone bool, err error) {
+		gone, err := callWithTimeout(ctx, c.link, conn, func() (gone bool, err error) {
 			if gone = c.gone(ch, w); !gone {
 				err = w.declare(ch)
 			}
@@ -123,14 +122,14 @@ func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 		if gone {
 			continue
 		}
-		if err == nil || refused(err) { // not that the channel is closed, by a refusal just before
+		if err == nil || refused(err) { // not that the channel was closed by a refusal just before
 			c.report(ctx, w, err)
 		}
 	}
 }
 
-// gone tells whether the queue does not exist, or has forgotten its consumer,
-// and ends the consumer then.
+// gone reports whether the queue does not exist or has forgotten its consumer,
+// and then ends the consumer.
 func (c *checker) gone(ch *amqp.Channel, w *watched) bool {
 	if w.queue == "" {
 		return false
@@ -150,10 +149,10 @@ func (c *checker) gone(ch *amqp.Channel, w *watched) bool {
 	return true
 }
 
-// neglects takes notice of a queue's state, and tells whether the queue has
-// neglected its consumer since the last round. One round is not enough: a
-// delivery may be on its way, and a quorum queue without a leader has no
-// consumers for a moment.
+// neglects notes a queue's state, and reports whether the queue has neglected
+// its consumer since the last round. One round is not enough: a delivery may be
+// on its way, and a quorum queue without a leader has no consumers for a
+// moment.
 func (w *watched) neglects(q amqp.Queue) bool {
 	neglected := q.Consumers == 0
 	var taken int64
@@ -166,7 +165,7 @@ func (w *watched) neglects(q amqp.Queue) bool {
 	return again
 }
 
-// report logs a refusal once, for as long as it stays the same.
+// report logs a refusal once while it stays the same.
 func (c *checker) report(ctx context.Context, w *watched, err error) {
 	text := ""
 	if err != nil {
@@ -179,5 +178,5 @@ func (c *checker) report(ctx context.Context, w *watched, err error) {
 	if err == nil || !current || text == last {
 		return
 	}
-	c.log.WarnContext(ctx, "RabbitMQ refuses what a consumer needs: its queue may get no messages", "object", w.key, "error", explain(err))
+	c.log.WarnContext(ctx, "RabbitMQ refuses a declaration: the queue may get no messages", "object", w.key, "error", explain(err))
 }

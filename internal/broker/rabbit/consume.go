@@ -13,14 +13,15 @@ import (
 
 const (
 	defaultPrefetch = 64
-	maxPrefetch     = 1<<16 - 1 // AMQP has 16 bits for it
+	maxPrefetch     = 1<<16 - 1 // 16 bits in AMQP
 )
 
-// errCanceled is how a consumer ends whose queue is gone: the channel lives.
-var errCanceled = errors.New("the broker ended the consumer: its queue was deleted or moved")
+// errCanceled is why a consumer ended whose queue is gone, while its channel is
+// open.
+var errCanceled = errors.New("consumer ended by the broker: its queue was deleted or moved")
 
-// errGone is how a consumer ends that the checker found useless.
-var errGone = errors.New("the queue is gone, or has forgotten its consumer")
+// errGone is why a consumer ended that the checker found useless.
+var errGone = errors.New("queue is gone, or has forgotten its consumer")
 
 // Consume implements [broker.Broker].
 func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
@@ -33,8 +34,8 @@ func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
 	})
 }
 
-// keep runs consumer over one connection after another until ctx ends, and
-// gives nil then, or an error when the Broker was closed.
+// keep runs consumer over one connection after another. It returns nil when ctx
+// ends, and an error when the Broker is closed.
 func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Context, *amqp.Connection) error) error {
 	if b.life.Err() != nil {
 		return fmt.Errorf("consume from %s: %w", what, context.Cause(b.life))
@@ -44,7 +45,7 @@ func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Co
 	defer cancel(nil)
 	defer context.AfterFunc(b.life, func() { cancel(context.Cause(b.life)) })()
 
-	var pause backoff
+	pause := newRetry()
 	logged := ""
 	for {
 		conn, err := b.consumes.connection(both)
@@ -64,9 +65,9 @@ func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Co
 		case conn.IsClosed():
 			b.log.DebugContext(ctx, "consumer lost its connection", "from", what, "error", err)
 		case err.Error() == logged:
-			b.log.DebugContext(ctx, "consumer ended again, starting another", "from", what, "error", err)
+			b.log.DebugContext(ctx, "consumer ended, starting another", "from", what, "error", err)
 		default:
-			b.log.WarnContext(ctx, "consumer ended, starting another until one lasts", "from", what, "error", err)
+			b.log.WarnContext(ctx, "consumer ended, starting others until one lasts", "from", what, "error", err)
 			logged = err.Error()
 		}
 		pause.wait(both)
@@ -91,7 +92,7 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	if err != nil {
 		return err
 	}
-	// Closing the channel is what gives the unsettled back to the queue.
+	// Closing the channel returns unsettled messages to the queue.
 	defer b.consumes.closeChannel(ch)
 	var consumed flow
 	stale, unwatch := b.checker.watch(b.cfg.queue(s.Queue), s.Queue.Name(), &consumed)
@@ -112,25 +113,25 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	})
 }
 
-// refuse makes a message that is too large a dead letter, and tries until it is
-// one or its channel has ended.
+// refuse makes a message that is too large a dead letter, and retries until
+// that worked or its channel has ended.
 func (b *Broker) refuse(ctx context.Context, d *delivery) {
-	reason := fmt.Sprintf("the message has %d bytes, and an endpoint takes %d at most", len(d.amqp.Body), b.cfg.MaxBody)
-	b.log.WarnContext(ctx, "a message is too large and becomes a dead letter", "queue", d.queue, "message_id", d.amqp.MessageId,
+	reason := fmt.Sprintf("message has %d bytes, but an endpoint accepts at most %d", len(d.amqp.Body), b.cfg.MaxBody)
+	b.log.WarnContext(ctx, "message too large: it becomes a dead letter", "queue", d.queue, "message_id", d.amqp.MessageId,
 		"bytes", len(d.amqp.Body), "limit", b.cfg.MaxBody)
-	var pause backoff
+	pause := newRetry()
 	for ctx.Err() == nil && !d.ch.IsClosed() {
 		err := d.DeadLetter(ctx, reason)
 		if err == nil {
 			return
 		}
-		b.log.DebugContext(ctx, "the message that is too large is no dead letter yet", "queue", d.queue, "error", err)
+		b.log.DebugContext(ctx, "cannot make a message that is too large a dead letter yet", "queue", d.queue, "error", err)
 		pause.wait(ctx)
 	}
 }
 
-// each hands on the deliveries of a consumer until handle fails, its channel
-// or queue (stale, which may be nil) or ctx ends, and says why.
+// each passes the deliveries of a consumer to handle until that fails, or the
+// channel, the queue (stale, may be nil) or ctx ends, and returns why.
 func each(ctx context.Context, deliveries <-chan amqp.Delivery, closes <-chan *amqp.Error, stale <-chan struct{}, handle func(amqp.Delivery) error) error {
 	for ctx.Err() == nil {
 		select {
@@ -139,7 +140,7 @@ func each(ctx context.Context, deliveries <-chan amqp.Delivery, closes <-chan *a
 			return errGone
 		case d, ok := <-deliveries:
 			if !ok {
-				return over(closes)
+				return endOf(closes)
 			}
 			if err := handle(d); err != nil {
 				return err
@@ -149,12 +150,12 @@ func each(ctx context.Context, deliveries <-chan amqp.Delivery, closes <-chan *a
 	return context.Cause(ctx)
 }
 
-// over is why the deliveries of a channel ended. The client gives a channel's
-// end its reason before it ends the deliveries.
-func over(closes <-chan *amqp.Error) error {
+// endOf returns why the deliveries of a channel ended. The client reports the
+// channel's reason before it ends the deliveries.
+func endOf(closes <-chan *amqp.Error) error {
 	select {
 	case reason := <-closes:
-		return ended(reason)
+		return endReason(reason)
 	default:
 		return errCanceled
 	}

@@ -12,12 +12,11 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// deadPrefetch bounds the dead letters that wait in this process. It is
-// small, since each waits out the pauses of those before it that fail.
+// deadPrefetch limits the dead letters waiting in this process. It is small,
+// since each waits for the pauses of failed ones before it.
 const deadPrefetch = 16
 
-// headerDeath is RabbitMQ's own record of its dead-lettering, the newest
-// first.
+// headerDeath is RabbitMQ's own record of dead-lettering, newest first.
 const headerDeath = "x-death"
 
 // ConsumeDeadLetters implements [broker.Broker].
@@ -48,42 +47,42 @@ func (b *Broker) consumeDead(ctx context.Context, conn *amqp.Connection, handle 
 	defer b.consumes.closeChannel(ch)
 	stale, unwatch := b.checker.watch(b.cfg.deadLetters(), broker.DeadQueue, nil)
 	defer unwatch()
-	var pause backoff
+	pause := newRetry()
 	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {
 		return b.takeDead(ctx, d, handle, &pause)
 	})
 }
 
-// takeDead handles one dead letter. One without an ID gets one first: it is
-// published again with it, and comes again, so that whoever handles it can
-// recognize it. One whose handling fails is published again as well, instead
-// of requeued: so it does not stand in the way of the others, and no delivery
-// limit of a quorum queue ends it. A crash after the confirm leaves two with
-// the same ID, or, of a letter without one, two letters; never none.
-func (b *Broker) takeDead(ctx context.Context, d amqp.Delivery, handle func(context.Context, broker.DeadLetter) error, pause *backoff) error {
+// takeDead handles one dead letter. One without an ID is first published again
+// with one, so that the handler can recognize it. One that could not be handled
+// is published again as well, instead of requeued: so it does not block the
+// others, and no delivery limit of a quorum queue drops it. A crash after the
+// confirm leaves two with the same ID or, for a letter without one, two
+// letters; never none.
+func (b *Broker) takeDead(ctx context.Context, d amqp.Delivery, handle func(context.Context, broker.DeadLetter) error, pause *retry) error {
 	letter := deadLetterOf(d)
 	if letter.ID != "" {
 		err := handle(ctx, letter)
 		if err == nil {
-			*pause = backoff{}
+			pause.Reset()
 			return d.Ack(false)
 		}
-		b.log.DebugContext(ctx, "a dead letter could not be handled, and comes again", "message_id", letter.MessageID, "error", err)
+		b.log.DebugContext(ctx, "dead letter not handled: it comes again", "message_id", letter.MessageID, "error", err)
 		pause.wait(ctx)
 		if ctx.Err() != nil {
-			return context.Cause(ctx) // the end of the channel gives it back
+			return context.Cause(ctx) // it returns when the channel ends
 		}
 	}
 	message := deadPublishing(letter)
 	message.ContentType = d.ContentType
-	if err := b.bury(ctx, message); err != nil {
+	if err := b.deadLetter(ctx, message); err != nil {
 		return fmt.Errorf("put dead letter %q back: %w", letter.MessageID, err)
 	}
 	return d.Ack(false)
 }
 
-// bury publishes a message to the dead letters.
-func (b *Broker) bury(ctx context.Context, message amqp.Publishing) error {
+// deadLetter publishes a message to the dead letters.
+func (b *Broker) deadLetter(ctx context.Context, message amqp.Publishing) error {
 	returned, err := b.publisher.publishHealing(
 		newJob(ctx, broker.DeadExchange, []string{""}, message, b.cfg.deadLetters()))
 	if err == nil && len(returned) > 0 {
@@ -92,8 +91,8 @@ func (b *Broker) bury(ctx context.Context, message amqp.Publishing) error {
 	return err
 }
 
-// deadPublishing is the message of a dead letter, with an ID of its own where
-// the letter has none.
+// deadPublishing returns the message of a dead letter, with a new ID if it has
+// none.
 func deadPublishing(letter broker.DeadLetter) amqp.Publishing {
 	if letter.ID == "" {
 		letter.ID = ulid.Make().String()
@@ -112,9 +111,9 @@ func deadPublishing(letter broker.DeadLetter) amqp.Publishing {
 	return message
 }
 
-// deadLetterOf reads a message of the dead letters. What RabbitMQ recorded
-// itself is newer than tasker's headers, which the message then has from an
-// earlier death: so its ID does not count any more.
+// deadLetterOf decodes a message of the dead letters. RabbitMQ's own record is
+// newer than tasker's headers, which are then from an earlier time: the ID in
+// them no longer counts.
 func deadLetterOf(d amqp.Delivery) broker.DeadLetter {
 	letter := broker.DeadLetter{Body: d.Body, MessageID: d.MessageId, Time: d.Timestamp, Redelivered: d.Redelivered}
 	if deaths, ok := d.Headers[headerDeath].([]any); ok && len(deaths) > 0 {
@@ -133,4 +132,4 @@ func deadLetterOf(d amqp.Delivery) broker.DeadLetter {
 	return letter
 }
 
-var errUnrouted = errors.New("the queue of the dead letters is gone")
+var errUnrouted = errors.New("queue of the dead letters is gone")

@@ -10,8 +10,8 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// DeleteQueue implements [broker.Broker]. RabbitMQ cannot be asked to delete a
-// quorum queue only while nobody consumes from it, so that is looked at before.
+// DeleteQueue implements [broker.Broker]. RabbitMQ cannot delete a quorum queue
+// on the condition that it has no consumer, so that is checked before.
 func (b *Broker) DeleteQueue(ctx context.Context, q broker.Queue) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -14,14 +14,13 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// maxReason bounds the reason in a dead letter's header, in bytes.
+// maxReason limits the reason in a dead letter's header, in bytes.
 const maxReason = 1024
 
-var errSettled = errors.New("the message was settled before")
+var errSettled = errors.New("message is already settled")
 
-// delivery is one message. Its tag belongs to the channel that it came by,
-// which is never opened again: so a late settlement fails and cannot settle
-// another message.
+// delivery is one message. Its tag belongs to its channel, which is never
+// opened again: a late settlement fails and cannot settle another message.
 type delivery struct {
 	amqp    amqp.Delivery
 	ch      *amqp.Channel
@@ -37,8 +36,8 @@ func (d *delivery) Body() []byte      { return d.amqp.Body }
 func (d *delivery) MessageID() string { return d.amqp.MessageId }
 func (d *delivery) Redelivered() bool { return d.amqp.Redelivered }
 
-// Ack implements [broker.Delivery]. A second settlement is an error here: the
-// broker would close the channel, with all that it has delivered.
+// Ack implements [broker.Delivery]. A second settlement must fail here: the
+// broker would close the channel, with all its deliveries.
 func (d *delivery) Ack() error {
 	if !d.settled.CompareAndSwap(false, true) {
 		return d.wrap("acknowledge", errSettled)
@@ -62,7 +61,7 @@ func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 		Body: d.amqp.Body, MessageID: d.amqp.MessageId, Queue: d.queue, Reason: reason,
 	})
 	message.ContentType = d.amqp.ContentType
-	if err := d.broker.bury(ctx, message); err != nil {
+	if err := d.broker.deadLetter(ctx, message); err != nil {
 		d.settled.Store(false)
 		return d.wrap("dead-letter", err)
 	}

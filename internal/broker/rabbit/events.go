@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// notifyBuffer bounds the events that wait to be written.
+	// notifyBuffer limits the events waiting to be written.
 	notifyBuffer = 1024
-	// listenPrefetch and listenBacklog bound what a slow listener holds up,
-	// in this process and at the broker, which then drops the oldest.
+	// listenPrefetch and listenBacklog limit what waits for a slow listener, in
+	// this process and at the broker, which then drops the oldest.
 	listenPrefetch = 256
 	listenBacklog  = 10_000
 )
 
-var errEventsFull = errors.New("too many events wait to be sent")
+var errEventsFull = errors.New("too many events are waiting to be sent")
 
 type event struct {
 	key  string
 	body []byte
 }
 
-// notifier writes events over a channel of its own, so that their trouble is
-// not the publisher's.
+// notifier writes events over a channel of its own, so that its errors do not
+// affect the publisher.
 type notifier struct {
 	link  *link
 	log   *slog.Logger
@@ -40,8 +40,8 @@ func newNotifier(l *link, log *slog.Logger) *notifier {
 	return &notifier{link: l, log: log, queue: make(chan event, notifyBuffer)}
 }
 
-// put queues an event, without waiting. During the very first dial it is kept
-// for the connection that comes.
+// put queues an event without waiting. During the very first dial, the event
+// waits for the connection.
 func (n *notifier) put(e event) error {
 	if _, why := n.link.ready(); why != nil && !errors.Is(why, errConnecting) {
 		return why
@@ -55,7 +55,7 @@ func (n *notifier) put(e event) error {
 }
 
 func (n *notifier) run(ctx context.Context) {
-	var pause backoff
+	pause := newRetry()
 	for {
 		conn, err := n.link.connection(ctx)
 		if err != nil {
@@ -68,7 +68,7 @@ func (n *notifier) run(ctx context.Context) {
 			return
 		}
 		if !conn.IsClosed() {
-			n.log.WarnContext(ctx, "RabbitMQ closed the channel of the events, opening another", "error", explain(err))
+			n.log.WarnContext(ctx, "channel for events closed by RabbitMQ, opening another", "error", explain(err))
 		}
 		pause.wait(ctx)
 	}
@@ -89,7 +89,7 @@ func (n *notifier) serve(ctx context.Context, conn *amqp.Connection) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case reason := <-closes:
-			return ended(reason)
+			return endReason(reason)
 		case e := <-n.queue:
 			if _, why := n.link.ready(); why != nil {
 				continue // events may be lost, and a blocked socket would hang
@@ -118,8 +118,8 @@ func (b *Broker) Notify(ctx context.Context, key string, body []byte) error {
 	return nil
 }
 
-// Listen implements [broker.Broker]. What a listener cannot keep up with waits
-// at the broker, up to 10,000 events; then the oldest are lost.
+// Listen implements [broker.Broker]. Up to 10,000 events wait at the broker for
+// a slow listener; then the oldest are lost.
 func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error {
 	return b.keep(ctx, "events "+pattern, func(ctx context.Context, conn *amqp.Connection) error {
 		var deliveries <-chan amqp.Delivery

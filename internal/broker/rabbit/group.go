@@ -2,7 +2,7 @@ package rabbit
 
 import "sync"
 
-// group are the goroutines of a Broker, so that Close can wait for them all.
+// group is the goroutines of a Broker, for Close to wait for.
 type group struct {
 	mu     sync.Mutex
 	closed bool
@@ -20,7 +20,7 @@ func (g *group) run(f func()) bool {
 	return true
 }
 
-// close lets no more goroutines start and waits for those that run.
+// close prevents new goroutines and waits for those running.
 func (g *group) close() {
 	g.mu.Lock()
 	g.closed = true

@@ -12,28 +12,29 @@ import (
 )
 
 var (
-	// errUnsent is the outcome of a message that was not written, since its
+	// errUnsent is the outcome of a message that was not written because its
 	// channel had ended.
-	errUnsent = errors.New("the channel ended before the message was written")
-	// errLost is the outcome of a message whose connection ended before its
-	// confirm: it may or may not have been taken.
+	errUnsent = errors.New("channel ended before the message was written")
+	// errLost is the outcome of a message whose connection was lost before its
+	// confirm: the broker may have taken it or not.
 	errLost = broker.ErrUnconfirmed
-	// errSuspect is the outcome of a message without a confirm on a channel that
-	// RabbitMQ closed for a message that it refuses: this one, or another.
+	// errSuspect is the outcome of an unconfirmed message on a channel that
+	// RabbitMQ closed because it refuses a message: this one or another.
 	errSuspect = errors.New("RabbitMQ refused this message or another one")
-	errNack    = errors.New("the broker could not take the message")
-	// errDropped is the outcome of what was not sent, as its caller had left.
-	errDropped = errors.New("the caller has left")
+	errNack    = errors.New("broker could not take the message")
+	// errDropped is the outcome of a message not sent because its caller had
+	// left.
+	errDropped = errors.New("caller has left")
 )
 
-// job is one message on its way to an exchange, once with each of its keys.
+// job is one message to an exchange, once with each of its keys.
 type job struct {
-	ctx      context.Context // it is a request: the publisher drops it when its caller is gone
+	ctx      context.Context // the caller's: the publisher drops the job when it ends
 	exchange string
 	keys     []string
-	needs    []object // declared before the first publish of a session
-	anew     bool     // declare them even if this session has done so
-	bare     bool     // there is no message, only what is declared
+	needs    []object // to declare before the first publish of a session
+	anew     bool     // declare even if this session has done so
+	bare     bool     // there is no message, only declarations
 	once     bool     // see [broker.Publication]
 	apart    bool     // see [broker.Publication]
 	message  amqp.Publishing
@@ -42,10 +43,10 @@ type job struct {
 	open     int      // keys without an outcome
 	returned []string // keys that no queue took
 	unsent   []string // keys to publish again
-	lost     []string // keys without a confirm
-	suspect  []string // keys to publish again, apart from others
+	lost     []string // unconfirmed keys
+	suspect  []string // keys to publish again, separately
 	nacked   []string // keys that the broker could not take
-	err      error    // the first outcome that is none of these
+	err      error    // the first other outcome
 	done     chan struct{}
 }
 
@@ -56,10 +57,10 @@ func newJob(ctx context.Context, exchange string, keys []string, message amqp.Pu
 	}
 }
 
-// again returns the job of the keys to publish again; nil where there is none.
-// A message under suspicion is published apart, behind a declaration of what
-// it needs: that may have been deleted.
-func (j *job) again() *job {
+// next returns the job with the keys to publish again, or nil. A suspect
+// message is published separately, after a declaration of what it needs: that
+// may have been deleted.
+func (j *job) next() *job {
 	keys := slices.Concat(j.unsent, j.lost, j.suspect, j.nacked)
 	if len(keys) == 0 {
 		return nil
@@ -97,7 +98,7 @@ func (j *job) settle(key string, returned bool, err error) {
 	}
 }
 
-// fail gives the keys from the i-th on the same outcome.
+// fail records the same outcome for the keys from the i-th on.
 func (j *job) fail(i int, err error) {
 	for _, key := range j.keys[i:] {
 		j.settle(key, false, err)

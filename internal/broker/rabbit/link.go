@@ -14,16 +14,16 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// closeTimeout bounds how long a goodbye to a silent broker takes.
+// closeTimeout limits how long closing waits for a broker that does not answer.
 const closeTimeout = 2 * time.Second
 
 // errConnecting is why a link is down before its first dial has ended.
-var errConnecting = errors.New("the first connection is being made")
+var errConnecting = errors.New("connecting for the first time")
 
 // link is one supervised connection: its loop dials, watches and dials again,
 // forever. Channels belong to those who use the link.
 type link struct {
-	name      string // as RabbitMQ's management shows it
+	name      string // as shown by RabbitMQ's management
 	addresses []address
 	heartbeat time.Duration
 	answer    time.Duration // see Config.AnswerTimeout
@@ -32,11 +32,11 @@ type link struct {
 
 	mu      sync.Mutex
 	conn    *amqp.Connection // nil while down
-	raw     net.Conn         // the socket below conn
-	down    error            // why it is down, nil while up
-	warned  map[string]bool  // what was logged as a warning since it was up
-	blocked string           // why the broker takes no publishes, empty if it does
-	changed chan struct{}    // closed, and made anew, when any of these change
+	raw     net.Conn         // the socket of conn
+	down    error            // why it is down; nil while up
+	warned  map[string]bool  // logged as warnings since it was up
+	blocked string           // why the broker accepts no publishes; empty if it does
+	changed chan struct{}    // closed, and replaced, when any of these change
 }
 
 func newLink(name string, cfg Config, addresses []address, g *group, log *slog.Logger) *link {
@@ -48,9 +48,8 @@ func newLink(name string, cfg Config, addresses []address, g *group, log *slog.L
 
 // run keeps the link up until ctx ends.
 func (l *link) run(ctx context.Context) {
-	var pause backoff
-	// A connection that is lost is made anew with the next address: the node of
-	// the last one may be down, or about to be.
+	pause := newRetry()
+	// After a loss, use the next address: the node may be down, or about to be.
 	for i := 0; ; i++ {
 		a := l.addresses[i%len(l.addresses)]
 		conn, raw, err := l.dial(ctx, a)
@@ -68,7 +67,7 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
-// dial gives the connection, and the socket below it.
+// dial returns the connection and its socket.
 func (l *link) dial(ctx context.Context, a address) (*amqp.Connection, net.Conn, error) {
 	properties := amqp.NewConnectionProperties()
 	properties["product"] = "tasker"
@@ -84,8 +83,8 @@ func (l *link) dial(ctx context.Context, a address) (*amqp.Connection, net.Conn,
 			if err != nil {
 				return nil, err
 			}
-			// The handshake is bounded as well, and broken off with ctx; the
-			// client lifts the deadline when it is done.
+			// Limit the handshake as well, and abort it with ctx. The client
+			// removes the deadline afterwards.
 			if err := c.SetDeadline(time.Now().Add(a.timeout)); err != nil {
 				_ = c.Close()
 				return nil, err
@@ -105,12 +104,12 @@ func (l *link) dial(ctx context.Context, a address) (*amqp.Connection, net.Conn,
 	return conn, raw, nil
 }
 
-// serve watches a connection until it ends, and says why it did.
+// serve watches a connection until it ends, and returns why.
 func (l *link) serve(ctx context.Context, conn *amqp.Connection, raw net.Conn, a address) error {
 	closes := conn.NotifyClose(make(chan *amqp.Error, 1))
 	blocks := conn.NotifyBlocked(make(chan amqp.Blocking, 16))
-	// When a write hangs in a dead socket, the client's own shutdown hangs
-	// behind it: closing the socket frees both.
+	// If a write hangs in a dead socket, so does the client's own shutdown:
+	// closing the socket frees both.
 	defer func() { _ = raw.Close() }()
 	l.setUp(conn, raw, a)
 	for {
@@ -141,8 +140,8 @@ func (l *link) setUp(conn *amqp.Connection, raw net.Conn, a address) {
 	l.notify()
 }
 
-// problem names what is wrong with an address, the same each time: the whole
-// error may hold a port that changes.
+// problem describes what is wrong with an address, the same each time: the
+// whole error may contain a port that changes.
 func problem(a address, err error) string {
 	if e, ok := errors.AsType[*amqp.Error](err); ok {
 		return fmt.Sprint(a.shown, " ", e.Code)
@@ -151,8 +150,8 @@ func problem(a address, err error) string {
 }
 
 // setDown logs each problem of an outage once as a warning, so that wrong
-// credentials at one node show beside another that does not answer, and the
-// failed tries that follow for those who debug.
+// credentials at one node show beside another that does not answer, and further
+// failures at debug level.
 func (l *link) setDown(why error, problem string) {
 	l.mu.Lock()
 	first := !l.warned[problem]
@@ -166,19 +165,19 @@ func (l *link) setDown(why error, problem string) {
 	switch {
 	case errors.Is(why, broker.ErrClosed):
 	case first:
-		l.log.Warn("no connection to RabbitMQ, trying until there is one", "error", why)
+		l.log.Warn("cannot connect to RabbitMQ: retrying", "error", why)
 	default:
-		l.log.Debug("still no connection to RabbitMQ", "error", why)
+		l.log.Debug("still cannot connect to RabbitMQ", "error", why)
 	}
 }
 
-// abandon ends a connection that does not do what it should, so that the next
-// node is tried. It asks the broker for nothing.
+// abandon closes a broken connection without a word to the broker, so that the
+// next node is tried.
 func (l *link) abandon(conn *amqp.Connection, why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn == conn && l.raw != nil {
-		l.log.Warn("giving up the connection to RabbitMQ", "error", why)
+		l.log.Warn("abandoning the connection to RabbitMQ", "error", why)
 		_ = l.raw.Close()
 	}
 }
@@ -188,10 +187,10 @@ func (l *link) setBlocked(blocked bool, reason string) {
 		if reason == "" {
 			reason = "no reason given"
 		}
-		l.log.Warn("RabbitMQ takes no messages for now", "reason", reason)
+		l.log.Warn("RabbitMQ accepts no messages for now", "reason", reason)
 	} else {
 		reason = ""
-		l.log.Info("RabbitMQ takes messages again")
+		l.log.Info("RabbitMQ accepts messages again")
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,13 +198,13 @@ func (l *link) setBlocked(blocked bool, reason string) {
 	l.notify()
 }
 
-// notify wakes those who wait for a change; l.mu is held.
+// notify wakes those waiting for a change; l.mu is held.
 func (l *link) notify() {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
-// connection waits for a connection that is open, until ctx ends.
+// connection waits for an open connection, until ctx ends.
 func (l *link) connection(ctx context.Context) (*amqp.Connection, error) {
 	for {
 		l.mu.Lock()
@@ -222,8 +221,8 @@ func (l *link) connection(ctx context.Context) (*amqp.Connection, error) {
 	}
 }
 
-// ready says why a publish could not be sent now, nil if it could. The channel
-// is closed when the answer may have changed.
+// ready returns why a publish could not be sent now, or nil. The channel is
+// closed when the answer may have changed.
 func (l *link) ready() (changed <-chan struct{}, why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,16 +230,16 @@ func (l *link) ready() (changed <-chan struct{}, why error) {
 	case l.down != nil:
 		return l.changed, fmt.Errorf("%w: %w", broker.ErrNotConnected, l.down)
 	case l.conn.IsClosed():
-		return l.changed, fmt.Errorf("%w: the connection was lost", broker.ErrNotConnected)
+		return l.changed, fmt.Errorf("%w: connection lost", broker.ErrNotConnected)
 	case l.blocked != "":
 		return l.changed, fmt.Errorf("%w: %s", broker.ErrBlocked, l.blocked)
 	}
 	return l.changed, nil
 }
 
-// open opens a channel and prepares it with setup, as [answered].
+// open opens a channel and prepares it with setup; see [callWithTimeout].
 func (l *link) open(ctx context.Context, conn *amqp.Connection, setup func(*amqp.Channel) error) (*amqp.Channel, error) {
-	return answered(ctx, l, conn, func() (*amqp.Channel, error) {
+	return callWithTimeout(ctx, l, conn, func() (*amqp.Channel, error) {
 		ch, err := conn.Channel()
 		if err == nil {
 			if err = setup(ch); err != nil {
@@ -251,12 +250,12 @@ func (l *link) open(ctx context.Context, conn *amqp.Connection, setup func(*amqp
 	}, func(late *amqp.Channel) { _ = late.Close() })
 }
 
-// answered makes a call of the client's that waits for RabbitMQ's answer, and
-// knows no context. When ctx ends first, the call is left to itself, and what
-// it gives discarded. Where there is no answer for too long, although the
-// connection lives, that is given up: a node that hangs in part, as in a cluster
-// that loses one, might never answer.
-func answered[T any](ctx context.Context, l *link, conn *amqp.Connection, call func() (T, error), discard func(T)) (value T, err error) {
+// callWithTimeout makes a call of the client's that waits for RabbitMQ's answer
+// and does not take a context. If ctx ends first, it returns, and what the call
+// returns is discarded. If there is no answer for too long, it abandons the
+// connection: a node that hangs in part, as in a cluster that loses one, might
+// never answer.
+func callWithTimeout[T any](ctx context.Context, l *link, conn *amqp.Connection, call func() (T, error), discard func(T)) (value T, err error) {
 	type result struct {
 		value T
 		err   error

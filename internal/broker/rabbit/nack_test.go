@@ -55,7 +55,7 @@ func TestNack(t *testing.T) {
 		t.Errorf("another queue: %v", err)
 	}
 	testservices.Management(t, http.MethodDelete, policy, "")
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(testTimeout)
 	for err := publish(broker.ToAll()); err != nil; err = publish(broker.ToAll()) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the queue has room again: %v", err)
@@ -73,7 +73,7 @@ func TestNoConfirms(t *testing.T) {
 	})
 	declareBy(t, b)
 	p.Hold()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	var publishes sync.WaitGroup
 	for range 300 { // more than may wait for a confirm at a time
@@ -99,7 +99,7 @@ func TestNoAnswerToADeclaration(t *testing.T) {
 	})
 	declareBy(t, b)
 	p.Hold()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	for _, taskType := range []string{"other", "worker"} {
 		if _, err := b.Publish(ctx, broker.Publication{TaskType: taskType, MessageID: "m"}); err != nil {

@@ -13,14 +13,14 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// publisher publishes through its lanes. While there is no connection, jobs
-// wait with their callers.
+// publisher publishes through its lanes. Without a connection, jobs wait with
+// their callers.
 type publisher struct {
 	link    *link
 	silence time.Duration // see Config.ConfirmTimeout
 	log     *slog.Logger
 	group   *group
-	life    context.Context // the Broker's life, which outlasts each call
+	life    context.Context // the life of the Broker, which outlasts each call
 	starter sync.Once
 	shared  *lane // of all messages
 	apart   *lane // of those that RabbitMQ refused, or may have refused
@@ -36,7 +36,7 @@ func newPublisher(life context.Context, l *link, silence time.Duration, log *slo
 	}
 }
 
-// start dials, when the first one needs it.
+// start starts dialling when the first caller needs it.
 func (p *publisher) start() {
 	p.starter.Do(func() {
 		p.group.run(func() { p.link.run(p.life) })
@@ -46,7 +46,7 @@ func (p *publisher) start() {
 	})
 }
 
-// ready says why a publish could not be sent now, nil if it could.
+// ready returns why a publish could not be sent now, or nil.
 func (p *publisher) ready() error {
 	p.start()
 	if p.life.Err() != nil {
@@ -56,26 +56,27 @@ func (p *publisher) ready() error {
 		return why
 	}
 	if !p.shared.open() {
-		return fmt.Errorf("%w: its channel is being opened", broker.ErrNotConnected)
+		return fmt.Errorf("%w: opening its channel", broker.ErrNotConnected)
 	}
 	return nil
 }
 
-// publish sends a job and waits until all its messages are confirmed. What a
-// lost connection leaves open is sent again, while the job's context lasts, and
-// what the broker could not take once more; not so a job that is to be sent
-// once. It returns the keys that no queue took.
+// publish sends a job and waits until all its messages are confirmed. Messages
+// with an unknown outcome after the loss of a connection are sent again while
+// the job's context lasts, and those that the broker could not take once more;
+// but not if the job is to be sent once. It returns the keys that no queue
+// took.
 func (p *publisher) publish(j *job) (returned []string, err error) {
 	ctx := j.ctx
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if limit := p.limit.bytes(); limit > 0 && len(j.message.Body) > limit && !j.apart {
-		return nil, fmt.Errorf("%w: it has %d bytes, and RabbitMQ takes %d (its setting max_message_size)",
+		return nil, fmt.Errorf("%w: it has %d bytes, but RabbitMQ accepts at most %d (its setting max_message_size)",
 			broker.ErrRefused, len(j.message.Body), limit)
 	}
 	p.start()
-	for nacked := false; j != nil; j = j.again() {
+	for nacked := false; j != nil; j = j.next() {
 		if err := p.hand(ctx, j); err != nil {
 			return nil, err
 		}
@@ -96,7 +97,7 @@ func (p *publisher) publish(j *job) (returned []string, err error) {
 	return returned, nil
 }
 
-// hand gives a job to the session of its lane and waits for its outcome.
+// hand passes a job to the session of its lane and waits for its outcome.
 func (p *publisher) hand(ctx context.Context, j *job) error {
 	if err := p.offer(ctx, j); err != nil {
 		return err
@@ -106,7 +107,7 @@ func (p *publisher) hand(ctx context.Context, j *job) error {
 		return nil
 	case <-ctx.Done():
 		select {
-		case <-j.done: // both at once: the outcome is worth more
+		case <-j.done: // if both, prefer the outcome
 			return nil
 		default:
 		}
@@ -116,8 +117,8 @@ func (p *publisher) hand(ctx context.Context, j *job) error {
 	}
 }
 
-// offer waits until a session takes the job. A job that is to be sent once
-// does not wait for a broker that is not ready.
+// offer waits until a session takes the job. A job that is to be sent once does
+// not wait for a broker that is not ready.
 func (p *publisher) offer(ctx context.Context, j *job) error {
 	jobs := p.shared.jobs
 	if j.apart {
@@ -143,7 +144,7 @@ func (p *publisher) offer(ctx context.Context, j *job) error {
 	}
 }
 
-// gaveUp is the error of a publish whose context ended first.
+// gaveUp returns the error of a publish whose context ended first.
 func (p *publisher) gaveUp(ctx context.Context) error {
 	if why := p.ready(); why != nil {
 		return fmt.Errorf("%w: %w", context.Cause(ctx), why)
@@ -151,7 +152,7 @@ func (p *publisher) gaveUp(ctx context.Context) error {
 	return fmt.Errorf("%w before the broker confirmed the message", context.Cause(ctx))
 }
 
-// declare makes objects exist, even if this session has seen them before.
+// declare declares objects even if this session has done so before.
 func (p *publisher) declare(ctx context.Context, objects ...object) error {
 	j := newJob(ctx, "", []string{""}, amqp.Publishing{}, objects...)
 	j.anew, j.bare = true, true
@@ -159,8 +160,8 @@ func (p *publisher) declare(ctx context.Context, objects ...object) error {
 	return err
 }
 
-// publishHealing publishes to a queue that is declared with its exchange: if
-// it was deleted meanwhile, it is made anew and the message sent again.
+// publishHealing publishes to a queue that is declared with its exchange: if it
+// was deleted meanwhile, it is created again and the message sent again.
 func (p *publisher) publishHealing(j *job) (returned []string, err error) {
 	returned, err = p.publish(j)
 	if err != nil || len(returned) == 0 {
@@ -171,10 +172,11 @@ func (p *publisher) publishHealing(j *job) (returned []string, err error) {
 	return p.publish(again)
 }
 
-// limitMemory is for how long a limit is believed to hold.
+// limitMemory is how long a learned limit is used.
 const limitMemory = 10 * time.Minute
 
-// bodyLimit is the size of messages that RabbitMQ is known to take at most.
+// bodyLimit is the size of the largest message that RabbitMQ is known to
+// accept.
 type bodyLimit struct {
 	mu      sync.Mutex
 	limit   int
@@ -190,7 +192,7 @@ func (l *bodyLimit) learn(limit int) {
 	l.limit, l.learned = limit, time.Now()
 }
 
-// bytes returns the limit; 0 where none is known.
+// bytes returns the limit; 0 if unknown.
 func (l *bodyLimit) bytes() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,14 +1,13 @@
-// Package rabbit is the driver for RabbitMQ. All that tasker knows of AMQP is
-// here.
+// Package rabbit is the driver for RabbitMQ, and the only package that uses
+// AMQP.
 //
-// A Broker has two connections, each made when it is first needed: one that
-// publishes and one that consumes, so that a broker which takes no messages
-// for now (RabbitMQ blocks publishing connections when memory or disk run low)
-// still delivers and takes acknowledgements. One loop owns each connection and
-// dials again, forever, when it is lost; one loop owns each channel and opens
-// another, declares and subscribes again, when that is lost alone. The AMQP
-// client's own recovery stays off: after it, an acknowledgement can settle
-// another message than the one it was meant for.
+// A Broker has two connections, made when they are first needed: one for
+// publishing and one for consuming. RabbitMQ blocks publishing connections when
+// memory or disk run low; the other one still delivers and takes
+// acknowledgements. One loop owns each connection and dials again, forever,
+// when it is lost. One loop owns each channel: when that alone is lost, it
+// opens another, declares and subscribes again. The recovery of the AMQP client
+// stays off, since an acknowledgement after it can settle the wrong message.
 package rabbit
 
 import (
@@ -41,16 +40,16 @@ type Broker struct {
 
 var _ broker.Broker = (*Broker)(nil)
 
-// New checks cfg and makes a Broker of it, without any I/O: that begins when
-// the first call needs it. Its errors never show a password.
+// New checks cfg and returns a Broker. It does no I/O: that starts with the
+// first call that needs it. Its errors never contain a password.
 func New(cfg Config, log *slog.Logger) (*Broker, error) {
 	cfg, addresses, err := cfg.normalize()
 	if err != nil {
 		return nil, err
 	}
 	if !cfg.InOrder {
-		// All of the order is random: the clients of a node that dies spread
-		// over the others.
+		// Randomize the order completely: the clients of a node that dies
+		// spread over the others.
 		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
 	}
 	b := &Broker{cfg: cfg, log: log, group: &group{}}
@@ -69,22 +68,21 @@ func (b *Broker) startConsuming() {
 	})
 }
 
-// Ready implements [broker.Broker]. It speaks of the connection that
-// publishes; the first call begins to dial it.
+// Ready implements [broker.Broker]. It is about the connection for publishing;
+// the first call starts dialling it.
 func (b *Broker) Ready() error { return b.publisher.ready() }
 
-// Close implements [broker.Broker]. It ends the connections, which gives all
-// unsettled deliveries back to their queues, and waits for that, though not
-// long for a broker that does not answer.
+// Close implements [broker.Broker]. It closes the connections, which returns
+// all unsettled deliveries to their queues. It waits for that, though not long
+// for a broker that does not answer.
 func (b *Broker) Close() error {
 	b.end(broker.ErrClosed)
 	b.group.close()
 	return nil
 }
 
-// Publish implements [broker.Broker]. At most 256 messages wait for their
-// confirms at a time, those of other calls included; what is more waits. The
-// body must not be changed afterwards.
+// Publish implements [broker.Broker]. At most 256 messages of all calls wait
+// for their confirms at a time. The body must not be changed afterwards.
 func (b *Broker) Publish(ctx context.Context, p broker.Publication) (broker.Receipt, error) {
 	exchange := broker.ExchangeName(p.TaskType)
 	keys, needs := []string{broker.KeyAll}, typeExchange(p.TaskType)
@@ -114,7 +112,7 @@ func (b *Broker) Publish(ctx context.Context, p broker.Publication) (broker.Rece
 	return broker.Receipt{Unserved: unserved(endpoints, returned)}, nil
 }
 
-// unserved are the endpoints, in their order, whose keys were returned.
+// unserved returns the endpoints, in order, whose keys were returned.
 func unserved(endpoints, returned []string) []string {
 	if len(returned) == 0 {
 		return nil
@@ -132,8 +130,8 @@ func unserved(endpoints, returned []string) []string {
 	return names
 }
 
-// MaxBody implements [broker.Broker]. RabbitMQ tells it when it refuses a
-// message; it is forgotten after a while, since it can be changed there.
+// MaxBody implements [broker.Broker]. RabbitMQ reports the limit when it
+// refuses a message. It is forgotten after a while, since it may be changed.
 func (b *Broker) MaxBody() int { return b.publisher.limit.bytes() }
 
 // Declare implements [broker.Broker].
@@ -148,7 +146,7 @@ func (b *Broker) Declare(ctx context.Context, taskTypes ...string) error {
 	return nil
 }
 
-// publishing is a persistent message.
+// publishing returns a persistent message.
 func publishing(id string, body []byte) amqp.Publishing {
 	return amqp.Publishing{
 		ContentType:  contentType,

@@ -18,8 +18,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// patience is how long a failing test waits.
-const patience = time.Minute
+// testTimeout is how long a failing test waits.
+const testTimeout = time.Minute
 
 var queue = broker.Queue{TaskType: "worker", Endpoint: "console1"}
 
@@ -49,7 +49,7 @@ func receive[T any](t *testing.T, ch <-chan T) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(patience):
+	case <-time.After(testTimeout):
 		t.Fatal("waited in vain")
 		panic("unreachable")
 	}
@@ -59,7 +59,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(patience)
+	deadline := time.After(testTimeout)
 	for !is() {
 		select {
 		case <-ticker.C:

@@ -41,7 +41,7 @@ func restricted(t *testing.T) string {
 func TestRefusedMessage(t *testing.T) {
 	b := newBroker(t, rabbit.Config{URIs: []string{restricted(t)}})
 	declareBy(t, b)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	var publishes sync.WaitGroup
 	for i := range 200 {
@@ -162,7 +162,7 @@ func TestOnce(t *testing.T) {
 		t.Errorf("Publish gives %v, want that nothing confirmed it", err)
 	}
 	eventually(t, "the broker is away", func() bool { return b.Ready() != nil })
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
 	if _, err := b.Publish(ctx, broker.Publication{TaskType: "worker", MessageID: "m", Once: true}); ctx.Err() != nil || !errors.Is(err, broker.ErrNotConnected) {
 		t.Errorf("Publish gives %v, want that the broker is away", err)

@@ -14,73 +14,72 @@ import (
 )
 
 const (
-	// window bounds the messages of a session that wait for their confirm.
+	// window limits the unconfirmed messages of a session.
 	window = 256
-	// apart is the window of a session for messages under suspicion: when
-	// RabbitMQ closes its channel, there is one message that it refused.
+	// apart is the window of a session for suspect messages: if RabbitMQ closes
+	// its channel, it is clear which message it refused.
 	apart = 1
-	// renewal is the least age at which a session ends for a message that the
-	// broker could not take: a queue that takes none must not make the others
-	// wait for one channel after another.
+	// renewal is the least age at which a session ends because the broker could
+	// not take a message: a queue that takes none must not make the others wait
+	// for one new channel after another.
 	renewal = time.Second
 )
 
 // session publishes over one channel in confirm mode, until the channel ends.
 //
-// RabbitMQ refuses a message by closing its channel, with everything on it that
-// is not confirmed yet, and does not say which message it was. So each of them
-// is published again by a session whose window is one message: what ends that
-// one's channel is refused, and all others go on.
+// RabbitMQ refuses a message by closing its channel, with all unconfirmed
+// messages, and does not say which one it was. So each of them is published
+// again by a session with a window of one message: if its channel is closed,
+// the message is refused; all others go through.
 //
-// Its run loop is the only one that writes. A return (a message that no queue
-// took) comes before the confirm of its message, and the client hands both
-// over from one goroutine: so whoever sees a confirm finds the return in the
-// buffer of returns, which is large enough for the whole window and therefore
-// never makes the client drop one.
+// The run loop is the only writer. A return (a message that no queue took)
+// comes before the confirm of its message, and the client passes on both from
+// one goroutine: whoever sees a confirm finds the return in the buffer of
+// returns, which holds the whole window, so that the client never drops one.
 //
-// A message that the broker could not take (a nack) makes the session stale, to
-// be replaced before the next job: a channel that was opened while the leader
-// of a quorum queue was down may hold on to that leader, and refuse at once all
-// that goes to the queue, for as long as it lives (seen with RabbitMQ 3.10).
+// A message that the broker could not take (a nack) makes the session stale,
+// and it is replaced before the next job: a channel opened while the leader of
+// a quorum queue was down may keep to that leader, and refuse everything for
+// that queue as long as it lives (seen with RabbitMQ 3.10).
 //
-// A channel that confirms nothing for long, while the broker says that it takes
-// messages, may be stuck in the broker: a frozen node of a cluster takes along
-// those channels of the others that wait for it. The connection is given up
-// then, for one to the next node, and so it is where a channel is not opened,
-// not closed, or does not say whether it has declared something.
+// A channel without confirms for long, while the broker says that it accepts
+// messages, may be stuck in the broker: a frozen node of a cluster blocks the
+// channels of others that wait for it. The connection is then abandoned for one
+// to the next node, and also if opening or closing a channel, or a declaration,
+// gets no answer.
 type session struct {
 	opened  time.Time
 	stale   atomic.Bool
 	wrote   atomic.Bool // a message
 	window  int
-	silence time.Duration // how long no confirm may come
-	silent  bool          // it ended since none came; of the run loop
-	heard   atomic.Int64  // when the last one came, or the first message went, as a Duration since opened
+	silence time.Duration // for how long no confirm may come
+	silent  bool          // it ended without confirms; used by the run loop only
+	heard   atomic.Int64  // when the last one came, or the first message was sent, as a Duration since opened
 	link    *link
 	conn    *amqp.Connection
 	ch      *amqp.Channel
 	closes  chan *amqp.Error
 	returns chan amqp.Return
-	slots   chan struct{} // one for each message without a confirm
+	slots   chan struct{} // one for each unconfirmed message
 	settles sync.WaitGroup
-	over    chan struct{} // closed when the channel has ended
-	reason  *amqp.Error   // why it has; valid when over is closed
+	closed  chan struct{} // closed when the channel has ended
+	reason  *amqp.Error   // why it ended; valid when closed is closed
 
-	// Of the run loop alone:
-	tick     *time.Ticker  // when to look for silence; made with the session
-	tag      uint64        // of the message published last
-	declares *amqp.Channel // another channel, since a refused declaration closes it
+	// Used by the run loop only:
+	tick     *time.Ticker  // when to check for silence
+	tag      uint64        // of the last message published
+	declares *amqp.Channel // a separate channel, since a refused declaration closes it
 	declared map[string]bool
 
 	mu       sync.Mutex
-	unrouted map[string]bool // correlation ids that came back
+	unrouted map[string]bool // correlation ids of returned messages
 }
 
 func openSession(ctx context.Context, l *link, conn *amqp.Connection, window int, silence time.Duration) (*session, error) {
 	s := &session{
 		opened: time.Now(), window: window, silence: silence, link: l, conn: conn,
 		slots:    make(chan struct{}, window),
-		over:     make(chan struct{}),
+		closed:   make(chan struct{}),
 		declared: make(map[string]bool),
 		unrouted: make(map[string]bool),
 	}
@@ -101,14 +100,13 @@ func openSession(ctx context.Context, l *link, conn *amqp.Connection, window int
 	}
 	s.settles.Go(func() {
 		s.reason = <-ends
-		close(s.over)
+		close(s.closed)
 	})
 	return s, nil
 }
 
 // run publishes jobs, beginning with first if it is not nil, until ctx or the
-// channel ends, and returns why it ended. Every job that it took has its
-// outcome then.
+// channel ends, and returns why it ended. Every job taken has its outcome then.
 func (s *session) run(ctx context.Context, first *job, jobs <-chan *job) error {
 	defer func() {
 		if s.declares != nil {
@@ -116,8 +114,8 @@ func (s *session) run(ctx context.Context, first *job, jobs <-chan *job) error {
 		}
 		s.link.closeChannel(s.ch)
 		if ctx.Err() == nil && !s.ch.IsClosed() {
-			// The confirms that are waited for would come with its end.
-			s.link.abandon(s.conn, fmt.Errorf("it has not closed a channel for %s", closeTimeout))
+			// Missing confirms would come with its end.
+			s.link.abandon(s.conn, fmt.Errorf("no answer to closing a channel for %s", closeTimeout))
 		}
 		s.settles.Wait()
 	}()
@@ -132,7 +130,7 @@ func (s *session) run(ctx context.Context, first *job, jobs <-chan *job) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case reason := <-s.closes:
-			return ended(reason)
+			return endReason(reason)
 		case <-s.tick.C:
 			if err := s.listen(); err != nil {
 				return err
@@ -187,19 +185,19 @@ func (s *session) publish(ctx context.Context, j *job) error {
 			j.fail(i+1, errUnsent)
 			return s.lost(err)
 		}
-		if len(s.slots) == 1 { // nothing was waited for until now
+		if len(s.slots) == 1 { // no confirm was due until now
 			s.hear()
 		}
-		// One goroutine for each message in the window: the confirms of a
-		// large fan-out come late and must not hold up those behind it.
+		// One goroutine per message in the window: late confirms of a large
+		// fan-out must not hold up those behind it.
 		s.settles.Go(func() { s.settle(j, key, id, confirm) })
 	}
 	return nil
 }
 
-// admit waits until a message may be written: the broker takes messages, and
-// the window has room. It tells if the job's caller left meanwhile; an error
-// is the end of the session.
+// admit waits until a message may be written: the broker accepts messages, and
+// the window has room. left is true if the job's caller left meanwhile; an
+// error is the end of the session.
 func (s *session) admit(ctx context.Context, j *job) (dropped bool, err error) {
 	if j.ctx.Err() != nil {
 		return true, nil
@@ -212,7 +210,7 @@ func (s *session) admit(ctx context.Context, j *job) (dropped bool, err error) {
 		select {
 		case <-changed:
 		case reason := <-s.closes:
-			return false, ended(reason)
+			return false, endReason(reason)
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		case <-j.ctx.Done():
@@ -228,7 +226,7 @@ func (s *session) admit(ctx context.Context, j *job) (dropped bool, err error) {
 				return false, err
 			}
 		case reason := <-s.closes:
-			return false, ended(reason)
+			return false, endReason(reason)
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		case <-j.ctx.Done():
@@ -239,8 +237,8 @@ func (s *session) admit(ctx context.Context, j *job) (dropped bool, err error) {
 
 func (s *session) hear() { s.heard.Store(int64(time.Since(s.opened))) }
 
-// listen gives up the connection if it has been silent for too long. While the
-// broker takes no messages, it has nothing to say.
+// listen abandons the connection if it has been silent for too long. While the
+// broker accepts no messages, it has nothing to confirm.
 func (s *session) listen() error {
 	if _, why := s.link.ready(); len(s.slots) == 0 || why != nil {
 		s.hear()
@@ -250,12 +248,12 @@ func (s *session) listen() error {
 		return nil
 	}
 	s.silent = true
-	err := fmt.Errorf("it has confirmed nothing for %s", s.silence)
+	err := fmt.Errorf("no confirm for %s", s.silence)
 	s.link.abandon(s.conn, err)
 	return err
 }
 
-// settle waits for a confirm, which the end of the channel gives as well.
+// settle waits for a confirm. The end of the channel is one as well.
 func (s *session) settle(j *job, key, id string, confirm *amqp.DeferredConfirmation) {
 	acked := confirm.Wait()
 	returned := s.cameBack(id)
@@ -277,7 +275,7 @@ func (s *session) settle(j *job, key, id string, confirm *amqp.DeferredConfirmat
 // unconfirmed returns the outcome of a message whose channel ended before its
 // confirm.
 func (s *session) unconfirmed() error {
-	<-s.over
+	<-s.closed
 	switch {
 	case s.conn.IsClosed() || s.reason == nil || !refused(s.reason):
 		return errLost
@@ -287,7 +285,7 @@ func (s *session) unconfirmed() error {
 	return errSuspect
 }
 
-// cameBack tells whether the message, whose confirm was seen, was returned.
+// cameBack reports whether a confirmed message was returned.
 func (s *session) cameBack(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -307,7 +305,7 @@ func (s *session) cameBack(id string) bool {
 	return returned
 }
 
-// declare makes an object exist, once in a session or anew.
+// declare declares an object, once per session or anew.
 func (s *session) declare(ctx context.Context, o object, anew bool) error {
 	if s.declared[o.key] && !anew {
 		return nil
@@ -329,9 +327,8 @@ func (s *session) declare(ctx context.Context, o object, anew bool) error {
 	return nil
 }
 
-// await waits for something that the broker is asked for. The client's calls
-// know no time limit: where no answer comes, the connection is given up, which
-// ends the call.
+// await waits for an answer of the broker. The client's calls have no time
+// limit: without an answer, the connection is abandoned, which ends the call.
 func (s *session) await(ask func() error) error {
 	done := make(chan error, 1)
 	if !s.link.group.run(func() { done <- ask() }) {
@@ -342,21 +339,21 @@ func (s *session) await(ask func() error) error {
 		case err := <-done:
 			return err
 		case <-s.tick.C:
-			if _, why := s.link.ready(); why != nil { // it has nothing to say
+			if _, why := s.link.ready(); why != nil { // nothing to confirm
 				since = time.Now()
 			} else if time.Since(since) > s.silence {
-				s.link.abandon(s.conn, fmt.Errorf("it has not answered for %s", s.silence))
+				s.link.abandon(s.conn, fmt.Errorf("no answer for %s", s.silence))
 			}
 		}
 	}
 }
 
 // unwritten returns the outcome of a message whose write failed. RabbitMQ takes
-// nothing more of a channel that it closed; of a connection that was lost it may
-// have the whole message.
+// nothing more from a channel that it closed; over a connection that was lost
+// it may have received the whole message.
 func (s *session) unwritten() error {
 	if s.ch.IsClosed() {
-		<-s.over
+		<-s.closed
 		if !s.conn.IsClosed() {
 			return errUnsent
 		}
@@ -364,30 +361,29 @@ func (s *session) unwritten() error {
 	return errLost
 }
 
-// blamed reports whether RabbitMQ closed the channel, of a connection that
-// lives, for a message, or has closed it a moment ago for a reason that is not
-// known yet.
+// blamed reports whether RabbitMQ closed the channel for a message, on a live
+// connection, or closed it a moment ago for a reason not known yet.
 func (s *session) blamed() bool {
 	select {
-	case <-s.over:
+	case <-s.closed:
 		return s.reason != nil && refused(s.reason) && s.wrote.Load() && !s.conn.IsClosed()
 	default:
 		return s.ch.IsClosed()
 	}
 }
 
-// lost is why a write failed: the reason of the channel's end, if it is there.
+// lost returns why a write failed: the reason of the channel's end, if known.
 func (s *session) lost(err error) error {
 	select {
 	case reason := <-s.closes:
-		return ended(reason)
+		return endReason(reason)
 	default:
 		return err
 	}
 }
 
-// ended is the reason that a channel's end came with.
-func ended(reason *amqp.Error) error {
+// endReason returns the reason of a channel's end.
+func endReason(reason *amqp.Error) error {
 	if reason == nil {
 		return amqp.ErrClosed
 	}

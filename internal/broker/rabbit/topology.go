@@ -12,14 +12,14 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// object is something of the topology that a publish or a consumer needs: its
-// key names it among those that a session has declared already, and in the log.
+// object is a part of the topology that a publish or a consumer needs. Its key
+// identifies it among those declared in a session, and in the log.
 type object struct {
 	key     string
 	declare func(*amqp.Channel) error
 }
 
-// typeExchange is the exchange of a task type.
+// typeExchange returns the exchange of a task type.
 func typeExchange(taskType string) object {
 	name := broker.ExchangeName(taskType)
 	return object{key: "exchange " + name, declare: func(ch *amqp.Channel) error {
@@ -27,7 +27,7 @@ func typeExchange(taskType string) object {
 	}}
 }
 
-// deadLetters is the exchange of the dead letters and their queue.
+// deadLetters returns the exchange of the dead letters and their queue.
 func (cfg Config) deadLetters() object {
 	return object{key: "dead letters", declare: func(ch *amqp.Channel) error {
 		return cfg.declareDeadLetters(ch, false)
@@ -44,14 +44,13 @@ func (cfg Config) declareDeadLetters(ch *amqp.Channel, noWait bool) error {
 	return ch.QueueBind(broker.DeadQueue, "", broker.DeadExchange, noWait, nil)
 }
 
-// deliveryLimit is far more often than a message is delivered again. From
-// RabbitMQ 4.0 on a quorum queue gives up a message after 20 redeliveries, and
-// every lost connection is one; in the queue of the dead letters, each look at
-// them is one, and what it gives up is gone. "Without a limit" is spelt -1,
-// which the versions before refuse.
+// deliveryLimit is far more than a message is ever redelivered. From RabbitMQ
+// 4.0 on, a quorum queue drops a message after 20 redeliveries, and every lost
+// connection is one; in the queue of the dead letters, so is each look at them.
+// "No limit" would be -1, which earlier versions refuse.
 const deliveryLimit = 1_000_000
 
-// queueArgs are the arguments of every durable queue.
+// queueArgs returns the arguments of every durable queue.
 func (cfg Config) queueArgs() amqp.Table {
 	args := amqp.Table{amqp.QueueTypeArg: cfg.QueueType}
 	if cfg.QueueType == amqp.QueueTypeQuorum {
@@ -60,26 +59,26 @@ func (cfg Config) queueArgs() amqp.Table {
 	return args
 }
 
-// argsOf are the arguments of the queue of a task type.
+// argsOf returns the arguments of the queue of a task type.
 func (cfg Config) argsOf(q broker.Queue) amqp.Table {
 	args := cfg.queueArgs()
 	args["x-dead-letter-exchange"] = broker.DeadExchange
-	if q.Endpoint != "" { // the shared queue is nobody's, and stays
+	if q.Endpoint != "" { // the shared queue belongs to no endpoint, and stays
 		args[amqp.QueueTTLArg] = cfg.QueueExpires.Milliseconds()
 	}
 	return args
 }
 
-// queue is a durable queue of a task type, with its exchange and bindings.
+// queue returns a durable queue of a task type, with its exchange and bindings.
 func (cfg Config) queue(q broker.Queue) object {
 	return object{key: "queue " + q.Name(), declare: func(ch *amqp.Channel) error {
 		return cfg.declareQueue(ch, q)
 	}}
 }
 
-// declareQueue waits for the broker once, for the queue: what is declared
-// without waiting closes the channel if it is refused, and so fails that call
-// or the next.
+// declareQueue waits for the broker once, for the queue. If another,
+// asynchronous declaration is refused, the channel is closed, and this call or
+// the next fails.
 func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
 	if err := cfg.declareDeadLetters(ch, true); err != nil {
 		return err
@@ -99,12 +98,12 @@ func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
 	return nil
 }
 
-// declareEvents is the exchange of the transient events.
+// declareEvents declares the exchange of the transient events.
 func declareEvents(ch *amqp.Channel) error {
 	return ch.ExchangeDeclare(broker.EventsExchange, amqp.ExchangeTopic, true, false, false, false, nil)
 }
 
-// eventsBinding is the binding of a listener's queue, with its exchange.
+// eventsBinding returns the binding of a listener's queue, with its exchange.
 func eventsBinding(queue, pattern string) object {
 	return object{key: "events " + pattern, declare: func(ch *amqp.Channel) error {
 		if err := declareEvents(ch); err != nil {
@@ -114,8 +113,8 @@ func eventsBinding(queue, pattern string) object {
 	}}
 }
 
-// refused tells whether the broker itself refused what was asked, over a
-// connection that works: asking again at once would change nothing.
+// refused reports whether the broker refused a request over a connection that
+// works: trying again at once would not help.
 func refused(err error) bool {
 	var e *amqp.Error
 	if !errors.As(err, &e) || !e.Server {
@@ -128,27 +127,26 @@ func refused(err error) bool {
 	return false
 }
 
-// refusal is the outcome of a message that RabbitMQ refused.
+// refusal returns the outcome of a message that RabbitMQ refused.
 func refusal(err error) error { return fmt.Errorf("%w: %w", broker.ErrRefused, explain(err)) }
 
-// sizeLimit matches what RabbitMQ says of a message that is too large for it.
+// sizeLimit matches RabbitMQ's text for a message that is too large.
 var sizeLimit = regexp.MustCompile(`message size \d+ is larger than (?:configured )?max size (\d+)`)
 
-// limitOf returns the size of messages that a refusal names; 0 where it names
-// none.
+// limitOf returns the size limit in a refusal; 0 if there is none.
 func limitOf(err error) int {
 	var e *amqp.Error
 	if !errors.As(err, &e) || e.Code != amqp.PreconditionFailed {
 		return 0
 	}
 	if m := sizeLimit.FindStringSubmatch(e.Reason); m != nil {
-		limit, _ := strconv.Atoi(m[1]) // 0 where it is no number
+		limit, _ := strconv.Atoi(m[1]) // 0 if it is not a number
 		return limit
 	}
 	return 0
 }
 
-// explain adds to a refusal what an administrator can do about it.
+// explain adds to a refusal what an administrator can do.
 func explain(err error) error {
 	var e *amqp.Error
 	if !errors.As(err, &e) || !e.Server {
@@ -156,8 +154,8 @@ func explain(err error) error {
 	}
 	switch {
 	case e.Code == amqp.PreconditionFailed && strings.Contains(e.Reason, "inequivalent arg"):
-		return fmt.Errorf("%w (it exists with other settings than the configured ones: "+
-			"configure them as they were, or delete it, with the messages it holds, and it is made anew)", err)
+		return fmt.Errorf("%w (it exists with settings other than the configured ones: "+
+			"configure the old ones, or delete it with its messages, and it is created again)", err)
 	case limitOf(err) > 0:
 		return fmt.Errorf("%w (the setting max_message_size of RabbitMQ)", err)
 	case e.Code == amqp.AccessRefused:

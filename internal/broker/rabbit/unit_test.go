@@ -67,22 +67,19 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestBackoff(t *testing.T) {
-	var b backoff
-	limit := backoffFirst
+// A moment of success does not start the backoff over, a longer time does.
+func TestRetry(t *testing.T) {
+	r := newRetry()
 	for range 30 {
-		if d := b.next(); d < 0 || d >= limit {
-			t.Errorf("a pause of %s, want less than %s", d, limit)
-		}
-		limit = min(2*limit, backoffMost)
+		r.Next()
 	}
-	b.worked(time.Now()) // for no time
-	if b.tries == 0 {
-		t.Error("what works for a moment must not start over")
+	grown := r
+	r.worked(time.Now())
+	if r != grown {
+		t.Error("it started over after no time")
 	}
-	b.worked(time.Now().Add(-time.Minute))
-	if d := b.next(); d >= backoffFirst {
-		t.Errorf("a pause of %s after a long time that worked, want less than %s", d, backoffFirst)
+	if r.worked(time.Now().Add(-time.Minute)); r == grown {
+		t.Error("it did not start over")
 	}
 }
 
@@ -153,7 +150,7 @@ func TestJob(t *testing.T) {
 	if j.err != nil || !slices.Equal(j.returned, []string{"b"}) || !slices.Equal(j.lost, []string{"c", "d"}) {
 		t.Errorf("error %v, returned %q, lost %q", j.err, j.returned, j.lost)
 	}
-	next := j.again()
+	next := j.next()
 	if !slices.Equal(next.keys, j.lost) || next.apart || next.anew || next.exchange != "x" || next.message.MessageId != "m" || next.open != 2 {
 		t.Errorf("again: %+v", next)
 	}
@@ -163,13 +160,13 @@ func TestJob(t *testing.T) {
 	if next.err != nil || len(next.lost) > 0 || !slices.Equal(next.nacked, []string{"c"}) {
 		t.Errorf("error %v, lost %q, nacked %q; a nack is no loss", next.err, next.lost, next.nacked)
 	}
-	last := next.again()
+	last := next.next()
 	last.settle("c", false, errSuspect)
 	<-last.done
-	if apart := last.again(); !slices.Equal(apart.keys, []string{"c"}) || !apart.apart || !apart.anew {
+	if apart := last.next(); !slices.Equal(apart.keys, []string{"c"}) || !apart.apart || !apart.anew {
 		t.Errorf("what is under suspicion goes on as %+v", apart)
 	}
-	if done := newJob(t.Context(), "x", nil, amqp.Publishing{}).again(); done != nil {
+	if done := newJob(t.Context(), "x", nil, amqp.Publishing{}).next(); done != nil {
 		t.Errorf("nothing is left, and it goes on as %+v", done)
 	}
 }

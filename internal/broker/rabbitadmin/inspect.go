@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// queuesPerPage keeps the answers small; RabbitMQ takes 500 at most.
+// queuesPerPage keeps responses small; RabbitMQ's maximum is 500.
 const queuesPerPage = 500
 
 // Queue is a queue as it was declared.
@@ -23,7 +23,7 @@ type Queue struct {
 	Arguments map[string]any `json:"arguments"`
 }
 
-// Queues gives all queues of a virtual host.
+// Queues returns all queues of a virtual host.
 func (c *Client) Queues(ctx context.Context, vhost string) ([]Queue, error) {
 	var list []Queue
 	for number := 1; ; number++ {
@@ -50,7 +50,7 @@ type Exchange struct {
 	Durable bool   `json:"durable"`
 }
 
-// Exchanges gives all exchanges of a virtual host, RabbitMQ's own among them.
+// Exchanges returns all exchanges of a virtual host, RabbitMQ's own included.
 func (c *Client) Exchanges(ctx context.Context, vhost string) ([]Exchange, error) {
 	var list []Exchange
 	path := "/api/exchanges/" + url.PathEscape(vhost) + "?disable_stats=true"
@@ -60,14 +60,13 @@ func (c *Client) Exchanges(ctx context.Context, vhost string) ([]Exchange, error
 	return list, nil
 }
 
-// Binding leads from an exchange to a queue.
+// Binding is a binding from an exchange to a queue.
 type Binding struct {
 	Queue string `json:"destination"`
 	Key   string `json:"routing_key"`
 }
 
-// Bindings gives the bindings that lead from an exchange; none where it does
-// not exist.
+// Bindings returns the bindings from an exchange, none if it does not exist.
 func (c *Client) Bindings(ctx context.Context, vhost, exchange string) ([]Binding, error) {
 	var list []Binding
 	path := "/api/exchanges/" + url.PathEscape(vhost) + "/" + url.PathEscape(exchange) + "/bindings/source"
@@ -77,31 +76,32 @@ func (c *Client) Bindings(ctx context.Context, vhost, exchange string) ([]Bindin
 	return list, nil
 }
 
-// UserPermissions gives the permissions of a user in a virtual host. It is
-// [tasker.NotFound] where there are none, or no such user or virtual host.
+// UserPermissions returns the permissions of a user in a virtual host. The
+// error is [tasker.NotFound] if there are none, or no such user or virtual
+// host.
 func (c *Client) UserPermissions(ctx context.Context, vhost, user string) (Permissions, error) {
 	var p Permissions
 	path := "/api/permissions/" + url.PathEscape(vhost) + "/" + url.PathEscape(user)
 	if _, err := c.call(ctx, http.MethodGet, path, nil, &p); err != nil {
-		return Permissions{}, fmt.Errorf("look for the permissions of the user %q in the virtual host %q: %w", user, vhost, err)
+		return Permissions{}, fmt.Errorf("read the permissions of the user %q in the virtual host %q: %w", user, vhost, err)
 	}
 	return p, nil
 }
 
-// Node is one server of the cluster. Sizes are in bytes, and 0 where RabbitMQ
-// does not tell them.
+// Node is a server of the cluster. Sizes are in bytes, and 0 if RabbitMQ does
+// not report them.
 type Node struct {
 	Name          string
 	Running       bool
-	MemoryAlarm   bool // it takes no messages for lack of memory
-	DiskAlarm     bool // or of disk
+	MemoryAlarm   bool // accepts no messages because of low memory
+	DiskAlarm     bool // accepts no messages because of low disk space
 	DiskFree      int64
 	DiskFreeLimit int64
-	Partitions    []string // nodes that it cannot reach, and that go on without it
+	Partitions    []string // nodes in a network partition from this one
 }
 
-// UnmarshalJSON reads a node. What RabbitMQ does not know of a node is left
-// out, or is a word instead of a number.
+// UnmarshalJSON decodes a node. What RabbitMQ does not know is left out, or is
+// a word instead of a number.
 func (n *Node) UnmarshalJSON(b []byte) error {
 	var raw struct {
 		Name          string   `json:"name"`
@@ -116,7 +116,7 @@ func (n *Node) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if raw.Name == "" {
-		return errors.New("a node without a name")
+		return errors.New("node without a name")
 	}
 	free, _ := raw.DiskFree.(float64)
 	limit, _ := raw.DiskFreeLimit.(float64)
@@ -124,7 +124,7 @@ func (n *Node) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Nodes gives the servers of the cluster, those that are down among them.
+// Nodes returns the servers of the cluster, including those that are down.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	var list []Node
 	if _, err := c.call(ctx, http.MethodGet, "/api/nodes", nil, &list); err != nil {
