@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/taskerhq/tasker"
@@ -10,66 +11,64 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// adopt takes over what an earlier manager of the endpoints left. Results that
-// were called lost are back. Those that are RUNNING and whose ends are not in
-// the spool were interrupted: that was a failed attempt, which policy may
-// repeat. Those that wait are picked up by the executors.
-func (m *Manager) adopt(ctx context.Context) error {
-	for _, endpoint := range m.cfg.Endpoints {
-		if err := m.takeBackLost(ctx, endpoint); err != nil {
-			return err
-		}
-		if err := m.adoptInterrupted(ctx, endpoint); err != nil {
+// adoptRounds bounds how often the same results may fail to be adopted.
+const adoptRounds = 5
+
+// adopter takes over what earlier managers of the endpoints left. Results that
+// were declared lost are taken back. Those that are RUNNING were interrupted, unless
+// their ends are in the spool: that was a failed attempt, which the retry policy may
+// repeat. The feeders read those that wait.
+type adopter struct {
+	endpoints Endpoints
+	work      Work
+	manager   string
+	boot      string
+	db        *database
+	pools     *pools
+	leftovers *leftovers
+	completer *completer
+	log       *slog.Logger
+}
+
+func (a *adopter) adopt(ctx context.Context, endpoints []string) error {
+	for _, endpoint := range endpoints {
+		if err := a.adoptOne(ctx, endpoint); err != nil {
 			return fmt.Errorf("adopt the results of endpoint %s: %w", endpoint, err)
 		}
 	}
 	return nil
 }
 
-func (m *Manager) takeBackLost(ctx context.Context, endpoint string) error {
-	return m.persist(ctx, "take back lost results", func(ctx context.Context) error {
-		n, err := m.store.ReturnFromLost(ctx, []string{endpoint})
+func (a *adopter) adoptOne(ctx context.Context, endpoint string) error {
+	err := a.db.retry(ctx, "take back lost results", func(ctx context.Context) error {
+		n, err := a.endpoints.ReturnFromLost(ctx, []string{endpoint})
 		if n > 0 {
-			m.log.InfoContext(ctx, "results are back from lost", "endpoint", endpoint, "results", n)
+			a.log.InfoContext(ctx, "took back lost results", "endpoint", endpoint, "results", n)
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return a.adoptInterrupted(ctx, endpoint)
 }
 
-// adoptRounds bounds how often the same results may fail to be adopted.
-const adoptRounds = 5
-
-// adoptInterrupted judges the attempts that run under other managers than this
-// one, which holds the endpoint: there is nobody any more who runs them. Those
-// that wait for a reboot are the executors' to resume, and those whose ends are
-// in the spool have ended.
-func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
-	staying := m.pending.count() // what is found each time, and stays
-	for idle := 0; ; {
+// adoptInterrupted judges the attempts that run under other managers: this one
+// holds the endpoint, so nobody runs them any more.
+func (a *adopter) adoptInterrupted(ctx context.Context, endpoint string) error {
+	staying := a.leftovers.count() // those that are found again each time
+	for failed := 0; ; {
 		var found []ledger.Work
 		limit := staying + batchSize
-		err := m.persist(ctx, "read the interrupted results", func(ctx context.Context) (err error) {
-			found, err = m.store.InterruptedWork(ctx, m.id, endpoint, limit)
+		err := a.db.retry(ctx, "read the interrupted results", func(ctx context.Context) (err error) {
+			found, err = a.work.InterruptedWork(ctx, a.manager, endpoint, limit)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		var interrupted []ledger.Work
-		staying = 0
-		for _, work := range found {
-			if m.pending.has(work.Key(), work.Attempt) {
-				staying++
-				continue
-			}
-			e := m.executor(broker.Queue{TaskType: work.Task.Type, Endpoint: endpoint})
-			if work.AwaitsReboot != "" && e != nil {
-				staying++
-				e.adoptRebooting(ctx, work)
-				continue
-			}
-			interrupted = append(interrupted, work)
-		}
+		interrupted := a.interrupted(ctx, found)
+		staying = len(found) - len(interrupted)
 		interrupted = interrupted[:min(len(interrupted), batchSize)]
 		if len(interrupted) == 0 {
 			if len(found) < limit {
@@ -77,35 +76,58 @@ func (m *Manager) adoptInterrupted(ctx context.Context, endpoint string) error {
 			}
 			continue
 		}
-		finishes := make([]ledger.End, len(interrupted))
-		for i, work := range interrupted {
-			finishes[i] = ledger.End{
-				ResultKey: work.Key(), Attempt: work.Attempt, State: tasker.ResultFailed, Errnr: tasker.ErrnrInterrupted,
-				Errmsg: fmt.Sprintf("interrupted: the manager of endpoint %s ended during attempt %d", endpoint, work.Attempt),
-			}
-			if e := m.executor(broker.Queue{TaskType: work.Task.Type, Endpoint: endpoint}); e != nil {
-				if delay, ok := e.performer().Retry.Next(work.Attempt); ok {
-					finishes[i].State, finishes[i].RetryDelay = tasker.Retrying, delay
-				}
-			}
-		}
-		ends, err := m.storeFinishes(ctx, finishes)
+		done, err := a.end(ctx, interrupted)
 		if err != nil {
 			return err
 		}
-		for i, end := range ends {
-			m.tellEnd(interrupted[i], end)
-		}
-		if !slices.ContainsFunc(ends, func(e ending) bool { return e.stored }) {
-			// They were stored and the answer got lost, or their manager had
-			// just stored their ends: then the next round does not find them.
-			if idle++; idle == adoptRounds {
-				m.log.ErrorContext(ctx, "interrupted results could not be stored: they are tried again with the next look",
-					"endpoint", endpoint, "results", len(finishes), "err", ends[0].err)
-				return nil
-			}
+		if slices.ContainsFunc(done, func(c completion) bool { return c.stored }) {
+			a.log.WarnContext(ctx, "adopted interrupted results", "endpoint", endpoint, "results", len(done))
 			continue
 		}
-		m.log.WarnContext(ctx, "adopted results of attempts that were interrupted", "endpoint", endpoint, "results", len(finishes))
+		// They were stored and the answer was lost, or their manager has just stored
+		// their ends: then the next round does not find them.
+		if failed++; failed == adoptRounds {
+			a.log.ErrorContext(ctx, "could not store interrupted results: retrying with the next resync",
+				"endpoint", endpoint, "results", len(done), "err", done[0].err)
+			return nil
+		}
 	}
+}
+
+// interrupted returns those of the work found that were interrupted. An attempt
+// that awaits a reboot is left to its pool; one whose end is in the spool has ended.
+func (a *adopter) interrupted(ctx context.Context, found []ledger.Work) (list []ledger.Work) {
+	for _, work := range found {
+		if a.leftovers.has(work.Key(), work.Attempt) {
+			continue
+		}
+		p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: work.Endpoint})
+		if work.AwaitsReboot != "" && p != nil {
+			p.adoptReboot(ctx, work, a.boot)
+			continue
+		}
+		list = append(list, work)
+	}
+	return list
+}
+
+// end stores the ends of interrupted attempts.
+func (a *adopter) end(ctx context.Context, interrupted []ledger.Work) ([]completion, error) {
+	ends := make([]ledger.End, len(interrupted))
+	for i, work := range interrupted {
+		ends[i] = ledger.End{
+			ResultKey: work.Key(), Attempt: work.Attempt, State: tasker.ResultFailed, Errnr: tasker.ErrnrInterrupted,
+			Errmsg: fmt.Sprintf("interrupted: the manager of endpoint %s ended during attempt %d", work.Endpoint, work.Attempt),
+		}
+		if p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: work.Endpoint}); p != nil {
+			if delay, ok := p.bound().Retry.Next(work.Attempt); ok {
+				ends[i].State, ends[i].RetryDelay = tasker.Retrying, delay
+			}
+		}
+	}
+	done, err := a.completer.storeAll(ctx, ends)
+	for i := range done {
+		a.completer.report(&interrupted[i], done[i])
+	}
+	return done, err
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func (f *faulty) ReturnFromLost(ctx context.Context, endpoints []string) (int, error) {
-	return faultyCall(f, "return", func() (int, error) { return f.Store.ReturnFromLost(ctx, endpoints) })
+	return faultyCall(f, "return", func() (int, error) { return f.database.ReturnFromLost(ctx, endpoints) })
 }
 
 // untilCalled waits until a method was called n times more.
@@ -112,7 +112,7 @@ type hanging struct {
 
 func (h *hanging) ReturnFromLost(ctx context.Context, endpoints []string) (int, error) {
 	if !h.begun.Swap(true) {
-		return h.Store.ReturnFromLost(ctx, endpoints) // at the start
+		return h.database.ReturnFromLost(ctx, endpoints) // at the start
 	}
 	select {
 	case h.hangs <- struct{}{}:
@@ -194,7 +194,7 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) ([]tasker.Task, ledger.SentPosition, error) {
 	var next ledger.SentPosition
 	tasks, err := faultyCall(f, "unreceived", func() (tasks []tasker.Task, err error) {
-		tasks, next, err = f.Store.UnreceivedTasks(ctx, endpoint, taskTypes, since, after, limit)
+		tasks, next, err = f.database.UnreceivedTasks(ctx, endpoint, taskTypes, since, after, limit)
 		return tasks, err
 	})
 	return tasks, next, err

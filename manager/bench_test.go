@@ -20,7 +20,7 @@ import (
 // free is a database and a broker that cost nothing: what is left is the
 // manager's own work.
 type free struct {
-	manager.Store
+	database
 	task     tasker.Task
 	messages chan []byte
 	ready    chan struct{}
@@ -145,7 +145,7 @@ func BenchmarkRun(b *testing.B) {
 				b.Fatal(err)
 			}
 			cfg := manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job", Concurrency: 2 * slots}}}
-			m, err := manager.New(cfg, f, f, registry, slog.New(slog.DiscardHandler))
+			m, err := manager.New(cfg, parts(f), f, registry, slog.New(slog.DiscardHandler))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -1,7 +1,7 @@
 package manager
 
 import (
-	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -10,58 +10,54 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Config says what a manager serves and within which limits.
+// Config is what a manager serves, and its limits.
 type Config struct {
-	// Endpoints are the names it serves: one in production, several for
+	// Endpoints are the endpoints to serve: one in production, several in
 	// development and tests.
 	Endpoints []string
 	// TaskTypes are the types that each of the endpoints performs.
 	TaskTypes []tasker.TaskType
-	// Heartbeat is the time between two signs of life; 0 means 2 s.
+	// Heartbeat is the time between two heartbeats; 0 means 2 s.
 	Heartbeat time.Duration
-	// Lease is how long an endpoint's name stays taken after the last sign of
-	// life; 0 means 8 s. It must be at least twice Heartbeat.
+	// Lease is how long an endpoint remains held after the last heartbeat; 0
+	// means 8 s. It must be at least twice Heartbeat.
 	Lease time.Duration
-	// ShutdownTimeout is how long handlers may go on when the manager stops;
-	// 0 means 30 s.
+	// ShutdownTimeout is how long a stop waits for handlers before it cancels
+	// them; 0 means 30 s.
 	ShutdownTimeout time.Duration
-	// AbandonAfter is how long a handler may take to return once its context
-	// has ended; after that its result is recorded without it. 0 means 10 s.
+	// AbandonAfter is how long a handler may take to return once its context has
+	// ended. Then the attempt ends without it. 0 means 10 s.
 	AbandonAfter time.Duration
 	// MaxResult bounds the payload of a result, in bytes; 0 means 1 MiB.
 	MaxResult int
-	// SpoolDir keeps the results that the database cannot take for now, until
-	// it can, over restarts of the manager. It must be on a disk of this
-	// machine, and may be that of other managers, of other endpoints. Empty
-	// means that such results are in memory only.
+	// SpoolDir keeps results while the database is unavailable, across restarts
+	// of the manager. It must be on a local disk. Managers of different endpoints
+	// may share it. If it is empty, such results are in memory only.
 	SpoolDir string
-	// CatchUp is the time after which the manager looks again for tasks whose
-	// message was lost; 0 means 60 s. It also looks each time that it has
-	// subscribed.
+	// CatchUp is the time between two scans for tasks whose message was lost; 0
+	// means 60 s. The manager also scans each time it has subscribed.
 	CatchUp time.Duration
-	// Prefetch bounds the unacknowledged messages of a queue; 0 means 64.
+	// Prefetch bounds the unacknowledged messages per queue; 0 means 64.
 	Prefetch int
 	// Version is the program's, shown with the endpoint.
 	Version string
-	// Labels are what the endpoints are called besides their names, such as
-	// role: web. They are shown with the endpoints, and task types may ask for
-	// some.
+	// Labels describe the endpoints, such as role: web. They are shown with the
+	// endpoints, and task types may require some.
 	Labels map[string]string
-	// Forget removes the endpoints when the manager ends after a stop that was
-	// asked for: no task expects them any more, and what they have not begun is
-	// CANCELED. An endpoint of which an attempt has not ended stays registered:
-	// one that was interrupted, that awaits a reboot, or whose end could not be
-	// stored.
+	// Forget removes the endpoints after a regular stop: tasks no longer expect
+	// them, and what they have not begun is CANCELED. An endpoint with an
+	// unfinished attempt stays registered: one that was interrupted, that awaits a
+	// reboot, or whose end could not be stored.
 	Forget bool
-	// BootID names the boot of the machine, by which a manager knows whether
-	// the machine has rebooted; empty means what the system says.
+	// BootID identifies the boot of the machine, to detect a reboot; empty means
+	// the system's own.
 	BootID string
-	// Ready, if set, is called once the manager serves its endpoints: it has
-	// their names, has adopted what they left, and begins to consume.
+	// Ready, if set, is called once the manager holds its endpoints, has adopted
+	// their unfinished results, and begins to consume.
 	Ready func()
 }
 
-// withDefaults fills what is not set.
+// withDefaults returns c with defaults in place of zero values.
 func (c Config) withDefaults() Config {
 	fill := func(d *time.Duration, fallback time.Duration) {
 		if *d == 0 {
@@ -86,8 +82,25 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// lacks gives the labels that a task type asks for and the manager does not
-// have, such as "role=web, zone=eu"; empty for none.
+// performed returns the task types that this manager performs: those whose labels
+// it has.
+func (c Config) performed(log *slog.Logger) ([]tasker.TaskType, error) {
+	var types []tasker.TaskType
+	for _, t := range c.TaskTypes {
+		if lacks := c.lacks(t); lacks != "" {
+			log.Info("task type skipped: this manager lacks required labels", "type", t.Name, "lacks", lacks)
+			continue
+		}
+		types = append(types, t)
+	}
+	if len(types) == 0 {
+		return nil, tasker.Errorf(tasker.Invalid, "no task type to perform: all require labels that this manager lacks: change its labels or its task types")
+	}
+	return types, nil
+}
+
+// lacks returns the labels that a task type requires and the manager does not have,
+// such as "role=web, zone=eu".
 func (c Config) lacks(t tasker.TaskType) string {
 	var lacking []string
 	for _, name := range slices.Sorted(maps.Keys(t.Labels)) {
@@ -98,7 +111,8 @@ func (c Config) lacks(t tasker.TaskType) string {
 	return strings.Join(lacking, ", ")
 }
 
-// Validate tells what is wrong with a configuration whose defaults are filled.
+// Validate returns an error if a configuration with its defaults filled in is
+// invalid.
 func (c Config) Validate() error {
 	if len(c.Endpoints) == 0 || len(c.TaskTypes) == 0 {
 		return tasker.Errorf(tasker.Invalid, "a manager needs at least one endpoint and one task type")
@@ -109,7 +123,7 @@ func (c Config) Validate() error {
 			return err
 		}
 		if seen[name] {
-			return tasker.Errorf(tasker.Invalid, "endpoint %q is given twice", name)
+			return tasker.Errorf(tasker.Invalid, "endpoint %q is listed twice", name)
 		}
 		seen[name] = true
 	}
@@ -117,10 +131,10 @@ func (c Config) Validate() error {
 		return err
 	}
 	if c.Lease < 2*c.Heartbeat {
-		return tasker.Errorf(tasker.Invalid, "the lease (%v) must be at least twice the heartbeat (%v)", c.Lease, c.Heartbeat)
+		return tasker.Errorf(tasker.Invalid, "invalid lease %v: must be at least twice the heartbeat (%v)", c.Lease, c.Heartbeat)
 	}
 	if c.Prefetch < 1 || c.MaxResult < 1 {
-		return fmt.Errorf("prefetch and the result's limit must be positive")
+		return tasker.Errorf(tasker.Invalid, "invalid prefetch or result limit: must be positive")
 	}
 	return nil
 }

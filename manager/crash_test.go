@@ -29,7 +29,7 @@ func (f *faulty) crash(t *testing.T, done <-chan error) {
 }
 
 // start runs a manager of endpoint a that a test ends by a crash.
-func (w *world) start(s manager.Store, b manager.Broker, h handlers.Handler, options ...option) <-chan error {
+func (w *world) start(s database, b manager.Broker, h handlers.Handler, options ...option) <-chan error {
 	w.t.Helper()
 	cfg := manager.Config{
 		Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}},
@@ -42,7 +42,7 @@ func (w *world) start(s manager.Store, b manager.Broker, h handlers.Handler, opt
 	if err := registry.Register("job", h); err != nil {
 		w.t.Fatal(err)
 	}
-	m, err := manager.New(cfg, s, b, registry, w.log)
+	m, err := manager.New(cfg, parts(s), b, registry, w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

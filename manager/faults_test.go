@@ -22,7 +22,7 @@ import (
 // a method fail, before they reach the database or, with lostAnswer, after
 // they did their work.
 type faulty struct {
-	manager.Store
+	database
 	mu         sync.Mutex
 	count      map[string]int
 	calls      map[string]int
@@ -33,8 +33,8 @@ type faulty struct {
 
 var errAway = tasker.Errorf(tasker.Unavailable, "the database is away")
 
-func newFaulty(s manager.Store, lostAnswer bool, count map[string]int) *faulty {
-	return &faulty{Store: s, count: count, calls: map[string]int{}, lostAnswer: lostAnswer, held: true}
+func newFaulty(s database, lostAnswer bool, count map[string]int) *faulty {
+	return &faulty{database: s, count: count, calls: map[string]int{}, lostAnswer: lostAnswer, held: true}
 }
 
 func (f *faulty) called(method string) int {
@@ -71,31 +71,31 @@ func faultyCall[T any](f *faulty, method string, do func() (T, error)) (T, error
 }
 
 func (f *faulty) ReceiveResults(ctx context.Context, m string, a []ledger.Incoming) ([]ledger.Recording, error) {
-	return faultyCall(f, "receive", func() ([]ledger.Recording, error) { return f.Store.ReceiveResults(ctx, m, a) })
+	return faultyCall(f, "receive", func() ([]ledger.Recording, error) { return f.database.ReceiveResults(ctx, m, a) })
 }
 
 func (f *faulty) StartAttempts(ctx context.Context, m string, starts []ledger.Start) ([]bool, error) {
-	return faultyCall(f, "start", func() ([]bool, error) { return f.Store.StartAttempts(ctx, m, starts) })
+	return faultyCall(f, "start", func() ([]bool, error) { return f.database.StartAttempts(ctx, m, starts) })
 }
 
 func (f *faulty) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
-	return faultyCall(f, "finish", func() ([]bool, error) { return f.Store.FinishAttempts(ctx, finishes) })
+	return faultyCall(f, "finish", func() ([]bool, error) { return f.database.FinishAttempts(ctx, finishes) })
 }
 
 func (f *faulty) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
-	return faultyCall(f, "waiting", func() ([]ledger.Work, error) { return f.Store.WaitingWork(ctx, endpoint, taskType, limit) })
+	return faultyCall(f, "waiting", func() ([]ledger.Work, error) { return f.database.WaitingWork(ctx, endpoint, taskType, limit) })
 }
 
 func (f *faulty) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (*tasker.Endpoint, error) {
-	return faultyCall(f, "acquire", func() (*tasker.Endpoint, error) { return f.Store.AcquireEndpoint(ctx, e, lease) })
+	return faultyCall(f, "acquire", func() (*tasker.Endpoint, error) { return f.database.AcquireEndpoint(ctx, e, lease) })
 }
 
 func (f *faulty) ForgetEndpoints(ctx context.Context, m string, endpoints []string) ([]string, error) {
-	return faultyCall(f, "forget", func() ([]string, error) { return f.Store.ForgetEndpoints(ctx, m, endpoints) })
+	return faultyCall(f, "forget", func() ([]string, error) { return f.database.ForgetEndpoints(ctx, m, endpoints) })
 }
 
 func (f *faulty) Heartbeat(ctx context.Context, m string, endpoints []string, lease time.Duration) (bool, error) {
-	held, err := faultyCall(f, "heartbeat", func() (bool, error) { return f.Store.Heartbeat(ctx, m, endpoints, lease) })
+	held, err := faultyCall(f, "heartbeat", func() (bool, error) { return f.database.Heartbeat(ctx, m, endpoints, lease) })
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return held && f.held, err
@@ -150,7 +150,7 @@ func TestSecondManagerIsRefused(t *testing.T) {
 	w.await(w.post("one", "null", "a"), tasker.ResultDone)
 	second, err := manager.New(manager.Config{
 		Endpoints: []string{"b", "a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}, Heartbeat: 50 * time.Millisecond, Lease: time.Minute,
-	}, w.store, w.broker, handlers.NewRegistry(), w.log)
+	}, parts(w.store), w.broker, handlers.NewRegistry(), w.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +368,7 @@ func TestRowBeforeAcknowledgement(t *testing.T) {
 		_, recorded := w.result(tasker.Task{ID: message.TaskID}, "a")
 		acknowledged <- recorded
 	}}
-	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}, w.store, b, registry, w.log)
+	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}, parts(w.store), b, registry, w.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -392,14 +392,14 @@ func TestRowBeforeAcknowledgement(t *testing.T) {
 // meddling is a store in which something happens between the database's word
 // that a result of the first task runs already and the manager's learning of it.
 type meddling struct {
-	manager.Store
+	database
 	once    sync.Once
 	between func(task tasker.Task)
 	done    chan struct{} // closed when between has returned
 }
 
 func (m *meddling) ReceiveResults(ctx context.Context, id string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
-	admissions, err := m.Store.ReceiveResults(ctx, id, arrivals)
+	admissions, err := m.database.ReceiveResults(ctx, id, arrivals)
 	for _, a := range admissions {
 		if a.Outcome == ledger.Duplicate && a.Task.Identifier == "one" && a.State == tasker.Running {
 			m.once.Do(func() {
@@ -417,7 +417,7 @@ func (m *meddling) ReceiveResults(ctx context.Context, id string, arrivals []led
 func TestRedeliveryAtTheEndOfTheRun(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
-	m := &meddling{Store: w.store, done: make(chan struct{})}
+	m := &meddling{database: w.store, done: make(chan struct{})}
 	m.between = func(task tasker.Task) {
 		close(g.gate)
 		deadline := time.After(30 * time.Second)

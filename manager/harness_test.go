@@ -155,6 +155,20 @@ type serving struct {
 	done <-chan error
 }
 
+// database is what a manager needs of the store, as one interface for wrappers.
+type database interface {
+	manager.Endpoints
+	manager.Results
+	manager.Attempts
+	manager.Work
+	manager.Live
+	manager.Database
+}
+
+func parts(d database) manager.Store {
+	return manager.Store{Endpoints: d, Results: d, Attempts: d, Work: d, Live: d, Database: d}
+}
+
 type option func(*manager.Config)
 
 func jobType(change func(*tasker.TaskType)) option {
@@ -162,7 +176,7 @@ func jobType(change func(*tasker.TaskType)) option {
 }
 
 // serve runs a manager of endpoint a and waits until it is subscribed.
-func (w *world) serve(s manager.Store, h handlers.Handler, options ...option) *serving {
+func (w *world) serve(s database, h handlers.Handler, options ...option) *serving {
 	w.t.Helper()
 	cfg := manager.Config{
 		Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}},
@@ -179,7 +193,7 @@ func (w *world) serve(s manager.Store, h handlers.Handler, options ...option) *s
 		}
 	}
 	b := signaling{Broker: w.broker, ready: make(chan struct{}, 1)}
-	m, err := manager.New(cfg, s, b, registry, w.log)
+	m, err := manager.New(cfg, parts(s), b, registry, w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

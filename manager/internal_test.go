@@ -13,14 +13,15 @@ import (
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
-// nothing is a store and a broker that nobody asks for anything.
-type nothing struct{ Store }
+// nothing is a database and a broker that are not used.
+type nothing struct{}
 
 func (nothing) Now() time.Time                                     { return time.Time{} }
+func (nothing) Answered(error) bool                                { return false }
 func (nothing) Consume(context.Context, broker.Subscription) error { return nil }
 func (nothing) Notify(context.Context, string, []byte) error       { return nil }
 
-// idle is a manager that is not run.
+// idle returns a manager that does not run.
 func idle(t *testing.T, h handlers.Handler) *Manager {
 	t.Helper()
 	registry := handlers.NewRegistry()
@@ -28,14 +29,14 @@ func idle(t *testing.T, h handlers.Handler) *Manager {
 		t.Fatal(err)
 	}
 	cfg := Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}
-	m, err := New(cfg, nothing{}, nothing{}, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	m, err := New(cfg, Store{Database: nothing{}}, nothing{}, registry, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-// slow is a handler whose Close waits for a look at the executor.
+// slow is a handler whose Close waits for a look at the pool.
 type slow struct {
 	handlers.Handler
 	look func()
@@ -48,32 +49,32 @@ func (s *slow) Close() error {
 	return nil
 }
 
-// A redelivery that finds nothing to do may be what used a replaced handler
-// last. That one's end, which may take long, holds nothing up.
-func TestKnownClosesAHandler(t *testing.T) {
+// A duplicate may be the last user of a replaced handler. Closing that, which may
+// take long, does not hold up the pool.
+func TestDuplicateClosesAHandler(t *testing.T) {
 	h := &slow{Handler: handlers.Func(nil)}
 	m := idle(t, h)
-	e := m.executor(broker.Queue{TaskType: "job", Endpoint: "a"})
-	e.behind = false
-	_, how := e.admit(wire.Task{TaskID: 1, Identifier: "one", Type: "job"})
-	if how == nil {
-		t.Fatal("there is no slot")
+	p := m.pools.get(broker.Queue{TaskType: "job", Endpoint: "a"})
+	p.behind = false
+	_, b := p.acquire(wire.Task{TaskID: 1, Identifier: "one", Type: "job"})
+	if b == nil {
+		t.Fatal("no slot")
 	}
 	closed := false
-	h.look = func() { e.busy(); closed = true }
-	e.retire()
-	m.keep(nil)
+	h.look = func() { p.busy(); closed = true }
+	p.bind(nil)
+	m.reloader.setRegistered(nil)
 	done := make(chan struct{})
 	go func() {
-		e.known(t.Context(), how, ledger.Recording{Outcome: ledger.Duplicate, State: tasker.ResultDone})
+		p.onDuplicate(t.Context(), b, ledger.Recording{Outcome: ledger.Duplicate, State: tasker.ResultDone})
 		close(done)
 	}()
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the executor waits for its own handler")
+		t.Fatal("the pool waits for the handler")
 	}
-	if !closed || e.busy() != 0 {
-		t.Errorf("closed: %v, %d slots are taken", closed, e.busy())
+	if !closed || p.busy() != 0 {
+		t.Errorf("closed: %v, %d slots taken", closed, p.busy())
 	}
 }

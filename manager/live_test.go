@@ -18,7 +18,7 @@ import (
 )
 
 func (f *faulty) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
-	_, err := faultyCall(f, "save", func() (struct{}, error) { return struct{}{}, f.Store.SaveLive(ctx, updates) })
+	_, err := faultyCall(f, "save", func() (struct{}, error) { return struct{}{}, f.database.SaveLive(ctx, updates) })
 	return err
 }
 
@@ -118,7 +118,7 @@ func TestWhatAHandlerTells(t *testing.T) {
 		lines, attempt := w.logOf(task, 1)
 		want := []string{
 			"log info: it begins n=1", "stdout: some output", "stdout: some more",
-			"stderr: a\uFFFDb", `log warn: a partial result is dropped: it is not JSON, and begins with "no JSON"`, "log error: it ends a=b",
+			"stderr: a\uFFFDb", `log warn: partial result dropped: not JSON, begins with "no JSON"`, "log error: it ends a=b",
 		}
 		if got := texts(lines); !slices.Equal(got, want) {
 			t.Fatalf("got\n%q\nwant\n%q", got, want)

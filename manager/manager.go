@@ -1,78 +1,51 @@
-// Package manager is the daemon on an endpoint: it consumes the messages of
-// its task types, records each task as a result of its own before it
-// acknowledges the message, runs the handler in one of a bounded number of
-// slots, and stores how it ended.
+// Package manager is the daemon on an endpoint. It consumes the messages of its
+// task types, records each task as a result before it acknowledges the message,
+// runs the handler in one of a bounded number of slots, and stores how it ended.
 //
-// The results in the database are the truth, and its memory: a manager that
-// starts adopts what the one before it left unfinished, and what it cannot
-// hold in memory waits in the database.
+// The results in the database are the truth and the manager's memory: a manager that
+// starts adopts what the previous one left unfinished, and what does not fit in
+// memory waits in the database.
+//
+// # Parts
+//
+// A message goes from the [consumer] through the [recorder] to its [pool], which has
+// the [runner] run it and the [completer] store its end. The [feeder] of a pool, the
+// [adopter] and [resync] find in the database what came another way. [lease],
+// [telemetry], [liveEvents], [deadLetters], [leftovers] and [registrar] work beside
+// them; [reloader] and [control] change them while they run. No part knows the
+// [Manager]: each gets what it needs from [New].
+//
+// # Locks
+//
+// A goroutine that holds several locks has taken them in this order: reloader,
+// pools, pool, then one of handlerSet, alarm and liveCount. Similarly report before
+// telemetry, and pendingWrite (after spooler.late) alone. No lock is held while a
+// handler, the store or the broker is called, except that of a pendingWrite, which
+// writes to the disk, and that of the reloader.
 package manager
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
-	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/spool"
-	"github.com/taskerhq/tasker/internal/x/batch"
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
-// batchSize bounds what is written to the database at once.
-const batchSize = 100
+// ErrLeaseLost is returned by [Manager.Run] if another manager has taken over an
+// endpoint after a silence longer than the lease, or if an endpoint was removed from
+// the database.
+var ErrLeaseLost = errors.New("lease lost: another manager has taken over the endpoint, or it was removed from the database")
 
-// ErrLeaseLost is why a manager ends whose endpoint another one has taken, since
-// it was silent for longer than its lease, or whose endpoint was removed from
-// the database, as by a reset.
-var ErrLeaseLost = errors.New("the endpoint is not this manager's any more: another manager has taken it over, or it was removed from the database")
-
-// Store is what a manager needs of the database; see internal/store.
-type Store interface {
-	AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error)
-	Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error)
-	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
-	// ForgetEndpoints removes the endpoints; it keeps, and returns, those of
-	// which an attempt has not ended.
-	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
-	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
-
-	ReceiveResults(ctx context.Context, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error)
-	StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error)
-	FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error)
-
-	SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
-	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
-	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)
-	ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error)
-
-	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
-	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
-	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
-	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
-	// TaskPayload returns the payload of a task; what is returned elsewhere
-	// leaves a large one out.
-	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
-	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error)
-
-	Now() time.Time
-	// Answered reports whether err is the database's own answer to a statement,
-	// and not the loss of the connection over it.
-	Answered(err error) bool
-}
-
-// Broker is what a manager needs of the message broker.
+// Broker is the part of the message broker that a manager uses.
 type Broker interface {
 	Consume(ctx context.Context, s broker.Subscription) error
 	Notify(ctx context.Context, key string, body []byte) error
@@ -80,131 +53,146 @@ type Broker interface {
 
 // Manager serves endpoints. Make one with [New] and run it once.
 type Manager struct {
-	cfg      Config
-	id       string // names this manager among all, in the endpoints' leases
-	store    Store
-	broker   Broker
-	log      *slog.Logger
-	arrivals chan arrival
-	starts   *batch.Writer[ledger.Start, started]
-	results  *batch.Writer[ledger.End, ending]
-	alone    *batch.Writer[ledger.End, ending] // for results that failed by themselves
-	spool    *spool.Spool                      // nil where there is none
-	spooling sync.Mutex                        // held by who keeps a result that is late
-	lease    *leaseWatch
-	flusher  *flusher
-	changes  *changes
-	// doubts get a value, each for its endpoint, when its results may not be
-	// what this manager takes them for, and anew is set where all open tasks
-	// are to be looked through, since there are new types.
-	doubts map[string]chan struct{}
-	anew   map[string]*atomic.Bool
-	// unkept counts the ends of attempts that wait for the database and are
-	// not in the spool, and the attempts that are about to await a reboot.
-	unkept atomic.Int64
-	// away tells that the last that was heard of the database is that it
-	// cannot be reached.
-	away atomic.Bool
-	// heard is when the last heartbeat was sent that the database took.
-	heard atomic.Pointer[time.Time]
-	// pending are the results whose ends are in the spool of an earlier manager.
-	pending pendingEnds
-	reaper  *reaper
+	cfg Config
+	id  string
+	log *slog.Logger
 
-	holdings  holdings
-	reloading sync.Mutex    // held during a reload
-	kept      []*held       // the handlers of the registry
-	over      bool          // nothing is reloaded any more
-	register  chan struct{} // gets a value when the types have changed
-	// What a reload changes. An executor stays when its type is removed, and
-	// rests.
-	mu        sync.RWMutex
-	types     []tasker.TaskType
-	executors map[broker.Queue]*executor
-	serving   *serving // nil while no tasks are taken
+	prompts     prompts
+	db          *database
+	lease       *lease
+	events      *liveEvents
+	telemetry   *telemetry
+	deadLetters *deadLetters
+	completer   *completer
+	leftovers   *leftovers
+	runner      *runner
+	recorder    *recorder
+	pools       *pools
+	adopter     *adopter
+	resync      *resync
+	registrar   *registrar
+	reloader    *reloader
+	control     *control
 }
 
-// New makes a manager. It checks cfg, opens the spool, and does not connect.
-// The handlers of the registry are the manager's from the time that it runs:
-// it closes them when it needs them no longer.
+// New returns a manager. It checks cfg and opens the spool, but does not connect.
+// Once the manager runs it owns the handlers of the registry, and closes them when
+// they are no longer used.
 func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *slog.Logger) (*Manager, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	m := &Manager{
-		cfg: cfg, id: ulid.Make().String(), store: store, broker: b,
-		register:  make(chan struct{}, 1),
-		executors: map[broker.Queue]*executor{}, doubts: map[string]chan struct{}{}, anew: map[string]*atomic.Bool{},
-	}
-	m.log = log.With("manager", m.id)
-	m.lease = newLeaseWatch(cfg.Lease)
-	m.flusher = newFlusher(m)
-	m.changes = newChanges(b.Notify, m.log)
-	m.reaper = newReaper(m.log)
-	types, err := m.chosen(cfg)
+	id := ulid.Make().String()
+	log = log.With("manager", id)
+	types, err := cfg.performed(log)
 	if err != nil {
 		return nil, err
 	}
+	var disk *spool.Spool
 	if cfg.SpoolDir != "" {
-		if m.spool, err = spool.Open(cfg.SpoolDir); err != nil {
+		if disk, err = spool.Open(cfg.SpoolDir); err != nil {
 			return nil, err
 		}
 	}
-	m.starts = batch.New(batchSize, m.storeStarts)
-	m.results = batch.New(batchSize, m.storeFinishes)
-	m.alone = batch.New(1, m.storeFinishes)
-	m.types = types
-	performers, kept := m.performers(types, registry)
-	m.kept = kept
-	for _, endpoint := range cfg.Endpoints {
-		m.doubts[endpoint] = make(chan struct{}, 1)
-		m.anew[endpoint] = &atomic.Bool{}
-		for _, t := range types {
-			m.executors[broker.Queue{TaskType: t.Name, Endpoint: endpoint}] = newExecutor(m, endpoint, performers[t.Name])
-		}
-	}
-	m.arrivals = make(chan arrival, len(m.executors)*cfg.Prefetch)
+	m := &Manager{cfg: cfg, id: id, log: log, db: &database{log: log}}
+	m.buildOutgoing(store, b, disk)
+	m.buildIncoming(store, b, len(types))
+	bindings, registered := m.reloader.handlers.bind(types, registry, log)
+	m.pools.replace(types, bindings)
+	m.reloader.setRegistered(registered)
 	return m, nil
 }
 
-// chosen gives the task types of cfg that this manager performs: not those
-// that ask for labels which it does not have.
-func (m *Manager) chosen(cfg Config) ([]tasker.TaskType, error) {
-	var types []tasker.TaskType
-	for _, t := range cfg.TaskTypes {
-		if lacks := cfg.lacks(t); lacks != "" {
-			m.log.Info("the task type is left out: it asks for labels that this manager does not have", "type", t.Name, "lacks", lacks)
-			continue
-		}
-		types = append(types, t)
+// buildOutgoing builds the parts from a running task to the database.
+func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
+	cfg, id, log := m.cfg, m.id, m.log
+	m.prompts = newPrompts(cfg.Endpoints)
+	m.pools = &pools{endpoints: cfg.Endpoints, prompts: m.prompts, list: map[broker.Queue]*member{}}
+	m.control = &control{pools: m.pools, spooling: disk != nil, shutdownTimeout: cfg.ShutdownTimeout, abandonAfter: cfg.AbandonAfter, log: log}
+	m.lease = &lease{
+		store: store.Endpoints, db: m.db, log: log, manager: id, endpoints: cfg.Endpoints,
+		heartbeat: cfg.Heartbeat, length: cfg.Lease, term: newLeaseTerm(cfg.Lease), registration: m.registration,
 	}
-	if len(types) == 0 {
-		return nil, tasker.Errorf(tasker.Invalid, "every task type asks for labels that this manager does not have: give it labels, or other task types")
-	}
-	return types, nil
+	m.events = newLiveEvents(b.Notify, log)
+	m.telemetry = newTelemetry(store.Live, store.Database, m.db, m.events, cfg.MaxResult)
+	spooler := &spooler{spool: disk, dbDown: &m.db.down, log: log, unsaved: &m.control.unsaved}
+	m.completer = newCompleter(completer{
+		store: store.Attempts, database: store.Database, db: m.db, spooler: spooler,
+		telemetry: m.telemetry, events: m.events, notify: b.Notify, log: log,
+	})
+	m.leftovers = newLeftovers(spooler, m.completer, m.pools, m.prompts, log)
+	m.runner = newRunner(runner{
+		attempts: store.Attempts, results: store.Results, db: m.db, term: m.lease.term, completer: m.completer,
+		telemetry: m.telemetry, events: m.events, log: log, unsaved: &m.control.unsaved,
+		manager: id, boot: cfg.BootID, maxResult: cfg.MaxResult, abandonAfter: cfg.AbandonAfter,
+	})
 }
 
-// ID names this manager among all.
+// buildIncoming builds the parts from the broker and the database to the pools.
+func (m *Manager) buildIncoming(store Store, b Broker, types int) {
+	cfg, id, log := m.cfg, m.id, m.log
+	m.deadLetters = newDeadLetters(log)
+	m.recorder = &recorder{
+		queue:   make(chan incoming, types*len(cfg.Endpoints)*cfg.Prefetch),
+		results: store.Results, manager: id, db: m.db, events: m.events, deadLetters: m.deadLetters, log: log,
+	}
+	m.adopter = &adopter{
+		endpoints: store.Endpoints, work: store.Work, manager: id, boot: cfg.BootID, db: m.db,
+		pools: m.pools, leftovers: m.leftovers, completer: m.completer, log: log,
+	}
+	m.resync = &resync{
+		results: store.Results, database: store.Database, db: m.db, pools: m.pools, adopter: m.adopter,
+		recorder: m.recorder, prompts: m.prompts, period: cfg.CatchUp, log: log,
+	}
+	m.reloader = &reloader{cfg: cfg, pools: m.pools, changed: signal.New(), log: log}
+	m.registrar = &registrar{lease: m.lease, prompts: m.prompts, changed: m.reloader.changed, log: log}
+	consumer := &consumer{broker: b, recorder: m.recorder, deadLetters: m.deadLetters, prefetch: cfg.Prefetch, log: log}
+	m.pools.create = func(queue broker.Queue, b *binding) *member {
+		prompt := m.prompts[queue.Endpoint]
+		p := newPool(queue, b, m.runner, store.Database.Now, prompt.suspect.Raise)
+		feeder := &feeder{pool: p, work: store.Work, database: store.Database, db: m.db, log: log}
+		return &member{pool: p, fill: func(ctx, taking context.Context) {
+			var both sync.WaitGroup
+			both.Go(func() { feeder.run(ctx, taking) })
+			both.Go(func() { consumer.run(ctx, p, prompt.subscribed) })
+			both.Wait()
+		}}
+	}
+}
+
+// ID returns the name of this manager in its endpoints' leases, which is unique.
 func (m *Manager) ID() string { return m.id }
 
+// Reload changes the task types and how they are performed while the manager runs.
+// An error means that nothing has changed.
+//
+// What runs goes on with its handler and its limits; what starts from now on follows
+// types and registry. Handlers that are no longer in registry are closed when their
+// last run has ended. If there are fewer slots than before, they are given up as runs
+// end. A type that is added is registered and consumed. One that is missing is not
+// consumed any more, and its tasks wait in the database until a manager performs the
+// type again.
+func (m *Manager) Reload(types []tasker.TaskType, registry *handlers.Registry) error {
+	return m.reloader.reload(types, registry)
+}
+
 // Run serves the endpoints until ctx ends, and then stops in stages: it stops
-// consuming, lets handlers finish within the shutdown limit, cancels those
-// that have not (their results stay RUNNING, for adoption), stores the results
-// and frees the endpoints' names, or removes them; see [Config.Forget]. It
-// returns nil after such a stop, a
-// [tasker.Conflict] where another live manager serves one of the endpoints,
-// and [ErrLeaseLost] where one came to.
+// consuming, lets handlers finish within the shutdown timeout, cancels the others
+// (their results stay RUNNING, to be adopted), stores the ends, and releases the
+// endpoints or removes them; see [Config.Forget]. It returns nil after such a stop, a
+// [tasker.Conflict] if another live manager serves one of the endpoints, and
+// [ErrLeaseLost] if another one took over.
 func (m *Manager) Run(ctx context.Context) error {
-	if err := m.acquire(ctx); err != nil {
+	if err := m.lease.acquire(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop while it waited
 		}
 		return err
 	}
 	stopped := false
-	defer func() { m.leave(ctx, stopped) }()
-	defer m.dropHandlers()
+	defer func() { m.lease.leave(ctx, stopped && m.cfg.Forget) }()
+	defer m.reloader.close()
 
 	// work outlives ctx by the stop, taking does not; fatal ends both at once.
 	work, fatal := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -214,38 +202,30 @@ func (m *Manager) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, stopTaking)
 	defer stop()
 	var background sync.WaitGroup
-	background.Go(func() { m.starts.Run(taking) })
-	background.Go(func() { m.results.Run(work) })
-	background.Go(func() { m.alone.Run(work) })
-	background.Go(func() { m.heartbeats(work, fatal) })
-	background.Go(func() { m.flusher.run(work) })
-	background.Go(func() { m.changes.run(work) })
-	background.Go(func() { m.reaper.run(work) })
+	m.startBackground(&background, work, taking, fatal)
 	defer background.Wait()
 	defer fatal(nil)
 
-	m.prepare(taking)
-	spooled := m.readSpool(ctx)
-	// Beside what follows: what the database does not take must not keep the
+	prepareHandlers(taking, m.pools, m.log)
+	left := m.leftovers.read(ctx, m.cfg.Endpoints)
+	// In the background: an end that the database does not take must not keep the
 	// manager from serving.
-	background.Go(func() { m.deliverSpooled(taking, spooled) })
-	if err := m.adopt(taking); err != nil {
-		if ctx.Err() == nil && work.Err() == nil {
-			return err
-		}
-	} else {
-		m.check()
-		m.log.InfoContext(ctx, "serving", "endpoints", m.cfg.Endpoints, "task_types", m.typeNames())
+	background.Go(func() { m.leftovers.deliver(taking, left) })
+	if err := m.adopter.adopt(taking, m.cfg.Endpoints); err == nil {
+		checkHandlers(m.pools, m.log)
+		m.log.InfoContext(ctx, "serving", "endpoints", m.cfg.Endpoints, "task_types", m.pools.typeNames())
 		if m.cfg.Ready != nil {
 			m.cfg.Ready()
 		}
 		m.take(taking)
+	} else if ctx.Err() == nil && work.Err() == nil {
+		return err
 	}
 	// No message comes in any more, and none is in between.
-	m.finish(work, fatal)
+	m.control.stop(work, fatal)
 	switch cause := context.Cause(work); {
-	case errors.Is(cause, errLeftInSpool):
-		m.log.WarnContext(ctx, "stopped before all results were stored: the next manager on this machine stores those in the spool", "spool", m.cfg.SpoolDir)
+	case errors.Is(cause, errEndsSpooled):
+		m.log.WarnContext(ctx, "stopped with results in the spool: the next manager of the endpoints stores them", "spool", m.cfg.SpoolDir)
 		return nil
 	case cause != nil:
 		return cause
@@ -255,116 +235,37 @@ func (m *Manager) Run(ctx context.Context) error {
 	return nil
 }
 
-var (
-	// errResultsUnstored ends a stop that cannot store what the handlers returned.
-	errResultsUnstored = errors.New("the database is away: results of handlers that ended could not be stored")
-	// errLeftInSpool ends a stop whose results are on disk, for the next manager.
-	errLeftInSpool = errors.New("the manager has stopped")
-)
-
-// spoolStop is how long a stop waits for a database that is away, once the
-// results are in the spool.
-const spoolStop = 2 * time.Second
-
-// finish waits for the handlers, and for their results to be stored or kept:
-// as long as the shutdown limit lets it, then with the handlers' contexts
-// canceled.
-func (m *Manager) finish(work context.Context, fatal context.CancelCauseFunc) {
-	done := make(chan struct{})
-	go func() {
-		for _, e := range m.all() {
-			e.running.Wait()
-		}
-		close(done)
-	}()
-	if n := m.runningHandlers(); n > 0 {
-		m.log.InfoContext(work, "stopping: handlers may finish", "running", n, "within", m.cfg.ShutdownTimeout)
-	}
-	if m.ended(work, done, fatal, m.cfg.ShutdownTimeout) {
-		return
-	}
-	if n := m.runningHandlers(); n > 0 {
-		m.log.WarnContext(work, "stopping: handlers are canceled", "running", n)
-	}
-	for _, e := range m.all() {
-		e.cancel(handlers.ErrShutdown)
-	}
-	// A handler that does not return is abandoned before.
-	if !m.ended(work, done, fatal, m.cfg.AbandonAfter+5*time.Second) {
-		fatal(errResultsUnstored)
-		<-done
-	}
+// startBackground starts the loops beside the taking of tasks.
+func (m *Manager) startBackground(group *sync.WaitGroup, work, taking context.Context, fatal context.CancelCauseFunc) {
+	group.Go(func() { m.runner.starts.Run(taking) })
+	group.Go(func() { m.completer.together.Run(work) })
+	group.Go(func() { m.completer.alone.Run(work) })
+	group.Go(func() { m.lease.run(work, fatal, m.prompts.suspectAll) })
+	group.Go(func() { m.telemetry.run(work) })
+	group.Go(func() { m.events.run(work) })
+	group.Go(func() { m.deadLetters.run(work) })
 }
 
-// ended waits until all attempts are done with, and tells whether they were
-// within a limit. Where the handlers have ended, and their results are in the
-// spool, it does not wait for the database.
-func (m *Manager) ended(work context.Context, done <-chan struct{}, fatal context.CancelCauseFunc, within time.Duration) bool {
-	limit := time.NewTimer(within)
-	defer limit.Stop()
-	look := time.NewTicker(spoolStop / 20)
-	defer look.Stop()
-	var idle time.Time // since when no handler runs
-	for {
-		select {
-		case <-done:
-			return true
-		case <-limit.C:
-			return false
-		case <-work.Done():
-			return false
-		case now := <-look.C:
-			switch {
-			case m.spool == nil || m.runningHandlers() > 0 || m.unkept.Load() > 0:
-				idle = time.Time{}
-			case idle.IsZero():
-				idle = now
-			case now.Sub(idle) > spoolStop:
-				fatal(errLeftInSpool)
-			}
-		}
+// take takes, records and starts tasks until ctx ends.
+func (m *Manager) take(ctx context.Context) {
+	var group sync.WaitGroup
+	for _, endpoint := range m.cfg.Endpoints {
+		group.Go(func() { m.resync.run(ctx, endpoint) })
 	}
+	group.Go(func() { m.recorder.run(ctx) })
+	group.Go(func() { m.registrar.run(ctx) })
+	group.Go(func() { m.pools.serve(ctx) })
+	group.Wait()
 }
 
-func (m *Manager) runningHandlers() (n int) {
-	for _, e := range m.all() {
-		n += e.busy()
-	}
-	return n
-}
-
-func (m *Manager) typeNames() []string {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	list := make([]string, len(m.types))
-	for i, t := range m.types {
-		list[i] = t.Name
-	}
-	return list
-}
-
-// executor gives that of a queue; nil where there never was one.
-func (m *Manager) executor(queue broker.Queue) *executor {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.executors[queue]
-}
-
-// all gives the executors, those included that rest.
-func (m *Manager) all() []*executor {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return slices.Collect(maps.Values(m.executors))
-}
-
-// registration is how an endpoint is registered by this manager.
+// registration returns an endpoint as it is to be registered now.
 func (m *Manager) registration(endpoint string) tasker.Endpoint {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
 	return tasker.Endpoint{
-		Name: endpoint, TaskTypes: m.typeNames(), Manager: m.id,
+		Name: endpoint, TaskTypes: m.pools.typeNames(), Manager: m.id,
 		Host: host, PID: os.Getpid(), Version: m.cfg.Version, Labels: m.cfg.Labels,
 	}
 }

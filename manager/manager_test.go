@@ -199,7 +199,7 @@ func TestRubbish(t *testing.T) {
 		{"rubbish", "no JSON object"},
 		{`{"v":2}`, "version 2"},
 		{strings.Replace(w.message(task), `"task_id"`, `"Task_ID"`, 1), `"Task_ID"`},
-		{strings.Replace(w.message(task), `"job"`, `"backup"`, 1), "came by the queue of job"},
+		{strings.Replace(w.message(task), `"job"`, `"backup"`, 1), "received from the queue of job"},
 		{strings.Replace(w.message(task), `"task_id":1`, `"task_id":77`, 1), "task 77 not found"},
 		{strings.Replace(w.message(task), `"one"`, `"two"`, 1), "the message says job/two"},
 		{w.message(other), "not for endpoint a"},
@@ -307,11 +307,8 @@ func TestConfigIsChecked(t *testing.T) {
 	} {
 		cfg := good
 		change(&cfg)
-		if _, err := manager.New(cfg, newWorldless{}, nil, handlers.NewRegistry(), nil); err == nil {
+		if _, err := manager.New(cfg, manager.Store{}, nil, handlers.NewRegistry(), nil); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
 }
-
-// newWorldless is a store that is not reached.
-type newWorldless struct{ manager.Store }

@@ -12,13 +12,12 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/spool"
-	"github.com/taskerhq/tasker/manager"
 )
 
 // picky is a database whose connection breaks when it gets more than limit
 // bytes of payload, as a server's does above its max_allowed_packet.
 type picky struct {
-	manager.Store
+	database
 	limit int
 
 	mu     sync.Mutex
@@ -41,7 +40,7 @@ func (p *picky) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bo
 			return nil, errAway
 		}
 	}
-	return p.Store.FinishAttempts(ctx, finishes)
+	return p.database.FinishAttempts(ctx, finishes)
 }
 
 func (p *picky) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
@@ -50,7 +49,7 @@ func (p *picky) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
 			return errAway
 		}
 	}
-	return p.Store.SaveLive(ctx, updates)
+	return p.database.SaveLive(ctx, updates)
 }
 
 // sized is a handler whose result is as large as its task's payload says.
@@ -67,7 +66,7 @@ var sized = handlers.Func(func(_ context.Context, req *handlers.Request) (handle
 // payload.
 func TestPoisonResult(t *testing.T) {
 	w := newWorld(t)
-	w.serve(&picky{Store: w.store, limit: 1000}, sized, inSpool(t.TempDir()), jobType(func(j *tasker.TaskType) { j.Concurrency = 8 }))
+	w.serve(&picky{database: w.store, limit: 1000}, sized, inSpool(t.TempDir()), jobType(func(j *tasker.TaskType) { j.Concurrency = 8 }))
 	poison := w.post("poison", "5000", "a")
 	var others []tasker.Task
 	for _, name := range []string{"b", "c", "d", "e"} {
@@ -94,7 +93,7 @@ func TestServesBesideTheSpool(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	c := newFaulty(&picky{Store: w.store, limit: 1000}, false, map[string]int{"finish": away})
+	c := newFaulty(&picky{database: w.store, limit: 1000}, false, map[string]int{"finish": away})
 	s = w.serve(c, sized, inSpool(dir))
 	// It takes tasks while nothing of the spool can be stored, and what is in
 	// the spool is not judged as interrupted.
@@ -151,7 +150,7 @@ func TestPoisonPartial(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
 	defer close(g.gate)
-	p := &picky{Store: w.store, limit: 1000}
+	p := &picky{database: w.store, limit: 1000}
 	w.serve(p, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 		if req.Identifier == "poison" {
 			req.Partial(handlers.Result(`"` + strings.Repeat("x", 5000) + `"`))

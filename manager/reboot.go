@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/taskerhq/tasker"
@@ -17,10 +17,10 @@ import (
 const (
 	// bootFile names the boot of a Linux system.
 	bootFile = "/proc/sys/kernel/random/boot_id"
-	// bootUnknown is the boot of a system that does not tell it.
+	// bootUnknown is the boot of a system that does not name it.
 	bootUnknown = "none"
-	// maxSteps bounds the reboots of one attempt: one that asks for another
-	// each time must not keep the machine rebooting for good.
+	// maxSteps bounds the reboots of one attempt, so that a handler which always
+	// asks for another does not keep the machine rebooting.
 	maxSteps = 32
 )
 
@@ -35,40 +35,38 @@ func bootID() string {
 
 var errNoReboot = errors.New("the machine did not reboot")
 
-// askedForReboot stores that an attempt goes on after a reboot, has the machine
-// reboot if asked, as its handler's error says, and waits for that. run is the
-// context of its step.
-func (e *executor) askedForReboot(ctx, run context.Context, work ledger.Work, asked error, rules attempt.Rules, report *report) (doubt bool) {
-	next := max(work.Step, 1) + 1
+// requestReboot stores that an attempt continues after a reboot, reboots the machine
+// if the handler's error asks for that, and waits. running is the context of the
+// step.
+func (r *runner) requestReboot(taking, running context.Context, log *slog.Logger, j *job, asked error, report *report) followUp {
+	next := max(j.Step, 1) + 1
 	if next > maxSteps {
-		e.endWaiting(ctx, run, work, rules, report, fmt.Errorf("the handler asked for reboot number %d: that is too often", maxSteps))
-		return false
+		return r.endWait(taking, running, log, j, report, fmt.Errorf("too many reboots: the handler asked for number %d", maxSteps))
 	}
-	// First of all: the machine may go down at any moment.
-	stored, err := e.goOnAfterReboot(run, work, next, asked)
-	e.m.flusher.await(report)
+	// Store it first: the machine may go down at any moment.
+	stored, err := r.storeReboot(running, log, j, next, asked)
+	r.telemetry.await(report)
 	switch {
-	case stored && (err == nil || errors.Is(context.Cause(run), handlers.ErrShutdown)):
-		return e.awaitReboot(ctx, run, work, rules, report)
+	case stored && (err == nil || errors.Is(context.Cause(running), handlers.ErrShutdown)):
+		return r.waitForReboot(taking, running, log, j, report)
 	case err == nil:
-		e.runLog(work).WarnContext(run, "the attempt does not go on after a reboot: it is not the current one any more")
-		return true
+		log.WarnContext(running, "attempt not continued after a reboot: it is not the current one any more")
+		return followUp{suspect: true}
 	case errors.Is(err, handlers.ErrShutdown):
-		e.runLog(work).ErrorContext(run, "it could not be stored that the attempt goes on after a reboot: it will count as interrupted", "err", err)
-		return false
+		log.ErrorContext(running, "could not store that the attempt awaits a reboot: it will count as interrupted", "err", err)
+		return followUp{}
 	}
-	e.endWaiting(ctx, run, work, rules, report, err)
-	return false
+	return r.endWait(taking, running, log, j, report, err)
 }
 
-// goOnAfterReboot stores that an attempt goes on after a reboot, and then has
-// the machine reboot. An error where it is stored is that of the handler's code,
-// which does that. Nothing of this can be in the spool, so a stop waits for it.
-func (e *executor) goOnAfterReboot(run context.Context, work ledger.Work, step int, asked error) (stored bool, err error) {
-	e.m.unkept.Add(1)
-	defer e.m.unkept.Add(-1)
-	err = e.m.persist(run, "store that an attempt awaits a reboot", func(ctx context.Context) (err error) {
-		stored, err = e.m.store.AwaitReboot(ctx, work.Key(), work.Attempt, step, e.m.cfg.BootID)
+// storeReboot stores that an attempt continues after a reboot, and then reboots the
+// machine. If stored is true, the error is that of the handler's code which does so.
+// The spool has nothing of this, so a stop waits for it.
+func (r *runner) storeReboot(running context.Context, log *slog.Logger, j *job, step int, asked error) (stored bool, err error) {
+	r.unsaved.Add(1)
+	defer r.unsaved.Add(-1)
+	err = r.db.retry(running, "store that an attempt awaits a reboot", func(ctx context.Context) (err error) {
+		stored, err = r.attempts.AwaitReboot(ctx, j.Key(), j.Attempt, step, r.boot)
 		return err
 	})
 	if err != nil || !stored {
@@ -77,106 +75,82 @@ func (e *executor) goOnAfterReboot(run context.Context, work ledger.Work, step i
 	reboot := func(ctx context.Context, _ *handlers.Request) (handlers.Result, error) {
 		return nil, handlers.Reboot(ctx, asked)
 	}
-	out := attempt.Run(run, handlers.Func(reboot), &handlers.Request{Log: e.runLog(work)}, e.m.cfg.AbandonAfter)
-	return true, out.Err
+	exit := attempt.Run(running, handlers.Func(reboot), &handlers.Request{Log: log}, r.abandonAfter)
+	return true, exit.Err
 }
 
-// awaitReboot waits for what ends the wait of an attempt, unless the machine
-// does reboot: the manager's stop, which changes nothing, its run limit, or
-// that it is canceled.
-func (e *executor) awaitReboot(ctx, run context.Context, work ledger.Work, rules attempt.Rules, report *report) (doubt bool) {
+// waitForReboot waits for what ends the wait of an attempt, if the machine does not
+// reboot: a stop of the manager, which changes nothing, the run limit or a
+// cancellation.
+func (r *runner) waitForReboot(taking, running context.Context, log *slog.Logger, j *job, report *report) followUp {
 	select {
-	case <-ctx.Done():
-		return false
-	case <-run.Done():
+	case <-taking.Done():
+		return followUp{}
+	case <-running.Done():
 	}
-	if !errors.Is(context.Cause(run), handlers.ErrShutdown) {
-		e.endWaiting(ctx, run, work, rules, report, errNoReboot)
+	if errors.Is(context.Cause(running), handlers.ErrShutdown) {
+		return followUp{}
 	}
-	return false
+	return r.endWait(taking, running, log, j, report, errNoReboot)
 }
 
-// endWaiting stores the end of an attempt that wanted to go on after a reboot.
-func (e *executor) endWaiting(ctx, run context.Context, work ledger.Work, rules attempt.Rules, report *report, why error) {
-	// Where another manager has the endpoint by now, the same attempt goes on
-	// there, or is judged.
-	if err := e.m.lease.await(ctx); err != nil {
-		e.runLog(work).WarnContext(run, "the attempt does not end: it is left to the next manager", "why", why, "err", err)
-		return
+// endWait stores the end of an attempt that wanted to continue after a reboot.
+func (r *runner) endWait(taking, running context.Context, log *slog.Logger, j *job, report *report, why error) followUp {
+	// If another manager has the endpoint now, the attempt goes on there or is
+	// judged there.
+	if err := r.term.await(taking); err != nil {
+		log.WarnContext(running, "attempt not ended: left to the next manager", "reason", why, "err", err)
+		return followUp{}
 	}
-	out := attempt.Exit{Err: handlers.Permanent(why), Cause: context.Cause(run)}
-	if errors.Is(out.Cause, handlers.ErrShutdown) {
-		out.Cause = nil // that is not why
+	exit := attempt.Exit{Err: handlers.Permanent(why), Cause: context.Cause(running)}
+	if errors.Is(exit.Cause, handlers.ErrShutdown) {
+		exit.Cause = nil // that is not the reason
 	}
 	if report != nil {
-		out.Partial = report.last()
+		exit.Partial = report.last()
 	}
-	finish, _ := rules.Judge(work.Attempt, out)
-	e.runLog(work).WarnContext(run, "the attempt does not go on after a reboot", "state", finish.State, "errmsg", finish.Errmsg)
-	e.m.finishAttempt(run, e, work, keyed(work, finish), nil)
+	end, _ := r.rules(j.binding).Judge(j.Attempt, exit)
+	log.WarnContext(running, "attempt not continued after a reboot", "state", end.State, "errmsg", end.Errmsg)
+	return r.complete(running, log, j, end, nil)
 }
 
-// adoptRebooting takes over attempts that wait for a reboot since before this
-// manager. Where the machine has rebooted, they go on when a slot is free; else
-// they wait on, with their run limit from now.
-func (e *executor) adoptRebooting(ctx context.Context, work ledger.Work) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	id := work.Task.ID
-	switch {
-	case e.active[id] || e.queued[id] || e.stopped || e.retired || e.how.handler == nil:
-	case work.AwaitsReboot == e.m.cfg.BootID:
-		e.active[id] = true
-		e.how.use()
-		e.follow(ctx, job{Work: work, how: e.how}, e.waitOn)
-	case len(e.waiting) < backlog:
-		e.queued[id] = true
-		behind := slices.IndexFunc(e.waiting, func(w ledger.Work) bool { return w.AwaitsReboot == "" })
-		if behind < 0 {
-			behind = len(e.waiting)
-		}
-		e.waiting = slices.Insert(e.waiting, behind, lean(work)) // before what has not begun
-		e.poke()
-	}
+// awaitReboot waits for a reboot on behalf of an earlier manager of this boot.
+func (r *runner) awaitReboot(taking, running context.Context, j job) followUp {
+	running, stop := context.WithTimeoutCause(running, j.binding.Timeout, handlers.ErrTimeout)
+	defer stop()
+	return r.waitForReboot(taking, running, r.logFor(&j.Work), &j, nil)
 }
 
-// waitOn waits for a reboot on behalf of an earlier manager of this boot.
-func (e *executor) waitOn(ctx context.Context, j job) (doubt bool) {
-	run, _, end := e.limited(ctx, j.Work, j.how.Timeout)
-	defer end()
-	return e.awaitReboot(ctx, run, j.Work, e.rules(j.how), nil)
-}
-
-// resume takes an attempt over that has seen its reboot, and runs its next
-// step.
-func (e *executor) resume(ctx context.Context, j job) (doubt bool) {
-	logged, err := e.logged(ctx, j.Work)
+// resume takes over an attempt after its reboot and runs its next step.
+func (r *runner) resume(taking, running context.Context, j job) followUp {
+	log := r.logFor(&j.Work)
+	logged, err := r.logged(taking, &j.Work)
 	var resumed []bool
 	if err == nil {
-		err = e.m.persist(ctx, "resume an attempt", func(ctx context.Context) (err error) {
-			resumed, err = e.m.store.ResumeAttempts(ctx, e.m.id, []ledger.Start{{ResultKey: j.Key(), Attempt: j.Attempt}})
+		err = r.db.retry(taking, "resume an attempt", func(ctx context.Context) (err error) {
+			resumed, err = r.attempts.ResumeAttempts(ctx, r.manager, []ledger.Start{{ResultKey: j.Key(), Attempt: j.Attempt}})
 			return err
 		})
 	}
 	switch {
 	case err != nil:
-		if ctx.Err() == nil {
-			e.runLog(j.Work).ErrorContext(ctx, "an attempt could not be resumed after a reboot: it is tried again later", "err", err)
+		if taking.Err() == nil {
+			log.ErrorContext(taking, "could not resume an attempt after a reboot: retrying later", "err", err)
 		}
-		return false // it is found again with what was interrupted
+		return followUp{} // the next resync finds it again
 	case !resumed[0]:
-		return true
+		return followUp{suspect: true}
 	}
 	j.AwaitsReboot, j.State = "", tasker.Running
-	e.m.changes.add(changed(&j.Task, e.endpoint, j.Attempt, tasker.Running))
-	e.runLog(j.Work).InfoContext(ctx, "the attempt goes on after a reboot", "step", j.Step)
-	return e.runStep(ctx, j, logged)
+	r.events.add(changeOf(&j.Task, j.Endpoint, j.Attempt, tasker.Running))
+	log.InfoContext(taking, "attempt continues after a reboot", "step", j.Step)
+	return r.runStep(taking, running, j, logged)
 }
 
-// logged tells how much an attempt has logged in its earlier steps.
-func (e *executor) logged(ctx context.Context, work ledger.Work) (totals tasker.LogTotals, err error) {
-	err = e.m.persist(ctx, "read what an attempt logged", func(ctx context.Context) error {
-		attempts, err := e.m.store.Attempts(ctx, work.Task.ID, work.Endpoint)
+// logged returns how much the earlier steps of an attempt have logged.
+func (r *runner) logged(ctx context.Context, work *ledger.Work) (totals tasker.LogTotals, err error) {
+	err = r.db.retry(ctx, "read what an attempt logged", func(ctx context.Context) error {
+		attempts, err := r.attempts.Attempts(ctx, work.Task.ID, work.Endpoint)
 		for _, a := range attempts {
 			if a.Attempt == work.Attempt {
 				totals = a.Log

@@ -18,11 +18,11 @@ import (
 )
 
 func (f *faulty) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (bool, error) {
-	return faultyCall(f, "await", func() (bool, error) { return f.Store.AwaitReboot(ctx, key, attempt, step, boot) })
+	return faultyCall(f, "await", func() (bool, error) { return f.database.AwaitReboot(ctx, key, attempt, step, boot) })
 }
 
 func (f *faulty) ResumeAttempts(ctx context.Context, m string, starts []ledger.Start) ([]bool, error) {
-	return faultyCall(f, "resume", func() ([]bool, error) { return f.Store.ResumeAttempts(ctx, m, starts) })
+	return faultyCall(f, "resume", func() ([]bool, error) { return f.database.ResumeAttempts(ctx, m, starts) })
 }
 
 func booted(id string) option { return func(c *manager.Config) { c.BootID = id } }
@@ -255,7 +255,7 @@ func (w *world) untilCalledAtLeast(f *faulty, method string, n int) {
 }
 
 func (f *faulty) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
-	return faultyCall(f, "attempts", func() ([]tasker.Attempt, error) { return f.Store.Attempts(ctx, taskID, endpoint) })
+	return faultyCall(f, "attempts", func() ([]tasker.Attempt, error) { return f.database.Attempts(ctx, taskID, endpoint) })
 }
 
 // A handler that asks for a reboot each time does not keep the machine
@@ -276,7 +276,7 @@ func TestTooManyReboots(t *testing.T) {
 		}
 	}
 	w.serve(w.store, h, booted("last"), jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0} }))
-	if r := w.await(task, tasker.ResultFailed); r.Errmsg != "the handler asked for reboot number 32: that is too often" || r.Attempt != 1 {
+	if r := w.await(task, tasker.ResultFailed); r.Errmsg != "too many reboots: the handler asked for number 32" || r.Attempt != 1 {
 		t.Errorf("%+v", r)
 	}
 }

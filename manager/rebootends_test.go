@@ -27,7 +27,7 @@ func TestTooManyRebootsAtTheStop(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if r, _ := w.result(task, "a"); r.State != tasker.ResultFailed || r.Errmsg != "the handler asked for reboot number 32: that is too often" {
+	if r, _ := w.result(task, "a"); r.State != tasker.ResultFailed || r.Errmsg != "too many reboots: the handler asked for number 32" {
 		t.Errorf("%+v", r)
 	}
 }

@@ -105,7 +105,7 @@ func (w *world) reloadable(types []tasker.TaskType, list map[string]handlers.Han
 	return w.reloadableOn(w.store, types, list)
 }
 
-func (w *world) reloadableOn(s manager.Store, types []tasker.TaskType, list map[string]handlers.Handler) *reloadable {
+func (w *world) reloadableOn(s database, types []tasker.TaskType, list map[string]handlers.Handler) *reloadable {
 	w.t.Helper()
 	cfg := manager.Config{
 		Endpoints: []string{"a"}, TaskTypes: types,
@@ -113,7 +113,7 @@ func (w *world) reloadableOn(s manager.Store, types []tasker.TaskType, list map[
 		CatchUp: time.Hour, // nothing is found by the time that passes
 	}
 	b := &counted{Broker: w.broker, consumed: map[string]int{}}
-	m, err := manager.New(cfg, s, b, registry(w.t, list), w.log)
+	m, err := manager.New(cfg, parts(s), b, registry(w.t, list), w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -433,7 +433,7 @@ func TestReloadKnowsHandlersThatCannotBeCompared(t *testing.T) {
 // lateRegistration is a store that takes the registration of the type "new" when
 // the gate opens, and signals each look for tasks of that type.
 type lateRegistration struct {
-	manager.Store
+	database
 	gate   chan struct{}
 	looked chan struct{}
 }
@@ -442,13 +442,13 @@ func (s *lateRegistration) AcquireEndpoint(ctx context.Context, e tasker.Endpoin
 	if slices.Contains(e.TaskTypes, "new") {
 		<-s.gate
 	}
-	return s.Store.AcquireEndpoint(ctx, e, lease)
+	return s.database.AcquireEndpoint(ctx, e, lease)
 }
 
 func (s *lateRegistration) UnreceivedTasks(
 	ctx context.Context, endpoint string, types []string, since time.Time, after ledger.SentPosition, limit int,
 ) ([]tasker.Task, ledger.SentPosition, error) {
-	tasks, next, err := s.Store.UnreceivedTasks(ctx, endpoint, types, since, after, limit)
+	tasks, next, err := s.database.UnreceivedTasks(ctx, endpoint, types, since, after, limit)
 	if slices.Contains(types, "new") {
 		select {
 		case s.looked <- struct{}{}:
@@ -463,7 +463,7 @@ func (s *lateRegistration) UnreceivedTasks(
 // nobody. The manager looks again when the type is registered.
 func TestReloadFindsWhatWasSentBeforeItsRegistration(t *testing.T) {
 	w := newWorld(t)
-	s := &lateRegistration{Store: w.store, gate: make(chan struct{}), looked: make(chan struct{}, 1)}
+	s := &lateRegistration{database: w.store, gate: make(chan struct{}), looked: make(chan struct{}, 1)}
 	open := sync.OnceFunc(func() { close(s.gate) })
 	list := map[string]handlers.Handler{"job": &counting{}, "new": &counting{}}
 	m := w.reloadableOn(s, []tasker.TaskType{{Name: "job"}}, list)

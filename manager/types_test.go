@@ -78,7 +78,7 @@ func TestLabels(t *testing.T) {
 	}
 	var log bytes.Buffer
 	cfg := manager.Config{Endpoints: []string{"b"}, TaskTypes: []tasker.TaskType{{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}}}}
-	_, err = manager.New(cfg, w.store, w.broker, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	_, err = manager.New(cfg, parts(w.store), w.broker, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if tasker.CodeOf(err) != tasker.Invalid || strings.Count(log.String(), "type=other lacks=\"role=db, zone=eu\"") != 1 {
 		t.Errorf("%v, log:\n%s", err, log.String())
 	}
@@ -117,7 +117,7 @@ func TestHandlersAreChecked(t *testing.T) {
 		func(h handlers.Handler) handlers.Handler { return handlers.Func(h.Handle) })
 	w.serve(w.store, h)
 	w.await(w.post("one", "null", "a"), tasker.ResultDone)
-	want := `level=ERROR msg="a handler cannot work here: its tasks will fail"`
+	want := `level=ERROR msg="handler cannot work on this machine: its tasks will fail"`
 	if text := log.String(); strings.Count(text, want) != 1 || !strings.Contains(text, `type=job err="the program is missing"`) {
 		t.Errorf("log:\n%s", text)
 	}

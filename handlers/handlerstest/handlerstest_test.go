@@ -244,8 +244,8 @@ func TestTold(t *testing.T) {
 	}
 	if want := []string{
 		"log warn: disk full path=/var", "stdout : out \uFFFD", "stderr : err",
-		`log warn: a partial result is dropped: it is not JSON, and begins with "{"`,
-		"log warn: a partial result of 10 bytes is dropped: the limit is 5",
+		`log warn: partial result dropped: not JSON, begins with "{"`,
+		"log warn: partial result dropped: 10 bytes, the limit is 5",
 	}; !slices.Equal(lines, want) {
 		t.Errorf("got %q\nwant %q", lines, want)
 	}

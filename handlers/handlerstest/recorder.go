@@ -84,9 +84,9 @@ func (r *reporter) Progress(done, total int64, message string) {
 func (r *reporter) Partial(result handlers.Result) {
 	switch {
 	case len(result) > r.maxResult:
-		r.line(tasker.StreamLog, "warn", fmt.Sprintf("a partial result of %d bytes is dropped: the limit is %d", len(result), r.maxResult))
+		r.line(tasker.StreamLog, "warn", fmt.Sprintf("partial result dropped: %d bytes, the limit is %d", len(result), r.maxResult))
 	case !json.Valid(result) || !utf8.Valid(result):
-		r.line(tasker.StreamLog, "warn", fmt.Sprintf("a partial result is dropped: it is not JSON, and begins with %.100q", result))
+		r.line(tasker.StreamLog, "warn", fmt.Sprintf("partial result dropped: not JSON, begins with %.100q", result))
 	default:
 		result = bytes.Clone(result)
 		r.tell(func(a *Attempt) { a.Partials = append(a.Partials, result) })

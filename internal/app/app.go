@@ -187,7 +187,8 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 	}
 	conf.Endpoints, conf.Version, conf.Forget = opts.Endpoints, opts.Version, opts.Forget
 	conf.Ready = opts.Ready
-	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
+	st := manager.Store{Endpoints: s.store, Results: s.store, Attempts: s.store, Work: s.store, Live: s.store, Database: s.store}
+	m, err := manager.New(conf, st, s.broker, registry, s.log)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,8 @@ func startSystem(ctx context.Context, s *services, endpoints, slots int) (_ *sys
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
-	m, err := manager.New(conf, sys.tracker, watched, registry, log)
+	stores := manager.Store{Endpoints: st, Results: st, Attempts: sys.tracker, Work: st, Live: st, Database: st}
+	m, err := manager.New(conf, stores, watched, registry, log)
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
@@ -184,7 +185,7 @@ func (b *watchedBroker) Consume(ctx context.Context, s broker.Subscription) erro
 	return b.Broker.Consume(ctx, s)
 }
 
-// tracker is the manager's store. It knows when the results of a task are
+// tracker stores the manager's attempts. It knows when the results of a task are
 // stored: when FinishAttempts returns they are durable and visible to every
 // GET. So measuring needs no polling.
 type tracker struct {

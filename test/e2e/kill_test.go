@@ -123,7 +123,7 @@ func TestKillsUnderLoad(t *testing.T) {
 	for _, p := range all {
 		p.mu.Lock()
 		for _, line := range p.logs {
-			if line.Msg == "the handler starts" {
+			if line.Msg == "handler started" {
 				runs[fmt.Sprint(line.TaskID, line.Endpoint, line.Attempt)]++
 			}
 		}

@@ -108,7 +108,7 @@ func (p *process) starts() (tasks []int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, line := range p.logs {
-		if line.Msg == "the handler starts" {
+		if line.Msg == "handler started" {
 			tasks = append(tasks, line.TaskID)
 		}
 	}

@@ -16,14 +16,14 @@ func change(task int64, attempt int, state tasker.ResultState) wire.LiveChange {
 	return wire.LiveChange{TaskID: task, Endpoint: "a", Attempt: attempt, State: state}
 }
 
-// Changes go out together, at most every 100 ms, and so many at once; the rest
-// is counted.
+// Changes are published together, at most every 100 ms and maxChanges at once; the
+// rest is counted.
 func TestChangesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex // held while the test looks
 		var events []wire.Live
 		var times []time.Time
-		c := newChanges(func(_ context.Context, key string, body []byte) error {
+		c := newLiveEvents(func(_ context.Context, key string, body []byte) error {
 			event, err := wire.DecodeLive(body)
 			if err != nil || key != wire.KeyLive {
 				t.Error(key, err)
@@ -42,23 +42,23 @@ func TestChangesAreBounded(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		if len(events) != 1 || len(events[0].Changes) != 1 {
-			t.Errorf("a lone change waits: %+v", events)
+			t.Errorf("a single change waits: %+v", events)
 		}
 		mu.Unlock()
 		for i := range maxChanges + 7 {
 			c.add(change(int64(i), 1, tasker.ResultDone))
 		}
-		c.add(change(5, 1, tasker.ResultDone)) // is known, and no other one
+		c.add(change(5, 1, tasker.ResultDone)) // of a result that is in the event already
 		synctest.Wait()
 		mu.Lock()
 		if len(events) != 1 {
-			t.Error("the second event does not wait")
+			t.Error("the second event came at once")
 		}
 		mu.Unlock()
-		time.Sleep(2 * changesPause)
+		time.Sleep(2 * eventPause)
 		synctest.Wait()
 		mu.Lock()
-		if len(events) != 2 || len(events[1].Changes) != maxChanges || events[1].LeftOut != 7 || times[1].Sub(times[0]) != changesPause {
+		if len(events) != 2 || len(events[1].Changes) != maxChanges || events[1].LeftOut != 7 || times[1].Sub(times[0]) != eventPause {
 			t.Errorf("%d events, the second with %d changes, %d left out, %s later", len(events), len(events[1].Changes), events[1].LeftOut, times[1].Sub(times[0]))
 		}
 		mu.Unlock()
@@ -66,7 +66,7 @@ func TestChangesAreBounded(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		if len(events) != 2 {
-			t.Error("there are events without changes")
+			t.Error("got an event without changes")
 		}
 		mu.Unlock()
 		c.add(change(1, 1, tasker.ResultDone))
@@ -74,7 +74,7 @@ func TestChangesAreBounded(t *testing.T) {
 		cancel()
 		<-done
 		if last := events[len(events)-1]; len(last.Changes) == 0 {
-			t.Error("the last changes are not told")
+			t.Error("the last changes are not published")
 		}
 	})
 }
@@ -108,7 +108,7 @@ func TestMerge(t *testing.T) {
 			change(1, 2, tasker.Running),
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 2, State: tasker.Running, Log: true},
 		},
-		"what an earlier attempt told": {
+		"a late report of an earlier attempt": {
 			change(1, 2, tasker.Running),
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 1, Progress: all, Log: true},
 			wire.LiveChange{TaskID: 1, Endpoint: "a", Attempt: 2, State: tasker.Running, Log: true},
@@ -120,15 +120,15 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// BenchmarkChanges is what a change costs until it is sent.
+// BenchmarkChanges measures a change from add to publish.
 func BenchmarkChanges(b *testing.B) {
 	b.ReportAllocs()
-	c := newChanges(func(context.Context, string, []byte) error { return nil }, slog.New(slog.DiscardHandler))
+	c := newLiveEvents(func(context.Context, string, []byte) error { return nil }, slog.New(slog.DiscardHandler))
 	n := 0
 	for b.Loop() {
 		c.add(wire.LiveChange{TaskID: int64(n), Type: "job", Identifier: "e7bd91d0-16ad-11e2-892e-0800200c9a66", Endpoint: "console1", Attempt: 1, State: tasker.Running})
 		if n++; n%maxChanges == 0 {
-			c.tell(b.Context())
+			c.publish(b.Context())
 		}
 	}
 }

@@ -1,0 +1,417 @@
+package manager
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/signal"
+)
+
+// maxWaiting bounds the waiting tasks that a pool holds in memory; the others wait
+// in the database only. Together with [maxKeptPayload] it bounds their memory.
+const maxWaiting = 256
+
+// pool runs the tasks of one type at one endpoint in a bounded number of slots,
+// oldest first. Its [feeder] reads from the database what memory does not hold.
+type pool struct {
+	queue   broker.Queue
+	runner  jobRunner
+	now     func() time.Time // the database's clock
+	suspect func()           // has the endpoint resynced
+	wake    signal.Signal    // for the feeder
+	retries *alarm           // when to look for due retries
+
+	mu      sync.Mutex
+	binding *binding
+	free    int // slots; negative after a reload to fewer than are taken
+	waiting []ledger.Work
+	queued  map[int64]bool // the tasks in waiting
+	active  map[int64]*run // by task
+	// behind is true if the database may have waiting results that memory does
+	// not have. Newer ones must not overtake them.
+	behind bool
+	// refilling is true while the feeder reads waiting results: nothing starts.
+	refilling bool
+	paused    bool
+	suspended bool      // the pool rests, or the manager stops
+	retired   bool      // the type was removed
+	live      liveCount // of the goroutines of runs
+}
+
+// run is a task that is being worked on: one that has a slot, or that awaits a
+// reboot.
+type run struct {
+	cancel context.CancelCauseFunc
+	slot   bool // it has a slot
+}
+
+// job is what a [jobRunner] works on. Its binding is in use until the run ends.
+type job struct {
+	ledger.Work
+	binding *binding
+	// freeSlot is called as soon as the handler has ended: storing its end does
+	// not need the slot.
+	freeSlot func()
+}
+
+// followUp is what a pool does after a job has ended.
+type followUp struct {
+	suspect bool      // the result may not be what it was taken for: resync the endpoint
+	rescan  bool      // read the result from the database again
+	retryAt time.Time // when the next attempt is due; zero if there is none
+}
+
+// jobRunner runs the jobs of pools. taking ends when the manager stops taking
+// tasks. running is the context of the handler: it goes on until the job has ended
+// or the pool cancels it.
+type jobRunner interface {
+	// start counts the next attempt and runs it.
+	start(taking, running context.Context, j job) followUp
+	// run runs an attempt that is counted already.
+	run(taking, running context.Context, j job) followUp
+	// awaitReboot waits for a reboot on behalf of an earlier manager.
+	awaitReboot(taking, running context.Context, j job) followUp
+}
+
+func newPool(queue broker.Queue, b *binding, runner jobRunner, now func() time.Time, suspect func()) *pool {
+	b.use()
+	wake := signal.New()
+	return &pool{
+		queue: queue, runner: runner, now: now, suspect: suspect, wake: wake,
+		// What an earlier manager left is read like what memory had no room for.
+		behind: true, retries: &alarm{wake: wake, at: now()},
+		binding: b, free: b.Concurrency, queued: map[int64]bool{}, active: map[int64]*run{},
+	}
+}
+
+// bound returns the present binding.
+func (p *pool) bound() *binding {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.binding
+}
+
+// bind replaces the binding for what starts from now on. With nil, as for a type
+// that was removed, nothing starts any more: what still arrives is recorded and
+// waits in the database.
+func (p *pool) bind(b *binding) {
+	if b != nil {
+		b.use()
+	}
+	p.mu.Lock()
+	before := p.binding
+	p.retired = b == nil
+	if p.retired {
+		b = &binding{TaskType: before.TaskType}
+	}
+	p.free += b.Concurrency - before.Concurrency
+	p.binding = b
+	p.mu.Unlock()
+	before.release()
+	if b.handler != nil {
+		p.rescan()
+	}
+}
+
+// canStart reports whether a task could start now. The caller holds the lock.
+func (p *pool) canStart() bool {
+	return p.free > 0 && p.binding.handler != nil && !p.refilling && !p.paused && !p.suspended
+}
+
+// acquire returns how to record a task that has arrived: RUNNING, with a slot
+// taken and the binding in use, if a slot is free and nothing older waits.
+func (p *pool) acquire(message wire.Task) (in ledger.Incoming, b *binding) {
+	in = ledger.Incoming{
+		ResultKey:  tasker.ResultKey{TaskID: message.TaskID, Endpoint: p.queue.Endpoint},
+		Identifier: message.Identifier, Type: message.Type, State: tasker.Received,
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.retired:
+	case p.binding.handler == nil:
+		in.State, in.Errnr = tasker.Rejected, tasker.ErrnrRejected
+		in.Errmsg = "endpoint " + p.queue.Endpoint + " has no handler for task type " + p.queue.TaskType
+	case len(p.waiting) == 0 && !p.behind && p.canStart():
+		p.free--
+		in.State, b = tasker.Running, p.binding
+		b.use()
+	}
+	return in, b
+}
+
+// release returns the slot, if there is one, of a task that was not recorded.
+func (p *pool) release(taking context.Context, b *binding) {
+	if b == nil {
+		return
+	}
+	p.mu.Lock()
+	p.free++
+	p.startWaiting(taking)
+	p.mu.Unlock()
+	b.release()
+}
+
+// onRecorded runs or enqueues a task that was recorded as acquire said.
+func (p *pool) onRecorded(taking context.Context, state tasker.ResultState, task tasker.Task, b *binding) {
+	work := ledger.Work{Task: task, Endpoint: p.queue.Endpoint, State: state}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch state {
+	case tasker.Running:
+		work.Attempt = 1
+		p.launch(taking, work, b, true, p.runner.run)
+	case tasker.Received:
+		p.enqueue(work)
+		p.startWaiting(taking)
+	}
+}
+
+// onDuplicate handles a task that was recorded before. Usually it is in memory, or
+// done. Otherwise this manager recorded it by a statement whose answer was lost,
+// and it must still run.
+func (p *pool) onDuplicate(taking context.Context, b *binding, rec ledger.Recording) {
+	id := rec.Task.ID
+	p.mu.Lock()
+	switch {
+	case p.active[id] != nil || p.queued[id]:
+	case rec.State == tasker.Received:
+		p.behind = true
+		p.wake.Raise()
+	case rec.State == tasker.Running && rec.Own && b != nil:
+		// The task may have ended since the database was asked. Starting the
+		// attempt asks again, now that the task is active.
+		work := ledger.Work{Task: rec.Task, Endpoint: p.queue.Endpoint, State: tasker.Running, Attempt: rec.Attempt - 1}
+		p.launch(taking, work, b, true, p.runner.start)
+		b = nil // in use by the run
+	}
+	p.mu.Unlock()
+	p.release(taking, b)
+}
+
+// adoptReboot takes over an attempt that has awaited a reboot since before this
+// manager, which runs in the boot named. If the machine has rebooted, the attempt
+// continues when a slot is free, before tasks that have not begun. Otherwise it
+// waits on, with its run limit from now.
+func (p *pool) adoptReboot(taking context.Context, work ledger.Work, boot string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id := work.Task.ID
+	switch {
+	case p.active[id] != nil || p.queued[id] || p.suspended || p.binding.handler == nil:
+	case work.AwaitsReboot == boot:
+		p.binding.use()
+		p.launch(taking, work, p.binding, false, p.runner.awaitReboot)
+	case len(p.waiting) < maxWaiting:
+		p.queued[id] = true
+		at := slices.IndexFunc(p.waiting, func(w ledger.Work) bool { return w.AwaitsReboot == "" })
+		if at < 0 {
+			at = len(p.waiting)
+		}
+		p.waiting = slices.Insert(p.waiting, at, lean(work))
+		p.wake.Raise()
+	}
+}
+
+// enqueue holds work in memory until a slot is free, if there is room. The caller
+// holds the lock.
+func (p *pool) enqueue(work ledger.Work) {
+	id := work.Task.ID
+	switch {
+	case p.queued[id] || p.active[id] != nil:
+	case len(p.waiting) >= maxWaiting || p.behind && work.State == tasker.Received:
+		p.behind = true
+	default:
+		p.queued[id] = true
+		p.waiting = append(p.waiting, lean(work))
+	}
+}
+
+// startWaiting starts waiting tasks, oldest first, while slots are free, and wakes
+// the feeder if memory has none left. The caller holds the lock.
+func (p *pool) startWaiting(taking context.Context) {
+	for len(p.waiting) > 0 && p.canStart() && taking.Err() == nil {
+		work := p.waiting[0]
+		p.waiting = p.waiting[1:]
+		delete(p.queued, work.Task.ID)
+		if p.active[work.Task.ID] != nil {
+			continue
+		}
+		p.free--
+		p.binding.use()
+		p.launch(taking, work, p.binding, true, p.runner.start)
+	}
+	if p.behind && len(p.waiting) == 0 && p.canStart() {
+		p.wake.Raise()
+	}
+}
+
+// launch runs do in a new goroutine, with b in use and, if slot is true, in a slot
+// that is taken already. The caller holds the lock.
+func (p *pool) launch(taking context.Context, work ledger.Work, b *binding, slot bool, do func(taking, running context.Context, j job) followUp) {
+	running, cancel := context.WithCancelCause(context.WithoutCancel(taking))
+	r := &run{cancel: cancel, slot: slot}
+	p.active[work.Task.ID] = r
+	p.live.enter()
+	go func() {
+		defer p.live.leave()
+		next := do(taking, running, job{Work: work, binding: b, freeSlot: func() { p.freeSlot(taking, r) }})
+		cancel(nil)
+		p.mu.Lock()
+		delete(p.active, work.Task.ID)
+		p.behind = p.behind || next.rescan
+		p.mu.Unlock()
+		p.freeSlot(taking, r)
+		switch {
+		case next.rescan:
+			p.retries.by(p.now())
+		case !next.retryAt.IsZero():
+			p.retries.by(next.retryAt)
+		}
+		b.release()
+		if next.suspect { // only now, when the resync does not skip the task as active
+			p.suspect()
+		}
+	}()
+}
+
+// freeSlot frees the slot of a run, if it has one, for the next waiting task.
+func (p *pool) freeSlot(taking context.Context, r *run) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !r.slot {
+		return
+	}
+	r.slot = false
+	p.free++
+	p.startWaiting(taking)
+}
+
+// busy returns the number of slots that are taken.
+func (p *pool) busy() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.binding.Concurrency - p.free
+}
+
+// rescan has the feeder read from the database what waits there.
+func (p *pool) rescan() {
+	p.mu.Lock()
+	p.behind = true
+	p.mu.Unlock()
+	p.retries.by(p.now())
+}
+
+// suspend lets nothing start and forgets what waits in memory; it still waits in
+// the database.
+func (p *pool) suspend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.suspended, p.behind = true, true
+	p.waiting, p.queued = nil, map[int64]bool{}
+}
+
+// restore ends a suspension.
+func (p *pool) restore() {
+	p.mu.Lock()
+	p.suspended = false
+	p.mu.Unlock()
+	p.rescan()
+}
+
+// Pause lets nothing start until Resume. Runs go on, and tasks that arrive are
+// recorded and wait.
+func (p *pool) Pause() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.paused = true
+}
+
+// Resume ends a pause.
+func (p *pool) Resume() {
+	p.mu.Lock()
+	p.paused = false
+	p.mu.Unlock()
+	p.wake.Raise()
+}
+
+// Cancel reports whether the pool had the task, and stops it:
+//
+// The context of a task that runs ends with the cause; its slot is free when its
+// handler returns. A handler that has not been called yet is called with a context
+// that has ended, and one that has returned already keeps its result. An attempt
+// that awaits a reboot ends at once.
+//
+// A task that waits in memory is dropped from it. Its row is unchanged, and unless
+// that has ended by then, the next look at the database brings the task back: store
+// its end before.
+//
+// A task that waits in the database only is not found.
+func (p *pool) Cancel(id int64, cause error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.active[id]; r != nil {
+		r.cancel(cause)
+		return true
+	}
+	if !p.queued[id] {
+		return false
+	}
+	delete(p.queued, id)
+	p.waiting = slices.DeleteFunc(p.waiting, func(w ledger.Work) bool { return w.Task.ID == id })
+	return true
+}
+
+// cancelAll ends the contexts of all runs.
+func (p *pool) cancelAll(cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.active {
+		r.cancel(cause)
+	}
+}
+
+// liveCount counts goroutines. Unlike a [sync.WaitGroup] it may be entered while
+// somebody waits.
+type liveCount struct {
+	mu   sync.Mutex
+	n    int
+	idle []chan struct{} // to be closed when n is 0
+}
+
+func (c *liveCount) enter() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+}
+
+func (c *liveCount) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n--; c.n > 0 {
+		return
+	}
+	for _, idle := range c.idle {
+		close(idle)
+	}
+	c.idle = nil
+}
+
+// none returns a channel that is closed when the count is 0.
+func (c *liveCount) none() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := make(chan struct{})
+	if c.n == 0 {
+		close(idle)
+	} else {
+		c.idle = append(c.idle, idle)
+	}
+	return idle
+}

@@ -1,0 +1,203 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/wire"
+)
+
+// blocking is a jobRunner whose jobs run until they are canceled or ended.
+type blocking struct {
+	begun  chan int64
+	causes chan error
+	end    chan followUp
+}
+
+func newBlocking() *blocking {
+	return &blocking{begun: make(chan int64, 100), causes: make(chan error, 100), end: make(chan followUp)}
+}
+
+func (b *blocking) run(_, running context.Context, j job) followUp {
+	b.begun <- j.Task.ID
+	select {
+	case next := <-b.end:
+		return next
+	case <-running.Done():
+		b.causes <- context.Cause(running)
+		return followUp{}
+	}
+}
+
+func (b *blocking) start(taking, running context.Context, j job) followUp {
+	return b.run(taking, running, j)
+}
+
+func (b *blocking) awaitReboot(taking, running context.Context, j job) followUp {
+	return b.run(taking, running, j)
+}
+
+// poolOf returns a pool with so many slots, for jobs that r runs. Nothing waits in
+// the database.
+func poolOf(r jobRunner, slots int) *pool {
+	b := &binding{TaskType: tasker.TaskType{Name: "job", Concurrency: slots}}
+	b.handler = (&handlerSet{}).add(handlers.Func(nil), slog.New(slog.DiscardHandler))
+	p := newPool(broker.Queue{TaskType: "job", Endpoint: "a"}, b, r, time.Now, func() {})
+	p.behind = false
+	return p
+}
+
+// arrive has a task arrive and recorded, and returns its state.
+func (p *pool) arrive(ctx context.Context, id int64) tasker.ResultState {
+	in, b := p.acquire(wire.Task{TaskID: id, Identifier: "one", Type: "job"})
+	p.onRecorded(ctx, in.State, tasker.Task{ID: id, Type: "job"}, b)
+	return in.State
+}
+
+func isIdle(p *pool) bool {
+	synctest.Wait()
+	select {
+	case <-p.live.none():
+		return true
+	default:
+		return false
+	}
+}
+
+// The end of a task starts the next one, and Cancel ends a run with its cause or
+// drops a waiting task.
+func TestPoolCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newBlocking()
+		p := poolOf(r, 1)
+		for id := range int64(4) {
+			want := tasker.Received
+			if id == 0 {
+				want = tasker.Running
+			}
+			if state := p.arrive(t.Context(), id); state != want {
+				t.Errorf("task %d is %s, want %s", id, state, want)
+			}
+		}
+		if id := <-r.begun; id != 0 || p.busy() != 1 || isIdle(p) {
+			t.Errorf("task %d began, %d slots taken", id, p.busy())
+		}
+		if !p.Cancel(1, handlers.ErrCanceled) || p.Cancel(1, handlers.ErrCanceled) || p.Cancel(77, handlers.ErrCanceled) {
+			t.Error("Cancel of a waiting task, again and of an unknown one")
+		}
+		if !p.Cancel(0, handlers.ErrCanceled) {
+			t.Error("Cancel of a running task: not found")
+		}
+		if cause := <-r.causes; !errors.Is(cause, handlers.ErrCanceled) {
+			t.Errorf("canceled with cause %v", cause)
+		}
+		if id := <-r.begun; id != 2 {
+			t.Errorf("task %d began next, want 2", id)
+		}
+		r.end <- followUp{}
+		if id := <-r.begun; id != 3 {
+			t.Errorf("task %d began last, want 3", id)
+		}
+		r.end <- followUp{}
+		if !isIdle(p) || p.busy() != 0 || p.Cancel(3, handlers.ErrCanceled) {
+			t.Errorf("in the end %d slots are taken", p.busy())
+		}
+	})
+}
+
+// While a pool is paused nothing starts: what runs goes on, and what arrives waits.
+func TestPoolPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newBlocking()
+		p := poolOf(r, 2)
+		p.arrive(t.Context(), 1)
+		<-r.begun
+		p.Pause()
+		if state := p.arrive(t.Context(), 2); state != tasker.Received {
+			t.Errorf("while paused a task was recorded as %s", state)
+		}
+		r.end <- followUp{}
+		if !isIdle(p) {
+			t.Error("a task started in a paused pool")
+		}
+		f := &feeder{pool: p, database: nothing{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { f.run(ctx, t.Context()); close(done) }()
+		if !isIdle(p) {
+			t.Error("the feeder started a task in a paused pool")
+		}
+		p.Resume()
+		if id := <-r.begun; id != 2 {
+			t.Errorf("task %d began", id)
+		}
+		r.end <- followUp{}
+		cancel()
+		<-done
+	})
+}
+
+// What a job leaves to do is done when its task is no longer active.
+func TestPoolFollowUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newBlocking()
+		p := poolOf(r, 1)
+		suspected := 0
+		p.suspect = func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if len(p.active) == 0 {
+				suspected++
+			}
+		}
+		p.retries.clear()
+		p.arrive(t.Context(), 1)
+		at := time.Now().Add(time.Minute)
+		r.end <- followUp{suspect: true, retryAt: at}
+		if !isIdle(p) || suspected != 1 || p.retries.until(time.Now()) != time.Minute || p.behind {
+			t.Errorf("suspected %d times, next retry in %v", suspected, p.retries.until(time.Now()))
+		}
+		p.arrive(t.Context(), 2)
+		r.end <- followUp{rescan: true}
+		if !isIdle(p) || !p.behind || p.retries.until(time.Now()) != 0 {
+			t.Errorf("after a rescan: next retry in %v", p.retries.until(time.Now()))
+		}
+	})
+}
+
+// A drain lets what runs end, and nothing start.
+func TestDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newBlocking()
+		p := poolOf(r, 1)
+		c := control{pools: &pools{list: map[broker.Queue]*member{p.queue: {pool: p}}}}
+		p.arrive(t.Context(), 1)
+		p.arrive(t.Context(), 2)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with a task that runs: %v", err)
+		}
+		drained := make(chan error)
+		go func() { drained <- c.Drain(t.Context()) }()
+		r.end <- followUp{}
+		if err := <-drained; err != nil || c.busy() != 0 {
+			t.Errorf("drained: %v, %d slots taken", err, c.busy())
+		}
+		if !c.Cancel("a", 2, handlers.ErrCanceled) || c.Cancel("b", 2, handlers.ErrCanceled) {
+			t.Error("the second task does not wait")
+		}
+		c.Resume()
+		if state := p.arrive(t.Context(), 3); state != tasker.Running {
+			t.Errorf("after Resume a task was recorded as %s", state)
+		}
+		r.end <- followUp{}
+	})
+}

@@ -1,0 +1,152 @@
+package manager
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/batch"
+)
+
+// recordTries is how often a task may fail to be recorded alone, while other
+// statements succeed, before it is put off.
+const recordTries = 3
+
+// recorder records the tasks that arrive, in batches of those that have gathered.
+// Only then does it acknowledge their messages and let them run.
+type recorder struct {
+	queue       chan incoming
+	results     Results
+	manager     string
+	db          *database
+	events      *liveEvents
+	deadLetters *deadLetters
+	log         *slog.Logger
+}
+
+// incoming is a task that has reached a pool and is not recorded yet.
+type incoming struct {
+	pool     *pool
+	message  wire.Task
+	delivery broker.Delivery // nil if it was found in the database
+	done     chan<- struct{} // if set, closed when it is recorded or put off
+}
+
+// submit hands over a task to be recorded. It returns the cause if ctx ends first.
+func (r *recorder) submit(ctx context.Context, in incoming) error {
+	select {
+	case r.queue <- in:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// run records tasks until taking ends.
+func (r *recorder) run(taking context.Context) {
+	for {
+		tasks := batch.Gather(taking, r.queue, batchSize)
+		if tasks == nil {
+			return
+		}
+		r.record(taking, tasks)
+	}
+}
+
+// record records a batch of tasks: RUNNING if their pool has a free slot.
+func (r *recorder) record(taking context.Context, tasks []incoming) {
+	records := make([]ledger.Incoming, len(tasks))
+	bindings := make([]*binding, len(tasks)) // of those with a slot
+	for i, in := range tasks {
+		records[i], bindings[i] = in.pool.acquire(in.message)
+	}
+	results, err := writeBatch(taking, r.db, "record the tasks", recordTries, records,
+		func(ctx context.Context, part []ledger.Incoming) ([]ledger.Recording, error) {
+			return r.results.ReceiveResults(ctx, r.manager, part)
+		})
+	if err != nil { // not settled: the queues keep them
+		for i, in := range tasks {
+			in.pool.release(taking, bindings[i])
+		}
+		return
+	}
+	// Start the runs before the messages are settled.
+	for i, in := range tasks {
+		rec := results[i].out
+		switch {
+		case results[i].err != nil:
+			in.pool.release(taking, bindings[i])
+		case rec.Outcome == ledger.Recorded:
+			r.report(&records[i], &rec.Task) // before the end of the run is reported
+			in.pool.onRecorded(taking, records[i].State, rec.Task, bindings[i])
+		case rec.Outcome == ledger.Duplicate:
+			in.pool.onDuplicate(taking, bindings[i], rec)
+		default:
+			in.pool.release(taking, bindings[i])
+		}
+	}
+	for i, in := range tasks {
+		if err := results[i].err; err != nil {
+			r.onFailed(taking, in, err)
+		} else {
+			r.settle(taking, in, results[i].out)
+		}
+	}
+}
+
+// onFailed handles a task that could not be recorded. One that the database refuses
+// becomes a dead letter, any other is tried again later.
+func (r *recorder) onFailed(ctx context.Context, in incoming, err error) {
+	r.log.ErrorContext(ctx, "could not record a task", "endpoint", in.pool.queue.Endpoint, "task_id", in.message.TaskID, "err", err)
+	switch {
+	case isRefusal(err):
+		r.settle(ctx, in, ledger.Recording{Outcome: ledger.Refused, Reason: "could not be recorded: " + err.Error()})
+		return
+	case in.done != nil: // the next resync finds it again
+		close(in.done)
+	}
+	if in.delivery != nil {
+		r.deadLetters.requeue(in.delivery)
+	}
+}
+
+// report tells live views of a result that is recorded.
+func (r *recorder) report(record *ledger.Incoming, task *tasker.Task) {
+	attempt := 0
+	if record.State == tasker.Running {
+		attempt = 1
+	}
+	change := changeOf(task, record.Endpoint, attempt, record.State)
+	change.Errnr = record.Errnr
+	r.events.add(change)
+}
+
+// settle settles the message of a task whose recording is durable.
+func (r *recorder) settle(ctx context.Context, in incoming, rec ledger.Recording) {
+	if in.done != nil {
+		close(in.done)
+	}
+	endpoint, taskID := in.pool.queue.Endpoint, in.message.TaskID
+	switch rec.Outcome {
+	case ledger.NotOwner:
+		r.log.WarnContext(ctx, "task not recorded: this manager does not hold the endpoint any more", "endpoint", endpoint, "task_id", taskID)
+		return
+	case ledger.Refused:
+		if in.delivery != nil {
+			r.deadLetters.add(ctx, in.pool.queue, in.delivery, rec.Reason)
+		}
+		return
+	case ledger.Duplicate:
+		r.log.DebugContext(ctx, "duplicate message", "endpoint", endpoint, "task_id", taskID)
+	case ledger.Recorded:
+	}
+	if in.delivery == nil {
+		return
+	}
+	if err := in.delivery.Ack(); err != nil {
+		r.log.DebugContext(ctx, "could not acknowledge a message: the broker delivers it again", "endpoint", endpoint, "task_id", taskID, "err", err)
+	}
+}

@@ -1,0 +1,186 @@
+package manager
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/attempt"
+	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/x/batch"
+	"github.com/taskerhq/tasker/internal/x/clock"
+)
+
+// runner runs attempts: it counts the attempt, checks the payload, calls the
+// handler within the run limit, judges how it ended and has the end stored.
+type runner struct {
+	attempts  Attempts
+	results   Results
+	db        *database
+	term      *leaseTerm
+	completer *completer
+	telemetry *telemetry
+	events    *liveEvents
+	log       *slog.Logger
+	starts    *batch.Writer[ledger.Start, started]
+	unsaved   *atomic.Int64 // see [control]
+
+	manager      string
+	boot         string
+	maxResult    int
+	abandonAfter time.Duration
+}
+
+var _ jobRunner = (*runner)(nil)
+
+// started is whether an attempt was started, or why the database does not take the
+// start.
+type started = written[bool]
+
+func newRunner(r runner) *runner {
+	r.starts = batch.New(batchSize, func(ctx context.Context, starts []ledger.Start) ([]started, error) {
+		return writeBatch(ctx, r.db, "start the attempts", 1, starts, func(ctx context.Context, starts []ledger.Start) ([]bool, error) {
+			return r.attempts.StartAttempts(ctx, r.manager, starts)
+		})
+	})
+	return &r
+}
+
+// start counts the next attempt and runs it, unless somebody else was first or the
+// result has ended or is lost.
+func (r *runner) start(taking, running context.Context, j job) followUp {
+	if j.AwaitsReboot != "" {
+		return r.resume(taking, running, j)
+	}
+	begun, err := r.begin(taking, &j)
+	if err != nil {
+		if taking.Err() == nil {
+			r.log.ErrorContext(taking, "could not start an attempt: retrying", "task_id", j.Task.ID, "endpoint", j.Endpoint, "err", err)
+			_ = clock.Sleep(taking, time.Second)
+		}
+		return followUp{rescan: true}
+	}
+	if !begun {
+		return followUp{suspect: true}
+	}
+	j.Attempt++
+	j.Step = 0 // that of the previous attempt
+	r.events.add(changeOf(&j.Task, j.Endpoint, j.Attempt, tasker.Running))
+	return r.run(taking, running, j)
+}
+
+// begin counts the next attempt. It retries until the answer is known: the attempt
+// may have begun, and nobody else would run it.
+func (r *runner) begin(taking context.Context, j *job) (begun bool, err error) {
+	for {
+		s, err := r.starts.Do(ledger.Start{ResultKey: j.Key(), Attempt: j.Attempt})
+		if err == nil {
+			err = s.err
+		}
+		if err == nil || isRefusal(err) || errors.Is(err, batch.ErrEnded) || clock.Sleep(taking, time.Second) != nil {
+			return s.out, err
+		}
+	}
+}
+
+// run runs an attempt that is counted already and stores its end.
+func (r *runner) run(taking, running context.Context, j job) followUp {
+	return r.runStep(taking, running, j, tasker.LogTotals{})
+}
+
+// runStep runs a step of an attempt, whose earlier steps have logged so much.
+func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.LogTotals) followUp {
+	log := r.logFor(&j.Work)
+	// The process may have been stopped since the attempt was counted. If another
+	// manager has the endpoint now, it judges the attempt.
+	err := r.term.await(taking)
+	if err == nil {
+		err = r.loadPayload(taking, &j.Task)
+	}
+	if err != nil && taking.Err() != nil {
+		log.WarnContext(taking, "attempt not begun: left to the next manager", "err", err)
+		return followUp{}
+	}
+	if err == nil {
+		err = validate(&j.Task, &j.binding.TaskType)
+	}
+	if err != nil {
+		log.WarnContext(taking, "task rejected", "err", err)
+		j.freeSlot()
+		return r.complete(running, log, &j, attempt.Reject(j.Attempt, err), nil)
+	}
+	running, stop := context.WithTimeoutCause(running, j.binding.Timeout, handlers.ErrTimeout)
+	defer stop()
+	log.InfoContext(running, "handler started")
+	begin := time.Now()
+	report := r.telemetry.report(j.Work, earlier, log)
+	exit := r.call(running, &j, report, log)
+	j.freeSlot()
+	end, decision := r.rules(j.binding).Judge(j.Attempt, exit)
+	duration := time.Since(begin).Round(time.Microsecond)
+	switch decision {
+	case attempt.AwaitReboot:
+		report.close(false)
+		log.InfoContext(running, "handler asked for a reboot", "duration", duration)
+		return r.requestReboot(taking, running, log, &j, exit.Err, report)
+	case attempt.Leave:
+		report.close(true)
+		r.telemetry.await(report)
+		log.WarnContext(running, "handler interrupted: the task is left to the next manager", "duration", duration, "err", exit.Err)
+		return followUp{}
+	case attempt.Store:
+	}
+	report.close(true)
+	log.InfoContext(running, "handler ended", "duration", duration, "state", end.State, "errnr", end.Errnr, "errmsg", end.Errmsg)
+	return r.complete(running, log, &j, end, report)
+}
+
+// call calls the handler and stops the report.
+func (r *runner) call(running context.Context, j *job, report *report, log *slog.Logger) attempt.Exit {
+	deadline, _ := running.Deadline()
+	exit := attempt.Run(running, j.binding.handler, &handlers.Request{
+		TaskID: j.Task.ID, Identifier: j.Task.Identifier, Type: j.Task.Type, Endpoint: j.Endpoint,
+		Attempt: j.Attempt, Step: max(j.Step, 1), Deadline: deadline, Payload: j.Task.Payload,
+		Log: report.logger(), Reporter: report,
+	}, r.abandonAfter)
+	report.stop()
+	exit.Partial = report.last()
+	if errors.Is(exit.Err, attempt.ErrAbandoned) {
+		log.ErrorContext(running, "handler did not return: abandoned, it goes on in the background", "after", r.abandonAfter)
+	}
+	if exit.Panicked {
+		log.ErrorContext(running, "handler panicked: see the task's log for the stack", "err", exit.Err)
+	}
+	return exit
+}
+
+// complete has the end of an attempt stored.
+func (r *runner) complete(ctx context.Context, log *slog.Logger, j *job, end ledger.End, report *report) followUp {
+	end.ResultKey = j.Key()
+	return r.completer.complete(ctx, log, &j.Work, end, report)
+}
+
+func (r *runner) logFor(work *ledger.Work) *slog.Logger {
+	return r.log.With("endpoint", work.Endpoint, "task_id", work.Task.ID, "type", work.Task.Type,
+		"identifier", work.Task.Identifier, "attempt", work.Attempt)
+}
+
+func (r *runner) rules(b *binding) attempt.Rules {
+	return attempt.Rules{Timeout: b.Timeout, Retry: b.Retry, MaxResult: r.maxResult}
+}
+
+// loadPayload reads the payload of a task that is about to run, if memory does not
+// have it.
+func (r *runner) loadPayload(ctx context.Context, task *tasker.Task) error {
+	if len(task.Payload) > 0 {
+		return nil
+	}
+	return r.db.retry(ctx, "read the payload", func(ctx context.Context) (err error) {
+		task.Payload, err = r.results.TaskPayload(ctx, task.ID)
+		return err
+	})
+}

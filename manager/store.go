@@ -1,0 +1,76 @@
+package manager
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
+)
+
+// Store is the part of the database that a manager uses, by aggregate;
+// internal/store implements all of it.
+type Store struct {
+	Endpoints Endpoints
+	Results   Results
+	Attempts  Attempts
+	Work      Work
+	Live      Live
+	Database  Database
+}
+
+// Endpoints registers endpoints and holds their leases.
+type Endpoints interface {
+	// AcquireEndpoint registers e and takes its lease. It returns the holder if
+	// another manager has the lease.
+	AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error)
+	Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error)
+	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
+	// ForgetEndpoints removes the endpoints, except those with an unfinished
+	// attempt, which it returns.
+	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
+	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
+}
+
+// Results records tasks at endpoints.
+type Results interface {
+	ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error)
+	// UnreceivedTasks returns a page of the open tasks that expect the endpoint
+	// and have no result of it.
+	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error)
+	// TaskPayload returns the payload of a task. The other methods leave out a
+	// large one.
+	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
+}
+
+// Attempts stores the begin, the end and the reboots of attempts.
+type Attempts interface {
+	StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error)
+	FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error)
+	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
+	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)
+	ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error)
+}
+
+// Work finds unfinished results.
+type Work interface {
+	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
+	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
+	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
+	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
+}
+
+// Live stores what running attempts report.
+type Live interface {
+	SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
+}
+
+// Database is the database server itself.
+type Database interface {
+	// Now returns the time by the database's clock.
+	Now() time.Time
+	// Answered reports whether err is the server's answer to a statement, and
+	// not the loss of the connection.
+	Answered(err error) bool
+}
