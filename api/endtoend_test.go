@@ -86,7 +86,7 @@ func (s *system) subscribe(t *testing.T, endpoint string) <-chan wire.Task {
 	})
 	select {
 	case <-ready:
-	case <-time.After(10 * time.Second):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("the consumer does not get ready")
 	}
 	return arrived
@@ -98,7 +98,7 @@ func (s *system) perform(t *testing.T, arrived <-chan wire.Task, finish ledger.E
 	var message wire.Task
 	select {
 	case message = <-arrived:
-	case <-time.After(10 * time.Second):
+	case <-time.After(5 * time.Minute):
 		t.Fatalf("nothing reached %s", finish.Endpoint)
 	}
 	finish.TaskID = message.TaskID

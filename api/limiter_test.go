@@ -105,7 +105,7 @@ func (c *crowded) fill(t *testing.T) {
 // await waits until so many POSTs work and wait.
 func (c *crowded) await(t *testing.T, working, waiting int) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		w, q := c.server.Posts()
 		if w == working && q == waiting {

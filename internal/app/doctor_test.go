@@ -100,7 +100,7 @@ func (x *examined) consume(t *testing.T) (stop func()) {
 	}()
 	select {
 	case <-ready:
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		t.Fatal("no consumer within a minute")
 	}
 	stopped := false
@@ -163,7 +163,7 @@ func (x *examined) examine(t *testing.T, limit time.Duration) (problems, others 
 }
 
 // generous is much longer than a check takes.
-const generous = 30 * time.Second
+const generous = 5 * time.Minute
 
 // wantProblems fails unless each problem holds the text wanted in its place.
 func (x *examined) wantProblems(t *testing.T, want ...string) {

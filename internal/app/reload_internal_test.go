@@ -112,7 +112,7 @@ func (c *reloadingCase) await() error {
 	select {
 	case err := <-c.done:
 		return err
-	case <-time.After(20 * time.Second):
+	case <-time.After(5 * time.Minute):
 		c.t.Fatal("the configuration is not read again")
 		return nil
 	}

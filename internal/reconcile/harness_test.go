@@ -346,7 +346,7 @@ func (w *world) run(runOnce func(context.Context) error) {
 // until polls a condition.
 func (w *world) until(what string, condition func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited in vain for %s", what)

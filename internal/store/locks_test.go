@@ -83,7 +83,7 @@ const lookPause = 250 * time.Millisecond
 // database.
 func (r *rival) awaitWaiter(begins string) {
 	r.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		var n int
 		err := r.conn.QueryRowContext(r.t.Context(), "SELECT COUNT(*) FROM information_schema.innodb_trx x"+

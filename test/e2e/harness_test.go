@@ -157,7 +157,7 @@ func (p *process) wait() int {
 	p.t.Helper()
 	select {
 	case <-p.exited:
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		p.t.Fatalf("%s does not end:\n%s", p.name, tail(p.output(), 4000))
 	}
 	return p.cmd.ProcessState.ExitCode()
@@ -271,7 +271,7 @@ func (s *system) until(what string, condition func() bool) {
 
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain for %s", what)
@@ -289,7 +289,7 @@ func (s *system) request(method, path, body string, into any) (int, http.Header,
 }
 
 func request(t *testing.T, base, method, path, body string, into any) (int, http.Header, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, base+path, strings.NewReader(body))
 	if err != nil {
@@ -365,7 +365,7 @@ func (s *system) await(path, status string) answer {
 func (s *system) awaitFor(path, what string, holds func(answer) bool) answer {
 	s.t.Helper()
 	var last answer
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(5 * time.Minute)
 	for {
 		var a answer
 		if code, _, err := s.request(http.MethodGet, path, "", &a); err == nil && code == http.StatusOK {

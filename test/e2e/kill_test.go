@@ -83,7 +83,7 @@ func TestKillsUnderLoad(t *testing.T) {
 			if i%2 == 0 {
 				body = fmt.Sprintf(`{"identifier":"t%d","payload":{"seconds":0.05},"endpoints":["console1","console2"]}`, i)
 			}
-			deadline := time.Now().Add(time.Minute)
+			deadline := time.Now().Add(5 * time.Minute)
 			for {
 				code, _, err := s.request(http.MethodPost, "/sleep", body, nil)
 				if err == nil && (code == http.StatusCreated || code == http.StatusOK) {

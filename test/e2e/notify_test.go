@@ -33,7 +33,7 @@ func (s *systemd) env() string { return sdnotify.EnvSocket + "=" + s.path }
 // hears waits for the next state, which must be this one.
 func (s *systemd) hears(state string) {
 	s.t.Helper()
-	_ = s.conn.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = s.conn.SetReadDeadline(time.Now().Add(5 * time.Minute))
 	got := make([]byte, 256)
 	n, err := s.conn.Read(got)
 	if err != nil || string(got[:n]) != state {
