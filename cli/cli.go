@@ -1,7 +1,7 @@
 // Package cli is tasker's command line. Only this package knows cobra.
 //
-// A command loads the configuration, makes the log and calls one of the
-// [Actions]; what it is told goes to stdout, errors and logs go to stderr.
+// A command loads the configuration, creates the log and calls one of the
+// [Actions], or the API; output goes to stdout, errors and logs to stderr.
 package cli
 
 import (
@@ -26,13 +26,13 @@ import (
 // The exit codes.
 const (
 	ExitOK      = 0
-	ExitFailure = 1 // it was tried and did not work
-	ExitUsage   = 2 // the command line or the configuration is wrong: nothing was tried
-	// ExitSomeFailed is for commands that run tasks: kept free for them.
+	ExitFailure = 1 // the command failed
+	ExitUsage   = 2 // the command line or the configuration is invalid: nothing was tried
+	// ExitSomeFailed is reserved for commands that run tasks.
 	ExitSomeFailed = 3
 )
 
-// Actions are what the commands do. They return when ctx ends, with nil.
+// Actions are what the commands do. They return nil when ctx ends.
 type Actions struct {
 	RunAPI       func(ctx context.Context, cfg config.Config, opts app.APIOptions, log *slog.Logger) error
 	RunManager   func(ctx context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error
@@ -46,25 +46,24 @@ type Actions struct {
 type Program struct {
 	Actions Actions
 	Args    []string // without the program's name
-	Environ []string // as os.Environ gives it
+	Environ []string // as from os.Environ
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string
-	// Name is what the program is called in its help and messages; empty means
-	// tasker.
+	// Name is the program's name in help and messages; empty means tasker.
 	Name string
-	// Handlers are those that task types can name; nil means the built-in ones.
+	// Handlers are those that task types can use; nil means the built-in ones.
 	Handlers *handlers.Catalog
-	// Daemon, if set, prepares the process for a command that runs until it is
-	// told to end, and returns the wishes that the configuration be read again.
+	// Daemon, if set, prepares the process for a command that runs until a signal,
+	// and returns the requests to reload the configuration.
 	Daemon func() <-chan os.Signal
-	// Notify, if set, tells the service manager that a daemon serves, or that it
-	// has begun to stop: see package sdnotify.
+	// Notify, if set, notifies the service manager that a daemon serves or stops;
+	// see package sdnotify.
 	Notify func(state string) error
 }
 
-// Execute runs the command that the arguments name, until it is done or ctx
-// ends, and gives the exit code. Errors are told on stderr.
+// Execute runs the command that the arguments name, until it is done or ctx ends,
+// and returns the exit code. Errors are printed to stderr.
 func Execute(ctx context.Context, p Program) int {
 	p.Name = cmp.Or(p.Name, defaultName)
 	r := &run{Program: p}
@@ -91,9 +90,9 @@ func usagef(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// errMistakes ends a command that has already told, on stdout, what is wrong
+// errMistakes ends a command that has already printed, to stdout, what is wrong
 // with the configuration.
-var errMistakes = errors.New("the configuration has mistakes")
+var errMistakes = errors.New("invalid configuration")
 
 func exitCode(err error) int {
 	var usage *usageError
@@ -111,27 +110,27 @@ type run struct {
 	level                       slog.LevelVar // of the log
 }
 
-// defaultName is what the program is called where nobody says otherwise.
+// defaultName is the default of Program.Name.
 const defaultName = "tasker"
 
-// suggestionDistance is how many letters a mistyped command may be off.
+// suggestionDistance is by how many letters a mistyped command may differ.
 const suggestionDistance = 2
 
-const rootLong = `tasker distributes tasks: it takes one POST, every subscribed endpoint runs it
-and records its own result, and one GET tells the whole truth about all of them.
+const rootLong = `tasker distributes tasks: you POST a task, every subscribed endpoint runs it and
+records its own result, and one GET returns the results of all of them.
 
-Begin with "tasker dev": an API and two endpoints in one process, with nothing
-to install. In production RabbitMQ and MySQL stand between "tasker api" and a
-"tasker manager" on each endpoint.
+Start with "tasker dev": an API and two endpoints in one process, with nothing to
+install. In production RabbitMQ and MySQL connect "tasker api" with a "tasker
+manager" on each endpoint.
 
 Exit codes:
-  0  all went well
-  1  it was tried and failed
-  2  the command line or the configuration is wrong, and nothing was tried
-  3  kept for commands that run tasks: some of them failed
+  0  success
+  1  failure
+  2  invalid command line or configuration; nothing was tried
+  3  reserved for commands that run tasks: some tasks failed
 
 Environment:
-  TASKER_MODE, TASKER_CONFIG  stand for --mode and --config
+  TASKER_MODE, TASKER_CONFIG  defaults of --mode and --config
   TASKER_...                  overrides a key of the configuration, such as
                               TASKER_API_PORT for api.port`
 
@@ -142,13 +141,13 @@ func (r *run) rootCommand() *cobra.Command {
 		Long:          rootLong,
 		Version:       r.Version,
 		Example:       "  tasker dev\n  tasker api --mode production --config /etc/tasker",
-		SilenceErrors: true, // Execute tells them
+		SilenceErrors: true, // Execute prints them
 		SilenceUsage:  true,
 		Args:          r.noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if r.output != outputText && r.output != outputJSON {
-				return usagef("--output is %q: give text or json", r.output)
+				return usagef("invalid --output %q: must be text or json", r.output)
 			}
 			return nil
 		},
@@ -156,9 +155,9 @@ func (r *run) rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = suggestionDistance
 	flags := root.PersistentFlags()
-	flags.StringVar(&r.mode, "mode", r.variable(config.EnvMode, config.DefaultMode), "run mode, development or production: chooses the file <mode>.config.yaml ("+config.EnvMode+")")
+	flags.StringVar(&r.mode, "mode", r.variable(config.EnvMode, config.DefaultMode), "run mode, development or production: selects the file <mode>.config.yaml ("+config.EnvMode+")")
 	flags.StringVar(&r.dir, "config", r.variable(config.EnvDir, ""), "directory of the configuration files (default ./config; "+config.EnvDir+")")
-	flags.StringVar(&r.output, "output", outputText, "form of what a command tells, text or json")
+	flags.StringVar(&r.output, "output", outputText, "output format: text or json")
 	flags.StringVar(&r.logLevel, "log-level", "", "debug, info, warn or error; overrides log.level")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v%s (see %s --help)", err, nearestFlag(cmd, err), cmd.CommandPath())
@@ -171,22 +170,22 @@ func (r *run) rootCommand() *cobra.Command {
 	return root
 }
 
-// noSuchCommand refuses arguments of a command that has subcommands.
+// noSuchCommand rejects arguments of a command that has subcommands.
 func (r *run) noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	message := fmt.Sprintf("there is no command %q", args[0])
+	message := fmt.Sprintf("unknown command %q", args[0])
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 		message += fmt.Sprintf("; did you mean %s?", near[0])
 	}
 	return usagef("%s (see %s --help)", message, cmd.CommandPath())
 }
 
-// noArguments refuses arguments of a command that takes none.
+// noArguments rejects arguments of a command that takes none.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usagef("%s takes no argument, and got %q (see %s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())
+		return usagef("unexpected argument %q: %s takes none (see %s --help)", args[0], cmd.CommandPath(), cmd.CommandPath())
 	}
 	return nil
 }

@@ -87,32 +87,32 @@ func tasker(t *testing.T, fail error, environ []string, args ...string) outcome 
 func TestWrongUse(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"nope":                                      `there is no command "nope" (see tasker --help)`,
-		"ap":                                        `there is no command "ap"; did you mean api? (see tasker --help)`,
-		"config shw":                                `there is no command "shw"; did you mean show? (see tasker config --help)`,
-		"api now":                                   `tasker api takes no argument, and got "now" (see tasker api --help)`,
+		"nope":                                      `unknown command "nope" (see tasker --help)`,
+		"ap":                                        `unknown command "ap"; did you mean api? (see tasker --help)`,
+		"config shw":                                `unknown command "shw"; did you mean show? (see tasker config --help)`,
+		"api now":                                   `unexpected argument "now": tasker api takes none (see tasker api --help)`,
 		"api --prt=1":                               "unknown flag: --prt; did you mean --port? (see tasker api --help)",
 		"manager --tasktype=x":                      "unknown flag: --tasktype; did you mean --task-type? (see tasker manager --help)",
 		"api --something=x":                         "unknown flag: --something (see tasker api --help)",
 		"dev --port=x":                              `invalid argument "x" for "--port" flag: strconv.ParseInt: parsing "x": invalid syntax (see tasker dev --help)`,
 		"dev --port=70000":                          "configuration: --port: api.port is 70000: give a whole number from 0 to 65535",
-		"dev --ephemeral --data=x":                  "--data and --ephemeral exclude each other: the one keeps the data, the other does not",
-		"dev --data=":                               "--data is empty: name a directory, or keep nothing with --ephemeral",
+		"dev --ephemeral --data=x":                  "--data and --ephemeral exclude each other",
+		"dev --data=":                               "empty --data: name a directory, or use --ephemeral",
 		"doctor --data=x":                           `--data is the directory of "tasker dev": give --dev, too, or neither`,
 		"dead-letters list --data=x":                `--data is the directory of "tasker dev": give --dev, too, or neither`,
 		"dead-letters list --dev --data=/no":        "tasker dev is not running in /no: start it, or name its directory with --data",
 		"doctor --dev --data=/no":                   "there is no database of tasker dev in /no: name its directory with --data, or start it first",
-		"version --output=xml":                      `--output is "xml": give text or json`,
-		"version --output=":                         `--output is "": give text or json`,
+		"version --output=xml":                      `invalid --output "xml": must be text or json`,
+		"version --output=":                         `invalid --output "": must be text or json`,
 		"api --log-level=loud":                      `configuration: --log-level: log.level is "loud": give one of debug, info, warn, error`,
-		"manager":                                   `which endpoint shall it serve? Name it with --endpoint, such as --endpoint console1 or --endpoint "$(hostname -s)"`,
+		"manager":                                   `missing --endpoint: name the endpoint to serve, such as --endpoint console1 or --endpoint "$(hostname -s)"`,
 		"manager --endpoint=any":                    `--endpoint: endpoint "any" is a name that tasker keeps for itself: choose another`,
-		"manager --endpoint=a --endpoint=a":         "--endpoint a is given twice",
+		"manager --endpoint=a --endpoint=a":         "duplicate --endpoint a",
 		"manager --endpoint=a --label=web":          "configuration: --label: manager.labels takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
 		"manager --endpoint=a --task-type=x":        `--task-type: task type "x" is not configured; there are worker, backup, sleep`,
-		"initialize":                                "what shall be initialized? Give --database, --rabbitmq, or both",
-		"initialize --database --yes":               "--yes agrees to a reset: give --reset, too, or neither",
-		"initialize --database --force":             "--force is for a reset: give --reset --yes, too, or neither",
+		"initialize":                                "nothing to initialize: give --database, --rabbitmq, or both",
+		"initialize --database --yes":               "--yes confirms --reset: give both, or neither",
+		"initialize --database --force":             "--force needs --reset --yes",
 		"api --config=nowhere":                      `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode development" prints, or do without it by setting TASKER_TASK_TYPES, TASKER_MANAGER_DB_URI, TASKER_MANAGER_MESSAGE_QUEUE_URI`,
 		"config example --mode=staging":             "configuration: no staging.config.yaml comes with tasker; there are development and production",
 		"manager --endpoint=a --task-type=worker,x": `--task-type: task type "worker,x" is not configured; there are worker, backup, sleep`,
@@ -435,6 +435,6 @@ func ExampleExecute() {
 	})
 	fmt.Println(code)
 	// Output:
-	// tasker: which endpoint shall it serve? Name it with --endpoint, such as --endpoint console1 or --endpoint "$(hostname -s)"
+	// tasker: missing --endpoint: name the endpoint to serve, such as --endpoint console1 or --endpoint "$(hostname -s)"
 	// 2
 }

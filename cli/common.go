@@ -16,14 +16,14 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// The forms of output.
+// The output formats.
 const (
 	outputText = "text"
 	outputJSON = "json"
 )
 
-// variable gives an environment variable, or the fallback where it is not set
-// or empty.
+// variable returns an environment variable, or the fallback if it is unset or
+// empty.
 func (r *run) variable(name, fallback string) string {
 	for _, v := range r.Environ {
 		if value, ok := strings.CutPrefix(v, name+"="); ok && value != "" {
@@ -33,8 +33,7 @@ func (r *run) variable(name, fallback string) string {
 	return fallback
 }
 
-// load reads the configuration, without the parts that the command does not
-// use.
+// load reads the configuration, without the parts that the command does not use.
 func (r *run) load(without config.Part, flags ...config.Flag) (config.Config, error) {
 	if r.logLevel != "" {
 		flags = append(flags, config.Flag{Name: "--log-level", Key: "log.level", Value: r.logLevel})
@@ -42,21 +41,21 @@ func (r *run) load(without config.Part, flags ...config.Flag) (config.Config, er
 	return config.Load(config.Options{Mode: r.mode, Dir: r.dir, Environ: r.Environ, Flags: flags, Without: without, Handlers: r.Handlers})
 }
 
-// lookPeriod is the time between two looks at the files of the configuration.
-const lookPeriod = 2 * time.Second
+// reloadPeriod is how often the files of the configuration are checked for changes.
+const reloadPeriod = 2 * time.Second
 
-// reload makes the process a daemon, and says when it reads its configuration
-// again. Its log must be that of [run.logger].
+// reload turns the process into a daemon, and returns when it reloads its
+// configuration. Its log must be that of [run.logger].
 func (r *run) reload() app.Reload {
-	reload := app.Reload{Period: lookPeriod, Level: &r.level}
+	reload := app.Reload{Period: reloadPeriod, Level: &r.level}
 	if r.Daemon != nil {
 		reload.Asked = r.Daemon()
 	}
 	return reload
 }
 
-// logger makes the log that the configuration describes, on stderr. Its level
-// is r.level from then on.
+// logger returns the log that the configuration describes, to stderr, with the
+// level r.level.
 func (r *run) logger(cfg config.Log) *slog.Logger {
 	r.level.Set(cfg.Level)
 	terminal := isTerminal(r.Stderr)
@@ -74,19 +73,19 @@ func isTerminal(w io.Writer) bool {
 	return ok && isatty.IsTerminal(f.Fd())
 }
 
-// tell writes an answer: as JSON where that was asked for, else as lines of
-// text. Either way control characters in it are visible.
-func (r *run) tell(answer any, lines string) error {
-	answered := text.VisibleLines(lines)
+// print prints the output of a command as JSON or as lines of text, as --output
+// says. Control characters are escaped.
+func (r *run) print(output any, lines string) error {
+	out := text.VisibleLines(lines)
 	if r.output == outputJSON {
-		encoded, err := json.MarshalIndent(answer, "", "  ")
+		encoded, err := json.MarshalIndent(output, "", "  ")
 		if err != nil {
-			return fmt.Errorf("encode the answer: %w", err)
+			return fmt.Errorf("encode the output: %w", err)
 		}
-		answered = string(text.VisibleJSON(encoded)) + "\n"
+		out = string(text.VisibleJSON(encoded)) + "\n"
 	}
-	if _, err := io.WriteString(r.Stdout, answered); err != nil {
-		return fmt.Errorf("write the answer: %w", err)
+	if _, err := io.WriteString(r.Stdout, out); err != nil {
+		return fmt.Errorf("write the output: %w", err)
 	}
 	return nil
 }

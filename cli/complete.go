@@ -10,8 +10,8 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// completeRoot has the shell offer the values that the flags of all commands
-// take, and no files where a command takes no argument.
+// completeRoot lets the shell complete the values of the flags of all commands, and
+// no files as arguments.
 func (r *run) completeRoot(root *cobra.Command) {
 	complete(root, "mode", func() []string { return r.modes() })
 	complete(root, "output", func() []string { return []string{outputText, outputJSON} })
@@ -20,8 +20,7 @@ func (r *run) completeRoot(root *cobra.Command) {
 	noFiles(root)
 }
 
-// noFiles keeps the shell from offering files as arguments of all commands:
-// none takes one.
+// noFiles keeps the shell from offering files as arguments: no command takes one.
 func noFiles(cmd *cobra.Command) {
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	for _, sub := range cmd.Commands() {
@@ -29,16 +28,16 @@ func noFiles(cmd *cobra.Command) {
 	}
 }
 
-// complete has the shell offer the values of a flag.
+// complete lets the shell complete the values of a flag.
 func complete(cmd *cobra.Command, flag string, values func() []string) {
-	// The one error is that of a flag that does not exist, or has this already.
+	// It fails only for a flag that does not exist, or is registered already.
 	_ = cmd.RegisterFlagCompletionFunc(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return values(), cobra.ShellCompDirectiveNoFileComp
 	})
 }
 
-// modes returns the modes that come with the program, and those that have a
-// file in the directory of the configuration.
+// modes returns the built-in modes, and those that have a file in the directory of
+// the configuration.
 func (r *run) modes() []string {
 	modes := []string{config.DefaultMode, "production"}
 	dir := r.dir
@@ -46,7 +45,7 @@ func (r *run) modes() []string {
 		dir = config.DefaultDir
 	}
 	const suffix = ".config.yaml"
-	files, _ := filepath.Glob(filepath.Join(dir, "*"+suffix)) // none where the directory's name is a pattern
+	files, _ := filepath.Glob(filepath.Join(dir, "*"+suffix)) // none if the directory's name is a pattern
 	for _, file := range files {
 		modes = append(modes, strings.TrimSuffix(filepath.Base(file), suffix))
 	}
@@ -54,8 +53,8 @@ func (r *run) modes() []string {
 	return slices.Compact(modes)
 }
 
-// taskTypes returns the names of the configured task types, or none where the
-// configuration has mistakes.
+// taskTypes returns the names of the configured task types, or none if the
+// configuration is invalid.
 func (r *run) taskTypes() []string {
 	cfg, err := r.load(config.PartAPI | config.PartDatabase | config.PartBroker | config.PartAdmin)
 	if err != nil {

@@ -27,7 +27,7 @@ without a file, development mode uses a built-in one.`,
 	return cmd
 }
 
-// checked is what "config check" tells.
+// checked is the output of "config check".
 type checked struct {
 	OK        bool     `json:"ok"`
 	Mode      string   `json:"mode"`
@@ -43,25 +43,22 @@ func (r *run) configCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Find all mistakes in the configuration",
-		Long: `Read the configuration with all its secret files, as this user, and tell all
-mistakes at once: unknown keys and variables, bad values, schemas that are none,
-secrets that cannot be read. It connects to nothing. Then ask the handlers of
-all task types whether they could work on this machine: whether their programs
-are there and may be run, and their directories and users exist. A machine that
-runs the API only needs none of that: give --programs=false there. One that runs
-managers only has no token of the API's: give --api=false there, and where this
-user is that of the managers, who may not read it.
+		Long: `Read the configuration and all its secret files, as this user, and print all
+mistakes at once: unknown keys and variables, bad values, invalid schemas,
+unreadable secrets. It connects to nothing. Then check whether the handlers of
+all task types can work on this machine: that their programs exist and are
+executable, and that their directories and users exist. On a machine that only
+runs the API, use --programs=false. On one that only runs managers, which has no
+token of the API, or as the managers' user, who may not read it, use --api=false.
 
-Notes are no mistakes: where a program runs with the manager's own rights, for
-example, and so can read its secrets.
+"tasker dev" needs neither database nor RabbitMQ: use --dev to check its
+configuration.
 
-"tasker dev" needs no database, no RabbitMQ and no secrets of theirs: give --dev
-for a configuration that is for it.
+A warning is about something that works but is unsafe: others could read a
+password, or run tasks. A note is for information: for example, that a program
+runs as the manager's user, and so can read its secrets.
 
-A warning is about what works and should not stay so: others could read a
-password, or run tasks.
-
-The exit code is 0 without mistakes, warnings or not, else 2.`,
+The exit code is 0 without mistakes, even with warnings, and 2 otherwise.`,
 		Example: `  tasker config check --mode production --config /etc/tasker
   tasker config check --dev --config examples/handlers/config
   tasker config check --api=false --mode production --config /etc/tasker
@@ -89,7 +86,7 @@ The exit code is 0 without mistakes, warnings or not, else 2.`,
 				if paths := wrong.Files.Paths(); answer.File == "" && len(paths) > 0 {
 					answer.File = paths[0]
 				}
-				return errors.Join(r.tell(answer, ""), errMistakes)
+				return errors.Join(r.print(answer, ""), errMistakes)
 			}
 			if err != nil {
 				return err
@@ -105,21 +102,21 @@ The exit code is 0 without mistakes, warnings or not, else 2.`,
 			for _, note := range answer.Notes {
 				lines = append(lines, "note: "+note)
 			}
-			return r.tell(answer, strings.Join(lines, "\n")+"\n")
+			return r.print(answer, strings.Join(lines, "\n")+"\n")
 		},
 	}
-	cmd.Flags().BoolVar(&dev, "dev", false, "check what \"tasker dev\" needs, and nothing else")
+	cmd.Flags().BoolVar(&dev, "dev", false, "check only what \"tasker dev\" needs")
 	cmd.Flags().BoolVar(&api, "api", true, "also read the API's token")
-	cmd.Flags().BoolVar(&programs, "programs", true, "also ask whether the handlers could work on this machine")
+	cmd.Flags().BoolVar(&programs, "programs", true, "also check whether the handlers can work on this machine")
 	return cmd
 }
 
 func (r *run) configShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show",
-		Short: "Print the configuration that is in force",
-		Long: `Print every key with the value that is in force, as YAML, or as JSON with
---output json. A comment says where a value that is no default was set. Secrets
+		Short: "Print the effective configuration",
+		Long: `Print every key with its effective value, as YAML, or as JSON with --output
+json. Comments say where values that differ from the defaults were set. Secrets
 are masked, and their files are not read.`,
 		Example: "  tasker config show\n  tasker config show --output json",
 		Args:    noArguments,
@@ -132,7 +129,7 @@ are masked, and their files are not read.`,
 			if err != nil {
 				return err
 			}
-			return r.tell(cfg, string(text))
+			return r.print(cfg, string(text))
 		},
 	}
 }
@@ -141,8 +138,8 @@ func (r *run) configExampleCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "example",
 		Short: "Print the configuration file that comes with tasker",
-		Long: `Print the documented configuration file that comes with tasker for a mode, to
-begin one's own with.`,
+		Long: `Print the documented configuration file that comes with tasker for a mode, as a
+start for your own.`,
 		Example: "  tasker config example --mode production > /etc/tasker/production.config.yaml",
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -170,7 +167,7 @@ func (r *run) versionCommand() *cobra.Command {
 				Go       string `json:"go"`
 				Platform string `json:"platform"`
 			}{r.Version, runtime.Version(), platform}
-			return r.tell(answer, fmt.Sprintf("%s %s (%s, %s)\n", r.Name, r.Version, runtime.Version(), platform))
+			return r.print(answer, fmt.Sprintf("%s %s (%s, %s)\n", r.Name, r.Version, runtime.Version(), platform))
 		},
 	}
 }

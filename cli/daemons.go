@@ -22,15 +22,15 @@ func (r *run) apiCommand() *cobra.Command {
 		Use:   "api",
 		Short: "Serve the HTTP API",
 		Long: `Serve the HTTP API, on the address of api.listen and api.port, until SIGINT or
-SIGTERM: requests that are under way may end then, within api.shutdown_timeout.
-A second signal ends it at once.
+SIGTERM; requests in progress then have api.shutdown_timeout to finish. A second
+signal ends it at once.
 
-The API process also does what time brings: it sends the tasks that RabbitMQ
-could not take, notices endpoints that are late or lost, and computes the state
-of tasks. Several may run at once.
+The API process also runs the background loops: it sends the tasks that RabbitMQ
+could not accept, detects late and lost endpoints, and computes the status of
+tasks. Several API processes may run at once.
 
-SIGHUP, or a change of its file, makes it read its configuration again: task
-types and the level of the log change at once.`,
+SIGHUP, or a change of the file, reloads the configuration: task types and the
+log level change at once.`,
 		Example: `  tasker api
   tasker api --port 9000
   tasker api --mode production --config /etc/tasker`,
@@ -52,7 +52,7 @@ types and the level of the log change at once.`,
 }
 
 func addPort(cmd *cobra.Command, port *int) {
-	cmd.Flags().IntVar(port, "port", 8888, "port of the API; 0 takes a free one; overrides api.port")
+	cmd.Flags().IntVar(port, "port", 8888, "port of the API; 0 picks a free one; overrides api.port")
 }
 
 // portFlag returns the port if the command line names one.
@@ -63,12 +63,12 @@ func portFlag(cmd *cobra.Command, port int) []config.Flag {
 	return []config.Flag{{Name: "--port", Key: "api.port", Value: strconv.Itoa(port)}}
 }
 
-// daemonLog makes the log of a daemon, and tells it what [config.Config.Warnings]
-// has to say.
+// daemonLog returns the log of a daemon, after it has logged the configuration's
+// warnings.
 func (r *run) daemonLog(cmd *cobra.Command, cfg config.Config) *slog.Logger {
 	log := r.logger(cfg.Log)
 	for _, warning := range cfg.Warnings() {
-		log.WarnContext(cmd.Context(), "the configuration can be used, and should not stay so", "warning", warning)
+		log.WarnContext(cmd.Context(), "configuration warning", "warning", warning)
 	}
 	return log
 }
@@ -79,29 +79,28 @@ func (r *run) managerCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "manager",
 		Short: "Perform tasks as an endpoint",
-		Long: `Perform the tasks of one endpoint, until SIGINT or SIGTERM: it takes no more
-tasks then and lets those that run end, within manager.shutdown_timeout; what
-does not end by then is taken up again by the next manager of this endpoint. A
-second signal ends it at once.
+		Long: `Perform the tasks of one endpoint, until SIGINT or SIGTERM. Then it accepts no
+more tasks, and running ones have manager.shutdown_timeout to finish; the next
+manager of this endpoint runs the interrupted ones again. A second signal ends it
+at once.
 
-An endpoint has one manager at a time: a second one of the same name is refused
-while the first one lives. For development, one manager may serve several
-endpoints.
+An endpoint has one manager at a time: a second one with the same name is
+rejected while the first one is alive. For development, one manager may serve
+several endpoints.
 
-Task types may ask for labels: a manager that lacks some leaves those types
-out.
+Task types may require labels: a manager that lacks one skips those types.
 
-An endpoint stays registered when its manager ends, so that tasks for all are
-for it, too, and wait for it. With --forget, for machines that come and go, the
-manager removes its endpoints when it ends on SIGINT or SIGTERM: later tasks for
-all do not expect them, and neither do the open tasks, of which they cancel what
-they have not begun, also what waits for its next attempt. Their queues are
-deleted, with what is in them. An endpoint stays registered nevertheless while
-one of its handlers was interrupted, awaits a reboot, or has a result that could
-not be stored: the log says so. Do not use it where the manager only restarts.
+An endpoint stays registered when its manager ends, so that tasks for all
+endpoints include it and wait for it. With --forget, for machines that come and
+go, the manager removes its endpoints when it ends on SIGINT or SIGTERM: neither
+later tasks for all endpoints nor the open ones expect them any more. Tasks that
+they have not begun, or that wait for another attempt, are canceled there. Their
+queues are deleted, with all messages. An endpoint stays registered nevertheless
+if one of its handlers was interrupted, awaits a reboot, or has a result that
+could not be stored; the log says so. Do not use --forget for restarts.
 
-SIGHUP, or a change of its file, makes it read its configuration again: task
-types, the settings of handlers and the level of the log change at once.`,
+SIGHUP, or a change of the file, reloads the configuration: task types, the
+settings of handlers and the log level change at once.`,
 		Example: `  tasker manager --endpoint console1
   tasker manager --endpoint console1 --label role=web --label zone=eu
   tasker manager --endpoint console1 --task-type worker --task-type backup
@@ -133,23 +132,23 @@ types, the settings of handlers and the level of the log change at once.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "name of the endpoint to serve; may be repeated")
-	cmd.Flags().StringArrayVar(&taskTypes, "task-type", nil, "task type to perform; may be repeated (default all that are configured)")
+	cmd.Flags().StringArrayVar(&taskTypes, "task-type", nil, "task type to perform; may be repeated (default all configured types)")
 	complete(cmd, "task-type", r.taskTypes)
 	complete(cmd, "endpoint", func() []string { return nil })
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "label of the endpoint, such as role=web; may be repeated; overrides manager.labels")
-	cmd.Flags().BoolVar(&forget, "forget", false, "remove the endpoints when the manager ends: no task expects them any more, and what they have not begun is canceled")
+	cmd.Flags().BoolVar(&forget, "forget", false, "remove the endpoints when the manager ends: no task expects them any more, and tasks that they have not begun are canceled")
 	return cmd
 }
 
-// readiness returns what a daemon calls once it serves. The service manager,
-// if there is one, is told then, and when the daemon begins to stop.
+// readiness returns a function that a daemon calls once it serves. It notifies the
+// service manager, if there is one, then and when the daemon begins to stop.
 func (r *run) readiness(ctx context.Context, log *slog.Logger) func() {
 	notify := func(state string) {
 		if r.Notify == nil {
 			return
 		}
 		if err := r.Notify(state); err != nil {
-			log.WarnContext(ctx, "the service manager could not be told", "state", state, "err", err)
+			log.WarnContext(ctx, "notify service manager failed", "state", state, "err", err)
 		}
 	}
 	context.AfterFunc(ctx, func() { notify(sdnotify.Stopping) })
@@ -158,14 +157,14 @@ func (r *run) readiness(ctx context.Context, log *slog.Logger) func() {
 
 func checkEndpoints(endpoints []string) error {
 	if len(endpoints) == 0 {
-		return usagef(`which endpoint shall it serve? Name it with --endpoint, such as --endpoint console1 or --endpoint "$(hostname -s)"`)
+		return usagef(`missing --endpoint: name the endpoint to serve, such as --endpoint console1 or --endpoint "$(hostname -s)"`)
 	}
 	for i, name := range endpoints {
 		if err := tasker.ValidateEndpoint(name); err != nil {
 			return usagef("--endpoint: %v", err)
 		}
 		if slices.Contains(endpoints[:i], name) {
-			return usagef("--endpoint %s is given twice", name)
+			return usagef("duplicate --endpoint %s", name)
 		}
 	}
 	return nil
@@ -178,7 +177,7 @@ func checkTaskTypes(cfg config.Config, names []string) error {
 	return nil
 }
 
-// devWithout is what "tasker dev" does without.
+// devWithout are the parts of the configuration that "tasker dev" does not use.
 const devWithout = config.PartDatabase | config.PartBroker | config.PartAdmin
 
 func (r *run) devCommand() *cobra.Command {
@@ -189,21 +188,21 @@ func (r *run) devCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "Run all of tasker in one process, with nothing to install",
 		Long: `Run the API and the endpoints console1 and console2, which perform every
-configured task type, in one process: with an SQLite database and a broker
-inside of it in place of MySQL and RabbitMQ. The rest is as in production.
+configured task type, in one process, with SQLite in place of MySQL and an
+in-process broker in place of RabbitMQ. The rest is as in production.
 
-The data stays in the directory of --data, ./data/dev unless another one is
-given; with --ephemeral nothing stays. One process at a time can use it.`,
+The data is kept in the directory of --data; with --ephemeral it is deleted at
+the end. Only one process at a time can use a directory.`,
 		Example: `  tasker dev
   tasker dev --ephemeral --port 9000`,
 		Args:    noArguments,
 		PreRunE: keepPrivate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if ephemeral && cmd.Flags().Changed("data") {
-				return usagef("--data and --ephemeral exclude each other: the one keeps the data, the other does not")
+				return usagef("--data and --ephemeral exclude each other")
 			}
 			if data == "" && !ephemeral {
-				return usagef("--data is empty: name a directory, or keep nothing with --ephemeral")
+				return usagef("empty --data: name a directory, or use --ephemeral")
 			}
 			cfg, err := r.load(devWithout, portFlag(cmd, port)...)
 			if err != nil {
@@ -216,7 +215,7 @@ given; with --ephemeral nothing stays. One process at a time can use it.`,
 			return r.Actions.RunDev(cmd.Context(), cfg, opts, r.daemonLog(cmd, cfg))
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", defaultData, "directory that keeps the data")
+	cmd.Flags().StringVar(&data, "data", defaultData, "directory for the data")
 	cmd.Flags().BoolVar(&ephemeral, "ephemeral", false, "keep no data")
 	_ = cmd.MarkFlagDirname("data") // the flag exists
 	addPort(cmd, &port)

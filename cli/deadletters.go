@@ -78,11 +78,11 @@ from, and the reason. With --output json also the first 1,024 bytes of each body
 					return err
 				}
 				if len(list) == limit {
-					return r.tellDeadLetters(list, &list[limit-1].ID)
+					return r.printDeadLetters(list, &list[limit-1].ID)
 				}
 				list = append(list, l)
 			}
-			return r.tellDeadLetters(list, nil)
+			return r.printDeadLetters(list, nil)
 		},
 	}
 	cmd.Flags().IntVar(&limit, "limit", 50, fmt.Sprintf("how many to list, at most %d", deadPage))
@@ -90,7 +90,7 @@ from, and the reason. With --output json also the first 1,024 bytes of each body
 	return cmd
 }
 
-func (r *run) tellDeadLetters(list []client.DeadLetter, next *int64) error {
+func (r *run) printDeadLetters(list []client.DeadLetter, next *int64) error {
 	answer := struct {
 		DeadLetters []client.DeadLetter `json:"dead_letters"`
 		Next        *int64              `json:"next"`
@@ -109,7 +109,7 @@ func (r *run) tellDeadLetters(list []client.DeadLetter, next *int64) error {
 	if next != nil {
 		fmt.Fprintf(&out, "more: --before %d\n", *next)
 	}
-	return r.tell(answer, out.String())
+	return r.print(answer, out.String())
 }
 
 func (r *run) showDeadLettersCommand(flags *apiFlags) *cobra.Command {
@@ -182,7 +182,7 @@ func (r *run) showDeadLetters(found []client.DeadLetter) error {
 			fmt.Fprintf(&out, "body, in base64\n%s\n", base64.StdEncoding.EncodeToString(l.BodyBase64))
 		}
 	}
-	return r.tell(struct {
+	return r.print(struct {
 		DeadLetters []client.DeadLetter `json:"dead_letters"`
 	}{found}, out.String())
 }
@@ -297,7 +297,7 @@ func (r *run) settleDeadLetters(ctx context.Context, c *client.Client, s settlin
 	if len(ids) == 0 {
 		out.WriteString("no dead letters\n")
 	}
-	return errors.Join(append(errs, r.tell(map[string]any{s.past: done, "failed": failed}, out.String()))...)
+	return errors.Join(append(errs, r.print(map[string]any{s.past: done, "failed": failed}, out.String()))...)
 }
 
 // allLetters returns the ids of all letters, oldest first.

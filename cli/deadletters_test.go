@@ -223,8 +223,8 @@ func TestDeadLetterSettle(t *testing.T) {
 func TestDeadLetterWrongUse(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"lst":             `there is no command "lst"; did you mean list?`,
-		"list 7":          "takes no argument",
+		"lst":             `unknown command "lst"; did you mean list?`,
+		"list 7":          "unexpected argument",
 		"list --limit=0":  "invalid --limit 0",
 		"list --before=x": "invalid argument",
 		"show":            "missing dead letter: give at least one id",

@@ -9,29 +9,29 @@ import (
 	"github.com/taskerhq/tasker/internal/app"
 )
 
-// errFound ends a command that has already told what is wrong, on stdout.
+// errFound ends a command that has already printed, to stdout, what is wrong.
 var errFound = errors.New("problems were found")
 
-const doctorLong = `Look at the configuration, the database, RabbitMQ, the endpoints and the tasks,
-as an operator would, and say what is wrong and what to do about it. It changes
-nothing. Each check has a time limit of its own, so that a dead service does
-not hang it.
+const doctorLong = `Check the configuration, the database, RabbitMQ, the endpoints and the tasks, as
+an operator would, and print what is wrong and what to do about it. It changes
+nothing. Each check has its own time limit, so that a dead service does not block
+the others.
 
-RabbitMQ shows alarms, permissions, bindings and the arguments of queues through
-its management API only: without a user in rabbitmq.* these are not checked, and
-a note says so.
+RabbitMQ shows alarms, permissions, bindings and the arguments of queues only in
+its management API: without a user in rabbitmq.* these are not checked, and a
+note says so.
 
-With --dev it looks at the data of "tasker dev", whose broker nobody else can see.
+With --dev it checks the data of "tasker dev", but not its in-process broker.
 
-The exit code is 0 without problems, 1 with some, and 2 where the configuration
-cannot be used. Warnings are no problems, unless --strict says so.`
+The exit code is 0 without problems, 1 with some, and 2 if the configuration is
+invalid. Warnings count as problems only with --strict.`
 
 func (r *run) doctorCommand() *cobra.Command {
 	var strict bool
 	var data devData
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say whether all is well, and what to do if not",
+		Short: "Find problems, and what to do about them",
 		Long:  doctorLong,
 		Example: `  tasker doctor
   tasker doctor --dev
@@ -42,8 +42,8 @@ func (r *run) doctorCommand() *cobra.Command {
 			var opts app.DoctorOptions
 			cfg, err := data.load(r, cmd)
 			if wrong, ok := errors.AsType[*config.Error](err); ok && !data.dev {
-				// A machine that runs managers only need not have the secrets
-				// of the others.
+				// A machine that only runs managers need not have the other
+				// secrets.
 				opts.ConfigError = wrong
 				var without error
 				if cfg, without = r.load(config.PartAPI | config.PartAdmin); without != nil {
@@ -57,7 +57,7 @@ func (r *run) doctorCommand() *cobra.Command {
 				return err
 			}
 			if r.output == outputJSON {
-				err = r.tell(report, "")
+				err = r.print(report, "")
 			} else {
 				err = report.WriteText(r.Stdout, isTerminal(r.Stdout) && r.variable("NO_COLOR", "") == "")
 			}
@@ -71,6 +71,6 @@ func (r *run) doctorCommand() *cobra.Command {
 		},
 	}
 	data.add(cmd, "check \"tasker dev\", in the directory of --data")
-	cmd.Flags().BoolVar(&strict, "strict", false, "count warnings as problems, for the exit code")
+	cmd.Flags().BoolVar(&strict, "strict", false, "count warnings as problems")
 	return cmd
 }

@@ -50,7 +50,7 @@ func (r *run) listEndpointsCommand(flags *apiFlags) *cobra.Command {
 				}
 				endpoints = append(endpoints, e)
 			}
-			return r.tell(struct {
+			return r.print(struct {
 				Endpoints []tasker.Endpoint `json:"endpoints"`
 			}{endpoints}, endpointTable(endpoints))
 		},
@@ -123,7 +123,7 @@ func (r *run) removeEndpoints(ctx context.Context, c *client.Client, names []str
 		}
 		text.WriteByte('\n')
 	}
-	if err := r.tell(struct {
+	if err := r.print(struct {
 		Removed []client.RemovedEndpoint `json:"removed"`
 	}{removed}, text.String()); err != nil {
 		return err

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asInit runs tasker as a child where this process is the first one of its
-// container, and returns how the child ended; elsewhere ok is false. Orphans
-// become children of process 1, which has to reap them. A process that starts
-// programs cannot: it would take the exit codes away from those that wait for
-// them. So process 1 does nothing but reap, and pass signals on.
+// asInit runs tasker as a child if this process is the first one of its container,
+// and returns the child's exit code; otherwise ok is false. Orphans become children
+// of process 1, which has to reap them. A process that starts programs cannot: it
+// would steal the exit codes from those that wait for them. So process 1 only reaps,
+// and passes signals on.
 func asInit() (code int, ok bool) {
 	if os.Getpid() != 1 {
 		return 0, false
@@ -29,7 +29,7 @@ func initMain() int {
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
 	runtime.LockOSThread()
 	child, err := startChild(isTerminal(os.Stdin))
-	if err != nil { // that is not the terminal of this process, perhaps
+	if err != nil { // not the terminal of this process, perhaps
 		child, err = startChild(false)
 	}
 	if err != nil {
@@ -46,8 +46,8 @@ func initMain() int {
 	return reapUntil(child)
 }
 
-// startChild starts this program again, in a process group of its own, so that
-// the terminal's Ctrl-C reaches it once only.
+// startChild starts this program again, in its own process group, so that the
+// terminal's Ctrl-C reaches it only once.
 func startChild(foreground bool) (pid int, err error) {
 	return syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{
 		Env: os.Environ(), Files: []uintptr{0, 1, 2},
@@ -55,8 +55,8 @@ func startChild(foreground bool) (pid int, err error) {
 	})
 }
 
-// reapUntil reaps all children until one of them has ended, and returns the exit
-// code that stands for its end. What is left then ends with process 1.
+// reapUntil reaps children until the given one has ended, and returns its exit code.
+// The others end with process 1.
 func reapUntil(child int) int {
 	for {
 		var status unix.WaitStatus

@@ -13,18 +13,18 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-const initializeLong = `Prepare the database, RabbitMQ, or both. It may be repeated: what is there stays.
+const initializeLong = `Prepare the database, RabbitMQ, or both. It can be repeated: it keeps what exists.
 
---database  makes the database of manager.db.uri, if it does not exist and its
-            user may, and brings the schema up to date.
---rabbitmq  makes the virtual host and the user of manager.message_queue.uri,
+--database  creates the database of manager.db.uri, if it does not exist and the
+            user is allowed to, and migrates the schema.
+--rabbitmq  creates the virtual host and the user of manager.message_queue.uri,
             with permissions for tasker's own exchanges and queues only, and
-            declares the exchanges. This takes RabbitMQ's management plugin and
-            an administrator, named by rabbitmq.*.
---reset     drops first what is there: all tasks and results, all queues and
-            their messages. Alone it drops nothing and says what it would drop;
-            with --yes it does it. A database that managers or
-            an API work with is not reset, unless --force is given, too.`
+            declares the exchanges. This needs RabbitMQ's management plugin and
+            an administrator in rabbitmq.*.
+--reset     first drops what exists: all tasks and results, all queues and
+            their messages. Alone it only prints what it would drop; add --yes
+            to confirm. A database in use by managers or an API is not reset
+            without --force.`
 
 func (r *run) initializeCommand() *cobra.Command {
 	var database, rabbitmq, reset, yes, force bool
@@ -38,13 +38,13 @@ func (r *run) initializeCommand() *cobra.Command {
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !database && !rabbitmq {
-				return usagef("what shall be initialized? Give --database, --rabbitmq, or both")
+				return usagef("nothing to initialize: give --database, --rabbitmq, or both")
 			}
 			if yes && !reset {
-				return usagef("--yes agrees to a reset: give --reset, too, or neither")
+				return usagef("--yes confirms --reset: give both, or neither")
 			}
 			if force && !yes {
-				return usagef("--force is for a reset: give --reset --yes, too, or neither")
+				return usagef("--force needs --reset --yes")
 			}
 			without := config.PartAPI
 			if !database {
@@ -64,7 +64,7 @@ func (r *run) initializeCommand() *cobra.Command {
 			}
 			err = r.initialize(cmd.Context(), cfg, opts, database, rabbitmq)
 			if r.output == outputJSON {
-				err = errors.Join(err, r.tell(initialized{OK: err == nil, DryRun: opts.DryRun, Done: lines(said.String())}, ""))
+				err = errors.Join(err, r.print(initialized{OK: err == nil, DryRun: opts.DryRun, Done: lines(said.String())}, ""))
 			}
 			if err != nil {
 				return err
@@ -78,14 +78,14 @@ func (r *run) initializeCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVar(&database, "database", false, "prepare the database")
 	flags.BoolVar(&rabbitmq, "rabbitmq", false, "prepare RabbitMQ")
-	flags.BoolVar(&reset, "reset", false, "drop first what is there; needs --yes")
-	flags.BoolVar(&yes, "yes", false, "really drop it")
-	flags.BoolVar(&force, "force", false, "drop it under managers and APIs that use it")
+	flags.BoolVar(&reset, "reset", false, "first drop what exists; needs --yes")
+	flags.BoolVar(&yes, "yes", false, "confirm --reset")
+	flags.BoolVar(&force, "force", false, "reset a database that is in use")
 	return cmd
 }
 
-// initialized is what "initialize" tells: a line for each thing done, or that
-// would be. Why it failed is told on stderr.
+// initialized is the output of "initialize": a line for each thing done, or that
+// would be. Errors go to stderr.
 type initialized struct {
 	OK     bool     `json:"ok"`
 	DryRun bool     `json:"dry_run"`
@@ -99,8 +99,8 @@ func lines(text string) []string {
 	return strings.Split(text, "\n")
 }
 
-// initialize does both, even if the first one fails: they do not depend on
-// each other. But where the database is not reset RabbitMQ is not either.
+// initialize prepares both, even if the first fails: they do not depend on each
+// other. But if the database is not reset, neither is RabbitMQ.
 func (r *run) initialize(ctx context.Context, cfg config.Config, opts app.InitOptions, database, rabbitmq bool) error {
 	var errs []error
 	if database {

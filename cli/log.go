@@ -12,17 +12,16 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// newTextLog returns a log handler for people. What a record holds comes from
-// anywhere, and is written with its control characters visible.
+// newTextLog returns a log handler for people. Records contain text from anywhere:
+// control characters are escaped.
 func newTextLog(w io.Writer, level slog.Leveler, color bool) slog.Handler {
 	return tint.NewTextHandler(w, &tint.Options{
 		Level: level, TimeFormat: time.StampMilli, NoColor: !color, ReplaceAttr: visibleAttr,
 	})
 }
 
-// newJSONLog returns a log handler for programs, with durations such as
-// "1.5s". Since a terminal may show it all the same, what could steer it is
-// escaped.
+// newJSONLog returns a log handler for programs, with durations such as "1.5s".
+// Control characters are escaped here, too: a terminal may show the log.
 func newJSONLog(w io.Writer, level slog.Leveler) slog.Handler {
 	return slog.NewJSONHandler(text.JSON(w), &slog.HandlerOptions{Level: level, ReplaceAttr: readableDuration})
 }
@@ -51,8 +50,8 @@ func visibleAttr(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// visibleToTint is [text.Visible] for tint, which turns the four characters
-// \x1b into the one that they stand for, so that values may have colors.
+// visibleToTint is [text.Visible] for tint, which unescapes the four characters
+// \x1b so that values may have colors.
 func visibleToTint(s string) string {
 	return strings.ReplaceAll(text.Visible(s), `\x1b`, `\u001b`)
 }

@@ -13,19 +13,18 @@ import (
 	"github.com/taskerhq/tasker/internal/x/sdnotify"
 )
 
-// Main is the whole tasker program, with the handlers of a catalog: those that
-// a configuration's task types can name. It takes the arguments of the process
-// and ends it. An empty version means that of the build.
+// Main is the whole tasker program, with the handlers of a catalog: those that the
+// task types of a configuration can use. It takes the arguments of the process and
+// ends it. An empty version means that of the build.
 //
-// A daemon with handlers of one's own is a main function that fills a catalog
-// and calls Main.
+// To build a daemon with your own handlers, fill a catalog and call Main.
 func Main(catalog *handlers.Catalog, version string) {
 	if code, ok := asInit(); ok {
 		os.Exit(code)
 	}
 	systemd := sdnotify.FromEnvironment()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the next one ends the process at once.
+	// The second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
 	os.Exit(Execute(ctx, Program{
 		Actions: Actions{
@@ -42,15 +41,15 @@ func Main(catalog *handlers.Catalog, version string) {
 	}))
 }
 
-// surviveBrokenPipes keeps the process alive when whoever reads its log is gone:
-// a daemon must not die, and interrupt what runs, since its log cannot be
-// written. The signal is caught and not ignored, so that programs of handlers
-// begin with its default.
+// surviveBrokenPipes keeps the process alive if the reader of its log disappears: a
+// daemon must not end, and interrupt handlers, because its log cannot be written.
+// The signal is caught and not ignored, so that the programs of handlers start with
+// its default.
 func surviveBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
-// hangups gives each SIGHUP, from now on for as long as the process lives. One
-// that comes because the terminal of the process is gone ends it, as it would
-// any other program.
+// hangups returns a channel of SIGHUPs, for as long as the process lives. If one
+// comes because the terminal of the process was closed, it calls end, as for any
+// other program.
 func hangups(end func()) <-chan os.Signal {
 	signals, asked := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	terminal := isTerminal(os.Stdin)
@@ -62,15 +61,15 @@ func hangups(end func()) <-chan os.Signal {
 			}
 			select {
 			case asked <- s:
-			default: // one is on its way
+			default: // one is pending
 			}
 		}
 	}()
 	return asked
 }
 
-// buildVersion gives the version, or else that of the module where it was
-// installed with go install, or that of a development build.
+// buildVersion returns the version, or that of the module if it was installed with
+// go install, or "development".
 func buildVersion(version string) string {
 	if version != "" {
 		return version

@@ -33,7 +33,7 @@ func TestADaemonIsCalledAsItIs(t *testing.T) {
 			}
 		}
 	}
-	if code, out := execute("nope"); code != cli.ExitUsage || out != "fleetd: there is no command \"nope\" (see fleetd --help)\n" {
+	if code, out := execute("nope"); code != cli.ExitUsage || out != "fleetd: unknown command \"nope\" (see fleetd --help)\n" {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 	if _, out := execute("version"); !strings.HasPrefix(out, "fleetd 1 (") {

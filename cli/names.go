@@ -10,8 +10,8 @@ import (
 	"github.com/taskerhq/tasker/internal/x/near"
 )
 
-// rename puts the program's own name into the examples and the commands that
-// the help quotes: a daemon with handlers of its own is called as it likes.
+// rename puts the program's own name into the examples and the commands that the
+// help quotes: a daemon with its own handlers has its own name.
 func (r *run) rename(cmd *cobra.Command) {
 	if r.Name == defaultName {
 		return
@@ -32,7 +32,7 @@ func (r *run) called(text string) string {
 	return strings.ReplaceAll(text, `"`+defaultName+" ", `"`+r.Name+" ")
 }
 
-// nearestFlag proposes the flag that was meant where one is unknown.
+// nearestFlag suggests a flag in place of an unknown one.
 func nearestFlag(cmd *cobra.Command, err error) string {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok || len(unknown.GetSpecifiedName()) < 2 {
