@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -119,7 +118,6 @@ func (e *entryReader) read(item *yaml.Node) (t tasker.TaskType, ok bool) {
 	if !e.bad && t.MaxPayload > e.API.MaxBody && !e.checker.bad["api.max_body"] {
 		e.wrong(e.place("max_payload", item), "%s.max_payload is %d: it must not be more than api.max_body, which is %d", e.path, t.MaxPayload, e.API.MaxBody)
 	}
-	e.checkOutput(item, &t)
 	h, err := e.catalog.Make(t.Handler, t.Settings)
 	if err != nil {
 		for _, mistake := range handlers.Mistakes(err) {
@@ -127,29 +125,20 @@ func (e *entryReader) read(item *yaml.Node) (t tasker.TaskType, ok bool) {
 		}
 		return t, false
 	}
+	e.checkResultLimit(item, &t, h)
 	e.describe(item, &t, h)
 	return t, !e.bad
 }
 
-// outputBounds are the settings of built-in handlers that bound what they
-// return, in bytes.
-var outputBounds = map[string]string{"exec": "max_output", "script": "max_output", "http": "max_response"}
-
-// checkOutput refuses a handler's bound that lets through what the manager
-// then refuses as a result.
-func (e *entryReader) checkOutput(item *yaml.Node, t *tasker.TaskType) {
-	name := outputBounds[t.Handler]
-	value, ok := t.Settings[name]
+// checkResultLimit refuses a handler's limit above that of the manager.
+func (e *entryReader) checkResultLimit(item *yaml.Node, t *tasker.TaskType, h handlers.Handler) {
+	limiter, ok := handlers.Find[handlers.Limiter](h)
 	if !ok || e.checker.bad["manager.max_result"] {
 		return
 	}
-	var most handlers.Size
-	text, err := json.Marshal(value)
-	if err != nil || json.Unmarshal(text, &most) != nil {
-		return // the handler says so
-	}
-	if int64(most) > int64(e.Manager.MaxResult) {
-		e.wrong(e.place("settings", item), "%s.settings.%s is %d: it must not be more than manager.max_result, which is %d", e.path, name, most, e.Manager.MaxResult)
+	name, limit := limiter.ResultLimit()
+	if _, set := t.Settings[name]; set && limit > int64(e.Manager.MaxResult) {
+		e.wrong(e.place("settings", item), "%s.settings.%s is %d: it must not be more than manager.max_result, which is %d", e.path, name, limit, e.Manager.MaxResult)
 	}
 }
 

@@ -92,7 +92,7 @@ func TestWrongInput(t *testing.T) {
 		"task types, wrong": {"", []string{`TASKER_TASK_TYPES=[worker, worker, a.b, nope, [], {handler: worker}, {name: w, handler: worker, concurency: 1, timeout: 0, retry: [x], retention: 30s, settings: {a: 1}}, {name: v, handler: sleep, concurrency: 0}, metrics]`}, []string{
 			"TASKER_TASK_TYPES: task_types[1]: the task type worker is configured twice",
 			`TASKER_TASK_TYPES: task_types[2]: task type "a.b" is malformed: it takes 1 to 64 letters, digits, '_' or '-', the first a letter or digit`,
-			`TASKER_TASK_TYPES: task_types[3]: task type nope: there is no handler "nope"; there are ` + strings.Join(builtin.Catalog().Names(), ", "),
+			`TASKER_TASK_TYPES: task_types[3]: task type nope: unknown handler "nope": the handlers are ` + strings.Join(builtin.Catalog().Names(), ", "),
 			"TASKER_TASK_TYPES: task_types[4] takes a name, or a mapping with a name",
 			"TASKER_TASK_TYPES: task_types[5] has no name",
 			"TASKER_TASK_TYPES: task_types[6].concurency is an unknown key; did you mean concurrency?",
@@ -106,33 +106,33 @@ func TestWrongInput(t *testing.T) {
 			`TASKER_MANAGER_MESSAGE_QUEUE_URI: manager.message_queue.uri (number 3) has another virtual host than number 1, "b" instead of "a": the addresses must be nodes of one cluster`,
 		}},
 		"settings": {"", []string{`TASKER_TASK_TYPES=[{name: worker, settings: {duratoin: 1}}]`}, []string{
-			`TASKER_TASK_TYPES: task_types[0]: task type worker: handler "worker": unknown setting "duratoin": it has duration`,
+			`TASKER_TASK_TYPES: task_types[0]: task type worker: handler "worker": unknown setting "duratoin": the settings are duration`,
 		}},
 		"several settings": {"", []string{`TASKER_TASK_TYPES=[{name: a, handler: exec, settings: {comand: x, environment: {A: 1}}}, ` +
 			`{name: b, handler: exec, settings: {command: [echo, "${x}", "${y}"], parameters: {x: {type: text, max_length: 0}, z: {pattern: "["}}, ` +
 			`umask: "027", stdin: file, result: xml, nice: 99, success_codes: [0, 256], environment: {TASKER_A: x, "B=": y}}}, ` +
 			`{name: c, handler: http, settings: {rpc: true, url: "http://x", timeout: 0, max_redirects: -1}}, ` +
 			`{name: d, handler: service, settings: {processes: 0, concurrency: 0, stop_grace: 0, directory: d}}]`}, []string{
-			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": unknown setting "comand": it has command, directory, environment, environment_file, group, limits, log, max_output, nice, ` +
+			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": unknown setting "comand": the settings are command, directory, environment, environment_file, group, limits, log, max_output, nice, ` +
 				`parameters, pass_environment, permanent_codes, reboot_code, reboot_command, result, stderr, stdin, stop_grace, success_codes, umask, user`,
-			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": setting "environment.A" holds a number: give text`,
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "parameters": "x": the type "text" is none of string, integer, number and boolean`,
-			"TASKER_TASK_TYPES: task_types[1]: task type b: handler \"exec\": setting \"parameters\": \"z\": the pattern: error parsing regexp: missing closing ]: `[`",
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "command": argument 2: ${y} is no parameter, there are x, z: declare it, or write $${ where none is meant`,
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "stdin": "file" is neither payload nor none`,
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "result": "xml" is none of auto, json, text and none`,
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "nice": 99 is not between -20 and 19`,
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "success_codes": 256 is no exit code`,
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "environment": "B=": it cannot be the name of a variable`,
-			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "environment": "TASKER_A": the names with TASKER_ are tasker's own`,
-			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "max_redirects" is -1: give 0 to 20`,
-			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "timeout" is 0: give a duration above it`,
-			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "url" has no place beside rpc: the payload gives it`,
-			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "processes" is 0: give 1 to 256`,
-			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "concurrency" is 0: give 1 to 1024`,
-			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "stop_grace" is 0s: give a duration above 0s, up to 6s`,
-			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "command" is missing: give a program and its arguments, such as [python3, /opt/handler.py]`,
-			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "directory": "d" is no absolute path`,
+			`TASKER_TASK_TYPES: task_types[0]: task type a: handler "exec": setting "environment.A": must be a string, got number`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "parameters": "x": type must be string, integer, number or boolean, got "text"`,
+			"TASKER_TASK_TYPES: task_types[1]: task type b: handler \"exec\": setting \"parameters\": \"z\": invalid pattern: error parsing regexp: missing closing ]: `[`",
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "command": argument 2: unknown parameter ${y}: the parameters are x, z (write $${ for a literal "${")`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "stdin": must be payload or none, got "file"`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "result": must be auto, json, text or none, got "xml"`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "success_codes": an exit code must be 0 to 255, got 256`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "nice": must be -20 to 19, got 99`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "environment": "B=": invalid name of a variable`,
+			`TASKER_TASK_TYPES: task_types[1]: task type b: handler "exec": setting "environment": "TASKER_A": names that begin with TASKER_ are reserved`,
+			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "max_redirects": must be 0 to 20, got -1`,
+			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "timeout": must be more than 0`,
+			`TASKER_TASK_TYPES: task_types[2]: task type c: handler "http": setting "url": must not be set with rpc: the payload has it`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "processes": must be 1 to 256, got 0`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "concurrency": must be 1 to 1024, got 0`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "command": must be a program and its arguments, such as [python3, /opt/handler.py]`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "directory": must be an absolute path, got "d"`,
+			`TASKER_TASK_TYPES: task_types[3]: task type d: handler "service": setting "stop_grace": must be more than 0s and at most 6s, got 0s`,
 		}},
 		"no YAML": {"\t- :", nil, []string{
 			"DIR/test.config.yaml: it is no YAML: line 6: found character that cannot start any token",

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// Factory makes a handler from the settings of a task type. It checks the
-// settings, all of them, and nothing else; see [Checker]. Several mistakes are
-// joined (errors.Join).
+// Factory makes a handler from the settings of a task type. It checks all of the
+// settings, and nothing else; see [Checker]. Several mistakes are joined with
+// errors.Join.
 type Factory func(Settings) (Handler, error)
 
-// Catalog is the handlers that a configuration can name. It is not safe for
-// concurrent writing.
+// Catalog has the handlers that a configuration can name. Add and Use are not safe for
+// concurrent use.
 type Catalog struct {
 	factories  map[string]Factory
 	middleware []Middleware
@@ -23,31 +23,30 @@ type Catalog struct {
 // NewCatalog returns an empty catalog.
 func NewCatalog() *Catalog { return &Catalog{factories: map[string]Factory{}} }
 
-// Add puts a handler into the catalog. A name that is taken is an error.
+// Add adds a handler. A duplicate name is an error.
 func (c *Catalog) Add(name string, factory Factory) error {
 	switch {
 	case name == "":
-		return fmt.Errorf("a handler needs a name")
+		return errors.New("missing name of a handler")
 	case factory == nil:
 		return fmt.Errorf("handler %q: the factory is nil", name)
 	case c.factories[name] != nil:
-		return fmt.Errorf("there is a handler %q already", name)
+		return fmt.Errorf("duplicate handler %q", name)
 	}
 	c.factories[name] = factory
 	return nil
 }
 
-// Use puts middleware around all handlers that the catalog makes. What was
-// given first is the outermost.
+// Use wraps all handlers that the catalog makes in middleware, the first outermost.
 func (c *Catalog) Use(middleware ...Middleware) { c.middleware = append(c.middleware, middleware...) }
 
-// Names gives the names of all handlers, sorted.
+// Names returns the names of all handlers, sorted.
 func (c *Catalog) Names() []string { return slices.Sorted(maps.Keys(c.factories)) }
 
-// Mistakes gives the errors that were joined in err, such as that of
-// [Catalog.Make], one by one; of another error itself, of nil none.
+// Mistakes returns the errors that are joined in err, such as one of [Catalog.Make]. It
+// returns any other error as it is, and nothing for nil.
 func Mistakes(err error) (mistakes []error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // not in what is wrapped, whose text would be lost
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // not in a wrapped error, whose message would be lost
 		for _, e := range joined.Unwrap() {
 			mistakes = append(mistakes, Mistakes(e)...)
 		}
@@ -59,13 +58,12 @@ func Mistakes(err error) (mistakes []error) {
 	return []error{err}
 }
 
-// Make makes a handler from its settings. An unknown name, unknown settings and
-// bad values are errors that name what was wrong and what there is: one for
-// each, joined; see [Mistakes].
+// Make makes a handler from its settings. Its error joins one for each mistake, such as
+// an unknown setting; see [Mistakes].
 func (c *Catalog) Make(name string, settings Settings) (Handler, error) {
 	factory, ok := c.factories[name]
 	if !ok {
-		return nil, fmt.Errorf("there is no handler %q; there are %s", name, strings.Join(c.Names(), ", "))
+		return nil, fmt.Errorf("unknown handler %q: the handlers are %s", name, strings.Join(c.Names(), ", "))
 	}
 	h, err := factory(settings)
 	if mistakes := Mistakes(err); len(mistakes) > 0 {
@@ -75,7 +73,7 @@ func (c *Catalog) Make(name string, settings Settings) (Handler, error) {
 		return nil, errors.Join(mistakes...)
 	}
 	if h == nil {
-		return nil, fmt.Errorf("handler %q: its factory made none", name)
+		return nil, fmt.Errorf("handler %q: the factory returned nil", name)
 	}
 	return Wrap(h, c.middleware...), nil
 }

@@ -9,19 +9,19 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// The causes with which a handler's context ends, for context.Cause.
+// The causes of the end of a handler's context, for context.Cause.
 var (
-	ErrTimeout  = errors.New("the run limit of the task type has passed")
+	ErrTimeout  = errors.New("the task ran longer than its task type allows")
 	ErrCanceled = errors.New("the task was canceled")
 	ErrShutdown = errors.New("the manager is stopping")
 )
 
-// ErrContinueAfterReboot is the error, wrapped or not, of a handler that has
-// asked the machine to reboot and wants to go on after it. The result stays
-// RUNNING, and the manager that starts after the reboot calls the handler
-// again: as the next [Request.Step] of the same attempt. Where the machine
-// does not reboot within the run limit, the result is TIMED_OUT.
-var ErrContinueAfterReboot = errors.New("the attempt goes on after a reboot")
+// ErrContinueAfterReboot is the error, wrapped or not, of a handler that has asked the
+// machine to reboot and wants to continue afterwards. The result stays RUNNING,
+// and the manager that starts after the reboot calls the handler again: as the
+// next [Request.Step] of the same attempt. If the machine does not reboot within
+// the run limit, the result is TIMED_OUT.
+var ErrContinueAfterReboot = errors.New("the attempt continues after a reboot")
 
 type rebootError struct {
 	reboot func(context.Context) error
@@ -30,15 +30,15 @@ type rebootError struct {
 func (*rebootError) Error() string        { return ErrContinueAfterReboot.Error() }
 func (*rebootError) Is(target error) bool { return target == ErrContinueAfterReboot }
 
-// RebootAndContinue is an [ErrContinueAfterReboot] of a handler that does not
-// reboot the machine itself: reboot is called when it is stored that the
-// attempt goes on. Where that fails, the attempt has failed.
+// RebootAndContinue returns an [ErrContinueAfterReboot] for a handler that does not
+// reboot the machine itself: reboot is called once it is stored that the attempt
+// continues. If reboot fails, so does the attempt.
 func RebootAndContinue(reboot func(ctx context.Context) error) error {
 	return &rebootError{reboot}
 }
 
-// Reboot does what the handler with this error gave to [RebootAndContinue]; of
-// any other error it does nothing.
+// Reboot calls the function that was passed to [RebootAndContinue]. For any other error
+// it does nothing.
 func Reboot(ctx context.Context, err error) error {
 	if r, ok := errors.AsType[*rebootError](err); ok && r.reboot != nil {
 		return r.reboot(ctx)
@@ -52,10 +52,10 @@ func (e *timedOutError) Error() string      { return e.err.Error() }
 func (e *timedOutError) Unwrap() error      { return e.err }
 func (*timedOutError) Is(target error) bool { return target == ErrTimeout }
 
-// TimedOut marks err as an [ErrTimeout]: a limit that the handler itself has set
-// to the run, as the payload asks for, has passed. The result is TIMED_OUT, as
-// where the run limit of the task type passes, and may be retried as any other
-// failed run. TimedOut(nil) is nil.
+// TimedOut marks err as an [ErrTimeout] because a limit that the handler itself has
+// set, such as one in the payload, has expired. The result is TIMED_OUT. Unlike
+// one whose task type's run limit has expired, it may be retried. TimedOut(nil)
+// is nil.
 func TimedOut(err error) error {
 	if err == nil {
 		return nil
@@ -68,7 +68,7 @@ type permanentError struct{ err error }
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
 
-// Permanent marks err so that the run is not repeated. Permanent(nil) is nil.
+// Permanent marks err so that the run is not retried. Permanent(nil) is nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -76,7 +76,7 @@ func Permanent(err error) error {
 	return &permanentError{err}
 }
 
-// IsPermanent tells whether err, or an error it wraps, is marked [Permanent].
+// IsPermanent reports whether err, or an error it wraps, is marked [Permanent].
 func IsPermanent(err error) bool {
 	_, ok := errors.AsType[*permanentError](err)
 	return ok
@@ -92,17 +92,16 @@ func (e *retryAfterError) Unwrap() error { return e.err }
 
 const (
 	// MaxAskedAttempts bounds the attempts of a task whose handler asks for them
-	// with [RetryAfter], where its type has no retry policy.
+	// with [RetryAfter], if its type has no retry policy.
 	MaxAskedAttempts = 10
 	// MaxAskedDelay bounds the delay that a handler may ask for; a longer one is
-	// cut to it.
+	// reduced to it.
 	MaxAskedDelay = 30 * 24 * time.Hour
 )
 
-// RetryAfter asks that the next run begin after delay. Where the task type has
-// a retry policy, that says whether there is a next run, and delay takes the
-// place of its pause; where it has none, there are [MaxAskedAttempts] in all.
-// RetryAfter(d, nil) is nil.
+// RetryAfter asks for a next run after delay. If the task type has a retry policy, the
+// policy decides whether there is a next run, and delay replaces its pause;
+// otherwise there are at most [MaxAskedAttempts]. RetryAfter(d, nil) is nil.
 func RetryAfter(delay time.Duration, err error) error {
 	if err == nil {
 		return nil
@@ -110,7 +109,7 @@ func RetryAfter(delay time.Duration, err error) error {
 	return &retryAfterError{err, delay}
 }
 
-// RetryDelay gives the delay that err, or an error it wraps, asks for with
+// RetryDelay returns the delay that err, or an error it wraps, asks for with
 // [RetryAfter].
 func RetryDelay(err error) (delay time.Duration, ok bool) {
 	if r, ok := errors.AsType[*retryAfterError](err); ok {
@@ -127,9 +126,9 @@ type codedError struct {
 func (e *codedError) Error() string { return e.err.Error() }
 func (e *codedError) Unwrap() error { return e.err }
 
-// WithCode gives err the error number that the task's result shall have. It
-// must be positive, for negative ones are tasker's own, and fit into 32 bits.
-// WithCode(n, nil) is nil.
+// WithCode adds the error number of the task's result to err. It must be positive,
+// since negative ones are tasker's own, and fit into 32 bits. WithCode(n, nil) is
+// nil.
 func WithCode(errnr int, err error) error {
 	if err == nil {
 		return nil
@@ -137,8 +136,8 @@ func WithCode(errnr int, err error) error {
 	return &codedError{err, errnr}
 }
 
-// Errnr gives the error number of a handler's error: 0 for nil, the one that
-// [WithCode] gave if it may be one, else [tasker.ErrnrHandler].
+// Errnr returns the error number of a handler's error: 0 for nil, the number of
+// [WithCode] if it is valid, otherwise [tasker.ErrnrHandler].
 func Errnr(err error) int {
 	if err == nil {
 		return 0

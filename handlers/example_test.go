@@ -11,14 +11,14 @@ import (
 	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
-// A handler is a function that takes a request and returns one JSON value.
+// A handler is a function that takes a request and returns a JSON value.
 func ExampleFunc() {
 	greet := handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
 		var payload struct {
 			Name string `json:"name"`
 		}
 		if err := json.Unmarshal(req.Payload, &payload); err != nil {
-			return nil, handlers.Permanent(err) // another run would fail as well
+			return nil, handlers.Permanent(err) // a retry would fail as well
 		}
 		return json.Marshal(map[string]string{"greeting": "hello " + payload.Name})
 	})
@@ -27,8 +27,8 @@ func ExampleFunc() {
 	// Output: {"greeting":"hello console1"} <nil>
 }
 
-// With types a handler needs no decoding and no encoding; a payload that does
-// not fit is a permanent error that says where.
+// Typed decodes the payload and encodes the result. A payload that does not fit is a
+// permanent error that names the place.
 func ExampleTyped() {
 	type person struct {
 		Name string `json:"name"`
@@ -42,10 +42,10 @@ func ExampleTyped() {
 	fmt.Println(err, handlers.IsPermanent(err))
 	// Output:
 	// "hello console1" <nil>
-	// the payload has an unknown member "Name": it has name true
+	// unknown member "Name" in the payload: the members are name true
 }
 
-// A registry says which handler performs the tasks of which type.
+// A registry has the handler of each task type.
 func ExampleRegistry() {
 	sleep, err := builtin.Catalog().Make("sleep", nil)
 	if err != nil {
@@ -61,24 +61,24 @@ func ExampleRegistry() {
 	fmt.Println(registry.Register("nap", sleep))
 	// Output:
 	// [nap]
-	// task type "nap" has a handler already
+	// duplicate handler for task type "nap"
 }
 
-// An error may carry the errnr of the task's result.
+// An error can have the errnr of the task's result.
 func ExampleWithCode() {
 	err := handlers.WithCode(32, errors.New("the disk is full"))
 	fmt.Println(handlers.Errnr(err), err)
 	// Output: 32 the disk is full
 }
 
-// A permanent error is not retried, whatever the policy says.
+// A permanent error is never retried.
 func ExamplePermanent() {
 	err := fmt.Errorf("deploy: %w", handlers.Permanent(errors.New("no such release")))
 	fmt.Println(handlers.IsPermanent(err), err)
 	// Output: true deploy: no such release
 }
 
-// A handler that knows when it is worth another try says so.
+// A handler can say when to retry.
 func ExampleRetryAfter() {
 	err := handlers.RetryAfter(90*time.Second, errors.New("the mirror is busy"))
 	delay, ok := handlers.RetryDelay(err)
@@ -86,9 +86,9 @@ func ExampleRetryAfter() {
 	// Output: 1m30s true
 }
 
-// The built-in handlers check their settings when they are made.
+// Handlers check their settings when they are made.
 func ExampleCatalog() {
 	_, err := builtin.Catalog().Make("worker", handlers.Settings{"duration": "soon"})
 	fmt.Println(err)
-	// Output: handler "worker": setting "duration": "soon" is no duration: give seconds, or text such as 1m30s
+	// Output: handler "worker": setting "duration": invalid duration "soon": must be seconds, or text such as 1m30s
 }

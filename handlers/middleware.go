@@ -8,12 +8,12 @@ import (
 	"slices"
 )
 
-// Middleware makes a Handler that does something around another one. What the
-// inner one is besides, a [Checker], a [Describer] or an [io.Closer], need not
-// be forwarded: [Find] and [Close] look at all that is wrapped.
+// Middleware wraps a Handler in another one. It need not forward the optional
+// interfaces of the inner one, such as [Checker] and [io.Closer]: [Find] and
+// [Close] look at everything that is wrapped.
 type Middleware func(Handler) Handler
 
-// Wrap puts middleware around a handler; the first one is the outermost.
+// Wrap wraps a handler in middleware, the first outermost.
 func Wrap(h Handler, middleware ...Middleware) Handler {
 	for _, outer := range slices.Backward(middleware) {
 		h = &wrapped{outer(h), h}
@@ -21,7 +21,7 @@ func Wrap(h Handler, middleware ...Middleware) Handler {
 	return h
 }
 
-// wrapped remembers what a middleware wraps, so that this need not.
+// wrapped records what a middleware wraps, so that the middleware need not.
 type wrapped struct {
 	Handler
 	inner Handler
@@ -29,8 +29,8 @@ type wrapped struct {
 
 func (w *wrapped) Unwrap() Handler { return w.inner }
 
-// chain gives a handler and what it wraps, from the outside. What wraps
-// others without [Wrap] tells so by a method Unwrap() Handler.
+// chain yields a handler and what it wraps, the outermost first. A handler that wraps
+// others without [Wrap] must have a method Unwrap() Handler.
 func chain(h Handler) iter.Seq[Handler] {
 	return func(yield func(Handler) bool) {
 		for h != nil {
@@ -50,7 +50,7 @@ func chain(h Handler) iter.Seq[Handler] {
 	}
 }
 
-// Find looks for a T, such as a [Checker], in a handler and in those that it
+// Find returns the first T, such as a [Checker], among a handler and those that it
 // wraps, the outermost first.
 func Find[T any](h Handler) (found T, ok bool) {
 	for one := range chain(h) {
@@ -61,11 +61,11 @@ func Find[T any](h Handler) (found T, ok bool) {
 	return found, false
 }
 
-// Close closes those of a handler and of what it wraps that are an
-// [io.Closer], the outermost first. A middleware must not close what it wraps.
+// Close closes each [io.Closer] among a handler and those that it wraps, the outermost
+// first. A middleware must not close what it wraps.
 func Close(h Handler) error { return closeAll(h) }
 
-// closeAll closes each closer once, also where handlers share one.
+// closeAll closes each closer once, even if handlers share it.
 func closeAll(handlers ...Handler) error {
 	var errs []error
 	closed := map[io.Closer]bool{}
@@ -87,7 +87,7 @@ func closeAll(handlers ...Handler) error {
 	return errors.Join(errs...)
 }
 
-// Described gives a handler a description; see [Describer].
+// Described returns a handler with a description; see [Describer].
 func Described(h Handler, d Description) Handler { return &described{h, d} }
 
 type described struct {

@@ -9,10 +9,11 @@ import (
 
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/handlers/builtin"
+	"github.com/taskerhq/tasker/handlers/sleep"
 )
 
-// noting is middleware that notes when it is entered and left, and knows of
-// nothing but Handle.
+// noting is middleware that notes when it is entered and left, and forwards Handle
+// only.
 func noting(notes *[]string, name string) handlers.Middleware {
 	return func(next handlers.Handler) handlers.Handler {
 		return handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
@@ -23,7 +24,7 @@ func noting(notes *[]string, name string) handlers.Middleware {
 	}
 }
 
-// full is a handler that is everything a handler can be.
+// full is a handler with optional interfaces.
 type full struct {
 	notes *[]string
 	err   error
@@ -45,7 +46,7 @@ func (f *full) Close() error {
 	return f.err
 }
 
-// closing is middleware with something to close, which tells what it wraps.
+// closing is middleware that is a closer, and has an Unwrap method.
 type closing struct {
 	handlers.Handler
 	notes *[]string
@@ -130,7 +131,7 @@ func TestClose(t *testing.T) {
 		t.Errorf("got %q, want %q", notes, want)
 	}
 	if err := handlers.Close(handlers.Func(nil)); err != nil {
-		t.Errorf("what is no closer: got %v", err)
+		t.Errorf("without a closer: got %v", err)
 	}
 }
 
@@ -185,10 +186,10 @@ func TestCatalogUse(t *testing.T) {
 		t.Errorf("got %q", notes)
 	}
 	for want, add := range map[string]func() error{
-		"a handler needs a name":             func() error { return c.Add("", handlers.NewSleep) },
-		`handler "x": the factory is nil`:    func() error { return c.Add("x", nil) },
-		`there is a handler "sleep" already`: func() error { return c.Add("sleep", handlers.NewSleep) },
-		`handler "none": its factory made none`: func() error {
+		"missing name of a handler":       func() error { return c.Add("", sleep.New) },
+		`handler "x": the factory is nil`: func() error { return c.Add("x", nil) },
+		`duplicate handler "sleep"`:       func() error { return c.Add("sleep", sleep.New) },
+		`handler "none": the factory returned nil`: func() error {
 			if err := c.Add("none", func(handlers.Settings) (handlers.Handler, error) { return nil, nil }); err != nil {
 				return err
 			}
@@ -202,9 +203,9 @@ func TestCatalogUse(t *testing.T) {
 	}
 }
 
-// Middleware does something around every run; here it tells how runs end.
+// Middleware runs code around every run; here it prints how runs end.
 func ExampleWrap() {
-	told := func(next handlers.Handler) handlers.Handler {
+	report := func(next handlers.Handler) handlers.Handler {
 		return handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 			result, err := next.Handle(ctx, req)
 			fmt.Println(req.Identifier, "ended:", err)
@@ -214,6 +215,6 @@ func ExampleWrap() {
 	fails := handlers.Func(func(context.Context, *handlers.Request) (handlers.Result, error) {
 		return nil, errors.New("no such release")
 	})
-	_, _ = handlers.Wrap(fails, told).Handle(context.Background(), &handlers.Request{Identifier: "deploy-7"})
+	_, _ = handlers.Wrap(fails, report).Handle(context.Background(), &handlers.Request{Identifier: "deploy-7"})
 	// Output: deploy-7 ended: no such release
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math"
 	"reflect"
@@ -11,16 +12,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-// Settings are the settings of one task type for its handler, as the
-// configuration gives them: maps, lists, strings, numbers and booleans.
+// Settings are the settings that a task type has for its handler, as the configuration
+// has them: maps, lists, strings, numbers and booleans.
 type Settings map[string]any
 
-// Decode reads the settings into a struct, whose JSON tags name them; what is
-// not set keeps the value that it has. Unknown settings and values of another
-// kind are errors that name the setting, joined where there are several. See
-// [Duration] and [Size].
+// Decode decodes the settings into a struct, whose JSON tags name them. A field that
+// is not set keeps its value. Unknown settings and values of the wrong type are
+// errors that name the setting, joined with errors.Join. See [Duration], [Size]
+// and [Mode].
 func (s Settings) Decode(into any) error {
 	return errors.Join(decodeSettings("", s, reflect.ValueOf(into).Elem())...)
 }
@@ -33,16 +36,16 @@ func decodeSettings(path string, settings map[string]any, into reflect.Value) (m
 		case ok:
 			mistakes = append(mistakes, decodeSetting(path+name, settings[name], field)...)
 		case len(fields) == 0:
-			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: it has no settings", path+name))
+			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: the handler has no settings", path+name))
 		default:
-			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: it has %s", path+name, strings.Join(slices.Sorted(maps.Keys(fields)), ", ")))
+			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: the settings are %s", path+name, strings.Join(slices.Sorted(maps.Keys(fields)), ", ")))
 		}
 	}
 	return mistakes
 }
 
-// decodeSetting reads one setting. Those inside of it are read one by one, so
-// that mistakes name them.
+// decodeSetting decodes one setting. Those inside it are decoded one by one, so that
+// errors name them.
 func decodeSetting(name string, value any, into reflect.Value) (mistakes []error) {
 	if inner, ok := value.(map[string]any); ok && !reflect.PointerTo(into.Type()).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		kind := into.Kind()
@@ -70,7 +73,7 @@ func decodeSetting(name string, value any, into reflect.Value) (mistakes []error
 		err = json.Unmarshal(text, into.Addr().Interface())
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return []error{fmt.Errorf("setting %q holds a %s: give %s", name, wrong.Value, kindName(wrong.Type))}
+		return []error{fmt.Errorf("setting %q: must be %s, got %s", name, kindName(wrong.Type), wrong.Value)}
 	}
 	if err != nil {
 		return []error{fmt.Errorf("setting %q: %w", name, err)}
@@ -78,7 +81,7 @@ func decodeSetting(name string, value any, into reflect.Value) (mistakes []error
 	return nil
 }
 
-// settingsFields collects the fields of a struct, those of embedded ones too.
+// settingsFields collects the fields of a struct, including those of embedded ones.
 func settingsFields(of reflect.Value, fields map[string]reflect.Value) {
 	for i := range of.NumField() {
 		field := of.Type().Field(i)
@@ -92,23 +95,27 @@ func settingsFields(of reflect.Value, fields map[string]reflect.Value) {
 	}
 }
 
+// kindName returns the name of a type in messages.
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.String:
-		return "text"
+		return "a string"
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Slice, reflect.Array:
-		return "a list"
+		return "an array"
 	case reflect.Map, reflect.Struct:
-		return "a mapping"
+		return "an object"
 	case reflect.Float32, reflect.Float64:
 		return "a number"
 	}
-	return "a whole number that fits"
+	if k := t.Kind(); k >= reflect.Int && k <= reflect.Uintptr {
+		return fmt.Sprintf("an integer of %d bits", t.Bits())
+	}
+	return "a " + t.String()
 }
 
-// Duration is a setting: a number of seconds, or text such as "1m30s", not
+// Duration is a setting: a number of seconds, or text such as "1m30s". It cannot be
 // negative.
 type Duration time.Duration
 
@@ -123,35 +130,27 @@ func (d *Duration) UnmarshalJSON(text []byte) error {
 	case nil:
 		return nil
 	case float64:
-		length = seconds(v)
+		length = clock.Seconds(v)
 	case string:
 		number, err := strconv.ParseFloat(v, 64)
-		if length = seconds(number); err != nil || math.IsNaN(number) || math.IsInf(number, 0) {
+		if length = clock.Seconds(number); err != nil || math.IsNaN(number) || math.IsInf(number, 0) {
 			length, err = time.ParseDuration(v)
 		}
 		if err != nil {
-			return fmt.Errorf("%q is no duration: give seconds, or text such as 1m30s", v)
+			return fmt.Errorf("invalid duration %q: must be seconds, or text such as 1m30s", v)
 		}
 	default:
-		return fmt.Errorf("%s is no duration: give seconds, or text such as 1m30s", text)
+		return fmt.Errorf("invalid duration %s: must be seconds, or text such as 1m30s", text)
 	}
 	if length < 0 {
-		return fmt.Errorf("%s is negative: give a duration of 0 and more", text)
+		return fmt.Errorf("invalid duration %s: must not be negative", text)
 	}
 	*d = Duration(length)
 	return nil
 }
 
-// seconds makes a duration of a number, the longest one where it is too great.
-func seconds(n float64) time.Duration {
-	if n > math.MaxInt64/float64(time.Second)/2 {
-		return math.MaxInt64 / 2
-	}
-	return time.Duration(n * float64(time.Second))
-}
-
-// Size is a setting: a number of bytes, or text with the unit KiB, MiB or GiB,
-// such as "64MiB".
+// Size is a setting: a number of bytes, or text with a unit (KiB, MiB or GiB), such as
+// "64MiB".
 type Size int64
 
 // UnmarshalJSON reads either form.
@@ -189,5 +188,23 @@ func (s *Size) UnmarshalJSON(text []byte) error {
 }
 
 func errSize(text []byte) error {
-	return fmt.Errorf("%s is no size: give bytes, or text such as 64MiB", text)
+	return fmt.Errorf("invalid size %s: must be bytes, or text such as 64MiB", text)
+}
+
+// Mode is a setting: permissions, or a mask of them, as an octal number in quotes,
+// such as "0644". Without quotes, YAML readers disagree on its base.
+type Mode fs.FileMode
+
+// UnmarshalJSON reads the text.
+func (m *Mode) UnmarshalJSON(text []byte) error {
+	var octal string
+	if json.Unmarshal(text, &octal) != nil {
+		return fmt.Errorf(`must be an octal number in quotes, such as "0644", got %s`, text)
+	}
+	bits, err := strconv.ParseUint(octal, 8, 32)
+	if err != nil || bits > 0o777 {
+		return fmt.Errorf(`must be an octal number from "000" to "777", got %q`, octal)
+	}
+	*m = Mode(bits)
+	return nil
 }

@@ -28,7 +28,7 @@ type allSettings struct {
 	Duration handlers.Duration `json:"duration"`
 	Limits   limits            `json:"limits"`
 	Optional *limits           `json:"optional"`
-	Own      string            // no setting
+	Own      string            // not a setting
 }
 
 func defaults() allSettings {
@@ -65,24 +65,24 @@ func TestSettingsDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	const names = "any, duration, flag, limits, list, map, number, optional, text, whole"
 	for want, settings := range map[string]handlers.Settings{
-		`unknown setting "Text": it has ` + names:                           {"Text": "x"},
-		`unknown setting "Own": it has ` + names:                            {"Own": "x"},
-		`unknown setting "limits.file": it has files, memory`:               {"limits": map[string]any{"file": 1}},
-		`unknown setting "optional.x": it has files, memory`:                {"optional": map[string]any{"x": 1}},
-		`setting "text" holds a number: give text`:                          {"text": 1},
-		`setting "flag" holds a string: give true or false`:                 {"flag": "true"},
-		`setting "number" holds a string: give a number`:                    {"number": "1"},
-		`setting "whole" holds a number 1.5: give a whole number that fits`: {"whole": 1.5},
-		`setting "whole" holds a number 128: give a whole number that fits`: {"whole": 128},
-		`setting "list" holds a string: give a list`:                        {"list": "a"},
-		`setting "map" holds a array: give a mapping`:                       {"map": []any{}},
-		`setting "map.b" holds a number: give text`:                         {"map": map[string]any{"a": "x", "b": 1}},
-		"setting \"flag\" holds a number: give true or false\nsetting \"map.b\" holds a number: give text\nsetting \"map.c\" holds a bool: give text\nunknown setting \"x\"": {
+		`unknown setting "Text": the settings are ` + names:             {"Text": "x"},
+		`unknown setting "Own": the settings are ` + names:              {"Own": "x"},
+		`unknown setting "limits.file": the settings are files, memory`: {"limits": map[string]any{"file": 1}},
+		`unknown setting "optional.x": the settings are files, memory`:  {"optional": map[string]any{"x": 1}},
+		`setting "text": must be a string, got number`:                  {"text": 1},
+		`setting "flag": must be true or false, got string`:             {"flag": "true"},
+		`setting "number": must be a number, got string`:                {"number": "1"},
+		`setting "whole": must be an integer of 8 bits, got number 1.5`: {"whole": 1.5},
+		`setting "whole": must be an integer of 8 bits, got number 128`: {"whole": 128},
+		`setting "list": must be an array, got string`:                  {"list": "a"},
+		`setting "map": must be an object, got array`:                   {"map": []any{}},
+		`setting "map.b": must be a string, got number`:                 {"map": map[string]any{"a": "x", "b": 1}},
+		"setting \"flag\": must be true or false, got number\nsetting \"map.b\": must be a string, got number\nsetting \"map.c\": must be a string, got bool\nunknown setting \"x\"": {
 			"x": 1, "map": map[string]any{"b": 1, "c": true}, "flag": 1, "text": "well",
 		},
-		`setting "limits" holds a number: give a mapping`:                      {"limits": 1},
-		`setting "limits.memory": "much" is no size: give bytes, or text such`: {"limits": map[string]any{"memory": "much"}},
-		`setting "any": json: unsupported value: NaN`:                          {"any": math.NaN()},
+		`setting "limits": must be an object, got number`:                           {"limits": 1},
+		`setting "limits.memory": invalid size "much": must be bytes, or text such`: {"limits": map[string]any{"memory": "much"}},
+		`setting "any": json: unsupported value: NaN`:                               {"any": math.NaN()},
 	} {
 		got := defaults()
 		if err := settings.Decode(&got); err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -103,8 +103,8 @@ func TestDuration(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`"soon"`: "is no duration", `""`: "is no duration", `"NaN"`: "is no duration", `"Inf"`: "is no duration", `true`: "is no duration", `[1]`: "is no duration",
-		`-1`: "is negative", `"-1s"`: "is negative", `"-0.5"`: "is negative",
+		`"soon"`: "invalid duration", `""`: "invalid duration", `"NaN"`: "invalid duration", `"Inf"`: "invalid duration", `true`: "invalid duration", `[1]`: "invalid duration",
+		`-1`: "must not be negative", `"-1s"`: "must not be negative", `"-0.5"`: "must not be negative",
 	} {
 		var got handlers.Duration
 		if err := json.Unmarshal([]byte(text), &got); err == nil || !strings.Contains(err.Error(), want) {
@@ -125,7 +125,7 @@ func TestSize(t *testing.T) {
 	}
 	for _, text := range []string{`"much"`, `""`, `"KiB"`, `"1KB"`, `"1kib"`, `-1`, `0.5`, `"0.0001KiB"`, `1e300`, `"NaN"`, `"Inf"`, `true`, `{}`} {
 		var got handlers.Size
-		if err := json.Unmarshal([]byte(text), &got); err == nil || !strings.Contains(err.Error(), "is no size") {
+		if err := json.Unmarshal([]byte(text), &got); err == nil || !strings.Contains(err.Error(), "invalid size") {
 			t.Errorf("%s: got %v", text, err)
 		}
 	}

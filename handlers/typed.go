@@ -11,26 +11,29 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
-// Typed makes a Handler of a function whose payload and result are Go values.
+// Typed returns a Handler that decodes the payload for a function, and encodes what
+// the function returns.
 //
-// The payload is decoded strictly. A value of another kind, an unknown member,
-// one in other letters (Name for name) and one given twice are permanent
-// errors that name the member; so is no payload at all (null) where P is a
-// struct with members, but not where it is a pointer to one. Members of inner
-// objects are held to be known and of the right kind only. To ask for a member
-// make it a pointer and look.
+// Decoding is strict. A value of the wrong type, an unknown or duplicate member, and
+// one in another case (Name for name) are permanent errors that name the member.
+// So is a missing payload (null) if P is a struct with members, but not if it is a
+// pointer to one. Inside nested objects only unknown members and wrong types are
+// errors. No member is required: to require one, make it a pointer and compare it
+// with nil.
 //
-// The result is encoded as it is, without escaping <, > and &. A result of a
-// type without a size, as struct{}, and one that is null in JSON are none. The
-// zero value beside an error is none, too.
+// The result is encoded without escaping <, > and &. There is no result if R has no
+// size, like struct{}, if its JSON is null, or if the function returns an error
+// and the zero value.
 func Typed[P, R any](f func(ctx context.Context, req *Request, payload P) (R, error)) Handler {
 	members := membersOf(reflect.TypeFor[P]())
 	return Func(func(ctx context.Context, req *Request) (Result, error) {
 		var payload P
 		if err := decodePayload(req.Payload, &payload, members); err != nil {
-			return nil, Permanent(fmt.Errorf("the payload %w", err))
+			return nil, Permanent(err)
 		}
 		value, err := f(ctx, req, payload)
 		if err != nil && reflect.ValueOf(&value).Elem().IsZero() {
@@ -38,23 +41,23 @@ func Typed[P, R any](f func(ctx context.Context, req *Request, payload P) (R, er
 		}
 		result, wrong := toResult(value)
 		if wrong != nil && err == nil {
-			err = Permanent(fmt.Errorf("the result cannot be written as JSON: %w", wrong))
+			err = Permanent(fmt.Errorf("encode the result: %w", wrong))
 		}
 		return result, err
 	})
 }
 
-// members says what is known of the members of a payload's type.
+// members describes the members of a payload's type.
 type members struct {
-	object bool            // it is a JSON object, whose members are to be looked at
-	names  map[string]bool // nil for any
-	needed bool            // null is not enough
+	object   bool            // it is a JSON object, whose members are checked
+	names    map[string]bool // nil for any
+	required bool            // null is an error
 }
 
 func membersOf(t reflect.Type) members {
-	needed := true
+	required := true
 	if t.Kind() == reflect.Pointer {
-		t, needed = t.Elem(), false
+		t, required = t.Elem(), false
 	}
 	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return members{}
@@ -77,22 +80,23 @@ func membersOf(t reflect.Type) members {
 		}
 	}
 	delete(names, "-")
-	return members{object: true, names: names, needed: needed && len(names) > 0}
+	return members{object: true, names: names, required: required && len(names) > 0}
 }
 
-// list names the members, for messages.
-func (m members) list() string {
+func (m members) list() string { return strings.Join(slices.Sorted(maps.Keys(m.names)), ", ") }
+
+// known tells the user which members there are.
+func (m members) known() string {
 	if len(m.names) == 0 {
-		return "no members"
+		return "it must be empty"
 	}
-	return strings.Join(slices.Sorted(maps.Keys(m.names)), ", ")
+	return "the members are " + m.list()
 }
 
-// decodePayload has errors that go on after "the payload".
 func decodePayload(payload []byte, into any, known members) error {
 	if trimmed := bytes.TrimSpace(payload); len(trimmed) == 0 || string(trimmed) == "null" {
-		if known.needed {
-			return fmt.Errorf("is missing: give an object with %s", known.list())
+		if known.required {
+			return fmt.Errorf("missing payload: must be an object with %s", known.list())
 		}
 		return json.Unmarshal([]byte("null"), into)
 	}
@@ -107,7 +111,7 @@ func decodePayload(payload []byte, into any, known members) error {
 		return explain(err, payload)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("goes on after its value, at byte %d", dec.InputOffset())
+		return fmt.Errorf("invalid payload: data after the JSON value, at byte %d", dec.InputOffset())
 	}
 	return nil
 }
@@ -115,29 +119,22 @@ func decodePayload(payload []byte, into any, known members) error {
 func explain(err error, payload []byte) error {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		place := pointerAt(payload, wrong.Offset)
-		if place == "" {
-			return fmt.Errorf("is %s: give %s", withArticle(wrong.Value), kindName(wrong.Type))
+		if place != "" {
+			place = " at " + place
 		}
-		return fmt.Errorf("holds %s at %s: give %s", withArticle(wrong.Value), place, kindName(wrong.Type))
+		return fmt.Errorf("invalid payload%s: must be %s, got %s", place, kindName(wrong.Type), wrong.Value)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return errors.New("ends in the middle")
+		return errors.New("invalid payload: unexpected end of JSON")
 	}
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return fmt.Errorf("has an unknown member %s", name)
+		return fmt.Errorf("unknown member %s in the payload", name)
 	}
-	return fmt.Errorf("cannot be read: %w", err)
+	return fmt.Errorf("invalid payload: %w", err)
 }
 
-func withArticle(noun string) string {
-	if noun == "object" || noun == "array" {
-		return "an " + noun
-	}
-	return "a " + noun
-}
-
-// check looks at the outermost members, which encoding/json takes in any
-// letters and any number of times. What is no JSON it leaves to the decoder.
+// check checks the outermost members, which encoding/json accepts in any case and any
+// number of times. Invalid JSON is left to the decoder.
 func (m members) check(payload []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(payload))
 	if token, err := dec.Token(); err != nil || token != json.Delim('{') {
@@ -152,9 +149,9 @@ func (m members) check(payload []byte) error {
 		}
 		switch {
 		case m.names != nil && !m.names[name]:
-			return fmt.Errorf("has an unknown member %q: it has %s", name, m.list())
+			return fmt.Errorf("unknown member %q in the payload: %s", name, m.known())
 		case seen[name]:
-			return fmt.Errorf("has the member %q twice", name)
+			return fmt.Errorf("duplicate member %q in the payload", name)
 		}
 		seen[name] = true
 		if err := dec.Decode(&skipped{}); err != nil {
@@ -164,7 +161,7 @@ func (m members) check(payload []byte) error {
 	return nil
 }
 
-// skipped is a JSON value that nobody looks at.
+// skipped decodes any JSON value to nothing.
 type skipped struct{}
 
 func (*skipped) UnmarshalJSON([]byte) error { return nil }
@@ -173,15 +170,9 @@ func toResult(value any) (Result, error) {
 	if t := reflect.TypeOf(value); t == nil || t.Size() == 0 {
 		return nil, nil
 	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
+	result, err := jsonx.Encode(value)
+	if err != nil || string(result) == "null" {
 		return nil, err
-	}
-	result := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
-	if string(result) == "null" {
-		return nil, nil
 	}
 	return result, nil
 }

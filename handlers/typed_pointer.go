@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// pointerAt returns the JSON pointer (RFC 6901), such as /hosts/1, of the value
-// in whose first token, or right after it, the offset lies. encoding/json names
-// members of structs only, but says for each error how far it had read.
+// pointerAt returns the JSON pointer (RFC 6901), such as /hosts/1, of the value whose
+// first token ends at the offset or contains it. encoding/json names members of
+// structs only, but has for each error the offset that it had read up to.
 func pointerAt(text []byte, offset int64) string {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
@@ -36,7 +36,7 @@ func pointerAt(text []byte, offset int64) string {
 	}
 }
 
-// container is a list or an object that a walk is in.
+// container is an array or object that is being read.
 type container struct {
 	object bool
 	named  bool // name is that of the value that follows
@@ -44,7 +44,7 @@ type container struct {
 	index  int
 }
 
-// next takes the next token, and reports whether it is a member's name.
+// next reads the next token, and reports whether it is the name of a member.
 func (c *container) next(token json.Token) bool {
 	if !c.object {
 		c.index++

@@ -27,7 +27,7 @@ type release struct {
 	Hidden  string `json:"-"`
 }
 
-// echo answers what it was given.
+// echo returns the payload.
 func echo[P any]() handlers.Handler {
 	return handlers.Typed(func(_ context.Context, _ *handlers.Request, payload P) (P, error) { return payload, nil })
 }
@@ -67,30 +67,30 @@ func TestTypedRefuses(t *testing.T) {
 	t.Parallel()
 	const list = "Plain, count, dry, hosts, id, inner, labels, ratio, version"
 	for payload, want := range map[string]string{
-		"":                              "the payload is missing: give an object with " + list,
-		" null ":                        "the payload is missing: give an object with " + list,
-		"[]":                            "the payload is an array: give a mapping",
-		"5":                             "the payload is a number: give a mapping",
-		`{"releas":"1"}`:                `the payload has an unknown member "releas": it has ` + list,
-		`{"Version":"1"}`:               `the payload has an unknown member "Version": it has ` + list,
-		`{"Hidden":"1"}`:                `the payload has an unknown member "Hidden": it has ` + list,
-		`{"base":{"id":1}}`:             `the payload has an unknown member "base": it has ` + list,
-		`{"version":"1","version":1}`:   `the payload has the member "version" twice`,
-		`{"version":"1","version":"2"}`: `the payload has the member "version" twice`,
-		`{"inner":{"B":1}}`:             `the payload has an unknown member "B"`,
-		`{"version":1}`:                 `the payload holds a number at /version: give text`,
-		`{"count":"1"}`:                 `the payload holds a string at /count: give a whole number that fits`,
-		`{"count":1.5}`:                 `the payload holds a number 1.5 at /count: give a whole number that fits`,
-		`{"count":1e30}`:                `the payload holds a number 1e30 at /count: give a whole number that fits`,
-		`{"ratio":"x"}`:                 `the payload holds a string at /ratio: give a number`,
-		`{"dry":"yes"}`:                 `the payload holds a string at /dry: give true or false`,
-		`{"hosts":"a"}`:                 `the payload holds a string at /hosts: give a list`,
-		`{"hosts":["a",1]}`:             `the payload holds a number at /hosts/1: give text`,
-		`{"inner":{"A":true}}`:          `the payload holds a bool at /inner/A: give a whole number that fits`,
-		`{} {}`:                         "the payload goes on after its value, at byte 4",
-		`{} x`:                          "the payload goes on after its value, at byte 3",
-		`{"id":1`:                       "the payload ends in the middle",
-		`{"id":}`:                       "the payload cannot be read: invalid character '}' looking for beginning of value",
+		"":                              "missing payload: must be an object with " + list,
+		" null ":                        "missing payload: must be an object with " + list,
+		"[]":                            "invalid payload: must be an object, got array",
+		"5":                             "invalid payload: must be an object, got number",
+		`{"releas":"1"}`:                `unknown member "releas" in the payload: the members are ` + list,
+		`{"Version":"1"}`:               `unknown member "Version" in the payload: the members are ` + list,
+		`{"Hidden":"1"}`:                `unknown member "Hidden" in the payload: the members are ` + list,
+		`{"base":{"id":1}}`:             `unknown member "base" in the payload: the members are ` + list,
+		`{"version":"1","version":1}`:   `duplicate member "version" in the payload`,
+		`{"version":"1","version":"2"}`: `duplicate member "version" in the payload`,
+		`{"inner":{"B":1}}`:             `unknown member "B" in the payload`,
+		`{"version":1}`:                 `invalid payload at /version: must be a string, got number`,
+		`{"count":"1"}`:                 `invalid payload at /count: must be an integer of 64 bits, got string`,
+		`{"count":1.5}`:                 `invalid payload at /count: must be an integer of 64 bits, got number 1.5`,
+		`{"count":1e30}`:                `invalid payload at /count: must be an integer of 64 bits, got number 1e30`,
+		`{"ratio":"x"}`:                 `invalid payload at /ratio: must be a number, got string`,
+		`{"dry":"yes"}`:                 `invalid payload at /dry: must be true or false, got string`,
+		`{"hosts":"a"}`:                 `invalid payload at /hosts: must be an array, got string`,
+		`{"hosts":["a",1]}`:             `invalid payload at /hosts/1: must be a string, got number`,
+		`{"inner":{"A":true}}`:          `invalid payload at /inner/A: must be an integer of 64 bits, got bool`,
+		`{} {}`:                         "invalid payload: data after the JSON value, at byte 4",
+		`{} x`:                          "invalid payload: data after the JSON value, at byte 3",
+		`{"id":1`:                       "invalid payload: unexpected end of JSON",
+		`{"id":}`:                       "invalid payload: invalid character '}' looking for beginning of value",
 	} {
 		result, err := echo[release]().Handle(t.Context(), request(payload))
 		if result != nil || err == nil || err.Error() != want || !handlers.IsPermanent(err) {
@@ -101,9 +101,9 @@ func TestTypedRefuses(t *testing.T) {
 		handler       handlers.Handler
 		payload, want string
 	}{
-		"nothing needed": {echo[struct{}](), `{"a":1}`, `the payload has an unknown member "a": it has no members`},
-		"a map, twice":   {echo[map[string]int](), `{"a":1,"\u0061":2}`, `the payload has the member "a" twice`},
-		"a pointer":      {echo[*base](), `{"ID":1}`, `the payload has an unknown member "ID": it has id`},
+		"nothing needed": {echo[struct{}](), `{"a":1}`, `unknown member "a" in the payload: it must be empty`},
+		"a map, twice":   {echo[map[string]int](), `{"a":1,"\u0061":2}`, `duplicate member "a" in the payload`},
+		"a pointer":      {echo[*base](), `{"ID":1}`, `unknown member "ID" in the payload: the members are id`},
 	} {
 		_, err := test.handler.Handle(t.Context(), request(test.payload))
 		if err == nil || err.Error() != test.want || !handlers.IsPermanent(err) {
@@ -128,7 +128,7 @@ func TestTypedResults(t *testing.T) {
 		"none, and an error":   {handlers.Typed(returning(nil, errHere)), "", "it broke"},
 		"none":                 {handlers.Typed(returning(nil, nil)), "", ""},
 		"without a size":       {handlers.Typed(returning(struct{}{}, nil)), "", ""},
-		"not JSON":             {handlers.Typed(returning(math.NaN(), nil)), "", "the result cannot be written as JSON: json: unsupported value: NaN"},
+		"not JSON":             {handlers.Typed(returning(math.NaN(), nil)), "", "encode the result: json: unsupported value: NaN"},
 		"not JSON, an error":   {handlers.Typed(returning(math.NaN(), errHere)), "", "it broke"},
 		"the zero, an error":   {handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, errHere }), "", "it broke"},
 		"the zero":             {handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, nil }), `{"id":0}`, ""},
@@ -143,7 +143,7 @@ func TestTypedResults(t *testing.T) {
 		}
 	}
 	if _, err := handlers.Typed(returning(nil, errHere)).Handle(t.Context(), request("1")); handlers.Errnr(err) != 3 {
-		t.Errorf("the error's number is lost: %v", err)
+		t.Errorf("the errnr was lost: %v", err)
 	}
 }
 
@@ -153,7 +153,7 @@ func BenchmarkFunc(b *testing.B) {
 
 func BenchmarkTyped(b *testing.B) { bench(b, echo[base]()) }
 
-// bench measures what a run costs without a manager.
+// bench measures a run without a manager.
 func bench(b *testing.B, h handlers.Handler) {
 	req := request(`{"id": 4711}`)
 	b.ReportAllocs()
@@ -164,16 +164,16 @@ func bench(b *testing.B, h handlers.Handler) {
 	}
 }
 
-// TestTypedNamesThePlaceInLists: not the whole payload is wrong.
-func TestTypedNamesThePlaceInLists(t *testing.T) {
+// TestTypedNamesTheElement: the error names the wrong element of an array.
+func TestTypedNamesTheElement(t *testing.T) {
 	t.Parallel()
 	for payload, want := range map[string]string{
-		`[1,"x"]`:          "the payload holds a string at /1: give a whole number that fits",
-		` [ 1 , 2 , [3] ]`: "the payload holds an array at /2: give a whole number that fits",
-		`[1.5]`:            "the payload holds a number 1.5 at /0: give a whole number that fits",
-		`[{}]`:             "the payload holds an object at /0: give a whole number that fits",
-		`{}`:               "the payload is an object: give a list",
-		`"x"`:              "the payload is a string: give a list",
+		`[1,"x"]`:          "invalid payload at /1: must be an integer of 64 bits, got string",
+		` [ 1 , 2 , [3] ]`: "invalid payload at /2: must be an integer of 64 bits, got array",
+		`[1.5]`:            "invalid payload at /0: must be an integer of 64 bits, got number 1.5",
+		`[{}]`:             "invalid payload at /0: must be an integer of 64 bits, got object",
+		`{}`:               "invalid payload: must be an array, got object",
+		`"x"`:              "invalid payload: must be an array, got string",
 	} {
 		h := handlers.Typed(func(context.Context, *handlers.Request, []int64) (struct{}, error) { return struct{}{}, nil })
 		if _, err := h.Handle(t.Context(), &handlers.Request{Payload: []byte(payload)}); err == nil || err.Error() != want || !handlers.IsPermanent(err) {
@@ -184,7 +184,7 @@ func TestTypedNamesThePlaceInLists(t *testing.T) {
 		return struct{}{}, nil
 	})
 	_, err := deep.Handle(t.Context(), &handlers.Request{Payload: []byte(`{"x":[],"a/b~":[{"c":true},{"c":true,"d":5}]}`)})
-	if want := "the payload holds a number at /a~1b~0/1/d: give true or false"; err == nil || err.Error() != want {
+	if want := "invalid payload at /a~1b~0/1/d: must be true or false, got number"; err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
 }

@@ -193,7 +193,7 @@ func TestPageHasTheSettings(t *testing.T) {
 	}
 	for name, headings := range sections {
 		_, err := builtin.Catalog().Make(name, handlers.Settings{"nope": 1})
-		_, list, found := strings.Cut(fmt.Sprint(err), "it has ")
+		_, list, found := strings.Cut(fmt.Sprint(err), "the settings are ")
 		if !found {
 			t.Fatalf("%s: got %v", name, err)
 		}

@@ -68,7 +68,7 @@ func TestJudge(t *testing.T) {
 		"timed out, a reason":     {1, attempt.Exit{Err: errPlain, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: it broke", "", 0}},
 		"timed out, went on":      {1, attempt.Exit{Result: handlers.Result("1"), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler returned without an error afterwards", "1", 0}},
 		"timed out, abandoned":    {1, attempt.Exit{Err: attempt.ErrAbandoned, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler did not return", "", 0}},
-		"timed out, for reboot":   {1, attempt.Exit{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt goes on after a reboot", "", 0}},
+		"timed out, for reboot":   {1, attempt.Exit{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt continues after a reboot", "", 0}},
 		"its own limit":           {3, attempt.Exit{Err: handlers.TimedOut(errPlain), Partial: handlers.Result("1")}, want{tasker.TimedOut, -1, "it broke", "1", 0}},
 		"its own limit, wrapped":  {3, attempt.Exit{Err: fmt.Errorf("x: %w", handlers.WithCode(7, handlers.TimedOut(errPlain)))}, want{tasker.TimedOut, -1, "x: it broke", "", 0}},
 		"its own limit, once":     {1, attempt.Exit{Err: handlers.TimedOut(errPlain)}, want{tasker.Retrying, -1, "it broke", "", time.Second}},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	exechandler "github.com/taskerhq/tasker/handlers/exec"
 )
 
 const benchProgram = "/bin/true"
@@ -37,7 +38,7 @@ func BenchmarkExec(b *testing.B) {
 		"limits": {"command": benchProgram, "limits": map[string]any{"open_files": 100}},
 	} {
 		b.Run(name, func(b *testing.B) {
-			h, err := handlers.NewExec(settings)
+			h, err := exechandler.New(settings)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -1,6 +1,5 @@
-// Package placeholder fills the places in a configuration's texts and JSON
-// values that stand for what a request brings: "${payload.name}". "$${" is a
-// "${" that is meant as it stands.
+// Package placeholder fills placeholders such as ${payload.name} in texts and
+// JSON values of a configuration. "$${" stands for a literal "${".
 package placeholder
 
 import (
@@ -12,17 +11,17 @@ import (
 	"strings"
 )
 
-// Values gives the value of a name. Its error says, for people, why there is
-// none.
+// Values returns the value of a placeholder. Its error tells the user why there
+// is none.
 type Values func(name string) (json.RawMessage, error)
 
-// Text is a text with places in it.
+// Text is a text with placeholders.
 type Text struct {
 	literals []string // one more than names
 	names    []string
 }
 
-// Parse reads a text. A "${" without its "}" and a place without a name are
+// Parse parses a text. A "${" without "}" and a placeholder without a name are
 // errors.
 func Parse(s string) (Text, error) {
 	var t Text
@@ -42,9 +41,9 @@ func Parse(s string) (Text, error) {
 		name, rest, found := strings.Cut(after, "}")
 		switch {
 		case !found:
-			return Text{}, fmt.Errorf(`%q has no end: write ${name}, or $${ for a "${" as it stands`, "${"+after)
+			return Text{}, fmt.Errorf(`missing } after %q: write ${name}, or $${ for a literal "${"`, "${"+after)
 		case name == "" || strings.ContainsAny(name, "${ \t\r\n"):
-			return Text{}, fmt.Errorf(`%q holds no name: write ${name}, or $${ for a "${" as it stands`, "${"+name+"}")
+			return Text{}, fmt.Errorf(`invalid placeholder %q: write ${name}, or $${ for a literal "${"`, "${"+name+"}")
 		}
 		literal.WriteString(before)
 		t.literals, t.names = append(t.literals, literal.String()), append(t.names, name)
@@ -53,10 +52,21 @@ func Parse(s string) (Text, error) {
 	}
 }
 
-// Names gives the names of all places, in their order.
+// Names returns the names of the placeholders, in order.
 func (t Text) Names() []string { return t.names }
 
-// Whole gives the name of the place that is the whole text.
+// Leading returns the names of the placeholders that may begin the text: only
+// placeholders precede them.
+func (t Text) Leading() []string {
+	for i := range t.names {
+		if t.literals[i] != "" {
+			return t.names[:i]
+		}
+	}
+	return t.names
+}
+
+// Whole returns the name of the placeholder that is the whole text.
 func (t Text) Whole() (name string, ok bool) {
 	if len(t.names) == 1 && t.literals[0] == "" && t.literals[1] == "" {
 		return t.names[0], true
@@ -64,36 +74,47 @@ func (t Text) Whole() (name string, ok bool) {
 	return "", false
 }
 
-// Literal gives what stands before the first place.
+// Literal returns the text before the first placeholder.
 func (t Text) Literal() string { return t.literals[0] }
 
-// Fill writes the text with all its places filled. What a value becomes,
-// escape says, which sees the text before it; nil leaves it as it is.
-func (t Text) Fill(values Values, escape func(before, value string) (string, error)) (string, error) {
+// Expand returns the text with each placeholder replaced by what value returns
+// for its name; before is the text that precedes it.
+func (t Text) Expand(value func(before, name string) (string, error)) (string, error) {
 	var b strings.Builder
 	b.WriteString(t.literals[0])
 	for i, name := range t.names {
+		text, err := value(b.String(), name)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(text)
+		b.WriteString(t.literals[i+1])
+	}
+	return b.String(), nil
+}
+
+// Fill expands the text with JSON values: a string without its quotes, any other
+// value as JSON. escape, if not nil, returns the form that a value needs after
+// the text before it.
+func (t Text) Fill(values Values, escape func(before, value string) (string, error)) (string, error) {
+	return t.Expand(func(before, name string) (string, error) {
 		raw, err := values(name)
 		if err != nil {
 			return "", err
 		}
 		value, err := asText(raw)
 		if err == nil && escape != nil {
-			value, err = escape(b.String(), value)
+			value, err = escape(before, value)
 		}
 		if err != nil {
 			return "", fmt.Errorf("${%s} %w", name, err)
 		}
-		b.WriteString(value)
-		b.WriteString(t.literals[i+1])
-	}
-	return b.String(), nil
+		return value, nil
+	})
 }
 
-var errNull = errors.New("is null, and has no place in a text")
+var errNull = errors.New("is null, which has no text form")
 
-// asText gives a value as it stands in a text: a string without its quotes,
-// anything else as JSON.
 func asText(raw json.RawMessage) (string, error) {
 	var s *string
 	if err := json.Unmarshal(raw, &s); err == nil {
@@ -104,13 +125,13 @@ func asText(raw json.RawMessage) (string, error) {
 	}
 	var b bytes.Buffer
 	if err := json.Compact(&b, raw); err != nil {
-		return "", fmt.Errorf("is no JSON: %w", err)
+		return "", fmt.Errorf("is not JSON: %w", err)
 	}
 	return b.String(), nil
 }
 
-// Member finds a member of a JSON value by its path: names of members, and
-// numbers of elements, from 0. ok is false where there is none.
+// Member returns the member of a JSON value at a path: names of members, and
+// indexes of elements, from 0.
 func Member(value json.RawMessage, path []string) (member json.RawMessage, ok bool) {
 	for _, name := range path {
 		switch value = bytes.TrimLeft(value, " \t\r\n"); {

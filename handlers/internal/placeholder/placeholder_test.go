@@ -38,7 +38,7 @@ func TestText(t *testing.T) {
 		"${payload.list.1.x}":              "y",
 		"$${payload.text} ${payload.yes}":  "${payload.text} true",
 		"a$$${payload.yes}":                "a$${payload.yes}",
-		"${payload.none}":                  "! ${payload.none} is null, and has no place in a text",
+		"${payload.none}":                  "! ${payload.none} is null, which has no text form",
 		"${payload.nope}":                  "! there is no payload.nope",
 		"${payload.text.x}":                "! there is no payload.text.x",
 		"${payload.list.2}":                "! there is no payload.list.2",
@@ -46,10 +46,10 @@ func TestText(t *testing.T) {
 		"${payload.list.x}":                "! there is no payload.list.x",
 		"${payload.none.x}":                "! there is no payload.none.x",
 		"${env.HOME}":                      "! there is no env.HOME",
-		"${payload":                        `! "${payload" has no end: write ${name}, or $${ for a "${" as it stands`,
-		"${}":                              `! "${}" holds no name: write ${name}, or $${ for a "${" as it stands`,
-		"${pay load}":                      `! "${pay load}" holds no name: write ${name}, or $${ for a "${" as it stands`,
-		"${payload${payload.yes}}":         `! "${payload${payload.yes}" holds no name: write ${name}, or $${ for a "${" as it stands`,
+		"${payload":                        `! missing } after "${payload": write ${name}, or $${ for a literal "${"`,
+		"${}":                              `! invalid placeholder "${}": write ${name}, or $${ for a literal "${"`,
+		"${pay load}":                      `! invalid placeholder "${pay load}": write ${name}, or $${ for a literal "${"`,
+		"${payload${payload.yes}}":         `! invalid placeholder "${payload${payload.yes}": write ${name}, or $${ for a literal "${"`,
 		"${payload.text}\n${payload.text}": "a \"b\" <c>\na \"b\" <c>",
 	} {
 		text, err := placeholder.Parse(in)
@@ -99,7 +99,7 @@ func TestValue(t *testing.T) {
 		`[true,"$${x}"]`:                `[true,"${x}"]`,
 		`["${payload.nope}"]`:           `! there is no payload.nope`,
 		`{"a":{"b":"x${payload.no}"}}`:  `! there is no payload.no`,
-		`{"a":["${"]}`:                  `! "${" has no end: write ${name}, or $${ for a "${" as it stands`,
+		`{"a":["${"]}`:                  `! missing } after "${": write ${name}, or $${ for a literal "${"`,
 	} {
 		v, err := placeholder.ParseValue(json.RawMessage(in))
 		var got json.RawMessage

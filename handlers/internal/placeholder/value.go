@@ -6,23 +6,25 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
-// Value is a JSON value with places in its strings. A string that is one place
-// and nothing else becomes the value that it stands for, of whatever kind; in
-// longer ones the places become text. Names of members have no places.
+// Value is a JSON value with placeholders in its strings. A string that is a single
+// placeholder becomes its value, of whatever type; in other strings placeholders
+// become text. Names of members have no placeholders.
 type Value struct {
 	root  any // of nil, bool, json.Number, Text, []any and map[string]any
 	names []string
 }
 
-// ParseValue reads a JSON value.
+// ParseValue parses a JSON value.
 func ParseValue(raw json.RawMessage) (*Value, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var v Value
 	if err := dec.Decode(&v.root); err != nil {
-		return nil, fmt.Errorf("no JSON: %w", err)
+		return nil, fmt.Errorf("invalid JSON: %w", err)
 	}
 	var err error
 	v.root, err = v.parse(v.root)
@@ -52,23 +54,16 @@ func (v *Value) parse(node any) (any, error) {
 	return node, nil
 }
 
-// Names gives the names of all places.
+// Names returns the names of all placeholders.
 func (v *Value) Names() []string { return v.names }
 
-// Fill writes the value with all its places filled.
+// Fill returns the value with its placeholders replaced.
 func (v *Value) Fill(values Values) (json.RawMessage, error) {
 	filled, err := fill(v.root, values)
 	if err != nil {
 		return nil, err
 	}
-	// Not Marshal, which would write "<" as "\u003c".
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(filled); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return jsonx.Encode(filled)
 }
 
 func fill(node any, values Values) (any, error) {

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 var (
@@ -103,7 +105,7 @@ func (l *Lines) add(piece []byte) {
 	for len(l.part)+len(piece) > l.Limit {
 		n := l.Limit - len(l.part)
 		l.part, piece = append(l.part, piece[:n]...), piece[n:]
-		n = wholeRunes(l.part)
+		n = len(text.WholeRunes(l.part))
 		l.Each(l.part[:n])
 		l.part = l.part[:copy(l.part, l.part[n:])]
 	}
@@ -117,17 +119,4 @@ func (l *Lines) end() {
 		l.Each(bytes.TrimSuffix(l.part, []byte{'\r'}))
 	}
 	l.part, l.dropped = l.part[:0], 0
-}
-
-// wholeRunes is the length of b without a character that is cut at its end.
-func wholeRunes(b []byte) int {
-	for i := 1; i < utf8.UTFMax && i < len(b); i++ {
-		if last := b[len(b)-i:]; utf8.RuneStart(last[0]) {
-			if !utf8.FullRune(last) {
-				return len(b) - i
-			}
-			break
-		}
-	}
-	return len(b)
 }

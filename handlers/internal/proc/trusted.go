@@ -30,7 +30,7 @@ func (s *Spec) trusted(program string) error {
 		}
 		// What is missing, or cannot be looked at, does not start anyway.
 		if wrong, ok := errors.AsType[*trust.Error](policy.Check(path)); ok {
-			return cannot(wrong, "%s is not to be run: %v", path, wrong)
+			return cannot(wrong, "%s is not trusted: %v", path, wrong)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package clock
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 )
@@ -23,4 +24,16 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // with the same period do not act together.
 func Around(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2+1)
+}
+
+// MaxSeconds is the largest number that [Seconds] converts as it is.
+const MaxSeconds = math.MaxInt64 / float64(time.Second) / 2
+
+// Seconds converts a number of seconds; more than [MaxSeconds] becomes the
+// longest duration that two can be added of.
+func Seconds(n float64) time.Duration {
+	if n > MaxSeconds {
+		return math.MaxInt64 / 2
+	}
+	return time.Duration(n * float64(time.Second))
 }

@@ -3,6 +3,7 @@ package clock_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -29,5 +30,13 @@ func TestAround(t *testing.T) {
 	}
 	if d := clock.Around(0); d != 0 {
 		t.Errorf("got %d, want 0", d)
+	}
+}
+
+func TestSeconds(t *testing.T) {
+	for n, want := range map[float64]time.Duration{0: 0, 0.25: 250 * time.Millisecond, 1e300: math.MaxInt64 / 2} {
+		if got := clock.Seconds(n); got != want {
+			t.Errorf("Seconds(%g) = %s, want %s", n, got, want)
+		}
 	}
 }

@@ -137,3 +137,16 @@ func Cut(s string, limit int) string {
 	}
 	return s[:limit] // no UTF-8
 }
+
+// WholeRunes returns b without a character that is cut off at its end.
+func WholeRunes(b []byte) []byte {
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
+		if last := b[len(b)-i:]; utf8.RuneStart(last[0]) {
+			if !utf8.FullRune(last) {
+				return b[:len(b)-i]
+			}
+			break
+		}
+	}
+	return b
+}

@@ -70,6 +70,16 @@ func TestShorten(t *testing.T) {
 	}
 }
 
+func TestWholeRunes(t *testing.T) {
+	for given, want := range map[string]string{
+		"": "", "abc": "abc", "aé": "aé", "a\xc3": "a", "a\xe2\x82": "a", "\xf0\x9f\x98": "", "a\xff": "a\xff", "\x80\x80\x80\x80": "\x80\x80\x80\x80",
+	} {
+		if got := string(text.WholeRunes([]byte(given))); got != want {
+			t.Errorf("WholeRunes(%q) = %q, want %q", given, got, want)
+		}
+	}
+}
+
 // steers reports whether a character could steer a terminal, or hide.
 func steers(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package script
+
+// anyProgram stands for a program that only the payload names.
+const anyProgram = `C:\Windows\System32\cmd.exe`

@@ -1,6 +1,0 @@
-//go:build unix
-
-package handlers
-
-// anyProgram stands for a program that is not known yet.
-const anyProgram = "/bin/sh"
