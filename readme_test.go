@@ -2,89 +2,12 @@ package tasker_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
-
-	"go.yaml.in/yaml/v3"
-
-	"github.com/taskerhq/tasker/config"
 )
-
-// TestDocumentedConfiguration compares the documented keys, defaults and
-// variables with those of the program.
-func TestDocumentedConfiguration(t *testing.T) {
-	t.Parallel()
-	content, err := os.ReadFile("docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := map[string]string{}
-	row := regexp.MustCompile("(?m)^\\| `([a-z_.]+)` \\| (?:`([^`]+)`)? ?\\| `(TASKER_[A-Z_]+)` \\|")
-	for _, m := range row.FindAllStringSubmatch(string(content), -1) {
-		documented[m[1]] = m[2]
-		if m[3] != config.EnvName(m[1]) {
-			t.Errorf("%s: the variable is documented as %s", m[1], m[3])
-		}
-	}
-	if want := defaults(t); !reflect.DeepEqual(documented, want) {
-		for key, value := range want {
-			if got, ok := documented[key]; !ok || got != value {
-				t.Errorf("%s: the default is %q, documented is %q (%v)", key, value, got, ok)
-			}
-		}
-		for key := range documented {
-			if _, ok := want[key]; !ok {
-				t.Errorf("%s is documented, and no key", key)
-			}
-		}
-	}
-}
-
-// defaults gives every key with the default that "config show" prints.
-func defaults(t *testing.T) map[string]string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "empty.config.yaml"), []byte("task_types: [worker]\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := config.Load(config.Options{
-		Mode: "empty", Dir: dir,
-		Without: config.PartAPI | config.PartDatabase | config.PartBroker | config.PartAdmin,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := cfg.YAML()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var tree map[string]any
-	if err := yaml.Unmarshal(text, &tree); err != nil {
-		t.Fatal(err)
-	}
-	tree["task_types"] = "" // it has no default
-	flat := map[string]string{}
-	flatten(flat, "", tree)
-	for key, value := range flat { // documented relative to the file's directory
-		flat[key] = strings.TrimPrefix(value, dir+string(filepath.Separator))
-	}
-	return flat
-}
-
-func flatten(flat map[string]string, prefix string, tree map[string]any) {
-	for key, value := range tree {
-		if branch, ok := value.(map[string]any); ok {
-			flatten(flat, prefix+key+".", branch)
-			continue
-		}
-		flat[prefix+key] = fmt.Sprint(value)
-	}
-}
 
 // TestDocumentedLinks lead somewhere.
 func TestDocumentedLinks(t *testing.T) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -11,147 +12,106 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Config says where the API listens, whom it lets in, and its limits.
+// Config says where the API listens, whom it lets in, and its limits. A zero
+// stands for the default, except in Port; see [DefaultConfig].
 type Config struct {
-	// Listen is the address without the port; empty means 127.0.0.1. Any
-	// address that is not a loopback one needs a Token, or Insecure.
+	// Listen is the address without the port. Any address that is not a loopback
+	// one needs a Token, or Insecure.
 	Listen string
 	// Port is the TCP port; 0 takes a free one.
 	Port int
-	// Token is the bearer token that every route but /healthz asks for; empty
+	// Token is the bearer token that every route but /healthz requires; empty
 	// means none.
 	Token string
 	// Insecure allows a non-loopback address without a Token.
 	Insecure bool
 	// TaskTypes are those that have a route.
 	TaskTypes []tasker.TaskType
-	// WaitForEndpoints is the time in which every expected endpoint should
-	// have received a task; 0 means 60 s.
+	// WaitForEndpoints is the time in which every expected endpoint should have
+	// received a task.
 	WaitForEndpoints time.Duration
-	// MaxBody bounds a request's body, in bytes; 0 means 1 MiB.
+	// MaxBody bounds a request's body, in bytes.
 	MaxBody int64
-	// MaxConcurrent is how many POSTs, and how many GETs, work on the database
-	// at once, 1 or more; 0 means 64. Some others wait for a moment, the rest
-	// is refused with [tasker.Overloaded].
+	// MaxConcurrent is how many POSTs, and how many GETs, use the database at
+	// once. Some others wait for a moment, the rest are refused with
+	// [tasker.Overloaded].
 	MaxConcurrent int
-	// MaxStreams is how many streams of events are served at once; 0 means 256.
-	// More are refused with [tasker.Overloaded].
-	MaxStreams int
-	// MaxStreamsPerAddress is how many of them one address may have; 0 means a
-	// quarter.
+	// MaxStreams is how many streams of events are served at once, and
+	// MaxStreamsPerAddress how many of them to one address, by default a
+	// quarter. More are refused with [tasker.Overloaded].
+	MaxStreams           int
 	MaxStreamsPerAddress int
-	// MaxConnections and MaxConnectionsPerAddress bound the connections that are
-	// open at once; 0 means 6000, and half of them for one address. Others are
-	// closed.
+	// MaxConnections and MaxConnectionsPerAddress bound the open connections; by
+	// default one address may have half of them. Others are closed.
 	MaxConnections           int
 	MaxConnectionsPerAddress int
-	// MaxBodies bounds the bodies that are held at once, in bytes, beside the
-	// first 16 KiB of each; 0 means 64 MiB. Others are refused with
-	// [tasker.Overloaded].
+	// MaxBodies bounds the bodies held at once, in bytes, beyond the first 16 KiB
+	// of each. Others are refused with [tasker.Overloaded].
 	MaxBodies int64
-	// IdleTimeout is how long a connection may wait for its next request; 0 means
-	// 60 s.
+	// IdleTimeout is how long a connection may wait for its next request.
 	IdleTimeout time.Duration
-	// TokenOverlap is how long the token of before is valid beside a new one; 0
-	// means 10 minutes.
+	// TokenOverlap is how long the previous token stays valid beside a new one.
 	TokenOverlap time.Duration
-	// ShutdownTimeout is how long requests may go on when the API stops; 0
-	// means 15 s.
+	// ShutdownTimeout is how long requests may go on when the API stops.
 	ShutdownTimeout time.Duration
 	// Version is the program's, shown by /healthz.
 	Version string
 }
 
-// The defaults of Config's zeros.
-const (
-	defaultListen           = "127.0.0.1"
-	defaultWaitForEndpoints = 60 * time.Second
-	defaultMaxBody          = 1 << 20
-	defaultMaxConcurrent    = 64
-	defaultMaxStreams       = 256
-	defaultShutdownTimeout  = 15 * time.Second
-	defaultMaxConnections   = 6000
-	defaultMaxBodies        = 64 << 20
-	defaultIdleTimeout      = 60 * time.Second
-	defaultTokenOverlap     = 10 * time.Minute
-)
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config { return Config{Port: 8888}.withDefaults() }
 
+// withDefaults returns c with defaults in place of zeros.
 func (c Config) withDefaults() Config {
-	if c.Listen == "" {
-		c.Listen = defaultListen
-	}
-	if c.WaitForEndpoints == 0 {
-		c.WaitForEndpoints = defaultWaitForEndpoints
-	}
-	if c.MaxBody == 0 {
-		c.MaxBody = defaultMaxBody
-	}
-	if c.MaxConcurrent == 0 {
-		c.MaxConcurrent = defaultMaxConcurrent
-	}
-	if c.MaxStreams == 0 {
-		c.MaxStreams = defaultMaxStreams
-	}
-	if c.ShutdownTimeout == 0 {
-		c.ShutdownTimeout = defaultShutdownTimeout
-	}
-	if c.MaxStreamsPerAddress == 0 {
-		c.MaxStreamsPerAddress = max(1, c.MaxStreams/4)
-	}
-	if c.MaxConnections == 0 {
-		c.MaxConnections = defaultMaxConnections
-	}
-	if c.MaxConnectionsPerAddress == 0 {
-		c.MaxConnectionsPerAddress = max(1, c.MaxConnections/2)
-	}
-	if c.MaxBodies == 0 {
-		c.MaxBodies = defaultMaxBodies
-	}
-	if c.IdleTimeout == 0 {
-		c.IdleTimeout = defaultIdleTimeout
-	}
-	if c.TokenOverlap == 0 {
-		c.TokenOverlap = defaultTokenOverlap
-	}
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1")
+	c.WaitForEndpoints = cmp.Or(c.WaitForEndpoints, time.Minute)
+	c.MaxBody = cmp.Or(c.MaxBody, 1<<20)
+	c.MaxConcurrent = cmp.Or(c.MaxConcurrent, 64)
+	c.MaxStreams = cmp.Or(c.MaxStreams, 256)
+	c.MaxStreamsPerAddress = cmp.Or(c.MaxStreamsPerAddress, max(1, c.MaxStreams/4))
+	c.MaxConnections = cmp.Or(c.MaxConnections, 6000)
+	c.MaxConnectionsPerAddress = cmp.Or(c.MaxConnectionsPerAddress, max(1, c.MaxConnections/2))
+	c.MaxBodies = cmp.Or(c.MaxBodies, 64<<20)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, time.Minute)
+	c.TokenOverlap = cmp.Or(c.TokenOverlap, 10*time.Minute)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 15*time.Second)
 	return c
 }
 
-// Validate gives every rule that c breaks, joined, each naming its key in the
-// configuration file; nil where there is none.
+// Validate returns an error for every rule that c breaks, each naming its key in
+// the configuration file.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error
+	invalid := func(format string, args ...any) { errs = append(errs, fmt.Errorf("invalid api."+format, args...)) }
 	if _, _, err := net.SplitHostPort(c.Listen); err == nil {
-		errs = append(errs, fmt.Errorf("api.listen: %q holds a port: that goes into api.port", c.Listen))
+		invalid("listen %q: must not contain a port (see api.port)", c.Listen)
 	} else if c.needsToken() {
-		errs = append(errs, fmt.Errorf(
-			"api.listen: %q can be reached from other machines, and no token protects it: set api.token_file, or listen on 127.0.0.1, or, to let in everybody who can reach it, set api.insecure to true",
-			c.Listen))
+		invalid("listen: %q is reachable from other hosts, and the API has no token: "+
+			"listen on 127.0.0.1, set api.token_file, or set api.insecure: true to let anybody run tasks", c.Listen)
 	}
 	if strings.ContainsAny(c.Listen, " \t\r\n/") {
-		errs = append(errs, fmt.Errorf("api.listen: %q is no address", c.Listen))
+		invalid("listen %q: must be an address or a host name", c.Listen)
 	}
 	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, fmt.Errorf("api.port: %d is no TCP port: it takes 0 to 65535", c.Port))
+		invalid("port: must be 0-65535, not %d", c.Port)
 	}
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		// The token itself stays out of the message.
-		errs = append(errs, errors.New("api.token_file: the token takes printable ASCII characters without spaces only"))
+		invalid("token_file: the token must be printable ASCII characters without blanks") // without the token
 	}
-	if c.WaitForEndpoints < 0 {
-		errs = append(errs, fmt.Errorf("api.wait_for_endpoints_timeout: %s is negative", c.WaitForEndpoints))
-	}
-	if c.MaxBody < 0 {
-		errs = append(errs, fmt.Errorf("api.max_body: %d is negative", c.MaxBody))
-	}
-	if c.MaxConcurrent < 0 {
-		errs = append(errs, fmt.Errorf("api.max_concurrent: %d is negative", c.MaxConcurrent))
-	}
-	if c.MaxStreams < 0 {
-		errs = append(errs, fmt.Errorf("api.max_streams: %d is negative", c.MaxStreams))
-	}
-	if c.ShutdownTimeout < 0 {
-		errs = append(errs, fmt.Errorf("api.shutdown_timeout: %s is negative", c.ShutdownTimeout))
+	for _, limit := range []struct {
+		key   string
+		value int64
+	}{
+		{"wait_for_endpoints_timeout", int64(c.WaitForEndpoints)},
+		{"max_body", c.MaxBody},
+		{"max_concurrent", int64(c.MaxConcurrent)},
+		{"max_streams", int64(c.MaxStreams)},
+		{"shutdown_timeout", int64(c.ShutdownTimeout)},
+	} {
+		if limit.value < 0 {
+			invalid("%s: must not be negative", limit.key)
+		}
 	}
 	if err := validateTaskTypes(c.TaskTypes); err != nil {
 		errs = append(errs, err)

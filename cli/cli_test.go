@@ -95,7 +95,7 @@ func TestWrongUse(t *testing.T) {
 		"manager --tasktype=x":                      "unknown flag: --tasktype; did you mean --task-type? (see tasker manager --help)",
 		"api --something=x":                         "unknown flag: --something (see tasker api --help)",
 		"dev --port=x":                              `invalid argument "x" for "--port" flag: strconv.ParseInt: parsing "x": invalid syntax (see tasker dev --help)`,
-		"dev --port=70000":                          "configuration: --port: api.port is 70000: give a whole number from 0 to 65535",
+		"dev --port=70000":                          "configuration: --port: invalid api.port: must be a whole number 0-65535, not 70000",
 		"dev --ephemeral --data=x":                  "--data and --ephemeral exclude each other",
 		"dev --data=":                               "empty --data: name a directory, or use --ephemeral",
 		"doctor --data=x":                           `--data is the directory of "tasker dev": give --dev, too, or neither`,
@@ -104,18 +104,18 @@ func TestWrongUse(t *testing.T) {
 		"doctor --dev --data=/no":                   "there is no database of tasker dev in /no: name its directory with --data, or start it first",
 		"version --output=xml":                      `invalid --output "xml": must be text or json`,
 		"version --output=":                         `invalid --output "": must be text or json`,
-		"api --log-level=loud":                      `configuration: --log-level: log.level is "loud": give one of debug, info, warn, error`,
+		"api --log-level=loud":                      `configuration: --log-level: invalid log.level: must be one of debug, info, warn, error, not "loud"`,
 		"manager":                                   `missing --endpoint: name the endpoint to serve, such as --endpoint console1 or --endpoint "$(hostname -s)"`,
 		"manager --endpoint=any":                    `--endpoint: endpoint "any" is a name that tasker keeps for itself: choose another`,
 		"manager --endpoint=a --endpoint=a":         "duplicate --endpoint a",
-		"manager --endpoint=a --label=web":          "configuration: --label: manager.labels takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
-		"manager --endpoint=a --task-type=x":        `--task-type: task type "x" is not configured; there are worker, backup, sleep`,
+		"manager --endpoint=a --label=web":          "configuration: --label: invalid manager.labels: must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag",
+		"manager --endpoint=a --task-type=x":        `--task-type: task type "x" not found: must be one of worker, backup, sleep`,
 		"initialize":                                "nothing to initialize: give --database, --rabbitmq, or both",
 		"initialize --database --yes":               "--yes confirms --reset: give both, or neither",
 		"initialize --database --force":             "--force needs --reset --yes",
-		"api --config=nowhere":                      `configuration: there is no file nowhere/development.config.yaml: name its directory with --config or TASKER_CONFIG, or write it, beginning with what "tasker config example --mode development" prints, or do without it by setting TASKER_TASK_TYPES, TASKER_MANAGER_DB_URI, TASKER_MANAGER_MESSAGE_QUEUE_URI`,
-		"config example --mode=staging":             "configuration: no staging.config.yaml comes with tasker; there are development and production",
-		"manager --endpoint=a --task-type=worker,x": `--task-type: task type "worker,x" is not configured; there are worker, backup, sleep`,
+		"api --config=nowhere":                      `configuration: nowhere/development.config.yaml does not exist: name its directory with --config or TASKER_CONFIG, create it from "tasker config example --mode development", or set TASKER_TASK_TYPES, TASKER_MANAGER_DB_URI, TASKER_MANAGER_MESSAGE_QUEUE_URI instead`,
+		"config example --mode=staging":             "configuration: unknown example staging.config.yaml: must be development or production",
+		"manager --endpoint=a --task-type=worker,x": `--task-type: task type "worker,x" not found: must be one of worker, backup, sleep`,
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
@@ -170,7 +170,7 @@ func TestDaemons(t *testing.T) {
 	if o = tasker(t, nil, others, "manager", "--endpoint", "console1"); o.code != 0 {
 		t.Errorf("manager without the API's token: %+v", o)
 	}
-	if o = tasker(t, nil, others, "api"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "api.token_file names /nowhere, which does not exist") {
+	if o = tasker(t, nil, others, "api"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "invalid api.token_file: /nowhere does not exist") {
 		t.Errorf("api without its token: %+v", o)
 	}
 }
@@ -249,7 +249,7 @@ func TestConfigCommands(t *testing.T) {
 		t.Errorf("show as JSON: %v, %s", err, o.stdout)
 	}
 	// Flags are stronger than variables.
-	if o := tasker(t, nil, environ, "config", "check", "--mode", "production"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "there is no file "+dir+"/production.config.yaml") {
+	if o := tasker(t, nil, environ, "config", "check", "--mode", "production"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, dir+"/production.config.yaml does not exist") {
 		t.Errorf("check of another mode: %+v", o)
 	}
 	wrong := append(environ, "TASKER_API_PORT=x", "TASKER_API_PRT=1")
@@ -257,7 +257,7 @@ func TestConfigCommands(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(strings.TrimPrefix(types[1], "TASKER_CONFIG="), "other.config.yaml"), []byte("task_types: [sleep]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if o := tasker(t, nil, types, "config", "check"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "manager.db.uri is not set") {
+	if o := tasker(t, nil, types, "config", "check"); o.code != cli.ExitUsage || !strings.Contains(o.stderr, "missing manager.db.uri") {
 		t.Errorf("without a database: %+v", o)
 	}
 	if o := tasker(t, nil, types, "config", "check", "--dev"); o.code != 0 || !strings.Contains(o.stdout, "no mistakes") {
@@ -352,7 +352,7 @@ func TestConfigCheckOfPrograms(t *testing.T) {
 		"a value": {
 			[]string{"TASKER_API_PORT=x"},
 			nil,
-			answer{false, "development", "config/development.config.yaml", []string{`TASKER_API_PORT: api.port is "x": give a whole number from 0 to 65535`}, nil},
+			answer{false, "development", "config/development.config.yaml", []string{`TASKER_API_PORT: invalid api.port: must be a whole number 0-65535, not "x"`}, nil},
 			cli.ExitUsage,
 		},
 		"no mistakes": {environ, []string{"--programs=false"}, answer{true, "development", "built-in development.config.yaml", nil, nil}, cli.ExitOK},

@@ -15,13 +15,12 @@ import (
 // bits even in hexadecimal digits.
 const minToken = 32
 
-// checker looks at what one value alone does not show, and brings in the
-// secrets.
+// checker checks values against each other, and reads the secrets.
 type checker struct {
 	*draft
 	*problems
 	sources map[string]source
-	bad     map[string]bool // keys whose value could not be used
+	bad     map[string]bool // keys with an invalid value
 	without Part
 	dir     string
 	files   *Files // that were read
@@ -29,14 +28,19 @@ type checker struct {
 
 func (c *checker) uses(part Part) bool { return c.without&part == 0 }
 
-// fail reports a problem with a key.
-func (c *checker) fail(path, format string, args ...any) {
-	c.add(c.sources[path], path+" "+format, args...)
+// invalid reports a problem with the value of a key.
+func (c *checker) invalid(path, format string, args ...any) {
+	c.add(c.sources[path], "invalid "+path+": "+format, args...)
+}
+
+// missing reports a key that has no value.
+func (c *checker) missing(path, example string) {
+	c.add(c.sources[path], "missing %s: set it, or %s, to %s", path, EnvName(path), example)
 }
 
 func (c *checker) check() {
 	if c.Manager.SpoolDir == "" && !c.bad[spoolKey] {
-		c.fail(spoolKey, "is empty: name a directory on a disk of this machine, which the manager may write to")
+		c.invalid(spoolKey, "must be a directory on a disk of this machine that the manager may write to")
 	}
 	c.checkListen()
 	c.checkTimes()
@@ -51,10 +55,8 @@ func (c *checker) check() {
 	c.checkAdmin()
 }
 
-// secret reads the file that a key names; ok is false where there is none, or
-// a problem with it was reported.
-const tokenFileKey = "api.token_file"
-
+// secret reads the file that a key names. It returns false if there is none, or
+// if it reported a problem.
 func (c *checker) secret(path, name string) (secret string, ok bool) {
 	if name == "" {
 		return "", false
@@ -67,7 +69,7 @@ func (c *checker) secret(path, name string) (secret string, ok bool) {
 	}
 	secret, err := secretfile.Read(name)
 	if err != nil {
-		c.fail(path, "%v", err)
+		c.invalid(path, "%v", err)
 		return "", false
 	}
 	return secret, true
@@ -81,25 +83,25 @@ func (c *checker) checkListen() {
 	if c.bad[path] {
 		loopback = true
 	} else if host == "" || err != nil && strings.ContainsAny(host, ":[]/ ") {
-		c.fail(path, "is %s: give an address without a port, such as 127.0.0.1, :: or a host name; the port belongs in api.port", quote(host))
+		c.invalid(path, "must be an address or host name without a port (see api.port), not %s", quote(host))
 		loopback = true
 	}
 	if !c.uses(PartAPI) {
 		return
 	}
 	if !loopback && c.tokenFile == "" && !c.API.Insecure {
-		c.fail(path, "is %s, where others can reach the API, and no token keeps them out: "+
-			"listen on 127.0.0.1, or name a file with a bearer token in api.token_file, or say api.insecure: true if anybody may run tasks", host)
+		c.invalid(path, "%s is reachable from other hosts, and the API has no token: "+
+			"listen on 127.0.0.1, set api.token_file, or set api.insecure: true to let anybody run tasks", host)
 	}
-	token, ok := c.secret("api.token_file", c.tokenFile)
+	token, ok := c.secret(tokenFileKey, c.tokenFile)
 	if !ok {
 		return
 	}
 	if len(token) < minToken {
-		c.fail("api.token_file", "names a file with a token of %d characters: give %d or more, such as openssl rand -hex 32 makes", len(token), minToken)
+		c.invalid(tokenFileKey, "the token must have at least %d characters, not %d: openssl rand -hex 32", minToken, len(token))
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		c.fail("api.token_file", "names a file with a token that no request can carry: give one line of letters, digits and signs, without blanks")
+		c.invalid(tokenFileKey, "the token must be one line of printable ASCII characters without blanks")
 	}
 	c.API.Token = token
 }
@@ -107,10 +109,10 @@ func (c *checker) checkListen() {
 func (c *checker) checkTimes() {
 	m := c.Manager
 	if !c.bad["manager.lease"] && !c.bad["manager.heartbeat"] && m.Lease < 2*m.Heartbeat {
-		c.fail("manager.lease", "is %s: it must be at least twice manager.heartbeat, which is %s", short(m.Lease), short(m.Heartbeat))
+		c.invalid("manager.lease", "must be at least twice manager.heartbeat (%s), not %s", short(m.Heartbeat), short(m.Lease))
 	}
 	if !c.bad["manager.lease"] && !c.bad["reconcile.lost_after"] && c.Reconcile.LostAfter < m.Lease {
-		c.fail("reconcile.lost_after", "is %s: it must not be less than manager.lease, which is %s", short(c.Reconcile.LostAfter), short(m.Lease))
+		c.invalid("reconcile.lost_after", "must be at least manager.lease (%s), not %s", short(m.Lease), short(c.Reconcile.LostAfter))
 	}
 }
 
@@ -120,34 +122,34 @@ func (c *checker) checkDatabase() {
 		return
 	}
 	if c.dbURI == "" {
-		c.fail(path, "is not set: give mysql://user@host:3306/database here or in %s", EnvName(path))
+		c.missing(path, "mysql://user@host:3306/database")
 		return
 	}
 	u, err := parseURI(c.dbURI, "mysql", "sqlite")
 	if err != nil {
-		c.fail(path, "%v", err)
+		c.invalid(path, "%v", err)
 		return
 	}
 	switch database := strings.Trim(u.Path, "/"); {
 	case u.Scheme == "mysql" && (u.Hostname() == "" || database == "" || strings.Contains(database, "/")):
-		c.fail(path, "is incomplete: give mysql://user:password@host:3306/database")
+		c.invalid(path, "must have the form mysql://user:password@host:3306/database")
 	case u.Scheme == "sqlite" && (u.Host != "" || database == ""):
-		c.fail(path, "is incomplete: give sqlite:///path/to/file")
+		c.invalid(path, "must have the form sqlite:///path/to/file")
 	case u.Scheme == "sqlite" && c.dbPasswordFile != "":
-		c.fail("manager.db.password_file", "is set, and a sqlite database takes no password")
+		c.invalid("manager.db.password_file", "a sqlite database has no password")
 	case !validPort(u):
-		c.fail(path, "has a port that is none: give one from 1 to 65535")
+		c.invalid(path, "port must be 1-65535")
 	}
 	known := databaseParameters
 	if u.Scheme == "sqlite" {
 		known = nil
 	}
 	if err := checkParameters(u, known); err != nil {
-		c.fail(path, "%v", err)
+		c.invalid(path, "%v", err)
 	}
 	if password, ok := c.secret("manager.db.password_file", c.dbPasswordFile); ok {
 		if err := withPassword(u, password); err != nil {
-			c.fail(path, "%v", err)
+			c.invalid(path, "%v", err)
 		}
 	}
 	c.Store.URI = u.String()
@@ -159,7 +161,7 @@ func (c *checker) checkBroker() {
 		return
 	}
 	if len(c.Rabbit.URIs) == 0 {
-		c.fail(path, "is not set: give amqp://user@host:5672/vhost here or in %s", EnvName(path))
+		c.missing(path, "amqp://user@host:5672/vhost")
 		return
 	}
 	password, hasPassword := c.secret("manager.message_queue.password_file", c.brokerPasswordFile)
@@ -168,31 +170,31 @@ func (c *checker) checkBroker() {
 	for i, s := range c.Rabbit.URIs {
 		which := ""
 		if len(c.Rabbit.URIs) > 1 {
-			which = fmt.Sprintf("(number %d) ", i+1)
+			which = fmt.Sprintf("address %d: ", i+1)
 		}
 		u, err := parseURI(s, "amqp", "amqps")
 		if err != nil {
-			c.fail(path, "%s%v", which, err)
+			c.invalid(path, "%s%v", which, err)
 			continue
 		}
 		if u.Hostname() == "" || strings.Contains(strings.Trim(u.EscapedPath(), "/"), "/") {
-			c.fail(path, "%sis incomplete: give amqp://user:password@host:5672/vhost", which)
+			c.invalid(path, "%smust have the form amqp://user:password@host:5672/vhost", which)
 		} else if !validPort(u) {
-			c.fail(path, "%shas a port that is none: give one from 1 to 65535", which)
+			c.invalid(path, "%sport must be 1-65535", which)
 		} else if other := strings.Trim(u.Path, "/"); i == 0 {
 			vhost = other
 		} else if other != vhost {
-			// Each process takes an address by lot: they would not meet.
-			c.fail(path, "%shas another virtual host than number 1, %q instead of %q: the addresses must be nodes of one cluster", which, other, vhost)
+			// Each process chooses an address at random: they would not meet.
+			c.invalid(path, "%svirtual host must be %q, as in address 1, not %q", which, vhost, other)
 		}
 		if u.Query().Has("heartbeat") {
-			c.fail(path, "%shas the parameter heartbeat: give it in manager.message_queue.heartbeat instead", which)
+			c.invalid(path, "%sparameter heartbeat: set manager.message_queue.heartbeat instead", which)
 		} else if err := checkParameters(u, brokerParameters); err != nil {
-			c.fail(path, "%s%v", which, err)
+			c.invalid(path, "%s%v", which, err)
 		}
 		if hasPassword {
 			if err := withPassword(u, password); err != nil {
-				c.fail(path, "%s%v", which, err)
+				c.invalid(path, "%s%v", which, err)
 			}
 		}
 		complete = append(complete, u.String())
@@ -206,13 +208,13 @@ func (c *checker) checkAdmin() {
 		u, err := parseURI(c.RabbitAdmin.ManagementURI, "http", "https")
 		switch {
 		case err != nil:
-			c.fail(path, "%v", err)
+			c.invalid(path, "%v", err)
 		case u.Hostname() == "" || !validPort(u):
-			c.fail(path, "is incomplete: give http://host:15672")
+			c.invalid(path, "must have the form http://host:15672")
 		case strings.Trim(u.Path, "/") == "api":
-			c.fail(path, "ends with %s: leave that out, as in http://host:15672", u.Path)
+			c.invalid(path, "must not end with %s", u.Path)
 		case u.User != nil:
-			c.fail(path, "has a user: give it in rabbitmq.user and rabbitmq.password_file instead")
+			c.invalid(path, "must not name a user: set rabbitmq.user and rabbitmq.password_file")
 		}
 	}
 	if !c.uses(PartAdmin) {
@@ -220,7 +222,7 @@ func (c *checker) checkAdmin() {
 		return
 	}
 	if c.adminPasswordFile != "" && c.RabbitAdmin.Password != "" {
-		c.fail("rabbitmq.password_file", "is set, and rabbitmq.password too: give one of them")
+		c.invalid("rabbitmq.password_file", "must not be set beside rabbitmq.password")
 		return
 	}
 	if password, ok := c.secret("rabbitmq.password_file", c.adminPasswordFile); ok {
@@ -228,7 +230,7 @@ func (c *checker) checkAdmin() {
 	}
 }
 
-// validPort tells whether the port of a URI, if it has one, is a port.
+// validPort reports whether a URI has no port, or a valid one.
 func validPort(u *url.URL) bool {
 	if u.Port() == "" {
 		return true

@@ -1,12 +1,11 @@
 // Package config reads tasker's configuration: a YAML file for the run mode,
-// overridden by TASKER_ environment variables, overridden by command line
-// flags, checked as a whole and given as one value that nothing changes
-// afterwards. Only this package knows viper.
+// overridden by TASKER_ environment variables, overridden by command line flags.
+// It checks the whole and returns it as one value. Only this package imports
+// viper.
 //
-// A mistake is never ignored: unknown keys, unknown variables and bad values
-// are errors that name the key and where it was set, and all of them are
-// reported together. Secrets may be kept in files; printing a [Config] in any
-// way masks them.
+// No mistake is ignored: unknown keys, unknown variables and invalid values are
+// errors that name the key and where it was set, and all are reported together.
+// Secrets may be kept in files; printing a [Config] in any way masks them.
 package config
 
 import (
@@ -24,21 +23,21 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// Config is the whole configuration, valid, with every default filled in and
-// the secrets of its files merged in. Treat it as a value: change nothing in
-// it. Its fields hold secrets, the whole prints without them.
+// Config is a valid configuration, with defaults filled in and the secrets of
+// its files merged in. Treat it as a value: do not change it. Its fields contain
+// secrets, which printing a Config omits.
 type Config struct {
 	// Mode is the run mode, such as "development".
 	Mode string
-	// File is the path of the file that was read, or says that the built-in
-	// one was.
+	// File is the path of the file that was read, or a description of what was
+	// used instead.
 	File string
 
 	API api.Config
-	// PublishTimeout is how long a POST waits for the broker's confirm before
-	// it leaves the task to the relay.
+	// PublishTimeout is how long a POST waits for the broker's confirm before it
+	// leaves the task to the relay.
 	PublishTimeout time.Duration
-	// Manager serves no endpoints yet: the command line names them.
+	// Manager has no endpoints: the command line names them.
 	Manager     manager.Config
 	Store       store.Config
 	Rabbit      rabbit.Config
@@ -55,20 +54,20 @@ type Config struct {
 	warnings []string
 }
 
-// RabbitAdmin is how to reach RabbitMQ's management API, as a user that may
-// create users and virtual hosts. Only "tasker initialize --rabbitmq"
-// and "tasker doctor" use it.
+// RabbitAdmin is the address of RabbitMQ's management API, and a user that may
+// create users and virtual hosts. Only "tasker initialize --rabbitmq" and
+// "tasker doctor" use it.
 type RabbitAdmin struct {
 	ManagementURI string // http:// or https://, without a user
 	User          string
 	Password      string
 }
 
-// Log says what is logged, and in what form.
+// Log is the level and the format of the log.
 type Log struct {
 	Level slog.Level
-	// Format is "text", "json", or "auto": coloured text on a terminal, JSON
-	// everywhere else.
+	// Format is "text", "json", or "auto": coloured text on a terminal, and JSON
+	// elsewhere.
 	Format string
 }
 
@@ -101,10 +100,10 @@ func (c Config) Choose(names []string) ([]tasker.TaskType, error) {
 	for i, name := range names {
 		at := slices.IndexFunc(c.TaskTypes, func(t tasker.TaskType) bool { return t.Name == name })
 		if at < 0 {
-			return nil, tasker.Errorf(tasker.NotFound, "task type %q is not configured; there are %s", name, strings.Join(c.TaskTypeNames(), ", "))
+			return nil, tasker.Errorf(tasker.NotFound, "task type %q not found: must be one of %s", name, strings.Join(c.TaskTypeNames(), ", "))
 		}
 		if slices.Contains(names[:i], name) {
-			return nil, tasker.Errorf(tasker.Invalid, "task type %q is named twice", name)
+			return nil, tasker.Errorf(tasker.Invalid, "duplicate task type %q", name)
 		}
 		chosen = append(chosen, c.TaskTypes[at])
 	}

@@ -8,25 +8,21 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 )
 
-// logLevelKey is the one key of the table that can change while a program runs.
-const logLevelKey = "log.level"
-
-// Difference is what differs between two configurations: keys, and names of
-// task types.
+// Difference is what differs between two configurations.
 type Difference struct {
-	// Level tells that log.level differs.
+	// Level reports whether log.level differs.
 	Level bool
-	// Added, Removed and Changed are task types.
+	// Added, Removed and Changed are the names of task types.
 	Added, Removed, Changed []string
-	// Restart are the keys whose value takes effect after a restart only. The
-	// key of a secret's file stands for what is in it.
+	// Restart are the keys whose value takes effect only after a restart. The
+	// key of a secret's file stands for its content.
 	Restart []string
 }
 
-// TaskTypes tells whether the task types differ.
+// TaskTypes reports whether the task types differ.
 func (d Difference) TaskTypes() bool { return len(d.Added)+len(d.Removed)+len(d.Changed) > 0 }
 
-// Diff gives what differs in the configuration that follows.
+// Diff returns what differs in the next configuration.
 func (c Config) Diff(next Config) Difference {
 	var d Difference
 	for i, s := range c.settings {
@@ -38,8 +34,8 @@ func (c Config) Diff(next Config) Difference {
 			d.Restart = append(d.Restart, s.path)
 		}
 	}
-	// A secret may change, and the name of its file stay. What an address
-	// says beside its password is in the keys above.
+	// A secret may change while the name of its file stays. Other changes of an
+	// address are among the keys above.
 	changed := func(path string) bool { return slices.Contains(d.Restart, path) }
 	for _, secret := range []struct {
 		path, beside string
@@ -76,9 +72,9 @@ func (c Config) Diff(next Config) Difference {
 	return d
 }
 
-// HandlersAfter is [Config.Handlers] for a configuration that follows another
-// one: a task type whose handler and settings are the same keeps the handler
-// that it has in registry, if that can be recognized as the same one.
+// HandlersAfter is [Config.Handlers] for a configuration that replaces another
+// one: a task type whose handler and settings are the same keeps its handler of
+// registry, if handlers of that kind can be compared.
 func (c Config) HandlersAfter(before Config, registry *handlers.Registry, names []string) (*handlers.Registry, error) {
 	chosen, err := c.Choose(names)
 	if err != nil {

@@ -14,41 +14,36 @@ import (
 	xtext "github.com/taskerhq/tasker/internal/x/text"
 )
 
-// document is a configuration file, read: the values it sets, with the lines
-// that set them.
+// document is what a configuration file sets, with the lines that set it.
 type document struct {
 	name      string
 	values    map[string]any // by path; null counts as not set
 	lines     map[string]int
 	taskTypes *yaml.Node // nil where the key is not set
-	unread    bool       // it is no YAML
+	unread    bool       // it is not YAML
 }
 
 func (f *document) at(line int) source { return source{file: f.name, line: line} }
 
-// parseDocument reads the YAML of a file. What it cannot use it reports, with
-// the line, and leaves out.
+// parseDocument reads the YAML of a file. It reports what it cannot use, with
+// the line, and leaves it out.
 func parseDocument(name string, content []byte, p *problems) *document {
 	f := &document{name: name, values: map[string]any{}, lines: map[string]int{}}
 	dec := yaml.NewDecoder(bytes.NewReader(content))
 	var root yaml.Node
 	if err := dec.Decode(&root); err != nil {
 		if !errors.Is(err, io.EOF) { // an empty file sets nothing
-			p.add(source{}, "%s: it is no YAML: %s", name, yamlError(err))
+			p.add(source{}, "%s: invalid YAML: %s", name, yamlError(err))
 			f.unread = true
 		}
 		return f
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		p.add(source{}, "%s: it must be one YAML document, and more follows the first", name)
+		p.add(source{}, "%s: must be a single YAML document", name)
 		f.unread = true
 		return f
 	}
-	known := []string{taskTypesKey}
-	for _, k := range keys() {
-		known = append(known, k.path)
-	}
-	f.section("", root.Content[0], known, p)
+	f.section("", root.Content[0], paths(), p)
 	return f
 }
 
@@ -58,7 +53,7 @@ func (f *document) section(path string, node *yaml.Node, known []string, p *prob
 	entries, ok := mapping(node)
 	if !ok {
 		if node.ShortTag() != "!!null" {
-			p.add(f.at(node.Line), "%s takes a mapping of keys to values", or(path, "the file"))
+			p.add(f.at(node.Line), "invalid %s: must be a mapping of keys to values", or(path, "file"))
 		}
 		return
 	}
@@ -67,7 +62,7 @@ func (f *document) section(path string, node *yaml.Node, known []string, p *prob
 		name := join(path, strings.ToLower(e.key.Value))
 		at := f.at(e.key.Line)
 		if seen[name] {
-			p.add(at, "%s is set twice", name)
+			p.add(at, "duplicate key %q", name)
 			continue
 		}
 		seen[name] = true
@@ -78,13 +73,13 @@ func (f *document) section(path string, node *yaml.Node, known []string, p *prob
 			}
 		case slices.Contains(known, name):
 			var value any
-			if err := e.value.Decode(&value); err != nil { // finds what would not end
-				p.add(at, "%s has a value that cannot be read: %s", name, yamlError(err))
+			if err := e.value.Decode(&value); err != nil { // finds aliases without an end
+				p.add(at, "invalid %s: cannot be read: %s", name, yamlError(err))
 				continue
 			}
 			value, err := plainValue(e.value)
 			if err != nil {
-				p.add(at, "%s %v", name, err)
+				p.add(at, "invalid %s: %v", name, err)
 				continue
 			}
 			if name == labelsKey {
@@ -98,12 +93,12 @@ func (f *document) section(path string, node *yaml.Node, known []string, p *prob
 		case slices.ContainsFunc(known, func(k string) bool { return strings.HasPrefix(k, name+".") }):
 			f.section(name, e.value, known, p)
 		default:
-			p.add(at, "unknown key %s%s", clip(name), unknownKey(name, append(sections(known), known...)))
+			p.add(at, "unknown key %q%s", clip(name), unknownKey(name, append(sections(known), known...)))
 		}
 	}
 }
 
-// sections gives the paths that hold keys: manager and manager.db for
+// sections returns the paths that contain keys: manager and manager.db for
 // manager.db.uri.
 func sections(known []string) []string {
 	var all []string
@@ -119,7 +114,7 @@ func sections(known []string) []string {
 
 type entry struct{ key, value *yaml.Node }
 
-// mapping gives the entries of a mapping in their order.
+// mapping returns the entries of a mapping in their order.
 func mapping(node *yaml.Node) ([]entry, bool) {
 	node = resolve(node)
 	if node.Kind != yaml.MappingNode {
@@ -142,12 +137,12 @@ func resolve(node *yaml.Node) *yaml.Node {
 
 var quotedContent = regexp.MustCompile("`[^`]*`")
 
-// yamlError gives the text of a YAML error without what it quotes of the file,
-// which may be a secret.
+// yamlError returns the text of a YAML error without what it quotes of the
+// file, which may be a secret.
 func yamlError(err error) string {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	if strings.Contains(message, "anchor") {
-		return "it has an alias (*name) without its anchor, or inside of it: put a value that begins with * in quotes"
+		return "an alias (*name) has no anchor, or is inside it: put a value that starts with * in quotes"
 	}
 	message = quotedContent.ReplaceAllString(message, "a value")
 	return strings.Join(strings.Fields(message), " ")
@@ -167,7 +162,7 @@ func or(s, fallback string) string {
 	return s
 }
 
-// clip makes a name that somebody else chose fit a message.
+// clip makes a name that somebody else chose fit into a message.
 func clip(s string) string {
 	s = xtext.Shorten(s, 80)
 	if strconv.Quote(s) != `"`+s+`"` || s == "" {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ const (
 	EnvDir  = EnvPrefix + "CONFIG" // the directory of the configuration file
 )
 
-// EnvAPIURL is the address of the API for commands that talk to it. It is no
+// EnvAPIURL is the address of the API, for commands that call it. It is not a
 // key of the configuration.
 const EnvAPIURL = EnvPrefix + "API_URL"
 
@@ -29,12 +30,12 @@ type override struct {
 	from  source
 }
 
-// environment picks tasker's variables out of an environment. An empty one
-// counts as not set; one that no key has is a problem.
+// environment returns tasker's variables of an environment. It ignores empty
+// ones, and reports those that belong to no key.
 func environment(environ []string, p *problems) overrides {
-	paths := map[string]string{EnvName(taskTypesKey): taskTypesKey}
-	for _, k := range keys() {
-		paths[EnvName(k.path)] = k.path
+	variables := map[string]string{}
+	for _, path := range paths() {
+		variables[EnvName(path)] = path
 	}
 	found := overrides{}
 	var unknown []string
@@ -43,23 +44,25 @@ func environment(environ []string, p *problems) overrides {
 		if !strings.HasPrefix(name, EnvPrefix) || value == "" || name == EnvMode || name == EnvDir || name == EnvAPIURL {
 			continue
 		}
-		if path, ok := paths[name]; ok && serviceAddress(name, value) {
-			p.warnings = append(p.warnings, fmt.Sprintf("%s: it is left out of account, since its value is the address of a Kubernetes service, and no value of %s: "+
-				"call the service otherwise, or say enableServiceLinks: false in the pod", name, path))
+		if path, ok := variables[name]; ok && serviceAddress(name, value) {
+			p.warnings = append(p.warnings, fmt.Sprintf("%s: ignored, "+
+				"since its value is the address of a Kubernetes service and not a value of %s: "+
+				"rename the service, or set enableServiceLinks: false in the pod", name, path))
 		} else if ok {
 			found[path] = override{value, source{name: name}}
 		} else if !foreignVariables.MatchString(name) {
 			unknown = append(unknown, name)
 		}
 	}
-	known := []string{strings.TrimPrefix(EnvMode, EnvPrefix), strings.TrimPrefix(EnvDir, EnvPrefix), strings.TrimPrefix(EnvAPIURL, EnvPrefix)}
-	for name := range paths {
+	var known []string
+	for _, name := range append(slices.Collect(maps.Keys(variables)), EnvMode, EnvDir, EnvAPIURL) {
 		known = append(known, strings.TrimPrefix(name, EnvPrefix))
 	}
 	slices.Sort(known)
 	slices.Sort(unknown)
 	for _, name := range unknown {
-		p.add(source{name: clip(name)}, "unknown variable: no key of the configuration has this name%s", suggestion(EnvPrefix, strings.TrimPrefix(name, EnvPrefix), known))
+		near := suggestion(EnvPrefix, strings.TrimPrefix(name, EnvPrefix), known)
+		p.add(source{name: clip(name)}, "unknown variable%s", near)
 	}
 	return found
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"embed"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,11 +26,11 @@ type file struct {
 
 var modePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
-// readFile finds the file of a mode, and notes where it looked.
+// readFile reads the file of a mode, and notes where it looked.
 func readFile(opts Options, looked *Files) (file, error) {
 	mode, dir := opts.Mode, opts.Dir
 	if !modePattern.MatchString(mode) {
-		return file{}, &Error{Problems: []string{fmt.Sprintf("the mode is %q: give development, production, or whatever stands before %s", mode, fileSuffix)}}
+		return file{}, problem("invalid mode %q: must be development, production, or the name of another file without %s", mode, fileSuffix)
 	}
 	path := filepath.Join(or(dir, DefaultDir), mode+fileSuffix)
 	looked.note(path)
@@ -39,11 +38,11 @@ func readFile(opts Options, looked *Files) (file, error) {
 	switch {
 	case err == nil:
 		if err := trust.Check(path); err != nil {
-			return file{}, &Error{Problems: []string{fmt.Sprintf("%s is not to be believed: %v", path, err)}}
+			return file{}, problem("%s is not trusted: %v", path, err)
 		}
 		return file{path, content, filepath.Dir(path)}, nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return file{}, &Error{Problems: []string{fmt.Sprintf("cannot read %s: %v", path, cause(err))}}
+		return file{}, problem("read %s: %v", path, cause(err))
 	case mode == DefaultMode && dir == "":
 		content, err := Shipped(mode)
 		if err != nil {
@@ -53,19 +52,19 @@ func readFile(opts Options, looked *Files) (file, error) {
 	}
 	missing := missingVariables(opts)
 	if len(missing) == 0 {
-		return file{name: "no file, variables alone (there is no " + path + ")", dir: "."}, nil
+		return file{name: "variables only (no " + path + ")", dir: "."}, nil
 	}
 	example := mode
 	if _, err := Shipped(mode); err != nil {
 		example = "production"
 	}
-	return file{}, &Error{Problems: []string{fmt.Sprintf(
-		"there is no file %s: name its directory with --config or %s, or write it, beginning with what \"tasker config example --mode %s\" prints, or do without it by setting %s",
-		path, EnvDir, example, strings.Join(missing, ", "))}}
+	return file{}, problem(
+		"%s does not exist: name its directory with --config or %s, create it from \"tasker config example --mode %s\", or set %s instead",
+		path, EnvDir, example, strings.Join(missing, ", "))
 }
 
-// missingVariables returns the variables without which no configuration can do
-// that has no file.
+// missingVariables returns the variables that a configuration without a file
+// still needs.
 func missingVariables(opts Options) []string {
 	mandatory := []string{taskTypesKey}
 	if opts.Without&PartDatabase == 0 {
@@ -87,12 +86,12 @@ func missingVariables(opts Options) []string {
 	return missing
 }
 
-// Shipped gives the file that comes with tasker for a mode: development or
+// Shipped returns the file that comes with tasker for a mode: development or
 // production.
 func Shipped(mode string) ([]byte, error) {
 	content, err := shipped.ReadFile(mode + fileSuffix)
 	if err != nil {
-		return nil, &Error{Problems: []string{fmt.Sprintf("no %s%s comes with tasker; there are development and production", mode, fileSuffix)}}
+		return nil, problem("unknown example %s%s: must be development or production", mode, fileSuffix)
 	}
 	return content, nil
 }

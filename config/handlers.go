@@ -7,10 +7,10 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 )
 
-// CheckHandlers tells whether the handlers of all task types could work on
-// this machine, as this user: an [*Error] is everything that keeps them from
-// it, such as programs that are not there. A machine that runs the API only
-// needs none of it.
+// CheckHandlers checks whether the handlers of all task types can work on this
+// machine, as this user. It returns everything that keeps them from it, such as
+// missing programs, in an [*Error]. A machine that runs only the API need not
+// pass.
 func (c Config) CheckHandlers() error {
 	p := &problems{}
 	for _, t := range c.TaskTypes {
@@ -29,7 +29,7 @@ func (c Config) CheckHandlers() error {
 }
 
 // HandlerNotes returns what the handlers of the task types say about their
-// settings, which are no mistakes.
+// settings that is not a mistake.
 func (c Config) HandlerNotes() []string {
 	var notes []string
 	for _, t := range c.TaskTypes {
@@ -46,8 +46,8 @@ func (c Config) HandlerNotes() []string {
 	return notes
 }
 
-// Handlers makes the handlers of the task types of those names; no names means
-// all. The errors are those of [Config.Choose].
+// Handlers returns the handlers of the task types with those names; no names
+// means all. The errors are those of [Config.Choose].
 func (c Config) Handlers(names []string) (*handlers.Registry, error) {
 	chosen, err := c.Choose(names)
 	if err != nil {
@@ -56,8 +56,8 @@ func (c Config) Handlers(names []string) (*handlers.Registry, error) {
 	return c.register(chosen, func(tasker.TaskType) (handlers.Handler, bool) { return nil, false })
 }
 
-// register makes a registry with the handlers of those types; kept gives the
-// one that a type has already.
+// register returns a registry with the handlers of the types; kept returns one
+// that a type has already.
 func (c Config) register(chosen []tasker.TaskType, kept func(tasker.TaskType) (h handlers.Handler, ok bool)) (*handlers.Registry, error) {
 	registry := handlers.NewRegistry()
 	for _, t := range chosen {

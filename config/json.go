@@ -20,12 +20,11 @@ const (
 	maxDepth = 100
 )
 
-var errTooLarge = errors.New("is larger than 1 MiB as JSON, or deeper than 100 levels")
+var errTooLarge = errors.New("must be at most 1 MiB as JSON, and 100 levels deep")
 
 // toJSON writes a YAML value as JSON: members in their order, numbers with all
-// their digits, and as text what YAML alone reads as something else, such as a
-// date. The node must be one that YAML's Decode takes. An error continues a
-// sentence that begins with the key.
+// their digits, and as text what only YAML reads as something else, such as a
+// date. The node must be one that YAML's Decode accepts.
 func toJSON(node *yaml.Node) (json.RawMessage, error) {
 	var out bytes.Buffer
 	if err := writeJSON(&out, node, 0); err != nil {
@@ -74,9 +73,9 @@ func writeJSON(out *bytes.Buffer, node *yaml.Node, depth int) error {
 func writeMember(out *bytes.Buffer, key, value *yaml.Node, depth int) error {
 	switch {
 	case key.ShortTag() == "!!merge":
-		return errors.New("has a merge key (<<), which has no place in JSON: write out what it stands for")
+		return errors.New("merge key (<<) in a JSON value: write out what it stands for")
 	case key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str":
-		return fmt.Errorf("has a key in line %d that is no text: put it in quotes", key.Line)
+		return fmt.Errorf("line %d: key is not text: put it in quotes", key.Line)
 	}
 	name, err := marshal(key.Value)
 	if err != nil {
@@ -87,7 +86,7 @@ func writeMember(out *bytes.Buffer, key, value *yaml.Node, depth int) error {
 	return writeJSON(out, value, depth+1)
 }
 
-// scalarJSON gives a YAML scalar as JSON.
+// scalarJSON returns a YAML scalar as JSON.
 func scalarJSON(node *yaml.Node) ([]byte, error) {
 	var value any
 	switch node.ShortTag() {
@@ -98,20 +97,20 @@ func scalarJSON(node *yaml.Node) ([]byte, error) {
 			return literal, nil
 		}
 		if leadingZero.MatchString(node.Value) {
-			return nil, fmt.Errorf("has a number in line %d that %w", node.Line, errLeadingZero(node.Value))
+			return nil, fmt.Errorf("line %d: %w", node.Line, errLeadingZero(node.Value))
 		}
 		if n, ok := new(big.Int).SetString(strings.TrimPrefix(node.Value, "+"), 0); ok {
 			return []byte(n.String()), nil
 		}
 		var f float64
 		if err := node.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-			return nil, fmt.Errorf("has the number %s, which JSON cannot say", quote(node.Value))
+			return nil, fmt.Errorf("number %s does not exist in JSON", quote(node.Value))
 		}
 		value = f
 	case "!!bool":
 		var b bool
 		if err := node.Decode(&b); err != nil {
-			return nil, fmt.Errorf("has a value that cannot be read: %s", yamlError(err))
+			return nil, fmt.Errorf("cannot be read: %s", yamlError(err))
 		}
 		value = b
 	default:
@@ -126,7 +125,7 @@ func marshal(value any) ([]byte, error) {
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(value); err != nil {
-		return nil, fmt.Errorf("cannot be written as JSON: %w", err)
+		return nil, fmt.Errorf("write as JSON: %w", err)
 	}
 	return bytes.TrimSpace(out.Bytes()), nil
 }
@@ -135,14 +134,14 @@ func marshal(value any) ([]byte, error) {
 // order.
 type shownJSON json.RawMessage
 
-// MarshalJSON gives the value itself.
+// MarshalJSON returns the value itself.
 func (j shownJSON) MarshalJSON() ([]byte, error) { return j, nil }
 
-// MarshalYAML gives the value as YAML, which JSON is a part of.
+// MarshalYAML returns the value as YAML, of which JSON is a subset.
 func (j shownJSON) MarshalYAML() (any, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(j, &root); err != nil {
-		var value any // YAML takes no surrogate pairs
+		var value any // YAML has no surrogate pairs
 		if err := json.Unmarshal(j, &value); err != nil {
 			return nil, err
 		}
@@ -152,8 +151,7 @@ func (j shownJSON) MarshalYAML() (any, error) {
 	return root.Content[0], nil
 }
 
-// plainStyle takes away the braces and the quotes of JSON where YAML can do
-// without.
+// plainStyle removes the braces and quotes of JSON that YAML does not need.
 func plainStyle(node *yaml.Node) {
 	node.Style &^= yaml.FlowStyle
 	node.HeadComment, node.LineComment, node.FootComment = "", "", ""

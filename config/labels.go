@@ -11,9 +11,6 @@ import (
 	"unicode/utf8"
 )
 
-// labelsKey is the one key of the table that takes a mapping.
-const labelsKey = "manager.labels"
-
 const (
 	maxLabels     = 64
 	maxLabelValue = 255
@@ -22,24 +19,27 @@ const (
 var (
 	labelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$`)
 
-	errLabels = errors.New("takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag")
+	errLabels = errors.New("must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag")
 )
 
 // unfolded hides a mapping from viper, which would fold the case of its keys.
 type unfolded struct{ value any }
 
-func labels[T any](at func(*T) *map[string]string) setter[T] {
-	return func(t *T, value any) error {
-		read, err := readLabels(value)
-		if err == nil {
-			*at(t) = read
-		}
-		return err
+func labels(at *map[string]string) codec {
+	return codec{
+		set: func(value any) error {
+			read, err := readLabels(value)
+			if err == nil {
+				*at = read
+			}
+			return err
+		},
+		get: func() any { return shownLabels(*at) },
 	}
 }
 
 // readLabels reads a mapping of names to text, or text as the environment has
-// it. No labels are a nil map.
+// it. Without labels the map is nil.
 func readLabels(value any) (map[string]string, error) {
 	if hidden, ok := value.(unfolded); ok {
 		value = hidden.value
@@ -48,11 +48,11 @@ func readLabels(value any) (map[string]string, error) {
 	add := func(name, text string) error {
 		switch {
 		case !labelPattern.MatchString(name):
-			return fmt.Errorf("has the label %s: its name takes 1 to 63 letters, digits, '.', '_', '/' or '-', the first a letter or digit", quote(name))
-		case len(text) > maxLabelValue || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return r == ',' || !unicode.IsPrint(r) }):
-			return fmt.Errorf("has the label %s with a value that is none: give at most %d printable characters, without a comma", name, maxLabelValue)
+			return fmt.Errorf("invalid label %s: must be 1-63 letters, digits, '.', '_', '/' or '-', and start with a letter or digit", quote(name))
+		case len(text) > maxLabelValue || !utf8.ValidString(text) || strings.ContainsFunc(text, notInLabel):
+			return fmt.Errorf("invalid label %q: its value must be at most %d printable characters without a comma", name, maxLabelValue)
 		case len(read) == maxLabels:
-			return fmt.Errorf("has more than %d labels", maxLabels)
+			return fmt.Errorf("must be at most %d labels", maxLabels)
 		}
 		if read == nil {
 			read = map[string]string{}
@@ -65,7 +65,7 @@ func readLabels(value any) (map[string]string, error) {
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			text, ok := v[name].(string)
 			if !ok {
-				return nil, fmt.Errorf("has the label %s: it takes text, not %s: put it in quotes", clip(name), kindOf(v[name]))
+				return nil, fmt.Errorf("invalid label %q: its value must be text, not %s: put it in quotes", clip(name), kindOf(v[name]))
 			}
 			if err := add(name, text); err != nil {
 				return nil, err
@@ -81,7 +81,7 @@ func readLabels(value any) (map[string]string, error) {
 				return nil, errLabels
 			}
 			if _, twice := read[name]; twice {
-				return nil, fmt.Errorf("has the label %s twice", clip(name))
+				return nil, fmt.Errorf("duplicate label %q", clip(name))
 			}
 			if err := add(name, text); err != nil {
 				return nil, err
@@ -93,7 +93,9 @@ func readLabels(value any) (map[string]string, error) {
 	return read, nil
 }
 
-// shownLabels gives labels as a file would.
+func notInLabel(r rune) bool { return r == ',' || !unicode.IsPrint(r) }
+
+// shownLabels returns labels as a file would have them.
 func shownLabels(labels map[string]string) any {
 	if len(labels) == 0 {
 		return ""

@@ -10,14 +10,14 @@ import (
 	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
-// DefaultDir is where the configuration files are looked for, and
-// DefaultMode the mode whose file is read, unless something else is said.
+// DefaultDir is the default directory of the configuration files, and
+// DefaultMode the default run mode.
 const (
 	DefaultDir  = "config"
 	DefaultMode = "development"
 )
 
-// Part is a part of the configuration that a command may do without.
+// Part is a part of the configuration that a command may not need.
 type Part int
 
 // The parts.
@@ -32,18 +32,18 @@ const (
 type Options struct {
 	// Mode chooses the file <Mode>.config.yaml; empty means development.
 	Mode string
-	// Dir is the directory of the file; empty means "config". In development
-	// mode an empty Dir falls back to the built-in file where there is none.
+	// Dir is the directory of the file; empty means "config", and in development
+	// mode the built-in file if that directory has none.
 	Dir string
-	// Environ is the environment, as os.Environ gives it. Its TASKER_MODE and
-	// TASKER_CONFIG are not looked at: they are for the caller.
+	// Environ is the environment, as os.Environ returns it. TASKER_MODE and
+	// TASKER_CONFIG are ignored: they are for the caller.
 	Environ []string
 	// Flags override the environment.
 	Flags []Flag
-	// Handlers are those that task types can name; nil means the built-in ones.
+	// Handlers are those that task types may name; nil means the built-in ones.
 	Handlers *handlers.Catalog
-	// Without are parts, joined with |, that the command does not use: they
-	// may be left out, and their secret files are not read.
+	// Without are parts, joined with |, that the command does not need: they may
+	// be missing, and their secret files are not read.
 	Without Part
 }
 
@@ -54,8 +54,8 @@ type Flag struct {
 	Value string
 }
 
-// Load reads, merges and checks a configuration. An [*Error] is everything
-// that is wrong with it.
+// Load reads, merges and checks a configuration. It returns everything that is
+// wrong with it in an [*Error].
 func Load(opts Options) (Config, error) {
 	given := opts
 	opts.Mode = or(opts.Mode, DefaultMode)
@@ -74,11 +74,12 @@ func Load(opts Options) (Config, error) {
 	return Config{}, err
 }
 
-// Again loads the configuration anew, with the same options: the file may have
+// Again loads the configuration again, with the same options: the file may have
 // changed, the environment and the flags have not.
 func (c Config) Again() (Config, error) { return Load(c.options) }
 
-// load is Load with the file in hand. It notes those that it reads besides.
+// load loads the configuration from f, and adds the other files that it reads
+// to files.
 func load(opts Options, f file, files *Files) (Config, error) {
 	p := &problems{}
 	doc := parseDocument(f.name, f.content, p)
@@ -87,11 +88,11 @@ func load(opts Options, f file, files *Files) (Config, error) {
 		overridden[flag.Key] = override{flag.Value, source{name: flag.Name}}
 	}
 
-	if doc.unread { // what it sets is not known, so nothing can be missing
+	if doc.unread { // what it would set is unknown
 		return Config{}, p.err()
 	}
 
-	d := &draft{}
+	d := newDraft()
 	d.Mode, d.File, d.catalog = opts.Mode, f.name, opts.Handlers
 	if d.catalog == nil {
 		d.catalog = builtin.Catalog()
@@ -101,20 +102,21 @@ func load(opts Options, f file, files *Files) (Config, error) {
 		draft: d, problems: p, sources: map[string]source{}, bad: map[string]bool{}, without: opts.Without, dir: f.dir,
 		files: files,
 	}
-	values := layers(doc, overridden)
-	for _, k := range keys() {
+	table := keys(d)
+	values := layers(table, doc, overridden)
+	for _, k := range table {
 		from := sourceOf(k.path, doc, overridden)
 		c.sources[k.path] = from
 		value := values.Get(viperKey(k.path))
 		if k.path == spoolKey {
 			value = c.spoolDir(value, from)
 		}
-		if err := k.set(d, value); err != nil {
-			p.add(from, "%s %v", k.path, err)
+		if err := k.set(value); err != nil {
+			p.add(from, "invalid %s: %v", k.path, err)
 			c.bad[k.path] = true
 			continue
 		}
-		d.settings = append(d.settings, setting{k.path, d.shown(k, value), d.plain(k, value), from})
+		d.settings = append(d.settings, newSetting(k, from))
 	}
 	c.taskTypes(doc, overridden)
 	c.check()
@@ -124,7 +126,6 @@ func load(opts Options, f file, files *Files) (Config, error) {
 
 	d.warnings = append(p.warnings, c.warn()...)
 	cfg := d.Config
-	cfg.Log.Level = logLevel(d.level)
 	cfg.Reconcile.WaitForEndpoints = cfg.API.WaitForEndpoints
 	cfg.Reconcile.Retention = cfg.retention()
 	cfg.API.TaskTypes, cfg.Manager.TaskTypes = cfg.TaskTypes, cfg.TaskTypes
@@ -141,20 +142,20 @@ func sourceOf(path string, doc *document, overridden overrides) source {
 	return source{}
 }
 
-// keyDelimiter joins the parts of a viper key; a dot would split names that
-// hold one.
+// keyDelimiter joins the parts of a viper key; a dot would split names with
+// dots.
 const keyDelimiter = "::"
 
 func viperKey(path string) string { return strings.ReplaceAll(path, ".", keyDelimiter) }
 
-// layers puts defaults, file and overrides on top of each other. Every load
-// has a viper of its own: a shared one cannot be read while it changes. The
-// environment comes through here instead of viper's AutomaticEnv, so that it
-// is the caller's and unknown variables are noticed.
-func layers(doc *document, overridden overrides) *viper.Viper {
+// layers puts defaults, file and overrides on top of each other. Every load has
+// its own viper: a shared one must not be read while it changes. The environment
+// comes as overrides instead of by viper's AutomaticEnv, so that it is the
+// caller's, and unknown variables are noticed.
+func layers(table []key, doc *document, overridden overrides) *viper.Viper {
 	v := viper.NewWithOptions(viper.KeyDelimiter(keyDelimiter))
-	for _, k := range keys() {
-		v.SetDefault(viperKey(k.path), k.def)
+	for _, k := range table {
+		v.SetDefault(viperKey(k.path), k.get())
 	}
 	for path, value := range doc.values {
 		v.Set(viperKey(path), value)

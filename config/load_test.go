@@ -241,9 +241,9 @@ func TestFiles(t *testing.T) {
 		opts config.Options
 		want string
 	}{
-		"production":         {config.Options{Mode: "production"}, "there is no file config/production.config.yaml: name its directory with --config or TASKER_CONFIG"},
-		"a directory chosen": {config.Options{Dir: "nowhere"}, "there is no file nowhere/development.config.yaml"},
-		"a mode like a path": {config.Options{Mode: "../x"}, `the mode is "../x"`},
+		"production":         {config.Options{Mode: "production"}, "config/production.config.yaml does not exist: name its directory with --config or TASKER_CONFIG"},
+		"a directory chosen": {config.Options{Dir: "nowhere"}, "nowhere/development.config.yaml does not exist"},
+		"a mode like a path": {config.Options{Mode: "../x"}, `invalid mode "../x"`},
 	} {
 		if _, err := config.Load(test.opts); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %q", name, err, test.want)

@@ -13,69 +13,61 @@ import (
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-func (e *entryReader) readExample(t *tasker.TaskType, node *yaml.Node) (err error) {
-	t.Example, err = toJSON(node)
-	return err
-}
-
-// readSchema reads a schema, or the path of a file that holds one.
+// readSchema reads a schema, or the path of a file that contains one.
 func (e *entryReader) readSchema(t *tasker.TaskType, node *yaml.Node) (err error) {
 	if node.Kind == yaml.ScalarNode && node.ShortTag() == "!!str" {
-		return e.schemaFile(t, node)
+		return e.readSchemaFile(t, node)
 	}
 	if t.Schema, err = toJSON(node); err != nil {
 		return err
 	}
-	return compile(t, "")
+	return compile(t)
 }
 
-// schemaFile reads the schema of a task type from the file that is named, JSON
-// or YAML.
-func (e *entryReader) schemaFile(t *tasker.TaskType, node *yaml.Node) error {
+// readSchemaFile reads the JSON or YAML file that a schema's node names.
+func (e *entryReader) readSchemaFile(t *tasker.TaskType, node *yaml.Node) error {
 	path := node.Value
 	if path == "" {
-		return errors.New("is empty: give a schema, or the path of a file that holds one")
+		return errors.New("must be a schema, or the path of a file with one")
 	}
 	if e.at(node).file != "" && !filepath.IsAbs(path) {
 		path = filepath.Join(e.dir, path)
 	}
 	content, err := e.files.read(path, schema.MaxText)
 	if err != nil {
-		return fmt.Errorf("names %s, %w", path, err)
+		return err
 	}
 	var root yaml.Node
 	var value any
 	if err = yaml.Unmarshal(content, &root); err == nil {
-		err = root.Decode(&value) // finds what would not end
+		err = root.Decode(&value) // finds aliases without an end
 	}
 	if err != nil {
-		return fmt.Errorf("names %s, which is neither JSON nor YAML: %s", path, yamlError(err))
+		return fmt.Errorf("%s is neither JSON nor YAML: %s", path, yamlError(err))
 	}
 	if len(root.Content) == 0 {
-		return fmt.Errorf("names %s, which is empty", path)
+		return fmt.Errorf("%s is empty", path)
 	}
-	if t.Schema, err = toJSON(root.Content[0]); err != nil {
-		return fmt.Errorf("names %s, which %w", path, err)
+	if t.Schema, err = toJSON(root.Content[0]); err == nil {
+		err = compile(t)
 	}
-	return compile(t, path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
-// compile checks the schema of a task type, which was in the file of that
-// path, or in the configuration itself.
-func compile(t *tasker.TaskType, path string) error {
+func compile(t *tasker.TaskType) error {
 	compiled, err := schema.Compile(t.Schema)
-	switch {
-	case err != nil && path != "":
-		return fmt.Errorf("names %s: %w", path, err)
-	case err != nil:
-		return fmt.Errorf("holds no schema: %w", err)
+	if err != nil {
+		return err
 	}
 	t.Payloads = compiled
 	return nil
 }
 
-// describe fills in what the configuration does not say of a task type and its
-// handler does, and holds the example against the schema.
+// describe fills in from the handler what the configuration does not say of a
+// task type, and checks the example against the schema.
 func (e *entryReader) describe(item *yaml.Node, t *tasker.TaskType, h handlers.Handler) {
 	configured := t.Example != nil
 	var d handlers.Description
@@ -85,8 +77,8 @@ func (e *entryReader) describe(item *yaml.Node, t *tasker.TaskType, h handlers.H
 	t.Description, t.Usage = or(t.Description, d.Description), or(t.Usage, d.Usage)
 	if t.Schema == nil && len(d.Schema) > 0 {
 		t.Schema = d.Schema
-		if err := compile(t, ""); err != nil {
-			e.wrong(item, "%s: task type %s: its handler %q describes a schema that is none: %v", e.path, t.Name, t.Handler, err)
+		if err := compile(t); err != nil {
+			e.wrong(item, "%s: task type %s: invalid schema of its handler %q: %v", e.path, t.Name, t.Handler, err)
 		}
 	}
 	if !configured && len(d.Example) > 0 {
@@ -98,11 +90,11 @@ func (e *entryReader) describe(item *yaml.Node, t *tasker.TaskType, h handlers.H
 	switch err := t.Payloads.Validate(t.Example); {
 	case err == nil:
 	case configured:
-		e.wrong(e.place("example", item), "%s.example breaks the schema of the task type: %s", e.path, oneLine(err))
+		e.wrong(e.place("example", item), "invalid %s.example: %s", e.path, oneLine(err))
 	default:
 		t.Example = nil // the configuration's schema is narrower than the handler's
 	}
 }
 
-// oneLine gives an error that may have several lines.
+// oneLine returns the text of an error that may have several lines.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -204,36 +204,36 @@ func TestCheckHandlers(t *testing.T) {
 	}
 }
 
-// TestWrongSchemas holds the messages about schemas, examples, sizes and
+// TestWrongSchemas lists the messages about schemas, examples, sizes and
 // labels. DIR stands for the directory of the file.
 func TestWrongSchemas(t *testing.T) {
 	t.Parallel()
-	const at = "DIR/test.config.yaml:2: task_types[0]."
+	const at = "DIR/test.config.yaml:2: invalid task_types[0]."
 	for entry, want := range map[string]string{
-		"schema: {type: nonsense}":                     "schema holds no schema: ",
-		"schema: {$ref: 'https://example.com/x.json'}": `schema holds no schema: reference "https://example.com/x.json": `,
-		"schema: 5":                          "schema holds no schema: ",
-		"schema: ''":                         "schema is empty: give a schema, or the path of a file that holds one",
-		"schema: nowhere.json":               "schema names DIR/nowhere.json, which does not exist",
-		"schema: .":                          "schema names DIR, which is no regular file",
-		"schema: large.json":                 "schema names DIR/large.json, which has 70000 bytes, and may have 65536",
-		"schema: broken.json":                "schema names DIR/broken.json, which is neither JSON nor YAML: ",
-		"schema: empty.yaml":                 "schema names DIR/empty.yaml, which is empty",
-		"schema: wrong.yaml":                 "schema names DIR/wrong.yaml: ",
-		"schema: {const: .inf}":              `schema has the number ".inf", which JSON cannot say`,
-		"schema: {1: 2}":                     "schema has a key in line 2 that is no text: put it in quotes",
-		"schema: {<<: {type: string}}":       "schema has a merge key (<<), which has no place in JSON: write out what it stands for",
-		"schema: {type: string}, example: 5": "example breaks the schema of the task type: ",
-		"example: " + strings.Repeat("[", 102) + strings.Repeat("]", 102): "example is larger than 1 MiB as JSON, or deeper than 100 levels",
-		"max_payload: 0":     "max_payload is 0: give bytes, from 1 to 1073741824, or text such as 64KiB",
-		"max_payload: 64KB":  `max_payload is "64KB": give bytes, from 1 to 1073741824, or text such as 64KiB`,
-		"max_payload: .nan":  "max_payload is .nan: give bytes, from 1 to 1073741824, or text such as 64KiB",
-		"max_payload: 2MiB":  "max_payload is 2097152: it must not be more than api.max_body, which is 1048576",
-		"labels: [web]":      "labels takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
-		"labels: {rack: 7}":  "labels has the label rack: it takes text, not a number: put it in quotes",
-		"labels: {'a b': c}": `labels has the label "a b": its name takes 1 to 63 letters, digits, '.', '_', '/' or '-', the first a letter or digit`,
-		"labels: {a: 'b,c'}": "labels has the label a with a value that is none: give at most 255 printable characters, without a comma",
-		"usage: [a]":         "usage takes text, not a list: put it in quotes",
+		"schema: {type: nonsense}":                     "schema: ",
+		"schema: {$ref: 'https://example.com/x.json'}": `schema: reference "https://example.com/x.json": `,
+		"schema: 5":                          "schema: ",
+		"schema: ''":                         "schema: must be a schema, or the path of a file with one",
+		"schema: nowhere.json":               "schema: DIR/nowhere.json does not exist",
+		"schema: .":                          "schema: DIR is not a regular file",
+		"schema: large.json":                 "schema: DIR/large.json must be at most 65536 bytes, not 70000",
+		"schema: broken.json":                "schema: DIR/broken.json is neither JSON nor YAML: ",
+		"schema: empty.yaml":                 "schema: DIR/empty.yaml is empty",
+		"schema: wrong.yaml":                 "schema: DIR/wrong.yaml: ",
+		"schema: {const: .inf}":              `schema: number ".inf" does not exist in JSON`,
+		"schema: {1: 2}":                     "schema: line 2: key is not text: put it in quotes",
+		"schema: {<<: {type: string}}":       "schema: merge key (<<) in a JSON value: write out what it stands for",
+		"schema: {type: string}, example: 5": "example: ",
+		"example: " + strings.Repeat("[", 102) + strings.Repeat("]", 102): "example: must be at most 1 MiB as JSON, and 100 levels deep",
+		"max_payload: 0":     "max_payload: must be 1-1073741824 bytes, such as 65536 or 64KiB, not 0",
+		"max_payload: 64KB":  `max_payload: must be 1-1073741824 bytes, such as 65536 or 64KiB, not "64KB"`,
+		"max_payload: .nan":  "max_payload: must be 1-1073741824 bytes, such as 65536 or 64KiB, not .nan",
+		"max_payload: 2MiB":  "max_payload: must not be more than api.max_body (1048576)",
+		"labels: [web]":      "labels: must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag",
+		"labels: {rack: 7}":  `labels: invalid label "rack": its value must be text, not a number: put it in quotes`,
+		"labels: {'a b': c}": `labels: invalid label "a b": must be 1-63 letters, digits, '.', '_', '/' or '-', and start with a letter or digit`,
+		"labels: {a: 'b,c'}": `labels: invalid label "a": its value must be at most 255 printable characters without a comma`,
+		"usage: [a]":         "usage: must be text, not a list: put it in quotes",
 	} {
 		t.Run(entry, func(t *testing.T) {
 			t.Parallel()
@@ -280,14 +280,14 @@ func TestLabels(t *testing.T) {
 		}
 	}
 	for value, want := range map[string]string{
-		"web":     "takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
-		"a=1,a=2": "has the label a twice",
-		"a=1,":    "takes a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or a flag",
-		"=web":    `has the label "": its name takes 1 to 63 letters, digits, '.', '_', '/' or '-', the first a letter or digit`,
-		"a=\x01":  "has the label a with a value that is none: give at most 255 printable characters, without a comma",
+		"web":     "must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag",
+		"a=1,a=2": `duplicate label "a"`,
+		"a=1,":    "must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag",
+		"=web":    `invalid label "": must be 1-63 letters, digits, '.', '_', '/' or '-', and start with a letter or digit`,
+		"a=\x01":  `invalid label "a": its value must be at most 255 printable characters without a comma`,
 	} {
 		_, err := loadText(t, minimal, "TASKER_MANAGER_LABELS="+value)
-		if err == nil || err.Error() != "configuration: TASKER_MANAGER_LABELS: manager.labels "+want {
+		if err == nil || err.Error() != "configuration: TASKER_MANAGER_LABELS: invalid manager.labels: "+want {
 			t.Errorf("%q: got %v", value, err)
 		}
 	}

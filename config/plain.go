@@ -13,21 +13,20 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// literal is a number as it was written. The file's numbers are read by the
-// same code as those of variables and flags, so that they mean the same.
+// literal is a number as written. The file's numbers are read by the same code
+// as those of variables and flags, so that they mean the same.
 type literal string
 
 // leadingZero matches what YAML 1.1 reads as octal and YAML 1.2 as decimal.
 var leadingZero = regexp.MustCompile(`^[+-]?0[0-9_]+$`)
 
-// errLeadingZero says so.
 func errLeadingZero(number string) error {
-	return fmt.Errorf("is %s, which some read as an octal number and others as a decimal one: leave out the leading 0, or put it in quotes where it is text", number)
+	return fmt.Errorf("ambiguous number %s, octal or decimal: remove the leading 0, or put text in quotes", number)
 }
 
 // scalarValue returns a scalar as its writer meant it: text, true or false,
-// nil, or a [literal]. What YAML alone reads as something else, such as a date,
-// is the text that was written.
+// nil, or a [literal]. What only YAML reads as something else, such as a date,
+// is the text as written.
 func scalarValue(node *yaml.Node) (any, error) {
 	switch node.ShortTag() {
 	case "!!null":
@@ -57,8 +56,8 @@ func settingValue(node *yaml.Node) (any, error) {
 	})
 }
 
-// valueOf returns maps, lists and what scalar makes of scalars. The node must be
-// one that YAML's Decode takes, so that its aliases end.
+// valueOf returns maps and lists of what scalar returns for scalars. The node
+// must be one that YAML's Decode accepts, so that its aliases end.
 func valueOf(node *yaml.Node, scalar func(*yaml.Node) (any, error)) (any, error) {
 	node = resolve(node)
 	switch node.Kind {
@@ -79,8 +78,8 @@ func valueOf(node *yaml.Node, scalar func(*yaml.Node) (any, error)) (any, error)
 	return scalar(node)
 }
 
-// putMembers puts the members of a mapping into values, those that are merged
-// (<<) where there is none of the name yet.
+// putMembers puts the members of a mapping into values, and merged ones (<<) if
+// their name is not there yet.
 func putMembers(values map[string]any, node *yaml.Node, scalar func(*yaml.Node) (any, error)) error {
 	var merged []*yaml.Node
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -93,7 +92,7 @@ func putMembers(values map[string]any, node *yaml.Node, scalar func(*yaml.Node) 
 			merged = append(merged, member)
 			continue
 		case key.Kind != yaml.ScalarNode:
-			return fmt.Errorf("has a key in line %d that is no text", key.Line)
+			return fmt.Errorf("line %d: key is not text", key.Line)
 		}
 		if _, ok := values[key.Value]; ok {
 			continue // of the mapping that this one is merged into
@@ -106,7 +105,7 @@ func putMembers(values map[string]any, node *yaml.Node, scalar func(*yaml.Node) 
 	}
 	for _, from := range merged {
 		if from = resolve(from); from.Kind != yaml.MappingNode {
-			return errors.New("merges (<<) what is no mapping")
+			return errors.New("merge key (<<) without a mapping")
 		}
 		if err := putMembers(values, from, scalar); err != nil {
 			return err
@@ -120,7 +119,7 @@ const exactDigits = 15
 
 func goNumber(node *yaml.Node, text string) (any, error) {
 	if leadingZero.MatchString(text) {
-		return nil, fmt.Errorf("has a number in line %d that %w", node.Line, errLeadingZero(text))
+		return nil, fmt.Errorf("line %d: %w", node.Line, errLeadingZero(text))
 	}
 	if n, ok := new(big.Int).SetString(strings.TrimPrefix(text, "+"), 0); ok && node.ShortTag() == "!!int" {
 		if n.IsInt64() && n.Int64() <= math.MaxInt && n.Int64() >= math.MinInt {
@@ -130,7 +129,7 @@ func goNumber(node *yaml.Node, text string) (any, error) {
 	}
 	var f float64
 	if err := node.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
-		return nil, fmt.Errorf("has the number %s, which JSON cannot say", quote(text))
+		return nil, fmt.Errorf("number %s does not exist in JSON", quote(text))
 	}
 	if json.Valid([]byte(text)) && !keepsDigits(text, f) {
 		return json.Number(text), nil

@@ -11,17 +11,22 @@ import (
 // line that names the key and where it was set; none holds a secret.
 type Error struct {
 	Problems []string
-	// Files are those that were read, or looked for: a mistake is mended in
-	// one of them, or in what started the program.
+	// Files are those that were read, or looked for. A mistake is in one of
+	// them, or in what started the program.
 	Files Files
 }
 
-// Error gives the problems, each on a line of its own where there are several.
+// Error returns the problems, one per line if there are several.
 func (e *Error) Error() string {
 	if len(e.Problems) == 1 {
 		return "configuration: " + e.Problems[0]
 	}
 	return fmt.Sprintf("configuration: %d problems:\n  %s", len(e.Problems), strings.Join(e.Problems, "\n  "))
+}
+
+// problem returns an Error with one problem.
+func problem(format string, args ...any) *Error {
+	return &Error{Problems: []string{fmt.Sprintf(format, args...)}}
 }
 
 // source is where a value was set; the zero source is the default.
@@ -43,7 +48,7 @@ func (s source) String() string {
 	return "default"
 }
 
-// problems collects what is wrong.
+// problems collects mistakes and warnings.
 type problems struct {
 	list     []string
 	warnings []string
@@ -64,13 +69,13 @@ func (p *problems) err() error {
 	return &Error{Problems: p.list}
 }
 
-// suggestion proposes the known name that is nearest to a mistyped one, as the
-// end of a message; it is empty where none is near. What all names begin with
-// says nothing about nearness: it is the prefix, and in none of them.
+// suggestion returns the end of a message that proposes the known name nearest
+// to a mistyped one, or nothing if none is near. The names are without the
+// prefix that all of them share, which would make them look near.
 func suggestion(prefix, name string, known []string) string {
 	best := near.Name(name, known)
 	if best == "" {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %s%s?", prefix, best)
+	return fmt.Sprintf(": did you mean %q?", prefix+best)
 }

@@ -13,75 +13,24 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// setting is a key as it is shown: without its secret, and with where it was
-// set.
+// setting is the value of a key, and where it was set.
 type setting struct {
 	path  string
-	value any
-	plain any // the value itself, to be compared
+	value any // with its secret masked
+	plain any
 	from  source
 }
 
-// plain gives the value of a key, with its secret, in one form whatever way it
-// was written.
-func (d *draft) plain(k key, value any) any {
-	if k.path == brokerURIKey {
-		return d.Rabbit.URIs
+func newSetting(k key, from source) setting {
+	s := setting{path: k.path, value: k.get(), plain: k.get(), from: from}
+	if k.mask != nil {
+		s.value = k.mask(s.plain)
 	}
-	if k.mask != maskNothing {
-		return value
-	}
-	return d.shown(k, value)
+	return s
 }
 
-// shown gives the value of a key as it may be printed, in the form in which a
-// file would give it.
-func (d *draft) shown(k key, value any) any {
-	switch k.mask {
-	case maskAll:
-		if value == "" {
-			return ""
-		}
-		return Masked
-	case maskPassword:
-		if k.path == brokerURIKey {
-			return maskURIs(d.Rabbit.URIs)
-		}
-		return maskURI(value.(string))
-	case maskNothing:
-	}
-	if k.path == labelsKey {
-		return shownLabels(d.Manager.Labels)
-	}
-	switch k.def.(type) {
-	case int:
-		n, _ := wholeNumber(value)
-		return n
-	case bool:
-		return value == true || value == "true"
-	}
-	if v, ok := parseDuration(value); ok && k.isDuration() {
-		return short(v)
-	}
-	return value
-}
-
-func maskURIs(uris []string) any {
-	if len(uris) == 0 {
-		return ""
-	}
-	masked := make([]any, 0, len(uris))
-	for _, u := range uris {
-		masked = append(masked, maskURI(u))
-	}
-	if len(masked) == 1 {
-		return masked[0]
-	}
-	return masked
-}
-
-// YAML gives the effective configuration as a file that [Load] would read,
-// with the secrets masked and a comment at each value that is no default: the
+// YAML returns the effective configuration as a file that [Load] would read,
+// with secrets masked. A comment at each value that is not a default names the
 // file, variable or flag that set it.
 func (c Config) YAML() ([]byte, error) {
 	root := &yaml.Node{Kind: yaml.MappingNode, HeadComment: fmt.Sprintf("mode %s, %s", c.Mode, c.File)}
@@ -122,7 +71,7 @@ func (c Config) YAML() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// MarshalJSON gives what [Config.YAML] gives, as JSON and without comments.
+// MarshalJSON returns what [Config.YAML] returns, as JSON without comments.
 func (c Config) MarshalJSON() ([]byte, error) {
 	root := map[string]any{taskTypesKey: c.shownTaskTypes()}
 	for _, s := range c.settings {
@@ -144,10 +93,11 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	return json.Marshal(root)
 }
 
-// String says which configuration this is, and nothing of what is in it.
+// String names the configuration, and shows nothing of its content.
 func (c Config) String() string { return fmt.Sprintf("configuration %s (mode %s)", c.File, c.Mode) }
 
-// Format keeps every verb of fmt from printing the fields, which hold secrets.
+// Format keeps every verb of fmt from printing the fields, which contain
+// secrets.
 func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String())) }
 
 // LogValue keeps the fields out of logs.
@@ -158,8 +108,8 @@ func (c Config) shownTaskTypes() []members {
 	types := make([]members, 0, len(c.TaskTypes))
 	for _, t := range c.TaskTypes {
 		var shown members
-		for _, f := range fields {
-			if value := f.show(t); value != nil {
+		for _, f := range (&entryReader{}).fields(&t) {
+			if value := f.shown(); value != nil {
 				shown = append(shown, member{f.name, value})
 			}
 		}
@@ -168,8 +118,8 @@ func (c Config) shownTaskTypes() []members {
 	return types
 }
 
-// maskSettings hides what a handler's settings hold under the name of a
-// secret, what they hand to others that may be one, and the secrets of URIs.
+// maskSettings hides the values of a handler's settings that have the name of a
+// secret, variables and headers that may be secret, and the secrets of URIs.
 func maskSettings(value any) any {
 	switch v := value.(type) {
 	case map[string]any:
@@ -206,14 +156,14 @@ func maskSettings(value any) any {
 	return value
 }
 
-// secretValues reports whether any member of a setting may be a secret,
-// whatever it is called: variables and headers.
+// secretValues reports whether any member of a setting may be a secret, whatever
+// its name.
 func secretValues(name string) bool {
 	return slices.Contains([]string{"environment", "env", "headers", "header"}, strings.ToLower(name))
 }
 
-// maskMembers hides the values of a mapping, but for what a task gives. What is
-// no mapping is hidden as a whole.
+// maskMembers hides the values of a mapping, except placeholders that a task
+// fills in. It hides anything else as a whole.
 func maskMembers(value any) any {
 	members, ok := value.(map[string]any)
 	if !ok {

@@ -3,20 +3,19 @@ package config
 import "path/filepath"
 
 const (
-	spoolKey = "manager.spool_dir"
 	// productionMode is the mode whose services keep their state in stateDir,
 	// as the units that come with tasker do.
 	productionMode = "production"
 	stateDir       = "/var/lib/tasker"
 )
 
-// spoolDir returns the absolute path of the spool. The next manager of an
-// endpoint must find the results of the one before, so the place must not
-// depend on the directory in which a manager happens to be started: a relative
-// path in the file is relative to the file's directory, as everywhere in it, and
-// the default to the same directory or, in production, to stateDir. Only a path
-// that was typed, in a variable or a flag, is relative to the working directory.
-// What is not a path is returned as it is, for the check of the key.
+// spoolDir returns the absolute path of the spool. An endpoint's next manager
+// must find the results of the previous one, so the path must not depend on the
+// directory that a manager happens to start in. In the file a relative path is
+// relative to the file's directory, as are all others there. The default is
+// relative to the same directory or, in production, to stateDir. Only a path in
+// a variable or flag is relative to the working directory. Values other than
+// paths are returned unchanged, for the key's own check.
 func (c *checker) spoolDir(value any, from source) any {
 	dir, ok := value.(string)
 	if !ok || dir == "" {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -20,24 +21,23 @@ func (c *checker) taskTypes(doc *document, overridden overrides) {
 		at = func(*yaml.Node) source { return o.from }
 		var err error
 		if node, err = taskTypesNode(o.value); err != nil {
-			c.add(o.from, "%s %v", taskTypesKey, err)
+			c.add(o.from, "invalid %s: %v", taskTypesKey, err)
 			return
 		}
 	}
 	if node == nil {
-		c.add(source{}, "%s is not set: name at least one task type, such as worker", taskTypesKey)
+		c.add(source{}, "missing %s: name at least one task type, such as worker", taskTypesKey)
 		return
 	}
 	c.sources[taskTypesKey] = at(node)
 	node = resolve(node)
 	if node.Kind != yaml.SequenceNode {
-		c.add(at(node), "%s takes a list of names, or of entries with a name", taskTypesKey)
+		c.add(at(node), "invalid %s: must be a list of names, or of entries with a name", taskTypesKey)
 		return
 	}
 	if len(node.Content) == 0 {
-		c.add(at(node), "%s is empty: name at least one task type, such as worker", taskTypesKey)
+		c.add(at(node), "invalid %s: must name at least one task type, such as worker", taskTypesKey)
 	}
-	seen := map[string]bool{}
 	for i, item := range node.Content {
 		item = resolve(item)
 		e := entryReader{checker: c, at: at, path: fmt.Sprintf("%s[%d]", taskTypesKey, i)}
@@ -45,11 +45,10 @@ func (c *checker) taskTypes(doc *document, overridden overrides) {
 		if !ok {
 			continue
 		}
-		if seen[t.Name] {
-			c.add(at(item), "%s: the task type %s is configured twice", e.path, t.Name)
+		if _, twice := c.entries[t.Name]; twice {
+			c.add(at(item), "duplicate task type %q in %s", t.Name, e.path)
 			continue
 		}
-		seen[t.Name] = true
 		c.TaskTypes = append(c.TaskTypes, t)
 		c.entries[t.Name] = typeEntry{path: e.path, from: at(item)}
 	}
@@ -61,7 +60,7 @@ func taskTypesNode(value string) (*yaml.Node, error) {
 	if strings.HasPrefix(strings.TrimSpace(value), "[") {
 		var root yaml.Node
 		if err := yaml.Unmarshal([]byte(value), &root); err != nil {
-			return nil, fmt.Errorf("begins with [ and is no list in YAML or JSON: %s", yamlError(err))
+			return nil, fmt.Errorf("starts with [ but is not a YAML or JSON list: %s", yamlError(err))
 		}
 		return root.Content[0], nil
 	}
@@ -72,7 +71,7 @@ func taskTypesNode(value string) (*yaml.Node, error) {
 	return list, nil
 }
 
-// typeEntry is what is known of an entry of task_types beside its values.
+// typeEntry is where an entry of task_types was read.
 type typeEntry struct {
 	path string // task_types[0]
 	from source
@@ -81,20 +80,21 @@ type typeEntry struct {
 // entryReader reads one entry of task_types.
 type entryReader struct {
 	*checker
-	at     func(*yaml.Node) source
-	path   string
-	bad    bool
-	fields map[string]*yaml.Node // the keys that were read
+	at   func(*yaml.Node) source
+	path string
+	bad  bool
+	keys map[string]*yaml.Node // those that were read, by name
 }
 
-// place gives where a field was set, or else the entry.
-func (e *entryReader) place(field string, item *yaml.Node) *yaml.Node {
-	if node, ok := e.fields[field]; ok {
+// place returns where a key was set, or else the entry.
+func (e *entryReader) place(name string, item *yaml.Node) *yaml.Node {
+	if node, ok := e.keys[name]; ok {
 		return node
 	}
 	return item
 }
 
+// wrong reports a problem with the entry.
 func (e *entryReader) wrong(n *yaml.Node, format string, args ...any) {
 	e.bad = true
 	e.add(e.at(n), format, args...)
@@ -103,11 +103,11 @@ func (e *entryReader) wrong(n *yaml.Node, format string, args ...any) {
 func (e *entryReader) read(item *yaml.Node) (t tasker.TaskType, ok bool) {
 	if item.Kind == yaml.ScalarNode && item.ShortTag() != "!!null" {
 		t.Name = item.Value
-	} else if !e.readFields(item, &t) {
+	} else if !e.readKeys(item, &t) {
 		return t, false
 	}
 	if t.Name == "" {
-		e.wrong(item, "%s has no name", e.path)
+		e.wrong(item, "missing %s.name", e.path)
 		return t, false
 	}
 	if err := tasker.ValidateTaskType(t.Name); err != nil {
@@ -116,7 +116,7 @@ func (e *entryReader) read(item *yaml.Node) (t tasker.TaskType, ok bool) {
 	}
 	t = t.WithDefaults()
 	if !e.bad && t.MaxPayload > e.API.MaxBody && !e.checker.bad["api.max_body"] {
-		e.wrong(e.place("max_payload", item), "%s.max_payload is %d: it must not be more than api.max_body, which is %d", e.path, t.MaxPayload, e.API.MaxBody)
+		e.wrong(e.place("max_payload", item), "invalid %s.max_payload: must not be more than api.max_body (%d)", e.path, e.API.MaxBody)
 	}
 	h, err := e.catalog.Make(t.Handler, t.Settings)
 	if err != nil {
@@ -138,34 +138,39 @@ func (e *entryReader) checkResultLimit(item *yaml.Node, t *tasker.TaskType, h ha
 	}
 	name, limit := limiter.ResultLimit()
 	if _, set := t.Settings[name]; set && limit > int64(e.Manager.MaxResult) {
-		e.wrong(e.place("settings", item), "%s.settings.%s is %d: it must not be more than manager.max_result, which is %d", e.path, name, limit, e.Manager.MaxResult)
+		at := e.place("settings", item)
+		e.wrong(at, "invalid %s.settings.%s: must not be more than manager.max_result (%d)", e.path, name, e.Manager.MaxResult)
 	}
 }
 
-func (e *entryReader) readFields(item *yaml.Node, t *tasker.TaskType) bool {
+func (e *entryReader) readKeys(item *yaml.Node, t *tasker.TaskType) bool {
 	entries, ok := mapping(item)
 	if !ok {
-		e.wrong(item, "%s takes a name, or a mapping with a name", e.path)
+		e.wrong(item, "invalid %s: must be a name, or a mapping with a name", e.path)
 		return false
 	}
-	e.fields = map[string]*yaml.Node{}
+	fields := e.fields(t)
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	e.keys = map[string]*yaml.Node{}
 	for _, entry := range entries {
 		name := entry.key.Value
 		path := e.path + "." + clip(name)
-		if e.fields[name] != nil {
-			e.wrong(entry.key, "%s is set twice", path)
+		i := slices.Index(names, name)
+		switch {
+		case e.keys[name] != nil:
+			e.wrong(entry.key, "duplicate key %q", path)
 			continue
+		case i < 0:
+			e.wrong(entry.key, "unknown key %q%s", path, suggestion("", name, names))
+		default:
+			if err := readField(fields[i], entry.value); err != nil {
+				e.wrong(entry.key, "invalid %s: %v", path, err)
+			}
 		}
-		e.fields[name] = entry.key
-		var value any
-		err := entry.value.Decode(&value) // finds what would not end
-		if err != nil {
-			e.wrong(entry.key, "%s has a value that cannot be read: %s", path, yamlError(err))
-			continue
-		}
-		if err = e.readField(t, name, entry.value); err != nil {
-			e.wrong(entry.key, "%s %v", path, err)
-		}
+		e.keys[name] = entry.key
 	}
 	return !e.bad
 }

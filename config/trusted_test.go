@@ -12,22 +12,22 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// TestFilesThatOthersCanChangeAreNotBelieved: the configuration itself, a
+// TestFilesThatOthersCanChangeAreNotTrusted: the configuration itself, a
 // schema, and a secret.
-func TestFilesThatOthersCanChangeAreNotBelieved(t *testing.T) {
+func TestFilesThatOthersCanChangeAreNotTrusted(t *testing.T) {
 	t.Parallel()
-	const unbelieved, forAll = " is not to be believed: ", " is writable by all users (its mode is "
+	const untrusted, forAll = " is not trusted: ", " is writable by all users (its mode is "
 	for name, test := range map[string]struct {
 		spoil func(dir string) error
 		want  string // in the message; DIR stands for the directory
 	}{
 		"the configuration": {
 			func(dir string) error { return os.Chmod(dir+"/test.config.yaml", 0o666) },
-			"DIR/test.config.yaml" + unbelieved + "DIR/test.config.yaml" + forAll + "-rw-rw-rw-): chmod go-w DIR/test.config.yaml",
+			"DIR/test.config.yaml" + untrusted + "DIR/test.config.yaml" + forAll + "-rw-rw-rw-): chmod go-w DIR/test.config.yaml",
 		},
 		"its directory": {
 			func(dir string) error { return os.Chmod(dir, 0o777) },
-			"DIR/test.config.yaml" + unbelieved + "DIR" + forAll + "drwxrwxrwx): chmod go-w DIR",
+			"DIR/test.config.yaml" + untrusted + "DIR" + forAll + "drwxrwxrwx): chmod go-w DIR",
 		},
 		"the configuration, of another user": {
 			func(dir string) error { return os.Chown(dir+"/test.config.yaml", 65534, -1) },
@@ -35,15 +35,15 @@ func TestFilesThatOthersCanChangeAreNotBelieved(t *testing.T) {
 		},
 		"a schema": {
 			func(dir string) error { return os.Chmod(dir+"/schema.json", 0o666) },
-			"task_types[0].schema names DIR/schema.json, which" + unbelieved + "DIR/schema.json" + forAll,
+			"invalid task_types[0].schema: DIR/schema.json" + untrusted + "DIR/schema.json" + forAll,
 		},
 		"a secret, of another user": {
 			func(dir string) error { return os.Chown(dir+"/secret", 65534, -1) },
-			"api.token_file names DIR/secret, which" + unbelieved + "DIR/secret belongs to the user 65534",
+			"invalid api.token_file: DIR/secret" + untrusted + "DIR/secret belongs to the user 65534",
 		},
 		"a secret, for its group": {
 			func(dir string) error { return os.Chmod(dir+"/secret", 0o660) },
-			"api.token_file names DIR/secret, which" + unbelieved + "DIR/secret is writable by its group (its mode is -rw-rw----): chmod g-w DIR/secret",
+			"invalid api.token_file: DIR/secret" + untrusted + "DIR/secret is writable by its group (its mode is -rw-rw----): chmod g-w DIR/secret",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,14 +11,13 @@ import (
 const Masked = "****"
 
 var (
-	// errURI says nothing of the URI: what is wrong with it may be the
-	// password.
-	errURI      = errors.New("is no valid URI; special characters in a user or password must be percent-encoded, such as %40 for @")
-	errPassword = errors.New("has a password, and there is a password_file too: give one of them")
+	// errURI quotes nothing: the mistake may be in the password.
+	errURI      = errors.New("malformed URI: percent-encode special characters in the user and password, such as %40 for @")
+	errPassword = errors.New("must have no password beside password_file")
 )
 
-// parseURI reads a URI with one of some schemes. Characters that a password
-// may have brought out of its place are refused, so that no part of it is
+// parseURI reads a URI with one of the schemes. It refuses characters that a
+// password may have carried out of its place, so that no part of a password is
 // taken for something else and shown.
 func parseURI(s string, schemes ...string) (*url.URL, error) {
 	u, err := url.Parse(s)
@@ -27,7 +26,7 @@ func parseURI(s string, schemes ...string) (*url.URL, error) {
 		return nil, errURI
 	}
 	if !slices.Contains(schemes, u.Scheme) {
-		return nil, errors.New("has the wrong scheme: it begins with " + strings.Join(schemes, ":// or ") + "://")
+		return nil, errors.New("must start with " + strings.Join(schemes, ":// or ") + "://")
 	}
 	return u, nil
 }
@@ -35,7 +34,7 @@ func parseURI(s string, schemes ...string) (*url.URL, error) {
 // withPassword puts a password into a URI that has a user and no password.
 func withPassword(u *url.URL, password string) error {
 	if u.User == nil || u.User.Username() == "" {
-		return errors.New("has no user for the password of password_file: give it as user@host")
+		return errors.New("must name the user of password_file, as user@host")
 	}
 	if _, has := u.User.Password(); has {
 		return errPassword
@@ -44,9 +43,30 @@ func withPassword(u *url.URL, password string) error {
 	return nil
 }
 
-// maskURI hides the password of a URI and the values of its query: between //
-// and the last @ all is a user and a password, whatever characters it holds, and
-// any parameter may be a secret. What cannot be told apart is hidden as a whole.
+// maskAddress masks a URI, or each of several.
+func maskAddress(value any) any {
+	if list, ok := value.([]string); ok {
+		masked := make([]any, len(list))
+		for i, uri := range list {
+			masked[i] = maskURI(uri)
+		}
+		return masked
+	}
+	return maskURI(value.(string))
+}
+
+// maskAll masks everything but an empty text.
+func maskAll(value any) any {
+	if value == "" {
+		return ""
+	}
+	return Masked
+}
+
+// maskURI hides the password of a URI and the values of its query. Everything
+// between // and the last @ counts as user and password, whatever characters it
+// contains, and any parameter may be a secret. It hides all of a text whose
+// parts it cannot tell apart.
 func maskURI(s string) string {
 	if s == "" {
 		return ""
@@ -80,9 +100,9 @@ func maskURI(s string) string {
 	return masked
 }
 
-// maskQuery hides a query from the first value on that may be a secret, since
-// where that ends is not certain. Those of tasker's own parameters are none, nor
-// is what a task gives.
+// maskQuery hides a query from the first value that may be a secret, since the
+// end of that is not certain. Values of tasker's own parameters are not secret,
+// nor are placeholders that a task fills in.
 func maskQuery(query string) string {
 	parts := strings.Split(query, "&")
 	for i, part := range parts {
@@ -100,18 +120,18 @@ func maskQuery(query string) string {
 	return query
 }
 
-// isPlace reports whether a text is nothing but ${name}, which a task fills in.
+// isPlace reports whether a text is only ${name}, which a task fills in.
 func isPlace(text string) bool {
 	return strings.HasPrefix(text, "${") && strings.IndexByte(text, '}') == len(text)-1
 }
 
-// secretName tells whether something of that name holds a secret.
+// secretName reports whether something of that name contains a secret.
 func secretName(name string) bool {
 	name = strings.ToLower(name)
 	if strings.HasSuffix(name, "_file") {
 		return false
 	}
-	name = strings.ReplaceAll(name, "-", "_") // as headers are called
+	name = strings.ReplaceAll(name, "-", "_") // as in headers
 	return slices.ContainsFunc([]string{
 		"passw", "passphrase", "secret", "token", "credential", "private", "api_key", "apikey", "access_key", "authorization", "cookie",
 	}, func(part string) bool { return strings.Contains(name, part) })

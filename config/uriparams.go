@@ -10,17 +10,17 @@ import (
 	"strings"
 )
 
-// parameter checks the value of a URI's query parameter, and returns what it
-// takes, or nothing where the value is well.
-type parameter func(value string) (takes string)
+// parameter checks the value of a URI's query parameter. It returns what the
+// value must be, or nothing if the value is valid.
+type parameter func(value string) (must string)
 
 // databaseParameters are those of mysql:// addresses; sqlite:// has none.
 var databaseParameters = map[string]parameter{
 	"tls": oneWord("true", "false", "skip-verify", "preferred"),
 }
 
-// brokerParameters are those of amqp:// addresses. What amqp091-go knows beside
-// them has a key of its own, or is none of tasker's.
+// brokerParameters are those of amqp:// addresses. The others of amqp091-go have
+// a key of their own, or are not supported.
 var brokerParameters = map[string]parameter{
 	"auth_mechanism":         oneWord("PLAIN", "AMQPLAIN", "EXTERNAL"),
 	"cacertfile":             anyText,
@@ -42,7 +42,7 @@ func oneWord(words ...string) parameter {
 
 func anyText(value string) string {
 	if value == "" {
-		return "a text"
+		return "text"
 	}
 	return ""
 }
@@ -52,35 +52,34 @@ func upTo(most int) parameter {
 		if n, err := strconv.Atoi(value); err == nil && n >= 0 && n <= most {
 			return ""
 		}
-		return fmt.Sprintf("a whole number from 0 to %d", most)
+		return fmt.Sprintf("a whole number 0-%d", most)
 	}
 }
 
-// checkParameters refuses parameters that nobody reads, and values that would
-// fail when the connection is made. The errors hold no value: it may be a
-// secret.
+// checkParameters refuses unknown parameters, and values that would fail when
+// the connection is made. The errors contain no value, which may be a secret.
 func checkParameters(u *url.URL, known map[string]parameter) error {
 	given, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return errors.New("has parameters that cannot be read: give them as ?name=value")
+		return errors.New("malformed parameters: write them as ?name=value")
 	}
 	first, _, named := strings.Cut(u.RawQuery, "=")
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		check, ok := known[name]
 		shown := ""
-		if named && name == first { // any other may be a part of a value, which is a secret
-			shown = " " + clip(name)
+		if named && name == first { // any other may be part of a value, which is secret
+			shown = fmt.Sprintf(" %q", clip(name))
 		}
 		switch {
 		case !ok && len(known) == 0:
-			return fmt.Errorf("has a parameter%s, and takes none", shown)
+			return fmt.Errorf("unknown parameter%s: must have none", shown)
 		case !ok:
-			return fmt.Errorf("has an unknown parameter%s: it takes %s", shown, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return fmt.Errorf("unknown parameter%s: must be one of %s", shown, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		case len(given[name]) > 1:
-			return fmt.Errorf("has the parameter %s twice", name)
+			return fmt.Errorf("duplicate parameter %q", name)
 		}
-		if takes := check(given[name][0]); takes != "" {
-			return fmt.Errorf("has the parameter %s with a value that cannot be used: give %s", name, takes)
+		if must := check(given[name][0]); must != "" {
+			return fmt.Errorf("invalid parameter %q: must be %s", name, must)
 		}
 	}
 	return nil

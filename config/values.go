@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,137 +15,212 @@ import (
 	xtext "github.com/taskerhq/tasker/internal/x/text"
 )
 
-// setter puts a value, as YAML or the environment has it, into a T. Its error
-// continues the sentence that begins with the key, such as
-// "is 70000: give a number from 0 to 65535".
-type setter[T any] func(t *T, value any) error
+// codec reads, shows and describes one value of the configuration.
+type codec struct {
+	// set stores a value as YAML or the environment has it. Its error says what
+	// the value must be, such as "must be 0-65535, not 70000".
+	set func(value any) error
+	// get returns the stored value as a file would have it.
+	get func() any
+	// raw says that set takes a *yaml.Node.
+	raw bool
+	// takes says which values are valid, for the documentation.
+	takes string
+	// mask returns what may be printed of a value; nil prints all of it.
+	mask func(value any) any
+}
 
-func text[T any](at func(*T) *string) setter[T] {
-	return func(t *T, value any) error {
-		s, ok := value.(string)
-		if !ok {
-			return fmt.Errorf("takes text, not %s: put it in quotes", kindOf(value))
-		}
-		*at(t) = s
-		return nil
+func text(at *string) codec {
+	return codec{
+		set: func(value any) error {
+			s, ok := value.(string)
+			if !ok {
+				return fmt.Errorf("must be text, not %s: put it in quotes", kindOf(value))
+			}
+			*at = s
+			return nil
+		},
+		get: func() any { return *at },
 	}
 }
 
-func boolean[T any](at func(*T) *bool) setter[T] {
-	return func(t *T, value any) error {
-		b, ok := value.(bool)
-		if s, isText := value.(string); isText {
-			ok = s == "true" || s == "false"
-			b = s == "true"
-		}
-		if !ok {
-			return fmt.Errorf("is %s: give true or false", quote(value))
-		}
-		*at(t) = b
-		return nil
+// masked returns c with a mask.
+func (c codec) masked(mask func(any) any) codec {
+	c.mask = mask
+	return c
+}
+
+func boolean(at *bool) codec {
+	return codec{
+		set: func(value any) error {
+			b, ok := value.(bool)
+			if s, isText := value.(string); isText {
+				ok = s == "true" || s == "false"
+				b = s == "true"
+			}
+			if !ok {
+				return fmt.Errorf("must be true or false, not %s", quote(value))
+			}
+			*at = b
+			return nil
+		},
+		get: func() any { return *at },
 	}
 }
 
-func number[T any, N int | int64](at func(*T) *N, least, most N) setter[T] {
-	return func(t *T, value any) error {
-		if err := plainNumber(value); err != nil {
-			return err
-		}
-		n, ok := wholeNumber(value)
-		if !ok || n < int64(least) || n > int64(most) {
-			return fmt.Errorf("is %s: give a whole number from %d to %d", quote(value), least, most)
-		}
-		*at(t) = N(n)
-		return nil
+func number[N int | int64](at *N, least, most N) codec {
+	return codec{
+		set: func(value any) error {
+			if err := unambiguous(value); err != nil {
+				return err
+			}
+			n, ok := wholeNumber(value)
+			if !ok || n < int64(least) || n > int64(most) {
+				return fmt.Errorf("must be a whole number %d-%d, not %s", least, most, quote(value))
+			}
+			*at = N(n)
+			return nil
+		},
+		get:   func() any { return int64(*at) },
+		takes: fmt.Sprintf("%d-%d", least, most),
 	}
 }
 
 // size reads a number of bytes, or text with a unit such as "64KiB".
-func size[T any](at func(*T) *int64, least, most int64) setter[T] {
-	return func(t *T, value any) error {
-		if err := plainNumber(value); err != nil {
-			return err
-		}
-		var v handlers.Size
-		text, err := json.Marshal(value) // a literal as text, which is read the same
-		if err != nil || json.Unmarshal(text, &v) != nil || int64(v) < least || int64(v) > most {
-			return fmt.Errorf("is %s: give bytes, from %d to %d, or text such as 64KiB", quote(value), least, most)
-		}
-		*at(t) = int64(v)
-		return nil
+func size(at *int64, least, most int64) codec {
+	return codec{
+		set: func(value any) error {
+			if err := unambiguous(value); err != nil {
+				return err
+			}
+			var v handlers.Size
+			text, err := json.Marshal(value) // a literal as text, which is read the same
+			if err != nil || json.Unmarshal(text, &v) != nil || int64(v) < least || int64(v) > most {
+				return fmt.Errorf("must be %d-%d bytes, such as 65536 or 64KiB, not %s", least, most, quote(value))
+			}
+			*at = int64(v)
+			return nil
+		},
+		get:   func() any { return *at },
+		takes: fmt.Sprintf("%d-%d bytes", least, most),
 	}
 }
 
-func duration[T any](at func(*T) *time.Duration, least, most time.Duration) setter[T] {
-	return func(t *T, value any) error {
-		if err := plainNumber(value); err != nil {
-			return err
-		}
-		v, ok := parseDuration(value)
-		if !ok {
-			return fmt.Errorf("is %s: give seconds, or a duration such as 1m30s", quote(value))
-		}
-		if v < least || v > most {
-			return fmt.Errorf("is %s: give a duration from %s to %s", quote(value), short(least), short(most))
-		}
-		*at(t) = v
-		return nil
+func duration(at *time.Duration, least, most time.Duration) codec {
+	return codec{
+		set: func(value any) error {
+			if err := unambiguous(value); err != nil {
+				return err
+			}
+			v, ok := parseDuration(value)
+			if !ok {
+				return fmt.Errorf("must be seconds, or a duration such as 1m30s, not %s", quote(value))
+			}
+			if v < least || v > most {
+				return fmt.Errorf("must be %s-%s, not %s", short(least), short(most), quote(value))
+			}
+			*at = v
+			return nil
+		},
+		get:   func() any { return short(*at) },
+		takes: short(least) + "-" + short(most),
 	}
 }
 
 // retention reads how long something is kept, or "forever", which is stored as
 // the given value.
-func retention[T any](at func(*T) *time.Duration, always time.Duration) setter[T] {
-	return func(t *T, value any) error {
-		if value == forever {
-			*at(t) = always
-			return nil
-		}
-		if err := duration(at, minRetention, maxDuration)(t, value); err != nil {
-			return fmt.Errorf("%w, or %s", err, forever)
-		}
-		return nil
-	}
-}
-
-func oneOf[T any](at func(*T) *string, words ...string) setter[T] {
-	return func(t *T, value any) error {
-		for _, word := range words {
-			if value == word {
-				*at(t) = word
+func retention(at *time.Duration, always time.Duration) codec {
+	c := duration(at, minRetention, maxDuration)
+	return codec{
+		set: func(value any) error {
+			if value == forever {
+				*at = always
 				return nil
 			}
-		}
-		return fmt.Errorf("is %s: give one of %s", quote(value), strings.Join(words, ", "))
+			if err := c.set(value); err != nil {
+				return fmt.Errorf("must be %s, or %s", forever, strings.TrimPrefix(err.Error(), "must be "))
+			}
+			return nil
+		},
+		get: func() any {
+			if *at == always {
+				return forever
+			}
+			return c.get()
+		},
+		takes: c.takes + ", or `" + forever + "`",
 	}
 }
 
-var errNotURIs = errors.New("takes a URI or a list of URIs")
+func oneOf(at *string, words ...string) codec {
+	return codec{
+		set: func(value any) error {
+			word, ok := value.(string)
+			if !ok || !slices.Contains(words, word) {
+				return fmt.Errorf("must be one of %s, not %s", strings.Join(words, ", "), quote(value))
+			}
+			*at = word
+			return nil
+		},
+		get:   func() any { return *at },
+		takes: "`" + strings.Join(words, "`, `") + "`",
+	}
+}
 
-// brokerURIs reads one URI, a list of them, or, as the environment has it,
-// several in one string, with commas or blanks between.
-func brokerURIs(d *draft, value any) error {
-	var uris []string
-	switch v := value.(type) {
-	case string:
-		uris = splitURIs(v)
-	case []any:
-		for _, item := range v {
-			s, ok := item.(string)
-			if !ok {
+func level(at *slog.Level) codec {
+	var word string
+	c := oneOf(&word, "debug", "info", "warn", "error")
+	return codec{
+		set: func(value any) error {
+			if err := c.set(value); err != nil {
+				return err
+			}
+			return at.UnmarshalText([]byte(word))
+		},
+		get:   func() any { return strings.ToLower(at.String()) },
+		takes: c.takes,
+	}
+}
+
+var errNotURIs = errors.New("must be a URI or a list of URIs")
+
+// uris reads one URI, a list of them, or, as the environment has it, several in
+// one string, with commas or blanks between.
+func uris(at *[]string) codec {
+	return codec{
+		set: func(value any) error {
+			var list []string
+			switch v := value.(type) {
+			case string:
+				list = splitURIs(v)
+			case []any:
+				for _, item := range v {
+					s, ok := item.(string)
+					if !ok {
+						return errNotURIs
+					}
+					list = append(list, s)
+				}
+			default:
 				return errNotURIs
 			}
-			uris = append(uris, s)
-		}
-	default:
-		return errNotURIs
+			*at = list
+			return nil
+		},
+		get: func() any {
+			switch len(*at) {
+			case 0:
+				return ""
+			case 1:
+				return (*at)[0]
+			}
+			return slices.Clone(*at)
+		},
 	}
-	d.Rabbit.URIs = uris
-	return nil
 }
 
 // splitURIs splits at commas and blanks before an amqp scheme only, since a
-// password may hold them.
+// password may contain them.
 func splitURIs(s string) []string {
 	var uris []string
 	start := 0
@@ -161,8 +238,44 @@ func splitURIs(s string) []string {
 	return uris
 }
 
-// plainNumber refuses a number that can be read in two ways.
-func plainNumber(value any) error {
+// retries reads a list of pauses, or a string of them with blanks between.
+func retries(at *[]time.Duration) codec {
+	return codec{
+		set: func(value any) error {
+			var items []any
+			switch v := value.(type) {
+			case []any:
+				items = v
+			case string:
+				for _, word := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
+					items = append(items, word)
+				}
+			case literal:
+				items = []any{v}
+			default:
+				return errors.New("must be a list of pauses, such as [60, 10m, 1h]")
+			}
+			delays := make([]time.Duration, len(items))
+			for i, item := range items {
+				if err := duration(&delays[i], 0, maxDuration).set(item); err != nil {
+					return fmt.Errorf("pause %d: %w", i+1, err)
+				}
+			}
+			*at = delays
+			return nil
+		},
+		get: func() any {
+			pauses := make(flow, len(*at))
+			for i, delay := range *at {
+				pauses[i] = short(delay)
+			}
+			return pauses
+		},
+	}
+}
+
+// unambiguous refuses a number that can be read in two ways.
+func unambiguous(value any) error {
 	text, ok := value.(string)
 	if number, is := value.(literal); is {
 		text, ok = string(number), true
@@ -175,8 +288,8 @@ func plainNumber(value any) error {
 
 func wholeNumber(value any) (int64, bool) {
 	switch v := value.(type) {
-	case int: // a default
-		return int64(v), true
+	case int64: // a default
+		return v, true
 	case literal:
 		return wholeNumber(string(v))
 	case string:

@@ -96,8 +96,8 @@ func TestSettingsAreWhatWasWritten(t *testing.T) {
 
 func TestNumbersThatCanBeReadInTwoWays(t *testing.T) {
 	t.Parallel()
-	const twoWays = ", which some read as an octal number and others as a decimal one: leave out the leading 0, or put it in quotes where it is text"
-	if _, _, err := loadSettings(t, "{mode: 0644}"); err == nil || !strings.HasSuffix(err.Error(), "task_types[0].settings has a number in line 4 that is 0644"+twoWays) {
+	const twoWays = ", octal or decimal: remove the leading 0, or put text in quotes"
+	if _, _, err := loadSettings(t, "{mode: 0644}"); err == nil || !strings.HasSuffix(err.Error(), "invalid task_types[0].settings: line 4: ambiguous number 0644"+twoWays) {
 		t.Errorf("got %v", err)
 	}
 	for content, variable := range map[string]string{
@@ -117,7 +117,7 @@ func TestNumbersThatCanBeReadInTwoWays(t *testing.T) {
 			}
 		}
 	}
-	if _, err := loadTypes(t, t.TempDir(), "\n  - {name: sleep, retry: [010]}", nil); err == nil || !strings.Contains(err.Error(), "has a pause that is 010, which some") {
+	if _, err := loadTypes(t, t.TempDir(), "\n  - {name: sleep, retry: [010]}", nil); err == nil || !strings.Contains(err.Error(), "pause 1: ambiguous number 010") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -133,7 +133,7 @@ func TestNumbersMeanTheSameEverywhere(t *testing.T) {
 		if (inFile == nil) != (inVariable == nil) || file.API.Port != variable.API.Port {
 			t.Errorf("%s: %d, %v in the file; %d, %v in the variable", number, file.API.Port, inFile, variable.API.Port, inVariable)
 		}
-		if inFile != nil && !strings.HasSuffix(inFile.Error(), "api.port is "+number+": give a whole number from 0 to 65535") {
+		if inFile != nil && !strings.HasSuffix(inFile.Error(), "invalid api.port: must be a whole number 0-65535, not "+number) {
 			t.Errorf("%s: got %v", number, inFile)
 		}
 	}
@@ -170,20 +170,20 @@ rabbitmq:
 	if !errors.As(err, &wrong) {
 		t.Fatalf("got %v", err)
 	}
-	const uri = "; it is a part of manager.message_queue.uri: amqp://user:password@host:5672/virtual_host"
-	const named = "; leave it out, since each task type has an exchange, and each endpoint queues, that tasker names itself (tasker.<type>)"
+	const uri = "\": use manager.message_queue.uri: amqp://user:password@host:5672/virtual_host"
+	const named = "\": remove it: tasker names exchanges and queues itself (tasker.<type>)"
 	want := []string{
 		"manager.message_queue.host" + uri, "manager.message_queue.port" + uri, "manager.message_queue.username" + uri,
-		"manager.message_queue.password" + uri + ", or the password alone in a file that manager.message_queue.password_file names",
+		"manager.message_queue.password" + uri + ", or put the password in a file named by manager.message_queue.password_file",
 		"manager.message_queue.virtual_host" + uri,
 		"manager.message_queue.exchange" + named, "manager.message_queue.queue" + named, "manager.message_queue.routing_key" + named,
-		"rabbitmq.apiurl; it is rabbitmq.management_uri now, without the path: http://host:15672",
-		"rabbitmq.username; it is rabbitmq.user now",
-		"manager.message_queue.uri is not set: give amqp://user@host:5672/vhost here or in TASKER_MANAGER_MESSAGE_QUEUE_URI",
+		"rabbitmq.apiurl\": use rabbitmq.management_uri, without the path: http://host:15672",
+		`rabbitmq.username": use rabbitmq.user`,
+		"missing manager.message_queue.uri: set it, or TASKER_MANAGER_MESSAGE_QUEUE_URI, to amqp://user@host:5672/vhost",
 	}
 	var got []string
 	for _, p := range wrong.Problems {
-		_, after, ok := strings.Cut(p, "unknown key ")
+		_, after, ok := strings.Cut(p, `unknown key "`)
 		if !ok {
 			after = p
 		}
@@ -193,7 +193,7 @@ rabbitmq:
 		t.Error(diff)
 	}
 	if _, err := loadText(t, minimal, "TASKER_RABBITMQ_MANAGEMENT_URI=http://localhost:15672/api"); err == nil ||
-		!strings.HasSuffix(err.Error(), "rabbitmq.management_uri ends with /api: leave that out, as in http://host:15672") {
+		!strings.HasSuffix(err.Error(), "invalid rabbitmq.management_uri: must not end with /api") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -207,7 +207,7 @@ func TestNoFileIsNeeded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "no file, variables alone (there is no " + dir + "/production.config.yaml)"; c.File != want || c.Mode != "production" || len(c.TaskTypes) != 1 {
+	if want := "variables only (no " + dir + "/production.config.yaml)"; c.File != want || c.Mode != "production" || len(c.TaskTypes) != 1 {
 		t.Errorf("got %s, %s, %v", c.File, c.Mode, c.TaskTypes)
 	}
 	before := c.Files()
@@ -225,7 +225,7 @@ func TestNoFileIsNeeded(t *testing.T) {
 		{environ[:1], config.PartDatabase | config.PartBroker, ""},
 	} {
 		_, err := config.Load(config.Options{Mode: "production", Dir: t.TempDir(), Environ: test.environ, Without: test.without})
-		if (err == nil) != (test.want == "") || err != nil && !strings.HasSuffix(err.Error(), `prints, or do without it by setting `+test.want) {
+		if (err == nil) != (test.want == "") || err != nil && !strings.HasSuffix(err.Error(), `, or set `+test.want+" instead") {
 			t.Errorf("got %v\nwant %s", err, test.want)
 		}
 	}
@@ -237,15 +237,15 @@ func TestParametersOfAddresses(t *testing.T) {
 	for variable, want := range map[string]string{
 		db + "tls=true":                        "",
 		db + "tls=skip-verify":                 "",
-		db + "tls=required":                    "manager.db.uri has the parameter tls with a value that cannot be used: give one of true, false, skip-verify, preferred",
-		db + "charset=utf8":                    "manager.db.uri has an unknown parameter charset: it takes tls",
-		db + "tls=true&tls=false":              "manager.db.uri has the parameter tls twice",
-		db + "a;b":                             "manager.db.uri has parameters that cannot be read: give them as ?name=value",
-		"TASKER_MANAGER_DB_URI=sqlite:///f?x=": "manager.db.uri has a parameter x, and takes none",
+		db + "tls=required":                    "invalid manager.db.uri: invalid parameter \"tls\": must be one of true, false, skip-verify, preferred",
+		db + "charset=utf8":                    `invalid manager.db.uri: unknown parameter "charset": must be one of tls`,
+		db + "tls=true&tls=false":              `invalid manager.db.uri: duplicate parameter "tls"`,
+		db + "a;b":                             "invalid manager.db.uri: malformed parameters: write them as ?name=value",
+		"TASKER_MANAGER_DB_URI=sqlite:///f?x=": `invalid manager.db.uri: unknown parameter "x": must have none`,
 		queue + "cacertfile=/ca.pem":           "",
-		queue + "verify=verify_none":           "manager.message_queue.uri has an unknown parameter verify: it takes auth_mechanism, cacertfile, certfile, channel_max, connection_timeout, keyfile, server_name_indication",
-		queue + "heartbeat=5":                  "manager.message_queue.uri has the parameter heartbeat: give it in manager.message_queue.heartbeat instead",
-		queue + "channel_max=x":                "manager.message_queue.uri has the parameter channel_max with a value that cannot be used: give a whole number from 0 to 65535",
+		queue + "verify=verify_none":           "invalid manager.message_queue.uri: unknown parameter \"verify\": must be one of auth_mechanism, cacertfile, certfile, channel_max, connection_timeout, keyfile, server_name_indication",
+		queue + "heartbeat=5":                  "invalid manager.message_queue.uri: parameter heartbeat: set manager.message_queue.heartbeat instead",
+		queue + "channel_max=x":                "invalid manager.message_queue.uri: invalid parameter \"channel_max\": must be a whole number 0-65535",
 	} {
 		if _, err := loadText(t, minimal, variable); (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {
 			t.Errorf("%s: got %v\nwant %s", variable, err, want)
@@ -256,8 +256,8 @@ func TestParametersOfAddresses(t *testing.T) {
 func TestOutputThatIsNoResult(t *testing.T) {
 	t.Parallel()
 	for types, want := range map[string]string{
-		`[{name: a, handler: exec, settings: {command: /bin/true, max_output: 2MiB}}]`: "task_types[0].settings.max_output is 2097152: it must not be more than manager.max_result, which is 1048576",
-		`[{name: a, handler: http, settings: {url: "http://h/", max_response: 2MiB}}]`: "task_types[0].settings.max_response is 2097152: it must not be more than manager.max_result, which is 1048576",
+		`[{name: a, handler: exec, settings: {command: /bin/true, max_output: 2MiB}}]`: "invalid task_types[0].settings.max_output: must not be more than manager.max_result (1048576)",
+		`[{name: a, handler: http, settings: {url: "http://h/", max_response: 2MiB}}]`: "invalid task_types[0].settings.max_response: must not be more than manager.max_result (1048576)",
 		`[{name: a, handler: exec, settings: {command: /bin/true, max_output: 1MiB}}]`: "",
 	} {
 		if _, err := loadText(t, minimal, "TASKER_TASK_TYPES="+types); (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), want) {

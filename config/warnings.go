@@ -14,9 +14,9 @@ import (
 	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
-// Warnings returns what works and should not stay so: others could read a
-// secret or run tasks. Each is one line that names the key, where it was set,
-// and what to do. None holds a secret.
+// Warnings returns what works but is unsafe: others could read a secret or run
+// tasks. Each is one line that names the key, where it was set, and what to do,
+// without any secret.
 func (c Config) Warnings() []string { return slices.Clone(c.warnings) }
 
 // warner collects warnings about a valid configuration.
@@ -26,10 +26,10 @@ type warner struct {
 }
 
 func (w *warner) warn(path, format string, args ...any) {
-	w.found.add(w.sources[path], path+" "+format, args...)
+	w.found.add(w.sources[path], path+": "+format, args...)
 }
 
-// warn looks for what the configuration allows and nobody should want.
+// warn returns warnings about a valid configuration.
 func (c *checker) warn() []string {
 	w := &warner{checker: c}
 	w.warnOfAPI()
@@ -53,44 +53,44 @@ func (w *warner) warnOfAPI() {
 	if !w.uses(PartAPI) {
 		return
 	}
-	const token = "name a file with a bearer token in api.token_file"
 	switch open := !isLoopback(w.API.Listen); {
 	case open && w.tokenFile == "":
-		w.warn("api.insecure", "is true and api.listen is %s: everybody who reaches this machine may run tasks: listen on 127.0.0.1, or %s", w.API.Listen, token)
+		w.warn("api.insecure", "anybody who can reach %s may run tasks: listen on 127.0.0.1, or set api.token_file", w.API.Listen)
 	case open:
-		w.warn("api.listen", "is %s: the token and the payloads arrive in clear text: put a proxy with TLS in front, and listen where only the proxy can connect, such as 127.0.0.1", w.API.Listen)
+		w.warn("api.listen",
+			"token and payloads arrive at %s in clear text: put a proxy with TLS in front, and listen on 127.0.0.1", w.API.Listen)
 	case w.tokenFile == "" && w.Mode != DefaultMode:
-		w.warn("api.token_file", "is not set: every user of this machine may run tasks: %s", token)
+		w.warn(tokenFileKey, "not set: every user of this machine may run tasks")
 	}
 }
 
-// warnOfAddress warns of connections that others could read.
+// warnOfAddress warns of connections that others can read.
 func (w *warner) warnOfAddress(path, uri string) {
 	u, err := url.Parse(uri)
 	if err != nil || isLoopback(u.Hostname()) {
 		return
 	}
 	host := u.Hostname()
-	const crossing = "passwords and payloads cross the network in clear text"
+	const clear = "passwords and payloads cross the network in clear text"
 	switch u.Scheme {
 	case "mysql":
 		switch strings.ToLower(u.Query().Get("tls")) {
 		case "true":
 		case "skip-verify":
-			w.warn(path, "has tls=skip-verify: %s is not asked for a certificate, so anybody on the way can be it: give tls=true", host)
+			w.warn(path, "tls=skip-verify does not check the certificate of %s, which anybody on the way can impersonate: use tls=true", host)
 		case "preferred":
-			w.warn(path, "has tls=preferred: anybody on the way to %s can turn TLS off: give tls=true", host)
+			w.warn(path, "tls=preferred lets anybody on the way to %s turn TLS off: use tls=true", host)
 		default:
-			w.warn(path, "has no tls, and %s is another host: %s: add ?tls=true", host, crossing)
+			w.warn(path, "%s is another host, and %s: add ?tls=true", host, clear)
 		}
 	case "amqp":
-		w.warn(path, "begins with amqp://, and %s is another host: %s: give amqps://", host, crossing)
+		w.warn(path, "%s is another host, and %s: use amqps://", host, clear)
 	case "http":
-		w.warn(path, "begins with http://, and %s is another host: its user's password crosses the network in clear text: give https://", host)
+		w.warn(path, "%s is another host, and %s: use https://", host, clear)
 	}
 }
 
-// warnOfReaders warns of passwords in a file that every user can read.
+// warnOfReaders warns of secrets in a file that every user can read.
 func (w *warner) warnOfReaders() {
 	if len(*w.files) == 0 {
 		return
@@ -111,12 +111,13 @@ func (w *warner) warnOfReaders() {
 		}
 	}
 	if len(holders) > 0 {
-		w.found.add(source{}, "%s: every user of this machine can read it (its mode is %v), and %s hold secrets: chmod o-r %s, or keep the secrets in files of their own",
+		w.found.add(source{},
+			"%s: readable by every user (its mode is %v), with secrets in %s: chmod o-r %s, or move the secrets to files of their own",
 			own.path, own.info.Mode(), strings.Join(holders, ", "), own.path)
 	}
 }
 
-// holdsSecret reports whether a setting was given with a secret in it.
+// holdsSecret reports whether the value contains a secret.
 func (s setting) holdsSecret() bool {
 	return strings.Contains(fmt.Sprint(s.value), Masked)
 }
@@ -138,18 +139,18 @@ func containsMask(value any) bool {
 	return false
 }
 
-// warnOfSpool warns of a directory where others could put results.
+// warnOfSpool warns of a directory where others can put results.
 func (w *warner) warnOfSpool() {
-	const path = "manager.spool_dir"
 	if _, err := os.Stat(w.Manager.SpoolDir); err != nil {
 		return // the manager makes it
 	}
 	if wrong, ok := errors.AsType[*trust.Error](trust.Check(w.Manager.SpoolDir)); ok {
-		w.warn(path, "is %s, where others could put results of their own: %v", w.Manager.SpoolDir, wrong)
+		w.warn(spoolKey, "others can put results there: %v", wrong)
 	}
 }
 
-// isLoopback reports whether a host is this machine, whatever a name server says.
+// isLoopback reports whether a host is this machine, without asking a name
+// server.
 func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
@@ -159,7 +160,7 @@ func isLoopback(host string) bool {
 }
 
 // serviceAddress reports whether a variable's value is what Kubernetes sets for
-// a Service: TASKER_API_PORT=tcp://10.0.0.1:80 for one that is called tasker-api.
+// a Service: TASKER_API_PORT=tcp://10.0.0.1:80 for one named tasker-api.
 func serviceAddress(name, value string) bool {
 	u, err := url.Parse(value)
 	if err != nil || !strings.HasSuffix(name, "_PORT") || !slices.Contains([]string{"tcp", "udp", "sctp"}, u.Scheme) {

@@ -11,13 +11,13 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// TestWarnings: what works, and should not stay so. DIR stands for the directory
-// of the file.
+// TestWarnings lists the messages about what works and is unsafe. DIR stands for
+// the directory of the file.
 func TestWarnings(t *testing.T) {
 	t.Parallel()
 	const (
 		away    = "127.0.0.2 is this machine"
-		noToken = "api.token_file is not set: every user of this machine may run tasks: name a file with a bearer token in api.token_file"
+		noToken = "api.token_file: not set: every user of this machine may run tasks"
 		db      = "TASKER_MANAGER_DB_URI"
 		queue   = "TASKER_MANAGER_MESSAGE_QUEUE_URI"
 		admin   = "TASKER_RABBITMQ_MANAGEMENT_URI"
@@ -32,27 +32,26 @@ func TestWarnings(t *testing.T) {
 		"production without a token":  {"production", nil, 0, []string{noToken}},
 		"a manager in production":     {"production", nil, config.PartAPI, nil},
 		"open to all": {"production", []string{"TASKER_API_LISTEN=0.0.0.0", "TASKER_API_INSECURE=true"}, 0, []string{
-			"TASKER_API_INSECURE: api.insecure is true and api.listen is 0.0.0.0: everybody who reaches this machine may run tasks: " +
-				"listen on 127.0.0.1, or name a file with a bearer token in api.token_file",
+			"TASKER_API_INSECURE: api.insecure: anybody who can reach 0.0.0.0 may run tasks: listen on 127.0.0.1, or set api.token_file",
 		}},
 		"clear text": {"development", []string{
 			db + "=mysql://u:p@db.example/d", queue + "=amqp://u:p@mq1.example/v,amqps://u:p@mq2.example/v",
 			admin + "=http://mq.example:15672", "TASKER_RABBITMQ_PASSWORD=p",
 		}, 0, []string{
-			db + ": manager.db.uri has no tls, and db.example is another host: passwords and payloads cross the network in clear text: add ?tls=true",
-			queue + ": manager.message_queue.uri begins with amqp://, and mq1.example is another host: passwords and payloads cross the network in clear text: give amqps://",
-			admin + ": rabbitmq.management_uri begins with http://, and mq.example is another host: its user's password crosses the network in clear text: give https://",
+			db + ": manager.db.uri: db.example is another host, and passwords and payloads cross the network in clear text: add ?tls=true",
+			queue + ": manager.message_queue.uri: mq1.example is another host, and passwords and payloads cross the network in clear text: use amqps://",
+			admin + ": rabbitmq.management_uri: mq.example is another host, and passwords and payloads cross the network in clear text: use https://",
 		}},
 		"any certificate": {"development", []string{db + "=mysql://u:p@db.example/d?tls=skip-verify"}, 0, []string{
-			db + ": manager.db.uri has tls=skip-verify: db.example is not asked for a certificate, so anybody on the way can be it: give tls=true",
+			db + ": manager.db.uri: tls=skip-verify does not check the certificate of db.example, which anybody on the way can impersonate: use tls=true",
 		}},
 		"TLS if it can be had": {"development", []string{db + "=mysql://u:p@db.example/d?tls=preferred"}, 0, []string{
-			db + ": manager.db.uri has tls=preferred: anybody on the way to db.example can turn TLS off: give tls=true",
+			db + ": manager.db.uri: tls=preferred lets anybody on the way to db.example turn TLS off: use tls=true",
 		}},
 		"TLS": {"development", []string{db + "=mysql://u:p@db.example/d?tls=true"}, 0, nil},
 		"a service of Kubernetes": {"development", []string{"TASKER_API_PORT=tcp://10.0.0.1:80"}, 0, []string{
-			"TASKER_API_PORT: it is left out of account, since its value is the address of a Kubernetes service, and no value of api.port: " +
-				"call the service otherwise, or say enableServiceLinks: false in the pod",
+			"TASKER_API_PORT: ignored, since its value is the address of a Kubernetes service and not a value of api.port: " +
+				"rename the service, or set enableServiceLinks: false in the pod",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,8 +89,8 @@ func TestPasswordsThatAllCanRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{path + ": every user of this machine can read it (its mode is -rw-r--r--), and manager.db.uri, manager.message_queue.uri, rabbitmq.password, " +
-		"task_types[1].settings hold secrets: chmod o-r " + path + ", or keep the secrets in files of their own"}
+	want := []string{path + ": readable by every user (its mode is -rw-r--r--), with secrets in manager.db.uri, manager.message_queue.uri, rabbitmq.password, " +
+		"task_types[1].settings: chmod o-r " + path + ", or move the secrets to files of their own"}
 	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
 		t.Error(diff)
 	}
@@ -115,7 +114,7 @@ func TestSpoolOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c = mustLoad(t, minimal, "TASKER_MANAGER_SPOOL_DIR="+spool)
-	if got := strings.Join(c.Warnings(), "|"); !strings.Contains(got, "manager.spool_dir is "+spool+", where others could put results of their own: "+spool+" is writable by all users") {
+	if got := strings.Join(c.Warnings(), "|"); !strings.Contains(got, "manager.spool_dir: others can put results there: "+spool+" is writable by all users") {
 		t.Errorf("got %q", got)
 	}
 }

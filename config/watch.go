@@ -10,16 +10,15 @@ import (
 	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
-// Files are the files that a configuration comes from, as they were at a
-// moment: its own and those of its schemas. Secrets are not among them, since
-// they take effect after a restart only.
+// Files are the files that a configuration was read from, as they were at one
+// time: its own, those of its schemas, and that of the token. The other secrets
+// are left out, since they take effect after a restart only.
 type Files []fileState
 
-// fileState is a file as it was found: where a name leads to now, if it is a
-// link.
+// fileState is a file as it was found. Links are followed.
 type fileState struct {
 	path string
-	info fs.FileInfo // nil where there was none
+	info fs.FileInfo // nil if it did not exist
 }
 
 func stateOf(path string) fileState {
@@ -38,7 +37,7 @@ func (s fileState) same(t fileState) bool {
 		s.info.Size() == t.info.Size() && s.info.ModTime().Equal(t.info.ModTime()) && s.info.Mode() == t.info.Mode()
 }
 
-// Look gives the same files as they are now.
+// Look returns the same files as they are now.
 func (f Files) Look() Files {
 	now := make(Files, len(f))
 	for i, s := range f {
@@ -47,11 +46,11 @@ func (f Files) Look() Files {
 	return now
 }
 
-// Same tells whether all files are as the others: the same size, mode, time of
-// change and inode, or both not there.
+// Same reports whether all files are as the others: both missing, or with the
+// same size, mode, modification time and inode.
 func (f Files) Same(others Files) bool { return slices.EqualFunc(f, others, fileState.same) }
 
-// Paths gives the paths of the files.
+// Paths returns the paths of the files.
 func (f Files) Paths() []string {
 	paths := make([]string, len(f))
 	for i, s := range f {
@@ -60,39 +59,38 @@ func (f Files) Paths() []string {
 	return paths
 }
 
-// Files gives the files that the configuration was read from, as they were
-// before.
+// Files returns the files that the configuration was read from, as they were
+// before it was read.
 func (c Config) Files() Files { return c.files }
 
-// note remembers how a file is, before it is read: what changes meanwhile is
-// then seen as a change.
+// note records a file before it is read, so that a change during the read is
+// noticed.
 func (f *Files) note(path string) {
 	if !slices.ContainsFunc(*f, func(s fileState) bool { return s.path == path }) {
 		*f = append(*f, stateOf(path))
 	}
 }
 
-// read reads a regular file of at most that many bytes. Its error continues a
-// sentence that names the file.
+// read reads a regular file of at most that many bytes.
 func (f *Files) read(path string, most int64) ([]byte, error) {
 	f.note(path)
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, errors.New("which does not exist")
+		return nil, fmt.Errorf("%s does not exist", path)
 	case err != nil:
-		return nil, fmt.Errorf("which cannot be read: %w", cause(err))
+		return nil, fmt.Errorf("read %s: %w", path, cause(err))
 	case !info.Mode().IsRegular():
-		return nil, errors.New("which is no regular file")
+		return nil, fmt.Errorf("%s is not a regular file", path)
 	case info.Size() > most:
-		return nil, fmt.Errorf("which has %d bytes, and may have %d", info.Size(), most)
+		return nil, fmt.Errorf("%s must be at most %d bytes, not %d", path, most, info.Size())
 	}
 	if err := trust.Check(path); err != nil {
-		return nil, fmt.Errorf("which is not to be believed: %w", err)
+		return nil, fmt.Errorf("%s is not trusted: %w", path, err)
 	}
 	content, err := os.ReadFile(path) //nolint:gosec // the path is the configuration's
 	if err != nil {
-		return nil, fmt.Errorf("which cannot be read: %w", cause(err))
+		return nil, fmt.Errorf("read %s: %w", path, cause(err))
 	}
 	return content, nil
 }

@@ -1,6 +1,7 @@
 package manager
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"slices"
@@ -10,34 +11,35 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Config is what a manager serves, and its limits.
+// Config is what a manager serves, and its limits. Zeros stand for defaults; see
+// [DefaultConfig].
 type Config struct {
 	// Endpoints are the endpoints to serve: one in production, several in
 	// development and tests.
 	Endpoints []string
 	// TaskTypes are the types that each of the endpoints performs.
 	TaskTypes []tasker.TaskType
-	// Heartbeat is the time between two heartbeats; 0 means 2 s.
+	// Heartbeat is the time between two heartbeats.
 	Heartbeat time.Duration
-	// Lease is how long an endpoint remains held after the last heartbeat; 0
-	// means 8 s. It must be at least twice Heartbeat.
+	// Lease is how long an endpoint remains held after the last heartbeat. It
+	// must be at least twice Heartbeat.
 	Lease time.Duration
 	// ShutdownTimeout is how long a stop waits for handlers before it cancels
-	// them; 0 means 30 s.
+	// them.
 	ShutdownTimeout time.Duration
 	// AbandonAfter is how long a handler may take to return once its context has
-	// ended. Then the attempt ends without it. 0 means 10 s.
+	// ended. Then the attempt ends without it.
 	AbandonAfter time.Duration
-	// MaxResult bounds the payload of a result, in bytes; 0 means 1 MiB.
+	// MaxResult bounds the payload of a result, in bytes.
 	MaxResult int
 	// SpoolDir keeps results while the database is unavailable, across restarts
 	// of the manager. It must be on a local disk. Managers of different endpoints
 	// may share it. If it is empty, such results are in memory only.
 	SpoolDir string
-	// CatchUp is the time between two scans for tasks whose message was lost; 0
-	// means 60 s. The manager also scans each time it has subscribed.
+	// CatchUp is the time between two scans for tasks whose message was lost. The
+	// manager also scans each time it has subscribed.
 	CatchUp time.Duration
-	// Prefetch bounds the unacknowledged messages per queue; 0 means 64.
+	// Prefetch bounds the unacknowledged messages per queue.
 	Prefetch int
 	// Version is the program's, shown with the endpoint.
 	Version string
@@ -57,27 +59,18 @@ type Config struct {
 	Ready func()
 }
 
+// DefaultConfig returns the defaults, with a spool.
+func DefaultConfig() Config { return Config{SpoolDir: "data/spool"}.withDefaults() }
+
 // withDefaults returns c with defaults in place of zero values.
 func (c Config) withDefaults() Config {
-	fill := func(d *time.Duration, fallback time.Duration) {
-		if *d == 0 {
-			*d = fallback
-		}
-	}
-	fill(&c.Heartbeat, 2*time.Second)
-	fill(&c.Lease, 8*time.Second)
-	fill(&c.ShutdownTimeout, 30*time.Second)
-	fill(&c.AbandonAfter, 10*time.Second)
-	fill(&c.CatchUp, time.Minute)
-	if c.MaxResult == 0 {
-		c.MaxResult = 1 << 20
-	}
-	if c.BootID == "" {
-		c.BootID = bootID()
-	}
-	if c.Prefetch == 0 {
-		c.Prefetch = 64
-	}
+	c.Heartbeat = cmp.Or(c.Heartbeat, 2*time.Second)
+	c.Lease = cmp.Or(c.Lease, 8*time.Second)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 30*time.Second)
+	c.AbandonAfter = cmp.Or(c.AbandonAfter, 10*time.Second)
+	c.MaxResult = cmp.Or(c.MaxResult, 1<<20)
+	c.CatchUp = cmp.Or(c.CatchUp, time.Minute)
+	c.Prefetch = cmp.Or(c.Prefetch, 64)
 	c.TaskTypes = tasker.WithDefaults(c.TaskTypes)
 	return c
 }

@@ -25,6 +25,7 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -83,6 +84,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	cfg.BootID = cmp.Or(cfg.BootID, bootID())
 	id := ulid.Make().String()
 	log = log.With("manager", id)
 	types, err := cfg.performed(log)

@@ -33,7 +33,7 @@ func TestVariablesFromFiles(t *testing.T) {
 	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the fault
 		t.Fatal(err)
 	}
-	want := `setting "environment_file": "KEY" names ` + path + ", which every user of this machine may read or change (its mode is 0644): chmod o-rwx " + path
+	want := `setting "environment_file": "KEY": ` + path + " is accessible to every user (its mode is 0644): chmod o-rwx " + path
 	if err := handlertest.Check(h); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("the check: got %v", err)
 	}

@@ -178,8 +178,8 @@ func TestReloadOfABadFile(t *testing.T) {
 	if len(c.given) != 0 || c.level.Level() != slog.LevelInfo {
 		t.Errorf("a mistake changed something: %v, level %v", c.given, c.level.Level())
 	}
-	c.wantLogged("level=ERROR", ":3: unknown key api.prot; did you mean api.port?", `api.port is \"x\": give a whole number from 0 to 65535`,
-		"it is no YAML", "task_types is not set", "there is no file")
+	c.wantLogged("level=ERROR", `:3: unknown key \"api.prot\": did you mean \"api.port\"?`, `invalid api.port: must be a whole number 0-65535, not \"x\"`,
+		"invalid YAML", "missing task_types", "does not exist")
 	c.write(twoTypes)
 	if err := c.hangUp(); err != nil || len(c.given) != 1 {
 		t.Errorf("a good one after bad ones: %v, %v", err, c.given)

@@ -46,10 +46,16 @@ var ErrOutstanding = errors.New("not confirmed by the message broker yet: the at
 // The relay tries again.
 var ErrBusy = errors.New("too many messages await the message broker's confirm")
 
+// The default and the maximum of [Config].Timeout.
+const (
+	DefaultTimeout = 5 * time.Second
+	MaxTimeout     = 10 * time.Second
+)
+
 // Config bounds a dispatch.
 type Config struct {
-	// Timeout is how long a caller waits for the broker; 0 means 5 s, and the
-	// maximum is 10 s.
+	// Timeout is how long a caller waits for the broker; 0 means DefaultTimeout,
+	// and the maximum is MaxTimeout.
 	Timeout time.Duration
 	// RelayTimeout is how long the relay waits for one task before it goes on to
 	// the next; 0 means 1 s.
@@ -61,9 +67,9 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Timeout == 0 {
-		c.Timeout = 5 * time.Second
+		c.Timeout = DefaultTimeout
 	}
-	c.Timeout = min(c.Timeout, 10*time.Second)
+	c.Timeout = min(c.Timeout, MaxTimeout)
 	if c.RelayTimeout == 0 {
 		c.RelayTimeout = time.Second
 	}

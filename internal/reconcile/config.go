@@ -2,13 +2,22 @@ package reconcile
 
 import "time"
 
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	const day = 24 * time.Hour
+	return Config{
+		WaitForEndpoints: time.Minute, LostAfter: time.Minute,
+		IncompleteRetention: 90 * day, DeadLetterRetention: 90 * day,
+	}
+}
+
 // Config is the configuration of the reconciler.
 type Config struct {
 	// WaitForEndpoints is the time in which every expected endpoint should have
-	// received a task; after it, the task is INCOMPLETE. 0 means 60 s.
+	// received a task; after it, the task is INCOMPLETE.
 	WaitForEndpoints time.Duration
 	// LostAfter is how long an endpoint may go without a heartbeat before its
-	// unfinished results are LOST; 0 means 60 s.
+	// unfinished results are LOST.
 	LostAfter time.Duration
 	// Retention is how long tasks of each configured type are kept after they
 	// ended, 0 for ever. Types not in it have [tasker.DefaultRetention].

@@ -12,6 +12,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -80,12 +81,8 @@ type Reconciler struct {
 
 // New returns a Reconciler.
 func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slog.Logger) *Reconciler {
-	if cfg.WaitForEndpoints == 0 {
-		cfg.WaitForEndpoints = time.Minute
-	}
-	if cfg.LostAfter == 0 {
-		cfg.LostAfter = time.Minute
-	}
+	cfg.WaitForEndpoints = cmp.Or(cfg.WaitForEndpoints, DefaultConfig().WaitForEndpoints)
+	cfg.LostAfter = cmp.Or(cfg.LostAfter, DefaultConfig().LostAfter)
 	relay := &relay{store: store.Unsent, broker: broker, dispatcher: dispatcher, log: log}
 	incomplete := &incomplete{statuses: store.Statuses, wait: cfg.WaitForEndpoints}
 	lost := &lost{store: store.Lost, statuses: store.Statuses, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log}

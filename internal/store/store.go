@@ -68,7 +68,7 @@ func WithProgress(report func(what string)) Option {
 // database is down, the methods report that, and work again when it is back.
 func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	if cfg.MaxOpenConns == 0 {
-		cfg.MaxOpenConns = 16
+		cfg.MaxOpenConns = DefaultMaxOpenConns
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second

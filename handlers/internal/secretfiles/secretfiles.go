@@ -38,7 +38,7 @@ func (f Files) Read(setting string) (map[string]string, error) {
 	for _, name := range slices.Sorted(maps.Keys(f)) {
 		value, err := secretfile.Read(f[name])
 		if err != nil {
-			wrong = append(wrong, fmt.Errorf("setting %q: %q %w", setting+"_file", name, err))
+			wrong = append(wrong, fmt.Errorf("setting %q: %q: %w", setting+"_file", name, err))
 			continue
 		}
 		values[name] = value

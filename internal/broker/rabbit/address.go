@@ -12,13 +12,11 @@ import (
 )
 
 const (
-	defaultQueueExpires = 7 * 24 * time.Hour
-	defaultHeartbeat    = 10 * time.Second
-	defaultCheck        = time.Minute
-	defaultConfirm      = 10 * time.Second
-	defaultAnswer       = 30 * time.Second // many may declare at once
-	defaultName         = "tasker"
-	dialTimeout         = 10 * time.Second
+	defaultCheck   = time.Minute
+	defaultConfirm = 10 * time.Second
+	defaultAnswer  = 30 * time.Second // many may declare at once
+	defaultName    = "tasker"
+	dialTimeout    = 10 * time.Second
 	// RabbitMQ counts x-expires in milliseconds, in 32 bits.
 	maxQueueExpires = (1<<32 - 1) * time.Millisecond
 )
@@ -45,13 +43,13 @@ func (cfg Config) normalize() (Config, []address, error) {
 		return cfg, nil, fmt.Errorf("rabbitmq: queue type %q is neither %q nor %q", cfg.QueueType, amqp.QueueTypeClassic, amqp.QueueTypeQuorum)
 	}
 	if cfg.QueueExpires == 0 {
-		cfg.QueueExpires = defaultQueueExpires
+		cfg.QueueExpires = DefaultQueueExpires
 	}
 	if cfg.QueueExpires < time.Millisecond || cfg.QueueExpires > maxQueueExpires {
 		return cfg, nil, fmt.Errorf("rabbitmq: queue expiry %s is not within 1ms and %s", cfg.QueueExpires, maxQueueExpires)
 	}
 	if cfg.Heartbeat == 0 {
-		cfg.Heartbeat = defaultHeartbeat
+		cfg.Heartbeat = DefaultHeartbeat
 	}
 	if cfg.Heartbeat < time.Second {
 		return cfg, nil, fmt.Errorf("rabbitmq: heartbeat %s is shorter than 1s", cfg.Heartbeat)

@@ -2,8 +2,12 @@ package rabbit
 
 import "time"
 
-// DefaultMaxBody is that of Config.MaxBody, in bytes.
-const DefaultMaxBody = 16 << 20
+// Defaults of [Config].
+const (
+	DefaultMaxBody      = 16 << 20 // bytes
+	DefaultQueueExpires = 7 * 24 * time.Hour
+	DefaultHeartbeat    = 10 * time.Second
+)
 
 // Config says how to reach RabbitMQ and what form its queues have.
 type Config struct {
@@ -17,9 +21,9 @@ type Config struct {
 	// classic.
 	QueueType string
 	// QueueExpires removes an endpoint's queue, with what it holds, after it
-	// went without a consumer for so long; 0 means 7 days.
+	// went without a consumer for so long; 0 means DefaultQueueExpires.
 	QueueExpires time.Duration
-	// Heartbeat is the AMQP heartbeat; 0 means 10 s.
+	// Heartbeat is the AMQP heartbeat; 0 means DefaultHeartbeat.
 	Heartbeat time.Duration
 	// CheckTopology is the mean time after which a running consumer's queue,
 	// exchange and bindings are declared again, in case somebody deleted them;

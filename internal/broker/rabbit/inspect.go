@@ -54,7 +54,7 @@ func (p *Probe) Address() string { return p.address.shown }
 // error is [tasker.Unauthorized] where RabbitMQ refuses the user, the password
 // or the virtual host, and [tasker.Unavailable] where nothing answers.
 func (p *Probe) Connect(ctx context.Context) (version string, err error) {
-	l := newLink("tasker doctor", Config{Heartbeat: defaultHeartbeat}, nil, nil, slog.New(slog.DiscardHandler))
+	l := newLink("tasker doctor", Config{Heartbeat: DefaultHeartbeat}, nil, nil, slog.New(slog.DiscardHandler))
 	conn, raw, err := l.dial(ctx, p.address)
 	if err != nil {
 		return "", p.failed(ctx, err)

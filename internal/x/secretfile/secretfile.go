@@ -15,33 +15,33 @@ import (
 // maxSecret bounds a secret file; whatever is larger is another file.
 const maxSecret = 64 << 10
 
-// Read returns what a secret file holds, without the end of the line. The file
-// must be one that only its owner and its group can read, and that nobody else
-// could change. The error continues a sentence that begins with the key.
+// Read returns the content of a secret file without the end of the line. Only
+// the file's owner and group may be able to read it, and nobody else may have
+// been able to change it.
 func Read(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("names %s, which does not exist", path)
+		return "", fmt.Errorf("%s does not exist", path)
 	case err != nil:
-		return "", fmt.Errorf("names %s, which cannot be read: %w", path, cause(err))
+		return "", fmt.Errorf("read %s: %w", path, cause(err))
 	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("names %s, which is no regular file", path)
+		return "", fmt.Errorf("%s is not a regular file", path)
 	case info.Mode().Perm()&0o007 != 0:
-		return "", fmt.Errorf("names %s, which every user of this machine may read or change (its mode is %04o): chmod o-rwx %s", path, info.Mode().Perm(), path)
+		return "", fmt.Errorf("%s is accessible to every user (its mode is %04o): chmod o-rwx %s", path, info.Mode().Perm(), path)
 	case info.Size() > maxSecret:
-		return "", fmt.Errorf("names %s, which is too large for a secret", path)
+		return "", fmt.Errorf("%s is too large for a secret", path)
 	}
 	if err := trust.Check(path); err != nil {
-		return "", fmt.Errorf("names %s, which is not to be believed: %w", path, err)
+		return "", fmt.Errorf("%s is not trusted: %w", path, err)
 	}
 	content, err := os.ReadFile(path) //nolint:gosec // the path is the configuration's
 	if err != nil {
-		return "", fmt.Errorf("names %s, which cannot be read: %w", path, cause(err))
+		return "", fmt.Errorf("read %s: %w", path, cause(err))
 	}
 	secret := strings.TrimRight(string(content), "\r\n")
 	if secret == "" {
-		return "", fmt.Errorf("names %s, which is empty", path)
+		return "", fmt.Errorf("%s is empty", path)
 	}
 	return secret, nil
 }
