@@ -48,7 +48,6 @@ const (
 // attempt is one attempt to send a task.
 type attempt struct {
 	d       *Dispatcher
-	ctx     context.Context
 	u       ledger.Unsent
 	wait    time.Duration // how long to wait for room before the first message
 	started bool          // at least one message was handed to the broker
@@ -63,44 +62,44 @@ type attempt struct {
 }
 
 // run publishes the task and marks it as sent, or releases it after an error.
-func (a *attempt) run() (tasker.Task, error) {
-	defer a.keep()()
-	if err := a.publish(); err != nil {
-		a.release(err)
+func (a *attempt) run(ctx context.Context) (tasker.Task, error) {
+	defer a.keep(ctx)()
+	if err := a.publish(ctx); err != nil {
+		a.release(ctx, err)
 		task := a.u.Task
 		task.Unserved = a.unserved
 		return task, fmt.Errorf("publish task %d: %w", a.u.ID, err)
 	}
 	// After a crash here the task is still CREATED: the relay publishes it again
 	// and the endpoints recognize the duplicate.
-	sent, err := a.mark()
+	sent, err := a.mark(ctx)
 	if err != nil {
-		a.release(err)
+		a.release(ctx, err)
 	}
 	return sent, err
 }
 
 // mark marks the task as sent, with retries: failing here would publish a
 // confirmed message once more.
-func (a *attempt) mark() (tasker.Task, error) {
+func (a *attempt) mark(ctx context.Context) (tasker.Task, error) {
 	for try := 1; ; try++ {
-		ctx, cancel := a.storing()
+		ctx, cancel := storing(ctx)
 		sent, err := a.d.store.MarkSent(ctx, a.u.Task, a.u.Unserved, a.d.cfg.SeenWithin)
 		cancel()
-		if err == nil || try == markTries || a.ctx.Err() != nil {
+		if err == nil || try == markTries || ctx.Err() != nil {
 			return sent, err
 		}
-		_ = clock.Sleep(a.ctx, time.Duration(try)*markPause)
+		_ = clock.Sleep(ctx, time.Duration(try)*markPause)
 	}
 }
 
 // storing returns a context for a call to the store that outlives Close.
-func (a *attempt) storing() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(a.ctx), storeTimeout)
+func storing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 }
 
-func (a *attempt) publish() error {
-	copies, known := a.d.audiences.of(a.ctx, a.u.Task)
+func (a *attempt) publish(ctx context.Context) error {
+	copies, known := a.d.audiences.of(ctx, a.u.Task)
 	if known != nil {
 		a.skip(known)
 	}
@@ -112,13 +111,13 @@ func (a *attempt) publish() error {
 		return err
 	}
 	if a.u.Endpoints == nil {
-		receipt, err := a.publishTo(broker.ToAll(), copies, body)
+		receipt, err := a.publishTo(ctx, broker.ToAll(), copies, body)
 		if err == nil && receipt.Unrouted {
-			a.d.log.WarnContext(a.ctx, "task not routed: no endpoint has subscribed to its type", "task_id", a.u.ID, "type", a.u.Type)
+			a.d.log.WarnContext(ctx, "task not routed: no endpoint has subscribed to its type", "task_id", a.u.ID, "type", a.u.Type)
 		}
 		return err
 	}
-	return a.publishList(known, body)
+	return a.publishList(ctx, known, body)
 }
 
 // skip records the listed endpoints that are not registered. Nothing is published
@@ -138,7 +137,7 @@ func (a *attempt) skip(known map[string]bool) {
 
 // publishList publishes, slice by slice, to the listed endpoints in known, or to
 // all of them if known is nil.
-func (a *attempt) publishList(known map[string]bool, body []byte) error {
+func (a *attempt) publishList(ctx context.Context, known map[string]bool, body []byte) error {
 	most := max(1, min(sliceCopies, sliceBytes/max(1, len(body))))
 	for rest := after(a.u.Targets(), a.u.SentTo); len(rest) > 0; {
 		var slice []string
@@ -151,7 +150,7 @@ func (a *attempt) publishList(known map[string]bool, body []byte) error {
 			}
 		}
 		if len(slice) > 0 {
-			receipt, err := a.publishTo(broker.To(slice...), len(slice), body)
+			receipt, err := a.publishTo(ctx, broker.To(slice...), len(slice), body)
 			if err != nil {
 				return err
 			}
@@ -159,7 +158,7 @@ func (a *attempt) publishList(known map[string]bool, body []byte) error {
 		}
 		a.u.SentTo, rest = rest[n-1], rest[n:]
 		if len(rest) > 0 {
-			a.save()
+			a.save(ctx)
 		}
 	}
 	return nil
@@ -178,23 +177,22 @@ func after(sorted []string, name string) []string {
 // publishTo publishes one message once there is room for its copies. Before the
 // first message of the attempt it waits for a limited time only: until then
 // another process may as well send the task.
-func (a *attempt) publishTo(target broker.Target, copies int, body []byte) (broker.Receipt, error) {
+func (a *attempt) publishTo(ctx context.Context, target broker.Target, copies int, body []byte) (broker.Receipt, error) {
 	weight := min(maxLoad, max(int64(copies), int64(len(body)/loadBytes), leastLoad))
-	if !a.acquire(weight) {
+	if !a.acquire(ctx, weight) {
 		return broker.Receipt{}, ErrBusy
 	}
 	defer a.d.load.Release(weight)
 	a.started = true
-	return a.d.broker.Publish(a.ctx, broker.Publication{
+	return a.d.broker.Publish(ctx, broker.Publication{
 		TaskType: a.u.Type, Target: target, MessageID: wire.MessageID(a.u.ID), Body: body, Once: true, Apart: a.u.Refused,
 	})
 }
 
-func (a *attempt) acquire(weight int64) bool {
+func (a *attempt) acquire(ctx context.Context, weight int64) bool {
 	if a.d.load.TryAcquire(weight) {
 		return true
 	}
-	ctx := a.ctx
 	if !a.started {
 		limited, cancel := context.WithTimeout(ctx, a.wait)
 		defer cancel()
@@ -203,32 +201,42 @@ func (a *attempt) acquire(weight int64) bool {
 	return a.d.load.Acquire(ctx, weight) == nil
 }
 
-// keep renews the claim on the task until stop is called.
-func (a *attempt) keep() (stop func()) {
-	done, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		ticker := time.NewTicker(Lease / 3)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticker.C:
-			}
-			ctx, cancel := a.storing()
-			if err := a.d.store.RenewUnsent(ctx, a.u.ID, a.u.Attempt, Lease); err != nil {
-				a.d.log.DebugContext(ctx, "could not renew claim on task", "task_id", a.u.ID, "err", err)
-			}
-			cancel()
+// keep renews the claim on the task until stop is called. Most attempts end
+// before the first renewal, so there is a timer and no goroutine.
+func (a *attempt) keep(ctx context.Context) (stop func()) {
+	var mu sync.Mutex // held during a renewal, which stop waits for
+	var timer *time.Timer
+	stopped := false
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(Lease/3, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped {
+			return
 		}
-	}()
-	return func() { close(done); <-stopped }
+		a.renew(ctx)
+		timer.Reset(Lease / 3)
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+	}
+}
+
+func (a *attempt) renew(ctx context.Context) {
+	ctx, cancel := storing(ctx)
+	defer cancel()
+	if err := a.d.store.RenewUnsent(ctx, a.u.ID, a.u.Attempt, Lease); err != nil {
+		a.d.log.DebugContext(ctx, "could not renew claim on task", "task_id", a.u.ID, "err", err)
+	}
 }
 
 // save stores how far the list has been sent, for the next attempt.
-func (a *attempt) save() {
-	ctx, cancel := a.storing()
+func (a *attempt) save(ctx context.Context) {
+	ctx, cancel := storing(ctx)
 	defer cancel()
 	if err := a.d.store.SaveSent(ctx, a.u, Lease); err != nil {
 		a.d.log.DebugContext(ctx, "could not store sending progress", "task_id", a.u.ID, "err", err)
@@ -237,21 +245,21 @@ func (a *attempt) save() {
 
 // release schedules the next attempt and stores why this one failed. If that
 // cannot be stored, the next attempt is made when the claim expires.
-func (a *attempt) release(why error) {
+func (a *attempt) release(ctx context.Context, why error) {
 	r := ledger.Release{TaskID: a.u.ID, Attempt: a.u.Attempt}
 	switch {
 	case errors.Is(why, broker.ErrNotConnected), errors.Is(why, broker.ErrBlocked), errors.Is(why, ErrBusy):
 		r.Untried = true // not counted: the relay waits for the broker itself
 	case errors.Is(why, broker.ErrRefused):
 		r.After, r.Refusal = pause(refusedPause, a.u.Attempt), why.Error()
-		a.d.log.WarnContext(a.ctx, "task refused by RabbitMQ", "task_id", a.u.ID, "type", a.u.Type,
+		a.d.log.WarnContext(ctx, "task refused by RabbitMQ", "task_id", a.u.ID, "type", a.u.Type,
 			"identifier", a.u.Identifier, "attempt", a.u.Attempt, "pause", r.After, "err", why)
 	default:
 		r.After = pause(unconfirmedPause, a.u.Attempt)
-		a.d.log.InfoContext(a.ctx, "task not confirmed", "task_id", a.u.ID, "type", a.u.Type,
+		a.d.log.InfoContext(ctx, "task not confirmed", "task_id", a.u.ID, "type", a.u.Type,
 			"identifier", a.u.Identifier, "attempt", a.u.Attempt, "pause", r.After, "err", why)
 	}
-	ctx, cancel := a.storing()
+	ctx, cancel := storing(ctx)
 	defer cancel()
 	if err := a.d.store.ReleaseTask(ctx, r); err != nil {
 		a.d.log.DebugContext(ctx, "could not release task to the relay", "task_id", a.u.ID, "err", err)

@@ -95,32 +95,30 @@ type Dispatcher struct {
 	log       *slog.Logger
 	audiences audiences
 	load      *semaphore.Weighted // messages that await a confirm; see publishTo
-	life      context.Context     // ends with Close
-	end       context.CancelFunc
 
 	mu       sync.Mutex
 	closed   bool
-	attempts map[int64]bool // by task id: the attempts of this process
+	attempts map[int64]context.CancelFunc // by task id: the attempts of this process
 	group    sync.WaitGroup
 }
 
 // New returns a Dispatcher.
 func New(cfg Config, store Store, publisher Publisher, log *slog.Logger) *Dispatcher {
-	d := &Dispatcher{
+	return &Dispatcher{
 		cfg: cfg.withDefaults(), store: store, broker: publisher, log: log,
 		audiences: audiences{store: store, known: map[string]*audience{}},
-		load:      semaphore.NewWeighted(maxLoad), attempts: map[int64]bool{},
+		load:      semaphore.NewWeighted(maxLoad), attempts: map[int64]context.CancelFunc{},
 	}
-	d.life, d.end = context.WithCancel(context.Background())
-	return d
 }
 
 // Close cancels all attempts and waits for them to end. Their tasks stay CREATED.
 func (d *Dispatcher) Close() {
 	d.mu.Lock()
 	d.closed = true
+	for _, cancel := range d.attempts {
+		cancel()
+	}
 	d.mu.Unlock()
-	d.end()
 	d.group.Wait()
 }
 
@@ -156,9 +154,8 @@ func (d *Dispatcher) Resume(ctx context.Context, u ledger.Unsent) (tasker.Task, 
 }
 
 func (d *Dispatcher) send(ctx context.Context, u ledger.Unsent, timeout time.Duration) (tasker.Task, error) {
-	// Keep the values of ctx, such as the request id for the log.
-	a := &attempt{d: d, ctx: valuesOf(d.life, ctx), u: u, wait: timeout / 2, ended: make(chan struct{})}
-	if !d.begin(a) {
+	a := &attempt{d: d, u: u, wait: timeout / 2, ended: make(chan struct{})}
+	if !d.begin(ctx, a) {
 		return u.Task, fmt.Errorf("task %d: %w", u.ID, ErrOutstanding)
 	}
 	timer := time.NewTimer(timeout)
@@ -175,36 +172,23 @@ func (d *Dispatcher) send(ctx context.Context, u ledger.Unsent, timeout time.Dur
 	return task, fmt.Errorf("task %d: %w", u.ID, ErrOutstanding)
 }
 
-// begin starts an attempt unless this process has one of the same task.
-func (d *Dispatcher) begin(a *attempt) bool {
+// begin starts an attempt unless this process has one of the same task. It keeps
+// the values of ctx, such as the request id for the log, and ends with Close.
+func (d *Dispatcher) begin(ctx context.Context, a *attempt) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed || d.attempts[a.u.ID] {
+	if d.closed || d.attempts[a.u.ID] != nil {
 		return false
 	}
-	d.attempts[a.u.ID] = true
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d.attempts[a.u.ID] = cancel
 	d.group.Go(func() {
 		defer close(a.ended)
-		a.task, a.err = a.run()
+		defer cancel()
+		a.task, a.err = a.run(ctx)
 		d.mu.Lock()
 		delete(d.attempts, a.u.ID)
 		d.mu.Unlock()
 	})
 	return true
-}
-
-// withValues is a context with the lifetime of one and the values of another.
-type withValues struct {
-	context.Context
-	values context.Context
-}
-
-func valuesOf(life, values context.Context) context.Context { return withValues{life, values} }
-
-// Value implements [context.Context].
-func (c withValues) Value(key any) any {
-	if v := c.Context.Value(key); v != nil {
-		return v
-	}
-	return c.values.Value(key)
 }
