@@ -139,7 +139,8 @@ func TestParseRefuses(t *testing.T) {
 // A short run on real servers must measure everything; no number is checked.
 func TestWholeRun(t *testing.T) {
 	testservices.Need(t)
-	opts, err := parse(strings.Fields("-endpoints 2,3 -duration 400ms -samples 3 -inflight 4 -tasks 20 -output json -memory=false"), io.Discard)
+	opts, err := parse(strings.Fields("-endpoints 2,3 -duration 400ms -samples 3 -inflight 4 -tasks 20"+
+		" -output json -memory=false"), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,7 +136,8 @@ func (f *fanout) close() error {
 // publish sends the next message, with the id of a task, to all queues.
 func (f *fanout) publish(ctx context.Context) (*amqp.DeferredConfirmation, error) {
 	f.published++
-	confirm, err := f.channel.PublishWithDeferredConfirmWithContext(ctx, broker.ExchangeName(taskType), broker.KeyAll, true, false, amqp.Publishing{
+	exchange := broker.ExchangeName(taskType)
+	confirm, err := f.channel.PublishWithDeferredConfirmWithContext(ctx, exchange, broker.KeyAll, true, false, amqp.Publishing{
 		ContentType: "application/json", DeliveryMode: amqp.Persistent,
 		MessageId: messagePrefix + strconv.FormatInt(f.published, 10), Timestamp: time.Now().UTC(), Body: f.body,
 	})

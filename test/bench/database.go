@@ -40,7 +40,8 @@ var errNoTasks = errors.New("no tasks are left")
 const (
 	insertRow = "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time) VALUES "
 	rowValues = "(?, ?, 'RUNNING', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 0, '', ?, ?)"
-	updateRow = "UPDATE task_results SET state = 'DONE', errnr = 0, errmsg = '', payload = NULL, lost_from = NULL, retry_time = NULL, last_modified_time = ?" +
+	updateRow = "UPDATE task_results SET state = 'DONE', errnr = 0, errmsg = '', payload = NULL," +
+		" lost_from = NULL, retry_time = NULL, last_modified_time = ?" +
 		" WHERE state IN ('RUNNING', 'LOST') AND "
 	rowKey = "(task_id = ? AND endpoint = ? AND attempt = 1)"
 )
@@ -108,7 +109,8 @@ func (r *rows) prepare(ctx context.Context) (err error) {
 		for i := id; i < id+fill && i <= r.tasks; i++ {
 			values = append(values, fmt.Sprintf("(%d, 'noop', 'row-%d', '', 'SENT', 'null', UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))", i, i))
 		}
-		_, err := r.db.ExecContext(ctx, "INSERT INTO tasks (id, type, identifier, request_hash, status, payload, start_time, last_modified_time) VALUES "+strings.Join(values, ", "))
+		_, err := r.db.ExecContext(ctx, "INSERT INTO tasks (id, type, identifier, request_hash, status, payload,"+
+			" start_time, last_modified_time) VALUES "+strings.Join(values, ", "))
 		if err != nil {
 			return fmt.Errorf("insert tasks: %w", err)
 		}
@@ -221,7 +223,9 @@ func expect(result sql.Result, want int64) error {
 
 // during calls step repeatedly in as many goroutines as there are connections,
 // and returns the rows per second and the durations of the steps.
-func (r *rows) during(ctx context.Context, d time.Duration, connections int, step func(context.Context) (int64, error)) (float64, []time.Duration, error) {
+func (r *rows) during(
+	ctx context.Context, d time.Duration, connections int, step func(context.Context) (int64, error),
+) (float64, []time.Duration, error) {
 	var total atomic.Int64
 	var mu sync.Mutex
 	var all []time.Duration

@@ -41,7 +41,9 @@ func idleManager(ctx context.Context) (_ *idle, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	binary := filepath.Join(dir, "tasker")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, "github.com/taskerhq/tasker/cmd/tasker") //nolint:gosec // only the directory varies
+	const program = "github.com/taskerhq/tasker/cmd/tasker"
+	//nolint:gosec // only the directory varies
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, program)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build tasker (run this inside its module): %w: %s", err, out)
@@ -71,8 +73,9 @@ func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err
 	const endpoint = "idle1"
 	ctx, cancel := context.WithCancel(ctx)
 	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, binary, "manager", "--endpoint", endpoint, "--task-type", "worker") //nolint:gosec // built above
-	cmd.Dir = dir                                                                                       // without a configuration file: use the built-in one
+	//nolint:gosec // built above
+	cmd := exec.CommandContext(ctx, binary, "manager", "--endpoint", endpoint, "--task-type", "worker")
+	cmd.Dir = dir // without a configuration file: use the built-in one
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TASKER_MANAGER_DB_URI=" + s.mysql, "TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit}
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

@@ -56,7 +56,8 @@ the clients; for the ceilings and the naive daemon one process plays the
 publisher and all consumers. RabbitMQ and the database share the processors
 with it. All results are durable: persistent messages, committed rows.
 `
-	_, err := fmt.Fprintf(w, "tasker benchmark, %s, %s, %d CPUs, load average %s\n%d bytes of payload, %d of message, %d tasks in flight, %d slots per endpoint\n\n%s\n",
+	_, err := fmt.Fprintf(w, "tasker benchmark, %s, %s, %d CPUs, load average %s\n"+
+		"%d bytes of payload, %d of message, %d tasks in flight, %d slots per endpoint\n\n%s\n",
 		r.Time.Format(time.RFC3339), r.Go, r.CPUs, r.Load, r.Payload, r.Message, r.InFlight, r.Slots, scope)
 	if err != nil {
 		return err

@@ -104,7 +104,8 @@ func (c *clients) keepPosting(ctx context.Context, o *order) {
 		}
 		if errors.Is(err, errRefused) {
 			c.mu.Lock()
-			c.wrong = append(c.wrong, promises.Violation{Promise: 4, Rule: "post-refused", Detail: fmt.Sprintf("%s %s, try %d: %v", o.post.Type, o.post.Identifier, o.post.Tries, err)})
+			detail := fmt.Sprintf("%s %s, try %d: %v", o.post.Type, o.post.Identifier, o.post.Tries, err)
+			c.wrong = append(c.wrong, promises.Violation{Promise: 4, Rule: "post-refused", Detail: detail})
 			c.mu.Unlock()
 			return
 		}

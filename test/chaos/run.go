@@ -115,7 +115,8 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	}
 	rep := r.report(h, plan, first, last)
 	if rep.Accepted < rep.Posted/2 || rep.Started == 0 {
-		r.nemesis.errs = append(r.nemesis.errs, fmt.Errorf("only %d of %d tasks accepted and %d runs started: this proves nothing", rep.Accepted, rep.Posted, rep.Started))
+		err := fmt.Errorf("only %d of %d tasks accepted and %d runs started: this proves nothing", rep.Accepted, rep.Posted, rep.Started)
+		r.nemesis.errs = append(r.nemesis.errs, err)
 	}
 	return rep, errors.Join(r.nemesis.errs...)
 }

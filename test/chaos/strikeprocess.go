@@ -176,13 +176,13 @@ func (n *nemesis) settle(ctx context.Context, d *daemon, first, other *testnodes
 		d.setCurrent(other)
 		n.record(promises.FaultTakeover, d.name, first.PID(), begin)
 	case <-time.After(settleTimeout):
-		n.violate(2, "two-managers", "%s: both pid %d and pid %d live %v after they met; their log is %s",
+		n.violate(2, "two-managers", "%s: pid %d and pid %d are both alive %v later; their log is %s",
 			d.name, first.PID(), other.PID(), settleTimeout, d.log)
 		other.Kill()
 		n.record(promises.FaultKill, d.name, other.PID(), begin)
 		return
 	}
-	n.logf("%s: of two managers pid %d ended and pid %d goes on", d.name, loser.PID(), winner.PID())
+	n.logf("%s: of two managers pid %d ended and pid %d continues", d.name, loser.PID(), winner.PID())
 	if code := loser.ExitCode(); code != 1 {
 		n.violate(2, "wrong-exit-code", "%s: pid %d lost its name to pid %d and ended with exit code %d instead of 1; its log is %s",
 			d.name, loser.PID(), winner.PID(), code, d.log)

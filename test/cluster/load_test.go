@@ -139,7 +139,7 @@ func (l *load) untilSent(after time.Time, count int) time.Duration {
 	l.s.t.Helper()
 	var last string
 	var first time.Time
-	until(l.s.t, "publishing to go on", func() bool {
+	until(l.s.t, "publishing to resume", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		n := 0

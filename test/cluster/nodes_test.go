@@ -124,7 +124,7 @@ func (c *nodes) running(node *testnodes.RabbitMQ) (count int, err error) {
 func (c *nodes) untilWhole() {
 	c.t.Helper()
 	var last string
-	until(c.t, "the cluster to be whole", func() bool {
+	until(c.t, "the cluster to be complete", func() bool {
 		for _, node := range c.all {
 			n, err := c.running(node)
 			if last = fmt.Sprintf("%s sees %d nodes, %v", node.NodeName(), n, err); n != len(c.all) || err != nil {

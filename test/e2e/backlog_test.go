@@ -14,25 +14,24 @@ import (
 )
 
 const (
-	// fewTasks are what a large backlog is compared with. They fill what a
-	// manager holds in memory.
+	// fewTasks is the size of the small backlog for comparison. It fills a
+	// manager's memory.
 	fewTasks = 600
-	// slots is how many tasks run at once.
+	// slots is the concurrency.
 	slots = 8
-	// allPayloads is what the payloads of a large backlog are together, in
-	// bytes.
+	// allPayloads is the total size of a large backlog's payloads, in bytes.
 	allPayloads = 32 << 20
-	// moreMemory is what a process may need for a large backlog beyond what it
-	// needs for the few, in KiB: the noise of the garbage collection, and
-	// nothing for each task. All payloads would not fit.
+	// moreMemory is how much more memory a process may use for a large backlog
+	// than for the small one, in KiB: only noise of the garbage collector. It
+	// is too little for all payloads.
 	moreMemory = 24 << 10
-	// disorder is how many places off its turn a task may start: tasks that are
-	// created at once are published in any order, and those that came first are
-	// in memory while older ones are read.
+	// disorder is how far from its turn a task may start: tasks created at once
+	// are published in any order, and the first ones are in memory while older
+	// ones are read.
 	disorder = 1024
 )
 
-// backlogSize is how many tasks wait for the endpoint that is away.
+// backlogSize returns the number of tasks to wait for the endpoint.
 func backlogSize(t *testing.T) int {
 	t.Helper()
 	value := os.Getenv("TASKER_TEST_BACKLOG")
@@ -41,28 +40,28 @@ func backlogSize(t *testing.T) int {
 	}
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 1000 {
-		t.Fatalf("TASKER_TEST_BACKLOG=%q: give a number of tasks from 1000", value)
+		t.Fatalf("invalid TASKER_TEST_BACKLOG %q: must be a number, at least 1000", value)
 	}
 	return n
 }
 
-// A large backlog for an endpoint that is away disturbs nobody. When it is
-// back, its manager takes what it can run, the oldest first, and needs no more
-// memory than for a small one.
+// A large backlog for an endpoint that is down affects nothing else. When the
+// endpoint is back, its manager runs the oldest tasks first, and needs no more
+// memory than for a small backlog.
 func TestBacklog(t *testing.T) {
 	t.Parallel()
 	size := backlogSize(t)
 	s := newSystem(t, fmt.Sprintf(`TASKER_TASK_TYPES=[{name: sleep, concurrency: %d}]`, slots))
 	api := s.api()
-	// From here on its tasks expect it.
+	// From here on its tasks expect the endpoint.
 	if code := s.manager("console1").stop(); code != 0 {
-		t.Fatalf("the manager stopped with exit code %d", code)
+		t.Fatalf("exit code %d of the manager", code)
 	}
-	payload := `{"seconds":0` + strings.Repeat(" ", allPayloads/size) + "}" // it is kept byte for byte
+	payload := `{"seconds":0` + strings.Repeat(" ", allPayloads/size) + "}" // the API keeps the spaces
 	s.queueUp("few", payload, fewTasks)
 	few := s.workOff(fewTasks, 0)
 	apiFew := api.peak()
-	// The first ones run for so long that all others are recorded meanwhile.
+	// The first ones run long enough for all others to be recorded meanwhile.
 	for i := range slots {
 		s.accept("sleep", fmt.Sprintf(`{"identifier":"long%d","payload":{"seconds":%d}}`, i, 8+size/400))
 	}
@@ -76,8 +75,8 @@ func TestBacklog(t *testing.T) {
 	}
 }
 
-// queueUp creates tasks, by clients that repeat what is refused, and sees that
-// everything stays ready meanwhile.
+// queueUp creates tasks, retrying refused POSTs, and checks that everything
+// stays ready meanwhile.
 func (s *system) queueUp(prefix, payload string, size int) {
 	s.t.Helper()
 	const clients = 32
@@ -104,11 +103,11 @@ func (s *system) queueUp(prefix, payload string, size int) {
 	took := time.Since(begin)
 	close(stop)
 	probes.Wait()
-	s.t.Logf("%d tasks created in %.1f s, %.0f/s, %d refused for a moment", size, took.Seconds(), float64(size)/took.Seconds(), refused.Load())
+	s.t.Logf("%d tasks created in %.1f s, %.0f/s, %d refused temporarily", size, took.Seconds(), float64(size)/took.Seconds(), refused.Load())
 }
 
-// workOff starts the manager, waits until all tasks are done, those that were
-// before included, stops it, and returns the greatest memory that it had, in KiB.
+// workOff starts the manager, waits until all tasks are done (before of them
+// are older), stops it, and returns its peak memory in KiB.
 func (s *system) workOff(size, before int) (peak int) {
 	s.t.Helper()
 	begin := time.Now()
@@ -116,35 +115,36 @@ func (s *system) workOff(size, before int) (peak int) {
 	s.untilIdle(p)
 	took := time.Since(begin)
 	if n := s.count("DONE"); n != size+before {
-		s.t.Errorf("%d tasks are done, want %d", n, size+before)
+		s.t.Errorf("%d tasks are DONE, want %d", n, size+before)
 	}
 	peak = p.peak()
 	if code := p.stop(); code != 0 {
-		s.t.Errorf("the manager stopped with exit code %d", code)
+		s.t.Errorf("exit code %d of the manager", code)
 	}
 	order := p.starts()
 	runs := map[int64]int{}
 	off := 0
 	for place, id := range order {
 		runs[id]++
-		// Ids are consecutive, since every task is new.
+		// The ids are consecutive, since every task is new.
 		off = max(off, place-int(id-int64(before)-1), int(id-int64(before)-1)-place)
 	}
 	if len(runs) != size || len(order) != size {
-		s.t.Errorf("%d tasks were started %d times, want %d once each", len(runs), len(order), size)
+		s.t.Errorf("%d tasks started %d times, want %d once each", len(runs), len(order), size)
 	}
-	s.t.Logf("%d tasks performed in %.1f s, %.0f/s, started at most %d places off their turn", size, took.Seconds(), float64(size)/took.Seconds(), off)
+	s.t.Logf("%d tasks performed in %.1f s, %.0f/s, at most %d places from their turn",
+		size, took.Seconds(), float64(size)/took.Seconds(), off)
 	if off > disorder {
-		s.t.Errorf("a task started %d places off its turn", off)
+		s.t.Errorf("a task started %d places from its turn", off)
 	}
 	return peak
 }
 
-// untilIdle waits until no task is open, as long as some come to their end.
+// untilIdle waits until no task is open, as long as there is progress.
 func (s *system) untilIdle(p *process) {
 	s.t.Helper()
-	const patience = time.Minute
-	started, deadline := -1, time.Now().Add(patience)
+	const timeout = time.Minute
+	started, deadline := -1, time.Now().Add(timeout)
 	for {
 		open := false
 		for _, status := range []string{"CREATED", "SENT", "INCOMPLETE"} {
@@ -156,20 +156,20 @@ func (s *system) untilIdle(p *process) {
 			return
 		}
 		if n := len(p.starts()); n > started {
-			started, deadline = n, time.Now().Add(patience)
+			started, deadline = n, time.Now().Add(timeout)
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("nothing goes on; %d tasks were started", started)
+			s.t.Fatalf("no progress; %d tasks started", started)
 		}
 		select {
 		case <-time.After(200 * time.Millisecond):
 		case <-s.t.Context().Done():
-			s.t.Fatal("the test ended")
+			s.t.Fatal("the test was canceled")
 		}
 	}
 }
 
-// peak is the most memory that the process has had, in KiB.
+// peak returns the process's peak memory, in KiB.
 func (p *process) peak() int {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// A daemon lives on when the reader of its log is gone, as when journald or
-// supervisord is started again: nothing that runs is interrupted. A program of
-// a handler has the default of SIGPIPE all the same.
+// A daemon survives the loss of its log's reader, as when journald or
+// supervisord restarts, and interrupts nothing. Handlers' programs still have
+// the default SIGPIPE action.
 func TestLogReaderGone(t *testing.T) {
 	t.Parallel()
 	reader, writer, err := os.Pipe()
@@ -68,6 +68,6 @@ func TestLogReaderGone(t *testing.T) {
 	}
 	_ = cmd.Process.Signal(os.Interrupt)
 	if err := <-exited; err != nil {
-		t.Errorf("the process ended by %v", err)
+		t.Errorf("the process ended: %v", err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// letter is a dead letter as the API gives it.
+// letter is a dead letter in an API answer.
 type letter struct {
 	ID         int64
 	Reason     string
@@ -23,8 +23,8 @@ type letter struct {
 	Truncated  bool
 }
 
-// deadLetters returns all dead letters by way of the API, newest first; ok is
-// false where it cannot be reached.
+// deadLetters returns all dead letters from the API, newest first; ok is false
+// if the API cannot be reached.
 func (s *system) deadLetters() (all []letter, ok bool) {
 	s.t.Helper()
 	for path := "/v1/dead-letters?limit=200"; path != ""; {
@@ -45,7 +45,7 @@ func (s *system) deadLetters() (all []letter, ok bool) {
 	return all, true
 }
 
-// awaitLetter waits for the dead letter of a queue, and returns it whole.
+// awaitLetter waits for a dead letter and returns it with its whole body.
 func (s *system) awaitLetter(what string, is func(letter) bool) (l letter) {
 	s.t.Helper()
 	s.until("the dead letter of "+what, func() bool {
@@ -59,12 +59,12 @@ func (s *system) awaitLetter(what string, is func(letter) bool) (l letter) {
 	})
 	var whole letter
 	if code, _, err := s.request(http.MethodGet, fmt.Sprintf("/v1/dead-letters/%d", l.ID), "", &whole); err != nil || code != http.StatusOK {
-		s.t.Fatalf("the dead letter of %s: %d, %v", what, code, err)
+		s.t.Fatalf("dead letter of %s: %d, %v", what, code, err)
 	}
 	return whole
 }
 
-// foreign is a channel of somebody else's AMQP client.
+// foreign returns a channel of another AMQP client.
 func (s *system) foreign() *amqp.Channel {
 	s.t.Helper()
 	conn, err := amqp.Dial(s.amqp)
@@ -81,12 +81,13 @@ func (s *system) foreign() *amqp.Channel {
 
 func (s *system) publish(ch *amqp.Channel, exchange, key string, body string) {
 	s.t.Helper()
-	if err := ch.PublishWithContext(s.t.Context(), exchange, key, true, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}); err != nil {
+	message := amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(body)}
+	if err := ch.PublishWithContext(s.t.Context(), exchange, key, true, false, message); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// settle requeues or discards a letter and wants an answer.
+// settle requeues or discards a letter and checks the status code.
 func (s *system) settle(method, path string, want int) string {
 	s.t.Helper()
 	var problem struct{ Detail string }
@@ -118,24 +119,24 @@ func TestDeadLetters(t *testing.T) {
 	s.await("/worker/before", "DONE")
 	ch := s.foreign()
 
-	// Rubbish arrives with its reason, byte for byte; requeued it dies again,
-	// as another letter; discarded it is gone.
-	rubbish := "rubbish \xff" + strings.Repeat("x", 5000)
-	s.publish(ch, "tasker.worker", "endpoint.console1", rubbish)
-	first := s.awaitLetter("the rubbish", func(l letter) bool { return l.Truncated })
-	if body, err := base64.StdEncoding.DecodeString(first.BodyBase64); err != nil || string(body) != rubbish ||
+	// A malformed message becomes a dead letter with its reason, byte for byte.
+	// Requeued, it becomes a new one; discarded, it is gone.
+	malformed := "malformed \xff" + strings.Repeat("x", 5000)
+	s.publish(ch, "tasker.worker", "endpoint.console1", malformed)
+	first := s.awaitLetter("the malformed message", func(l letter) bool { return l.Truncated })
+	if body, err := base64.StdEncoding.DecodeString(first.BodyBase64); err != nil || string(body) != malformed ||
 		first.Endpoint != "console1" || !strings.Contains(first.Reason, "UTF-8") && !strings.Contains(first.Reason, "JSON") {
 		t.Errorf("%+v, %v", first, err)
 	}
 	method, path := requeue(first)
 	s.settle(method, path, http.StatusNoContent)
-	again := s.awaitLetter("the rubbish that was requeued", func(l letter) bool { return l.ID > first.ID })
+	again := s.awaitLetter("the requeued message", func(l letter) bool { return l.ID > first.ID })
 	method, path = discard(again)
 	s.settle(method, path, http.StatusNoContent)
 	s.settle(method, path, http.StatusNotFound)
 
-	// A message that the broker's administrator rejected by mistake goes back
-	// to its queue and is performed.
+	// A message that an administrator rejected by mistake returns to its queue
+	// and is performed.
 	if code := manager.stop(); code != 0 {
 		t.Errorf("exit %d", code)
 	}
@@ -157,11 +158,12 @@ func TestDeadLetters(t *testing.T) {
 	}
 	env := append([]string{"TASKER_API_URL=" + s.base}, s.env...)
 	code, output := run(t, env, "dead-letters", "requeue", fmt.Sprint(rejected.ID), "4711")
-	if code != 1 || !strings.Contains(output, fmt.Sprintf("dead letter %d: requeued", rejected.ID)) || !strings.Contains(output, "dead letter 4711 not found") {
+	if code != 1 || !strings.Contains(output, fmt.Sprintf("dead letter %d: requeued", rejected.ID)) ||
+		!strings.Contains(output, "dead letter 4711 not found") {
 		t.Errorf("exit %d:\n%s", code, output)
 	}
 	if back, ok, err := ch.Get("tasker.worker.console1", false); err != nil || !ok || string(back.Body) != string(d.Body) {
-		t.Errorf("its queue does not have it: %t, %v", ok, err)
+		t.Errorf("not in its queue: %t, %v", ok, err)
 	} else if err := back.Nack(false, true); err != nil {
 		t.Error(err)
 	}
@@ -170,7 +172,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 
-	// To a queue that is not there any more nothing can be requeued.
+	// A letter whose queue no longer exists cannot be requeued.
 	args := amqp.Table{"x-dead-letter-exchange": "tasker.dead"}
 	if _, err := ch.QueueDeclare("tasker.worker.ghost", true, false, false, false, args); err != nil {
 		t.Fatal(err)
@@ -205,10 +207,10 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
-// The API is killed while letters come in, from a manager and from a foreign
-// client: none is lost. Those of the manager are each there once; one of the
-// foreign client may be there twice, since nothing tells two from one before
-// it has an ID.
+// The API is killed while messages come in from a manager and from a foreign
+// client: no letter is lost. Those of the manager exist once; one of the
+// foreign client may exist twice, since nothing identifies it before it has an
+// id.
 func TestDeadLettersOfAKilledAPI(t *testing.T) {
 	t.Parallel()
 	const (
@@ -222,7 +224,7 @@ func TestDeadLettersOfAKilledAPI(t *testing.T) {
 	api := s.api()
 	s.manager("console1")
 	s.post("worker", `{"identifier":"before"}`)
-	s.await("/worker/before", "DONE") // its queue is there, and the dead letters
+	s.await("/worker/before", "DONE") // creates its queue and the dead letters' queue
 
 	sent := make(chan error, 1)
 	ch := s.foreign()
@@ -236,7 +238,7 @@ func TestDeadLettersOfAKilledAPI(t *testing.T) {
 				}
 			}
 			select {
-			case <-time.After(5 * time.Millisecond): // they come in while the API is killed
+			case <-time.After(5 * time.Millisecond): // spread over the API's kills
 			case <-t.Context().Done():
 			}
 		}
@@ -246,7 +248,7 @@ func TestDeadLettersOfAKilledAPI(t *testing.T) {
 		select {
 		case <-time.After(time.Duration(random.IntN(300)) * time.Millisecond):
 		case <-t.Context().Done():
-			t.Fatal("the test ended")
+			t.Fatal("the test was canceled")
 		}
 		api.kill()
 		api = s.api()
@@ -255,10 +257,10 @@ func TestDeadLettersOfAKilledAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// How often each is there, once RabbitMQ has no more of them.
+	// Count each letter once RabbitMQ has no more of them.
 	look := s.foreign()
 	for waiting := 1; waiting > 0; {
-		s.until("the letters to be moved", func() bool {
+		s.until("the letters to be stored", func() bool {
 			q, err := look.QueueDeclarePassive("tasker.dead", true, false, false, false, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -273,12 +275,12 @@ func TestDeadLettersOfAKilledAPI(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		waiting = q.Messages // those that it gave back
+		waiting = q.Messages // those that the API gave back
 		api = s.api()
 	}
 	all, ok := s.deadLetters()
 	if !ok {
-		t.Fatal("the API does not list them")
+		t.Fatal("cannot list the dead letters")
 	}
 	times := map[string]int{}
 	for _, l := range all {
@@ -286,10 +288,10 @@ func TestDeadLettersOfAKilledAPI(t *testing.T) {
 	}
 	for i := range each {
 		if n := times[fmt.Sprintf("by a manager %d", i)]; n != 1 {
-			t.Errorf("letter %d of the manager is there %d times", i, n)
+			t.Errorf("letter %d of the manager exists %d times", i, n)
 		}
 		if n := times[fmt.Sprintf("foreign %d", i)]; n < 1 {
-			t.Errorf("the foreign letter %d is lost", i)
+			t.Errorf("foreign letter %d is lost", i)
 		}
 	}
 	t.Logf("%d letters, %d of them twice", len(all), len(all)-2*each)

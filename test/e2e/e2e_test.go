@@ -12,8 +12,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// The reference's way: an API and two managers; without console2 the task is
-// incomplete at the timeout, with it it is done.
+// An API and two managers; without console2 the task is INCOMPLETE at the
+// timeout, with it DONE.
 func TestReference(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, "TASKER_API_WAIT_FOR_ENDPOINTS_TIMEOUT=1s")
@@ -39,10 +39,10 @@ func TestReference(t *testing.T) {
 	}
 
 	if code := console2.stop(); code != 0 {
-		t.Errorf("the manager stopped with exit code %d", code)
+		t.Errorf("exit code %d of the manager", code)
 	}
 	s.post("worker", `{"identifier":"later"}`)
-	// console1 may receive it after the timeout, too, where the machine is busy.
+	// On a busy machine console1 may receive it after the timeout too.
 	s.awaitFor("/worker/later", "miss console2 only", func(a answer) bool {
 		return a.Task.Status == "INCOMPLETE" && slices.Equal(a.Summary.Missing, []string{"console2"}) && a.state("console1") != ""
 	})
@@ -54,7 +54,7 @@ func TestDatabaseDown(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.database.Cut()
-	s.api() // starts without it
+	s.api() // starts without the database
 	code, header, err := s.request(http.MethodPost, "/worker", `{"identifier":"one"}`, nil)
 	if err != nil || code != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 		t.Errorf("POST: %d, Retry-After %q, %v", code, header.Get("Retry-After"), err)
@@ -62,7 +62,8 @@ func TestDatabaseDown(t *testing.T) {
 	var ready struct {
 		Checks map[string]struct{ OK bool }
 	}
-	if code, _, err := s.request(http.MethodGet, "/readyz", "", &ready); err != nil || code != http.StatusServiceUnavailable || ready.Checks["database"].OK {
+	if code, _, err := s.request(http.MethodGet, "/readyz", "", &ready); err != nil ||
+		code != http.StatusServiceUnavailable || ready.Checks["database"].OK {
 		t.Errorf("/readyz: %d, %+v, %v", code, ready, err)
 	}
 	s.database.Restore()
@@ -70,7 +71,7 @@ func TestDatabaseDown(t *testing.T) {
 	s.accept("worker", `{"identifier":"one"}`)
 	s.await("/worker/one", "DONE")
 
-	// In the middle of a run: the result is stored when it is back.
+	// During a run: the result is stored when the database is back.
 	s.accept("sleep", `{"identifier":"middle","payload":{"seconds":3}}`)
 	s.awaitFor("/sleep/middle", "run", func(a answer) bool { return a.state("console1") == "RUNNING" })
 	s.database.Cut()
@@ -84,7 +85,7 @@ func TestDatabaseDown(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	if code, _, _ := s.request(http.MethodGet, "/worker/two", "", nil); code != http.StatusNotFound {
-		t.Errorf("a refused task is there: %d", code)
+		t.Errorf("GET of a refused task: %d", code)
 	}
 }
 
@@ -117,20 +118,21 @@ func TestBrokerDown(t *testing.T) {
 
 func TestSecondManager(t *testing.T) {
 	t.Parallel()
-	// A lease that does not run out while the first manager waits for a core.
+	// The lease must not run out while the first manager waits for CPU.
 	s := newSystem(t, "TASKER_MANAGER_LEASE=10s")
 	s.api()
 	first := s.manager("console1")
 	code, output := run(t, s.env, "manager", "--endpoint", "console1")
-	if code != 1 || !strings.Contains(output, "is served by another manager") || !strings.Contains(output, fmt.Sprint("pid ", first.cmd.Process.Pid)) {
+	if code != 1 || !strings.Contains(output, "is served by another manager") ||
+		!strings.Contains(output, fmt.Sprint("pid ", first.cmd.Process.Pid)) {
 		t.Errorf("exit %d:\n%s", code, output)
 	}
 	first.kill()
-	s.manager("console1") // the name is free again within its lease
+	s.manager("console1") // the name is free within a lease
 }
 
-// What a foreign client publishes ends among the dead letters.
-func TestForeignRubbish(t *testing.T) {
+// A malformed message of a foreign client becomes a dead letter.
+func TestForeignMalformedMessage(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	s.api()
@@ -138,7 +140,10 @@ func TestForeignRubbish(t *testing.T) {
 	s.post("worker", `{"identifier":"before"}`)
 	s.await("/worker/before", "DONE")
 	vhost := s.amqp[strings.LastIndex(s.amqp, "/")+1:]
-	for _, body := range []string{"rubbish", `{"v":99}`, `{"v":1,"task_id":1,"identifier":"x","type":"worker","payload":null,"start_time":"2026-01-01T00:00:00Z"}`} {
+	for _, body := range []string{
+		"rubbish", `{"v":99}`,
+		`{"v":1,"task_id":1,"identifier":"x","type":"worker","payload":null,"start_time":"2026-01-01T00:00:00Z"}`,
+	} {
 		testservices.Management(t, http.MethodPost, "/api/exchanges/"+vhost+"/tasker.worker/publish",
 			fmt.Sprintf(`{"properties":{},"routing_key":"all","payload":%q,"payload_encoding":"string"}`, body))
 	}
@@ -150,7 +155,7 @@ func TestForeignRubbish(t *testing.T) {
 	}
 }
 
-func TestWrongUse(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		args, env []string
@@ -177,7 +182,7 @@ func TestOldSchema(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	if code, output := run(t, s.env, "initialize", "--database", "--reset"); code != 2 || !strings.Contains(output, "would drop") {
-		t.Errorf("a reset without --yes: exit %d:\n%s", code, output)
+		t.Errorf("--reset without --yes: exit %d:\n%s", code, output)
 	}
 	env := slices.Concat(s.env, []string{"TASKER_MANAGER_DB_URI=" + testservices.MySQL(t)})
 	for _, args := range [][]string{{"api"}, {"manager", "--endpoint", "a"}} {

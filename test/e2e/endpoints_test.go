@@ -24,8 +24,8 @@ func (s *system) hasQueue(name string) bool {
 	return err == nil
 }
 
-// An endpoint that was tried once by hand is taken back: later tasks for all
-// end without it, and so do those that wait for it.
+// After an endpoint is removed, later tasks for all end without it, and so do
+// open tasks.
 func TestRemoveEndpoint(t *testing.T) {
 	s := newSystem(t)
 	s.api()
@@ -51,21 +51,21 @@ func TestRemoveEndpoint(t *testing.T) {
 	s.await("/worker/after", "DONE")
 	for _, taskType := range []string{"worker", "backup", "sleep"} {
 		if s.hasQueue("tasker." + taskType + ".byhand") {
-			t.Errorf("the queue of %s is there still", taskType)
+			t.Errorf("the queue of %s still exists", taskType)
 		}
 	}
-	// It registers anew, and does nothing of what came before.
+	// It registers again, and does nothing from before.
 	s.manager("byhand")
 	s.accept("worker", `{"identifier":"anew"}`)
 	s.awaitFor("/worker/anew", "byhand to be done", func(a answer) bool { return a.state("byhand") == "DONE" })
 	var all answer
 	if _, _, err := s.request(http.MethodGet, "/worker/before", "", &all); err != nil || all.state("byhand") != "" {
-		t.Errorf("it did what came before: %+v, %v", all, err)
+		t.Errorf("earlier task performed: %+v, %v", all, err)
 	}
 }
 
-// A manager that says goodbye takes its endpoint along: later tasks for all do
-// not expect it, nor do those that wait for it.
+// A manager with --forget removes its endpoint: neither later tasks for all nor
+// open tasks expect it.
 func TestForget(t *testing.T) {
 	s := newSystem(t)
 	s.api()
@@ -74,7 +74,7 @@ func TestForget(t *testing.T) {
 	s.accept("worker", `{"identifier":"both"}`)
 	s.await("/worker/both", "DONE")
 	s.until("guest's queue", func() bool { return s.hasQueue("tasker.sleep.guest") })
-	// Two run, and the third waits for a slot.
+	// Two are running, and the third waits for a slot.
 	for _, identifier := range []string{"s1", "s2", "s3"} {
 		s.accept("sleep", `{"identifier":"`+identifier+`","payload":{"seconds":8},"endpoints":["guest"]}`)
 	}
@@ -87,7 +87,7 @@ func TestForget(t *testing.T) {
 	var after answer
 	s.await("/worker/after", "DONE")
 	if _, _, err := s.request(http.MethodGet, "/worker/after", "", &after); err != nil || after.state("guest") != "" {
-		t.Errorf("it expects the guest: %+v, %v", after, err)
+		t.Errorf("guest still expected: %+v, %v", after, err)
 	}
 	s.await("/sleep/s2", "DONE")
 	s.awaitFor("/sleep/s3", "it to be canceled", func(a answer) bool { return a.state("guest") == "CANCELED" })

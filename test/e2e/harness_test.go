@@ -1,6 +1,6 @@
-// Package e2e runs tasker as its users do: the real program in processes of
-// its own, on the real services where a test names them, with processes killed
-// and services cut off on the way.
+// Package e2e tests the real program in separate processes, on the real
+// services if a test needs them, while processes are killed and services cut
+// off.
 package e2e
 
 import (
@@ -23,12 +23,12 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/taskerhq/tasker/cli"          // with these a cached result of the tests
-	_ "github.com/taskerhq/tasker/internal/app" // is forgotten when the program changes
+	_ "github.com/taskerhq/tasker/cli"          // these imports invalidate cached test results
+	_ "github.com/taskerhq/tasker/internal/app" // when the program changes
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// program is the path of the built tasker.
+// program is the path of the tasker program.
 var program string
 
 func TestMain(m *testing.M) {
@@ -63,7 +63,7 @@ type process struct {
 	out  bytes.Buffer
 }
 
-// logLine is what the tests look for in a line of the JSON log.
+// logLine has the fields that tests need of a line of the JSON log.
 type logLine struct {
 	Msg      string
 	Endpoint string
@@ -71,7 +71,7 @@ type logLine struct {
 	Attempt  int
 }
 
-// start runs tasker with arguments, in a directory of its own.
+// start runs tasker with arguments, in its own directory.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: strings.Join(args, " "), exited: make(chan struct{})}
@@ -132,20 +132,20 @@ func (p *process) read(r io.Reader) {
 	}
 }
 
-// output is everything that the process has written.
+// output returns the process's output so far.
 func (p *process) output() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.out.String()
 }
 
-// kill ends the process as a power cut does.
+// kill kills the process.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.exited
 }
 
-// stop asks the process to end and returns its exit code.
+// stop sends TERM and returns the exit code.
 func (p *process) stop() int {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -158,12 +158,12 @@ func (p *process) wait() int {
 	select {
 	case <-p.exited:
 	case <-time.After(5 * time.Minute):
-		p.t.Fatalf("%s does not end:\n%s", p.name, tail(p.output(), 4000))
+		p.t.Fatalf("%s has not ended:\n%s", p.name, tail(p.output(), 4000))
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// run runs tasker to its end.
+// run runs tasker and returns its exit code and output.
 func run(t *testing.T, env []string, args ...string) (code int, output string) {
 	t.Helper()
 	p := start(t, env, args...)
@@ -171,19 +171,21 @@ func run(t *testing.T, env []string, args ...string) (code int, output string) {
 	return code, p.output()
 }
 
-// system is tasker on the real services, each behind a proxy that can be cut.
+// system is tasker on real services, each behind a proxy that can be cut.
 type system struct {
 	t        *testing.T
 	base     string // the API's address
 	env      []string
 	database *testservices.Proxy
 	broker   *testservices.Proxy
-	amqp     string // the broker itself
+	amqp     string // the broker without a proxy
 }
 
-const fastTypes = `TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}}, {name: backup, settings: {duration: 100ms}}, {name: sleep, concurrency: 2}]`
+const fastTypes = "TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}}," +
+	" {name: backup, settings: {duration: 100ms}}, {name: sleep, concurrency: 2}]"
 
-// newSystem prepares the services; env adds to the configuration.
+// newSystem creates a database and a virtual host; env adds to the
+// configuration.
 func newSystem(t *testing.T, env ...string) *system {
 	t.Helper()
 	s := &system{t: t}
@@ -233,8 +235,8 @@ func (s *system) api() *process {
 	return p
 }
 
-// manager starts a manager of all types, with more flags, and waits until its
-// endpoint is registered by it.
+// manager starts a manager of all types, with extra flags, and waits until it
+// has registered its endpoint.
 func (s *system) manager(endpoint string, flags ...string) *process {
 	s.t.Helper()
 	p := start(s.t, s.env, append([]string{"manager", "--endpoint", endpoint}, flags...)...)
@@ -274,12 +276,12 @@ func until(t *testing.T, what string, condition func() bool) {
 	deadline := time.Now().Add(5 * time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timeout waiting for %s", what)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-t.Context().Done():
-			t.Fatal("the test ended")
+			t.Fatal("the test was canceled")
 		}
 	}
 }
@@ -308,10 +310,10 @@ func request(t *testing.T, base, method, path, body string, into any) (int, http
 	return resp.StatusCode, resp.Header, err
 }
 
-// post sends a task and returns the answer's code and the task's status.
+// post creates a task and returns the status code and the task's status.
 func (s *system) post(taskType, body string) (code int, status string) {
 	s.t.Helper()
-	var task struct{ Status json.RawMessage } // a number in a problem
+	var task struct{ Status json.RawMessage } // a number in an error answer
 	code, _, err := s.request(http.MethodPost, "/"+taskType, body, &task)
 	if err != nil {
 		s.t.Fatalf("POST /%s: %v", taskType, err)
@@ -319,7 +321,7 @@ func (s *system) post(taskType, body string) (code int, status string) {
 	return code, strings.Trim(string(task.Status), `"`)
 }
 
-// accept posts a task until it is accepted, as a client does that retries.
+// accept posts a task until it is accepted, like a client that retries.
 func (s *system) accept(taskType, body string) {
 	s.t.Helper()
 	s.until("POST /"+taskType+" to be accepted", func() bool {
@@ -375,12 +377,12 @@ func (s *system) awaitFor(path, what string, holds func(answer) bool) answer {
 			last = a
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("%s never came to %s: %+v", path, what, last)
+			s.t.Fatalf("timeout waiting for %s to be %s: %+v", path, what, last)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-s.t.Context().Done():
-			s.t.Fatal(errors.New("the test ended"))
+			s.t.Fatal(errors.New("the test was canceled"))
 		}
 	}
 }

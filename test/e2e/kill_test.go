@@ -52,9 +52,9 @@ func TestLostAndBack(t *testing.T) {
 	s.await("/sleep/long", "FAILED")
 }
 
-// APIs and managers are killed at random moments under load, and started
-// again. Every task that was accepted ends as it should, and no handler
-// started twice for the same attempt.
+// APIs and managers are killed at random moments under load, and restarted.
+// Every accepted task ends as it should, and no handler starts twice for the
+// same attempt.
 func TestKillsUnderLoad(t *testing.T) {
 	t.Parallel()
 	const (
@@ -90,7 +90,7 @@ func TestKillsUnderLoad(t *testing.T) {
 					break
 				}
 				if time.Now().After(deadline) {
-					t.Errorf("task %d was not accepted: %d, %v", i, code, err)
+					t.Errorf("task %d not accepted: %d, %v", i, code, err)
 					return
 				}
 			}
@@ -102,7 +102,7 @@ func TestKillsUnderLoad(t *testing.T) {
 		select {
 		case <-time.After(time.Duration(random.IntN(600)) * time.Millisecond):
 		case <-t.Context().Done():
-			t.Fatal("the test ended")
+			t.Fatal("the test was canceled")
 		}
 		running[name].kill()
 		running[name] = roles[name]()
@@ -130,14 +130,14 @@ func TestKillsUnderLoad(t *testing.T) {
 		p.mu.Unlock()
 	}
 	for run, n := range runs {
-		// The line of an attempt that a kill cut off may be missing.
+		// The log may lack an attempt that was cut off by a kill.
 		if n > 1 {
-			t.Errorf("the handler started %d times for task, endpoint, attempt %s", n, run)
+			t.Errorf("handler started %d times for task, endpoint, attempt %s", n, run)
 		}
 	}
 }
 
-// The embedded default, killed as it runs: what it accepted is there again.
+// A killed tasker dev has its accepted tasks when it starts again.
 func TestKilledDev(t *testing.T) {
 	t.Parallel()
 	dir, port := t.TempDir(), freePort(t)
@@ -162,7 +162,7 @@ func TestKilledDev(t *testing.T) {
 	}
 	p := dev()
 	if !strings.Contains(p.output(), "curl") {
-		t.Errorf("the greeting shows no curl line:\n%s", p.output())
+		t.Errorf("no curl command in the greeting:\n%s", p.output())
 	}
 	for i, seconds := range []float64{3600, 0, 0, 0} {
 		body := fmt.Sprintf(`{"identifier":"t%d","payload":{"seconds":%v}}`, i, seconds)

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// crowd are clients that keep a connection each.
+// crowd is a number of clients, each with its own connection.
 type crowd struct {
 	*system
 	client  *http.Client
@@ -28,8 +28,8 @@ func (s *system) crowd(size int) *crowd {
 	return &crowd{s, &http.Client{Transport: transport, Timeout: time.Minute}, `{"seconds":0}`}
 }
 
-// post sends a task once. retry is the pause that a refused client is asked
-// for; problem is what was wrong with the answer.
+// post creates a task once. If the client is refused, retry is the pause it is
+// asked for; problem is what is wrong with the answer.
 func (c *crowd) post(identifier string) (accepted bool, retry time.Duration, problem error) {
 	body := strings.NewReader(`{"identifier":"` + identifier + `","payload":` + c.payload + `}`)
 	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, c.base+"/sleep", body)
@@ -60,8 +60,8 @@ func (c *crowd) post(identifier string) (accepted bool, retry time.Duration, pro
 	return false, 0, fmt.Errorf("%d: %s", resp.StatusCode, answer)
 }
 
-// insist sends a task until it is accepted, with the pauses that it is asked
-// for, and tells how often it was refused.
+// insist posts a task until it is accepted, with the requested pauses, and
+// returns how often it was refused.
 func (c *crowd) insist(identifier string) (refused int, problem error) {
 	for {
 		accepted, retry, err := c.post(identifier)
@@ -80,7 +80,7 @@ func (c *crowd) insist(identifier string) (refused int, problem error) {
 	}
 }
 
-// count returns the number of tasks of a status, as they are stored.
+// count returns the number of tasks stored with a status.
 func (s *system) count(status string) (n int) {
 	s.t.Helper()
 	for cursor := ""; ; {
@@ -103,7 +103,7 @@ func (s *system) count(status string) (n int) {
 	}
 }
 
-// starts returns the tasks that a manager has started, in their order.
+// starts returns the tasks that a manager has started, in order.
 func (p *process) starts() (tasks []int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,15 +115,16 @@ func (p *process) starts() (tasks []int64) {
 	return tasks
 }
 
-// Many clients post at once. Each is answered: that its task is accepted, or
-// when to come again. What is accepted is done, once at each endpoint, and who
-// comes again is accepted in the end. Meanwhile the probes are answered.
+// Many clients post at once. Each is answered: accepted, or refused with a time
+// to retry. Every accepted task is done once at each endpoint, and every client
+// that retries is accepted in the end. Meanwhile the health checks are
+// answered.
 func TestOverload(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		clients int
 		places  int
-		refuses bool // surely
+		refuses bool // some are certainly refused
 	}{
 		"usual":  {2000, 64, false},
 		"narrow": {300, 4, true},
@@ -139,7 +140,7 @@ func TestOverload(t *testing.T) {
 			probes.Go(func() { s.probe(c, stop) })
 			start := make(chan struct{})
 			var mu sync.Mutex
-			accepted, unanswered, again := 0, 0, 0
+			accepted, unanswered, refusals := 0, 0, 0
 			for i := range clients {
 				posts.Go(func() {
 					<-start
@@ -160,27 +161,27 @@ func TestOverload(t *testing.T) {
 					if cut {
 						unanswered++
 					}
-					again += refused
+					refusals += refused
 				})
 			}
 			close(start)
 			posts.Wait()
 			close(stop)
 			probes.Wait()
-			t.Logf("%d of %d accepted at once, %d without an answer, the others refused %d times more", accepted, clients, unanswered, again)
-			// The server ends a connection whose request it could not read in
-			// time, as on a machine that has too much to do besides.
+			t.Logf("%d of %d accepted at once, %d without an answer, %d refusals of the others", accepted, clients, unanswered, refusals)
+			// A busy server closes connections whose requests it could not read
+			// in time.
 			if unanswered > clients/20 {
-				t.Errorf("%d of %d had no answer at all", unanswered, clients)
+				t.Errorf("%d of %d had no answer", unanswered, clients)
 			}
 			if accepted == 0 || test.refuses && accepted == clients {
-				t.Errorf("%d of %d were accepted at once", accepted, clients)
+				t.Errorf("%d of %d accepted at once", accepted, clients)
 			}
 			for _, p := range managers {
 				s.untilIdle(p)
 			}
 			if n := s.count("DONE"); n != clients {
-				t.Errorf("%d tasks are done, want %d", n, clients)
+				t.Errorf("%d tasks are DONE, want %d", n, clients)
 			}
 			for _, p := range managers {
 				runs := map[int64]int{}
@@ -200,9 +201,8 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// probe asks for health and readiness until stop is closed. The process must
-// live all the time, and be ready as a rule: a machine with too much to do may
-// answer too late once in a while.
+// probe checks health and readiness until stop is closed. Health checks must
+// always succeed; readiness may be late now and then on a busy machine.
 func (s *system) probe(c *crowd, stop <-chan struct{}) {
 	ready, asked := 0, 0
 	for {
@@ -228,7 +228,7 @@ func (s *system) probe(c *crowd, stop <-chan struct{}) {
 	}
 }
 
-// get returns the code of an answer.
+// get returns the status code of an answer.
 func (c *crowd) get(path string) (code int, err error) {
 	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.base+path, http.NoBody)
 	if err != nil {

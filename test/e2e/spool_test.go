@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The database goes away while a handler runs, and the manager is killed
-// before it is back. What the handler returned is told all the same.
+// The database goes down while a handler runs, and the manager is killed before
+// it is back. The result is stored nevertheless.
 func TestResultOutlivesManagerAndOutage(t *testing.T) {
 	t.Parallel()
 	spool := t.TempDir()

@@ -258,9 +258,11 @@ func (w *world) checkMove(key tasker.ResultKey, old, now resultRow) {
 	case !w.alone:
 	case now.state != old.state && !old.state.CanMoveTo(now.state):
 		w.violate(4, "the result of %v went from %s to %s", key, old.state, now.state)
-	case now.attempt > old.attempt && (now.attempt != old.attempt+1 || now.state != tasker.Running || old.state == tasker.Running || old.state == tasker.Lost):
+	case now.attempt > old.attempt && (now.attempt != old.attempt+1 || now.state != tasker.Running ||
+		old.state == tasker.Running || old.state == tasker.Lost):
 		w.violate(2, "the result of %v went from %+v to %+v", key, old, now)
-	case old.state == tasker.Lost && !now.state.Finished() && now.state != tasker.Lost && now.state != tasker.Retrying && now.state != old.lostFrom:
+	case old.state == tasker.Lost && !now.state.Finished() &&
+		now.state != tasker.Lost && now.state != tasker.Retrying && now.state != old.lostFrom:
 		w.violate(4, "the result of %v was LOST from %s and came back as %s", key, old.lostFrom, now.state)
 	case now.state == tasker.Lost && old.state != tasker.Lost && now.lostFrom != old.state:
 		w.violate(4, "the result of %v was %s, but LOST from %s", key, old.state, now.lostFrom)
@@ -289,5 +291,6 @@ func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
 }
 
 func same(r resultRow, f ledger.End) bool {
-	return r.state == f.State && r.attempt == f.Attempt && r.errnr == f.Errnr && r.errmsg == f.Errmsg && r.payload == string(f.Payload) && r.lostFrom == ""
+	return r.state == f.State && r.attempt == f.Attempt && r.errnr == f.Errnr && r.errmsg == f.Errmsg &&
+		r.payload == string(f.Payload) && r.lostFrom == ""
 }

@@ -164,7 +164,8 @@ func (w *world) stepTime(c chance) {
 			}
 		}
 	}
-	d := pick(c, []time.Duration{time.Second, 3 * time.Second, 9 * time.Second, 16 * time.Second, 31 * time.Second, 61 * time.Second}, "passes")
+	seconds := []time.Duration{1, 3, 9, 16, 31, 61}
+	d := pick(c, seconds, "passes") * time.Second
 	w.clock.advance(d)
 	w.logf("%v pass", d)
 	if r := w.reconcilers[0]; d > lostAfter && !r.busy {

@@ -180,7 +180,8 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 		}
 	case ledger.Refused:
 		if w.alone && !from.forged && (!task.status.Final() || slices.Contains(task.expected, a.Endpoint)) {
-			w.violate(1, "task %d is %s and expects %v, but was refused at %s: %s", a.TaskID, task.status, task.expected, a.Endpoint, recording.Reason)
+			w.violate(1, "task %d is %s and expects %v, but was refused at %s: %s",
+				a.TaskID, task.status, task.expected, a.Endpoint, recording.Reason)
 		}
 	case ledger.NotOwner:
 		if w.alone && holds {
@@ -343,7 +344,8 @@ func (w *world) finish(c chance, m *manager, batch []ledger.End, absorb func(sto
 		call: func() (err error) { stored, err = w.store.FinishAttempts(w.ctx, batch); return err },
 		seen: func() {
 			for i, f := range batch {
-				w.logf("manager %s: attempt %d of task %d at %s is %s %d: stored %v", m.id, f.Attempt, f.TaskID, f.Endpoint, f.State, f.Errnr, stored[i])
+				w.logf("manager %s: attempt %d of task %d at %s is %s %d: stored %v",
+					m.id, f.Attempt, f.TaskID, f.Endpoint, f.State, f.Errnr, stored[i])
 				w.judgeFinish(m, f, stored[i])
 			}
 		},

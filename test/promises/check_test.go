@@ -34,9 +34,12 @@ func TestCleanHistoriesAreNeverViolated(t *testing.T) {
 func TestOnlyFaultsExcuse(t *testing.T) {
 	h := generate(500, rand.New(rand.NewPCG(3, 0)).IntN)
 	for kind, want := range map[string][]string{
-		FaultKill:     {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout"},
-		FaultStop:     {"interrupted-without-fault", "lost-timeout", "lost-failure"},
-		FaultPause:    {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout", "overlapping-runs", "attempts-out-of-order", "run-after-final"},
+		FaultKill: {"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout"},
+		FaultStop: {"interrupted-without-fault", "lost-timeout", "lost-failure"},
+		FaultPause: {
+			"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout",
+			"overlapping-runs", "attempts-out-of-order", "run-after-final",
+		},
 		FaultTakeover: {"interrupted-without-fault", "lost-timeout", "overlapping-runs"},
 	} {
 		without := h

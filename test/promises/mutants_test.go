@@ -12,37 +12,37 @@ func mutants() []mutant {
 
 func lostMutants() []mutant {
 	return []mutant{
-		{"a task vanishes", "work", true, func(m *mutation) {
+		{"accepted task missing at the end", "work", true, func(m *mutation) {
 			key := m.a.key()
 			m.h.Final = slices.DeleteFunc(m.h.Final, func(a Answer) bool { return a.key() == key })
 		}, "accepted-task-lost"},
-		{"an endpoint never receives it", "work", true, func(m *mutation) {
+		{"endpoint without a row", "work", true, func(m *mutation) {
 			m.dropRuns(1)
 			m.a.Summary.Missing = []string{m.row.Endpoint}
 			m.a.Results = m.a.Results[1:]
 			m.a.recount()
 		}, "row-missing"},
-		{"DONE and never ran", "work", false, func(m *mutation) { m.dropRuns(1) }, "row-without-run"},
-		{"FAILED and the last attempt never ran", "bad", false, func(m *mutation) { m.dropRuns(2) }, "row-without-run"},
-		{"TIMED_OUT and never ran", "slow", false, func(m *mutation) { m.dropRuns(1) }, "row-without-run"},
+		{"DONE without a run", "work", false, func(m *mutation) { m.dropRuns(1) }, "row-without-run"},
+		{"FAILED without a run of the last attempt", "bad", false, func(m *mutation) { m.dropRuns(2) }, "row-without-run"},
+		{"TIMED_OUT without a run", "slow", false, func(m *mutation) { m.dropRuns(1) }, "row-without-run"},
 	}
 }
 
 func runMutants() []mutant {
 	return []mutant{
-		{"a run of nobody's task", "work", true, func(m *mutation) {
+		{"run of a task that was not posted", "work", true, func(m *mutation) {
 			m.again(time.Second, func(e *Entry) { e.Identifier, e.TaskID = "ghost", 4711 })
 		}, "unknown-task"},
-		{"an answer about nobody's task", "work", true, func(m *mutation) {
+		{"answer about a task that was not posted", "work", true, func(m *mutation) {
 			m.seen(time.Second, func(a *Answer) { a.Task.Identifier, a.Task.ID = "ghost", 4711 })
 		}, "unknown-task"},
-		{"a type that is not configured", "work", true, func(m *mutation) {
+		{"unknown type", "work", true, func(m *mutation) {
 			m.h.Types = m.h.Types[1:]
 		}, "unknown-task"},
-		{"a run of a second task", "work", true, func(m *mutation) {
+		{"run with another task id", "work", true, func(m *mutation) {
 			m.start().TaskID = 4711
 		}, "second-task"},
-		{"another id in the end", "work", true, func(m *mutation) { m.a.Task.ID = 4711 }, "second-task"},
+		{"another id at the end", "work", true, func(m *mutation) { m.a.Task.ID = 4711 }, "second-task"},
 		{"another id at the second POST", "work", true, func(m *mutation) {
 			again := *postOf(m.h, m.a.key())
 			again.TaskID = 4711
@@ -53,23 +53,23 @@ func runMutants() []mutant {
 			other := slices.IndexFunc(m.h.Posts, func(p Post) bool { return p.TaskID != 0 && p.Identifier != key.identifier })
 			postOf(m.h, key).TaskID = m.h.Posts[other].TaskID
 		}, "second-task"},
-		{"a run at an endpoint that it is not for", "work", true, func(m *mutation) {
+		{"run at an endpoint that is not addressed", "work", true, func(m *mutation) {
 			m.again(time.Second, func(e *Entry) { e.Endpoint = "e4" })
 		}, "not-addressed"},
-		{"an attempt starts again", "work", true, func(m *mutation) {
+		{"attempt started twice", "work", true, func(m *mutation) {
 			m.again(10*time.Second, func(*Entry) {})
 		}, "second-start"},
-		{"an end without a start", "work", true, func(m *mutation) {
+		{"end without a start", "work", true, func(m *mutation) {
 			e := *m.end()
 			e.Run, e.Time = "another", e.Time.Add(-time.Microsecond)
 			m.h.Runs = append(m.h.Runs, e)
 		}, "end-without-start"},
-		{"a second end", "work", true, func(m *mutation) {
+		{"second end", "work", true, func(m *mutation) {
 			e := *m.end()
 			e.Time = e.Time.Add(time.Second)
 			m.h.Runs = append(m.h.Runs, e)
 		}, "end-without-start"},
-		{"an attempt too many", "bad", true, func(m *mutation) {
+		{"one attempt too many", "bad", true, func(m *mutation) {
 			m.again(10*time.Second, func(e *Entry) { e.Attempt = 3 })
 			m.row.Attempt = 3
 		}, "attempt-not-allowed"},
@@ -81,18 +81,18 @@ func runMutants() []mutant {
 				}
 			})
 		}, "attempt-not-allowed"},
-		{"an attempt is left out", "flaky", true, func(m *mutation) {
+		{"attempt skipped", "flaky", true, func(m *mutation) {
 			for attempt, i := range m.starts {
 				m.h.Runs[i].Attempt = attempt + 1
 				m.h.Runs[m.ends[attempt]].Attempt = attempt + 1
 			}
 			m.row.Attempt++
 		}, "attempt-gap"},
-		{"interrupted before it starts, and nothing was done", "bad", true, func(m *mutation) {
+		{"interrupted before the start, without a fault", "bad", true, func(m *mutation) {
 			m.dropRuns(2)
 			m.set(stateFailed, errnrInterrupted)
 		}, "attempt-gap"},
-		{"a run that is not counted", "work", true, func(m *mutation) {
+		{"run not counted", "work", true, func(m *mutation) {
 			m.again(10*time.Second, func(e *Entry) {
 				e.Attempt = 2
 				if e.Event == "end" {
@@ -107,21 +107,21 @@ func runMutants() []mutant {
 				m.h.Runs[i].Time = m.h.Runs[i].Time.Add(shift)
 			}
 		}, "attempts-out-of-order"},
-		{"the second attempt starts during the first", "flaky", true, func(m *mutation) {
+		{"second attempt starts during the first", "flaky", true, func(m *mutation) {
 			m.h.Runs[m.ends[1]].Time = m.start().Time.Add(time.Millisecond / 2)
 		}, "overlapping-runs"},
-		{"a run starts when it is final", "work", true, func(m *mutation) {
+		{"run starts after a final state", "work", true, func(m *mutation) {
 			m.seen(time.Second, func(a *Answer) {})
 			m.start().Time = m.h.End
 			m.end().Time = m.h.End.Add(time.Second)
 		}, "run-after-final"},
-		{"a run never ends", "flaky", true, func(m *mutation) {
+		{"run never ends", "flaky", true, func(m *mutation) {
 			m.h.Runs = slices.Delete(m.h.Runs, m.ends[1], m.ends[1]+1)
 		}, "interrupted-without-fault"},
-		{"a run is stopped for nothing", "flaky", true, func(m *mutation) {
+		{"run stopped without a fault", "flaky", true, func(m *mutation) {
 			m.h.Runs[m.ends[1]].Outcome = ranStopped
 		}, "interrupted-without-fault"},
-		{"no retry though one was left", "bad", true, func(m *mutation) {
+		{"no retry, although one was left", "bad", true, func(m *mutation) {
 			m.dropRuns(2)
 			m.row.Attempt = 1
 		}, "gave-up-early"},
@@ -130,15 +130,15 @@ func runMutants() []mutant {
 
 func resultMutants() []mutant {
 	return []mutant{
-		{"it ended well and counts as interrupted", "once", true, func(m *mutation) {
+		{"success counts as interrupted", "once", true, func(m *mutation) {
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
-		{"it ended well and runs again", "work", true, func(m *mutation) {
+		{"success runs again", "work", true, func(m *mutation) {
 			m.again(10*time.Second, func(e *Entry) { e.Attempt = 2 })
 			m.row.Attempt, m.row.Payload = 2, json.RawMessage(`{"run":"another"}`)
 		}, "lost-done"},
-		{"the database was away when it ended well", "once", true, func(m *mutation) {
+		{"success while the database was down", "once", true, func(m *mutation) {
 			m.h.Faults = append(m.h.Faults,
 				Fault{Kind: FaultRestart, Target: "database", Time: m.end().Time.Add(-time.Second), Until: m.h.End},
 				Fault{Kind: FaultCut, Target: m.row.Endpoint, PID: m.end().PID, Time: m.end().Time, Until: m.h.End},
@@ -146,17 +146,18 @@ func resultMutants() []mutant {
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
-		{"another process was killed when it ended well", "once", true, func(m *mutation) {
+		{"success while another process was killed", "once", true, func(m *mutation) {
 			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultKill, Target: m.row.Endpoint, PID: 4711, Time: m.end().Time})
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
-		{"it was killed long after it ended well", "once", true, func(m *mutation) {
-			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultKill, Target: m.row.Endpoint, PID: m.end().PID, Time: m.end().Time.Add(grace + time.Second)})
+		{"killed long after success", "once", true, func(m *mutation) {
+			at := m.end().Time.Add(grace + time.Second)
+			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultKill, Target: m.row.Endpoint, PID: m.end().PID, Time: at})
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
-		{"it was killed long after it ended well, and paused for a part of that", "once", true, func(m *mutation) {
+		{"killed long after success, paused for a part of that", "once", true, func(m *mutation) {
 			e := m.end()
 			m.h.Faults = append(m.h.Faults,
 				Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: e.PID, Time: e.Time.Add(grace + time.Second), Until: e.Time.Add(2 * grace)},
@@ -164,16 +165,17 @@ func resultMutants() []mutant {
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
-		{"it was paused before it began", "once", true, func(m *mutation) {
+		{"paused before the start", "once", true, func(m *mutation) {
 			from := m.start().Time.Add(-time.Minute)
-			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: m.end().PID, Time: from, Until: from.Add(10 * time.Second)})
+			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: m.end().PID,
+				Time: from, Until: from.Add(10 * time.Second)})
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},
-		{"it failed and counts as interrupted", "bad", true, func(m *mutation) {
+		{"failure counts as interrupted", "bad", true, func(m *mutation) {
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-failure"},
-		{"it reached its limit and counts as interrupted", "slow", false, func(m *mutation) {
+		{"timeout counts as interrupted", "slow", false, func(m *mutation) {
 			m.h.Types[3].MaxAttempts = 1
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-timeout"},
@@ -183,25 +185,25 @@ func resultMutants() []mutant {
 func truthMutants() []mutant {
 	final := func(status string) func(m *mutation) { return func(m *mutation) { m.a.Task.Status = status } }
 	return []mutant{
-		{"a status that is none", "work", true, final("FINE"), "unknown-word"},
-		{"a state that is none", "work", true, func(m *mutation) {
+		{"unknown status", "work", true, final("FINE"), "unknown-word"},
+		{"unknown state", "work", true, func(m *mutation) {
 			m.seen(time.Second, func(a *Answer) {
 				row := &a.Results[0]
 				row.State, row.Status = "FINE", 0
 				a.recount()
 			})
 		}, "unknown-word"},
-		{"DONE though one failed", "bad", true, final(statusDone), "status-not-of-rows"},
-		{"FAILED though all are done", "work", true, final(statusFailed), "status-not-of-rows"},
-		{"INCOMPLETE though all have finished", "work", true, final(statusIncomplete), "status-not-of-rows"},
-		{"SENT though all have finished", "work", false, final(statusSent), "status-not-of-rows"},
-		{"SENT though one is lost", "work", true, func(m *mutation) {
+		{"DONE although one failed", "bad", true, final(statusDone), "status-not-of-rows"},
+		{"FAILED although all are DONE", "work", true, final(statusFailed), "status-not-of-rows"},
+		{"INCOMPLETE although all have finished", "work", true, final(statusIncomplete), "status-not-of-rows"},
+		{"SENT although all have finished", "work", false, final(statusSent), "status-not-of-rows"},
+		{"SENT although one is LOST", "work", true, func(m *mutation) {
 			m.unfinished(stateLost, errnrLost, 1, statusSent)
 		}, "status-not-of-rows"},
-		{"DONE though one still runs", "work", true, func(m *mutation) {
+		{"DONE although one is RUNNING", "work", true, func(m *mutation) {
 			m.unfinished(stateRunning, 0, 1, statusDone)
 		}, "final-task-unfinished"},
-		{"FAILED though one is missing", "bad", true, func(m *mutation) {
+		{"FAILED although one is missing", "bad", true, func(m *mutation) {
 			m.seen(time.Second, func(a *Answer) {
 				a.Summary.Missing = []string{a.Results[0].Endpoint}
 				a.Results = a.Results[1:]
@@ -209,13 +211,13 @@ func truthMutants() []mutant {
 				a.Task.Status = statusFailed
 			})
 		}, "final-task-unfinished"},
-		{"the summary counts wrong", "work", true, func(m *mutation) { m.a.Summary.Failed++ }, "summary-not-of-rows"},
-		{"the summary expects too few", "work", true, func(m *mutation) { m.a.Summary.Expected-- }, "summary-not-of-rows"},
+		{"wrong counts in the summary", "work", true, func(m *mutation) { m.a.Summary.Failed++ }, "summary-not-of-rows"},
+		{"summary expects too few", "work", true, func(m *mutation) { m.a.Summary.Expected-- }, "summary-not-of-rows"},
 		{"status 0 of a DONE row", "work", true, func(m *mutation) { m.row.Status = 0 }, "status-not-of-state"},
-		{"TIMED_OUT with the number of LOST", "slow", false, func(m *mutation) { m.row.Errnr = errnrLost }, "errnr-not-of-state"},
-		{"DONE with an error", "work", true, func(m *mutation) { m.set(stateDone, 3) }, "errnr-not-of-state"},
-		{"an error without a message", "bad", true, func(m *mutation) { m.row.Errmsg = nil }, "errmsg-not-of-errnr"},
-		{"a message without an error", "work", true, func(m *mutation) {
+		{"TIMED_OUT with the errnr of LOST", "slow", false, func(m *mutation) { m.row.Errnr = errnrLost }, "errnr-not-of-state"},
+		{"DONE with an errnr", "work", true, func(m *mutation) { m.set(stateDone, 3) }, "errnr-not-of-state"},
+		{"errnr without errmsg", "bad", true, func(m *mutation) { m.row.Errmsg = nil }, "errmsg-not-of-errnr"},
+		{"errmsg without errnr", "work", true, func(m *mutation) {
 			why := "why"
 			m.row.Errmsg = &why
 		}, "errmsg-not-of-errnr"},
@@ -225,23 +227,23 @@ func truthMutants() []mutant {
 		{"RECEIVED with attempt 1", "work", true, func(m *mutation) {
 			m.unfinished(stateReceived, 0, 1, statusSent)
 		}, "attempt-not-of-state"},
-		{"a handler that always ends well failed", "once", true, func(m *mutation) {
+		{"failure of a handler that always succeeds", "once", true, func(m *mutation) {
 			m.end().Outcome = ranFailed
 			m.row.Payload = nil
 			m.set(stateFailed, 3)
 		}, "outcome-not-of-type"},
-		{"a handler that always fails ended well", "bad", true, func(m *mutation) {
+		{"success of a handler that always fails", "bad", true, func(m *mutation) {
 			m.end().Outcome = ranDone
 			m.row.Payload = json.RawMessage(`{"run":"` + m.end().Run + `"}`)
 			m.set(stateDone, 0)
 		}, "outcome-not-of-type"},
-		{"a handler without a limit is killed and called TIMED_OUT", "once", true, func(m *mutation) {
+		{"TIMED_OUT of a handler without a limit", "once", true, func(m *mutation) {
 			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultKill, PID: m.start().PID, Time: m.end().Time})
 			m.h.Runs = slices.Delete(m.h.Runs, m.ends[1], m.ends[1]+1)
 			m.row.Payload = nil
 			m.set(stateTimedOut, errnrTimedOut)
 		}, "outcome-not-of-type"},
-		{"the payload of another run", "work", true, func(m *mutation) { m.row.Payload = json.RawMessage(`{"run":"r0"}`) }, "result-of-no-run"},
+		{"payload of another run", "work", true, func(m *mutation) { m.row.Payload = json.RawMessage(`{"run":"r0"}`) }, "result-of-no-run"},
 		{"no payload", "work", true, func(m *mutation) { m.row.Payload = nil }, "result-of-no-run"},
 	}
 }
@@ -287,19 +289,19 @@ func moveMutants() []mutant {
 				a.Results[0].State, a.Results[0].Errnr, a.Results[0].Errmsg = stateRetrying, 3, &why
 			})
 		}, "illegal-row-move"},
-		{"an attempt is taken back", "flaky", true, func(m *mutation) {
+		{"attempt decreases", "flaky", true, func(m *mutation) {
 			m.unfinished(stateRunning, 0, 1, statusSent)
 			m.earlier(func(a *Answer) {
 				a.Results[0].Attempt = 2
 			})
 		}, "attempt-decreased"},
-		{"another error when it is final", "bad", true, func(m *mutation) {
+		{"errnr changes after a final state", "bad", true, func(m *mutation) {
 			m.seen(time.Second, func(a *Answer) { a.Results[0].Errnr = 4 })
 		}, "final-row-changed"},
-		{"another payload when it is final", "work", true, func(m *mutation) {
+		{"payload changes after a final state", "work", true, func(m *mutation) {
 			m.seen(time.Second, func(a *Answer) { a.Results[0].Payload = json.RawMessage(`{"run":"r0"}`) })
 		}, "final-row-changed"},
-		{"a row vanishes and is back", "work", true, func(m *mutation) {
+		{"row disappears and returns", "work", true, func(m *mutation) {
 			m.seen(time.Second, func(a *Answer) {
 				a.Summary.Missing = []string{a.Results[0].Endpoint}
 				a.Results = a.Results[1:]
@@ -324,23 +326,23 @@ func accountedMutants() []mutant {
 			m.a.Results = append(m.a.Results, *m.row)
 			m.a.recount()
 		}, "endpoint-twice"},
-		{"a row and missing", "work", true, func(m *mutation) {
+		{"row and missing", "work", true, func(m *mutation) {
 			m.unfinished(stateRunning, 0, 1, statusSent)
 			a := &m.h.Seen[len(m.h.Seen)-1]
 			a.Summary.Missing = []string{m.row.Endpoint}
 			a.recount()
 		}, "endpoint-twice"},
-		{"neither a row nor missing", "work", true, func(m *mutation) {
+		{"neither row nor missing", "work", true, func(m *mutation) {
 			m.dropRuns(1)
 			m.a.Results = m.a.Results[1:]
 			m.a.recount()
 		}, "endpoint-nowhere"},
-		{"neither a row nor missing, of a task for all", "work", false, func(m *mutation) {
+		{"neither row nor missing, task for all", "work", false, func(m *mutation) {
 			m.dropRuns(1)
 			m.a.Results = m.a.Results[1:]
 			m.a.recount()
 		}, "endpoint-nowhere"},
-		{"a listed endpoint is nowhere before it is sent", "work", true, func(m *mutation) {
+		{"listed endpoint not named before SENT", "work", true, func(m *mutation) {
 			m.seen(time.Hour, func(a *Answer) {
 				a.Results = nil
 				a.Summary.Missing = slices.Clone(a.Task.Endpoints[1:])
@@ -348,7 +350,7 @@ func accountedMutants() []mutant {
 				a.Task.Status = statusCreated
 			})
 		}, "endpoint-nowhere"},
-		{"somebody else is missing", "work", true, func(m *mutation) {
+		{"other endpoint missing", "work", true, func(m *mutation) {
 			m.seen(time.Hour, func(a *Answer) {
 				a.Results = nil
 				a.Summary.Missing = append(slices.Clone(a.Task.Endpoints), "e4")
@@ -356,17 +358,17 @@ func accountedMutants() []mutant {
 				a.Task.Status = statusCreated
 			})
 		}, "endpoint-unexpected"},
-		{"it is for fewer than it was posted for", "work", true, func(m *mutation) { m.a.Task.Endpoints = m.a.Task.Endpoints[1:] }, "endpoints-changed"},
-		{"it is for all and was posted for some", "work", true, func(m *mutation) { m.a.Task.Endpoints = nil }, "endpoints-changed"},
-		{"a row is LOST at rest", "once", true, func(m *mutation) {
+		{"fewer endpoints than posted", "work", true, func(m *mutation) { m.a.Task.Endpoints = m.a.Task.Endpoints[1:] }, "endpoints-changed"},
+		{"for all, but posted for some", "work", true, func(m *mutation) { m.a.Task.Endpoints = nil }, "endpoints-changed"},
+		{"row LOST at the end", "once", true, func(m *mutation) {
 			m.row.Payload = nil
 			m.set(stateLost, errnrLost)
 		}, "unfinished-at-rest"},
-		{"a row waits at rest", "once", true, func(m *mutation) {
+		{"row waiting at the end", "once", true, func(m *mutation) {
 			m.dropRuns(1)
 			m.row.Payload, m.row.Attempt = nil, 0
 			m.set(stateReceived, 0)
 		}, "unfinished-at-rest"},
-		{"a task is CREATED at rest", "work", true, func(m *mutation) { m.a.Task.Status = statusCreated }, "unfinished-at-rest"},
+		{"task CREATED at the end", "work", true, func(m *mutation) { m.a.Task.Status = statusCreated }, "unfinished-at-rest"},
 	}
 }

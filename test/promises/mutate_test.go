@@ -48,7 +48,8 @@ func pick(t *testing.T, h *History, kind string, listed bool) *mutation {
 	for i := range h.Final {
 		a := &h.Final[i]
 		post := postOf(h, a.key())
-		if a.Task.Type != kind || post.Accepted.IsZero() || len(a.Results) < 2 || (post.Endpoints != nil) != listed || listed && len(a.Results) == 4 {
+		if a.Task.Type != kind || post.Accepted.IsZero() || len(a.Results) < 2 ||
+			(post.Endpoints != nil) != listed || listed && len(a.Results) == 4 {
 			continue
 		}
 		h.Seen = slices.DeleteFunc(h.Seen, func(s Answer) bool { return s.key() == a.key() })

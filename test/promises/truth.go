@@ -85,7 +85,8 @@ func finalTaskUnfinished(w *world, report reportFunc) {
 func summaryNotOfRows(w *world, report reportFunc) {
 	for _, a := range w.all {
 		c, s := a.count(), a.Summary
-		if s.Expected != c.received+c.missing || s.Received != c.received || s.Finished != c.finished || s.Failed != c.failed || s.Lost != c.lost {
+		if s.Expected != c.received+c.missing || s.Received != c.received ||
+			s.Finished != c.finished || s.Failed != c.failed || s.Lost != c.lost {
 			report("%v at %s: summary %+v, rows %+v", a.key(), clock(a.Time), s, c)
 		}
 	}
