@@ -2,27 +2,26 @@ package tasker
 
 import "time"
 
-// DeadLetterPreview is how many bytes of their bodies the dead letters of a
-// list have.
+// DeadLetterPreview is how many bytes of its body a dead letter has in a list.
 const DeadLetterPreview = 1024
 
-// DeadLetter is a message that was no task to the endpoint it reached, or that
-// the broker itself gave up. It is kept until somebody requeues or discards
-// it.
+// DeadLetter is a message that was not a task for the endpoint it reached, or
+// that the broker itself dropped. It is kept until somebody requeues or
+// discards it.
 type DeadLetter struct {
-	ID int64 // given by the database
-	// Key tells the letter from all others, however often it comes. Storing
-	// two letters that are equal in all but the key gives two.
+	ID int64 // assigned by the database
+	// Key identifies the letter, however often it comes. Two letters that are
+	// equal except for the key are two letters.
 	Key string
 	// Reason is why, for people, or the broker's own word (expired, maxlen,
-	// rejected, delivery_limit); empty where nobody gave one.
+	// rejected, delivery_limit); empty if there is none.
 	Reason string
-	Queue  string // the one that it came from; empty where that is not known
-	// MessageID is the message's id; empty where it had none.
+	Queue  string // where it came from; empty if unknown
+	// MessageID is the message's id; empty if it had none.
 	MessageID string
-	// Body is what was sent, byte for byte. Lists have its beginning only, and
-	// so has a letter that was too large to be kept whole: there Size is more.
+	// Body is the message, byte for byte. In lists, and if the letter was too
+	// large to be kept whole, it is only the beginning: Size is then larger.
 	Body []byte
 	Size int64     // of the whole body, in bytes
-	Time time.Time // when it became a dead letter, as far as that is known
+	Time time.Time // when it became a dead letter, if known
 }

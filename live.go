@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// Progress is how far an attempt says that it is.
+// Progress is how far an attempt has come, as its handler reports it.
 type Progress struct {
 	Done    int64  `json:"done"`
-	Total   int64  `json:"total"` // 0 where the handler does not know it
+	Total   int64  `json:"total"` // 0 if the handler does not know it
 	Message string `json:"message"`
-	// Time is when the handler said so, by the database's clock.
+	// Time is when it was reported, by the database's clock.
 	Time time.Time `json:"time"`
 }
 
@@ -23,25 +23,24 @@ const (
 
 // LogLine is one line of an attempt's log, or a gap in it.
 type LogLine struct {
-	// Number counts the lines of the attempt, from 0, those included that
-	// were left out.
+	// Number counts the lines of the attempt from 0, left out ones included.
 	Number int64     `json:"n"`
 	Time   time.Time `json:"time"` // by the database's clock
 	Stream string    `json:"stream,omitempty"`
-	Level  string    `json:"level,omitempty"` // debug, info, warn or error; of StreamLog only
+	Level  string    `json:"level,omitempty"` // debug, info, warn or error; only for StreamLog
 	Text   string    `json:"text"`            // valid UTF-8, without a line end
-	// Size is the line's true length in bytes, where Text was cut.
+	// Size is the line's length in bytes if Text was truncated.
 	Size int `json:"size,omitempty"`
-	// LeftOut makes it a gap: so many lines, from Number on, were not kept.
+	// LeftOut is set for a gap: so many lines, from Number on, were not kept.
 	LeftOut int64 `json:"left_out,omitempty"`
 }
 
-// LogTotals is how much an attempt has logged, and how much of it is kept.
+// LogTotals is how much an attempt has logged, and how much of it was left out.
 type LogTotals struct {
-	Lines   int64 `json:"lines"` // those included that were left out
-	Bytes   int64 `json:"bytes"` // likewise
+	Lines   int64 `json:"lines"` // left out ones included
+	Bytes   int64 `json:"bytes"` // left out ones included
 	LeftOut int64 `json:"left_out"`
-	// Complete tells that the attempt has ended and that nothing more comes.
+	// Complete is true if the attempt has ended and no more lines come.
 	Complete bool `json:"complete"`
 }
 
@@ -51,43 +50,43 @@ type ResultKey struct {
 	Endpoint string
 }
 
-// LogChunk is a stored piece of an attempt's log.
+// LogChunk is a stored part of an attempt's log.
 type LogChunk struct {
-	// ID rises with time; chunks of different endpoints may become visible in
-	// another order.
+	// ID grows with time, but chunks of different endpoints may become visible
+	// in another order.
 	ID int64
 	ResultKey
 	Attempt int
 	Lines   []LogLine // in order, at least one
 }
 
-// ResultNews is where a result stands, for live views.
+// ResultNews is the state of a result, for live views.
 type ResultNews struct {
 	ResultKey
 	Type, Identifier string // of its task
 	Attempt          int
 	State            ResultState
 	Errnr            int
-	Progress         *Progress // of the current attempt; nil where it said nothing
+	Progress         *Progress // of the current attempt; nil if none was reported
 }
 
-// Attempt is one run of a result, as its history tells it.
+// Attempt is one run of a result, from its history.
 type Attempt struct {
 	Attempt int `json:"attempt"`
-	// State is where the attempt led: Running while it runs, ResultFailed
-	// where another one followed or may follow, else the result's end.
+	// State is Running while the attempt runs, ResultFailed if another one
+	// followed or may follow, and otherwise the final state of the result.
 	State     ResultState     `json:"state"`
 	Errnr     int             `json:"errnr"`
 	Errmsg    string          `json:"errmsg"`
-	StartTime *time.Time      `json:"start_time"` // nil where it was not recorded
+	StartTime *time.Time      `json:"start_time"` // nil if it was not recorded
 	EndTime   *time.Time      `json:"end_time"`   // nil while it runs
-	Progress  *Progress       `json:"progress"`   // the last one; nil for none
+	Progress  *Progress       `json:"progress"`   // the last one; nil if none was reported
 	Partial   json.RawMessage `json:"partial,omitempty"`
 	Log       LogTotals       `json:"log"`
 }
 
-// ChangePosition is the place of a task in the order in which tasks changed;
-// the zero value is before all.
+// ChangePosition is the position of a task in the order in which tasks changed.
+// The zero value comes before all.
 type ChangePosition struct {
 	LastModifiedTime time.Time
 	ID               int64

@@ -5,36 +5,35 @@ import (
 	"strings"
 )
 
-// MaxName is the greatest length, in bytes, of an identifier, a task type and
-// an endpoint's name.
+// MaxName is the maximum length, in bytes, of an identifier, a task type and an
+// endpoint's name.
 const MaxName = 64
 
-// reservedTypes are first path segments and topology names that tasker keeps
-// for itself.
+// reservedTypes are first path segments and topology names of tasker's own.
 var reservedTypes = []string{"v1", "ui", "healthz", "readyz", "metrics", "control", "events", "dead"}
 
-// ReservedEndpoint is the name of the queue that all endpoints of a type
-// share, and therefore no endpoint's name.
+// ReservedEndpoint is the name of the queue shared by all endpoints of a type.
+// No endpoint can have it.
 const ReservedEndpoint = "any"
 
 // ValidateIdentifier checks a customer's task identifier:
 // [A-Za-z0-9][A-Za-z0-9._-]{0,63}.
 func ValidateIdentifier(identifier string) error {
 	if !validName(identifier, true) {
-		return Errorf(Invalid, "identifier %q is malformed: it takes 1 to %d letters, digits, '.', '_' or '-', the first a letter or digit", clip(identifier), MaxName)
+		return Errorf(Invalid, "invalid identifier %q: must be 1 to %d letters, digits, '.', '_' or '-', starting with a letter or digit", clip(identifier), MaxName)
 	}
 	return nil
 }
 
-// ValidateTaskType checks the name of a task type. It takes no dot, since
-// exchanges and queues join type and endpoint with one, and it must not be a
-// name that tasker keeps for itself.
+// ValidateTaskType checks the name of a task type. Dots are not allowed, since
+// the names of exchanges and queues join type and endpoint with one, and
+// neither are reserved names.
 func ValidateTaskType(name string) error {
 	if !validName(name, false) {
-		return Errorf(Invalid, "task type %q is malformed: it takes 1 to %d letters, digits, '_' or '-', the first a letter or digit", clip(name), MaxName)
+		return Errorf(Invalid, "invalid task type %q: must be 1 to %d letters, digits, '_' or '-', starting with a letter or digit", clip(name), MaxName)
 	}
 	if slices.Contains(reservedTypes, name) {
-		return Errorf(Invalid, "task type %q is a name that tasker keeps for itself: choose another", name)
+		return Errorf(Invalid, "invalid task type %q: reserved name: choose another", name)
 	}
 	return nil
 }
@@ -42,10 +41,10 @@ func ValidateTaskType(name string) error {
 // ValidateEndpoint checks an endpoint's name, which may be a host name.
 func ValidateEndpoint(name string) error {
 	if !validName(name, true) {
-		return Errorf(Invalid, "endpoint %q is malformed: it takes 1 to %d letters, digits, '.', '_' or '-', the first a letter or digit", clip(name), MaxName)
+		return Errorf(Invalid, "invalid endpoint %q: must be 1 to %d letters, digits, '.', '_' or '-', starting with a letter or digit", clip(name), MaxName)
 	}
 	if name == ReservedEndpoint {
-		return Errorf(Invalid, "endpoint %q is a name that tasker keeps for itself: choose another", name)
+		return Errorf(Invalid, "invalid endpoint %q: reserved name: choose another", name)
 	}
 	return nil
 }
@@ -66,7 +65,7 @@ func validName(s string, dots bool) bool {
 	return true
 }
 
-// clip keeps an error message short when the input is not.
+// clip shortens a long input for an error message.
 func clip(s string) string {
 	if len(s) <= 2*MaxName {
 		return s

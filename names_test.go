@@ -37,7 +37,7 @@ func TestNamesFollowTheirRules(t *testing.T) {
 			if (test.err == nil) != test.want {
 				t.Fatalf("%s %q: got %v", what, name, test.err)
 			}
-			if test.err != nil && (tasker.CodeOf(test.err) != tasker.Invalid || !strings.HasPrefix(test.err.Error(), what)) {
+			if test.err != nil && (tasker.CodeOf(test.err) != tasker.Invalid || !strings.HasPrefix(test.err.Error(), "invalid "+what)) {
 				t.Fatalf("%s %q: got %v (%s)", what, name, test.err, tasker.CodeOf(test.err))
 			}
 		}

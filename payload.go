@@ -1,5 +1,5 @@
 package tasker
 
-// MaxDepth is how deep the arrays and objects of a payload are nested at most.
-// Of tasks the API refuses what is deeper; of results it is kept as text.
+// MaxDepth is the maximum nesting of arrays and objects in a payload. The API
+// refuses tasks with deeper ones; deeper results are kept as text.
 const MaxDepth = 100

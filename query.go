@@ -1,41 +1,41 @@
 package tasker
 
-// TaskQuery asks for one page of the tasks of a type, newest first: the
-// greatest ID comes first.
+// TaskQuery asks for one page of the tasks of a type, newest first, which means
+// by descending ID.
 type TaskQuery struct {
 	Type string
-	// Status selects the tasks stored with that status; empty means any.
+	// Status selects tasks by stored status; empty means any.
 	Status TaskStatus
-	// Before is a task's ID: the page holds older ones only. 0 means from the
-	// newest.
+	// Before is the ID of a task: the page has older ones only. 0 means from
+	// the newest.
 	Before int64
-	// Limit is the greatest number of tasks to return, at least 1.
+	// Limit is the maximum number of tasks to return, at least 1.
 	Limit int
-	// MaxBytes bounds what is read of a page: the payloads, where they are
-	// wanted, and the lists of endpoints. A page has at least one task, however
-	// large it is. 0 means no bound.
+	// MaxBytes limits the size of a page: the payloads, unless left out, and
+	// the lists of endpoints. A page has at least one task, however large. 0
+	// means no limit.
 	MaxBytes int64
-	// WithoutPayload leaves the payloads out: they are nil.
+	// WithoutPayload leaves the payloads nil.
 	WithoutPayload bool
 }
 
 // EndpointQuery asks for one page of the registered endpoints, by name.
 type EndpointQuery struct {
-	// TaskType selects the endpoints that perform that type; empty means any.
+	// TaskType selects the endpoints that perform a type; empty means any.
 	TaskType string
-	// After is an endpoint's name: the page holds greater ones only. Empty
+	// After is the name of an endpoint: the page has greater names only. Empty
 	// means from the first.
 	After string
-	// Limit is the greatest number of endpoints to give, at least 1.
+	// Limit is the maximum number of endpoints to return, at least 1.
 	Limit int
 }
 
-// DeadLetterQuery asks for one page of the dead letters, newest first: the
-// greatest ID comes first.
+// DeadLetterQuery asks for one page of the dead letters, newest first, which
+// means by descending ID.
 type DeadLetterQuery struct {
-	// Before is a letter's ID: the page holds older ones only. 0 means from
+	// Before is the ID of a letter: the page has older ones only. 0 means from
 	// the newest.
 	Before int64
-	// Limit is the greatest number of letters to give, at least 1.
+	// Limit is the maximum number of letters to return, at least 1.
 	Limit int
 }

@@ -4,31 +4,32 @@ import (
 	"slices"
 )
 
-// Outcome is what the aggregation needs to know of one result.
+// Outcome is the part of a result that decides the status of its task.
 type Outcome struct {
 	Endpoint string
 	State    ResultState
 }
 
 // Summary counts a task's endpoints. Every expected endpoint is either in
-// Missing or among the Received, so Expected == Received + len(Missing).
+// Missing or counted in Received, so Expected == Received + len(Missing).
 type Summary struct {
 	// Expected counts the endpoints that must finish the task: those the task
 	// expects, and any other that recorded a result for it.
 	Expected int `json:"expected"`
-	Received int `json:"received"` // those with a result row
-	Finished int `json:"finished"` // those that are through, well or not
-	Failed   int `json:"failed"`   // those that are through, and not well
-	// Lost counts those that stopped heartbeating with the task unfinished.
+	Received int `json:"received"` // those with a result
+	Finished int `json:"finished"` // those in a final state
+	Failed   int `json:"failed"`   // those in a final state other than DONE
+	// Lost counts those that stopped heartbeating before they finished the
+	// task.
 	Lost    int      `json:"lost"`
-	Missing []string `json:"missing"` // expected and without a row, sorted; never nil
-	// Removed counts the endpoints that were removed before they finished the
-	// task. They are in none of the other numbers.
+	Missing []string `json:"missing"` // expected, without a result; sorted, never nil
+	// Removed counts the endpoints removed before they finished the task. They
+	// are in none of the other numbers.
 	Removed int `json:"-"`
 }
 
-// Summarize counts the outcomes of the task. Those of removed endpoints do not
-// count.
+// Summarize counts the outcomes of the task, without those of removed
+// endpoints.
 func (t *Task) Summarize(outcomes []Outcome) Summary {
 	kept := outcomes
 	if len(t.RemovedEndpoints) > 0 {
@@ -39,14 +40,14 @@ func (t *Task) Summarize(outcomes []Outcome) Summary {
 	return s
 }
 
-// Summarize counts the outcomes of a task against the endpoints it expects.
-// Order and duplicates of expected do not matter.
+// Summarize counts the outcomes of a task against the endpoints it expects. The
+// order of expected and duplicates in it do not matter.
 func Summarize(expected []string, outcomes []Outcome) Summary {
 	s := Summary{Missing: []string{}}
 	recorded := make(map[string]bool, len(outcomes))
 	for _, o := range outcomes {
 		if recorded[o.Endpoint] {
-			continue // one row per endpoint: the store guarantees it
+			continue // cannot happen: the store has one row per endpoint
 		}
 		recorded[o.Endpoint] = true
 		s.Received++
@@ -71,19 +72,19 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 	return s
 }
 
-// NextStatus computes the status that a task with a summary must have, from
-// the one it has. overdue tells whether the time in which every endpoint
-// should have received the task has passed. The answer is current itself or
-// one legal move from it:
+// NextStatus returns the status that a task must have, from its current one and
+// its summary. overdue is true if the time in which every endpoint should have
+// received the task has passed. The result is current itself or one legal move
+// from it:
 //
-//   - every expected endpoint finished, and there is at least one: DONE, or
-//     FAILED where one did not end well;
-//   - none is expected, since all of them were removed: CANCELED;
-//   - an endpoint is lost, or one is missing (or none is expected at all) and
-//     the task is overdue: INCOMPLETE;
-//   - otherwise it stays as it is.
+//   - DONE if every expected endpoint has finished, and there is at least one;
+//     FAILED if one ended with an error;
+//   - CANCELED if no endpoint is expected because all were removed;
+//   - INCOMPLETE if an endpoint is lost, or the task is overdue and one is
+//     missing (or none is expected at all);
+//   - otherwise current.
 //
-// Tasks that are not sent yet, and those in a final status, stay as they are.
+// Tasks not sent yet, and those in a final status, keep it.
 func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
 	if current != Sent && current != Incomplete {
 		return current

@@ -7,47 +7,44 @@ import (
 	"time"
 )
 
-// Task is one POST: what shall be done, and by whom. Its JSON form is the
-// HTTP contract. All times are UTC with microseconds.
+// Task is one POST: what to do, and where. Its JSON form is the HTTP contract.
+// All times are UTC with microseconds.
 type Task struct {
-	ID         int64           `json:"id"`         // given by the database
+	ID         int64           `json:"id"`         // assigned by the database
 	Identifier string          `json:"identifier"` // the customer's, unique within the type
 	Type       string          `json:"type"`
 	Status     TaskStatus      `json:"status"`
-	Payload    json.RawMessage `json:"payload"` // any JSON value, kept byte for byte; null where none was given
-	// Endpoints are those that the customer listed, sorted; nil where the
-	// task is for every endpoint of its type.
+	Payload    json.RawMessage `json:"payload"` // any JSON value, kept byte for byte; null if there was none
+	// Endpoints are those that the customer listed, sorted; nil if the task is
+	// for every endpoint of its type.
 	Endpoints []string `json:"endpoints"`
-	// Unserved are listed endpoints that had no queue when the task was sent:
-	// nobody served them. They stay expected, and leave the list when they have
-	// received the task all the same.
+	// Unserved are listed endpoints that had no queue when the task was sent.
+	// They stay expected, and leave the list once they have received the task.
 	Unserved []string `json:"unserved,omitempty"`
 	// RemovedEndpoints are endpoints, sorted, that an administrator removed
-	// before they finished the task: it does not expect them any more.
+	// before they finished the task: it no longer expects them.
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
 
-	StartTime time.Time  `json:"start_time"`          // when the task was accepted
-	SentTime  *time.Time `json:"sent_time,omitempty"` // when the broker had confirmed it
+	AcceptedTime time.Time  `json:"start_time"`          // when the task was accepted
+	SentTime     *time.Time `json:"sent_time,omitempty"` // when the broker had confirmed it
 	// LastModifiedTime is when the status last changed.
 	LastModifiedTime time.Time `json:"last_modified_time"`
 	// Expected are the endpoints that must finish the task: those listed, or
-	// those that were registered for the type when it was sent, without
-	// RemovedEndpoints. It is nil for a task without listed endpoints that is
-	// not sent yet.
+	// those registered for the type when it was sent, without RemovedEndpoints.
+	// It is nil for a task without listed endpoints that is not sent yet.
 	Expected []string `json:"-"`
-	// PayloadSize is the length of the payload in bytes where a read left the
-	// payload out.
+	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64 `json:"-"`
 }
 
-// Addressed reports whether a task is meant for an endpoint. A task without
-// listed endpoints is meant for all, except for those that were removed.
+// Addressed reports whether a task is for an endpoint. A task without listed
+// endpoints is for all except the removed ones.
 func (t *Task) Addressed(endpoint string) bool {
 	return !t.Removed(endpoint) && (t.Endpoints == nil || slices.Contains(t.Endpoints, endpoint))
 }
 
-// StillUnserved returns those of the Unserved endpoints that have no outcome:
-// the others have received the task since.
+// StillUnserved returns the Unserved endpoints without an outcome: the others
+// have received the task since.
 func (t *Task) StillUnserved(outcomes []Outcome) []string {
 	if len(t.Unserved) == 0 {
 		return nil
@@ -71,7 +68,7 @@ func (t *Task) Removed(endpoint string) bool {
 }
 
 // Targets returns the listed endpoints that were not removed. It is nil for a
-// task without listed endpoints, and empty where all of them were removed.
+// task without listed endpoints, and empty if all of them were removed.
 func (t *Task) Targets() []string {
 	if t.Endpoints == nil {
 		return nil
@@ -79,30 +76,29 @@ func (t *Task) Targets() []string {
 	return slices.DeleteFunc(slices.Clone(t.Endpoints), t.Removed)
 }
 
-// TaskResult is one endpoint's record of one task; the reference calls it task
-// response. There is at most one per task and endpoint.
+// TaskResult is one endpoint's record of one task. There is at most one per
+// task and endpoint.
 type TaskResult struct {
 	ID       int64
 	TaskID   int64
 	Endpoint string
 	State    ResultState
 	// Attempt counts the runs that have begun, 0 before the first. It is
-	// raised before the handler starts, so that a crash cannot hide a run.
+	// incremented before the handler starts, so that a crash cannot hide a run.
 	Attempt int
-	Errnr   int             // 0 well, positive the handler's own, negative one of the Errnr constants
-	Errmsg  string          // why, for people; empty where Errnr is 0
-	Payload json.RawMessage // what the handler returned; nil where nothing was
+	Errnr   int             // 0 for success, positive for the handler's own, negative for one of the Errnr constants
+	Errmsg  string          // why, for people; empty if Errnr is 0
+	Payload json.RawMessage // what the handler returned; nil if nothing
 	// StartTime is when the endpoint recorded the task, LastModifiedTime when
 	// the state last changed.
 	StartTime        time.Time
 	LastModifiedTime time.Time
-	// RetryTime is when the next attempt is due, in state RETRYING only.
+	// RetryTime is when the next attempt is due, if RETRYING.
 	RetryTime *time.Time
-	// Progress is what the current attempt said last; nil where it said
-	// nothing, and where a list leaves it out.
+	// Progress is the last progress of the current attempt; nil if none was
+	// reported, or a list leaves it out.
 	Progress *Progress
-	// PayloadSize is the length of the payload in bytes where a read left the
-	// payload out.
+	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64
 }
 
@@ -165,44 +161,44 @@ func (r *TaskResult) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// The error numbers that tasker itself gives. A handler's own are positive.
+// The error numbers of tasker itself. A handler's own are positive.
 const (
-	ErrnrHandler     = 1  // a handler failed and gave no number of its own
-	ErrnrTimedOut    = -1 // the run limit passed; state TIMED_OUT
+	ErrnrHandler     = 1  // a handler failed without a number of its own
+	ErrnrTimedOut    = -1 // the time limit of the run passed; state TIMED_OUT
 	ErrnrCanceled    = -2 // somebody canceled the task; state CANCELED
 	ErrnrLost        = -3 // the endpoint stopped heartbeating; state LOST
 	ErrnrExpired     = -4 // the task expired while it waited; state EXPIRED
 	ErrnrRejected    = -5 // the endpoint cannot perform the task; state REJECTED
 	ErrnrInterrupted = -6 // the manager ended while the handler ran; state FAILED
-	ErrnrBadResult   = -7 // the handler's result is no JSON or too large; state FAILED
+	ErrnrBadResult   = -7 // the handler's result is not JSON or too large; state FAILED
 	ErrnrRemoved     = -8 // the endpoint was removed before it finished; state CANCELED
 )
 
-// Endpoint is a named place that performs tasks, as a rule a server. It is
-// served by at most one live manager.
+// Endpoint is a named place that performs tasks, usually a server. It is served
+// by at most one live manager.
 type Endpoint struct {
 	Name      string   `json:"name"`
 	TaskTypes []string `json:"task_types"` // sorted
-	// Labels are what its manager's configuration says of it, such as
-	// role: web; task types may ask for some.
+	// Labels come from its manager's configuration, such as role: web; task
+	// types may require some.
 	Labels    map[string]string `json:"labels,omitempty"`
-	Manager   string            `json:"manager"` // id of the manager that serves it, or last did
+	Manager   string            `json:"manager"` // id of the manager that serves it, or did last
 	Host      string            `json:"host"`
 	PID       int               `json:"pid"`
 	Version   string            `json:"version"`
 	StartTime time.Time         `json:"start_time"` // when that manager registered
 	LastSeen  time.Time         `json:"last_seen"`  // its latest heartbeat
-	// LeaseUntil is when the name is free for another manager, unless a
-	// heartbeat renews it.
+	// LeaseUntil is when another manager may take over, unless a heartbeat
+	// renews the lease.
 	LeaseUntil time.Time `json:"lease_until"`
-	// Alive tells whether the lease ran when this was read.
+	// Alive is true if the lease was running when this was read.
 	Alive bool `json:"alive"`
 }
 
-// Removal is the removal of an endpoint that is under way: its registration is
-// gone, and its open tasks and queues follow.
+// Removal is the removal of an endpoint under way: its registration is gone,
+// its open tasks and queues follow.
 type Removal struct {
 	Endpoint  string
-	TaskTypes []string  // those that it was registered for, sorted
+	TaskTypes []string  // those it was registered for, sorted
 	Time      time.Time // when it was removed
 }

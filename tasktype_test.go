@@ -13,7 +13,7 @@ func TestTaskTypesAreValidated(t *testing.T) {
 	t.Parallel()
 	for want, types := range map[string][]tasker.TaskType{
 		"":                              {{Name: "a"}, {Name: "b", Concurrency: 1024, Retention: tasker.Forever}},
-		`"a.b" is malformed`:            {{Name: "a.b"}},
+		`invalid task type "a.b"`:       {{Name: "a.b"}},
 		"listed twice":                  {{Name: "a"}, {Name: "a"}},
 		"invalid concurrency 1025":      {{Name: "a", Concurrency: 1025}},
 		"invalid concurrency -1":        {{Name: "a", Concurrency: -1}},

@@ -85,7 +85,7 @@ func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, b
 	}
 	t.ID = int64(len(s.tasks) + 1)
 	t.Status = tasker.Created
-	t.StartTime, t.LastModifiedTime = s.now, s.now
+	t.AcceptedTime, t.LastModifiedTime = s.now, s.now
 	t.Expected = t.Endpoints
 	s.tasks = append(s.tasks, t)
 	return t, true, nil

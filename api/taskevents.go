@@ -201,7 +201,7 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status, Endpoints: t.Endpoints, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
-		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
+		StartTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }
 

@@ -106,7 +106,7 @@ func TestWrongUse(t *testing.T) {
 		"version --output=":                         `invalid --output "": must be text or json`,
 		"api --log-level=loud":                      `configuration: --log-level: invalid log.level: must be one of debug, info, warn, error, not "loud"`,
 		"manager":                                   `missing --endpoint: name the endpoint to serve, such as --endpoint console1 or --endpoint "$(hostname -s)"`,
-		"manager --endpoint=any":                    `--endpoint: endpoint "any" is a name that tasker keeps for itself: choose another`,
+		"manager --endpoint=any":                    `--endpoint: invalid endpoint "any": reserved name: choose another`,
 		"manager --endpoint=a --endpoint=a":         "duplicate --endpoint a",
 		"manager --endpoint=a --label=web":          "configuration: --label: invalid manager.labels: must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag",
 		"manager --endpoint=a --task-type=x":        `--task-type: task type "x" not found: must be one of worker, backup, sleep`,

@@ -53,7 +53,7 @@ func TestEndpoints(t *testing.T) {
 		{nil, []string{"endpoints", "list", "--api", "http://127.0.0.1:1"}, cli.ExitFailure, "", "cannot reach the API at http://127.0.0.1:1"},
 		{nil, []string{"endpoints", "list", "--api", "nowhere"}, cli.ExitUsage, "", "--api: invalid API URL"},
 		{env, []string{"endpoints", "remove"}, cli.ExitUsage, "", "missing endpoint"},
-		{env, []string{"endpoints", "remove", "a/b"}, cli.ExitUsage, "", "malformed"},
+		{env, []string{"endpoints", "remove", "a/b"}, cli.ExitUsage, "", "invalid endpoint"},
 		{env, []string{"endpoints", "list", "--token-file", "/nowhere"}, cli.ExitUsage, "", "--token-file"},
 	} {
 		o := tasker(t, nil, test.env, test.args...)

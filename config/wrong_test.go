@@ -91,7 +91,7 @@ func TestWrongInput(t *testing.T) {
 		}},
 		"task types, wrong": {"", []string{`TASKER_TASK_TYPES=[worker, worker, a.b, nope, [], {handler: worker}, {name: w, handler: worker, concurency: 1, timeout: 0, retry: [x], retention: 30s, settings: {a: 1}}, {name: v, handler: sleep, concurrency: 0}, metrics]`}, []string{
 			`TASKER_TASK_TYPES: duplicate task type "worker" in task_types[1]`,
-			`TASKER_TASK_TYPES: task_types[2]: task type "a.b" is malformed: it takes 1 to 64 letters, digits, '_' or '-', the first a letter or digit`,
+			`TASKER_TASK_TYPES: task_types[2]: invalid task type "a.b": must be 1 to 64 letters, digits, '_' or '-', starting with a letter or digit`,
 			`TASKER_TASK_TYPES: task_types[3]: task type nope: unknown handler "nope": the handlers are ` + strings.Join(builtin.Catalog().Names(), ", "),
 			"TASKER_TASK_TYPES: invalid task_types[4]: must be a name, or a mapping with a name",
 			"TASKER_TASK_TYPES: missing task_types[5].name",
@@ -100,7 +100,7 @@ func TestWrongInput(t *testing.T) {
 			`TASKER_TASK_TYPES: invalid task_types[6].retry: pause 1: must be seconds, or a duration such as 1m30s, not "x"`,
 			`TASKER_TASK_TYPES: invalid task_types[6].retention: must be forever, or 1m-87600h, not "30s"`,
 			"TASKER_TASK_TYPES: invalid task_types[7].concurrency: must be a whole number 1-1024, not 0",
-			`TASKER_TASK_TYPES: task_types[8]: task type "metrics" is a name that tasker keeps for itself: choose another`,
+			`TASKER_TASK_TYPES: task_types[8]: invalid task type "metrics": reserved name: choose another`,
 		}},
 		"addresses of different virtual hosts": {"", []string{"TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://u@h1/a,amqp://u@h2/a,amqp://u@h3/b"}, []string{
 			`TASKER_MANAGER_MESSAGE_QUEUE_URI: invalid manager.message_queue.uri: address 3: virtual host must be "a", as in address 1, not "b"`,

@@ -155,7 +155,7 @@ func BenchmarkRun(b *testing.B) {
 			<-f.ready
 			var messages [][]byte
 			for i := range 1000 {
-				body, err := wire.EncodeTask(tasker.Task{ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"), StartTime: time.Now()})
+				body, err := wire.EncodeTask(tasker.Task{ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"), AcceptedTime: time.Now()})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -157,7 +157,7 @@ func (r *resync) catchUp(ctx context.Context, endpoint string, since time.Time, 
 func (r *resync) record(ctx context.Context, endpoint string, tasks []tasker.Task, before time.Time) error {
 	var submitted []<-chan struct{}
 	for _, task := range tasks {
-		sent := task.StartTime
+		sent := task.AcceptedTime
 		if task.SentTime != nil {
 			sent = *task.SentTime
 		}

@@ -124,7 +124,7 @@ type taskRow struct {
 	PublishAttempts  int     // to send
 	SentTo           *string // see [ledger.Unsent]
 	Refusal          *string // why the broker refused it last; NULL if it did not
-	StartTime        dbTime
+	AcceptedTime     dbTime  `gorm:"column:start_time"`
 	SentTime         *dbTime
 	LastModifiedTime dbTime
 }
@@ -136,7 +136,7 @@ func (r *taskRow) task() tasker.Task {
 	t := tasker.Task{
 		ID: r.ID, Identifier: r.Identifier, Type: r.Type, Status: r.Status,
 		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
-		StartTime: r.StartTime.Time, SentTime: timePointer(r.SentTime),
+		AcceptedTime: r.AcceptedTime.Time, SentTime: timePointer(r.SentTime),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
 	}
 	// With listed endpoints, Expected is stored only if some were removed.

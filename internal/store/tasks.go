@@ -67,7 +67,7 @@ func (s Tasks) insertTask(ctx context.Context, t tasker.Task, payload string, ha
 		row = taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
 			Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
-			StartTime: now, LastModifiedTime: now,
+			AcceptedTime: now, LastModifiedTime: now,
 		}
 		return s.conn(ctx).Create(&row).Error
 	})

@@ -57,7 +57,7 @@ type peekedTask struct {
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
-	StartTime        dbTime
+	AcceptedTime     dbTime `gorm:"column:start_time"`
 	SentTime         *dbTime
 	LastModifiedTime dbTime
 	Payload          []byte
@@ -67,7 +67,7 @@ type peekedTask struct {
 func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Expected: r.Expected,
-		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, StartTime: r.StartTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime,
+		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, AcceptedTime: r.AcceptedTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime,
 	}
 	t := row.task()
 	t.Payload = r.Payload

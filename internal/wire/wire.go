@@ -25,12 +25,12 @@ const Version = 1
 // Task is the message that carries a task to an endpoint. It is a wake-up and a
 // copy: the row in the database decides.
 type Task struct {
-	Version    int             `json:"v"`
-	TaskID     int64           `json:"task_id"`
-	Identifier string          `json:"identifier"`
-	Type       string          `json:"type"`
-	Payload    json.RawMessage `json:"payload"`
-	StartTime  time.Time       `json:"start_time"`
+	Version      int             `json:"v"`
+	TaskID       int64           `json:"task_id"`
+	Identifier   string          `json:"identifier"`
+	Type         string          `json:"type"`
+	Payload      json.RawMessage `json:"payload"`
+	AcceptedTime time.Time       `json:"start_time"`
 }
 
 // EncodeTask encodes the message of a task.
@@ -40,7 +40,7 @@ func EncodeTask(t tasker.Task) ([]byte, error) {
 		payload = json.RawMessage("null")
 	}
 	body, err := json.Marshal(Task{
-		Version: Version, TaskID: t.ID, Identifier: t.Identifier, Type: t.Type, Payload: payload, StartTime: t.StartTime,
+		Version: Version, TaskID: t.ID, Identifier: t.Identifier, Type: t.Type, Payload: payload, AcceptedTime: t.AcceptedTime,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode the message of task %d: %w", t.ID, err)

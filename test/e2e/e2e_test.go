@@ -163,7 +163,7 @@ func TestUsageErrors(t *testing.T) {
 		want      string
 	}{
 		{args: []string{"manager"}, code: 2, want: "--endpoint"},
-		{args: []string{"manager", "--endpoint", "a b"}, code: 2, want: "malformed"},
+		{args: []string{"manager", "--endpoint", "a b"}, code: 2, want: "invalid endpoint"},
 		{args: []string{"manager", "--endpoint", "a", "--task-type", "nosuch"}, code: 2, want: "worker"},
 		{args: []string{"initialize"}, code: 2, want: "--database"},
 		{args: []string{"api"}, env: []string{"TASKER_API_PROT=1"}, code: 2, want: "TASKER_API_PORT"},
