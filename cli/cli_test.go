@@ -296,7 +296,7 @@ func TestConfigCheckNotes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const note = `note: task type disk: no setting "user": its programs have the manager's rights`
+	const note = `note: task type disk: the setting "user" is not set: its programs run with the manager's rights`
 	write("")
 	if o := tasker(t, nil, nil, "config", "check", "--config", dir); o.code != cli.ExitOK || !strings.Contains(o.stdout, note) {
 		t.Errorf("got %+v", o)
