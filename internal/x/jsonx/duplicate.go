@@ -1,77 +1,131 @@
-// Package jsonx looks at JSON texts beyond what encoding/json does.
 package jsonx
 
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Duplicate returns the JSON pointer (RFC 6901) of the first member, at any
-// depth, whose object has one of the same name before it. Names are compared as
-// readers see them: without escapes, and with each unpaired surrogate as U+FFFD.
-// found is false where there is none, and where text is not JSON.
+// depth, whose object has one of the same name before it. Names are compared
+// without escapes, with U+FFFD for each unpaired surrogate and each byte that is
+// not UTF-8. Text that is not JSON has no duplicates.
 func Duplicate(text []byte) (pointer string, found bool) {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var open []level
-	for {
-		token, err := dec.Token()
-		if err != nil {
-			return "", false
-		}
-		delim, isDelim := token.(json.Delim)
-		if isDelim && (delim == '}' || delim == ']') {
-			open = open[:len(open)-1]
-			continue
-		}
-		if len(open) > 0 {
-			in := &open[len(open)-1]
-			name, isName := token.(string)
-			switch {
-			case in.names == nil:
-				in.at++
-			case !in.named && isName:
-				if in.names[name] {
-					in.name = name
-					return pointerTo(open), true
-				}
-				in.names[name], in.name, in.named = true, name, true
-				continue
-			default:
-				in.named = false
+	if !json.Valid(text) {
+		return "", false
+	}
+	var d duplicates
+	nameNext := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '{', '[':
+			d.open = append(d.open, level{object: c == '{', first: len(d.names)})
+			nameNext = c == '{'
+		case '}', ']':
+			d.names, d.open = d.names[:d.top().first], d.open[:len(d.open)-1]
+			nameNext = false
+		case ',':
+			nameNext = d.top().object
+			d.top().index++
+		case '"':
+			end := stringEnd(text, i+1)
+			if nameNext && d.add(plainName(text[i:end])) {
+				return d.pointer(), true
 			}
-		}
-		switch {
-		case isDelim && delim == '{':
-			open = append(open, level{names: map[string]bool{}})
-		case isDelim:
-			open = append(open, level{at: -1})
+			nameNext = false
+			i = end - 1
 		}
 	}
+	return "", false
 }
 
-// level is an object or array that is being read.
+// duplicates looks for duplicate names while a text is scanned.
+type duplicates struct {
+	open  []level
+	names [][]byte // of the members so far of all open objects
+}
+
+// level is an open object or array.
 type level struct {
-	names map[string]bool // of an object; nil of an array
-	name  string          // of the current member
-	named bool            // the value of that member is next
-	at    int             // the index in an array
+	object bool
+	first  int             // where its names begin
+	index  int             // of the current element
+	seen   map[string]bool // its names, if they are many
 }
 
-func pointerTo(path []level) string {
+// few is how many names are compared one by one.
+const few = 16
+
+func (d *duplicates) top() *level { return &d.open[len(d.open)-1] }
+
+// add adds a name to the innermost object, and reports whether it had it.
+func (d *duplicates) add(name []byte) (twice bool) {
+	top := d.top()
+	before := d.names[top.first:]
+	switch {
+	case len(before) < few:
+		twice = slices.ContainsFunc(before, func(b []byte) bool { return bytes.Equal(b, name) })
+	case top.seen == nil:
+		top.seen = make(map[string]bool, 2*few)
+		for _, b := range before {
+			top.seen[string(b)] = true
+		}
+		fallthrough
+	default:
+		twice = top.seen[string(name)]
+		top.seen[string(name)] = true
+	}
+	d.names = append(d.names, name)
+	return twice
+}
+
+// pointer returns the pointer of the current member.
+func (d *duplicates) pointer() string {
 	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	var b strings.Builder
-	for _, l := range path {
+	for i, l := range d.open {
+		end := len(d.names)
+		if i+1 < len(d.open) {
+			end = d.open[i+1].first
+		}
 		b.WriteByte('/')
-		if l.names == nil {
-			b.WriteString(strconv.Itoa(l.at))
+		if l.object {
+			b.WriteString(escape.Replace(string(d.names[end-1])))
 		} else {
-			b.WriteString(escape.Replace(l.name))
+			b.WriteString(strconv.Itoa(l.index))
 		}
 	}
 	return b.String()
+}
+
+// stringEnd returns the end of the string whose content begins at start.
+func stringEnd(text []byte, start int) int {
+	for i := start; ; i++ {
+		i += bytes.IndexByte(text[i:], '"')
+		escape := i
+		for text[escape-1] == '\\' {
+			escape--
+		}
+		if (i-escape)%2 == 0 {
+			return i + 1
+		}
+	}
+}
+
+// plainName returns the name that a JSON string is.
+func plainName(quoted []byte) []byte {
+	name := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(name, '\\') < 0 && utf8.Valid(name) {
+		return name
+	}
+	var s string
+	if err := json.Unmarshal(quoted, &s); err != nil {
+		return name // cannot be: it is valid JSON
+	}
+	return []byte(s)
 }
 
 // HasUnpairedSurrogate reports whether a valid JSON text has the escape of half
