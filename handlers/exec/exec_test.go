@@ -176,11 +176,11 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	for want, settings := range map[string]handlers.Settings{
 		"":                                 {"command": "true", "limits": map[string]any{"open_files": 10}, "directory": "/tmp", "user": "nobody"},
-		"there is no program /nope":        {"command": "/nope"},
+		"program /nope not found":          {"command": "/nope"},
 		"the directory /nope does not":     {"command": "true", "directory": "/nope"},
-		"there is no user nobody-at-all":   {"command": "true", "user": "nobody-at-all"},
-		"there is no group nobody-at-all":  {"command": "true", "group": "nobody-at-all"},
-		"reboot_command: there is no prog": {"command": "true", "reboot_code": 194, "reboot_command": "/nope"},
+		"unknown user nobody-at-all":       {"command": "true", "user": "nobody-at-all"},
+		"unknown group nobody-at-all":      {"command": "true", "group": "nobody-at-all"},
+		"reboot_command: program /nope no": {"command": "true", "reboot_code": 194, "reboot_command": "/nope"},
 	} {
 		if os.Geteuid() != 0 && settings["user"] == "nobody" {
 			continue
@@ -311,7 +311,7 @@ func TestReboots(t *testing.T) {
 		"with a command":  {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/usr/bin/touch", down}}, "the attempt continues after", true, ""},
 		"told to end":     {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "kill -TERM $$"}}, "the attempt continues after", true, ""},
 		"failing command": {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "echo no; exit 4"}}, "the attempt continues after", true, "its command failed: exit code 4: no"},
-		"missing command": {handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"}, "the attempt continues after", true, "its command could not be started: there is no program /nope"},
+		"missing command": {handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"}, "the attempt continues after", true, "its command could not be started: program /nope not found"},
 	} {
 		_, err := handlertest.Handle(t, shell(t, "exit 194", test.settings), "null")
 		if errors.Is(err, handlers.ErrContinueAfterReboot) != test.reboots || !strings.Contains(err.Error(), test.want) {

@@ -30,9 +30,9 @@ func TestLimits(t *testing.T) {
 		errmsg string
 	}{
 		"file_size":  {`head -c 100000 /dev/zero > file`, map[string]any{"file_size": "64KiB", "core": 0}, 128 + int(syscall.SIGXFSZ), ""},
-		"alone":      {`exec head -c 100000 /dev/zero > file`, map[string]any{"file_size": 1000, "core": 0}, 128 + int(syscall.SIGXFSZ), "killed by SIGXFSZ: it wrote a file larger than its limit"},
+		"alone":      {`exec head -c 100000 /dev/zero > file`, map[string]any{"file_size": 1000, "core": 0}, 128 + int(syscall.SIGXFSZ), "killed by SIGXFSZ: file size limit exceeded"},
 		"memory":     {`a=$(yes | head -c 200000000)`, map[string]any{"memory": "32MiB"}, 0, ""},
-		"cpu_time":   {`while :; do :; done`, map[string]any{"cpu_time": 0.5, "core": 0}, 128 + int(syscall.SIGXCPU), "killed by SIGXCPU: it used more CPU time than its limit"},
+		"cpu_time":   {`while :; do :; done`, map[string]any{"cpu_time": 0.5, "core": 0}, 128 + int(syscall.SIGXCPU), "killed by SIGXCPU: CPU time limit exceeded"},
 		"open_files": {`exec 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0`, map[string]any{"open_files": 8}, 2, "Bad file descriptor"},
 		"too little": {`true`, map[string]any{"memory": 4096}, 0, ""},
 		"all":        {`ulimit -n; ulimit -t`, map[string]any{"open_files": 100, "cpu_time": 60, "memory": "4GiB", "processes": 1 << 30, "file_size": "1GiB"}, 0, ""},
@@ -117,7 +117,7 @@ func TestOtherUser(t *testing.T) {
 	}
 	nobody, err := user.Lookup("nobody")
 	if err != nil {
-		t.Skip("there is no user nobody")
+		t.Skip("no user nobody")
 	}
 	// Like those of the test, directories may belong to root alone.
 	out, err := handlertest.Handle(t, shell(t, `id -u; id -g; id -G; echo "$USER $HOME"; touch file && stat -c '%u %a' . "$TASKER_PAYLOAD_FILE"; cat "$TASKER_PAYLOAD_FILE"`,
@@ -151,7 +151,7 @@ func TestOtherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = handlertest.Handle(t, shell(t, `true`, handlers.Settings{"user": "nobody", "directory": dir}), "null")
-	if err == nil || !strings.Contains(err.Error(), "it is not allowed to the user nobody to execute /bin/sh in the directory "+dir) {
+	if err == nil || !strings.Contains(err.Error(), "user nobody may not execute /bin/sh in "+dir) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -276,7 +276,7 @@ func TestProcessExits(t *testing.T) {
 	for payload, want := range map[string]string{
 		`{"do":"exit","code":3}`: "the process exited before it answered: exit code 3: no good",
 		`{"do":"exit","code":0}`: "the process exited before it answered: exit code 0: no good",
-		`{"do":"kill"}`:          "the process exited before it answered: killed by SIGKILL: by somebody, or for lack of memory",
+		`{"do":"kill"}`:          "the process exited before it answered: killed by SIGKILL, by a user or for lack of memory",
 	} {
 		pid := pidOf(t, h)
 		result, err := ask(t, h, payload)
@@ -442,11 +442,11 @@ func TestMissingProgram(t *testing.T) {
 	t.Parallel()
 	h := serviceOf(t, nil, "/nowhere/program")
 	for range 2 {
-		if _, err := ask(t, h, `1`); err == nil || err.Error() != "the program could not be started: there is no program /nowhere/program" {
+		if _, err := ask(t, h, `1`); err == nil || err.Error() != "the program could not be started: program /nowhere/program not found" {
 			t.Errorf("got %v", err)
 		}
 	}
-	if err := handlertest.Check(h); err == nil || err.Error() != "there is no program /nowhere/program" {
+	if err := handlertest.Check(h); err == nil || err.Error() != "program /nowhere/program not found" {
 		t.Errorf("got %v", err)
 	}
 	if err := handlertest.Check(python(t, nil)); err != nil {

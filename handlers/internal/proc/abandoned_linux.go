@@ -13,15 +13,15 @@ import (
 	"syscall"
 )
 
-// record leaves a note of the running program at Spec.Record: a symbolic link,
-// since that is the cheapest thing that is there at once and as a whole.
+// record writes the record of the running program to Spec.Record: a symbolic link, since
+// that is the cheapest file that appears at once and complete.
 func (p *Process) record() error {
 	if p.spec.Record == "" {
 		return nil
 	}
 	start, ok := startTime(os.Getpid())
 	if !ok {
-		return nil // without /proc there is nobody who could use it
+		return nil // without /proc it could not be used
 	}
 	note := fmt.Sprintf("%d %d %s %s", p.process.Pid, os.Getpid(), start, namespace())
 	if p.cgroup != "" {
@@ -30,21 +30,20 @@ func (p *Process) record() error {
 	return os.Symlink(note, p.spec.Record)
 }
 
-// forget removes the note, when nothing of the program is left.
+// forget removes the record, when nothing of the program is left.
 func (p *Process) forget() {
 	if p.spec.Record != "" {
 		_ = os.Remove(p.spec.Record)
 	}
 }
 
-// KillAbandoned kills what is left of programs whose caller died: the programs
-// themselves died with it, but what they had started did not. pattern names
-// the records (see Spec.Record) as for [filepath.Glob]. A process is known by
-// having the variable in its environment, with the path of its record less its
-// extension; so a number that somebody else has got meanwhile harms nobody.
-// Records of others than the present user are not believed. What was in the
-// program's cgroup is killed as well. It gives those that are done with, and
-// removes them.
+// KillAbandoned kills what is left of programs whose caller died: the programs died with
+// it, but what they had started did not. pattern matches the records (see
+// Spec.Record) as for [filepath.Glob]. A process is recognized by the variable in
+// its environment, with the path of its record without the extension, so that a
+// reused process id does no harm. Records of other users are ignored. What was in
+// the program's cgroup is killed as well. It removes the records of the programs
+// that have ended, and returns them.
 func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 	names, err := filepath.Glob(pattern)
 	if err != nil {
@@ -60,17 +59,17 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 		var pid, owner int
 		var start, space string
 		if _, err := fmt.Sscan(target, &pid, &owner, &start, &space); err != nil || pid < 2 || space != namespace() {
-			continue // of a container, perhaps, whose numbers mean others
+			continue // of a container, perhaps, with its own process ids
 		}
 		if now, alive := startTime(owner); alive && now == start {
-			continue // its caller sees to it
+			continue // its caller still runs
 		}
 		mark := variable + "=" + strings.TrimSuffix(name, filepath.Ext(name))
 		one := Abandoned{Record: name}
 		if sessionHas(pid, mark) {
 			one.Session = pid
 			if !killSession(pid, leftoverGrace) {
-				errs = append(errs, fmt.Errorf("the processes of session %d cannot be killed", pid))
+				errs = append(errs, fmt.Errorf("cannot kill the processes of session %d", pid))
 				continue
 			}
 		}
@@ -78,7 +77,7 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 			c.kill()
 			c.remove(leftoverGrace)
 		}
-		// Of two that do this at once, one removes it.
+		// If two do this at once, one of them removes it.
 		if err := os.Remove(name); err == nil {
 			ended = append(ended, one)
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -88,8 +87,8 @@ func KillAbandoned(pattern, variable string) (ended []Abandoned, err error) {
 	return ended, errors.Join(errs...)
 }
 
-// recordedCgroup returns the cgroup that a record names, if it does. Its name is
-// random, so it is nobody else's.
+// recordedCgroup returns the cgroup in a record, if it has one. Its name is random, and
+// so cannot be another one's.
 func recordedCgroup(target string) cgroup {
 	fields := strings.SplitN(target, " ", 5)
 	if len(fields) < 5 || !strings.HasPrefix(filepath.Base(fields[4]), cgroupPrefix) {
@@ -98,7 +97,7 @@ func recordedCgroup(target string) cgroup {
 	return cgroup(fields[4])
 }
 
-// namespace names that of the numbers of processes.
+// namespace returns the name of the namespace of process ids.
 func namespace() string {
 	name, err := os.Readlink("/proc/self/ns/pid")
 	if err != nil || strings.ContainsAny(name, " \t\n") {
@@ -107,7 +106,7 @@ func namespace() string {
 	return name
 }
 
-// readRecord reads a record that the present user wrote.
+// readRecord reads a record that the current user wrote.
 func readRecord(name string) (target string, ok bool) {
 	info, err := os.Lstat(name)
 	if err != nil {
@@ -121,22 +120,22 @@ func readRecord(name string) (target string, ok bool) {
 	return target, err == nil
 }
 
-// startTime is when a process started, in a form that is good to compare; ok is
-// false where there is none.
+// startTime returns when a process started, in a form that can be compared. ok is false
+// if there is no such process.
 func startTime(pid int) (start string, ok bool) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return "", false
 	}
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	const startField = 19 // the 22nd of all, in clock ticks since the boot
+	const startField = 19 // the 22nd field, in clock ticks since boot
 	if len(fields) <= startField || fields[0][0] == 'Z' {
 		return "", false
 	}
 	return string(fields[startField]), true
 }
 
-// sessionHas reports whether a living process of the session has a variable.
+// sessionHas reports whether a living process of a session has a variable.
 func sessionHas(sid int, mark string) bool {
 	members, _ := sessionMembers(sid)
 	return slices.ContainsFunc(members, func(m member) bool {

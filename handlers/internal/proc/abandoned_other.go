@@ -6,5 +6,5 @@ func (p *Process) record() error { return nil }
 
 func (p *Process) forget() {}
 
-// KillAbandoned does nothing here: it takes Linux to know the processes.
+// KillAbandoned does nothing: only on Linux can the processes be recognized.
 func KillAbandoned(string, string) (ended []Abandoned, err error) { return nil, nil }

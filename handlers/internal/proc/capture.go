@@ -15,7 +15,7 @@ var (
 	_ io.Writer = (*Lines)(nil)
 )
 
-// Head is a writer that keeps the first Limit bytes and counts all.
+// Head is a writer that keeps the first Limit bytes, and counts all.
 type Head struct {
 	Limit int
 	Kept  []byte
@@ -29,10 +29,10 @@ func (h *Head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Truncated tells whether there was more than is kept.
+// Truncated reports whether more was written than is kept.
 func (h *Head) Truncated() bool { return h.Size > int64(len(h.Kept)) }
 
-// Tail is a writer that keeps the last Limit bytes and counts all.
+// Tail is a writer that keeps the last Limit bytes, and counts all.
 type Tail struct {
 	Limit int
 	Size  int64
@@ -51,10 +51,10 @@ func (t *Tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Text is what is kept, as valid UTF-8, without white space around it.
+// Text returns what is kept, as valid UTF-8, without surrounding white space.
 func (t *Tail) Text() string {
 	kept := t.buf[max(0, len(t.buf)-t.Limit):]
-	if t.Size > int64(len(kept)) { // not to begin in the middle of a character
+	if t.Size > int64(len(kept)) { // do not begin in the middle of a character
 		for i := 0; i < utf8.UTFMax && len(kept) > 0 && !utf8.RuneStart(kept[0]); i++ {
 			kept = kept[1:]
 		}
@@ -62,13 +62,13 @@ func (t *Tail) Text() string {
 	return strings.TrimSpace(strings.ToValidUTF8(string(kept), "\uFFFD"))
 }
 
-// Lines is a writer that calls Each with each line as soon as it is whole,
-// without its line end. Call Flush in the end.
+// Lines is a writer that calls Each with each line, without its line end, as soon as it is
+// complete. Call Flush in the end.
 type Lines struct {
-	// Limit bounds a line, in bytes, at least 8. A longer one comes in pieces, or, where
-	// TooLong is set, not at all: then TooLong is called with its size.
+	// Limit bounds a line, in bytes; at least 8. A longer one is split, or, if
+	// TooLong is set, dropped: TooLong is called with its size.
 	Limit   int
-	Each    func(line []byte) // which must not keep line
+	Each    func(line []byte) // must not keep line
 	TooLong func(size int64)
 
 	part    []byte // the line so far
@@ -88,7 +88,7 @@ func (l *Lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush ends a last line that has no line end.
+// Flush ends a last line without a line end.
 func (l *Lines) Flush() {
 	if len(l.part) > 0 || l.dropped > 0 {
 		l.end()

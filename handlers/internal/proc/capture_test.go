@@ -10,15 +10,15 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestLinesAreThoseOfTheText: however the text comes, in whatever pieces, its
-// lines are the same, and no piece of a long one is longer than the limit.
-func TestLinesAreThoseOfTheText(t *testing.T) {
+// TestLines: the lines do not depend on how the text is split, and no part of a long one
+// is longer than the limit.
+func TestLines(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab€\r\n")), 0, 200, -1).Draw(t, "text")
 		limit := rapid.IntRange(8, 40).Draw(t, "limit")
 		var got []string
-		var whole strings.Builder // lines without the cuts in long ones
+		var whole strings.Builder // lines, with long ones joined
 		l := &Lines{Limit: limit, Each: func(line []byte) {
 			got = append(got, string(line))
 			whole.Write(line)
@@ -33,7 +33,7 @@ func TestLinesAreThoseOfTheText(t *testing.T) {
 		l.Flush()
 		for _, line := range got {
 			if len(line) > limit || !utf8.ValidString(line) || strings.Contains(line, "\n") {
-				t.Fatalf("the line %q, of at most %d bytes", line, limit)
+				t.Fatalf("invalid line %q, the limit is %d", line, limit)
 			}
 		}
 		if want := strings.ReplaceAll(strings.ReplaceAll(text, "\n", ""), "\r", ""); strings.ReplaceAll(whole.String(), "\r", "") != want {
@@ -55,7 +55,7 @@ func TestLinesAreThoseOfTheText(t *testing.T) {
 	})
 }
 
-func TestLinesThatAreTooLongAreDropped(t *testing.T) {
+func TestLongLinesAreDropped(t *testing.T) {
 	t.Parallel()
 	var got []string
 	var sizes []int64
@@ -67,7 +67,7 @@ func TestLinesThatAreTooLongAreDropped(t *testing.T) {
 		_, _ = l.Write([]byte(piece))
 	}
 	l.Flush()
-	l.Flush() // a second one has nothing left
+	l.Flush() // nothing is left
 	if !slices.Equal(got, []string{"12345678", "short"}) || !slices.Equal(sizes, []int64{12, 100, 9}) {
 		t.Errorf("got %q, %v", got, sizes)
 	}
@@ -83,7 +83,7 @@ func TestHeadAndTail(t *testing.T) {
 			_, _ = head.Write(piece)
 			_, _ = tail.Write(piece)
 			if len(tail.buf) > 2*limit {
-				t.Fatalf("the tail holds %d bytes", len(tail.buf))
+				t.Fatalf("the tail has %d bytes", len(tail.buf))
 			}
 		}
 		all := bytes.Join(pieces, nil)
@@ -97,7 +97,7 @@ func TestHeadAndTail(t *testing.T) {
 	})
 	tail := &Tail{Limit: 5}
 	_, _ = tail.Write([]byte("a€€\xff \n"))
-	if got := tail.Text(); got != "\uFFFD" { // not the rest of a character
+	if got := tail.Text(); got != "\uFFFD" { // not a part of a character
 		t.Errorf("got %q", got)
 	}
 }

@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A cgroup (v2) of its own holds all that a program starts, with sessions of
-// their own or not, and takes limits for all of it together. It can be made
-// where somebody has delegated a cgroup to this process: systemd does, for a unit
-// with Delegate=yes. Without one, programs run as they do elsewhere.
+// A cgroup (v2) contains everything that a program starts, whatever its session, and has
+// limits for all of it together. It can be created if a cgroup is delegated to
+// this process, as systemd does for a unit with Delegate=yes. Otherwise programs
+// run without one.
 
 // cgroup is the directory of a program's cgroup, or empty.
 type cgroup string
@@ -23,7 +23,7 @@ type cgroup string
 // cgroupPrefix begins the names of the cgroups of programs.
 const cgroupPrefix = "tasker-run-"
 
-// newCgroup makes a cgroup for a program, or none where none can be made.
+// newCgroup creates a cgroup for a program, or returns an empty one if that is impossible.
 func newCgroup(limits *Limits) cgroup {
 	base := delegatedCgroup()
 	if base == "" {
@@ -41,15 +41,15 @@ func newCgroup(limits *Limits) cgroup {
 	return c
 }
 
-// limit sets those limits that the kernel holds for all processes together. Where
-// the controllers are missing, there are the limits of each process.
+// limit sets the limits that apply to all processes together. If a controller is missing,
+// there are only the limits of each process.
 func (c cgroup) limit(limits *Limits) {
 	if limits.Processes > 0 {
 		c.set("pids.max", strconv.Itoa(limits.Processes))
 	}
 	if limits.Memory > 0 {
 		c.set("memory.max", strconv.FormatInt(limits.Memory, 10))
-		c.set("memory.oom.group", "1") // all of it ends, not a part
+		c.set("memory.oom.group", "1") // kill all of it, not one process
 	}
 }
 
@@ -64,9 +64,9 @@ func writeTo(dir, file, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// enableControllers lets the cgroups in base have limits. A cgroup with
-// processes in it cannot pass controllers on, so this process moves into one
-// beside those of its programs.
+// enableControllers allows limits of the cgroups in base. A cgroup that contains processes
+// cannot pass controllers on, so this process moves into one beside those of its
+// programs.
 func enableControllers(base string) {
 	const controllers = "+pids +memory"
 	if err := writeTo(base, "cgroup.subtree_control", controllers); !errors.Is(err, unix.EBUSY) {
@@ -81,15 +81,14 @@ func enableControllers(base string) {
 	}
 }
 
-// kill kills all that is in the cgroup.
+// kill kills everything in the cgroup.
 func (c cgroup) kill() {
 	if c != "" {
-		c.set("cgroup.kill", "1") // since Linux 5.14; the session has been ended before
+		c.set("cgroup.kill", "1") // Linux 5.14 or newer; the session has ended anyway
 	}
 }
 
-// remove removes the cgroup, unless a daemon is still in it, for which it waits
-// for at most the limit.
+// remove removes the cgroup, if it becomes empty within the limit: a daemon may be in it.
 func (c cgroup) remove(limit time.Duration) (removed bool) {
 	return c == "" || poll(limit, func() bool {
 		err := unix.Rmdir(string(c))
@@ -97,7 +96,7 @@ func (c cgroup) remove(limit time.Duration) (removed bool) {
 	})
 }
 
-// removeEmptyCgroups removes what daemons have left that have ended since.
+// removeEmptyCgroups removes the cgroups of daemons that have exited since.
 func removeEmptyCgroups() {
 	base := delegatedCgroup()
 	if base == "" {
@@ -109,9 +108,8 @@ func removeEmptyCgroups() {
 	}
 }
 
-// delegatedCgroup returns the directory of the cgroup that is delegated to this
-// process: its own one, or that around it (DelegateSubgroup=). It is empty where
-// there is none.
+// delegatedCgroup returns the directory of the cgroup that is delegated to this process:
+// its own, or the parent (DelegateSubgroup=). It is empty if there is none.
 func delegatedCgroup() string {
 	own := ownCgroup()
 	for _, dir := range []string{own, filepath.Dir(own)} {
@@ -122,8 +120,8 @@ func delegatedCgroup() string {
 	return ""
 }
 
-// delegated reports whether a cgroup is ours to divide: systemd marks those that
-// are. One that belongs to this user, who is not root, is, too.
+// delegated reports whether a cgroup is delegated: systemd marks those that are. One that
+// belongs to this user, unless that is root, is delegated as well.
 func delegated(dir string) bool {
 	if unix.Access(filepath.Join(dir, "cgroup.procs"), unix.W_OK) != nil {
 		return false
@@ -138,7 +136,7 @@ func delegated(dir string) bool {
 	return os.Geteuid() != 0 && unix.Stat(dir, &stat) == nil && int(stat.Uid) == os.Geteuid()
 }
 
-// ownCgroup returns the directory of this process's cgroup, or nothing.
+// ownCgroup returns the directory of this process's cgroup, or an empty string.
 func ownCgroup() string {
 	text, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -159,13 +157,13 @@ func ownCgroup() string {
 	return ""
 }
 
-// cgroupMount returns where cgroups (v2) are mounted, and which one is there.
+// cgroupMount returns where cgroups (v2) are mounted, and which one is the root there.
 func cgroupMount() (root, mount string) {
 	file, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", ""
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close() //nolint:errcheck // only read
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		before, after, _ := strings.Cut(lines.Text(), " - ")
 		fields := strings.Fields(before)

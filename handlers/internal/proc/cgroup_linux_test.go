@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inCgroup is what the helper does in a cgroup that is delegated to it: it runs a
-// program that leaves a daemon behind, tells the daemon's number, and stops the
-// program or lets it end.
+// inCgroup is what the helper does in a cgroup that is delegated to it: it runs a program
+// that leaves a daemon running, prints the daemon's process id, and stops the
+// program or lets it exit.
 func inCgroup(what string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -45,18 +45,18 @@ cat /proc/self/cgroup >&2; if [ "$2" = stop ]; then sleep 1000; fi`, w, filepath
 	}
 	p.Wait()
 	if what != "stop" && !strings.Contains(cgroups.String(), "/"+cgroupPrefix) {
-		fmt.Println("it is in the cgroups", cgroups.String())
+		fmt.Println("its cgroups are", cgroups.String())
 		os.Exit(3)
 	}
 	os.Exit(0)
 }
 
-// delegate makes a cgroup as systemd does for a unit with Delegate=yes.
+// delegate creates a cgroup as systemd does for a unit with Delegate=yes.
 func delegate(t *testing.T) string {
 	t.Helper()
 	_, mount := cgroupMount()
 	if mount == "" {
-		t.Skip("there are no cgroups")
+		t.Skip("no cgroups")
 	}
 	dir, err := os.MkdirTemp(mount, "tasker-test-")
 	if err != nil {
@@ -70,7 +70,7 @@ func delegate(t *testing.T) string {
 			c.remove(leftoverGrace)
 		}
 		if !cgroup(dir).remove(leftoverGrace) {
-			t.Errorf("%s is left", dir)
+			t.Errorf("left was %s", dir)
 		}
 	})
 	err = unix.Setxattr(dir, "user.delegate", []byte("1"), 0)
@@ -86,9 +86,9 @@ func delegate(t *testing.T) string {
 	return dir
 }
 
-// TestCgroupHoldsDaemons: what a stopped run has started ends, with a session of
-// its own or not; a daemon of one that ended by itself lives on.
-func TestCgroupHoldsDaemons(t *testing.T) {
+// TestCgroupContainsDaemons: everything that a stopped run has started ends, including
+// daemons; a daemon of a run that exited by itself keeps running.
+func TestCgroupContainsDaemons(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"stop", "end"} {
 		dir := delegate(t)
@@ -110,17 +110,17 @@ func TestCgroupHoldsDaemons(t *testing.T) {
 		}
 		daemon := pidsIn(t, string(out))[0]
 		if running(daemon) != (what == "end") {
-			t.Errorf("%s: the daemon lives: %t", what, running(daemon))
+			t.Errorf("%s: the daemon runs: %t", what, running(daemon))
 		}
 		left, _ := filepath.Glob(filepath.Join(dir, cgroupPrefix+"*"))
 		if (len(left) == 0) != (what == "stop") {
-			t.Errorf("%s: %v is left", what, left)
+			t.Errorf("%s: left were %v", what, left)
 		}
 		_ = syscall.Kill(daemon, syscall.SIGKILL)
 	}
 }
 
-// TestCgroupOfAnAbandonedProgram: the next manager ends all that was in it.
+// TestCgroupOfAnAbandonedProgram: everything in it is killed.
 func TestCgroupOfAnAbandonedProgram(t *testing.T) {
 	t.Parallel()
 	dir := delegate(t)
@@ -149,14 +149,14 @@ func TestCgroupOfAnAbandonedProgram(t *testing.T) {
 		t.Errorf("got %v, %v", done, err)
 	}
 	if err := <-ended; err == nil {
-		t.Error("it ended well")
+		t.Error("it exited with 0")
 	}
 	if _, err := os.Stat(string(c)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the cgroup is there: %v", err)
+		t.Errorf("the cgroup still exists: %v", err)
 	}
 }
 
-// TestCgroupLimits: what is written where; the directory is none of the kernel's.
+// TestCgroupLimits tests what is written, in a plain directory.
 func TestCgroupLimits(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -173,9 +173,9 @@ func TestCgroupLimits(t *testing.T) {
 	}
 	cgroup("").kill()
 	if !cgroup("").remove(0) {
-		t.Error("none is there, and cannot be removed")
+		t.Error("cannot remove an empty cgroup")
 	}
 	if delegated(dir) && os.Geteuid() == 0 {
-		t.Error("it is delegated")
+		t.Error("a plain directory counts as delegated")
 	}
 }

@@ -10,8 +10,8 @@ import (
 // signal sends a signal to the program's group.
 func (p *Process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.process.Pid, sig) }
 
-// sweep ends what is left of the group of the program, which was reaped when it
-// ended. What has a group of its own is not found here.
+// sweep ends what is left of the program's group; the program was reaped when it exited.
+// It does not find processes with their own group.
 func (p *Process) sweep() {
 	p.signal(syscall.SIGTERM)
 	gone := func() bool { return errors.Is(syscall.Kill(-p.process.Pid, 0), syscall.ESRCH) }

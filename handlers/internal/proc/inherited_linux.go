@@ -8,20 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeInheritedOnExec marks every descriptor above 2 close-on-exec. Go opens
-// its own that way; what this process was started with, by a shell or a
-// supervisor, or what a C library opened, is not marked and would reach every
-// program. What a program is meant to have is duplicated for it after the fork.
+// closeInheritedOnExec marks every descriptor above 2 close-on-exec. Go opens its files
+// that way, but descriptors that this process has inherited from a shell or a
+// supervisor, or that a C library opened, would reach every program. What a
+// program is meant to have is duplicated after the fork.
 func closeInheritedOnExec() {
 	if unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
 		return
 	}
-	// Kernels before 5.11, and system call filters.
+	// A kernel before 5.11, or a system call filter.
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {
 		return
 	}
-	defer dir.Close() //nolint:errcheck // it was only read
+	defer dir.Close() //nolint:errcheck // only read
 	names, _ := dir.Readdirnames(-1)
 	for _, name := range names {
 		if fd, err := strconv.Atoi(name); err == nil && fd > 2 {

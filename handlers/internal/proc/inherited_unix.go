@@ -4,8 +4,8 @@ package proc
 
 import "syscall"
 
-// closeInheritedOnExec marks the descriptors above 2 close-on-exec that this
-// process may have been started with, as far as shells and supervisors go.
+// closeInheritedOnExec marks descriptors above 2 close-on-exec, as many as a shell or a
+// supervisor might have open.
 func closeInheritedOnExec() {
 	const most = 256
 	for fd := 3; fd < most; fd++ {

@@ -15,12 +15,11 @@ import (
 	"syscall"
 )
 
-// StartError tells why a program cannot be started as its Spec says.
+// StartError is the reason why a program cannot be started as its Spec says.
 type StartError struct {
-	// NotFound tells that the program, or what interprets it, does not exist.
+	// NotFound reports whether the program, or its interpreter, does not exist.
 	NotFound bool
-	// TooLong tells that the arguments and the environment are too long
-	// together, or one of them alone.
+	// TooLong reports whether the arguments and the environment are too long.
 	TooLong bool
 	msg     string
 	err     error // or nil
@@ -37,7 +36,7 @@ func notFound(err error, format string, args ...any) *StartError {
 	return &StartError{NotFound: true, msg: fmt.Sprintf(format, args...), err: err}
 }
 
-// launch is a Spec as the system takes it.
+// launch is a Spec in the form that the system takes.
 type launch struct {
 	path string
 	argv []string
@@ -60,8 +59,8 @@ func (s *Spec) launch() (*launch, error) {
 	if s.Limits == (Limits{}) {
 		return l, nil
 	}
-	// The error of a program that another one executes is only text, so look
-	// at the program before.
+	// The error of a program that another one executes is only text: check the
+	// program first.
 	if err := checkProgram(path); err != nil {
 		return nil, err
 	}
@@ -73,8 +72,7 @@ func (s *Spec) launch() (*launch, error) {
 	return l, nil
 }
 
-// Check tells what would keep the program from being started now: what is
-// missing, or may not be done.
+// Check returns what would keep the program from being started now.
 func (s *Spec) Check() error {
 	l, err := s.launch()
 	if err == nil && s.Limits == (Limits{}) {
@@ -83,44 +81,44 @@ func (s *Spec) Check() error {
 	return errors.Join(err, checkDir(s.Dir))
 }
 
-// lookPath finds a program.
+// lookPath returns the path of a program.
 func lookPath(name string) (string, error) {
 	switch {
 	case name == "" || strings.ContainsRune(name, 0):
-		return "", notFound(nil, "%q names no program", name)
+		return "", notFound(nil, "invalid program %q", name)
 	case filepath.IsAbs(name):
 		return name, nil
 	case filepath.Base(name) != name:
-		return "", notFound(nil, "the program %s is neither an absolute path nor a mere name", name)
+		return "", notFound(nil, "invalid program %s: must be an absolute path, or a name to be found in PATH", name)
 	}
 	path, err := exec.LookPath(name)
 	switch {
-	case errors.Is(err, exec.ErrDot): // found in the current directory: nobody meant that
+	case errors.Is(err, exec.ErrDot): // in the current directory, which is never meant
 		err = exec.ErrNotFound
 		fallthrough
 	case err != nil:
-		return "", notFound(err, "there is no program %s in PATH%s", name, listed(name))
+		return "", notFound(err, "program %s not found in PATH%s", name, listed(name))
 	}
 	return path, nil
 }
 
-// listed says how to give arguments, where a name seems to hold some.
+// listed returns how to write arguments, if a name seems to contain some.
 func listed(name string) string {
 	program, _, found := strings.Cut(name, " ")
 	if !found {
 		return ""
 	}
-	return fmt.Sprintf(": give arguments in a list, such as [%s, ...]", program)
+	return fmt.Sprintf(": write arguments as a list, such as [%s, ...]", program)
 }
 
-// checkProgram tells why the system would not execute the file.
+// checkProgram returns why the system would not execute the file.
 func checkProgram(path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return notFound(err, "there is no program %s%s", path, listed(path))
+		return notFound(err, "program %s not found%s", path, listed(path))
 	case err != nil:
-		return cannot(err, "the program cannot be looked at: %v", err)
+		return cannot(err, "cannot examine the program: %v", err)
 	case info.IsDir():
 		return cannot(nil, "%s is a directory, not a program", path)
 	case !info.Mode().IsRegular() || !executable(info):
@@ -128,19 +126,19 @@ func checkProgram(path string) error {
 	}
 	if name := interpreter(path); name != "" {
 		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-			return notFound(err, "the interpreter that %s names does not exist: %s", path, name)
+			return notFound(err, "the interpreter of %s does not exist: %s", path, name)
 		}
 	}
 	return nil
 }
 
-// interpreter is what a script names in its first line, or empty.
+// interpreter returns the program in the first line of a script, or an empty string.
 func interpreter(path string) string {
 	file, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close() //nolint:errcheck // only read
 	line, _ := bufio.NewReader(io.LimitReader(file, 256)).ReadString('\n')
 	rest, ok := strings.CutPrefix(line, "#!")
 	if fields := strings.Fields(rest); ok && len(fields) > 0 {
@@ -158,14 +156,14 @@ func checkDir(dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return cannot(err, "the directory %s does not exist", dir)
 	case err != nil:
-		return cannot(err, "the directory cannot be looked at: %v", err)
+		return cannot(err, "cannot examine the directory: %v", err)
 	case !info.IsDir():
 		return cannot(nil, "%s is not a directory", dir)
 	}
 	return nil
 }
 
-// explain tells why a program did not start.
+// explain returns why a program did not start.
 func (s *Spec) explain(err error) error {
 	if _, ok := errors.AsType[*StartError](err); ok {
 		return err
@@ -183,14 +181,14 @@ func (s *Spec) explain(err error) error {
 	return fmt.Errorf("start %s: %w", path, err)
 }
 
-// LookupUser finds a user by name or id. The error is a [StartError].
+// LookupUser returns a user by name or id. The error is a [StartError].
 func LookupUser(name string) (*user.User, error) {
 	u, err := user.Lookup(name)
 	if err != nil {
 		if byID, errID := user.LookupId(name); errID == nil {
 			return byID, nil
 		}
-		return nil, cannot(err, "there is no user %s", name)
+		return nil, cannot(err, "unknown user %s", name)
 	}
 	return u, nil
 }
@@ -201,7 +199,7 @@ func runGroup(name string) (*user.Group, error) {
 		if byID, errID := user.LookupGroupId(name); errID == nil {
 			return byID, nil
 		}
-		return nil, cannot(err, "there is no group %s", name)
+		return nil, cannot(err, "unknown group %s", name)
 	}
 	return g, nil
 }

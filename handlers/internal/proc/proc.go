@@ -1,9 +1,9 @@
-// Package proc runs one program: in a session and process group of its own, as
-// another user where asked, within limits, and so that nothing of it is left
-// afterwards. It knows nothing of handlers.
+// Package proc runs one program: in its own session and process group, optionally as
+// another user and within limits, and so that nothing of it keeps running
+// afterwards. It does not depend on handlers.
 //
-// All of it works on Linux. On other systems programs run and are stopped, and
-// a Spec that asks for what is missing there is an error.
+// On Linux all of it works. On other systems programs run and are stopped, and a
+// Spec that needs anything else is an error.
 package proc
 
 import (
@@ -13,39 +13,41 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-// DefaultStopGrace is the time that a program has between TERM and KILL.
+// DefaultStopGrace is the default time between TERM and KILL.
 const DefaultStopGrace = 5 * time.Second
 
 const (
-	// leftoverGrace bounds the time between TERM and KILL for what a program
-	// that has ended leaves behind.
+	// leftoverGrace bounds the time between TERM and KILL for what a program left
+	// running when it exited.
 	leftoverGrace = time.Second
-	// pipeGrace is how long output is awaited of others that hold a pipe when
-	// the program itself has ended.
+	// pipeGrace is how long output is read from other processes that hold a pipe
+	// open after the program has exited.
 	pipeGrace = 100 * time.Millisecond
 )
 
-// Spec says what to run and how.
+// Spec is what to run, and how.
 type Spec struct {
 	// Path is the program: an absolute path, or a name that is looked up in
 	// the caller's PATH.
 	Path string
 	Args []string // without the program's name
-	Dir  string   // where it starts; empty means where the caller is
-	Env  []string // all of it, as NAME=value
+	Dir  string   // working directory; empty means the caller's
+	Env  []string // all variables, as NAME=value
 
-	// Stdin is what the program reads; nil for nothing. A file is handed over
-	// as it is, anything else copied, and closed in the end if it is a Closer.
+	// Stdin is what the program reads; nil for nothing. A file is passed on as it
+	// is. Anything else is copied, and closed in the end if it is a Closer.
 	Stdin io.Reader
-	// Stdout, Stderr and Extra take what the program writes to the file
+	// Stdout, Stderr and Extra receive what the program writes to the file
 	// descriptors 1, 2 and 3, each from one goroutine. Their errors do not
-	// stop the program. Nil drops it; without Extra there is no descriptor 3.
+	// stop the program. Nil discards it; without Extra there is no descriptor 3.
 	Stdout, Stderr, Extra io.Writer
 
-	// User, by name or id, brings its groups along; Group replaces its main
-	// one. Empty ones mean those of the caller.
+	// User, by name or id, comes with its groups; Group replaces its primary
+	// one. Empty means the caller's.
 	User, Group string
 	Umask       *int // nil means the caller's
 	Nice        int  // from -20 to 19; 0 means the caller's
@@ -53,57 +55,57 @@ type Spec struct {
 	// StopGrace is the time between TERM and KILL when the context has ended;
 	// 0 means DefaultStopGrace.
 	StopGrace time.Duration
-	// Record, if set, is a path at which a note is kept, on Linux, as long as
-	// anything of the program may be left, for [KillAbandoned]. Its name shall
-	// be in the environment, less the extension.
+	// Record, if set, is the path of a record for [KillAbandoned]. On Linux it
+	// exists as long as anything of the program may run. A variable must have the
+	// path without its extension.
 	Record string
 }
 
-// Limits are resource limits, each of one process; 0 is none. What is above the
-// caller's own limit means that one.
+// Limits are resource limits of each process; 0 is no limit. One above the caller's own
+// limit is reduced to that.
 type Limits struct {
 	Memory    int64         // address space, in bytes
 	FileSize  int64         // of a file that it writes, in bytes
 	Core      *int64        // of a core file, in bytes; nil is none
-	OpenFiles int           // descriptors
-	Processes int           // of the user in all, threads included; not held against root
+	OpenFiles int           // number of descriptors
+	Processes int           // of the user in total, including threads; has no effect on root
 	CPUTime   time.Duration // rounded up to seconds
 }
 
-// Exit is how a program ended.
+// Exit is how a program exited.
 type Exit struct {
-	Code   int            // of a program that ended by itself
-	Signal syscall.Signal // that killed it, or 0
-	Core   bool           // it left a core file
-	// Stopped tells that the context ended first, so that the program was
-	// told to stop.
+	Code   int            // exit code, unless it was killed
+	Signal syscall.Signal // the signal that killed it, or 0
+	Core   bool           // it wrote a core file
+	// Stopped reports whether the context ended first, so that the program was
+	// stopped.
 	Stopped bool
-	// NotStarted reports that the program was not started, since its Limits
-	// could not be set or the system refused it. Standard error says why.
+	// NotStarted reports whether the program did not start because its Limits
+	// could not be set, or the system refused. Standard error says why.
 	NotStarted bool
 }
 
 // Abandoned is a program whose caller died.
 type Abandoned struct {
-	Record  string // the path of its record
-	Session int    // what was left of it, and was killed; 0 for nothing
+	Record  string // path of its record
+	Session int    // the session that was killed, or 0 if nothing was left of it
 }
 
-// Process is a program that was started.
+// Process is a running program.
 type Process struct {
 	spec    *Spec
 	process *os.Process
-	exited  chan struct{} // the program has ended, and may not be reaped yet
-	done    chan struct{} // everything is over
-	exit    Exit          // by the time that done is closed
-	wrapped bool          // another program sets its limits first
-	cgroup  cgroup        // of the program, if it has one
+	exited  chan struct{} // closed when the program has exited; it may not be reaped yet
+	done    chan struct{} // closed when nothing is left of it
+	exit    Exit          // valid once done is closed
+	wrapped bool          // another program sets its limits and then executes it
+	cgroup  cgroup        // empty for none
 
-	state   *os.ProcessState // when it is reaped
+	state   *os.ProcessState // once it is reaped
 	waitErr error
 }
 
-// Run starts a program and waits for its end, as [Start] and [Process.Wait].
+// Run is [Start] and [Process.Wait].
 func Run(ctx context.Context, spec *Spec) (Exit, error) {
 	p, err := Start(ctx, spec)
 	if err != nil {
@@ -112,18 +114,17 @@ func Run(ctx context.Context, spec *Spec) (Exit, error) {
 	return p.Wait(), nil
 }
 
-// Start starts a program. The error is a [StartError] where the program cannot
-// be started as it is, else the caller's system failed.
+// Start starts a program. The error is a [StartError] if the program cannot be started
+// as its Spec says; any other error is a failure of the caller's system.
 //
-// When ctx ends, the program and all that it has started is told to end (TERM),
-// and killed after StopGrace. When the program has ended, by itself or not, what
-// is left of it goes the same way, within a second. On Linux that is the
-// program's whole session, whatever process groups were made in it, on other
-// systems its process group. What has left for a session of its own, a daemon,
-// lives on, and nobody waits for it, even if it holds the program's output open;
-// but where a cgroup is delegated to this process (on Linux, as systemd does with
-// Delegate=yes), the program has a cgroup of its own, and all that is in it ends
-// when the context ends.
+// When ctx ends, the program and everything that it has started get TERM, and KILL
+// after StopGrace. When the program has exited, what is left of it is ended in
+// the same way, within a second. On Linux that is the program's whole session,
+// including its process groups; on other systems it is its process group. A
+// daemon, which has its own session, keeps running, and nobody waits for it, even
+// if it holds the program's output open. But if a cgroup is delegated to this
+// process (on Linux, by systemd with Delegate=yes), the program has its own
+// cgroup, and everything in it ends when the context ends.
 // On Linux the program is killed when the caller dies.
 //
 // [Process.Wait] must be called, or the context must end.
@@ -153,22 +154,22 @@ func Start(ctx context.Context, spec *Spec) (*Process, error) {
 	return p, nil
 }
 
-// PID is the program's process id, and that of its group and session.
+// PID returns the program's process id, which is also that of its group and session.
 func (p *Process) PID() int { return p.process.Pid }
 
-// Done is closed when the program has ended, and all has been told of it.
+// Done is closed when the program, and what it left running, has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Wait waits for the end of the program and of what it has started. Nothing is written
-// to the Spec's writers any more when it returns.
+// Wait waits for the end of the program and of what it has started. After it has
+// returned, nothing is written to the Spec's writers.
 func (p *Process) Wait() Exit {
 	<-p.done
 	return p.exit
 }
 
-// parent starts the program and stays until it ends, on a thread of its own:
-// the system kills the program when the thread that started it ends, and umask
-// and nice are a thread's, too.
+// parent starts the program and waits for its exit, on its own thread: the system kills
+// the program when the thread that started it ends, and umask and nice belong to
+// the thread.
 func (p *Process) parent(ctx context.Context, l *launch, files []*os.File, started chan<- error) {
 	runtime.LockOSThread()
 	changed, err := p.spec.prepareThread()
@@ -179,7 +180,7 @@ func (p *Process) parent(ctx context.Context, l *launch, files []*os.File, start
 		p.process, err = p.start(ctx, l, &os.ProcAttr{Dir: p.spec.Dir, Env: l.env, Files: files, Sys: l.sys})
 	}
 	if err == nil {
-		_ = p.record() // without it the program runs as well
+		_ = p.record() // the program can run without it
 	}
 	started <- err
 	if err == nil {
@@ -188,33 +189,21 @@ func (p *Process) parent(ctx context.Context, l *launch, files []*os.File, start
 	}
 }
 
-// startPatiently starts the program, and tries again for a while where its file
-// is open for writing: it is being replaced, or another child that is just
-// being started holds it.
-func startPatiently(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.Process, error) {
+// startRetrying starts the program. It retries for a while if its file is open for
+// writing: because it is being replaced, or by another child that is just being
+// started.
+func startRetrying(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.Process, error) {
 	const tries = 20
 	for try := 1; ; try++ {
 		closeInheritedOnExec() // each time: a library may have opened more
 		process, err := os.StartProcess(l.path, l.argv, attr)
-		if err == nil || try == tries || !isBusy(err) || !sleep(ctx, time.Duration(try)*time.Millisecond) {
+		if err == nil || try == tries || !isBusy(err) || clock.Sleep(ctx, time.Duration(try)*time.Millisecond) != nil {
 			return process, err
 		}
 	}
 }
 
-// sleep waits, and tells whether ctx is still good.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// supervise sees to it that the program ends, and collects what it leaves.
+// supervise stops the program when ctx ends, and ends what it leaves running.
 func (p *Process) supervise(ctx context.Context, pipes *streams) {
 	defer close(p.done)
 	select {
@@ -230,8 +219,8 @@ func (p *Process) supervise(ctx context.Context, pipes *streams) {
 	p.exit.NotStarted = unstarted && p.exit.Code != 0
 }
 
-// stop ends the program, and tells what it has started to end. It is false where
-// the program has ended by itself just now.
+// stop ends the program, and sends TERM to what it has started. It returns false if the
+// program has just exited by itself.
 func (p *Process) stop() bool {
 	select {
 	case <-p.exited:
@@ -257,7 +246,7 @@ func (p *Process) stopGrace() time.Duration {
 	return DefaultStopGrace
 }
 
-// poll reports whether a condition comes true within the limit.
+// poll reports whether a condition becomes true within the limit.
 func poll(limit time.Duration, condition func() bool) bool {
 	deadline := time.Now().Add(limit)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
@@ -267,6 +256,6 @@ func poll(limit time.Duration, condition func() bool) bool {
 		if !time.Now().Add(pause).Before(deadline) {
 			return false
 		}
-		sleep(context.Background(), pause)
+		time.Sleep(pause)
 	}
 }

@@ -21,11 +21,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-// helperEnv makes the test binary the parent of a program instead.
+// helperEnv makes the test binary run a program instead of the tests.
 const (
 	helperEnv    = "PROC_TEST_HELPER"
 	helperRecord = "PROC_TEST_RECORD" // the record of that program
-	helperCgroup = "PROC_TEST_CGROUP" // how it ends, in a cgroup
+	helperCgroup = "PROC_TEST_CGROUP" // how it exits, in a cgroup
 )
 
 func TestMain(m *testing.M) {
@@ -40,13 +40,13 @@ func TestMain(m *testing.M) {
 			spec.Env = append(spec.Env, helperRecord+"="+strings.TrimSuffix(record, filepath.Ext(record)))
 		}
 		_, err := Run(context.Background(), spec)
-		fmt.Println("it returned:", err)
+		fmt.Println("Run returned:", err)
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// sh is a shell script as a program.
+// sh returns a Spec for a shell script.
 func sh(script string, stdout io.Writer, args ...string) *Spec {
 	return &Spec{
 		Path: "/bin/sh", Args: append([]string{"-c", script, "sh"}, args...), Env: []string{"PATH=" + os.Getenv("PATH")},
@@ -63,7 +63,7 @@ func run(t *testing.T, spec *Spec) Exit {
 	return exit
 }
 
-// eventually polls a condition.
+// eventually waits until a condition is true.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -71,28 +71,20 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within 20 s", what)
 		}
-		sleep(t.Context(), 5*time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
-// running tells whether a process lives; a dead one that nobody reaps does not.
-func running(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	return fields[0][0] != 'Z' && fields[0][0] != 'X'
-}
+func running(pid int) bool { return alive(strconv.Itoa(pid)) }
 
-// pidsIn reads process ids, one a line.
+// pidsIn parses process ids, one per line.
 func pidsIn(t *testing.T, text string) []int {
 	t.Helper()
 	var pids []int
 	for word := range strings.FieldsSeq(text) {
 		pid, err := strconv.Atoi(word)
 		if err != nil {
-			t.Fatalf("%q holds no process ids", text)
+			t.Fatalf("invalid process ids %q", text)
 		}
 		pids = append(pids, pid)
 	}
@@ -111,7 +103,7 @@ func script(t *testing.T, text string, mode os.FileMode) string {
 	return path
 }
 
-func TestRunGivesAndTakes(t *testing.T) {
+func TestRun(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr, extra bytes.Buffer
 	dir := t.TempDir()
@@ -125,7 +117,7 @@ func TestRunGivesAndTakes(t *testing.T) {
 	if want := "in: hello, a  b, value, " + dir + "\n"; stdout.String() != want || stderr.String() != "err\n" || extra.String() != "three\n" {
 		t.Errorf("got %q, %q, %q; want %q", &stdout, &stderr, &extra, want)
 	}
-	// A file is handed over as it is, and without writers there is no one to tell.
+	// A file is passed on as it is, and writers are optional.
 	file, err := os.Open(script(t, "4\n", 0o600))
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +130,7 @@ func TestRunGivesAndTakes(t *testing.T) {
 	}
 }
 
-func TestProgramHasASessionOfItsOwn(t *testing.T) {
+func TestProgramHasItsOwnSession(t *testing.T) {
 	t.Parallel()
 	var stdout bytes.Buffer
 	run(t, sh("cut -d' ' -f1,5,6,7 /proc/$$/stat", &stdout))
@@ -148,25 +140,25 @@ func TestProgramHasASessionOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestStartTellsWhatIsWrong(t *testing.T) {
+func TestStartErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for want, spec := range map[string]*Spec{
-		"there is no program /nope/nope":                                        {Path: "/nope/nope"},
-		"there is no program there-is-no-such-one in PATH":                      {Path: "there-is-no-such-one"},
-		"no program ls -l in PATH: give arguments in a list, such as [ls, ...]": {Path: "ls -l"},
-		"neither an absolute path nor a mere name":                              {Path: "bin/true"},
-		"names no program":                                        {Path: ""},
-		"is not executable (its mode is -rw-r--r--)":              {Path: script(t, "#!/bin/sh\n", 0o644)},
-		"is a directory, not a program":                           {Path: dir},
-		"names does not exist: /nope/interpreter":                 {Path: script(t, "#! /nope/interpreter -x\n", 0o755)},
-		"is no program for this machine":                          {Path: script(t, "echo hello\n", 0o755)},
-		"the directory /nope does not exist":                      {Path: "/bin/true", Dir: "/nope"},
-		"is not a directory":                                      {Path: "/bin/true", Dir: "/etc/passwd"},
-		"there is no user there-is-no-such-one":                   {Path: "/bin/true", User: "there-is-no-such-one"},
-		"there is no group there-is-no-such-one":                  {Path: "/bin/true", Group: "there-is-no-such-one"},
-		"the arguments and the environment of /bin/true are too ": {Path: "/bin/true", Args: []string{strings.Repeat("x", 1<<18)}},
-		"there is no program /nope/limited":                       {Path: "/nope/limited", Limits: Limits{OpenFiles: 50}},
+		"program /nope/nope not found":                                                  {Path: "/nope/nope"},
+		"program there-is-no-such-one not found in PATH":                                {Path: "there-is-no-such-one"},
+		"program ls -l not found in PATH: write arguments as a list, such as [ls, ...]": {Path: "ls -l"},
+		"invalid program bin/true":                                                      {Path: "bin/true"},
+		`invalid program ""`:                                                            {Path: ""},
+		"is not executable (its mode is -rw-r--r--)":                                    {Path: script(t, "#!/bin/sh\n", 0o644)},
+		"is a directory, not a program":                                                 {Path: dir},
+		"does not exist: /nope/interpreter":                                             {Path: script(t, "#! /nope/interpreter -x\n", 0o755)},
+		"is not a program for this machine":                                             {Path: script(t, "echo hello\n", 0o755)},
+		"the directory /nope does not exist":                                            {Path: "/bin/true", Dir: "/nope"},
+		"is not a directory":                                                            {Path: "/bin/true", Dir: "/etc/passwd"},
+		"unknown user there-is-no-such-one":                                             {Path: "/bin/true", User: "there-is-no-such-one"},
+		"unknown group there-is-no-such-one":                                            {Path: "/bin/true", Group: "there-is-no-such-one"},
+		"the arguments and the environment of /bin/true are too ":                       {Path: "/bin/true", Args: []string{strings.Repeat("x", 1<<18)}},
+		"program /nope/limited not found":                                               {Path: "/nope/limited", Limits: Limits{OpenFiles: 50}},
 	} {
 		_, err := Run(t.Context(), spec)
 		found, ok := errors.AsType[*StartError](err)
@@ -174,37 +166,37 @@ func TestStartTellsWhatIsWrong(t *testing.T) {
 			t.Errorf("got %v\nwant %s", err, want)
 			continue
 		}
-		if missing := strings.Contains(want, "no program /") || strings.Contains(want, "in PATH") ||
-			strings.Contains(want, "interpreter") || strings.Contains(want, "names no"); found.NotFound != missing && spec.Path != "bin/true" {
+		if missing := strings.Contains(want, "not found") || strings.Contains(want, "interpreter") ||
+			strings.Contains(want, "invalid program"); found.NotFound != missing {
 			t.Errorf("%v: NotFound is %t", err, found.NotFound)
 		}
 		check := spec.Check()
 		if found.TooLong || strings.Contains(want, "for this machine") {
-			continue // only the start tells it
+			continue // only the start reports it
 		}
 		if check == nil || !strings.Contains(check.Error(), want) {
 			t.Errorf("Check: got %v\nwant %s", check, want)
 		}
 	}
-	if err := (&Spec{Path: "/nope/nope", Dir: "/nope"}).Check(); err == nil || !strings.Contains(err.Error(), "no program /nope/nope") || !strings.Contains(err.Error(), "directory /nope does not") {
+	if err := (&Spec{Path: "/nope/nope", Dir: "/nope"}).Check(); err == nil || !strings.Contains(err.Error(), "program /nope/nope not found") || !strings.Contains(err.Error(), "directory /nope does not") {
 		t.Errorf("two mistakes: %v", err)
 	}
 	if err := (&Spec{Path: "true", Dir: dir, Limits: Limits{OpenFiles: 50}}).Check(); err != nil {
-		t.Errorf("what is well: %v", err)
+		t.Errorf("valid: %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the cause")
 	cancel(cause)
 	if _, err := Run(ctx, &Spec{Path: "/bin/true"}); !errors.Is(err, cause) {
-		t.Errorf("with a context that has ended: %v", err)
+		t.Errorf("with an ended context: %v", err)
 	}
 }
 
-func TestDeathByASignalIsNamed(t *testing.T) {
+func TestSignalIsNamed(t *testing.T) {
 	t.Parallel()
 	for signal, want := range map[string]string{
 		"SEGV": "killed by SIGSEGV", "TERM": "killed by SIGTERM",
-		"KILL": "killed by SIGKILL: by somebody, or for lack of memory",
+		"KILL": "killed by SIGKILL, by a user or for lack of memory",
 	} {
 		spec := sh("kill -"+signal+" $$", nil)
 		none := int64(0)
@@ -215,9 +207,9 @@ func TestDeathByASignalIsNamed(t *testing.T) {
 	}
 }
 
-// TestEndOfContextEndsTheGroup: the program, its child and its grandchild all
-// ignore TERM, and are gone all the same.
-func TestEndOfContextEndsTheGroup(t *testing.T) {
+// TestEndOfContextKillsTheGroup: even if the program, its child and its grandchild
+// ignore TERM.
+func TestEndOfContextKillsTheGroup(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -231,7 +223,7 @@ func TestEndOfContextEndsTheGroup(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, r) }()
 	for _, pid := range pids {
 		if !running(pid) {
-			t.Fatalf("%d does not run", pid)
+			t.Fatalf("%d is not running", pid)
 		}
 	}
 	cancel()
@@ -259,8 +251,8 @@ func readPids(t *testing.T, r io.Reader, n int) []int {
 	return pidsIn(t, string(text))
 }
 
-// TestTermIsEnough: a program that obeys TERM gets no KILL, and one that is
-// stopped is woken to obey it.
+// TestTermIsEnough: a program that exits on TERM gets no KILL, and a stopped one is
+// continued to do so.
 func TestTermIsEnough(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
@@ -290,9 +282,9 @@ func TestTermIsEnough(t *testing.T) {
 	}
 }
 
-// TestLeftoversGoAndDaemonsStay: both hold the program's output open, and
-// neither keeps it waiting.
-func TestLeftoversGoAndDaemonsStay(t *testing.T) {
+// TestLeftoversEndAndDaemonsStay: both hold the program's output open, but Wait does
+// not wait for them.
+func TestLeftoversEndAndDaemonsStay(t *testing.T) {
 	t.Parallel()
 	var stdout bytes.Buffer
 	exit := run(t, sh(`sleep 1000 & echo $!
@@ -303,7 +295,7 @@ setsid sh -c 'echo $$ > daemon; exec sleep 1000' & while ! [ -s daemon ]; do sle
 		t.Fatalf("got %v, %s", pids, exit)
 	}
 	if running(pids[0]) || running(pids[1]) {
-		t.Error("what the program left runs")
+		t.Error("what the program left still runs")
 	}
 	if !running(pids[2]) {
 		t.Error("the daemon was killed")
@@ -311,8 +303,8 @@ setsid sh -c 'echo $$ > daemon; exec sleep 1000' & while ! [ -s daemon ]; do sle
 	_ = syscall.Kill(pids[2], syscall.SIGKILL)
 }
 
-// TestFloodLeavesMemoryFlat reads much more than may be kept.
-func TestFloodLeavesMemoryFlat(t *testing.T) {
+// TestFloodTakesNoMemory reads much more than may be kept.
+func TestFloodTakesNoMemory(t *testing.T) {
 	const size = 200 << 20
 	head, tail := &Head{Limit: 1000}, &Tail{Limit: 1000}
 	var lines, longest int
@@ -336,7 +328,7 @@ func TestFloodLeavesMemoryFlat(t *testing.T) {
 	}
 }
 
-// vmHWM is the most memory that this process has had so far, in KiB.
+// vmHWM returns the peak memory of this process so far, in KiB.
 func vmHWM(t *testing.T) (kib int) {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
@@ -350,13 +342,13 @@ func vmHWM(t *testing.T) (kib int) {
 	return kib
 }
 
-// TestAllOutputIsRead: what the program wrote before its end is read, although
-// a daemon holds the pipe.
+// TestAllOutputIsRead: what the program wrote before it exited is read, although a
+// daemon holds the pipe open.
 func TestAllOutputIsRead(t *testing.T) {
 	t.Parallel()
 	head := &Head{}
 	slow := writerFunc(func(p []byte) (int, error) {
-		sleep(t.Context(), 60*time.Millisecond) // slower than the grace for the pipe
+		time.Sleep(60 * time.Millisecond) // slower than the grace for the pipe
 		return head.Write(p)
 	})
 	var pid bytes.Buffer
@@ -373,9 +365,8 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestEndOfTheCallerEndsTheProgram kills a process that runs a program, as a
-// power cut does.
-func TestEndOfTheCallerEndsTheProgram(t *testing.T) {
+// TestProgramDiesWithItsCaller kills a process that runs a program.
+func TestProgramDiesWithItsCaller(t *testing.T) {
 	t.Parallel()
 	helper, pids := startHelper(t, 1)
 	pid := pids[0]
@@ -386,7 +377,7 @@ func TestEndOfTheCallerEndsTheProgram(t *testing.T) {
 	eventually(t, "the end of the program", func() bool { return !running(pid) })
 }
 
-// startHelper starts a process that runs a program, which tells n numbers.
+// startHelper starts a process that runs a program which prints n process ids.
 func startHelper(t *testing.T, n int, env ...string) (*exec.Cmd, []int) {
 	t.Helper()
 	self, err := os.Executable()
@@ -405,15 +396,15 @@ func startHelper(t *testing.T, n int, env ...string) (*exec.Cmd, []int) {
 	pids := readPids(t, stdout, n)
 	for _, pid := range pids {
 		if !running(pid) {
-			t.Fatalf("process %d of %v does not run", pid, pids)
+			t.Fatalf("process %d of %v is not running", pid, pids)
 		}
 	}
 	return helper, pids
 }
 
-// TestKillAbandoned: what a program had started when its caller was killed is
-// found, but for a daemon; and neither what belongs to a living caller nor what
-// has got the number meanwhile is touched.
+// TestKillAbandoned: what a program had started when its caller was killed is killed,
+// except a daemon. Processes of a living caller, and another one that has got the
+// process id meanwhile, are not.
 func TestKillAbandoned(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -430,13 +421,13 @@ func TestKillAbandoned(t *testing.T) {
 	leader, child, daemon, grouped := pids[0], pids[1], pids[2], pids[3]
 	defer func() { _ = syscall.Kill(daemon, syscall.SIGKILL) }()
 	for _, pid := range []int{daemon, grouped} {
-		eventually(t, "the daemon and what timeout runs have groups of their own", func() bool {
+		eventually(t, "the daemon and the program of timeout have their own groups", func() bool {
 			group, err := syscall.Getpgid(pid)
 			return err == nil && group == pid
 		})
 	}
 	if ended := kill(); len(ended) > 0 || !running(child) {
-		t.Fatalf("killed %v of a caller that lives", ended)
+		t.Fatalf("killed %v of a living caller", ended)
 	}
 	target, err := os.Readlink(record)
 	if err != nil {
@@ -448,10 +439,10 @@ func TestKillAbandoned(t *testing.T) {
 	_ = helper.Wait()
 	eventually(t, "the end of the program", func() bool { return !running(leader) })
 	if !running(child) {
-		t.Fatal("the child did not outlive the program: there is nothing to test")
+		t.Fatal("the child died with the program: nothing to test")
 	}
 
-	// Another record with the same number, whose program this is not.
+	// Another record with the same process id, but of another program.
 	if err := os.Symlink(target, filepath.Join(dir, "other.json.run")); err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +450,7 @@ func TestKillAbandoned(t *testing.T) {
 		t.Fatal(err)
 	}
 	if ended := kill(); len(ended) != 1 || ended[0].Session != 0 || !running(child) {
-		t.Errorf("killed %v by a number alone", ended)
+		t.Errorf("killed %v for a process id alone", ended)
 	}
 	if err := os.Rename(record+".aside", record); err != nil {
 		t.Fatal(err)
@@ -468,13 +459,13 @@ func TestKillAbandoned(t *testing.T) {
 		t.Errorf("killed %+v, want session %d", ended, leader)
 	}
 	if running(child) || running(grouped) {
-		t.Error("a child lives")
+		t.Error("a child still runs")
 	}
 	if !running(daemon) {
-		t.Error("the daemon was killed, too")
+		t.Error("the daemon was killed as well")
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
-		t.Errorf("%v is left", left)
+		t.Errorf("left were %v", left)
 	}
 }
 
@@ -482,13 +473,13 @@ func TestRecordIsRemoved(t *testing.T) {
 	t.Parallel()
 	record := filepath.Join(t.TempDir(), "one.run")
 	var out bytes.Buffer
-	spec := sh(`while ! readlink "$1"; do sleep 0.01; done`, &out, record) // it may be faster than the note of it
+	spec := sh(`while ! readlink "$1"; do sleep 0.01; done`, &out, record) // it may be faster than the record
 	spec.Record = record
 	run(t, spec)
 	if want := fmt.Sprintf(" %d ", os.Getpid()); !strings.Contains(out.String(), want) {
 		t.Errorf("the record is %q, want one with%q", out.String(), want)
 	}
 	if _, err := os.Lstat(spec.Record); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it is still there: %v", err)
+		t.Errorf("it still exists: %v", err)
 	}
 }

@@ -11,25 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A program leads a session of its own (setsid), and its session is all that it
-// has started and all that those have started, but for what made a session of
-// its own: a daemon. Job control ("set -m", timeout, an interactive shell) only
-// makes other process groups within the session.
+// A program leads its own session (setsid), which contains everything that it has
+// started, directly or not, except processes that created their own session:
+// daemons. Job control ("set -m", timeout, an interactive shell) only creates
+// process groups within the session.
 //
-// A session's number belongs to nobody else as long as its leader is not
-// reaped, or anybody is in it.
+// A session's id is not reused as long as its leader is not reaped, or a process is
+// in it.
 
 // member is a living process of a session.
 type member struct{ pid, group int }
 
-// sessionMembers returns the living processes of a session. The error is that of
-// reading /proc.
+// sessionMembers returns the living processes of a session. It fails if /proc cannot be
+// read.
 func sessionMembers(sid int) ([]member, error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close() //nolint:errcheck // it was only read
+	defer dir.Close() //nolint:errcheck // only read
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func sessionMembers(sid int) ([]member, error) {
 		if err != nil {
 			continue
 		}
-		// Much cheaper than to read a file of each process.
+		// Much cheaper than reading a file of each process.
 		if session, err := unix.Getsid(pid); err != nil || session != sid {
 			continue
 		}
@@ -52,8 +52,8 @@ func sessionMembers(sid int) ([]member, error) {
 	return members, nil
 }
 
-// alive reports whether a process has not ended. One that has may stay, in a
-// container without an init process, since nobody reaps it.
+// alive reports whether a process has not exited. In a container without an init process
+// one that has may stay, since nobody reaps it.
 func alive(pid string) bool {
 	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
@@ -63,23 +63,23 @@ func alive(pid string) bool {
 	return len(fields) > 0 && fields[0][0] != 'Z' && fields[0][0] != 'X'
 }
 
-// signalSession sends a signal to all groups of a session, and reports whether
-// anybody lives there. A group gets it at once, so that no process of it can
-// escape by a fork; another group is looked for in the next call.
+// signalSession sends a signal to all groups of a session, and reports whether a process
+// lives in it. A group gets the signal as a whole, so that none of its processes
+// can escape by forking; the next call finds new groups.
 func signalSession(sid int, sig syscall.Signal) (living bool) {
-	// The group of the leader first: as a rule it is all there is.
+	// The leader's group first: usually it is the only one.
 	signalGroup(sid, sig)
 	members, err := sessionMembers(sid)
-	if err != nil { // without /proc there is that one group
+	if err != nil { // without /proc only that group is known
 		return unix.Kill(-sid, 0) == nil
 	}
-	told := map[int]bool{sid: true}
+	signaled := map[int]bool{sid: true}
 	for _, m := range members {
-		if told[m.group] {
+		if signaled[m.group] {
 			continue
 		}
-		told[m.group] = true
-		// The number is the group's as long as this process is in it.
+		signaled[m.group] = true
+		// The id is not reused as long as this process is in the group.
 		session, err := unix.Getsid(m.pid)
 		group, lost := unix.Getpgid(m.pid)
 		if err == nil && lost == nil && session == sid && group == m.group {
@@ -92,12 +92,12 @@ func signalSession(sid int, sig syscall.Signal) (living bool) {
 func signalGroup(group int, sig syscall.Signal) {
 	_ = unix.Kill(-group, sig)
 	if sig == unix.SIGTERM {
-		_ = unix.Kill(-group, unix.SIGCONT) // what is stopped could not end
+		_ = unix.Kill(-group, unix.SIGCONT) // a stopped process could not exit
 	}
 }
 
-// killSession kills all of a session, and reports whether it is empty within
-// the limit: whatever is born while others are killed, is killed in the next
+// killSession kills all processes of a session, and reports whether it becomes empty
+// within the limit. Processes that are started meanwhile are killed in the next
 // round.
 func killSession(sid int, limit time.Duration) bool {
 	return poll(limit, func() bool { return !signalSession(sid, unix.SIGKILL) })
@@ -111,29 +111,29 @@ func awaitSession(sid int, limit time.Duration) bool {
 	})
 }
 
-// signal sends a signal to all that the program has started, unless it has a
-// session of its own. The program must not have been reaped.
+// signal sends a signal to everything that the program has started, except daemons. The
+// program must not have been reaped.
 func (p *Process) signal(sig syscall.Signal) { signalSession(p.process.Pid, sig) }
 
-// sweep ends what is left of the program, which has ended, and reaps it only
-// then: so the session keeps its number.
+// sweep ends what the program left running when it exited, and only then reaps it, so
+// that the id of the session is not reused.
 func (p *Process) sweep() {
 	sid := p.process.Pid
 	if signalSession(sid, unix.SIGTERM) && !awaitSession(sid, min(leftoverGrace, p.stopGrace())) {
-		killSession(sid, leftoverGrace) // what the system does not kill, in a dead file system perhaps, is not awaited
+		killSession(sid, leftoverGrace) // do not wait for what cannot be killed, perhaps because of a dead file system
 	}
 	if p.exit.Stopped {
-		p.cgroup.kill() // daemons as well
+		p.cgroup.kill() // including daemons
 	}
 	p.reap()
 	if p.exit.Stopped {
 		p.cgroup.remove(leftoverGrace)
 	} else {
-		p.cgroup.remove(0) // a daemon keeps it
+		p.cgroup.remove(0) // unless a daemon is in it
 	}
 }
 
-// start starts the program in a cgroup of its own, where it can have one.
+// start starts the program, in its own cgroup if it can have one.
 func (p *Process) start(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.Process, error) {
 	if p.cgroup = newCgroup(&p.spec.Limits); p.cgroup != "" {
 		if dir, err := os.Open(string(p.cgroup)); err == nil {
@@ -141,7 +141,7 @@ func (p *Process) start(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.
 			within.UseCgroupFD, within.CgroupFD = true, int(dir.Fd())
 			there := *attr
 			there.Sys = &within
-			process, err := startPatiently(ctx, l, &there)
+			process, err := startRetrying(ctx, l, &there)
 			_ = dir.Close()
 			if err == nil {
 				return process, nil
@@ -150,5 +150,5 @@ func (p *Process) start(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.
 		p.cgroup.remove(0)
 		p.cgroup = ""
 	}
-	return startPatiently(ctx, l, attr)
+	return startRetrying(ctx, l, attr)
 }

@@ -13,9 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestEndOfContextEndsTheSession: what made a process group of its own, as
-// timeout does and a shell with job control, ends with the program, also where
-// it ignores TERM.
+// TestEndOfContextEndsTheSession: what has its own process group, as under timeout and a
+// shell with job control, ends with the program, even if it ignores TERM.
 func TestEndOfContextEndsTheSession(t *testing.T) {
 	t.Parallel()
 	const loop = `trap "" TERM; echo $$; while :; do sleep 0.1; done`
@@ -37,7 +36,7 @@ func TestEndOfContextEndsTheSession(t *testing.T) {
 		pids := readPids(t, r, 2)
 		go func() { _, _ = io.Copy(io.Discard, r) }()
 		if group, err := unix.Getpgid(pids[1]); err != nil || group == pids[0] {
-			t.Errorf("%s: the group of %v is %d, %v: there is nothing to test", name, pids, group, err)
+			t.Errorf("%s: the group of %v is %d, %v: nothing to test", name, pids, group, err)
 		}
 		cancel()
 		if exit := p.Wait(); !exit.Stopped {
@@ -52,22 +51,22 @@ func TestEndOfContextEndsTheSession(t *testing.T) {
 	}
 }
 
-// TestLeftoversInGroupsOfTheirOwnGo: the program ends by itself.
-func TestLeftoversInGroupsOfTheirOwnGo(t *testing.T) {
+// TestLeftoversInOtherGroupsEnd: the program exits by itself.
+func TestLeftoversInOtherGroupsEnd(t *testing.T) {
 	t.Parallel()
 	var stdout bytes.Buffer
 	run(t, sh(`timeout 1000 sh -c 'trap "" TERM; echo $$; : > ready; while :; do sleep 0.1; done' &
 while ! [ -e ready ]; do sleep 0.01; done; rm ready`, &stdout))
 	for _, pid := range pidsIn(t, stdout.String()) {
 		if running(pid) {
-			t.Errorf("%d runs", pid)
+			t.Errorf("%d still runs", pid)
 		}
 	}
 }
 
-// TestWhatIsBornWhileOthersEndGoesToo: each child answers TERM with another
-// group, and others fork without end.
-func TestWhatIsBornWhileOthersEndGoesToo(t *testing.T) {
+// TestNewProcessesEndAsWell: each child answers TERM with another group, and others fork
+// without end.
+func TestNewProcessesEndAsWell(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -89,12 +88,12 @@ echo $$; while :; do sleep 0.1; done`, w))
 	p.Wait()
 	w.Close()
 	if members, err := sessionMembers(sid); err != nil || len(members) > 0 {
-		t.Errorf("%v is left, %v", members, err)
+		t.Errorf("left were %v, %v", members, err)
 	}
 }
 
-// TestOthersAreLeftAlone: a session is ended, and no other one.
-func TestOthersAreLeftAlone(t *testing.T) {
+// TestOtherSessionsStay: no other session is ended.
+func TestOtherSessionsStay(t *testing.T) {
 	t.Parallel()
 	other := exec.Command("sleep", "1000")
 	other.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -103,8 +102,8 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	}
 	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
 	run(t, sh("timeout 1000 sleep 1000 & :", nil))
-	if !killSession(1<<22+1, time.Millisecond) { // a number that no process can have
-		t.Error("nobody is there, and does not end")
+	if !killSession(1<<22+1, time.Millisecond) { // an id that no process can have
+		t.Error("an empty session did not end")
 	}
 	if !running(other.Process.Pid) {
 		t.Error("another session was ended")

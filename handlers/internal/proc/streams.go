@@ -15,10 +15,10 @@ const readBuffer = 16 << 10
 
 // streams are the pipes between a program and its caller.
 type streams struct {
-	child []*os.File // by descriptor
-	owned []*os.File // of child, those to be closed here
-	in    *os.File   // the end of the standard input's pipe, or nil
-	stdin io.Reader  // what goes there
+	child []*os.File // the program's, by descriptor
+	owned []*os.File // those of child to close here
+	in    *os.File   // the pipe to the standard input, or nil
+	stdin io.Reader  // what to copy to in
 	outs  []outPipe
 	tasks sync.WaitGroup
 }
@@ -80,7 +80,7 @@ func (s *streams) open(spec *Spec) error {
 	return nil
 }
 
-// closeChild closes the files that are the program's alone.
+// closeChild closes the files that only the program uses.
 func (s *streams) closeChild() {
 	for _, file := range s.owned {
 		_ = file.Close()
@@ -88,7 +88,7 @@ func (s *streams) closeChild() {
 	s.owned = nil
 }
 
-// abandon closes the caller's ends, where the program did not start.
+// abandon closes the caller's ends after a failed start.
 func (s *streams) abandon() {
 	for _, out := range s.outs {
 		_ = out.file.Close()
@@ -112,15 +112,15 @@ func (s *streams) start() {
 	}
 	if s.in != nil {
 		s.tasks.Go(func() {
-			// A program that does not read its input is no error.
+			// A program need not read its input.
 			_, _ = io.Copy(s.in, s.stdin)
 			_ = s.in.Close()
 		})
 	}
 }
 
-// finish waits until all output is read, and for grace where others than the
-// program, which has ended, hold a pipe open.
+// finish waits until all output is read. If other processes hold a pipe open after the
+// program has exited, it waits for at most grace.
 func (s *streams) finish(grace time.Duration) {
 	s.closeStdin()
 	deadline := time.Now().Add(grace)
@@ -130,7 +130,7 @@ func (s *streams) finish(grace time.Duration) {
 	s.tasks.Wait()
 }
 
-// pump reads the pipe to its end, or until a deadline.
+// pump reads the pipe to its end, or until its deadline.
 func (o *outPipe) pump() {
 	defer func() { _ = o.file.Close() }()
 	buf := make([]byte, readBuffer)
@@ -149,10 +149,10 @@ func (o *outPipe) pump() {
 	}
 }
 
-// drain reads what is in the pipe at the deadline, without waiting: the program
-// may have written it before its end.
+// drain reads what is in the pipe at the deadline, without waiting: the program may have
+// written it before it exited.
 func (o *outPipe) drain(buf []byte) {
-	const capacity = 1 << 20 // a pipe holds no more, as a rule far less
+	const capacity = 1 << 20 // the maximum of a pipe
 	_ = o.file.SetReadDeadline(time.Time{})
 	conn, err := o.file.SyscallConn()
 	if err != nil {

@@ -19,17 +19,17 @@ func (s *Spec) attributes() (*syscall.SysProcAttr, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A session of its own is a group of its own, and has no terminal that a
-	// program could ask for a password.
+	// A new session is a new group as well, and has no terminal on which a program
+	// could ask for a password.
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: credential}, nil
 }
 
-// prepareThread gives the calling thread what the program shall inherit, and
-// tells whether it has changed the thread.
+// prepareThread sets what the program inherits from the calling thread, and reports
+// whether it has changed the thread.
 func (s *Spec) prepareThread() (changed bool, err error) {
 	if s.Umask != nil {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
-			return false, cannot(err, "the umask cannot be set for one program here: unshare: %v", err)
+			return false, cannot(err, "cannot set the umask of one program: unshare: %v", err)
 		}
 		changed = true
 		unix.Umask(*s.Umask)
@@ -43,28 +43,28 @@ func (s *Spec) prepareThread() (changed bool, err error) {
 	return changed, nil
 }
 
-// awaitExit waits for the end of the program and leaves it to be reaped.
+// awaitExit waits until the program has exited, without reaping it.
 func (p *Process) awaitExit() {
 	for {
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_PID, p.process.Pid, &info, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
-			return // an error is told by reap
+			return // reap reports an error
 		}
 	}
 }
 
 func (p *Process) reap() { p.state, p.waitErr = p.process.Wait() }
 
-// wrapper is the command that gives a program its limits.
+// wrapper returns the command that sets the limits and then executes a program.
 func (l *Limits) wrapper() ([]string, error) {
 	path, err := exec.LookPath("prlimit")
 	if err != nil {
-		return nil, notFound(err, "limits need the program prlimit, of util-linux, which is not in PATH")
+		return nil, notFound(err, "limits need the program prlimit (of util-linux), which is not in PATH")
 	}
 	command := []string{path}
 	add := func(option string, resource int, soft, hard int64) {
-		// More than the caller may have cannot be given, and need not be.
+		// A limit above the caller's own cannot be set, and has no effect.
 		var own unix.Rlimit
 		if unix.Getrlimit(resource, &own) == nil && own.Max < uint64(hard) {
 			hard = int64(own.Max)
@@ -88,22 +88,22 @@ func (l *Limits) wrapper() ([]string, error) {
 		add("nproc", unix.RLIMIT_NPROC, int64(l.Processes), int64(l.Processes))
 	}
 	if l.CPUTime > 0 {
-		// At the first limit XCPU says what is wrong, at the second there is only KILL.
+		// The soft limit sends XCPU, which names the reason; the hard limit only KILL.
 		seconds := int64(math.Ceil(l.CPUTime.Seconds()))
 		add("cpu", unix.RLIMIT_CPU, seconds, seconds+2)
 	}
 	return append(command, "--"), nil
 }
 
-// isWrapper reports whether the process, which has ended and is not reaped, never
-// became another program than the wrapper: a process keeps the name of what it
-// executed last. What the program itself writes says nothing.
+// isWrapper reports whether the process, which has exited but is not reaped, never
+// executed another program than the wrapper: it has the name of what it executed
+// last. Standard error is no proof, since the program could write the same.
 func (p *Process) isWrapper() bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.process.Pid) + "/stat")
 	return err == nil && bytes.Contains(stat, []byte("(prlimit)")) && filepath.Base(p.spec.Path) != "prlimit"
 }
 
-// reason tells what an error of the start means.
+// reason returns what an error of the start means.
 func (s *Spec) reason(path string, err error) (*StartError, bool) {
 	switch {
 	case errors.Is(err, syscall.E2BIG):
@@ -111,15 +111,15 @@ func (s *Spec) reason(path string, err error) (*StartError, bool) {
 		e.TooLong = true
 		return e, true
 	case errors.Is(err, syscall.ENOEXEC):
-		return cannot(err, "%s is no program for this machine, and has no first line with #!", path), true
+		return cannot(err, "%s is not a program for this machine, and has no first line with #!", path), true
 	case errors.Is(err, syscall.ENOENT):
-		return notFound(err, "%s, or what it needs to be loaded, does not exist", path), true
+		return notFound(err, "%s, or a file that is needed to load it, does not exist", path), true
 	case errors.Is(err, syscall.EACCES):
-		who := ""
+		who := "this user"
 		if s.User != "" {
-			who = " to the user " + s.User
+			who = "user " + s.User
 		}
-		return cannot(err, "it is not allowed%s to execute %s in the directory %s", who, path, s.dirName()), true
+		return cannot(err, "%s may not execute %s in %s", who, path, s.dirName()), true
 	case errors.Is(err, syscall.ETXTBSY):
 		return cannot(err, "%s is open for writing", path), true
 	}
@@ -128,16 +128,16 @@ func (s *Spec) reason(path string, err error) (*StartError, bool) {
 
 func (s *Spec) dirName() string {
 	if s.Dir == "" {
-		return "that it starts in"
+		return "the working directory"
 	}
 	return s.Dir
 }
 
 func isBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }
 
-// set tells how the program ended.
+// set sets how the program exited.
 func (e *Exit) set(state *os.ProcessState, err error) {
-	if err != nil { // somebody else has reaped it
+	if err != nil { // it was reaped by somebody else
 		e.Code = -1
 		return
 	}
@@ -152,7 +152,7 @@ func (e *Exit) set(state *os.ProcessState, err error) {
 	}
 }
 
-// String says it in words, such as "exit code 3" and "killed by SIGSEGV".
+// String returns a description such as "exit code 3" or "killed by SIGSEGV".
 func (e Exit) String() string {
 	if e.Signal == 0 {
 		return "exit code " + strconv.Itoa(e.Code)
@@ -164,11 +164,11 @@ func (e Exit) String() string {
 	s := "killed by " + name
 	switch {
 	case e.Signal == syscall.SIGXCPU:
-		s += ": it used more CPU time than its limit"
+		s += ": CPU time limit exceeded"
 	case e.Signal == syscall.SIGXFSZ:
-		s += ": it wrote a file larger than its limit"
+		s += ": file size limit exceeded"
 	case e.Signal == syscall.SIGKILL && !e.Stopped:
-		s += ": by somebody, or for lack of memory"
+		s += ", by a user or for lack of memory"
 	}
 	if e.Core {
 		s += " (core dumped)"

@@ -12,12 +12,12 @@ import (
 
 func (s *Spec) prepareThread() (changed bool, err error) {
 	if s.Umask != nil || s.Nice != 0 {
-		return false, cannot(errors.ErrUnsupported, "umask and nice of a program can be set on Linux only")
+		return false, cannot(errors.ErrUnsupported, "umask and nice can be set on Linux only")
 	}
 	return false, nil
 }
 
-// awaitExit waits for the end of the program, which reaps it at once.
+// awaitExit waits until the program has exited, and reaps it.
 func (p *Process) awaitExit() { p.state, p.waitErr = p.process.Wait() }
 
 func (l *Limits) wrapper() ([]string, error) {
@@ -26,11 +26,11 @@ func (l *Limits) wrapper() ([]string, error) {
 
 func (s *Spec) reason(string, error) (*StartError, bool) { return nil, false }
 
-// cgroup is not known here.
+// cgroup does not exist on this system.
 type cgroup struct{}
 
 func (p *Process) start(ctx context.Context, l *launch, attr *os.ProcAttr) (*os.Process, error) {
-	return startPatiently(ctx, l, attr)
+	return startRetrying(ctx, l, attr)
 }
 
 func (p *Process) isWrapper() bool { return false } // there is none
@@ -48,7 +48,7 @@ func (e *Exit) set(state *os.ProcessState, err error) {
 	}
 }
 
-// String says it in words, such as "exit code 3".
+// String returns a description such as "exit code 3".
 func (e Exit) String() string {
 	if e.Signal == 0 {
 		return "exit code " + strconv.Itoa(e.Code)

@@ -14,7 +14,7 @@ func readNow(fd uintptr, buf []byte) (int, error) { return syscall.Read(int(fd),
 
 func executable(info fs.FileInfo) bool { return info.Mode()&0o111 != 0 }
 
-// credential is nil where the program has the caller's rights.
+// credential returns nil if the program has the caller's rights.
 func (s *Spec) credential() (*syscall.Credential, error) {
 	if s.User == "" && s.Group == "" {
 		return nil, nil
@@ -27,7 +27,7 @@ func (s *Spec) credential() (*syscall.Credential, error) {
 		}
 		groups, err := u.GroupIds()
 		if err != nil {
-			return nil, cannot(err, "the groups of the user %s: %v", s.User, err)
+			return nil, cannot(err, "groups of user %s: %v", s.User, err)
 		}
 		for _, id := range groups {
 			c.Groups = append(c.Groups, number(id))
@@ -47,7 +47,7 @@ func (s *Spec) credential() (*syscall.Credential, error) {
 	if int(c.Uid) == os.Geteuid() && int(c.Gid) == os.Getegid() {
 		return nil, nil
 	}
-	return nil, cannot(errors.ErrUnsupported, "only root can run a program as another user or group, and this process is not root")
+	return nil, cannot(errors.ErrUnsupported, "only root can run a program as another user or group")
 }
 
 // RunsAsRoot reports whether the program has root's rights.
@@ -56,8 +56,8 @@ func (s *Spec) RunsAsRoot() bool {
 	return err == nil && (c == nil && os.Geteuid() == 0 || c != nil && c.Uid == 0)
 }
 
-// Owner gives the ids of the user and the group that a file for the program
-// shall belong to. ok is false where they are the caller's own.
+// Owner returns the ids of the user and the group to which a file for the program must
+// belong. ok is false if they are the caller's.
 func (s *Spec) Owner() (uid, gid int, ok bool, err error) {
 	c, err := s.credential()
 	if err != nil || c == nil {
@@ -69,7 +69,7 @@ func (s *Spec) Owner() (uid, gid int, ok bool, err error) {
 func number(id string) uint32 {
 	n, err := strconv.ParseUint(id, 10, 32)
 	if err != nil {
-		return 65534 // nobody; the ids of the user database are numbers
+		return 65534 // nobody; ids in the user database are numbers
 	}
 	return uint32(n)
 }

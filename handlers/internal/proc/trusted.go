@@ -10,15 +10,15 @@ import (
 	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
-// interpreters run the file that their first argument names. What follows their
-// names, as the 3.12 of python3.12, is no part of them.
+// interpreters execute the file that their first argument names. Names may be followed by
+// a version, as in python3.12.
 var interpreters = []string{
 	"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "fish", "csh", "tcsh",
 	"python", "perl", "ruby", "node", "php", "lua", "Rscript", "tclsh", "java",
 }
 
-// trusted returns an error if others than root, the caller and the program's
-// own user could change the program, or the file that it interprets.
+// trusted returns an error if others than root, the caller and the program's user could
+// change the program, or the script that it executes.
 func (s *Spec) trusted(program string) error {
 	var policy trust.Policy
 	if uid, _, other, err := s.Owner(); err == nil && other {
@@ -28,7 +28,7 @@ func (s *Spec) trusted(program string) error {
 		if path == "" {
 			continue
 		}
-		// What is missing, or cannot be looked at, does not start anyway.
+		// A file that is missing, or cannot be examined, does not start anyway.
 		if wrong, ok := errors.AsType[*trust.Error](policy.Check(path)); ok {
 			return cannot(wrong, "%s is not trusted: %v", path, wrong)
 		}
@@ -36,8 +36,7 @@ func (s *Spec) trusted(program string) error {
 	return nil
 }
 
-// script returns the path of the file that an interpreter is told to run, or
-// an empty one.
+// script returns the path of the script that an interpreter executes, or an empty one.
 func (s *Spec) script(program string) string {
 	name := strings.TrimRight(filepath.Base(program), "0123456789.-")
 	if !slices.Contains(interpreters, name) {
@@ -54,7 +53,7 @@ func (s *Spec) script(program string) string {
 		}
 		path = filepath.Join(s.Dir, path)
 	}
-	// The text of a program, after -c, is no file as a rule.
+	// After -c it is code, and usually not the name of a file.
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		return ""
 	}
