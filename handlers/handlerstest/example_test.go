@@ -15,7 +15,7 @@ type release struct {
 	Version string `json:"version"`
 }
 
-// deploy is a handler such as a test is written for.
+// deploy is a handler to test.
 func deploy(ctx context.Context, req *handlers.Request, r release) (release, error) {
 	if r.Version == "" {
 		return release{}, handlers.Permanent(errors.New("no version"))
@@ -29,8 +29,8 @@ func deploy(ctx context.Context, req *handlers.Request, r release) (release, err
 	return r, nil
 }
 
-// Run performs a task with all its attempts. In a test, the Want methods
-// assert how it ended: run.WantDone(t, `{"version":"1.2.3"}`).
+// Run performs a task with all its attempts. In a test, the Want methods assert how it
+// ended: run.WantDone(t, `{"version":"1.2.3"}`).
 func ExampleRun() {
 	run := handlerstest.Run(context.Background(), handlers.Typed(deploy), handlerstest.Task{
 		Payload: `{"version":"1.2.3"}`,
@@ -48,7 +48,7 @@ func ExampleRun() {
 	// info installed version=1.2.3
 }
 
-// Start leaves time to do something while the handler runs.
+// Start allows to act while the handler runs.
 func ExampleStart() {
 	waits := handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 		req.Progress(1, 2, "waiting")

@@ -1,13 +1,12 @@
-// Package handlerstest runs a handler as a manager would, and tells a test how
-// it ended: the state and the error number that the result would have, what
-// the handler returned, told and logged, and how often it was repeated.
+// Package handlerstest runs a handler as a manager would, and returns to a test how it
+// ended: the state and the error number of the result, what the handler returned,
+// reported and logged, and its attempts.
 //
 //	run := handlerstest.Run(t.Context(), deploy, handlerstest.Task{Payload: `{"version":"1.2.3"}`})
 //	run.WantDone(t, `{"installed":true}`)
 //
-// What becomes of an attempt is not imitated: the manager and this package
-// judge with the same code. Only time is different: nothing waits between two
-// attempts, and a machine that is asked to reboot has done so at once.
+// The manager and this package run and judge an attempt with the same code. Only time
+// differs: the next attempt, and the next step after a reboot, start at once.
 package handlerstest
 
 import (
@@ -23,10 +22,10 @@ import (
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-// Task is what a handler is run for, and within which limits. The zero value
-// is a task without a payload.
+// Task is the task that a handler is run for, and its limits. The zero value is a task
+// without a payload.
 type Task struct {
-	Payload    string // JSON; empty is null
+	Payload    string // JSON; empty means null
 	ID         int64  // 0 means 1
 	Identifier string // empty means "test"
 	Type       string // empty means "test"
@@ -34,44 +33,44 @@ type Task struct {
 
 	// Timeout is the run limit of an attempt; 0 means 1 h.
 	Timeout time.Duration
-	// AbandonAfter is how long a handler may take to return once its context
-	// has ended; 0 means 10 s.
+	// AbandonAfter is how long a handler may take to return after its context has
+	// ended; 0 means 10 s.
 	AbandonAfter time.Duration
 	Retry        tasker.RetryPolicy
-	// MaxResult bounds what the handler returns, in bytes; 0 means 1 MiB.
+	// MaxResult is the limit of the result, in bytes; 0 means 1 MiB.
 	MaxResult int
-	// Schema is that of the payload; empty means the handler's own, if it is a
-	// [handlers.Describer] that has one.
+	// Schema is the JSON Schema of the payload; empty means that of the handler, if
+	// it is a [handlers.Describer] with one.
 	Schema string
-	// LogLevel is from where on the task's log takes what the handler logs.
+	// LogLevel is the lowest level that the task's log records.
 	LogLevel slog.Level
 }
 
 // Attempt is one attempt at a task.
 type Attempt struct {
 	Number int // from 1
-	Steps  int // 1, and one more for each reboot that the handler asked for
-	// State is that of the result after the attempt: Retrying where another
-	// one follows, and Running where the manager's stop interrupted it, so
-	// that the next manager would judge it.
+	Steps  int // 1, plus 1 for each reboot that the handler asked for
+	// State is that of the result after the attempt: Retrying if another one
+	// follows, and Running if the manager's stop interrupted it, so that the next
+	// manager would judge it.
 	State  tasker.ResultState
 	Errnr  int
 	Errmsg string
-	Result json.RawMessage // the last usable partial where it returned none
+	Result json.RawMessage // or the last valid partial result
 	// RetryDelay is the pause before the next attempt.
 	RetryDelay time.Duration
-	Progress   []tasker.Progress // all that it told, in order
-	Partials   []json.RawMessage // likewise, those that can be stored
+	Progress   []tasker.Progress // all that it reported, in order
+	Partials   []json.RawMessage // the valid ones, in order
 	Lines      []tasker.LogLine  // of its log and its output
 }
 
 // Ended is a task that has ended: its last attempt, and all of them.
 type Ended struct {
 	Attempt
-	Attempts []Attempt // empty where the payload breaks the schema
+	Attempts []Attempt // empty if the payload does not match the schema
 }
 
-// Running is a task whose handler runs.
+// Running is a running task.
 type Running struct {
 	handler handlers.Handler
 	task    Task
@@ -84,13 +83,13 @@ type Running struct {
 	result Ended
 }
 
-// Run performs a task and waits for its end. The end of ctx is the manager's
-// stop. It panics where the task's payload is no JSON, or its schema none.
+// Run performs a task and waits for its end. The end of ctx stops the manager. It
+// panics if the task's payload is not JSON, or its schema is invalid.
 func Run(ctx context.Context, h handlers.Handler, task Task) Ended {
 	return Start(ctx, h, task).Wait()
 }
 
-// Start begins a task as [Run] does; it must be waited for.
+// Start starts a task as [Run] does; [Running.Wait] must be called.
 func Start(ctx context.Context, h handlers.Handler, task Task) *Running {
 	task.ID = cmp.Or(task.ID, 1)
 	task.Payload = cmp.Or(task.Payload, "null")
@@ -101,7 +100,7 @@ func Start(ctx context.Context, h handlers.Handler, task Task) *Running {
 		panic(fmt.Sprintf("handlerstest: the payload is not JSON: %s", task.Payload))
 	}
 	r := &Running{handler: h, task: task, schema: schemaOf(h, task), ended: make(chan struct{})}
-	// Not a child of ctx: the cause of its end must be the manager's.
+	// Not a child of ctx: its cause must be that of a stopping manager.
 	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, r.Stop)
 	r.now = newRecorder(task)
@@ -129,25 +128,25 @@ func schemaOf(h handlers.Handler, task Task) *schema.Schema {
 	return compiled
 }
 
-// Cancel cancels the task, as somebody may by the API.
+// Cancel cancels the task, as a client can.
 func (r *Running) Cancel() { r.cancel(handlers.ErrCanceled) }
 
-// Stop stops the manager: what runs is interrupted.
+// Stop stops the manager, which interrupts the attempt.
 func (r *Running) Stop() { r.cancel(handlers.ErrShutdown) }
 
-// Until waits until what the present attempt has told fulfills a condition. It
-// gives false where the task ends before.
-func (r *Running) Until(fulfilled func(soFar Attempt) bool) bool {
+// Until waits until a condition is true for the current attempt. It returns false if the
+// task ends first.
+func (r *Running) Until(condition func(soFar Attempt) bool) bool {
 	for {
 		soFar, changed := r.now.snapshot()
-		if fulfilled(soFar) {
+		if condition(soFar) {
 			return true
 		}
 		select {
 		case <-changed:
 		case <-r.ended:
 			soFar, _ = r.now.snapshot()
-			return fulfilled(soFar)
+			return condition(soFar)
 		}
 	}
 }

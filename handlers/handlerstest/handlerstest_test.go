@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errPlain = errors.New("it broke")
 
-// untilEnd waits for the end of its context, and tells that it waits.
+// untilEnd reports that it is waiting, and waits for the end of its context.
 var untilEnd = handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 	req.Progress(1, 2, "waiting")
 	<-ctx.Done()
@@ -58,7 +58,7 @@ func TestEnds(t *testing.T) {
 		task    handlerstest.Task
 		want    want
 	}{
-		"well": {func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }, handlerstest.Task{}, want{state: tasker.ResultDone}},
+		"succeeded": {func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }, handlerstest.Task{}, want{state: tasker.ResultDone}},
 		"failed": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			return nil, handlers.WithCode(7, errPlain)
 		}, handlerstest.Task{}, want{tasker.ResultFailed, 7, "it broke"}},
@@ -82,7 +82,7 @@ func TestEnds(t *testing.T) {
 			if got := (want{run.State, run.Errnr, run.Errmsg}); got != test.want || len(run.Attempts) != 1 || run.Number != 1 {
 				t.Errorf("%s: got %+v\nwant %+v", name, got, test.want)
 			}
-			time.Sleep(time.Hour) // those that were abandoned return
+			time.Sleep(time.Hour) // abandoned handlers return
 		})
 	}
 }
@@ -110,7 +110,7 @@ func TestCancelAndStop(t *testing.T) {
 		run := running.Wait()
 		run.WantEnd(t, test.state, test.errnr, test.errmsg)
 		if len(run.Attempts) != 1 {
-			t.Errorf("%s: there were %d attempts", name, len(run.Attempts))
+			t.Errorf("%s: got %d attempts", name, len(run.Attempts))
 		}
 		if running.Until(func(handlerstest.Attempt) bool { return false }) {
 			t.Errorf("%s: waiting for nothing succeeded", name)
@@ -155,8 +155,7 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// TestBetweenAttempts ends the task while an attempt runs that fails of itself:
-// no other one begins.
+// TestBetweenAttempts ends the task while a failing attempt runs: there is no next one.
 func TestBetweenAttempts(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -182,7 +181,7 @@ func TestBetweenAttempts(t *testing.T) {
 	}
 }
 
-// ending is an error that ends its task when it is judged.
+// ending is an error that ends the task when it is judged.
 type ending struct{ act func() }
 
 func (e ending) Error() string {
@@ -208,12 +207,12 @@ func TestReboots(t *testing.T) {
 	}
 }
 
-func TestTold(t *testing.T) {
+func TestReports(t *testing.T) {
 	t.Parallel()
 	var late *handlers.Request
 	h := handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 		late = req
-		req.Log.DebugContext(ctx, "not told")
+		req.Log.DebugContext(ctx, "below the level")
 		req.Log.WarnContext(ctx, "disk full", "path", "/var")
 		req.Line(tasker.StreamStdout, "out \xff")
 		req.Line(tasker.StreamStderr, "err")
@@ -233,7 +232,7 @@ func TestTold(t *testing.T) {
 	if running.Until(func(a handlerstest.Attempt) bool {
 		return len(a.Progress) > 2 || len(a.Partials) > 2 || len(a.Lines) > 5
 	}) {
-		t.Error("what was told after the handler's end was taken")
+		t.Error("a report after the handler had returned was recorded")
 	}
 	var lines []string
 	for i, line := range run.Lines {
@@ -253,7 +252,7 @@ func TestTold(t *testing.T) {
 		t.Errorf("got %+v", run.Attempt)
 	}
 	run = handlerstest.Run(t.Context(), h, handlerstest.Task{LogLevel: -4})
-	run.WantLine(t, "not told")
+	run.WantLine(t, "below the level")
 }
 
 func TestSchema(t *testing.T) {
@@ -277,7 +276,7 @@ func TestSchema(t *testing.T) {
 		func() {
 			defer func() {
 				if recover() == nil {
-					t.Errorf("%s that is no JSON was taken", name)
+					t.Errorf("%s that is not JSON was accepted", name)
 				}
 			}()
 			handlerstest.Run(t.Context(), h, task)
@@ -285,7 +284,7 @@ func TestSchema(t *testing.T) {
 	}
 }
 
-// failing is a test whose failures are looked at.
+// failing is a test that records its failures.
 type failing struct {
 	testing.TB
 	messages []string
@@ -320,7 +319,7 @@ func TestWant(t *testing.T) {
 		"want FAILED, errnr 8 (...it broke...)":                                                func(t testing.TB) { failed.WantFailed(t, 8, "it broke") },
 		"want FAILED, errnr 7 (...fire...)":                                                    func(t testing.TB) { failed.WantFailed(t, 7, "fire") },
 		"want TIMED_OUT, errnr 7 (...it broke...)":                                             func(t testing.TB) { failed.WantEnd(t, tasker.TimedOut, 7, "it broke") },
-		"the handler told no progress; want 1 of 2":                                            func(t testing.TB) { failed.WantProgress(t, 1, 2) },
+		"no progress, want 1 of 2":                                                             func(t testing.TB) { failed.WantProgress(t, 1, 2) },
 		"the progress is 1 of 2, want 2 of 2":                                                  func(t testing.TB) { done.WantProgress(t, 2, 2) },
 		`no line contains "fire"`:                                                              func(t testing.TB) { done.WantLine(t, "fire") },
 	} {

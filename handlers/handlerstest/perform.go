@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// perform makes attempts until one of them is the last.
+// perform makes attempts until the last one.
 func (r *Running) perform() Ended {
 	var ended Ended
 	for number := 1; ; number++ {
@@ -77,5 +77,5 @@ func (r *Running) step(number, step int) attempt.Exit {
 	}, r.task.AbandonAfter)
 }
 
-// now is the time in the form of the domain.
+// now returns the time in the form of the domain.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -16,7 +16,7 @@ import (
 	"github.com/taskerhq/tasker/internal/tasklog"
 )
 
-// recorder keeps what the present attempt tells.
+// recorder records what the current attempt reports.
 type recorder struct {
 	level     slog.Level
 	maxResult int
@@ -42,7 +42,7 @@ func (r *recorder) change(how func(*Attempt)) {
 	r.changed = make(chan struct{})
 }
 
-// snapshot gives the attempt so far, and what is closed when it changes.
+// snapshot returns the attempt so far, and a channel that is closed when it changes.
 func (r *recorder) snapshot() (Attempt, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,8 +51,7 @@ func (r *recorder) snapshot() (Attempt, <-chan struct{}) {
 	return a, r.changed
 }
 
-// reporter is what one call of the handler tells to; nothing any more when it
-// has returned.
+// reporter records what one call of the handler reports, until it has returned.
 type reporter struct {
 	*recorder
 	mu     sync.Mutex
@@ -67,16 +66,16 @@ func (r *reporter) close() {
 	r.closed = true
 }
 
-func (r *reporter) tell(what func(*Attempt)) {
+func (r *reporter) report(change func(*Attempt)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.closed {
-		r.change(what)
+		r.recorder.change(change)
 	}
 }
 
 func (r *reporter) Progress(done, total int64, message string) {
-	r.tell(func(a *Attempt) {
+	r.report(func(a *Attempt) {
 		a.Progress = append(a.Progress, tasker.Progress{Done: done, Total: total, Message: message, Time: now()})
 	})
 }
@@ -89,7 +88,7 @@ func (r *reporter) Partial(result handlers.Result) {
 		r.line(tasker.StreamLog, "warn", fmt.Sprintf("partial result dropped: not JSON, begins with %.100q", result))
 	default:
 		result = bytes.Clone(result)
-		r.tell(func(a *Attempt) { a.Partials = append(a.Partials, result) })
+		r.report(func(a *Attempt) { a.Partials = append(a.Partials, result) })
 	}
 }
 
@@ -102,7 +101,7 @@ func (r *reporter) Line(stream, text string) {
 
 func (r *reporter) line(stream, level, text string) {
 	text = strings.ToValidUTF8(text, "\uFFFD")
-	r.tell(func(a *Attempt) {
+	r.report(func(a *Attempt) {
 		a.Lines = append(a.Lines, tasker.LogLine{Number: int64(len(a.Lines)), Time: now(), Stream: stream, Level: level, Text: text})
 	})
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// WantDone asserts that the task ended well, with a result that is equal as
-// JSON; an empty one means none.
+// WantDone asserts that the task succeeded with a result, compared as JSON; an empty one
+// means no result.
 func (e Ended) WantDone(t testing.TB, result string) {
 	t.Helper()
 	if e.State != tasker.ResultDone {
@@ -22,14 +22,14 @@ func (e Ended) WantDone(t testing.TB, result string) {
 	}
 }
 
-// WantFailed asserts that the task failed, with this error number and a
-// message that contains a text.
+// WantFailed asserts that the task failed with an error number and a message that
+// contains errmsg.
 func (e Ended) WantFailed(t testing.TB, errnr int, errmsg string) {
 	t.Helper()
 	e.WantEnd(t, tasker.ResultFailed, errnr, errmsg)
 }
 
-// WantEnd asserts a state, an error number and a message that contains a text.
+// WantEnd asserts a state, an error number and a message that contains errmsg.
 func (e Ended) WantEnd(t testing.TB, state tasker.ResultState, errnr int, errmsg string) {
 	t.Helper()
 	if e.State != state || e.Errnr != errnr || !strings.Contains(e.Errmsg, errmsg) {
@@ -37,11 +37,11 @@ func (e Ended) WantEnd(t testing.TB, state tasker.ResultState, errnr int, errmsg
 	}
 }
 
-// WantProgress asserts what the last attempt told last of its progress.
+// WantProgress asserts the last progress of the last attempt.
 func (e Ended) WantProgress(t testing.TB, done, total int64) {
 	t.Helper()
 	if len(e.Progress) == 0 {
-		t.Errorf("the handler told no progress; want %d of %d", done, total)
+		t.Errorf("no progress, want %d of %d", done, total)
 		return
 	}
 	if last := e.Progress[len(e.Progress)-1]; last.Done != done || last.Total != total {
@@ -49,8 +49,7 @@ func (e Ended) WantProgress(t testing.TB, done, total int64) {
 	}
 }
 
-// WantLine asserts that a line of the last attempt's log or output contains a
-// text.
+// WantLine asserts that a line of the last attempt's log or output contains text.
 func (e Ended) WantLine(t testing.TB, text string) {
 	t.Helper()
 	for _, line := range e.Lines {
@@ -61,7 +60,7 @@ func (e Ended) WantLine(t testing.TB, text string) {
 	t.Errorf("no line contains %q%s", text, e.log())
 }
 
-// log gives the lines, for messages.
+// log returns the lines for messages.
 func (e Ended) log() string {
 	if len(e.Lines) == 0 {
 		return ""
@@ -74,8 +73,8 @@ func (e Ended) log() string {
 	return text.String()
 }
 
-// equal compares JSON values whatever the order of their members, and numbers
-// as they are written.
+// equal compares JSON values regardless of the order of members, and numbers as they
+// are spelled.
 func equal(a, b []byte) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return len(a) == len(b)
