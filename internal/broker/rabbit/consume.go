@@ -37,13 +37,13 @@ func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
 // keep runs consumer over one connection after another. It returns nil when ctx
 // ends, and an error when the Broker is closed.
 func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Context, *amqp.Connection) error) error {
-	if b.life.Err() != nil {
-		return fmt.Errorf("consume from %s: %w", what, context.Cause(b.life))
+	if err := b.group.err(); err != nil {
+		return fmt.Errorf("consume from %s: %w", what, err)
 	}
 	b.startConsuming()
 	both, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(b.life, func() { cancel(context.Cause(b.life)) })()
+	defer b.group.bind(cancel)()
 
 	pause := newRetry()
 	logged := ""
@@ -57,8 +57,8 @@ func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Co
 		if ctx.Err() != nil {
 			return nil
 		}
-		if b.life.Err() != nil {
-			return fmt.Errorf("consume from %s: %w", what, context.Cause(b.life))
+		if err := b.group.err(); err != nil {
+			return fmt.Errorf("consume from %s: %w", what, err)
 		}
 		err = explain(err)
 		switch {

@@ -15,7 +15,7 @@ import (
 func (b *Broker) DeleteQueue(ctx context.Context, q broker.Queue) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(b.life, func() { cancel(context.Cause(b.life)) })()
+	defer b.group.bind(cancel)()
 	b.publisher.start()
 	l := b.publisher.link
 	conn, err := l.connection(ctx)

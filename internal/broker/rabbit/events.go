@@ -105,8 +105,8 @@ func (n *notifier) serve(ctx context.Context, conn *amqp.Connection) error {
 
 // Notify implements [broker.Broker].
 func (b *Broker) Notify(ctx context.Context, key string, body []byte) error {
-	if b.life.Err() != nil {
-		return fmt.Errorf("event %s: %w", key, context.Cause(b.life))
+	if err := b.group.err(); err != nil {
+		return fmt.Errorf("event %s: %w", key, err)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("event %s: %w", key, context.Cause(ctx))

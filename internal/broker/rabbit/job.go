@@ -29,7 +29,7 @@ var (
 
 // job is one message to an exchange, once with each of its keys.
 type job struct {
-	ctx      context.Context // the caller's: the publisher drops the job when it ends
+	ctx      context.Context //nolint:containedctx // the caller's, as in a http.Request: the publisher drops the job when it ends
 	exchange string
 	keys     []string
 	needs    []object // to declare before the first publish of a session

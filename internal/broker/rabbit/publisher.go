@@ -20,7 +20,6 @@ type publisher struct {
 	silence time.Duration // see Config.ConfirmTimeout
 	log     *slog.Logger
 	group   *group
-	life    context.Context // the life of the Broker, which outlasts each call
 	starter sync.Once
 	shared  *lane // of all messages
 	apart   *lane // of those that RabbitMQ refused, or may have refused
@@ -28,9 +27,9 @@ type publisher struct {
 	events  *notifier
 }
 
-func newPublisher(life context.Context, l *link, silence time.Duration, log *slog.Logger, g *group) *publisher {
+func newPublisher(l *link, silence time.Duration, log *slog.Logger, g *group) *publisher {
 	return &publisher{
-		link: l, silence: silence, log: log, group: g, life: life,
+		link: l, silence: silence, log: log, group: g,
 		shared: newLane(window), apart: newLane(apart),
 		events: newNotifier(l, log),
 	}
@@ -39,18 +38,18 @@ func newPublisher(life context.Context, l *link, silence time.Duration, log *slo
 // start starts dialling when the first caller needs it.
 func (p *publisher) start() {
 	p.starter.Do(func() {
-		p.group.run(func() { p.link.run(p.life) })
-		p.group.run(func() { p.run(p.life, p.shared) })
-		p.group.run(func() { p.run(p.life, p.apart) })
-		p.group.run(func() { p.events.run(p.life) })
+		p.group.loop(p.link.run)
+		p.group.loop(func(ctx context.Context) { p.run(ctx, p.shared) })
+		p.group.loop(func(ctx context.Context) { p.run(ctx, p.apart) })
+		p.group.loop(p.events.run)
 	})
 }
 
 // ready returns why a publish could not be sent now, or nil.
 func (p *publisher) ready() error {
 	p.start()
-	if p.life.Err() != nil {
-		return context.Cause(p.life)
+	if err := p.group.err(); err != nil {
+		return err
 	}
 	if _, why := p.link.ready(); why != nil {
 		return why
@@ -112,8 +111,8 @@ func (p *publisher) hand(ctx context.Context, j *job) error {
 		default:
 		}
 		return p.gaveUp(ctx)
-	case <-p.life.Done():
-		return context.Cause(p.life)
+	case <-p.group.closing():
+		return p.group.err()
 	}
 }
 
@@ -138,8 +137,8 @@ func (p *publisher) offer(ctx context.Context, j *job) error {
 		case <-changed:
 		case <-ctx.Done():
 			return p.gaveUp(ctx)
-		case <-p.life.Done():
-			return context.Cause(p.life)
+		case <-p.group.closing():
+			return p.group.err()
 		}
 	}
 }

@@ -29,8 +29,6 @@ const contentType = "application/json"
 type Broker struct {
 	cfg       Config
 	log       *slog.Logger
-	life      context.Context // until Close
-	end       context.CancelCauseFunc
 	group     *group
 	publisher *publisher
 	consumes  *link
@@ -52,10 +50,9 @@ func New(cfg Config, log *slog.Logger) (*Broker, error) {
 		// spread over the others.
 		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
 	}
-	b := &Broker{cfg: cfg, log: log, group: &group{}}
-	b.life, b.end = context.WithCancelCause(context.Background())
+	b := &Broker{cfg: cfg, log: log, group: newGroup()}
 	publishes := newLink(cfg.ConnectionName+" (publish)", cfg, addresses, b.group, log)
-	b.publisher = newPublisher(b.life, publishes, cfg.ConfirmTimeout, log, b.group)
+	b.publisher = newPublisher(publishes, cfg.ConfirmTimeout, log, b.group)
 	b.consumes = newLink(cfg.ConnectionName+" (consume)", cfg, addresses, b.group, log)
 	b.checker = newChecker(b.consumes, cfg.CheckTopology, log)
 	return b, nil
@@ -63,8 +60,8 @@ func New(cfg Config, log *slog.Logger) (*Broker, error) {
 
 func (b *Broker) startConsuming() {
 	b.consuming.Do(func() {
-		b.group.run(func() { b.consumes.run(b.life) })
-		b.group.run(func() { b.checker.run(b.life) })
+		b.group.loop(b.consumes.run)
+		b.group.loop(b.checker.run)
 	})
 }
 
@@ -76,7 +73,6 @@ func (b *Broker) Ready() error { return b.publisher.ready() }
 // all unsettled deliveries to their queues. It waits for that, though not long
 // for a broker that does not answer.
 func (b *Broker) Close() error {
-	b.end(broker.ErrClosed)
 	b.group.close()
 	return nil
 }
