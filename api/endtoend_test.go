@@ -44,7 +44,7 @@ func newSystem(t *testing.T) *system {
 	t.Cleanup(func() { _ = b.Close() })
 	h := &harness{log: &logBuffer{}}
 	h.server, err = api.New(testConfig(), api.Deps{
-		Tasks: db, Results: db, Live: db, Endpoints: db, DeadLetters: db, Database: db, Dispatcher: dispatch.New(dispatch.Config{}, db, b, log), Broker: b, Log: h.log.logger(),
+		Tasks: db, Statuses: db, Results: db, Live: db, Endpoints: db, DeadLetters: db, Database: db, Dispatcher: dispatch.New(dispatch.Config{}, db, b, log), Broker: b, Log: h.log.logger(),
 		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db, b), Remover: removal.New(db, b, log),
 	})
 	if err != nil {

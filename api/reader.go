@@ -25,9 +25,17 @@ const (
 	smallAnswer = 256 << 10
 )
 
+// StatusStore stores the statuses of tasks.
+type StatusStore interface {
+	// Aggregate computes the status of tasks from their results and stores those
+	// that changed, guarded by the table of legal moves. changed counts them.
+	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
+}
+
 // taskReader reads tasks together with their results.
 type taskReader struct {
 	tasks            TaskStore
+	statuses         StatusStore
 	results          ResultStore
 	db               Database
 	waitForEndpoints time.Duration
@@ -94,7 +102,7 @@ func (t *taskReader) overdue(task tasker.Task) bool {
 
 // aggregate stores the status just computed, and reports whether it could.
 func (t *taskReader) aggregate(ctx context.Context, task tasker.Task, status tasker.TaskStatus) bool {
-	_, err := t.tasks.Aggregate(ctx, []int64{task.ID}, t.waitForEndpoints)
+	_, err := t.statuses.Aggregate(ctx, []int64{task.ID}, t.waitForEndpoints)
 	if err != nil {
 		t.log.WarnContext(ctx, "store task status failed: the reconciler will do it",
 			"err", err, "task_id", task.ID, "status", string(status), "request_id", contextInfo(ctx).id)

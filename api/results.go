@@ -27,12 +27,12 @@ type ResultStore interface {
 	// FindResult returns an endpoint's result for a task, or a [tasker.NotFound]
 	// error.
 	FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error)
-}
-
-// LiveStore holds what results report while they run.
-type LiveStore interface {
 	// Attempts returns the attempts of a result, oldest first.
 	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
+}
+
+// LiveStore holds what attempts report while they run.
+type LiveStore interface {
 	// LogLines returns lines of an attempt from a number on, in order, and at
 	// least one if there is one. It may return some before that number, and more
 	// than limit.
@@ -81,7 +81,7 @@ func (h *resultHandlers) read(r *http.Request) (tasker.TaskResult, []tasker.Atte
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
-	attempts, err := h.live.Attempts(r.Context(), task.ID, endpoint)
+	attempts, err := h.results.Attempts(r.Context(), task.ID, endpoint)
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}

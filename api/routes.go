@@ -30,14 +30,14 @@ type route struct {
 // routes returns the table of everything that the API serves. Fixed paths come
 // before templates.
 func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *streams) []route {
-	reader := &taskReader{deps.Tasks, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
+	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
 	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
 	endpoints := &endpointHandlers{deps.Endpoints, deps.Remover, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
 	tasks := &taskHandlers{types, deps.Tasks, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Log}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
-	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Live, deps.Database, reader, streams}
+	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
 	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
 
 	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete

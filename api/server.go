@@ -35,6 +35,7 @@ const (
 // are [tasker.Error]s; a database that cannot be reached is [tasker.Unavailable].
 type Deps struct {
 	Tasks       TaskStore
+	Statuses    StatusStore
 	Results     ResultStore
 	Live        LiveStore
 	Endpoints   EndpointStore
@@ -49,7 +50,7 @@ type Deps struct {
 
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
-		d.Tasks, d.Results, d.Live, d.Endpoints, d.DeadLetters, d.Database, d.Dispatcher, d.Requeuer, d.Remover, d.Broker,
+		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.DeadLetters, d.Database, d.Dispatcher, d.Requeuer, d.Remover, d.Broker,
 	}, nil)
 }
 

@@ -16,6 +16,7 @@ import (
 type taskEventHandlers struct {
 	types   *taskTypes
 	tasks   TaskStore
+	store   ResultStore
 	live    LiveStore
 	db      Database
 	reader  *taskReader
@@ -338,7 +339,7 @@ func (f *taskFeed) logsComplete(ctx context.Context) (bool, error) {
 		}
 		var attempts []tasker.Attempt
 		err := f.streams.read(ctx, func(ctx context.Context) (err error) {
-			attempts, err = f.live.Attempts(ctx, result.TaskID, endpoint)
+			attempts, err = f.store.Attempts(ctx, result.TaskID, endpoint)
 			return err
 		})
 		if err != nil {

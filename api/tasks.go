@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/oklog/ulid/v2"
@@ -35,9 +34,6 @@ type TaskStore interface {
 	// order in which they last changed, except those that known reports; the
 	// position to continue from; and whether more follow.
 	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error)
-	// Aggregate computes the status of tasks from their results and stores those
-	// that changed, guarded by the table of legal moves. changed counts them.
-	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
 }
 
 // Dispatcher sends tasks to the broker.

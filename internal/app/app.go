@@ -99,8 +99,9 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
 	remover := removal.New(s.store, s.broker, s.log)
 	server, err := api.New(conf, api.Deps{
-		Tasks: s.store, Results: s.store, Live: s.store, Endpoints: s.store, DeadLetters: s.store, Database: s.store, Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store, s.broker),
-		Remover: remover, Broker: s.broker, Log: s.log,
+		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
+		DeadLetters: s.store.DeadLetters, Database: s.store,
+		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store, s.broker), Remover: remover, Broker: s.broker, Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -35,7 +35,7 @@ func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.
 	st, file, err := openExisting(cfg.Store)
 	if err == nil {
 		defer func() { _ = st.Close() }()
-		subject.Database = inspected{st, file}
+		subject.Database, subject.Endpoints, subject.Tasks = named{st, file}, st.Endpoints, st
 	}
 	subject.DatabaseError = err
 	if ownBroker(cfg) {
@@ -122,41 +122,15 @@ func management(admin config.RabbitAdmin) (doctor.Management, error) {
 	return client, nil
 }
 
-// inspected is the store in the doctor's words.
-type inspected struct {
+// named is a store with the name of its file.
+type named struct {
 	*store.Store
-	file string // of SQLite
+	file string // of SQLite; empty for others
 }
 
-var _ doctor.Database = inspected{}
-
-func (s inspected) Name() string {
+func (s named) Name() string {
 	if s.file != "" {
 		return s.file
 	}
 	return s.Store.Name()
-}
-
-func (s inspected) DescribeServer(ctx context.Context) (doctor.Server, error) {
-	server, err := s.Store.DescribeServer(ctx)
-	return doctor.Server(server), err
-}
-
-func (s inspected) Unsent(ctx context.Context, since time.Time) (doctor.Backlog, error) {
-	backlog, err := s.Store.Unsent(ctx, since)
-	return doctor.Backlog(backlog), err
-}
-
-func (s inspected) Overdue(ctx context.Context, sentUntil time.Time) (doctor.Backlog, error) {
-	backlog, err := s.Store.Overdue(ctx, sentUntil)
-	return doctor.Backlog(backlog), err
-}
-
-func (s inspected) IncompleteTasks(ctx context.Context, limit int) (int, []doctor.IncompleteTask, error) {
-	total, latest, err := s.Store.IncompleteTasks(ctx, limit)
-	tasks := make([]doctor.IncompleteTask, len(latest))
-	for i, t := range latest {
-		tasks[i] = doctor.IncompleteTask(t)
-	}
-	return total, tasks, err
 }

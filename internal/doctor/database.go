@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 const groupDatabase = "database"
@@ -24,43 +24,17 @@ const (
 // few of them.
 const slowDatabase = 50 * time.Millisecond
 
-// Database is what the checks ask of the store.
+// Database is the database itself.
 type Database interface {
 	Name() string
 	Ping(ctx context.Context) error
 	CheckSchema(ctx context.Context) error
-	// Now is the database's clock, as far as it was measured.
+	// Now returns the database's time, as far as it was measured.
 	Now() time.Time
 	MeasureClock(ctx context.Context) (ahead, roundTrip time.Duration, err error)
-	// CheckWrites reports why the server takes no writes, without making any.
+	// CheckWrites returns why the server accepts no writes, without making any.
 	CheckWrites(ctx context.Context) error
-	DescribeServer(ctx context.Context) (Server, error)
-	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
-	Unsent(ctx context.Context, since time.Time) (Backlog, error)
-	// RefusedTasks counts the tasks that the broker refuses, and returns up to
-	// limit of them.
-	RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error)
-	Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error)
-	IncompleteTasks(ctx context.Context, limit int) (total int, latest []IncompleteTask, err error)
-	LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error)
-	CountDeadLetters(ctx context.Context) (int, error)
-}
-
-// Server is what the database server says of itself; of SQLite there is the
-// kind and the version only.
-type Server struct {
-	Kind    string // MySQL, MariaDB or SQLite
-	Version string
-	// Otherwise are session variables that the server begins with a value that
-	// tasker must not have, and replaces.
-	Otherwise      []string
-	MaxPacket      int // max_allowed_packet
-	LargestValue   int // the largest that tasker can store therefore
-	FlushLog       int // innodb_flush_log_at_trx_commit
-	BinaryLog      bool
-	SyncBinlog     int // sync_binlog
-	ReadOnly       bool
-	MaxConnections int
+	DescribeServer(ctx context.Context) (ledger.Server, error)
 }
 
 // oldest are the oldest versions that tasker works with.
@@ -91,13 +65,13 @@ func (e *examination) checkDatabase(ctx context.Context) {
 		}
 		return well("has the version of this program")
 	})
-	var server Server
+	var server ledger.Server
 	described := e.check(ctx, groupDatabase, "server", func(ctx context.Context) []Finding {
 		var err error
 		if server, err = e.Database.DescribeServer(ctx); err != nil {
 			return failed(ctx, err, "")
 		}
-		return server.supported()
+		return supported(server)
 	})
 	if server.Kind == "" || !described && server.Version == "" {
 		return
@@ -106,11 +80,11 @@ func (e *examination) checkDatabase(ctx context.Context) {
 		e.skip(groupDatabase, "settings, clock", "they do not apply to SQLite")
 		return
 	}
-	e.check(ctx, groupDatabase, "sessions", func(context.Context) []Finding { return server.sessions() })
-	e.check(ctx, groupDatabase, "durability", func(context.Context) []Finding { return server.durability() })
+	e.check(ctx, groupDatabase, "sessions", func(context.Context) []Finding { return sessions(server) })
+	e.check(ctx, groupDatabase, "durability", func(context.Context) []Finding { return durability(server) })
 	e.check(ctx, groupDatabase, "writable", func(ctx context.Context) []Finding { return e.writable(ctx, server) })
-	e.check(ctx, groupDatabase, "packets", func(context.Context) []Finding { return server.packets(e.Settings) })
-	e.check(ctx, groupDatabase, "connections", func(context.Context) []Finding { return server.connections(e.Settings.MaxOpenConns) })
+	e.check(ctx, groupDatabase, "packets", func(context.Context) []Finding { return packets(server, e.Settings) })
+	e.check(ctx, groupDatabase, "connections", func(context.Context) []Finding { return connections(server, e.Settings.MaxOpenConns) })
 	e.check(ctx, groupDatabase, "clock", func(ctx context.Context) []Finding {
 		ahead, roundTrip, err := e.Database.MeasureClock(ctx)
 		if err != nil {
@@ -124,7 +98,7 @@ type version struct{ major, minor int }
 
 func (v version) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor) }
 
-func (s Server) supported() []Finding {
+func supported(s ledger.Server) []Finding {
 	least, known := oldest[s.Kind]
 	if !known {
 		return well("%s %s", s.Kind, s.Version)
@@ -143,7 +117,7 @@ func (s Server) supported() []Finding {
 
 // sessions reports what the server's own sessions begin with. A session of
 // tasker's that could not be set up was a failed connection.
-func (s Server) sessions() []Finding {
+func sessions(s ledger.Server) []Finding {
 	if len(s.Otherwise) > 0 {
 		return one(Note, "", "the server begins sessions with unusual values, which tasker replaces in its own: %s", strings.Join(s.Otherwise, "; "))
 	}
@@ -151,7 +125,7 @@ func (s Server) sessions() []Finding {
 }
 
 // writable reports whether the server takes writes.
-func (e *examination) writable(ctx context.Context, s Server) []Finding {
+func (e *examination) writable(ctx context.Context, s ledger.Server) []Finding {
 	if s.ReadOnly {
 		return one(Problem, "name the server that takes writes in manager.db.uri, or set read_only off", "the server is read-only: no task can be taken")
 	}
@@ -165,7 +139,7 @@ func (e *examination) writable(ctx context.Context, s Server) []Finding {
 }
 
 // packets compares what may be sent to tasker with what the server takes.
-func (s Server) packets(settings Settings) []Finding {
+func packets(s ledger.Server, settings Settings) []Finding {
 	var found []Finding
 	for _, limit := range []struct {
 		key   string
@@ -187,7 +161,7 @@ func (s Server) packets(settings Settings) []Finding {
 }
 
 // durability tells whether what is committed survives a loss of power.
-func (s Server) durability() []Finding {
+func durability(s ledger.Server) []Finding {
 	var found []Finding
 	if s.FlushLog != 1 {
 		found = append(found, one(Warning, "set innodb_flush_log_at_trx_commit = 1",
@@ -204,7 +178,7 @@ func (s Server) durability() []Finding {
 }
 
 // connections says how many processes of tasker the server has room for.
-func (s Server) connections(pool int) []Finding {
+func connections(s ledger.Server, pool int) []Finding {
 	if pool < 1 || s.MaxConnections < 1 {
 		return nil
 	}

@@ -44,6 +44,8 @@ type Subject struct {
 	// Database is nil where it could not be opened: DatabaseError says why.
 	Database      Database
 	DatabaseError error
+	Endpoints     EndpointStore // nil without a Database
+	Tasks         TaskStore     // nil without a Database
 	// Nodes are the configured addresses of RabbitMQ. They are closed by the
 	// caller.
 	Nodes []Node

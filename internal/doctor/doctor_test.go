@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbitadmin"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,7 +77,7 @@ func TestFindings(t *testing.T) {
 		"great skew":  {func(i *installation) { i.db.ahead = 61 * time.Second }, []string{"problem clock is 1m1s ahead of this machine's"}},
 		"little skew": {func(i *installation) { i.db.ahead = 900 * time.Millisecond }, nil},
 		"slow":        {func(i *installation) { i.db.roundTrip = 80 * time.Millisecond }, []string{"warning a statement takes 80ms"}},
-		"SQLite":      {func(i *installation) { i.db.server = Server{Kind: "SQLite", Version: "3.41.2"} }, []string{"note they do not apply to SQLite"}},
+		"SQLite":      {func(i *installation) { i.db.server = ledger.Server{Kind: "SQLite", Version: "3.41.2"} }, []string{"note they do not apply to SQLite"}},
 		"schema missing": {func(i *installation) { i.db.schema = tasker.Errorf(tasker.Conflict, "the schema has version 0") }, []string{
 			"problem database/schema: the schema has version 0", "note broker/queues: not checked", "note endpoints/all: not checked", "note tasks/all: not checked",
 		}},
@@ -157,10 +158,10 @@ func TestFindings(t *testing.T) {
 		"refused": {func(i *installation) {
 			i.db.refused = []tasker.RefusedTask{{ID: 7, Type: "worker", Identifier: "a", Attempts: 3, Reason: "too large"}}
 		}, []string{"problem tasks/refused: 1 task is CREATED and refused by RabbitMQ: task 7, worker/a, after 3 attempts: too large"}},
-		"unsent":  {func(i *installation) { i.db.unsent = Backlog{2, now.Add(-5 * time.Minute)} }, []string{"problem tasks/unsent: 2 tasks are CREATED and not sent, the oldest for 5m"}},
-		"overdue": {func(i *installation) { i.db.overdue = Backlog{1, now.Add(-time.Hour)} }, []string{"problem tasks/overdue: 1 task is SENT and past"}},
+		"unsent":  {func(i *installation) { i.db.unsent = ledger.Backlog{Tasks: 2, Oldest: now.Add(-5 * time.Minute)} }, []string{"problem tasks/unsent: 2 tasks are CREATED and not sent, the oldest for 5m"}},
+		"overdue": {func(i *installation) { i.db.overdue = ledger.Backlog{Tasks: 1, Oldest: now.Add(-time.Hour)} }, []string{"problem tasks/overdue: 1 task is SENT and past"}},
 		"incomplete": {func(i *installation) {
-			i.db.incompleteTotal, i.db.incomplete = 7, []IncompleteTask{{Type: "worker", Identifier: "one", Missing: []string{"a", "b"}, Lost: []string{"c"}}}
+			i.db.incompleteTotal, i.db.incomplete = 7, []ledger.IncompleteTask{{Type: "worker", Identifier: "one", Missing: []string{"a", "b"}, Lost: []string{"c"}}}
 		}, []string{"warning 7 tasks are INCOMPLETE, the latest 1: worker/one without a, b, lost at c"}},
 		"lost":         {func(i *installation) { i.db.lost, i.db.lostAt = 4, []string{"a"} }, []string{"warning 4 results are LOST, at a"}},
 		"dead letters": {func(i *installation) { i.db.dead = 1 }, []string{"warning 1 dead letter is stored"}},

@@ -15,6 +15,11 @@ const groupEndpoints = "endpoints"
 // endpointsPerPage bounds one read.
 const endpointsPerPage = 500
 
+// EndpointStore holds the registered endpoints.
+type EndpointStore interface {
+	ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error)
+}
+
 // seen is a registered endpoint, and how long it has been silent.
 type seen struct {
 	tasker.Endpoint
@@ -37,7 +42,7 @@ func (e *examination) readEndpoints(ctx context.Context) {
 	defer cancel()
 	var list []seen
 	for after := ""; ; {
-		page, err := e.Database.ListEndpoints(ctx, tasker.EndpointQuery{After: after, Limit: endpointsPerPage})
+		page, err := e.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{After: after, Limit: endpointsPerPage})
 		if err != nil {
 			e.facts.endpointsError = fmt.Errorf("%s", reason(ctx, err))
 			return

@@ -10,6 +10,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbitadmin"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 var now = time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)
@@ -18,14 +19,14 @@ var now = time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)
 type fakeDatabase struct {
 	ping, schema     error
 	writes           error
-	server           Server
+	server           ledger.Server
 	ahead, roundTrip time.Duration
 	endpoints        []tasker.Endpoint
 	endpointsError   error
-	unsent, overdue  Backlog
+	unsent, overdue  ledger.Backlog
 	refused          []tasker.RefusedTask
 	sentUntil        time.Time // what Overdue was asked for
-	incomplete       []IncompleteTask
+	incomplete       []ledger.IncompleteTask
 	incompleteTotal  int
 	lost             int
 	lostAt           []string
@@ -53,7 +54,7 @@ func (f *fakeDatabase) MeasureClock(context.Context) (ahead, roundTrip time.Dura
 	return f.ahead, f.roundTrip, nil
 }
 
-func (f *fakeDatabase) DescribeServer(context.Context) (Server, error) { return f.server, nil }
+func (f *fakeDatabase) DescribeServer(context.Context) (ledger.Server, error) { return f.server, nil }
 
 func (f *fakeDatabase) ListEndpoints(_ context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {
 	var page []tasker.Endpoint
@@ -69,14 +70,16 @@ func (f *fakeDatabase) RefusedTasks(context.Context, int) (int, []tasker.Refused
 	return len(f.refused), f.refused, nil
 }
 
-func (f *fakeDatabase) Unsent(context.Context, time.Time) (Backlog, error) { return f.unsent, nil }
+func (f *fakeDatabase) Unsent(context.Context, time.Time) (ledger.Backlog, error) {
+	return f.unsent, nil
+}
 
-func (f *fakeDatabase) Overdue(_ context.Context, until time.Time) (Backlog, error) {
+func (f *fakeDatabase) Overdue(_ context.Context, until time.Time) (ledger.Backlog, error) {
 	f.sentUntil = until
 	return f.overdue, nil
 }
 
-func (f *fakeDatabase) IncompleteTasks(context.Context, int) (int, []IncompleteTask, error) {
+func (f *fakeDatabase) IncompleteTasks(context.Context, int) (int, []ledger.IncompleteTask, error) {
 	return f.incompleteTotal, f.incomplete, nil
 }
 
@@ -154,7 +157,7 @@ const queueType, queueExpires = "classic", 7 * 24 * time.Hour
 func healthy() *installation {
 	i := &installation{
 		db: &fakeDatabase{
-			server: Server{
+			server: ledger.Server{
 				Kind: "MariaDB", Version: "10.11.6-MariaDB-0+deb12u1",
 				FlushLog: 1, MaxConnections: 151,
 			},
@@ -188,7 +191,7 @@ func healthy() *installation {
 			},
 			DeadArguments: map[string]any{"x-queue-type": queueType},
 		},
-		Database: i.db, Nodes: []Node{i.node}, Management: i.admin, User: "tasker", VirtualHost: "tasker",
+		Database: i.db, Endpoints: i.db, Tasks: i.db, Nodes: []Node{i.node}, Management: i.admin, User: "tasker", VirtualHost: "tasker",
 	}
 	i.endpoint("console1", time.Second)
 	i.endpoint("console2", time.Second)

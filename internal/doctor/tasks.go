@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 const groupTasks = "tasks"
@@ -19,18 +20,16 @@ const (
 	overdueGrace = time.Minute
 )
 
-// Backlog is how many tasks wait, and since when the oldest does.
-type Backlog struct {
-	Tasks  int
-	Oldest time.Time
-}
-
-// IncompleteTask is an INCOMPLETE task and the endpoints that it waits for.
-type IncompleteTask struct {
-	Type, Identifier string
-	SentTime         time.Time
-	Missing          []string // without a result
-	Lost             []string // with a result that is LOST
+// TaskStore is what the checks read of the tasks.
+type TaskStore interface {
+	Unsent(ctx context.Context, since time.Time) (ledger.Backlog, error)
+	// RefusedTasks counts the tasks that the broker refuses, and returns up to
+	// limit of them.
+	RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error)
+	Overdue(ctx context.Context, sentUntil time.Time) (ledger.Backlog, error)
+	IncompleteTasks(ctx context.Context, limit int) (total int, latest []ledger.IncompleteTask, err error)
+	LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error)
+	CountDeadLetters(ctx context.Context) (int, error)
 }
 
 func (e *examination) checkTasks(ctx context.Context) {
@@ -38,9 +37,9 @@ func (e *examination) checkTasks(ctx context.Context) {
 		e.skip(groupTasks, "all", "they are in the database")
 		return
 	}
-	db := e.Database
+	db, now := e.Tasks, e.Database.Now
 	e.check(ctx, groupTasks, "unsent", func(ctx context.Context) []Finding {
-		backlog, err := db.Unsent(ctx, db.Now().Add(-unsentAfter))
+		backlog, err := db.Unsent(ctx, now().Add(-unsentAfter))
 		switch {
 		case err != nil:
 			return failed(ctx, err, "")
@@ -48,7 +47,7 @@ func (e *examination) checkTasks(ctx context.Context) {
 			return well("no task waits to be sent for longer than %s", ago(unsentAfter))
 		}
 		return one(Problem, "an API must run, and reach RabbitMQ: its log and /readyz say why it does not send them",
-			"%s CREATED and not sent, the oldest for %s", areTasks(backlog.Tasks), ago(db.Now().Sub(backlog.Oldest)))
+			"%s CREATED and not sent, the oldest for %s", areTasks(backlog.Tasks), ago(now().Sub(backlog.Oldest)))
 	})
 	e.check(ctx, groupTasks, "refused", func(ctx context.Context) []Finding {
 		total, tasks, err := db.RefusedTasks(ctx, mostNames)
@@ -61,7 +60,7 @@ func (e *examination) checkTasks(ctx context.Context) {
 		return refused(total, tasks)
 	})
 	e.check(ctx, groupTasks, "overdue", func(ctx context.Context) []Finding {
-		backlog, err := db.Overdue(ctx, db.Now().Add(-e.Settings.WaitForEndpoints-overdueGrace))
+		backlog, err := db.Overdue(ctx, now().Add(-e.Settings.WaitForEndpoints-overdueGrace))
 		switch {
 		case err != nil:
 			return failed(ctx, err, "")
@@ -70,7 +69,7 @@ func (e *examination) checkTasks(ctx context.Context) {
 		}
 		return one(Problem, "an API must run: its reconciler does that",
 			"%s SENT and past api.wait_for_endpoints_timeout without an endpoint's answer, the oldest sent %s ago, and nobody called them INCOMPLETE",
-			areTasks(backlog.Tasks), ago(db.Now().Sub(backlog.Oldest)))
+			areTasks(backlog.Tasks), ago(now().Sub(backlog.Oldest)))
 	})
 	e.check(ctx, groupTasks, "dead letters", func(ctx context.Context) []Finding {
 		n, err := db.CountDeadLetters(ctx)
@@ -117,7 +116,7 @@ func refused(total int, tasks []tasker.RefusedTask) []Finding {
 }
 
 // incomplete says which tasks wait for whom.
-func incomplete(total int, latest []IncompleteTask) []Finding {
+func incomplete(total int, latest []ledger.IncompleteTask) []Finding {
 	if total == 0 {
 		return well("no task is INCOMPLETE")
 	}

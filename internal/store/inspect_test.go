@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 func TestDescribeServer(t *testing.T) {
@@ -54,7 +54,7 @@ func TestMeasureClock(t *testing.T) {
 func TestUnsent(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		none, err := f.Unsent(t.Context(), f.Now())
-		if err != nil || none != (store.Backlog{}) {
+		if err != nil || none != (ledger.Backlog{}) {
 			t.Fatalf("of nothing: %+v, %v", none, err)
 		}
 		first := f.create(t, "one")

@@ -8,37 +8,16 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Inspection reads what the doctor examines.
 type Inspection struct{ *DB }
 
-// Server describes a database server, as far as tasker's guarantees depend on
-// it. For SQLite only the kind and the version are set.
-type Server struct {
-	Kind    string // MySQL, MariaDB or SQLite
-	Version string // as the server returns it
-	// Otherwise lists the session variables whose global value, chosen by an
-	// administrator, tasker must not use. It sets its own.
-	Otherwise []string
-	// MaxPacket is max_allowed_packet, and LargestValue the largest value that
-	// tasker can store with it, in bytes.
-	MaxPacket    int
-	LargestValue int
-	// FlushLog is innodb_flush_log_at_trx_commit: with 1, a commit is on disk
-	// when it returns.
-	FlushLog int
-	// SyncBinlog is sync_binlog; it has no meaning if BinaryLog is false.
-	BinaryLog      bool
-	SyncBinlog     int
-	ReadOnly       bool
-	MaxConnections int
-}
-
 // DescribeServer reads the server's version and settings.
-func (s Inspection) DescribeServer(ctx context.Context) (Server, error) {
+func (s Inspection) DescribeServer(ctx context.Context) (ledger.Server, error) {
 	if s.dialect.name == sqliteDialect.name {
-		server := Server{Kind: "SQLite"}
+		server := ledger.Server{Kind: "SQLite"}
 		err := s.sql.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&server.Version)
 		return server, s.fail("read the server's version", err)
 	}
@@ -56,7 +35,7 @@ func (s Inspection) DescribeServer(ctx context.Context) (Server, error) {
 	}
 	err := s.conn(ctx).Raw("SHOW GLOBAL VARIABLES WHERE Variable_name IN ?", names).Scan(&rows).Error
 	if err != nil {
-		return Server{}, s.fail("read the server's settings", err)
+		return ledger.Server{}, s.fail("read the server's settings", err)
 	}
 	value := make(map[string]string, len(rows))
 	for _, r := range rows {
@@ -66,7 +45,7 @@ func (s Inspection) DescribeServer(ctx context.Context) (Server, error) {
 		n, _ := strconv.Atoi(value[name]) // 0 if unknown
 		return n
 	}
-	server := Server{
+	server := ledger.Server{
 		Kind: "MySQL", Version: value["version"], MaxPacket: number(packetVariable), LargestValue: largestValue(number(packetVariable)),
 		Otherwise: describe(differing(value, func(v variable) bool { _, known := value[v.name]; return v.usual && known }), value),
 		FlushLog:  number("innodb_flush_log_at_trx_commit"), BinaryLog: on(value["log_bin"]), SyncBinlog: number("sync_binlog"),
@@ -102,29 +81,22 @@ func (s Inspection) MeasureClock(ctx context.Context) (ahead, roundTrip time.Dur
 	return ahead, roundTrip, nil
 }
 
-// Backlog is a number of waiting tasks and the time since when the oldest
-// waits.
-type Backlog struct {
-	Tasks  int
-	Oldest time.Time // zero if there is none
-}
-
 // Unsent counts the tasks that are CREATED at least since a time: the broker
 // has not confirmed them.
-func (s Inspection) Unsent(ctx context.Context, since time.Time) (Backlog, error) {
+func (s Inspection) Unsent(ctx context.Context, since time.Time) (ledger.Backlog, error) {
 	return s.backlog(ctx, "count the unsent tasks", "start_time",
 		"status = ? AND start_time <= ?", tasker.Created, dbTime{since})
 }
 
 // Overdue counts the tasks sent by a time that are still SENT and lack an
 // endpoint, as far as counting can tell: they should be INCOMPLETE by now.
-func (s Inspection) Overdue(ctx context.Context, sentUntil time.Time) (Backlog, error) {
+func (s Inspection) Overdue(ctx context.Context, sentUntil time.Time) (ledger.Backlog, error) {
 	return s.backlog(ctx, "count the overdue tasks", "sent_time",
 		"status = ? AND sent_time <= ? AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> ?) < "+
 			s.dialect.greatest+"(1, "+s.dialect.jsonLength+"(COALESCE(expected, endpoints)))", tasker.Sent, dbTime{sentUntil}, tasker.ErrnrRemoved)
 }
 
-func (s Inspection) backlog(ctx context.Context, what, column, condition string, args ...any) (Backlog, error) {
+func (s Inspection) backlog(ctx context.Context, what, column, condition string, args ...any) (ledger.Backlog, error) {
 	var row struct {
 		Tasks  int
 		Oldest *dbTime
@@ -132,22 +104,14 @@ func (s Inspection) backlog(ctx context.Context, what, column, condition string,
 	err := s.conn(ctx).Model(&taskRow{}).Select("COUNT(*) AS tasks, MIN("+column+") AS oldest").
 		Where(condition, args...).Scan(&row).Error
 	if err != nil || row.Oldest == nil {
-		return Backlog{}, s.fail(what, err)
+		return ledger.Backlog{}, s.fail(what, err)
 	}
-	return Backlog{row.Tasks, row.Oldest.Time}, nil
-}
-
-// IncompleteTask is an INCOMPLETE task with the endpoints that it waits for.
-type IncompleteTask struct {
-	Type, Identifier string
-	SentTime         time.Time
-	Missing          []string // expected, without a result
-	Lost             []string // with a LOST result
+	return ledger.Backlog{Tasks: row.Tasks, Oldest: row.Oldest.Time}, nil
 }
 
 // IncompleteTasks counts the INCOMPLETE tasks, and returns up to limit of them,
 // last sent first.
-func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, latest []IncompleteTask, err error) {
+func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, latest []ledger.IncompleteTask, err error) {
 	const what = "read the incomplete tasks"
 	var count int64
 	if err := s.conn(ctx).Model(&taskRow{}).Where("status = ?", tasker.Incomplete).Count(&count).Error; err != nil {
@@ -161,11 +125,11 @@ func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, 
 	}
 	index := make(map[int64]int, len(rows))
 	ids := make([]int64, len(rows))
-	latest = make([]IncompleteTask, len(rows))
+	latest = make([]ledger.IncompleteTask, len(rows))
 	for i := range rows {
 		task := rows[i].task()
 		ids[i], index[task.ID] = task.ID, i
-		latest[i] = IncompleteTask{Type: task.Type, Identifier: task.Identifier, Missing: task.Expected}
+		latest[i] = ledger.IncompleteTask{Type: task.Type, Identifier: task.Identifier, Missing: task.Expected}
 		if task.SentTime != nil {
 			latest[i].SentTime = *task.SentTime
 		}
