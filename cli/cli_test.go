@@ -101,7 +101,7 @@ func TestWrongUse(t *testing.T) {
 		"doctor --data=x":                           `--data is the directory of "tasker dev": give --dev, too, or neither`,
 		"dead-letters list --data=x":                `--data is the directory of "tasker dev": give --dev, too, or neither`,
 		"dead-letters list --dev --data=/no":        "tasker dev is not running in /no: start it, or name its directory with --data",
-		"doctor --dev --data=/no":                   "there is no database of tasker dev in /no: name its directory with --data, or start it first",
+		"doctor --dev --data=/no":                   "database of tasker dev not found in /no: name its directory with --data, or start it first",
 		"version --output=xml":                      `invalid --output "xml": must be text or json`,
 		"version --output=":                         `invalid --output "": must be text or json`,
 		"api --log-level=loud":                      `configuration: --log-level: invalid log.level: must be one of debug, info, warn, error, not "loud"`,

@@ -1,7 +1,7 @@
-// Package app wires the roles that the tasker command can play: the API with
-// its reconciler, a manager, both in one process for development, and the
-// initialization of the services. Each role is a function that runs until its
-// context ends; what it opened last it closes first.
+// Package app wires the roles of the tasker command: the API with its reconciler, a
+// manager, both in one process for development, and the initialization of the
+// services. Each role is a function that runs until its context ends; it closes
+// last what it opened first.
 package app
 
 import (
@@ -27,18 +27,18 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// clockPeriod is how often the database is asked for its time.
+// clockPeriod is how often the database's time is read.
 const clockPeriod = 10 * time.Second
 
-// services are what every role works with.
+// services are what every role uses.
 type services struct {
 	store  *store.Store
 	broker broker.Broker
 	log    *slog.Logger
 }
 
-// open prepares the configured services. It does not wait for them: a role
-// starts without them and works as soon as they are there.
+// open prepares the configured services. It does not wait for them: a role starts
+// without them and works as soon as they can be reached.
 func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
 	s, err := store.Open(cfg.Store, log)
 	if err != nil {
@@ -46,8 +46,8 @@ func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
 	}
 	conf := cfg.Rabbit
 	conf.ConnectionName = name
-	// A message's payload is a body's at most, and longer in the message where
-	// characters are escaped.
+	// A message's payload is at most a request's body, but longer if characters are
+	// escaped.
 	conf.MaxBody = max(rabbit.DefaultMaxBody, 8*int(cfg.API.MaxBody))
 	b, err := rabbit.New(conf, log)
 	if err != nil {
@@ -59,18 +59,18 @@ func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
 
 func (s services) close(ctx context.Context) {
 	if err := s.broker.Close(); err != nil {
-		s.log.WarnContext(ctx, "the broker's connection did not close cleanly", "err", err)
+		s.log.WarnContext(ctx, "close broker failed", "err", err)
 	}
 	if err := s.store.Close(); err != nil {
-		s.log.WarnContext(ctx, "the database's connections did not close cleanly", "err", err)
+		s.log.WarnContext(ctx, "close database failed", "err", err)
 	}
 }
 
 // RunAPI runs the API and the reconciler until ctx ends, and then stops them
 // gracefully. An address in use, and a schema of another version, are errors;
-// services that are away are not.
+// services that cannot be reached are not.
 func RunAPI(ctx context.Context, cfg config.Config, opts APIOptions, log *slog.Logger) error {
-	defer tellState(ctx, log)()
+	defer logState(ctx, log)()
 	s, err := open(cfg, "tasker api", log)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		if err := s.awaitSchema(ctx); err != nil {
 			return err
 		}
-		// Starts the connection, so that the first POST finds it ready.
+		// Start to connect, so that the first POST finds the broker ready.
 		_ = s.broker.Ready()
 		var jobs sync.WaitGroup
 		jobs.Go(func() { remover.Run(ctx) })
@@ -154,14 +154,14 @@ func RunManager(ctx context.Context, cfg config.Config, opts ManagerOptions, log
 	return runManager(ctx, cfg, registry, config.Config.HandlersAfter, opts, log)
 }
 
-// RunManagerWith is [RunManager] with handlers of the caller's, which a reload
-// does not exchange.
+// RunManagerWith is [RunManager] with the caller's handlers, which a reload does not
+// replace.
 func RunManagerWith(ctx context.Context, cfg config.Config, registry *handlers.Registry, opts ManagerOptions, log *slog.Logger) error {
 	return runManager(ctx, cfg, registry, keep, opts, log)
 }
 
-// renewal gives the handlers of a configuration that follows another one,
-// whose handlers are in registry.
+// renewal returns the handlers of a configuration that replaces another one, whose
+// handlers are in registry.
 type renewal func(next, before config.Config, registry *handlers.Registry, taskTypes []string) (*handlers.Registry, error)
 
 func keep(_, _ config.Config, registry *handlers.Registry, _ []string) (*handlers.Registry, error) {
@@ -169,7 +169,7 @@ func keep(_, _ config.Config, registry *handlers.Registry, _ []string) (*handler
 }
 
 func runManager(ctx context.Context, cfg config.Config, registry *handlers.Registry, renew renewal, opts ManagerOptions, log *slog.Logger) error {
-	defer tellState(ctx, log)()
+	defer logState(ctx, log)()
 	s, err := open(cfg, "tasker manager", log)
 	if err != nil {
 		return err
@@ -226,9 +226,9 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 	return group.Wait()
 }
 
-// awaitSchema waits until the database answers, and gives an error where its
-// schema is not the one that this program needs, or its server does not let
-// tasker set up sessions; nil at the end of ctx.
+// awaitSchema waits until the database answers. It returns an error if the schema is
+// not the one that this program needs, or if the server does not let tasker set up
+// sessions, and nil when ctx ends.
 func (s services) awaitSchema(ctx context.Context) error {
 	for warned := false; ; {
 		err := s.store.CheckSchema(ctx)
@@ -237,7 +237,7 @@ func (s services) awaitSchema(ctx context.Context) error {
 			return nil
 		case err == nil:
 			if warned {
-				s.log.InfoContext(ctx, "the database is there")
+				s.log.InfoContext(ctx, "database reachable")
 			}
 			return nil
 		case tasker.CodeOf(err) != tasker.Unavailable, errors.As(err, new(*store.SessionError)):

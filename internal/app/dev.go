@@ -25,17 +25,16 @@ import (
 // DevEndpoints are the endpoints that [RunDev] serves.
 func DevEndpoints() []string { return []string{"console1", "console2"} }
 
-// devShutdown bounds how long handlers may go on when the development process
-// is stopped; somebody waits at a terminal.
+// devShutdown bounds how long handlers may run when the development process is
+// stopped: somebody waits at a terminal.
 const devShutdown = 3 * time.Second
 
-// RunDev runs the API and the endpoints console1 and console2, for every
-// configured task type, in this process, on SQLite and a broker in memory:
-// nothing has to be installed. It ends when ctx does. Tasks survive a restart
-// on the same data directory: they are in the database, from which endpoints
-// catch up.
+// RunDev runs the API and the endpoints console1 and console2, for every configured
+// task type, in this process, on SQLite and an in-process broker: nothing has to be
+// installed. It ends when ctx does. Tasks survive a restart on the same data
+// directory: they are in the database, from which endpoints catch up.
 func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.Logger) (err error) {
-	defer tellState(ctx, log)()
+	defer logState(ctx, log)()
 	dir, cleanup, err := dataDir(opts)
 	if err != nil {
 		return err
@@ -82,7 +81,7 @@ func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, re
 		return s.runManager(ctx, cfg, r, registry, config.Config.HandlersAfter, serve)
 	})
 	group.Go(func() error {
-		// A task for all that came before the endpoints would be for none.
+		// A task for all endpoints that came before them would be for none.
 		if err := s.awaitEndpoints(ctx, len(DevEndpoints())); err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -109,9 +108,9 @@ func sqliteURI(file string) string {
 	return (&url.URL{Scheme: "sqlite", Path: filepath.ToSlash(file)}).String()
 }
 
-// OfDev returns the configuration with which commands look at the data of
-// "tasker dev", whether it runs or not: its database, and no RabbitMQ. A
-// directory that holds none is an error.
+// OfDev returns the configuration for commands that examine the data of "tasker
+// dev", whether or not it runs: its database, and no RabbitMQ. A directory without a
+// database is an error.
 func OfDev(cfg config.Config, dataDir string) (config.Config, error) {
 	dir, err := filepath.Abs(dataDir)
 	if err != nil {
@@ -119,14 +118,14 @@ func OfDev(cfg config.Config, dataDir string) (config.Config, error) {
 	}
 	file := filepath.Join(dir, devDatabase)
 	if _, err := os.Stat(file); err != nil {
-		return cfg, tasker.Errorf(tasker.Invalid, "there is no database of tasker dev in %s: name its directory with --data, or start it first", dir)
+		return cfg, tasker.Errorf(tasker.Invalid, "database of tasker dev not found in %s: name its directory with --data, or start it first", dir)
 	}
 	cfg.Store.URI = sqliteURI(file)
 	cfg.Rabbit.URIs = nil
 	return cfg, nil
 }
 
-// ownBroker reports whether a configuration is one of [OfDev].
+// ownBroker reports whether a configuration comes from [OfDev].
 func ownBroker(cfg config.Config) bool { return len(cfg.Rabbit.URIs) == 0 }
 
 // awaitEndpoints waits until n endpoints are registered, now or by an earlier
@@ -145,12 +144,12 @@ func (s services) awaitEndpoints(ctx context.Context, n int) error {
 	}
 }
 
-// dataDir makes the data directory, and gives what removes it again where it
-// is ephemeral.
+// dataDir creates the data directory, and returns a function that removes an
+// ephemeral one.
 func dataDir(opts DevOptions) (dir string, cleanup func() error, err error) {
 	if opts.Ephemeral {
 		if dir, err = os.MkdirTemp("", "tasker-dev-"); err != nil {
-			return "", nil, fmt.Errorf("make a temporary data directory: %w", err)
+			return "", nil, fmt.Errorf("create a temporary data directory: %w", err)
 		}
 		return dir, func() error { return os.RemoveAll(dir) }, nil
 	}
@@ -158,18 +157,18 @@ func dataDir(opts DevOptions) (dir string, cleanup func() error, err error) {
 		err = os.MkdirAll(dir, 0o700)
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("make the data directory %s: %w", opts.DataDir, err)
+		return "", nil, fmt.Errorf("create the data directory %s: %w", opts.DataDir, err)
 	}
 	return dir, func() error { return nil }, nil
 }
 
 func greet(out io.Writer, cfg config.Config, addr, file string, opts DevOptions) {
-	kept := "kept; --ephemeral for none"
+	kept := "kept; --ephemeral keeps none"
 	if opts.Ephemeral {
 		kept = "removed at the end"
 	}
 	_, _ = fmt.Fprintf(out, `tasker %s for development: the API and two endpoints in one process,
-on SQLite and an in-process broker. Production is RabbitMQ and MySQL: tasker api, tasker manager.
+on SQLite and an in-process broker. For production, on MySQL and RabbitMQ: tasker api, tasker manager.
 
   API            http://%[2]s   (contract: /openapi.yaml, state: /readyz)
   task types     %[3]v
@@ -184,8 +183,8 @@ Stop it with Ctrl-C.
 `, opts.Version, addr, cfg.TaskTypeNames(), DevEndpoints(), cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr))
 }
 
-// firstSteps are commands that work with the configured task types: a POST of
-// the first one of which a payload is known, or where to read what it must be.
+// firstSteps returns commands that work with the configured task types: a POST of the
+// first one with a known payload, or where to find out what it must be.
 func firstSteps(types []tasker.TaskType, addr string) string {
 	for _, t := range types {
 		payload := t.Example
@@ -206,5 +205,5 @@ func firstSteps(types []tasker.TaskType, addr string) string {
   curl http://%[2]s/%[3]s/first
 `, quoted, addr, t.Name)
 	}
-	return fmt.Sprintf("  curl http://%s/v1/task-types/%s     # says what its payload must be\n", addr, types[0].Name)
+	return fmt.Sprintf("  curl http://%s/v1/task-types/%s     # describes its payload\n", addr, types[0].Name)
 }

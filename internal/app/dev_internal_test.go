@@ -19,7 +19,7 @@ func TestFirstSteps(t *testing.T) {
 		`-d '{"identifier":"first","payload":{"foo":"bar"}}' http://host/plain`:         {plain, shown},
 		`-d '{"identifier":"first","payload":{"who":"O'\''Neill"}}' http://host/shown`:  {strict, labeled, shown},
 		`-d '{"identifier":"first","payload":{"to":0}}' http://host/simple`:             {strict, simple},
-		"  curl http://host/v1/task-types/strict     # says what its payload must be\n": {strict, labeled},
+		"  curl http://host/v1/task-types/strict     # describes its payload\n": {strict, labeled},
 	} {
 		if got := firstSteps(types, "host"); !strings.Contains(got, want) {
 			t.Errorf("got %s\nwant %s", got, want)

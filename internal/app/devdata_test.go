@@ -19,7 +19,7 @@ func TestDevCanBeLookedAt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.OfDev(cfg, dir); tasker.CodeOf(err) != tasker.Invalid || !strings.Contains(err.Error(), "there is no database of tasker dev in "+dir) {
+	if _, err := app.OfDev(cfg, dir); tasker.CodeOf(err) != tasker.Invalid || !strings.Contains(err.Error(), "database of tasker dev not found in "+dir) {
 		t.Errorf("before it ran: %v", err)
 	}
 	base, stop := dev(t, cfg, app.DevOptions{DataDir: dir, Out: io.Discard, Version: "test"})
@@ -35,8 +35,8 @@ func TestDevCanBeLookedAt(t *testing.T) {
 	if err := report.WriteText(&text, false); err != nil {
 		t.Fatal(err)
 	}
-	if report.Problems() > 0 || !strings.Contains(text.String(), "2 endpoints, and every one was heard from a moment ago") ||
-		!strings.Contains(text.String(), "the broker is inside of the process of tasker dev") {
+	if report.Problems() > 0 || !strings.Contains(text.String(), "2 endpoints, all alive") ||
+		!strings.Contains(text.String(), "the broker is in the process of tasker dev") {
 		t.Error(text.String())
 	}
 	if _, err := app.DevURL(t.TempDir()); tasker.CodeOf(err) != tasker.Invalid || !strings.Contains(err.Error(), "tasker dev is not running in ") {

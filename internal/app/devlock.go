@@ -12,17 +12,17 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// devLock is the file in the data directory of "tasker dev" that the process
-// which uses the directory keeps locked. It holds that process's id.
+// devLock is the file in the data directory of "tasker dev" that the process using
+// the directory keeps locked. It contains the process's id.
 const devLock = "tasker.lock"
 
-// errLocked is the error of lockFile where another process has the lock.
-var errLocked = errors.New("it is locked")
+// errLocked is the error of lockFile if another process has the lock.
+var errLocked = errors.New("locked by another process")
 
-// lockDir takes the data directory for this process, and returns what gives it
-// back. The system does so, too, when the process ends.
+// lockDir locks the data directory for this process, until unlock is called or the
+// process ends.
 func lockDir(dir string) (unlock func(), err error) {
-	file, err := os.OpenFile(filepath.Join(dir, devLock), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the directory is the user's to choose
+	file, err := os.OpenFile(filepath.Join(dir, devLock), os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the user chooses the directory
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
@@ -30,24 +30,24 @@ func lockDir(dir string) (unlock func(), err error) {
 	switch err := lockFile(file); {
 	case errors.Is(err, errLocked):
 		defer unlock()
-		return nil, tasker.Errorf(tasker.Conflict, `another "tasker dev"%s uses the data directory %s: stop it, or give this one a directory of its own with --data, or none with --ephemeral`, holder(file), dir)
+		return nil, tasker.Errorf(tasker.Conflict, `data directory in use by another "tasker dev"%s: %s: stop it, or use another directory with --data, or --ephemeral`, holder(file), dir)
 	case err != nil:
 		unlock()
 		return nil, fmt.Errorf("lock the data directory %s: %w", dir, err)
 	}
-	// What cannot be written is missing in a message at most.
+	// The id is only for messages.
 	if err := file.Truncate(0); err == nil {
 		_, _ = file.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	return unlock, nil
 }
 
-// holder says which process has the lock, if it has written that yet.
+// holder returns which process has the lock, if it is known.
 func holder(file *os.File) string {
 	text, err := io.ReadAll(io.LimitReader(file, 32))
 	pid, wrong := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || wrong != nil {
 		return ""
 	}
-	return fmt.Sprintf(", process %d,", pid)
+	return fmt.Sprintf(" (process %d)", pid)
 }

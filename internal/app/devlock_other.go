@@ -4,5 +4,5 @@ package app
 
 import "os"
 
-// lockFile does nothing: a second process ends when its endpoints are refused.
+// lockFile does nothing: a second process ends when its endpoints are rejected.
 func lockFile(*os.File) error { return nil }

@@ -22,7 +22,7 @@ func TestDevIsAloneInItsDirectory(t *testing.T) {
 	var greeting bytes.Buffer
 	again := app.DevOptions{DataDir: dir, Out: &greeting, Version: "test"}
 	err := app.RunDev(t.Context(), load(t), again, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	want := fmt.Sprintf(`another "tasker dev", process %d, uses the data directory %s: stop it, or give this one a directory of its own with --data, or none with --ephemeral`, os.Getpid(), dir)
+	want := fmt.Sprintf(`data directory in use by another "tasker dev" (process %d): %s: stop it, or use another directory with --data, or --ephemeral`, os.Getpid(), dir)
 	if err == nil || !strings.HasSuffix(err.Error(), want) || greeting.Len() > 0 {
 		t.Errorf("got %v\nwant %s\nit said %s", err, want, greeting.String())
 	}

@@ -18,17 +18,17 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// DoctorOptions say how "tasker doctor" examines.
+// DoctorOptions are the options of "tasker doctor".
 type DoctorOptions struct {
-	// ConfigError is why the API could not use the configuration, where all
-	// but its part could be read.
+	// ConfigError is why the API cannot use the configuration, if only its part is
+	// invalid.
 	ConfigError error
-	// Limit is the time that one check may take; 0 means the usual.
+	// Limit is the time limit of one check; 0 means the default.
 	Limit time.Duration
 }
 
-// Doctor examines the configured services, and changes nothing. What is wrong
-// with them is in the report; the error is that ctx ended first.
+// Doctor examines the configured services, and changes nothing. The report contains
+// the problems; the error is that ctx ended first.
 func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.Report, error) {
 	subject := doctor.Subject{Settings: settingsOf(cfg, opts.ConfigError), Limit: opts.Limit}
 
@@ -68,7 +68,7 @@ func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.
 func examine(ctx context.Context, subject doctor.Subject) (doctor.Report, error) {
 	report := doctor.Run(ctx, subject)
 	if ctx.Err() != nil {
-		return report, fmt.Errorf("the examination was broken off: %w", context.Cause(ctx))
+		return report, fmt.Errorf("examination interrupted: %w", context.Cause(ctx))
 	}
 	return report, nil
 }
@@ -96,24 +96,23 @@ func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 	return s
 }
 
-// openExisting opens the database, unless it is a file that does not exist,
-// which opening would make. file is empty where it is none.
+// openExisting opens the database, unless it is a file that does not exist, which
+// opening would create. file is empty for a server.
 func openExisting(cfg store.Config) (s *store.Store, file string, err error) {
 	if u, err := url.Parse(cfg.URI); err == nil && u.Scheme == "sqlite" {
 		file = path.Join(u.Host, u.Path)
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			return nil, file, fmt.Errorf("there is no file %s", file)
+			return nil, file, fmt.Errorf("file %s not found", file)
 		}
 	}
 	s, err = store.Open(cfg, slog.New(slog.DiscardHandler))
 	return s, file, err
 }
 
-// management is a client of the management API, or why there is none. The
-// interface is nil then.
+// management returns a client of the management API, or nil and why there is none.
 func management(admin config.RabbitAdmin) (doctor.Management, error) {
 	if admin.User == "" || admin.Password == "" {
-		return nil, fmt.Errorf("rabbitmq.user and %s name no user of RabbitMQ's management API", config.EnvName("rabbitmq.password"))
+		return nil, fmt.Errorf("no user of RabbitMQ's management API: set rabbitmq.user and %s", config.EnvName("rabbitmq.password"))
 	}
 	client, err := rabbitadmin.New(admin.ManagementURI, admin.User, admin.Password)
 	if err != nil {

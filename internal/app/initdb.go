@@ -11,10 +11,10 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// InitDatabase makes the database of manager.db.uri exist, where its user may
-// do that, and brings its schema to this program's version. It may be
-// repeated. With a reset it drops tasker's tables first, and with them all
-// tasks and results; it refuses where daemons work with them, unless forced.
+// InitDatabase creates the database of manager.db.uri, if its user is allowed to, and
+// migrates its schema to this program's version. It can be repeated. A reset first
+// drops tasker's tables, and with them all tasks and results; if daemons use them,
+// that is an error unless forced.
 func InitDatabase(ctx context.Context, cfg config.Config, opts InitOptions) error {
 	if opts.DryRun {
 		return describeDatabase(ctx, cfg, opts)
@@ -43,30 +43,29 @@ func InitDatabase(ctx context.Context, cfg config.Config, opts InitOptions) erro
 		return err
 	}
 	if from == to {
-		say(opts.Out, "schema: is at version %d", to)
+		say(opts.Out, "schema: already at version %d", to)
 	} else {
 		say(opts.Out, "schema: migrated from version %d to %d", from, to)
 	}
 	return nil
 }
 
-// refuseLiving names the daemons that work with the database. Without force it
-// returns an error where there are any: a reset takes their endpoints and what
-// they run away from them.
+// refuseLiving returns an error if daemons use the database and opts do not force the
+// reset: it would delete their endpoints and the tasks that they run.
 func refuseLiving(ctx context.Context, s *store.Store, opts InitOptions) error {
 	living, err := describeLiving(ctx, s)
 	if err != nil || len(living) == 0 {
 		return err
 	}
 	if opts.Force {
-		say(opts.Out, "in use, and reset all the same: %s", strings.Join(living, "; "))
+		say(opts.Out, "reset although in use by: %s", strings.Join(living, "; "))
 		return nil
 	}
-	return tasker.Errorf(tasker.Conflict, "nothing was dropped: the database is in use by %s: stop them first (one that was killed counts until its lease has passed), or add --force",
+	return tasker.Errorf(tasker.Conflict, "nothing was dropped: database in use by %s: stop them first (a killed one counts until its lease expires), or add --force",
 		strings.Join(living, "; "))
 }
 
-// describeLiving says which daemons work with the database.
+// describeLiving returns the daemons that use the database.
 func describeLiving(ctx context.Context, s *store.Store) ([]string, error) {
 	managers, api, err := s.Living(ctx)
 	if err != nil {
@@ -90,7 +89,7 @@ func describeDatabase(ctx context.Context, cfg config.Config, opts InitOptions) 
 	defer func() { _ = s.Close() }()
 	tables, err := s.Tables(ctx)
 	if err != nil {
-		return fmt.Errorf("look what would be dropped: %w", err)
+		return fmt.Errorf("find what would be dropped: %w", err)
 	}
 	living, err := describeLiving(ctx, s)
 	if err != nil {

@@ -15,14 +15,13 @@ import (
 	"github.com/taskerhq/tasker/internal/broker/rabbitadmin"
 )
 
-// declareTimeout bounds the declaration of the topology, which goes on trying
-// while it cannot connect.
+// declareTimeout bounds the declaration of the topology, which retries to connect.
 const declareTimeout = 30 * time.Second
 
-// InitRabbitMQ makes the virtual host and the user of manager.message_queue.uri
-// through the management API, permits the user no more than tasker's own
-// topology, and declares that as this user. It may be repeated. With a reset
-// it deletes the virtual host first, and with it all queues and what they hold.
+// InitRabbitMQ creates the virtual host and the user of manager.message_queue.uri
+// through the management API, permits the user only tasker's own topology, and
+// declares that as this user. It can be repeated. A reset first deletes the virtual
+// host, and with it all queues and their messages.
 func InitRabbitMQ(ctx context.Context, cfg config.Config, opts InitOptions) error {
 	account, err := accountOf(cfg.Rabbit.URIs)
 	if err != nil {
@@ -30,10 +29,10 @@ func InitRabbitMQ(ctx context.Context, cfg config.Config, opts InitOptions) erro
 	}
 	admin := cfg.RabbitAdmin
 	if admin.User == "" || admin.Password == "" {
-		return tasker.Errorf(tasker.Invalid, "RabbitMQ needs an administrator to be initialized: set rabbitmq.user, and rabbitmq.password_file or %s", config.EnvName("rabbitmq.password"))
+		return tasker.Errorf(tasker.Invalid, "missing RabbitMQ administrator: set rabbitmq.user, and rabbitmq.password_file or %s", config.EnvName("rabbitmq.password"))
 	}
 	if admin.User == account.user && admin.Password != account.password {
-		return tasker.Errorf(tasker.Invalid, "rabbitmq.user and the user of manager.message_queue.uri are both %s, with different passwords: give tasker a user of its own", admin.User)
+		return tasker.Errorf(tasker.Invalid, "different passwords for user %s in rabbitmq.user and manager.message_queue.uri: give tasker its own user", admin.User)
 	}
 	client, err := rabbitadmin.New(admin.ManagementURI, admin.User, admin.Password)
 	if err != nil {
@@ -64,26 +63,26 @@ func describeVhost(ctx context.Context, client *rabbitadmin.Client, vhost string
 		return err
 	}
 	if !v.Exists {
-		say(out, "RabbitMQ: there is no virtual host %s: nothing to delete", vhost)
+		say(out, "RabbitMQ: virtual host %s does not exist: nothing to delete", vhost)
 		return nil
 	}
-	say(out, "RabbitMQ: would delete the virtual host %s with %d queues and all their messages", vhost, v.Queues)
+	say(out, "RabbitMQ: would delete virtual host %s with %d queues and all their messages", vhost, v.Queues)
 	return nil
 }
 
-// account is who tasker is at RabbitMQ, and where.
+// account is tasker's account at RabbitMQ.
 type account struct {
 	user, password, vhost string
 }
 
-// accountOf reads the account from the addresses, which must agree on it: they
-// are the nodes of one cluster. Its errors hold no password.
+// accountOf returns the account in the addresses, which must agree on it: they are the
+// nodes of one cluster. Its errors contain no password.
 func accountOf(uris []string) (account, error) {
 	var all account
 	for i, uri := range uris {
 		u, err := url.Parse(uri)
 		if err != nil {
-			return account{}, tasker.Errorf(tasker.Invalid, "manager.message_queue.uri is no valid URI")
+			return account{}, tasker.Errorf(tasker.Invalid, "invalid manager.message_queue.uri: not a URI")
 		}
 		vhost := u.Path
 		if len(vhost) > 1 {
@@ -94,10 +93,10 @@ func accountOf(uris []string) (account, error) {
 		password, _ := u.User.Password()
 		a := account{u.User.Username(), password, vhost}
 		if a.user == "" || a.password == "" {
-			return account{}, tasker.Errorf(tasker.Invalid, "manager.message_queue.uri needs a user and a password, since this is the user to make")
+			return account{}, tasker.Errorf(tasker.Invalid, "invalid manager.message_queue.uri: must contain the user and password to create")
 		}
 		if i > 0 && a != all {
-			return account{}, tasker.Errorf(tasker.Invalid, "the addresses of manager.message_queue.uri differ in user, password or virtual host: they must be nodes of one cluster")
+			return account{}, tasker.Errorf(tasker.Invalid, "invalid manager.message_queue.uri: the addresses differ in user, password or virtual host; they must be nodes of one cluster")
 		}
 		all = a
 	}
@@ -122,8 +121,8 @@ func (a account) ensure(ctx context.Context, client *rabbitadmin.Client, out io.
 	return nil
 }
 
-// declare makes the topology exist, as tasker's own user, which shows that
-// its permissions are enough.
+// declare declares the topology as tasker's own user, which proves that its
+// permissions suffice.
 func declare(ctx context.Context, cfg config.Config) error {
 	conf := cfg.Rabbit
 	conf.ConnectionName = "tasker initialize"
@@ -147,7 +146,7 @@ func made(created bool, otherwise string) string {
 	return otherwise
 }
 
-// say writes a line for people; that it cannot be written changes nothing.
+// say writes a line for people, and ignores errors.
 func say(out io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(out, format+"\n", args...)
 }

@@ -170,11 +170,11 @@ func TestInitRabbitMQRefusals(t *testing.T) {
 		want  string
 	}{
 		"no administrator":   {[]string{"amqp://u:p@h/v"}, config.RabbitAdmin{}, "set rabbitmq.user, and rabbitmq.password_file or TASKER_RABBITMQ_PASSWORD"},
-		"no user to make":    {[]string{"amqp://h/v"}, admin, "needs a user and a password"},
+		"no user to make":    {[]string{"amqp://h/v"}, admin, "must contain the user and password"},
 		"several clusters":   {[]string{"amqp://u:p@h/v", "amqp://u:p@h/w"}, admin, "must be nodes of one cluster"},
-		"the administrator":  {[]string{"amqp://boss:hunter3@h/v"}, admin, "give tasker a user of its own"},
+		"the administrator":  {[]string{"amqp://boss:hunter3@h/v"}, admin, "give tasker its own user"},
 		"nobody is there":    {[]string{"amqp://u:p@h/v"}, admin, "management API at http://127.0.0.1:1"},
-		"an address of junk": {[]string{"amqp://u:p@h:x/v"}, admin, "is no valid URI"},
+		"an address of junk": {[]string{"amqp://u:p@h:x/v"}, admin, "not a URI"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

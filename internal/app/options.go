@@ -13,8 +13,8 @@ type APIOptions struct {
 // ManagerOptions says how a manager runs.
 type ManagerOptions struct {
 	Endpoints []string
-	// TaskTypes are those that it performs; none means all that are
-	// configured, at any time.
+	// TaskTypes are those that it performs; none means all configured ones, also
+	// after a reload.
 	TaskTypes []string
 	// Forget removes the endpoints at the end; see [manager.Config.Forget].
 	Forget  bool
@@ -26,11 +26,11 @@ type ManagerOptions struct {
 
 // DevOptions says how "tasker dev" runs.
 type DevOptions struct {
-	// DataDir holds the database; it is made where it does not exist.
+	// DataDir contains the database; it is created if it does not exist.
 	DataDir string
 	// Ephemeral keeps the data in a directory that is deleted at the end.
 	Ephemeral bool
-	// Out takes what people read on start.
+	// Out receives the greeting.
 	Out     io.Writer
 	Version string
 	// Ready, if set, is called with the API's address once it serves.
@@ -40,12 +40,12 @@ type DevOptions struct {
 
 // InitOptions says how "tasker initialize" prepares a service.
 type InitOptions struct {
-	// Reset drops what is there first.
+	// Reset first drops what exists.
 	Reset bool
-	// Force resets a database that daemons work with.
+	// Force resets a database that is in use.
 	Force bool
-	// DryRun changes nothing: it only says what a reset would drop.
+	// DryRun changes nothing: it only prints what a reset would drop.
 	DryRun bool
-	// Out takes a line for each thing done, or that would be.
+	// Out receives a line for each thing done, or that would be.
 	Out io.Writer
 }

@@ -13,49 +13,49 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// Reload says when a running role reads its configuration again. The zero
-// value means never.
+// Reload says when a running role reloads its configuration. The zero value means
+// never.
 //
-// A configuration with a mistake changes nothing. Of one without, the task
-// types and the level of the log come into force at once; what else differs is
-// logged, and needs a restart. Flags and the environment stay those of the
-// start.
+// An invalid configuration changes nothing. Of a valid one, the task types and the
+// log level take effect at once; other changes are logged, and need a restart. Flags
+// and the environment stay those of the start.
 type Reload struct {
-	// Asked gives a value each time that somebody asks for it, as by SIGHUP.
+	// Asked receives a value for each request to reload, such as a SIGHUP.
 	Asked <-chan os.Signal
-	// Period is the time between two looks at the files; 0 means none. They
-	// are read again once they have changed, and stay the same for a period:
-	// who writes them has ended by then.
+	// Period is how often the files are checked; 0 means never. They are reloaded
+	// once they have changed, and then stayed the same for a period: by then they
+	// are completely written.
 	Period time.Duration
-	// Level, if set, is that of the log, and follows the configuration.
+	// Level, if set, is the log level, which follows the configuration.
 	Level *slog.LevelVar
-	// Done, if set, is called after each reload, with why it changed nothing.
+	// Done, if set, is called after each reload, with the error of a failed one.
 	Done func(err error)
 }
 
-// change prepares what puts a configuration in force that follows another one.
-// An error, for a configuration that a role cannot use, changes nothing.
+// change prepares the change from one configuration to another, and returns a function
+// that applies it. An error, for a configuration that a role cannot use, changes
+// nothing.
 type change func(before, next config.Config) (apply func(ctx context.Context) error, err error)
 
-// reloader reads the configuration again for all roles of a process. A nil one
-// never does.
+// reloader reloads the configuration for all roles of a process. A nil one never
+// does.
 type reloader struct {
 	opts  Reload
-	start config.Config // in force where a restart is needed
+	start config.Config // in effect for what needs a restart
 	log   *slog.Logger
 
 	mu      sync.Mutex
 	current config.Config
 	changes []change
-	changed bool // current is not start
+	changed bool // current differs from start
 }
 
 func newReloader(opts Reload, cfg config.Config, log *slog.Logger) *reloader {
 	return &reloader{opts: opts, start: cfg, current: cfg, log: log}
 }
 
-// join adds a role, which has started with the first configuration, and brings
-// it up to date.
+// join adds a role that has started with the first configuration, and applies the
+// current one.
 func (r *reloader) join(ctx context.Context, c change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,8 +70,7 @@ func (r *reloader) join(ctx context.Context, c change) error {
 	return apply(ctx)
 }
 
-// run reloads when it is asked to, and when the files have changed, until ctx
-// ends.
+// run reloads on request, and when the files have changed, until ctx ends.
 func (r *reloader) run(ctx context.Context) {
 	var looks <-chan time.Time
 	if r.opts.Period > 0 {
@@ -95,14 +94,14 @@ func (r *reloader) run(ctx context.Context) {
 	}
 }
 
-// watch looks at files: as they were when they were read, and when they were
-// looked at last.
+// watch detects changes of files: it has their states when they were loaded and when
+// they were last checked.
 type watch struct {
 	loaded, last config.Files
 }
 
-// changed tells whether they have changed since they were read, and not since
-// the last look: who writes them has ended.
+// changed reports whether they have changed since they were loaded, and not since the
+// last check: then they are completely written.
 func (w *watch) changed() bool {
 	now := w.last.Look()
 	settled := now.Same(w.last)
@@ -110,8 +109,8 @@ func (w *watch) changed() bool {
 	return settled && !now.Same(w.loaded)
 }
 
-// reload reads the configuration, puts it in force, and gives the files that
-// it comes from.
+// reload reads the configuration, applies it, and returns the files that it comes
+// from.
 func (r *reloader) reload(ctx context.Context) config.Files {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,15 +118,15 @@ func (r *reloader) reload(ctx context.Context) config.Files {
 	files := next.Files()
 	if wrong, ok := errors.AsType[*config.Error](err); ok {
 		files = wrong.Files
-		r.log.ErrorContext(ctx, "the configuration has mistakes: the one before stays in force",
+		r.log.ErrorContext(ctx, "invalid configuration: keeping the previous one",
 			"file", r.current.File, "problems", strings.Join(wrong.Problems, " | "))
 	} else if err == nil {
-		if err = r.put(ctx, next); err != nil {
-			r.log.ErrorContext(ctx, "the configuration cannot be put in force", "file", next.File, "err", err)
+		if err = r.apply(ctx, next); err != nil {
+			r.log.ErrorContext(ctx, "apply configuration failed", "file", next.File, "err", err)
 		}
 	} else {
 		files = r.current.Files()
-		r.log.ErrorContext(ctx, "the configuration cannot be read: the one before stays in force", "file", r.current.File, "err", err)
+		r.log.ErrorContext(ctx, "read configuration failed: keeping the previous one", "file", r.current.File, "err", err)
 	}
 	if r.opts.Done != nil {
 		r.opts.Done(err)
@@ -135,9 +134,9 @@ func (r *reloader) reload(ctx context.Context) config.Files {
 	return files
 }
 
-// put puts a valid configuration in force: in all roles, or, where one cannot
-// use it, in none.
-func (r *reloader) put(ctx context.Context, next config.Config) error {
+// apply applies a valid configuration: to all roles, or, if one cannot use it, to
+// none.
+func (r *reloader) apply(ctx context.Context, next config.Config) error {
 	applies := make([]func(context.Context) error, len(r.changes))
 	for i, c := range r.changes {
 		var err error
@@ -147,19 +146,19 @@ func (r *reloader) put(ctx context.Context, next config.Config) error {
 	}
 	for _, apply := range applies {
 		if err := apply(ctx); err != nil {
-			return fmt.Errorf("it may be in force in part: %w", err)
+			return fmt.Errorf("configuration may be partly applied: %w", err)
 		}
 	}
 	if r.opts.Level != nil {
 		r.opts.Level.Set(next.Log.Level)
 	}
-	r.tell(ctx, next)
+	r.logChanges(ctx, next)
 	r.current, r.changed = next, true
 	return nil
 }
 
-// tell logs what is in force from now on, and what is not.
-func (r *reloader) tell(ctx context.Context, next config.Config) {
+// logChanges logs what takes effect now, and what does not.
+func (r *reloader) logChanges(ctx context.Context, next config.Config) {
 	d := r.current.Diff(next)
 	args := []any{"file", next.File}
 	if d.Level {
@@ -174,11 +173,11 @@ func (r *reloader) tell(ctx context.Context, next config.Config) {
 		}
 	}
 	if len(args) > 2 {
-		r.log.InfoContext(ctx, "the configuration was read again", args...)
+		r.log.InfoContext(ctx, "configuration reloaded", args...)
 	} else {
-		r.log.InfoContext(ctx, "the configuration was read again, and nothing in it takes effect at once", args...)
+		r.log.InfoContext(ctx, "configuration reloaded: no change takes effect without a restart", args...)
 	}
 	if keys := r.start.Diff(next).Restart; len(keys) > 0 {
-		r.log.WarnContext(ctx, "what was changed takes effect after a restart", "keys", strings.Join(keys, ", "))
+		r.log.WarnContext(ctx, "configuration changes need a restart", "keys", strings.Join(keys, ", "))
 	}
 }

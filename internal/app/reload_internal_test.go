@@ -133,7 +133,7 @@ func TestReloadOfAGoodFile(t *testing.T) {
 	if err := c.hangUp(); err != nil {
 		t.Fatal(err)
 	}
-	c.wantLogged("nothing in it takes effect at once")
+	c.wantLogged("no change takes effect without a restart")
 	c.write(twoTypes + "api: {port: 1}\n")
 	if err := c.hangUp(); err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestReloadOfAGoodFile(t *testing.T) {
 	if c.level.Level() != slog.LevelDebug {
 		t.Errorf("the log's level is %v", c.level.Level())
 	}
-	c.wantLogged("added=[sleep]", "log_level=DEBUG", `msg="what was changed takes effect after a restart" keys=api.port`)
+	c.wantLogged("added=[sleep]", "log_level=DEBUG", `msg="configuration changes need a restart" keys=api.port`)
 	// It is told as long as it is so, however the rest changes.
 	c.write(oneType + "api: {port: 1}\n")
 	if err := c.hangUp(); err != nil {

@@ -37,7 +37,7 @@ func (h heard) await(ctx context.Context, t *testing.T, message string) {
 	}
 }
 
-const stateMessage = "state of the process"
+const stateMessage = "process state"
 
 func askForState(t *testing.T) {
 	t.Helper()

@@ -15,7 +15,7 @@ const groupBroker = "broker"
 
 // Node is one configured address of RabbitMQ, over AMQP.
 type Node interface {
-	// Address is without the password.
+	// Address returns the address without the password.
 	Address() string
 	Connect(ctx context.Context) (version string, err error)
 	Exchange(ctx context.Context, name string) (exists bool, err error)
@@ -28,13 +28,13 @@ type queue struct {
 	messages, consumers int
 }
 
-const adviceInitialize = "tasker initialize --rabbitmq makes it anew, and the managers bind their queues to it within a minute"
+const adviceInitialize = "tasker initialize --rabbitmq declares it, and the managers bind their queues to it within a minute"
 
-const adviceDead = "tasker initialize --rabbitmq makes it anew"
+const adviceDead = "tasker initialize --rabbitmq declares it"
 
 func (e *examination) checkBroker(ctx context.Context) {
 	if e.OwnBroker {
-		e.skip(groupBroker, "all", "the broker is inside of the process of tasker dev")
+		e.skip(groupBroker, "all", "the broker is in the process of tasker dev")
 		return
 	}
 	e.checkNodes(ctx)
@@ -44,15 +44,15 @@ func (e *examination) checkBroker(ctx context.Context) {
 		e.check(ctx, groupBroker, "exchanges", e.exchanges)
 		e.check(ctx, groupBroker, "dead letters", e.deadLetters)
 		if e.facts.known {
-			e.check(ctx, groupBroker, "queues", e.lookAtQueues)
+			e.check(ctx, groupBroker, "queues", e.readQueues)
 		} else {
-			e.skip(groupBroker, "queues", "which there must be is in the database")
+			e.skip(groupBroker, "queues", "the expected ones are in the database")
 		}
 	}
 	e.checkManagement(ctx)
 }
 
-// checkNodes connects to each address. One is enough to work.
+// checkNodes connects to each address. tasker needs only one.
 func (e *examination) checkNodes(ctx context.Context) {
 	var bad []int // places in the report
 	for _, node := range e.Nodes {
@@ -62,11 +62,11 @@ func (e *examination) checkNodes(ctx context.Context) {
 				if e.facts.node == nil {
 					e.facts.node = node
 				}
-				return well("RabbitMQ %s answers at %s", version, node.Address())
+				return okay("RabbitMQ %s answers at %s", version, node.Address())
 			}
-			advice := "check that it runs, and that this machine may reach it"
+			advice := "check that it runs, and that this machine can reach it"
 			if tasker.CodeOf(err) == tasker.Unauthorized {
-				advice = "check user, password and virtual host in manager.message_queue; tasker initialize --rabbitmq makes them"
+				advice = "check user, password and virtual host in manager.message_queue; tasker initialize --rabbitmq creates them"
 			}
 			bad = append(bad, len(e.report.Checks))
 			return failed(ctx, err, advice)
@@ -80,7 +80,7 @@ func (e *examination) checkNodes(ctx context.Context) {
 	}
 }
 
-// exchanges looks for those of the task types, and the one of the events.
+// exchanges checks those of the task types, and that of the events.
 func (e *examination) exchanges(ctx context.Context) []Finding {
 	var missing []string
 	for _, taskType := range e.Settings.TaskTypes {
@@ -101,12 +101,12 @@ func (e *examination) exchanges(ctx context.Context) []Finding {
 		return failed(ctx, err, "")
 	}
 	if !events {
-		return one(Note, "", "the exchange %s is not there: the first API or manager makes it", broker.EventsExchange)
+		return one(Note, "", "exchange %s does not exist yet: the first API or manager declares it", broker.EventsExchange)
 	}
-	return well("%s of task types, and %s", count(len(e.Settings.TaskTypes), "exchange"), broker.EventsExchange)
+	return okay("%s of task types, and %s", count(len(e.Settings.TaskTypes), "exchange"), broker.EventsExchange)
 }
 
-// deadLetters looks for the place where refused messages go.
+// deadLetters checks where rejected messages go.
 func (e *examination) deadLetters(ctx context.Context) []Finding {
 	exchange, err := e.facts.node.Exchange(ctx, broker.DeadExchange)
 	if err != nil {
@@ -117,19 +117,19 @@ func (e *examination) deadLetters(ctx context.Context) []Finding {
 	case err != nil:
 		return failed(ctx, err, "")
 	case !exchange:
-		return one(Problem, adviceDead, "the exchange %s is missing: refused messages are dropped", broker.DeadExchange)
+		return one(Problem, adviceDead, "exchange %s is missing: rejected messages are dropped", broker.DeadExchange)
 	case !queue:
-		return one(Problem, adviceDead, "the queue %s is missing: refused messages are dropped", broker.DeadQueue)
+		return one(Problem, adviceDead, "queue %s is missing: rejected messages are dropped", broker.DeadQueue)
 	case messages > 0:
-		return one(Warning, "each has the header "+broker.HeaderReason+", which says why it was refused",
-			"%s in the queue %s", count(messages, "message"), broker.DeadQueue)
+		return one(Warning, "each has its reason in the header "+broker.HeaderReason,
+			"%s in queue %s", count(messages, "message"), broker.DeadQueue)
 	}
-	return well("the exchange and the queue %s are there, and no message waits", broker.DeadQueue)
+	return okay("the exchange and the queue %s exist, and no message waits", broker.DeadQueue)
 }
 
-// lookAtQueues reads depth and consumers of all queues of endpoints; what that
-// means is said with the endpoints.
-func (e *examination) lookAtQueues(ctx context.Context) []Finding {
+// readQueues reads depth and consumers of all queues of endpoints; endpointQueues
+// judges them.
+func (e *examination) readQueues(ctx context.Context) []Finding {
 	looked := map[string]queue{}
 	messages := 0
 	for _, s := range e.facts.endpoints {
@@ -140,7 +140,7 @@ func (e *examination) lookAtQueues(ctx context.Context) []Finding {
 			if q.messages, q.consumers, q.exists, err = e.facts.node.Queue(ctx, name); err != nil {
 				if len(looked) > 0 && ctx.Err() != nil {
 					e.facts.queues = looked
-					return one(Note, "", "%s looked at in the time that there was; the others were not checked", count(len(looked), "queue"))
+					return one(Note, "", "%s checked within the time limit; the others were not", count(len(looked), "queue"))
 				}
 				return failed(ctx, err, "")
 			}
@@ -153,7 +153,7 @@ func (e *examination) lookAtQueues(ctx context.Context) []Finding {
 		return looked[a].messages - looked[b].messages
 	})
 	if messages == 0 {
-		return well("no message waits in the queues of the endpoints")
+		return okay("no message waits in the queues of the endpoints")
 	}
 	level := OK
 	var without []string
@@ -164,13 +164,14 @@ func (e *examination) lookAtQueues(ctx context.Context) []Finding {
 	}
 	tail := ""
 	if len(without) > 0 {
-		level, tail = Note, "; nobody reads "+some(without)
+		level, tail = Note, "; no consumer for "+some(without)
 	}
 	return one(level, "", "%s in the queues of the endpoints, most of them in %s (%d)%s",
 		count(messages, "message"), deepest, looked[deepest].messages, tail)
 }
 
-// topology is what the management API shows of the virtual host.
+// topology compares the virtual host, as the management API shows it, with the
+// configuration.
 func (e *examination) topology(ctx context.Context) []Finding {
 	declared, err := e.Management.Queues(ctx, e.VirtualHost)
 	if err != nil {
@@ -187,7 +188,7 @@ func (e *examination) topology(ctx context.Context) []Finding {
 	}
 	for _, x := range exchanges {
 		if kind, ours := kinds[x.Name]; ours && (x.Type != kind || !x.Durable) {
-			wrong = append(wrong, fmt.Sprintf("exchange %s is %s, and should be %s and durable", x.Name, x.Type, kind))
+			wrong = append(wrong, fmt.Sprintf("exchange %s is %s, but must be %s and durable", x.Name, x.Type, kind))
 		}
 	}
 	expected := e.expectedQueues()
@@ -204,21 +205,20 @@ func (e *examination) topology(ctx context.Context) []Finding {
 	}
 	var found []Finding
 	if len(wrong) > 0 {
-		found = one(Problem, "configure it as it is (queue_type, expires), or delete it: its manager makes it anew and catches up from the database",
-			"%s from what is configured: %s", count(len(wrong), "difference"), strings.Join(wrong[:min(len(wrong), mostNames)], "; "))
+		found = one(Problem, "change the configuration (queue_type, expires), or delete it: its manager declares it again and catches up from the database",
+			"%s from the configuration: %s", count(len(wrong), "difference"), strings.Join(wrong[:min(len(wrong), mostNames)], "; "))
 	}
 	if len(stray) > 0 {
-		found = append(found, one(Note, "if nothing of yours reads them, delete them",
+		found = append(found, one(Note, "delete them unless something of yours uses them",
 			"%s of no registered endpoint: %s", count(len(stray), "queue"), some(stray))...)
 	}
 	if found == nil {
-		return well("exchanges and queues have the configured form")
+		return okay("exchanges and queues match the configuration")
 	}
 	return found
 }
 
-// expectedQueues are the names of the queues that are tasker's, with their
-// arguments.
+// expectedQueues returns tasker's queues with their arguments.
 func (e *examination) expectedQueues() map[string]map[string]any {
 	expected := map[string]map[string]any{broker.DeadQueue: e.Settings.DeadArguments}
 	for _, s := range e.facts.endpoints {

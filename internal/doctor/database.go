@@ -13,15 +13,15 @@ import (
 
 const groupDatabase = "database"
 
-// The database's clock decides everything that tasker compares, so a skew
-// only makes the times in the logs disagree with those in the answers.
+// tasker compares the database's times only, so a skew only makes the times in the
+// logs disagree with those in responses.
 const (
 	skewWarning = time.Second
 	skewProblem = time.Minute
 )
 
-// slowDatabase is a round trip at which tasks are visibly slow: each takes a
-// few of them.
+// slowDatabase is a round trip with which tasks are noticeably slow: each needs
+// several.
 const slowDatabase = 50 * time.Millisecond
 
 // Database is the database itself.
@@ -37,10 +37,10 @@ type Database interface {
 	DescribeServer(ctx context.Context) (ledger.Server, error)
 }
 
-// oldest are the oldest versions that tasker works with.
+// oldest are the oldest supported versions.
 var oldest = map[string]version{"MySQL": {8, 0}, "MariaDB": {10, 6}}
 
-const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password; tasker initialize --database makes the database"
+const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password; tasker initialize --database creates the database"
 
 func (e *examination) checkDatabase(ctx context.Context) {
 	if e.Database == nil {
@@ -53,17 +53,17 @@ func (e *examination) checkDatabase(ctx context.Context) {
 		if err := e.Database.Ping(ctx); err != nil {
 			return failed(ctx, err, adviceDatabase)
 		}
-		return well("database %s answers", e.Database.Name())
+		return okay("database %s answers", e.Database.Name())
 	})
 	if !reachable {
-		e.skip(groupDatabase, "all else", "the database does not answer")
+		e.skip(groupDatabase, "all else", "the database cannot be reached")
 		return
 	}
 	e.facts.schema = e.check(ctx, groupDatabase, "schema", func(ctx context.Context) []Finding {
 		if err := e.Database.CheckSchema(ctx); err != nil {
 			return failed(ctx, err, "")
 		}
-		return well("has the version of this program")
+		return okay("matches this program")
 	})
 	var server ledger.Server
 	described := e.check(ctx, groupDatabase, "server", func(ctx context.Context) []Finding {
@@ -77,7 +77,7 @@ func (e *examination) checkDatabase(ctx context.Context) {
 		return
 	}
 	if server.Kind == "SQLite" {
-		e.skip(groupDatabase, "settings, clock", "they do not apply to SQLite")
+		e.skip(groupDatabase, "settings, clock", "not applicable to SQLite")
 		return
 	}
 	e.check(ctx, groupDatabase, "sessions", func(context.Context) []Finding { return sessions(server) })
@@ -101,44 +101,44 @@ func (v version) String() string { return fmt.Sprintf("%d.%d", v.major, v.minor)
 func supported(s ledger.Server) []Finding {
 	least, known := oldest[s.Kind]
 	if !known {
-		return well("%s %s", s.Kind, s.Version)
+		return okay("%s %s", s.Kind, s.Version)
 	}
 	m := regexp.MustCompile(`^(\d+)\.(\d+)`).FindStringSubmatch(s.Version)
 	if m == nil {
-		return one(Warning, "", "%s calls its version %q, which says nothing: %s or newer is needed", s.Kind, s.Version, least)
+		return one(Warning, "", "%s has the unknown version %q: tasker needs %s or newer", s.Kind, s.Version, least)
 	}
-	major, _ := strconv.Atoi(m[1]) // digits; too many of them are a great number
+	major, _ := strconv.Atoi(m[1]) // digits; if there are too many, a large number
 	minor, _ := strconv.Atoi(m[2])
 	if major < least.major || major == least.major && minor < least.minor {
 		return one(Problem, "upgrade the server", "%s %s is too old: tasker needs %s or newer", s.Kind, s.Version, least)
 	}
-	return well("%s %s", s.Kind, s.Version)
+	return okay("%s %s", s.Kind, s.Version)
 }
 
-// sessions reports what the server's own sessions begin with. A session of
-// tasker's that could not be set up was a failed connection.
+// sessions reports the server's defaults for sessions. If tasker could not change
+// them, the connection failed.
 func sessions(s ledger.Server) []Finding {
 	if len(s.Otherwise) > 0 {
-		return one(Note, "", "the server begins sessions with unusual values, which tasker replaces in its own: %s", strings.Join(s.Otherwise, "; "))
+		return one(Note, "", "the server has unusual defaults, which tasker overrides in its sessions: %s", strings.Join(s.Otherwise, "; "))
 	}
-	return well("are set up and checked by tasker")
+	return okay("set up and checked by tasker")
 }
 
-// writable reports whether the server takes writes.
+// writable checks whether the server accepts writes.
 func (e *examination) writable(ctx context.Context, s ledger.Server) []Finding {
 	if s.ReadOnly {
-		return one(Problem, "name the server that takes writes in manager.db.uri, or set read_only off", "the server is read-only: no task can be taken")
+		return one(Problem, "set manager.db.uri to a server that accepts writes, or turn read_only off", "the server is read-only: no task can be accepted")
 	}
 	if !e.facts.schema {
-		return well("read_only is off")
+		return okay("read_only is off")
 	}
 	if err := e.Database.CheckWrites(ctx); err != nil {
-		return failed(ctx, err, "no task can be taken: see the server's message")
+		return failed(ctx, err, "no task can be accepted: see the server's message")
 	}
-	return well("the server takes writes")
+	return okay("the server accepts writes")
 }
 
-// packets compares what may be sent to tasker with what the server takes.
+// packets compares tasker's limits with the server's.
 func packets(s ledger.Server, settings Settings) []Finding {
 	var found []Finding
 	for _, limit := range []struct {
@@ -146,50 +146,50 @@ func packets(s ledger.Server, settings Settings) []Finding {
 		bytes int64
 		then  string
 	}{
-		{"api.max_body", settings.MaxBody, "larger ones are answered with 413"},
-		{"manager.max_result", settings.MaxResult, "larger ones become failed results"},
+		{"api.max_body", settings.MaxBody, "larger bodies are rejected with 413"},
+		{"manager.max_result", settings.MaxResult, "larger results fail"},
 	} {
 		if s.LargestValue > 0 && limit.bytes > int64(s.LargestValue) {
 			found = append(found, one(Warning, "raise max_allowed_packet on the server, or lower "+limit.key,
-				"max_allowed_packet is %d, which takes values of %d bytes, and %s is %d: %s", s.MaxPacket, s.LargestValue, limit.key, limit.bytes, limit.then)...)
+				"max_allowed_packet is %d, for values of up to %d bytes, but %s is %d: %s", s.MaxPacket, s.LargestValue, limit.key, limit.bytes, limit.then)...)
 		}
 	}
 	if found == nil {
-		return well("max_allowed_packet is %d: room for api.max_body and manager.max_result", s.MaxPacket)
+		return okay("max_allowed_packet is %d: enough for api.max_body and manager.max_result", s.MaxPacket)
 	}
 	return found
 }
 
-// durability tells whether what is committed survives a loss of power.
+// durability checks whether commits survive a power failure.
 func durability(s ledger.Server) []Finding {
 	var found []Finding
 	if s.FlushLog != 1 {
 		found = append(found, one(Warning, "set innodb_flush_log_at_trx_commit = 1",
-			"innodb_flush_log_at_trx_commit is %d: a crash of the machine may lose the last second, and with it tasks that were accepted", s.FlushLog)...)
+			"innodb_flush_log_at_trx_commit is %d: a crash of the machine may lose the last second, and with it accepted tasks", s.FlushLog)...)
 	}
 	if s.BinaryLog && s.SyncBinlog != 1 {
 		found = append(found, one(Warning, "set sync_binlog = 1",
-			"sync_binlog is %d: after a crash of the machine replicas may lack what the server has", s.SyncBinlog)...)
+			"sync_binlog is %d: after a crash of the machine replicas may lack data of the server", s.SyncBinlog)...)
 	}
 	if found == nil {
-		return well("a commit is on disk when it is answered")
+		return okay("commits are on disk when they return")
 	}
 	return found
 }
 
-// connections says how many processes of tasker the server has room for.
+// connections checks for how many tasker processes the server has connections.
 func connections(s ledger.Server, pool int) []Finding {
 	if pool < 1 || s.MaxConnections < 1 {
 		return nil
 	}
-	// One stays free for the administrator, as the server keeps it.
+	// The server reserves one for the administrator.
 	processes := (s.MaxConnections - 1) / pool
 	const roomy = 4
 	if processes < roomy {
 		return one(Note, "raise max_connections, or lower manager.db.max_open_conns",
 			"max_connections is %d: enough for %d processes of tasker with up to %d connections each", s.MaxConnections, processes, pool)
 	}
-	return well("max_connections is %d: room for %d processes with up to %d connections each", s.MaxConnections, processes, pool)
+	return okay("max_connections is %d: enough for %d processes with up to %d connections each", s.MaxConnections, processes, pool)
 }
 
 func clock(ahead, roundTrip time.Duration) []Finding {
@@ -205,15 +205,15 @@ func clock(ahead, roundTrip time.Duration) []Finding {
 			level = Problem
 		}
 		found = one(level, "synchronize the clocks of the machines (chrony, systemd-timesyncd)",
-			"the database's clock is %s %s this machine's. tasker goes by the database's: only the times in this machine's logs are wrong",
+			"the database's clock is %s %s this machine's. tasker uses the database's: only the times in this machine's logs are wrong",
 			skew.Round(time.Millisecond), direction)
 	}
 	if roundTrip >= slowDatabase {
-		found = append(found, one(Warning, "every task takes several: bring tasker and the database nearer to each other",
-			"a statement takes %s to be answered", roundTrip.Round(time.Millisecond))...)
+		found = append(found, one(Warning, "every task needs several: move tasker and the database closer together",
+			"a statement takes %s", roundTrip.Round(time.Millisecond))...)
 	}
 	if found == nil {
-		return well("the database's clock and this machine's differ by %s; a statement takes %s",
+		return okay("the database's clock and this machine's differ by %s; a statement takes %s",
 			skew.Round(time.Millisecond), roundTrip.Round(10*time.Microsecond))
 	}
 	return found

@@ -1,7 +1,7 @@
-// Package doctor looks at a whole installation of tasker as an operator would:
-// its configuration, the database, RabbitMQ, the endpoints and the tasks. It
-// changes nothing. Each check has its own time limit, and what does not depend
-// on a failed check is checked all the same.
+// Package doctor examines an installation of tasker as an operator would: its
+// configuration, the database, RabbitMQ, the endpoints and the tasks. It changes
+// nothing. Each check has its own time limit, and a failed check does not prevent
+// those that do not depend on it.
 package doctor
 
 import (
@@ -18,79 +18,76 @@ type Level string
 // The levels, the worst last.
 const (
 	OK      Level = "ok"
-	Note    Level = "note"    // worth knowing; or what was not checked, and why
-	Warning Level = "warning" // it works, and may not for long
-	Problem Level = "problem" // it does not work, or loses what tasker promises
+	Note    Level = "note"    // for information; or what was not checked, and why
+	Warning Level = "warning" // it works, but may stop to
+	Problem Level = "problem" // it does not work, or breaks a guarantee of tasker
 )
 
 // Finding is what a check found, and what to do about it.
 type Finding struct {
 	Level   Level
 	Message string
-	Advice  string // empty where there is nothing to do
+	Advice  string // empty if there is nothing to do
 }
 
 // Check is a finding with its place in the report.
 type Check struct {
 	Group    string
 	Name     string
-	Duration time.Duration // what the check took; several findings may be of one check
+	Duration time.Duration // of the check, which may have several findings
 	Finding
 }
 
 // Subject is the installation.
 type Subject struct {
 	Settings Settings
-	// Database is nil where it could not be opened: DatabaseError says why.
+	// Database is nil if it could not be opened: DatabaseError says why.
 	Database      Database
 	DatabaseError error
 	Endpoints     EndpointStore // nil without a Database
 	Tasks         TaskStore     // nil without a Database
-	// Nodes are the configured addresses of RabbitMQ. They are closed by the
-	// caller.
+	// Nodes are the configured addresses of RabbitMQ. The caller closes them.
 	Nodes []Node
-	// OwnBroker reports that the broker is a part of the process that is
-	// examined: nobody else can look at it.
+	// OwnBroker reports that the broker is in-process, and cannot be examined.
 	OwnBroker bool
-	// Management is nil where there is no access to the management API:
-	// ManagementError says why.
+	// Management is nil without access to the management API: ManagementError says
+	// why.
 	Management      Management
 	ManagementError error
-	// User and VirtualHost are who tasker is at RabbitMQ, and where.
+	// User and VirtualHost are those of tasker at RabbitMQ.
 	User, VirtualHost string
-	// Limit is the time that one check may take; 0 means 5 s.
+	// Limit is the time limit of one check; 0 means 5 s.
 	Limit time.Duration
 }
 
-// defaultLimit is more than a healthy service takes, and less than an operator
+// defaultLimit is longer than a healthy service takes, and shorter than an operator
 // waits.
 const defaultLimit = 5 * time.Second
 
 // mostNames bounds the names in one message.
 const mostNames = 10
 
-// examination is one run over a subject, with what its checks learn.
+// examination is one run over a subject, with what its checks find out.
 type examination struct {
 	Subject
 	report Report
 	facts  facts
 }
 
-// facts are what later checks need of earlier ones.
+// facts are the results of checks that later ones use.
 type facts struct {
 	schema    bool // the database answers, and has the schema
 	known     bool // the endpoints could be read
 	endpoints []seen
 	// endpointsError is why the endpoints could not be read.
 	endpointsError error
-	// node is one that is connected; nil where none is.
+	// node is a connected one; nil if there is none.
 	node Node
-	// queues are those that were looked at, by name; nil where none could be.
+	// queues are those that could be read, by name; nil if none could.
 	queues map[string]queue
 }
 
-// Run examines the subject. Where ctx ends first, the report says so of all
-// that was not checked.
+// Run examines the subject. If ctx ends first, the remaining checks fail.
 func Run(ctx context.Context, s Subject) Report {
 	if s.Limit == 0 {
 		s.Limit = defaultLimit
@@ -105,20 +102,20 @@ func Run(ctx context.Context, s Subject) Report {
 	return e.report
 }
 
-// check runs one check within its time, and reports what it finds. It tells
-// whether that was no problem.
-func (e *examination) check(ctx context.Context, group, name string, look func(context.Context) []Finding) (well bool) {
+// check runs one check within its time limit, and adds its findings to the report. It
+// returns whether none of them is a problem.
+func (e *examination) check(ctx context.Context, group, name string, look func(context.Context) []Finding) (passed bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.Limit, fmt.Errorf("no answer within %s", e.Limit))
 	defer cancel()
 	start := time.Now()
 	found := look(ctx)
 	took := time.Since(start)
-	well = true
+	passed = true
 	for _, f := range found {
 		e.report.Checks = append(e.report.Checks, Check{group, name, took, f})
-		well = well && f.Level != Problem
+		passed = passed && f.Level != Problem
 	}
-	return well
+	return passed
 }
 
 // skip reports that something was not checked.
@@ -130,14 +127,14 @@ func one(level Level, advice, format string, args ...any) []Finding {
 	return []Finding{{level, fmt.Sprintf(format, args...), advice}}
 }
 
-func well(format string, args ...any) []Finding { return one(OK, "", format, args...) }
+func okay(format string, args ...any) []Finding { return one(OK, "", format, args...) }
 
-// failed is the finding of a check that got an error instead of an answer.
+// failed returns the finding of a check that got an error.
 func failed(ctx context.Context, err error, advice string) []Finding {
 	return one(Problem, advice, "%s", reason(ctx, err))
 }
 
-// reason is an error for people: where the time was up it says that.
+// reason returns an error for people, which mentions an exceeded time limit.
 func reason(ctx context.Context, err error) string {
 	cause := context.Cause(ctx)
 	text := err.Error()
@@ -152,7 +149,7 @@ func reason(ctx context.Context, err error) string {
 	return text + ": " + cause.Error()
 }
 
-// some joins names, and says how many there are beyond the first few.
+// some joins the first few names, and counts the others.
 func some(names []string) string {
 	if len(names) <= mostNames {
 		return strings.Join(names, ", ")
@@ -160,7 +157,7 @@ func some(names []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNames], ", "), len(names)-mostNames)
 }
 
-// count writes a number with its noun.
+// count returns a number with its noun.
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -168,7 +165,7 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// ago writes how long something is past, as people do.
+// ago returns a duration rounded as people do.
 func ago(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

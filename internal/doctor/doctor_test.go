@@ -45,19 +45,19 @@ func TestFindings(t *testing.T) {
 	}{
 		"no use for an API": {
 			func(i *installation) { i.Settings.Error = errAway },
-			[]string{"warning cannot be used by an API here: dial", "note configuration/access: not checked"},
+			[]string{"warning is invalid for an API: dial", "note configuration/access: not checked"},
 		},
 		"insecure for all": {
 			func(i *installation) {
 				i.Settings.Insecure, i.Settings.Listen, i.Settings.Token = true, "0.0.0.0", false
 			},
-			[]string{"warning api.insecure lets everybody who reaches 0.0.0.0 run tasks"},
+			[]string{"warning api.insecure lets everybody who can reach 0.0.0.0 run tasks"},
 		},
-		"insecure on loopback": {func(i *installation) { i.Settings.Insecure = true }, []string{"warning api.insecure is on"}},
-		"no TLS":               {func(i *installation) { i.Settings.Listen = "10.0.0.1" }, []string{"note listens on 10.0.0.1 and speaks no TLS"}},
+		"insecure on loopback": {func(i *installation) { i.Settings.Insecure = true }, []string{"warning api.insecure is set"}},
+		"no TLS":               {func(i *installation) { i.Settings.Listen = "10.0.0.1" }, []string{"note listens on 10.0.0.1 without TLS"}},
 		"default password": {func(i *installation) {
 			i.Settings.Accounts = append(i.Settings.Accounts, Account{"rabbitmq", "guest", "guest"})
-		}, []string{"warning configuration/passwords: rabbitmq has a password that everybody knows"}},
+		}, []string{"warning configuration/passwords: rabbitmq has a well-known password"}},
 		"default password, development": {func(i *installation) {
 			i.Settings.Accounts, i.Settings.Development = []Account{{"manager.db", "tasker", "tasker"}}, true
 		}, []string{"note default passwords in manager.db"}},
@@ -66,7 +66,7 @@ func TestFindings(t *testing.T) {
 		"old MySQL":   {func(i *installation) { i.db.server.Kind, i.db.server.Version = "MySQL", "5.7.44-log" }, []string{"problem MySQL 5.7.44-log is too old: tasker needs 8.0"}},
 		"new MySQL":   {func(i *installation) { i.db.server.Kind, i.db.server.Version = "MySQL", "8.4.2" }, nil},
 		"odd version": {func(i *installation) { i.db.server.Version = "main" }, []string{"warning database/server"}},
-		"sessions":    {func(i *installation) { i.db.server.Otherwise = []string{"autocommit is OFF"} }, []string{"note begins sessions with unusual values"}},
+		"sessions":    {func(i *installation) { i.db.server.Otherwise = []string{"autocommit is OFF"} }, []string{"note has unusual defaults"}},
 		"no writes":   {func(i *installation) { i.db.writes = errors.New("BINLOG_FORMAT") }, []string{"problem BINLOG_FORMAT"}},
 		"packets":     {func(i *installation) { i.db.server.LargestValue, i.Settings.MaxResult = 1000, 1001 }, []string{"warning manager.max_result is 1001"}},
 		"flush":       {func(i *installation) { i.db.server.FlushLog = 2 }, []string{"warning innodb_flush_log_at_trx_commit is 2"}},
@@ -77,7 +77,7 @@ func TestFindings(t *testing.T) {
 		"great skew":  {func(i *installation) { i.db.ahead = 61 * time.Second }, []string{"problem clock is 1m1s ahead of this machine's"}},
 		"little skew": {func(i *installation) { i.db.ahead = 900 * time.Millisecond }, nil},
 		"slow":        {func(i *installation) { i.db.roundTrip = 80 * time.Millisecond }, []string{"warning a statement takes 80ms"}},
-		"SQLite":      {func(i *installation) { i.db.server = ledger.Server{Kind: "SQLite", Version: "3.41.2"} }, []string{"note they do not apply to SQLite"}},
+		"SQLite":      {func(i *installation) { i.db.server = ledger.Server{Kind: "SQLite", Version: "3.41.2"} }, []string{"note not applicable to SQLite"}},
 		"schema missing": {func(i *installation) { i.db.schema = tasker.Errorf(tasker.Conflict, "the schema has version 0") }, []string{
 			"problem database/schema: the schema has version 0", "note broker/queues: not checked", "note endpoints/all: not checked", "note tasks/all: not checked",
 		}},
@@ -86,12 +86,12 @@ func TestFindings(t *testing.T) {
 			i.Nodes = []Node{&fakeNode{address: "amqp://b", refuse: errAway}, i.node}
 		}, []string{"warning broker/connection: dial"}},
 		"exchange missing":      {func(i *installation) { delete(i.node.exchanges, worker) }, []string{"problem 1 exchange missing: tasker.worker"}},
-		"no events yet":         {func(i *installation) { delete(i.node.exchanges, broker.EventsExchange) }, []string{"note tasker.events is not there"}},
-		"dead exchange missing": {func(i *installation) { delete(i.node.exchanges, broker.DeadExchange) }, []string{"problem broker/dead letters: the exchange"}},
-		"dead queue missing":    {func(i *installation) { delete(i.node.queues, broker.DeadQueue) }, []string{"problem broker/dead letters: the queue"}},
+		"no events yet":         {func(i *installation) { delete(i.node.exchanges, broker.EventsExchange) }, []string{"note tasker.events does not exist yet"}},
+		"dead exchange missing": {func(i *installation) { delete(i.node.exchanges, broker.DeadExchange) }, []string{"problem broker/dead letters: exchange"}},
+		"dead queue missing":    {func(i *installation) { delete(i.node.queues, broker.DeadQueue) }, []string{"problem broker/dead letters: queue"}},
 		"dead messages": {
 			func(i *installation) { i.node.queues[broker.DeadQueue] = queue{exists: true, messages: 3} },
-			[]string{"warning 3 messages in the queue tasker.dead"},
+			[]string{"warning 3 messages in queue tasker.dead"},
 		},
 
 		"queue deleted": {
@@ -100,60 +100,60 @@ func TestFindings(t *testing.T) {
 		},
 		"queue unread": {
 			func(i *installation) { i.node.queues[worker+".console1"] = queue{exists: true, messages: 2} },
-			[]string{"note nobody reads tasker.worker.console1 (2)", "problem of living endpoints without a consumer: tasker.worker.console1 (2 messages)"},
+			[]string{"note no consumer for tasker.worker.console1 (2)", "problem of living endpoints without a consumer: tasker.worker.console1 (2 messages)"},
 		},
 		"queue deep": {func(i *installation) {
 			i.node.queues[worker+".console2"] = queue{exists: true, messages: 50000, consumers: 1}
 		}, []string{"warning 1 queue with many messages: tasker.worker.console2 (50000)"}},
 		"endpoint silent": {
 			func(i *installation) { i.endpoint("console3", 49*time.Hour+90*time.Second) },
-			[]string{"warning endpoints/alive: 1 of 3 endpoints not heard from: console3 for 2 days"},
+			[]string{"warning endpoints/alive: 1 of 3 endpoints down: console3 for 2 days"},
 		},
 		"endpoint silent, queue gone": {func(i *installation) {
 			i.endpoint("console3", 2*time.Hour)
 			delete(i.node.queues, worker+".console3")
-		}, []string{"warning console3 for 2h", "warning 1 queue of silent endpoints missing: tasker.worker.console3"}},
+		}, []string{"warning console3 for 2h", "warning 1 queue of stopped endpoints missing: tasker.worker.console3"}},
 		"endpoint silent, queue expired": {func(i *installation) {
 			i.endpoint("console3", queueExpires+time.Hour)
 			delete(i.node.queues, worker+".console3")
 		}, []string{"warning console3 for 7 days"}},
 		"nobody": {func(i *installation) { i.db.endpoints = nil }, []string{
 			"note 2 queues of no registered endpoint: tasker.worker.console1, tasker.worker.console2",
-			"warning no endpoint was ever registered", "warning no endpoint is registered for worker",
+			"warning no endpoint is registered: nothing", "warning no endpoint is registered for worker",
 		}},
 		"endpoints unreadable": {
 			func(i *installation) { i.db.endpointsError = errAway },
 			[]string{"note broker/queues: not checked", "problem endpoints/registered: dial"},
 		},
 
-		"memory": {func(i *installation) { i.admin.nodes[0].MemoryAlarm = true }, []string{"problem node rabbit@a takes no messages: too little memory"}},
+		"memory": {func(i *installation) { i.admin.nodes[0].MemoryAlarm = true }, []string{"problem node rabbit@a accepts no messages: out of memory"}},
 		"disk": {
 			func(i *installation) { i.admin.nodes[0].DiskAlarm, i.admin.nodes[0].DiskFree = true, 4e7 },
-			[]string{"problem node rabbit@a takes no messages: 40 MB of disk are free"},
+			[]string{"problem node rabbit@a accepts no messages: only 40 MB of disk free"},
 		},
 		"disk low": {func(i *installation) { i.admin.nodes[0].DiskFree = 12e7 }, []string{"warning has 120 MB of disk free: below 50 MB"}},
 		"node down": {
 			func(i *installation) { i.admin.nodes = append(i.admin.nodes, rabbitadmin.Node{Name: "rabbit@b"}) },
 			[]string{"problem node rabbit@b is down"},
 		},
-		"partition":         {func(i *installation) { i.admin.nodes[0].Partitions = []string{"rabbit@b"} }, []string{"problem rabbit@a is cut off from rabbit@b"}},
-		"permissions":       {func(i *installation) { i.admin.permissions.Write = "^$" }, []string{"problem the user tasker may not write tasker.dead"}},
+		"partition":         {func(i *installation) { i.admin.nodes[0].Partitions = []string{"rabbit@b"} }, []string{"problem rabbit@a is partitioned from rabbit@b"}},
+		"permissions":       {func(i *installation) { i.admin.permissions.Write = "^$" }, []string{"problem user tasker may not write tasker.dead"}},
 		"empty permission":  {func(i *installation) { i.admin.permissions.Read = "" }, []string{"problem may not read tasker.dead"}},
-		"no permissions":    {func(i *installation) { i.admin.unknownUser = true }, []string{"problem tasker has no permissions in the virtual host tasker"}},
-		"odd permissions":   {func(i *installation) { i.admin.permissions.Read = "(?<!x)tasker" }, []string{"note is not one that can be read here"}},
+		"no permissions":    {func(i *installation) { i.admin.unknownUser = true }, []string{"problem tasker has no permissions in virtual host tasker"}},
+		"odd permissions":   {func(i *installation) { i.admin.permissions.Read = "(?<!x)tasker" }, []string{"note unsupported pattern"}},
 		"no management":     {func(i *installation) { i.Management, i.ManagementError = nil, errAway }, []string{"note alarms, permissions, arguments, bindings: not checked: dial"}},
 		"management away":   {func(i *installation) { i.admin.err = errAway }, []string{"note alarms, permissions, arguments, bindings not checked: dial"}},
-		"queue type":        {func(i *installation) { i.Settings.DeadArguments["x-queue-type"] = "quorum" }, []string{"problem 1 difference from what is configured: queue tasker.dead has x-queue-type classic instead of quorum"}},
+		"queue type":        {func(i *installation) { i.Settings.DeadArguments["x-queue-type"] = "quorum" }, []string{"problem 1 difference from the configuration: queue tasker.dead has x-queue-type classic instead of quorum"}},
 		"expires":           {func(i *installation) { i.admin.queues[1].Arguments["x-expires"] = 5000.0 }, []string{"problem console1 has x-expires 5000 instead of 604800000"}},
 		"no dead lettering": {func(i *installation) { delete(i.admin.queues[1].Arguments, "x-dead-letter-exchange") }, []string{"problem has x-dead-letter-exchange none instead of tasker.dead"}},
 		"argument too many": {func(i *installation) { i.admin.queues[1].Arguments["x-message-ttl"] = 1.0 }, []string{"problem has x-message-ttl 1 instead of none"}},
 		"not durable":       {func(i *installation) { i.admin.queues[1].Durable = false }, []string{"problem queue tasker.worker.console1 is not durable"}},
-		"exchange type":     {func(i *installation) { i.admin.exchanges[0].Type = "fanout" }, []string{"problem exchange tasker.worker is fanout, and should be direct"}},
+		"exchange type":     {func(i *installation) { i.admin.exchanges[0].Type = "fanout" }, []string{"problem exchange tasker.worker is fanout, but must be direct"}},
 		"binding missing": {
 			func(i *installation) { i.admin.bindings[worker] = i.admin.bindings[worker][1:] },
-			[]string{"problem 1 binding is missing, so that messages do not arrive: tasker.worker.console1 with the key all"},
+			[]string{"problem 1 binding is missing, so that messages do not arrive: tasker.worker.console1 with key all"},
 		},
-		"dead binding missing": {func(i *installation) { delete(i.admin.bindings, broker.DeadExchange) }, []string{"problem the queue tasker.dead is not bound"}},
+		"dead binding missing": {func(i *installation) { delete(i.admin.bindings, broker.DeadExchange) }, []string{"problem queue tasker.dead is not bound"}},
 
 		"refused": {func(i *installation) {
 			i.db.refused = []tasker.RefusedTask{{ID: 7, Type: "worker", Identifier: "a", Attempts: 3, Reason: "too large"}}
@@ -246,7 +246,7 @@ func TestManyEndpoints(t *testing.T) {
 	i.db.endpoints[0].Alive = true
 	r := Run(t.Context(), i.Subject)
 	text := strings.Join(found(r), "\n")
-	if !strings.Contains(text, "1000 of 1001 endpoints not heard from: ") || !strings.Contains(text, " and 990 more") {
+	if !strings.Contains(text, "1000 of 1001 endpoints down: ") || !strings.Contains(text, " and 990 more") {
 		t.Error(text)
 	}
 }

@@ -26,14 +26,12 @@ type seen struct {
 	silent time.Duration
 }
 
-// expired tells whether RabbitMQ has deleted the endpoint's queues by now, as
-// it should.
+// expired reports whether RabbitMQ must have deleted the endpoint's queues by now.
 func (s seen) expired(expires time.Duration) bool {
 	return !s.Alive && expires > 0 && s.silent >= expires
 }
 
-// readEndpoints learns who is registered; that it cannot is told later, in the
-// place of the endpoints.
+// readEndpoints reads the registered endpoints; checkEndpoints reports a failure.
 func (e *examination) readEndpoints(ctx context.Context) {
 	if !e.facts.schema {
 		return
@@ -82,10 +80,10 @@ func (e *examination) checkEndpoints(ctx context.Context) {
 	e.check(ctx, groupEndpoints, "queues", func(context.Context) []Finding { return e.endpointQueues() })
 }
 
-// silent finds the endpoints whose lease is over.
+// silent finds the endpoints whose lease has expired.
 func (f facts) silent() []Finding {
 	if len(f.endpoints) == 0 {
-		return one(Warning, "start a manager: tasker manager --endpoint NAME", "no endpoint was ever registered: nobody performs tasks")
+		return one(Warning, "start a manager: tasker manager --endpoint NAME", "no endpoint is registered: nothing performs tasks")
 	}
 	var names []string
 	longest := slices.Clone(f.endpoints)
@@ -96,13 +94,13 @@ func (f facts) silent() []Finding {
 		}
 	}
 	if len(names) == 0 {
-		return well("%s, and every one was heard from a moment ago", count(len(f.endpoints), "endpoint"))
+		return okay("%s, all alive", count(len(f.endpoints), "endpoint"))
 	}
-	return one(Warning, "start their managers, or leave them: their tasks wait for them",
-		"%d of %s not heard from: %s", len(names), count(len(f.endpoints), "endpoint"), some(names))
+	return one(Warning, "start their managers, or remove them: their tasks wait for them",
+		"%d of %s down: %s", len(names), count(len(f.endpoints), "endpoint"), some(names))
 }
 
-// served finds the configured task types that nobody performs.
+// served finds the configured task types that no endpoint performs.
 func (e *examination) served() []Finding {
 	var idle []string
 	for _, name := range e.Settings.TaskTypes {
@@ -111,13 +109,13 @@ func (e *examination) served() []Finding {
 		}
 	}
 	if len(idle) == 0 {
-		return well("every configured task type has an endpoint")
+		return okay("every configured task type has an endpoint")
 	}
-	return one(Warning, "start a manager for them, or take them out of task_types", "no endpoint is registered for %s", some(idle))
+	return one(Warning, "start a manager for them, or remove them from task_types", "no endpoint is registered for %s", some(idle))
 }
 
-// endpointQueues compares the queues that the registered endpoints should have
-// with what RabbitMQ has.
+// endpointQueues compares the queues that the registered endpoints should have with
+// those of RabbitMQ.
 func (e *examination) endpointQueues() []Finding {
 	const many = 1000
 	var gone, waiting, unread, full []string
@@ -150,12 +148,12 @@ func (e *examination) endpointQueues() []Finding {
 			found = append(found, one(level, advice, "%s %s: %s", count(len(names), "queue"), what, some(names))...)
 		}
 	}
-	add(Problem, "restart these endpoints' managers: each makes its queue and catches up from the database", "of living endpoints missing", gone)
-	add(Problem, "look at these managers' logs: they live and take no tasks", "of living endpoints without a consumer", unread)
-	add(Warning, "nothing is lost: when their managers start, they make them anew and catch up from the database", "of silent endpoints missing", waiting)
-	add(Warning, "their managers are away, or the database is slow", "with many messages", full)
+	add(Problem, "restart these endpoints' managers: each declares its queue and catches up from the database", "of living endpoints missing", gone)
+	add(Problem, "see these managers' logs: they are alive and accept no tasks", "of living endpoints without a consumer", unread)
+	add(Warning, "nothing is lost: when their managers start, they declare them and catch up from the database", "of stopped endpoints missing", waiting)
+	add(Warning, "their managers are down, or the database is slow", "with many messages", full)
 	if found == nil {
-		return well("%s, all there, and those of living endpoints are read", count(total, "queue"))
+		return okay("%s, all exist, and those of living endpoints have consumers", count(total, "queue"))
 	}
 	return found
 }

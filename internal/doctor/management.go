@@ -25,7 +25,7 @@ type Management interface {
 // lowDisk is how many times its limit the free disk should be.
 const lowDisk = 3
 
-// checkManagement looks at what AMQP does not show.
+// checkManagement checks what AMQP does not show.
 func (e *examination) checkManagement(ctx context.Context) {
 	const all = "alarms, permissions, arguments, bindings"
 	if e.Management == nil {
@@ -53,7 +53,7 @@ func (e *examination) checkManagement(ctx context.Context) {
 	e.check(ctx, groupBroker, "bindings", e.bindings)
 }
 
-// alarms finds the nodes that are down, apart, or take no messages.
+// alarms finds the nodes that are down, partitioned, or accept no messages.
 func alarms(nodes []rabbitadmin.Node) []Finding {
 	var found []Finding
 	add := func(level Level, advice, format string, args ...any) {
@@ -65,16 +65,16 @@ func alarms(nodes []rabbitadmin.Node) []Finding {
 			continue
 		}
 		if len(n.Partitions) > 0 {
-			add(Problem, "mend the network, and restart the nodes that shall lose what differs", "node %s is cut off from %s", n.Name, some(n.Partitions))
+			add(Problem, "fix the network, and restart the nodes whose differences may be lost", "node %s is partitioned from %s", n.Name, some(n.Partitions))
 		}
 		if n.MemoryAlarm {
-			add(Problem, "give it memory, or empty its queues", "node %s takes no messages: too little memory is free. Tasks stay CREATED", n.Name)
+			add(Problem, "give it memory, or empty its queues", "node %s accepts no messages: out of memory. Tasks stay CREATED", n.Name)
 		}
 		switch low := n.DiskFreeLimit > 0 && n.DiskFree < lowDisk*n.DiskFreeLimit; {
 		case n.DiskAlarm:
-			add(Problem, "free some disk", "node %s takes no messages: %s of disk are free. Tasks stay CREATED", n.Name, size(n.DiskFree))
+			add(Problem, "free disk space", "node %s accepts no messages: only %s of disk free. Tasks stay CREATED", n.Name, size(n.DiskFree))
 		case low:
-			add(Warning, "free some disk", "node %s has %s of disk free: below %s it takes no messages", n.Name, size(n.DiskFree), size(n.DiskFreeLimit))
+			add(Warning, "free disk space", "node %s has %s of disk free: below %s it accepts no messages", n.Name, size(n.DiskFree), size(n.DiskFreeLimit))
 		}
 	}
 	if found == nil {
@@ -84,7 +84,7 @@ func alarms(nodes []rabbitadmin.Node) []Finding {
 				least = n.DiskFree
 			}
 		}
-		return well("%s, no alarm, no partition; %s of disk free", count(len(nodes), "node"), size(least))
+		return okay("%s, no alarm, no partition; %s of disk free", count(len(nodes), "node"), size(least))
 	}
 	return found
 }
@@ -97,12 +97,12 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%d MB", bytes/mega)
 }
 
-// permissions tries the names that tasker uses against the user's patterns.
+// permissions matches the names that tasker uses with the user's patterns.
 func (e *examination) permissions(ctx context.Context) []Finding {
-	const advice = "tasker initialize --rabbitmq gives it what it needs"
+	const advice = "tasker initialize --rabbitmq grants them"
 	p, err := e.Management.UserPermissions(ctx, e.VirtualHost, e.User)
 	if tasker.CodeOf(err) == tasker.NotFound {
-		return one(Problem, advice, "the user %s has no permissions in the virtual host %s", e.User, e.VirtualHost)
+		return one(Problem, advice, "user %s has no permissions in virtual host %s", e.User, e.VirtualHost)
 	}
 	if err != nil {
 		return failed(ctx, err, "")
@@ -113,23 +113,23 @@ func (e *examination) permissions(ctx context.Context) []Finding {
 	}
 	var lacks []string
 	for _, right := range []struct{ verb, pattern string }{{"configure", p.Configure}, {"write", p.Write}, {"read", p.Read}} {
-		// RabbitMQ looks for the pattern anywhere in a name.
+		// RabbitMQ searches for the pattern anywhere in a name.
 		pattern, err := regexp.Compile(right.pattern)
 		if err != nil {
-			return one(Note, "", "not checked: the pattern %q is not one that can be read here", right.pattern)
+			return one(Note, "", "not checked: unsupported pattern %q", right.pattern)
 		}
 		if i := slices.IndexFunc(names, func(name string) bool { return right.pattern == "" || !pattern.MatchString(name) }); i >= 0 {
 			lacks = append(lacks, fmt.Sprintf("%s %s", right.verb, names[i]))
 		}
 	}
 	if len(lacks) > 0 {
-		return one(Problem, advice, "the user %s may not %s in the virtual host %s", e.User, strings.Join(lacks, ", nor "), e.VirtualHost)
+		return one(Problem, advice, "user %s may not %s in virtual host %s", e.User, strings.Join(lacks, ", nor "), e.VirtualHost)
 	}
-	return well("the user %s may do in %s what tasker needs", e.User, e.VirtualHost)
+	return okay("user %s has the permissions that tasker needs in %s", e.User, e.VirtualHost)
 }
 
-// differences says where a queue is not as tasker declares it, so that its
-// manager could not subscribe.
+// differences returns how a queue differs from what tasker declares: its manager could
+// not subscribe.
 func differences(q rabbitadmin.Queue, want map[string]any) []string {
 	var list []string
 	if !q.Durable {
@@ -147,8 +147,7 @@ func differences(q rabbitadmin.Queue, want map[string]any) []string {
 	return list
 }
 
-// argument writes the value of an argument: numbers come from JSON as
-// floating-point ones.
+// argument formats the value of an argument: numbers in JSON are floating-point.
 func argument(value any) string {
 	switch v := value.(type) {
 	case nil:
@@ -159,7 +158,7 @@ func argument(value any) string {
 	return fmt.Sprint(value)
 }
 
-// bindings finds queues that exist and get nothing.
+// bindings finds queues that exist but receive nothing.
 func (e *examination) bindings(ctx context.Context) []Finding {
 	bound := map[rabbitadmin.Binding]bool{}
 	dead, err := e.Management.Bindings(ctx, e.VirtualHost, broker.DeadExchange)
@@ -168,7 +167,7 @@ func (e *examination) bindings(ctx context.Context) []Finding {
 	}
 	var found []Finding
 	if !slices.ContainsFunc(dead, func(b rabbitadmin.Binding) bool { return b.Queue == broker.DeadQueue }) {
-		found = one(Problem, adviceDead, "the queue %s is not bound: refused messages are dropped", broker.DeadQueue)
+		found = one(Problem, adviceDead, "queue %s is not bound: rejected messages are dropped", broker.DeadQueue)
 	}
 	var missing []string
 	types := slices.Clone(e.Settings.TaskTypes)
@@ -189,21 +188,21 @@ func (e *examination) bindings(ctx context.Context) []Finding {
 		for _, taskType := range s.TaskTypes {
 			q := broker.Queue{TaskType: taskType, Endpoint: s.Name}
 			if !e.facts.queues[q.Name()].exists {
-				continue // said elsewhere
+				continue // reported elsewhere
 			}
 			for _, key := range q.Keys() {
 				if !bound[rabbitadmin.Binding{Queue: q.Name(), Key: key}] {
-					missing = append(missing, q.Name()+" with the key "+key)
+					missing = append(missing, q.Name()+" with key "+key)
 				}
 			}
 		}
 	}
 	if len(missing) > 0 {
-		found = append(found, one(Problem, "managers that run bind their queues again within a minute: look again then",
+		found = append(found, one(Problem, "running managers bind their queues again within a minute: check again then",
 			"%s missing, so that messages do not arrive: %s", are(len(missing), "binding"), some(missing))...)
 	}
 	if found != nil {
 		return found
 	}
-	return well("every queue gets what it should")
+	return okay("every queue is bound")
 }

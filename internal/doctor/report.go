@@ -11,7 +11,7 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// Report is what was found, in the order of the checks.
+// Report has the findings, in the order of the checks.
 type Report struct {
 	Checks []Check
 }
@@ -25,15 +25,14 @@ func (r Report) levels(level Level) (n int) {
 	return n
 }
 
-// Problems counts the problems.
+// Problems returns the number of problems.
 func (r Report) Problems() int { return r.levels(Problem) }
 
-// Warnings counts the warnings.
+// Warnings returns the number of warnings.
 func (r Report) Warnings() int { return r.levels(Warning) }
 
-// MarshalJSON gives the form for programs: the checks, flat, with their
-// duration as text such as "1.5ms", and how many problems and warnings there
-// are.
+// MarshalJSON encodes the report for programs: the checks, flat, with durations such
+// as "1.5ms", and the numbers of problems and warnings.
 func (r Report) MarshalJSON() ([]byte, error) {
 	type flat struct {
 		Group    string `json:"group"`
@@ -54,16 +53,16 @@ func (r Report) MarshalJSON() ([]byte, error) {
 	}{list, r.Problems(), r.Warnings()})
 }
 
-// severity orders findings for people: the worst first.
+// severity orders findings, the worst first.
 var severity = map[Level]int{Problem: 0, Warning: 1, Note: 2, OK: 3}
 
-// colors are what a terminal shows a level in.
+// colors are the terminal colors of the levels.
 var colors = map[Level]string{Problem: "\x1b[1;31m", Warning: "\x1b[33m", Note: "\x1b[36m", OK: "\x1b[32m"}
 
 const noColor = "\x1b[0m"
 
-// WriteText writes the report for people: by group, the worst of each first,
-// with what to do about it, and a line that counts.
+// WriteText writes the report for people: by group, the worst findings first, with
+// advice, and a summary.
 func (r Report) WriteText(w io.Writer, color bool) error {
 	var b strings.Builder
 	shown := map[string]bool{}

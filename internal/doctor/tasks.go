@@ -13,9 +13,9 @@ import (
 const groupTasks = "tasks"
 
 const (
-	// unsentAfter is much longer than a publish, and the relay after it, take.
+	// unsentAfter is much longer than a publish and the relay take.
 	unsentAfter = time.Minute
-	// overdueGrace is how long the reconciler may take to call an overdue task
+	// overdueGrace is how long the reconciler may take to set an overdue task
 	// INCOMPLETE.
 	overdueGrace = time.Minute
 )
@@ -44,7 +44,7 @@ func (e *examination) checkTasks(ctx context.Context) {
 		case err != nil:
 			return failed(ctx, err, "")
 		case backlog.Tasks == 0:
-			return well("no task waits to be sent for longer than %s", ago(unsentAfter))
+			return okay("no task has waited for more than %s to be sent", ago(unsentAfter))
 		}
 		return one(Problem, "an API must run, and reach RabbitMQ: its log and /readyz say why it does not send them",
 			"%s CREATED and not sent, the oldest for %s", areTasks(backlog.Tasks), ago(now().Sub(backlog.Oldest)))
@@ -55,7 +55,7 @@ func (e *examination) checkTasks(ctx context.Context) {
 		case err != nil:
 			return failed(ctx, err, "")
 		case total == 0:
-			return well("RabbitMQ refuses no task")
+			return okay("RabbitMQ refuses no task")
 		}
 		return refused(total, tasks)
 	})
@@ -65,10 +65,10 @@ func (e *examination) checkTasks(ctx context.Context) {
 		case err != nil:
 			return failed(ctx, err, "")
 		case backlog.Tasks == 0:
-			return well("every task that misses an endpoint for too long is known to be INCOMPLETE")
+			return okay("no overdue task is still SENT")
 		}
-		return one(Problem, "an API must run: its reconciler does that",
-			"%s SENT and past api.wait_for_endpoints_timeout without an endpoint's answer, the oldest sent %s ago, and nobody called them INCOMPLETE",
+		return one(Problem, "an API must run: its reconciler updates them",
+			"%s SENT and past api.wait_for_endpoints_timeout without an endpoint's response, the oldest sent %s ago, and not yet INCOMPLETE",
 			areTasks(backlog.Tasks), ago(now().Sub(backlog.Oldest)))
 	})
 	e.check(ctx, groupTasks, "dead letters", func(ctx context.Context) []Finding {
@@ -77,9 +77,9 @@ func (e *examination) checkTasks(ctx context.Context) {
 		case err != nil:
 			return failed(ctx, err, "")
 		case n == 0:
-			return well("there are none")
+			return okay("none")
 		}
-		return one(Warning, "tasker dead-letters list says why each was refused: requeue or discard them", "%s stored", are(n, "dead letter"))
+		return one(Warning, "tasker dead-letters list shows the reasons: requeue or discard them", "%s stored", are(n, "dead letter"))
 	})
 	e.check(ctx, groupTasks, "incomplete", func(ctx context.Context) []Finding {
 		total, latest, err := db.IncompleteTasks(ctx, mostNames)
@@ -94,14 +94,14 @@ func (e *examination) checkTasks(ctx context.Context) {
 		case err != nil:
 			return failed(ctx, err, "")
 		case total == 0:
-			return well("no result is LOST")
+			return okay("no result is LOST")
 		}
-		return one(Warning, "start the managers of these endpoints: their results are taken back then",
+		return one(Warning, "start the managers of these endpoints: then their results return",
 			"%s LOST, at %s", are(total, "result"), some(endpoints))
 	})
 }
 
-// refused says which tasks RabbitMQ refuses, and why.
+// refused returns which tasks RabbitMQ refuses, and why.
 func refused(total int, tasks []tasker.RefusedTask) []Finding {
 	list := make([]string, len(tasks))
 	for i, t := range tasks {
@@ -111,14 +111,14 @@ func refused(total int, tasks []tasker.RefusedTask) []Finding {
 	if total > len(list) {
 		said = fmt.Sprintf(", the oldest %d: ", len(list))
 	}
-	return one(Problem, "correct what RabbitMQ says, such as the user's permissions or max_message_size: the tasks are sent at their next attempts",
+	return one(Problem, "fix the cause, such as the user's permissions or max_message_size: the tasks are sent at their next attempts",
 		"%s CREATED and refused by RabbitMQ%s%s", areTasks(total), said, strings.Join(list, "; "))
 }
 
-// incomplete says which tasks wait for whom.
+// incomplete returns which tasks wait for which endpoints.
 func incomplete(total int, latest []ledger.IncompleteTask) []Finding {
 	if total == 0 {
-		return well("no task is INCOMPLETE")
+		return okay("no task is INCOMPLETE")
 	}
 	list := make([]string, 0, len(latest))
 	for _, t := range latest {
@@ -138,7 +138,7 @@ func incomplete(total int, latest []ledger.IncompleteTask) []Finding {
 	if total > len(list) {
 		said = fmt.Sprintf(", the latest %d: ", len(list))
 	}
-	return one(Warning, "start the managers of these endpoints, and the tasks become DONE or FAILED",
+	return one(Warning, "start the managers of these endpoints: then the tasks become DONE or FAILED",
 		"%s INCOMPLETE%s%s", areTasks(total), said, strings.Join(list, "; "))
 }
 

@@ -85,7 +85,7 @@ func goroutines(log string, offset int64) (int, error) {
 			Msg        string
 			Goroutines int
 		}
-		if bytes.Contains(lines.Bytes(), []byte("state of the process")) && json.Unmarshal(lines.Bytes(), &line) == nil {
+		if bytes.Contains(lines.Bytes(), []byte("process state")) && json.Unmarshal(lines.Bytes(), &line) == nil {
 			count = line.Goroutines
 		}
 	}
