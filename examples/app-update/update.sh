@@ -1,26 +1,26 @@
 #!/bin/sh
 # Updates an application to a version: update.sh <version>
 #
-# It may be killed at any moment and run again: what is done already is not done
-# twice, and what was not finished is done anew. A version that is not healthy is
-# replaced by the one before.
+# It can be killed at any time and run again: finished steps are not repeated, and
+# unfinished ones start over. If a version is not healthy, it returns to the
+# previous one.
 #
-#   $APP_ROOT/releases/<version>/   what was unpacked
-#   $APP_ROOT/current               link to the release that runs
-#   $APP_ROOT/previous              link to the one to go back to
-#   $APP_ROOT/.unchecked            there while current was not found healthy
+#   $APP_ROOT/releases/<version>/   unpacked releases
+#   $APP_ROOT/current               link to the running release
+#   $APP_ROOT/previous              link to the release to return to
+#   $APP_ROOT/.unchecked            exists until current has been found healthy
 #
 #   APP_ROOT      directory of the application
 #   APP_SOURCE    directory or http(s) address with app-<version>.tar.gz and
 #                 app-<version>.tar.gz.sha256
 #   APP_RESTART   command that restarts the application, run in current/
-#   APP_HEALTH    command that succeeds when it works, run in current/
-#   APP_TRIES     how often it is asked, once a second (10)
-#   APP_PER_ENDPOINT  not empty: each endpoint has its own directory below
+#   APP_HEALTH    command that succeeds if the application works, run in current/
+#   APP_TRIES     how often it is run, once a second (10)
+#   APP_PER_ENDPOINT  if not empty, each endpoint has its own directory below
 #                 APP_ROOT, to try several endpoints on one machine
 #
-# Exit codes: 0 well, 1 failed and worth another try, 2 wrong use, 3 the version
-# is not healthy, 4 the archive is not what its checksum says.
+# Exit codes: 0 success, 1 failure that may be retried, 2 invalid arguments, 3 the
+# version is not healthy, 4 the archive does not match its checksum.
 set -eu
 umask 022
 
@@ -33,29 +33,29 @@ fail() {
 
 version=${1:-}
 case $version in
-'' | .* | *..* | *[!0-9.]*) fail 2 "\"$version\" is no version such as 1.2.0" ;;
+'' | .* | *..* | *[!0-9.]*) fail 2 "invalid version \"$version\": must be like 1.2.0" ;;
 esac
 : "${APP_ROOT:?is not set}" "${APP_SOURCE:?is not set}"
 root=$APP_ROOT${APP_PER_ENDPOINT:+/$TASKER_ENDPOINT}
 archive=app-$version.tar.gz
 
-# Run by hand, nobody listens on descriptor 3.
+# Without descriptor 3 it was started by hand.
 { true >&3; } 2>/dev/null || exec 3>/dev/null
 
 progress() {
 	printf '{"progress":{"done":%d,"total":4,"message":"%s"}}\n' "$1" "$2" >&3
 }
 
-release_of() { # the version that a link names, if any
+release_of() { # the version that a link points to, if any
 	basename "$(readlink "$root/$1" 2>/dev/null)" 2>/dev/null || true
 }
 
-point() { # link, version: as one step, so that the link always leads somewhere
+point() { # link, version: atomically, so that the link is always valid
 	ln -sfn "releases/$2" "$root/.$1.new"
 	mv -T "$root/.$1.new" "$root/$1"
 }
 
-restart() { # not holding the lock, should the application stay
+restart() { # without the lock, which the application would keep
 	[ -z "${APP_RESTART:-}" ] || (cd "$root/current" && exec sh -c "$APP_RESTART" 9>&- >&2 3>&-)
 }
 
@@ -75,15 +75,15 @@ finish() {
 	trap - EXIT
 	trap '' TERM INT HUP
 	[ -z "$work" ] || rm -rf "$work"
-	if [ -n "$switched" ]; then # and not found healthy
+	if [ -n "$switched" ]; then # but not found healthy
 		before=$(release_of previous)
 		if [ -n "$before" ]; then
 			point current "$before"
 			rm -f "$root/.unchecked"
 			restart || echo "version $before did not restart" >&2
-			echo "went back to version $before" >&2
+			echo "returned to version $before" >&2
 		else
-			echo "there is no version to go back to" >&2
+			echo "no version to return to" >&2
 		fi
 	fi
 	exit "$code"
@@ -93,37 +93,37 @@ trap 'exit 143' TERM INT HUP
 
 mkdir -p "$root/releases"
 exec 9>"$root/.lock"
-flock -n 9 || fail 1 "another update runs at this moment"
-rm -rf "$root"/releases/.new-* # of a run that was killed
+flock -n 9 || fail 1 "another update is running"
+rm -rf "$root"/releases/.new-* # of a killed run
 
 before=$(release_of current)
 target=$root/releases/$version
-progress 0 "fetching $version"
+progress 0 "downloading $version"
 if [ ! -d "$target" ]; then
 	work=$(mktemp -d "$root/releases/.new-XXXXXX")
 	for file in "$archive" "$archive.sha256"; do
 		case $APP_SOURCE in
 		http://* | https://*) curl -fsS --retry 3 -o "$work/$file" "$APP_SOURCE/$file" ;;
 		*) cp "$APP_SOURCE/$file" "$work/$file" ;;
-		esac || fail 1 "$file cannot be had from $APP_SOURCE"
+		esac || fail 1 "cannot get $file from $APP_SOURCE"
 	done
-	(cd "$work" && sha256sum --check --status "$archive.sha256") || fail 4 "$archive is not what its checksum says"
+	(cd "$work" && sha256sum --check --status "$archive.sha256") || fail 4 "$archive does not match its checksum"
 	progress 1 "unpacking $version"
 	mkdir "$work/release"
-	tar -xzf "$work/$archive" -C "$work/release" --no-same-owner || fail 4 "$archive cannot be unpacked"
+	tar -xzf "$work/$archive" -C "$work/release" --no-same-owner || fail 4 "cannot unpack $archive"
 	sync
 	mv -T "$work/release" "$target"
 fi
 
 progress 2 "switching to $version"
 if [ "$before" != "$version" ]; then
-	# One that was never found healthy is none to go back to.
+	# Do not return to a version that was never found healthy.
 	[ -z "$before" ] || [ -e "$root/.unchecked" ] || point previous "$before"
 	: >"$root/.unchecked"
 	switched=1
 	point current "$version"
 elif [ -e "$root/.unchecked" ]; then
-	switched=1 # by a run that was killed then
+	switched=1 # by a killed run
 fi
 [ -z "$switched" ] || restart || fail 3 "version $version did not restart"
 

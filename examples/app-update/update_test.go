@@ -1,4 +1,4 @@
-// Package appupdate tries the example of an application update.
+// Package appupdate tests the example of an application update.
 package appupdate
 
 import (
@@ -20,17 +20,16 @@ import (
 	"github.com/taskerhq/tasker/handlers/handlerstest"
 )
 
-// place is where the configuration has everything.
+// place is the directory in the configuration.
 const place = "/tmp/app-update"
 
-// app is an application that is to be updated, in a directory of the test.
+// app is the application, in a directory of the test.
 type app struct {
 	dir    string
 	update handlers.Handler
 }
 
-// newApp takes the example's configuration and script as they are, but for the
-// directory.
+// newApp uses the example's configuration and script, but another directory.
 func newApp(t *testing.T) app {
 	t.Helper()
 	for _, program := range []string{"flock", "sha256sum", "tar"} {
@@ -54,7 +53,7 @@ func newApp(t *testing.T) app {
 	}
 	update, ok := registry.Lookup("app-update")
 	if !ok {
-		t.Fatal("there is no app-update")
+		t.Fatal("unknown task type app-update")
 	}
 	if checker, ok := handlers.Find[handlers.Checker](update); ok {
 		if err := checker.Check(); err != nil {
@@ -74,7 +73,7 @@ func (a app) write(t *testing.T, name string, content []byte, mode os.FileMode, 
 	}
 }
 
-// publish makes the archive of a version, whose health is an exit code.
+// publish makes the archive of a version. health is the exit code of its check.
 func (a app) publish(t *testing.T, version string, health int) {
 	t.Helper()
 	var archive bytes.Buffer
@@ -96,7 +95,7 @@ func (a app) to(t *testing.T, version string) handlerstest.Ended {
 	return handlerstest.Run(t.Context(), a.update, handlerstest.Task{Payload: `{"version":"` + version + `"}`, Endpoint: "console1"})
 }
 
-// want looks at what the links name, and at what lies about.
+// want checks the links, and that nothing was left.
 func (a app) want(t *testing.T, current, previous string) {
 	t.Helper()
 	root := filepath.Join(a.dir, "root", "console1")
@@ -134,19 +133,19 @@ func TestUpdate(t *testing.T) {
 	a.want(t, "1.1", "1.0")
 
 	run = a.to(t, "1.2")
-	run.WantFailed(t, 3, "version 1.2 is not healthy\nwent back to version 1.1")
+	run.WantFailed(t, 3, "version 1.2 is not healthy\nreturned to version 1.1")
 	run.WantProgress(t, 3, 4)
 	a.want(t, "1.1", "1.1")
 
-	a.to(t, "1.3").WantFailed(t, 4, "app-1.3.tar.gz is not what its checksum says")
-	a.to(t, "1.4").WantFailed(t, 1, "app-1.4.tar.gz cannot be had from")
+	a.to(t, "1.3").WantFailed(t, 4, "app-1.3.tar.gz does not match its checksum")
+	a.to(t, "1.4").WantFailed(t, 1, "cannot get app-1.4.tar.gz from")
 	a.want(t, "1.1", "1.1")
 	if len(run.Attempts) != 1 {
 		t.Errorf("an unhealthy version was tried %d times", len(run.Attempts))
 	}
 }
 
-// TestUpdateRefuses: no text of a payload reaches the script but a version.
+// TestUpdateRefuses: only versions reach the script.
 func TestUpdateRefuses(t *testing.T) {
 	t.Parallel()
 	a := newApp(t)
@@ -156,12 +155,12 @@ func TestUpdateRefuses(t *testing.T) {
 		}
 	}
 	if _, err := os.Stat(filepath.Join(a.dir, "root")); err == nil {
-		t.Error("the script has run")
+		t.Error("the script ran")
 	}
 }
 
-// TestUpdateGoesOn has the script find what a killed run has left.
-func TestUpdateGoesOn(t *testing.T) {
+// TestUpdateAfterKill: the script handles what a killed run has left.
+func TestUpdateAfterKill(t *testing.T) {
 	t.Parallel()
 	a := newApp(t)
 	a.publish(t, "1.0", 0)
@@ -169,7 +168,7 @@ func TestUpdateGoesOn(t *testing.T) {
 	a.publish(t, "1.2", 0)
 	a.to(t, "1.0").WantDone(t, `{"version":"1.0","before":"","changed":true}`)
 	a.to(t, "1.1").WantDone(t, `{"version":"1.1","before":"1.0","changed":true}`)
-	// It was killed after it had switched to 1.1, while it unpacked another.
+	// The run was killed after it had switched to 1.1, while it unpacked another.
 	a.write(t, "root/console1/.unchecked", nil, 0o644, nil)
 	a.write(t, "root/console1/releases/.new-abc/half", nil, 0o644, nil)
 	a.to(t, "1.2").WantDone(t, `{"version":"1.2","before":"1.1","changed":true}`)

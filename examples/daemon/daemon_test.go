@@ -31,17 +31,17 @@ func TestGreet(t *testing.T) {
 	run.WantDone(t, `{"text":"hi Ada, says console1"}`)
 	run.WantProgress(t, 1, 1)
 	run.WantLine(t, "greeting name=Ada")
-	handlerstest.Run(t.Context(), greet, handlerstest.Task{Payload: `{"name":""}`}).WantFailed(t, 1, "nobody to greet")
+	handlerstest.Run(t.Context(), greet, handlerstest.Task{Payload: `{"name":""}`}).WantFailed(t, 1, "missing name")
 	handlerstest.Run(t.Context(), greet, handlerstest.Task{Payload: `{"nam":"Ada"}`}).WantFailed(t, 1, `unknown member "nam"`)
 	if _, err := newGreet(handlers.Settings{"wrod": "hi"}); err == nil {
-		t.Error("an unknown setting was taken")
+		t.Error("an unknown setting was accepted")
 	}
 }
 
-// patience is how long something may take on a busy machine.
-const patience = 2 * time.Minute
+// timeout bounds what takes long on a busy machine.
+const timeout = 2 * time.Minute
 
-// TestDaemon builds the program and uses it as the README says.
+// TestDaemon builds the program and uses it like the README.
 func TestDaemon(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
@@ -59,7 +59,7 @@ func TestDaemon(t *testing.T) {
 			Payload         greeting
 		}
 	}
-	for end := time.Now().Add(patience); task.Task.Status != "DONE"; {
+	for end := time.Now().Add(timeout); task.Task.Status != "DONE"; {
 		if time.Now().After(end) {
 			t.Fatalf("the task is not done: %+v", task)
 		}
@@ -79,8 +79,8 @@ func TestDaemon(t *testing.T) {
 	stop()
 }
 
-// start builds and starts the program. It gives the address of its API, and
-// what stops it and looks at how it ended.
+// start builds and starts the program. It returns the address of its API, and a function
+// that stops it and checks its exit.
 func start(t *testing.T) (api string, stop func()) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "daemon")
@@ -89,7 +89,7 @@ func start(t *testing.T) (api string, stop func()) {
 	}
 	daemon := exec.Command(program, "dev", "--ephemeral", "--port", "0", "--config", "config")
 	var log strings.Builder
-	daemon.Stderr = &log // read when it has ended
+	daemon.Stderr = &log // read when it has exited
 	daemon.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
 	stdout, err := daemon.StdoutPipe()
 	if err != nil {
@@ -98,14 +98,14 @@ func start(t *testing.T) (api string, stop func()) {
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}
-	limit := time.AfterFunc(patience, func() { _ = daemon.Process.Kill() })
+	limit := time.AfterFunc(timeout, func() { _ = daemon.Process.Kill() })
 	wait := sync.OnceValue(func() error {
 		defer limit.Stop()
 		_, _ = io.Copy(io.Discard, stdout)
 		return daemon.Wait()
 	})
 	t.Cleanup(func() {
-		_ = daemon.Process.Kill() // it has ended already, if all is well
+		_ = daemon.Process.Kill() // usually it has exited already
 		_ = wait()
 		if t.Failed() {
 			t.Logf("its log:\n%s", log.String())

@@ -1,5 +1,5 @@
-// The daemon example is a tasker with a handler of one's own, "greet", beside
-// the built-in ones. It has all of tasker's commands: see "daemon --help".
+// The daemon example is a tasker with its own handler, "greet", in addition to the
+// built-in ones. It has all of tasker's commands: see "daemon --help".
 package main
 
 import (
@@ -28,7 +28,7 @@ type greeting struct {
 	Text string `json:"text"`
 }
 
-// newGreet reads the settings of a task type and makes its handler.
+// newGreet makes the handler from the settings of a task type.
 func newGreet(settings handlers.Settings) (handlers.Handler, error) {
 	conf := struct {
 		Word string `json:"word"`
@@ -38,7 +38,7 @@ func newGreet(settings handlers.Settings) (handlers.Handler, error) {
 	}
 	return handlers.Typed(func(ctx context.Context, req *handlers.Request, who person) (greeting, error) {
 		if who.Name == "" {
-			return greeting{}, handlers.Permanent(errors.New("nobody to greet")) // another run would fail as well
+			return greeting{}, handlers.Permanent(errors.New("missing name")) // a retry would fail as well
 		}
 		req.Log.InfoContext(ctx, "greeting", "name", who.Name)
 		req.Progress(1, 1, "greeted")

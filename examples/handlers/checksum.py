@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes checksums, as a process that goes on running."""
+"""Computes checksums, as a process that keeps running."""
 import hashlib
 import json
 import os
@@ -7,10 +7,10 @@ import sys
 import threading
 
 lock = threading.Lock()
-stops = {}  # of the requests that run, by their id
+stops = {}  # of the running requests, by id
 
 
-def tell(**message):
+def report(**message):
     with lock:
         print(json.dumps(message), flush=True)
 
@@ -24,12 +24,12 @@ def perform(id, payload, stop):
                     raise RuntimeError(f"stopped after {done} bytes")
                 digest.update(chunk)
                 done += len(chunk)
-                tell(id=id, progress={"done": done, "total": size, "message": "reading"})
-        tell(id=id, result={"bytes": done, "sha256": digest.hexdigest()})
+                report(id=id, progress={"done": done, "total": size, "message": "reading"})
+        report(id=id, result={"bytes": done, "sha256": digest.hexdigest()})
     except FileNotFoundError as error:
-        tell(id=id, error={"message": str(error), "code": 2, "permanent": True})
+        report(id=id, error={"message": str(error), "code": 2, "permanent": True})
     except Exception as error:
-        tell(id=id, error={"message": repr(error)})
+        report(id=id, error={"message": repr(error)})
     finally:
         del stops[id]
 

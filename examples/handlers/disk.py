@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tells how full file systems are; exit code 3 where one is above the limit."""
+"""Reports how full file systems are; exits with 3 if one is above the limit."""
 import json
 import os
 import shutil
@@ -8,7 +8,7 @@ import sys
 events = os.fdopen(int(os.environ["TASKER_FD"]), "w", buffering=1)
 
 
-def tell(**event):
+def report(**event):
     print(json.dumps(event), file=events)
 
 
@@ -17,9 +17,9 @@ used = {}
 for path in task["paths"]:
     usage = shutil.disk_usage(path)
     used[path] = round(100 * usage.used / usage.total)
-    tell(progress={"done": len(used), "total": len(task["paths"]), "message": path})
-    tell(log={"level": "info", "message": f"{path} is {used[path]} % full"})
-    tell(partial=used)
+    report(progress={"done": len(used), "total": len(task["paths"]), "message": path})
+    report(log={"level": "info", "message": f"{path} is {used[path]} % full"})
+    report(partial=used)
 print(json.dumps(used))
 full = [path for path in used if used[path] > task["limit"]]
 if full:

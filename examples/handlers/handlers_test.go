@@ -1,5 +1,5 @@
-// Package handlers_test tries the examples of docs/handlers.md, and holds the
-// page against the files and against the program.
+// Package handlers_test tests the examples of docs/handlers.md, and compares the page
+// with the files and with the handlers.
 package handlers_test
 
 import (
@@ -27,8 +27,8 @@ const (
 	installed = "/opt/tasker/handlers"
 )
 
-// example makes the handler of a task type of the examples' configuration,
-// with the programs where they are.
+// example makes the handler of a task type in the examples' configuration, with the
+// programs of this directory.
 func example(t *testing.T, name string, environment map[string]any) handlers.Handler {
 	t.Helper()
 	here, err := filepath.Abs(".")
@@ -68,7 +68,7 @@ func example(t *testing.T, name string, environment map[string]any) handlers.Han
 		}
 		return h
 	}
-	t.Fatalf("there is no task type %s", name)
+	t.Fatalf("unknown task type %s", name)
 	return nil
 }
 
@@ -118,7 +118,7 @@ func TestArchive(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
-	handlerstest.Run(t.Context(), archive, handlerstest.Task{Payload: `{"directory":"/nowhere"}`}).WantFailed(t, 2, "there is no directory /nowhere")
+	handlerstest.Run(t.Context(), archive, handlerstest.Task{Payload: `{"directory":"/nowhere"}`}).WantFailed(t, 2, "no such directory: /nowhere")
 	handlerstest.Run(t.Context(), archive, handlerstest.Task{Payload: `{"directory":"/x; rm"}`, Schema: "true"}).WantFailed(t, 1, "does not match")
 }
 
@@ -135,7 +135,7 @@ func TestChecksum(t *testing.T) {
 		run.WantProgress(t, 3, 3)
 	}
 	handlerstest.Run(t.Context(), checksum, handlerstest.Task{Payload: `{"path":"/nowhere"}`}).WantFailed(t, 2, "No such file")
-	// What does not end by itself ends when it is canceled, and says so.
+	// A request that does not end by itself ends when it is canceled.
 	running := handlerstest.Start(t.Context(), checksum, handlerstest.Task{Payload: `{"path":"/dev/zero"}`, Timeout: 300 * time.Millisecond})
 	run := running.Wait()
 	if run.State != tasker.TimedOut || !strings.Contains(run.Errmsg, "stopped after ") {
@@ -154,7 +154,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// TestPageShowsTheFiles: the page has each example as it is.
+// TestPageShowsTheFiles: the page contains the examples verbatim.
 func TestPageShowsTheFiles(t *testing.T) {
 	t.Parallel()
 	text := read(t, page)
@@ -162,13 +162,18 @@ func TestPageShowsTheFiles(t *testing.T) {
 		"disk.py": "python", "archive.sh": "sh", "checksum.py": "python", "load.sh": "sh", "config/development.config.yaml": "yaml",
 	} {
 		if !strings.Contains(text, "```"+language+"\n"+read(t, name)+"```\n") {
-			t.Errorf("%s is not in %s as it is", name, page)
+			t.Errorf("%s is not in %s", name, page)
 		}
+	}
+	_, snippet, _ := strings.Cut(read(t, "greet_test.go"), "\n// greet ")
+	snippet, _, _ = strings.Cut("// greet "+snippet, "\nfunc Example")
+	if !strings.Contains(text, "```go\n"+snippet+"```\n") {
+		t.Errorf("the handler of greet_test.go is not in %s", page)
 	}
 }
 
-// TestPageHasTheSettings: the page's tables name every setting of a handler and
-// no other. The handler itself tells them when it is given an unknown one.
+// TestPageHasTheSettings: the page's tables have all settings of each handler, and no
+// others. A handler lists them in its error about an unknown one.
 func TestPageHasTheSettings(t *testing.T) {
 	t.Parallel()
 	text := read(t, page)

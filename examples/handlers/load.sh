@@ -1,5 +1,5 @@
 #!/bin/sh
-# Answers each request with the load of the machine, and goes on running.
+# Answers each request with the load of the machine, and keeps running.
 while IFS= read -r line; do
 	case $line in '{"v":1,"cancel":'*) continue ;; esac
 	id=${line#'{"v":1,"id":"'}

@@ -1,4 +1,4 @@
-// Package rights_test tries what can be tried of the example without rights.
+// Package rights_test tests what can be tested of the example without rights.
 package rights_test
 
 import (
@@ -24,7 +24,7 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// settings returns those of a task type of the configuration.
+// settings returns the settings of a task type in the configuration.
 func settings(t *testing.T, name string) handlers.Settings {
 	t.Helper()
 	var conf struct {
@@ -41,7 +41,7 @@ func settings(t *testing.T, name string) handlers.Settings {
 			return taskType.Settings
 		}
 	}
-	t.Fatalf("there is no task type %s", name)
+	t.Fatalf("unknown task type %s", name)
 	return nil
 }
 
@@ -55,7 +55,7 @@ func run(t *testing.T, s handlers.Settings, payload string, step int) (string, e
 	return string(result), err
 }
 
-// TestRestart: the units are those of the rule, and no other reaches systemctl.
+// TestRestart: the units are those of the rule, and only these reach systemctl.
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	s := settings(t, "restart")
@@ -80,7 +80,7 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestUpdate: a reboot where it is needed, and the end after it.
+// TestUpdate: a reboot if necessary, and success after it.
 func TestUpdate(t *testing.T) {
 	t.Parallel()
 	here, err := filepath.Abs(".")
@@ -109,8 +109,8 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// TestFilesAreWellFormed asks the programs that read them, where they are.
-func TestFilesAreWellFormed(t *testing.T) {
+// TestFilesAreValid asks the programs that read them, if they are installed.
+func TestFilesAreValid(t *testing.T) {
 	t.Parallel()
 	for _, command := range [][]string{
 		{"visudo", "-cf", "sudoers"},
@@ -131,7 +131,7 @@ const asked = [
 if (asked.join() !== "yes,yes,no,no,no,no") throw asked;`},
 	} {
 		if _, err := exec.LookPath(command[0]); err != nil {
-			t.Logf("%s is not here", command[0])
+			t.Logf("%s is not installed", command[0])
 			continue
 		}
 		if out, err := exec.CommandContext(t.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {

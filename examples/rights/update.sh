@@ -1,6 +1,6 @@
 #!/bin/sh
-# Updates the packages, and asks for a reboot (exit code 77) where the system
-# says that it needs one. After that it runs again, with TASKER_STEP 2.
+# Updates the packages, and asks for a reboot (exit code 77) if the system needs
+# one. After the reboot it runs again, with TASKER_STEP 2.
 set -eu
 : "${REBOOT_REQUIRED:=/run/reboot-required}" "${UPDATE:=sudo -n /usr/local/sbin/update-packages}"
 
