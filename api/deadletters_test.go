@@ -189,7 +189,7 @@ func TestEndToEndDeadLetter(t *testing.T) {
 	s := newSystem(t)
 	ctx := t.Context()
 	for i, queue := range []string{"tasker.worker.console1", "tasker.worker.console9"} {
-		if _, err := s.db.StoreDeadLetter(ctx, tasker.DeadLetter{Key: queue, Queue: queue, MessageID: "m", Body: []byte("body")}); err != nil {
+		if _, err := s.db.DeadLetters.StoreDeadLetter(ctx, tasker.DeadLetter{Key: queue, Queue: queue, MessageID: "m", Body: []byte("body")}); err != nil {
 			t.Fatal(i, err)
 		}
 	}

@@ -43,7 +43,7 @@ func TestRemovedEndpointLetsTasksEnd(t *testing.T) {
 	register := func() {
 		t.Helper()
 		gone := tasker.Endpoint{Name: "byhand", TaskTypes: []string{"worker"}, Manager: strings.Repeat("0", 26), Host: "h7", PID: 4711}
-		if holder, err := s.db.AcquireEndpoint(t.Context(), gone, time.Minute); err != nil || holder != nil {
+		if holder, err := s.db.Endpoints.AcquireEndpoint(t.Context(), gone, time.Minute); err != nil || holder != nil {
 			t.Fatal(holder, err)
 		}
 	}
@@ -53,16 +53,16 @@ func TestRemovedEndpointLetsTasksEnd(t *testing.T) {
 	if detail := alive.problem(t).Detail; !strings.Contains(detail, "host h7, pid 4711") {
 		t.Errorf("the detail does not name the manager: %s", detail)
 	}
-	if err := s.db.ReleaseEndpoints(t.Context(), strings.Repeat("0", 26), []string{"byhand"}); err != nil {
+	if err := s.db.Endpoints.ReleaseEndpoints(t.Context(), strings.Repeat("0", 26), []string{"byhand"}); err != nil {
 		t.Fatal(err)
 	}
 	s.post(t, "/worker", `{"identifier":"all"}`).want(t, http.StatusCreated)
 	message := <-arrived
 	key := tasker.ResultKey{TaskID: message.TaskID, Endpoint: "console1"}
-	if _, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: "all", Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: "all", Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.db.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.ResultDone}}); err != nil {
+	if _, err := s.db.Attempts.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.ResultDone}}); err != nil {
 		t.Fatal(err)
 	}
 	if body := string(s.get(t, "/worker/all").body); !strings.Contains(body, `"missing":["byhand"]`) {

@@ -37,15 +37,16 @@ func newSystem(t *testing.T) *system {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	if _, _, err := db.Migrate(t.Context()); err != nil {
+	if _, _, err := db.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b := local.New(log)
 	t.Cleanup(func() { _ = b.Close() })
 	h := &harness{log: &logBuffer{}}
 	h.server, err = api.New(testConfig(), api.Deps{
-		Tasks: db, Statuses: db, Results: db, Live: db, Endpoints: db, DeadLetters: db, Database: db, Dispatcher: dispatch.New(dispatch.Config{}, db, b, log), Broker: b, Log: h.log.logger(),
-		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db, b), Remover: removal.New(db, b, log),
+		Tasks: db.Tasks, Statuses: db.Statuses, Results: db.Results, Live: db.Live, Endpoints: db.Endpoints, DeadLetters: db.DeadLetters, Database: db.DB,
+		Dispatcher: dispatch.New(dispatch.Config{}, db.Outbox, b, log), Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
+		Remover: removal.New(db.Removals, b, log), Broker: b, Log: h.log.logger(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +58,7 @@ func newSystem(t *testing.T) *system {
 // subscribe registers an endpoint and gives what reaches its queue.
 func (s *system) subscribe(t *testing.T, endpoint string) <-chan wire.Task {
 	t.Helper()
-	if _, err := s.db.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: endpoint, TaskTypes: []string{"worker"}, Manager: managerID, Host: "h", Version: "1"}, time.Minute); err != nil {
+	if _, err := s.db.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: endpoint, TaskTypes: []string{"worker"}, Manager: managerID, Host: "h", Version: "1"}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -102,14 +103,14 @@ func (s *system) perform(t *testing.T, arrived <-chan wire.Task, finish ledger.E
 		t.Fatalf("nothing reached %s", finish.Endpoint)
 	}
 	finish.TaskID = message.TaskID
-	admissions, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{
+	admissions, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{
 		ResultKey: finish.ResultKey, Identifier: message.Identifier, Type: message.Type, State: tasker.Running,
 	}})
 	if err != nil || admissions[0].Outcome != ledger.Recorded {
 		t.Fatalf("%+v, %v", admissions, err)
 	}
 	finish.Attempt = 1
-	if stored, err := s.db.FinishAttempts(t.Context(), []ledger.End{finish}); err != nil || !stored[0] {
+	if stored, err := s.db.Attempts.FinishAttempts(t.Context(), []ledger.End{finish}); err != nil || !stored[0] {
 		t.Fatalf("the finish was not stored: %v", err)
 	}
 }

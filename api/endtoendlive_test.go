@@ -17,7 +17,7 @@ import (
 // tell stores what an attempt told, and gives the hint, as a manager does.
 func (s *system) tell(t *testing.T, update ledger.LiveUpdate, change wire.LiveChange) {
 	t.Helper()
-	if err := s.db.SaveLive(t.Context(), []ledger.LiveUpdate{update}); err != nil {
+	if err := s.db.Live.SaveLive(t.Context(), []ledger.LiveUpdate{update}); err != nil {
 		t.Fatal(err)
 	}
 	s.hint(t, change)
@@ -51,7 +51,7 @@ func TestEndToEndLive(t *testing.T) {
 	// The first attempt of console1 logs, fails, and is followed by another.
 	message := <-console1
 	key := tasker.ResultKey{TaskID: message.TaskID, Endpoint: "console1"}
-	admissions, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}})
+	admissions, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}})
 	if err != nil || admissions[0].Outcome != ledger.Recorded {
 		t.Fatalf("%+v, %v", admissions, err)
 	}
@@ -59,10 +59,10 @@ func TestEndToEndLive(t *testing.T) {
 	s.tell(t, ledger.LiveUpdate{ResultKey: key, Attempt: 1, Lines: lines(0, 3, now), Totals: tasker.LogTotals{Lines: 3, Bytes: 24, Complete: true}},
 		wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 1, State: tasker.Running, Log: true})
 	f.until("log")
-	if stored, err := s.db.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying, Errnr: 7, Errmsg: "no"}}); err != nil || !stored[0] {
+	if stored, err := s.db.Attempts.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying, Errnr: 7, Errmsg: "no"}}); err != nil || !stored[0] {
 		t.Fatalf("%v, %v", stored, err)
 	}
-	if started, err := s.db.StartAttempts(t.Context(), managerID, []ledger.Start{{ResultKey: key, Attempt: 1}}); err != nil || !started[0] {
+	if started, err := s.db.Attempts.StartAttempts(t.Context(), managerID, []ledger.Start{{ResultKey: key, Attempt: 1}}); err != nil || !started[0] {
 		t.Fatalf("%v, %v", started, err)
 	}
 	s.tell(t, ledger.LiveUpdate{
@@ -91,14 +91,14 @@ func TestEndToEndLive(t *testing.T) {
 	// Both end.
 	s.tell(t, ledger.LiveUpdate{ResultKey: key, Attempt: 2, Totals: tasker.LogTotals{Lines: 100, LeftOut: 99, Complete: true}}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2})
 	other := tasker.ResultKey{TaskID: key.TaskID, Endpoint: "console2"}
-	if _, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: other, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: other, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
 	ends := []ledger.End{
 		{ResultKey: key, Attempt: 2, State: tasker.ResultDone, Payload: json.RawMessage(`{"yeah":1}`)},
 		{ResultKey: other, Attempt: 1, State: tasker.ResultDone},
 	}
-	if stored, err := s.db.FinishAttempts(t.Context(), ends); err != nil || !stored[0] || !stored[1] {
+	if stored, err := s.db.Attempts.FinishAttempts(t.Context(), ends); err != nil || !stored[0] || !stored[1] {
 		t.Fatalf("%v, %v", stored, err)
 	}
 	s.hint(t, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console2", Attempt: 1, State: tasker.ResultDone})
@@ -125,12 +125,12 @@ func TestEndToEndLongLog(t *testing.T) {
 	s := newSystem(t)
 	s.subscribe(t, "console1")
 	s.post(t, "/worker", newTask).want(t, http.StatusCreated)
-	task, err := s.db.FindTask(t.Context(), "worker", identifier)
+	task, err := s.db.Tasks.FindTask(t.Context(), "worker", identifier)
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "console1"}
-	if _, err := s.db.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
@@ -139,7 +139,7 @@ func TestEndToEndLongLog(t *testing.T) {
 		if n >= 4000 { // the first 2,000 and the last 2,000 are kept
 			update.DropFrom, update.DropTo = 2000, n-1500
 		}
-		if err := s.db.SaveLive(t.Context(), []ledger.LiveUpdate{update}); err != nil {
+		if err := s.db.Live.SaveLive(t.Context(), []ledger.LiveUpdate{update}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -165,18 +166,18 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 	if err := w.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	w.store = s
+	w.store = storetest.Flatten(s)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Migrate(t.Context()); err != nil {
+	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f := newFaulty(s, false, map[string]int{})
+	f := newFaulty(w.store, false, map[string]int{})
 	w.serve(f, &counting{}, func(cfg *manager.Config) { cfg.CatchUp = 50 * time.Millisecond })
-	task, err := s.MarkSent(t.Context(), w.create("one", "null", "a"), nil, time.Hour)
+	task, err := s.Outbox.MarkSent(t.Context(), w.create("one", "null", "a"), nil, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +186,7 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 		return // on a machine so slow that the task is no news any more
 	}
 	ahead.Store(int64(61 * time.Second))
-	if n, err := s.Aggregate(t.Context(), []int64{task.ID}, time.Minute); err != nil || n != 1 {
+	if n, err := s.Statuses.Aggregate(t.Context(), []int64{task.ID}, time.Minute); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
 	w.await(task, tasker.ResultDone)

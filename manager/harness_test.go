@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is a database, a broker and the sending side, without a manager.
 type world struct {
 	t      *testing.T
-	store  *store.Store
+	store  *storetest.Flat
 	broker *local.Broker
 	log    *slog.Logger
 }
@@ -48,10 +49,10 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Migrate(t.Context()); err != nil {
+	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return &world{t: t, store: s, broker: b, log: log}
+	return &world{t: t, store: storetest.Flatten(s), broker: b, log: log}
 }
 
 // post stores and publishes a task of type job.

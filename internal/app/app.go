@@ -93,15 +93,15 @@ func reloading(ctx context.Context, r *reloader, roles func(context.Context, *re
 
 func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, version string, ready func(addr string)) error {
 	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires}
-	dispatcher := dispatch.New(sending, s.store, s.broker, s.log)
+	dispatcher := dispatch.New(sending, s.store.Outbox, s.broker, s.log)
 	defer dispatcher.Close()
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
-	remover := removal.New(s.store, s.broker, s.log)
+	remover := removal.New(s.store.Removals, s.broker, s.log)
 	server, err := api.New(conf, api.Deps{
 		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
-		DeadLetters: s.store.DeadLetters, Database: s.store,
-		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store, s.broker), Remover: remover, Broker: s.broker, Log: s.log,
+		DeadLetters: s.store.DeadLetters, Database: s.store.DB,
+		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store.DeadLetters, s.broker), Remover: remover, Broker: s.broker, Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		return err
 	}
 	reconciler := reconcile.New(cfg.Reconcile, reconcile.Store{
-		Leases: s.store.Leases, Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Lost,
+		Leases: s.store.Leases, Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
 		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters,
 	}, s.broker, dispatcher, s.log)
 	err = r.join(ctx, func(_, next config.Config) (func(context.Context) error, error) {
@@ -188,7 +188,10 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 	}
 	conf.Endpoints, conf.Version, conf.Forget = opts.Endpoints, opts.Version, opts.Forget
 	conf.Ready = opts.Ready
-	st := manager.Store{Endpoints: s.store, Results: s.store, Attempts: s.store, Work: s.store, Live: s.store, Database: s.store}
+	st := manager.Store{
+		Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
+		Live: s.store.Live, Database: s.store.DB,
+	}
 	m, err := manager.New(conf, st, s.broker, registry, s.log)
 	if err != nil {
 		return err
@@ -231,7 +234,7 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 // sessions, and nil when ctx ends.
 func (s services) awaitSchema(ctx context.Context) error {
 	for warned := false; ; {
-		err := s.store.CheckSchema(ctx)
+		err := s.store.Schema.CheckSchema(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -58,7 +58,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	}
 	s := services{st, local.New(log), log}
 	defer s.close(ctx)
-	if _, _, err := s.store.Migrate(ctx); err != nil {
+	if _, _, err := s.store.Schema.Migrate(ctx); err != nil {
 		return fmt.Errorf("prepare %s: %w", file, err)
 	}
 	cfg.Manager.SpoolDir = filepath.Join(dir, "spool")
@@ -132,7 +132,7 @@ func ownBroker(cfg config.Config) bool { return len(cfg.Rabbit.URIs) == 0 }
 // process.
 func (s services) awaitEndpoints(ctx context.Context, n int) error {
 	for {
-		list, err := s.store.ListEndpoints(ctx, tasker.EndpointQuery{Limit: n})
+		list, err := s.store.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{Limit: n})
 		if err != nil || len(list) == n {
 			return err
 		}

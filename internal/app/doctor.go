@@ -35,7 +35,7 @@ func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.
 	st, file, err := openExisting(cfg.Store)
 	if err == nil {
 		defer func() { _ = st.Close() }()
-		subject.Database, subject.Endpoints, subject.Tasks = named{st, file}, st.Endpoints, st
+		subject.Database, subject.Endpoints, subject.Tasks = inspected{st.DB, st.Schema, st.Inspection, file}, st.Endpoints, st.Inspection
 	}
 	subject.DatabaseError = err
 	if ownBroker(cfg) {
@@ -121,15 +121,17 @@ func management(admin config.RabbitAdmin) (doctor.Management, error) {
 	return client, nil
 }
 
-// named is a store with the name of its file.
-type named struct {
-	*store.Store
+// inspected is the database for the doctor, with the name of its file.
+type inspected struct {
+	*store.DB
+	store.Schema
+	store.Inspection
 	file string // of SQLite; empty for others
 }
 
-func (s named) Name() string {
+func (s inspected) Name() string {
 	if s.file != "" {
 		return s.file
 	}
-	return s.Store.Name()
+	return s.DB.Name()
 }

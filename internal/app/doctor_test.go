@@ -81,7 +81,7 @@ func (x *examined) register(t *testing.T, lease time.Duration) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	_, err = s.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "console1", Manager: strings.Repeat("A", 26), TaskTypes: []string{"worker"}}, lease)
+	_, err = s.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "console1", Manager: strings.Repeat("A", 26), TaskTypes: []string{"worker"}}, lease)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,12 +33,12 @@ func InitDatabase(ctx context.Context, cfg config.Config, opts InitOptions) erro
 		if err := refuseLiving(ctx, s, opts); err != nil {
 			return err
 		}
-		if err := s.Reset(ctx); err != nil {
+		if err := s.Schema.Reset(ctx); err != nil {
 			return err
 		}
 		say(opts.Out, "tasker's tables: dropped")
 	}
-	from, to, err := s.Migrate(ctx)
+	from, to, err := s.Schema.Migrate(ctx)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func refuseLiving(ctx context.Context, s *store.Store, opts InitOptions) error {
 
 // describeLiving returns the daemons that use the database.
 func describeLiving(ctx context.Context, s *store.Store) ([]string, error) {
-	managers, api, err := s.Living(ctx)
+	managers, api, err := s.Inspection.Living(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func describeDatabase(ctx context.Context, cfg config.Config, opts InitOptions) 
 		return err
 	}
 	defer func() { _ = s.Close() }()
-	tables, err := s.Tables(ctx)
+	tables, err := s.Schema.Tables(ctx)
 	if err != nil {
 		return fmt.Errorf("find what would be dropped: %w", err)
 	}

@@ -35,11 +35,11 @@ func TestResetUnderLivingDaemons(t *testing.T) {
 	const id = "01AAAAAAAAAAAAAAAAAAAAAAAA"
 	for _, name := range []string{"console1", "console2"} {
 		e := tasker.Endpoint{Name: name, Manager: id, Host: "web1", PID: 42, TaskTypes: []string{"worker"}}
-		if _, err := s.AcquireEndpoint(ctx, e, time.Hour); err != nil {
+		if _, err := s.Endpoints.AcquireEndpoint(ctx, e, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.TakeLease(ctx, "sweep", id, time.Hour); err != nil {
+	if _, err := s.Leases.TakeLease(ctx, "sweep", id, time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	const manager = "manager on web1 (pid 42) of console1, console2"
@@ -50,7 +50,7 @@ func TestResetUnderLivingDaemons(t *testing.T) {
 	if tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), manager) || !strings.Contains(err.Error(), "an API") || !strings.Contains(err.Error(), "--force") {
 		t.Errorf("a reset under living daemons: %v", err)
 	}
-	if list, err := s.ListEndpoints(ctx, tasker.EndpointQuery{Limit: 10}); err != nil || len(list) != 2 {
+	if list, err := s.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{Limit: 10}); err != nil || len(list) != 2 {
 		t.Errorf("after the refusal there are %v, %v", list, err)
 	}
 	if _, err := initialize(app.InitOptions{}); err != nil {
@@ -59,15 +59,15 @@ func TestResetUnderLivingDaemons(t *testing.T) {
 	if out, err := initialize(app.InitOptions{Reset: true, Force: true}); err != nil || !strings.Contains(out, manager) {
 		t.Errorf("forced: %s, %v", out, err)
 	}
-	if held, err := s.Heartbeat(ctx, id, []string{"console1"}, time.Hour); err != nil || held {
+	if held, err := s.Endpoints.Heartbeat(ctx, id, []string{"console1"}, time.Hour); err != nil || held {
 		t.Errorf("the manager holds what was reset: %v, %v", held, err)
 	}
 
 	// Those who said goodbye are not in the way.
-	if _, err := s.AcquireEndpoint(ctx, tasker.Endpoint{Name: "a", Manager: id, TaskTypes: []string{"worker"}}, time.Hour); err != nil {
+	if _, err := s.Endpoints.AcquireEndpoint(ctx, tasker.Endpoint{Name: "a", Manager: id, TaskTypes: []string{"worker"}}, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ReleaseEndpoints(ctx, id, []string{"a"}); err != nil {
+	if err := s.Endpoints.ReleaseEndpoints(ctx, id, []string{"a"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := initialize(app.InitOptions{Reset: true}); err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -80,7 +81,7 @@ func (f *fakeBroker) Publish(ctx context.Context, p broker.Publication) (broker.
 
 // faultyStore fails as the test tells it to.
 type faultyStore struct {
-	*store.Store
+	*storetest.Flat
 	markFails, releaseFails, registryFails bool
 	marked                                 atomic.Int32
 }
@@ -89,7 +90,7 @@ func (f *faultyStore) RegisteredEndpoints(ctx context.Context, taskType string, 
 	if f.registryFails {
 		return nil, errAway
 	}
-	return f.Store.RegisteredEndpoints(ctx, taskType, among)
+	return f.Flat.RegisteredEndpoints(ctx, taskType, among)
 }
 
 func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
@@ -97,14 +98,14 @@ func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved [
 	if f.markFails {
 		return task, errAway
 	}
-	return f.Store.MarkSent(ctx, task, unserved, seenWithin)
+	return f.Flat.MarkSent(ctx, task, unserved, seenWithin)
 }
 
 func (f *faultyStore) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	if f.releaseFails {
 		return errAway
 	}
-	return f.Store.ReleaseTask(ctx, r)
+	return f.Flat.ReleaseTask(ctx, r)
 }
 
 // fixture is a stored task and its dispatcher.
@@ -129,16 +130,16 @@ func setUp(t *testing.T, endpoints ...string) fixture {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Migrate(t.Context()); err != nil {
+	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	task, _, err := s.CreateTask(t.Context(), tasker.Task{
+	task, _, err := s.Tasks.CreateTask(t.Context(), tasker.Task{
 		Type: "worker", Identifier: "one", Payload: []byte(`{"foo":"bar"}`), Endpoints: endpoints,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := fixture{&faultyStore{Store: s}, &fakeBroker{}, task, ahead}
+	f := fixture{&faultyStore{Flat: storetest.Flatten(s)}, &fakeBroker{}, task, ahead}
 	f.register(t, endpoints...)
 	return f
 }

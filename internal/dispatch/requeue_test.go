@@ -10,12 +10,12 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/dispatch"
-	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 )
 
 // undeletable is a store that fails to delete a dead letter once.
 type undeletable struct {
-	*store.Store
+	*storetest.Flat
 	fails bool
 }
 
@@ -24,7 +24,7 @@ func (u *undeletable) DeleteDeadLetter(ctx context.Context, id int64) error {
 		u.fails = false
 		return errAway
 	}
-	return u.Store.DeleteDeadLetter(ctx, id)
+	return u.Flat.DeleteDeadLetter(ctx, id)
 }
 
 // store stores a dead letter of a queue.
@@ -52,7 +52,7 @@ func (f fixture) kept(t *testing.T, id int64) bool {
 
 func TestRequeue(t *testing.T) {
 	f := setUp(t)
-	r := dispatch.NewRequeuer(dispatch.Config{}, f.Store, f.broker)
+	r := dispatch.NewRequeuer(dispatch.Config{}, f.Flat, f.broker)
 	for i, target := range []broker.Target{broker.To("console1.example.com"), broker.ToAny()} {
 		id := f.store(t, []string{"tasker.worker.console1.example.com", "tasker.worker.any"}[i])
 		if err := r.Requeue(t.Context(), id); err != nil {
@@ -75,7 +75,7 @@ func TestRequeue(t *testing.T) {
 // A letter that cannot be requeued stays stored.
 func TestRequeueFails(t *testing.T) {
 	f := setUp(t)
-	r := dispatch.NewRequeuer(dispatch.Config{}, f.Store, f.broker)
+	r := dispatch.NewRequeuer(dispatch.Config{}, f.Flat, f.broker)
 	unserved := func(context.Context) (broker.Receipt, error) {
 		return broker.Receipt{Unserved: []string{"console1"}}, nil
 	}
@@ -109,7 +109,7 @@ func TestRequeueFails(t *testing.T) {
 // again.
 func TestRequeueCrash(t *testing.T) {
 	f := setUp(t)
-	r := dispatch.NewRequeuer(dispatch.Config{}, &undeletable{Store: f.Store, fails: true}, f.broker)
+	r := dispatch.NewRequeuer(dispatch.Config{}, &undeletable{Flat: f.Flat, fails: true}, f.broker)
 	id := f.store(t, "tasker.worker.console1")
 	if err := r.Requeue(t.Context(), id); !errors.Is(err, errAway) || !f.kept(t, id) {
 		t.Errorf("got %v, kept: %t", err, f.kept(t, id))

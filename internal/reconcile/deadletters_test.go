@@ -16,7 +16,7 @@ func (f *faultyStore) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) 
 	if err := f.enter("StoreDeadLetter"); err != nil {
 		return false, err
 	}
-	stored, err := f.Store.StoreDeadLetter(ctx, l)
+	stored, err := f.Store.DeadLetters.StoreDeadLetter(ctx, l)
 	if failAfter := f.enter("after StoreDeadLetter"); failAfter != nil {
 		return false, failAfter
 	}

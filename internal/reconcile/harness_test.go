@@ -18,6 +18,7 @@ import (
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,7 +55,7 @@ func (c *fakeClock) advance(d time.Duration) {
 // faultyStore is a real store whose methods fail while the test says so, and
 // count their calls.
 type faultyStore struct {
-	*store.Store
+	*storetest.Flat
 	mu    sync.Mutex
 	fails map[string]bool
 	calls map[string]int
@@ -86,35 +87,35 @@ func (f *faultyStore) ClaimUnsent(ctx context.Context, limit int, lease time.Dur
 	if err := f.enter("ClaimUnsent"); err != nil {
 		return nil, err
 	}
-	return f.Store.ClaimUnsent(ctx, limit, lease)
+	return f.Flat.ClaimUnsent(ctx, limit, lease)
 }
 
 func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
 	if err := f.enter("MarkSent"); err != nil {
 		return task, err
 	}
-	return f.Store.MarkSent(ctx, task, unserved, seenWithin)
+	return f.Flat.MarkSent(ctx, task, unserved, seenWithin)
 }
 
 func (f *faultyStore) ReleaseTask(ctx context.Context, r ledger.Release) error {
 	if err := f.enter("ReleaseTask"); err != nil {
 		return err
 	}
-	return f.Store.ReleaseTask(ctx, r)
+	return f.Flat.ReleaseTask(ctx, r)
 }
 
 func (f *faultyStore) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) ([]int64, error) {
 	if err := f.enter("MarkLost"); err != nil {
 		return nil, err
 	}
-	return f.Store.MarkLost(ctx, notSeenSince, limit)
+	return f.Flat.MarkLost(ctx, notSeenSince, limit)
 }
 
 func (f *faultyStore) Aggregate(ctx context.Context, ids []int64, wait time.Duration) (int, error) {
 	if err := f.enter("Aggregate"); err != nil {
 		return 0, err
 	}
-	return f.Store.Aggregate(ctx, ids, wait)
+	return f.Flat.Aggregate(ctx, ids, wait)
 }
 
 // flakyBroker is the broker in this process, which a test takes away, and
@@ -187,11 +188,11 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Migrate(t.Context()); err != nil {
+	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return &world{
-		faultyStore: &faultyStore{Store: s, fails: map[string]bool{}, calls: map[string]int{}},
+		faultyStore: &faultyStore{Flat: storetest.Flatten(s), fails: map[string]bool{}, calls: map[string]int{}},
 		t:           t, clock: c, log: log,
 		broker: &flakyBroker{Broker: b, refuse: map[string]bool{}, bad: map[string]bool{}, hanging: map[string]bool{}, published: map[string]int{}},
 	}
@@ -239,7 +240,7 @@ func (w *world) send(identifier string, endpoints ...string) tasker.Task {
 
 func (w *world) sent(task tasker.Task) tasker.Task {
 	w.t.Helper()
-	task, err := w.Store.MarkSent(w.t.Context(), task, nil, month)
+	task, err := w.Flat.MarkSent(w.t.Context(), task, nil, month)
 	if err != nil {
 		w.t.Fatal(err)
 	}

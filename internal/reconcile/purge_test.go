@@ -21,14 +21,14 @@ func (f *faultyStore) PurgeTasks(ctx context.Context, taskType string, endedBefo
 	if err := f.enter("PurgeTasks " + taskType); err != nil {
 		return 0, nil, err
 	}
-	return f.Store.PurgeTasks(ctx, taskType, endedBefore, except, limit)
+	return f.Store.Retention.PurgeTasks(ctx, taskType, endedBefore, except, limit)
 }
 
 func (f *faultyStore) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (int, bool, error) {
 	if err := f.enter("PurgeResults"); err != nil {
 		return 0, false, err
 	}
-	return f.Store.PurgeResults(ctx, purgedBefore, limit)
+	return f.Store.Retention.PurgeResults(ctx, purgedBefore, limit)
 }
 
 const hour = time.Hour
@@ -49,7 +49,7 @@ func (w *world) done(taskType, identifier string) tasker.Task {
 	task = w.sent(task)
 	w.receive(task, "console1")
 	w.finish(task, tasker.ResultDone, "console1")
-	if _, err := w.Store.Aggregate(w.t.Context(), []int64{task.ID}, wait); err != nil {
+	if _, err := w.Store.Statuses.Aggregate(w.t.Context(), []int64{task.ID}, wait); err != nil {
 		w.t.Fatal(err)
 	}
 	return task

@@ -17,7 +17,7 @@ func TestAdoptionByAManagerThatWasReplaced(t *testing.T) {
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
 		f.receive(t, managerB, arrival(task, "a", tasker.Running))
-		work, err := f.InterruptedWork(t.Context(), managerA, "a", 10)
+		work, err := f.Attempts.InterruptedWork(t.Context(), managerA, "a", 10)
 		if err != nil || len(work) != 0 {
 			t.Errorf("the successor's run is given as interrupted: %+v, %v", work, err)
 		}
@@ -34,15 +34,15 @@ func TestAdoptionOfWhatIsLost(t *testing.T) {
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
 		f.clock.advance(2 * lease)
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
-		work, err := f.InterruptedWork(t.Context(), managerB, "a", 10)
+		work, err := f.Attempts.InterruptedWork(t.Context(), managerB, "a", 10)
 		if err != nil || len(work) != 1 || work[0].Task.ID != task.ID || work[0].Attempt != 1 {
 			t.Fatalf("interrupted: %+v, %v", work, err)
 		}
 		f.finish(t, finish(task, "a", 1, tasker.ResultFailed))
-		if work, err := f.InterruptedWork(t.Context(), managerB, "a", 10); err != nil || len(work) != 0 {
+		if work, err := f.Attempts.InterruptedWork(t.Context(), managerB, "a", 10); err != nil || len(work) != 0 {
 			t.Errorf("interrupted: %+v, %v", work, err)
 		}
 	})
@@ -58,11 +58,11 @@ func TestBegunAndLost(t *testing.T) {
 		f.receive(t, managerA, arrival(recorded, "a", tasker.Running), arrival(waited, "a", tasker.Received))
 		key := tasker.ResultKey{TaskID: waited.ID, Endpoint: "a"}
 		begin := []ledger.Start{{ResultKey: key}}
-		if started, err := f.StartAttempts(t.Context(), managerA, begin); err != nil || !started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, begin); err != nil || !started[0] {
 			t.Fatalf("started %v, %v", started, err)
 		}
 		f.clock.advance(time.Hour)
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
 		again := f.receive(t, managerA, arrival(recorded, "a", tasker.Running))[0]
@@ -70,11 +70,11 @@ func TestBegunAndLost(t *testing.T) {
 			t.Errorf("the recorded one is given as %+v", again)
 		}
 		begin = append(begin, ledger.Start{ResultKey: tasker.ResultKey{TaskID: recorded.ID, Endpoint: "a"}})
-		started, err := f.StartAttempts(t.Context(), managerA, begin)
+		started, err := f.Attempts.StartAttempts(t.Context(), managerA, begin)
 		if err != nil || !started[0] || !started[1] {
 			t.Errorf("started %v, %v", started, err)
 		}
-		if started, err := f.StartAttempts(t.Context(), managerB, begin); err != nil || started[0] || started[1] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), managerB, begin); err != nil || started[0] || started[1] {
 			t.Errorf("another manager started %v, %v", started, err)
 		}
 	})
@@ -91,13 +91,13 @@ func TestBackFromLostSaysWhy(t *testing.T) {
 		again.RetryDelay = time.Hour
 		f.finish(t, again)
 		f.clock.advance(time.Minute)
-		if _, err := f.MarkLost(t.Context(), f.Now().Add(-time.Second), 10); err != nil {
+		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-time.Second), 10); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil {
+		if _, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
-		results, err := f.TaskResults(t.Context(), task.ID)
+		results, err := f.Results.TaskResults(t.Context(), task.ID)
 		if err != nil || results[0].State != tasker.Retrying || results[0].Errnr != 1 || results[0].Errmsg != "it failed" {
 			t.Errorf("%+v, %v", results, err)
 		}
@@ -117,13 +117,13 @@ func TestLateFinishOfAnInterruptedAttempt(t *testing.T) {
 			t.Fatal("the interruption is not stored")
 		}
 		f.clock.advance(2 * lease)
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 1 {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 1 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
 		if f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
 			t.Error("the end of an attempt that was interrupted is stored")
 		}
-		if n, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 || f.states(t, task)["a"] != tasker.Retrying {
+		if n, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 || f.states(t, task)["a"] != tasker.Retrying {
 			t.Errorf("%d are back, %v: %v", n, err, f.states(t, task))
 		}
 	})

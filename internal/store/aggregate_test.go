@@ -24,13 +24,13 @@ func TestAggregate(t *testing.T) {
 			arrival(half, "a", tasker.Running), arrival(created, "a", tasker.Running))
 		aggregate := func(want int) {
 			t.Helper()
-			if n, err := f.Aggregate(t.Context(), all, wait); err != nil || n != want {
+			if n, err := f.Statuses.Aggregate(t.Context(), all, wait); err != nil || n != want {
 				t.Fatalf("Aggregate changed %d, %v, want %d", n, err, want)
 			}
 		}
 		unsettled := func(want ...int64) {
 			t.Helper()
-			got, err := f.UnsettledTasks(t.Context(), all, wait)
+			got, err := f.Statuses.UnsettledTasks(t.Context(), all, wait)
 			slices.Sort(got)
 			if err != nil || !slices.Equal(got, want) {
 				t.Fatalf("unsettled %v, %v, want %v", got, err, want)
@@ -70,16 +70,16 @@ func TestAggregate(t *testing.T) {
 func TestAggregateUnserved(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
-		task, err := f.MarkSent(t.Context(), f.create(t, "one", "a", "b", "x"), []string{"b", "x"}, month)
+		task, err := f.Outbox.MarkSent(t.Context(), f.create(t, "one", "a", "b", "x"), []string{"b", "x"}, month)
 		if err != nil {
 			t.Fatal(err)
 		}
 		aggregate := func(want ...string) {
 			t.Helper()
-			if _, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil {
+			if _, err := f.Statuses.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil {
 				t.Fatal(err)
 			}
-			stored, err := f.FindTask(t.Context(), task.Type, task.Identifier)
+			stored, err := f.Tasks.FindTask(t.Context(), task.Type, task.Identifier)
 			if err != nil || !slices.Equal(stored.Unserved, want) {
 				t.Errorf("unserved %q, %v, want %q", stored.Unserved, err, want)
 			}
@@ -113,11 +113,11 @@ func TestAggregateAtOnce(t *testing.T) {
 		for _, endpoint := range []string{"a", "b"} {
 			wg.Go(func() {
 				for _, task := range tasks {
-					_, err := f.ReceiveResults(t.Context(), managerA, []ledger.Incoming{arrival(task, endpoint, tasker.Running)})
+					_, err := f.Inbox.ReceiveResults(t.Context(), managerA, []ledger.Incoming{arrival(task, endpoint, tasker.Running)})
 					if err != nil {
 						t.Error(err)
 					}
-					if _, err := f.FinishAttempts(t.Context(), []ledger.End{finish(task, endpoint, 1, tasker.ResultDone)}); err != nil {
+					if _, err := f.Attempts.FinishAttempts(t.Context(), []ledger.End{finish(task, endpoint, 1, tasker.ResultDone)}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -128,7 +128,7 @@ func TestAggregateAtOnce(t *testing.T) {
 			wg.Go(func() {
 				total := 0
 				for range n {
-					k, err := f.Aggregate(t.Context(), ids, time.Hour)
+					k, err := f.Statuses.Aggregate(t.Context(), ids, time.Hour)
 					if err != nil {
 						t.Error(err)
 					}
@@ -138,7 +138,7 @@ func TestAggregateAtOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		last, err := f.Aggregate(t.Context(), ids, time.Hour)
+		last, err := f.Statuses.Aggregate(t.Context(), ids, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestOpenTasks(t *testing.T) {
 		var after ledger.SentPosition
 		var seen []int64
 		for {
-			page, err := f.OpenTasks(t.Context(), tasker.Sent, after, f.Now(), 2)
+			page, err := f.Statuses.OpenTasks(t.Context(), tasker.Sent, after, f.Now(), 2)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +180,7 @@ func TestOpenTasks(t *testing.T) {
 		if !slices.Equal(seen, []int64{1, 2, 3, 4, 5}) {
 			t.Errorf("pages hold %v", seen)
 		}
-		page, err := f.OpenTasks(t.Context(), tasker.Sent, ledger.SentPosition{}, f.Now().Add(-time.Second), 10)
+		page, err := f.Statuses.OpenTasks(t.Context(), tasker.Sent, ledger.SentPosition{}, f.Now().Add(-time.Second), 10)
 		if err != nil || len(page) != 4 {
 			t.Errorf("sent until a second ago: %v, %v", page, err)
 		}

@@ -43,7 +43,7 @@ func ownServer(t *testing.T, options ...string) (f fixture, do func(statements .
 	}
 	do("CREATE DATABASE tasker CHARACTER SET latin1")
 	f = open(t, server.URI()+"tasker")
-	if _, _, err := f.Migrate(ctx); err != nil {
+	if _, _, err := f.Schema.Migrate(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return f, do
@@ -75,19 +75,19 @@ func TestServerBeginsSessionsOtherwise(t *testing.T) {
 	// Another session sees all of it.
 	g := open(t, f.uri)
 	for _, task := range []tasker.Task{listed, all} {
-		found, err := g.FindTask(t.Context(), "worker", task.Identifier)
+		found, err := g.Tasks.FindTask(t.Context(), "worker", task.Identifier)
 		if err != nil || !slices.Equal(found.Expected, endpoints) {
 			t.Errorf("task %s expects %v, %v", task.Identifier, found.Expected, err)
 		}
-		results, err := g.TaskResults(t.Context(), task.ID)
+		results, err := g.Results.TaskResults(t.Context(), task.ID)
 		if err != nil || len(results) != len(endpoints) || string(results[0].Payload) != `"grün €"` {
 			t.Errorf("task %s has the results %+v, %v", task.Identifier, results, err)
 		}
 	}
-	if list, err := g.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10}); err != nil || len(list) != len(endpoints) {
+	if list, err := g.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10}); err != nil || len(list) != len(endpoints) {
 		t.Errorf("%d endpoints, %v", len(list), err)
 	}
-	server, err := g.DescribeServer(t.Context())
+	server, err := g.Inspection.DescribeServer(t.Context())
 	if err != nil || !slices.Contains(server.Otherwise, `autocommit is "OFF" instead of "ON"`) {
 		t.Errorf("the server is described as %+v, %v", server, err)
 	}
@@ -106,11 +106,11 @@ func TestPackets(t *testing.T) {
 		for try := range 2 {
 			identifier := fmt.Sprintf("t%d-%d", kib, try)
 			payload := slices.Concat([]byte(`"`), slices.Repeat([]byte(`\"`), kib*512-1), []byte(`"`))
-			_, _, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: identifier, Payload: payload, Endpoints: []string{"a"}})
+			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: identifier, Payload: payload, Endpoints: []string{"a"}})
 			switch {
 			case err == nil:
 				stored++
-				if found, err := f.FindTask(t.Context(), "worker", identifier); err != nil || len(found.Payload) != len(payload) {
+				if found, err := f.Tasks.FindTask(t.Context(), "worker", identifier); err != nil || len(found.Payload) != len(payload) {
 					t.Errorf("%d KiB are stored and cannot be read: %d bytes, %v", kib, len(found.Payload), err)
 				}
 			case tasker.CodeOf(err) == tasker.TooLarge:
@@ -141,7 +141,7 @@ func TestPackets(t *testing.T) {
 		}
 	}
 	finishes[0].Payload = slices.Concat([]byte(`"`), slices.Repeat([]byte("x"), 3*mib), []byte(`"`))
-	if _, err := f.FinishAttempts(t.Context(), finishes); tasker.CodeOf(err) != tasker.TooLarge || !strings.Contains(err.Error(), "larger") {
+	if _, err := f.Attempts.FinishAttempts(t.Context(), finishes); tasker.CodeOf(err) != tasker.TooLarge || !strings.Contains(err.Error(), "larger") {
 		t.Errorf("a result of 3 MiB: %v", err)
 	}
 }

@@ -55,7 +55,7 @@ var manyTypes = []string{"t0", "t1", "t2", "t3", "t4"}
 func (f fixture) catchUp(t *testing.T, endpoint string, since time.Time, limit int) (found []string) {
 	t.Helper()
 	for after := (ledger.SentPosition{}); ; {
-		tasks, next, err := f.UnreceivedTasks(t.Context(), endpoint, manyTypes, since, after, limit)
+		tasks, next, err := f.Inbox.UnreceivedTasks(t.Context(), endpoint, manyTypes, since, after, limit)
 		if err != nil {
 			t.Fatal(err)
 		}

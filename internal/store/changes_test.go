@@ -19,13 +19,13 @@ func TestChangedTasks(t *testing.T) {
 			tasks = append(tasks, f.create(t, fmt.Sprint("t", i)))
 		}
 		f.clock.advance(time.Second)
-		if _, err := f.MarkSent(t.Context(), tasks[1], nil, month); err != nil {
+		if _, err := f.Outbox.MarkSent(t.Context(), tasks[1], nil, month); err != nil {
 			t.Fatal(err)
 		}
 		all := func(position tasker.ChangePosition, limit int) (ids []int64) {
 			t.Helper()
 			for {
-				page, next, _, err := f.ChangedTasks(t.Context(), position, limit, nil)
+				page, next, _, err := f.Tasks.ChangedTasks(t.Context(), position, limit, nil)
 				if err != nil || len(page) > limit || len(ids) > len(tasks) {
 					t.Fatalf("%d tasks, %v", len(page), err)
 				}
@@ -50,7 +50,7 @@ func TestChangedTasks(t *testing.T) {
 		if got := all(tasker.ChangePosition{LastModifiedTime: tasks[3].LastModifiedTime}, 10); !slices.Equal(got, want[2:]) {
 			t.Errorf("from a time on: %v, want %v", got, want[2:])
 		}
-		page, _, _, err := f.ChangedTasks(t.Context(), tasker.ChangePosition{LastModifiedTime: f.Now().Add(-time.Microsecond)}, 10, nil)
+		page, _, _, err := f.Tasks.ChangedTasks(t.Context(), tasker.ChangePosition{LastModifiedTime: f.Now().Add(-time.Microsecond)}, 10, nil)
 		if err != nil || len(page) != 1 || page[0].Status != tasker.Sent || page[0].Identifier != "t1" || page[0].Payload != nil {
 			t.Errorf("%+v, %v", page, err)
 		}

@@ -31,7 +31,7 @@ func TestClocksOfMachines(t *testing.T) {
 	}
 	// The difference is ten times as long as each of the limits below.
 	api, consumer, other := machine(10*time.Hour), machine(-10*time.Hour), machine(10*time.Hour)
-	if _, _, err := api.Migrate(t.Context()); err != nil {
+	if _, _, err := api.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []fixture{api, consumer, other} {
@@ -43,7 +43,7 @@ func TestClocksOfMachines(t *testing.T) {
 	const slack = time.Minute // measuring takes a moment, which is the error
 	register := func(f fixture, manager string) (holder *tasker.Endpoint) {
 		t.Helper()
-		holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, limit)
+		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,10 +57,10 @@ func TestClocksOfMachines(t *testing.T) {
 	if holder := register(other, managerB); holder == nil || holder.Manager != managerA {
 		t.Errorf("a manager that is ahead took a lease that runs: holder %+v", holder)
 	}
-	if held, err := consumer.Heartbeat(t.Context(), managerA, []string{"a"}, limit); err != nil || !held {
+	if held, err := consumer.Endpoints.Heartbeat(t.Context(), managerA, []string{"a"}, limit); err != nil || !held {
 		t.Errorf("the heartbeat: held %t, %v", held, err)
 	}
-	seen, err := api.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+	seen, err := api.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 	if err != nil || len(seen) != 1 || !seen[0].Alive {
 		t.Errorf("endpoints %+v, %v", seen, err)
 	}
@@ -68,24 +68,24 @@ func TestClocksOfMachines(t *testing.T) {
 	// A task is not taken from the API that publishes it, and not called
 	// overdue.
 	task := api.create(t, "one")
-	if claimed, err := other.ClaimUnsent(t.Context(), 10, limit); err != nil || len(claimed) != 0 {
+	if claimed, err := other.Outbox.ClaimUnsent(t.Context(), 10, limit); err != nil || len(claimed) != 0 {
 		t.Errorf("claimed %+v, %v", claimed, err)
 	}
-	sent, err := api.MarkSent(t.Context(), task, nil, limit)
+	sent, err := api.Outbox.MarkSent(t.Context(), task, nil, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found, err := consumer.FindTask(t.Context(), "worker", "one"); err != nil || len(found.Expected) != 1 {
+	if found, err := consumer.Tasks.FindTask(t.Context(), "worker", "one"); err != nil || len(found.Expected) != 1 {
 		t.Errorf("expected are %v, %v: the endpoint was seen a moment ago", found.Expected, err)
 	}
 	for name, f := range map[string]fixture{"ahead": other, "behind": consumer} {
-		if n, err := f.Aggregate(t.Context(), []int64{task.ID}, limit); err != nil || n != 0 {
+		if n, err := f.Statuses.Aggregate(t.Context(), []int64{task.ID}, limit); err != nil || n != 0 {
 			t.Errorf("%s: aggregated %d, %v: nothing is overdue", name, n, err)
 		}
 		if off := f.Now().Sub(*sent.SentTime); off < -slack || off > limit {
 			t.Errorf("%s: it was sent %v ago", name, off)
 		}
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-limit), 10); err != nil || len(lost) != 0 {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-limit), 10); err != nil || len(lost) != 0 {
 			t.Errorf("%s: lost %v, %v", name, lost, err)
 		}
 	}
@@ -96,10 +96,10 @@ func TestClocksOfMachines(t *testing.T) {
 	again.RetryDelay = limit
 	consumer.finish(t, again)
 	for name, f := range map[string]fixture{"ahead": other, "behind": consumer} {
-		if due, err := f.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 0 {
+		if due, err := f.Attempts.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 0 {
 			t.Errorf("%s: due before its time: %+v, %v", name, due, err)
 		}
-		next, ok, err := f.NextRetry(t.Context(), "a", "worker")
+		next, ok, err := f.Attempts.NextRetry(t.Context(), "a", "worker")
 		if left := next.Sub(f.Now()); err != nil || !ok || left <= 0 || left > limit+slack {
 			t.Errorf("%s: the retry is due in %v, %t, %v", name, left, ok, err)
 		}

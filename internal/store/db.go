@@ -53,6 +53,17 @@ func (s *DB) Ping(ctx context.Context) error {
 	return s.fail("answer", s.sql.PingContext(ctx))
 }
 
+// CheckWrites returns an error if the database answers but takes no writes: it
+// is read-only, or the format of its binary log or the user's privileges do not
+// allow them. It changes no row and locks none.
+func (s *DB) CheckWrites(ctx context.Context) error {
+	return s.fail("take writes", s.conn(ctx).Exec("UPDATE tasks SET relay_time = relay_time WHERE id = 0").Error)
+}
+
+// Name returns the database's name at the server, or the path of the SQLite file
+// without the first slash.
+func (s *DB) Name() string { return s.name }
+
 // transact runs fn in a transaction; see [DB.withRetry]. fn must set its results
 // anew in each try.
 func (s *DB) transact(ctx context.Context, what string, fn func(tx *gorm.DB) error) error {

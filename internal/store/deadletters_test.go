@@ -13,7 +13,7 @@ import (
 
 func (f fixture) bury(t *testing.T, l tasker.DeadLetter) (stored bool) {
 	t.Helper()
-	stored, err := f.StoreDeadLetter(t.Context(), l)
+	stored, err := f.DeadLetters.StoreDeadLetter(t.Context(), l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func (f fixture) bury(t *testing.T, l tasker.DeadLetter) (stored bool) {
 
 func (f fixture) deadLetters(t *testing.T, q tasker.DeadLetterQuery) []tasker.DeadLetter {
 	t.Helper()
-	letters, err := f.ListDeadLetters(t.Context(), q)
+	letters, err := f.DeadLetters.ListDeadLetters(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestDeadLetters(t *testing.T) {
 		if len(letters) != 1 || !bytes.Equal(letters[0].Body, body[:tasker.DeadLetterPreview]) || letters[0].Size != int64(len(body)) {
 			t.Fatalf("%d letters, the first with %d bytes of %d", len(letters), len(letters[0].Body), letters[0].Size)
 		}
-		found, err := f.FindDeadLetter(t.Context(), letters[0].ID)
+		found, err := f.DeadLetters.FindDeadLetter(t.Context(), letters[0].ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,11 +54,11 @@ func TestDeadLetters(t *testing.T) {
 			found.Size != int64(len(body)) || !bytes.Equal(found.Body, body) {
 			t.Errorf("stored %+v", found)
 		}
-		if err := f.DeleteDeadLetter(t.Context(), found.ID); err != nil {
+		if err := f.DeadLetters.DeleteDeadLetter(t.Context(), found.ID); err != nil {
 			t.Fatal(err)
 		}
-		wantCode(t, f.DeleteDeadLetter(t.Context(), found.ID), tasker.NotFound)
-		_, err = f.FindDeadLetter(t.Context(), found.ID)
+		wantCode(t, f.DeadLetters.DeleteDeadLetter(t.Context(), found.ID), tasker.NotFound)
+		_, err = f.DeadLetters.FindDeadLetter(t.Context(), found.ID)
 		wantCode(t, err, tasker.NotFound)
 	})
 }

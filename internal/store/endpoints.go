@@ -11,7 +11,8 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Endpoints registers, lists and removes endpoints, and holds their leases.
+// Endpoints registers and lists endpoints, holds their leases, and marks the
+// results of silent ones.
 type Endpoints struct{ *DB }
 
 // AcquireEndpoint registers an endpoint with its task types for e.Manager and
@@ -32,7 +33,7 @@ func (s Endpoints) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease
 		if err != nil || begun == nil {
 			return holder, err
 		}
-		if _, err := s.DetachEndpoint(ctx, *begun); err != nil {
+		if _, err := (Removals{s.DB}).DetachEndpoint(ctx, *begun); err != nil {
 			return nil, err
 		}
 		detached = *begun
@@ -87,7 +88,7 @@ func (s Endpoints) acquire(ctx context.Context, e tasker.Endpoint, lease time.Du
 //
 // If last_seen is in the future, the database's clock was set back. The manager
 // may be alive or dead, so its lease starts over for its full length.
-func (s *DB) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now time.Time, err error) {
+func (s Endpoints) lockEndpoint(tx *gorm.DB, name string) (row endpointRow, now time.Time, err error) {
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Where("name = ?", name).Take(&row).Error
 	if err != nil {
 		return row, now, err

@@ -13,7 +13,7 @@ func TestEndpoints(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		acquire := func(manager string, types ...string) *tasker.Endpoint {
 			t.Helper()
-			holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{
+			holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{
 				Name: "a", Manager: manager, TaskTypes: types, Host: "host-" + manager[2:3], PID: 7, Version: "v1",
 			}, lease)
 			if err != nil {
@@ -28,7 +28,7 @@ func TestEndpoints(t *testing.T) {
 			t.Fatalf("a second manager was let in: %+v", holder)
 		}
 		f.clock.advance(lease / 2)
-		if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || !held {
+		if held, err := f.Endpoints.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || !held {
 			t.Fatal(held, err)
 		}
 		f.clock.advance(lease - time.Second)
@@ -39,25 +39,25 @@ func TestEndpoints(t *testing.T) {
 		if holder := acquire(managerB, "worker"); holder != nil {
 			t.Fatalf("a dead manager's name is not free: %+v", holder)
 		}
-		if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || held {
+		if held, err := f.Endpoints.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || held {
 			t.Fatalf("the first manager still holds it: %v, %v", held, err)
 		}
 		f.acquire(t, managerB, "z")
-		list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+		list, err := f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 		if err != nil || len(list) != 2 {
 			t.Fatal(list, err)
 		}
 		if e := list[0]; e.Manager != managerB || !slices.Equal(e.TaskTypes, []string{"worker"}) || !e.Alive || e.PID != 7 {
 			t.Errorf("%+v", e)
 		}
-		if list, err = f.ListEndpoints(t.Context(), tasker.EndpointQuery{After: "a", TaskType: "worker", Limit: 10}); err != nil || len(list) != 1 || list[0].Name != "z" {
+		if list, err = f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{After: "a", TaskType: "worker", Limit: 10}); err != nil || len(list) != 1 || list[0].Name != "z" {
 			t.Errorf("%+v, %v", list, err)
 		}
-		if list, err = f.ListEndpoints(t.Context(), tasker.EndpointQuery{TaskType: "backup", Limit: 10}); err != nil || len(list) != 0 {
+		if list, err = f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{TaskType: "backup", Limit: 10}); err != nil || len(list) != 0 {
 			t.Errorf("%+v, %v", list, err)
 		}
 		// A manager that stops frees its names at once.
-		if err := f.ReleaseEndpoints(t.Context(), managerB, []string{"a", "z"}); err != nil {
+		if err := f.Endpoints.ReleaseEndpoints(t.Context(), managerB, []string{"a", "z"}); err != nil {
 			t.Fatal(err)
 		}
 		if holder := acquire(managerA, "worker"); holder != nil {
@@ -73,7 +73,7 @@ func TestAcquireAtOnce(t *testing.T) {
 		for i := range n {
 			go func() {
 				manager := managerA[:25] + string(rune('A'+i))
-				holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, lease)
+				holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, lease)
 				if err != nil {
 					t.Error(err)
 				}
@@ -97,7 +97,7 @@ func TestLabels(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		labels := func() map[string]string {
 			t.Helper()
-			list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+			list, err := f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 			if err != nil || len(list) != 1 {
 				t.Fatal(list, err)
 			}
@@ -105,14 +105,14 @@ func TestLabels(t *testing.T) {
 		}
 		for _, given := range []map[string]string{{"role": "web", "zone": "<ü>"}, nil, {"role": "db"}} {
 			e := tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}, Labels: given}
-			if holder, err := f.AcquireEndpoint(t.Context(), e, lease); err != nil || holder != nil {
+			if holder, err := f.Endpoints.AcquireEndpoint(t.Context(), e, lease); err != nil || holder != nil {
 				t.Fatal(holder, err)
 			}
 			if got := labels(); !maps.Equal(got, given) || (got == nil) != (given == nil) {
 				t.Errorf("the labels are %v, want %v", got, given)
 			}
 		}
-		holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}, Labels: map[string]string{"role": "web"}}, lease)
+		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}, Labels: map[string]string{"role": "web"}}, lease)
 		if err != nil || holder == nil || holder.Labels["role"] != "db" {
 			t.Errorf("the holder is given as %+v, %v", holder, err)
 		}

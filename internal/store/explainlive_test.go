@@ -25,39 +25,39 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	// Result 50 runs, at e10.
 	task := tasker.Task{ID: 50}
 	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "e10"}
-	_, err := s.AcquireEndpoint(ctx, tasker.Endpoint{Name: "e10", Manager: managerA, TaskTypes: []string{"t1"}}, time.Minute)
+	_, err := s.Endpoints.AcquireEndpoint(ctx, tasker.Endpoint{Name: "e10", Manager: managerA, TaskTypes: []string{"t1"}}, time.Minute)
 	must(err)
 	*list = nil
 	update := told(task, "e10", 1, 200, 209)
 	update.DropFrom, update.DropTo = 20, 40
-	must(s.SaveLive(ctx, []ledger.LiveUpdate{update, told(tasker.Task{ID: 51}, "e11", 1, 100, 109)}))
-	_, err = s.Attempts(ctx, task.ID, "e10")
+	must(s.Live.SaveLive(ctx, []ledger.LiveUpdate{update, told(tasker.Task{ID: 51}, "e11", 1, 100, 109)}))
+	_, err = s.Results.Attempts(ctx, task.ID, "e10")
 	must(err)
-	_, err = s.FindResult(ctx, task.ID, "e10")
+	_, err = s.Results.FindResult(ctx, task.ID, "e10")
 	must(err)
-	_, err = s.TaskResults(ctx, task.ID)
+	_, err = s.Results.TaskResults(ctx, task.ID)
 	must(err)
-	lines, err := s.LogLines(ctx, task.ID, "e10", 1, 195, 10)
+	lines, err := s.Live.LogLines(ctx, task.ID, "e10", 1, 195, 10)
 	if must(err); len(lines) == 0 {
 		t.Error("there are no lines")
 	}
-	chunks, err := s.LogChunksAfter(ctx, task.ID, 7, 10)
+	chunks, err := s.Live.LogChunksAfter(ctx, task.ID, 7, 10)
 	if must(err); len(chunks) == 0 {
 		t.Error("there are no chunks")
 	}
-	_, _, _, err = s.ChangedTasks(ctx, tasker.ChangePosition{LastModifiedTime: s.Now().Add(-time.Hour), ID: 3}, 10, nil)
+	_, _, _, err = s.Tasks.ChangedTasks(ctx, tasker.ChangePosition{LastModifiedTime: s.Now().Add(-time.Hour), ID: 3}, 10, nil)
 	must(err)
-	_, err = s.AwaitReboot(ctx, key, 1, 2, bootA)
+	_, err = s.Attempts.AwaitReboot(ctx, key, 1, 2, bootA)
 	must(err)
-	_, err = s.InterruptedWork(ctx, managerA, "e10", 10)
+	_, err = s.Attempts.InterruptedWork(ctx, managerA, "e10", 10)
 	must(err)
 	for range 2 {
-		_, err = s.ResumeAttempts(ctx, managerA, []ledger.Start{{ResultKey: key, Attempt: 1}, {ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: "e7"}, Attempt: 1}})
+		_, err = s.Attempts.ResumeAttempts(ctx, managerA, []ledger.Start{{ResultKey: key, Attempt: 1}, {ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: "e7"}, Attempt: 1}})
 		must(err)
 	}
-	_, err = s.ResultNews(ctx, []tasker.ResultKey{key, {TaskID: 7, Endpoint: "e7"}})
+	_, err = s.Live.ResultNews(ctx, []tasker.ResultKey{key, {TaskID: 7, Endpoint: "e7"}})
 	must(err)
-	_, err = s.FinishAttempts(ctx, []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
+	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
 	must(err)
 
 	slices.Sort(*list)

@@ -88,11 +88,11 @@ func TestHistoryOfWhatDidNotRunAgain(t *testing.T) {
 			t.Fatalf("%+v", want)
 		}
 		f.clock.advance(time.Hour)
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 1 {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 1 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
 		wantSame(t, "while it is lost", f.attempts(t, task, "a"), want)
-		if _, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil {
+		if _, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
 		f.finish(t, finish(task, "a", 1, tasker.ResultCanceled))
@@ -110,7 +110,7 @@ func TestAttemptThatIsLost(t *testing.T) {
 		task := f.send(t, "one", "a")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))
 		f.clock.advance(time.Hour)
-		if _, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
+		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
 			t.Fatal(err)
 		}
 		if a := f.attempts(t, task, "a"); len(a) != 1 || a[0].State != tasker.Lost || a[0].Errnr != tasker.ErrnrLost || a[0].EndTime != nil {
@@ -130,7 +130,7 @@ func TestRejectedWhileRunning(t *testing.T) {
 			t.Error("the running one was not rejected")
 		}
 		f.clock.advance(time.Hour)
-		if _, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
+		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
 			t.Fatal(err)
 		}
 		if !f.finish(t, finish(task, "b", 1, tasker.Rejected))[0] {

@@ -216,7 +216,7 @@ func lockJoined(tx *gorm.DB, arrivals []ledger.Incoming, tasks map[int64]tasker.
 }
 
 // smallPayload selects a task's payload, or "" if it is large: what is read for
-// many tasks at once must be limited in bytes. See [Tasks.TaskPayload]. The
+// many tasks at once must be limited in bytes. See [Inbox.TaskPayload]. The
 // limit is in bytes on MySQL and in characters on SQLite.
 func smallPayload(column string) string {
 	return "CASE WHEN LENGTH(" + column + ") <= 16384 THEN " + column + " ELSE '' END AS payload"

@@ -13,7 +13,7 @@ import (
 
 func TestDescribeServer(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
-		server, err := f.DescribeServer(t.Context())
+		server, err := f.Inspection.DescribeServer(t.Context())
 		if err != nil || server.Version == "" {
 			t.Fatalf("%+v, %v", server, err)
 		}
@@ -34,7 +34,7 @@ func TestDescribeServer(t *testing.T) {
 
 func TestMeasureClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
-		ahead, roundTrip, err := f.MeasureClock(t.Context())
+		ahead, roundTrip, err := f.Inspection.MeasureClock(t.Context())
 		if err != nil || roundTrip < 0 {
 			t.Fatalf("%v, %v, %v", ahead, roundTrip, err)
 		}
@@ -53,7 +53,7 @@ func TestMeasureClock(t *testing.T) {
 
 func TestUnsent(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
-		none, err := f.Unsent(t.Context(), f.Now())
+		none, err := f.Inspection.Unsent(t.Context(), f.Now())
 		if err != nil || none != (ledger.Backlog{}) {
 			t.Fatalf("of nothing: %+v, %v", none, err)
 		}
@@ -61,11 +61,11 @@ func TestUnsent(t *testing.T) {
 		f.clock.advance(time.Minute)
 		f.create(t, "two")
 		f.send(t, "sent")
-		got, err := f.Unsent(t.Context(), first.AcceptedTime)
+		got, err := f.Inspection.Unsent(t.Context(), first.AcceptedTime)
 		if err != nil || got.Tasks != 1 || !got.Oldest.Equal(first.AcceptedTime) {
 			t.Errorf("until the first: %+v, %v", got, err)
 		}
-		if got, err = f.Unsent(t.Context(), f.Now()); err != nil || got.Tasks != 2 || !got.Oldest.Equal(first.AcceptedTime) {
+		if got, err = f.Inspection.Unsent(t.Context(), f.Now()); err != nil || got.Tasks != 2 || !got.Oldest.Equal(first.AcceptedTime) {
 			t.Errorf("until now: %+v, %v", got, err)
 		}
 	})
@@ -81,7 +81,7 @@ func TestOverdue(t *testing.T) {
 			arrival(missing, "a", tasker.Received))
 		f.clock.advance(time.Minute)
 		f.send(t, "young", "a")
-		got, err := f.Overdue(t.Context(), f.Now().Add(-30*time.Second))
+		got, err := f.Inspection.Overdue(t.Context(), f.Now().Add(-30*time.Second))
 		if err != nil || got.Tasks != 2 || !got.Oldest.Equal(*missing.SentTime) {
 			t.Errorf("%+v, %v; want 2 since %v", got, err, missing.SentTime)
 		}
@@ -90,7 +90,7 @@ func TestOverdue(t *testing.T) {
 
 func TestIncompleteTasks(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
-		if total, list, err := f.IncompleteTasks(t.Context(), 10); err != nil || total != 0 || list != nil {
+		if total, list, err := f.Inspection.IncompleteTasks(t.Context(), 10); err != nil || total != 0 || list != nil {
 			t.Fatalf("of nothing: %d, %v, %v", total, list, err)
 		}
 		f.acquire(t, managerA, "a", "b", "c")
@@ -98,17 +98,17 @@ func TestIncompleteTasks(t *testing.T) {
 		f.receive(t, managerA, arrival(one, "a", tasker.Running), arrival(one, "b", tasker.Received))
 		f.finish(t, finish(one, "a", 1, tasker.ResultDone))
 		f.clock.advance(time.Hour)
-		if _, err := f.MarkLost(t.Context(), f.Now(), 10); err != nil {
+		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now(), 10); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := f.Aggregate(t.Context(), []int64{one.ID, two.ID}, time.Minute); err != nil || n != 2 {
+		if n, err := f.Statuses.Aggregate(t.Context(), []int64{one.ID, two.ID}, time.Minute); err != nil || n != 2 {
 			t.Fatalf("%d tasks changed, %v", n, err)
 		}
-		total, list, err := f.IncompleteTasks(t.Context(), 1)
+		total, list, err := f.Inspection.IncompleteTasks(t.Context(), 1)
 		if err != nil || total != 2 || len(list) != 1 || list[0].Identifier != "two" || !slices.Equal(list[0].Missing, []string{"b"}) {
 			t.Errorf("the latest: %d, %+v, %v", total, list, err)
 		}
-		if _, list, err = f.IncompleteTasks(t.Context(), 10); err != nil || len(list) != 2 {
+		if _, list, err = f.Inspection.IncompleteTasks(t.Context(), 10); err != nil || len(list) != 2 {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		got := list[1]
@@ -125,14 +125,14 @@ func TestLostResults(t *testing.T) {
 			task := f.send(t, identifier, "a", "b", "c")
 			f.receive(t, managerA, arrival(task, "a", tasker.Received), arrival(task, "b", tasker.Running))
 		}
-		if total, names, err := f.LostResults(t.Context(), 10); err != nil || total != 0 || names != nil {
+		if total, names, err := f.Inspection.LostResults(t.Context(), 10); err != nil || total != 0 || names != nil {
 			t.Fatalf("before: %d, %v, %v", total, names, err)
 		}
 		f.clock.advance(time.Hour)
-		if _, err := f.MarkLost(t.Context(), f.Now(), 10); err != nil {
+		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now(), 10); err != nil {
 			t.Fatal(err)
 		}
-		if total, names, err := f.LostResults(t.Context(), 1); err != nil || total != 4 || !slices.Equal(names, []string{"a"}) {
+		if total, names, err := f.Inspection.LostResults(t.Context(), 1); err != nil || total != 4 || !slices.Equal(names, []string{"a"}) {
 			t.Errorf("%d, %v, %v", total, names, err)
 		}
 	})
@@ -141,10 +141,10 @@ func TestLostResults(t *testing.T) {
 func TestCountDeadLetters(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		for want := range 3 {
-			if n, err := f.CountDeadLetters(t.Context()); err != nil || n != want {
+			if n, err := f.Inspection.CountDeadLetters(t.Context()); err != nil || n != want {
 				t.Fatalf("%d, %v; want %d", n, err, want)
 			}
-			if _, err := f.StoreDeadLetter(t.Context(), tasker.DeadLetter{Key: strconv.Itoa(want)}); err != nil {
+			if _, err := f.DeadLetters.StoreDeadLetter(t.Context(), tasker.DeadLetter{Key: strconv.Itoa(want)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 )
@@ -175,8 +177,34 @@ func (s Inspection) LostResults(ctx context.Context, limit int) (total int, endp
 }
 
 // CountDeadLetters returns the number of dead letters stored.
-func (s DeadLetters) CountDeadLetters(ctx context.Context) (int, error) {
+func (s Inspection) CountDeadLetters(ctx context.Context) (int, error) {
 	var n int64
 	err := s.conn(ctx).Table("dead_letters").Count(&n).Error
 	return int(n), s.fail("count the dead letters", err)
+}
+
+// RefusedTasks returns how many CREATED tasks the broker refused in the last
+// attempt, and up to limit of them, oldest first.
+func (s Inspection) RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error) {
+	const what = "read the refused tasks"
+	var count int64
+	find := func() *gorm.DB {
+		return s.conn(ctx).Model(&taskRow{}).Where("status = ? AND refusal IS NOT NULL", tasker.Created)
+	}
+	if err := find().Count(&count).Error; err != nil || count == 0 {
+		return 0, nil, s.fail(what, err)
+	}
+	var rows []taskRow
+	err = find().Select("id", "type", "identifier", "publish_attempts", "refusal", "relay_time").Order("id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return 0, nil, s.fail(what, err)
+	}
+	for _, r := range rows {
+		t := tasker.RefusedTask{ID: r.ID, Type: r.Type, Identifier: r.Identifier, Attempts: r.PublishAttempts, Reason: *r.Refusal}
+		if r.RelayTime != nil {
+			t.NextTime = r.RelayTime.Time
+		}
+		tasks = append(tasks, t)
+	}
+	return int(count), tasks, nil
 }

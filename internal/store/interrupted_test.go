@@ -102,7 +102,7 @@ func TestMigrationInterruptedAnywhere(t *testing.T) {
 			db := f.behind(t)
 			for i, file := range files {
 				release := open(t, f.uri, store.WithMigrations(filesOf(t, files[:i+1])))
-				if _, _, err := release.Migrate(t.Context()); err != nil {
+				if _, _, err := release.Schema.Migrate(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				want, list := schema(t, db, name), upStatements(t, file)
@@ -114,13 +114,13 @@ func TestMigrationInterruptedAnywhere(t *testing.T) {
 						t.Fatal(err)
 					}
 					interrupt(t, db, name, list[:n+1])
-					if from, to, err := release.Migrate(t.Context()); err != nil || from != int64(i) || to != int64(i+1) {
+					if from, to, err := release.Schema.Migrate(t.Context()); err != nil || from != int64(i) || to != int64(i+1) {
 						t.Fatalf("%s, interrupted after %d of %d statements: from %d to %d, %v", file, n+1, len(list), from, to, err)
 					}
 					wantSame(t, fmt.Sprintf("the schema after %s was interrupted after statement %d", file, n+1), schema(t, db, name), want)
 				}
 			}
-			if err := f.CheckSchema(t.Context()); err != nil {
+			if err := f.Schema.CheckSchema(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -137,10 +137,10 @@ func TestMigrationInterruptedAtItsBeginning(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), made); err != nil {
 		t.Fatal(err)
 	}
-	if from, to, err := f.Migrate(t.Context()); err != nil || from != 0 || to < 6 {
+	if from, to, err := f.Schema.Migrate(t.Context()); err != nil || from != 0 || to < 6 {
 		t.Errorf("from %d to %d, %v", from, to, err)
 	}
-	if err := f.CheckSchema(t.Context()); err != nil {
+	if err := f.Schema.CheckSchema(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -151,7 +151,7 @@ func TestResetInterrupted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := open(t, uri(t))
-			if _, _, err := f.Migrate(t.Context()); err != nil {
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			db := f.behind(t)
@@ -169,16 +169,16 @@ func TestResetInterrupted(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := f.Reset(t.Context()); err == nil {
+			if err := f.Schema.Reset(t.Context()); err == nil {
 				t.Fatal("the reset was not interrupted")
 			}
-			if err := f.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict {
+			if err := f.Schema.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict {
 				t.Errorf("half of the tables are gone, and the schema is said to be well: %v", err)
 			}
 			if _, err := db.ExecContext(t.Context(), clear); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := f.Migrate(t.Context()); err != nil {
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			wantSame(t, "the schema after the reset that was interrupted", schema(t, db, name), want)
@@ -198,7 +198,7 @@ func TestMigrationMeetsForeignTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 {
-				_, _, err := f.Migrate(t.Context())
+				_, _, err := f.Schema.Migrate(t.Context())
 				if tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), "tasks") {
 					t.Errorf("got %v, want a conflict that names the table", err)
 				}
@@ -221,7 +221,7 @@ func TestMigrationWithoutRights(t *testing.T) {
 	migrate := func() error {
 		// Old connections keep the rights that they began with.
 		f := open(t, f.uri, store.WithProgress(func(what string) { t.Errorf("it waits: %s", what); cancel() }))
-		_, _, err := f.Migrate(ctx)
+		_, _, err := f.Schema.Migrate(ctx)
 		return err
 	}
 	denied := func(table string) {
@@ -249,7 +249,7 @@ func TestMigrationWaits(t *testing.T) {
 	t.Parallel()
 	waits := make(chan string, 100)
 	f := open(t, testservices.MySQL(t), store.WithProgress(func(what string) { waits <- what }))
-	if _, _, err := f.Migrate(t.Context()); err != nil {
+	if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	db := f.behind(t)
@@ -262,7 +262,7 @@ func TestMigrationWaits(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		_, _, err := f.Migrate(ctx)
+		_, _, err := f.Schema.Migrate(ctx)
 		ended <- err
 	}()
 	select {
@@ -278,7 +278,7 @@ func TestMigrationWaits(t *testing.T) {
 		t.Error("migrated while another one did")
 	}
 	go func() {
-		_, _, err := f.Migrate(t.Context())
+		_, _, err := f.Schema.Migrate(t.Context())
 		ended <- err
 	}()
 	<-waits
@@ -288,7 +288,7 @@ func TestMigrationWaits(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if err := f.CheckSchema(t.Context()); err != nil {
+	if err := f.Schema.CheckSchema(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

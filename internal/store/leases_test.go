@@ -9,7 +9,7 @@ import (
 
 func (f fixture) takeLease(t *testing.T, name, holder string) bool {
 	t.Helper()
-	held, err := f.TakeLease(t.Context(), name, holder, 5*time.Second)
+	held, err := f.Leases.TakeLease(t.Context(), name, holder, 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,13 +36,13 @@ func TestLeases(t *testing.T) {
 		if !f.takeLease(t, "sweep", managerB) || f.takeLease(t, "sweep", managerA) {
 			t.Error("a lease that has ended was not taken")
 		}
-		if err := f.ReleaseLease(t.Context(), "sweep", managerA); err != nil {
+		if err := f.Leases.ReleaseLease(t.Context(), "sweep", managerA); err != nil {
 			t.Fatal(err)
 		}
 		if f.takeLease(t, "sweep", managerA) {
 			t.Error("another holder's lease was released")
 		}
-		if err := f.ReleaseLease(t.Context(), "sweep", managerB); err != nil {
+		if err := f.Leases.ReleaseLease(t.Context(), "sweep", managerB); err != nil {
 			t.Fatal(err)
 		}
 		if !f.takeLease(t, "sweep", managerA) {

@@ -16,14 +16,14 @@ import (
 
 func (f fixture) save(t *testing.T, updates ...ledger.LiveUpdate) {
 	t.Helper()
-	if err := f.SaveLive(t.Context(), updates); err != nil {
+	if err := f.Live.SaveLive(t.Context(), updates); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (f fixture) attempts(t *testing.T, task tasker.Task, endpoint string) []tasker.Attempt {
 	t.Helper()
-	attempts, err := f.Attempts(t.Context(), task.ID, endpoint)
+	attempts, err := f.Results.Attempts(t.Context(), task.ID, endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func (f fixture) attempts(t *testing.T, task tasker.Task, endpoint string) []tas
 
 func (f fixture) result(t *testing.T, task tasker.Task, endpoint string) tasker.TaskResult {
 	t.Helper()
-	r, err := f.FindResult(t.Context(), task.ID, endpoint)
+	r, err := f.Results.FindResult(t.Context(), task.ID, endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func gap(n, leftOut int64) tasker.LogLine {
 
 func (f fixture) lines(t *testing.T, task tasker.Task, endpoint string, attempt int, from int64, limit int) []tasker.LogLine {
 	t.Helper()
-	lines, err := f.LogLines(t.Context(), task.ID, endpoint, attempt, from, limit)
+	lines, err := f.Live.LogLines(t.Context(), task.ID, endpoint, attempt, from, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,20 +102,20 @@ func TestSaveLive(t *testing.T) {
 		}
 		wantSame(t, "the attempt", f.attempts(t, task, "a"), []tasker.Attempt{want})
 		wantSame(t, "the result's progress", f.result(t, task, "a").Progress, progress)
-		results, err := f.TaskResults(t.Context(), task.ID)
+		results, err := f.Results.TaskResults(t.Context(), task.ID)
 		if err != nil || len(results) != 2 || results[1].Progress != nil {
 			t.Fatalf("%+v, %v", results, err)
 		}
 		wantSame(t, "the progress in the list", results[0].Progress, progress)
 		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
 		wantSame(t, "the finished result's progress", f.result(t, task, "a").Progress, progress)
-		if results, err = f.TaskResults(t.Context(), task.ID); err != nil || results[0].Progress != nil {
+		if results, err = f.Results.TaskResults(t.Context(), task.ID); err != nil || results[0].Progress != nil {
 			t.Errorf("the list has the progress of what is finished: %+v, %v", results, err)
 		}
 		wantSame(t, "the lines", f.lines(t, task, "a", 1, 0, 100), append(first.Lines, second.Lines...))
-		_, err = f.FindResult(t.Context(), task.ID, "nowhere")
+		_, err = f.Results.FindResult(t.Context(), task.ID, "nowhere")
 		wantCode(t, err, tasker.NotFound)
-		_, err = f.Attempts(t.Context(), task.ID, "nowhere")
+		_, err = f.Results.Attempts(t.Context(), task.ID, "nowhere")
 		wantCode(t, err, tasker.NotFound)
 	})
 }
@@ -188,7 +188,7 @@ func TestSaveLiveLate(t *testing.T) {
 // restart starts the attempt after the one given.
 func (f fixture) restart(t *testing.T, task tasker.Task, endpoint string, attempt int) {
 	t.Helper()
-	started, err := f.StartAttempts(t.Context(), managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
+	started, err := f.Attempts.StartAttempts(t.Context(), managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
 	if err != nil || !started[0] {
 		t.Fatalf("started %v, %v", started, err)
 	}
@@ -237,7 +237,7 @@ func TestSaveLiveAtOnce(t *testing.T) {
 			go func() {
 				mine := slices.Clone(updates)
 				slices.Reverse(mine)
-				errs <- f.SaveLive(t.Context(), mine)
+				errs <- f.Live.SaveLive(t.Context(), mine)
 			}()
 		}
 		for range sides {
@@ -337,14 +337,14 @@ func TestLogChunksAfter(t *testing.T) {
 		f.save(t, told(task, "a", 1, 2, 2))
 		var after int64
 		for _, want := range []ledger.LiveUpdate{told(task, "a", 1, 0, 1), told(task, "b", 1, 0, 0), told(task, "a", 1, 2, 2)} {
-			chunks, err := f.LogChunksAfter(t.Context(), task.ID, after, 1)
+			chunks, err := f.Live.LogChunksAfter(t.Context(), task.ID, after, 1)
 			if err != nil || len(chunks) != 1 || chunks[0].ID <= after {
 				t.Fatalf("%+v, %v", chunks, err)
 			}
 			after = chunks[0].ID
 			wantSame(t, "a chunk", chunks[0], tasker.LogChunk{ID: after, ResultKey: want.ResultKey, Attempt: 1, Lines: want.Lines})
 		}
-		if chunks, err := f.LogChunksAfter(t.Context(), task.ID, after, 1); err != nil || len(chunks) != 0 {
+		if chunks, err := f.Live.LogChunksAfter(t.Context(), task.ID, after, 1); err != nil || len(chunks) != 0 {
 			t.Errorf("%+v, %v", chunks, err)
 		}
 	})

@@ -27,7 +27,7 @@ type rival struct {
 func against(t *testing.T) (fixture, *rival) {
 	t.Helper()
 	f := open(t, testservices.MySQL(t))
-	if _, _, err := f.Migrate(t.Context()); err != nil {
+	if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	conn, err := plain(t, f.uri).Conn(t.Context())
@@ -123,7 +123,7 @@ func (f fixture) through(t *testing.T) (tasks []tasker.Task, ids []int64) {
 func (f fixture) background(ctx context.Context, ids []int64) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		changed, err := f.Aggregate(ctx, ids, time.Hour)
+		changed, err := f.Statuses.Aggregate(ctx, ids, time.Hour)
 		if err == nil && changed != len(ids) {
 			err = fmt.Errorf("changed %d tasks, want %d", changed, len(ids))
 		}
@@ -169,7 +169,7 @@ func TestLockWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	left := make(chan error, 1)
 	go func() {
-		_, err := f.FinishAttempts(ctx, []ledger.End{finish(task, "a", 1, tasker.ResultFailed)})
+		_, err := f.Attempts.FinishAttempts(ctx, []ledger.End{finish(task, "a", 1, tasker.ResultFailed)})
 		left <- err
 	}()
 	r.awaitWaiter("UPDATE")
@@ -188,7 +188,7 @@ func TestLockWait(t *testing.T) {
 	}
 	done := make(chan ended, 1)
 	go func() {
-		stored, err := f.FinishAttempts(t.Context(), []ledger.End{finish(task, "a", 1, tasker.ResultDone)})
+		stored, err := f.Attempts.FinishAttempts(t.Context(), []ledger.End{finish(task, "a", 1, tasker.ResultDone)})
 		done <- ended{stored, err}
 	}()
 	r.awaitWaiter("UPDATE")

@@ -12,9 +12,6 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Lost marks the results of silent endpoints as LOST, and restores them.
-type Lost struct{ *DB }
-
 // An endpoint may have any number of unfinished results, so they are marked and
 // restored in steps, each a transaction of its own: none locks many rows for
 // long, and after a crash the next call continues.
@@ -28,7 +25,7 @@ const (
 // states, since the endpoints are back, and returns how many. After an error,
 // call it again to continue. Results marked before version 5 of the schema have
 // lost their errnr and errmsg.
-func (s Lost) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
+func (s Endpoints) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
 	for _, endpoint := range endpoints {
 		for after := int64(0); ; {
 			var tasks []int64
@@ -51,7 +48,7 @@ func (s Lost) ReturnFromLost(ctx context.Context, endpoints []string) (returned 
 	return returned, nil
 }
 
-func (s Lost) returnFromLost(ctx context.Context, endpoint string, tasks []int64) (returned int, err error) {
+func (s Endpoints) returnFromLost(ctx context.Context, endpoint string, tasks []int64) (returned int, err error) {
 	err = s.withRetry(ctx, func() error {
 		update := s.conn(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
 			" errnr = COALESCE(lost_errnr, 0), errmsg = COALESCE(lost_errmsg, ''), lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ?"+
@@ -69,7 +66,7 @@ func (s Lost) returnFromLost(ctx context.Context, endpoint string, tasks []int64
 //
 // If an endpoint was seen in the future, the database's clock was set back: its
 // silence starts over.
-func (s Lost) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error) {
+func (s Endpoints) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -102,7 +99,7 @@ func (s Lost) MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (
 }
 
 // correctSeen starts the silence of endpoints seen in the future over.
-func (s Lost) correctSeen(ctx context.Context, limit int) error {
+func (s Endpoints) correctSeen(ctx context.Context, limit int) error {
 	var ahead []string
 	err := s.conn(ctx).Model(&endpointRow{}).Where("last_seen > ?", s.at(s.Now().Add(clockError))).
 		Order("last_seen").Limit(limit).Pluck("name", &ahead).Error
@@ -127,7 +124,7 @@ func (s Lost) correctSeen(ctx context.Context, limit int) error {
 // markLost is one step, for results in one state. It locks the endpoint: a
 // heartbeat comes either before, and the endpoint is not lost, or after, and
 // its manager finds the results to restore.
-func (s Lost) markLost(ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState) (tasks []int64, err error) {
+func (s Endpoints) markLost(ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState) (tasks []int64, err error) {
 	err = s.transact(ctx, "mark results as lost", func(tx *gorm.DB) error {
 		tasks = nil
 		var row endpointRow

@@ -76,7 +76,7 @@ func TestLostInSteps(t *testing.T) {
 			}
 		}
 		f.clock.advance(2 * lease)
-		if _, err := dying.MarkLost(ctx, f.Now().Add(-lease), 10); err == nil {
+		if _, err := dying.Endpoints.MarkLost(ctx, f.Now().Add(-lease), 10); err == nil {
 			t.Error("a call that was cut off reports no error")
 		}
 		if n := countStates(t, f)[tasker.Lost]; n > 500 {
@@ -84,7 +84,7 @@ func TestLostInSteps(t *testing.T) {
 		}
 		lost := map[int64]bool{}
 		for {
-			tasks, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10)
+			tasks, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,7 +98,7 @@ func TestLostInSteps(t *testing.T) {
 		if got := countStates(t, f); got[tasker.Lost] != 2400 || len(got) != 1 || len(lost) < 1900 {
 			t.Fatalf("the states are %v, and %d tasks were reported", got, len(lost))
 		}
-		n, err := f.ReturnFromLost(t.Context(), []string{"other", "a"})
+		n, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"other", "a"})
 		if got := countStates(t, f); err != nil || n != 2400 || got[tasker.Running] != 1300 || got[tasker.Retrying] != 1100 {
 			t.Errorf("%d are back, %v: the states are %v", n, err, got)
 		}
@@ -124,7 +124,7 @@ func TestManyExpected(t *testing.T) {
 			}
 		}
 		f.send(t, "one")
-		task, err := f.FindTask(t.Context(), "worker", "one")
+		task, err := f.Tasks.FindTask(t.Context(), "worker", "one")
 		if err != nil || task.Status != tasker.Sent || len(task.Expected) != n {
 			t.Errorf("status %s, %d endpoints expected, %v", task.Status, len(task.Expected), err)
 		}

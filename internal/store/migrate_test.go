@@ -57,7 +57,7 @@ func TestMigrationToLive(t *testing.T) {
 				do("INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, retry_time) VALUES (7, '" +
 					endpoint + "', '" + state + "', 2, '" + managerA + "', 3, 'why', " + when + ", " + when + ", " + when + ")")
 			}
-			if from, to, err := f.Migrate(t.Context()); err != nil || from != version-1 || to < version {
+			if from, to, err := f.Schema.Migrate(t.Context()); err != nil || from != version-1 || to < version {
 				t.Fatalf("from %d to %d, %v", from, to, err)
 			}
 
@@ -79,7 +79,7 @@ func TestMigrationToLive(t *testing.T) {
 			if _, err := p.DownTo(t.Context(), version-1); err != nil {
 				t.Fatal(err)
 			}
-			tables, err := f.Tables(t.Context())
+			tables, err := f.Schema.Tables(t.Context())
 			if err != nil || slices.ContainsFunc(tables, func(x store.Table) bool { return x.Name == "attempts" || x.Name == "log_chunks" }) {
 				t.Errorf("tables after the way back: %v, %v", tables, err)
 			}
@@ -90,10 +90,10 @@ func TestMigrationToLive(t *testing.T) {
 			if _, err := db.ExecContext(t.Context(), "SELECT attempt_time FROM task_results"); err == nil || !strings.Contains(err.Error(), "attempt_time") {
 				t.Errorf("the column is still there: %v", err)
 			}
-			if _, _, err := f.Migrate(t.Context()); err != nil {
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 				t.Errorf("again: %v", err)
 			}
-			if err := f.CheckSchema(t.Context()); err != nil {
+			if err := f.Schema.CheckSchema(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -106,13 +106,13 @@ func TestMigrationsDown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := open(t, uri(t))
-			if _, _, err := f.Migrate(t.Context()); err != nil {
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := steps(t, f.behind(t), name).DownTo(t.Context(), 0); err != nil {
 				t.Fatal(err)
 			}
-			tables, err := f.Tables(t.Context())
+			tables, err := f.Schema.Tables(t.Context())
 			for _, table := range tables {
 				if !strings.HasPrefix(table.Name, "goose_") && table.Name != "schema_range" {
 					t.Errorf("table %s is left", table.Name)
@@ -121,7 +121,7 @@ func TestMigrationsDown(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if _, _, err := f.Migrate(t.Context()); err != nil {
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})

@@ -113,32 +113,6 @@ func refusalText(text string) *string {
 	return &text
 }
 
-// RefusedTasks returns how many CREATED tasks the broker refused in the last
-// attempt, and up to limit of them, oldest first.
-func (s Outbox) RefusedTasks(ctx context.Context, limit int) (total int, tasks []tasker.RefusedTask, err error) {
-	const what = "read the refused tasks"
-	var count int64
-	find := func() *gorm.DB {
-		return s.conn(ctx).Model(&taskRow{}).Where("status = ? AND refusal IS NOT NULL", tasker.Created)
-	}
-	if err := find().Count(&count).Error; err != nil || count == 0 {
-		return 0, nil, s.fail(what, err)
-	}
-	var rows []taskRow
-	err = find().Select("id", "type", "identifier", "publish_attempts", "refusal", "relay_time").Order("id").Limit(limit).Find(&rows).Error
-	if err != nil {
-		return 0, nil, s.fail(what, err)
-	}
-	for _, r := range rows {
-		t := tasker.RefusedTask{ID: r.ID, Type: r.Type, Identifier: r.Identifier, Attempts: r.PublishAttempts, Reason: *r.Refusal}
-		if r.RelayTime != nil {
-			t.NextTime = r.RelayTime.Time
-		}
-		tasks = append(tasks, t)
-	}
-	return int(count), tasks, nil
-}
-
 // RegisteredEndpoints returns the names in among that are registered for a task
 // type, or all registered ones if among is nil, in no order.
 func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among []string) (registered []string, err error) {

@@ -31,14 +31,14 @@ func (f fixture) end(t *testing.T, task tasker.Task, state tasker.ResultState, e
 
 func (f fixture) aggregate(t *testing.T, ids ...int64) {
 	t.Helper()
-	if _, err := f.Aggregate(t.Context(), ids, month); err != nil {
+	if _, err := f.Statuses.Aggregate(t.Context(), ids, month); err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (f fixture) purgeTasks(t *testing.T, before time.Time, except []int64, limit int) (purged int, unfinished []int64) {
 	t.Helper()
-	purged, unfinished, err := f.PurgeTasks(t.Context(), "worker", before, except, limit)
+	purged, unfinished, err := f.Retention.PurgeTasks(t.Context(), "worker", before, except, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func (f fixture) purgeTasks(t *testing.T, before time.Time, except []int64, limi
 
 func (f fixture) purgeResults(t *testing.T, before time.Time, limit int) (deleted int, more bool) {
 	t.Helper()
-	deleted, more, err := f.PurgeResults(t.Context(), before, limit)
+	deleted, more, err := f.Retention.PurgeResults(t.Context(), before, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func (f fixture) purgeResults(t *testing.T, before time.Time, limit int) (delete
 // rows counts the rows of a table.
 func (f fixture) rows(t *testing.T, table string) int64 {
 	t.Helper()
-	tables, err := f.Tables(t.Context())
+	tables, err := f.Schema.Tables(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestPurgeTasks(t *testing.T) {
 		f.receive(t, managerA, arrival(sent, "a", tasker.Running))
 		f.finish(t, finish(sent, "a", 1, tasker.ResultDone))
 		incomplete := f.send(t, "incomplete", "away")
-		if _, err := f.Aggregate(t.Context(), []int64{incomplete.ID}, 0); err != nil || f.status(t, incomplete) != tasker.Incomplete {
+		if _, err := f.Statuses.Aggregate(t.Context(), []int64{incomplete.ID}, 0); err != nil || f.status(t, incomplete) != tasker.Incomplete {
 			t.Fatalf("%s, %v", f.status(t, incomplete), err)
 		}
 		ended := f.Now()
@@ -98,7 +98,7 @@ func TestPurgeTasks(t *testing.T) {
 			t.Errorf("%d tasks were deleted, %v are unfinished", n, unfinished)
 		}
 		for _, task := range []tasker.Task{done, failed} {
-			_, err := f.FindTask(t.Context(), task.Type, task.Identifier)
+			_, err := f.Tasks.FindTask(t.Context(), task.Type, task.Identifier)
 			wantCode(t, err, tasker.NotFound)
 		}
 		for _, task := range []tasker.Task{created, sent, incomplete, young} {
@@ -120,7 +120,7 @@ func TestPurgeTasks(t *testing.T) {
 		}
 
 		// Of another type nothing was touched.
-		if n, _, err := f.PurgeTasks(t.Context(), "backup", f.Now().Add(month), nil, 10); n != 0 || err != nil {
+		if n, _, err := f.Retention.PurgeTasks(t.Context(), "backup", f.Now().Add(month), nil, 10); n != 0 || err != nil {
 			t.Errorf("%d tasks of another type were deleted, %v", n, err)
 		}
 	})
@@ -140,7 +140,7 @@ func TestPurgedTaskIsGone(t *testing.T) {
 		if again.ID == task.ID {
 			t.Errorf("the id %d is given again", task.ID)
 		}
-		if results, err := f.TaskResults(t.Context(), again.ID); len(results) != 0 || err != nil {
+		if results, err := f.Results.TaskResults(t.Context(), again.ID); len(results) != 0 || err != nil {
 			t.Errorf("the new task has results: %v, %v", results, err)
 		}
 		if n, more := f.purgeResults(t, f.Now().Add(time.Second), 10); n != 1 || more {
@@ -228,7 +228,7 @@ func TestPurgeTogether(t *testing.T) {
 		for range 4 {
 			group.Go(func() {
 				for {
-					n, _, err := f.PurgeTasks(t.Context(), "worker", later, nil, 7)
+					n, _, err := f.Retention.PurgeTasks(t.Context(), "worker", later, nil, 7)
 					mu.Lock()
 					purged += n
 					mu.Unlock()
@@ -240,7 +240,7 @@ func TestPurgeTogether(t *testing.T) {
 					}
 				}
 				for {
-					n, more, err := f.PurgeResults(t.Context(), later, 7)
+					n, more, err := f.Retention.PurgeResults(t.Context(), later, 7)
 					mu.Lock()
 					deleted += n
 					mu.Unlock()
@@ -277,14 +277,14 @@ func TestPurgeTogether(t *testing.T) {
 func TestNextTaskType(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		for i, name := range []string{"worker", "Backup", "deploy", "worker"} {
-			if _, _, err := f.CreateTask(t.Context(), tasker.Task{Type: name, Identifier: fmt.Sprint(i)}); err != nil {
+			if _, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: name, Identifier: fmt.Sprint(i)}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		var names []string
 		for name := ""; ; {
 			var err error
-			if name, err = f.NextTaskType(t.Context(), name); err != nil {
+			if name, err = f.Retention.NextTaskType(t.Context(), name); err != nil {
 				t.Fatal(err)
 			}
 			if name == "" {
@@ -328,18 +328,18 @@ func TestPurgeReadsByIndex(t *testing.T) {
 	ctx := t.Context()
 	s, db, list := listening(t)
 
-	if _, err := s.NextTaskType(ctx, "t0"); err != nil {
+	if _, err := s.Retention.NextTaskType(ctx, "t0"); err != nil {
 		t.Fatal(err)
 	}
 	before := s.Now().Add(time.Hour)
-	n, unfinished, err := s.PurgeTasks(ctx, "t1", before, []int64{1}, 200)
+	n, unfinished, err := s.Retention.PurgeTasks(ctx, "t1", before, []int64{1}, 200)
 	if err != nil || n == 0 || n+len(unfinished) != 200 {
 		t.Fatalf("%d tasks were deleted, %v", n, err)
 	}
 	if _, err := db.ExecContext(ctx, "ANALYZE TABLE tasks, task_results, purged_tasks, attempts, log_chunks"); err != nil {
 		t.Fatal(err)
 	}
-	if deleted, more, err := s.PurgeResults(ctx, before, 100); deleted != 100 || !more || err != nil {
+	if deleted, more, err := s.Retention.PurgeResults(ctx, before, 100); deleted != 100 || !more || err != nil {
 		t.Fatalf("%d results were deleted, more %v, %v", deleted, more, err)
 	}
 	slices.Sort(*list)

@@ -118,11 +118,11 @@ func TestPurgeWaitsForSaveLive(t *testing.T) {
 	r.do("BEGIN")
 	r.lock("attempts", fmt.Sprintf("task_id = %d AND attempt = 2", task.ID))
 	saved := make(chan error, 1)
-	go func() { saved <- f.SaveLive(t.Context(), []ledger.LiveUpdate{told(task, "a", 2, 7, 9)}) }()
+	go func() { saved <- f.Live.SaveLive(t.Context(), []ledger.LiveUpdate{told(task, "a", 2, 7, 9)}) }()
 	r.awaitWaiter("INSERT")
 	purged := make(chan error, 1)
 	go func() {
-		_, more, err := f.PurgeResults(t.Context(), later, 10)
+		_, more, err := f.Retention.PurgeResults(t.Context(), later, 10)
 		if err == nil && more {
 			err = fmt.Errorf("there is more to delete")
 		}
@@ -157,7 +157,7 @@ func TestPurgeAgainstSaveLive(t *testing.T) {
 					for _, task := range tasks {
 						updates = append(updates, told(task, endpoint, 2, n, n))
 					}
-					if err := f.SaveLive(t.Context(), updates); err != nil {
+					if err := f.Live.SaveLive(t.Context(), updates); err != nil {
 						t.Error(err)
 						return
 					}
@@ -172,12 +172,12 @@ func TestPurgeAgainstSaveLive(t *testing.T) {
 		for range 2 {
 			purgers.Go(func() {
 				for purged := false; ; {
-					n, _, err := f.PurgeTasks(t.Context(), "worker", later, nil, 3)
+					n, _, err := f.Retention.PurgeTasks(t.Context(), "worker", later, nil, 3)
 					if err != nil {
 						t.Error(err)
 						return
 					}
-					_, more, err := f.PurgeResults(t.Context(), later, 7)
+					_, more, err := f.Retention.PurgeResults(t.Context(), later, 7)
 					if err != nil {
 						t.Error(err)
 						return

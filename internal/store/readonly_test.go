@@ -45,7 +45,7 @@ func TestReadOnly(t *testing.T) {
 	// An administrator may write all the same: tasker is none.
 	do("CREATE DATABASE tasker", "CREATE USER tasker@'127.0.0.1' IDENTIFIED BY 'pw'", "GRANT ALL ON tasker.* TO tasker@'127.0.0.1'")
 	f := open(t, (&url.URL{Scheme: "mysql", User: url.UserPassword("tasker", "pw"), Host: server.Addr(), Path: "/tasker"}).String())
-	if _, _, err := f.Migrate(ctx); err != nil {
+	if _, _, err := f.Schema.Migrate(ctx); err != nil {
 		t.Fatal(err)
 	}
 	f.acquire(t, managerA, "a")
@@ -53,26 +53,26 @@ func TestReadOnly(t *testing.T) {
 	f.receive(t, managerA, arrival(running, "a", tasker.Running), arrival(waiting, "a", tasker.Received))
 	writes := map[string]func() error{
 		"CreateTask": func() error {
-			_, _, err := f.CreateTask(ctx, tasker.Task{Type: "worker", Identifier: "new", Endpoints: []string{"a"}})
+			_, _, err := f.Tasks.CreateTask(ctx, tasker.Task{Type: "worker", Identifier: "new", Endpoints: []string{"a"}})
 			return err
 		},
-		"MarkSent": func() error { _, err := f.MarkSent(ctx, unsent, nil, month); return err },
+		"MarkSent": func() error { _, err := f.Outbox.MarkSent(ctx, unsent, nil, month); return err },
 		"ReceiveResults": func() error {
-			_, err := f.ReceiveResults(ctx, managerA, []ledger.Incoming{arrival(unsent, "a", tasker.Received)})
+			_, err := f.Inbox.ReceiveResults(ctx, managerA, []ledger.Incoming{arrival(unsent, "a", tasker.Received)})
 			return err
 		},
 		"StartAttempts": func() error {
-			_, err := f.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}}})
+			_, err := f.Attempts.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}}})
 			return err
 		},
 		"FinishAttempts": func() error {
-			_, err := f.FinishAttempts(ctx, []ledger.End{finish(running, "a", 1, tasker.ResultDone)})
+			_, err := f.Attempts.FinishAttempts(ctx, []ledger.End{finish(running, "a", 1, tasker.ResultDone)})
 			return err
 		},
-		"SaveLive":  func() error { return f.SaveLive(ctx, []ledger.LiveUpdate{told(running, "a", 1, 0, 3)}) },
-		"Heartbeat": func() error { _, err := f.Heartbeat(ctx, managerA, []string{"a"}, lease); return err },
+		"SaveLive":  func() error { return f.Live.SaveLive(ctx, []ledger.LiveUpdate{told(running, "a", 1, 0, 3)}) },
+		"Heartbeat": func() error { _, err := f.Endpoints.Heartbeat(ctx, managerA, []string{"a"}, lease); return err },
 		"AcquireEndpoint": func() error {
-			_, err := f.AcquireEndpoint(ctx, tasker.Endpoint{Name: "b", Manager: managerA, TaskTypes: []string{"worker"}}, lease)
+			_, err := f.Endpoints.AcquireEndpoint(ctx, tasker.Endpoint{Name: "b", Manager: managerA, TaskTypes: []string{"worker"}}, lease)
 			return err
 		},
 	}
@@ -95,7 +95,7 @@ func TestReadOnly(t *testing.T) {
 	if got := f.status(t, unsent); got != tasker.Created {
 		t.Errorf("the unsent one is %s", got)
 	}
-	if _, err := f.FindTask(ctx, "worker", "new"); tasker.CodeOf(err) != tasker.NotFound {
+	if _, err := f.Tasks.FindTask(ctx, "worker", "new"); tasker.CodeOf(err) != tasker.NotFound {
 		t.Errorf("the task that was refused: %v", err)
 	}
 
@@ -132,7 +132,7 @@ func TestBinaryLogOfStatements(t *testing.T) {
 	g := open(t, f.uri)
 	for name, err := range map[string]error{
 		"CheckWrites": g.CheckWrites(t.Context()),
-		"MarkSent":    func() error { _, err := g.MarkSent(t.Context(), task, nil, month); return err }(),
+		"MarkSent":    func() error { _, err := g.Outbox.MarkSent(t.Context(), task, nil, month); return err }(),
 	} {
 		if tasker.CodeOf(err) != tasker.Unavailable || !strings.Contains(err.Error(), "BINLOG_FORMAT = STATEMENT") {
 			t.Errorf("%s: %v", name, err)
@@ -142,7 +142,7 @@ func TestBinaryLogOfStatements(t *testing.T) {
 		t.Error(err)
 	}
 	do("SET GLOBAL binlog_format = MIXED")
-	if _, err := open(t, f.uri).MarkSent(t.Context(), task, nil, month); err != nil {
+	if _, err := open(t, f.uri).Outbox.MarkSent(t.Context(), task, nil, month); err != nil {
 		t.Error(err)
 	}
 }

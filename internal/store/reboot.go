@@ -17,7 +17,7 @@ func runsArgs() []any { return []any{tasker.Running, tasker.Lost, tasker.Running
 // boot of its machine, and continues after it with a later step. stored is
 // false if the attempt no longer runs, or has continued with that step already.
 // It may be called again after an error.
-func (s Runs) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error) {
+func (s Attempts) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error) {
 	err = s.withRetry(ctx, func() error {
 		update := s.conn(ctx).Model(&resultRow{}).
 			Where("task_id = ? AND endpoint = ? AND attempt = ?", key.TaskID, key.Endpoint, attempt).
@@ -36,7 +36,7 @@ func (s Runs) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, st
 // reboot, is not current or has ended, or if manager does not hold the
 // endpoint. It may be called again after an error: attempts that this manager
 // has resumed are reported as resumed.
-func (s Runs) ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
+func (s Attempts) ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
 	if len(starts) == 0 {
 		return nil, nil
 	}

@@ -16,7 +16,7 @@ const (
 
 func (f fixture) await(t *testing.T, task tasker.Task, endpoint string, attempt, step int, boot string, want bool) {
 	t.Helper()
-	stored, err := f.AwaitReboot(t.Context(), tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, attempt, step, boot)
+	stored, err := f.Attempts.AwaitReboot(t.Context(), tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, attempt, step, boot)
 	if err != nil || stored != want {
 		t.Fatalf("AwaitReboot(%d, %d): %v, %v, want %v", attempt, step, stored, err, want)
 	}
@@ -24,7 +24,7 @@ func (f fixture) await(t *testing.T, task tasker.Task, endpoint string, attempt,
 
 func (f fixture) resume(t *testing.T, manager string, task tasker.Task, endpoint string, attempt int, want bool) {
 	t.Helper()
-	resumed, err := f.ResumeAttempts(t.Context(), manager, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
+	resumed, err := f.Attempts.ResumeAttempts(t.Context(), manager, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
 	if err != nil || len(resumed) != 1 || resumed[0] != want {
 		t.Fatalf("ResumeAttempts(%s, %d): %v, %v, want %v", manager, attempt, resumed, err, want)
 	}
@@ -33,7 +33,7 @@ func (f fixture) resume(t *testing.T, manager string, task tasker.Task, endpoint
 // interrupted gives the one result that a manager finds interrupted.
 func (f fixture) interrupted(t *testing.T, manager, endpoint string) ledger.Work {
 	t.Helper()
-	work, err := f.InterruptedWork(t.Context(), manager, endpoint, 10)
+	work, err := f.Attempts.InterruptedWork(t.Context(), manager, endpoint, 10)
 	if err != nil || len(work) != 1 {
 		t.Fatalf("interrupted: %+v, %v", work, err)
 	}
@@ -62,7 +62,7 @@ func TestReboot(t *testing.T) {
 		f.resume(t, managerA, task, "a", 1, false) // does not hold the endpoint any more
 		f.resume(t, managerB, task, "a", 1, true)
 		f.resume(t, managerB, task, "a", 1, true) // again, after an answer that was lost
-		if work, err := f.InterruptedWork(t.Context(), managerB, "a", 10); err != nil || len(work) != 0 {
+		if work, err := f.Attempts.InterruptedWork(t.Context(), managerB, "a", 10); err != nil || len(work) != 0 {
 			t.Errorf("it runs, and is given as interrupted: %+v, %v", work, err)
 		}
 		r := f.result(t, task, "a")
@@ -101,7 +101,7 @@ func TestRebootThatDidNotCome(t *testing.T) {
 			t.Errorf("%d results await a reboot, %v", awaits, err)
 		}
 		f.resume(t, managerB, task, "a", 1, false)
-		started, err := f.StartAttempts(t.Context(), managerB, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
+		started, err := f.Attempts.StartAttempts(t.Context(), managerB, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
 		if err != nil || !started[0] {
 			t.Fatal(started, err)
 		}
@@ -122,7 +122,7 @@ func TestRebootWhileLost(t *testing.T) {
 		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(plain, "a", tasker.Running))
 		f.await(t, task, "a", 1, 2, bootA, true)
 		f.clock.advance(time.Hour)
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
 		f.acquire(t, managerB, "a")
@@ -130,7 +130,7 @@ func TestRebootWhileLost(t *testing.T) {
 			{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1},
 			{ResultKey: tasker.ResultKey{TaskID: plain.ID, Endpoint: "a"}, Attempt: 1},
 		}
-		resumed, err := f.ResumeAttempts(t.Context(), managerB, starts)
+		resumed, err := f.Attempts.ResumeAttempts(t.Context(), managerB, starts)
 		if err != nil || fmt.Sprint(resumed) != "[true false]" {
 			t.Fatalf("%v, %v", resumed, err)
 		}
@@ -143,7 +143,7 @@ func TestRebootWhileLost(t *testing.T) {
 		}
 		// Called lost again, with the answer lost: it runs all the same.
 		f.clock.advance(time.Hour)
-		if _, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
+		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
 			t.Fatal(err)
 		}
 		f.resume(t, managerB, task, "a", 1, true)
@@ -158,17 +158,17 @@ func TestAwaitingARebootIsNotBegun(t *testing.T) {
 		task := f.send(t, "one", "a")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))
 		again := []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}}}
-		if started, err := f.StartAttempts(t.Context(), managerA, again); err != nil || !started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, again); err != nil || !started[0] {
 			t.Fatalf("started %v, %v", started, err)
 		}
 		f.await(t, task, "a", 1, 2, bootA, true)
-		if started, err := f.StartAttempts(t.Context(), managerA, again); err != nil || started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, again); err != nil || started[0] {
 			t.Errorf("it awaits a reboot: started %v, %v", started, err)
 		}
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
 		f.resume(t, managerB, task, "a", 1, true)
-		if started, err := f.StartAttempts(t.Context(), managerB, again); err != nil || started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), managerB, again); err != nil || started[0] {
 			t.Errorf("it goes on: started %v, %v", started, err)
 		}
 	})

@@ -13,6 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
+// Removals removes endpoints.
+type Removals struct{ *DB }
+
 // An endpoint is removed in steps, since thousands of open tasks may expect it
 // and it has queues at RabbitMQ.
 //
@@ -20,10 +23,10 @@ import (
 //     lease runs, and notes the removal in endpoint_removals. A manager of that
 //     name that starts at the same time comes before, and the endpoint is alive,
 //     or after, and registers anew.
-//  2. [Endpoints.DetachEndpoint] takes the endpoint out of the open tasks, in
+//  2. [Removals.DetachEndpoint] takes the endpoint out of the open tasks, in
 //     transactions of up to 100, each together with the tasks' new statuses.
 //  3. The caller deletes the queues.
-//  4. [Endpoints.EndRemoval] deletes the note.
+//  4. [Removals.EndRemoval] deletes the note.
 //
 // Each step may be repeated. After a crash, the reconciler of any API process
 // continues from the note. So does a manager of that name that starts: it does
@@ -48,9 +51,9 @@ func (r *endpointRemovalRow) removal() tasker.Removal {
 // for the caller to complete. The error is a [tasker.Conflict] with the
 // manager's name if the endpoint is alive, and [tasker.NotFound] if there is
 // neither such an endpoint nor a removal of it under way.
-func (s Endpoints) RemoveEndpoint(ctx context.Context, name string) (removal tasker.Removal, err error) {
+func (s Removals) RemoveEndpoint(ctx context.Context, name string) (removal tasker.Removal, err error) {
 	err = s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) (err error) {
-		removal, err = s.removeEndpoint(tx, name, func(row endpointRow, now time.Time) error {
+		removal, err = removeEndpoint(s.DB, tx, name, func(row endpointRow, now time.Time) error {
 			if !row.LeaseUntil.After(now) {
 				return nil
 			}
@@ -64,7 +67,7 @@ func (s Endpoints) RemoveEndpoint(ctx context.Context, name string) (removal tas
 }
 
 // ForgetEndpoints removes the registrations of a manager that stops, like
-// [Endpoints.RemoveEndpoint]; the reconciler completes the removals. It keeps
+// [Removals.RemoveEndpoint]; the reconciler completes the removals. It keeps
 // and returns the endpoints that have results RUNNING, or LOST from there: the
 // next manager needs them for an attempt that was interrupted, has its end in a
 // spool, or awaits a reboot. Endpoints that another manager has taken over
@@ -89,7 +92,7 @@ func (s Endpoints) ForgetEndpoints(ctx context.Context, manager string, endpoint
 // forgetEndpoint removes one endpoint, unless it must be kept.
 func (s Endpoints) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten bool, err error) {
 	errOther, errRuns := errors.New("taken over by another manager"), errors.New("an attempt has not ended")
-	_, err = s.removeEndpoint(tx, name, func(row endpointRow, _ time.Time) error {
+	_, err = removeEndpoint(s.DB, tx, name, func(row endpointRow, _ time.Time) error {
 		if row.Manager != manager {
 			return errOther
 		}
@@ -113,8 +116,8 @@ func (s Endpoints) forgetEndpoint(tx *gorm.DB, manager, name string) (forgotten 
 
 // removeEndpoint is step 1. allow returns an error if the registration has to
 // stay.
-func (s Endpoints) removeEndpoint(tx *gorm.DB, name string, allow func(row endpointRow, now time.Time) error) (tasker.Removal, error) {
-	row, now, err := s.lockEndpoint(tx, name)
+func removeEndpoint(s *DB, tx *gorm.DB, name string, allow func(row endpointRow, now time.Time) error) (tasker.Removal, error) {
+	row, now, err := Endpoints{s}.lockEndpoint(tx, name)
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		var begun endpointRemovalRow
 		err = tx.Where("name = ?", name).Take(&begun).Error
@@ -145,7 +148,7 @@ func (s Endpoints) removeEndpoint(tx *gorm.DB, name string, allow func(row endpo
 }
 
 // Removals returns up to limit removals under way, by name.
-func (s Endpoints) Removals(ctx context.Context, limit int) ([]tasker.Removal, error) {
+func (s Removals) Removals(ctx context.Context, limit int) ([]tasker.Removal, error) {
 	var rows []endpointRemovalRow
 	if err := s.conn(ctx).Order("name").Limit(limit).Find(&rows).Error; err != nil {
 		return nil, s.fail("read the removals of endpoints", err)
@@ -159,7 +162,7 @@ func (s Endpoints) Removals(ctx context.Context, limit int) ([]tasker.Removal, e
 
 // RemovalCurrent reports whether a removal is still under way: it has not
 // ended, and the endpoint has not registered again.
-func (s Endpoints) RemovalCurrent(ctx context.Context, removal tasker.Removal) (current bool, err error) {
+func (s Removals) RemovalCurrent(ctx context.Context, removal tasker.Removal) (current bool, err error) {
 	err = s.transact(ctx, "read the removal of the endpoint", func(tx *gorm.DB) error {
 		current, err = lockRemoval(tx, removal)
 		return err
@@ -168,7 +171,7 @@ func (s Endpoints) RemovalCurrent(ctx context.Context, removal tasker.Removal) (
 }
 
 // EndRemoval ends a removal after its last step.
-func (s Endpoints) EndRemoval(ctx context.Context, removal tasker.Removal) error {
+func (s Removals) EndRemoval(ctx context.Context, removal tasker.Removal) error {
 	err := s.withRetry(ctx, func() error { return endRemoval(s.conn(ctx), removal) })
 	return s.fail("end the removal of the endpoint", err)
 }
@@ -214,8 +217,8 @@ func lockRemoval(tx *gorm.DB, removal tasker.Removal) (current bool, err error) 
 //
 // It may miss a task that is being marked as sent, because that statement read
 // the registrations before: repeat it later than such a statement can last.
-func (s Endpoints) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
-	d := detachment{Endpoints: s, removal: removal}
+func (s Removals) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
+	d := detachment{Removals: s, removal: removal}
 	if err := d.unfinished(ctx); err != nil {
 		return d.changed, s.fail("read the results of the removed endpoint", err)
 	}
@@ -227,9 +230,9 @@ func (s Endpoints) DetachEndpoint(ctx context.Context, removal tasker.Removal) (
 	return d.changed, nil
 }
 
-// detachment is one call of [Endpoints.DetachEndpoint].
+// detachment is one call of [Removals.DetachEndpoint].
 type detachment struct {
-	Endpoints
+	Removals
 	removal tasker.Removal
 	changed int
 	over    bool // the removal is no longer under way
@@ -297,7 +300,7 @@ func (d *detachment) detach(ctx context.Context, ids []int64) error {
 			if d.over = !current; err != nil || d.over {
 				return err
 			}
-			changed, err = d.Endpoints.detach(tx, d.removal.Endpoint, ids)
+			changed, err = d.Removals.detach(tx, d.removal.Endpoint, ids)
 			return err
 		})
 	})
@@ -305,7 +308,7 @@ func (d *detachment) detach(ctx context.Context, ids []int64) error {
 	return err
 }
 
-func (s Endpoints) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, err error) {
+func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "removed_endpoints").
 		Where("id IN ?", ids).Order("id").Find(&tasks).Error

@@ -15,10 +15,10 @@ import (
 // remove ends a manager's hold on an endpoint and removes the endpoint.
 func (f fixture) remove(t *testing.T, manager, endpoint string) tasker.Removal {
 	t.Helper()
-	if err := f.ReleaseEndpoints(t.Context(), manager, []string{endpoint}); err != nil {
+	if err := f.Endpoints.ReleaseEndpoints(t.Context(), manager, []string{endpoint}); err != nil {
 		t.Fatal(err)
 	}
-	removal, err := f.RemoveEndpoint(t.Context(), endpoint)
+	removal, err := f.Removals.RemoveEndpoint(t.Context(), endpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,14 +27,14 @@ func (f fixture) remove(t *testing.T, manager, endpoint string) tasker.Removal {
 
 func (f fixture) detach(t *testing.T, removal tasker.Removal, want int) {
 	t.Helper()
-	if n, err := f.DetachEndpoint(t.Context(), removal); err != nil || n != want {
+	if n, err := f.Removals.DetachEndpoint(t.Context(), removal); err != nil || n != want {
 		t.Fatalf("%d tasks were changed, want %d: %v", n, want, err)
 	}
 }
 
 func (f fixture) find(t *testing.T, task tasker.Task) tasker.Task {
 	t.Helper()
-	found, err := f.FindTask(t.Context(), task.Type, task.Identifier)
+	found, err := f.Tasks.FindTask(t.Context(), task.Type, task.Identifier)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,10 +43,10 @@ func (f fixture) find(t *testing.T, task tasker.Task) tasker.Task {
 
 func TestRemoveEndpoint(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
-		_, err := f.RemoveEndpoint(t.Context(), "a")
+		_, err := f.Removals.RemoveEndpoint(t.Context(), "a")
 		wantCode(t, err, tasker.NotFound)
 		f.acquire(t, managerA, "a", "b")
-		_, err = f.RemoveEndpoint(t.Context(), "a")
+		_, err = f.Removals.RemoveEndpoint(t.Context(), "a")
 		wantCode(t, err, tasker.Conflict)
 		if message := err.Error(); !strings.Contains(message, "host host, pid 1") {
 			t.Errorf("the refusal does not name the manager: %s", message)
@@ -55,7 +55,7 @@ func TestRemoveEndpoint(t *testing.T) {
 		if removal.Endpoint != "a" || !slices.Equal(removal.TaskTypes, []string{"worker"}) {
 			t.Errorf("%+v", removal)
 		}
-		list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+		list, err := f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 		if err != nil || len(list) != 1 || list[0].Name != "b" {
 			t.Errorf("registered are %+v, %v", list, err)
 		}
@@ -64,19 +64,19 @@ func TestRemoveEndpoint(t *testing.T) {
 			t.Errorf("expected are %v", task.Expected)
 		}
 		// To ask again carries on the same removal, until it has ended.
-		again, err := f.RemoveEndpoint(t.Context(), "a")
+		again, err := f.Removals.RemoveEndpoint(t.Context(), "a")
 		if err != nil || !again.Time.Equal(removal.Time) {
 			t.Errorf("%+v, %v", again, err)
 		}
-		if begun, err := f.Removals(t.Context(), 10); err != nil || len(begun) != 1 || begun[0].Endpoint != "a" {
+		if begun, err := f.Removals.Removals(t.Context(), 10); err != nil || len(begun) != 1 || begun[0].Endpoint != "a" {
 			t.Errorf("under way are %+v, %v", begun, err)
 		}
-		if err := f.EndRemoval(t.Context(), removal); err != nil {
+		if err := f.Removals.EndRemoval(t.Context(), removal); err != nil {
 			t.Fatal(err)
 		}
-		_, err = f.RemoveEndpoint(t.Context(), "a")
+		_, err = f.Removals.RemoveEndpoint(t.Context(), "a")
 		wantCode(t, err, tasker.NotFound)
-		if current, err := f.RemovalCurrent(t.Context(), removal); err != nil || current {
+		if current, err := f.Removals.RemovalCurrent(t.Context(), removal); err != nil || current {
 			t.Errorf("current %v, %v", current, err)
 		}
 	})
@@ -101,7 +101,7 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 		f.receive(t, managerB, arrival(began, "b", tasker.Running), arrival(finished, "b", tasker.Running))
 		f.finish(t, finish(finished, "b", 1, tasker.ResultFailed))
 		f.clock.advance(time.Hour)
-		if _, err := f.Aggregate(t.Context(), []int64{missing.ID, failed.ID}, time.Minute); err != nil {
+		if _, err := f.Statuses.Aggregate(t.Context(), []int64{missing.ID, failed.ID}, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		if status := f.status(t, missing); status != tasker.Incomplete {
@@ -127,7 +127,7 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 			{other, tasker.Sent, []string{"a"}, false},
 		} {
 			if want.task.ID == finished.ID {
-				if _, err := f.Aggregate(t.Context(), []int64{finished.ID}, time.Hour); err != nil {
+				if _, err := f.Statuses.Aggregate(t.Context(), []int64{finished.ID}, time.Hour); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -140,7 +140,7 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 			t.Errorf("the listed endpoints are %v: they stay as they were sent", listed.Endpoints)
 		}
 		// What it had begun is over: its end is not stored any more.
-		results, err := f.TaskResults(t.Context(), began.ID)
+		results, err := f.Results.TaskResults(t.Context(), began.ID)
 		if err != nil || len(results) != 2 || results[1].State != tasker.ResultCanceled || results[1].Errnr != tasker.ErrnrRemoved {
 			t.Errorf("%+v, %v", results, err)
 		}
@@ -150,15 +150,15 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 		f.detach(t, removal, 0)
 		f.clock.advance(time.Hour)
 		open := []int64{waits.ID, other.ID}
-		if unsettled, err := f.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || len(unsettled) != 0 {
+		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || len(unsettled) != 0 {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
 		f.receive(t, managerA, arrival(waits, "a", tasker.Running))
 		f.finish(t, finish(waits, "a", 1, tasker.ResultDone))
-		if unsettled, err := f.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || !slices.Equal(unsettled, []int64{waits.ID}) {
+		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || !slices.Equal(unsettled, []int64{waits.ID}) {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
-		if _, err := f.MarkSent(t.Context(), f.find(t, unsent), nil, month); err != nil {
+		if _, err := f.Outbox.MarkSent(t.Context(), f.find(t, unsent), nil, month); err != nil {
 			t.Fatal(err)
 		}
 		if task := f.find(t, unsent); !slices.Equal(task.Expected, []string{"a"}) {
@@ -177,11 +177,11 @@ func TestRemovedResultsSettleNothing(t *testing.T) {
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))
 		f.receive(t, managerB, arrival(task, "b", tasker.Running))
 		f.detach(t, f.remove(t, managerB, "b"), 1)
-		if unsettled, err := f.UnsettledTasks(t.Context(), []int64{task.ID}, time.Hour); err != nil || len(unsettled) != 0 {
+		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), []int64{task.ID}, time.Hour); err != nil || len(unsettled) != 0 {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
 		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
-		if _, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || f.status(t, task) != tasker.Done {
+		if _, err := f.Statuses.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || f.status(t, task) != tasker.Done {
 			t.Errorf("the task is %s, %v", f.status(t, task), err)
 		}
 	})
@@ -198,11 +198,11 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		f.clock.advance(time.Second)
 		f.acquire(t, managerB, "a")
 
-		tasks, _, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, ledger.SentPosition{}, 10)
+		tasks, _, err := f.Inbox.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, ledger.SentPosition{}, 10)
 		if err != nil || len(tasks) != 0 {
 			t.Errorf("it catches up with %+v, %v", tasks, err)
 		}
-		work, err := f.WaitingWork(t.Context(), "a", "worker", 10)
+		work, err := f.Attempts.WaitingWork(t.Context(), "a", "worker", 10)
 		if err != nil || len(work) != 0 {
 			t.Errorf("it adopts %+v, %v", work, err)
 		}
@@ -211,13 +211,13 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		if !strings.Contains(admissions[0].Reason, "was removed after") {
 			t.Errorf("the reason is %q", admissions[0].Reason)
 		}
-		if begun, err := f.Removals(t.Context(), 10); err != nil || len(begun) != 0 {
+		if begun, err := f.Removals.Removals(t.Context(), 10); err != nil || len(begun) != 0 {
 			t.Errorf("under way are %+v, %v", begun, err)
 		}
 		// Whoever still carries the removal on changes nothing more.
 		task := f.send(t, "new")
 		f.detach(t, removal, 0)
-		if err := f.EndRemoval(t.Context(), removal); err != nil {
+		if err := f.Removals.EndRemoval(t.Context(), removal); err != nil {
 			t.Fatal(err)
 		}
 		if task = f.find(t, task); !slices.Equal(task.Expected, []string{"a"}) {
@@ -233,20 +233,20 @@ func TestRemovalAgainstAManagerThatStarts(t *testing.T) {
 		for round := range 8 {
 			f.acquire(t, managerA, "a")
 			task := f.send(t, fmt.Sprintf("round%d", round))
-			if err := f.ReleaseEndpoints(t.Context(), managerA, []string{"a"}); err != nil {
+			if err := f.Endpoints.ReleaseEndpoints(t.Context(), managerA, []string{"a"}); err != nil {
 				t.Fatal(err)
 			}
 			var group sync.WaitGroup
 			var removal tasker.Removal
 			var removed error
 			group.Go(func() {
-				if removal, removed = f.RemoveEndpoint(t.Context(), "a"); removed == nil {
-					_, removed = f.DetachEndpoint(t.Context(), removal)
+				if removal, removed = f.Removals.RemoveEndpoint(t.Context(), "a"); removed == nil {
+					_, removed = f.Removals.DetachEndpoint(t.Context(), removal)
 				}
 			})
 			group.Go(func() { f.acquire(t, managerB, "a") })
 			group.Wait()
-			list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+			list, err := f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 			if err != nil || len(list) != 1 || list[0].Manager != managerB {
 				t.Fatalf("registered are %+v, %v", list, err)
 			}
@@ -262,7 +262,7 @@ func TestRemovalAgainstAManagerThatStarts(t *testing.T) {
 			default:
 				t.Fatal(removed)
 			}
-			if err := f.ReleaseEndpoints(t.Context(), managerB, []string{"a"}); err != nil {
+			if err := f.Endpoints.ReleaseEndpoints(t.Context(), managerB, []string{"a"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -274,18 +274,18 @@ func TestForgetEndpoints(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		f.acquire(t, managerB, "b")
-		kept, err := f.ForgetEndpoints(t.Context(), managerA, []string{"a", "b", "c"})
+		kept, err := f.Endpoints.ForgetEndpoints(t.Context(), managerA, []string{"a", "b", "c"})
 		if err != nil || len(kept) > 0 {
 			t.Fatalf("it kept %q, %v", kept, err)
 		}
-		list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+		list, err := f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 		if err != nil || len(list) != 1 || list[0].Name != "b" {
 			t.Errorf("registered are %+v, %v", list, err)
 		}
-		if begun, err := f.Removals(t.Context(), 10); err != nil || len(begun) != 1 || begun[0].Endpoint != "a" {
+		if begun, err := f.Removals.Removals(t.Context(), 10); err != nil || len(begun) != 1 || begun[0].Endpoint != "a" {
 			t.Errorf("under way are %+v, %v", begun, err)
 		}
-		if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || held {
+		if held, err := f.Endpoints.Heartbeat(t.Context(), managerA, []string{"a"}, lease); err != nil || held {
 			t.Errorf("it is held still: %v, %v", held, err)
 		}
 	})
@@ -299,7 +299,7 @@ func TestForgetEndpointsKeepsWhatRuns(t *testing.T) {
 		task := f.send(t, "one")
 		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received)), ledger.Recorded, ledger.Recorded)
 		for range 2 {
-			kept, err := f.ForgetEndpoints(t.Context(), managerA, []string{"a", "b"})
+			kept, err := f.Endpoints.ForgetEndpoints(t.Context(), managerA, []string{"a", "b"})
 			if err != nil || !slices.Equal(kept, []string{"a"}) {
 				t.Errorf("it kept %q, %v", kept, err)
 			}

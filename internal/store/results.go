@@ -66,7 +66,7 @@ func progressPointer(d *document[tasker.Progress]) *tasker.Progress {
 
 // keepHistory copies the ends of attempts that another may follow, in the
 // transaction that stored them in the results.
-func (s Runs) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
+func (s Attempts) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
 	condition, args := anyAt(ended, 0)
 	key := []string{"task_id", "endpoint", "attempt"}
 	columns := []string{"state", "errnr", "errmsg", "start_time", "end_time"}

@@ -42,7 +42,7 @@ func TestReceiveResults(t *testing.T) {
 		}
 		wantOutcomes(t, f.receive(t, managerB, arrival(third, "b", tasker.Running)), ledger.NotOwner)
 
-		results, err := f.TaskResults(t.Context(), all.ID)
+		results, err := f.Results.TaskResults(t.Context(), all.ID)
 		if err != nil || len(results) != 2 {
 			t.Fatalf("%v, %v", results, err)
 		}
@@ -52,7 +52,7 @@ func TestReceiveResults(t *testing.T) {
 		if r := results[1]; r.State != tasker.Received || r.Attempt != 0 {
 			t.Errorf("b: %+v", r)
 		}
-		results, err = f.TaskResults(t.Context(), some.ID)
+		results, err = f.Results.TaskResults(t.Context(), some.ID)
 		if err != nil || len(results) != 1 || results[0].State != tasker.Rejected || results[0].Errmsg != "no handler" {
 			t.Errorf("%v, %v", results, err)
 		}
@@ -86,7 +86,7 @@ func TestReceiveAfterTheEnd(t *testing.T) {
 		f.acquire(t, managerA, "late")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))
 		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
-		if n, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || n != 1 {
+		if n, err := f.Statuses.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || n != 1 {
 			t.Fatalf("aggregated %d, %v", n, err)
 		}
 		// A task that has ended must not get unfinished rows any more.
@@ -114,7 +114,7 @@ func TestReceiveAtOnce(t *testing.T) {
 					for _, task := range tasks[i : i+5] {
 						arrivals = append(arrivals, arrival(task, "a", tasker.Running))
 					}
-					admissions, err := f.ReceiveResults(t.Context(), managerA, arrivals)
+					admissions, err := f.Inbox.ReceiveResults(t.Context(), managerA, arrivals)
 					if err != nil {
 						t.Error(err)
 					}
@@ -142,7 +142,7 @@ func TestAttempts(t *testing.T) {
 
 		start := func(manager string, attempt int, want bool) {
 			t.Helper()
-			started, err := f.StartAttempts(t.Context(), manager, []ledger.Start{{ResultKey: key, Attempt: attempt}})
+			started, err := f.Attempts.StartAttempts(t.Context(), manager, []ledger.Start{{ResultKey: key, Attempt: attempt}})
 			if err != nil || started[0] != want {
 				t.Fatalf("StartAttempts(%s, %d): %v, %v, want %v", manager, attempt, started, err, want)
 			}
@@ -159,15 +159,15 @@ func TestAttempts(t *testing.T) {
 		if !f.finish(t, retry)[0] {
 			t.Fatal("the first attempt's end was not stored")
 		}
-		if due, err := f.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 0 {
+		if due, err := f.Attempts.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 0 {
 			t.Errorf("due before its time: %v, %v", due, err)
 		}
-		next, ok, err := f.NextRetry(t.Context(), "a", "worker")
+		next, ok, err := f.Attempts.NextRetry(t.Context(), "a", "worker")
 		if err != nil || !ok || !next.Equal(f.Now().Add(time.Minute)) {
 			t.Errorf("the next retry is at %v, %v, %v", next, ok, err)
 		}
 		f.clock.advance(time.Minute)
-		due, err := f.DueWork(t.Context(), "a", "worker", 10)
+		due, err := f.Attempts.DueWork(t.Context(), "a", "worker", 10)
 		if err != nil || len(due) != 1 || due[0].Attempt != 1 || due[0].Task.Identifier != "one" {
 			t.Fatalf("due: %+v, %v", due, err)
 		}
@@ -181,7 +181,7 @@ func TestAttempts(t *testing.T) {
 		if !f.finish(t, done)[0] || f.finish(t, done)[0] {
 			t.Error("the end of attempt 2 was not stored once")
 		}
-		results, err := f.TaskResults(t.Context(), task.ID)
+		results, err := f.Results.TaskResults(t.Context(), task.ID)
 		if err != nil || len(results) != 1 {
 			t.Fatal(results, err)
 		}
@@ -203,7 +203,7 @@ func TestStartMany(t *testing.T) {
 		for _, endpoint := range []string{"a", "b", "c", "nowhere"} {
 			starts = append(starts, ledger.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}})
 		}
-		started, err := f.StartAttempts(t.Context(), managerA, starts)
+		started, err := f.Attempts.StartAttempts(t.Context(), managerA, starts)
 		// b runs already at attempt 1 by the same manager: its answer may have been lost.
 		if err != nil || fmt.Sprint(started) != "[true true false false]" {
 			t.Errorf("started %v, %v", started, err)
@@ -214,7 +214,7 @@ func TestStartMany(t *testing.T) {
 		}
 		f.receive(t, managerA, arrival(f.send(t, "two"), "a", tasker.Received), arrival(f.send(t, "three"), "a", tasker.Received))
 		starts = []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}}, {ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
-		if started, err = f.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
+		if started, err = f.Attempts.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
 			t.Errorf("started %v, %v", started, err)
 		}
 	})
@@ -247,28 +247,28 @@ func TestAdoption(t *testing.T) {
 
 		f.clock.advance(2 * lease) // manager A is dead
 		f.acquire(t, managerB, "a")
-		interrupted, err := f.InterruptedWork(t.Context(), managerB, "a", 10)
+		interrupted, err := f.Attempts.InterruptedWork(t.Context(), managerB, "a", 10)
 		if err != nil || len(interrupted) != 1 || interrupted[0].Task.ID != tasks[0].ID || interrupted[0].Attempt != 1 {
 			t.Fatalf("interrupted: %+v, %v", interrupted, err)
 		}
-		waiting, err := f.WaitingWork(t.Context(), "a", "worker", 10)
+		waiting, err := f.Attempts.WaitingWork(t.Context(), "a", "worker", 10)
 		if err != nil || len(waiting) != 1 || waiting[0].Task.ID != tasks[1].ID || string(waiting[0].Task.Payload) != `{"foo":"bar"}` {
 			t.Fatalf("waiting: %+v, %v", waiting, err)
 		}
 		created := f.create(t, "published-a-moment-ago")
 		f.create(t, "for-another", "b")
-		unreceived, next, err := f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, ledger.SentPosition{}, 10)
+		unreceived, next, err := f.Inbox.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, ledger.SentPosition{}, 10)
 		if err != nil || next != (ledger.SentPosition{}) || len(unreceived) != 2 || unreceived[0].ID != created.ID || unreceived[1].ID != tasks[2].ID {
 			t.Errorf("unreceived: %+v, next %v, %v", unreceived, next, err)
 		}
-		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), ledger.SentPosition{}, 10)
+		unreceived, _, err = f.Inbox.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), ledger.SentPosition{}, 10)
 		if err != nil || len(unreceived) != 1 || unreceived[0].ID != created.ID {
 			t.Errorf("unreceived since: %+v, %v", unreceived, err)
 		}
-		if _, err := f.MarkSent(t.Context(), created, nil, time.Hour); err != nil {
+		if _, err := f.Outbox.MarkSent(t.Context(), created, nil, time.Hour); err != nil {
 			t.Fatal(err)
 		}
-		unreceived, _, err = f.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), ledger.SentPosition{}, 10)
+		unreceived, _, err = f.Inbox.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), ledger.SentPosition{}, 10)
 		if err != nil || len(unreceived) != 1 || unreceived[0].ID != created.ID {
 			t.Errorf("unreceived since, sent now: %+v, %v", unreceived, err)
 		}
@@ -282,24 +282,24 @@ func TestLost(t *testing.T) {
 		queued := f.send(t, "two", "a")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running), arrival(queued, "a", tasker.Received))
 		f.clock.advance(time.Minute)
-		if held, err := f.Heartbeat(t.Context(), managerA, []string{"b"}, lease); err != nil || !held {
+		if held, err := f.Endpoints.Heartbeat(t.Context(), managerA, []string{"b"}, lease); err != nil || !held {
 			t.Fatal(held, err)
 		}
-		lost, err := f.MarkLost(t.Context(), f.Now().Add(-time.Second), 10)
+		lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-time.Second), 10)
 		if err != nil || len(lost) != 2 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
 		if got := f.states(t, task); got["a"] != tasker.Lost || got["b"] != tasker.Running {
 			t.Errorf("states %v", got)
 		}
-		if lost, err = f.MarkLost(t.Context(), f.Now().Add(-time.Second), 10); err != nil || len(lost) != 0 {
+		if lost, err = f.Endpoints.MarkLost(t.Context(), f.Now().Add(-time.Second), 10); err != nil || len(lost) != 0 {
 			t.Errorf("lost again %v, %v", lost, err)
 		}
-		unsettled, err := f.UnsettledTasks(t.Context(), []int64{task.ID, queued.ID}, time.Hour)
+		unsettled, err := f.Statuses.UnsettledTasks(t.Context(), []int64{task.ID, queued.ID}, time.Hour)
 		if err != nil || len(unsettled) != 2 {
 			t.Fatalf("unsettled %v, %v", unsettled, err)
 		}
-		if _, err := f.Aggregate(t.Context(), unsettled, time.Hour); err != nil {
+		if _, err := f.Statuses.Aggregate(t.Context(), unsettled, time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.status(t, task); got != tasker.Incomplete {
@@ -309,15 +309,15 @@ func TestLost(t *testing.T) {
 		if !f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
 			t.Error("a late finish was not stored")
 		}
-		if n, err := f.ReturnFromLost(t.Context(), []string{"a", "b"}); err != nil || n != 1 {
+		if n, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a", "b"}); err != nil || n != 1 {
 			t.Errorf("returned %d, %v", n, err)
 		}
-		results, err := f.TaskResults(t.Context(), queued.ID)
+		results, err := f.Results.TaskResults(t.Context(), queued.ID)
 		if err != nil || results[0].State != tasker.Received || results[0].Errnr != 0 || results[0].Errmsg != "" {
 			t.Errorf("%+v, %v", results, err)
 		}
 		f.finish(t, finish(task, "b", 1, tasker.ResultDone))
-		if _, err := f.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || f.status(t, task) != tasker.Done {
+		if _, err := f.Statuses.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || f.status(t, task) != tasker.Done {
 			t.Errorf("status %v, %v", f.status(t, task), err)
 		}
 	})
@@ -332,10 +332,10 @@ func TestLostByAnOlderTasker(t *testing.T) {
 	task := f.send(t, "one", "a")
 	f.receive(t, managerA, arrival(task, "a", tasker.Received))
 	rival.do("UPDATE task_results SET lost_from = state, state = 'LOST', errnr = -3, errmsg = 'silent'")
-	if n, err := f.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 {
+	if n, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 {
 		t.Fatalf("%d are back, %v", n, err)
 	}
-	if r, err := f.TaskResults(t.Context(), task.ID); err != nil || r[0].State != tasker.Received || r[0].Errnr != 0 || r[0].Errmsg != "" {
+	if r, err := f.Results.TaskResults(t.Context(), task.ID); err != nil || r[0].State != tasker.Received || r[0].Errnr != 0 || r[0].Errmsg != "" {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -57,20 +57,20 @@ func TestProgramsOfTwoReleases(t *testing.T) {
 			later, _ := release(t, name, compatible, "CREATE TABLE later (id INT PRIMARY KEY)")
 			this := open(t, uri(t))
 			ofNext, ofLater := open(t, this.uri, store.WithMigrations(next)), open(t, this.uri, store.WithMigrations(later))
-			if _, to, err := this.Migrate(t.Context()); err != nil || to != version {
+			if _, to, err := this.Schema.Migrate(t.Context()); err != nil || to != version {
 				t.Fatal(to, err)
 			}
-			if err := ofNext.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict {
+			if err := ofNext.Schema.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict {
 				t.Errorf("a schema that is behind: %v", err)
 			}
 
-			if _, to, err := ofNext.Migrate(t.Context()); err != nil || to != version+1 {
+			if _, to, err := ofNext.Schema.Migrate(t.Context()); err != nil || to != version+1 {
 				t.Fatal(to, err)
 			}
 			// Both work, and the older one may be restarted, and initialized again.
 			this.acquire(t, managerA, "a")
 			for identifier, f := range map[string]fixture{"this": this, "next": ofNext} {
-				if err := f.CheckSchema(t.Context()); err != nil {
+				if err := f.Schema.CheckSchema(t.Context()); err != nil {
 					t.Errorf("the program of release %s: %v", identifier, err)
 				}
 				task := f.send(t, identifier, "a")
@@ -80,23 +80,23 @@ func TestProgramsOfTwoReleases(t *testing.T) {
 					t.Errorf("the task of release %s is %s", identifier, got)
 				}
 			}
-			if from, to, err := this.Migrate(t.Context()); err != nil || from != to || to != version+1 {
+			if from, to, err := this.Schema.Migrate(t.Context()); err != nil || from != to || to != version+1 {
 				t.Errorf("the older program migrates from %d to %d, %v", from, to, err)
 			}
 
-			if _, _, err := ofLater.Migrate(t.Context()); err != nil {
+			if _, _, err := ofLater.Schema.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			// An older program that is initialized again does not let itself in.
-			if _, _, err := this.Migrate(t.Context()); err != nil {
+			if _, _, err := this.Schema.Migrate(t.Context()); err != nil {
 				t.Error(err)
 			}
 			for identifier, f := range map[string]fixture{"this": this, "next": ofNext} {
-				if err := f.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), "newer") {
+				if err := f.Schema.CheckSchema(t.Context()); tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), "newer") {
 					t.Errorf("the program of release %s with a schema that is not for it: %v", identifier, err)
 				}
 			}
-			if err := ofLater.CheckSchema(t.Context()); err != nil {
+			if err := ofLater.Schema.CheckSchema(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})

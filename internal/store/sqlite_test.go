@@ -26,7 +26,7 @@ func TestSQLiteFilesAreTheOwners(t *testing.T) {
 	}
 	f := open(t, uri)
 	check("opened", "")
-	if _, _, err := f.Migrate(t.Context()); err != nil {
+	if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.create(t, "one")
@@ -36,7 +36,7 @@ func TestSQLiteFilesAreTheOwners(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := open(t, uri).Migrate(t.Context()); err != nil {
+	if _, _, err := open(t, uri).Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	check("made by an earlier version", all...)

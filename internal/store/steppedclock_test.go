@@ -65,7 +65,7 @@ func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func
 	const lease = time.Hour // the test does not take as long
 	f, step := open(t, testservices.MySQL(t))
 	other, _ := stepped(t, f.uri) // a machine whose clock is right
-	if _, _, err := f.Migrate(t.Context()); err != nil {
+	if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []fixture{f, other} {
@@ -77,7 +77,7 @@ func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func
 	ended, open1 := f.send(t, "ended", "a"), f.send(t, "open", "a")
 	f.receive(t, managerA, arrival(ended, "a", tasker.Running), arrival(open1, "a", tasker.Running))
 	f.finish(t, finish(ended, "a", 1, tasker.ResultDone))
-	if _, err := f.Aggregate(t.Context(), []int64{ended.ID}, slack); err != nil {
+	if _, err := f.Statuses.Aggregate(t.Context(), []int64{ended.ID}, slack); err != nil {
 		t.Fatal(err)
 	}
 
@@ -85,25 +85,25 @@ func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func
 	again := finish(open1, "a", 1, tasker.Retrying)
 	again.RetryDelay = time.Second
 	f.finish(t, again)
-	if next, ok, err := other.NextRetry(t.Context(), "a", "worker"); err != nil || !ok || next.Sub(other.Now()) > slack {
+	if next, ok, err := other.Attempts.NextRetry(t.Context(), "a", "worker"); err != nil || !ok || next.Sub(other.Now()) > slack {
 		t.Errorf("the retry after a second is due in %v, %t, %v", next.Sub(other.Now()), ok, err)
 	}
-	if n, _, err := f.PurgeTasks(t.Context(), "worker", f.Now().Add(-month), nil, 200); n != 0 || err != nil {
+	if n, _, err := f.Retention.PurgeTasks(t.Context(), "worker", f.Now().Add(-month), nil, 200); n != 0 || err != nil {
 		t.Errorf("%d tasks were deleted that ended a moment ago, %v", n, err)
 	}
-	if held, err := f.Heartbeat(t.Context(), managerA, []string{"a"}, lease); !held || err != nil {
+	if held, err := f.Endpoints.Heartbeat(t.Context(), managerA, []string{"a"}, lease); !held || err != nil {
 		t.Errorf("held %t, %v", held, err)
 	}
 	for _, f := range []fixture{f, other} {
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); len(lost) != 0 || err != nil {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); len(lost) != 0 || err != nil {
 			t.Errorf("lost are %v, %v", lost, err)
 		}
 	}
-	list, err := other.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+	list, err := other.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 	if err != nil || len(list) != 1 || !list[0].Alive || list[0].LeaseUntil.Sub(other.Now()) > lease+slack {
 		t.Errorf("endpoints %+v, %v", list, err)
 	}
-	holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}}, lease)
+	holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}}, lease)
 	if err != nil || holder == nil || holder.Manager != managerA {
 		t.Errorf("a name was taken over from a living manager: holder %+v, %v", holder, err)
 	}
@@ -124,7 +124,7 @@ func TestDatabaseClockSetBack(t *testing.T) {
 		f.clock.advance(-24 * time.Hour)
 		register := func() *tasker.Endpoint {
 			t.Helper()
-			holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}}, lease)
+			holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}}, lease)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -132,7 +132,7 @@ func TestDatabaseClockSetBack(t *testing.T) {
 		}
 		alive := func() tasker.Endpoint {
 			t.Helper()
-			list, err := f.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+			list, err := f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 			if err != nil || len(list) != 1 {
 				t.Fatal(list, err)
 			}
@@ -145,14 +145,14 @@ func TestDatabaseClockSetBack(t *testing.T) {
 		if holder := register(); holder == nil || holder.LeaseUntil.After(f.Now().Add(lease)) {
 			t.Fatalf("the holder is %+v, want one whose lease ends within %v", holder, lease)
 		}
-		if due, err := f.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 1 {
+		if due, err := f.Attempts.DueWork(t.Context(), "a", "worker", 10); err != nil || len(due) != 1 {
 			t.Errorf("due are %+v, %v: the retry was due after a second", due, err)
 		}
 		f.clock.advance(lease + time.Second)
 		if e := alive(); e.Alive || e.LastSeen.After(f.Now()) {
 			t.Errorf("after a lease: %+v", e)
 		}
-		if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
 			t.Errorf("lost are %v, %v", lost, err)
 		}
 		if holder := register(); holder != nil {
@@ -169,7 +169,7 @@ func TestSilenceSinceTheFuture(t *testing.T) {
 		f.receive(t, managerA, arrival(task, "a", tasker.Running))
 		f.clock.advance(-24 * time.Hour)
 		for _, want := range []int{0, 1} {
-			if lost, err := f.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != want {
+			if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != want {
 				t.Errorf("lost are %v, %v, want %d", lost, err, want)
 			}
 			f.clock.advance(lease + time.Second)

@@ -2,7 +2,7 @@
 // MariaDB in production, SQLite for the embedded default, through gorm.
 //
 // A [Store] opens the database. What is done with it is grouped by aggregate:
-// [Tasks], [Outbox], [Inbox], [Runs], [Results], [Endpoints] and so on, each a
+// [Tasks], [Outbox], [Inbox], [Attempts], [Results], [Endpoints] and so on, each a
 // small type over the same [DB].
 //
 // The methods are use cases, not CRUD. Every change of a state is one guarded
@@ -13,7 +13,6 @@
 package store
 
 import (
-	"context"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -32,20 +31,20 @@ const batchSize = 100
 // concurrent use.
 type Store struct {
 	*DB
-	Tasks
-	Outbox
-	Inbox
-	Runs
-	Results
-	Statuses
-	Endpoints
-	Lost
-	Live
-	DeadLetters
-	Retention
-	Leases
-	Inspection
-	Schema
+	Schema      Schema
+	Tasks       Tasks
+	Outbox      Outbox
+	Inbox       Inbox
+	Attempts    Attempts
+	Results     Results
+	Statuses    Statuses
+	Live        Live
+	Endpoints   Endpoints
+	Removals    Removals
+	DeadLetters DeadLetters
+	Retention   Retention
+	Leases      Leases
+	Inspection  Inspection
 }
 
 // Option changes how a store is opened.
@@ -112,9 +111,9 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 		return nil, fmt.Errorf("open the database file %s: %w", u.Path, err)
 	}
 	return &Store{
-		DB: db, Tasks: Tasks{db}, Outbox: Outbox{db}, Inbox: Inbox{db}, Runs: Runs{db}, Results: Results{db}, Statuses: Statuses{db},
-		Endpoints: Endpoints{db}, Lost: Lost{db}, Live: Live{db}, DeadLetters: DeadLetters{db}, Retention: Retention{db},
-		Leases: Leases{db}, Inspection: Inspection{db}, Schema: schema,
+		DB: db, Schema: schema, Tasks: Tasks{db}, Outbox: Outbox{db}, Inbox: Inbox{db}, Attempts: Attempts{db}, Results: Results{db},
+		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, DeadLetters: DeadLetters{db},
+		Retention: Retention{db}, Leases: Leases{db}, Inspection: Inspection{db},
 	}, nil
 }
 
@@ -127,14 +126,3 @@ func (s *Store) Close() error {
 	}
 	return nil
 }
-
-// CheckWrites returns an error if the database answers but takes no writes: it
-// is read-only, or the format of its binary log or the user's privileges do not
-// allow them. It changes no row and locks none.
-func (s *Store) CheckWrites(ctx context.Context) error {
-	return s.fail("take writes", s.conn(ctx).Exec("UPDATE tasks SET relay_time = relay_time WHERE id = 0").Error)
-}
-
-// Name returns the database's name at the server, or the path of the SQLite file
-// without the first slash.
-func (s *Store) Name() string { return s.name }

@@ -47,7 +47,7 @@ func eachBackend(t *testing.T, test func(t *testing.T, f fixture)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := open(t, uri(t))
-			if _, _, err := f.Migrate(t.Context()); err != nil {
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			test(t, f)
@@ -76,7 +76,7 @@ func open(t *testing.T, uri string, options ...store.Option) fixture {
 
 func (f fixture) create(t *testing.T, identifier string, endpoints ...string) tasker.Task {
 	t.Helper()
-	task, created, err := f.CreateTask(t.Context(), tasker.Task{
+	task, created, err := f.Tasks.CreateTask(t.Context(), tasker.Task{
 		Type: "worker", Identifier: identifier, Payload: []byte(`{"foo":"bar"}`), Endpoints: endpoints,
 	})
 	if err != nil || !created {
@@ -88,7 +88,7 @@ func (f fixture) create(t *testing.T, identifier string, endpoints ...string) ta
 // send creates a task and marks it as sent.
 func (f fixture) send(t *testing.T, identifier string, endpoints ...string) tasker.Task {
 	t.Helper()
-	task, err := f.MarkSent(t.Context(), f.create(t, identifier, endpoints...), nil, month)
+	task, err := f.Outbox.MarkSent(t.Context(), f.create(t, identifier, endpoints...), nil, month)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func (f fixture) send(t *testing.T, identifier string, endpoints ...string) task
 func (f fixture) acquire(t *testing.T, manager string, endpoints ...string) {
 	t.Helper()
 	for _, name := range endpoints {
-		holder, err := f.AcquireEndpoint(t.Context(), tasker.Endpoint{
+		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{
 			Name: name, Manager: manager, TaskTypes: []string{"worker"}, Host: "host", PID: 1,
 		}, lease)
 		if err != nil || holder != nil {
@@ -116,7 +116,7 @@ func arrival(task tasker.Task, endpoint string, state tasker.ResultState) ledger
 
 func (f fixture) receive(t *testing.T, manager string, arrivals ...ledger.Incoming) []ledger.Recording {
 	t.Helper()
-	admissions, err := f.ReceiveResults(t.Context(), manager, arrivals)
+	admissions, err := f.Inbox.ReceiveResults(t.Context(), manager, arrivals)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func (f fixture) receive(t *testing.T, manager string, arrivals ...ledger.Incomi
 
 func (f fixture) finish(t *testing.T, finishes ...ledger.End) []bool {
 	t.Helper()
-	stored, err := f.FinishAttempts(t.Context(), finishes)
+	stored, err := f.Attempts.FinishAttempts(t.Context(), finishes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func finish(task tasker.Task, endpoint string, attempt int, state tasker.ResultS
 
 func (f fixture) status(t *testing.T, task tasker.Task) tasker.TaskStatus {
 	t.Helper()
-	found, err := f.FindTask(t.Context(), task.Type, task.Identifier)
+	found, err := f.Tasks.FindTask(t.Context(), task.Type, task.Identifier)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func (f fixture) status(t *testing.T, task tasker.Task) tasker.TaskStatus {
 // states gives the states of a task's results by endpoint.
 func (f fixture) states(t *testing.T, task tasker.Task) map[string]tasker.ResultState {
 	t.Helper()
-	results, err := f.TaskResults(t.Context(), task.ID)
+	results, err := f.Results.TaskResults(t.Context(), task.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,12 +190,12 @@ func TestSchema(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := open(t, uri(t))
-			wantCode(t, f.CheckSchema(t.Context()), tasker.Conflict)
+			wantCode(t, f.Schema.CheckSchema(t.Context()), tasker.Conflict)
 
 			errs := make(chan error)
 			for range 3 {
 				go func() {
-					_, _, err := f.Migrate(t.Context())
+					_, _, err := f.Schema.Migrate(t.Context())
 					errs <- err
 				}()
 			}
@@ -205,23 +205,23 @@ func TestSchema(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			if err := f.CheckSchema(t.Context()); err != nil {
+			if err := f.Schema.CheckSchema(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			f.create(t, "one")
-			from, to, err := f.Migrate(t.Context())
+			from, to, err := f.Schema.Migrate(t.Context())
 			if err != nil || from != to {
 				t.Fatalf("Migrate again: from %d to %d, %v", from, to, err)
 			}
-			tables, err := f.Tables(t.Context())
+			tables, err := f.Schema.Tables(t.Context())
 			if err != nil || !slices.Contains(tables, store.Table{Name: "tasks", Rows: 1}) {
 				t.Fatalf("Tables: %v, %v", tables, err)
 			}
-			if err := f.Reset(t.Context()); err != nil {
+			if err := f.Schema.Reset(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			wantCode(t, f.CheckSchema(t.Context()), tasker.Conflict)
-			if _, _, err := f.Migrate(t.Context()); err != nil {
+			wantCode(t, f.Schema.CheckSchema(t.Context()), tasker.Conflict)
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -230,10 +230,10 @@ func TestSchema(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	f := open(t, "mysql://tasker:secret@127.0.0.1:1/tasker")
-	_, _, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one"})
+	_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one"})
 	wantCode(t, err, tasker.Unavailable)
 	wantCode(t, f.Ping(t.Context()), tasker.Unavailable)
-	wantCode(t, f.CheckSchema(t.Context()), tasker.Unavailable)
+	wantCode(t, f.Schema.CheckSchema(t.Context()), tasker.Unavailable)
 
 	_, err = store.Open(store.Config{URI: "sqlite:///nowhere/at/all/tasker.db"}, slog.New(slog.DiscardHandler))
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/at/all/tasker.db") {
@@ -273,7 +273,7 @@ func TestContextEnds(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := f.FindTask(ctx, "worker", "one"); err == nil {
+		if _, err := f.Tasks.FindTask(ctx, "worker", "one"); err == nil {
 			t.Error("a call with an ended context worked")
 		}
 	})
@@ -284,11 +284,11 @@ func TestReadersClock(t *testing.T) {
 	t.Parallel()
 	uri := testservices.MySQL(t)
 	w := open(t, uri)
-	if _, _, err := w.Migrate(t.Context()); err != nil {
+	if _, _, err := w.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	const lease = time.Hour // the test does not take as long
-	if _, err := w.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}}, lease); err != nil {
+	if _, err := w.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}}, lease); err != nil {
 		t.Fatal(err)
 	}
 	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), store.WithClock(func() time.Time { return time.Now().Add(5 * lease) }))
@@ -296,7 +296,7 @@ func TestReadersClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	seen, err := s.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+	seen, err := s.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
 	if err != nil || len(seen) != 1 || !seen[0].Alive {
 		t.Errorf("endpoints %+v, %v", seen, err)
 	}

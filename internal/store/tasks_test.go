@@ -22,11 +22,11 @@ func TestCreateTask(t *testing.T) {
 		// The payload is kept byte for byte: spaces, order, numbers, any text.
 		payload := []byte("{ \"b\":1.0, \"a\":[12345678901234567890, \"ü😀\\u0000\"] , \"q\":\"it's 100% \\\\ ?\"}")
 		given := tasker.Task{Type: "worker", Identifier: "Case.1", Payload: payload, Endpoints: []string{"a", "b"}}
-		task, created, err := f.CreateTask(t.Context(), given)
+		task, created, err := f.Tasks.CreateTask(t.Context(), given)
 		if err != nil || !created {
 			t.Fatalf("created %v, %v", created, err)
 		}
-		found, err := f.FindTask(t.Context(), "worker", "Case.1")
+		found, err := f.Tasks.FindTask(t.Context(), "worker", "Case.1")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,19 +45,19 @@ func TestCreateTask(t *testing.T) {
 
 		// The same again, in other words, is the same task.
 		given.Payload = []byte(`{"a":[12345678901234567890,"ü😀\u0000"],"q":"it's 100% \\ ?","b":1.0}`)
-		again, created, err := f.CreateTask(t.Context(), given)
+		again, created, err := f.Tasks.CreateTask(t.Context(), given)
 		if err != nil || created || again.ID != task.ID {
 			t.Fatalf("the same again: id %d, created %v, %v", again.ID, created, err)
 		}
 		// Another body is a conflict, another case or type another task.
 		given.Endpoints = []string{"a"}
-		_, _, err = f.CreateTask(t.Context(), given)
+		_, _, err = f.Tasks.CreateTask(t.Context(), given)
 		wantCode(t, err, tasker.Conflict)
 		given.Identifier = "case.1"
-		if _, created, err = f.CreateTask(t.Context(), given); err != nil || !created {
+		if _, created, err = f.Tasks.CreateTask(t.Context(), given); err != nil || !created {
 			t.Fatalf("another case: created %v, %v", created, err)
 		}
-		_, err = f.FindTask(t.Context(), "backup", "Case.1")
+		_, err = f.Tasks.FindTask(t.Context(), "backup", "Case.1")
 		wantCode(t, err, tasker.NotFound)
 	})
 }
@@ -74,12 +74,12 @@ func TestCreateTaskOfOtherText(t *testing.T) {
 		} {
 			task := tasker.Task{Type: "worker", Identifier: fmt.Sprint("t", i), Payload: []byte(bodies[0])}
 			for _, created := range []bool{true, false} {
-				if _, got, err := f.CreateTask(t.Context(), task); err != nil || got != created {
+				if _, got, err := f.Tasks.CreateTask(t.Context(), task); err != nil || got != created {
 					t.Errorf("%s: created %v, %v", bodies[0], got, err)
 				}
 			}
 			task.Payload = []byte(bodies[1])
-			if _, _, err := f.CreateTask(t.Context(), task); tasker.CodeOf(err) != tasker.Conflict {
+			if _, _, err := f.Tasks.CreateTask(t.Context(), task); tasker.CodeOf(err) != tasker.Conflict {
 				t.Errorf("%s is the same as %s: %v", bodies[1], bodies[0], err)
 			}
 		}
@@ -89,11 +89,11 @@ func TestCreateTaskOfOtherText(t *testing.T) {
 func TestTaskName(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		task := f.create(t, "one")
-		taskType, identifier, err := f.TaskName(t.Context(), task.ID)
+		taskType, identifier, err := f.Tasks.TaskName(t.Context(), task.ID)
 		if err != nil || taskType != "worker" || identifier != "one" {
 			t.Errorf("%s/%s, %v", taskType, identifier, err)
 		}
-		_, _, err = f.TaskName(t.Context(), task.ID+1)
+		_, _, err = f.Tasks.TaskName(t.Context(), task.ID+1)
 		wantCode(t, err, tasker.NotFound)
 	})
 }
@@ -107,7 +107,7 @@ func TestCreateTaskAtOnce(t *testing.T) {
 		)
 		for range 8 {
 			wg.Go(func() {
-				_, fresh, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one"})
+				_, fresh, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one"})
 				if err != nil {
 					t.Error(err)
 				}
@@ -133,7 +133,7 @@ func TestMarkSent(t *testing.T) {
 
 		all := f.send(t, "all")
 		some := f.create(t, "some", "b", "x")
-		some, err := f.MarkSent(t.Context(), some, []string{"x"}, month)
+		some, err := f.Outbox.MarkSent(t.Context(), some, []string{"x"}, month)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestMarkSent(t *testing.T) {
 			"all":  {"a", "b"}, // not the one that was not seen for a month
 			"some": {"b", "x"},
 		} {
-			found, err := f.FindTask(t.Context(), "worker", identifier)
+			found, err := f.Tasks.FindTask(t.Context(), "worker", identifier)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,7 +155,7 @@ func TestMarkSent(t *testing.T) {
 		// Sent again, by a relay that was slow: nothing moves.
 		sent := *all.SentTime
 		f.clock.advance(time.Second)
-		again, err := f.MarkSent(t.Context(), all, nil, month)
+		again, err := f.Outbox.MarkSent(t.Context(), all, nil, month)
 		if err != nil || !again.SentTime.Equal(sent) {
 			t.Errorf("sent again at %v, was %v, %v", again.SentTime, sent, err)
 		}
@@ -165,7 +165,7 @@ func TestMarkSent(t *testing.T) {
 func TestNobodyRegistered(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.send(t, "all")
-		found, err := f.FindTask(t.Context(), "worker", "all")
+		found, err := f.Tasks.FindTask(t.Context(), "worker", "all")
 		if err != nil || found.Status != tasker.Sent || found.Expected == nil || len(found.Expected) != 0 {
 			t.Errorf("status %v, expects %#v, %v", found.Status, found.Expected, err)
 		}
@@ -179,7 +179,7 @@ func TestClaimUnsent(t *testing.T) {
 			f.create(t, fmt.Sprint("task-", i))
 		}
 		claim := func(limit int) []ledger.Unsent {
-			claimed, err := f.ClaimUnsent(t.Context(), limit, lease)
+			claimed, err := f.Outbox.ClaimUnsent(t.Context(), limit, lease)
 			if err != nil {
 				t.Error(err)
 			}
@@ -189,7 +189,7 @@ func TestClaimUnsent(t *testing.T) {
 			t.Fatalf("%d tasks were claimed while their API publishes them", len(got))
 		}
 		first := f.create(t, "given-up")
-		if err := f.ReleaseTask(t.Context(), ledger.Release{TaskID: first.ID, Attempt: 1}); err != nil {
+		if err := f.Outbox.ReleaseTask(t.Context(), ledger.Release{TaskID: first.ID, Attempt: 1}); err != nil {
 			t.Fatal(err)
 		}
 		if got := claim(n); len(got) != 1 || got[0].ID != first.ID {
@@ -244,7 +244,7 @@ func TestAttemptsToSend(t *testing.T) {
 		}
 		claim := func() ledger.Unsent {
 			t.Helper()
-			claimed, err := f.ClaimUnsent(t.Context(), 10, lease)
+			claimed, err := f.Outbox.ClaimUnsent(t.Context(), 10, lease)
 			must(err)
 			if len(claimed) != 1 {
 				t.Fatalf("claimed %v, want one", claimed)
@@ -253,15 +253,15 @@ func TestAttemptsToSend(t *testing.T) {
 		}
 		none := func(when string) {
 			t.Helper()
-			if claimed, err := f.ClaimUnsent(t.Context(), 10, lease); err != nil || len(claimed) != 0 {
+			if claimed, err := f.Outbox.ClaimUnsent(t.Context(), 10, lease); err != nil || len(claimed) != 0 {
 				t.Fatalf("%s %v was claimed, %v", when, claimed, err)
 			}
 		}
 		task.Unserved = []string{"a"}
-		must(f.SaveSent(t.Context(), ledger.Unsent{Task: task, Attempt: 1, SentTo: "b"}, lease))
-		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 1, After: time.Minute, Refusal: "too \xff large"}))
+		must(f.Outbox.SaveSent(t.Context(), ledger.Unsent{Task: task, Attempt: 1, SentTo: "b"}, lease))
+		must(f.Outbox.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 1, After: time.Minute, Refusal: "too \xff large"}))
 		none("during the pause")
-		total, refused, err := f.RefusedTasks(t.Context(), 10)
+		total, refused, err := f.Inspection.RefusedTasks(t.Context(), 10)
 		if err != nil || total != 1 || len(refused) != 1 || refused[0].Identifier != "one" || refused[0].Reason != "too \ufffd large" || refused[0].Attempts != 1 {
 			t.Errorf("refused: %d %+v, %v", total, refused, err)
 		}
@@ -270,25 +270,25 @@ func TestAttemptsToSend(t *testing.T) {
 		if u.Attempt != 2 || u.SentTo != "b" || !u.Refused || !slices.Equal(u.Unserved, []string{"a"}) {
 			t.Errorf("claimed %+v", u)
 		}
-		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 1}))
+		must(f.Outbox.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 1}))
 		none("after the word of an earlier attempt")
-		must(f.RenewUnsent(t.Context(), task.ID, 2, time.Hour))
+		must(f.Outbox.RenewUnsent(t.Context(), task.ID, 2, time.Hour))
 		f.clock.advance(2 * lease)
 		none("while the attempt is renewed")
-		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 2, Untried: true}))
+		must(f.Outbox.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 2, Untried: true}))
 		if u := claim(); u.Attempt != 2 || !u.Refused {
 			t.Errorf("after one that was not tried, claimed %+v", u)
 		}
-		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 2}))
+		must(f.Outbox.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 2}))
 		if u := claim(); u.Attempt != 3 || u.Refused {
 			t.Errorf("after one that was not refused, claimed %+v", u)
 		}
-		if _, err := f.MarkSent(t.Context(), task, nil, month); err != nil {
+		if _, err := f.Outbox.MarkSent(t.Context(), task, nil, month); err != nil {
 			t.Fatal(err)
 		}
-		must(f.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 3}))
+		must(f.Outbox.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 3}))
 		none("when it is sent")
-		if total, _, err := f.RefusedTasks(t.Context(), 10); err != nil || total != 0 {
+		if total, _, err := f.Inspection.RefusedTasks(t.Context(), 10); err != nil || total != 0 {
 			t.Errorf("%d are refused still, %v", total, err)
 		}
 	})
@@ -301,7 +301,7 @@ func TestListTasks(t *testing.T) {
 		}
 		f.send(t, "sent")
 		list := func(q tasker.TaskQuery) (identifiers []string, last int64) {
-			tasks, _, err := f.ListTasks(t.Context(), q)
+			tasks, _, err := f.Tasks.ListTasks(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -332,7 +332,7 @@ func TestListTasksByBytes(t *testing.T) {
 		const n = 10_000
 		payload := []byte(`"` + strings.Repeat("ü", n/2-1) + `"`) // bytes, not characters
 		for i := range 5 {
-			_, _, err := f.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("task-", i), Payload: payload, Endpoints: []string{"a"}})
+			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("task-", i), Payload: payload, Endpoints: []string{"a"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -351,7 +351,7 @@ func TestListTasksByBytes(t *testing.T) {
 			{tasker.TaskQuery{Limit: 5, MaxBytes: 12, WithoutPayload: true}, 2, true},
 		} {
 			c.query.Type = "worker"
-			tasks, more, err := f.ListTasks(t.Context(), c.query)
+			tasks, more, err := f.Tasks.ListTasks(t.Context(), c.query)
 			if err != nil || len(tasks) != c.tasks || more != c.more {
 				t.Errorf("%+v: %d tasks, more %t, %v; want %d, %t", c.query, len(tasks), more, err, c.tasks, c.more)
 				continue
@@ -373,16 +373,16 @@ func TestPeek(t *testing.T) {
 		end.Payload = []byte(`"ü"`)
 		f.finish(t, end)
 		for _, c := range []struct{ limit, task, result int64 }{{0, 13, 4}, {3, 13, 4}, {4, 13, 0}, {100, 0, 0}} {
-			got, err := f.PeekTask(t.Context(), "worker", "one", c.limit)
+			got, err := f.Tasks.PeekTask(t.Context(), "worker", "one", c.limit)
 			if err != nil || got.PayloadSize != c.task || (got.Payload == nil) != (c.task > 0) || len(got.Expected) != 2 {
 				t.Errorf("with at most %d bytes the task is %+v, %v", c.limit, got, err)
 			}
-			results, err := f.PeekResults(t.Context(), task.ID, c.limit)
+			results, err := f.Results.PeekResults(t.Context(), task.ID, c.limit)
 			if err != nil || len(results) != 2 || results[0].PayloadSize != c.result || (results[0].Payload == nil) != (c.result > 0) {
 				t.Errorf("with at most %d bytes the results are %+v, %v", c.limit, results, err)
 			}
 		}
-		results, err := f.ResultsOf(t.Context(), task.ID, []string{"a", "c"})
+		results, err := f.Results.ResultsOf(t.Context(), task.ID, []string{"a", "c"})
 		if err != nil || len(results) != 1 || string(results[0].Payload) != `"ü"` {
 			t.Errorf("of one endpoint: %+v, %v", results, err)
 		}
@@ -421,7 +421,7 @@ func TestCreateTaskWhileItIsPurged(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	task, created, err := s.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one", Payload: []byte("1"), Endpoints: []string{"b"}})
+	task, created, err := s.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one", Payload: []byte("1"), Endpoints: []string{"b"}})
 	if err != nil || !created || task.ID == old.ID {
 		t.Errorf("got task %d, created %t, %v", task.ID, created, err)
 	}

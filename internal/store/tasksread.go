@@ -206,7 +206,7 @@ func (s Tasks) TaskName(ctx context.Context, id int64) (taskType, identifier str
 }
 
 // TaskPayload returns the payload of a task, or [tasker.NotFound].
-func (s Tasks) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error) {
+func (s Inbox) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error) {
 	var payloads []string
 	err := s.conn(ctx).Model(&taskRow{}).Where("id = ?", taskID).Pluck("payload", &payloads).Error
 	switch {

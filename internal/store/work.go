@@ -10,13 +10,13 @@ import (
 
 // WaitingWork returns up to limit results of an endpoint and type that wait for
 // a free slot (RECEIVED), oldest task first.
-func (s Runs) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
+func (s Attempts) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ?", tasker.Received, taskType)
 }
 
 // DueWork returns up to limit results of an endpoint and type whose next
 // attempt is due (RETRYING).
-func (s Runs) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
+func (s Attempts) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
@@ -29,9 +29,9 @@ func (s Runs) DueWork(ctx context.Context, endpoint, taskType string, limit int)
 // InterruptedWork returns up to limit results of an endpoint that are RUNNING,
 // or LOST from there, under another manager that ended or lost the endpoint
 // during the run. If AwaitsReboot is set, the run ended to continue after a
-// reboot: see [Runs.ResumeAttempts]. It returns none if manager does not hold
+// reboot: see [Attempts.ResumeAttempts]. It returns none if manager does not hold
 // the endpoint.
-func (s Runs) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
+func (s Attempts) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
 		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
 		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
@@ -39,7 +39,7 @@ func (s Runs) InterruptedWork(ctx context.Context, manager, endpoint string, lim
 
 // work returns the results of an endpoint that a condition on them (r) and
 // their tasks (t) selects, oldest task first.
-func (s Runs) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {
+func (s Attempts) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {
 	var rows []struct {
 		Task      taskRow `gorm:"embedded"`
 		Endpoint  string
@@ -72,7 +72,7 @@ func (s Runs) work(ctx context.Context, endpoint string, limit int, condition st
 
 // NextRetry returns when the next attempt of an endpoint and type is due; ok is
 // false if there is none.
-func (s Runs) NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error) {
+func (s Attempts) NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error) {
 	var times []dbTime
 	err = s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Where("r.endpoint = ? AND r.state = ? AND t.type = ?", endpoint, tasker.Retrying, taskType).

@@ -15,6 +15,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -81,7 +82,7 @@ func TestTrackerReportsFailedResults(t *testing.T) {
 		second tasker.ResultState
 		want   error
 	}{{tasker.ResultDone, nil}, {tasker.ResultFailed, errNotDone}} {
-		tr := newTracker(nil, 2)
+		tr := newTracker(store.Attempts{}, 2)
 		tr.count(finish("a", tasker.ResultDone), []bool{true})
 		tr.count(finish("b", tasker.ResultDone), []bool{false}) // lost its race
 		tr.count(finish("b", tasker.Retrying), []bool{true})

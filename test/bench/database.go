@@ -53,7 +53,7 @@ func openRows(ctx context.Context, uri string, endpoints, connections int, tasks
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if _, _, err := st.Migrate(ctx); err != nil {
+	if _, _, err := st.Schema.Migrate(ctx); err != nil {
 		return nil, err
 	}
 	db, err := openDB(uri, connections)

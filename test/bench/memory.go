@@ -65,7 +65,7 @@ func migrate(ctx context.Context, uri string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	_, _, err = st.Migrate(ctx)
+	_, _, err = st.Schema.Migrate(ctx)
 	return err
 }
 

@@ -70,12 +70,12 @@ func startSystem(ctx context.Context, s *services, endpoints, slots int) (_ *sys
 		return nil, errors.Join(err, st.Close())
 	}
 	closeAll := func() error { return errors.Join(b.Close(), st.Close()) }
-	if _, _, err := st.Migrate(ctx); err != nil {
+	if _, _, err := st.Schema.Migrate(ctx); err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
 
 	watched := &watchedBroker{Broker: b}
-	sys := &system{tracker: newTracker(st, endpoints)}
+	sys := &system{tracker: newTracker(st.Attempts, endpoints)}
 	conf := cfg.Manager
 	conf.Version = "bench"
 	for i := range endpoints {
@@ -86,7 +86,9 @@ func startSystem(ctx context.Context, s *services, endpoints, slots int) (_ *sys
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
-	stores := manager.Store{Endpoints: st, Results: st, Attempts: sys.tracker, Work: st, Live: st, Database: st}
+	stores := manager.Store{
+		Endpoints: st.Endpoints, Results: st.Inbox, Attempts: sys.tracker, Work: st.Attempts, Live: st.Live, Database: st.DB,
+	}
 	m, err := manager.New(conf, stores, watched, registry, log)
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
@@ -189,12 +191,14 @@ func (b *watchedBroker) Consume(ctx context.Context, s broker.Subscription) erro
 // stored: when FinishAttempts returns they are durable and visible to every
 // GET. So measuring needs no polling.
 type tracker struct {
-	*store.Store
+	attempts
 	endpoints int
 
 	mu    sync.Mutex
 	tasks map[int64]*tracked
 }
+
+type attempts = store.Attempts
 
 // tracked is a task with an ended result, or that somebody waits for.
 type tracked struct {
@@ -206,13 +210,13 @@ type tracked struct {
 
 var errNotDone = errors.New("not DONE")
 
-func newTracker(s *store.Store, endpoints int) *tracker {
-	return &tracker{Store: s, endpoints: endpoints, tasks: map[int64]*tracked{}}
+func newTracker(a store.Attempts, endpoints int) *tracker {
+	return &tracker{attempts: a, endpoints: endpoints, tasks: map[int64]*tracked{}}
 }
 
 // FinishAttempts stores and counts ends.
 func (t *tracker) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
-	stored, err := t.Store.FinishAttempts(ctx, finishes)
+	stored, err := t.attempts.FinishAttempts(ctx, finishes)
 	if err == nil {
 		t.count(finishes, stored)
 	}

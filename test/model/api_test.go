@@ -49,7 +49,7 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 		registered := w.registered()
 		var task tasker.Task
 		d.busy = true
-		w.call(func() { task, err = w.store.MarkSent(w.ctx, d.task, d.unserved, seenWithin) })
+		w.call(func() { task, err = w.store.Outbox.MarkSent(w.ctx, d.task, d.unserved, seenWithin) })
 		d.busy = false
 		w.logf("MarkSent %d with %v registered: %s", d.task.ID, registered, task.Status)
 		if w.failed("MarkSent", err) {
@@ -63,7 +63,7 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 		now := w.store.Now()
 		d.busy = true
 		w.call(func() {
-			err = w.store.ReleaseTask(w.ctx, ledger.Release{TaskID: d.task.ID, Attempt: d.attempt, After: pause})
+			err = w.store.Outbox.ReleaseTask(w.ctx, ledger.Release{TaskID: d.task.ID, Attempt: d.attempt, After: pause})
 		})
 		d.busy = false
 		w.logf("ReleaseTask %d", d.task.ID)
@@ -130,7 +130,7 @@ func (w *world) create(c chance, a *api) {
 	var stored tasker.Task
 	var created bool
 	var err error
-	w.call(func() { stored, created, err = w.store.CreateTask(w.ctx, task) })
+	w.call(func() { stored, created, err = w.store.Tasks.CreateTask(w.ctx, task) })
 	w.logf("CreateTask %s for %v: id %d, created %v, %v", task.Identifier, task.Endpoints, stored.ID, created, err)
 	conflict := tasker.CodeOf(err) == tasker.Conflict
 	if w.alone && (created != (known == nil) || conflict != other || !conflict && known != nil && stored.ID != known.ID) {
@@ -195,7 +195,7 @@ func (w *world) claim(r *relay, limit int) {
 		// The transaction of an abandoned call may still hold its rows for a
 		// moment, and a claim skips locked rows.
 		for until := time.Now().Add(10 * time.Second); ; {
-			tasks, err = w.store.ClaimUnsent(w.ctx, limit, relayLease)
+			tasks, err = w.store.Outbox.ClaimUnsent(w.ctx, limit, relayLease)
 			if err != nil || len(tasks) > 0 || len(due) == 0 || time.Now().After(until) {
 				return
 			}

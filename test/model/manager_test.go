@@ -184,7 +184,7 @@ func (w *world) acquire(c chance, m *manager) {
 		what: "AcquireEndpoint",
 		call: func() (err error) {
 			now = w.store.Now()
-			holder, err = w.store.AcquireEndpoint(w.ctx, tasker.Endpoint{
+			holder, err = w.store.Endpoints.AcquireEndpoint(w.ctx, tasker.Endpoint{
 				Name: name, Manager: m.id, TaskTypes: []string{taskType}, Host: "host", PID: 1, Version: "1",
 			}, leaseTime)
 			return err
@@ -217,7 +217,7 @@ func (w *world) returnFromLost(c chance, m *manager, then func()) {
 	var n int
 	w.perform(c, m, operation{
 		what:   "ReturnFromLost",
-		call:   func() (err error) { n, err = w.store.ReturnFromLost(w.ctx, m.endpoints); return err },
+		call:   func() (err error) { n, err = w.store.Endpoints.ReturnFromLost(w.ctx, m.endpoints); return err },
 		seen:   func() { w.logf("manager %s: %d results back from LOST", m.id, n) },
 		absorb: then,
 	})
@@ -242,7 +242,7 @@ func (w *world) adopt(c chance, m *manager) {
 	var work []ledger.Work
 	w.perform(c, m, operation{
 		what: "InterruptedWork",
-		call: func() (err error) { work, err = w.store.InterruptedWork(w.ctx, m.id, name, 2); return err },
+		call: func() (err error) { work, err = w.store.Attempts.InterruptedWork(w.ctx, m.id, name, 2); return err },
 		seen: func() {},
 		absorb: func() {
 			if len(work) == 0 {
@@ -276,7 +276,7 @@ func (w *world) heartbeat(c chance, m *manager) {
 		what: "Heartbeat",
 		call: func() (err error) {
 			now = w.store.Now()
-			held, err = w.store.Heartbeat(w.ctx, m.id, m.endpoints, leaseTime)
+			held, err = w.store.Endpoints.Heartbeat(w.ctx, m.id, m.endpoints, leaseTime)
 			return err
 		},
 		seen: func() {
@@ -322,7 +322,7 @@ func (w *world) end(c chance, m *manager) {
 		var now time.Time
 		w.perform(c, m, operation{
 			what: "ReleaseEndpoints",
-			call: func() error { now = w.store.Now(); return w.store.ReleaseEndpoints(w.ctx, m.id, m.endpoints) },
+			call: func() error { now = w.store.Now(); return w.store.Endpoints.ReleaseEndpoints(w.ctx, m.id, m.endpoints) },
 			seen: func() {
 				for _, name := range m.endpoints {
 					if w.holder[name] == m.id {

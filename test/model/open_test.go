@@ -62,7 +62,7 @@ func (b backend) open(t testing.TB) opener {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Migrate(t.Context()); err != nil {
+	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// The model reads the store's time before any statement does.

@@ -54,7 +54,7 @@ func (w *world) aggregate(r *reconciler) {
 	ids := r.pending
 	var n int
 	var err error
-	w.call(func() { n, err = w.store.Aggregate(w.ctx, ids, waitForAll) })
+	w.call(func() { n, err = w.store.Statuses.Aggregate(w.ctx, ids, waitForAll) })
 	if !w.failed("Aggregate", err) {
 		w.logf("Aggregate %v: %d changed", ids, n)
 		r.pending = nil
@@ -70,8 +70,8 @@ func (w *world) sweep(r *reconciler) {
 		const limit = 2
 		after := r.after[status]
 		w.call(func() {
-			if page, err = w.store.OpenTasks(w.ctx, status, after, w.store.Now(), limit); err == nil {
-				unsettled, err = w.store.UnsettledTasks(w.ctx, ids(page), waitForAll)
+			if page, err = w.store.Statuses.OpenTasks(w.ctx, status, after, w.store.Now(), limit); err == nil {
+				unsettled, err = w.store.Statuses.UnsettledTasks(w.ctx, ids(page), waitForAll)
 			}
 		})
 		if w.failed("sweep", err) {
@@ -107,7 +107,7 @@ func (w *world) lookAtOverdue(r *reconciler) {
 	var err error
 	after := r.looked
 	w.call(func() {
-		page, err = w.store.OpenTasks(w.ctx, tasker.Sent, after, w.store.Now().Add(-waitForAll), 10)
+		page, err = w.store.Statuses.OpenTasks(w.ctx, tasker.Sent, after, w.store.Now().Add(-waitForAll), 10)
 	})
 	if w.failed("OpenTasks", err) || len(page) == 0 {
 		return
@@ -124,7 +124,7 @@ func (w *world) markLost(r *reconciler) {
 	}
 	var tasks []int64
 	var err error
-	w.call(func() { tasks, err = w.store.MarkLost(w.ctx, cutoff, 10) })
+	w.call(func() { tasks, err = w.store.Endpoints.MarkLost(w.ctx, cutoff, 10) })
 	if w.failed("MarkLost", err) {
 		return
 	}
@@ -186,8 +186,8 @@ func (w *world) observe(c chance) {
 	var err error
 	identifier := w.tasks[id].Identifier
 	w.call(func() {
-		if task, err = w.store.FindTask(w.ctx, taskType, identifier); err == nil {
-			results, err = w.store.TaskResults(w.ctx, id)
+		if task, err = w.store.Tasks.FindTask(w.ctx, taskType, identifier); err == nil {
+			results, err = w.store.Results.TaskResults(w.ctx, id)
 		}
 	})
 	if w.failed("FindTask", err) {

@@ -79,7 +79,7 @@ func (w *world) catchUp(c chance, m *manager) {
 		call: func() error {
 			tasks = nil
 			for after := (ledger.SentPosition{}); ; {
-				page, next, err := w.store.UnreceivedTasks(w.ctx, name, []string{taskType}, time.Time{}, after, 2)
+				page, next, err := w.store.Inbox.UnreceivedTasks(w.ctx, name, []string{taskType}, time.Time{}, after, 2)
 				tasks = append(tasks, page...)
 				if err != nil || next == (ledger.SentPosition{}) {
 					return err
@@ -135,7 +135,7 @@ func (w *world) receive(c chance, m *manager) {
 	w.perform(c, m, operation{
 		what: "ReceiveResults",
 		call: func() (err error) {
-			recordings, err = w.store.ReceiveResults(w.ctx, m.id, tasks)
+			recordings, err = w.store.Inbox.ReceiveResults(w.ctx, m.id, tasks)
 			return err
 		},
 		seen: func() {
@@ -230,11 +230,11 @@ func (w *world) lookForWork(c chance, m *manager) {
 	w.perform(c, m, operation{
 		what: "WaitingWork and DueWork",
 		call: func() error {
-			waits, err := w.store.WaitingWork(w.ctx, name, taskType, 10)
+			waits, err := w.store.Attempts.WaitingWork(w.ctx, name, taskType, 10)
 			if err != nil {
 				return err
 			}
-			due, err := w.store.DueWork(w.ctx, name, taskType, 10)
+			due, err := w.store.Attempts.DueWork(w.ctx, name, taskType, 10)
 			work = slices.Concat(waits, due)
 			return err
 		},
@@ -269,7 +269,7 @@ func (w *world) startSome(c chance, m *manager) {
 	w.perform(c, m, operation{
 		what: "StartAttempts",
 		call: func() (err error) {
-			started, err = w.store.StartAttempts(w.ctx, m.id, starts)
+			started, err = w.store.Attempts.StartAttempts(w.ctx, m.id, starts)
 			return err
 		},
 		seen: func() {
@@ -341,7 +341,7 @@ func (w *world) finish(c chance, m *manager, batch []ledger.End, absorb func(sto
 	var stored []bool
 	w.perform(c, m, operation{
 		what: "FinishAttempts",
-		call: func() (err error) { stored, err = w.store.FinishAttempts(w.ctx, batch); return err },
+		call: func() (err error) { stored, err = w.store.Attempts.FinishAttempts(w.ctx, batch); return err },
 		seen: func() {
 			for i, f := range batch {
 				w.logf("manager %s: attempt %d of task %d at %s is %s %d: stored %v",

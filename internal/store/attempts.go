@@ -13,8 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Runs stores the attempts of results, and finds the results that wait for one.
-type Runs struct{ *DB }
+// Attempts stores the attempts of results, and finds the results that wait for
+// one.
+type Attempts struct{ *DB }
 
 // anyOf returns the condition that a result is one of keys. All versions of
 // MySQL and MariaDB use the index for a disjunction of keys.
@@ -45,7 +46,7 @@ func disjunction(term string, n int) string {
 // attempts that this manager has started are reported as started, even if their
 // endpoint was marked lost meanwhile, unless they have asked for a reboot
 // since.
-func (s Runs) StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
+func (s Attempts) StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
 	var matched int
 	err = s.withRetry(ctx, func() (err error) {
 		matched, err = s.start(ctx, manager, starts)
@@ -73,7 +74,7 @@ func (s Runs) StartAttempts(ctx context.Context, manager string, starts []ledger
 	return started, nil
 }
 
-func (s Runs) start(ctx context.Context, manager string, starts []ledger.Start) (matched int, err error) {
+func (s Attempts) start(ctx context.Context, manager string, starts []ledger.Start) (matched int, err error) {
 	condition, args := anyAt(starts, 0)
 	now := dbTime{s.Now()}
 	update := s.conn(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
@@ -85,7 +86,7 @@ func (s Runs) start(ctx context.Context, manager string, starts []ledger.Start) 
 	return int(update.RowsAffected), update.Error
 }
 
-func (s Runs) begun(ctx context.Context, manager string, starts []ledger.Start) (map[tasker.ResultKey]bool, error) {
+func (s Attempts) begun(ctx context.Context, manager string, starts []ledger.Start) (map[tasker.ResultKey]bool, error) {
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
 	err := s.conn(ctx).Select("task_id", "endpoint").Where(condition, args...).
@@ -110,7 +111,7 @@ var errSomeLost = errors.New("an attempt of the batch is not current")
 //
 // The end of an attempt that may be followed by another is kept in its history
 // as well, since the result will show the next attempt only.
-func (s Runs) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error) {
+func (s Attempts) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(finishes))
 	if len(finishes) > 1 {
 		err = s.transact(ctx, "store the results", func(tx *gorm.DB) error {
@@ -184,7 +185,7 @@ func groupAlike(finishes []ledger.End) [][]ledger.End {
 // finish stores a group of [groupAlike] and returns how many of it were
 // current. For Retrying, db must be a transaction; the caller must roll it back
 // unless all were current.
-func (s Runs) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
+func (s Attempts) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
 	current := make([]ledger.Start, len(group))
 	for i, f := range group {
 		current[i] = ledger.Start{ResultKey: f.ResultKey, Attempt: f.Attempt}
@@ -212,4 +213,9 @@ func (s Runs) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
 		return matched, s.keepHistory(db, current)
 	}
 	return matched, update.Error
+}
+
+// Attempts is [Results.Attempts].
+func (s Attempts) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
+	return Results{s.DB}.Attempts(ctx, taskID, endpoint)
 }

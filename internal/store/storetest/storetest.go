@@ -1,0 +1,65 @@
+// Package storetest has a store for tests that replace single methods of it.
+package storetest
+
+import (
+	"context"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/store"
+)
+
+// Flat is a store with the methods of all its parts. A fake embeds it and
+// overrides what it changes.
+type Flat struct {
+	*store.Store
+	*store.DB
+	tasks
+	outbox
+	inbox
+	attempts
+	results
+	statuses
+	live
+	endpoints
+	removals
+	deadLetters
+	retention
+	leases
+	inspection
+	schema
+}
+
+type (
+	tasks       = store.Tasks
+	outbox      = store.Outbox
+	inbox       = store.Inbox
+	attempts    = store.Attempts
+	results     = store.Results
+	statuses    = store.Statuses
+	live        = store.Live
+	endpoints   = store.Endpoints
+	removals    = store.Removals
+	deadLetters = store.DeadLetters
+	retention   = store.Retention
+	leases      = store.Leases
+	inspection  = store.Inspection
+	schema      = store.Schema
+)
+
+// Flatten returns s with the methods of its parts.
+func Flatten(s *store.Store) *Flat {
+	return &Flat{
+		s, s.DB, s.Tasks, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
+		s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
+	}
+}
+
+// Attempts is [store.Results.Attempts].
+func (f *Flat) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
+	return f.results.Attempts(ctx, taskID, endpoint)
+}
+
+// Removals is [store.Removals.Removals].
+func (f *Flat) Removals(ctx context.Context, limit int) ([]tasker.Removal, error) {
+	return f.removals.Removals(ctx, limit)
+}
