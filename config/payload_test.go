@@ -211,7 +211,7 @@ func TestWrongSchemas(t *testing.T) {
 	const at = "DIR/test.config.yaml:2: invalid task_types[0]."
 	for entry, want := range map[string]string{
 		"schema: {type: nonsense}":                     "schema: ",
-		"schema: {$ref: 'https://example.com/x.json'}": `schema: reference "https://example.com/x.json": `,
+		"schema: {$ref: 'https://example.com/x.json'}": `schema: invalid reference "https://example.com/x.json": `,
 		"schema: 5":                          "schema: ",
 		"schema: ''":                         "schema: must be a schema, or the path of a file with one",
 		"schema: nowhere.json":               "schema: DIR/nowhere.json does not exist",

@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	// baseSteps and stepsPerByte bound how many parts of a schema are held
-	// against parts of a payload: alternatives that refer to themselves take a
-	// number that doubles with each level of nesting, so that a payload of a few
-	// hundred bytes would take for ever.
+	// baseSteps and stepsPerByte bound how often a part of a schema is applied to
+	// a part of a payload. With alternatives that refer to themselves that number
+	// doubles with each level of nesting: a payload of a few hundred bytes would
+	// take forever, so that a limit on its size alone does not help.
 	baseSteps    = 100_000
 	stepsPerByte = 4
 )
 
-// instance is a compiled schema that counts the steps of one validation at a
-// time.
+// instance is a compiled schema that counts the steps of its only validation at
+// a time.
 type instance struct {
 	compiled *jsonschema.Schema
 	left     int
 }
 
-// newInstance compiles a document to an instance.
+// newInstance compiles a document.
 func newInstance(document any) (*instance, error) {
 	compiled, err := compile(document)
 	if err != nil {
@@ -33,14 +33,14 @@ func newInstance(document any) (*instance, error) {
 	return i, nil
 }
 
-// validate holds a value, of so many bytes, against the schema.
+// validate validates a value of that many bytes.
 func (i *instance) validate(value any, size int) (err error) {
 	i.left = baseSteps + stepsPerByte*size
 	defer func() {
 		switch v := recover().(type) {
 		case nil:
 		case tooCostly:
-			err = &Error{Violations: []Violation{{Rule: "cost", Message: "it takes too many steps to hold it against the schema"}}}
+			err = oneError("", "cost", "takes too many steps to validate")
 		default:
 			panic(v)
 		}
@@ -48,12 +48,12 @@ func (i *instance) validate(value any, size int) (err error) {
 	return i.compiled.Validate(value)
 }
 
-// tooCostly is what ends a validation, as a panic: the validator has no other
-// way out, and keeps nothing beyond a call.
+// tooCostly ends a validation as a panic: the validator has no other way out, and
+// keeps no state beyond a call.
 type tooCostly struct{}
 
-// count has the schema, and all that it leads to, count its steps. A format is
-// looked at first of what costs anything.
+// count makes the schema, and everything it leads to, count its steps. It uses
+// formats, which the validator checks before everything that is costly.
 func (i *instance) count(schema *jsonschema.Schema) {
 	seen := map[*jsonschema.Schema]bool{nil: true}
 	var visit func(v reflect.Value)
@@ -92,7 +92,7 @@ func (i *instance) count(schema *jsonschema.Schema) {
 	visit(reflect.ValueOf(schema))
 }
 
-// counting is a format, or none, that counts.
+// counting returns format, which may be nil, with counting.
 func (i *instance) counting(format *jsonschema.Format) *jsonschema.Format {
 	counting := &jsonschema.Format{}
 	if format != nil {

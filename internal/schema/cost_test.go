@@ -11,8 +11,8 @@ import (
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-// TestCost: a schema whose alternatives refer to itself is held against a deep
-// payload for a limited number of steps only, however few bytes that has.
+// A schema whose alternatives refer to itself does not validate a deep payload
+// endlessly, however small that is.
 func TestCost(t *testing.T) {
 	t.Parallel()
 	deep := func(depth int, leaf string) string {
@@ -39,7 +39,7 @@ func TestCost(t *testing.T) {
 					t.Errorf("%s: got %v", leaf, err)
 				}
 			}
-			// The next one begins anew.
+			// The next one has all steps again.
 			var group sync.WaitGroup
 			for range 4 {
 				group.Go(func() {
@@ -53,7 +53,7 @@ func TestCost(t *testing.T) {
 	}
 }
 
-// TestCostOfLargePayloads: what is merely large is not too costly.
+// A payload that is merely large is not too costly.
 func TestCostOfLargePayloads(t *testing.T) {
 	t.Parallel()
 	s, err := schema.Compile([]byte(`{"items":{"anyOf":[{"type":"string"},{"type":"object"},{"minimum":0,"type":"integer"}]}}`))
@@ -65,11 +65,11 @@ func TestCostOfLargePayloads(t *testing.T) {
 	}
 }
 
-// TestValidationsAtTheSameTime: one that takes long keeps no other of the same
-// schema waiting, and uses up nobody's steps but its own.
+// A validation that takes long neither delays others of the same schema nor uses
+// up their steps.
 func TestValidationsAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	// With the rules for schemas, too, which the validator keeps itself.
+	// The meta-schema is shared by all schemas of the validator.
 	s := compile(t, `{"anyOf":[{"type":"integer"},{"$ref":"https://json-schema.org/draft/2020-12/schema"}]}`)
 	release, err := s.Occupy()
 	if err != nil {
@@ -83,7 +83,7 @@ func TestValidationsAtTheSameTime(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(time.Minute):
-		t.Fatal("it waits for another validation")
+		t.Fatal("a validation waits for another one")
 	}
 	release()
 
@@ -99,8 +99,8 @@ func TestValidationsAtTheSameTime(t *testing.T) {
 	group.Wait()
 }
 
-// TestCostsOfOthers: a payload that is too costly takes no steps away from
-// those that are held against the same schema meanwhile.
+// A payload that is too costly takes no steps from those that are validated at the
+// same time.
 func TestCostsOfOthers(t *testing.T) {
 	t.Parallel()
 	s := compile(t, `{"allOf":[{"properties":{"of":{"$ref":"#"}}},{"properties":{"of":{"$ref":"#"}}}]}`)

@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
+
+	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
 const (
@@ -19,107 +20,87 @@ const (
 	maxExponent = 1000
 )
 
-// decode reads exactly one JSON value, with its numbers as they are written.
-// It refuses what two readers could understand differently (a member that is
-// there twice), and what would cost too much to look at; those errors are
-// [*Error]s.
+// decode reads one JSON value, with its numbers as written. It returns an
+// [*Error] for what two readers could understand differently, a duplicate
+// member, and for what would cost too much to check.
 func decode(text []byte) (any, error) {
 	if !json.Valid(text) {
-		return nil, errors.New("it is not JSON")
+		return nil, errors.New("invalid JSON")
 	}
-	d := decoder{Decoder: json.NewDecoder(bytes.NewReader(text))}
-	d.UseNumber()
-	value, err := d.value()
-	if err != nil {
+	if pointer, found := jsonx.Duplicate(text); found {
+		return nil, oneError(pointer, "duplicate", "duplicate member")
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	var value any
+	if err := dec.Decode(&value); err != nil {
 		return nil, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more follows the JSON value")
+	if v := outOfBounds(value, 0); v != nil {
+		return nil, &Error{Violations: []Violation{*v}}
 	}
 	return value, nil
 }
 
-type decoder struct {
-	*json.Decoder
-	path []string
+func oneError(pointer, rule, message string) *Error {
+	return &Error{Violations: []Violation{{Pointer: clip(pointer), Rule: rule, Message: message}}}
 }
 
-// value reads the next value. The text is valid JSON: an error of the decoder
-// cannot be.
-func (d *decoder) value() (any, error) {
-	token, err := d.Token()
-	if err != nil {
-		return nil, err
+// outOfBounds returns the first part, by its pointer, that is nested too deep or
+// a number that is too long.
+func outOfBounds(value any, depth int) (first *Violation) {
+	keep := func(token string, v *Violation) {
+		v.Pointer = pointer([]string{token}) + v.Pointer
+		if first == nil || v.Pointer < first.Pointer {
+			first = v
+		}
 	}
-	switch token := token.(type) {
+	switch value := value.(type) {
 	case json.Number:
-		return token, d.number(string(token))
-	case json.Delim:
-		if len(d.path) >= maxDepth {
-			return nil, d.refuse("depth", "nested more than %d levels deep", maxDepth)
+		if message := numberBounds(string(value)); message != "" {
+			return &Violation{Rule: "number", Message: message}
 		}
-		if token == '[' {
-			return d.array()
+	case map[string]any:
+		if depth == maxDepth {
+			return tooDeep()
 		}
-		return d.object()
+		for name, member := range value {
+			if v := outOfBounds(member, depth+1); v != nil {
+				keep(name, v)
+			}
+		}
+	case []any:
+		if depth == maxDepth {
+			return tooDeep()
+		}
+		for i, item := range value {
+			if v := outOfBounds(item, depth+1); v != nil {
+				keep(strconv.Itoa(i), v)
+			}
+		}
 	}
-	return token, nil
+	return first
 }
 
-func (d *decoder) array() (any, error) {
-	values := []any{}
-	for d.More() {
-		d.path = append(d.path, strconv.Itoa(len(values)))
-		value, err := d.value()
-		if err != nil {
-			return nil, err
-		}
-		d.path = d.path[:len(d.path)-1]
-		values = append(values, value)
-	}
-	_, err := d.Token()
-	return values, err
+func tooDeep() *Violation {
+	return &Violation{Rule: "depth", Message: fmt.Sprintf("nested more than %d levels deep", maxDepth)}
 }
 
-func (d *decoder) object() (any, error) {
-	members := map[string]any{}
-	for d.More() {
-		token, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := token.(string)
-		d.path = append(d.path, name)
-		if _, ok := members[name]; ok {
-			return nil, d.refuse("duplicate", "the member is there twice")
-		}
-		if members[name], err = d.value(); err != nil {
-			return nil, err
-		}
-		d.path = d.path[:len(d.path)-1]
-	}
-	_, err := d.Token()
-	return members, err
-}
-
-func (d *decoder) number(text string) error {
+// numberBounds returns what is wrong with the length of a number.
+func numberBounds(text string) string {
 	if len(text) > maxNumber {
-		return d.refuse("number", "a number of more than %d characters", maxNumber)
+		return fmt.Sprintf("number of more than %d characters", maxNumber)
 	}
 	if at := strings.IndexAny(text, "eE"); at >= 0 {
 		exponent, err := strconv.Atoi(text[at+1:])
 		if err != nil || exponent > maxExponent || exponent < -maxExponent {
-			return d.refuse("number", "a number with an exponent beyond %d", maxExponent)
+			return fmt.Sprintf("number with an exponent beyond %d", maxExponent)
 		}
 	}
-	return nil
+	return ""
 }
 
-func (d *decoder) refuse(rule, format string, args ...any) error {
-	return &Error{Violations: []Violation{{Pointer: pointer(d.path), Rule: rule, Message: fmt.Sprintf(format, args...)}}}
-}
-
-// pointer makes the JSON pointer (RFC 6901) of a path.
+// pointer returns the JSON pointer (RFC 6901) of a path.
 func pointer(path []string) string {
 	escape := strings.NewReplacer("~", "~0", "/", "~1")
 	var b strings.Builder

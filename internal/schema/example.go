@@ -9,8 +9,8 @@ import (
 // maxExample bounds how deep an example goes: schemas may refer to themselves.
 const maxExample = 8
 
-// Example makes a payload that the schema takes, from its examples, defaults
-// and types; nil where it finds none.
+// Example returns a valid payload made from the schema's examples, defaults and
+// types, or nil if it finds none.
 func (s *Schema) Example() json.RawMessage {
 	if s == nil {
 		return nil
@@ -23,7 +23,7 @@ func (s *Schema) Example() json.RawMessage {
 	return text
 }
 
-// example gives a value for one part of the schema.
+// example returns a value for one part of the schema.
 func (s *Schema) example(part any, depth int) any {
 	part = s.follow(part)
 	object, ok := part.(map[string]any)
@@ -57,7 +57,7 @@ func (s *Schema) example(part any, depth int) any {
 	}
 }
 
-// chosen is a value that the schema names itself.
+// chosen returns a value that the schema names.
 func chosen(object map[string]any) (any, bool) {
 	if examples, ok := object["examples"].([]any); ok && len(examples) > 0 {
 		return examples[0], true
@@ -73,8 +73,8 @@ func chosen(object map[string]any) (any, bool) {
 	return nil, false
 }
 
-// exampleObject has all members on the first levels, and then those that must
-// be there.
+// exampleObject returns an object with all members on the first levels, and with
+// the required ones below.
 func (s *Schema) exampleObject(object map[string]any, depth int) any {
 	const shown = 3
 	required, _ := object["required"].([]any)
@@ -106,35 +106,28 @@ func (s *Schema) exampleArray(object map[string]any, depth int) any {
 	return values
 }
 
-// Blank gives the object that a payload is to be, with an empty value of its
-// type for each member; nil where the schema names no members.
+// Blank returns an object with an empty value for each member of a payload, or nil
+// if the schema names no members.
 func (s *Schema) Blank() json.RawMessage {
 	if s == nil {
 		return nil
 	}
-	object, ok := s.follow(s.document).(map[string]any)
-	if !ok {
-		return nil
-	}
+	object, _ := s.follow(s.document).(map[string]any)
 	properties, ok := object["properties"].(map[string]any)
 	if !ok {
 		return nil
 	}
-	blank := make(map[string]any, len(properties))
+	kinds := make(map[string]string, len(properties))
 	for name, part := range properties {
 		if part == false {
 			continue
 		}
-		blank[name] = ""
+		kinds[name] = "string"
 		if member, ok := s.follow(part).(map[string]any); ok {
-			blank[name] = blankOf(typeOf(member))
+			kinds[name] = typeOf(member)
 		}
 	}
-	text, err := json.Marshal(blank)
-	if err != nil {
-		return nil
-	}
-	return text
+	return blanks(kinds)
 }
 
 // BlankOf is [Schema.Blank] for an example payload without a schema.
@@ -144,11 +137,20 @@ func BlankOf(example json.RawMessage) json.RawMessage {
 	if err != nil || !ok {
 		return nil
 	}
-	blank := make(map[string]any, len(members))
+	kinds := make(map[string]string, len(members))
 	for name, member := range members {
-		blank[name] = blankOf(kindOf(member))
+		kinds[name] = kindOf(member)
 	}
-	text, err := json.Marshal(blank)
+	return blanks(kinds)
+}
+
+// blanks returns an object with an empty value of each member's type.
+func blanks(kinds map[string]string) json.RawMessage {
+	object := make(map[string]any, len(kinds))
+	for name, kind := range kinds {
+		object[name] = blankOf(kind)
+	}
+	text, err := json.Marshal(object)
 	if err != nil {
 		return nil
 	}
@@ -171,8 +173,8 @@ func blankOf(kind string) any {
 	return ""
 }
 
-// typeOf is the first type of a part of a schema, or what its keywords let
-// expect.
+// typeOf returns the first type of a part of a schema, or the one that its
+// keywords suggest.
 func typeOf(object map[string]any) string {
 	switch kind := object["type"].(type) {
 	case string:
@@ -205,7 +207,7 @@ func typeOf(object map[string]any) string {
 	return "object"
 }
 
-// kindOf is the type of a decoded value.
+// kindOf returns the type of a decoded value.
 func kindOf(value any) string {
 	switch value.(type) {
 	case map[string]any:
@@ -222,7 +224,7 @@ func kindOf(value any) string {
 	return "string"
 }
 
-// follow goes after references to other parts of the schema.
+// follow follows references to other parts of the schema.
 func (s *Schema) follow(part any) any {
 	for range maxExample {
 		object, ok := part.(map[string]any)

@@ -12,13 +12,12 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// maxPlain is the greatest length of a number that is written without an
-// exponent where it could have one.
+// maxPlain bounds the length of a number that is written without an exponent.
 const maxPlain = 40
 
 // limit returns the message of a violation that names numbers or values of the
-// schema, and reports whether it is one. It names them exactly: the validator's
-// own messages round numbers to float64, and leave arrays and objects out.
+// schema, and reports whether k is one. The validator's own messages round numbers
+// to float64, and omit arrays and objects.
 func limit(k jsonschema.ErrorKind) (string, bool) {
 	switch k := k.(type) {
 	case *kind.Minimum:
@@ -86,13 +85,13 @@ func listJSON(values []any) string {
 	return b.String()
 }
 
-// toJSON writes a value that was decoded, with its numbers as they were written.
+// toJSON writes a decoded value, with its numbers as they were written.
 func toJSON(value any) string {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		return "another value" // it was JSON: cannot be
+		return "another value" // unreachable: it was JSON
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

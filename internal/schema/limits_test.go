@@ -11,7 +11,7 @@ import (
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-// TestLimits: a violation names the limits of the schema as they are.
+// TestLimits checks that a violation names the exact limits of the schema.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ schema, payload, want string }{

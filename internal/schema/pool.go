@@ -2,18 +2,17 @@ package schema
 
 import "runtime"
 
-// pool holds the instances of one schema. As many validations run at the same
-// time as there are processors, which is what they use, and at least two; the
-// next waits for one of them. So neither instances nor the violations of large
-// payloads, which take hundreds of times their size, fill the memory.
+// pool contains the instances of one schema. As many validations run at once as
+// there are processors, and at least two; others wait. This bounds the memory for
+// instances, and for the violations of large payloads, which take hundreds of
+// times their size.
 type pool struct {
 	document any
 	idle     chan *instance
-	slots    chan struct{} // one for each instance that there is
+	slots    chan struct{} // one for each instance
 }
 
-// newPool returns a pool with one instance, or says what is wrong with the
-// document.
+// newPool returns a pool with one instance.
 func newPool(document any) (*pool, error) {
 	size := max(2, runtime.GOMAXPROCS(0))
 	p := &pool{document: document, idle: make(chan *instance, size), slots: make(chan struct{}, size)}
@@ -25,8 +24,8 @@ func newPool(document any) (*pool, error) {
 	return p, nil
 }
 
-// take returns an instance that is idle, or else a new one, or else the next
-// that gets idle. The caller puts it back into idle.
+// take returns an idle instance, or a new one, or waits for one. The caller puts
+// it back into idle.
 func (p *pool) take() (*instance, error) {
 	select {
 	case i := <-p.idle:
@@ -45,7 +44,7 @@ func (p *pool) take() (*instance, error) {
 	}
 }
 
-// validate holds a value, of so many bytes, against the schema.
+// validate validates a value of that many bytes.
 func (p *pool) validate(value any, size int) error {
 	i, err := p.take()
 	if err != nil {

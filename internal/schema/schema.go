@@ -1,6 +1,6 @@
-// Package schema holds payloads against the JSON Schema of their task type. A
-// schema is one text: it may refer to its own parts and to the drafts that the
-// JSON Schema organization publishes, and to nothing else.
+// Package schema validates payloads against the JSON Schema of their task type.
+// A schema is one text: it may refer to its own parts and to the published drafts
+// of JSON Schema, and to nothing else.
 package schema
 
 import (
@@ -12,37 +12,35 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// MaxText is the greatest length of a schema, in bytes: a schema is compiled in
-// a time that grows faster than its length.
+// MaxText bounds a schema, in bytes: the time to compile it grows faster than its
+// length.
 const MaxText = 64 << 10
 
-// base is the address of a schema that has no $id: relative references begin
-// with it.
+// base is the address of a schema without $id, to which its references are
+// relative.
 const base = "schema:///"
 
-// Schema is a compiled schema. It is safe for concurrent use, and a nil one
-// takes every payload.
+// Schema is a compiled schema. It is safe for concurrent use. A nil Schema accepts
+// every payload.
 type Schema struct {
-	text     json.RawMessage
 	document any
 	pool     *pool
 }
 
-// Compile compiles a schema, which is of draft 2020-12 where its $schema does
-// not name another one. Formats are asserted. An error says what is wrong with
-// the text.
+// Compile compiles a schema of draft 2020-12, unless its $schema names another
+// one. Formats are asserted.
 func Compile(text []byte) (*Schema, error) {
 	if len(text) > MaxText {
-		return nil, fmt.Errorf("the schema has %d bytes, and may have %d", len(text), MaxText)
+		return nil, fmt.Errorf("schema too large: %d bytes, the limit is %d", len(text), MaxText)
 	}
 	document, err := decode(text)
 	if err != nil {
-		return nil, fmt.Errorf("the schema is not usable: %w", err)
+		return nil, fmt.Errorf("invalid schema: %w", err)
 	}
 	switch document.(type) {
 	case map[string]any, bool:
 	default:
-		return nil, errors.New("the schema is no JSON object")
+		return nil, errors.New("invalid schema: must be a JSON object")
 	}
 	if err := checkKeywords(nil, document); err != nil {
 		return nil, err
@@ -51,10 +49,10 @@ func Compile(text []byte) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Schema{text: append(json.RawMessage(nil), text...), document: document, pool: pool}, nil
+	return &Schema{document: document, pool: pool}, nil
 }
 
-// compile compiles a document, which it does not change.
+// compile compiles a document without changing it.
 func compile(document any) (*jsonschema.Schema, error) {
 	const name = base + "payload"
 	compiler := jsonschema.NewCompiler()
@@ -62,7 +60,7 @@ func compile(document any) (*jsonschema.Schema, error) {
 	compiler.AssertFormat()
 	compiler.UseLoader(closed{})
 	if err := compiler.AddResource(name, document); err != nil {
-		return nil, fmt.Errorf("the schema is not usable: %w", err)
+		return nil, fmt.Errorf("invalid schema: %w", err)
 	}
 	compiled, err := compiler.Compile(name)
 	if err != nil {
@@ -71,40 +69,32 @@ func compile(document any) (*jsonschema.Schema, error) {
 	return compiled, nil
 }
 
-// closed refuses every reference that leads out of the schema.
+// closed is a loader that refuses references to anything outside the schema.
 type closed struct{}
 
-var errOutside = errors.New("the schema refers to something outside itself, which is not loaded: put it under $defs")
+var errOutside = errors.New("must not lead outside the schema: put its target under $defs")
 
 // Load implements [jsonschema.URLLoader].
 func (closed) Load(string) (any, error) { return nil, errOutside }
 
-// explain says what the compiler objects to, in one line.
+// explain returns the compiler's error in one line.
 func explain(err error, document any) error {
 	if load, ok := errors.AsType[*jsonschema.LoadURLError](err); ok {
 		if object, ok := document.(map[string]any); ok && object["$schema"] == load.URL {
-			return fmt.Errorf("$schema is %q, which tasker does not know: leave it out, or give https://json-schema.org/draft/2020-12/schema", clip(load.URL))
+			return fmt.Errorf("unknown $schema %q: remove it, or use https://json-schema.org/draft/2020-12/schema", clip(load.URL))
 		}
-		return fmt.Errorf("reference %q: %w", clip(strings.TrimPrefix(load.URL, base)), errOutside)
+		return fmt.Errorf("invalid reference %q: %w", clip(strings.TrimPrefix(load.URL, base)), errOutside)
 	}
 	if invalid, ok := errors.AsType[*jsonschema.SchemaValidationError](err); ok {
 		if cause, ok := errors.AsType[*jsonschema.ValidationError](invalid.Err); ok {
-			return fmt.Errorf("the schema breaks the rules for schemas: %w", broken(cause))
+			return fmt.Errorf("invalid schema: %w", broken(cause))
 		}
 	}
-	return fmt.Errorf("the schema is not usable: %s", clip(strings.ReplaceAll(err.Error(), base, "")))
+	return fmt.Errorf("invalid schema: %s", clip(strings.ReplaceAll(err.Error(), base, "")))
 }
 
-// Text gives the schema as it was written; nil of a nil Schema.
-func (s *Schema) Text() json.RawMessage {
-	if s == nil {
-		return nil
-	}
-	return append(json.RawMessage(nil), s.text...)
-}
-
-// Validate holds a payload against the schema. The error is an [*Error] that
-// lists the rules that the payload breaks. Numbers are compared exactly.
+// Validate validates a payload. It returns an [*Error] that lists the rules that
+// the payload breaks. Numbers are compared exactly.
 func (s *Schema) Validate(payload json.RawMessage) error {
 	if s == nil {
 		return nil
@@ -114,7 +104,7 @@ func (s *Schema) Validate(payload json.RawMessage) error {
 		if invalid, ok := errors.AsType[*Error](err); ok {
 			return invalid
 		}
-		return &Error{Violations: []Violation{{Rule: "json", Message: clip(err.Error())}}}
+		return oneError("", "json", clip(err.Error()))
 	}
 	if err := s.pool.validate(value, len(payload)); err != nil {
 		if costly, ok := errors.AsType[*Error](err); ok {
@@ -122,7 +112,7 @@ func (s *Schema) Validate(payload json.RawMessage) error {
 		}
 		invalid, ok := errors.AsType[*jsonschema.ValidationError](err)
 		if !ok {
-			return fmt.Errorf("hold a payload against its schema: %w", err)
+			return fmt.Errorf("validate a payload: %w", err)
 		}
 		return broken(invalid)
 	}

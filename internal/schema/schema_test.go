@@ -23,7 +23,7 @@ func compile(t testing.TB, text string) *schema.Schema {
 	return s
 }
 
-// broken gives the violations of a payload, as "pointer rule".
+// broken returns the violations of a payload, as "pointer rule".
 func broken(t testing.TB, s *schema.Schema, payload string) (violations []string) {
 	t.Helper()
 	err := s.Validate(json.RawMessage(payload))
@@ -32,11 +32,11 @@ func broken(t testing.TB, s *schema.Schema, payload string) (violations []string
 	}
 	invalid, ok := errors.AsType[*schema.Error](err)
 	if !ok {
-		t.Fatalf("the error is no *schema.Error: %v", err)
+		t.Fatalf("not a *schema.Error: %v", err)
 	}
 	for _, v := range invalid.Violations {
 		if v.Message == "" || v.Rule == "" || !utf8.ValidString(v.Message) {
-			t.Errorf("a violation that says nothing: %+v", v)
+			t.Errorf("empty violation: %+v", v)
 		}
 		violations = append(violations, v.Pointer+" "+v.Rule)
 	}
@@ -114,8 +114,8 @@ func TestNoSchema(t *testing.T) {
 	if err := s.Validate(json.RawMessage(`{"a":1`)); err != nil {
 		t.Error(err)
 	}
-	if s.Text() != nil || s.Example() != nil || s.Blank() != nil {
-		t.Error("no schema has something to tell")
+	if s.Example() != nil || s.Blank() != nil {
+		t.Error("a nil schema has an example")
 	}
 }
 
@@ -130,7 +130,7 @@ func TestLists(t *testing.T) {
 	if invalid == nil || len(invalid.Violations) != schema.MaxViolations || invalid.More != 1500-schema.MaxViolations {
 		t.Fatalf("%d violations and %d more", len(invalid.Violations), invalid.More)
 	}
-	if text := invalid.Error(); !strings.Contains(text, `/0 breaks the rule "type"`) || !strings.Contains(text, "(and 1497 more)") {
+	if text := invalid.Error(); !strings.Contains(text, `invalid value at "/0": got number, want string (rule "type")`) || !strings.Contains(text, "(and 1497 more)") {
 		t.Error(text)
 	}
 	long := broken(t, s, `["`+strings.Repeat("ü", 1000)+`",1]`)
@@ -146,12 +146,12 @@ func TestLists(t *testing.T) {
 func TestCompileRefuses(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct{ text, says string }{
-		"not json":         {`{`, "not JSON"},
-		"nothing":          {``, "not JSON"},
-		"a list":           {`[]`, "no JSON object"},
-		"too long":         {`"` + strings.Repeat("a", schema.MaxText) + `"`, "may have 65536"},
+		"not json":         {`{`, "invalid JSON"},
+		"nothing":          {``, "invalid JSON"},
+		"a list":           {`[]`, "must be a JSON object"},
+		"too long":         {`"` + strings.Repeat("a", schema.MaxText) + `"`, "the limit is 65536"},
 		"too deep":         {strings.Repeat(`{"items":`, 101) + `{}` + strings.Repeat(`}`, 101), "100 levels"},
-		"twice":            {`{"type":"string","type":"object"}`, "twice"},
+		"twice":            {`{"type":"string","type":"object"}`, "duplicate"},
 		"a huge number":    {`{"maximum":1e999999999}`, "exponent"},
 		"a count too big":  {`{"items":{"maxItems":18446744073709551616}}`, `invalid limit at "/items/maxItems": must be at most 9223372036854775807`},
 		"a wrong keyword":  {`{"properties":{"a":{"type":"text"}}}`, "/properties/a/type"},
@@ -161,15 +161,15 @@ func TestCompileRefuses(t *testing.T) {
 		"relative":         {`{"$ref":"other.json#/a"}`, `"other.json"`},
 		"relative to base": {`{"$id":"http://169.254.169.254/x","$ref":"y"}`, `"http://169.254.169.254/y"`},
 		"dynamic":          {`{"$dynamicRef":"https://example.org/b"}`, `"https://example.org/b"`},
-		"metaschema":       {`{"$schema":"https://example.org/meta"}`, `$schema is "https://example.org/meta", which tasker does not know`},
+		"metaschema":       {`{"$schema":"https://example.org/meta"}`, `unknown $schema "https://example.org/meta"`},
 		"own part missing": {`{"$ref":"#/$defs/a"}`, "$defs/a"},
 		"own anchor":       {`{"$ref":"#a"}`, "a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := schema.Compile([]byte(tt.text))
+			_, err := schema.Compile([]byte(tt.text))
 			if err == nil {
-				t.Fatalf("it was compiled: %s", s.Text())
+				t.Fatal("no error")
 			}
 			if !strings.Contains(err.Error(), tt.says) || strings.ContainsAny(err.Error(), "\n") || strings.Contains(err.Error(), "schema:///") {
 				t.Errorf("the error does not say %q in one line: %v", tt.says, err)
@@ -203,9 +203,6 @@ func TestExample(t *testing.T) {
 			if got := string(s.Blank()); got != tt.blank {
 				t.Errorf("blank %s, want %s", got, tt.blank)
 			}
-			if got := string(s.Text()); got != tt.schema {
-				t.Errorf("text %s", got)
-			}
 		})
 	}
 	if got := string(schema.BlankOf([]byte(` {"a":"x","b":1,"c":true,"d":[1],"e":{"f":1},"g":null}`))); got != `{"a":"","b":0,"c":false,"d":[],"e":{},"g":null}` {
@@ -227,7 +224,7 @@ func TestConcurrentUse(t *testing.T) {
 		wg.Go(func() {
 			for range 50 {
 				if err := s.Validate(fmt.Appendf(nil, `{"a":%d,"b":"b"}`, i+2)); err == nil {
-					t.Error("a bad payload was taken")
+					t.Error("accepted an invalid payload")
 				}
 			}
 		})
@@ -235,8 +232,7 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// Neither a schema nor a payload makes it panic, and what it says is JSON's
-// text.
+// FuzzValidate looks for panics, and for errors without text.
 func FuzzValidate(f *testing.F) {
 	for _, seed := range [][2]string{
 		{`{"type":"object","required":["a"],"properties":{"a":{"maximum":3}}}`, `{"a":4}`},
@@ -259,7 +255,7 @@ func FuzzValidate(f *testing.F) {
 		if err := s.Validate(json.RawMessage(payload)); err != nil {
 			broken(t, s, payload)
 			if err.Error() == "" {
-				t.Error("an error that says nothing")
+				t.Error("empty error")
 			}
 		}
 	})

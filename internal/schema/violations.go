@@ -26,23 +26,23 @@ const (
 
 // Violation is one rule that a payload breaks.
 type Violation struct {
-	// Pointer is where, a JSON pointer (RFC 6901) into the payload; empty for
-	// the payload itself. Of a missing member it is where that should be.
+	// Pointer is a JSON pointer (RFC 6901) into the payload; empty for the payload
+	// itself. That of a missing member leads to where it should be.
 	Pointer string
-	// Rule is the schema's keyword, such as "required" or "maximum". Rules that
-	// need no schema are "json", "depth", "number" and "duplicate"; "cost" is of
-	// a payload for which the schema has too many ways.
+	// Rule is the schema's keyword, such as "required" or "maximum". The rules
+	// "json", "depth", "number" and "duplicate" apply without a schema; "cost" is
+	// that of a payload which takes too many steps to validate.
 	Rule    string
-	Message string // what is wrong, for people
+	Message string // for people
 }
 
-// Error is all the rules that a payload breaks, in the order of their pointers.
+// Error lists the rules that a payload breaks, by their pointers.
 type Error struct {
 	Violations []Violation // the first MaxViolations, at least one
-	More       int         // those that are not listed
+	More       int         // how many are not listed
 }
 
-// Error names the first violations, in one line.
+// Error returns the first violations in one line.
 func (e *Error) Error() string {
 	const shown = 3
 	var parts []string
@@ -56,19 +56,19 @@ func (e *Error) Error() string {
 	return text
 }
 
-// String gives the violation in one line.
+// String returns the violation in one line.
 func (v Violation) String() string {
-	at := v.Pointer
-	if at == "" {
-		at = "the whole value"
+	at := ""
+	if v.Pointer != "" {
+		at = fmt.Sprintf(" at %q", v.Pointer)
 	}
-	return fmt.Sprintf("%s breaks the rule %q: %s", at, v.Rule, v.Message)
+	return fmt.Sprintf("invalid value%s: %s (rule %q)", at, v.Message, v.Rule)
 }
 
 // plainNumbers is English that writes 1000000, not 1,000,000.
 var plainNumbers = language.MustParse("en-US-u-va-posix")
 
-// broken lists what the validator objects to.
+// broken converts the validator's error.
 func broken(err *jsonschema.ValidationError) *Error {
 	c := collector{printer: message.NewPrinter(plainNumbers)}
 	c.collect(err)
@@ -89,38 +89,38 @@ type collector struct {
 	more    int
 }
 
-// collect goes down to what is wrong itself: a group, a reference and an allOf
-// say nothing of their own.
+// collect descends to the causes: groups, references and allOf have no message
+// of their own.
 func (c *collector) collect(err *jsonschema.ValidationError) {
 	path := err.InstanceLocation
 	switch k := err.ErrorKind.(type) {
 	case *kind.Schema, *kind.Group, *kind.Reference, *kind.AllOf:
 	case *kind.Required:
 		for _, name := range k.Missing {
-			c.add(append(slices.Clone(path), name), "required", "it is missing")
+			c.add(append(slices.Clone(path), name), "required", "missing")
 		}
 	case *kind.DependentRequired:
 		for _, name := range k.Missing {
-			c.add(append(slices.Clone(path), name), "dependentRequired", fmt.Sprintf("it is missing, and needed beside %q", k.Prop))
+			c.add(append(slices.Clone(path), name), "dependentRequired", fmt.Sprintf("missing, required with %q", k.Prop))
 		}
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {
-			c.add(append(slices.Clone(path), name), "additionalProperties", "there is no such member")
+			c.add(append(slices.Clone(path), name), "additionalProperties", "unknown member")
 		}
 	case *kind.AnyOf:
-		c.add(path, "anyOf", "it is none of the forms that are allowed")
+		c.add(path, "anyOf", "must match one of the alternatives")
 	case *kind.OneOf:
 		if len(k.Subschemas) == 0 {
-			c.add(path, "oneOf", "it is none of the forms that are allowed")
+			c.add(path, "oneOf", "must match one of the alternatives")
 		} else {
-			c.add(path, "oneOf", "it is more than one of the forms of which exactly one is allowed")
+			c.add(path, "oneOf", "must match exactly one of the alternatives, not several")
 		}
 	case *kind.Not:
-		c.add(path, "not", "it is of the form that is not allowed")
+		c.add(path, "not", "must not match the schema under not")
 	case *kind.FalseSchema:
-		c.add(path, "false", "nothing is allowed here")
+		c.add(path, "false", "no value is allowed here")
 	case *kind.RefCycle:
-		c.add(path, "$ref", "the schema refers to itself for ever")
+		c.add(path, "$ref", "the schema refers to itself endlessly")
 	default:
 		c.addKeyword(path, k)
 	}
@@ -129,10 +129,10 @@ func (c *collector) collect(err *jsonschema.ValidationError) {
 	}
 }
 
-// addKeyword adds a violation of which the kind itself knows the keyword.
+// addKeyword adds a violation whose kind names its keyword.
 func (c *collector) addKeyword(path []string, k jsonschema.ErrorKind) {
 	if c.full() {
-		c.more++ // its message would cost time only
+		c.more++ // without the cost of its message
 		return
 	}
 	rule := "schema"
@@ -156,7 +156,7 @@ func (c *collector) add(path []string, rule, text string) {
 	c.found = append(c.found, Violation{Pointer: clip(pointer(path)), Rule: rule, Message: clip(text)})
 }
 
-// clip shortens what repeats a text that somebody sent.
+// clip shortens what quotes somebody's text.
 func clip(s string) string {
 	return text.Shorten(s, maxMessage)
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/taskerhq/tasker/internal/schema"
 )
 
-func TestKeywordsWithASlip(t *testing.T) {
+func TestMisspelledKeywords(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		`{"propertees":{}}`:                      `"propertees" at "/propertees", which no rule has for a name: did you mean "properties"?`,
+		`{"propertees":{}}`:                      `unknown keyword "propertees" at "/propertees": did you mean "properties"?`,
 		`{"Required":["a"]}`:                     `did you mean "required"?`,
 		`{"properties":{"a/b":{"maxlength":3}}}`: `"maxlength" at "/properties/a~1b/maxlength"`,
 		`{"anyOf":[true,{"patern":"x"}]}`:        `"patern" at "/anyOf/1/patern"`,
@@ -18,7 +18,7 @@ func TestKeywordsWithASlip(t *testing.T) {
 		`{"$defs":{"a":{"minimun":1}}}`:          `did you mean "minimum"?`,
 		`{"if":{"tpye":"string"},"then":false}`:  `did you mean "type"?`,
 		`{"additionalPropertie":false}`:          `did you mean "additionalProperties"?`,
-		// What is no keyword at all, and what is no schema.
+		// Annotations, and values that are not schemas.
 		`{"x-owner":"ops","note":"","tags":[]}`:                           "",
 		`{"properties":{"propertees":{"type":"string"},"typ":{}}}`:        "",
 		`{"const":{"typ":1},"enum":[{"requird":1}],"default":{"itms":1}}`: "",

@@ -11,8 +11,7 @@ import (
 	"strings"
 )
 
-// keywords are those of JSON Schema, with what their values hold: schemas, or
-// nothing that is one.
+// keywords are the keywords of JSON Schema, and what their values contain.
 var keywords = map[string]int{
 	"$schema": noSchema, "$id": noSchema, "$ref": noSchema, "$anchor": noSchema, "$dynamicRef": noSchema,
 	"$dynamicAnchor": noSchema, "$vocabulary": noSchema, "$comment": noSchema, "$defs": schemaMap, "definitions": schemaMap,
@@ -38,9 +37,9 @@ const (
 	schemaMap
 )
 
-// checkKeywords refuses a member that is all but a keyword: JSON Schema ignores
-// what it does not know, so that a rule with a slip of the pen would allow
-// everything. Members that resemble no keyword are annotations.
+// checkKeywords refuses misspelled keywords: JSON Schema ignores unknown members,
+// so that a misspelled rule would allow everything. Members that resemble no
+// keyword are annotations.
 func checkKeywords(at []string, schema any) error {
 	object, ok := schema.(map[string]any)
 	if !ok {
@@ -52,7 +51,7 @@ func checkKeywords(at []string, schema any) error {
 		if !known {
 			for _, keyword := range slices.Sorted(maps.Keys(keywords)) {
 				if strings.EqualFold(name, keyword) || len(keyword) > 3 && oneSlip(name, keyword) {
-					return fmt.Errorf("the schema has %q at %q, which no rule has for a name: did you mean %q?", clip(name), clip(pointer(place)), keyword)
+					return fmt.Errorf("unknown keyword %q at %q: did you mean %q?", clip(name), clip(pointer(place)), keyword)
 				}
 			}
 			continue
@@ -64,7 +63,7 @@ func checkKeywords(at []string, schema any) error {
 	return nil
 }
 
-// checkHeld checks the schemas that a keyword's value holds.
+// checkHeld checks the schemas that a keyword's value contains.
 func checkHeld(at []string, kind int, value any) error {
 	switch held := value.(type) {
 	case json.Number:
@@ -94,11 +93,10 @@ func checkHeld(at []string, kind int, value any) error {
 	return nil
 }
 
-// counts are the keywords that limit a number of things.
+// counts are the keywords whose values are counts.
 var counts = []string{"maxLength", "minLength", "maxItems", "minItems", "maxContains", "minContains", "maxProperties", "minProperties"}
 
-// checkCount refuses a limit that the validator would cut to 64 bits, and so
-// take for another one.
+// checkCount refuses a limit that the validator would truncate to 64 bits.
 func checkCount(at []string, limit json.Number) error {
 	if !slices.Contains(counts, at[len(at)-1]) {
 		return nil
@@ -109,8 +107,8 @@ func checkCount(at []string, limit json.Number) error {
 	return nil
 }
 
-// oneSlip tells whether one letter too many, one too few, a wrong one, or two
-// that changed places make b of a.
+// oneSlip reports whether a and b differ by one letter that is added, missing or
+// wrong, or by two that are swapped.
 func oneSlip(a, b string) bool {
 	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
 		a, b = a[1:], b[1:]
