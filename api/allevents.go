@@ -206,7 +206,7 @@ func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, er
 	}
 	if len(changes) > 0 || len(f.held) > 0 {
 		// A result's end is stored before its task's status: look again soon.
-		signal(f.hints.wake)
+		f.hints.wake.Raise()
 	}
 	return false, err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
@@ -75,12 +76,8 @@ func (h *hub) verify(ctx context.Context) {
 		if len(reported) > maxReported {
 			clear(reported)
 		}
-		pause := time.NewTimer(max(hintPause, 4*time.Since(begun)))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if clock.Sleep(ctx, max(hintPause, 4*time.Since(begun))) != nil {
 			return
-		case <-pause.C:
 		}
 	}
 }
@@ -117,13 +114,13 @@ func (h *hub) report(pending pendingHints, news []tasker.ResultNews, reported ma
 			if change.State != "" || change.Progress != nil {
 				hints.add(change)
 			}
-			signal(hints.wake)
+			hints.wake.Raise()
 		}
 	}
 	for hints := range h.all {
 		if pending.leftOut > 0 {
 			hints.addLeftOut(pending.leftOut)
-			signal(hints.wake)
+			hints.wake.Raise()
 		}
 	}
 }

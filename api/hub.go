@@ -8,6 +8,8 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/clock"
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
 // Broker is what the API needs of the message broker.
@@ -33,7 +35,7 @@ type hub struct {
 	broker Broker
 	store  LiveStore
 	log    *slog.Logger
-	hinted chan struct{} // signalled when something is pending
+	hinted signal.Signal // raised when something is pending
 
 	mu      sync.Mutex
 	pending pendingHints
@@ -46,15 +48,15 @@ type hub struct {
 type taskKey struct{ taskType, identifier string }
 
 func newHub(broker Broker, store LiveStore, log *slog.Logger) *hub {
-	return &hub{broker: broker, store: store, log: log, hinted: make(chan struct{}, 1), tasks: map[taskKey]map[*taskHints]bool{}, all: map[*allHints]bool{}}
+	return &hub{broker: broker, store: store, log: log, hinted: signal.New(), tasks: map[taskKey]map[*taskHints]bool{}, all: map[*allHints]bool{}}
 }
 
 // taskHints signals that a task may have changed.
-type taskHints struct{ wake chan struct{} }
+type taskHints struct{ wake signal.Signal }
 
 // followTask returns the hints for one task until leave is called.
 func (h *hub) followTask(key taskKey) (hints *taskHints, leave func()) {
-	hints = &taskHints{wake: make(chan struct{}, 1)}
+	hints = &taskHints{wake: signal.New()}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.tasks[key] == nil {
@@ -76,7 +78,7 @@ func (h *hub) followTask(key taskKey) (hints *taskHints, leave func()) {
 // allHints are the changes that one stream of all tasks has not sent yet: the
 // latest of each result.
 type allHints struct {
-	wake  chan struct{}
+	wake  signal.Signal
 	wants func(wire.LiveChange) bool
 
 	mu      sync.Mutex
@@ -87,7 +89,7 @@ type allHints struct {
 
 // followAll returns the hints that wants accepts until leave is called.
 func (h *hub) followAll(wants func(wire.LiveChange) bool) (hints *allHints, leave func()) {
-	hints = &allHints{wake: make(chan struct{}, 1), wants: wants, changes: map[tasker.ResultKey]wire.LiveChange{}}
+	hints = &allHints{wake: signal.New(), wants: wants, changes: map[tasker.ResultKey]wire.LiveChange{}}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.all[hints] = true
@@ -167,17 +169,11 @@ func (h *hub) left() {
 // run stays subscribed until ctx ends. Without the broker the streams still poll
 // the database.
 func (h *hub) run(ctx context.Context) {
-	pause := time.NewTimer(listenAgain)
-	defer pause.Stop()
 	for ctx.Err() == nil {
 		if err := h.broker.Listen(ctx, wire.KeyLive, func(_ string, body []byte) { h.notify(ctx, body) }); err != nil {
 			h.log.DebugContext(ctx, "subscribe to events failed", "err", err)
 		}
-		pause.Reset(listenAgain)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
+		_ = clock.Sleep(ctx, listenAgain) // the loop ends with ctx
 	}
 }
 
@@ -192,32 +188,25 @@ func (h *hub) notify(ctx context.Context, body []byte) {
 	defer h.mu.Unlock()
 	for _, change := range event.Changes {
 		for hints := range h.tasks[taskKey{change.Type, change.Identifier}] {
-			signal(hints.wake)
+			hints.wake.Raise()
 		}
 		if len(h.all) > 0 {
 			h.pending.add(change)
 		}
 	}
 	if len(h.pending.keys) > 0 {
-		signal(h.hinted)
+		h.hinted.Raise()
 	}
 	if event.LeftOut <= 0 {
 		return
 	}
 	for _, followers := range h.tasks {
 		for hints := range followers {
-			signal(hints.wake)
+			hints.wake.Raise()
 		}
 	}
 	for hints := range h.all {
 		hints.addLeftOut(min(event.LeftOut, maxLeftOut))
-		signal(hints.wake)
-	}
-}
-
-func signal(wake chan<- struct{}) {
-	select {
-	case wake <- struct{}{}:
-	default:
+		hints.wake.Raise()
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
 // Two tokens hold for a while after one was exchanged.
@@ -158,5 +160,23 @@ func TestStreamsOfAnAddress(t *testing.T) {
 	}
 	if _, err := st.acquire("b"); err != nil {
 		t.Errorf("another address: %v", err)
+	}
+}
+
+// TestHubIgnoresNegativeCounts: whoever can send events cannot hide that others
+// were left out.
+func TestHubIgnoresNegativeCounts(t *testing.T) {
+	h := newHub(nil, nil, slog.New(slog.DiscardHandler))
+	hints := &allHints{wake: signal.New()}
+	h.all[hints] = true
+	for _, leftOut := range []int{-5, 3} {
+		body, err := wire.EncodeLive(wire.Live{LeftOut: leftOut})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.notify(t.Context(), body)
+	}
+	if _, leftOut := hints.take(); leftOut != 3 {
+		t.Errorf("got %d left out, want 3", leftOut)
 	}
 }
