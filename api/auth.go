@@ -132,7 +132,8 @@ func (g guard) authenticate(next http.Handler) http.Handler {
 		}
 		requestInfoOf(r).principal = principal.Name
 		if err := g.origins.Check(r); err != nil {
-			g.problems.fail(w, r, tasker.Errorf(misdirected, "cross-origin request rejected: a web page of another origin may not change anything here"))
+			g.problems.fail(w, r, tasker.Errorf(misdirected,
+				"cross-origin request rejected: a web page of another origin may not change anything here"))
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), principalKey{}, principal)))
@@ -156,5 +157,6 @@ func (g guard) checkHost(r *http.Request) error {
 	if isLoopback(host) {
 		return nil
 	}
-	return tasker.Errorf(misdirected, "host not allowed: without a token this API answers only to localhost, 127.0.0.1 or [::1]; use one of those names, or set api.token_file")
+	return tasker.Errorf(misdirected,
+		"host not allowed: without a token this API answers only to localhost, 127.0.0.1 or [::1]; use one of those names, or set api.token_file")
 }

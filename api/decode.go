@@ -136,7 +136,9 @@ func decodeTask(body []byte) (taskRequest, error) {
 		}
 	}
 	if fanout := int64(len(in.payload)) * int64(len(in.endpoints)); fanout > maxFanout {
-		errs.add("/endpoints", "messages too large: a payload of %d bytes for %d endpoints is %d bytes, the limit is %d; list fewer endpoints, or omit the list to reach all with one message",
+		errs.add("/endpoints",
+			"messages too large: a payload of %d bytes for %d endpoints is %d bytes, the limit is %d; list fewer endpoints, or omit the list to "+
+				"reach all with one message",
 			len(in.payload), len(in.endpoints), fanout, maxFanout)
 	}
 	if err := errs.err(); err != nil {
@@ -212,7 +214,8 @@ func decodeEndpoints(value json.RawMessage, errs *inputErrors) []string {
 		return nil
 	}
 	if len(elements) > maxEndpoints {
-		errs.add("/endpoints", "too many endpoints: %d, the limit is %d; omit the list to address every endpoint of the task type, or create several tasks",
+		errs.add("/endpoints",
+			"too many endpoints: %d, the limit is %d; omit the list to address every endpoint of the task type, or create several tasks",
 			len(elements), maxEndpoints)
 		return nil
 	}

@@ -76,7 +76,8 @@ func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 func (h *endpointHandlers) remove(w http.ResponseWriter, r *http.Request) error {
 	name := mux.Vars(r)["endpoint"]
 	if tasker.ValidateEndpoint(name) != nil {
-		return tasker.Errorf(tasker.NotFound, "endpoint %q not found: %s lists the registered endpoints", clip(name, tasker.MaxName), routeEndpoints)
+		return tasker.Errorf(tasker.NotFound, "endpoint %q not found: %s lists the registered endpoints", clip(name, tasker.MaxName),
+			routeEndpoints)
 	}
 	removal, tasks, queuesLeft, err := h.remover.Remove(r.Context(), name)
 	if err != nil {

@@ -81,7 +81,8 @@ func (m *middleware) logAccess(r *http.Request, rec *recorder, info *requestInfo
 	if r.Method == http.MethodHead {
 		written = 0
 	}
-	if info.principal == "" && (status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest) && !m.refusals.count(hostOf(r.RemoteAddr)) {
+	rejected := status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest
+	if info.principal == "" && rejected && !m.refusals.count(hostOf(r.RemoteAddr)) {
 		return
 	}
 	m.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",

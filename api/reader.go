@@ -66,7 +66,9 @@ func (t *taskReader) current(ctx context.Context, taskType, identifier string, m
 
 // read reads a task with its results, without payloads longer than maxPayload
 // bytes, and computes the status that the results imply.
-func (t *taskReader) read(ctx context.Context, taskType, identifier string, maxPayload int64) (answer client.TaskAnswer, status tasker.TaskStatus, err error) {
+func (t *taskReader) read(
+	ctx context.Context, taskType, identifier string, maxPayload int64,
+) (client.TaskAnswer, tasker.TaskStatus, error) {
 	task, err := t.tasks.PeekTask(ctx, taskType, identifier, maxPayload)
 	if err != nil {
 		return client.TaskAnswer{}, "", err
@@ -78,8 +80,8 @@ func (t *taskReader) read(ctx context.Context, taskType, identifier string, maxP
 	if results == nil {
 		results = []tasker.TaskResult{}
 	}
-	answer = client.TaskAnswer{Task: task, Results: results}
-	status = t.summarize(&answer)
+	answer := client.TaskAnswer{Task: task, Results: results}
+	status := t.summarize(&answer)
 	return answer, status, nil
 }
 

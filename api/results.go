@@ -103,7 +103,8 @@ func noResult(t *tasker.Task, endpoint string) error {
 	case t.Endpoints == nil && t.SentTime == nil:
 		return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the task is %s, not sent yet", shown, t.Status)
 	case t.Endpoints == nil:
-		return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the endpoint was not registered for the task type when the task was sent", shown)
+		return tasker.Errorf(tasker.NotFound,
+			"result of endpoint %q not found: the endpoint was not registered for the task type when the task was sent", shown)
 	}
 	return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the task is not for this endpoint", shown)
 }

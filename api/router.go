@@ -63,7 +63,8 @@ func (rt *router) handler() http.Handler {
 func (rt *router) plainPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.EscapedPath() != r.URL.Path {
-			rt.problems.fail(w, r, tasker.Errorf(tasker.NotFound, "path %q not found: a path must not be percent-encoded", clip(r.URL.EscapedPath(), 256)))
+			rt.problems.fail(w, r, tasker.Errorf(tasker.NotFound, "path %q not found: a path must not be percent-encoded",
+				clip(r.URL.EscapedPath(), 256)))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -131,7 +131,8 @@ func (s *Server) Listen() error {
 	}
 	if s.cfg.guardsHost() && !listensOnLoopback(l) {
 		_ = l.Close()
-		return fmt.Errorf("api: %q resolves to %s, which other hosts can reach, and no token protects it: set api.token_file, or set api.listen to 127.0.0.1", s.cfg.Listen, l.Addr())
+		return fmt.Errorf("api: %q resolves to %s, which other hosts can reach, and no token protects it: set api.token_file, or set "+
+			"api.listen to 127.0.0.1", s.cfg.Listen, l.Addr())
 	}
 	s.listener = newBoundedListener(l, s.cfg.MaxConnections, s.cfg.MaxConnectionsPerAddress, s.log)
 	return nil

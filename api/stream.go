@@ -47,7 +47,8 @@ type streamSettings struct {
 func defaultStreams() streamSettings {
 	return streamSettings{
 		poll: 2 * time.Second, pause: 200 * time.Millisecond, heartbeat: 15 * time.Second, write: 10 * time.Second,
-		overlap: 2 * time.Second, late: 90 * time.Second, lateScan: 5 * time.Second, logWait: 10 * time.Second, memory: 10 * time.Minute, now: time.Now,
+		overlap: 2 * time.Second, late: 90 * time.Second, lateScan: 5 * time.Second, logWait: 10 * time.Second,
+		memory: 10 * time.Minute, now: time.Now,
 	}
 }
 
@@ -99,12 +100,14 @@ func (st *streams) acquire(address string) (release func(), err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.byAddress[address] >= st.perAddress {
-		return nil, tasker.Errorf(tasker.Overloaded, "too many event streams from one address, the limit is %d: retry after the seconds in Retry-After", st.perAddress)
+		return nil, tasker.Errorf(tasker.Overloaded,
+			"too many event streams from one address, the limit is %d: retry after the seconds in Retry-After", st.perAddress)
 	}
 	select {
 	case st.slots <- struct{}{}:
 	default:
-		return nil, tasker.Errorf(tasker.Overloaded, "too many event streams, the limit is %d: retry after the seconds in Retry-After", cap(st.slots))
+		return nil, tasker.Errorf(tasker.Overloaded, "too many event streams, the limit is %d: retry after the seconds in Retry-After",
+			cap(st.slots))
 	}
 	st.byAddress[address]++
 	return func() {

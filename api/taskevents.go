@@ -38,7 +38,8 @@ func (h *taskEventHandlers) follow(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	return h.streams.serve(w, r, &taskFeed{taskEventHandlers: h, taskType: taskType, identifier: identifier, resume: id, complete: map[string]bool{}})
+	return h.streams.serve(w, r,
+		&taskFeed{taskEventHandlers: h, taskType: taskType, identifier: identifier, resume: id, complete: map[string]bool{}})
 }
 
 // taskFeed is the stream of one client: what it has of the task.
@@ -158,7 +159,8 @@ func (f *taskFeed) withPayloads(ctx context.Context, results []tasker.TaskResult
 	return nil
 }
 
-func (f *taskFeed) payloadBatch(ctx context.Context, results []tasker.TaskResult, size int64, send func(seen, whole tasker.TaskResult)) error {
+func (f *taskFeed) payloadBatch(ctx context.Context, results []tasker.TaskResult, size int64,
+	send func(seen, whole tasker.TaskResult)) error {
 	release, err := f.streams.payloads.acquire(ctx, size)
 	if err != nil {
 		return err
@@ -201,7 +203,8 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 
 func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
-		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status, Endpoints: t.Endpoints, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
+		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
+		Endpoints: t.Endpoints, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
 		StartTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }

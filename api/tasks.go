@@ -33,7 +33,8 @@ type TaskStore interface {
 	// ChangedTasks returns at most limit tasks, without their payloads, in the
 	// order in which they last changed, except those that known reports; the
 	// position to continue from; and whether more follow.
-	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error)
+	ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task,
+		next tasker.ChangePosition, more bool, err error)
 }
 
 // Dispatcher sends tasks to the broker.

@@ -155,15 +155,18 @@ func (r *run) rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = suggestionDistance
 	flags := root.PersistentFlags()
-	flags.StringVar(&r.mode, "mode", r.variable(config.EnvMode, config.DefaultMode), "run mode, development or production: selects the file <mode>.config.yaml ("+config.EnvMode+")")
-	flags.StringVar(&r.dir, "config", r.variable(config.EnvDir, ""), "directory of the configuration files (default ./config; "+config.EnvDir+")")
+	flags.StringVar(&r.mode, "mode", r.variable(config.EnvMode, config.DefaultMode),
+		"run mode, development or production: selects the file <mode>.config.yaml ("+config.EnvMode+")")
+	flags.StringVar(&r.dir, "config", r.variable(config.EnvDir, ""),
+		"directory of the configuration files (default ./config; "+config.EnvDir+")")
 	flags.StringVar(&r.output, "output", outputText, "output format: text or json")
 	flags.StringVar(&r.logLevel, "log-level", "", "debug, info, warn or error; overrides log.level")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v%s (see %s --help)", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
-		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(), r.endpointsCommand(), r.deadLettersCommand(), r.configCommand(), r.versionCommand(),
+		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(),
+		r.endpointsCommand(), r.deadLettersCommand(), r.configCommand(), r.versionCommand(),
 	)
 	r.completeRoot(root)
 	r.rename(root)

@@ -38,12 +38,7 @@ type checked struct {
 	Notes     []string `json:"notes,omitempty"`
 }
 
-func (r *run) configCheckCommand() *cobra.Command {
-	var programs, api, dev bool
-	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Find all mistakes in the configuration",
-		Long: `Read the configuration and all its secret files, as this user, and print all
+const configCheckLong = `Read the configuration and all its secret files, as this user, and print all
 mistakes at once: unknown keys and variables, bad values, invalid schemas,
 unreadable secrets. It connects to nothing. Then check whether the handlers of
 all task types can work on this machine: that their programs exist and are
@@ -58,7 +53,14 @@ A warning is about something that works but is unsafe: others could read a
 password, or run tasks. A note is for information: for example, that a program
 runs as the manager's user, and so can read its secrets.
 
-The exit code is 0 without mistakes, even with warnings, and 2 otherwise.`,
+The exit code is 0 without mistakes, even with warnings, and 2 otherwise.`
+
+func (r *run) configCheckCommand() *cobra.Command {
+	var programs, api, dev bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Find all mistakes in the configuration",
+		Long:  configCheckLong,
 		Example: `  tasker config check --mode production --config /etc/tasker
   tasker config check --dev --config examples/handlers/config
   tasker config check --api=false --mode production --config /etc/tasker

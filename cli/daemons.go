@@ -73,13 +73,7 @@ func (r *run) daemonLog(cmd *cobra.Command, cfg config.Config) *slog.Logger {
 	return log
 }
 
-func (r *run) managerCommand() *cobra.Command {
-	var endpoints, taskTypes, labels []string
-	var forget bool
-	cmd := &cobra.Command{
-		Use:   "manager",
-		Short: "Perform tasks as an endpoint",
-		Long: `Perform the tasks of one endpoint, until SIGINT or SIGTERM. Then it accepts no
+const managerLong = `Perform the tasks of one endpoint, until SIGINT or SIGTERM. Then it accepts no
 more tasks, and running ones have manager.shutdown_timeout to finish; the next
 manager of this endpoint runs the interrupted ones again. A second signal ends it
 at once.
@@ -100,7 +94,15 @@ if one of its handlers was interrupted, awaits a reboot, or has a result that
 could not be stored; the log says so. Do not use --forget for restarts.
 
 SIGHUP, or a change of the file, reloads the configuration: task types, the
-settings of handlers and the log level change at once.`,
+settings of handlers and the log level change at once.`
+
+func (r *run) managerCommand() *cobra.Command {
+	var endpoints, taskTypes, labels []string
+	var forget bool
+	cmd := &cobra.Command{
+		Use:   "manager",
+		Short: "Perform tasks as an endpoint",
+		Long:  managerLong,
 		Example: `  tasker manager --endpoint console1
   tasker manager --endpoint console1 --label role=web --label zone=eu
   tasker manager --endpoint console1 --task-type worker --task-type backup
@@ -136,7 +138,8 @@ settings of handlers and the log level change at once.`,
 	complete(cmd, "task-type", r.taskTypes)
 	complete(cmd, "endpoint", func() []string { return nil })
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "label of the endpoint, such as role=web; may be repeated; overrides manager.labels")
-	cmd.Flags().BoolVar(&forget, "forget", false, "remove the endpoints when the manager ends: no task expects them any more, and tasks that they have not begun are canceled")
+	cmd.Flags().BoolVar(&forget, "forget", false,
+		"remove the endpoints when the manager ends: no task expects them any more, and tasks that they have not begun are canceled")
 	return cmd
 }
 

@@ -146,7 +146,8 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return nil, tasker.WrapError(tasker.Unavailable, err, "cannot reach the API at "+c.base.String()+": check that it runs, and that the address is right")
+		return nil, tasker.WrapError(tasker.Unavailable, err,
+			"cannot reach the API at "+c.base.String()+": check that it runs, and that the address is right")
 	}
 	if response.StatusCode/100 == 2 || response.StatusCode == r.also {
 		return response, nil

@@ -168,7 +168,8 @@ func keep(_, _ config.Config, registry *handlers.Registry, _ []string) (*handler
 	return registry, nil
 }
 
-func runManager(ctx context.Context, cfg config.Config, registry *handlers.Registry, renew renewal, opts ManagerOptions, log *slog.Logger) error {
+func runManager(ctx context.Context, cfg config.Config, registry *handlers.Registry, renew renewal, opts ManagerOptions,
+	log *slog.Logger) error {
 	defer logState(ctx, log)()
 	s, err := open(cfg, "tasker manager", log)
 	if err != nil {
@@ -180,7 +181,8 @@ func runManager(ctx context.Context, cfg config.Config, registry *handlers.Regis
 	})
 }
 
-func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, renew renewal, opts ManagerOptions) error {
+func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, renew renewal,
+	opts ManagerOptions) error {
 	conf := cfg.Manager
 	var err error
 	if conf.TaskTypes, err = cfg.Choose(opts.TaskTypes); err != nil {

@@ -74,7 +74,8 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	})
 }
 
-func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, file string, opts DevOptions) error {
+func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, file string,
+	opts DevOptions) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		serve := ManagerOptions{Endpoints: DevEndpoints(), Version: opts.Version}
@@ -118,7 +119,8 @@ func OfDev(cfg config.Config, dataDir string) (config.Config, error) {
 	}
 	file := filepath.Join(dir, devDatabase)
 	if _, err := os.Stat(file); err != nil {
-		return cfg, tasker.Errorf(tasker.Invalid, "database of tasker dev not found in %s: name its directory with --data, or start it first", dir)
+		return cfg, tasker.Errorf(tasker.Invalid, "database of tasker dev not found in %s: name its directory with --data, or start it first",
+			dir)
 	}
 	cfg.Store.URI = sqliteURI(file)
 	cfg.Rabbit.URIs = nil

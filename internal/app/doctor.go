@@ -77,7 +77,8 @@ func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 	s := doctor.Settings{
 		Mode: cfg.Mode, File: cfg.File, Error: wrong, Development: cfg.Mode == config.DefaultMode,
 		TaskTypes: cfg.TaskTypeNames(), Listen: cfg.API.Listen, Token: cfg.API.Token != "", Insecure: cfg.API.Insecure,
-		MaxOpenConns: cfg.Store.MaxOpenConns, MaxBody: cfg.API.MaxBody, MaxResult: int64(cfg.Manager.MaxResult), QueueExpires: cfg.Rabbit.QueueExpires,
+		MaxOpenConns: cfg.Store.MaxOpenConns, MaxBody: cfg.API.MaxBody,
+		MaxResult: int64(cfg.Manager.MaxResult), QueueExpires: cfg.Rabbit.QueueExpires,
 		WaitForEndpoints: cfg.API.WaitForEndpoints,
 	}
 	add := func(key, uri string) {

@@ -61,7 +61,8 @@ func refuseLiving(ctx context.Context, s *store.Store, opts InitOptions) error {
 		say(opts.Out, "reset although in use by: %s", strings.Join(living, "; "))
 		return nil
 	}
-	return tasker.Errorf(tasker.Conflict, "nothing was dropped: database in use by %s: stop them first (a killed one counts until its lease expires), or add --force",
+	return tasker.Errorf(tasker.Conflict,
+		"nothing was dropped: database in use by %s: stop them first (a killed one counts until its lease expires), or add --force",
 		strings.Join(living, "; "))
 }
 

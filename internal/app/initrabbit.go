@@ -29,10 +29,12 @@ func InitRabbitMQ(ctx context.Context, cfg config.Config, opts InitOptions) erro
 	}
 	admin := cfg.RabbitAdmin
 	if admin.User == "" || admin.Password == "" {
-		return tasker.Errorf(tasker.Invalid, "missing RabbitMQ administrator: set rabbitmq.user, and rabbitmq.password_file or %s", config.EnvName("rabbitmq.password"))
+		return tasker.Errorf(tasker.Invalid, "missing RabbitMQ administrator: set rabbitmq.user, and rabbitmq.password_file or %s",
+			config.EnvName("rabbitmq.password"))
 	}
 	if admin.User == account.user && admin.Password != account.password {
-		return tasker.Errorf(tasker.Invalid, "different passwords for user %s in rabbitmq.user and manager.message_queue.uri: give tasker its own user", admin.User)
+		return tasker.Errorf(tasker.Invalid,
+			"different passwords for user %s in rabbitmq.user and manager.message_queue.uri: give tasker its own user", admin.User)
 	}
 	client, err := rabbitadmin.New(admin.ManagementURI, admin.User, admin.Password)
 	if err != nil {
@@ -96,7 +98,8 @@ func accountOf(uris []string) (account, error) {
 			return account{}, tasker.Errorf(tasker.Invalid, "invalid manager.message_queue.uri: must contain the user and password to create")
 		}
 		if i > 0 && a != all {
-			return account{}, tasker.Errorf(tasker.Invalid, "invalid manager.message_queue.uri: the addresses differ in user, password or virtual host; they must be nodes of one cluster")
+			return account{}, tasker.Errorf(tasker.Invalid,
+				"invalid manager.message_queue.uri: the addresses differ in user, password or virtual host; they must be nodes of one cluster")
 		}
 		all = a
 	}

@@ -205,7 +205,8 @@ func (e *examination) topology(ctx context.Context) []Finding {
 	}
 	var found []Finding
 	if len(wrong) > 0 {
-		found = one(Problem, "change the configuration (queue_type, expires), or delete it: its manager declares it again and catches up from the database",
+		found = one(Problem, "change the configuration (queue_type, expires), or delete it: its manager declares it again and catches up "+
+			"from the database",
 			"%s from the configuration: %s", count(len(wrong), "difference"), strings.Join(wrong[:min(len(wrong), mostNames)], "; "))
 	}
 	if len(stray) > 0 {

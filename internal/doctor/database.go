@@ -40,7 +40,8 @@ type Database interface {
 // oldest are the oldest supported versions.
 var oldest = map[string]version{"MySQL": {8, 0}, "MariaDB": {10, 6}}
 
-const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password; tasker initialize --database creates the database"
+const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password; " +
+	"tasker initialize --database creates the database"
 
 func (e *examination) checkDatabase(ctx context.Context) {
 	if e.Database == nil {
@@ -127,7 +128,8 @@ func sessions(s ledger.Server) []Finding {
 // writable checks whether the server accepts writes.
 func (e *examination) writable(ctx context.Context, s ledger.Server) []Finding {
 	if s.ReadOnly {
-		return one(Problem, "set manager.db.uri to a server that accepts writes, or turn read_only off", "the server is read-only: no task can be accepted")
+		return one(Problem, "set manager.db.uri to a server that accepts writes, or turn read_only off",
+			"the server is read-only: no task can be accepted")
 	}
 	if !e.facts.schema {
 		return okay("read_only is off")
@@ -151,7 +153,8 @@ func packets(s ledger.Server, settings Settings) []Finding {
 	} {
 		if s.LargestValue > 0 && limit.bytes > int64(s.LargestValue) {
 			found = append(found, one(Warning, "raise max_allowed_packet on the server, or lower "+limit.key,
-				"max_allowed_packet is %d, for values of up to %d bytes, but %s is %d: %s", s.MaxPacket, s.LargestValue, limit.key, limit.bytes, limit.then)...)
+				"max_allowed_packet is %d, for values of up to %d bytes, but %s is %d: %s",
+				s.MaxPacket, s.LargestValue, limit.key, limit.bytes, limit.then)...)
 		}
 	}
 	if found == nil {

@@ -65,7 +65,8 @@ func alarms(nodes []rabbitadmin.Node) []Finding {
 			continue
 		}
 		if len(n.Partitions) > 0 {
-			add(Problem, "fix the network, and restart the nodes whose differences may be lost", "node %s is partitioned from %s", n.Name, some(n.Partitions))
+			add(Problem, "fix the network, and restart the nodes whose differences may be lost", "node %s is partitioned from %s", n.Name,
+				some(n.Partitions))
 		}
 		if n.MemoryAlarm {
 			add(Problem, "give it memory, or empty its queues", "node %s accepts no messages: out of memory. Tasks stay CREATED", n.Name)
@@ -74,7 +75,8 @@ func alarms(nodes []rabbitadmin.Node) []Finding {
 		case n.DiskAlarm:
 			add(Problem, "free disk space", "node %s accepts no messages: only %s of disk free. Tasks stay CREATED", n.Name, size(n.DiskFree))
 		case low:
-			add(Warning, "free disk space", "node %s has %s of disk free: below %s it accepts no messages", n.Name, size(n.DiskFree), size(n.DiskFreeLimit))
+			add(Warning, "free disk space", "node %s has %s of disk free: below %s it accepts no messages", n.Name, size(n.DiskFree),
+				size(n.DiskFreeLimit))
 		}
 	}
 	if found == nil {

@@ -71,6 +71,12 @@ func (e *examination) checkTasks(ctx context.Context) {
 			"%s SENT and past api.wait_for_endpoints_timeout without an endpoint's response, the oldest sent %s ago, and not yet INCOMPLETE",
 			areTasks(backlog.Tasks), ago(now().Sub(backlog.Oldest)))
 	})
+	e.checkResults(ctx)
+}
+
+// checkResults checks what needs an operator.
+func (e *examination) checkResults(ctx context.Context) {
+	db := e.Tasks
 	e.check(ctx, groupTasks, "dead letters", func(ctx context.Context) []Finding {
 		n, err := db.CountDeadLetters(ctx)
 		switch {
