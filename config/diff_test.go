@@ -52,7 +52,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// TestDiffOfSecrets looks at files whose content changes.
+// Secrets change while the names of their files stay.
 func TestDiffOfSecrets(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -85,7 +85,7 @@ func TestDiffOfSecrets(t *testing.T) {
 	}
 }
 
-// TestAgain keeps the environment and the flags of the start.
+// Again uses the environment and the flags of the first load.
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -104,7 +104,7 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-// TestFilesChange by all ways that a file is written.
+// A change is noticed however a file is written.
 func TestFilesChange(t *testing.T) {
 	t.Parallel()
 	dir := writeSchemas(t)
@@ -153,12 +153,12 @@ func TestFilesChange(t *testing.T) {
 		{"a schema", func() { write(t, dir, "schemas/n.yaml", "type: integer # now\n") }},
 	} {
 		if !files.Look().Same(files) {
-			t.Errorf("before %s: a change that nobody made", step.name)
+			t.Errorf("before %s: a change was reported", step.name)
 		}
 		step.do()
 		now := files.Look()
 		if now.Same(files) {
-			t.Errorf("%s: the change is not seen", step.name)
+			t.Errorf("%s: the change was not noticed", step.name)
 		}
 		files = now
 	}
@@ -167,8 +167,8 @@ func TestFilesChange(t *testing.T) {
 	}
 }
 
-// TestFilesOfMistakes are those in which a mistake can be mended.
-func TestFilesOfMistakes(t *testing.T) {
+// An error names the files in which its mistakes can be fixed.
+func TestErrorsNameFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	paths := func(err error) []string {
@@ -189,7 +189,7 @@ func TestFilesOfMistakes(t *testing.T) {
 	}
 }
 
-// TestHandlersAfter keeps the handlers of types that have not changed.
+// The handlers of types that have not changed are kept.
 func TestHandlersAfter(t *testing.T) {
 	t.Parallel()
 	catalog := builtin.Catalog()
@@ -222,14 +222,14 @@ func TestHandlersAfter(t *testing.T) {
 		}
 	}
 	if _, ok := renewed.Lookup("c"); ok {
-		t.Error("c has a handler, and is configured no more")
+		t.Error("a removed type has a handler")
 	}
 	if _, err := after.HandlersAfter(before, old, []string{"c"}); err == nil {
-		t.Error("a type that is configured no more is no mistake")
+		t.Error("no error for a removed type")
 	}
 }
 
-// counted is a handler of which two are not the same.
+// counted is a handler that differs from every other one.
 type counted struct {
 	handlers.Handler
 	_ int

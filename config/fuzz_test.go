@@ -8,8 +8,8 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// FuzzLoad feeds files of any content and any value of TASKER_TASK_TYPES: a
-// configuration or an error comes out, and what was loaded can be shown.
+// FuzzLoad loads any file with any TASKER_TASK_TYPES: the result is an error or a
+// configuration that can be shown.
 func FuzzLoad(f *testing.F) {
 	for _, mode := range []string{"development", "production"} {
 		content, err := config.Shipped(mode)

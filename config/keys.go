@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -86,7 +87,7 @@ const (
 // are the defaults. Reading, environment variables, unknown keys, "config show"
 // and the documentation follow it, in its order.
 func keys(d *draft) []key {
-	return append(append(apiKeys(d), managerKeys(d)...), otherKeys(d)...)
+	return slices.Concat(apiKeys(d), connectionKeys(d), managerKeys(d), otherKeys(d))
 }
 
 func apiKeys(d *draft) []key {
@@ -132,8 +133,7 @@ func apiKeys(d *draft) []key {
 	}
 }
 
-func managerKeys(d *draft) []key {
-	const ms = time.Millisecond
+func connectionKeys(d *draft) []key {
 	return []key{
 		{
 			databaseURIKey, forBoth, "`mysql://user@host:3306/database`, for MariaDB 10.6+ and MySQL 8.0+, with `?tls=true` to another host; " +
@@ -165,7 +165,12 @@ func managerKeys(d *draft) []key {
 			duration(&d.Rabbit.QueueExpires, time.Second, maxQueueExpires),
 		},
 		{"manager.message_queue.heartbeat", forBoth, "heartbeat of the AMQP connection", duration(&d.Rabbit.Heartbeat, time.Second, time.Hour)},
+	}
+}
 
+func managerKeys(d *draft) []key {
+	const ms = time.Millisecond
+	return []key{
 		{"manager.heartbeat", forMgr, "time between two signs of life of a manager", duration(&d.Manager.Heartbeat, ms, time.Hour)},
 		{
 			"manager.lease", forMgr, "how long an endpoint's name stays taken after the last sign of life; at least twice `manager.heartbeat`",

@@ -19,7 +19,7 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// minimal is the least that a file must say.
+// minimal is the smallest valid file.
 const minimal = `
 task_types: [worker]
 manager:
@@ -27,7 +27,7 @@ manager:
   message_queue: {uri: "amqp://tasker:pw@127.0.0.1:5672/tasker"}
 `
 
-// write makes a file with permissions of its owner and gives its path.
+// write creates a file that only its owner can access, and returns its path.
 func write(t testing.TB, dir, name, content string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
@@ -37,7 +37,7 @@ func write(t testing.TB, dir, name, content string) string {
 	return path
 }
 
-// loadText loads a file with that content, of mode "test".
+// loadText loads a file with the content, in mode "test".
 func loadText(t testing.TB, content string, environ ...string) (config.Config, error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -56,7 +56,7 @@ func mustLoad(t testing.TB, content string, environ ...string) config.Config {
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	// The handler says nothing of itself, which would be no default.
+	// The handler has no description, which would replace defaults.
 	dir := t.TempDir()
 	c, err := loadTypes(t, dir, "[plain]", catalogWith(t, "plain", handlers.Func(nothing)))
 	if err != nil {
@@ -137,7 +137,7 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 	}
 	for _, names := range [][]string{{"nope"}, {"plain", "plain"}} {
 		if _, err := c.Choose(names); err == nil {
-			t.Errorf("Choose(%v) gave no error", names)
+			t.Errorf("Choose(%v) returned no error", names)
 		}
 		if _, err := c.Handlers(names); err == nil {
 			t.Errorf("Handlers(%v) returned no error", names)
@@ -219,11 +219,11 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			continue
 		}
 		if !strings.Contains(string(shown), "# "+name+"\n") {
-			t.Errorf("%s has not set its key:\n%s", name, shown)
+			t.Errorf("%s did not set its key:\n%s", name, shown)
 		}
 	}
 	if n := strings.Count(string(shown), "_file:"); n != 4 {
-		t.Errorf("there are %d keys of secret files, and this test knows 4:\n%s", n, shown)
+		t.Errorf("%d keys of secret files, want 4:\n%s", n, shown)
 	}
 }
 
@@ -258,8 +258,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestProductionFile installs the file that comes with tasker as the
-// documentation says.
+// TestProductionFile installs the shipped file as documented.
 func TestProductionFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

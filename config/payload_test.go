@@ -17,7 +17,7 @@ import (
 	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
-// described is a handler that tells what it does, and cannot work here.
+// described is a handler with a description, which cannot work here.
 type described struct{ handlers.Handler }
 
 func (described) Describe() handlers.Description {
@@ -30,7 +30,7 @@ func (described) Describe() handlers.Description {
 
 func (described) Check() error { return errors.New("there is no program /opt/deploy") }
 
-// catalogWith has the built-in handlers, and one of that name.
+// catalogWith returns the built-in handlers and h.
 func catalogWith(t *testing.T, name string, h handlers.Handler) *handlers.Catalog {
 	t.Helper()
 	c := builtin.Catalog()
@@ -42,7 +42,7 @@ func catalogWith(t *testing.T, name string, h handlers.Handler) *handlers.Catalo
 
 func nothing(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }
 
-// loadTypes loads a file with those task types, in flow or block form.
+// loadTypes loads a file with the task types, in flow or block form.
 func loadTypes(t *testing.T, dir, types string, catalog *handlers.Catalog) (config.Config, error) {
 	t.Helper()
 	write(t, dir, "test.config.yaml", strings.Replace(minimal, "[worker]", types, 1))
@@ -110,7 +110,7 @@ func TestSchemas(t *testing.T) {
 	if diff := cmp.Diff(want, c.Files().Paths()); diff != "" {
 		t.Error(diff)
 	}
-	// What is shown has the schemas in it.
+	// The schemas are shown, not the paths of their files.
 	shown, err := c.YAML()
 	if err != nil {
 		t.Fatal(err)
@@ -126,8 +126,7 @@ func TestSchemas(t *testing.T) {
 	}
 }
 
-// TestExamplesAreShownAsTheyAre takes values that YAML could read as something
-// else.
+// Examples are shown unchanged, even if YAML could read them as something else.
 func TestExamplesAreShownAsTheyAre(t *testing.T) {
 	t.Parallel()
 	for _, example := range []string{
@@ -149,7 +148,7 @@ func TestExamplesAreShownAsTheyAre(t *testing.T) {
 			continue
 		}
 		if a, b := c.TaskTypes[0].Example, again.TaskTypes[0].Example; !bytes.Equal(a, b) || (string(a) != example && example != "null") {
-			t.Errorf("%s became %s, and %s when it was shown:\n%s", example, a, b, shown)
+			t.Errorf("%s: loaded as %s, shown and loaded as %s:\n%s", example, a, b, shown)
 		}
 	}
 }
@@ -190,7 +189,7 @@ func TestCheckHandlers(t *testing.T) {
 	}
 	var wrong *config.Error
 	if !errors.As(c.CheckHandlers(), &wrong) {
-		t.Fatal("no mistake was found")
+		t.Fatal("no error")
 	}
 	want := []string{
 		dir + "/test.config.yaml:4: task_types[1]: task type deploy: there is no program /opt/deploy",
@@ -292,6 +291,6 @@ func TestLabels(t *testing.T) {
 		}
 	}
 	if c := mustLoad(t, minimal); c.Manager.Labels != nil {
-		t.Errorf("labels from nowhere: %v", c.Manager.Labels)
+		t.Errorf("got labels %v, want none", c.Manager.Labels)
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Error is everything that is wrong with a configuration. Each problem is one
-// line that names the key and where it was set; none holds a secret.
+// line that names the key and where it was set, without secrets.
 type Error struct {
 	Problems []string
 	// Files are those that were read, or looked for. A mistake is in one of

@@ -38,12 +38,12 @@ func TestShowSaysWhereValuesCameFrom(t *testing.T) {
 		"uri: mysql://tasker:****@127.0.0.1:3306/tasker # ", "uri: amqp://tasker:****@127.0.0.1:5672/tasker # ",
 	} {
 		if !strings.Contains(string(shown), want) {
-			t.Errorf("it lacks %q:\n%s", want, shown)
+			t.Errorf("missing %q:\n%s", want, shown)
 		}
 	}
 }
 
-// TestShownCanBeLoaded takes what is shown as a file.
+// The shown configuration can be loaded as a file.
 func TestShownCanBeLoaded(t *testing.T) {
 	t.Parallel()
 	first := mustLoad(t, minimal,
@@ -63,14 +63,14 @@ func TestShownCanBeLoaded(t *testing.T) {
 	}
 }
 
-// TestSecretsAreNeverPrinted puts secrets of any form into every place that
-// takes one, rightly encoded or not, and looks for them in everything that a
-// configuration or its error prints.
+// TestSecretsAreNeverPrinted puts secrets of any form into every place for one,
+// encoded or not, and searches everything that a configuration or its error
+// prints.
 func TestSecretsAreNeverPrinted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		// The marker is what is looked for: too long to be there by chance.
+		// The marker is too long to occur by chance.
 		const marker = "hunter2XyZ"
 		noise := rapid.StringMatching(`[a-z0-9:/@#?&%+ ,'"*!\[\]{}=.-]{0,6}`)
 		secret := noise.Draw(t, "before") + marker + noise.Draw(t, "after")
@@ -83,7 +83,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 				encoded, _ := json.Marshal(s)
 				return string(encoded)
 			}
-			return s // perhaps no YAML
+			return s // perhaps invalid YAML
 		}
 		var content strings.Builder
 		fmt.Fprintf(&content, "task_types:\n  - name: other\n    handler: %s\n    settings:\n      password: %s\n",
@@ -122,7 +122,7 @@ func writeToken(t *rapid.T, dir, marker string) string {
 	return path
 }
 
-// everythingOf prints a configuration in every way there is.
+// everythingOf prints a configuration in every possible way.
 func everythingOf(t interface{ Fatal(...any) }, c config.Config) string {
 	shown, err := c.YAML()
 	if err != nil {
@@ -147,8 +147,8 @@ func everythingOf(t interface{ Fatal(...any) }, c config.Config) string {
 
 func TestSettingsAreMasked(t *testing.T) {
 	t.Parallel()
-	// No built-in handler takes such settings, so that Load refuses them: this
-	// looks at the masking alone.
+	// No built-in handler has such settings, which Load would refuse: this tests
+	// only the masking.
 	c := mustLoad(t, minimal)
 	c.TaskTypes[0].Settings = map[string]any{
 		"api_token": "hunter2", "token_file": "/a/path", "url": "https://u:hunter2@h/",
@@ -164,7 +164,7 @@ func TestSettingsAreMasked(t *testing.T) {
 	}
 	for _, want := range []string{"/a/path", "user: me", "https://u:****@h/", "X-Host: ${payload.host}", "allow_private: true", "HOST: ${host}", "API_KEY: /a/file", "https://h/x?sig=****#****", "template: https://h/${payload.id}?q=${payload.q}\n"} {
 		if !strings.Contains(printed, want) {
-			t.Errorf("it lacks %s:\n%s", want, printed)
+			t.Errorf("missing %s:\n%s", want, printed)
 		}
 	}
 }

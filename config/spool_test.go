@@ -9,7 +9,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// The spool is in one place, whatever directory a manager is started in.
+// The spool does not depend on the directory in which a manager starts.
 func TestSpoolDir(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -12,8 +12,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-// TestFilesThatOthersCanChangeAreNotTrusted: the configuration itself, a
-// schema, and a secret.
+// A configuration, a schema and a secret that others can change are refused.
 func TestFilesThatOthersCanChangeAreNotTrusted(t *testing.T) {
 	t.Parallel()
 	const untrusted, forAll = " is not trusted: ", " is writable by all users (its mode is "
@@ -72,8 +71,8 @@ func TestFilesThatOthersCanChangeAreNotTrusted(t *testing.T) {
 	}
 }
 
-// TestMendedModesAreSeen: what is mended with chmod alone is read again.
-func TestMendedModesAreSeen(t *testing.T) {
+// A fix by chmod alone is noticed.
+func TestFixedModesAreNoticed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := write(t, dir, "test.config.yaml", minimal)
@@ -89,6 +88,6 @@ func TestMendedModesAreSeen(t *testing.T) {
 		t.Fatal(err)
 	}
 	if wrong.Files.Look().Same(wrong.Files) {
-		t.Error("the change of the mode is not seen")
+		t.Error("the change of the mode was not noticed")
 	}
 }

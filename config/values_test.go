@@ -15,8 +15,8 @@ import (
 	"github.com/taskerhq/tasker/handlers/builtin"
 )
 
-// loadSettings loads a task type whose handler takes any settings, and returns
-// those that it got.
+// loadSettings loads a task type whose handler accepts any settings, and returns
+// those that the handler got.
 func loadSettings(t *testing.T, settings string) (handlers.Settings, config.Config, error) {
 	t.Helper()
 	var got handlers.Settings
@@ -32,9 +32,8 @@ func loadSettings(t *testing.T, settings string) (handlers.Settings, config.Conf
 	return got, c, err
 }
 
-// TestSettingsAreWhatWasWritten: no date becomes a time, no digit is lost, and
-// what can be read in two ways is refused. What is shown is the same again.
-func TestSettingsAreWhatWasWritten(t *testing.T) {
+// Settings keep dates as text, and all digits. They are shown as they were loaded.
+func TestSettingsAreKeptAsWritten(t *testing.T) {
 	t.Parallel()
 	const written = `
       date: 2026-01-02
@@ -83,7 +82,7 @@ func TestSettingsAreWhatWasWritten(t *testing.T) {
 	}
 	got, _, err = loadSettings(t, "\n      "+strings.ReplaceAll(string(again), "\n", "\n      "))
 	if err != nil {
-		t.Fatalf("what is shown cannot be loaded: %v\n%s", err, shown)
+		t.Fatalf("the shown configuration cannot be loaded: %v\n%s", err, shown)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("shown and loaded:", diff)
@@ -94,7 +93,7 @@ func TestSettingsAreWhatWasWritten(t *testing.T) {
 	}
 }
 
-func TestNumbersThatCanBeReadInTwoWays(t *testing.T) {
+func TestAmbiguousNumbers(t *testing.T) {
 	t.Parallel()
 	const twoWays = ", octal or decimal: remove the leading 0, or put text in quotes"
 	if _, _, err := loadSettings(t, "{mode: 0644}"); err == nil || !strings.HasSuffix(err.Error(), "invalid task_types[0].settings: line 4: ambiguous number 0644"+twoWays) {
@@ -124,7 +123,7 @@ func TestNumbersThatCanBeReadInTwoWays(t *testing.T) {
 
 func second(_ config.Config, err error) error { return err }
 
-// TestNumbersMeanTheSameEverywhere: in the file and in a variable.
+// Numbers mean the same in the file and in a variable.
 func TestNumbersMeanTheSameEverywhere(t *testing.T) {
 	t.Parallel()
 	for _, number := range []string{"8888.0", "0x22B8", "1_000", "1e3", "+1", "-1", "8888"} {
@@ -143,9 +142,8 @@ func TestNumbersMeanTheSameEverywhere(t *testing.T) {
 	}
 }
 
-// TestTheFirstTaskersFile has the keys of the configuration that the first
-// tasker, in Python, came with: each unknown one names what took its place.
-func TestTheFirstTaskersFile(t *testing.T) {
+// The error for each key of the first tasker, in Python, names its replacement.
+func TestReplacedKeys(t *testing.T) {
 	t.Parallel()
 	_, err := loadText(t, `
 task_types: [worker, backup]
@@ -198,7 +196,7 @@ rabbitmq:
 	}
 }
 
-// TestNoFileIsNeeded where variables say what must be said.
+// No file is needed if variables set every mandatory key.
 func TestNoFileIsNeeded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -213,7 +211,7 @@ func TestNoFileIsNeeded(t *testing.T) {
 	before := c.Files()
 	write(t, dir, "production.config.yaml", minimal)
 	if before.Look().Same(before) {
-		t.Error("a file that appears is not seen")
+		t.Error("a new file was not noticed")
 	}
 	for _, test := range []struct {
 		environ []string
@@ -253,7 +251,7 @@ func TestParametersOfAddresses(t *testing.T) {
 	}
 }
 
-func TestOutputThatIsNoResult(t *testing.T) {
+func TestHandlerLimitsAboveMaxResult(t *testing.T) {
 	t.Parallel()
 	for types, want := range map[string]string{
 		`[{name: a, handler: exec, settings: {command: /bin/true, max_output: 2MiB}}]`: "invalid task_types[0].settings.max_output: must not be more than manager.max_result (1048576)",
@@ -266,7 +264,7 @@ func TestOutputThatIsNoResult(t *testing.T) {
 	}
 }
 
-// TestPasswordsOfAnyForm: what is shown when nothing checks the address.
+// Passwords of any form are masked, even if the address is not checked.
 func TestPasswordsOfAnyForm(t *testing.T) {
 	t.Parallel()
 	for written, want := range map[string]string{

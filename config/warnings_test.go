@@ -72,8 +72,8 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// TestPasswordsThatAllCanRead: in the file itself.
-func TestPasswordsThatAllCanRead(t *testing.T) {
+// Passwords in a file that every user can read cause a warning.
+func TestReadablePasswords(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := write(t, dir, "test.config.yaml", strings.Replace(minimal, "[worker]",
@@ -99,8 +99,8 @@ func TestPasswordsThatAllCanRead(t *testing.T) {
 	}
 }
 
-// TestSpoolOfOthers: whoever can write there has results of his own stored.
-func TestSpoolOfOthers(t *testing.T) {
+// A spool that others can write to causes a warning: they could add results.
+func TestWritableSpool(t *testing.T) {
 	t.Parallel()
 	spool := filepath.Join(t.TempDir(), "spool")
 	c := mustLoad(t, minimal, "TASKER_MANAGER_SPOOL_DIR="+spool)

@@ -27,7 +27,7 @@ func TestWrongInput(t *testing.T) {
 			at + "unknown key \"api.prot\": did you mean \"api.port\"?",
 		}},
 		"unknown section": {"managre: {}", nil, []string{at + "unknown key \"managre\": did you mean \"manager\"?"}},
-		"unknown, and nothing is near": {"something_else_altogether: 1", nil, []string{
+		"unknown, without a suggestion": {"something_else_altogether: 1", nil, []string{
 			at + `unknown key "something_else_altogether"`,
 		}},
 		"a value for a section": {"api: 5", nil, []string{at + "invalid api: must be a mapping of keys to values"}},
@@ -202,7 +202,7 @@ func TestSecretFiles(t *testing.T) {
 			case test.want == "" && err != nil:
 				t.Error(err)
 			case test.want == "" && c.API.Token+c.RabbitAdmin.Password != test.content:
-				t.Errorf("the secret is not there: %q %q", c.API.Token, c.RabbitAdmin.Password)
+				t.Errorf("missing secret: %q %q", c.API.Token, c.RabbitAdmin.Password)
 			case test.want != "" && (err == nil || !strings.HasSuffix(strings.ReplaceAll(err.Error(), dir, "DIR"), test.want)):
 				t.Errorf("got %v, want %s", err, test.want)
 			}

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Depth returns how deep the arrays and objects of a JSON value nest. Of what
-// is no valid JSON it returns a number that means nothing.
+// Depth returns how deep the arrays and objects of a JSON value nest. For invalid
+// JSON the result is meaningless.
 func Depth(value []byte) int {
 	var now, deepest int
 	inString := false
@@ -32,10 +32,10 @@ func Depth(value []byte) int {
 const maxParsed = 10_000
 
 // Shallow returns a value that is nested more than depth levels deep as a JSON
-// string of its text, and reports whether it is. Any other value is returned as
-// it is, also one that is no valid JSON, as far as that can be told.
+// string of its text, and reports whether it did so. It returns other values, and
+// those that it finds to be invalid JSON, unchanged.
 func Shallow(value []byte, depth int) (shallow []byte, was bool) {
-	if len(value) <= depth { // each level takes a byte at least
+	if len(value) <= depth { // each level is a byte at least
 		return value, false
 	}
 	found := Depth(value)
