@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/taskerhq/tasker"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -34,9 +36,20 @@ func newSetting(k key, from source) setting {
 // file, variable or flag that set it.
 func (c Config) YAML() ([]byte, error) {
 	root := &yaml.Node{Kind: yaml.MappingNode, HeadComment: fmt.Sprintf("mode %s, %s", c.Mode, c.File)}
-	types := &yaml.Node{}
-	if err := types.Encode(c.shownTaskTypes()); err != nil {
-		return nil, fmt.Errorf("show task_types: %w", err)
+	types := &yaml.Node{Kind: yaml.SequenceNode}
+	for _, t := range c.TaskTypes {
+		entry := &yaml.Node{Kind: yaml.MappingNode}
+		for name, value := range shownFields(t) {
+			node := &yaml.Node{}
+			if err := node.Encode(value); err != nil {
+				return nil, fmt.Errorf("show %s: %w", name, err)
+			}
+			if node.Kind == yaml.SequenceNode {
+				node.Style = yaml.FlowStyle
+			}
+			entry.Content = append(entry.Content, scalar(name), node)
+		}
+		types.Content = append(types.Content, entry)
 	}
 	root.Content = append(root.Content, scalar(taskTypesKey), types)
 	for _, s := range c.settings {
@@ -73,7 +86,11 @@ func (c Config) YAML() ([]byte, error) {
 
 // MarshalJSON returns what [Config.YAML] returns, as JSON without comments.
 func (c Config) MarshalJSON() ([]byte, error) {
-	root := map[string]any{taskTypesKey: c.shownTaskTypes()}
+	types := make([]map[string]any, 0, len(c.TaskTypes))
+	for _, t := range c.TaskTypes {
+		types = append(types, maps.Collect(shownFields(t)))
+	}
+	root := map[string]any{taskTypesKey: types}
 	for _, s := range c.settings {
 		parent, name := root, s.path
 		for {
@@ -103,19 +120,16 @@ func (c Config) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(c.String()))
 // LogValue keeps the fields out of logs.
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// shownTaskTypes returns the entries of task_types as a file would have them.
-func (c Config) shownTaskTypes() []members {
-	types := make([]members, 0, len(c.TaskTypes))
-	for _, t := range c.TaskTypes {
-		var shown members
+// shownFields returns the keys of a task type and their values, as a file would
+// have them.
+func shownFields(t tasker.TaskType) iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
 		for _, f := range (&entryReader{}).fields(&t) {
-			if value := f.shown(); value != nil {
-				shown = append(shown, member{f.name, value})
+			if value := f.shown(); value != nil && !yield(f.name, value) {
+				return
 			}
 		}
-		types = append(types, shown)
 	}
-	return types
 }
 
 // maskSettings hides the values of a handler's settings that have the name of a

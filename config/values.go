@@ -265,7 +265,7 @@ func retries(at *[]time.Duration) codec {
 			return nil
 		},
 		get: func() any {
-			pauses := make(flow, len(*at))
+			pauses := make([]string, len(*at))
 			for i, delay := range *at {
 				pauses[i] = short(delay)
 			}

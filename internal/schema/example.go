@@ -25,26 +25,34 @@ func (s *Schema) Example() json.RawMessage {
 
 // example returns a value for one part of the schema.
 func (s *Schema) example(part any, depth int) any {
-	part = s.follow(part)
-	object, ok := part.(map[string]any)
+	object, ok := s.follow(part).(map[string]any)
 	if !ok {
 		return map[string]any{}
 	}
 	if value, ok := chosen(object); ok {
 		return value
 	}
-	if depth < maxExample {
-		for _, keyword := range []string{"anyOf", "oneOf", "allOf"} {
-			if parts, ok := object[keyword].([]any); ok && len(parts) > 0 && object["type"] == nil && object["properties"] == nil {
-				return s.example(parts[0], depth+1)
-			}
+	for _, keyword := range []string{"anyOf", "oneOf", "allOf"} {
+		parts, _ := object[keyword].([]any)
+		if len(parts) > 0 && object["type"] == nil && object["properties"] == nil && depth < maxExample {
+			return s.example(parts[0], depth+1)
 		}
 	}
 	switch kind := typeOf(object); kind {
 	case "object":
 		return s.exampleObject(object, depth)
 	case "array":
-		return s.exampleArray(object, depth)
+		parts, ok := object["prefixItems"].([]any)
+		if items := object["items"]; !ok && items != nil && items != false {
+			parts = []any{items}
+		}
+		values := []any{}
+		for _, part := range parts {
+			if depth < maxExample {
+				values = append(values, s.example(part, depth+1))
+			}
+		}
+		return values
 	case "integer", "number":
 		for _, keyword := range []string{"minimum", "maximum"} {
 			if value, ok := object[keyword].(json.Number); ok {
@@ -87,23 +95,6 @@ func (s *Schema) exampleObject(object map[string]any, depth int) any {
 		}
 	}
 	return members
-}
-
-func (s *Schema) exampleArray(object map[string]any, depth int) any {
-	values := []any{}
-	if depth >= maxExample {
-		return values
-	}
-	if parts, ok := object["prefixItems"].([]any); ok {
-		for _, part := range parts {
-			values = append(values, s.example(part, depth+1))
-		}
-		return values
-	}
-	if items, ok := object["items"]; ok && items != false {
-		values = append(values, s.example(items, depth+1))
-	}
-	return values
 }
 
 // Blank returns an object with an empty value for each member of a payload, or nil
