@@ -20,7 +20,7 @@ const ReservedEndpoint = "any"
 // [A-Za-z0-9][A-Za-z0-9._-]{0,63}.
 func ValidateIdentifier(identifier string) error {
 	if !validName(identifier, true) {
-		return Errorf(Invalid, "invalid identifier %q: must be 1 to %d letters, digits, '.', '_' or '-', starting with a letter or digit", clip(identifier), MaxName)
+		return invalidName("identifier", identifier, "digits, '.', '_' or '-'")
 	}
 	return nil
 }
@@ -30,7 +30,7 @@ func ValidateIdentifier(identifier string) error {
 // neither are reserved names.
 func ValidateTaskType(name string) error {
 	if !validName(name, false) {
-		return Errorf(Invalid, "invalid task type %q: must be 1 to %d letters, digits, '_' or '-', starting with a letter or digit", clip(name), MaxName)
+		return invalidName("task type", name, "digits, '_' or '-'")
 	}
 	if slices.Contains(reservedTypes, name) {
 		return Errorf(Invalid, "invalid task type %q: reserved name: choose another", name)
@@ -41,12 +41,16 @@ func ValidateTaskType(name string) error {
 // ValidateEndpoint checks an endpoint's name, which may be a host name.
 func ValidateEndpoint(name string) error {
 	if !validName(name, true) {
-		return Errorf(Invalid, "invalid endpoint %q: must be 1 to %d letters, digits, '.', '_' or '-', starting with a letter or digit", clip(name), MaxName)
+		return invalidName("endpoint", name, "digits, '.', '_' or '-'")
 	}
 	if name == ReservedEndpoint {
 		return Errorf(Invalid, "invalid endpoint %q: reserved name: choose another", name)
 	}
 	return nil
+}
+
+func invalidName(what, name, others string) error {
+	return Errorf(Invalid, "invalid %s %q: must be 1 to %d letters, %s, starting with a letter or digit", what, clip(name), MaxName, others)
 }
 
 func validName(s string, dots bool) bool {

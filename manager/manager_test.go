@@ -196,12 +196,12 @@ func TestRubbish(t *testing.T) {
 	w.await(task, tasker.ResultDone)
 	other := w.create("other", "null", "b")
 	cases := []struct{ body, reason string }{
-		{"rubbish", "no JSON object"},
-		{`{"v":2}`, "version 2"},
+		{"rubbish", "not a JSON object"},
+		{`{"v":2}`, "version is 2"},
 		{strings.Replace(w.message(task), `"task_id"`, `"Task_ID"`, 1), `"Task_ID"`},
 		{strings.Replace(w.message(task), `"job"`, `"backup"`, 1), "received from the queue of job"},
 		{strings.Replace(w.message(task), `"task_id":1`, `"task_id":77`, 1), "task 77 not found"},
-		{strings.Replace(w.message(task), `"one"`, `"two"`, 1), "the message says job/two"},
+		{strings.Replace(w.message(task), `"one"`, `"two"`, 1), "but the message says job/two"},
 		{w.message(other), "not for endpoint a"},
 	}
 	// A field of a later release, which is ignored: the message is one of a task

@@ -29,7 +29,9 @@ const (
 // Retention deletes tasks.
 type Retention interface {
 	NextTaskType(ctx context.Context, after string) (string, error)
-	PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error)
+	PurgeTasks(
+		ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int,
+	) (purged int, unfinished []int64, err error)
 	PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error)
 	PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error)
 	Now() time.Time

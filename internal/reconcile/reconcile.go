@@ -40,7 +40,9 @@ type Store struct {
 
 // Statuses are the stored statuses of tasks, and the results that decide them.
 type Statuses interface {
-	OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error)
+	OpenTasks(
+		ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int,
+	) ([]ledger.SentPosition, error)
 	UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]int64, error)
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
 	Now() time.Time

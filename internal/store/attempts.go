@@ -111,11 +111,11 @@ var errSomeLost = errors.New("an attempt of the batch is not current")
 //
 // The end of an attempt that may be followed by another is kept in its history
 // as well, since the result will show the next attempt only.
-func (s Attempts) FinishAttempts(ctx context.Context, finishes []ledger.End) (stored []bool, err error) {
-	stored = make([]bool, len(finishes))
-	if len(finishes) > 1 {
+func (s Attempts) FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error) {
+	stored = make([]bool, len(ends))
+	if len(ends) > 1 {
 		err = s.transact(ctx, "store the results", func(tx *gorm.DB) error {
-			for _, group := range groupAlike(finishes) {
+			for _, group := range groupAlike(ends) {
 				matched, err := s.finish(tx, group)
 				if err != nil {
 					return err
@@ -136,15 +136,15 @@ func (s Attempts) FinishAttempts(ctx context.Context, finishes []ledger.End) (st
 			return nil, err
 		}
 	}
-	for i := range finishes {
+	for i := range ends {
 		one := func(db *gorm.DB) error {
-			matched, err := s.finish(db, finishes[i:i+1])
+			matched, err := s.finish(db, ends[i:i+1])
 			stored[i] = matched == 1
 			return err
 		}
 		err := s.withRetry(ctx, func() error {
 			db := s.conn(ctx)
-			if finishes[i].State == tasker.Retrying {
+			if ends[i].State == tasker.Retrying {
 				return db.Transaction(one) // the history is a second statement
 			}
 			return one(db)
@@ -158,7 +158,7 @@ func (s Attempts) FinishAttempts(ctx context.Context, finishes []ledger.End) (st
 
 // groupAlike groups ends that differ in their keys only, for one statement
 // each.
-func groupAlike(finishes []ledger.End) [][]ledger.End {
+func groupAlike(ends []ledger.End) [][]ledger.End {
 	type kind struct {
 		state   tasker.ResultState
 		errnr   int
@@ -169,7 +169,7 @@ func groupAlike(finishes []ledger.End) [][]ledger.End {
 	}
 	index := map[kind]int{}
 	var groups [][]ledger.End
-	for _, f := range finishes {
+	for _, f := range ends {
 		k := kind{f.State, f.Errnr, f.Errmsg, string(f.Payload), f.Payload == nil, f.RetryDelay}
 		n, ok := index[k]
 		if !ok {

@@ -26,7 +26,9 @@ var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 // whose message may have been published just before the endpoint's queue was
 // bound, then the sent ones: an endpoint that asks after binding its queue
 // misses none. Tasks sent before since are skipped; the zero time means none.
-func (s Inbox) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error) {
+func (s Inbox) UnreceivedTasks(
+	ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
+) (tasks []tasker.Task, next ledger.SentPosition, err error) {
 	page, err := s.openPage(ctx, since, after, catchUpPage)
 	if err != nil {
 		return nil, next, s.fail("read the open tasks", err)
@@ -95,7 +97,9 @@ func (s Inbox) createdPage(ctx context.Context, afterID int64, limit int) ([]led
 
 // unreceived returns the tasks of a page that an endpoint has not received. It
 // searches the lists of endpoints as stored: names need no escaping in JSON.
-func (s Inbox) unreceived(ctx context.Context, endpoint string, taskTypes []string, page []ledger.SentPosition) (map[int64]*taskRow, error) {
+func (s Inbox) unreceived(
+	ctx context.Context, endpoint string, taskTypes []string, page []ledger.SentPosition,
+) (map[int64]*taskRow, error) {
 	found := map[int64]*taskRow{}
 	name := `"` + endpoint + `"`
 	for chunk := range slices.Chunk(page, batchSize) {

@@ -66,7 +66,8 @@ func (s DeadLetters) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (
 		}
 		return s.conn(ctx).Create(&deadLetterRow{
 			Digest: digest(l), Reason: fit(l.Reason, maxDeadReason), Queue: fit(l.Queue, maxDeadName),
-			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size), DeadTime: dbTime{when}, StoredTime: &dbTime{now},
+			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size),
+			DeadTime: dbTime{when}, StoredTime: &dbTime{now},
 		}).Error
 	})
 	if errors.Is(err, gorm.ErrDuplicatedKey) {

@@ -43,7 +43,9 @@ func (s Endpoints) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease
 // acquire registers the endpoint and ends the removal detached. If another
 // removal of it is under way, acquire returns that as begun and changes
 // nothing.
-func (s Endpoints) acquire(ctx context.Context, e tasker.Endpoint, lease time.Duration, detached tasker.Removal) (holder *tasker.Endpoint, begun *tasker.Removal, err error) {
+func (s Endpoints) acquire(
+	ctx context.Context, e tasker.Endpoint, lease time.Duration, detached tasker.Removal,
+) (holder *tasker.Endpoint, begun *tasker.Removal, err error) {
 	err = s.transact(ctx, "register the endpoint", func(tx *gorm.DB) error {
 		holder, begun = nil, nil
 		now := s.Now()

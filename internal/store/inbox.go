@@ -28,82 +28,84 @@ type Inbox struct{ *DB }
 // leases are locked meanwhile, so that no other manager takes over in between.
 // Tasks that expect the endpoint are not locked, since they cannot end without
 // its result; others are.
-func (s Inbox) ReceiveResults(ctx context.Context, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
-	if len(arrivals) == 0 {
+func (s Inbox) ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error) {
+	if len(incoming) == 0 {
 		return nil, nil
 	}
-	admissions, done, err := s.receiveFast(ctx, manager, arrivals)
+	recordings, done, err := s.receiveFast(ctx, manager, incoming)
 	if done || err != nil {
-		return admissions, err
+		return recordings, err
 	}
 	err = s.transact(ctx, "record the received tasks", func(tx *gorm.DB) error {
 		var err error
-		admissions, err = s.receive(tx, manager, arrivals)
+		recordings, err = s.receive(tx, manager, incoming)
 		return err
 	})
-	return admissions, err
+	return recordings, err
 }
 
-func (s Inbox) receive(tx *gorm.DB, manager string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
-	owned, err := ownedEndpoints(tx, manager, arrivals)
+func (s Inbox) receive(tx *gorm.DB, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error) {
+	owned, err := ownedEndpoints(tx, manager, incoming)
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := readTasks(tx, arrivals)
+	tasks, err := readTasks(tx, incoming)
 	if err == nil {
-		err = lockJoined(tx, arrivals, tasks)
+		err = lockJoined(tx, incoming, tasks)
 	}
 	if err != nil {
 		return nil, err
 	}
-	admissions := make([]ledger.Recording, len(arrivals))
+	recordings := make([]ledger.Recording, len(incoming))
 	var open, ended []int // indexes of those to record, and of those whose task has ended
-	for i, a := range arrivals {
+	for i, a := range incoming {
 		task, ok := tasks[a.TaskID]
 		reason := refusal(a, task, ok)
 		switch {
 		case !owned[a.Endpoint]:
-			admissions[i].Outcome = ledger.NotOwner
+			recordings[i].Outcome = ledger.NotOwner
 		case reason != "":
-			admissions[i] = ledger.Recording{Outcome: ledger.Refused, Reason: reason}
+			recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: reason}
 		case task.Status.Final(), task.Removed(a.Endpoint):
 			ended = append(ended, i)
 		default:
-			admissions[i].Task = task
+			recordings[i].Task = task
 			open = append(open, i)
 		}
 	}
-	if err := s.insertResults(tx, manager, arrivals, open, admissions); err != nil {
+	if err := s.insertResults(tx, manager, incoming, open, recordings); err != nil {
 		return nil, err
 	}
 	if len(ended) == 0 {
-		return admissions, nil
+		return recordings, nil
 	}
-	known, err := knownResults(tx, arrivals, ended)
+	known, err := knownResults(tx, incoming, ended)
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range ended {
-		row, ok := known[arrivals[i].ResultKey]
+		row, ok := known[incoming[i].ResultKey]
 		if ok {
-			admissions[i] = row.admission(manager, tasks[arrivals[i].TaskID])
+			recordings[i] = row.recording(manager, tasks[incoming[i].TaskID])
 			continue
 		}
-		admissions[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(tasks[arrivals[i].TaskID], arrivals[i].Endpoint)}
+		recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(tasks[incoming[i].TaskID], incoming[i].Endpoint)}
 	}
-	return admissions, nil
+	return recordings, nil
 }
 
 // insertResults records those at the given indexes. It assumes that none is a
 // duplicate, and looks only if that was wrong.
-func (s Inbox) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Incoming, indexes []int, admissions []ledger.Recording) error {
+func (s Inbox) insertResults(
+	tx *gorm.DB, manager string, incoming []ledger.Incoming, indexes []int, recordings []ledger.Recording,
+) error {
 	if len(indexes) == 0 {
 		return nil
 	}
 	insert := func(indexes []int) error {
 		chosen := make([]ledger.Incoming, len(indexes))
 		for n, i := range indexes {
-			chosen[n] = arrivals[i]
+			chosen[n] = incoming[i]
 		}
 		statement, args := s.insertHeld(manager, chosen)
 		return tx.Exec(statement, args...).Error
@@ -112,19 +114,19 @@ func (s Inbox) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Inco
 	if !errors.Is(err, gorm.ErrDuplicatedKey) {
 		return err
 	}
-	known, err := knownResults(tx, arrivals, indexes)
+	known, err := knownResults(tx, incoming, indexes)
 	if err != nil {
 		return err
 	}
 	var fresh []int
 	for _, i := range indexes {
-		key := arrivals[i].ResultKey
+		key := incoming[i].ResultKey
 		if row, ok := known[key]; ok {
-			admissions[i] = row.admission(manager, admissions[i].Task)
+			recordings[i] = row.recording(manager, recordings[i].Task)
 			continue
 		}
 		// One batch may have the same message twice.
-		known[key] = resultRow{State: arrivals[i].State, Manager: manager}
+		known[key] = resultRow{State: incoming[i].State, Manager: manager}
 		fresh = append(fresh, i)
 	}
 	if len(fresh) == 0 {
@@ -134,9 +136,9 @@ func (s Inbox) insertResults(tx *gorm.DB, manager string, arrivals []ledger.Inco
 }
 
 // ownedEndpoints locks and returns the endpoints that manager holds.
-func ownedEndpoints(tx *gorm.DB, manager string, arrivals []ledger.Incoming) (map[string]bool, error) {
-	wanted := make([]string, 0, len(arrivals))
-	for _, a := range arrivals {
+func ownedEndpoints(tx *gorm.DB, manager string, incoming []ledger.Incoming) (map[string]bool, error) {
+	wanted := make([]string, 0, len(incoming))
+	for _, a := range incoming {
 		wanted = append(wanted, a.Endpoint)
 	}
 	slices.Sort(wanted)
@@ -173,9 +175,9 @@ func tooLate(task tasker.Task, endpoint string) string {
 }
 
 // readTasks reads the tasks of the messages.
-func readTasks(db *gorm.DB, arrivals []ledger.Incoming) (map[int64]tasker.Task, error) {
-	ids := make([]int64, 0, len(arrivals))
-	for _, a := range arrivals {
+func readTasks(db *gorm.DB, incoming []ledger.Incoming) (map[int64]tasker.Task, error) {
+	ids := make([]int64, 0, len(incoming))
+	for _, a := range incoming {
 		ids = append(ids, a.TaskID)
 	}
 	slices.Sort(ids)
@@ -195,9 +197,9 @@ func joins(task tasker.Task, endpoint string) bool {
 }
 
 // lockJoined locks the tasks that an endpoint would join, and reads them again.
-func lockJoined(tx *gorm.DB, arrivals []ledger.Incoming, tasks map[int64]tasker.Task) error {
+func lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]tasker.Task) error {
 	var joined []int64
-	for _, a := range arrivals {
+	for _, a := range incoming {
 		if joins(tasks[a.TaskID], a.Endpoint) {
 			joined = append(joined, a.TaskID)
 		}
@@ -223,12 +225,15 @@ func smallPayload(column string) string {
 }
 
 // workColumns are the columns of a task that a manager needs.
-var workColumns = []string{"id", "type", "identifier", "status", smallPayload("payload"), "endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time"}
+var workColumns = []string{
+	"id", "type", "identifier", "status", smallPayload("payload"),
+	"endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time",
+}
 
-func knownResults(tx *gorm.DB, arrivals []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {
+func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {
 	keys := make([]tasker.ResultKey, len(indexes))
 	for n, i := range indexes {
-		keys[n] = arrivals[i].ResultKey
+		keys[n] = incoming[i].ResultKey
 	}
 	condition, args := anyOf(keys)
 	var rows []resultRow
@@ -240,7 +245,7 @@ func knownResults(tx *gorm.DB, arrivals []ledger.Incoming, indexes []int) (map[t
 	return known, err
 }
 
-func (r *resultRow) admission(manager string, task tasker.Task) ledger.Recording {
+func (r *resultRow) recording(manager string, task tasker.Task) ledger.Recording {
 	state := r.State
 	if state == tasker.Lost && r.LostFrom != nil {
 		state = *r.LostFrom

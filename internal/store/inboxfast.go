@@ -18,22 +18,24 @@ import (
 // expect their endpoints, at endpoints that the manager holds; the statement
 // locks the rows of these endpoints. If done is false, [Inbox.receive] must do
 // it: it may find some recorded already.
-func (s Inbox) receiveFast(ctx context.Context, manager string, arrivals []ledger.Incoming) (admissions []ledger.Recording, done bool, err error) {
-	tasks, err := readTasks(s.conn(ctx), arrivals)
+func (s Inbox) receiveFast(
+	ctx context.Context, manager string, incoming []ledger.Incoming,
+) (recordings []ledger.Recording, done bool, err error) {
+	tasks, err := readTasks(s.conn(ctx), incoming)
 	if err != nil {
 		return nil, false, s.fail("read the received tasks", err)
 	}
-	admissions = make([]ledger.Recording, len(arrivals))
-	for i, a := range arrivals {
+	recordings = make([]ledger.Recording, len(incoming))
+	for i, a := range incoming {
 		task, ok := tasks[a.TaskID]
 		if refusal(a, task, ok) != "" || task.Status.Final() || task.Removed(a.Endpoint) || joins(task, a.Endpoint) {
 			return nil, false, nil
 		}
-		admissions[i].Task = task
+		recordings[i].Task = task
 	}
 	var recorded int64
 	err = s.withRetry(ctx, func() error {
-		statement, args := s.insertHeld(manager, arrivals)
+		statement, args := s.insertHeld(manager, incoming)
 		insert := s.conn(ctx).Exec(statement, args...)
 		recorded = insert.RowsAffected
 		return insert.Error
@@ -44,16 +46,16 @@ func (s Inbox) receiveFast(ctx context.Context, manager string, arrivals []ledge
 	case err != nil:
 		return nil, false, s.fail("record the received tasks", err)
 	}
-	return admissions, recorded == int64(len(arrivals)), nil
+	return recordings, recorded == int64(len(incoming)), nil
 }
 
 // insertHeld returns the statement that inserts a result for each message whose
 // endpoint the manager holds.
-func (s Inbox) insertHeld(manager string, arrivals []ledger.Incoming) (statement string, args []any) {
+func (s Inbox) insertHeld(manager string, incoming []ledger.Incoming) (statement string, args []any) {
 	now := dbTime{s.Now()}
 	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
 	// Lock the rows in the same order as heartbeats do.
-	ordered := slices.SortedFunc(slices.Values(arrivals), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
+	ordered := slices.SortedFunc(slices.Values(incoming), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	selects := make([]string, len(ordered))
 	for i, a := range ordered {
 		selects[i] = one
@@ -63,6 +65,7 @@ func (s Inbox) insertHeld(manager string, arrivals []ledger.Incoming) (statement
 		}
 		args = append(args, a.TaskID, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, a.Endpoint, manager)
 	}
-	return "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, attempt_time) " +
+	return "INSERT INTO task_results" +
+		" (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, attempt_time) " +
 		strings.Join(selects, " UNION ALL "), args
 }

@@ -25,7 +25,8 @@ func (s Inspection) Living(ctx context.Context) (managers []Daemon, api bool, er
 	} else if there {
 		var rows []endpointRow
 		err := s.conn(ctx).Select("name", "manager", "host", "pid").
-			Where("lease_until > ? AND last_seen <= ?", now, dbTime{now.Add(time.Minute)}). // later ones were written before the clock was set back
+			// Later ones were written before the clock was set back.
+			Where("lease_until > ? AND last_seen <= ?", now, dbTime{now.Add(time.Minute)}).
 			Order("host, pid, manager, name").Find(&rows).Error
 		if err != nil {
 			return nil, false, s.fail(what, err)

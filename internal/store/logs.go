@@ -15,7 +15,8 @@ func (s Live) LogLines(ctx context.Context, taskID int64, endpoint string, attem
 	var found []logChunkRow
 	err := s.conn(ctx).Select("id", "first_line", "last_line").
 		Where("task_id = ? AND endpoint = ? AND attempt = ?", taskID, endpoint, attempt).
-		Where("first_line >= COALESCE((SELECT MAX(c.first_line) FROM log_chunks c WHERE c.task_id = ? AND c.endpoint = ? AND c.attempt = ? AND c.first_line <= ?), 0)",
+		Where("first_line >= COALESCE((SELECT MAX(c.first_line) FROM log_chunks c"+
+			" WHERE c.task_id = ? AND c.endpoint = ? AND c.attempt = ? AND c.first_line <= ?), 0)",
 			taskID, endpoint, attempt, from).
 		Order("first_line").Limit(limit + 1).Find(&found).Error
 	if err != nil {

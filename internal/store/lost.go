@@ -51,7 +51,8 @@ func (s Endpoints) ReturnFromLost(ctx context.Context, endpoints []string) (retu
 func (s Endpoints) returnFromLost(ctx context.Context, endpoint string, tasks []int64) (returned int, err error) {
 	err = s.withRetry(ctx, func() error {
 		update := s.conn(ctx).Exec("UPDATE task_results SET state = lost_from, lost_from = NULL,"+
-			" errnr = COALESCE(lost_errnr, 0), errmsg = COALESCE(lost_errmsg, ''), lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ?"+
+			" errnr = COALESCE(lost_errnr, 0), errmsg = COALESCE(lost_errmsg, ''),"+
+			" lost_errnr = NULL, lost_errmsg = NULL, last_modified_time = ?"+
 			" WHERE endpoint = ? AND task_id IN ? AND state = ? AND lost_from IS NOT NULL",
 			dbTime{s.Now()}, endpoint, tasks, tasker.Lost)
 		returned = int(update.RowsAffected)
@@ -124,7 +125,9 @@ func (s Endpoints) correctSeen(ctx context.Context, limit int) error {
 // markLost is one step, for results in one state. It locks the endpoint: a
 // heartbeat comes either before, and the endpoint is not lost, or after, and
 // its manager finds the results to restore.
-func (s Endpoints) markLost(ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState) (tasks []int64, err error) {
+func (s Endpoints) markLost(
+	ctx context.Context, name string, notSeenSince time.Time, state tasker.ResultState,
+) (tasks []int64, err error) {
 	err = s.transact(ctx, "mark results as lost", func(tx *gorm.DB) error {
 		tasks = nil
 		var row endpointRow

@@ -30,7 +30,10 @@ type Schema struct {
 }
 
 // tables are the tables that Reset drops, dependents first.
-var tables = []string{"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks", "dead_letters", "turns", rangeTable, versionTable, lockTable}
+var tables = []string{
+	"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks",
+	"dead_letters", "turns", rangeTable, versionTable, lockTable,
+}
 
 // provider returns a provider of the migrations for db.
 func (s Schema) provider(db *sql.DB, options ...goose.ProviderOption) (*goose.Provider, error) {
@@ -124,7 +127,8 @@ func (s Schema) CheckSchema(ctx context.Context) error {
 	}
 	switch {
 	case have < want:
-		return tasker.Errorf(tasker.Conflict, "database schema has version %d, but this tasker needs %d: run tasker initialize --database", have, want)
+		return tasker.Errorf(tasker.Conflict,
+			"database schema has version %d, but this tasker needs %d: run tasker initialize --database", have, want)
 	case oldest > want:
 		return tasker.Errorf(tasker.Conflict, "database schema has version %d, for programs that know version %d, but this tasker knows %d: "+
 			"use the tasker that migrated it, or a newer one", have, oldest, want)

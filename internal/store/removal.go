@@ -235,12 +235,12 @@ type detachment struct {
 	Removals
 	removal tasker.Removal
 	changed int
-	over    bool // the removal is no longer under way
+	ended   bool // the removal is no longer under way
 }
 
 // unfinished detaches the endpoint from tasks with an unfinished result of it.
 func (d *detachment) unfinished(ctx context.Context) error {
-	for !d.over {
+	for !d.ended {
 		var ids []int64
 		err := d.conn(ctx).Model(&resultRow{}).
 			Where("endpoint = ? AND state IN ?", d.removal.Endpoint, tasker.UnfinishedResultStates()).
@@ -260,7 +260,7 @@ func (d *detachment) unfinished(ctx context.Context) error {
 func (d *detachment) expecting(ctx context.Context, status tasker.TaskStatus) error {
 	quoted := `"` + d.removal.Endpoint + `"` // as in a JSON array
 	var after ledger.SentPosition
-	for !d.over {
+	for !d.ended {
 		find := d.conn(ctx).Select("id", "sent_time").Where("status = ?", status)
 		if status == tasker.Created || status == tasker.Scheduled {
 			find = find.Where("sent_time IS NULL AND id > ?", after.ID)
@@ -297,7 +297,7 @@ func (d *detachment) detach(ctx context.Context, ids []int64) error {
 		return d.conn(ctx).Transaction(func(tx *gorm.DB) error {
 			changed = 0
 			current, err := lockRemoval(tx, d.removal)
-			if d.over = !current; err != nil || d.over {
+			if d.ended = !current; err != nil || d.ended {
 				return err
 			}
 			changed, err = d.Removals.detach(tx, d.removal.Endpoint, ids)
@@ -316,7 +316,8 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int
 		return 0, err
 	}
 	now := dbTime{s.Now()}
-	canceled := tx.Model(&resultRow{}).Where("task_id IN ? AND endpoint = ? AND state IN ?", ids, endpoint, tasker.ResultStatesBefore(tasker.ResultCanceled)).
+	canceled := tx.Model(&resultRow{}).
+		Where("task_id IN ? AND endpoint = ? AND state IN ?", ids, endpoint, tasker.ResultStatesBefore(tasker.ResultCanceled)).
 		Updates(map[string]any{
 			"state": tasker.ResultCanceled, "errnr": tasker.ErrnrRemoved, "errmsg": "endpoint " + endpoint + " was removed before it finished",
 			"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": now,

@@ -111,7 +111,8 @@ func (s Schema) prime(ctx context.Context) error {
 		"CREATE TABLE IF NOT EXISTS " + versionTable + " (id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT, version_id BIGINT NOT NULL, " +
 			"is_applied BOOLEAN NOT NULL, tstamp DATETIME NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (id)) ENGINE = InnoDB",
 		// Several processes may begin at once, and one row is enough.
-		"INSERT INTO " + versionTable + " (version_id, is_applied) SELECT 0, 1 FROM (SELECT COUNT(*) AS n FROM " + versionTable + ") v WHERE n = 0",
+		"INSERT INTO " + versionTable + " (version_id, is_applied)" +
+			" SELECT 0, 1 FROM (SELECT COUNT(*) AS n FROM " + versionTable + ") v WHERE n = 0",
 	} {
 		if _, err := s.sql.ExecContext(ctx, statement); err != nil {
 			return err

@@ -61,7 +61,9 @@ func (s Retention) NextTaskType(ctx context.Context, after string) (string, erro
 //
 // A task that has ended but has an unfinished result must not exist. It is not
 // deleted, but returned as unfinished; tasks in except are skipped.
-func (s Retention) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (purged int, unfinished []int64, err error) {
+func (s Retention) PurgeTasks(
+	ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int,
+) (purged int, unfinished []int64, err error) {
 	err = s.transact(ctx, "delete tasks", func(tx *gorm.DB) error {
 		purged, unfinished = 0, nil
 		var ids []int64
@@ -101,14 +103,17 @@ func (s Retention) PurgeTasks(ctx context.Context, taskType string, endedBefore 
 // PurgeIncomplete deletes up to limit INCOMPLETE tasks of a type and returns
 // their ids. Neither the status nor any result has changed since a time, and no
 // endpoint is working on them: endpoints are missing or lost, perhaps for ever.
-func (s Retention) PurgeIncomplete(ctx context.Context, taskType string, unchangedSince time.Time, limit int) (purged []int64, err error) {
+func (s Retention) PurgeIncomplete(
+	ctx context.Context, taskType string, unchangedSince time.Time, limit int,
+) (purged []int64, err error) {
 	inHand := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
 	err = s.transact(ctx, "delete tasks that stayed incomplete", func(tx *gorm.DB) error {
 		purged = nil
 		before := s.at(unchangedSince)
 		err := tx.Model(&taskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
 			Where("type = ? AND status = ? AND last_modified_time < ?", taskType, tasker.Incomplete, before).
-			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND (r.last_modified_time >= ? OR r.state IN ?))", before, inHand).
+			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id"+
+				" AND (r.last_modified_time >= ? OR r.state IN ?))", before, inHand).
 			Order("last_modified_time, id").Limit(limit).Pluck("id", &purged).Error
 		if err != nil {
 			return err

@@ -47,7 +47,9 @@ func purgeLive(tx *gorm.DB, tasks []int64, limit int) (through []int64, err erro
 
 // purgePart reads up to limit rows of tasks, deletes them in batches, and
 // returns the tasks that have no more rows.
-func purgePart[R any](tx *gorm.DB, tasks []int64, limit int, rows *[]R, columns []string, taskOf func(R) int64, remove func([]R) error) (through []int64, err error) {
+func purgePart[R any](
+	tx *gorm.DB, tasks []int64, limit int, rows *[]R, columns []string, taskOf func(R) int64, remove func([]R) error,
+) (through []int64, err error) {
 	if len(tasks) == 0 {
 		return nil, nil
 	}

@@ -65,7 +65,8 @@ func (s Schema) raiseOldest(ctx context.Context) error {
 	for _, statement := range []string{
 		"CREATE TABLE IF NOT EXISTS " + rangeTable + " (id INTEGER NOT NULL PRIMARY KEY, oldest BIGINT NOT NULL)",
 		fmt.Sprintf("INSERT INTO %s (id, oldest) VALUES (1, %d)", rangeTable, oldest) +
-			strings.Replace(s.dialect.upsert([]string{"id"}, []string{"oldest"}), "oldest = ", "oldest = "+s.dialect.greatest+"("+rangeTable+".oldest, ", 1) + ")",
+			strings.Replace(s.dialect.upsert([]string{"id"}, []string{"oldest"}),
+				"oldest = ", "oldest = "+s.dialect.greatest+"("+rangeTable+".oldest, ", 1) + ")",
 	} {
 		if _, err := s.sql.ExecContext(ctx, statement); err != nil {
 			return err

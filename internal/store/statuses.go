@@ -44,7 +44,8 @@ func (s Statuses) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoin
 
 func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	var tasks []taskRow
-	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "unserved", "removed_endpoints", "sent_time").
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).
+		Select("id", "status", "endpoints", "expected", "unserved", "removed_endpoints", "sent_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, err
@@ -118,7 +119,9 @@ func (s Statuses) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEn
 // OpenTasks returns up to limit tasks of an open status, SENT or INCOMPLETE,
 // after a position and sent no later than until, in the order in which they
 // were sent.
-func (s Statuses) OpenTasks(ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int) ([]ledger.SentPosition, error) {
+func (s Statuses) OpenTasks(
+	ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int,
+) ([]ledger.SentPosition, error) {
 	var rows []taskRow
 	err := s.conn(ctx).Select("id", "sent_time").
 		Where("status = ? AND sent_time <= ?", status, dbTime{until}).

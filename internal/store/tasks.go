@@ -53,7 +53,8 @@ func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Tas
 			return tasker.Task{}, false, s.fail("read the task with that identifier", err)
 		case !bytes.Equal(existing.RequestHash, hash):
 			return tasker.Task{}, false, tasker.Errorf(tasker.Conflict,
-				"identifier %q of task type %q is taken by a task with another payload or other endpoints: choose another identifier", t.Identifier, t.Type)
+				"identifier %q of task type %q is taken by a task with another payload or other endpoints: "+
+					"choose another identifier", t.Identifier, t.Type)
 		}
 		return existing.task(), false, nil
 	}

@@ -23,14 +23,16 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // PeekTask is FindTask without the payload if that is longer than maxPayload
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
-	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, expected, unserved, removed_endpoints, start_time, sent_time, last_modified_time,"+
+	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, expected, unserved, removed_endpoints,"+
+		" start_time, sent_time, last_modified_time,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
 }
 
 // peekedPayload selects a payload, or NULL if it is longer than a number of
 // bytes, and its size.
-const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS payload, COALESCE(OCTET_LENGTH(payload), 0) AS payload_size"
+const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS payload," +
+	" COALESCE(OCTET_LENGTH(payload), 0) AS payload_size"
 
 func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier string) (tasker.Task, error) {
 	if err := s.clockKnown(ctx); err != nil {
@@ -67,7 +69,8 @@ type peekedTask struct {
 func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Expected: r.Expected,
-		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, AcceptedTime: r.AcceptedTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime,
+		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
+		AcceptedTime: r.AcceptedTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime,
 	}
 	t := row.task()
 	t.Payload = r.Payload
@@ -89,7 +92,8 @@ func (r sized) position() tasker.ChangePosition {
 }
 
 // listSize is the size of a task's lists of endpoints.
-const listSize = "COALESCE(OCTET_LENGTH(endpoints), 0) + COALESCE(OCTET_LENGTH(unserved), 0) + COALESCE(OCTET_LENGTH(removed_endpoints), 0)"
+const listSize = "COALESCE(OCTET_LENGTH(endpoints), 0) + COALESCE(OCTET_LENGTH(unserved), 0)" +
+	" + COALESCE(OCTET_LENGTH(removed_endpoints), 0)"
 
 // withinBytes returns the leading rows whose total size is within limit, but at
 // least one if there are any; 0 means no limit.
@@ -136,7 +140,9 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 	for i, r := range page {
 		ids[i] = r.ID
 	}
-	columns := []string{"id", "type", "identifier", "status", "endpoints", "unserved", "removed_endpoints", "start_time", "sent_time", "last_modified_time"}
+	columns := []string{
+		"id", "type", "identifier", "status", "endpoints", "unserved", "removed_endpoints", "start_time", "sent_time", "last_modified_time",
+	}
 	if payload {
 		columns = append(columns, "payload")
 	}
@@ -169,7 +175,9 @@ const maxChanged = 4 << 20
 //
 // Changes may become visible late and out of order. To miss none, ask again
 // from a few seconds earlier each time, and skip those seen before.
-func (s Tasks) ChangedTasks(ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error) {
+func (s Tasks) ChangedTasks(
+	ctx context.Context, after tasker.ChangePosition, limit int, known func(tasker.ChangePosition) bool,
+) (tasks []tasker.Task, next tasker.ChangePosition, more bool, err error) {
 	var found []sized
 	when := dbTime{after.LastModifiedTime}
 	err = s.conn(ctx).Table("tasks").Select("id, last_modified_time, "+listSize+" AS size").

@@ -89,7 +89,8 @@ func parseAddress(uri string) (address, error) {
 	// The errors of url.Parse quote parts of the URI, the password among
 	// them: they are not passed on.
 	if _, err := url.Parse(uri); err != nil {
-		return address{}, errors.New("it is not a valid amqp:// or amqps:// address (special characters in the user or the password must be percent-encoded)")
+		return address{}, errors.New("it is not a valid amqp:// or amqps:// address " +
+			"(special characters in the user or the password must be percent-encoded)")
 	}
 	parsed, err := amqp.ParseURI(uri)
 	if err != nil {

@@ -132,7 +132,9 @@ func (b *Broker) refuse(ctx context.Context, d *delivery) {
 
 // each passes the deliveries of a consumer to handle until that fails, or the
 // channel, the queue (stale, may be nil) or ctx ends, and returns why.
-func each(ctx context.Context, deliveries <-chan amqp.Delivery, closes <-chan *amqp.Error, stale <-chan struct{}, handle func(amqp.Delivery) error) error {
+func each(ctx context.Context, deliveries <-chan amqp.Delivery, closes <-chan *amqp.Error, stale <-chan struct{},
+	handle func(amqp.Delivery) error,
+) error {
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

@@ -59,7 +59,9 @@ func (b *Broker) consumeDead(ctx context.Context, conn *amqp.Connection, handle 
 // others, and no delivery limit of a quorum queue drops it. A crash after the
 // confirm leaves two with the same ID or, for a letter without one, two
 // letters; never none.
-func (b *Broker) takeDead(ctx context.Context, d amqp.Delivery, handle func(context.Context, broker.DeadLetter) error, pause *retry) error {
+func (b *Broker) takeDead(
+	ctx context.Context, d amqp.Delivery, handle func(context.Context, broker.DeadLetter) error, pause *retry,
+) error {
 	letter := deadLetterOf(d)
 	if letter.ID != "" {
 		err := handle(ctx, letter)

@@ -255,7 +255,9 @@ func (l *link) open(ctx context.Context, conn *amqp.Connection, setup func(*amqp
 // returns is discarded. If there is no answer for too long, it abandons the
 // connection: a node that hangs in part, as in a cluster that loses one, might
 // never answer.
-func callWithTimeout[T any](ctx context.Context, l *link, conn *amqp.Connection, call func() (T, error), discard func(T)) (value T, err error) {
+func callWithTimeout[T any](
+	ctx context.Context, l *link, conn *amqp.Connection, call func() (T, error), discard func(T),
+) (value T, err error) {
 	type result struct {
 		value T
 		err   error

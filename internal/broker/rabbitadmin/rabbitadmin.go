@@ -178,7 +178,8 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 			err = e.Err // without the address, which is in the message already
 		}
 		return 0, tasker.WrapError(tasker.Unavailable, err, fmt.Sprintf(
-			"no answer from RabbitMQ's management API at %s: is RabbitMQ running, with its management plugin enabled (rabbitmq-plugins enable rabbitmq_management)?", c.base))
+			"no answer from RabbitMQ's management API at %s: is RabbitMQ running, "+
+				"with its management plugin enabled (rabbitmq-plugins enable rabbitmq_management)?", c.base))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	received, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -211,10 +212,13 @@ func (c *Client) refusal(status int, content []byte) error {
 	case status == http.StatusNotFound:
 		return tasker.Errorf(tasker.NotFound, "RabbitMQ's management API at %s: %s", c.base, reason)
 	// RabbitMQ also answers 401 to users that are not administrators.
-	case status == http.StatusUnauthorized && strings.HasPrefix(reason, "not_auth") && !strings.Contains(reason, "Login failed"), status == http.StatusForbidden:
-		return tasker.Errorf(tasker.Unauthorized, "RabbitMQ user %q may not do this at %s (%s): it must be an administrator (rabbitmqctl set_user_tags %s administrator)", c.user, c.base, reason, c.user)
+	case status == http.StatusForbidden,
+		status == http.StatusUnauthorized && strings.HasPrefix(reason, "not_auth") && !strings.Contains(reason, "Login failed"):
+		return tasker.Errorf(tasker.Unauthorized, "RabbitMQ user %q may not do this at %s (%s): "+
+			"it must be an administrator (rabbitmqctl set_user_tags %s administrator)", c.user, c.base, reason, c.user)
 	case status == http.StatusUnauthorized:
-		return tasker.Errorf(tasker.Unauthorized, "RabbitMQ at %s refuses the user %q (%s): check rabbitmq.user and its password; the user guest may connect from the same machine only", c.base, c.user, reason)
+		return tasker.Errorf(tasker.Unauthorized, "RabbitMQ at %s refuses the user %q (%s): "+
+			"check rabbitmq.user and its password; the user guest may connect from the same machine only", c.base, c.user, reason)
 	}
 	return tasker.Errorf(tasker.Internal, "RabbitMQ's management API at %s returned %d: %s", c.base, status, reason)
 }
