@@ -61,6 +61,69 @@ func TestWriter(t *testing.T) {
 	}
 }
 
+// What is submitted before Run is written by then; what waits when its context ends
+// is not written.
+func TestWriterBeginAndEnd(t *testing.T) {
+	writing, goOn := make(chan struct{}), make(chan struct{})
+	w := batch.New(1, func(ctx context.Context, items []int) ([]int, error) {
+		writing <- struct{}{}
+		<-goOn
+		return items, context.Cause(ctx)
+	})
+	errs := make(chan error, 3)
+	submit := func() {
+		_, err := w.Do(1)
+		errs <- err
+	}
+	go submit()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go w.Run(ctx)
+	<-writing
+	go submit()
+	go submit()
+	goOn <- struct{}{}
+	if err := <-errs; err != nil {
+		t.Errorf("got %v", err)
+	}
+	<-writing
+	end := errors.New("the end")
+	cancel(end)
+	select {
+	case <-w.Ended():
+		t.Error("it ended during a write")
+	default:
+	}
+	// The third one may be written as well, before the writer notices the end.
+	close(goOn)
+	for {
+		select {
+		case <-writing:
+			continue
+		case <-w.Ended():
+		}
+		break
+	}
+	first, second := <-errs, <-errs
+	if errors.Is(first, batch.ErrEnded) {
+		first, second = second, first
+	}
+	if !errors.Is(first, end) || !errors.Is(second, batch.ErrEnded) && !errors.Is(second, end) {
+		t.Errorf("got %v and %v, want the error of the write and ErrEnded", first, second)
+	}
+}
+
+// BenchmarkDo measures what a single caller pays.
+func BenchmarkDo(b *testing.B) {
+	b.ReportAllocs()
+	w := batch.New(100, func(_ context.Context, items []int) ([]int, error) { return items, nil })
+	go w.Run(b.Context())
+	for b.Loop() {
+		if _, err := w.Do(1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func TestGather(t *testing.T) {
 	queue := make(chan int, 5)
 	for i := range 5 {
