@@ -38,7 +38,8 @@ func decodeSettings(path string, settings map[string]any, into reflect.Value) (m
 		case len(fields) == 0:
 			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: the handler has no settings", path+name))
 		default:
-			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: the settings are %s", path+name, strings.Join(slices.Sorted(maps.Keys(fields)), ", ")))
+			known := strings.Join(slices.Sorted(maps.Keys(fields)), ", ")
+			mistakes = append(mistakes, fmt.Errorf("unknown setting %q: the settings are %s", path+name, known))
 		}
 	}
 	return mistakes

@@ -41,15 +41,27 @@ func TestSettingsDecode(t *testing.T) {
 		settings handlers.Settings
 		want     func(*allSettings)
 	}{
-		"nothing":          {nil, func(*allSettings) {}},
-		"text":             {handlers.Settings{"text": "x"}, func(a *allSettings) { a.Text = "x" }},
-		"empty text":       {handlers.Settings{"text": ""}, func(a *allSettings) { a.Text = "" }},
-		"null":             {handlers.Settings{"text": nil, "duration": nil}, func(*allSettings) {}},
-		"the rest":         {handlers.Settings{"flag": true, "number": 1.5, "whole": -3}, func(a *allSettings) { a.Flag, a.Number, a.Whole = true, 1.5, -3 }},
-		"a list and a map": {handlers.Settings{"list": []any{"a"}, "map": map[string]any{"k": "v"}}, func(a *allSettings) { a.List, a.Map = []string{"a"}, map[string]string{"k": "v"} }},
-		"anything":         {handlers.Settings{"any": map[string]any{"k": []any{1}}}, func(a *allSettings) { a.Any = map[string]any{"k": []any{1.0}} }},
-		"inside":           {handlers.Settings{"limits": map[string]any{"files": 5}}, func(a *allSettings) { a.Limits.Files = 5 }},
-		"inside a pointer": {handlers.Settings{"optional": map[string]any{"memory": "1KiB"}}, func(a *allSettings) { a.Optional = &limits{Memory: 1024} }},
+		"nothing":    {nil, func(*allSettings) {}},
+		"text":       {handlers.Settings{"text": "x"}, func(a *allSettings) { a.Text = "x" }},
+		"empty text": {handlers.Settings{"text": ""}, func(a *allSettings) { a.Text = "" }},
+		"null":       {handlers.Settings{"text": nil, "duration": nil}, func(*allSettings) {}},
+		"the rest": {handlers.Settings{"flag": true, "number": 1.5, "whole": -3}, func(a *allSettings) {
+			a.Flag, a.Number,
+				a.Whole = true, 1.5, -3
+		}},
+		"a list and a map": {handlers.Settings{"list": []any{"a"}, "map": map[string]any{"k": "v"}}, func(a *allSettings) {
+			a.List,
+				a.Map = []string{"a"}, map[string]string{"k": "v"}
+		}},
+		"anything": {
+			handlers.Settings{"any": map[string]any{"k": []any{1}}},
+			func(a *allSettings) { a.Any = map[string]any{"k": []any{1.0}} },
+		},
+		"inside": {handlers.Settings{"limits": map[string]any{"files": 5}}, func(a *allSettings) { a.Limits.Files = 5 }},
+		"inside a pointer": {
+			handlers.Settings{"optional": map[string]any{"memory": "1KiB"}},
+			func(a *allSettings) { a.Optional = &limits{Memory: 1024} },
+		},
 	} {
 		got, want := defaults(), defaults()
 		test.want(&want)
@@ -123,7 +135,10 @@ func TestSize(t *testing.T) {
 			t.Errorf("%s: got %d, %v; want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{`"much"`, `""`, `"KiB"`, `"1KB"`, `"1kib"`, `-1`, `0.5`, `"0.0001KiB"`, `1e300`, `"NaN"`, `"Inf"`, `true`, `{}`} {
+	for _, text := range []string{
+		`"much"`, `""`, `"KiB"`, `"1KB"`, `"1kib"`, `-1`, `0.5`, `"0.0001KiB"`, `1e300`, `"NaN"`, `"Inf"`,
+		`true`, `{}`,
+	} {
 		var got handlers.Size
 		if err := json.Unmarshal([]byte(text), &got); err == nil || !strings.Contains(err.Error(), "invalid size") {
 			t.Errorf("%s: got %v", text, err)

@@ -43,7 +43,10 @@ func TestTypedDecodes(t *testing.T) {
 			`{"id":1,"version":"<1&2>","count":3,"ratio":0.5,"dry":true,"hosts":["a"],"inner":{"A":1},"labels":{"a":"b"},"Plain":"p"}`,
 			`{"id":1,"version":"<1&2>","count":3,"ratio":0.5,"dry":true,"hosts":["a"],"inner":{"A":1},"labels":{"a":"b"},"Plain":"p"}`,
 		},
-		"none":                      {echo[release](), " {} ", `{"id":0,"version":"","ratio":0,"dry":false,"hosts":null,"inner":{"A":0},"labels":null,"Plain":""}`},
+		"none": {
+			echo[release](), " {} ",
+			`{"id":0,"version":"","ratio":0,"dry":false,"hosts":null,"inner":{"A":0},"labels":null,"Plain":""}`,
+		},
 		"a pointer, and null":       {echo[*release](), "null", ""},
 		"a pointer, and nothing":    {echo[*release](), "", ""},
 		"a pointer, and an object":  {echo[*base](), `{"id":1}`, `{"id":1}`},
@@ -123,19 +126,29 @@ func TestTypedResults(t *testing.T) {
 		want    string
 		err     string
 	}{
-		"an object":            {handlers.Typed(returning(base{1}, nil)), `{"id":1}`, ""},
-		"an object, an error":  {handlers.Typed(returning(base{1}, errHere)), `{"id":1}`, "it broke"},
-		"none, and an error":   {handlers.Typed(returning(nil, errHere)), "", "it broke"},
-		"none":                 {handlers.Typed(returning(nil, nil)), "", ""},
-		"without a size":       {handlers.Typed(returning(struct{}{}, nil)), "", ""},
-		"not JSON":             {handlers.Typed(returning(math.NaN(), nil)), "", "encode the result: json: unsupported value: NaN"},
-		"not JSON, an error":   {handlers.Typed(returning(math.NaN(), errHere)), "", "it broke"},
-		"the zero, an error":   {handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, errHere }), "", "it broke"},
-		"the zero":             {handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, nil }), `{"id":0}`, ""},
-		"struct{} as its type": {handlers.Typed(func(context.Context, *handlers.Request, any) (struct{}, error) { return struct{}{}, nil }), "", ""},
+		"an object":           {handlers.Typed(returning(base{1}, nil)), `{"id":1}`, ""},
+		"an object, an error": {handlers.Typed(returning(base{1}, errHere)), `{"id":1}`, "it broke"},
+		"none, and an error":  {handlers.Typed(returning(nil, errHere)), "", "it broke"},
+		"none":                {handlers.Typed(returning(nil, nil)), "", ""},
+		"without a size":      {handlers.Typed(returning(struct{}{}, nil)), "", ""},
+		"not JSON":            {handlers.Typed(returning(math.NaN(), nil)), "", "encode the result: json: unsupported value: NaN"},
+		"not JSON, an error":  {handlers.Typed(returning(math.NaN(), errHere)), "", "it broke"},
+		"the zero, an error": {
+			handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, errHere }),
+			"", "it broke",
+		},
+		"the zero": {
+			handlers.Typed(func(context.Context, *handlers.Request, any) (base, error) { return base{}, nil }),
+			`{"id":0}`, "",
+		},
+		"struct{} as its type": {handlers.Typed(func(context.Context, *handlers.Request, any) (struct{}, error) {
+			return struct{}{},
+				nil
+		}), "", ""},
 	} {
 		result, err := test.handler.Handle(t.Context(), request("null"))
-		if string(result) != test.want || (result == nil) != (test.want == "") || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
+		if string(result) != test.want || (result == nil) != (test.want == "") || (err == nil) != (test.err == "") || err != nil &&
+			err.Error() != test.err {
 			t.Errorf("%s: got %s, %v; want %s, %s", name, result, err, test.want, test.err)
 		}
 		if want := test.err != "" && name == "not JSON"; handlers.IsPermanent(err) != want {
@@ -176,7 +189,8 @@ func TestTypedNamesTheElement(t *testing.T) {
 		`"x"`:              "invalid payload: must be an array, got string",
 	} {
 		h := handlers.Typed(func(context.Context, *handlers.Request, []int64) (struct{}, error) { return struct{}{}, nil })
-		if _, err := h.Handle(t.Context(), &handlers.Request{Payload: []byte(payload)}); err == nil || err.Error() != want || !handlers.IsPermanent(err) {
+		if _, err := h.Handle(t.Context(), &handlers.Request{Payload: []byte(payload)}); err == nil || err.Error() != want ||
+			!handlers.IsPermanent(err) {
 			t.Errorf("%s: got %v\nwant %s", payload, err, want)
 		}
 	}

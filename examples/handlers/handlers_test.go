@@ -118,8 +118,10 @@ func TestArchive(t *testing.T) {
 	if _, err := os.Stat(file); err != nil {
 		t.Error(err)
 	}
-	handlerstest.Run(t.Context(), archive, handlerstest.Task{Payload: `{"directory":"/nowhere"}`}).WantFailed(t, 2, "no such directory: /nowhere")
-	handlerstest.Run(t.Context(), archive, handlerstest.Task{Payload: `{"directory":"/x; rm"}`, Schema: "true"}).WantFailed(t, 1, "does not match")
+	handlerstest.Run(t.Context(), archive, handlerstest.Task{Payload: `{"directory":"/nowhere"}`}).WantFailed(t, 2,
+		"no such directory: /nowhere")
+	handlerstest.Run(t.Context(), archive, handlerstest.Task{Payload: `{"directory":"/x; rm"}`, Schema: "true"}).WantFailed(t, 1,
+		"does not match")
 }
 
 func TestChecksum(t *testing.T) {

@@ -35,9 +35,19 @@ func TestTakeTheirTime(t *testing.T) {
 		errnr    int
 		errmsg   string
 	}{
-		"worker":                 {"worker", nil, "null", 20 * time.Second, `{"yeah":1234123,"yiya":"yippie"}`, 0, ""},
-		"worker in seconds":      {"worker", handlers.Settings{"duration": 3}, `{"foo":"bar"}`, 3 * time.Second, `{"yeah":1234123,"yiya":"yippie"}`, 0, ""},
-		"worker in fractions":    {"worker", handlers.Settings{"duration": 0.25}, "null", 250 * time.Millisecond, `{"yeah":1234123,"yiya":"yippie"}`, 0, ""},
+		"worker": {"worker", nil, "null", 20 * time.Second, `{"yeah":1234123,"yiya":"yippie"}`, 0, ""},
+		"worker in seconds": {
+			"worker",
+			handlers.Settings{"duration": 3},
+			`{"foo":"bar"}`, 3 * time.Second,
+			`{"yeah":1234123,"yiya":"yippie"}`, 0, "",
+		},
+		"worker in fractions": {
+			"worker",
+			handlers.Settings{"duration": 0.25},
+			"null", 250 * time.Millisecond,
+			`{"yeah":1234123,"yiya":"yippie"}`, 0, "",
+		},
 		"worker at once":         {"worker", handlers.Settings{"duration": 0}, "null", 0, `{"yeah":1234123,"yiya":"yippie"}`, 0, ""},
 		"backup":                 {"backup", nil, "null", 5 * time.Second, "", 32, "could not backup!"},
 		"backup, as text":        {"backup", handlers.Settings{"duration": "1m30s"}, "null", 90 * time.Second, "", 32, "could not backup!"},
@@ -83,12 +93,27 @@ func TestRefuseSettings(t *testing.T) {
 		name     string
 		settings handlers.Settings
 	}{
-		`unknown handler "nope": the handlers are ` + strings.Join(builtin.Catalog().Names(), ", "):             {"nope", nil},
-		`handler "worker": unknown setting "duratoin": the settings are duration`:                               {"worker", handlers.Settings{"duration": 1, "duratoin": 1}},
-		`handler "sleep": unknown setting "duration": the handler has no settings`:                              {"sleep", handlers.Settings{"duration": 1}},
-		`handler "backup": setting "duration": invalid duration "soon": must be seconds, or text such as 1m30s`: {"backup", handlers.Settings{"duration": "soon"}},
-		`handler "backup": setting "duration": invalid duration true: must be seconds, or text such as 1m30s`:   {"backup", handlers.Settings{"duration": true}},
-		`handler "worker": setting "duration": invalid duration -1: must not be negative`:                       {"worker", handlers.Settings{"duration": -1}},
+		`unknown handler "nope": the handlers are ` + strings.Join(builtin.Catalog().Names(), ", "): {"nope", nil},
+		`handler "worker": unknown setting "duratoin": the settings are duration`: {
+			"worker",
+			handlers.Settings{"duration": 1, "duratoin": 1},
+		},
+		`handler "sleep": unknown setting "duration": the handler has no settings`: {
+			"sleep",
+			handlers.Settings{"duration": 1},
+		},
+		`handler "backup": setting "duration": invalid duration "soon": must be seconds, or text such as 1m30s`: {
+			"backup",
+			handlers.Settings{"duration": "soon"},
+		},
+		`handler "backup": setting "duration": invalid duration true: must be seconds, or text such as 1m30s`: {
+			"backup",
+			handlers.Settings{"duration": true},
+		},
+		`handler "worker": setting "duration": invalid duration -1: must not be negative`: {
+			"worker",
+			handlers.Settings{"duration": -1},
+		},
 	} {
 		if h, err := builtin.Catalog().Make(test.name, test.settings); h != nil || err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)

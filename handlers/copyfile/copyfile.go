@@ -189,7 +189,8 @@ func openInside(name, full string, dirs []string) (place, error) {
 		return place{}, handlers.Permanent(fmt.Errorf("missing %q: the absolute path of a file", name))
 	}
 	if !filepath.IsAbs(full) || filepath.Clean(full) != full {
-		return place{}, handlers.Permanent(fmt.Errorf("invalid %q %q: must be the absolute path of a file, without . and .. and a final /", name, full))
+		return place{}, handlers.Permanent(fmt.Errorf(
+			"invalid %q %q: must be the absolute path of a file, without . and .. and a final /", name, full))
 	}
 	for _, dir := range dirs {
 		path, err := filepath.Rel(dir, full)

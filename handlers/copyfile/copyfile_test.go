@@ -1,18 +1,13 @@
 package copyfile_test
 
 import (
-	"bufio"
-	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/taskerhq/tasker/handlers"
@@ -57,6 +52,19 @@ func (c copies) do(t *testing.T, source, destination string) (handlers.Result, e
 // abc is the SHA-256 of "abc".
 const abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
+// wantOut asserts that there is a destination b with that content, or none if it is
+// empty, and nothing else.
+func (c copies) wantOut(t *testing.T, content string) {
+	t.Helper()
+	text, err := os.ReadFile(c.out + "/b")
+	if string(text) != content || (err == nil) != (content != "") {
+		t.Errorf("b has %d bytes, %v; want %d", len(text), err, len(content))
+	}
+	if names := handlertest.List(t, c.out); len(names) > 1 || len(names) == 1 && names[0] != "b" {
+		t.Errorf("there are %q", names)
+	}
+}
+
 func TestCopies(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -64,72 +72,62 @@ func TestCopies(t *testing.T) {
 		before    string // the destination's content, mode 0640
 		want      os.FileMode
 		unchanged bool
-		fails     string
 	}{
-		"the source's mode":       {nil, "", 0o640, false, ""},
-		"a mode":                  {handlers.Settings{"mode": "0604"}, "", 0o604, false, ""},
-		"no more than allowed":    {handlers.Settings{"max_size": 3}, "", 0o640, false, ""},
-		"more than allowed":       {handlers.Settings{"max_size": 2}, "", 0, false, "has 3 bytes, more than max_size (2)"},
-		"it is there":             {nil, "abc", 0o640, true, ""},
-		"another one is there":    {nil, "abd", 0, false, "exists with other content or mode, and overwrite is not set"},
-		"a longer one is there":   {nil, "abcd", 0, false, "exists with other content or mode, and overwrite is not set"},
-		"with another mode":       {handlers.Settings{"mode": "0600"}, "abc", 0, false, "exists with other content or mode, and overwrite is not set"},
-		"replace another":         {handlers.Settings{"overwrite": true}, "abd", 0o640, false, ""},
-		"replace, but it is same": {handlers.Settings{"overwrite": true}, "abc", 0o640, true, ""},
+		"the source's mode":    {nil, "", 0o640, false},
+		"a mode":               {handlers.Settings{"mode": "0604"}, "", 0o604, false},
+		"no more than allowed": {handlers.Settings{"max_size": 3}, "", 0o640, false},
+		"it exists":            {nil, "abc", 0o640, true},
+		"replace another":      {handlers.Settings{"overwrite": true}, "abd", 0o640, false},
+		"replace the same":     {handlers.Settings{"overwrite": true}, "abc", 0o640, true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := newCopies(t, test.settings)
-			source, destination := filepath.Join(c.in, "a"), filepath.Join(c.out, "b")
-			handlertest.WriteFile(t, source, "abc", 0o640)
-			if test.before != "" {
-				handlertest.WriteFile(t, destination, test.before, 0o640)
-			}
-			result, err := c.do(t, source, destination)
-			if test.fails != "" {
-				if err == nil || !strings.Contains(err.Error(), test.fails) || !handlers.IsPermanent(err) || result != nil {
-					t.Errorf("got %s, %v; want a permanent error with %q", result, err, test.fails)
-				}
-				got, _ := os.ReadFile(destination)
-				if string(got) != test.before {
-					t.Errorf("the destination became %q", got)
-				}
-				if names := handlertest.List(t, c.out); len(names) > 1 || len(names) == 1 && names[0] != "b" {
-					t.Errorf("there are %q", names)
-				}
-				return
-			}
-			var got struct {
-				Source, Destination string
-				Bytes               int64
-				SHA256              string
-				Unchanged           bool
-			}
-			if err != nil || json.Unmarshal(result, &got) != nil {
-				t.Fatalf("got %s, %v", result, err)
-			}
-			if got.Source != source || got.Destination != destination || got.Bytes != 3 || got.SHA256 != abc || got.Unchanged != test.unchanged {
-				t.Errorf("got %s", result)
-			}
-			text, err := os.ReadFile(destination)
-			info, e := os.Stat(destination)
-			if err != nil || e != nil || string(text) != "abc" || info.Mode() != test.want {
-				t.Errorf("the destination is %q, %s, %v", text, info.Mode(), errors.Join(err, e))
-			}
-			if names := handlertest.List(t, c.out); !slices.Equal(names, []string{"b"}) {
-				t.Errorf("there are %q", names)
-			}
-		})
+		c := newCopies(t, test.settings)
+		source, destination := c.in+"/a", c.out+"/b"
+		handlertest.WriteFile(t, source, "abc", 0o640)
+		if test.before != "" {
+			handlertest.WriteFile(t, destination, test.before, 0o640)
+		}
+		result, err := c.do(t, source, destination)
+		want := fmt.Sprintf(`{"source":%q,"destination":%q,"bytes":3,"sha256":%q,"unchanged":%t}`, source, destination, abc, test.unchanged)
+		if err != nil || string(result) != want {
+			t.Errorf("%s: got %s, %v; want %s", name, result, err, want)
+		}
+		c.wantOut(t, "abc")
+		if info, err := os.Stat(destination); err != nil || info.Mode() != test.want {
+			t.Errorf("%s: mode %v, %v", name, info.Mode(), err)
+		}
 	}
 }
 
-// TestStaysInside: whatever the payload names and wherever links lead, nothing outside
-// the directories is read or written.
-func TestStaysInside(t *testing.T) {
+func TestRefusesToCopy(t *testing.T) {
 	t.Parallel()
-	c := newCopies(t, handlers.Settings{"overwrite": true})
-	outside := t.TempDir()
-	secret := filepath.Join(outside, "secret")
+	const exists = "exists with other content or mode, and overwrite is not set"
+	for name, test := range map[string]struct {
+		settings     handlers.Settings
+		before, want string
+	}{
+		"more than allowed": {handlers.Settings{"max_size": 2}, "", "has 3 bytes, more than max_size (2)"},
+		"another exists":    {nil, "abd", exists},
+		"a longer exists":   {nil, "abcd", exists},
+		"with another mode": {handlers.Settings{"mode": "0600"}, "abc", exists},
+	} {
+		c := newCopies(t, test.settings)
+		handlertest.WriteFile(t, c.in+"/a", "abc", 0o640)
+		if test.before != "" {
+			handlertest.WriteFile(t, c.out+"/b", test.before, 0o640)
+		}
+		result, err := c.do(t, c.in+"/a", c.out+"/b")
+		if err == nil || !strings.Contains(err.Error(), test.want) || !handlers.IsPermanent(err) || result != nil {
+			t.Errorf("%s: got %s, %v; want a permanent error with %q", name, result, err, test.want)
+		}
+		c.wantOut(t, test.before)
+	}
+}
+
+// addLinks adds directories, a file, and links that lead inside and outside.
+func (c copies) addLinks(t *testing.T) (outside, secret string) {
+	t.Helper()
+	outside = t.TempDir()
+	secret = filepath.Join(outside, "secret")
 	handlertest.WriteFile(t, secret, "secret", 0o600)
 	handlertest.WriteFile(t, filepath.Join(c.in, "a"), "abc", 0o600)
 	for _, link := range [][2]string{
@@ -144,9 +142,20 @@ func TestStaysInside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Mkdir(filepath.Join(c.in, "sub"), 0o700), os.Mkdir(filepath.Join(c.out, "sub"), 0o700)); err != nil {
-		t.Fatal(err)
+	for _, dir := range []string{c.in, c.out} {
+		if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
+	return outside, secret
+}
+
+// TestStaysInside: whatever the payload names and wherever links lead, nothing outside
+// the directories is read or written.
+func TestStaysInside(t *testing.T) {
+	t.Parallel()
+	c := newCopies(t, handlers.Settings{"overwrite": true})
+	outside, secret := c.addLinks(t)
 	in, out := c.in+"/a", c.out+"/b"
 	for name, test := range map[string]struct{ source, destination, want string }{
 		"no source":             {"", out, `missing "source"`},
@@ -190,168 +199,6 @@ func TestStaysInside(t *testing.T) {
 	}
 }
 
-// halted reports to a recorder that stops the handler at its first progress.
-func halted(req *handlers.Request) (rec *handlertest.Recorder, resume func()) {
-	rec, gate := handlertest.NewRecorder(), make(chan struct{})
-	rec.OnProgress = func() { <-gate }
-	req.Reporter = rec
-	return rec, sync.OnceFunc(func() { close(gate) })
-}
-
-// start runs the handler up to its first progress.
-func (c copies) start(t *testing.T, ctx context.Context, source, destination string) (resume func(), ended <-chan end) { //nolint:revive // a test's t is first
-	t.Helper()
-	req := c.request(t, source, destination)
-	rec, resume := halted(req)
-	t.Cleanup(resume)
-	done := make(chan end, 1)
-	go func() {
-		result, err := c.Handle(ctx, req)
-		done <- end{result, err}
-	}()
-	select {
-	case <-rec.Begun():
-	case e := <-done:
-		t.Fatalf("it ended before its first progress: %v", e.err)
-	}
-	return resume, done
-}
-
-type end struct {
-	result handlers.Result
-	err    error
-}
-
-// big makes a file of several buffers.
-func big(t *testing.T, path string) {
-	t.Helper()
-	handlertest.WriteFile(t, path, "", 0o600)
-	if err := os.Truncate(path, 1<<20); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestMidway: a run that ends midway leaves nothing, and other runs to the same
-// destination do not take its file for a leftover.
-func TestMidway(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		act  func(t *testing.T, source string, cancel context.CancelCauseFunc)
-		want string
-	}{
-		"canceled": {func(_ *testing.T, _ string, cancel context.CancelCauseFunc) { cancel(handlers.ErrCanceled) }, handlers.ErrCanceled.Error()},
-		"shorter": {func(t *testing.T, source string, _ context.CancelCauseFunc) {
-			if err := os.Truncate(source, 300<<10); err != nil {
-				t.Error(err)
-			}
-		}, "the file was shortened from 1048576 to 307200 bytes"},
-		"longer": {func(t *testing.T, source string, _ context.CancelCauseFunc) {
-			if err := os.Truncate(source, 2<<20); err != nil {
-				t.Error(err)
-			}
-		}, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := newCopies(t, handlers.Settings{"overwrite": true})
-			source, small, destination := c.in+"/big", c.in+"/small", c.out+"/b"
-			big(t, source)
-			handlertest.WriteFile(t, small, "abc", 0o600)
-			ctx, cancel := context.WithCancelCause(t.Context())
-			defer cancel(nil)
-			resume, ended := c.start(t, ctx, source, destination)
-			if _, err := c.do(t, small, destination); err != nil {
-				t.Error(err)
-			}
-			if names := handlertest.List(t, c.out); len(names) != 2 || !strings.HasPrefix(names[0], ".tasker-copy-") || names[1] != "b" {
-				t.Errorf("midway there are %q", names)
-			}
-			test.act(t, source, cancel)
-			resume()
-			err := (<-ended).err
-			want := "abc"
-			if test.want == "" {
-				want = strings.Repeat("\x00", 1<<20)
-			}
-			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want %s", err, test.want)
-			}
-			if names := handlertest.List(t, c.out); !slices.Equal(names, []string{"b"}) {
-				t.Errorf("there are %q", names)
-			}
-			if text, err := os.ReadFile(destination); err != nil || string(text) != want {
-				t.Errorf("the destination has %d bytes, %v", len(text), err)
-			}
-		})
-	}
-}
-
-// TestCreatedMeanwhile: a file that somebody else creates meanwhile is not replaced.
-func TestCreatedMeanwhile(t *testing.T) {
-	t.Parallel()
-	c := newCopies(t, nil)
-	big(t, c.in+"/big")
-	resume, ended := c.start(t, t.Context(), c.in+"/big", c.out+"/b")
-	handlertest.WriteFile(t, c.out+"/b", "mine", 0o600)
-	resume()
-	if err := (<-ended).err; err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "overwrite is not set") {
-		t.Errorf("got %v", err)
-	}
-	if text, err := os.ReadFile(c.out + "/b"); err != nil || string(text) != "mine" {
-		t.Errorf("the destination is %q, %v", text, err)
-	}
-	if names := handlertest.List(t, c.out); !slices.Equal(names, []string{"b"}) {
-		t.Errorf("there are %q", names)
-	}
-}
-
-// TestSharedDisk: endpoints that share a disk all copy the same file to the same
-// destination, and all succeed, even if they are more than may copy at once.
-func TestSharedDisk(t *testing.T) {
-	t.Parallel()
-	c := newCopies(t, nil)
-	big(t, c.in+"/big")
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	copied := 0
-	for range 40 {
-		wg.Go(func() {
-			result, err := c.do(t, c.in+"/big", c.out+"/b")
-			var got struct {
-				Unchanged bool   `json:"unchanged"`
-				SHA256    string `json:"sha256"`
-			}
-			if err = errors.Join(err, json.Unmarshal(result, &got)); err != nil || len(got.SHA256) != len(abc) {
-				t.Errorf("got %s, %v", result, err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if !got.Unchanged {
-				copied++
-			}
-		})
-	}
-	wg.Wait()
-	if names := handlertest.List(t, c.out); copied != 1 || !slices.Equal(names, []string{"b"}) {
-		t.Errorf("%d runs copied, and there are %q", copied, names)
-	}
-}
-
-// TestSameMeanwhile: a file that somebody else creates meanwhile is compared.
-func TestSameMeanwhile(t *testing.T) {
-	t.Parallel()
-	c := newCopies(t, nil)
-	big(t, c.in+"/big")
-	resume, first := c.start(t, t.Context(), c.in+"/big", c.out+"/b")
-	if result, err := c.do(t, c.in+"/big", c.out+"/b"); err != nil || !strings.Contains(string(result), `"unchanged":false`) {
-		t.Errorf("the second: %s, %v", result, err)
-	}
-	resume()
-	if got := <-first; got.err != nil || !strings.Contains(string(got.result), `"unchanged":true`) {
-		t.Errorf("the first: %s, %v", got.result, got.err)
-	}
-}
-
 // TestHardLinks: the other names of a file may be outside of sources.
 func TestHardLinks(t *testing.T) {
 	t.Parallel()
@@ -361,7 +208,8 @@ func TestHardLinks(t *testing.T) {
 	if err := os.Link(secret, c.in+"/a"); err != nil {
 		t.Skip(err)
 	}
-	if result, err := c.do(t, c.in+"/a", c.out+"/b"); err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "has hard links") {
+	if result, err := c.do(t, c.in+"/a", c.out+"/b"); err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(),
+		"has hard links") {
 		t.Errorf("got %s, %v", result, err)
 	}
 	allowing := handlertest.Make(t, copyfile.New, handlers.Settings{"sources": []any{c.in}, "destinations": []any{c.out}, "hard_links": true})
@@ -382,92 +230,6 @@ func TestProgress(t *testing.T) {
 	}
 	if got := rec.Progresses(); len(got) < 2 || got[0] != "262144/1048576 bytes" || got[len(got)-1] != "1048576/1048576 bytes" {
 		t.Errorf("got %v", got)
-	}
-}
-
-// TestKilled: the next run to the same destination removes what a killed one left.
-func TestKilled(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("needs locks of files")
-	}
-	c := newCopies(t, nil)
-	big(t, c.in+"/big")
-	handlertest.WriteFile(t, c.in+"/small", "abc", 0o600)
-	child := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$")
-	child.Env = append(os.Environ(), "TASKER_TEST_COPY="+c.in+":"+c.out)
-	out, err := child.StdoutPipe()
-	if err == nil {
-		err = child.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil || line != "midway\n" {
-		t.Fatalf("got %q, %v", line, err)
-	}
-	if err := child.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = child.Wait() // it was killed
-	if names := handlertest.List(t, c.out); len(names) != 1 || !strings.HasPrefix(names[0], ".tasker-copy-") {
-		t.Fatalf("the killed run left %q", names)
-	}
-	if _, err := c.do(t, c.in+"/small", c.out+"/other"); err != nil {
-		t.Fatal(err)
-	}
-	if names := handlertest.List(t, c.out); len(names) != 2 {
-		t.Errorf("after a run to another destination there are %q", names)
-	}
-	if _, err := c.do(t, c.in+"/small", c.out+"/b"); err != nil {
-		t.Fatal(err)
-	}
-	if names := handlertest.List(t, c.out); !slices.Equal(names, []string{"b", "other"}) {
-		t.Errorf("after a run to the same destination there are %q", names)
-	}
-}
-
-// TestHelperProcess is the process that TestKilled kills.
-func TestHelperProcess(t *testing.T) {
-	in, out, ok := strings.Cut(os.Getenv("TASKER_TEST_COPY"), ":")
-	if !ok {
-		return
-	}
-	h := handlertest.Make(t, copyfile.New, handlers.Settings{"sources": []any{in}, "destinations": []any{out}})
-	req := copies{}.request(t, in+"/big", out+"/b")
-	rec, _ := halted(req)
-	go func() {
-		<-rec.Begun()
-		_, _ = os.Stdout.WriteString("midway\n")
-	}()
-	_, _ = h.Handle(t.Context(), req) // until this process is killed
-}
-
-func TestConcurrentCopies(t *testing.T) {
-	t.Parallel()
-	c := newCopies(t, handlers.Settings{"overwrite": true})
-	texts := []string{strings.Repeat("a", 300<<10), strings.Repeat("b", 300<<10)}
-	for i, text := range texts {
-		handlertest.WriteFile(t, filepath.Join(c.in, string(rune('0'+i))), text, 0o600)
-	}
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			for range 5 {
-				if _, err := c.do(t, filepath.Join(c.in, string(rune('0'+i%2))), c.out+"/b"); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	text, err := os.ReadFile(c.out + "/b")
-	if err != nil || !slices.Contains(texts, string(text)) {
-		t.Errorf("the destination has %d bytes, %v", len(text), err)
-	}
-	if names := handlertest.List(t, c.out); !slices.Equal(names, []string{"b"}) {
-		t.Errorf("there are %q", names)
 	}
 }
 

@@ -136,7 +136,9 @@ func sameContent(ctx context.Context, to place, source *sourceFile) (sum string,
 // replace writes the copy beside the destination and then moves it there. unchanged
 // reports that somebody else has written the same there meanwhile, as endpoints
 // do that share a disk.
-func (h *handler) replace(ctx context.Context, req *handlers.Request, source *sourceFile, to place) (sum string, unchanged bool, err error) {
+func (h *handler) replace(
+	ctx context.Context, req *handlers.Request, source *sourceFile, to place,
+) (sum string, unchanged bool, err error) {
 	file, name, err := createBeside(ctx, to)
 	if err != nil {
 		return "", false, to.errorf("%w", err)

@@ -17,7 +17,10 @@ import (
 func TestRemovesLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
-	for _, name := range []string{"tasker-payload-7.json", "tasker-work-7/file", "tasker-payload-8.json", "tasker-payload-9.json", "somebody-elses.json"} {
+	for _, name := range []string{
+		"tasker-payload-7.json", "tasker-work-7/file", "tasker-payload-8.json", "tasker-payload-9.json",
+		"somebody-elses.json",
+	} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/internal/check"
 	"github.com/taskerhq/tasker/handlers/internal/interpreter"
 	"github.com/taskerhq/tasker/handlers/internal/param"
 	"github.com/taskerhq/tasker/handlers/internal/program"
@@ -62,7 +63,7 @@ func (h *handler) readCommand(command program.Command) error {
 	if len(command) == 0 {
 		return errors.New(`setting "command" is required: a program and its arguments, such as [/usr/bin/rsync, --archive]`)
 	}
-	var c program.Checks
+	var c check.Settings
 	err := command.Check()
 	c.Want(err == nil, "command", "%w", err)
 	h.program = command[0]
@@ -74,8 +75,9 @@ func (h *handler) readCommand(command program.Command) error {
 	err = h.checkStdin(command)
 	c.Want(err == nil, "command", "%w", err)
 	i := interpreter.ShellCode(command)
-	c.Want(i == 0 || !h.args[i-1].HasParameters(), "command", `argument %d is code that %s executes: a parameter in it could be any command. `+
-		`Write "$1" there, and add the parameter as an argument after the next one`, i, h.program)
+	c.Want(i == 0 || !h.args[i-1].HasParameters(), "command",
+		`argument %d is code that %s executes: a parameter in it could be any command. `+
+			`Write "$1" there, and add the parameter as an argument after the next one`, i, h.program)
 	return c.Err()
 }
 
@@ -85,7 +87,8 @@ func (h *handler) checkStdin(command program.Command) error {
 	if name == "" || !h.stdin {
 		return nil
 	}
-	return fmt.Errorf(`%s would execute its standard input, which is the payload: add the script as an argument, or set "stdin" to none`, name)
+	return fmt.Errorf(
+		`%s would execute its standard input, which is the payload: add the script as an argument, or set "stdin" to none`, name)
 }
 
 // Handle runs the program.

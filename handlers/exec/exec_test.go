@@ -36,13 +36,18 @@ func TestResults(t *testing.T) {
 		errnr    int
 		errmsg   string
 	}{
-		"JSON":            {`echo ' {"a": [1, "<"]} '`, nil, `{"a": [1, "<"]}`, 0, ""},
-		"nothing":         {`true`, nil, ``, 0, ""},
-		"text":            {`printf 'a < b\n\n'`, nil, `"a < b\n"`, 0, ""},
-		"two values":      {`echo 1; echo 2`, nil, `"1\n2"`, 0, ""},
-		"JSON as text":    {`echo 1`, handlers.Settings{"result": "text"}, `"1"`, 0, ""},
-		"none":            {`echo 1`, handlers.Settings{"result": "none"}, ``, 0, ""},
-		"no JSON":         {`echo one`, handlers.Settings{"result": "json"}, `"one"`, 1, "the program succeeded, but its standard output is not JSON"},
+		"JSON":         {`echo ' {"a": [1, "<"]} '`, nil, `{"a": [1, "<"]}`, 0, ""},
+		"nothing":      {`true`, nil, ``, 0, ""},
+		"text":         {`printf 'a < b\n\n'`, nil, `"a < b\n"`, 0, ""},
+		"two values":   {`echo 1; echo 2`, nil, `"1\n2"`, 0, ""},
+		"JSON as text": {`echo 1`, handlers.Settings{"result": "text"}, `"1"`, 0, ""},
+		"none":         {`echo 1`, handlers.Settings{"result": "none"}, ``, 0, ""},
+		"no JSON": {
+			`echo one`,
+			handlers.Settings{"result": "json"},
+			`"one"`, 1,
+			"the program succeeded, but its standard output is not JSON",
+		},
 		"binary":          {`printf '\377\000a'`, nil, `{"stdout_base64":"/wBh"}`, 0, ""},
 		"NUL":             {`printf 'a\000'`, nil, `{"stdout_base64":"YQA="}`, 0, ""},
 		"failed":          {`echo 1; echo oh >&2; echo no >&2; exit 3`, nil, `1`, 3, "oh\nno"},
@@ -119,7 +124,10 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("TASKER_TEST_SECRET", "no")
 	t.Setenv("TEST_SECRET", "no")
 	h := shell(t, `env; echo "dir=$(pwd)"; stat -c '%a' . "$TASKER_PAYLOAD_FILE"; cat "$TASKER_PAYLOAD_FILE"; echo; cat`, handlers.Settings{
-		"environment": map[string]any{"NAME": "a ${who} $${b}", "GONE": "${other}"}, "pass_environment": []any{"TEST_PASSED", "PATH", "TEST_UNSET"},
+		"environment": map[string]any{"NAME": "a ${who} $${b}", "GONE": "${other}"}, "pass_environment": []any{
+			"TEST_PASSED", "PATH",
+			"TEST_UNSET",
+		},
 		"parameters": map[string]any{"who": map[string]any{}, "other": map[string]any{}},
 	})
 	out, err := handlertest.Handle(t, h, `{"who": "-x y"}`)
@@ -175,7 +183,10 @@ func TestEnvironment(t *testing.T) {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for want, settings := range map[string]handlers.Settings{
-		"":                                 {"command": "true", "limits": map[string]any{"open_files": 10}, "directory": "/tmp", "user": "nobody"},
+		"": {
+			"command": "true", "limits": map[string]any{"open_files": 10}, "directory": "/tmp",
+			"user": "nobody",
+		},
 		"program /nope not found":          {"command": "/nope"},
 		"the directory /nope does not":     {"command": "true", "directory": "/nope"},
 		"unknown user nobody-at-all":       {"command": "true", "user": "nobody-at-all"},
@@ -203,7 +214,8 @@ func TestStartErrors(t *testing.T) {
 	long := handlertest.Make(t, exec.New, handlers.Settings{
 		"command": []any{"true", "${p}"}, "parameters": map[string]any{"p": map[string]any{"max_length": 1 << 20}},
 	})
-	if _, err := handlertest.Handle(t, long, `{"p": "`+strings.Repeat("x", 1<<18)+`"}`); !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "too long") {
+	if _, err := handlertest.Handle(t, long, `{"p": "`+strings.Repeat("x", 1<<18)+`"}`); !handlers.IsPermanent(err) ||
+		!strings.Contains(err.Error(), "too long") {
 		t.Errorf("a long argument: %v", err)
 	}
 }
@@ -224,7 +236,8 @@ echo out; printf 'no end'; printf 'err\377\n' >&2`, nil)
 	if err != nil || string(result) != `"out\nno end"` {
 		t.Fatalf("got %s, %v", result, err)
 	}
-	if want := []string{"1/3 first", "2/0 "}; !slices.Equal(rec.Progresses(), want) || !slices.Equal(rec.Partials(), []string{`{"so": "far"}`}) {
+	if want := []string{"1/3 first", "2/0 "}; !slices.Equal(rec.Progresses(), want) || !slices.Equal(rec.Partials(),
+		[]string{`{"so": "far"}`}) {
 		t.Errorf("got %q, %s", rec.Progresses(), rec.Partials())
 	}
 	lines := slices.Sorted(slices.Values(rec.Lines()))
@@ -232,7 +245,10 @@ echo out; printf 'no end'; printf 'err\377\n' >&2`, nil)
 		t.Errorf("got %q", lines)
 	}
 	log := rec.Log()
-	for _, want := range []string{`level=WARN msg="hot < cold"`, `level=INFO msg=plain`, `line=rubbish`, `more invalid events on file descriptor 3" lines=3`} {
+	for _, want := range []string{
+		`level=WARN msg="hot < cold"`, `level=INFO msg=plain`, `line=rubbish`,
+		`more invalid events on file descriptor 3" lines=3`,
+	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log lacks %s:\n%s", want, log)
 		}
@@ -242,7 +258,8 @@ echo out; printf 'no end'; printf 'err\377\n' >&2`, nil)
 	}
 	// Other streams than the configured ones are not reported, and a reporter is optional.
 	rec = handlertest.NewRecorder()
-	if _, err := shell(t, "echo out; echo err >&2", handlers.Settings{"log": []any{"stderr"}}).Handle(t.Context(), rec.Request("null")); err != nil {
+	if _, err := shell(t, "echo out; echo err >&2", handlers.Settings{"log": []any{"stderr"}}).Handle(t.Context(),
+		rec.Request("null")); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(rec.Lines(), []string{"stderr: err"}) {
@@ -289,7 +306,8 @@ func TestStopsWithItsContext(t *testing.T) {
 			}()
 			handlertest.Poll(t, "the first line", func() bool { return slices.Contains(rec.Lines(), "stdout: ready") })
 			cancel(cause)
-			if err := <-done; !errors.Is(err, cause) || !strings.HasPrefix(err.Error(), cause.Error()+" (") || !strings.HasSuffix(err.Error(), want) {
+			if err := <-done; !errors.Is(err, cause) || !strings.HasPrefix(err.Error(), cause.Error()+" (") ||
+				!strings.HasSuffix(err.Error(), want) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -306,12 +324,28 @@ func TestReboots(t *testing.T) {
 		reboots  bool
 		problem  string // of the command
 	}{
-		"alone":           {handlers.Settings{"reboot_code": 194}, "the attempt continues after a reboot: the program asked for it with exit code 194", true, ""},
-		"off":             {nil, "exit code 194", false, ""},
-		"with a command":  {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/usr/bin/touch", down}}, "the attempt continues after", true, ""},
-		"told to end":     {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "kill -TERM $$"}}, "the attempt continues after", true, ""},
-		"failing command": {handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "echo no; exit 4"}}, "the attempt continues after", true, "its command failed: exit code 4: no"},
-		"missing command": {handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"}, "the attempt continues after", true, "its command could not be started: program /nope not found"},
+		"alone": {
+			handlers.Settings{"reboot_code": 194},
+			"the attempt continues after a reboot: the program asked for it with exit code 194", true, "",
+		},
+		"off": {nil, "exit code 194", false, ""},
+		"with a command": {
+			handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/usr/bin/touch", down}},
+			"the attempt continues after", true, "",
+		},
+		"told to end": {
+			handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "kill -TERM $$"}},
+			"the attempt continues after", true, "",
+		},
+		"failing command": {
+			handlers.Settings{"reboot_code": 194, "reboot_command": []any{"/bin/sh", "-c", "echo no; exit 4"}},
+			"the attempt continues after", true, "its command failed: exit code 4: no",
+		},
+		"missing command": {
+			handlers.Settings{"reboot_code": 194, "reboot_command": "/nope"},
+			"the attempt continues after", true,
+			"its command could not be started: program /nope not found",
+		},
 	} {
 		_, err := handlertest.Handle(t, shell(t, "exit 194", test.settings), "null")
 		if errors.Is(err, handlers.ErrContinueAfterReboot) != test.reboots || !strings.Contains(err.Error(), test.want) {

@@ -29,13 +29,26 @@ func TestLimits(t *testing.T) {
 		errnr  int
 		errmsg string
 	}{
-		"file_size":  {`head -c 100000 /dev/zero > file`, map[string]any{"file_size": "64KiB", "core": 0}, 128 + int(syscall.SIGXFSZ), ""},
-		"alone":      {`exec head -c 100000 /dev/zero > file`, map[string]any{"file_size": 1000, "core": 0}, 128 + int(syscall.SIGXFSZ), "killed by SIGXFSZ: file size limit exceeded"},
-		"memory":     {`a=$(yes | head -c 200000000)`, map[string]any{"memory": "32MiB"}, 0, ""},
-		"cpu_time":   {`while :; do :; done`, map[string]any{"cpu_time": 0.5, "core": 0}, 128 + int(syscall.SIGXCPU), "killed by SIGXCPU: CPU time limit exceeded"},
+		"file_size": {`head -c 100000 /dev/zero > file`, map[string]any{"file_size": "64KiB", "core": 0}, 128 + int(syscall.SIGXFSZ), ""},
+		"alone": {
+			`exec head -c 100000 /dev/zero > file`,
+			map[string]any{"file_size": 1000, "core": 0},
+			128 + int(syscall.SIGXFSZ),
+			"killed by SIGXFSZ: file size limit exceeded",
+		},
+		"memory": {`a=$(yes | head -c 200000000)`, map[string]any{"memory": "32MiB"}, 0, ""},
+		"cpu_time": {
+			`while :; do :; done`,
+			map[string]any{"cpu_time": 0.5, "core": 0},
+			128 + int(syscall.SIGXCPU),
+			"killed by SIGXCPU: CPU time limit exceeded",
+		},
 		"open_files": {`exec 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0`, map[string]any{"open_files": 8}, 2, "Bad file descriptor"},
 		"too little": {`true`, map[string]any{"memory": 4096}, 0, ""},
-		"all":        {`ulimit -n; ulimit -t`, map[string]any{"open_files": 100, "cpu_time": 60, "memory": "4GiB", "processes": 1 << 30, "file_size": "1GiB"}, 0, ""},
+		"all": {`ulimit -n; ulimit -t`, map[string]any{
+			"open_files": 100, "cpu_time": 60, "memory": "4GiB", "processes": 1 << 30,
+			"file_size": "1GiB",
+		}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -67,7 +80,8 @@ func TestLimitsThatCannotBeSet(t *testing.T) {
 	h := handlertest.Make(t, exec.New, handlers.Settings{
 		"command": []any{file}, "limits": map[string]any{"open_files": 50}, "success_codes": []any{0, 126},
 	})
-	if _, err := handlertest.Handle(t, h, "null"); handlers.Errnr(err) != 126 || !strings.Contains(err.Error(), "the program could not be started: prlimit: ") {
+	if _, err := handlertest.Handle(t, h, "null"); handlers.Errnr(err) != 126 || !strings.Contains(err.Error(),
+		"the program could not be started: prlimit: ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -84,7 +98,8 @@ func TestNotes(t *testing.T) {
 	if got := notes(handlers.Settings{"user": "nobody", "limits": map[string]any{"processes": 5}}); got != "" && os.Geteuid() == 0 {
 		t.Errorf("with a user: %q", got)
 	}
-	if got := notes(handlers.Settings{"user": "root", "limits": map[string]any{"processes": 5}}); !strings.Contains(got, "no effect on root") && os.Geteuid() == 0 {
+	if got := notes(handlers.Settings{"user": "root", "limits": map[string]any{"processes": 5}}); !strings.Contains(got,
+		"no effect on root") && os.Geteuid() == 0 {
 		t.Errorf("as root: %q", got)
 	}
 }
@@ -120,7 +135,8 @@ func TestOtherUser(t *testing.T) {
 		t.Skip("no user nobody")
 	}
 	// Like those of the test, directories may belong to root alone.
-	out, err := handlertest.Handle(t, shell(t, `id -u; id -g; id -G; echo "$USER $HOME"; touch file && stat -c '%u %a' . "$TASKER_PAYLOAD_FILE"; cat "$TASKER_PAYLOAD_FILE"`,
+	out, err := handlertest.Handle(t, shell(t,
+		`id -u; id -g; id -G; echo "$USER $HOME"; touch file && stat -c '%u %a' . "$TASKER_PAYLOAD_FILE"; cat "$TASKER_PAYLOAD_FILE"`,
 		handlers.Settings{"user": "nobody", "group": "daemon"}), `"payload"`)
 	var text string
 	if uerr := json.Unmarshal([]byte(out), &text); err != nil || uerr != nil {
@@ -142,7 +158,8 @@ func TestOtherUser(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
 	// Limits come on top.
-	out, err = handlertest.Handle(t, shell(t, `id -u; ulimit -n`, handlers.Settings{"user": nobody.Uid, "limits": map[string]any{"open_files": 50}}), "null")
+	out, err = handlertest.Handle(t, shell(t, `id -u; ulimit -n`,
+		handlers.Settings{"user": nobody.Uid, "limits": map[string]any{"open_files": 50}}), "null")
 	if want := strconv.Quote(nobody.Uid + "\n50"); err != nil || out != want {
 		t.Errorf("got %s, %v; want %s", out, err, want)
 	}
@@ -175,20 +192,20 @@ func TestLeaksNothing(t *testing.T) {
 		}
 	}
 	round(20)
-	files, threads := count(t, "/proc/self/fd"), count(t, "/proc/self/task")
+	files, threads := len(handlertest.List(t, "/proc/self/fd")), len(handlertest.List(t, "/proc/self/task"))
 	runs := 1000
 	if testing.Short() {
 		runs = 100
 	}
 	round(runs)
 	goleak.VerifyNone(t, goroutines)
-	if now := count(t, "/proc/self/fd"); now > files+2 {
+	if now := len(handlertest.List(t, "/proc/self/fd")); now > files+2 {
 		t.Errorf("%d descriptors became %d", files, now)
 	}
 	// The runtime keeps some threads, but not one for each run.
-	handlertest.Poll(t, "the end of the threads", func() bool { return count(t, "/proc/self/task") <= threads+10 })
-	if left := count(t, temp); left > 0 {
-		t.Errorf("%d directories were left", left)
+	handlertest.Poll(t, "the end of the threads", func() bool { return len(handlertest.List(t, "/proc/self/task")) <= threads+10 })
+	if left := handlertest.List(t, temp); len(left) > 0 {
+		t.Errorf("left were %q", left)
 	}
 	children, err := filepath.Glob("/proc/self/task/*/children")
 	if err != nil {
@@ -199,15 +216,6 @@ func TestLeaksNothing(t *testing.T) {
 			t.Errorf("children were left: %s", text)
 		}
 	}
-}
-
-func count(t *testing.T, dir string) int {
-	t.Helper()
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
 }
 
 // TestFloods: output beyond what is kept does not take memory.
@@ -226,7 +234,8 @@ func TestFloods(t *testing.T) {
 	h := shell(t, `head -c 200000000 /dev/zero; head -c 10000000 /dev/zero >&2; head -c 10000000 /dev/zero >&3; exit 1`, nil)
 	before := peak()
 	result, err := h.Handle(t.Context(), &handlers.Request{Payload: json.RawMessage("null"), Deadline: time.Now()})
-	if !strings.HasSuffix(string(result), `"truncated":true,"size":200000000}`) || len(result) > 256<<10 || err == nil || len(err.Error()) > 9000 {
+	if !strings.HasSuffix(string(result), `"truncated":true,"size":200000000}`) || len(result) > 256<<10 || err == nil ||
+		len(err.Error()) > 9000 {
 		t.Errorf("got %d bytes, %.100v", len(result), err)
 	}
 	if grown := peak() - before; grown > 48<<10 {

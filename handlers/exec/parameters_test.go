@@ -20,9 +20,15 @@ import (
 func TestParameters(t *testing.T) {
 	t.Parallel()
 	h := handlertest.Make(t, exec.New, handlers.Settings{
-		"command": []any{"/usr/bin/printf", "[%s]", "--", "${s}", "x${s}y${n}", "${opt}", "--region=${opt}", "${b}", "$${s}", "${dashing}", "${e}"},
+		"command": []any{
+			"/usr/bin/printf", "[%s]", "--", "${s}", "x${s}y${n}", "${opt}", "--region=${opt}", "${b}", "$${s}",
+			"${dashing}", "${e}",
+		},
 		"parameters": map[string]any{
-			"s": map[string]any{"required": true, "pattern": "[a-z;$(){} '\"*-]*", "max_length": 20}, "n": map[string]any{"type": "integer", "default": 7},
+			"s": map[string]any{"required": true, "pattern": "[a-z;$(){} '\"*-]*", "max_length": 20}, "n": map[string]any{
+				"type":    "integer",
+				"default": 7,
+			},
 			"opt": map[string]any{}, "b": map[string]any{"type": "boolean", "default": true}, "e": map[string]any{"enum": []any{"one", "two"}},
 			"dashing": map[string]any{"allow_dash": true}, "f": map[string]any{"type": "number"},
 		},
@@ -66,54 +72,67 @@ func TestParameters(t *testing.T) {
 	}
 }
 
+func TestRefusesParameters(t *testing.T) {
+	t.Parallel()
+	type object = map[string]any
+	p := func(parameter object) handlers.Settings {
+		return handlers.Settings{"command": "true", "parameters": object{"p": parameter}}
+	}
+	command := func(p object, words ...any) handlers.Settings {
+		return handlers.Settings{"command": words, "parameters": object{"p": p}}
+	}
+	handlertest.Refuses(t, exec.New, map[string]handlers.Settings{
+		`argument 1: unknown parameter ${q}: the parameters are p`:      command(nil, "echo", "${q}"),
+		`argument 1: missing } after "${p"`:                             command(nil, "echo", "${p"),
+		`invalid program "${p}": must not contain a parameter`:          command(nil, "${p}"),
+		`argument 2 is code that /bin/sh executes`:                      command(nil, "/bin/sh", "-c", "echo ${p}"),
+		`argument 4 is code that sudo executes`:                         command(nil, "sudo", "bash", "-e", "-xc", "echo ${p}"),
+		`argument 1: the default of parameter "p" begins with "-"`:      command(object{"type": "integer", "default": -5}, "echo", "${p}"),
+		`setting "parameters": "p": type must be string, in`:            p(object{"type": "text"}),
+		`setting "parameters": "p": unknown setting "reqired"`:          p(object{"reqired": true}),
+		`"p": invalid pattern: error parsing regexp: missing closing )`: p(object{"pattern": "("}),
+		`"p": invalid pattern: error parsing regexp: unexpected )`:      p(object{"pattern": "a)|(.*"}),
+		`"p": invalid default: "x" does not match`:                      p(object{"pattern": "y", "default": "x"}),
+		`"p": invalid default: must be an integer, got 1.5`:             p(object{"type": "integer", "default": 1.5}),
+		`"p": invalid enum: must be a string, got 1`:                    p(object{"enum": []any{1}}),
+		`a required parameter cannot have a default`:                    p(object{"default": "x", "required": true}),
+		`setting "parameters": "a b": invalid name`:                     {"command": "true", "parameters": object{"a b": nil}},
+	})
+}
+
 func TestRefusesSettings(t *testing.T) {
 	t.Parallel()
-	parameter := func(p map[string]any) handlers.Settings {
-		return handlers.Settings{"command": "true", "parameters": map[string]any{"p": p}}
-	}
 	with := func(setting string, value any) handlers.Settings {
 		return handlers.Settings{"command": "true", setting: value}
 	}
+	environment := with("environment", map[string]any{"A": "x"})
+	environment["environment_file"] = map[string]any{"A": "/b"}
 	handlertest.Refuses(t, exec.New, map[string]handlers.Settings{
-		`setting "command" is required`:                                                  nil,
-		`invalid program "bin/x": must be an absolute path, or`:                          {"command": "bin/x"},
-		`must be a program, or a list of strings`:                                        {"command": []any{"sleep", 5}},
-		`argument 1: unknown parameter ${p}: declare it under parameters`:                {"command": []any{"echo", "${p}"}},
-		`argument 1: missing } after "${p"`:                                              {"command": []any{"echo", "${p"}},
-		`invalid program "${p}": must not contain a parameter`:                           {"command": "${p}", "parameters": map[string]any{"p": map[string]any{}}},
-		`argument 2 is code that /bin/sh executes`:                                       {"command": []any{"/bin/sh", "-c", "echo ${p}"}, "parameters": map[string]any{"p": map[string]any{}}},
-		`argument 4 is code that sudo executes`:                                          {"command": []any{"sudo", "bash", "-e", "-xc", "echo ${p}"}, "parameters": map[string]any{"p": map[string]any{}}},
-		`setting "parameters": "p": type must be string, in`:                             parameter(map[string]any{"type": "text"}),
-		`setting "parameters": "p": unknown setting "reqired"`:                           parameter(map[string]any{"reqired": true}),
-		`setting "parameters": "p": invalid pattern: error parsing`:                      parameter(map[string]any{"pattern": "("}),
-		`setting "parameters": "p": invalid pattern: error parsing regexp: unexpected )`: parameter(map[string]any{"pattern": "a)|(.*"}),
-		`argument 1: the default of parameter "p" begins with "-"`:                       {"command": []any{"echo", "${p}"}, "parameters": map[string]any{"p": map[string]any{"type": "integer", "default": -5}}},
-		`setting "stderr": must be ignore, warn or failure, got "fail"`:                  with("stderr", "fail"),
-		`setting "parameters": "p": invalid default: "x" does not match`:                 parameter(map[string]any{"pattern": "y", "default": "x"}),
-		`setting "parameters": "p": invalid default: must be an integer, got 1.5`:        parameter(map[string]any{"type": "integer", "default": 1.5}),
-		`setting "parameters": "p": invalid enum: must be a string, got 1`:               parameter(map[string]any{"enum": []any{1}}),
-		`a required parameter cannot have a default`:                                     parameter(map[string]any{"default": "x", "required": true}),
-		`setting "parameters": "a b": invalid name`:                                      {"command": "true", "parameters": map[string]any{"a b": map[string]any{}}},
-		`setting "stdin": must be payload or none, got "yes"`:                            with("stdin", "yes"),
-		`setting "result": must be auto, json, text or none, got "xml"`:                  with("result", "xml"),
-		`setting "log": must be stdout or stderr, got "stdin"`:                           with("log", []any{"stdin"}),
-		`setting "directory": must be an absolute path, got "tmp"`:                       with("directory", "tmp"),
-		`setting "umask": must be an octal number in quotes`:                             with("umask", 27),
-		`setting "umask": must be an octal number from "000" to "777", got "999"`:        with("umask", "999"),
-		`setting "nice": must be -20 to 19, got 20`:                                      with("nice", 20),
-		`setting "max_output": must be 1024 to 67108864 bytes, got 10`:                   with("max_output", 10),
-		`setting "stop_grace": must be more than 0s and at most 8s, got 20s`:             with("stop_grace", 20),
-		`unknown setting "limits.memori"`:                                                with("limits", map[string]any{"memori": 1}),
-		`setting "success_codes": an exit code must be 0 to 255, got 256`:                with("success_codes", []any{256}),
-		`setting "reboot_command": needs reboot_code`:                                    with("reboot_command", "reboot"),
-		`setting "environment": "A=B": invalid name of a variable`:                       with("environment", map[string]any{"A=B": "x"}),
-		`setting "environment": "TASKER_X": names that begin with TASKER_ are`:           with("environment", map[string]any{"TASKER_X": "x"}),
-		`setting "pass_environment": "TASKER_STORE_URI": names that begin`:               with("pass_environment", []any{"PATH", "TASKER_STORE_URI"}),
-		`setting "environment": "A": unknown parameter ${p}`:                             with("environment", map[string]any{"A": "${p}"}),
-		`unknown setting "nope": the settings are command, directory, environm`:          with("nope", 1),
-		`setting "environment_file": "A": must be an absolute path, got "b"`:             with("environment_file", map[string]any{"A": "b"}),
-		`setting "environment_file": "TASKER_A": names that begin with TASKER_`:          with("environment_file", map[string]any{"TASKER_A": "/b"}),
-		`setting "environment_file": "A" is set in "environment" as well`:                {"command": "true", "environment": map[string]any{"A": "x"}, "environment_file": map[string]any{"A": "/b"}},
+		`setting "command" is required`:                                   nil,
+		`invalid program "bin/x": must be an absolute path, or`:           {"command": "bin/x"},
+		`must be a program, or a list of strings`:                         {"command": []any{"sleep", 5}},
+		`argument 1: unknown parameter ${p}: declare it under parameters`: {"command": []any{"echo", "${p}"}},
+		`setting "stderr": must be ignore, warn or failure, got "fail"`:   with("stderr", "fail"),
+		`setting "stdin": must be payload or none, got "yes"`:             with("stdin", "yes"),
+		`setting "result": must be auto, json, text or none, got "xml"`:   with("result", "xml"),
+		`setting "log": must be stdout or stderr, got "stdin"`:            with("log", []any{"stdin"}),
+		`setting "directory": must be an absolute path, got "tmp"`:        with("directory", "tmp"),
+		`setting "umask": must be an octal number in quotes`:              with("umask", 27),
+		`"umask": must be an octal number from "000" to "777", got "999"`: with("umask", "999"),
+		`setting "nice": must be -20 to 19, got 20`:                       with("nice", 20),
+		`setting "max_output": must be 1024 to 67108864 bytes, got 10`:    with("max_output", 10),
+		`"stop_grace": must be more than 0s and at most 8s, got 20s`:      with("stop_grace", 20),
+		`unknown setting "limits.memori"`:                                 with("limits", map[string]any{"memori": 1}),
+		`"success_codes": an exit code must be 0 to 255, got 256`:         with("success_codes", []any{256}),
+		`setting "reboot_command": needs reboot_code`:                     with("reboot_command", "reboot"),
+		`setting "environment": "A=B": invalid name of a variable`:        with("environment", map[string]any{"A=B": "x"}),
+		`"environment": "TASKER_X": names that begin with TASKER_ are`:    with("environment", map[string]any{"TASKER_X": "x"}),
+		`"pass_environment": "TASKER_STORE_URI": names that begin`:        with("pass_environment", []any{"PATH", "TASKER_STORE_URI"}),
+		`setting "environment": "A": unknown parameter ${p}`:              with("environment", map[string]any{"A": "${p}"}),
+		`unknown setting "nope": the settings are command, directory, en`: with("nope", 1),
+		`"environment_file": "A": must be an absolute path, got "b"`:      with("environment_file", map[string]any{"A": "b"}),
+		`"environment_file": "TASKER_A": names that begin with TASKER_`:   with("environment_file", map[string]any{"TASKER_A": "/b"}),
+		`"environment_file": "A" is set in "environment" as well`:         environment,
 	})
 }
 
@@ -157,11 +176,13 @@ func TestKeepsParametersFromShells(t *testing.T) {
 // omits the script or names the standard input.
 func TestRefusesToExecuteThePayload(t *testing.T) {
 	t.Parallel()
-	handlertest.Refuses(t, exec.New, map[string]handlers.Settings{"bash would execute its standard input, which is the payload": {"command": []any{"bash", "-s"}}})
+	handlertest.Refuses(t, exec.New,
+		map[string]handlers.Settings{"bash would execute its standard input, which is the payload": {"command": []any{"bash", "-s"}}})
 	handlertest.Make(t, exec.New, handlers.Settings{"command": []any{"bash", "-s"}, "stdin": "none"})
 	h := handlertest.Make(t, exec.New, handlers.Settings{"command": []any{"sh", "${p}"}, "parameters": map[string]any{"p": map[string]any{}}})
 	for _, payload := range []string{`{}`, `{"p":"/dev/stdin"}`} {
-		if out, err := handlertest.Handle(t, h, payload); err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(), "would execute its standard input") {
+		if out, err := handlertest.Handle(t, h, payload); err == nil || !handlers.IsPermanent(err) || !strings.Contains(err.Error(),
+			"would execute its standard input") {
 			t.Errorf("%s: got %s, %v", payload, out, err)
 		}
 	}
@@ -210,9 +231,13 @@ func TestSchemaRefusesWhatTheHandlerRefuses(t *testing.T) {
 	h := handlertest.Make(t, exec.New, handlers.Settings{
 		"command": []any{"/bin/true", "${a}${b}", "x${c}", "${d}", "${e}", "--f=${f}", "${g}", "${h}"},
 		"parameters": map[string]any{
-			"a": parameter("string", nil), "b": parameter("integer", nil), "c": parameter("string", map[string]any{"pattern": "a*|-.", "max_length": 2}),
+			"a": parameter("string", nil), "b": parameter("integer", nil), "c": parameter("string", map[string]any{
+				"pattern":    "a*|-.",
+				"max_length": 2,
+			}),
 			"d": parameter("number", nil), "e": parameter("integer", map[string]any{"allow_dash": true}), "f": parameter("number", nil),
-			"g": parameter("number", map[string]any{"enum": []any{0.5, 100, -1}}), "h": parameter("string", map[string]any{"enum": []any{"x", "-y"}}),
+			"g": parameter("number", map[string]any{"enum": []any{0.5, 100, -1}}), "h": parameter("string",
+				map[string]any{"enum": []any{"x", "-y"}}),
 		},
 	})
 	compiled, err := schema.Compile(h.(handlers.Describer).Describe().Schema)
@@ -221,7 +246,8 @@ func TestSchemaRefusesWhatTheHandlerRefuses(t *testing.T) {
 	}
 	values := rapid.SampledFrom([]string{
 		`""`, `"a"`, `"-"`, `"-a"`, `"x"`, `"-y"`, `"a\u0000"`, `"aaa"`, `"\ud800"`, `"\n"`, `null`, `true`, `[]`, `0`, `-0`, `-0.0`, `1.0`, `-5`, `-1`, `0.5`, `5e-1`, `1e2`, `1e19`, `1e20`, `1.5`,
-		`1e308`, `1e309`, `-1e309`, `1e-999999999`, strings.Repeat("9", 72), "0." + strings.Repeat("3", 72), "1." + strings.Repeat("0", 72), `-18446744073709551615`, `18446744073709551615`,
+		`1e308`, `1e309`, `-1e309`, `1e-999999999`, strings.Repeat("9", 72), "0." + strings.Repeat("3", 72), "1." + strings.Repeat("0",
+			72), `-18446744073709551615`, `18446744073709551615`,
 	})
 	refused := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -17,7 +17,10 @@ import (
 func TestVariablesFromFiles(t *testing.T) {
 	t.Parallel()
 	path := handlertest.SecretFile(t, "first")
-	h := handlertest.Make(t, exec.New, handlers.Settings{"command": []any{"sh", "-c", `echo "$KEY"`}, "environment_file": map[string]any{"KEY": path}})
+	h := handlertest.Make(t, exec.New, handlers.Settings{
+		"command":          []any{"sh", "-c", `echo "$KEY"`},
+		"environment_file": map[string]any{"KEY": path},
+	})
 	if err := handlertest.Check(h); err != nil {
 		t.Error(err)
 	}

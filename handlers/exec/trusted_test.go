@@ -16,41 +16,60 @@ import (
 	"github.com/taskerhq/tasker/handlers/service"
 )
 
+// spoiled makes a program that others could change.
+func spoiled(t *testing.T, spoil func(path string) error) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	handlertest.WriteFile(t, path, "#!/bin/sh\ncat\n", 0o755)
+	if err := spoil(path); errors.Is(err, fs.ErrPermission) {
+		t.Skip("only root can give a file away")
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // TestRunsTrustedProgramsOnly: neither a program that others could change, nor a script
 // of an interpreter. Both the check and the run report it.
 func TestRunsTrustedProgramsOnly(t *testing.T) {
 	t.Parallel()
-	program := func(spoil func(path string) error) string {
-		path := filepath.Join(t.TempDir(), "program")
-		handlertest.WriteFile(t, path, "#!/bin/sh\ncat\n", 0o755)
-		if err := spoil(path); errors.Is(err, fs.ErrPermission) {
-			t.Skip("only root can give a file away")
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	forAll := program(func(path string) error { return os.Chmod(path, 0o757) })
-	inDirForAll := program(func(path string) error { return os.Chmod(filepath.Dir(path), 0o777) })
-	of := program(func(path string) error { return os.Chown(path, 65534, 65534) })
+	forAll := spoiled(t, func(path string) error { return os.Chmod(path, 0o757) })
+	inDir := spoiled(t, func(path string) error { return os.Chmod(filepath.Dir(path), 0o777) })
+	of := spoiled(t, func(path string) error { return os.Chown(path, 65534, 65534) })
 	for name, test := range map[string]struct {
 		factory  handlers.Factory
 		settings handlers.Settings
 		want     string
 		check    bool // check only
 	}{
-		"exec":                    {exec.New, handlers.Settings{"command": forAll}, forAll + " is not trusted: " + forAll + " is writable by all users (its mode is -rwxr-xrwx): chmod go-w " + forAll, false},
-		"exec with limits":        {exec.New, handlers.Settings{"command": forAll, "limits": map[string]any{"open_files": 10}}, "is writable by all users", false},
-		"in a directory":          {exec.New, handlers.Settings{"command": inDirForAll}, filepath.Dir(inDirForAll) + " is writable by all users", false},
+		"exec": {
+			exec.New,
+			handlers.Settings{"command": forAll},
+			forAll + " is not trusted: " + forAll + " is writable by all users (its mode is -rwxr-xrwx): chmod go-w " + forAll, false,
+		},
+		"exec with limits": {
+			exec.New,
+			handlers.Settings{"command": forAll, "limits": map[string]any{"open_files": 10}},
+			"is writable by all users", false,
+		},
+		"in a directory":          {exec.New, handlers.Settings{"command": inDir}, filepath.Dir(inDir) + " is writable by all users", false},
 		"of another user":         {exec.New, handlers.Settings{"command": of}, of + " belongs to the user 65534", false},
 		"of the run's own user":   {exec.New, handlers.Settings{"command": of, "user": "65534"}, "", true},
 		"an interpreter's":        {exec.New, handlers.Settings{"command": []any{"sh", forAll, "x"}}, forAll + " is not trusted", false},
 		"an interpreter's option": {exec.New, handlers.Settings{"command": []any{"/bin/sh", "-e", forAll}}, forAll + " is not trusted", false},
-		"a relative one":          {exec.New, handlers.Settings{"command": []any{"sh", "program"}, "directory": filepath.Dir(forAll)}, forAll + " is not trusted", false},
-		"text for a shell":        {exec.New, handlers.Settings{"command": []any{"sh", "-c", "true"}}, "", true},
-		"a file that is read":     {exec.New, handlers.Settings{"command": []any{"cat", forAll}}, "", true},
-		"service":                 {service.New, handlers.Settings{"command": []any{forAll}}, forAll + " is not trusted", false},
-		"a reboot's":              {exec.New, handlers.Settings{"command": "true", "reboot_code": 194, "reboot_command": forAll}, "reboot_command: " + forAll + " is not trusted", true},
+		"a relative one": {
+			exec.New,
+			handlers.Settings{"command": []any{"sh", "program"}, "directory": filepath.Dir(forAll)},
+			forAll + " is not trusted", false,
+		},
+		"text for a shell":    {exec.New, handlers.Settings{"command": []any{"sh", "-c", "true"}}, "", true},
+		"a file that is read": {exec.New, handlers.Settings{"command": []any{"cat", forAll}}, "", true},
+		"service":             {service.New, handlers.Settings{"command": []any{forAll}}, forAll + " is not trusted", false},
+		"a reboot's": {
+			exec.New,
+			handlers.Settings{"command": "true", "reboot_code": 194, "reboot_command": forAll},
+			"reboot_command: " + forAll + " is not trusted", true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -58,16 +58,30 @@ func TestEnds(t *testing.T) {
 		task    handlerstest.Task
 		want    want
 	}{
-		"succeeded": {func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }, handlerstest.Task{}, want{state: tasker.ResultDone}},
+		"succeeded": {
+			func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil },
+			handlerstest.Task{},
+			want{state: tasker.ResultDone},
+		},
 		"failed": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			return nil, handlers.WithCode(7, errPlain)
 		}, handlerstest.Task{}, want{tasker.ResultFailed, 7, "it broke"}},
-		"panicked": {func(context.Context, *handlers.Request) (handlers.Result, error) { panic("oh") }, handlerstest.Task{}, want{tasker.ResultFailed, 1, "the handler panicked: oh"}},
+		"panicked": {
+			func(context.Context, *handlers.Request) (handlers.Result, error) { panic("oh") },
+			handlerstest.Task{},
+			want{tasker.ResultFailed, 1, "the handler panicked: oh"},
+		},
 		"too much": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			return handlers.Result(`"abc"`), nil
 		}, handlerstest.Task{MaxResult: 4}, want{tasker.ResultFailed, tasker.ErrnrBadResult, "result too large: 5 bytes, the limit is 4"}},
-		"timed out":                 {untilEnd, handlerstest.Task{Timeout: time.Minute}, want{tasker.TimedOut, tasker.ErrnrTimedOut, "the run limit of 1m0s passed"}},
-		"timed out, 1 h by default": {untilEnd, handlerstest.Task{}, want{tasker.TimedOut, tasker.ErrnrTimedOut, "the run limit of 1h0m0s passed"}},
+		"timed out": {untilEnd, handlerstest.Task{Timeout: time.Minute}, want{
+			tasker.TimedOut, tasker.ErrnrTimedOut,
+			"the run limit of 1m0s passed",
+		}},
+		"timed out, 1 h by default": {untilEnd, handlerstest.Task{}, want{
+			tasker.TimedOut, tasker.ErrnrTimedOut,
+			"the run limit of 1h0m0s passed",
+		}},
 		"abandoned": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			time.Sleep(time.Minute + 11*time.Second)
 			return nil, nil
@@ -100,7 +114,10 @@ func TestCancelAndStop(t *testing.T) {
 		"canceled":               {(*handlerstest.Running).Cancel, tasker.ResultCanceled, tasker.ErrnrCanceled, "the task was canceled"},
 		"stopped":                {(*handlerstest.Running).Stop, tasker.Running, 0, ""},
 		"the end of its context": {func(*handlerstest.Running) { stop() }, tasker.Running, 0, ""},
-		"canceled, then stopped": {func(r *handlerstest.Running) { r.Cancel(); r.Stop() }, tasker.ResultCanceled, tasker.ErrnrCanceled, "the task was canceled"},
+		"canceled, then stopped": {
+			func(r *handlerstest.Running) { r.Cancel(); r.Stop() }, tasker.ResultCanceled, tasker.ErrnrCanceled,
+			"the task was canceled",
+		},
 	} {
 		running := handlerstest.Start(ctx, untilEnd, handlerstest.Task{Retry: tasker.RetryPolicy{Delays: []time.Duration{1}}})
 		if !running.Until(waits) {
@@ -315,13 +332,25 @@ func TestWant(t *testing.T) {
 	for want, check := range map[string]func(testing.TB){
 		"the task is FAILED, errnr 7 (it broke); want DONE\nits log:\n  stderr: no space left": func(t testing.TB) { failed.WantDone(t, "") },
 		`the result is {"b": 12345678901234567890, "a": "<"}` + "\nwant none":                  func(t testing.TB) { done.WantDone(t, "") },
-		"\nwant {\"b\":12345678901234567891,\"a\":\"<\"}":                                      func(t testing.TB) { done.WantDone(t, `{"b":12345678901234567891,"a":"<"}`) },
-		"want FAILED, errnr 8 (...it broke...)":                                                func(t testing.TB) { failed.WantFailed(t, 8, "it broke") },
-		"want FAILED, errnr 7 (...fire...)":                                                    func(t testing.TB) { failed.WantFailed(t, 7, "fire") },
-		"want TIMED_OUT, errnr 7 (...it broke...)":                                             func(t testing.TB) { failed.WantEnd(t, tasker.TimedOut, 7, "it broke") },
-		"no progress, want 1 of 2":                                                             func(t testing.TB) { failed.WantProgress(t, 1, 2) },
-		"the progress is 1 of 2, want 2 of 2":                                                  func(t testing.TB) { done.WantProgress(t, 2, 2) },
-		`no line contains "fire"`:                                                              func(t testing.TB) { done.WantLine(t, "fire") },
+		"\nwant {\"b\":12345678901234567891,\"a\":\"<\"}": func(t testing.TB) {
+			done.WantDone(t,
+				`{"b":12345678901234567891,"a":"<"}`)
+		},
+		"want FAILED, errnr 8 (...it broke...)": func(t testing.TB) {
+			failed.WantFailed(t,
+				8, "it broke")
+		},
+		"want FAILED, errnr 7 (...fire...)": func(t testing.TB) {
+			failed.WantFailed(t,
+				7, "fire")
+		},
+		"want TIMED_OUT, errnr 7 (...it broke...)": func(t testing.TB) {
+			failed.WantEnd(t,
+				tasker.TimedOut, 7, "it broke")
+		},
+		"no progress, want 1 of 2":            func(t testing.TB) { failed.WantProgress(t, 1, 2) },
+		"the progress is 1 of 2, want 2 of 2": func(t testing.TB) { done.WantProgress(t, 2, 2) },
+		`no line contains "fire"`:             func(t testing.TB) { done.WantLine(t, "fire") },
 	} {
 		f := &failing{TB: t}
 		if check(f); len(f.messages) != 1 || !strings.Contains(f.messages[0], want) {

@@ -138,7 +138,7 @@ func (h *handler) dial(ctx context.Context, network, address string) (net.Conn, 
 			if err != nil {
 				return fmt.Errorf("%w: %s: %w", errAddress, dialed, err)
 			}
-			return h.checkAddress(host, addr.Addr())
+			return h.conf.checkAddress(host, addr.Addr())
 		}
 	}
 	return dialer.DialContext(ctx, network, address)
@@ -167,7 +167,7 @@ var metadataAddresses = []netip.Addr{
 // link-local ones, clouds' metadata, and this machine under another name than
 // localhost. Private addresses are allowed, since the setting "allow" names the
 // host.
-func (h *handler) checkAddress(host string, addr netip.Addr) error {
+func (s *settings) checkAddress(host string, addr netip.Addr) error {
 	addr = embedded(addr.WithZone("").Unmap())
 	named, err := netip.ParseAddr(host)
 	isNamed := err == nil && embedded(named.WithZone("").Unmap()) == addr
@@ -176,7 +176,7 @@ func (h *handler) checkAddress(host string, addr netip.Addr) error {
 	switch {
 	case addr.IsUnspecified() || addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Errorf("%w: %s is not a host address", errAddress, addr)
-	case isNamed || h.conf.AllowPrivate:
+	case isNamed || s.AllowPrivate:
 	case addr.IsLinkLocalUnicast():
 		what = "is link-local"
 	case slices.Contains(metadataAddresses, addr):

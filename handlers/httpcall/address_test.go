@@ -57,8 +57,8 @@ func TestCheckAddress(t *testing.T) {
 		{"api.example.com", "255.255.255.255", false, false},
 	} {
 		for private, want := range map[bool]bool{false: test.allowed, true: test.private} {
-			h := &handler{conf: settings{AllowPrivate: private}}
-			if err := h.checkAddress(test.host, netip.MustParseAddr(test.addr)); (err == nil) != want {
+			s := &settings{AllowPrivate: private}
+			if err := s.checkAddress(test.host, netip.MustParseAddr(test.addr)); (err == nil) != want {
 				t.Errorf("%s at %s, allow_private %t: got %v", test.host, test.addr, private, err)
 			}
 		}

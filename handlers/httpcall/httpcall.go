@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/internal/check"
 	"github.com/taskerhq/tasker/handlers/internal/placeholder"
 	"github.com/taskerhq/tasker/handlers/internal/secretfiles"
 	"github.com/taskerhq/tasker/internal/x/trust"
@@ -88,7 +89,7 @@ func New(s handlers.Settings) (handlers.Handler, error) {
 	if err := s.Decode(&h.conf); err != nil {
 		return nil, err
 	}
-	if err := h.checkPlain(s); err != nil {
+	if err := h.conf.checkPlain(s); err != nil {
 		return nil, err
 	}
 	if err := h.parseTemplates(); err != nil {
@@ -114,26 +115,21 @@ func New(s handlers.Settings) (handlers.Handler, error) {
 }
 
 // checkPlain checks the settings that are not templates.
-func (h *handler) checkPlain(given handlers.Settings) error {
-	var mistakes []error
-	want := func(ok bool, setting, format string, args ...any) {
-		if !ok {
-			mistakes = append(mistakes, fmt.Errorf("setting %q: %w", setting, fmt.Errorf(format, args...)))
-		}
-	}
-	c := &h.conf
-	want(slices.Contains(methods, c.Method), "method", "must be one of %s, got %q", strings.Join(methods, ", "), c.Method)
-	want(slices.Contains([]string{"auto", "json", "text", "none"}, c.Result), "result", "must be auto, json, text or none, got %q", c.Result)
-	want(c.MaxRedirects >= 0 && c.MaxRedirects <= 20, "max_redirects", "must be 0 to 20, got %d", c.MaxRedirects)
-	want(c.Timeout > 0, "timeout", "must be more than 0")
-	want(c.MaxResponse <= maxMaxResponse, "max_response", "must be at most 64MiB, got %d", c.MaxResponse)
-	want(c.IdempotencyHeader == "" || isHeaderName(c.IdempotencyHeader), "idempotency_header", "must be the name of a header, got %q", c.IdempotencyHeader)
-	want(c.RPC || c.URL != "", "url", "is required, such as https://api.example.com/v1/hosts, unless rpc is true")
+func (s *settings) checkPlain(given handlers.Settings) error {
+	var c check.Settings
+	c.OneOf("method", s.Method, methods...)
+	c.OneOf("result", s.Result, "auto", "json", "text", "none")
+	c.Want(s.MaxRedirects >= 0 && s.MaxRedirects <= 20, "max_redirects", "must be 0 to 20, got %d", s.MaxRedirects)
+	c.Want(s.Timeout > 0, "timeout", "must be more than 0")
+	c.Want(s.MaxResponse <= maxMaxResponse, "max_response", "must be at most 64MiB, got %d", s.MaxResponse)
+	c.Want(s.IdempotencyHeader == "" || isHeaderName(s.IdempotencyHeader), "idempotency_header",
+		"must be the name of a header, got %q", s.IdempotencyHeader)
+	c.Want(s.RPC || s.URL != "", "url", "is required, such as https://api.example.com/v1/hosts, unless rpc is true")
 	for _, name := range []string{"method", "url", "body"} {
 		_, set := given[name]
-		want(!c.RPC || !set, name, "must not be set with rpc: the payload has it")
+		c.Want(!s.RPC || !set, name, "must not be set with rpc: the payload has it")
 	}
-	return errors.Join(mistakes...)
+	return c.Err()
 }
 
 // ResultLimit returns the setting that bounds results, and its value.
@@ -143,27 +139,27 @@ func (h *handler) ResultLimit() (setting string, limit int64) {
 
 // Check reports whether the files with certificates and secrets can be read.
 func (h *handler) Check() error {
-	_, err := h.roots()
-	_, headers := h.secretHeaders()
+	_, err := h.conf.roots()
+	_, headers := h.conf.secretHeaders()
 	_, query := h.conf.QueryFile.Read("query")
 	return errors.Join(err, headers, query)
 }
 
 // roots reads the certificates to trust; nil means those of the system.
-func (h *handler) roots() (*x509.CertPool, error) {
-	if h.conf.CAFile == "" {
+func (s *settings) roots() (*x509.CertPool, error) {
+	if s.CAFile == "" {
 		return nil, nil
 	}
-	content, err := os.ReadFile(h.conf.CAFile)
+	content, err := os.ReadFile(s.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("setting \"ca_file\": %w", err)
 	}
-	if err := trust.Check(h.conf.CAFile); err != nil {
+	if err := trust.Check(s.CAFile); err != nil {
 		return nil, fmt.Errorf("setting \"ca_file\": not trusted: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("setting \"ca_file\": no certificate in %s", h.conf.CAFile)
+		return nil, fmt.Errorf("setting \"ca_file\": no certificate in %s", s.CAFile)
 	}
 	return pool, nil
 }
@@ -204,7 +200,7 @@ func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.R
 	transport := h.transport
 	if h.conf.CAFile != "" {
 		// Read for each call, so that a renewed file takes effect at once.
-		roots, err := h.roots()
+		roots, err := h.conf.roots()
 		if err != nil {
 			return nil, err
 		}

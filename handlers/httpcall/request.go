@@ -88,7 +88,8 @@ func (h *handler) parseTemplates() error {
 	for _, name := range h.placeholders() {
 		root, _, _ := strings.Cut(name, ".")
 		if root != "payload" && !slices.Contains(requestValues, name) {
-			return fmt.Errorf("unknown placeholder ${%s}: must be ${payload}, ${payload.<member>}, ${%s}", name, strings.Join(requestValues, "}, ${"))
+			return fmt.Errorf("unknown placeholder ${%s}: must be ${payload}, ${payload.<member>}, ${%s}",
+				name, strings.Join(requestValues, "}, ${"))
 		}
 	}
 	return nil
@@ -128,8 +129,8 @@ func (h *handler) checkSecrets() error {
 }
 
 // secretHeaders reads the headers whose values are in files.
-func (h *handler) secretHeaders() (map[string]string, error) {
-	values, err := h.conf.HeadersFile.Read("headers")
+func (s *settings) secretHeaders() (map[string]string, error) {
+	values, err := s.HeadersFile.Read("headers")
 	for name, value := range values {
 		if !isHeaderValue(value) {
 			return nil, fmt.Errorf(`setting "headers_file": the file of %q must not contain control characters such as line ends`, name)
@@ -140,15 +141,15 @@ func (h *handler) secretHeaders() (map[string]string, error) {
 
 // addSecrets adds the values in files to a call. They are in no URL that is compared
 // with "allow" or shown in an error.
-func (h *handler) addSecrets(c *call) error {
-	headers, err := h.secretHeaders()
+func (s *settings) addSecrets(c *call) error {
+	headers, err := s.secretHeaders()
 	if err != nil {
 		return err
 	}
 	for name, value := range headers {
 		c.header.Set(name, value)
 	}
-	query, err := h.conf.QueryFile.Read("query")
+	query, err := s.QueryFile.Read("query")
 	if err != nil {
 		return err
 	}
@@ -244,7 +245,7 @@ func (h *handler) prepare(req *handlers.Request) (*call, error) {
 		}
 		c.header.Set(name, value)
 	}
-	return c, h.addSecrets(c)
+	return c, h.conf.addSecrets(c)
 }
 
 // fill makes the URL and the body from the settings.

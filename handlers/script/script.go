@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/internal/check"
 	"github.com/taskerhq/tasker/handlers/internal/program"
 	"github.com/taskerhq/tasker/handlers/internal/run"
 	"github.com/taskerhq/tasker/internal/x/text"
@@ -48,7 +49,7 @@ func New(s handlers.Settings) (handlers.Handler, error) {
 	if err := s.Decode(&conf); err != nil {
 		return nil, err
 	}
-	var c program.Checks
+	var c check.Settings
 	c.Want(filepath.IsAbs(conf.BinPath), "bin_path", "must be the absolute path of the directory with the programs, got %q", conf.BinPath)
 	if err := errors.Join(c.Err(), conf.Validate(nil)); err != nil {
 		return nil, err
@@ -68,7 +69,8 @@ func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.R
 	}
 	if limit := p.limit; limit > 0 {
 		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, limit, handlers.TimedOut(fmt.Errorf("the program ran longer than its max_run_time (%v)", limit)))
+		late := handlers.TimedOut(fmt.Errorf("the program ran longer than its max_run_time (%v)", limit))
+		ctx, stop = context.WithTimeoutCause(ctx, limit, late)
 		defer stop()
 	}
 	return h.Run(ctx, req, run.Program{Command: append(program.Command{path}, p.Args...)})

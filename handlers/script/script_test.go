@@ -159,7 +159,8 @@ func TestStopsAtMaxRunTime(t *testing.T) {
 	handlertest.WriteFile(t, filepath.Join(dir, "slow"), "#!/bin/sh\necho busy >&2\nexec sleep 1000\n", 0o755)
 	h := handlertest.Make(t, script.New, handlers.Settings{"bin_path": dir})
 	_, err := handlertest.Handle(t, h, `{"bin_name": "slow", "max_run_time": 0.3}`)
-	if err == nil || err.Error() != "the program ran longer than its max_run_time (300ms) (killed by SIGTERM): busy" || !errors.Is(err, handlers.ErrTimeout) {
+	if err == nil || err.Error() != "the program ran longer than its max_run_time (300ms) (killed by SIGTERM): busy" || !errors.Is(err,
+		handlers.ErrTimeout) {
 		t.Errorf("got %v", err)
 	}
 }

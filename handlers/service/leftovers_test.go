@@ -26,7 +26,8 @@ func TestRemovesLeftovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, settings := range map[string]handlers.Settings{"its own": nil, "another one": {"directory": "/"}} {
-		h := shellService(t, `read -r line; echo "{\"id\":\"1\",\"result\":[\"$TASKER_SERVICE_DIR\",\"$(readlink "$TASKER_SERVICE_DIR.run" | cut -d" " -f1)\",\"$$\"]}"; read -r line`, settings)
+		h := shellService(t,
+			`read -r line; echo "{\"id\":\"1\",\"result\":[\"$TASKER_SERVICE_DIR\",\"$(readlink "$TASKER_SERVICE_DIR.run" | cut -d" " -f1)\",\"$$\"]}"; read -r line`, settings)
 		result, err := ask(t, h, "null")
 		var got []string
 		if uerr := json.Unmarshal(result, &got); err != nil || uerr != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/internal/check"
 	"github.com/taskerhq/tasker/handlers/internal/interpreter"
 	"github.com/taskerhq/tasker/handlers/internal/proc"
 	"github.com/taskerhq/tasker/handlers/internal/program"
@@ -39,7 +40,7 @@ func readSettings(s handlers.Settings) (settings, error) {
 	if err := s.Decode(&conf); err != nil {
 		return conf, err
 	}
-	var c program.Checks
+	var c check.Settings
 	between := func(setting string, value, low, high int64) {
 		c.Want(value >= low && value <= high, setting, "must be %d to %d, got %d", low, high, value)
 	}

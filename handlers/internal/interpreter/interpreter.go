@@ -38,12 +38,18 @@ var interpreters = []interpreter{
 		long: []string{"--version", "--help"}, longValues: []string{"--check-hash-based-pycs"},
 	},
 	{name: regexp.MustCompile(`^perl[0-9.]*$`), code: "eEv", attached: "MmIiFxDCdV0l", separate: "I"},
-	{name: regexp.MustCompile(`^(ruby|jruby)[0-9.]*$`), code: "evh", attached: "IrCEFKTWx0", separate: "IrCE", long: []string{"--version", "--help"}},
+	{
+		name: regexp.MustCompile(`^(ruby|jruby)[0-9.]*$`),
+		code: "evh", attached: "IrCEFKTWx0", separate: "IrCE", long: []string{"--version", "--help"},
+	},
 	{
 		name: regexp.MustCompile(`^(node|nodejs)$`), code: "epvh", separate: "r",
 		long: []string{"--eval", "--print", "--version", "--help", "--test"}, longValues: []string{"--require", "--import", "--loader"},
 	},
-	{name: regexp.MustCompile(`^php[0-9.]*$`), code: "rfBRFEivhm", attached: "d", separate: "dc", long: []string{"--run", "--file", "--version", "--help"}},
+	{
+		name: regexp.MustCompile(`^php[0-9.]*$`),
+		code: "rfBRFEivhm", attached: "d", separate: "dc", long: []string{"--run", "--file", "--version", "--help"},
+	},
 	{name: regexp.MustCompile(`^lua(jit)?[0-9.]*$`), code: "ev", separate: "l"},
 	{name: regexp.MustCompile(`^(tclsh|wish|expect|guile|gosh|irb|ghci|iex|erl)[0-9.]*$`), code: "ces"},
 }

@@ -283,7 +283,7 @@ func (s Set) Schema() json.RawMessage {
 	} else {
 		schema["type"] = []string{"object", "null"}
 	}
-	return encode(schema)
+	return jsonx.MustEncode(schema)
 }
 
 type object = map[string]any
@@ -336,14 +336,5 @@ func (s Set) Example() json.RawMessage {
 			values[name] = 1
 		}
 	}
-	return encode(values)
-}
-
-// encode encodes a value of the configuration, which was JSON before.
-func encode(value any) json.RawMessage {
-	encoded, err := jsonx.Encode(value)
-	if err != nil {
-		return json.RawMessage("null")
-	}
-	return encoded
+	return jsonx.MustEncode(values)
 }

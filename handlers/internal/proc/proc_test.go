@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/taskerhq/tasker/handlers/internal/handlertest"
 )
 
 // helperEnv makes the test binary run a program instead of the tests.
@@ -63,19 +65,14 @@ func run(t *testing.T, spec *Spec) Exit {
 	return exit
 }
 
-// eventually waits until a condition is true.
-func eventually(t *testing.T, what string, condition func() bool) {
+func running(pid int) bool { return alive(strconv.Itoa(pid)) }
+
+func must(t *testing.T, err error) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
 	}
 }
-
-func running(pid int) bool { return alive(strconv.Itoa(pid)) }
 
 // pidsIn parses process ids, one per line.
 func pidsIn(t *testing.T, text string) []int {
@@ -94,12 +91,7 @@ func pidsIn(t *testing.T, text string) []int {
 func script(t *testing.T, text string, mode os.FileMode) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "program")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
+	handlertest.WriteFile(t, path, text, mode)
 	return path
 }
 
@@ -157,8 +149,11 @@ func TestStartErrors(t *testing.T) {
 		"is not a directory":                                                            {Path: "/bin/true", Dir: "/etc/passwd"},
 		"unknown user there-is-no-such-one":                                             {Path: "/bin/true", User: "there-is-no-such-one"},
 		"unknown group there-is-no-such-one":                                            {Path: "/bin/true", Group: "there-is-no-such-one"},
-		"the arguments and the environment of /bin/true are too ":                       {Path: "/bin/true", Args: []string{strings.Repeat("x", 1<<18)}},
-		"program /nope/limited not found":                                               {Path: "/nope/limited", Limits: Limits{OpenFiles: 50}},
+		"the arguments and the environment of /bin/true are too ": {
+			Path: "/bin/true",
+			Args: []string{strings.Repeat("x", 1<<18)},
+		},
+		"program /nope/limited not found": {Path: "/nope/limited", Limits: Limits{OpenFiles: 50}},
 	} {
 		_, err := Run(t.Context(), spec)
 		found, ok := errors.AsType[*StartError](err)
@@ -178,7 +173,8 @@ func TestStartErrors(t *testing.T) {
 			t.Errorf("Check: got %v\nwant %s", check, want)
 		}
 	}
-	if err := (&Spec{Path: "/nope/nope", Dir: "/nope"}).Check(); err == nil || !strings.Contains(err.Error(), "program /nope/nope not found") || !strings.Contains(err.Error(), "directory /nope does not") {
+	if err := (&Spec{Path: "/nope/nope", Dir: "/nope"}).Check(); err == nil || !strings.Contains(err.Error(),
+		"program /nope/nope not found") || !strings.Contains(err.Error(), "directory /nope does not") {
 		t.Errorf("two mistakes: %v", err)
 	}
 	if err := (&Spec{Path: "true", Dir: dir, Limits: Limits{OpenFiles: 50}}).Check(); err != nil {
@@ -203,38 +199,6 @@ func TestSignalIsNamed(t *testing.T) {
 		spec.Limits.Core = &none
 		if exit := run(t, spec); exit.String() != want || exit.Stopped {
 			t.Errorf("got %q, %+v; want %q", exit, exit, want)
-		}
-	}
-}
-
-// TestEndOfContextKillsTheGroup: even if the program, its child and its grandchild
-// ignore TERM.
-func TestEndOfContextKillsTheGroup(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	r, w := io.Pipe()
-	spec := sh(`trap '' TERM; echo $$; sh -c 'echo $$; sh -c "echo \$\$; while :; do sleep 1; done" & while :; do sleep 1; done' & while :; do sleep 1; done`, w)
-	p, err := Start(ctx, spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pids := readPids(t, r, 3)
-	go func() { _, _ = io.Copy(io.Discard, r) }()
-	for _, pid := range pids {
-		if !running(pid) {
-			t.Fatalf("%d is not running", pid)
-		}
-	}
-	cancel()
-	exit := p.Wait()
-	w.Close()
-	if !exit.Stopped || exit.Signal != syscall.SIGKILL || exit.String() != "killed by SIGKILL" {
-		t.Errorf("got %+v, %s", exit, exit)
-	}
-	for _, pid := range pids {
-		if running(pid) {
-			t.Errorf("%d of %v still runs", pid, pids)
 		}
 	}
 }
@@ -270,7 +234,7 @@ func TestTermIsEnough(t *testing.T) {
 		}
 		readPids(t, r, 1)
 		if name == "stopped" {
-			eventually(t, "it stops", func() bool {
+			handlertest.Poll(t, "it stops", func() bool {
 				stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
 				return strings.Contains(string(stat), ") T ")
 			})
@@ -289,57 +253,19 @@ func TestLeftoversEndAndDaemonsStay(t *testing.T) {
 	var stdout bytes.Buffer
 	exit := run(t, sh(`sleep 1000 & echo $!
 sh -c 'trap "" TERM; while :; do sleep 1; done' & echo $!
-setsid sh -c 'echo $$ > daemon; exec sleep 1000' & while ! [ -s daemon ]; do sleep 0.01; done; cat daemon; rm daemon`, &stdout))
+timeout 1000 sh -c 'trap "" TERM; echo $$; : > ready; while :; do sleep 0.1; done' & while ! [ -e ready ]; do sleep 0.01; done
+setsid sh -c 'echo $$ > daemon; exec sleep 1000' & while ! [ -s daemon ]; do sleep 0.01; done; cat daemon; rm daemon ready`, &stdout))
 	pids := pidsIn(t, stdout.String())
-	if len(pids) != 3 || exit.Code != 0 {
+	if len(pids) != 4 || exit.Code != 0 {
 		t.Fatalf("got %v, %s", pids, exit)
 	}
-	if running(pids[0]) || running(pids[1]) {
+	if running(pids[0]) || running(pids[1]) || running(pids[2]) {
 		t.Error("what the program left still runs")
 	}
-	if !running(pids[2]) {
+	if !running(pids[3]) {
 		t.Error("the daemon was killed")
 	}
-	_ = syscall.Kill(pids[2], syscall.SIGKILL)
-}
-
-// TestFloodTakesNoMemory reads much more than may be kept.
-func TestFloodTakesNoMemory(t *testing.T) {
-	const size = 200 << 20
-	head, tail := &Head{Limit: 1000}, &Tail{Limit: 1000}
-	var lines, longest int
-	each := &Lines{Limit: 4096, Each: func(line []byte) { lines++; longest = max(longest, len(line)) }}
-	spec := sh("head -c 209715200 /dev/zero | tee /dev/stderr", io.MultiWriter(head, each))
-	spec.Stderr = tail
-	before := vmHWM(t)
-	if exit := run(t, spec); exit.Code != 0 {
-		t.Fatal(exit)
-	}
-	each.Flush()
-	grown := vmHWM(t) - before
-	if head.Size != size || tail.Size != size || len(head.Kept) != 1000 || len(tail.Text()) != 1000 {
-		t.Errorf("read %d and %d, kept %d and %d", head.Size, tail.Size, len(head.Kept), len(tail.Text()))
-	}
-	if lines != size/4096 || longest != 4096 {
-		t.Errorf("%d lines, the longest of %d", lines, longest)
-	}
-	if grown > 32<<10 {
-		t.Errorf("the memory grew by %d KiB", grown)
-	}
-}
-
-// vmHWM returns the peak memory of this process so far, in KiB.
-func vmHWM(t *testing.T) (kib int) {
-	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	if _, err := fmt.Sscan(rest, &kib); err != nil {
-		t.Fatal(err)
-	}
-	return kib
+	_ = syscall.Kill(pids[3], syscall.SIGKILL)
 }
 
 // TestAllOutputIsRead: what the program wrote before it exited is read, although a
@@ -374,7 +300,7 @@ func TestProgramDiesWithItsCaller(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = helper.Wait()
-	eventually(t, "the end of the program", func() bool { return !running(pid) })
+	handlertest.Poll(t, "the end of the program", func() bool { return !running(pid) })
 }
 
 // startHelper starts a process that runs a program which prints n process ids.
@@ -421,7 +347,7 @@ func TestKillAbandoned(t *testing.T) {
 	leader, child, daemon, grouped := pids[0], pids[1], pids[2], pids[3]
 	defer func() { _ = syscall.Kill(daemon, syscall.SIGKILL) }()
 	for _, pid := range []int{daemon, grouped} {
-		eventually(t, "the daemon and the program of timeout have their own groups", func() bool {
+		handlertest.Poll(t, "the daemon and the program of timeout have their own groups", func() bool {
 			group, err := syscall.Getpgid(pid)
 			return err == nil && group == pid
 		})
@@ -430,31 +356,21 @@ func TestKillAbandoned(t *testing.T) {
 		t.Fatalf("killed %v of a living caller", ended)
 	}
 	target, err := os.Readlink(record)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := helper.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, helper.Process.Kill())
 	_ = helper.Wait()
-	eventually(t, "the end of the program", func() bool { return !running(leader) })
+	handlertest.Poll(t, "the end of the program", func() bool { return !running(leader) })
 	if !running(child) {
 		t.Fatal("the child died with the program: nothing to test")
 	}
 
 	// Another record with the same process id, but of another program.
-	if err := os.Symlink(target, filepath.Join(dir, "other.json.run")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(record, record+".aside"); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Symlink(target, filepath.Join(dir, "other.json.run")))
+	must(t, os.Rename(record, record+".aside"))
 	if ended := kill(); len(ended) != 1 || ended[0].Session != 0 || !running(child) {
 		t.Errorf("killed %v for a process id alone", ended)
 	}
-	if err := os.Rename(record+".aside", record); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Rename(record+".aside", record))
 	if ended := kill(); len(ended) != 1 || ended[0] != (Abandoned{Record: record, Session: leader}) {
 		t.Errorf("killed %+v, want session %d", ended, leader)
 	}

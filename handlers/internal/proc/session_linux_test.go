@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"os/exec"
@@ -11,14 +10,18 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/taskerhq/tasker/handlers/internal/handlertest"
 )
 
-// TestEndOfContextEndsTheSession: what has its own process group, as under timeout and a
-// shell with job control, ends with the program, even if it ignores TERM.
+// TestEndOfContextEndsTheSession: everything ends with the program, even if it ignores
+// TERM, and even in its own process group, as under timeout and a shell with job
+// control.
 func TestEndOfContextEndsTheSession(t *testing.T) {
 	t.Parallel()
 	const loop = `trap "" TERM; echo $$; while :; do sleep 0.1; done`
 	for name, script := range map[string]string{
+		"group":   `trap '' TERM; echo $$; sh -c '` + loop + `' & while :; do sleep 0.1; done`,
 		"timeout": `echo $$; timeout 1000 sh -c '` + loop + `'`,
 		"set -m":  `echo $$; exec bash -c 'set -m; sh -c '\''` + loop + `'\'' & wait'`,
 		"stopped": `echo $$; timeout 1000 sh -c 'echo $$; kill -STOP $$; sleep 1000'`,
@@ -35,11 +38,11 @@ func TestEndOfContextEndsTheSession(t *testing.T) {
 		}
 		pids := readPids(t, r, 2)
 		go func() { _, _ = io.Copy(io.Discard, r) }()
-		if group, err := unix.Getpgid(pids[1]); err != nil || group == pids[0] {
+		if group, err := unix.Getpgid(pids[1]); err != nil || (group == pids[0]) != (name == "group") {
 			t.Errorf("%s: the group of %v is %d, %v: nothing to test", name, pids, group, err)
 		}
 		cancel()
-		if exit := p.Wait(); !exit.Stopped {
+		if exit := p.Wait(); !exit.Stopped || name == "group" && exit.String() != "killed by SIGKILL" {
 			t.Errorf("%s: got %+v", name, exit)
 		}
 		w.Close()
@@ -47,19 +50,6 @@ func TestEndOfContextEndsTheSession(t *testing.T) {
 			if running(pid) {
 				t.Errorf("%s: %d of %v still runs", name, pid, pids)
 			}
-		}
-	}
-}
-
-// TestLeftoversInOtherGroupsEnd: the program exits by itself.
-func TestLeftoversInOtherGroupsEnd(t *testing.T) {
-	t.Parallel()
-	var stdout bytes.Buffer
-	run(t, sh(`timeout 1000 sh -c 'trap "" TERM; echo $$; : > ready; while :; do sleep 0.1; done' &
-while ! [ -e ready ]; do sleep 0.01; done; rm ready`, &stdout))
-	for _, pid := range pidsIn(t, stdout.String()) {
-		if running(pid) {
-			t.Errorf("%d still runs", pid)
 		}
 	}
 }
@@ -80,7 +70,7 @@ echo $$; while :; do sleep 0.1; done`, w))
 	}
 	sid := readPids(t, r, 1)[0]
 	go func() { _, _ = io.Copy(io.Discard, r) }()
-	eventually(t, "another group", func() bool {
+	handlertest.Poll(t, "another group", func() bool {
 		members, _ := sessionMembers(sid)
 		return slices.ContainsFunc(members, func(m member) bool { return m.group != sid })
 	})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/internal/check"
 	"github.com/taskerhq/tasker/handlers/internal/param"
 	"github.com/taskerhq/tasker/handlers/internal/proc"
 	"github.com/taskerhq/tasker/handlers/internal/secretfiles"
@@ -60,7 +61,7 @@ func Defaults() Settings {
 // leave time for TERM and KILL before a manager abandons the handler, which it
 // does after 10 s by default.
 func (s *Settings) Validate(declared param.Set, maxStopGrace time.Duration) error {
-	var c Checks
+	var c check.Settings
 	c.Want(s.Directory == "" || filepath.IsAbs(s.Directory), "directory", "must be an absolute path, got %q", s.Directory)
 	c.Want(s.Nice >= -20 && s.Nice <= 19, "nice", "must be -20 to 19, got %d", s.Nice)
 	c.Want(s.StopGrace > 0 && time.Duration(s.StopGrace) <= maxStopGrace, "stop_grace",
@@ -138,7 +139,8 @@ func (s *Settings) CheckHere(command Command) error {
 func (s *Settings) Notes() []string {
 	var notes []string
 	if s.Limits.Processes > 0 && s.Spec(Command{""}).RunsAsRoot() {
-		notes = append(notes, `the setting "limits.processes" has no effect on root, as which its programs run, unless a cgroup is delegated to the manager: set "user"`)
+		notes = append(notes, `the setting "limits.processes" has no effect on root, as which its programs run, `+
+			`unless a cgroup is delegated to the manager: set "user"`)
 	}
 	if s.User == "" {
 		notes = append(notes, `the setting "user" is not set: its programs run with the manager's rights and can read what the manager can, `+

@@ -5,28 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 )
-
-// Checks collects the mistakes in settings.
-type Checks struct{ mistakes []error }
-
-// Want adds a mistake in a setting unless ok.
-func (c *Checks) Want(ok bool, setting, format string, args ...any) {
-	if !ok {
-		c.mistakes = append(c.mistakes, fmt.Errorf("setting %q: %w", setting, fmt.Errorf(format, args...)))
-	}
-}
-
-// OneOf adds a mistake unless a setting has one of at least two values.
-func (c *Checks) OneOf(setting, value string, allowed ...string) {
-	last := len(allowed) - 1
-	c.Want(slices.Contains(allowed, value), setting, "must be %s or %s, got %q", strings.Join(allowed[:last], ", "), allowed[last], value)
-}
-
-// Err returns the mistakes, joined.
-func (c *Checks) Err() error { return errors.Join(c.mistakes...) }
 
 // Command is a setting: a list of a program and its arguments, or a text that is
 // the program alone.

@@ -53,7 +53,8 @@ func (s *Settings) result(stdout *proc.Head) (handlers.Result, error) {
 	case whole:
 		return result, handlers.Permanent(errors.New("the program succeeded, but its standard output is not JSON"))
 	}
-	return result, handlers.Permanent(fmt.Errorf("the program succeeded, but its standard output has %d bytes, more than max_output (%d)", stdout.Size, s.MaxOutput))
+	return result, handlers.Permanent(fmt.Errorf(
+		"the program succeeded, but its standard output has %d bytes, more than max_output (%d)", stdout.Size, s.MaxOutput))
 }
 
 func asText(stdout *proc.Head, limit int) handlers.Result {
@@ -64,14 +65,14 @@ func asText(stdout *proc.Head, limit int) handlers.Result {
 	if utf8.Valid(kept) && !bytes.Contains(kept, []byte{0}) {
 		if whole {
 			line := bytes.TrimSuffix(bytes.TrimSuffix(kept, []byte("\n")), []byte("\r"))
-			if encoded := encode(string(line)); len(encoded) <= limit {
+			if encoded := jsonx.MustEncode(string(line)); len(encoded) <= limit {
 				return encoded
 			}
 		}
 		// Some characters take six bytes in JSON: cut until it fits.
 		for {
 			part := string(kept)
-			result := encode(partialOutput{Stdout: &part, Truncated: true, Size: stdout.Size})
+			result := jsonx.MustEncode(partialOutput{Stdout: &part, Truncated: true, Size: stdout.Size})
 			if len(result) <= limit {
 				return result
 			}
@@ -81,17 +82,8 @@ func asText(stdout *proc.Head, limit int) handlers.Result {
 	room := base64.StdEncoding.DecodedLen(limit-resultFrame) / 3 * 3
 	if whole = whole && len(stdout.Kept) <= room; whole {
 		all := base64.StdEncoding.EncodeToString(stdout.Kept)
-		return encode(partialOutput{Base64: &all})
+		return jsonx.MustEncode(partialOutput{Base64: &all})
 	}
 	part := base64.StdEncoding.EncodeToString(stdout.Kept[:min(room, len(stdout.Kept))])
-	return encode(partialOutput{Base64: &part, Truncated: true, Size: stdout.Size})
-}
-
-// encode encodes strings and numbers, which always have a JSON form.
-func encode(value any) handlers.Result {
-	encoded, err := jsonx.Encode(value)
-	if err != nil {
-		return handlers.Result("null")
-	}
-	return encoded
+	return jsonx.MustEncode(partialOutput{Base64: &part, Truncated: true, Size: stdout.Size})
 }

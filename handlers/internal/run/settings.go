@@ -7,6 +7,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/handlers/internal/check"
 	"github.com/taskerhq/tasker/handlers/internal/param"
 	"github.com/taskerhq/tasker/handlers/internal/program"
 )
@@ -67,14 +68,15 @@ func Defaults() Settings {
 
 // Validate checks the settings, and nothing outside of them.
 func (s *Settings) Validate(declared param.Set) error {
-	var c program.Checks
+	var c check.Settings
 	c.OneOf("stdin", s.Stdin, StdinPayload, stdinNone)
 	c.OneOf("result", s.Result, resultAuto, resultJSON, resultText, resultNone)
 	c.OneOf("stderr", s.Stderr, stderrIgnore, stderrWarn, stderrFailure)
 	for _, stream := range s.Log {
 		c.OneOf("log", stream, tasker.StreamStdout, tasker.StreamStderr)
 	}
-	c.Want(s.MaxOutput >= minMaxOutput && s.MaxOutput <= maxMaxOutput, "max_output", "must be %d to %d bytes, got %d", minMaxOutput, maxMaxOutput, s.MaxOutput)
+	c.Want(s.MaxOutput >= minMaxOutput && s.MaxOutput <= maxMaxOutput, "max_output",
+		"must be %d to %d bytes, got %d", minMaxOutput, maxMaxOutput, s.MaxOutput)
 	exitCode := func(setting string, codes ...int) {
 		for _, code := range codes {
 			c.Want(code >= 0 && code <= 255, setting, "an exit code must be 0 to 255, got %d", code)

@@ -15,3 +15,12 @@ func Encode(v any) ([]byte, error) {
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
+
+// MustEncode is [Encode] for values that always have a JSON form.
+func MustEncode(v any) []byte {
+	encoded, err := Encode(v)
+	if err != nil {
+		panic(err)
+	}
+	return encoded
+}
