@@ -94,7 +94,7 @@ func (c Config) Validate() error {
 		invalid("listen %q: must be an address or a host name", c.Listen)
 	}
 	if c.Port < 0 || c.Port > 65535 {
-		invalid("port: must be 0-65535, not %d", c.Port)
+		invalid("port: must be 0-65535, got %d", c.Port)
 	}
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		invalid("token_file: the token must be printable ASCII characters without blanks") // without the token

@@ -83,7 +83,7 @@ func (c *checker) checkListen() {
 	if c.bad[path] {
 		loopback = true
 	} else if host == "" || err != nil && strings.ContainsAny(host, ":[]/ ") {
-		c.invalid(path, "must be an address or host name without a port (see api.port), not %s", quote(host))
+		c.invalid(path, "must be an address or host name without a port (see api.port), got %s", quote(host))
 		loopback = true
 	}
 	if !c.uses(PartAPI) {
@@ -98,7 +98,7 @@ func (c *checker) checkListen() {
 		return
 	}
 	if len(token) < minToken {
-		c.invalid(tokenFileKey, "the token must have at least %d characters, not %d: openssl rand -hex 32", minToken, len(token))
+		c.invalid(tokenFileKey, "the token must have at least %d characters, got %d: openssl rand -hex 32", minToken, len(token))
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		c.invalid(tokenFileKey, "the token must be one line of printable ASCII characters without blanks")
@@ -109,10 +109,10 @@ func (c *checker) checkListen() {
 func (c *checker) checkTimes() {
 	m := c.Manager
 	if !c.bad["manager.lease"] && !c.bad["manager.heartbeat"] && m.Lease < 2*m.Heartbeat {
-		c.invalid("manager.lease", "must be at least twice manager.heartbeat (%s), not %s", short(m.Heartbeat), short(m.Lease))
+		c.invalid("manager.lease", "must be at least twice manager.heartbeat (%s), got %s", short(m.Heartbeat), short(m.Lease))
 	}
 	if !c.bad["manager.lease"] && !c.bad["reconcile.lost_after"] && c.Reconcile.LostAfter < m.Lease {
-		c.invalid("reconcile.lost_after", "must be at least manager.lease (%s), not %s", short(m.Lease), short(c.Reconcile.LostAfter))
+		c.invalid("reconcile.lost_after", "must be at least manager.lease (%s), got %s", short(m.Lease), short(c.Reconcile.LostAfter))
 	}
 }
 
@@ -185,7 +185,7 @@ func (c *checker) checkBroker() {
 			vhost = other
 		} else if other != vhost {
 			// Each process chooses an address at random: they would not meet.
-			c.invalid(path, "%svirtual host must be %q, as in address 1, not %q", which, vhost, other)
+			c.invalid(path, "%svirtual host must be %q, as in address 1, got %q", which, vhost, other)
 		}
 		if u.Query().Has("heartbeat") {
 			c.invalid(path, "%sparameter heartbeat: set manager.message_queue.heartbeat instead", which)

@@ -84,8 +84,12 @@ const (
 )
 
 // keys is the table of all keys but task_types, reading into d, whose values
-// are the defaults. Reading, environment variables, unknown keys, "config show"
-// and the documentation follow it, in its order.
+// are the defaults. Reading, environment variables, unknown keys, "config show",
+// the documentation and the comments of the example files follow it, in its
+// order.
+//
+// A new key is a row here and a field of its component's Config with a default;
+// go test ./config -run Docs -update documents it.
 func keys(d *draft) []key {
 	return slices.Concat(apiKeys(d), connectionKeys(d), managerKeys(d), otherKeys(d))
 }

@@ -65,7 +65,7 @@ func readLabels(value any) (map[string]string, error) {
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			text, ok := v[name].(string)
 			if !ok {
-				return nil, fmt.Errorf("invalid label %q: its value must be text, not %s: put it in quotes", clip(name), kindOf(v[name]))
+				return nil, fmt.Errorf("invalid label %q: its value must be text, got %s: put it in quotes", clip(name), kindOf(v[name]))
 			}
 			if err := add(name, text); err != nil {
 				return nil, err

@@ -27,6 +27,9 @@ type field struct {
 
 // fields is the table of an entry's keys, reading into t, in the order in
 // which they are shown. An empty value is not shown.
+//
+// A new key is a row here and a field of [tasker.TaskType] with a default; go test
+// ./config -run Docs -update documents it.
 func (e *entryReader) fields(t *tasker.TaskType) []field {
 	return []field{
 		{"name", "of the type and its route, POST /<name>", text(&t.Name)},

@@ -18,7 +18,7 @@ import (
 // codec reads, shows and describes one value of the configuration.
 type codec struct {
 	// set stores a value as YAML or the environment has it. Its error says what
-	// the value must be, such as "must be 0-65535, not 70000".
+	// the value must be, such as "must be 0-65535, got 70000".
 	set func(value any) error
 	// get returns the stored value as a file would have it.
 	get func() any
@@ -35,7 +35,7 @@ func text(at *string) codec {
 		set: func(value any) error {
 			s, ok := value.(string)
 			if !ok {
-				return fmt.Errorf("must be text, not %s: put it in quotes", kindOf(value))
+				return fmt.Errorf("must be text, got %s: put it in quotes", kindOf(value))
 			}
 			*at = s
 			return nil
@@ -59,7 +59,7 @@ func boolean(at *bool) codec {
 				b = s == "true"
 			}
 			if !ok {
-				return fmt.Errorf("must be true or false, not %s", quote(value))
+				return fmt.Errorf("must be true or false, got %s", quote(value))
 			}
 			*at = b
 			return nil
@@ -76,7 +76,7 @@ func number[N int | int64](at *N, least, most N) codec {
 			}
 			n, ok := wholeNumber(value)
 			if !ok || n < int64(least) || n > int64(most) {
-				return fmt.Errorf("must be a whole number %d-%d, not %s", least, most, quote(value))
+				return fmt.Errorf("must be a whole number %d-%d, got %s", least, most, quote(value))
 			}
 			*at = N(n)
 			return nil
@@ -96,7 +96,7 @@ func size(at *int64, least, most int64) codec {
 			var v handlers.Size
 			text, err := json.Marshal(value) // a literal as text, which is read the same
 			if err != nil || json.Unmarshal(text, &v) != nil || int64(v) < least || int64(v) > most {
-				return fmt.Errorf("must be %d-%d bytes, such as 65536 or 64KiB, not %s", least, most, quote(value))
+				return fmt.Errorf("must be %d-%d bytes, such as 65536 or 64KiB, got %s", least, most, quote(value))
 			}
 			*at = int64(v)
 			return nil
@@ -114,10 +114,10 @@ func duration(at *time.Duration, least, most time.Duration) codec {
 			}
 			v, ok := parseDuration(value)
 			if !ok {
-				return fmt.Errorf("must be seconds, or a duration such as 1m30s, not %s", quote(value))
+				return fmt.Errorf("must be seconds, or a duration such as 1m30s, got %s", quote(value))
 			}
 			if v < least || v > most {
-				return fmt.Errorf("must be %s-%s, not %s", short(least), short(most), quote(value))
+				return fmt.Errorf("must be %s-%s, got %s", short(least), short(most), quote(value))
 			}
 			*at = v
 			return nil
@@ -157,7 +157,7 @@ func oneOf(at *string, words ...string) codec {
 		set: func(value any) error {
 			word, ok := value.(string)
 			if !ok || !slices.Contains(words, word) {
-				return fmt.Errorf("must be one of %s, not %s", strings.Join(words, ", "), quote(value))
+				return fmt.Errorf("must be one of %s, got %s", strings.Join(words, ", "), quote(value))
 			}
 			*at = word
 			return nil

@@ -132,7 +132,7 @@ func TestNumbersMeanTheSameEverywhere(t *testing.T) {
 		if (inFile == nil) != (inVariable == nil) || file.API.Port != variable.API.Port {
 			t.Errorf("%s: %d, %v in the file; %d, %v in the variable", number, file.API.Port, inFile, variable.API.Port, inVariable)
 		}
-		if inFile != nil && !strings.HasSuffix(inFile.Error(), "invalid api.port: must be a whole number 0-65535, not "+number) {
+		if inFile != nil && !strings.HasSuffix(inFile.Error(), "invalid api.port: must be a whole number 0-65535, got "+number) {
 			t.Errorf("%s: got %v", number, inFile)
 		}
 	}

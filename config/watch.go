@@ -83,7 +83,7 @@ func (f *Files) read(path string, most int64) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	case info.Size() > most:
-		return nil, fmt.Errorf("%s must be at most %d bytes, not %d", path, most, info.Size())
+		return nil, fmt.Errorf("%s must be at most %d bytes, got %d", path, most, info.Size())
 	}
 	if err := trust.Check(path); err != nil {
 		return nil, fmt.Errorf("%s is not trusted: %w", path, err)

@@ -32,41 +32,41 @@ func TestWrongInput(t *testing.T) {
 		}},
 		"a value for a section": {"api: 5", nil, []string{at + "invalid api: must be a mapping of keys to values"}},
 		"a section for a value": {"api: {port: {x: 1}}", nil, []string{
-			at + "invalid api.port: must be a whole number 0-65535, not a mapping",
+			at + "invalid api.port: must be a whole number 0-65535, got a mapping",
 		}},
 		"set twice": {"api: {port: 1, Port: 2}", nil, []string{at + `duplicate key "api.port"`}},
 		"several at once": {"api: {port: 70000, listen: 5, wait_for_endpoints_timeout: soon, insecure: maybe}\nlog: {level: loud}", nil, []string{
-			at + "invalid api.listen: must be text, not a number: put it in quotes",
-			at + "invalid api.port: must be a whole number 0-65535, not 70000",
-			at + `invalid api.wait_for_endpoints_timeout: must be seconds, or a duration such as 1m30s, not "soon"`,
-			at + `invalid api.insecure: must be true or false, not "maybe"`,
-			`DIR/test.config.yaml:7: invalid log.level: must be one of debug, info, warn, error, not "loud"`,
+			at + "invalid api.listen: must be text, got a number: put it in quotes",
+			at + "invalid api.port: must be a whole number 0-65535, got 70000",
+			at + `invalid api.wait_for_endpoints_timeout: must be seconds, or a duration such as 1m30s, got "soon"`,
+			at + `invalid api.insecure: must be true or false, got "maybe"`,
+			`DIR/test.config.yaml:7: invalid log.level: must be one of debug, info, warn, error, got "loud"`,
 		}},
 		"a negative duration": {"api: {publish_timeout: -1}", nil, []string{
-			at + "invalid api.publish_timeout: must be 1ms-10s, not -1",
+			at + "invalid api.publish_timeout: must be 1ms-10s, got -1",
 		}},
 		"no finite duration": {"api: {publish_timeout: .inf}", nil, []string{
-			at + "invalid api.publish_timeout: must be seconds, or a duration such as 1m30s, not .inf",
+			at + "invalid api.publish_timeout: must be seconds, or a duration such as 1m30s, got .inf",
 		}},
 		"environment": {"", []string{"TASKER_API_PORT=abc"}, []string{
-			`TASKER_API_PORT: invalid api.port: must be a whole number 0-65535, not "abc"`,
+			`TASKER_API_PORT: invalid api.port: must be a whole number 0-65535, got "abc"`,
 		}},
 		"unknown variables": {"", []string{"TASKER_API_PRT=1", "TASKER_X=secret"}, []string{
 			`TASKER_API_PRT: unknown variable: did you mean "TASKER_API_PORT"?`,
 			"TASKER_X: unknown variable",
 		}},
 		"lease": {"", []string{"TASKER_MANAGER_LEASE=3"}, []string{
-			"TASKER_MANAGER_LEASE: invalid manager.lease: must be at least twice manager.heartbeat (2s), not 3s",
+			"TASKER_MANAGER_LEASE: invalid manager.lease: must be at least twice manager.heartbeat (2s), got 3s",
 		}},
 		"lost before the lease ends": {"reconcile: {lost_after: 5}", nil, []string{
-			at + "invalid reconcile.lost_after: must be at least manager.lease (8s), not 5s",
+			at + "invalid reconcile.lost_after: must be at least manager.lease (8s), got 5s",
 		}},
 		"open to others": {"api: {listen: 0.0.0.0}", nil, []string{
 			at + "invalid api.listen: 0.0.0.0 is reachable from other hosts, and the API has no token: " +
 				"listen on 127.0.0.1, set api.token_file, or set api.insecure: true to let anybody run tasks",
 		}},
 		"listen with a port": {"api: {listen: '127.0.0.1:80'}", nil, []string{
-			at + `invalid api.listen: must be an address or host name without a port (see api.port), not "127.0.0.1:80"`,
+			at + `invalid api.listen: must be an address or host name without a port (see api.port), got "127.0.0.1:80"`,
 		}},
 		"scheme": {"", []string{"TASKER_MANAGER_DB_URI=postgres://u:hunter2@h/d"}, []string{
 			"TASKER_MANAGER_DB_URI: invalid manager.db.uri: must start with mysql:// or sqlite://",
@@ -81,7 +81,7 @@ func TestWrongInput(t *testing.T) {
 			at + "invalid rabbitmq.management_uri: must not name a user: set rabbitmq.user and rabbitmq.password_file",
 		}},
 		"a number as a password": {"rabbitmq: {password: 12345}", nil, []string{
-			at + "invalid rabbitmq.password: must be text, not a number: put it in quotes",
+			at + "invalid rabbitmq.password: must be text, got a number: put it in quotes",
 		}},
 		"a password that YAML reads as something else": {"rabbitmq: {password: !!int hunter2}", nil, []string{
 			at + "invalid rabbitmq.password: cannot be read: cannot decode !!str a value as a !!int",
@@ -96,14 +96,14 @@ func TestWrongInput(t *testing.T) {
 			"TASKER_TASK_TYPES: invalid task_types[4]: must be a name, or a mapping with a name",
 			"TASKER_TASK_TYPES: missing task_types[5].name",
 			`TASKER_TASK_TYPES: unknown key "task_types[6].concurency": did you mean "concurrency"?`,
-			"TASKER_TASK_TYPES: invalid task_types[6].timeout: must be 1ms-87600h, not 0",
-			`TASKER_TASK_TYPES: invalid task_types[6].retry: pause 1: must be seconds, or a duration such as 1m30s, not "x"`,
-			`TASKER_TASK_TYPES: invalid task_types[6].retention: must be forever, or 1m-87600h, not "30s"`,
-			"TASKER_TASK_TYPES: invalid task_types[7].concurrency: must be a whole number 1-1024, not 0",
+			"TASKER_TASK_TYPES: invalid task_types[6].timeout: must be 1ms-87600h, got 0",
+			`TASKER_TASK_TYPES: invalid task_types[6].retry: pause 1: must be seconds, or a duration such as 1m30s, got "x"`,
+			`TASKER_TASK_TYPES: invalid task_types[6].retention: must be forever, or 1m-87600h, got "30s"`,
+			"TASKER_TASK_TYPES: invalid task_types[7].concurrency: must be a whole number 1-1024, got 0",
 			`TASKER_TASK_TYPES: task_types[8]: invalid task type "metrics": reserved name: choose another`,
 		}},
 		"addresses of different virtual hosts": {"", []string{"TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://u@h1/a,amqp://u@h2/a,amqp://u@h3/b"}, []string{
-			`TASKER_MANAGER_MESSAGE_QUEUE_URI: invalid manager.message_queue.uri: address 3: virtual host must be "a", as in address 1, not "b"`,
+			`TASKER_MANAGER_MESSAGE_QUEUE_URI: invalid manager.message_queue.uri: address 3: virtual host must be "a", as in address 1, got "b"`,
 		}},
 		"settings": {"", []string{`TASKER_TASK_TYPES=[{name: worker, settings: {duratoin: 1}}]`}, []string{
 			`TASKER_TASK_TYPES: task_types[0]: task type worker: handler "worker": unknown setting "duratoin": the settings are duration`,
@@ -180,7 +180,7 @@ func TestSecretFiles(t *testing.T) {
 		want    string // of the message, "" for none
 	}{
 		"a token":               {token, 0o640, "api.token_file", ""},
-		"a short token":         {token[1:], 0o600, "api.token_file", "invalid api.token_file: the token must have at least 32 characters, not 31: openssl rand -hex 32"},
+		"a short token":         {token[1:], 0o600, "api.token_file", "invalid api.token_file: the token must have at least 32 characters, got 31: openssl rand -hex 32"},
 		"a token with a blank":  {token + " x", 0o600, "api.token_file", "invalid api.token_file: the token must be one line of printable ASCII characters without blanks"},
 		"two lines":             {token + "\n" + token, 0o600, "api.token_file", "invalid api.token_file: the token must be one line of printable ASCII characters without blanks"},
 		"empty":                 {"\n", 0o600, "api.token_file", "invalid api.token_file: DIR/secret is empty"},

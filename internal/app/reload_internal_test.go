@@ -178,7 +178,7 @@ func TestReloadOfABadFile(t *testing.T) {
 	if len(c.given) != 0 || c.level.Level() != slog.LevelInfo {
 		t.Errorf("a mistake changed something: %v, level %v", c.given, c.level.Level())
 	}
-	c.wantLogged("level=ERROR", `:3: unknown key \"api.prot\": did you mean \"api.port\"?`, `invalid api.port: must be a whole number 0-65535, not \"x\"`,
+	c.wantLogged("level=ERROR", `:3: unknown key \"api.prot\": did you mean \"api.port\"?`, `invalid api.port: must be a whole number 0-65535, got \"x\"`,
 		"invalid YAML", "missing task_types", "does not exist")
 	c.write(twoTypes)
 	if err := c.hangUp(); err != nil || len(c.given) != 1 {
