@@ -124,7 +124,7 @@ func TestDoctorOfNothing(t *testing.T) {
 		Environ: []string{"TASKER_MANAGER_DB_URI=sqlite://" + file, "TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://u:hunter2@127.0.0.1:1/", "TASKER_RABBITMQ_PASSWORD="},
 	})
 	for _, want := range []string{
-		"  problem  connection: file " + file, "  problem  connection: no connection to RabbitMQ at amqp://u@127.0.0.1:1/: dial tcp",
+		"  problem  connection: file " + file, "  problem  connection: cannot connect to RabbitMQ at amqp://u@127.0.0.1:1/: dial tcp",
 		"\n2 problems, no warnings\n",
 	} {
 		if !strings.Contains(stdout.String(), want) {

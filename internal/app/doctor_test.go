@@ -241,7 +241,7 @@ func TestDoctorOfServicesAway(t *testing.T) {
 	x.load(t)
 	x.wantProblems(t)
 	rabbit.Cut()
-	x.wantProblems(t, "broker/connection: no connection to RabbitMQ at amqp://")
+	x.wantProblems(t, "broker/connection: cannot connect to RabbitMQ at amqp://")
 	rabbit.Restore()
 	database.Cut()
 	x.wantProblems(t, "database/connection: database: cannot answer")

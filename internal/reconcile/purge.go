@@ -120,7 +120,7 @@ func (p *purge) tasks(ctx context.Context, taskType string, keep time.Duration) 
 
 // stayedIncomplete deletes the INCOMPLETE tasks of a type to which nothing has
 // happened for their retention, which is at least that of ended ones. It logs
-// their ids: nobody was logged before that they end this way.
+// their ids: nobody was told before that they end this way.
 func (p *purge) stayedIncomplete(ctx context.Context, taskType string, keep time.Duration) error {
 	if p.incomplete == 0 {
 		return nil

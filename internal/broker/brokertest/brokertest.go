@@ -1,5 +1,4 @@
-// Package brokertest is the contract of broker.Broker as tests, to be run over
-// every driver.
+// Package brokertest tests the contract of broker.Broker, for every driver.
 package brokertest
 
 import (
@@ -13,46 +12,44 @@ import (
 )
 
 // patience is how long a test waits for what must happen. It is long, since
-// only a failing test waits that long.
+// only failing tests wait that long.
 const patience = time.Minute
 
-// taskType is the type of most tests.
+// taskType is the type in most tests.
 const taskType = "worker"
 
-// Harness is a broker under test with nothing in it, and what a test must do
-// to it from outside.
+// Harness is an empty broker under test, and what a test does to it from
+// outside.
 type Harness struct {
 	Broker broker.Broker
-	// DeadLetters gives all dead letters of this harness so far that nobody
-	// consumed.
+	// DeadLetters returns all dead letters so far that nobody consumed.
 	DeadLetters func(t *testing.T) []DeadLetter
-	// PublishDead publishes to the dead letters as a foreign client does,
-	// without any header; nil where no foreign client reaches the broker.
+	// PublishDead publishes to the dead letters like a foreign client, without
+	// any header; nil if there are no foreign clients.
 	PublishDead func(t *testing.T, body []byte)
-	// Faults are needed by RunFaults only.
+	// Faults are for RunFaults only.
 	Faults *Faults
 }
 
-// DeadLetter is what became of a message that a consumer gave up.
+// DeadLetter is a message that a consumer dead-lettered.
 type DeadLetter struct {
 	Queue, Reason, MessageID, Body string
 }
 
-// Faults are what befalls a broker that is a server.
+// Faults are what can happen to a broker that is a server.
 type Faults struct {
-	// Cut breaks all connections and lets none be made, until Restore.
+	// Cut breaks all connections and prevents new ones, until Restore.
 	Cut, Restore func()
-	// DeleteQueue, DeleteExchange and Unbind are what an administrator might
-	// do. A driver that is told nothing of it must look, soon enough for a
-	// test.
+	// DeleteQueue, DeleteExchange and Unbind do what an administrator might do.
+	// A driver that is not told must check, soon enough for a test.
 	DeleteQueue, DeleteExchange func(t *testing.T, name string)
 	HasQueue                    func(t *testing.T, name string) bool
 	Unbind                      func(t *testing.T, queue, key, exchange string)
 }
 
-// Run holds a driver to the contract. newHarness is called for each test, and
-// closes what it made in t.Cleanup. A driver that is a server is held to
-// RunFaults as well.
+// Run tests a driver against the contract. newHarness is called for each test
+// and closes what it made in t.Cleanup. Drivers of a server run RunFaults as
+// well.
 func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	tests := []struct {
 		name string
@@ -90,8 +87,8 @@ func Run(t *testing.T, newHarness func(t *testing.T) Harness) {
 	}
 }
 
-// RunFaults holds a driver to the contract when connections break and an
-// administrator deletes things; its harnesses have Faults.
+// RunFaults tests the contract while connections break and an administrator
+// deletes things; its harnesses have Faults.
 func RunFaults(t *testing.T, newHarness func(t *testing.T) Harness) {
 	tests := []struct {
 		name string
@@ -118,7 +115,7 @@ func RunFaults(t *testing.T, newHarness func(t *testing.T) Harness) {
 	}
 }
 
-// consumer is a Consume call under way.
+// consumer is a running Consume call.
 type consumer struct {
 	t          *testing.T
 	name       string
@@ -147,19 +144,19 @@ func consume(t *testing.T, b broker.Broker, q broker.Queue, prefetch int) *consu
 	t.Cleanup(func() {
 		cancel()
 		if err := <-c.done; err != nil {
-			t.Logf("Consume of %s ended with %v", c.name, err)
+			t.Logf("Consume from %s returned %v", c.name, err)
 		}
 	})
 	c.becomes(true)
 	return c
 }
 
-// console is the queue of an endpoint.
+// console returns the queue of an endpoint.
 func console(n int) broker.Queue {
 	return broker.Queue{TaskType: taskType, Endpoint: fmt.Sprintf("console%d", n)}
 }
 
-// shared is the queue that the endpoints share.
+// shared returns the queue that the endpoints share.
 func shared() broker.Queue { return broker.Queue{TaskType: taskType} }
 
 // becomes waits for the next call of Ready.
@@ -176,7 +173,7 @@ func (c *consumer) next() broker.Delivery {
 	return receive(c.t, c.deliveries, "a delivery from "+c.name)
 }
 
-// want waits for the next delivery, which must have this id, and settles it.
+// want waits for the next delivery, checks its id and acknowledges it.
 func (c *consumer) want(id string) {
 	c.t.Helper()
 	d := c.next()
@@ -191,7 +188,7 @@ func (c *consumer) stop() {
 	c.t.Helper()
 	c.cancel()
 	if err := receive(c.t, c.done, c.name+" to end"); err != nil {
-		c.t.Fatalf("Consume of %s ended with %v, want nil when its context ends", c.name, err)
+		c.t.Fatalf("Consume from %s returned %v, want nil when its context ends", c.name, err)
 	}
 	c.done <- nil // for the cleanup
 }
@@ -209,7 +206,7 @@ func receive[T any](t *testing.T, ch <-chan T, what string) T {
 	}
 }
 
-// eventually polls for what no signal tells.
+// eventually polls for a condition.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
@@ -258,7 +255,7 @@ func wantError(t *testing.T, err error, targets ...error) {
 	}
 	for _, target := range targets {
 		if !errors.Is(err, target) {
-			t.Fatalf("error %q does not wrap %q", err, target)
+			t.Fatalf("error %q, want one that wraps %q", err, target)
 		}
 	}
 }

@@ -26,13 +26,13 @@ func testPrefetch(t *testing.T, h Harness) {
 		publish(t, h.Broker, broker.ToAny(), fmt.Sprint(i))
 	}
 	first, second := greedy.next(), greedy.next()
-	// A second consumer gets all the others: the first one has its fill.
+	// A second consumer gets the others: the first one has its prefetch.
 	helper := consume(t, h.Broker, shared(), 10)
 	for i := 2; i < 5; i++ {
 		helper.want(fmt.Sprint(i))
 	}
 	helper.stop()
-	// A place that is free is filled.
+	// A free place is filled.
 	ack(t, first)
 	publish(t, h.Broker, broker.ToAny(), "5")
 	greedy.want("5")
@@ -57,13 +57,13 @@ func testRedelivery(t *testing.T, h Harness) {
 	for _, id := range []string{"1", "2", "4", "5", "6"} {
 		d := c.next()
 		if d.MessageID() != id {
-			t.Fatalf("delivered %q, want %q: the unsettled, in their order, before the new ones", d.MessageID(), id)
+			t.Fatalf("delivered %q, want %q: unsettled ones first, in order", d.MessageID(), id)
 		}
 		if delivered := id < "5"; delivered && !d.Redelivered() {
-			t.Errorf("message %s was delivered before, and does not say so", id)
+			t.Errorf("message %s was delivered before, but is not marked as redelivered", id)
 		}
 		if id == "6" && d.Redelivered() {
-			t.Error("message 6 says that it is redelivered, and is new")
+			t.Error("message 6 is new, but marked as redelivered")
 		}
 		ack(t, d)
 	}
@@ -96,7 +96,7 @@ func testSettleOnce(t *testing.T, h Harness) {
 	ack(t, first)
 	wantError(t, first.Ack())
 	wantError(t, first.DeadLetter(ctx, "again"))
-	c.want("2") // the consumer goes on
+	c.want("2") // the consumer continues
 	c.stop()
 	wantError(t, second.DeadLetter(ctx, "too late"))
 	wantError(t, second.Ack())
@@ -104,7 +104,7 @@ func testSettleOnce(t *testing.T, h Harness) {
 		t.Errorf("%d dead letters, want none: %v", len(dead), dead)
 	}
 	c = consume(t, h.Broker, console(1), 0)
-	c.want("1") // which its late settlements did not settle
+	c.want("1") // not settled by its late settlements
 	publish(t, h.Broker, broker.ToAll(), "3")
 	c.want("3")
 }
@@ -120,7 +120,7 @@ func testRequeue(t *testing.T, h Harness) {
 	}
 	wantError(t, d.Ack())
 	wantError(t, d.Requeue())
-	again := c.next() // with a prefetch of one, and at its old place
+	again := c.next() // with a prefetch of one, in its place
 	if again.MessageID() != "m1" || !again.Redelivered() {
 		t.Errorf("got %s, redelivered %t, want m1 again", again.MessageID(), again.Redelivered())
 	}
@@ -144,7 +144,7 @@ func testDeadLetter(t *testing.T, h Harness) {
 	if err := d.DeadLetter(ctx, "it is rubbish"); err != nil { // an error left it unsettled
 		t.Fatal(err)
 	}
-	c.want("m2") // with a prefetch of one: m1 is settled
+	c.want("m2") // with a prefetch of one, m1 is settled
 	want := DeadLetter{Queue: "tasker.worker.console1", Reason: "it is rubbish", MessageID: "m1", Body: `{"id":"m1"}`}
 	if dead := h.DeadLetters(t); len(dead) != 1 || dead[0] != want {
 		t.Errorf("dead letters %+v, want %+v", dead, want)

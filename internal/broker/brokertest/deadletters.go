@@ -9,8 +9,8 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// undertaker is a ConsumeDeadLetters call under way.
-type undertaker struct {
+// collector is a running ConsumeDeadLetters call.
+type collector struct {
 	t       *testing.T
 	letters chan broker.DeadLetter
 	verdict chan error // of each letter, in turn
@@ -18,11 +18,11 @@ type undertaker struct {
 	done    chan error
 }
 
-// bury starts to consume dead letters, until the test ends.
-func bury(t *testing.T, b broker.Broker) *undertaker {
+// collect starts consuming dead letters, until the test ends.
+func collect(t *testing.T, b broker.Broker) *collector {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	u := &undertaker{
+	u := &collector{
 		t: t, letters: make(chan broker.DeadLetter), verdict: make(chan error), cancel: cancel, done: make(chan error, 1),
 	}
 	go func() {
@@ -43,14 +43,14 @@ func bury(t *testing.T, b broker.Broker) *undertaker {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-u.done; err != nil {
-			t.Logf("ConsumeDeadLetters ended with %v", err)
+			t.Logf("ConsumeDeadLetters returned %v", err)
 		}
 	})
 	return u
 }
 
 // handle takes the next letter, and settles it with err.
-func (u *undertaker) handle(err error) broker.DeadLetter {
+func (u *collector) handle(err error) broker.DeadLetter {
 	u.t.Helper()
 	letter := receive(u.t, u.letters, "a dead letter")
 	u.verdict <- err
@@ -58,17 +58,17 @@ func (u *undertaker) handle(err error) broker.DeadLetter {
 }
 
 // stop ends it, and waits for that.
-func (u *undertaker) stop() {
+func (u *collector) stop() {
 	u.t.Helper()
 	u.cancel()
 	if err := receive(u.t, u.done, "ConsumeDeadLetters to end"); err != nil {
-		u.t.Fatalf("ConsumeDeadLetters ended with %v, want nil when its context ends", err)
+		u.t.Fatalf("ConsumeDeadLetters returned %v, want nil when its context ends", err)
 	}
 	u.done <- nil // for the cleanup
 }
 
-// kill makes dead letters of new messages with these ids, and of each the
-// reason "rubbish <id>".
+// kill makes dead letters of new messages with these ids, with the reason
+// "rubbish <id>".
 func kill(t *testing.T, h Harness, ids ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -92,7 +92,7 @@ func noneLeft(t *testing.T, h Harness) {
 }
 
 func testConsumeDeadLetters(t *testing.T, h Harness) {
-	u := bury(t, h.Broker) // before there is one
+	u := collect(t, h.Broker) // before there is one
 	ids := []string{"a", "b", "b"}
 	kill(t, h, ids...)
 	seen := make(map[string]bool)
@@ -115,20 +115,19 @@ func testConsumeDeadLetters(t *testing.T, h Harness) {
 	noneLeft(t, h)
 }
 
-// A letter that fails comes again, as the same one, and does not keep back the
-// others.
+// A letter that fails comes again, unchanged, and does not block the others.
 func testFailingDeadLetter(t *testing.T, h Harness) {
 	kill(t, h, "bad", "good")
-	u := bury(t, h.Broker)
+	u := collect(t, h.Broker)
 	bad := u.handle(errors.New("not now"))
 	if good := u.handle(nil); good.MessageID != "good" {
-		t.Fatalf("%q comes behind the one that failed, want good", good.MessageID)
+		t.Fatalf("%q comes after the failed one, want good", good.MessageID)
 	}
 	for range 2 {
 		again := u.handle(errors.New("still not"))
 		if again.ID != bad.ID || again.Reason != bad.Reason || again.Queue != bad.Queue || again.MessageID != bad.MessageID ||
 			string(again.Body) != string(bad.Body) || !again.Time.Equal(bad.Time) {
-			t.Fatalf("it comes again as %+v, was %+v", again, bad)
+			t.Fatalf("it came again as %+v, was %+v", again, bad)
 		}
 	}
 	if last := u.handle(nil); last.ID != bad.ID {
@@ -138,16 +137,16 @@ func testFailingDeadLetter(t *testing.T, h Harness) {
 	noneLeft(t, h)
 }
 
-// A letter whose handling did not end comes again, as the same one.
+// A letter whose handling did not end comes again, unchanged.
 func testUnsettledDeadLetter(t *testing.T, h Harness) {
 	kill(t, h, "a")
-	u := bury(t, h.Broker)
+	u := collect(t, h.Broker)
 	letter := receive(t, u.letters, "a dead letter")
 	u.stop()
-	u = bury(t, h.Broker)
+	u = collect(t, h.Broker)
 	again := u.handle(nil)
 	if again.ID != letter.ID || !again.Redelivered {
-		t.Errorf("it comes again as %+v, was %+v", again, letter)
+		t.Errorf("it came again as %+v, was %+v", again, letter)
 	}
 	u.stop()
 	noneLeft(t, h)
@@ -159,7 +158,7 @@ func testSharedDeadLetters(t *testing.T, h Harness) {
 	for i := range count {
 		ids = append(ids, fmt.Sprint(i))
 	}
-	first, second := bury(t, h.Broker), bury(t, h.Broker)
+	first, second := collect(t, h.Broker), collect(t, h.Broker)
 	kill(t, h, ids...)
 	seen := make(map[string]bool)
 	for range count {
@@ -180,8 +179,8 @@ func testSharedDeadLetters(t *testing.T, h Harness) {
 	noneLeft(t, h)
 }
 
-// What foreign clients publish to the dead letters has no header: it is kept
-// all the same, two that are equal as two.
+// Messages that foreign clients publish to the dead letters have no header.
+// They are kept all the same, equal ones as two.
 func testForeignDeadLetters(t *testing.T, h Harness) {
 	if h.PublishDead == nil {
 		return // no foreign client reaches this broker
@@ -190,7 +189,7 @@ func testForeignDeadLetters(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	body := "\xff\x00 rubbish"
-	u := bury(t, h.Broker)
+	u := collect(t, h.Broker)
 	for range 2 {
 		h.PublishDead(t, []byte(body))
 	}
@@ -207,11 +206,10 @@ func testForeignDeadLetters(t *testing.T, h Harness) {
 	noneLeft(t, h)
 }
 
-// Letters survive cuts, and the deletion of the queue costs no more than what
-// it held.
+// Letters survive cuts, and deleting the queue costs no more than its content.
 func testDeadLettersUnderFaults(t *testing.T, h Harness) {
 	kill(t, h, "a", "b")
-	u := bury(t, h.Broker)
+	u := collect(t, h.Broker)
 	a := receive(t, u.letters, "a dead letter")
 	h.Faults.Cut()
 	u.verdict <- nil // too late for the broker: it comes again
@@ -221,17 +219,17 @@ func testDeadLettersUnderFaults(t *testing.T, h Harness) {
 		letter := u.handle(nil)
 		seen[letter.MessageID] = true
 		if letter.MessageID == "a" && letter.ID != a.ID {
-			t.Errorf("a comes again as another letter: %+v, was %+v", letter, a)
+			t.Errorf("a came again as another letter: %+v, was %+v", letter, a)
 		}
 	}
 	for i, remove := range []func(){
 		func() {
 			h.Faults.DeleteQueue(t, broker.DeadQueue)
 			// By the consumer alone: RabbitMQ does not tell the consumer of a
-			// quorum queue that it is gone if somebody else makes it anew first.
-			eventually(t, "the queue is made anew", func() bool {
+			// quorum queue that it is gone if somebody else creates it first.
+			eventually(t, "the queue is created again", func() bool {
 				select {
-				case <-u.letters: // once more, as its acknowledgement was cut off
+				case <-u.letters: // once more, as its acknowledgement was lost
 					u.verdict <- nil
 				default:
 				}
@@ -249,7 +247,7 @@ func testDeadLettersUnderFaults(t *testing.T, h Harness) {
 }
 
 func testDeadLettersClosed(t *testing.T, h Harness) {
-	u := bury(t, h.Broker)
+	u := collect(t, h.Broker)
 	kill(t, h, "a")
 	u.handle(nil)
 	if err := h.Broker.Close(); err != nil {

@@ -6,11 +6,11 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// A queue is deleted with what is in it, and not while somebody consumes.
+// A queue is deleted with its messages, but not while it has a consumer.
 func testDeleteQueue(t *testing.T, h Harness) {
 	ctx := t.Context()
 	if err := h.Broker.DeleteQueue(ctx, console(1)); err != nil {
-		t.Errorf("a queue that does not exist: %v", err)
+		t.Errorf("deleting a queue that does not exist: %v", err)
 	}
 	c1, c2 := consume(t, h.Broker, console(1), 0), consume(t, h.Broker, console(2), 0)
 	wantError(t, h.Broker.DeleteQueue(ctx, console(1)), broker.ErrInUse)
@@ -28,6 +28,6 @@ func testDeleteQueue(t *testing.T, h Harness) {
 	c2.want("m3")
 	c1 = consume(t, h.Broker, console(1), 0)
 	publish(t, h.Broker, broker.ToAll(), "m4")
-	c1.want("m4") // and nothing of before
+	c1.want("m4") // and nothing from before
 	c2.want("m4")
 }

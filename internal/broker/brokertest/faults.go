@@ -34,7 +34,7 @@ func testConsumersComeBack(t *testing.T, h Harness) {
 		}
 		for len(missing) > 0 {
 			d := c.next()
-			// What was delivered before the cut cannot be settled any more.
+			// Deliveries from before the cut cannot be settled.
 			if d.Ack() == nil {
 				delete(missing, d.MessageID())
 			}
@@ -45,7 +45,7 @@ func testConsumersComeBack(t *testing.T, h Harness) {
 	c2.want("last")
 }
 
-// testPublishersUnderCuts loses no message that was confirmed.
+// testPublishersUnderCuts loses no confirmed message.
 func testPublishersUnderCuts(t *testing.T, h Harness) {
 	const publishers, each = 4, 100
 	c := consume(t, h.Broker, console(1), 0)
@@ -104,7 +104,7 @@ func testPublishWaits(t *testing.T, h Harness) {
 		t.Fatalf("Publish over a reconnect: %v", err)
 	}
 	d := c.next()
-	for d.MessageID() == "m1" && d.Redelivered() { // its acknowledgement may have been cut off
+	for d.MessageID() == "m1" && d.Redelivered() { // its acknowledgement may have been lost
 		ack(t, d)
 		d = c.next()
 	}
@@ -145,7 +145,7 @@ func testStaleAck(t *testing.T, h Harness) {
 	c.becomes(false)
 	h.Faults.Restore()
 	c.becomes(true)
-	again := c.next() // it has the number that stale had
+	again := c.next() // it has the delivery tag of stale
 	if again.MessageID() != "a" || !again.Redelivered() {
 		t.Fatalf("delivered %q (redelivered: %t), want a, redelivered", again.MessageID(), again.Redelivered())
 	}
@@ -188,10 +188,10 @@ func testDeletedExchange(t *testing.T, h Harness) {
 	h.Faults.DeleteExchange(t, broker.ExchangeName(taskType))
 	receipt, err := try(t, h.Broker, broker.ToAll(), "m2")
 	if err != nil {
-		t.Fatalf("Publish to an exchange that was deleted: %v", err)
+		t.Fatalf("Publish to a deleted exchange: %v", err)
 	}
 	if !receipt.Unrouted { // its bindings went with the exchange
-		t.Error("the queue is bound to nothing, and the receipt does not say Unrouted")
+		t.Error("the queue has no bindings, but the receipt is not Unrouted")
 	}
 	c := consume(t, h.Broker, console(1), 0) // binds it again
 	c.want("m1")
@@ -199,7 +199,7 @@ func testDeletedExchange(t *testing.T, h Harness) {
 	c.want("m3")
 }
 
-// testDeletedExchangeOfConsumers: a publish makes the exchange anew, though not
+// testDeletedExchangeOfConsumers: a publish creates the exchange again, but not
 // its bindings, and no consumer is told.
 func testDeletedExchangeOfConsumers(t *testing.T, h Harness) {
 	c1, c2, c3 := consume(t, h.Broker, console(1), 0), consume(t, h.Broker, console(2), 0), consume(t, h.Broker, shared(), 0)
@@ -223,13 +223,13 @@ func testUnboundConsumers(t *testing.T, h Harness) {
 	served(t, h.Broker, broker.To("console1"), "m2", c)
 	select {
 	case ready := <-c.ready:
-		t.Errorf("Ready(%t), want a consumer that goes on", ready)
+		t.Errorf("Ready(%t), want a consumer that continues", ready)
 	default:
 	}
 }
 
-// served publishes until queues took the message for the whole target, and
-// wants it from each of the consumers. What a part of them got is taken, too.
+// served publishes until queues took the message for the whole target, and each
+// of the consumers got it.
 func served(t *testing.T, b broker.Broker, target broker.Target, id string, consumers ...*consumer) {
 	t.Helper()
 	tries := 0
@@ -259,7 +259,7 @@ func testDeletedEvents(t *testing.T, h Harness) {
 	eventually(t, "an event is heard again", func() bool {
 		_ = h.Broker.Notify(t.Context(), "results.backup", nil)
 		select {
-		case text := <-l.keys: // those of before may still come
+		case text := <-l.keys: // earlier ones may still come
 			return strings.HasPrefix(text, "results.backup")
 		default:
 			return false

@@ -18,7 +18,7 @@ func testReady(t *testing.T, h Harness) {
 	wantError(t, h.Broker.Ready(), broker.ErrClosed)
 }
 
-// listener is a Listen call under way.
+// listener is a running Listen call.
 type listener struct {
 	keys chan string
 	done chan error
@@ -35,14 +35,14 @@ func listen(t *testing.T, b broker.Broker, pattern string) *listener {
 	t.Cleanup(func() {
 		cancel()
 		if err := <-l.done; err != nil {
-			t.Logf("Listen ended with %v", err)
+			t.Logf("Listen returned %v", err)
 		}
 	})
 	return l
 }
 
-// hears sends probes until each listener has got one: no signal tells when a
-// listener is there. Some of them may be heard later.
+// hears sends probes until each listener has got one: no signal reports when a
+// listener is registered. Some probes may come later.
 func hears(t *testing.T, b broker.Broker, key string, listeners ...*listener) {
 	t.Helper()
 	for _, l := range listeners {
@@ -64,7 +64,7 @@ func testEvents(t *testing.T, h Harness) {
 	for _, p := range patterns {
 		listeners[p] = listen(t, h.Broker, p)
 	}
-	// Each must be there before what is heard can be asserted.
+	// Wait for all before checking what they hear.
 	hears(t, h.Broker, "results.worker", listeners["#"], listeners["results.*"], listeners["results.#"], listeners["*.worker"])
 	hears(t, h.Broker, "results.worker.done", listeners["results.worker.done"])
 
@@ -96,7 +96,7 @@ func testEvents(t *testing.T, h Harness) {
 	l := listeners["#"]
 	l.stop()
 	if err := receive(t, l.done, "a listener to end"); err != nil {
-		t.Errorf("Listen ended with %v, want nil when its context ends", err)
+		t.Errorf("Listen returned %v, want nil when its context ends", err)
 	}
 	l.done <- nil
 }
@@ -108,7 +108,7 @@ func testClose(t *testing.T, h Harness) {
 	publish(t, b, broker.ToAll(), "m1")
 	d := c.next()
 	var wg sync.WaitGroup
-	for range 2 { // at once, and it is idempotent
+	for range 2 { // at once, and again
 		wg.Go(func() {
 			if err := b.Close(); err != nil {
 				t.Errorf("Close: %v", err)

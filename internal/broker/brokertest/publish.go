@@ -22,7 +22,7 @@ func testToAll(t *testing.T, h Harness) {
 			t.Errorf("%s: body %s, want %s", c.name, got, want)
 		}
 		if d.Redelivered() {
-			t.Errorf("%s: a first delivery says that it is redelivered", c.name)
+			t.Errorf("%s: a first delivery is marked as redelivered", c.name)
 		}
 		ack(t, d)
 	}
@@ -47,7 +47,7 @@ func testToNamed(t *testing.T, h Harness) {
 		t.Errorf("unserved %q, want %q", receipt.Unserved, want)
 	}
 	if receipt.Unrouted {
-		t.Error("Unrouted is of ToAll and ToAny alone")
+		t.Error("Unrouted is set, which is for ToAll and ToAny only")
 	}
 	c1.want("m1")
 	c3.want("m1")
@@ -65,14 +65,14 @@ func testToNamed(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	if want := slices.Delete(slices.Clone(names), 300, 301); !slices.Equal(receipt.Unserved, want) {
-		t.Errorf("%d of 600 unserved, want all but one, in their order", len(receipt.Unserved))
+		t.Errorf("%d of 600 unserved, want all but one, in order", len(receipt.Unserved))
 	}
 	c2.want("m3")
 }
 
 func testToAny(t *testing.T, h Harness) {
 	own := consume(t, h.Broker, console(1), 0)
-	publish(t, h.Broker, broker.ToAny(), "early") // held, though nobody consumes yet
+	publish(t, h.Broker, broker.ToAny(), "early") // kept without a consumer
 	a, b := consume(t, h.Broker, shared(), 10), consume(t, h.Broker, shared(), 10)
 	const count = 100
 	for i := range count {
@@ -109,7 +109,7 @@ func testToAny(t *testing.T, h Harness) {
 		}
 	}
 	publish(t, h.Broker, broker.ToAll(), "m")
-	own.want("m") // and nothing that was for any
+	own.want("m") // and nothing for any
 	publish(t, h.Broker, broker.ToAny(), "last")
 	select { // and what was for all did not reach the shared queue
 	case d := <-a.deliveries:
@@ -129,7 +129,7 @@ func testUnrouted(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	if !receipt.Unrouted {
-		t.Error("no endpoint has a queue, and the receipt does not say Unrouted")
+		t.Error("no endpoint has a queue, but the receipt is not Unrouted")
 	}
 	consume(t, h.Broker, shared(), 0)
 	receipt, err = try(t, h.Broker, broker.ToAll(), "m2")
@@ -137,7 +137,7 @@ func testUnrouted(t *testing.T, h Harness) {
 		t.Fatal(err)
 	}
 	if !receipt.Unrouted {
-		t.Error("only the shared queue exists, which all does not reach, and the receipt does not say Unrouted")
+		t.Error("only the shared queue exists, which ToAll does not reach, but the receipt is not Unrouted")
 	}
 }
 
@@ -161,13 +161,13 @@ func testBodies(t *testing.T, h Harness) {
 		}
 		d := c.next()
 		if !bytes.Equal(d.Body(), body) {
-			t.Errorf("published %d bytes, %d were delivered, or others", size, len(d.Body()))
+			t.Errorf("published %d bytes, but %d or other ones were delivered", size, len(d.Body()))
 		}
 		ack(t, d)
 	}
 }
 
-// testConcurrentPublishers holds each receipt to its own publication, though
+// testConcurrentPublishers: each receipt is about its own publication, though
 // all have the same message id.
 func testConcurrentPublishers(t *testing.T, h Harness) {
 	const publishers, each = 8, 100

@@ -17,15 +17,15 @@ const (
 	defaultAnswer  = 30 * time.Second // many may declare at once
 	defaultName    = "tasker"
 	dialTimeout    = 10 * time.Second
-	// RabbitMQ counts x-expires in milliseconds, in 32 bits.
+	// x-expires is in milliseconds, in 32 bits.
 	maxQueueExpires = (1<<32 - 1) * time.Millisecond
 )
 
-// normalize checks cfg and fills in what it leaves open. Its errors name the
-// key that is wrong and never show a password.
+// normalize checks cfg and fills in defaults. Its errors name the wrong key and
+// never contain a password.
 func (cfg Config) normalize() (Config, []address, error) {
 	if len(cfg.URIs) == 0 {
-		return cfg, nil, errors.New("rabbitmq: no URIs are given")
+		return cfg, nil, errors.New("rabbitmq: no URIs")
 	}
 	addresses := make([]address, 0, len(cfg.URIs))
 	for i, uri := range cfg.URIs {
@@ -40,25 +40,25 @@ func (cfg Config) normalize() (Config, []address, error) {
 		cfg.QueueType = amqp.QueueTypeClassic
 	case amqp.QueueTypeClassic, amqp.QueueTypeQuorum:
 	default:
-		return cfg, nil, fmt.Errorf("rabbitmq: queue type %q is neither %q nor %q", cfg.QueueType, amqp.QueueTypeClassic, amqp.QueueTypeQuorum)
+		return cfg, nil, fmt.Errorf("rabbitmq: invalid queue type %q: must be %q or %q", cfg.QueueType, amqp.QueueTypeClassic, amqp.QueueTypeQuorum)
 	}
 	if cfg.QueueExpires == 0 {
 		cfg.QueueExpires = DefaultQueueExpires
 	}
 	if cfg.QueueExpires < time.Millisecond || cfg.QueueExpires > maxQueueExpires {
-		return cfg, nil, fmt.Errorf("rabbitmq: queue expiry %s is not within 1ms and %s", cfg.QueueExpires, maxQueueExpires)
+		return cfg, nil, fmt.Errorf("rabbitmq: invalid queue expiry %s: must be between 1ms and %s", cfg.QueueExpires, maxQueueExpires)
 	}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = DefaultHeartbeat
 	}
 	if cfg.Heartbeat < time.Second {
-		return cfg, nil, fmt.Errorf("rabbitmq: heartbeat %s is shorter than 1s", cfg.Heartbeat)
+		return cfg, nil, fmt.Errorf("rabbitmq: invalid heartbeat %s: must be at least 1s", cfg.Heartbeat)
 	}
 	if cfg.CheckTopology == 0 {
 		cfg.CheckTopology = defaultCheck
 	}
 	if cfg.CheckTopology < time.Millisecond {
-		return cfg, nil, fmt.Errorf("rabbitmq: topology check every %s is more often than every 1ms", cfg.CheckTopology)
+		return cfg, nil, fmt.Errorf("rabbitmq: invalid topology check %s: must be at least 1ms", cfg.CheckTopology)
 	}
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody
@@ -70,7 +70,7 @@ func (cfg Config) normalize() (Config, []address, error) {
 		cfg.ConfirmTimeout = defaultConfirm
 	}
 	if cfg.ConfirmTimeout < 10*time.Millisecond {
-		return cfg, nil, fmt.Errorf("rabbitmq: confirm timeout %s is shorter than 10ms", cfg.ConfirmTimeout)
+		return cfg, nil, fmt.Errorf("rabbitmq: invalid confirm timeout %s: must be at least 10ms", cfg.ConfirmTimeout)
 	}
 	if cfg.ConnectionName == "" {
 		cfg.ConnectionName = defaultName
@@ -78,7 +78,7 @@ func (cfg Config) normalize() (Config, []address, error) {
 	return cfg, addresses, nil
 }
 
-// address is one node's URI and how to speak of it: without the password.
+// address is a node's URI, and its form without the password.
 type address struct {
 	uri     string
 	shown   string
@@ -86,11 +86,10 @@ type address struct {
 }
 
 func parseAddress(uri string) (address, error) {
-	// The errors of url.Parse quote parts of the URI, the password among
-	// them: they are not passed on.
+	// The errors of url.Parse quote parts of the URI, such as the password.
 	if _, err := url.Parse(uri); err != nil {
-		return address{}, errors.New("it is not a valid amqp:// or amqps:// address " +
-			"(special characters in the user or the password must be percent-encoded)")
+		return address{}, errors.New("must be an amqp:// or amqps:// address " +
+			"(with special characters in the user and password percent-encoded)")
 	}
 	parsed, err := amqp.ParseURI(uri)
 	if err != nil {

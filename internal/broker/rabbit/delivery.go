@@ -88,7 +88,7 @@ func (d *delivery) wrap(what string, err error) error {
 	return fmt.Errorf("%s message %q of queue %s: %w", what, d.amqp.MessageId, d.queue, err)
 }
 
-// clip gives at most limit bytes of s, as valid UTF-8.
+// clip returns at most limit bytes of s, as valid UTF-8.
 func clip(s string, limit int) string {
 	return text.Cut(strings.ToValidUTF8(s, string(utf8.RuneError)), limit)
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
-// Probe looks at what one node shows, over a connection of its own, and
-// changes nothing. It is not safe for concurrent use.
+// Probe inspects one node over a connection of its own, and changes nothing. It
+// is not safe for concurrent use.
 type Probe struct {
 	address address
 	conn    *amqp.Connection
@@ -23,8 +23,8 @@ type Probe struct {
 	ch      *amqp.Channel
 }
 
-// Probes makes a Probe for each address of cfg, without connecting. Its errors
-// are those of [New].
+// Probes returns a Probe for each address of cfg, without connecting. Its
+// errors are those of [New].
 func Probes(cfg Config) ([]*Probe, error) {
 	_, addresses, err := cfg.normalize()
 	if err != nil {
@@ -37,8 +37,8 @@ func Probes(cfg Config) ([]*Probe, error) {
 	return probes, nil
 }
 
-// Arguments are those with which the queue of an endpoint, and the one of the
-// dead letters, are declared. Its errors are those of [New].
+// Arguments returns the arguments of an endpoint's queue and of the queue of
+// the dead letters. Its errors are those of [New].
 func Arguments(cfg Config) (endpoint, dead map[string]any, err error) {
 	cfg, _, err = cfg.normalize()
 	if err != nil {
@@ -47,12 +47,12 @@ func Arguments(cfg Config) (endpoint, dead map[string]any, err error) {
 	return cfg.argsOf(broker.Queue{Endpoint: "any endpoint"}), cfg.queueArgs(), nil
 }
 
-// Address is the node's address without the password.
+// Address returns the node's address without the password.
 func (p *Probe) Address() string { return p.address.shown }
 
-// Connect connects as tasker does, and gives the version of RabbitMQ. The
-// error is [tasker.Unauthorized] where RabbitMQ refuses the user, the password
-// or the virtual host, and [tasker.Unavailable] where nothing answers.
+// Connect connects as tasker does, and returns the version of RabbitMQ. The
+// error is [tasker.Unauthorized] if RabbitMQ refuses the user, the password or
+// the virtual host, and [tasker.Unavailable] if there is no answer.
 func (p *Probe) Connect(ctx context.Context) (version string, err error) {
 	l := newLink("tasker doctor", Config{Heartbeat: DefaultHeartbeat}, nil, nil, slog.New(slog.DiscardHandler))
 	conn, raw, err := l.dial(ctx, p.address)
@@ -64,7 +64,7 @@ func (p *Probe) Connect(ctx context.Context) (version string, err error) {
 	return version, nil
 }
 
-// failed says why there is no connection.
+// failed returns why there is no connection.
 func (p *Probe) failed(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*amqp.Error](err); ok && (e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed) {
 		return tasker.WrapError(tasker.Unauthorized, err, "RabbitMQ at "+p.address.shown+" refuses the user, the password or the virtual host")
@@ -72,19 +72,19 @@ func (p *Probe) failed(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return tasker.WrapError(tasker.Unavailable, err, "no connection to RabbitMQ at "+p.address.shown)
+	return tasker.WrapError(tasker.Unavailable, err, "cannot connect to RabbitMQ at "+p.address.shown)
 }
 
-// Exchange tells whether an exchange exists.
+// Exchange reports whether an exchange exists.
 func (p *Probe) Exchange(ctx context.Context, name string) (exists bool, err error) {
 	return p.look(ctx, "exchange "+name, func(ch *amqp.Channel) error {
-		// RabbitMQ compares no settings of a passive declaration.
+		// RabbitMQ ignores the settings in a passive declaration.
 		return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
 	})
 }
 
-// Queue tells whether a queue exists, and how many messages wait in it and how
-// many consumers it has.
+// Queue reports whether a queue exists, and returns its numbers of waiting
+// messages and of consumers.
 func (p *Probe) Queue(ctx context.Context, name string) (messages, consumers int, exists bool, err error) {
 	exists, err = p.look(ctx, "queue "+name, func(ch *amqp.Channel) error {
 		q, err := ch.QueueDeclarePassive(name, true, false, false, false, nil)
@@ -94,12 +94,12 @@ func (p *Probe) Queue(ctx context.Context, name string) (messages, consumers int
 	return messages, consumers, exists, err
 }
 
-// look asks for something on the channel, which RabbitMQ closes where there is
-// no such thing. The client's calls know no context: when ctx ends, the socket
-// is closed below them.
+// look makes a call on the channel, which RabbitMQ closes if the object does
+// not exist. The client's calls take no context: when ctx ends, the socket is
+// closed.
 func (p *Probe) look(ctx context.Context, what string, ask func(*amqp.Channel) error) (exists bool, err error) {
 	if p.conn == nil {
-		return false, fmt.Errorf("look at %s: not connected", what)
+		return false, fmt.Errorf("inspect %s: not connected", what)
 	}
 	unwatch := context.AfterFunc(ctx, func() { _ = p.raw.Close() })
 	defer unwatch()
@@ -116,12 +116,12 @@ func (p *Probe) look(ctx context.Context, what string, ask func(*amqp.Channel) e
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return false, fmt.Errorf("look at %s: %w", what, explain(err))
+		return false, fmt.Errorf("inspect %s: %w", what, explain(err))
 	}
 	return true, nil
 }
 
-// Close ends the connection, if there is one.
+// Close closes the connection, if there is one.
 func (p *Probe) Close() {
 	if p.conn == nil {
 		return
