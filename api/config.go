@@ -12,8 +12,8 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// Config says where the API listens, whom it lets in, and its limits. A zero
-// stands for the default, except in Port; see [DefaultConfig].
+// Config configures where the API listens, who may use it, and its limits. A zero
+// means the default, except in Port; see [DefaultConfig].
 type Config struct {
 	// Listen is the address without the port. Any address that is not a loopback
 	// one needs a Token, or Insecure.
@@ -52,7 +52,7 @@ type Config struct {
 	IdleTimeout time.Duration
 	// TokenOverlap is how long the previous token stays valid beside a new one.
 	TokenOverlap time.Duration
-	// ShutdownTimeout is how long requests may go on when the API stops.
+	// ShutdownTimeout is how long requests may continue when the API stops.
 	ShutdownTimeout time.Duration
 	// Version is the program's, shown by /healthz.
 	Version string
@@ -119,18 +119,16 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// needsToken tells whether only Validate's objection stands between the API
-// and the network.
+// needsToken reports whether the API would be open to the network.
 func (c Config) needsToken() bool {
 	return c.Token == "" && !c.Insecure && !isLoopback(c.Listen)
 }
 
-// guardsHost tells whether requests must name a loopback host; see checkHost.
+// guardsHost reports whether requests must name a loopback host; see checkHost.
 func (c Config) guardsHost() bool { return c.Token == "" && !c.Insecure }
 
-// isLoopback tells whether host, a name or an address without a port, can be
-// reached from this machine only. A name other than localhost is not trusted
-// to.
+// isLoopback reports whether host, a name or an address without a port, can be
+// reached from this machine only. Names other than localhost are not trusted.
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
@@ -139,7 +137,7 @@ func isLoopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// address is what to listen on.
+// address returns the address to listen on.
 func (c Config) address() string {
 	host := strings.TrimSuffix(strings.TrimPrefix(c.Listen, "["), "]")
 	return net.JoinHostPort(host, fmt.Sprint(c.Port))

@@ -67,7 +67,7 @@ type Program struct {
 func Execute(ctx context.Context, p Program) int {
 	p.Name = cmp.Or(p.Name, defaultName)
 	r := &run{Program: p}
-	root := r.rootCommand()
+	root := rootCommand(r)
 	root.SetArgs(p.Args)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
@@ -134,7 +134,7 @@ Environment:
   TASKER_...                  overrides a key of the configuration, such as
                               TASKER_API_PORT for api.port`
 
-func (r *run) rootCommand() *cobra.Command {
+func rootCommand(r *run) *cobra.Command {
 	root := &cobra.Command{
 		Use:           r.Name,
 		Short:         "A RabbitMQ fan-out task distributor",
@@ -165,8 +165,8 @@ func (r *run) rootCommand() *cobra.Command {
 		return usagef("%v%s (see %s --help)", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
-		r.apiCommand(), r.managerCommand(), r.initializeCommand(), r.devCommand(), r.doctorCommand(),
-		r.endpointsCommand(), r.deadLettersCommand(), r.configCommand(), r.versionCommand(),
+		apiCommand(r), managerCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
+		endpointsCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
 	)
 	r.completeRoot(root)
 	r.rename(root)

@@ -11,7 +11,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 )
 
-func (r *run) configCommand() *cobra.Command {
+func configCommand(r *run) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "Check or show the configuration",
@@ -23,7 +23,7 @@ without a file, development mode uses a built-in one.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SuggestionsMinimumDistance = suggestionDistance
-	cmd.AddCommand(r.configCheckCommand(), r.configShowCommand(), r.configExampleCommand())
+	cmd.AddCommand(configCheckCommand(r), configShowCommand(r), configExampleCommand(r))
 	return cmd
 }
 
@@ -55,7 +55,7 @@ runs as the manager's user, and so can read its secrets.
 
 The exit code is 0 without mistakes, even with warnings, and 2 otherwise.`
 
-func (r *run) configCheckCommand() *cobra.Command {
+func configCheckCommand(r *run) *cobra.Command {
 	var programs, api, dev bool
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -113,7 +113,7 @@ func (r *run) configCheckCommand() *cobra.Command {
 	return cmd
 }
 
-func (r *run) configShowCommand() *cobra.Command {
+func configShowCommand(r *run) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show",
 		Short: "Print the effective configuration",
@@ -136,7 +136,7 @@ are masked, and their files are not read.`,
 	}
 }
 
-func (r *run) configExampleCommand() *cobra.Command {
+func configExampleCommand(r *run) *cobra.Command {
 	return &cobra.Command{
 		Use:   "example",
 		Short: "Print the configuration file that comes with tasker",
@@ -155,7 +155,7 @@ start for your own.`,
 	}
 }
 
-func (r *run) versionCommand() *cobra.Command {
+func versionCommand(r *run) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",

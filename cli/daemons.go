@@ -16,7 +16,7 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-func (r *run) apiCommand() *cobra.Command {
+func apiCommand(r *run) *cobra.Command {
 	var port int
 	cmd := &cobra.Command{
 		Use:   "api",
@@ -96,7 +96,7 @@ could not be stored; the log says so. Do not use --forget for restarts.
 SIGHUP, or a change of the file, reloads the configuration: task types, the
 settings of handlers and the log level change at once.`
 
-func (r *run) managerCommand() *cobra.Command {
+func managerCommand(r *run) *cobra.Command {
 	var endpoints, taskTypes, labels []string
 	var forget bool
 	cmd := &cobra.Command{
@@ -183,7 +183,7 @@ func checkTaskTypes(cfg config.Config, names []string) error {
 // devWithout are the parts of the configuration that "tasker dev" does not use.
 const devWithout = config.PartDatabase | config.PartBroker | config.PartAdmin
 
-func (r *run) devCommand() *cobra.Command {
+func devCommand(r *run) *cobra.Command {
 	var data string
 	var ephemeral bool
 	var port int

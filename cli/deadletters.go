@@ -22,7 +22,7 @@ import (
 // deadPage is the largest number of dead letters that list prints.
 const deadPage = 200
 
-func (r *run) deadLettersCommand() *cobra.Command {
+func deadLettersCommand(r *run) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead-letters",
 		Short: "List, show, requeue or discard messages that could not be handled",
@@ -43,13 +43,13 @@ exit code is 1.`,
 	cmd.SuggestionsMinimumDistance = suggestionDistance
 	flags := r.addAPIFlags(cmd)
 	cmd.AddCommand(
-		r.listDeadLettersCommand(flags), r.showDeadLettersCommand(flags),
-		r.settleDeadLettersCommand(flags, requeueLetters()), r.settleDeadLettersCommand(flags, discardLetters()),
+		listDeadLettersCommand(r, flags), showDeadLettersCommand(r, flags),
+		settleDeadLettersCommand(r, flags, requeueLetters()), settleDeadLettersCommand(r, flags, discardLetters()),
 	)
 	return cmd
 }
 
-func (r *run) listDeadLettersCommand(flags *apiFlags) *cobra.Command {
+func listDeadLettersCommand(r *run, flags *apiFlags) *cobra.Command {
 	var limit int
 	var before int64
 	cmd := &cobra.Command{
@@ -112,7 +112,7 @@ func (r *run) printDeadLetters(list []client.DeadLetter, next *int64) error {
 	return r.print(answer, out.String())
 }
 
-func (r *run) showDeadLettersCommand(flags *apiFlags) *cobra.Command {
+func showDeadLettersCommand(r *run, flags *apiFlags) *cobra.Command {
 	var bodyOnly bool
 	cmd := &cobra.Command{
 		Use:   "show ID...",
@@ -227,7 +227,7 @@ func discardLetters() settling {
 	}
 }
 
-func (r *run) settleDeadLettersCommand(flags *apiFlags, s settling) *cobra.Command {
+func settleDeadLettersCommand(r *run, flags *apiFlags, s settling) *cobra.Command {
 	var all, yes bool
 	path := defaultName + " dead-letters " + s.verb
 	cmd := &cobra.Command{

@@ -26,7 +26,7 @@ With --dev it checks the data of "tasker dev", but not its in-process broker.
 The exit code is 0 without problems, 1 with some, and 2 if the configuration is
 invalid. Warnings count as problems only with --strict.`
 
-func (r *run) doctorCommand() *cobra.Command {
+func doctorCommand(r *run) *cobra.Command {
 	var strict bool
 	var data devData
 	cmd := &cobra.Command{

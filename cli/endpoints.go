@@ -13,7 +13,7 @@ import (
 	"github.com/taskerhq/tasker/client"
 )
 
-func (r *run) endpointsCommand() *cobra.Command {
+func endpointsCommand(r *run) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "endpoints",
 		Short: "List the registered endpoints, or remove some",
@@ -29,11 +29,11 @@ while it is down. These commands use the API at --api, with the token in
 	}
 	cmd.SuggestionsMinimumDistance = suggestionDistance
 	flags := r.addAPIFlags(cmd)
-	cmd.AddCommand(r.listEndpointsCommand(flags), r.removeEndpointsCommand(flags))
+	cmd.AddCommand(listEndpointsCommand(r, flags), removeEndpointsCommand(r, flags))
 	return cmd
 }
 
-func (r *run) listEndpointsCommand(flags *apiFlags) *cobra.Command {
+func listEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the registered endpoints",
@@ -76,7 +76,7 @@ func endpointTable(endpoints []tasker.Endpoint) string {
 	return b.String()
 }
 
-func (r *run) removeEndpointsCommand(flags *apiFlags) *cobra.Command {
+func removeEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "remove NAME...",
 		Short: "Remove endpoints that will not come back",

@@ -26,7 +26,7 @@ const initializeLong = `Prepare the database, RabbitMQ, or both. It can be repea
             to confirm. A database in use by managers or an API is not reset
             without --force.`
 
-func (r *run) initializeCommand() *cobra.Command {
+func initializeCommand(r *run) *cobra.Command {
 	var database, rabbitmq, reset, yes, force bool
 	cmd := &cobra.Command{
 		Use:   "initialize",

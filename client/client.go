@@ -44,7 +44,10 @@ const (
 )
 
 // Client is a client of one API. It is safe for concurrent use.
-type Client struct {
+type Client struct{ transport }
+
+// transport sends requests.
+type transport struct {
 	base  *url.URL
 	token string
 	http  *http.Client
@@ -60,10 +63,10 @@ func New(base, token string) (*Client, error) {
 	if u.User != nil {
 		return nil, tasker.Errorf(tasker.Invalid, "invalid API URL: must not contain a user; the API takes a token")
 	}
-	return &Client{base: u, token: token, http: &http.Client{
+	return &Client{transport{base: u, token: token, http: &http.Client{
 		// A redirect could pass the token to somebody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}}}, nil
 }
 
 // request is a request to the API.
@@ -73,16 +76,16 @@ type request struct {
 	query  url.Values
 	header http.Header
 	body   any  // encoded as JSON; nil for none
-	also   int  // a status that is no error, beside the successes
+	also   int  // a status that is not an error, besides 2xx
 	retry  bool // it can be repeated without harm
 }
 
 // call sends a request, with retries, and decodes the response into v, unless
 // that is nil.
-func (c *Client) call(ctx context.Context, r request, v any) (status int, err error) {
+func (t *transport) call(ctx context.Context, r request, v any) (status int, err error) {
 	pause := backoff.Backoff{First: 200 * time.Millisecond, Most: maxPause}
 	for try := 1; ; try++ {
-		status, err = c.try(ctx, r, v)
+		status, err = t.try(ctx, r, v)
 		if err == nil || !r.retry || try == maxTries || !temporary(err) {
 			return status, err
 		}
@@ -92,10 +95,10 @@ func (c *Client) call(ctx context.Context, r request, v any) (status int, err er
 	}
 }
 
-func (c *Client) try(ctx context.Context, r request, v any) (status int, err error) {
+func (t *transport) try(ctx context.Context, r request, v any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	response, err := c.send(ctx, r)
+	response, err := t.send(ctx, r)
 	if err != nil {
 		return 0, err
 	}
@@ -111,14 +114,14 @@ func (c *Client) try(ctx context.Context, r request, v any) (status int, err err
 		return 0, tasker.Errorf(tasker.TooLarge, "response too large: the limit is %d bytes", maxBody)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return 0, fmt.Errorf("decode the response of %s: %w", c.base, err)
+		return 0, fmt.Errorf("decode the response of %s: %w", t.base, err)
 	}
 	return response.StatusCode, nil
 }
 
 // send sends a request once. A response that is not a success becomes an error.
-func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
-	u := c.base.JoinPath(r.path...)
+func (t *transport) send(ctx context.Context, r request) (*http.Response, error) {
+	u := t.base.JoinPath(r.path...)
 	u.RawQuery = r.query.Encode()
 	var body bytes.Buffer
 	if r.body != nil {
@@ -138,16 +141,16 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if t.token != "" {
+		req.Header.Set("Authorization", "Bearer "+t.token)
 	}
-	response, err := c.http.Do(req)
+	response, err := t.http.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
 		return nil, tasker.WrapError(tasker.Unavailable, err,
-			"cannot reach the API at "+c.base.String()+": check that it runs, and that the address is right")
+			"cannot reach the API at "+t.base.String()+": check that it runs, and that the address is right")
 	}
 	if response.StatusCode/100 == 2 || response.StatusCode == r.also {
 		return response, nil

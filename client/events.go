@@ -25,8 +25,7 @@ const (
 	reconnectPause = time.Second
 )
 
-// Event is one event of a stream. Data is a pointer to the type that its name
-// stands for.
+// Event is one event of a stream. Data is a pointer to the type for its name.
 type Event struct {
 	Name string
 	ID   string // where the stream can resume; empty keeps the previous one
@@ -91,13 +90,13 @@ var errStopped = errors.New("stopped")
 
 // watch reads a stream, and reconnects for as long as ctx lasts once it was
 // connected.
-func (c *Client) watch(ctx context.Context, r request, known map[string]func() any) iter.Seq2[Event, error] {
+func (t *transport) watch(ctx context.Context, r request, known map[string]func() any) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		pause := backoff.Backoff{First: reconnectPause, Most: maxPause}
 		r.header = http.Header{"Accept": {"text/event-stream"}}
 		connected := false
 		for try := 1; ; try++ {
-			ended, err := c.readStream(ctx, r, known, func(e Event) bool {
+			ended, err := t.readStream(ctx, r, known, func(e Event) bool {
 				connected = true
 				pause.Reset()
 				if e.ID != "" {
@@ -125,12 +124,12 @@ func (c *Client) watch(ctx context.Context, r request, known map[string]func() a
 
 // readStream reads one connection's events. ended reports that nothing more will
 // come; otherwise the connection was lost.
-func (c *Client) readStream(ctx context.Context, r request, known map[string]func() any, yield func(Event) bool) (ended bool, err error) {
+func (t *transport) readStream(ctx context.Context, r request, known map[string]func() any, yield func(Event) bool) (ended bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	idle := time.AfterFunc(silence, cancel)
 	defer idle.Stop()
-	response, err := c.send(ctx, r)
+	response, err := t.send(ctx, r)
 	if err != nil {
 		return false, err
 	}

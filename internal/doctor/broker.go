@@ -191,7 +191,7 @@ func (e *examination) topology(ctx context.Context) []Finding {
 			wrong = append(wrong, fmt.Sprintf("exchange %s is %s, but must be %s and durable", x.Name, x.Type, kind))
 		}
 	}
-	expected := e.expectedQueues()
+	expected := expectedQueues(e.Settings, e.facts.endpoints)
 	var stray []string
 	for _, q := range declared {
 		arguments, ours := expected[q.Name]
@@ -220,11 +220,11 @@ func (e *examination) topology(ctx context.Context) []Finding {
 }
 
 // expectedQueues returns tasker's queues with their arguments.
-func (e *examination) expectedQueues() map[string]map[string]any {
-	expected := map[string]map[string]any{broker.DeadQueue: e.Settings.DeadArguments}
-	for _, s := range e.facts.endpoints {
+func expectedQueues(settings Settings, endpoints []seen) map[string]map[string]any {
+	expected := map[string]map[string]any{broker.DeadQueue: settings.DeadArguments}
+	for _, s := range endpoints {
 		for _, taskType := range s.TaskTypes {
-			expected[broker.Queue{TaskType: taskType, Endpoint: s.Name}.Name()] = e.Settings.QueueArguments
+			expected[broker.Queue{TaskType: taskType, Endpoint: s.Name}.Name()] = settings.QueueArguments
 		}
 	}
 	return expected

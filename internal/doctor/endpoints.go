@@ -69,7 +69,7 @@ func (e *examination) checkEndpoints(ctx context.Context) {
 		return
 	}
 	e.check(ctx, groupEndpoints, "alive", func(context.Context) []Finding { return e.facts.silent() })
-	e.check(ctx, groupEndpoints, "task types", func(context.Context) []Finding { return e.served() })
+	e.check(ctx, groupEndpoints, "task types", func(context.Context) []Finding { return e.facts.served(e.Settings.TaskTypes) })
 	if e.OwnBroker {
 		return
 	}
@@ -101,10 +101,10 @@ func (f facts) silent() []Finding {
 }
 
 // served finds the configured task types that no endpoint performs.
-func (e *examination) served() []Finding {
+func (f facts) served(taskTypes []string) []Finding {
 	var idle []string
-	for _, name := range e.Settings.TaskTypes {
-		if !slices.ContainsFunc(e.facts.endpoints, func(s seen) bool { return slices.Contains(s.TaskTypes, name) }) {
+	for _, name := range taskTypes {
+		if !slices.ContainsFunc(f.endpoints, func(s seen) bool { return slices.Contains(s.TaskTypes, name) }) {
 			idle = append(idle, name)
 		}
 	}
