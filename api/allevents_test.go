@@ -29,8 +29,8 @@ func (h *harness) postTask(t *testing.T, taskType, identifier string) {
 	h.post(t, "/"+taskType, `{"identifier":"`+identifier+`","payload":{"big":"payload"}}`).want(t, http.StatusCreated)
 }
 
-// told gives "name identifier status" of each event of a task.
-func told(t *testing.T, events ...event) (all []string) {
+// summaries returns "name identifier status" of each event of a task.
+func summaries(t *testing.T, events ...event) (all []string) {
 	t.Helper()
 	for _, e := range events {
 		v := decode[struct{ Identifier, Status, State string }](t, []byte(e.data))
@@ -42,8 +42,8 @@ func told(t *testing.T, events ...event) (all []string) {
 func (f *follower) want(t *testing.T, want string) event {
 	t.Helper()
 	e := f.next()
-	if got := told(t, e)[0]; got != want {
-		t.Errorf("told %q, want %q", got, want)
+	if got := summaries(t, e)[0]; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 	return e
 }
@@ -110,7 +110,7 @@ func TestAllEvents(t *testing.T) {
 	again.want(t, "task a DONE")
 	again.want(t, "task d FAILED")
 	again.want(t, "task c FAILED")
-	// What was long ago is not told again.
+	// Old changes are not sent again.
 	h.store.change(func() { h.store.now = h.store.now.Add(time.Hour) })
 	late := h.follow(t, "/v1/events?last_event_id="+resume)
 	late.next()
@@ -128,7 +128,7 @@ func TestAllEvents(t *testing.T) {
 	}
 }
 
-// A change that becomes visible late is told all the same, and once.
+// A change that becomes visible late is still sent, once.
 func TestAllEventsOverlap(t *testing.T) {
 	settings := fast
 	settings.Overlap = 2 * time.Second
@@ -198,7 +198,7 @@ func TestAllEventsHints(t *testing.T) {
 	// A hint has the tasks read, too, and once more for what follows from it.
 	h.setStatus("a", tasker.Done)
 	events <- live(t, state)
-	if got := told(t, all.until("task")...); got[len(got)-1] != "task a DONE" {
+	if got := summaries(t, all.until("task")...); got[len(got)-1] != "task a DONE" {
 		t.Errorf("%q", got)
 	}
 	body, err := wire.EncodeLive(wire.Live{LeftOut: 3})
@@ -270,15 +270,15 @@ func TestAllEventsForged(t *testing.T) {
 	events <- body
 	want := `{"task_id":1,"type":"worker","identifier":"a","endpoint":"console1","attempt":1,"state":"RUNNING","errnr":0}`
 	if e := f.next(); e.name != "result" || e.data != want {
-		t.Errorf("told %+v, want %s", e, want)
+		t.Errorf("got %+v, want %s", e, want)
 	}
-	events <- body // what was told is not told again, but what changed since
+	events <- body // only what changed since is sent again
 	waitFor(t, func() bool { return h.store.called("ResultNews") == 2 })
 	h.store.change(func() { h.store.results[0].Attempt = 2 })
 	events <- body
 	want = strings.Replace(want, `"attempt":1`, `"attempt":2`, 1)
 	if e := f.next(); e.name != "result" || e.data != want {
-		t.Errorf("told %+v, want %s", e, want)
+		t.Errorf("got %+v, want %s", e, want)
 	}
 	h.setStatus("a", tasker.Done)
 	events <- body

@@ -10,7 +10,7 @@ import (
 
 const tokenHeader = "Bearer s3cret-token"
 
-// Every route but /healthz asks for the token, and so does what is no route.
+// Every route except /healthz requires the token, and so do unknown paths.
 func TestEveryRouteAsksForTheToken(t *testing.T) {
 	h := newHarness(t, withToken)
 	targets := append(h.targets(),
@@ -68,7 +68,7 @@ func TestTheTokenLetsIn(t *testing.T) {
 	}
 }
 
-// A web page cannot reach an open API under a name of its own.
+// A web page cannot reach an open API under its own name.
 func TestForeignHosts(t *testing.T) {
 	h := newHarness(t)
 	for _, host := range []string{"evil.example", "evil.example:8888", "localhost.evil.example", "192.168.1.2:8888", "127.0.0.1.evil.example", "0.0.0.0:8888", "[::]:8888"} {

@@ -54,14 +54,14 @@ func TestConfigValidate(t *testing.T) {
 			}
 			for _, text := range tc.want {
 				if !strings.Contains(err.Error(), text) {
-					t.Errorf("%q does not say %q", err, text)
+					t.Errorf("%q does not contain %q", err, text)
 				}
 			}
 			if err != nil && strings.Contains(err.Error(), "s3cret") {
 				t.Errorf("%q holds the token", err)
 			}
 			if _, errNew := api.New(tc.cfg, newHarness(t).deps()); (errNew != nil) != (err != nil) {
-				t.Errorf("New gives %v", errNew)
+				t.Errorf("New returned %v", errNew)
 			}
 		})
 	}

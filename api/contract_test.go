@@ -26,8 +26,8 @@ import (
 	"github.com/taskerhq/tasker/api"
 )
 
-// contract holds answers against openapi.yaml, and notes which of the
-// documented ones the tests have seen.
+// contract checks responses against openapi.yaml, and records which of the documented
+// ones the tests have seen.
 type contract struct {
 	doc    *openapi3.T
 	router routers.Router
@@ -50,8 +50,8 @@ var theContract = sync.OnceValues(func() (*contract, error) {
 	return &contract{doc: doc, router: router, seen: make(map[string]bool)}, nil
 })
 
-// TestMain fails the package where a goroutine is left behind, and, when all
-// tests ran, where the document promises an answer that no test has seen.
+// TestMain fails the package if a goroutine leaks, and, if all tests ran, if the
+// document has a response that no test has seen.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(wholeRun{m})
 }
@@ -94,7 +94,7 @@ func (c *contract) untested() []string {
 	return missing
 }
 
-// check holds one request and its answer against the document.
+// check checks one request and its response against the document.
 func (c *contract) check(req *http.Request, reqBody []byte, resp *http.Response, body []byte) error {
 	if resp.StatusCode >= 400 && resp.Header.Get("Content-Type") == "application/problem+json" {
 		if err := c.checkProblem(req, resp, body); err != nil {
@@ -134,7 +134,7 @@ func (c *contract) check(req *http.Request, reqBody []byte, resp *http.Response,
 	}
 	if resp.StatusCode < 400 {
 		if err := openapi3filter.ValidateRequest(context.Background(), in); err != nil {
-			return fmt.Errorf("the request was taken, but is against the document: %w", err)
+			return fmt.Errorf("an accepted request violates the document: %w", err)
 		}
 	}
 	out := &openapi3filter.ResponseValidationInput{
@@ -142,7 +142,7 @@ func (c *contract) check(req *http.Request, reqBody []byte, resp *http.Response,
 	}
 	out.SetBodyBytes(body)
 	if err := openapi3filter.ValidateResponse(context.Background(), out); err != nil {
-		return fmt.Errorf("the answer is against the document: %w", err)
+		return fmt.Errorf("the response violates the document: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -150,7 +150,7 @@ func (c *contract) check(req *http.Request, reqBody []byte, resp *http.Response,
 	return nil
 }
 
-// checkProblem holds for all errors, also of paths that are not documented.
+// checkProblem checks all errors, also for undocumented paths.
 func (c *contract) checkProblem(req *http.Request, resp *http.Response, body []byte) error {
 	if req.Method == http.MethodHead {
 		return nil
@@ -160,7 +160,7 @@ func (c *contract) checkProblem(req *http.Request, resp *http.Response, body []b
 		return err
 	}
 	if err := c.doc.Components.Schemas["Problem"].Value.VisitJSON(p); err != nil {
-		return fmt.Errorf("the problem is against the document: %w", err)
+		return fmt.Errorf("the problem violates the document: %w", err)
 	}
 	for name, want := range map[string]any{
 		"status": float64(resp.StatusCode), "instance": req.URL.EscapedPath(),
@@ -173,7 +173,7 @@ func (c *contract) checkProblem(req *http.Request, resp *http.Response, body []b
 	return nil
 }
 
-// A path or a method in one of document and code only is a mistake.
+// Document and code have the same paths and methods.
 func TestDocumentAndRoutesAgree(t *testing.T) {
 	c, err := theContract()
 	if err != nil {

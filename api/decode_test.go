@@ -108,7 +108,7 @@ func TestDecodeTaskRefuses(t *testing.T) {
 				t.Fatalf("code %q of %v, want %q", tasker.CodeOf(err), err, tc.code)
 			}
 			if !strings.Contains(err.Error(), tc.text) {
-				t.Errorf("%q does not say %q", err, tc.text)
+				t.Errorf("%q does not contain %q", err, tc.text)
 			}
 			var fields []string
 			for _, f := range fieldErrorsOf(err) {

@@ -55,7 +55,7 @@ func newSystem(t *testing.T) *system {
 	return &system{harness: h, db: db, broker: b}
 }
 
-// subscribe registers an endpoint and gives what reaches its queue.
+// subscribe registers an endpoint and returns the messages that reach its queue.
 func (s *system) subscribe(t *testing.T, endpoint string) <-chan wire.Task {
 	t.Helper()
 	if _, err := s.db.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: endpoint, TaskTypes: []string{"worker"}, Manager: managerID, Host: "h", Version: "1"}, time.Minute); err != nil {
@@ -93,7 +93,7 @@ func (s *system) subscribe(t *testing.T, endpoint string) <-chan wire.Task {
 	return arrived
 }
 
-// perform takes a message, records it, and finishes it.
+// perform receives a message, records it, and finishes it.
 func (s *system) perform(t *testing.T, arrived <-chan wire.Task, finish ledger.End) {
 	t.Helper()
 	var message wire.Task

@@ -14,8 +14,8 @@ import (
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
-// tell stores what an attempt told, and gives the hint, as a manager does.
-func (s *system) tell(t *testing.T, update ledger.LiveUpdate, change wire.LiveChange) {
+// report stores the report of an attempt, and sends the hint, as a manager does.
+func (s *system) report(t *testing.T, update ledger.LiveUpdate, change wire.LiveChange) {
 	t.Helper()
 	if err := s.db.Live.SaveLive(t.Context(), []ledger.LiveUpdate{update}); err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestEndToEndLive(t *testing.T) {
 		t.Errorf("before: %s", got)
 	}
 	s.post(t, "/worker", newTask).want(t, http.StatusCreated)
-	if got := told(t, all.until("task")...); got[0] != "task "+identifier+" SENT" && got[0] != "task "+identifier+" CREATED" {
+	if got := summaries(t, all.until("task")...); got[0] != "task "+identifier+" SENT" && got[0] != "task "+identifier+" CREATED" {
 		t.Errorf("a new task: %q", got)
 	}
 	f := s.follow(t, eventsPath)
@@ -56,7 +56,7 @@ func TestEndToEndLive(t *testing.T) {
 		t.Fatalf("%+v, %v", admissions, err)
 	}
 	now := s.db.Now()
-	s.tell(t, ledger.LiveUpdate{ResultKey: key, Attempt: 1, Lines: lines(0, 3, now), Totals: tasker.LogTotals{Lines: 3, Bytes: 24, Complete: true}},
+	s.report(t, ledger.LiveUpdate{ResultKey: key, Attempt: 1, Lines: lines(0, 3, now), Totals: tasker.LogTotals{Lines: 3, Bytes: 24, Complete: true}},
 		wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 1, State: tasker.Running, Log: true})
 	f.until("log")
 	if stored, err := s.db.Attempts.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying, Errnr: 7, Errmsg: "no"}}); err != nil || !stored[0] {
@@ -65,7 +65,7 @@ func TestEndToEndLive(t *testing.T) {
 	if started, err := s.db.Attempts.StartAttempts(t.Context(), managerID, []ledger.Start{{ResultKey: key, Attempt: 1}}); err != nil || !started[0] {
 		t.Fatalf("%v, %v", started, err)
 	}
-	s.tell(t, ledger.LiveUpdate{
+	s.report(t, ledger.LiveUpdate{
 		ResultKey: key, Attempt: 2, Progress: &tasker.Progress{Done: 5, Total: 10, Message: "half", Time: now},
 		Lines: append(lines(0, 1, now), tasker.LogLine{Number: 1, Time: now, LeftOut: 99}), Totals: tasker.LogTotals{Lines: 100, LeftOut: 99},
 	}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2, State: tasker.Running, Progress: &tasker.Progress{Done: 5}})
@@ -89,7 +89,7 @@ func TestEndToEndLive(t *testing.T) {
 	}
 
 	// Both end.
-	s.tell(t, ledger.LiveUpdate{ResultKey: key, Attempt: 2, Totals: tasker.LogTotals{Lines: 100, LeftOut: 99, Complete: true}}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2})
+	s.report(t, ledger.LiveUpdate{ResultKey: key, Attempt: 2, Totals: tasker.LogTotals{Lines: 100, LeftOut: 99, Complete: true}}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2})
 	other := tasker.ResultKey{TaskID: key.TaskID, Endpoint: "console2"}
 	if _, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: other, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestEndToEndLive(t *testing.T) {
 	}
 	for {
 		e := all.next()
-		if told(t, e)[0] == "task "+identifier+" DONE" {
+		if summaries(t, e)[0] == "task "+identifier+" DONE" {
 			break
 		}
 	}

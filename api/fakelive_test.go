@@ -35,8 +35,8 @@ func (s *fakeStore) Attempts(_ context.Context, taskID int64, endpoint string) (
 	return attempts, s.err
 }
 
-// LogLines gives whole pieces, as a store may: some lines before and after
-// those that were asked for.
+// LogLines returns whole chunks, as a store may: some lines before and after those
+// requested.
 func (s *fakeStore) LogLines(_ context.Context, taskID int64, endpoint string, attempt int, from int64, limit int) (lines []tasker.LogLine, err error) {
 	defer s.begin("LogLines")()
 	for _, a := range s.attempts {

@@ -220,7 +220,7 @@ func (s *fakeStore) Ping(context.Context) error {
 type fakeDispatcher struct {
 	store   *fakeStore
 	err     error
-	refuses error // what Check says
+	refuses error // of Check
 	// forgets has an error come without the task.
 	forgets bool
 	// entered, if set, is sent to when a dispatch begins, which then waits for

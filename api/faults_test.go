@@ -14,7 +14,7 @@ import (
 // target is an operation with a path to call.
 type target struct{ template, method, path string }
 
-// targets gives every operation that the API has.
+// targets returns every operation of the API.
 func (h *harness) targets() (all []target) {
 	for template, methods := range h.server.Operations() {
 		path := strings.NewReplacer("{task_type}", "worker", "{identifier}", identifier, "{id}", "1", "{endpoint}", "console1").Replace(template)
@@ -35,7 +35,7 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 	return h.do(t, to.method, to.path, body, headers...)
 }
 
-// A fault is answered without a word of what is inside; the log has it.
+// Internal errors reveal nothing to the client; the log has them.
 func TestFaults(t *testing.T) {
 	usesStore := func(to target) bool {
 		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/events" || to.template == "/v1/dead-letters"

@@ -16,7 +16,7 @@ import (
 	"github.com/taskerhq/tasker/api"
 )
 
-// harness is a server with fakes, reached over the network.
+// harness is a server with fakes, used over the network.
 type harness struct {
 	server     *api.Server
 	http       *httptest.Server
@@ -76,8 +76,8 @@ type answer struct {
 	body   []byte
 }
 
-// do sends a request, with headers as pairs ("Host" among them), and holds the
-// answer against the contract.
+// do sends a request, with headers as pairs ("Host" among them), and checks the
+// response against the contract.
 func (h *harness) do(t testing.TB, method, path string, body []byte, headers ...string) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, h.http.URL+path, bytes.NewReader(body))
@@ -187,7 +187,7 @@ func (b *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// lines gives the lines with a message.
+// lines returns the lines with a message.
 func (b *logBuffer) lines(t testing.TB, message string) (lines []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(b.String()) {

@@ -86,14 +86,14 @@ func newCrowded(t *testing.T, wait time.Duration) *crowded {
 	return c
 }
 
-// postTask posts a task of its own, and gives the answer to answers.
+// postTask posts a new task, and sends the response to answers.
 func (c *crowded) postTask(t *testing.T, n int) {
 	c.group.Go(func() {
 		c.answers <- c.post(t, "/worker", fmt.Sprintf(`{"identifier":"t%d"}`, n))
 	})
 }
 
-// fill takes all places and all of the queue with POSTs.
+// fill fills all slots and the queue with POSTs.
 func (c *crowded) fill(t *testing.T) {
 	t.Helper()
 	for n := range places + queued {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// raw sends a GET outside the contract and gives its status, 0 where there is
+// raw sends a GET outside the contract and returns its status, 0 if there is
 // no whole answer.
 func (h *harness) raw(t *testing.T, path string, headers ...string) int {
 	t.Helper()
@@ -40,12 +40,12 @@ func TestRequestID(t *testing.T) {
 			headers = []string{"X-Request-Id", id}
 		}
 		if got := h.get(t, "/healthz", headers...).header.Get("X-Request-Id"); !made.MatchString(got) {
-			t.Errorf("%q gives %q", id, got)
+			t.Errorf("got %[2]q for %[1]q", id, got)
 		}
 	}
 	for _, id := range []string{"a", "A-1._b", strings.Repeat("x", 64)} {
 		if got := h.get(t, "/healthz", "X-Request-Id", id).header.Get("X-Request-Id"); got != id {
-			t.Errorf("%q gives %q", id, got)
+			t.Errorf("got %[2]q for %[1]q", id, got)
 		}
 	}
 }
@@ -129,6 +129,6 @@ func TestPanic(t *testing.T) {
 	}
 	h.http.Close()
 	if n := len(h.log.lines(t, "handler panicked")); n != 2 {
-		t.Errorf("%d panics are logged, want 2: an abort is none", n)
+		t.Errorf("%d panics logged, want 2: an abort is not one", n)
 	}
 }

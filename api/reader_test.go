@@ -97,11 +97,11 @@ func TestTaskEventsReadPayloadsOnce(t *testing.T) {
 		t.Errorf("%d bytes of payloads were read, want those of the result that changed", payloads()-n)
 	}
 	if !strings.Contains(fmt.Sprint(got), `{"well":true}`) {
-		t.Errorf("the payload was not told: %v", got)
+		t.Errorf("the payload was not sent: %v", got)
 	}
 }
 
-// A result's end is told before its task's end.
+// A result's end is sent before its task's end.
 func TestAllEventsTellResultsFirst(t *testing.T) {
 	h := newHarness(t)
 	h.server.SetStreams(fast)
@@ -131,7 +131,7 @@ func TestAllEventsTellResultsFirst(t *testing.T) {
 	}
 }
 
-// A change that becomes visible long after its time is told all the same.
+// A change that becomes visible long after its time is still sent.
 func TestAllEventsLate(t *testing.T) {
 	settings := fast
 	settings.Late, settings.LateScan = time.Minute, 10*time.Millisecond

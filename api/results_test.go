@@ -58,14 +58,14 @@ func TestGetResult(t *testing.T) {
 	}
 }
 
-// A 404 says which of the reasons it has.
+// A 404 has the reason.
 func TestNoResult(t *testing.T) {
 	h := logged(t)
 	h.post(t, "/worker", `{"identifier":"all"}`).want(t, http.StatusCreated)
 	h.store.update("all", func(t *tasker.Task) { t.Expected = []string{"console1"} })
 	h.post(t, "/worker", `{"identifier":"waits"}`).want(t, http.StatusCreated)
 	h.store.update("waits", func(t *tasker.Task) { t.Status, t.SentTime = tasker.Created, nil })
-	for path, says := range map[string]string{
+	for path, want := range map[string]string{
 		"/worker/" + identifier + "/results/console2":    "has not received the task yet",
 		"/worker/" + identifier + "/results/console9":    "not for this endpoint",
 		"/worker/" + identifier + "/results/-cb":         "not for this endpoint",
@@ -81,8 +81,8 @@ func TestNoResult(t *testing.T) {
 		for _, suffix := range []string{"", "/log"} {
 			a := h.get(t, path+suffix)
 			a.want(t, http.StatusNotFound)
-			if p := a.problem(t); !strings.Contains(p.Detail, says) && suffix == "" {
-				t.Errorf("%s does not say %q: %s", path, says, p.Detail)
+			if p := a.problem(t); !strings.Contains(p.Detail, want) && suffix == "" {
+				t.Errorf("%s does not contain %q: %s", path, want, p.Detail)
 			}
 		}
 	}

@@ -70,7 +70,7 @@ func TestUnknownPaths(t *testing.T) {
 		a := h.get(t, path)
 		a.want(t, http.StatusNotFound)
 		if p := a.problem(t); p.Code != "not_found" || !strings.Contains(p.Detail, text) {
-			t.Errorf("%s: %q does not say %q", path, p.Detail, text)
+			t.Errorf("%s: %q does not contain %q", path, p.Detail, text)
 		}
 	}
 	h.post(t, "/v1/nosuch", newTask).want(t, http.StatusNotFound)

@@ -14,7 +14,7 @@ import (
 	"github.com/taskerhq/tasker/api"
 )
 
-// started is a server on a port of its own.
+// started is a server on its own port.
 type started struct {
 	*harness
 	stop   context.CancelFunc
@@ -27,7 +27,7 @@ func start(t *testing.T, change ...func(*api.Config)) *started {
 	return startServer(t, newHarness(t, change...))
 }
 
-// startServer has the server of a harness serve on a port of its own.
+// startServer serves the server of a harness on its own port.
 func startServer(t *testing.T, h *harness) *started {
 	t.Helper()
 	if err := h.server.Listen(); err != nil {
@@ -79,7 +79,7 @@ func TestServe(t *testing.T) {
 			}
 			s.stop()
 			if err := <-s.served; err != nil {
-				t.Errorf("Serve gives %v", err)
+				t.Errorf("Serve returned %v", err)
 			}
 			if _, err := s.post(t.Context(), newTask); err == nil {
 				t.Error("it still answers")
@@ -97,7 +97,7 @@ func TestServeListens(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := h.server.Serve(ctx); err != nil {
-		t.Errorf("Serve gives %v", err)
+		t.Errorf("Serve returned %v", err)
 	}
 	closed := newHarness(t)
 	if err := errors.Join(closed.server.Listen(), closed.server.Close(), closed.server.Close()); err != nil {
@@ -148,11 +148,11 @@ func TestGracefulStop(t *testing.T) {
 		t.Errorf("status %d, %v", got.status, got.err)
 	}
 	if err := <-s.served; err != nil {
-		t.Errorf("Serve gives %v", err)
+		t.Errorf("Serve returned %v", err)
 	}
 }
 
-// Requests that do not end in time are cut off, and Serve says so.
+// Requests that do not end in time are aborted, and Serve returns an error.
 func TestStopCutsOff(t *testing.T) {
 	s := start(t, func(c *api.Config) { c.ShutdownTimeout = time.Millisecond })
 	s.dispatcher.entered, s.dispatcher.release = make(chan struct{}), make(chan struct{})
@@ -164,7 +164,7 @@ func TestStopCutsOff(t *testing.T) {
 	<-s.dispatcher.entered
 	s.stop()
 	if err := <-s.served; !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "aborted") {
-		t.Errorf("Serve gives %v", err)
+		t.Errorf("Serve returned %v", err)
 	}
 	if err := <-answered; err == nil {
 		t.Error("the request was answered")

@@ -15,8 +15,8 @@ import (
 	"github.com/taskerhq/tasker/api"
 )
 
-// fast are periods with which a stream does in milliseconds what it else does
-// in seconds.
+// fast are settings with which a stream does in milliseconds what normally takes
+// seconds.
 var fast = api.StreamSettings{Poll: 5 * time.Millisecond, Pause: time.Millisecond, Overlap: 20 * time.Millisecond}
 
 // event is one server-sent event.
@@ -26,8 +26,8 @@ func isStream(resp *http.Response) bool {
 	return resp.Header.Get("Content-Type") == "text/event-stream"
 }
 
-// readEvent gives the next event with data as it was sent; nothing at the end
-// of the stream.
+// readEvent returns the next event with data as it was sent; nil at the end of the
+// stream.
 func readEvent(t testing.TB, r *bufio.Reader) []byte {
 	t.Helper()
 	var raw []byte
@@ -122,7 +122,7 @@ func (h *harness) follow(t testing.TB, path string, headers ...string) *follower
 	return f
 }
 
-// checkEvent holds the data of an event against the document.
+// checkEvent checks the data of an event against the document.
 func checkEvent(doc *openapi3.T, all bool, e event) error {
 	name := map[string]string{
 		"snapshot": "TaskAnswer", "task": "TaskEvent", "result": "TaskResult", "progress": "ProgressEvent", "log": "LogEvent", "end": "EndEvent",
@@ -157,7 +157,7 @@ func (f *follower) next() event {
 	return event{}
 }
 
-// until gives the events up to the first of a name.
+// until returns the events up to the first with a name.
 func (f *follower) until(name string) (events []event) {
 	f.t.Helper()
 	for {
@@ -168,7 +168,7 @@ func (f *follower) until(name string) (events []event) {
 	}
 }
 
-// ended waits for the end of the stream, and gives what came before it.
+// ended waits for the end of the stream, and returns the events before it.
 func (f *follower) ended() (events []event) {
 	f.t.Helper()
 	for {

@@ -104,18 +104,18 @@ func TestStopEndsStreams(t *testing.T) {
 	all.until("snapshot")
 	s.stop()
 	if err := <-s.served; err != nil {
-		t.Errorf("Serve gives %v", err)
+		t.Errorf("Serve returned %v", err)
 	}
 	for _, f := range []*follower{one, all} {
 		for _, e := range f.ended() {
 			if e.name == "end" {
-				t.Error("the task is told to have ended")
+				t.Error("the task is reported to have ended")
 			}
 		}
 	}
 }
 
-// flood gives the task a log that no socket holds.
+// flood gives the task a log that exceeds the buffers of a socket.
 func flood(h *harness) {
 	text := strings.Repeat("x", 8<<10)
 	for id := range int64(4000) { // 32 MB
@@ -162,14 +162,14 @@ func TestStopCutsSlowReaders(t *testing.T) {
 	select {
 	case err := <-s.served:
 		if err != nil {
-			t.Errorf("Serve gives %v", err)
+			t.Errorf("Serve returned %v", err)
 		}
 	case <-time.After(5 * time.Minute):
 		t.Fatal("the server does not stop")
 	}
 }
 
-// Clients that go away leave nothing behind.
+// Clients that disconnect leave nothing behind.
 func TestStreamsThatAreLeft(t *testing.T) {
 	h := running(t, fast)
 	before := runtime.NumGoroutine()
@@ -189,7 +189,7 @@ func TestStreamsThatAreLeft(t *testing.T) {
 	waitFor(t, func() bool { return runtime.NumGoroutine() <= before+5 })
 }
 
-// Ten thousand lines of a busy handler are told piece by piece, each once.
+// Ten thousand lines of a busy handler are sent piece by piece, each once.
 func TestManyLines(t *testing.T) {
 	h := running(t, fast)
 	f := h.follow(t, eventsPath)

@@ -60,7 +60,7 @@ func (h *harness) completeLog(key tasker.ResultKey) {
 	})
 }
 
-// numbersOf gives the lines of an endpoint in the events of a log: numbers, or
+// numbersOf returns the lines of an endpoint in the events of a log: numbers, or
 // "from+count" for a gap.
 func numbersOf(t testing.TB, events []event, endpoint string) (numbers []string) {
 	t.Helper()
@@ -86,7 +86,7 @@ func numbersOf(t testing.TB, events []event, endpoint string) (numbers []string)
 	return numbers
 }
 
-// What changes is told without a hint, too.
+// Changes are sent without a hint, too.
 func TestTaskEvents(t *testing.T) {
 	h := running(t, fast)
 	at := h.store.now
@@ -242,25 +242,25 @@ func TestTaskEventsOutOfOrder(t *testing.T) {
 	h := running(t, settings)
 	at := h.store.now
 	f := h.follow(t, eventsPath)
-	var told []event
-	tell := func(id int64, key tasker.ResultKey, from, to int64) event {
+	var sent []event
+	add := func(id int64, key tasker.ResultKey, from, to int64) event {
 		t.Helper()
 		h.store.appendLog(id, key, 1, lines(from, to, at)...)
 		clock.Add(int64(600 * time.Millisecond))
 		events := f.until("log")
-		told = append(told, events...)
+		sent = append(sent, events...)
 		return events[len(events)-1]
 	}
-	tell(5, console1, 0, 2)
-	if e := tell(3, console2, 0, 2); e.id != "1-0" {
+	add(5, console1, 0, 2)
+	if e := add(3, console2, 0, 2); e.id != "1-0" {
 		t.Errorf("the id %s is ahead of what may still come", e.id)
 	}
-	tell(4, console2, 2, 3)
-	if e := tell(6, console1, 2, 3); e.id != "1-5" {
+	add(4, console2, 2, 3)
+	if e := add(6, console1, 2, 3); e.id != "1-5" {
 		t.Errorf("the id %s does not move on", e.id)
 	}
 	for endpoint, want := range map[string]string{"console1": "0 1 2", "console2": "0 1 2"} {
-		if got := strings.Join(numbersOf(t, told, endpoint), " "); got != want {
+		if got := strings.Join(numbersOf(t, sent, endpoint), " "); got != want {
 			t.Errorf("%s: %s", endpoint, got)
 		}
 	}
@@ -342,7 +342,7 @@ func TestTaskEventsDeleted(t *testing.T) {
 	}
 }
 
-// While the database is away a stream waits, and its connection lives.
+// While the database is down a stream waits, and its connection stays open.
 func TestTaskEventsOutage(t *testing.T) {
 	settings := fast
 	settings.Heartbeat = time.Millisecond

@@ -65,7 +65,7 @@ func TestCreateTaskKeepsThePayload(t *testing.T) {
 	}
 }
 
-// A task without an identifier gets one, and the answer says which.
+// A task without an identifier gets one, which the response has.
 func TestCreateTaskWithoutIdentifier(t *testing.T) {
 	h := newHarness(t)
 	seen := map[string]bool{}
@@ -105,7 +105,7 @@ func TestCreateTaskAgain(t *testing.T) {
 	a := h.post(t, "/worker", newTask)
 	a.want(t, http.StatusOK)
 	if got := decode[task](t, a.body); got.ID != 1 || got.Status != "SENT" {
-		t.Errorf("the second POST gives %+v", got)
+		t.Errorf("the second POST returned %+v", got)
 	}
 	b := h.post(t, "/worker", `{"identifier":"`+identifier+`"}`)
 	b.want(t, http.StatusConflict)
@@ -128,7 +128,7 @@ func TestCreateTaskWithoutBroker(t *testing.T) {
 	}
 	h.dispatcher.forgets = true
 	if got := decode[task](t, h.post(t, "/backup", newTask).body); got.ID != 2 || got.Status != "CREATED" {
-		t.Errorf("a dispatcher that forgets gives %+v", got)
+		t.Errorf("with a dispatcher that forgets, got %+v", got)
 	}
 	lines := h.log.lines(t, "task stored but not sent: the relay will send it")
 	if len(lines) != 2 || lines[0]["level"] != "WARN" || lines[0]["err"] != "no broker" {
@@ -321,7 +321,7 @@ func TestGetUnserved(t *testing.T) {
 	}
 }
 
-// The answer is true even where the computed status cannot be stored.
+// The response is correct even if the computed status cannot be stored.
 // A status that could not be stored is told where the rows do not leave it:
 // a task does not go back.
 func TestGetTaskWithoutAggregation(t *testing.T) {
@@ -370,7 +370,7 @@ func TestGetUnknownTask(t *testing.T) {
 		a := h.get(t, path)
 		a.want(t, http.StatusNotFound)
 		if p := a.problem(t); !strings.Contains(p.Detail, text) {
-			t.Errorf("%s: %q does not say %q", path, p.Detail, text)
+			t.Errorf("%s: %q does not contain %q", path, p.Detail, text)
 		}
 	}
 }

@@ -84,7 +84,7 @@ type field struct {
 
 func fieldsOf(typ reflect.Type) map[string]field {
 	fields := make(map[string]field)
-	if typ == reflect.TypeFor[tasker.TaskResult]() { // has a form of its own
+	if typ == reflect.TypeFor[tasker.TaskResult]() { // has its own form
 		fields = fieldsOf(reflect.TypeFor[resultForm]())
 	}
 	for f := range typ.Fields() {

@@ -43,7 +43,7 @@ type outcome struct {
 }
 
 // tasker runs a command with actions that only note their call, and end with
-// fail. It runs in the built-in development mode, unless told otherwise.
+// fail. It runs in the built-in development mode, unless args say otherwise.
 func tasker(t *testing.T, fail error, environ []string, args ...string) outcome {
 	t.Helper()
 	var o outcome
@@ -313,7 +313,7 @@ func TestConfigCheckNotes(t *testing.T) {
 	}
 }
 
-// TestConfigCheckOfPrograms asks the handlers, unless told not to.
+// TestConfigCheckOfPrograms asks the handlers, except with --programs=false.
 func TestConfigCheckOfPrograms(t *testing.T) {
 	t.Parallel()
 	catalog := builtin.Catalog()

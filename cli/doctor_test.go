@@ -63,7 +63,7 @@ func TestDoctorExitCodes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			x := examine(t, nil, nil, test.levels, test.args...)
-			// The report says all: stderr repeats nothing.
+			// stderr does not repeat the report.
 			if x.code != test.code || !strings.HasSuffix(x.stdout, "\n"+test.last+"\n") || x.stderr != "" {
 				t.Errorf("exit code %d, want %d\nstdout %s\nstderr %s", x.code, test.code, x.stdout, x.stderr)
 			}
@@ -77,16 +77,16 @@ func TestDoctorExitCodes(t *testing.T) {
 func TestDoctorJSON(t *testing.T) {
 	t.Parallel()
 	x := examine(t, nil, nil, []doctor.Level{doctor.Problem, doctor.Warning}, "--output", "json")
-	var told struct {
+	var got struct {
 		Checks             []map[string]string
 		Problems, Warnings int
 	}
-	if err := json.Unmarshal([]byte(x.stdout), &told); err != nil {
+	if err := json.Unmarshal([]byte(x.stdout), &got); err != nil {
 		t.Fatalf("%v: %s", err, x.stdout)
 	}
-	if x.code != cli.ExitFailure || told.Problems != 1 || told.Warnings != 1 || len(told.Checks) != 2 ||
-		told.Checks[0]["group"] != "broker" || told.Checks[0]["level"] != "problem" || told.Checks[0]["duration"] != "0s" {
-		t.Errorf("exit code %d, %+v", x.code, told)
+	if x.code != cli.ExitFailure || got.Problems != 1 || got.Warnings != 1 || len(got.Checks) != 2 ||
+		got.Checks[0]["group"] != "broker" || got.Checks[0]["level"] != "problem" || got.Checks[0]["duration"] != "0s" {
+		t.Errorf("exit code %d, %+v", x.code, got)
 	}
 }
 
@@ -128,7 +128,7 @@ func TestDoctorOfNothing(t *testing.T) {
 		"\n2 problems, no warnings\n",
 	} {
 		if !strings.Contains(stdout.String(), want) {
-			t.Errorf("%q is not told in\n%s", want, stdout.String())
+			t.Errorf("%q not found in\n%s", want, stdout.String())
 		}
 	}
 	if code != cli.ExitFailure || stderr.Len() > 0 || strings.Contains(stdout.String(), "hunter2") {

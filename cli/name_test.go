@@ -69,8 +69,8 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestInitializeTellsJSON where that is asked for, also of a failure.
-func TestInitializeTellsJSON(t *testing.T) {
+// TestInitializeJSON prints JSON, also after a failure.
+func TestInitializeJSON(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]error{"": nil, "denied": os.ErrPermission} {
 		var stdout, stderr bytes.Buffer

@@ -14,8 +14,8 @@ import (
 	"github.com/taskerhq/tasker/internal/app"
 )
 
-// TestDevIsAloneInItsDirectory: a second process says at once who is there,
-// and greets nobody.
+// TestDevIsAloneInItsDirectory: a second process fails at once, with the first one's
+// id, and prints no greeting.
 func TestDevIsAloneInItsDirectory(t *testing.T) {
 	dir := t.TempDir()
 	_, stop := dev(t, load(t), app.DevOptions{DataDir: dir, Out: io.Discard, Version: "test"})

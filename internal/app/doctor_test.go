@@ -128,7 +128,7 @@ func (x *examined) remove(t *testing.T, what string) {
 	testservices.Management(t, http.MethodDelete, "/api/"+kind+u.EscapedPath()+"/"+name, "")
 }
 
-// examine gives the findings that are no OK, and fails where one shows a
+// examine returns the findings that are not OK, and fails if one shows a
 // password.
 func (x *examined) examine(t *testing.T, limit time.Duration) (problems, others string) {
 	t.Helper()
@@ -215,11 +215,11 @@ func TestDoctorFindsWhatWasTakenAway(t *testing.T) {
 	x.consume(t)()
 	x.remove(t, "exchanges/tasker.worker")
 	x.wantProblems(t, "1 exchange missing: tasker.worker",
-		"2 bindings are missing, so that messages do not arrive: tasker.worker.console1 with key all, tasker.worker.console1 with the key endpoint.console1")
+		"2 bindings are missing, so that messages do not arrive: tasker.worker.console1 with key all, tasker.worker.console1 with key endpoint.console1")
 	x.remove(t, "queues/tasker.worker.console1")
 	x.remove(t, "queues/tasker.dead")
 	problems, others := x.examine(t, generous)
-	if !strings.Contains(problems, "the queue tasker.dead is missing") {
+	if !strings.Contains(problems, "queue tasker.dead is missing") {
 		t.Errorf("of the dead letters: %s", problems)
 	}
 	for _, want := range []string{"1 of 1 endpoint down: console1", "1 queue of stopped endpoints missing: tasker.worker.console1"} {
@@ -229,7 +229,7 @@ func TestDoctorFindsWhatWasTakenAway(t *testing.T) {
 	}
 }
 
-// TestDoctorOfServicesAway: each is told of, and neither hangs the doctor.
+// TestDoctorOfServicesAway: each is reported, and neither blocks the doctor.
 func TestDoctorOfServicesAway(t *testing.T) {
 	t.Parallel()
 	x := prepared(t)
@@ -282,7 +282,7 @@ func TestDoctorBeforeInitialize(t *testing.T) {
 	t.Parallel()
 	x := &examined{database: testservices.MySQL(t), rabbit: testservices.RabbitMQ(t)}
 	x.load(t)
-	x.wantProblems(t, "run tasker initialize --database", "1 exchange missing: tasker.worker", "the exchange tasker.dead is missing", "the queue tasker.dead is not bound")
+	x.wantProblems(t, "run tasker initialize --database", "1 exchange missing: tasker.worker", "exchange tasker.dead is missing", "queue tasker.dead is not bound")
 }
 
 func TestDoctorWithSQLite(t *testing.T) {
@@ -291,7 +291,7 @@ func TestDoctorWithSQLite(t *testing.T) {
 	x := &examined{database: "sqlite://" + file, rabbit: testservices.RabbitMQ(t)}
 	x.load(t)
 	x.cfg.RabbitAdmin.Password = ""
-	if problems, _ := x.examine(t, generous); !strings.Contains(problems, "there is no file "+file) {
+	if problems, _ := x.examine(t, generous); !strings.Contains(problems, "file "+file+" not found") {
 		t.Errorf("without a file: %s", problems)
 	}
 	if _, err := os.Stat(file); err == nil {

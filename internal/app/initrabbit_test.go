@@ -65,7 +65,7 @@ func initRabbit(t *testing.T, cfg config.Config, opts app.InitOptions) string {
 func TestInitRabbitMQ(t *testing.T) {
 	t.Parallel()
 	cfg := freshRabbit(t)
-	if out := initRabbit(t, cfg, app.InitOptions{Reset: true, DryRun: true}); !strings.Contains(out, "there is no virtual host") {
+	if out := initRabbit(t, cfg, app.InitOptions{Reset: true, DryRun: true}); !strings.Contains(out, "does not exist") {
 		t.Errorf("the first dry run: %s", out)
 	}
 	if out := initRabbit(t, cfg, app.InitOptions{}); strings.Count(out, ": created\n") != 2 {

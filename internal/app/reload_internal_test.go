@@ -100,7 +100,7 @@ func (c *reloadingCase) write(content string) {
 	}
 }
 
-// hangUp asks for a reload, and gives how it ended.
+// hangUp requests a reload, and returns its error.
 func (c *reloadingCase) hangUp() error {
 	c.t.Helper()
 	c.asked <- syscall.SIGHUP
@@ -145,14 +145,14 @@ func TestReloadOfAGoodFile(t *testing.T) {
 		t.Errorf("the log's level is %v", c.level.Level())
 	}
 	c.wantLogged("added=[sleep]", "log_level=DEBUG", `msg="configuration changes need a restart" keys=api.port`)
-	// It is told as long as it is so, however the rest changes.
+	// It is logged as long as it lasts, whatever else changes.
 	c.write(oneType + "api: {port: 1}\n")
 	if err := c.hangUp(); err != nil {
 		t.Fatal(err)
 	}
 	c.wantLogged("removed=[sleep]")
 	if n := strings.Count(c.logged(), "keys=api.port"); n != 2 {
-		t.Errorf("told %d times that the port needs a restart:\n%s", n, c.logged())
+		t.Errorf("logged %d times that the port needs a restart:\n%s", n, c.logged())
 	}
 }
 
@@ -202,7 +202,7 @@ func TestReloadThatARoleRefuses(t *testing.T) {
 	c.wantLogged("level=ERROR", refusal.Error())
 }
 
-// TestReloadThatFails is not in force: the next one tries again.
+// TestReloadThatFails has no effect: the next one tries again.
 func TestReloadThatFails(t *testing.T) {
 	t.Parallel()
 	c := startReloading(t, 0)
@@ -252,7 +252,7 @@ func TestAFileThatIsBeingWritten(t *testing.T) {
 	if !w.changed() {
 		t.Error("the change is not seen")
 	}
-	// What was written back is no change.
+	// A change that was reverted is no change.
 	w = watch{c.r.start.Files().Look(), c.r.start.Files().Look()}
 	for range 2 {
 		if w.changed() {
@@ -280,7 +280,7 @@ func TestReloadOfAChangedFile(t *testing.T) {
 	for _, step := range []struct {
 		name  string
 		do    func()
-		types int // 0 where it is a mistake
+		types int // 0 if it is invalid
 	}{
 		{"in place", func() {
 			f, err := os.OpenFile(c.file, os.O_WRONLY, 0)

@@ -67,7 +67,7 @@ func TestStateBeforeTheDatabaseIsThere(t *testing.T) {
 	}
 }
 
-// TestStateOfDev is told once, although it is an API and a manager.
+// TestStateOfDev is logged once, although it is an API and a manager.
 func TestStateOfDev(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -89,7 +89,7 @@ func TestStateOfDev(t *testing.T) {
 	close(log)
 	for m := range log {
 		if m == stateMessage {
-			t.Error("the state was told twice")
+			t.Error("the state was logged twice")
 		}
 	}
 }

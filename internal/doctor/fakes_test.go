@@ -15,7 +15,7 @@ import (
 
 var now = time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)
 
-// fakeDatabase answers with what a test put into it.
+// fakeDatabase returns what a test put into it.
 type fakeDatabase struct {
 	ping, schema     error
 	writes           error
@@ -218,7 +218,7 @@ func (i *installation) endpoint(name string, silent time.Duration) {
 		rabbitadmin.Binding{Queue: "tasker.worker." + name, Key: "endpoint." + name})
 }
 
-// found gives the report's findings that are no OK, as "level group/name:
+// found returns the report's findings that are not OK, as "level group/name:
 // message".
 func found(r Report) []string {
 	var list []string
