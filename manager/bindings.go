@@ -62,7 +62,9 @@ func (s *handlerSet) add(handler handlers.Handler, log *slog.Logger) *sharedHand
 // bind returns the bindings of task types to the handlers of a registry, and all
 // of these handlers, each with a use counted. Those of types that are not bound
 // now may be wanted later, and stay open as well.
-func (s *handlerSet) bind(types []tasker.TaskType, registry *handlers.Registry, log *slog.Logger) (bindings map[string]*binding, all []*sharedHandler) {
+func (s *handlerSet) bind(
+	types []tasker.TaskType, registry *handlers.Registry, log *slog.Logger,
+) (bindings map[string]*binding, all []*sharedHandler) {
 	found := map[string]*sharedHandler{}
 	for _, name := range registry.TaskTypes() {
 		if h, ok := registry.Lookup(name); ok {

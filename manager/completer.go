@@ -71,7 +71,8 @@ func (c *completer) complete(ctx context.Context, log *slog.Logger, work *ledger
 	}
 	if err != nil {
 		if pending.write() {
-			log.WarnContext(ctx, "result not stored yet: it stays in the spool for the next manager of this endpoint", "state", end.State, "err", err)
+			log.WarnContext(ctx, "result not stored yet: it stays in the spool for the next manager of this endpoint",
+				"state", end.State, "err", err)
 		} else {
 			log.ErrorContext(ctx, "could not store the result: its attempt will count as interrupted", "state", end.State, "err", err)
 		}
@@ -92,7 +93,9 @@ func (c *completer) complete(ctx context.Context, log *slog.Logger, work *ledger
 
 // retryAlone stores an end that failed alone, beside all others and with growing
 // pauses, until the manager stops: until then the attempt remains its own.
-func (c *completer) retryAlone(ctx context.Context, log *slog.Logger, pending *pendingWrite, end ledger.End, failed error) (completion, error) {
+func (c *completer) retryAlone(
+	ctx context.Context, log *slog.Logger, pending *pendingWrite, end ledger.End, failed error,
+) (completion, error) {
 	failures := 0
 	for pause := minAlonePause; ; pause = min(3*pause, maxAlonePause) {
 		log.WarnContext(ctx, "could not store the result: retrying it alone", "state", end.State, "spooled", pending.write(), "err", failed)

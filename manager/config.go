@@ -87,7 +87,8 @@ func (c Config) performed(log *slog.Logger) ([]tasker.TaskType, error) {
 		types = append(types, t)
 	}
 	if len(types) == 0 {
-		return nil, tasker.Errorf(tasker.Invalid, "no task type to perform: all require labels that this manager lacks: change its labels or its task types")
+		return nil, tasker.Errorf(tasker.Invalid,
+			"no task type to perform: all require labels that this manager lacks: change its labels or its task types")
 	}
 	return types, nil
 }

@@ -47,7 +47,8 @@ func newDeadLetters(log *slog.Logger) *deadLetters {
 
 // add moves a message of a queue to the dead letters.
 func (l *deadLetters) add(ctx context.Context, queue broker.Queue, d broker.Delivery, reason string) {
-	l.log.WarnContext(ctx, "dead-lettering a message", "endpoint", queue.Endpoint, "queue", queue.Name(), "message_id", d.MessageID(), "reason", reason)
+	l.log.WarnContext(ctx, "dead-lettering a message", "endpoint", queue.Endpoint, "queue", queue.Name(),
+		"message_id", d.MessageID(), "reason", reason)
 	l.push(unsettled{delivery: d, reason: reason})
 }
 

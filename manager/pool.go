@@ -254,7 +254,9 @@ func (p *pool) startWaiting(taking context.Context) {
 
 // launch runs do in a new goroutine, with b in use and, if slot is true, in a slot
 // that is taken already. The caller holds the lock.
-func (p *pool) launch(taking context.Context, work ledger.Work, b *binding, slot bool, do func(taking, running context.Context, j job) followUp) {
+func (p *pool) launch(
+	taking context.Context, work ledger.Work, b *binding, slot bool, do func(taking, running context.Context, j job) followUp,
+) {
 	running, cancel := context.WithCancelCause(context.WithoutCancel(taking))
 	r := &run{cancel: cancel, slot: slot}
 	p.active[work.Task.ID] = r
@@ -375,43 +377,4 @@ func (p *pool) cancelAll(cause error) {
 	for _, r := range p.active {
 		r.cancel(cause)
 	}
-}
-
-// liveCount counts goroutines. Unlike a [sync.WaitGroup] it may be entered while
-// somebody waits.
-type liveCount struct {
-	mu   sync.Mutex
-	n    int
-	idle []chan struct{} // to be closed when n is 0
-}
-
-func (c *liveCount) enter() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.n++
-}
-
-func (c *liveCount) leave() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.n--; c.n > 0 {
-		return
-	}
-	for _, idle := range c.idle {
-		close(idle)
-	}
-	c.idle = nil
-}
-
-// none returns a channel that is closed when the count is 0.
-func (c *liveCount) none() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	idle := make(chan struct{})
-	if c.n == 0 {
-		close(idle)
-	} else {
-		c.idle = append(c.idle, idle)
-	}
-	return idle
 }

@@ -55,7 +55,7 @@ func poolOf(r jobRunner, slots int) *pool {
 }
 
 // arrive has a task arrive and recorded, and returns its state.
-func (p *pool) arrive(ctx context.Context, id int64) tasker.ResultState {
+func arrive(ctx context.Context, p *pool, id int64) tasker.ResultState {
 	in, b := p.acquire(wire.Task{TaskID: id, Identifier: "one", Type: "job"})
 	p.onRecorded(ctx, in.State, tasker.Task{ID: id, Type: "job"}, b)
 	return in.State
@@ -82,7 +82,7 @@ func TestPoolCancel(t *testing.T) {
 			if id == 0 {
 				want = tasker.Running
 			}
-			if state := p.arrive(t.Context(), id); state != want {
+			if state := arrive(t.Context(), p, id); state != want {
 				t.Errorf("task %d is %s, want %s", id, state, want)
 			}
 		}
@@ -117,10 +117,10 @@ func TestPoolPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newBlocking()
 		p := poolOf(r, 2)
-		p.arrive(t.Context(), 1)
+		arrive(t.Context(), p, 1)
 		<-r.begun
 		p.Pause()
-		if state := p.arrive(t.Context(), 2); state != tasker.Received {
+		if state := arrive(t.Context(), p, 2); state != tasker.Received {
 			t.Errorf("while paused a task was recorded as %s", state)
 		}
 		r.end <- followUp{}
@@ -158,13 +158,13 @@ func TestPoolFollowUp(t *testing.T) {
 			}
 		}
 		p.retries.clear()
-		p.arrive(t.Context(), 1)
+		arrive(t.Context(), p, 1)
 		at := time.Now().Add(time.Minute)
 		r.end <- followUp{suspect: true, retryAt: at}
 		if !isIdle(p) || suspected != 1 || p.retries.until(time.Now()) != time.Minute || p.behind {
 			t.Errorf("suspected %d times, next retry in %v", suspected, p.retries.until(time.Now()))
 		}
-		p.arrive(t.Context(), 2)
+		arrive(t.Context(), p, 2)
 		r.end <- followUp{rescan: true}
 		if !isIdle(p) || !p.behind || p.retries.until(time.Now()) != 0 {
 			t.Errorf("after a rescan: next retry in %v", p.retries.until(time.Now()))
@@ -178,8 +178,8 @@ func TestDrain(t *testing.T) {
 		r := newBlocking()
 		p := poolOf(r, 1)
 		c := control{pools: &pools{list: map[broker.Queue]*member{p.queue: {pool: p}}}}
-		p.arrive(t.Context(), 1)
-		p.arrive(t.Context(), 2)
+		arrive(t.Context(), p, 1)
+		arrive(t.Context(), p, 2)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		if err := c.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -195,7 +195,7 @@ func TestDrain(t *testing.T) {
 			t.Error("the second task does not wait")
 		}
 		c.Resume()
-		if state := p.arrive(t.Context(), 3); state != tasker.Running {
+		if state := arrive(t.Context(), p, 3); state != tasker.Running {
 			t.Errorf("after Resume a task was recorded as %s", state)
 		}
 		r.end <- followUp{}

@@ -147,6 +147,7 @@ func (r *recorder) settle(ctx context.Context, in incoming, rec ledger.Recording
 		return
 	}
 	if err := in.delivery.Ack(); err != nil {
-		r.log.DebugContext(ctx, "could not acknowledge a message: the broker delivers it again", "endpoint", endpoint, "task_id", taskID, "err", err)
+		r.log.DebugContext(ctx, "could not acknowledge a message: the broker delivers it again",
+			"endpoint", endpoint, "task_id", taskID, "err", err)
 	}
 }

@@ -90,7 +90,8 @@ func (w *pendingWrite) write() bool {
 	}
 	entry, err := w.s.spool.Keep(w.end)
 	if err != nil {
-		w.s.log.Error("could not write a result to the spool: it is in memory only", "endpoint", w.end.Endpoint, "task_id", w.end.TaskID, "err", err)
+		w.s.log.Error("could not write a result to the spool: it is in memory only",
+			"endpoint", w.end.Endpoint, "task_id", w.end.TaskID, "err", err)
 		return false
 	}
 	w.entry = &entry

@@ -38,7 +38,9 @@ type Results interface {
 	ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error)
 	// UnreceivedTasks returns a page of the open tasks that expect the endpoint
 	// and have no result of it.
-	UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) (tasks []tasker.Task, next ledger.SentPosition, err error)
+	UnreceivedTasks(
+		ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
+	) (tasks []tasker.Task, next ledger.SentPosition, err error)
 	// TaskPayload returns the payload of a task. The other methods leave out a
 	// large one.
 	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)

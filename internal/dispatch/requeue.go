@@ -80,7 +80,8 @@ func (r *Requeuer) publish(ctx context.Context, letter tasker.DeadLetter, queue 
 	case err != nil:
 		return tasker.WrapError(tasker.Unavailable, err, "message not confirmed by the message broker: the dead letter stays")
 	case receipt.Unrouted || len(receipt.Unserved) > 0:
-		return tasker.Errorf(tasker.Conflict, "cannot requeue dead letter %d: endpoint %s has no queue for task type %s: start its manager, which declares one",
+		return tasker.Errorf(tasker.Conflict,
+			"cannot requeue dead letter %d: endpoint %s has no queue for task type %s: start its manager, which declares one",
 			letter.ID, queue.Endpoint, queue.TaskType)
 	}
 	return nil
