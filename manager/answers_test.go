@@ -20,7 +20,7 @@ func (f *faulty) ReturnFromLost(ctx context.Context, endpoints []string) (int, e
 	return faultyCall(f, "return", func() (int, error) { return f.database.ReturnFromLost(ctx, endpoints) })
 }
 
-// untilCalled waits until a method was called n times more.
+// untilCalled waits for n more calls of a method.
 func (w *world) untilCalled(f *faulty, method string, n int) {
 	w.t.Helper()
 	enough := f.called(method) + n
@@ -32,8 +32,8 @@ func (w *world) untilCalled(f *faulty, method string, n int) {
 	})
 }
 
-// A failed attempt is stored as RETRYING, and the answer gets lost: the next
-// attempt comes all the same.
+// A failed attempt is stored as RETRYING and the answer is lost: the next attempt
+// still follows.
 func TestRetryWhoseAnswerIsLost(t *testing.T) {
 	w := newWorld(t)
 	f := newFaulty(w.store, true, map[string]int{"finish": 1})
@@ -50,7 +50,7 @@ func TestRetryWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
-// An interrupted attempt is adopted, and the answer gets lost.
+// An interrupted attempt is adopted and the answer is lost.
 func TestAdoptionWhoseAnswerIsLost(t *testing.T) {
 	w := newWorld(t)
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
@@ -70,7 +70,7 @@ func TestAdoptionWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
-// Lost results are taken back, and the answer gets lost: what waits is found.
+// Lost results are taken back and the answer is lost: those that wait are found.
 func TestReturnWhoseAnswerIsLost(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
@@ -94,8 +94,8 @@ func TestReturnWhoseAnswerIsLost(t *testing.T) {
 	w.await(waits, tasker.ResultDone)
 }
 
-// A database that hangs while lost results are taken back does not keep the
-// heartbeats from it.
+// A database that hangs while lost results are taken back does not delay the
+// heartbeats.
 func TestHeartbeatsGoOn(t *testing.T) {
 	w := newWorld(t)
 	f := &hanging{faulty: newFaulty(w.store, false, map[string]int{}), hangs: make(chan struct{}, 1)}
@@ -104,7 +104,7 @@ func TestHeartbeatsGoOn(t *testing.T) {
 	w.untilCalled(f.faulty, "heartbeat", 20)
 }
 
-// hanging is a store in which lost results cannot be taken back.
+// hanging is a database that cannot take back lost results.
 type hanging struct {
 	*faulty
 	begun atomic.Bool
@@ -127,8 +127,8 @@ func (h *hanging) ReturnFromLost(ctx context.Context, endpoints []string) (int, 
 	}
 }
 
-// A fault of the database that nobody knows is waited for like others: the
-// attempt stays this manager's, and a redelivery does not run it again.
+// An unknown database error is retried like others: the attempt remains this
+// manager's, and a redelivery does not run it again.
 func TestUnknownErrorOfTheDatabase(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -152,9 +152,8 @@ func TestUnknownErrorOfTheDatabase(t *testing.T) {
 	}
 }
 
-// A look that comes right after a task was sent passes it over, since its
-// message is under way; one that comes right after the task became INCOMPLETE
-// does not.
+// A scan right after a task was sent skips it, as its message is on its way. One
+// right after the task became INCOMPLETE does not.
 func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 	w := newWorld(t)
 	var ahead atomic.Int64

@@ -16,7 +16,7 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// crash ends a manager as a kill does: nothing of what is under way gets any
+// crash ends a manager as a kill does: nothing that is in progress gets any
 // further.
 func (f *faulty) crash(t *testing.T, done <-chan error) {
 	t.Helper()
@@ -24,11 +24,11 @@ func (f *faulty) crash(t *testing.T, done <-chan error) {
 	f.held = false
 	f.mu.Unlock()
 	if err := <-done; !errors.Is(err, manager.ErrLeaseLost) {
-		t.Fatalf("it ended with %v", err)
+		t.Fatalf("manager ended with %v", err)
 	}
 }
 
-// start runs a manager of endpoint a that a test ends by a crash.
+// start runs a manager of endpoint a, to be ended by a crash.
 func (w *world) start(s database, b manager.Broker, h handlers.Handler, options ...option) <-chan error {
 	w.t.Helper()
 	cfg := manager.Config{
@@ -51,7 +51,7 @@ func (w *world) start(s database, b manager.Broker, h handlers.Handler, options 
 	return done
 }
 
-// deaf is a broker that hears no acknowledgement.
+// deaf is a broker that receives no acknowledgement.
 type deaf struct {
 	*local.Broker
 	acknowledged chan string
@@ -73,8 +73,7 @@ func (b deaf) Consume(ctx context.Context, s broker.Subscription) error {
 	return b.Broker.Consume(ctx, s)
 }
 
-// hearing is a broker that tells of each acknowledgement of a message that was
-// delivered before.
+// hearing is a broker that signals each acknowledgement of a redelivered message.
 type hearing struct {
 	*local.Broker
 	again chan string
@@ -99,13 +98,13 @@ func (b hearing) Consume(ctx context.Context, s broker.Subscription) error {
 	return b.Broker.Consume(ctx, s)
 }
 
-// A manager crashes when it has recorded a task, and before its message is
-// acknowledged: the message comes again, to the next manager, and is no second
-// run, whether the first one had ended or not.
+// A manager crashes after it has recorded a task and before it acknowledges the
+// message. The message is redelivered to the next manager and is not run again,
+// whether or not the first run had ended.
 func TestCrashBetweenRowAndAcknowledgement(t *testing.T) {
 	for name, test := range map[string]struct {
 		ends    bool // before the crash
-		attempt int  // that the row tells of in the end
+		attempt int  // of the row in the end
 		runs    int  // of the next manager
 	}{
 		"while it runs":  {false, 2, 1},
@@ -114,7 +113,7 @@ func TestCrashBetweenRowAndAcknowledgement(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			retry := jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0, 0} })
-			// The queue is there, so that the task comes by its message.
+			// Declare the queue, so that the task arrives by its message.
 			if err := w.serve(w.store, &counting{}, retry).stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -145,21 +144,21 @@ func TestCrashBetweenRowAndAcknowledgement(t *testing.T) {
 			if r := w.await(task, tasker.ResultDone); r.Attempt != test.attempt {
 				t.Errorf("%+v, want attempt %d", r, test.attempt)
 			}
-			// What comes later shows that nothing of it is left.
+			// A later task shows that nothing of it is left.
 			w.await(w.post("two", "null", "a"), tasker.ResultDone)
 			if n := c.of("one"); n != test.runs {
-				t.Errorf("the next manager ran it %d times, want %d", n, test.runs)
+				t.Errorf("next manager ran it %d times, want %d", n, test.runs)
 			}
 			if n := g.started.Load(); n != 1 {
-				t.Errorf("the first manager ran it %d times", n)
+				t.Errorf("first manager ran it %d times", n)
 			}
 			next.crash(t, done)
 		})
 	}
 }
 
-// stalling is a store in which the first batch of results is stored, and the
-// database is away from then on.
+// stalling is a database that stores the first batch of ends and is unavailable
+// from then on.
 type stalling struct {
 	*faulty
 	mu      sync.Mutex
@@ -181,8 +180,8 @@ func (s *stalling) FinishAttempts(ctx context.Context, finishes []ledger.End) ([
 	return nil, errAway
 }
 
-// A manager crashes when it has adopted a part of what was interrupted: the
-// next one adopts the rest, and nothing twice.
+// A manager crashes after it has adopted some of the interrupted results. The next
+// one adopts the rest, and none twice.
 func TestCrashDuringAdoption(t *testing.T) {
 	w := newWorld(t)
 	const dead, tasks = "01DEADDEADDEADDEADDEADDEAD", 150 // more than a batch
@@ -213,7 +212,7 @@ func TestCrashDuringAdoption(t *testing.T) {
 		states[r.State]++
 	}
 	if states[tasker.Retrying] == 0 || states[tasker.Running] == 0 || len(c.runs) != 0 {
-		t.Fatalf("at the crash: %v, %d runs, want a part adopted and nothing run", states, len(c.runs))
+		t.Fatalf("at the crash: %v, %d runs, want some adopted and none run", states, len(c.runs))
 	}
 
 	w.serve(w.store, c, retry)

@@ -12,9 +12,9 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// blocked is a broker that takes no dead letters for now, as RabbitMQ takes no
-// messages while its memory or disk run low: they fail once gaveUp is closed, and
-// go through when it is free.
+// blocked is a broker that accepts no dead letters, as RabbitMQ accepts no messages
+// while memory or disk run low: they fail once gaveUp is closed and succeed once it
+// is free.
 type blocked struct {
 	*local.Broker
 	gaveUp   chan struct{}
@@ -59,9 +59,9 @@ func (b *blocked) Consume(ctx context.Context, s broker.Subscription) error {
 	return b.Broker.Consume(ctx, s)
 }
 
-// Dead letters that the broker does not take hold nothing up: not the tasks
-// that came with them, not those that come behind them. They go back to the
-// queue, and become dead letters when the broker takes them.
+// Dead letters that the broker does not accept hold up neither the tasks that came
+// with them nor those behind them. They go back to the queue and become dead
+// letters when the broker accepts them.
 func TestDeadLettersGoTheirOwnWay(t *testing.T) {
 	w := newWorld(t)
 	b := &blocked{Broker: w.broker, gaveUp: make(chan struct{})}
@@ -69,7 +69,7 @@ func TestDeadLettersGoTheirOwnWay(t *testing.T) {
 	f := newFaulty(w.store, false, map[string]int{})
 	done := w.start(f, b, c, func(cfg *manager.Config) { cfg.Prefetch = 4 })
 	w.await(w.post("first", "null", "a"), tasker.ResultDone)
-	// One that is not read, and one that the database does not know.
+	// One that is undecodable and one of an unknown task.
 	w.publish("rubbish")
 	w.publish(`{"v":1,"task_id":99,"identifier":"none","type":"job","payload":null,"start_time":"2026-01-02T03:04:05Z"}`)
 	w.until(func() string {

@@ -18,16 +18,16 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// faulty is a store whose statements fail on demand: the next count calls of
-// a method fail, before they reach the database or, with lostAnswer, after
-// they did their work.
+// faulty is a database with injected faults: the next count calls of a method fail,
+// either before they reach the database or, with lostAnswer, after they took
+// effect.
 type faulty struct {
 	database
 	mu         sync.Mutex
 	count      map[string]int
 	calls      map[string]int
 	lostAnswer bool
-	err        error // what fails with it; errAway where it is not set
+	err        error // what fails with it; default errAway
 	held       bool  // whether heartbeats still hold the endpoint
 }
 
@@ -101,10 +101,9 @@ func (f *faulty) Heartbeat(ctx context.Context, m string, endpoints []string, le
 	return held && f.held, err
 }
 
-// Every statement on the way of a task fails some times, or works and its
-// answer is lost: the task still runs exactly once, and ends. A task that fails
-// to be recorded three times, while the database takes heartbeats, would be put
-// off, and the next one pass it.
+// Every statement for a task fails a few times, or takes effect and its answer is
+// lost: the task still runs exactly once and ends. A task that failed three times
+// to be recorded, while heartbeats succeeded, would be put off and overtaken.
 func TestDatabaseFaults(t *testing.T) {
 	for name, lostAnswer := range map[string]bool{"fails": false, "lost answer": true} {
 		t.Run(name, func(t *testing.T) {
@@ -118,7 +117,7 @@ func TestDatabaseFaults(t *testing.T) {
 				}
 				return g.Handle(ctx, req)
 			}), jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
-			// The first is recorded as RUNNING, the second waits and is started.
+			// The first is recorded as RUNNING; the second waits and is started.
 			first := w.post("first", "null", "a")
 			w.await(first, tasker.Running)
 			second := w.post("second", "null", "a")
@@ -156,9 +155,9 @@ func TestSecondManagerIsRefused(t *testing.T) {
 	}
 	err = second.Run(t.Context())
 	if tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), `endpoint "a" is served by another manager`) || !strings.Contains(err.Error(), "pid") {
-		t.Fatalf("the second manager ended with: %v", err)
+		t.Fatalf("second manager ended with: %v", err)
 	}
-	// What it had taken before is free again.
+	// The endpoint that it had acquired first is released.
 	holder, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "b", Manager: "other", TaskTypes: []string{"job"}}, time.Second)
 	if err != nil || holder != nil {
 		t.Errorf("endpoint b is held by %+v, %v", holder, err)
@@ -213,10 +212,10 @@ func TestInterruptedIsRetriedWherePolicyAllows(t *testing.T) {
 		t.Fatal(err)
 	}
 	if cause := <-g.causes; !errors.Is(cause, handlers.ErrShutdown) {
-		t.Errorf("the handler's cause is %v", cause)
+		t.Errorf("handler canceled with cause %v", cause)
 	}
 	if r, _ := w.result(task, "a"); r.State != tasker.Running {
-		t.Fatalf("after the stop it is %+v, want it left RUNNING", r)
+		t.Fatalf("after the stop: %+v, want RUNNING", r)
 	}
 	c := &counting{}
 	w.serve(w.store, c, retry)
@@ -236,10 +235,10 @@ func TestStopLetsHandlersFinish(t *testing.T) {
 	w.await(queued, tasker.Received)
 	ended := make(chan error, 1)
 	go func() { ended <- s.stop() }()
-	// A task that comes while it stops is not taken.
+	// A task that arrives during the stop is not taken.
 	select {
 	case err := <-ended:
-		t.Fatalf("it stopped while a handler ran: %v", err)
+		t.Fatalf("stopped while a handler ran: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	close(g.gate)
@@ -250,9 +249,9 @@ func TestStopLetsHandlersFinish(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if r, _ := w.result(queued, "a"); r.State != tasker.Received {
-		t.Errorf("a waiting task was started during the stop: %+v", r)
+		t.Errorf("waiting task started during the stop: %+v", r)
 	}
-	// The name is free at once.
+	// The endpoint is released at once.
 	holder, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: "other", TaskTypes: []string{"job"}}, time.Second)
 	if err != nil || holder != nil {
 		t.Errorf("held by %+v, %v", holder, err)
@@ -275,13 +274,13 @@ func TestTakenOver(t *testing.T) {
 	f.held = false
 	f.mu.Unlock()
 	if err := <-s.done; !errors.Is(err, manager.ErrLeaseLost) {
-		t.Fatalf("it ended with %v", err)
+		t.Fatalf("manager ended with %v", err)
 	}
 	if cause := <-g.causes; cause == nil {
-		t.Error("the handler was not canceled")
+		t.Error("handler not canceled")
 	}
 	if r, _ := w.result(task, "a"); r.State != tasker.Running {
-		t.Errorf("%+v, want it left to the other manager", r)
+		t.Errorf("%+v, want it left for the other manager", r)
 	}
 }
 
@@ -305,7 +304,7 @@ func TestBackFromLost(t *testing.T) {
 		}
 		return ""
 	})
-	w.await(task, tasker.Running) // it is heard again
+	w.await(task, tasker.Running) // heartbeats resume
 	close(g.gate)
 	w.await(task, tasker.ResultDone)
 }
@@ -318,7 +317,7 @@ func TestCatchesUp(t *testing.T) {
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	// Sent while nobody was there, and the broker has lost the message.
+	// Sent while no manager ran, and lost by the broker.
 	lost := w.create("lost", "null")
 	if _, err := w.store.MarkSent(t.Context(), lost, nil, time.Hour); err != nil {
 		t.Fatal(err)
@@ -330,7 +329,7 @@ func TestCatchesUp(t *testing.T) {
 	}
 }
 
-// checkedDelivery looks, when it is acknowledged, whether its task is recorded.
+// checkedDelivery checks that its task is recorded when it is acknowledged.
 type checkedDelivery struct {
 	broker.Delivery
 	check func(body []byte)
@@ -341,7 +340,7 @@ func (d checkedDelivery) Ack() error {
 	return d.Delivery.Ack()
 }
 
-// checkedBroker hands out checked deliveries.
+// checkedBroker delivers checked deliveries.
 type checkedBroker struct {
 	*local.Broker
 	check func(body []byte)
@@ -384,13 +383,13 @@ func TestRowBeforeAcknowledgement(t *testing.T) {
 	}
 	for range len(acknowledged) {
 		if !<-acknowledged {
-			t.Error("a message was acknowledged before its task was recorded")
+			t.Error("message acknowledged before its task was recorded")
 		}
 	}
 }
 
-// meddling is a store in which something happens between the database's word
-// that a result of the first task runs already and the manager's learning of it.
+// meddling is a database that lets something happen between its answer that a
+// result of the first task is running and the manager's receipt of it.
 type meddling struct {
 	database
 	once    sync.Once
@@ -411,9 +410,9 @@ func (m *meddling) ReceiveResults(ctx context.Context, id string, arrivals []led
 	return admissions, err
 }
 
-// A message comes again while its task runs, and the run ends just after the
-// database has said that it runs: that must not look like a run of this
-// manager's that never began.
+// A message is redelivered while its task runs, and the run ends just after the
+// database answered that it is running. The manager must not take that for a run of
+// its own that never began.
 func TestRedeliveryAtTheEndOfTheRun(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
@@ -432,27 +431,28 @@ func TestRedeliveryAtTheEndOfTheRun(t *testing.T) {
 				return
 			}
 		}
-		// The manager forgets the run a moment later, which nothing shows: a
-		// pause here can only make this test miss a fault, not see one.
+		// The manager forgets the run a moment later, which is not observable. A
+		// pause here can only make this test miss a bug, never fail.
 		<-time.After(50 * time.Millisecond)
 	}
 	w.serve(m, g)
 	task := w.post("one", "null", "a")
 	g.until(w, 1)
-	// Whether the queue or the catch-up brought it first: this comes again.
+	// Whichever of the queue and the catch-up brought it first, this is a
+	// duplicate.
 	w.publish(w.message(task))
 	<-m.done
 	w.await(w.post("end", "null", "a"), tasker.ResultDone)
 	if n := g.started.Load(); n != 2 {
-		t.Errorf("the handler started %d times for two tasks", n)
+		t.Errorf("handler started %d times for two tasks", n)
 	}
 	if r, _ := w.result(task, "a"); r.State != tasker.ResultDone || r.Attempt != 1 {
 		t.Errorf("%+v", r)
 	}
 }
 
-// What waits for a slot while its endpoint is called lost cannot start: it
-// starts when the endpoint is heard again, although it is not in memory.
+// A task that waits for a slot while its endpoint is declared lost cannot start. It
+// starts after the endpoint's return, although it is not in memory.
 func TestWaitingIsBackFromLost(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
@@ -489,6 +489,6 @@ func TestWaitingIsBackFromLost(t *testing.T) {
 	f.set("heartbeat", 0)
 	w.await(waits, tasker.ResultDone)
 	if n := c.of("waits"); n != 1 {
-		t.Errorf("it ran %d times", n)
+		t.Errorf("ran %d times", n)
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 func forgetting(c *manager.Config) { c.Forget = true }
 
-// removing returns the names of the endpoints whose removal is under way.
+// removing returns the names of the endpoints with an open removal.
 func (w *world) removing() (names []string) {
 	w.t.Helper()
 	removals, err := w.store.Removals(w.t.Context(), 10)
@@ -24,8 +24,8 @@ func (w *world) removing() (names []string) {
 	return names
 }
 
-// wantRegistered checks which endpoints are registered, and that the others'
-// removal is under way.
+// wantRegistered checks which endpoints are registered and which have an open
+// removal.
 func (w *world) wantRegistered(registered, removing []string) {
 	w.t.Helper()
 	list, err := w.store.ListEndpoints(w.t.Context(), tasker.EndpointQuery{Limit: 10})
@@ -40,12 +40,11 @@ func (w *world) wantRegistered(registered, removing []string) {
 		}
 	}
 	if !slices.Equal(names, registered) || !slices.Equal(w.removing(), removing) {
-		w.t.Errorf("registered are %q, and %q are removed, want %q and %q", names, w.removing(), registered, removing)
+		w.t.Errorf("registered %q, being removed %q, want %q and %q", names, w.removing(), registered, removing)
 	}
 }
 
-// A manager that says goodbye removes its endpoints once all results are
-// stored.
+// A manager with Forget removes its endpoints once all results are stored.
 func TestForget(t *testing.T) {
 	w := newWorld(t)
 	s := w.serve(w.store, returning, forgetting, func(c *manager.Config) { c.Endpoints = []string{"a", "b"} })
@@ -57,7 +56,7 @@ func TestForget(t *testing.T) {
 	w.wantRegistered(nil, []string{"a", "b"})
 }
 
-// Without the option the endpoints stay.
+// Without the option the endpoints stay registered.
 func TestForgetIsAskedFor(t *testing.T) {
 	w := newWorld(t)
 	if err := w.serve(w.store, returning).stop(); err != nil {
@@ -66,8 +65,7 @@ func TestForgetIsAskedFor(t *testing.T) {
 	w.wantRegistered([]string{"a"}, nil)
 }
 
-// What waits in the database for the next manager keeps its endpoint, and no
-// other one.
+// Unfinished attempts keep their endpoint registered, and no other.
 func TestForgetKeepsWhatHasNotEnded(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		w := newWorld(t)
@@ -96,7 +94,7 @@ func TestForgetKeepsWhatHasNotEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantRegistered([]string{"a"}, nil)
-		// The next one stores it, and goes.
+		// The next manager stores it and removes the endpoint.
 		s = w.serve(w.store, returning, forgetting, inSpool(dir))
 		w.await(task, tasker.ResultDone)
 		w.spooled(dir, 0)
@@ -107,7 +105,7 @@ func TestForgetKeepsWhatHasNotEnded(t *testing.T) {
 	})
 }
 
-// A manager that ends by an error has not said goodbye.
+// A manager that ends with an error removes nothing.
 func TestForgetAfterAnError(t *testing.T) {
 	w := newWorld(t)
 	f := newFaulty(w.store, false, nil)
@@ -116,12 +114,12 @@ func TestForgetAfterAnError(t *testing.T) {
 	f.held = false
 	f.mu.Unlock()
 	if err := <-s.done; err == nil {
-		t.Fatal("it ended without an error")
+		t.Fatal("Run returned nil")
 	}
 	w.wantRegistered([]string{"a"}, nil)
 }
 
-// Where the database does not take the removal, the names are free at least.
+// If the database refuses the removal, the endpoints are still released.
 func TestForgetFails(t *testing.T) {
 	w := newWorld(t)
 	f := newFaulty(w.store, false, map[string]int{"forget": 1})
@@ -130,7 +128,7 @@ func TestForgetFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := f.called("forget"); n != 1 {
-		t.Errorf("it tried %d times", n)
+		t.Errorf("tried %d times", n)
 	}
 	w.wantRegistered([]string{"a"}, nil)
 }

@@ -77,7 +77,7 @@ func (w *world) create(identifier, payload string, endpoints ...string) tasker.T
 	return task
 }
 
-// publish sends a message as it is, to all endpoints of type job.
+// publish sends a message body as it is to all endpoints of type job.
 func (w *world) publish(body string) {
 	w.t.Helper()
 	_, err := w.broker.Publish(w.t.Context(), broker.Publication{TaskType: "job", Target: broker.ToAll(), MessageID: "m", Body: []byte(body)})
@@ -95,11 +95,11 @@ func (w *world) message(task tasker.Task) string {
 	return string(body)
 }
 
-// patience is how long a test waits while nothing changes: longer than busy
-// cores take, since it is spent by a test that fails only.
+// patience is how long a test waits without progress. Only a failing test spends
+// it, so it is generous for busy machines.
 const patience = 2 * time.Minute
 
-// until polls a condition, which says what it still waits for, or "".
+// until polls a condition, which returns what it still waits for, or "".
 func (w *world) until(condition func() string) {
 	w.t.Helper()
 	deadline, last := time.Now().Add(patience), ""
@@ -112,7 +112,7 @@ func (w *world) until(condition func() string) {
 			deadline, last = time.Now().Add(patience), missing
 		}
 		if time.Now().After(deadline) {
-			w.t.Fatalf("waited in vain for %s", missing)
+			w.t.Fatalf("timed out waiting for %s", missing)
 		}
 		select {
 		case <-time.After(5 * time.Millisecond):
@@ -136,7 +136,7 @@ func (w *world) result(task tasker.Task, endpoint string) (tasker.TaskResult, bo
 	return tasker.TaskResult{}, false
 }
 
-// await waits for a task's result at endpoint a to have a state.
+// await waits until the result of a task at endpoint a has a state.
 func (w *world) await(task tasker.Task, state tasker.ResultState) tasker.TaskResult {
 	w.t.Helper()
 	var r tasker.TaskResult
@@ -150,9 +150,9 @@ func (w *world) await(task tasker.Task, state tasker.ResultState) tasker.TaskRes
 	return r
 }
 
-// serving is a manager that runs.
+// serving is a running manager.
 type serving struct {
-	stop func() error // asks it to stop and gives how it ended
+	stop func() error // stops it and returns the error of Run
 	done <-chan error
 }
 
@@ -218,7 +218,7 @@ func (w *world) serve(s database, h handlers.Handler, options ...option) *servin
 	return &serving{stop: stop, done: done}
 }
 
-// signaling is a broker that tells when a consumer is registered.
+// signaling is a broker that signals when a consumer is registered.
 type signaling struct {
 	*local.Broker
 	ready chan struct{}
@@ -260,7 +260,7 @@ func (c *counting) of(identifier string) int {
 	return c.runs[identifier]
 }
 
-// gated is a handler that waits for the gate, or its context.
+// gated is a handler that waits for the gate or the end of its context.
 type gated struct {
 	gate    chan struct{}
 	started atomic.Int64

@@ -22,7 +22,7 @@ func (f *faulty) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) erro
 	return err
 }
 
-// telling is a store that lets a test look at what is told before it is stored.
+// telling is a database that shows a test the updates before they are stored.
 type telling struct {
 	*faulty
 	save   func(updates []ledger.LiveUpdate) error
@@ -45,7 +45,7 @@ func (s *telling) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]
 	return s.faulty.FinishAttempts(ctx, finishes)
 }
 
-// logOf gives the log of an attempt at endpoint a, and its history.
+// logOf returns the log of an attempt at endpoint a, and its history.
 func (w *world) logOf(task tasker.Task, attempt int) ([]tasker.LogLine, tasker.Attempt) {
 	w.t.Helper()
 	lines, err := w.store.LogLines(w.t.Context(), task.ID, "a", attempt, 0, 1<<20)
@@ -61,7 +61,7 @@ func (w *world) logOf(task tasker.Task, attempt int) ([]tasker.LogLine, tasker.A
 			return lines, a
 		}
 	}
-	w.t.Fatalf("there is no attempt %d: %+v", attempt, attempts)
+	w.t.Fatalf("no attempt %d: %+v", attempt, attempts)
 	return nil, tasker.Attempt{}
 }
 
@@ -72,8 +72,8 @@ func texts(lines []tasker.LogLine) (list []string) {
 	return list
 }
 
-// What a handler tells is stored before its end is: whoever sees the end finds
-// all of it.
+// All that a handler reports is stored before its end: who sees the end finds all
+// of it.
 func TestWhatAHandlerTells(t *testing.T) {
 	w := newWorld(t)
 	var mu sync.Mutex
@@ -94,13 +94,13 @@ func TestWhatAHandlerTells(t *testing.T) {
 		defer mu.Unlock()
 		for _, f := range finishes {
 			if !slices.Contains(complete, f.TaskID) {
-				t.Errorf("the end of task %d is stored before what it told", f.TaskID)
+				t.Errorf("end of task %d stored before its reports", f.TaskID)
 			}
 		}
 	}
 	w.serve(s, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 		req.Log.InfoContext(ctx, "it begins", "n", 1)
-		req.Log.DebugContext(ctx, "only where the manager says as much")
+		req.Log.DebugContext(ctx, "only at debug level")
 		req.Line(tasker.StreamStdout, "some output")
 		req.Line("rubbish", "some more")
 		req.Line(tasker.StreamStderr, "a\xffb")
@@ -135,8 +135,8 @@ func TestWhatAHandlerTells(t *testing.T) {
 	}
 }
 
-// A run that tells nothing costs no statement, and what a handler tells after
-// its return is nothing.
+// A run that reports nothing costs no statement, and reports after the handler's
+// return are ignored.
 func TestSilence(t *testing.T) {
 	w := newWorld(t)
 	f := newFaulty(w.store, false, map[string]int{})
@@ -160,11 +160,11 @@ func TestSilence(t *testing.T) {
 	loud := w.post("loud", "null", "a")
 	w.until(func() string {
 		if lines, err := w.store.LogLines(t.Context(), loud.ID, "a", 1, 0, 10); err != nil || len(lines) == 0 {
-			return "what the other one tells"
+			return "the reports of the other one"
 		}
 		return ""
 	})
-	// What was told before that one is stored before, or with it.
+	// Earlier reports are stored before that one or with it.
 	if lines, attempt := w.logOf(silent, 1); len(lines) != 0 || attempt.Progress != nil || attempt.Log.Lines != 0 {
 		t.Errorf("%+v, %+v", lines, attempt)
 	}
@@ -175,7 +175,7 @@ func TestSilence(t *testing.T) {
 	w.await(loud, tasker.ResultDone)
 }
 
-// What a run tells is stored while it runs.
+// Reports are stored while the handler runs.
 func TestLiveWhileItRuns(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
@@ -203,8 +203,8 @@ func TestLiveWhileItRuns(t *testing.T) {
 	}
 }
 
-// A handler that floods its log hurts neither the database nor itself, and the
-// log says what was left out.
+// A handler that floods its log harms neither the database nor itself, and the log
+// shows what was left out.
 func TestFloodedLog(t *testing.T) {
 	w := newWorld(t)
 	f := newFaulty(w.store, false, map[string]int{})
@@ -238,8 +238,8 @@ func TestFloodedLog(t *testing.T) {
 	}
 }
 
-// A database that does not take what handlers tell, or hangs, delays no handler
-// and no result for long, and gets it when it can.
+// A database that rejects reports, or hangs, delays no handler and no result for
+// long, and gets the reports when it can.
 func TestReportsWaitForTheDatabase(t *testing.T) {
 	for name, hang := range map[string]bool{"away": false, "hangs": true} {
 		t.Run(name, func(t *testing.T) {
@@ -281,8 +281,7 @@ func TestReportsWaitForTheDatabase(t *testing.T) {
 	}
 }
 
-// Whatever a handler tells that the database refuses, what others tell with it
-// is stored.
+// If the database refuses a report, those in the same batch are stored.
 func TestRefusedReport(t *testing.T) {
 	w := newWorld(t)
 	s := &telling{faulty: newFaulty(w.store, false, map[string]int{})}
@@ -350,7 +349,7 @@ func TestPartialIsTheLastWord(t *testing.T) {
 	}
 }
 
-// events collects what live views are told of each endpoint's results.
+// events collects the live events about the results of each endpoint.
 func (w *world) events() func() []wire.LiveChange {
 	w.t.Helper()
 	var mu sync.Mutex
@@ -398,7 +397,7 @@ func (w *world) events() func() []wire.LiveChange {
 	}
 }
 
-// Live views are told of every change that stays for a while.
+// Live events have every change that lasts for a while.
 func TestLiveEvents(t *testing.T) {
 	w := newWorld(t)
 	events := w.events()

@@ -139,7 +139,7 @@ func TestSlotsAndOrder(t *testing.T) {
 		w.await(task, tasker.ResultDone)
 	}
 	if most := g.most.Load(); most != 2 {
-		t.Errorf("%d handlers ran at once, with 2 slots", most)
+		t.Errorf("%d handlers ran at once in 2 slots", most)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestBacklogWaitsInTheDatabase(t *testing.T) {
 		return fmt.Sprintf("%d runs, there are %d", n, len(c.list))
 	})
 	if !slices.Equal(c.list, want) {
-		t.Error("the tasks did not run once each and in their order")
+		t.Error("tasks did not run once each, in order")
 	}
 }
 
@@ -181,7 +181,7 @@ func TestDuplicateMessages(t *testing.T) {
 	end := w.post("end", "null", "a")
 	w.await(end, tasker.ResultDone)
 	if n := c.of("one"); n != 1 {
-		t.Errorf("the task ran %d times", n)
+		t.Errorf("task ran %d times", n)
 	}
 	if n := len(w.broker.DeadLetters()); n != 0 {
 		t.Errorf("%d dead letters", n)
@@ -204,8 +204,7 @@ func TestRubbish(t *testing.T) {
 		{strings.Replace(w.message(task), `"one"`, `"two"`, 1), "but the message says job/two"},
 		{w.message(other), "not for endpoint a"},
 	}
-	// A field of a later release, which is ignored: the message is one of a task
-	// that is known.
+	// A field of a later release is ignored: this is a duplicate of a known task.
 	w.publish(strings.Replace(w.message(task), `{"v":1`, `{"v":1,"run":"rm -rf /"`, 1))
 	for _, c := range cases {
 		w.publish(c.body)
@@ -239,12 +238,12 @@ func TestForgedPayloadDoesNotRun(t *testing.T) {
 		payloads <- string(req.Payload)
 		return nil, nil
 	}))
-	// A foreign client that knows of a task sends another payload for it.
+	// A foreign client publishes another payload for a known task.
 	forged := task
 	forged.Payload = []byte(`"forged"`)
 	w.publish(w.message(forged))
 	if got := <-payloads; got != `"true"` {
-		t.Errorf("the handler got %s, not what is stored", got)
+		t.Errorf("handler got %s, not the stored payload", got)
 	}
 }
 

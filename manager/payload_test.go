@@ -12,8 +12,8 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// What no API takes may stand in the database all the same: it does not reach
-// a handler, whatever way it was found.
+// Rows that the API would refuse may be in the database all the same. They do not
+// reach a handler, however they are found.
 func TestRowsThatNoAPITakes(t *testing.T) {
 	w := newWorld(t)
 	deep := strings.Repeat("[", 200) + strings.Repeat("]", 200)
@@ -25,7 +25,7 @@ func TestRowsThatNoAPITakes(t *testing.T) {
 		}
 		bad = append(bad, task)
 	}
-	// One was received by an earlier manager, and waits.
+	// One was received by an earlier manager and waits.
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
 	waits := w.create("../waits", "null", "a")
 	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 50*time.Millisecond); err != nil {
@@ -49,7 +49,7 @@ func TestRowsThatNoAPITakes(t *testing.T) {
 	}
 }
 
-// A step after a reboot is held against the schema as the first one was.
+// A step after a reboot is checked against the schema like the first one.
 func TestSchemaOfALaterStep(t *testing.T) {
 	w := newWorld(t)
 	h := &rebooting{last: 2}
@@ -66,7 +66,7 @@ func TestSchemaOfALaterStep(t *testing.T) {
 	}
 }
 
-// Large payloads are not in memory while their tasks wait, and whole when they
+// Large payloads are not in memory while their tasks wait, and complete when they
 // run.
 func TestLargePayloads(t *testing.T) {
 	w := newWorld(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/taskerhq/tasker/internal/spool"
 )
 
-// picky is a database whose connection breaks when it gets more than limit
-// bytes of payload, as a server's does above its max_allowed_packet.
+// picky is a database that breaks the connection on more than limit bytes of
+// payload, as a server does above its max_allowed_packet.
 type picky struct {
 	database
 	limit int
@@ -52,7 +52,7 @@ func (p *picky) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
 	return p.database.SaveLive(ctx, updates)
 }
 
-// sized is a handler whose result is as large as its task's payload says.
+// sized is a handler whose result has the size that its payload says.
 var sized = handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
 	var size int
 	if err := json.Unmarshal(req.Payload, &size); err != nil {
@@ -61,9 +61,8 @@ var sized = handlers.Func(func(_ context.Context, req *handlers.Request) (handle
 	return json.Marshal(strings.Repeat("x", size))
 })
 
-// One result breaks the connection each time that it is stored: the others of
-// its batch are stored all the same, and it is stored as failed, without its
-// payload.
+// One result breaks the connection each time it is stored. The others of its batch
+// are stored, and it is stored as failed without its payload.
 func TestPoisonResult(t *testing.T) {
 	w := newWorld(t)
 	w.serve(&picky{database: w.store, limit: 1000}, sized, inSpool(t.TempDir()), jobType(func(j *tasker.TaskType) { j.Concurrency = 8 }))
@@ -81,8 +80,8 @@ func TestPoisonResult(t *testing.T) {
 	}
 }
 
-// A result that the manager before could not store, and this one cannot
-// either, does not keep it from serving.
+// A spooled result that cannot be stored does not keep the next manager from
+// serving.
 func TestServesBesideTheSpool(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
@@ -95,8 +94,8 @@ func TestServesBesideTheSpool(t *testing.T) {
 	}
 	c := newFaulty(&picky{database: w.store, limit: 1000}, false, map[string]int{"finish": away})
 	s = w.serve(c, sized, inSpool(dir))
-	// It takes tasks while nothing of the spool can be stored, and what is in
-	// the spool is not judged as interrupted.
+	// It takes tasks while no spooled result can be stored, and does not judge
+	// those as interrupted.
 	next := w.post("next", "10", "a")
 	w.await(next, tasker.Running)
 	for _, task := range []tasker.Task{poison, good} {
@@ -116,7 +115,7 @@ func TestServesBesideTheSpool(t *testing.T) {
 	}
 }
 
-// The retry of an attempt whose end was in the spool comes when it is due.
+// An attempt whose end was in the spool is retried when it is due.
 func TestRetryOutOfTheSpool(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
@@ -145,7 +144,7 @@ func TestRetryOutOfTheSpool(t *testing.T) {
 	w.spooled(dir, 0)
 }
 
-// A partial result breaks the connection: what other runs tell is stored.
+// A partial result breaks the connection: the reports of other runs are stored.
 func TestPoisonPartial(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()

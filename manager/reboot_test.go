@@ -27,8 +27,8 @@ func (f *faulty) ResumeAttempts(ctx context.Context, m string, starts []ledger.S
 
 func booted(id string) option { return func(c *manager.Config) { c.BootID = id } }
 
-// rebooting is a handler that asks for a reboot in all steps but the last, and
-// keeps which steps it ran.
+// rebooting is a handler that asks for a reboot in all steps but the last and
+// remembers its steps.
 type rebooting struct {
 	last int
 	mu   sync.Mutex
@@ -52,8 +52,8 @@ func (r *rebooting) steps() string {
 	return fmt.Sprint(r.runs)
 }
 
-// watched is a store that tells how often it was stored that an attempt awaits
-// a reboot.
+// watched is a database that counts how often an attempt was stored as awaiting a
+// reboot.
 type watched struct {
 	*faulty
 	awaited atomic.Int64
@@ -71,7 +71,7 @@ func (w *world) watch(lostAnswer bool, count map[string]int) *watched {
 	return &watched{faulty: newFaulty(w.store, lostAnswer, count)}
 }
 
-// await waits until so many attempts await a reboot.
+// await waits until that many attempts await a reboot.
 func (s *watched) await(w *world, n int64) {
 	w.t.Helper()
 	w.until(func() string {
@@ -82,8 +82,8 @@ func (s *watched) await(w *world, n int64) {
 	})
 }
 
-// An attempt goes on after each reboot as its next step, with one log. While
-// it waits, its slot is free, and the manager stops at once.
+// An attempt continues after each reboot with its next step and one log. While it
+// waits, its slot is free and the manager can stop at once.
 func TestReboot(t *testing.T) {
 	for name, lostAnswer := range map[string]bool{"answers": false, "lost answers": true} {
 		t.Run(name, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestReboot(t *testing.T) {
 	}
 }
 
-// A manager that starts anew on a machine that did not reboot does not run the
-// next step. It waits as the first one did, for as long as the run limit.
+// A manager that restarts on a machine that did not reboot does not run the next
+// step. It waits like the first one, within the run limit.
 func TestNoReboot(t *testing.T) {
 	for name, unknown := range map[string]bool{"the same boot": false, "a system that does not tell": true} {
 		t.Run(name, func(t *testing.T) {
@@ -163,8 +163,8 @@ func TestNoReboot(t *testing.T) {
 	}
 }
 
-// The run limit passes in the manager that ran the step, too, and what the
-// handler told last is kept.
+// The run limit also applies in the manager that ran the step, and the last partial
+// result is kept.
 func TestRebootThatDoesNotCome(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.store, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
@@ -177,9 +177,9 @@ func TestRebootThatDoesNotCome(t *testing.T) {
 	}
 }
 
-// A manager crashes around the statements of a reboot: what runs afterwards is
-// the next step where that is known, and never the first one again unless the
-// attempt counts as interrupted.
+// A manager crashes around the statements of a reboot. Afterwards the next step
+// runs if it was stored, and the first one never runs again unless the attempt
+// counts as interrupted.
 func TestCrashAroundAReboot(t *testing.T) {
 	retry := jobType(func(j *tasker.TaskType) { j.Retry.Delays = []time.Duration{0} })
 	for name, test := range map[string]struct {
@@ -188,7 +188,7 @@ func TestCrashAroundAReboot(t *testing.T) {
 		steps                 string
 		attempt               int
 	}{
-		// The reboot was asked for, and nobody knows.
+		// The reboot was requested and nothing stored.
 		"before it awaits":        {first: map[string]int{"await": away}, steps: "[1 1 2]", attempt: 2},
 		"when it awaits":          {first: map[string]int{"await": away}, firstLost: true, steps: "[1 2]", attempt: 1},
 		"before it is resumed":    {second: map[string]int{"resume": away}, steps: "[1 2]", attempt: 1},
@@ -198,7 +198,7 @@ func TestCrashAroundAReboot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			h := &rebooting{last: 2}
-			calls := 1 + min(len(test.first), 1) // again where it fails
+			calls := 1 + min(len(test.first), 1) // again if it fails
 			first := newFaulty(w.store, test.firstLost, test.first)
 			done := w.start(first, w.broker, h, retry, booted("one"))
 			task := w.post("one", "null", "a")
@@ -243,7 +243,7 @@ func TestCrashAroundAReboot(t *testing.T) {
 	}
 }
 
-// untilCalledAtLeast waits until a method was called so often in all.
+// untilCalledAtLeast waits until a method was called that often in total.
 func (w *world) untilCalledAtLeast(f *faulty, method string, n int) {
 	w.t.Helper()
 	w.until(func() string {
@@ -258,8 +258,7 @@ func (f *faulty) Attempts(ctx context.Context, taskID int64, endpoint string) ([
 	return faultyCall(f, "attempts", func() ([]tasker.Attempt, error) { return f.database.Attempts(ctx, taskID, endpoint) })
 }
 
-// A handler that asks for a reboot each time does not keep the machine
-// rebooting for good.
+// A handler that always asks for a reboot does not keep the machine rebooting.
 func TestTooManyReboots(t *testing.T) {
 	w := newWorld(t)
 	h := &rebooting{last: 1000}
@@ -281,8 +280,8 @@ func TestTooManyReboots(t *testing.T) {
 	}
 }
 
-// More attempts await a reboot than are read at once, and than there are
-// slots: all go on, and what was interrupted behind them is judged.
+// More attempts await a reboot than are read at once and than there are slots: all
+// continue, and interrupted ones behind them are judged.
 func TestManyReboots(t *testing.T) {
 	w := newWorld(t)
 	const dead, tasks = "01DEADDEADDEADDEADDEADDEAD", 110
@@ -303,7 +302,7 @@ func TestManyReboots(t *testing.T) {
 		}
 		all = append(all, task)
 	}
-	// At first the machine did not reboot.
+	// At first the machine has not rebooted.
 	h := &rebooting{last: 2}
 	s := w.serve(w.store, h, booted("one"))
 	if r := w.await(all[tasks], tasker.ResultFailed); r.Errnr != tasker.ErrnrInterrupted {
@@ -320,8 +319,8 @@ func TestManyReboots(t *testing.T) {
 	}
 }
 
-// The machine is told to reboot once it is stored that the attempt goes on. A
-// reboot that fails ends the attempt.
+// The machine reboots only after it is stored that the attempt continues. A failed
+// reboot ends the attempt.
 func TestRebootIsAskedForLast(t *testing.T) {
 	w := newWorld(t)
 	store := w.watch(false, map[string]int{})
@@ -337,7 +336,7 @@ func TestRebootIsAskedForLast(t *testing.T) {
 	}))
 	w.post("one", "null", "a")
 	if n := <-asked; n != 1 {
-		t.Error("the machine reboots before it is stored that the attempt goes on")
+		t.Error("machine rebooted before the attempt was stored")
 	}
 	r := w.await(w.post("fails", "null", "a"), tasker.ResultFailed)
 	if r.Errmsg != "shutdown is missing" || r.Attempt != 1 {

@@ -12,8 +12,8 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// An attempt that must not go on after another reboot ends, also where its
-// handler says so when the manager stops.
+// An attempt that must not continue after another reboot ends, even if its handler
+// asks for it during a stop.
 func TestTooManyRebootsAtTheStop(t *testing.T) {
 	w := newWorld(t)
 	task := w.rebooted("one", 32)
@@ -32,8 +32,8 @@ func TestTooManyRebootsAtTheStop(t *testing.T) {
 	}
 }
 
-// rebooted makes a task whose first attempt awaits, in boot "one", a reboot to
-// go on as a step.
+// rebooted creates a task whose first attempt awaits a reboot, in boot "one",
+// before a step.
 func (w *world) rebooted(identifier string, step int) tasker.Task {
 	w.t.Helper()
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
@@ -51,9 +51,9 @@ func (w *world) rebooted(identifier string, step int) tasker.Task {
 	return task
 }
 
-// A machine that reboots asks its manager to stop. What cannot be stored at
-// once, that an attempt goes on, is tried for as long as the stop may take,
-// although there is nothing else to wait for.
+// A rebooting machine asks its manager to stop. Storing that an attempt continues
+// is retried for as long as the stop may take, even if there is nothing else to
+// wait for.
 func TestRebootIsStoredDuringTheStop(t *testing.T) {
 	w := newWorld(t)
 	h := &rebooting{last: 2}
@@ -70,9 +70,8 @@ func TestRebootIsStoredDuringTheStop(t *testing.T) {
 	}
 }
 
-// A manager waits for a reboot and cannot reach the database, and another one
-// takes over and goes on. The run limit of the first one's step does not end
-// the second one's.
+// A manager that awaits a reboot loses the database, and another one takes over and
+// continues. The run limit of the first one's step does not end the second one's.
 func TestTakenOverWhileItAwaitsAReboot(t *testing.T) {
 	w := newWorld(t)
 	first := w.watch(false, map[string]int{})
@@ -101,8 +100,8 @@ func TestTakenOverWhileItAwaitsAReboot(t *testing.T) {
 	}
 }
 
-// What has the machine reboot is the handler's code: its panic is a failed
-// attempt, and one that does not return is abandoned.
+// The code that reboots the machine is the handler's: a panic fails the attempt,
+// and if it does not return it is abandoned.
 func TestRebootPanics(t *testing.T) {
 	w := newWorld(t)
 	release := make(chan struct{})
@@ -124,7 +123,7 @@ func TestRebootPanics(t *testing.T) {
 	}
 }
 
-// A last step that tells nothing completes the log of the steps before.
+// A last step that logs nothing completes the log of the earlier steps.
 func TestLogOfASilentStep(t *testing.T) {
 	w := newWorld(t)
 	h := handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
@@ -148,8 +147,8 @@ func TestLogOfASilentStep(t *testing.T) {
 	}
 }
 
-// An attempt that waits for a slot to go on goes on when its type is removed
-// and comes back.
+// An attempt that waits for a slot to continue does so after its type was removed
+// and has come back.
 func TestReloadWhileAnAttemptIsToGoOn(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.rebooted("first", 2), w.rebooted("second", 2)

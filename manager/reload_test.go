@@ -19,7 +19,7 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// closing is a handler that is closed once, after its last run.
+// closing is a handler that checks that it is closed once, after its last run.
 type closing struct {
 	handlers.Handler
 	t      *testing.T
@@ -31,29 +31,29 @@ func (c *closing) Handle(ctx context.Context, req *handlers.Request) (handlers.R
 	c.runs.Add(1)
 	defer c.runs.Add(-1)
 	if c.closed.Load() > 0 {
-		c.t.Errorf("task %s runs with a closed handler", req.Identifier)
+		c.t.Errorf("task %s ran with a closed handler", req.Identifier)
 	}
 	return c.Handler.Handle(ctx, req)
 }
 
 func (c *closing) Close() error {
 	if c.runs.Load() > 0 {
-		c.t.Error("a handler that runs is closed")
+		c.t.Error("running handler closed")
 	}
 	if c.closed.Add(1) > 1 {
-		c.t.Error("a handler is closed twice")
+		c.t.Error("handler closed twice")
 	}
 	return nil
 }
 
-// reloadable is a manager of endpoint a that runs.
+// reloadable is a running manager of endpoint a.
 type reloadable struct {
 	*manager.Manager
 	stop   func() error
 	broker *counted
 }
 
-// counted is a broker that knows which task types are consumed.
+// counted is a broker that counts the consumers of each task type.
 type counted struct {
 	*local.Broker
 	mu       sync.Mutex
@@ -75,7 +75,7 @@ func (b *counted) Consume(ctx context.Context, s broker.Subscription) error {
 	return b.Broker.Consume(ctx, s)
 }
 
-// consumers waits until so many consumers of a type are registered.
+// consumers waits until a type has that many consumers.
 func (r *reloadable) consumers(w *world, taskType string, n int) {
 	w.t.Helper()
 	w.until(func() string {
@@ -88,7 +88,7 @@ func (r *reloadable) consumers(w *world, taskType string, n int) {
 	})
 }
 
-// registry gives handlers by task type.
+// registry returns a registry of handlers by task type.
 func registry(t *testing.T, list map[string]handlers.Handler) *handlers.Registry {
 	t.Helper()
 	r := handlers.NewRegistry()
@@ -185,8 +185,8 @@ func (g *gated) until(w *world, started int64) {
 	})
 }
 
-// A run keeps the handler with which it began, however often that is replaced,
-// and the handler is closed when it has ended.
+// A run keeps the handler that it began with, however often that is replaced, and
+// the handler is closed after the run.
 func TestReloadReplacesHandlers(t *testing.T) {
 	w := newWorld(t)
 	oldGate, newGate := newGated(), newGated()
@@ -213,7 +213,7 @@ func TestReloadReplacesHandlers(t *testing.T) {
 	close(newGate.gate)
 	w.await(second, tasker.ResultDone)
 	if n := after.closed.Load(); n != 0 {
-		t.Errorf("the new handler is closed %d times", n)
+		t.Errorf("new handler closed %d times", n)
 	}
 	if err := m.stop(); err != nil {
 		t.Fatal(err)
@@ -222,11 +222,11 @@ func TestReloadReplacesHandlers(t *testing.T) {
 		t.Errorf("closed: %d, %d", before.closed.Load(), after.closed.Load())
 	}
 	if err := m.Reload(job, registry(t, nil)); tasker.CodeOf(err) != tasker.Conflict {
-		t.Errorf("after its end: %v", err)
+		t.Errorf("after the end: %v", err)
 	}
 }
 
-// Slots come at once, and go as runs end.
+// More slots are available at once; fewer take effect as runs end.
 func TestReloadChangesSlots(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
@@ -244,7 +244,7 @@ func TestReloadChangesSlots(t *testing.T) {
 	g.gate <- struct{}{} // this one's is not
 	g.until(w, 4)
 	if now := g.now.Load(); now != 2 {
-		t.Errorf("%d run at once", now)
+		t.Errorf("%d runs at once", now)
 	}
 	close(g.gate)
 	g.until(w, 8)
@@ -253,7 +253,7 @@ func TestReloadChangesSlots(t *testing.T) {
 	}
 }
 
-// The limits of what starts later are the new ones.
+// Attempts that start later have the new limits.
 func TestReloadChangesLimits(t *testing.T) {
 	w := newWorld(t)
 	list := map[string]handlers.Handler{"job": handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
@@ -271,8 +271,8 @@ func TestReloadChangesLimits(t *testing.T) {
 	w.await(w.post("rejected", "null", "a"), tasker.Rejected)
 }
 
-// A type that is added is registered and performed, also what was sent before;
-// one that is removed is not any more, and goes on when it comes back.
+// A type that is added is registered and performed, including tasks sent before.
+// One that is removed is not performed until it comes back.
 func TestReloadChangesTypes(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -297,7 +297,7 @@ func TestReloadChangesTypes(t *testing.T) {
 	late := w.post("late", "null", "a")
 	w.await(w.postOf("other", "another"), tasker.ResultDone)
 	if n := gate.closed.Load(); n != 0 {
-		t.Errorf("a handler that runs is closed %d times", n)
+		t.Errorf("running handler closed %d times", n)
 	}
 	close(g.gate) // what runs ends, and what waits does not begin
 	w.until(func() string {
@@ -324,7 +324,7 @@ func TestReloadChangesTypes(t *testing.T) {
 	}
 }
 
-// A bad configuration changes nothing.
+// An invalid configuration changes nothing.
 func TestReloadRefuses(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -342,8 +342,7 @@ func TestReloadRefuses(t *testing.T) {
 	w.await(w.post("one", "null", "a"), tasker.ResultDone)
 }
 
-// Reloads come while tasks run, are added and are removed, and no task is lost
-// or runs twice.
+// During reloads that change, add and remove types, no task is lost or runs twice.
 func TestReloadUnderLoad(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -368,8 +367,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 }
 
-// A handler that stays in the registry stays open while its type is away, and
-// is closed once in the end, as is one whose type is never performed.
+// A handler in the registry stays open while its type is removed and is closed once
+// in the end, as is one whose type is never performed.
 func TestReloadKeepsHandlersOfTheRegistry(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -387,13 +386,13 @@ func TestReloadKeepsHandlersOfTheRegistry(t *testing.T) {
 	}
 	for name, h := range list {
 		if n := h.(*closing).closed.Load(); n != 1 {
-			t.Errorf("the handler of %s is closed %d times", name, n)
+			t.Errorf("handler of %s closed %d times", name, n)
 		}
 	}
 }
 
-// A handler comes back while a run of before goes on: the end of that run does
-// not close it.
+// A handler comes back during a run from before: the end of the run does not close
+// it.
 func TestReloadTakesAHandlerBack(t *testing.T) {
 	w := newWorld(t)
 	g := newGated()
@@ -409,14 +408,13 @@ func TestReloadTakesAHandlerBack(t *testing.T) {
 	w.await(w.post("second", "null", "a"), tasker.ResultDone)
 }
 
-// byValue is a handler that cannot be compared.
+// byValue is a handler that is not comparable.
 type byValue struct {
 	*closing
 	_ []string
 }
 
-// A handler that cannot be compared, and is in the registry as before, is the
-// same.
+// An incomparable handler that remains in the registry is recognized.
 func TestReloadKnowsHandlersThatCannotBeCompared(t *testing.T) {
 	w := newWorld(t)
 	one := &closing{Handler: &counting{}, t: t}
@@ -430,8 +428,8 @@ func TestReloadKnowsHandlersThatCannotBeCompared(t *testing.T) {
 	}
 }
 
-// lateRegistration is a store that takes the registration of the type "new" when
-// the gate opens, and signals each look for tasks of that type.
+// lateRegistration is a database that registers the type "new" only when the gate
+// opens and signals each scan for its tasks.
 type lateRegistration struct {
 	database
 	gate   chan struct{}
@@ -458,9 +456,8 @@ func (s *lateRegistration) UnreceivedTasks(
 	return tasks, next, err
 }
 
-// A task that is sent after the manager has looked for tasks of a new type, and
-// before the database knows that the endpoint performs it, is published to
-// nobody. The manager looks again when the type is registered.
+// A task sent after the scan for a new type and before the type is registered is
+// published to nobody. The manager scans again after the registration.
 func TestReloadFindsWhatWasSentBeforeItsRegistration(t *testing.T) {
 	w := newWorld(t)
 	s := &lateRegistration{database: w.store, gate: make(chan struct{}), looked: make(chan struct{}, 1)}
@@ -473,7 +470,7 @@ func TestReloadFindsWhatWasSentBeforeItsRegistration(t *testing.T) {
 	<-s.looked
 	task := w.postOf("new", "early")
 	if !slices.Equal(task.Unserved, []string{"a"}) {
-		t.Fatalf("it was published to an endpoint that is not registered: %+v", task)
+		t.Fatalf("published to an unregistered endpoint: %+v", task)
 	}
 	open()
 	w.await(task, tasker.ResultDone)

@@ -43,7 +43,7 @@ func (f *faulty) set(method string, calls int) {
 	f.count[method] = calls
 }
 
-// returning is a handler that tells what it ran.
+// returning is a handler that returns what it ran.
 var returning = handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
 	if req.Identifier == "bad" {
 		return handlers.Result(`"some"`), handlers.Permanent(handlers.WithCode(32, errors.New("no space")))
@@ -51,9 +51,8 @@ var returning = handlers.Func(func(_ context.Context, req *handlers.Request) (ha
 	return json.Marshal(req.Identifier)
 })
 
-// The database is away when handlers end, and for longer than the manager
-// lives: what they returned is stored by the next manager, and counts as what
-// it was, not as interrupted.
+// The database is unavailable when handlers end and until the manager has stopped.
+// The next manager stores their results, and they do not count as interrupted.
 func TestResultsOutliveTheManager(t *testing.T) {
 	for name, crash := range map[string]bool{"stopped": false, "ended at once": true} {
 		t.Run(name, func(t *testing.T) {
@@ -64,15 +63,15 @@ func TestResultsOutliveTheManager(t *testing.T) {
 			good, bad := w.post("good", "null", "a"), w.post("bad", "null", "a")
 			w.spooled(dir, 2)
 			if crash {
-				// Its work ends in mid-air, as when another manager takes over.
+				// Its work ends abruptly, as after a takeover.
 				f.mu.Lock()
 				f.held = false
 				f.mu.Unlock()
 				if err := <-s.done; !errors.Is(err, manager.ErrLeaseLost) {
-					t.Fatalf("it ended with %v", err)
+					t.Fatalf("manager ended with %v", err)
 				}
 			} else if err := s.stop(); err != nil {
-				t.Fatalf("it stopped with %v", err)
+				t.Fatalf("manager stopped with %v", err)
 			}
 			for _, task := range []tasker.Task{good, bad} {
 				if r, _ := w.result(task, "a"); r.State != tasker.Running {
@@ -95,7 +94,7 @@ func TestResultsOutliveTheManager(t *testing.T) {
 	}
 }
 
-// A database that comes back before the manager ends leaves nothing on disk.
+// If the database becomes available before the manager ends, the spool is empty.
 func TestSpoolIsEmptyInTheEnd(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
@@ -108,8 +107,8 @@ func TestSpoolIsEmptyInTheEnd(t *testing.T) {
 	w.spooled(dir, 0)
 }
 
-// Where another machine's manager has taken the attempt for interrupted, the
-// result comes too late, and must not change what was told.
+// If a manager on another machine has judged the attempt as interrupted, the result
+// is too late and must not change that.
 func TestSpooledResultOfALostAttempt(t *testing.T) {
 	w := newWorld(t)
 	dir := t.TempDir()
@@ -121,7 +120,7 @@ func TestSpooledResultOfALostAttempt(t *testing.T) {
 	f.held = false
 	f.mu.Unlock()
 	if err := <-s.done; !errors.Is(err, manager.ErrLeaseLost) {
-		t.Fatalf("it ended with %v", err)
+		t.Fatalf("manager ended with %v", err)
 	}
 	elsewhere := w.serve(w.store, returning)
 	if r := w.await(task, tasker.ResultFailed); r.Errnr != tasker.ErrnrInterrupted {
@@ -133,11 +132,11 @@ func TestSpooledResultOfALostAttempt(t *testing.T) {
 	w.serve(w.store, returning, inSpool(dir))
 	w.spooled(dir, 0)
 	if r, _ := w.result(task, "a"); r.State != tasker.ResultFailed || r.Errnr != tasker.ErrnrInterrupted {
-		t.Errorf("%+v, want it as it was", r)
+		t.Errorf("%+v, want it unchanged", r)
 	}
 }
 
-// A message may get lost, and the queue's bindings, while the consumer lives.
+// A message and the bindings of the queue are lost while the consumer lives.
 func TestCatchesUpFromTimeToTime(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -158,8 +157,8 @@ func TestCatchesUpFromTimeToTime(t *testing.T) {
 	}
 }
 
-// A manager that could not renew its lease does not know whether the endpoint
-// is still its own: an attempt that is counted already waits until it does.
+// A manager that could not renew its lease may have lost the endpoint: an attempt
+// that is already counted waits for the renewal.
 func TestNoAttemptBeginsWithoutALease(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -177,12 +176,12 @@ func TestNoAttemptBeginsWithoutALease(t *testing.T) {
 	next := w.post("two", "null", "a")
 	w.await(next, tasker.Running)
 	if n := c.of("one"); n != 0 {
-		t.Fatalf("the handler started %d times without a lease", n)
+		t.Fatalf("handler started %d times without a lease", n)
 	}
 	f.set("heartbeat", 0)
 	w.await(task, tasker.ResultDone)
 	w.await(next, tasker.ResultDone)
 	if n := c.of("one"); n != 1 {
-		t.Errorf("the handler started %d times", n)
+		t.Errorf("handler started %d times", n)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/taskerhq/tasker/manager"
 )
 
-// wants is a schema that takes one payload only.
+// wants is a schema that accepts only one payload.
 type wants string
 
 func (s wants) Validate(payload json.RawMessage) error {
@@ -33,8 +33,8 @@ func schema(s tasker.PayloadValidator) option {
 	return jobType(func(j *tasker.TaskType) { j.Payloads = s })
 }
 
-// A payload that breaks the schema is no work: the handler does not see it,
-// and it is not tried again.
+// A payload that breaks the schema is rejected: it does not reach the handler and
+// is not retried.
 func TestSchema(t *testing.T) {
 	w := newWorld(t)
 	c := &counting{}
@@ -84,12 +84,12 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// unable is a handler that says that it cannot work.
+// unable is a handler whose Check fails.
 type unable struct{ handlers.Func }
 
 func (unable) Check() error { return errors.New("the program is missing") }
 
-// synced is a buffer that several write to.
+// synced is a buffer for concurrent use.
 type synced struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -107,8 +107,8 @@ func (s *synced) String() string {
 	return s.buf.String()
 }
 
-// A handler that cannot work here is named at the start, and the manager goes
-// on.
+// A handler that cannot work on the machine is logged at the start, and the manager
+// serves.
 func TestHandlersAreChecked(t *testing.T) {
 	w := newWorld(t)
 	log := &synced{}
@@ -123,7 +123,7 @@ func TestHandlersAreChecked(t *testing.T) {
 	}
 }
 
-// prepared is a handler that is prepared before it runs.
+// prepared is a handler that remembers whether it was prepared.
 type prepared struct{ ready atomic.Bool }
 
 func (p *prepared) Prepare(context.Context, *slog.Logger) { p.ready.Store(true) }
@@ -136,6 +136,6 @@ func TestPrepare(t *testing.T) {
 	w := newWorld(t)
 	w.serve(w.store, handlers.Wrap(&prepared{}, func(h handlers.Handler) handlers.Handler { return handlers.Func(h.Handle) }))
 	if r := w.await(w.post("one", "null", "a"), tasker.ResultDone); string(r.Payload) != "true" {
-		t.Errorf("it ran unprepared: %s", r.Payload)
+		t.Errorf("ran unprepared: %s", r.Payload)
 	}
 }
