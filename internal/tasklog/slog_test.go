@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/tasklog"
 )
 
-// lines collects what a handler gives.
+// lines collects the lines of a handler.
 type lines struct {
 	mu  sync.Mutex
 	all []string
