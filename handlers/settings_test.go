@@ -89,7 +89,8 @@ func TestSettingsDecodeRefuses(t *testing.T) {
 		`setting "list": must be an array, got string`:                  {"list": "a"},
 		`setting "map": must be an object, got array`:                   {"map": []any{}},
 		`setting "map.b": must be a string, got number`:                 {"map": map[string]any{"a": "x", "b": 1}},
-		"setting \"flag\": must be true or false, got number\nsetting \"map.b\": must be a string, got number\nsetting \"map.c\": must be a string, got bool\nunknown setting \"x\"": {
+		"setting \"flag\": must be true or false, got number\nsetting \"map.b\": must be a string, got number\n" +
+			"setting \"map.c\": must be a string, got bool\nunknown setting \"x\"": {
 			"x": 1, "map": map[string]any{"b": 1, "c": true}, "flag": 1, "text": "well",
 		},
 		`setting "limits": must be an object, got number`:                           {"limits": 1},
@@ -115,7 +116,8 @@ func TestDuration(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`"soon"`: "invalid duration", `""`: "invalid duration", `"NaN"`: "invalid duration", `"Inf"`: "invalid duration", `true`: "invalid duration", `[1]`: "invalid duration",
+		`"soon"`: "invalid duration", `""`: "invalid duration", `"NaN"`: "invalid duration", `"Inf"`: "invalid duration",
+		`true`: "invalid duration", `[1]`: "invalid duration",
 		`-1`: "must not be negative", `"-1s"`: "must not be negative", `"-0.5"`: "must not be negative",
 	} {
 		var got handlers.Duration

@@ -146,9 +146,11 @@ func TestDescribe(t *testing.T) {
 		},
 	})
 	d := h.(handlers.Describer).Describe()
-	want := `{"additionalProperties":false,"properties":{"e":{"enum":["one","two"],"maxLength":4096,"pattern":"^[^\\x00]*$","type":"string"},` +
+	want := `{"additionalProperties":false,"properties":{` +
+		`"e":{"enum":["one","two"],"maxLength":4096,"pattern":"^[^\\x00]*$","type":"string"},` +
 		`"n":{"default":7,"maximum":18446744073709551615,"minimum":-9223372036854775808,"type":"integer"},` +
-		`"s":{"allOf":[{"pattern":"^(?:a<b)$"}],"description":"what to say","maxLength":4096,"pattern":"^(?:[^\\x00-][^\\x00]*)?$","type":"string"}},` +
+		`"s":{"allOf":[{"pattern":"^(?:a<b)$"}],"description":"what to say","maxLength":4096,` +
+		`"pattern":"^(?:[^\\x00-][^\\x00]*)?$","type":"string"}},` +
 		`"required":["s"],"type":"object"}`
 	if string(d.Schema) != want || string(d.Example) != `{"e":"one","n":7,"s":"s"}` {
 		t.Errorf("got %s, %s", d.Schema, d.Example)
@@ -201,12 +203,16 @@ func TestNumbers(t *testing.T) {
 	})
 	long := strings.Repeat("7", 72)
 	for payload, want := range map[string]string{
-		`{"i":1.0}`: "i=1", `{"i":-5}`: "i=-5", `{"i":1e3}`: "i=1000", `{"i":-1.50E1}`: "i=-15", `{"i":0.0e-99999999999999999999}`: "i=0", `{"i":-0}`: "i=0",
+		`{"i":1.0}`: "i=1", `{"i":-5}`: "i=-5", `{"i":1e3}`: "i=1000", `{"i":-1.50E1}`: "i=-15", `{"i":0.0e-99999999999999999999}`: "i=0",
+		`{"i":-0}`:                   "i=0",
 		`{"i":18446744073709551615}`: "i=18446744073709551615", `{"i":-9223372036854775808}`: "i=-9223372036854775808", `{"i":1200e-2}`: "i=12",
-		`{"i":18446744073709551616}`: "!must be an integer from -9223372036854775808 to 18446744073709551615", `{"i":-9223372036854775809}`: "!must be an integer from", `{"i":` + long + `}`: "!must be an integer from",
-		`{"i":1e999999999999}`: "!must be a 64-bit integer", `{"i":1e300}`: "!must be an integer from", `{"i":1.05e1}`: "!must be an integer, got", `{"i":1e-1}`: "!must be an integer, got",
-		`{"n":` + long + `}`: "n=7.777777777777777e+71", `{"n":1e-3}`: "n=1e-3", `{"n":-0.0}`: "n=0.0", `{"n":1e400}`: "!must be a number from -1.79",
-		`{"e":5e-1}`: "i=0", `{"e":0.25}`: "!must be one of 0.5",
+		`{"i":18446744073709551616}`: "!must be an integer from -9223372036854775808 to 18446744073709551615",
+		`{"i":-9223372036854775809}`: "!must be an integer from", `{"i":` + long + `}`: "!must be an integer from",
+		`{"i":1e999999999999}`: "!must be a 64-bit integer", `{"i":1e300}`: "!must be an integer from",
+		`{"i":1.05e1}`: "!must be an integer, got", `{"i":1e-1}`: "!must be an integer, got",
+		`{"n":` + long + `}`: "n=7.777777777777777e+71", `{"n":1e-3}`: "n=1e-3", `{"n":-0.0}`: "n=0.0",
+		`{"n":1e400}`: "!must be a number from -1.79",
+		`{"e":5e-1}`:  "i=0", `{"e":0.25}`: "!must be one of 0.5",
 	} {
 		out, err := handlertest.Handle(t, h, payload)
 		if wrong, ok := strings.CutPrefix(want, "!"); ok {
@@ -245,7 +251,8 @@ func TestSchemaRefusesWhatTheHandlerRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	values := rapid.SampledFrom([]string{
-		`""`, `"a"`, `"-"`, `"-a"`, `"x"`, `"-y"`, `"a\u0000"`, `"aaa"`, `"\ud800"`, `"\n"`, `null`, `true`, `[]`, `0`, `-0`, `-0.0`, `1.0`, `-5`, `-1`, `0.5`, `5e-1`, `1e2`, `1e19`, `1e20`, `1.5`,
+		`""`, `"a"`, `"-"`, `"-a"`, `"x"`, `"-y"`, `"a\u0000"`, `"aaa"`, `"\ud800"`, `"\n"`, `null`, `true`, `[]`, `0`, `-0`, `-0.0`,
+		`1.0`, `-5`, `-1`, `0.5`, `5e-1`, `1e2`, `1e19`, `1e20`, `1.5`,
 		`1e308`, `1e309`, `-1e309`, `1e-999999999`, strings.Repeat("9", 72), "0." + strings.Repeat("3", 72), "1." + strings.Repeat("0",
 			72), `-18446744073709551615`, `18446744073709551615`,
 	})

@@ -85,11 +85,17 @@ func TestEnds(t *testing.T) {
 		"abandoned": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			time.Sleep(time.Minute + 11*time.Second)
 			return nil, nil
-		}, handlerstest.Task{Timeout: time.Minute}, want{tasker.TimedOut, tasker.ErrnrTimedOut, "the run limit of 1m0s passed, and the handler did not return"}},
+		}, handlerstest.Task{Timeout: time.Minute}, want{
+			tasker.TimedOut, tasker.ErrnrTimedOut,
+			"the run limit of 1m0s passed, and the handler did not return",
+		}},
 		"abandoned early": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			time.Sleep(time.Minute + 2*time.Second)
 			return nil, nil
-		}, handlerstest.Task{Timeout: time.Minute, AbandonAfter: time.Second}, want{tasker.TimedOut, tasker.ErrnrTimedOut, "the run limit of 1m0s passed, and the handler did not return"}},
+		}, handlerstest.Task{Timeout: time.Minute, AbandonAfter: time.Second}, want{
+			tasker.TimedOut, tasker.ErrnrTimedOut,
+			"the run limit of 1m0s passed, and the handler did not return",
+		}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			run := handlerstest.Run(t.Context(), handlers.Func(test.handler), test.task)

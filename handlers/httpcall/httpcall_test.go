@@ -255,7 +255,8 @@ var responses = map[string]struct {
 	"as long as may be": {settings: handlers.Settings{"max_response": 3}, status: 200, body: `123`, result: `123`},
 	"cut where JSON must be": {
 		settings: handlers.Settings{"max_response": 2, "result": "json"}, status: 200, body: `123`,
-		result: `{"body":"12","truncated":true,"size":3}`, errnr: 1, errmsg: "the response is longer than max_response (2 bytes)", permanent: true,
+		result: `{"body":"12","truncated":true,"size":3}`, errnr: 1, errmsg: "the response is longer than max_response (2 bytes)",
+		permanent: true,
 	},
 	"404": {
 		status: 404, body: `{"detail": "no such thing"}`, result: `{"detail": "no such thing"}`, errnr: 404,

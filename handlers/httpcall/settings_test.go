@@ -122,7 +122,8 @@ func TestDescribe(t *testing.T) {
 	if d.Description != "Calls POST https://example.com/${payload.user.name}" {
 		t.Errorf("got %q", d.Description)
 	}
-	const want = `{"properties":{"list":{},"user":{"properties":{"id":{},"name":{}},"required":["id","name"],"type":"object"}},"required":["list","user"],"type":"object"}`
+	const want = `{"properties":{"list":{},"user":{"properties":{"id":{},"name":{}},"required":["id","name"],"type":"object"}},` +
+		`"required":["list","user"],"type":"object"}`
 	if string(d.Schema) != want {
 		t.Errorf("got %s\nwant %s", d.Schema, want)
 	}

@@ -27,7 +27,9 @@ func TestRemovesLeftovers(t *testing.T) {
 	}
 	for name, settings := range map[string]handlers.Settings{"its own": nil, "another one": {"directory": "/"}} {
 		h := shellService(t,
-			`read -r line; echo "{\"id\":\"1\",\"result\":[\"$TASKER_SERVICE_DIR\",\"$(readlink "$TASKER_SERVICE_DIR.run" | cut -d" " -f1)\",\"$$\"]}"; read -r line`, settings)
+			`read -r line
+echo "{\"id\":\"1\",\"result\":[\"$TASKER_SERVICE_DIR\",\"$(readlink "$TASKER_SERVICE_DIR.run" | cut -d" " -f1)\",\"$$\"]}"
+read -r line`, settings)
 		result, err := ask(t, h, "null")
 		var got []string
 		if uerr := json.Unmarshal(result, &got); err != nil || uerr != nil {

@@ -97,7 +97,8 @@ func TestRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, _ := json.Marshal(answer.Request)
-	want := `{"attempt":2,"deadline":"2026-01-02T02:04:05Z","endpoint":"console1","id":"1","identifier":"e7bd","payload":{"do":"echo","text":"\u003cé\u003e"},"task_id":7,"type":"call","v":1}`
+	want := `{"attempt":2,"deadline":"2026-01-02T02:04:05Z","endpoint":"console1","id":"1","identifier":"e7bd",` +
+		`"payload":{"do":"echo","text":"\u003cé\u003e"},"task_id":7,"type":"call","v":1}`
 	if string(got) != want {
 		t.Errorf("the process got %s\nwant %s", got, want)
 	}
@@ -127,7 +128,8 @@ func TestStandardError(t *testing.T) {
 	req := l.Request(`null`)
 	// It answers only after it was canceled, when its lines have been reported.
 	h := shellService(t,
-		`read -r line; echo 'first line' >&2; echo 'second line' >&2; echo '{"id":"1","progress":{"message":"x"}}'; read -r line; echo '{"id":"1","error":"stopped"}'`, nil)
+		`read -r line; echo 'first line' >&2; echo 'second line' >&2
+echo '{"id":"1","progress":{"message":"x"}}'; read -r line; echo '{"id":"1","error":"stopped"}'`, nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
 		for deadline := time.Now().Add(10 * time.Second); len(l.Lines()) < 2 && time.Now().Before(deadline); {
@@ -166,7 +168,8 @@ func TestAnswers(t *testing.T) {
 		{`"{\"id\":\"ID\",\"error\":{}}"`, "", "the process answered with an error without a message", "1", ""},
 		{
 			`"{\"id\":\"ID\",\"error\":{\"message\":5}}"`, "",
-			`the process answered with an invalid error: json: cannot unmarshal number into Go struct field .message of type string: {"message":5}`, "1", "",
+			`the process answered with an invalid error: ` +
+				`json: cannot unmarshal number into Go struct field .message of type string: {"message":5}`, "1", "",
 		},
 		{`"hello", "{\"id\":\"ID\",\"result\":1}"`, "1", "", "", `level=WARN msg="invalid message of the process" line="\"hello\""`},
 		{`"{\"id\":ID,\"result\":1}", "{\"id\":\"ID\",\"result\":2}"`, "2", "", "", "invalid message of the process"},
