@@ -83,8 +83,8 @@ func (a *attempt) run(ctx context.Context) (tasker.Task, error) {
 // confirmed message once more.
 func (a *attempt) mark(ctx context.Context) (tasker.Task, error) {
 	for try := 1; ; try++ {
-		ctx, cancel := storing(ctx)
-		sent, err := a.d.store.MarkSent(ctx, a.u.Task, a.u.Unserved, a.d.cfg.SeenWithin)
+		call, cancel := storing(ctx)
+		sent, err := a.d.store.MarkSent(call, a.u.Task, a.u.Unserved, a.d.cfg.SeenWithin)
 		cancel()
 		if err == nil || try == markTries || ctx.Err() != nil {
 			return sent, err

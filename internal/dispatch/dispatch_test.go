@@ -372,6 +372,9 @@ func TestMarkSentFails(t *testing.T) {
 	if stored := f.stored(t); stored.Status != tasker.Created || stored.SentTime != nil {
 		t.Errorf("stored task: %+v", stored)
 	}
+	if n := f.marked.Load(); n < 2 {
+		t.Errorf("tried to mark the task %d times before publishing it again", n)
+	}
 	f.markFails = false
 	if task, err = f.dispatch(t.Context(), t, dispatch.Config{}); err != nil || task.Status != tasker.Sent {
 		t.Errorf("the second time: %+v, %v", task, err)
