@@ -59,8 +59,9 @@ func (c *control) Resume() {
 	}
 }
 
-// Drain pauses and waits until nothing runs, its ends stored. It returns the cause
-// if ctx ends first; the pause lasts all the same.
+// Drain pauses and waits until nothing runs and all ends are stored. An attempt that
+// awaits a reboot counts as running. If ctx ends first, Drain returns the cause; the
+// pause goes on.
 func (c *control) Drain(ctx context.Context) error {
 	c.Pause()
 	select {

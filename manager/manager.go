@@ -17,11 +17,11 @@
 //
 // # Locks
 //
-// A goroutine that holds several locks has taken them in this order: reloader,
-// pools, pool, then one of handlerSet, alarm and liveCount. Similarly report before
-// telemetry, and pendingWrite (after spooler.late) alone. No lock is held while a
-// handler, the store or the broker is called, except that of a pendingWrite, which
-// writes to the disk, and that of the reloader.
+// A goroutine that holds several locks has taken them in this order: reloader, pools,
+// pool, then one of handlerSet, alarm and liveCount; report, then telemetry;
+// spooler.late, then pendingWrite. The others are taken alone. No lock is held while
+// the store, the broker or a handler is called, but that of the reloader while
+// handlers are checked and closed, and that of a pendingWrite while it writes to disk.
 package manager
 
 import (
