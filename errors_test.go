@@ -43,8 +43,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestRetryPolicy: there is a pause after every attempt but the last, and
-// after none that there cannot be.
+// TestRetryPolicy: there is a delay after every attempt but the last.
 func TestRetryPolicy(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -74,8 +73,8 @@ func TestRetryPolicy(t *testing.T) {
 }
 
 func Example() {
-	// A task is for two endpoints: one has finished, the other one was not
-	// heard of when the time was over.
+	// A task for two endpoints: one has finished, the other was silent until
+	// the time was over.
 	s := tasker.Summarize([]string{"console1", "console2"}, []tasker.Outcome{
 		{Endpoint: "console1", State: tasker.ResultDone},
 	})

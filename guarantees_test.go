@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestGuaranteesAreHeld by tests that exist: each that docs/guarantees.md
-// names, as package.Test, is a function of that package's tests.
+// TestGuaranteesAreHeld: each test that docs/guarantees.md names, as
+// package.Test, exists.
 func TestGuaranteesAreHeld(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile("docs/guarantees.md")

@@ -11,7 +11,7 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// The rules for names, written another way.
+// The rules for names, as regular expressions.
 var (
 	dotted = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	plain  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)

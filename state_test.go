@@ -59,7 +59,7 @@ func TestResultMoves(t *testing.T) {
 	}
 }
 
-// TestNoStateIsADeadEndOrUnreachable walks the moves from where a life begins.
+// TestNoStateIsADeadEndOrUnreachable follows the moves from the initial states.
 func TestNoStateIsADeadEndOrUnreachable(t *testing.T) {
 	t.Parallel()
 	tasks := reach([]tasker.TaskStatus{tasker.Scheduled, tasker.Created}, tasker.TaskStatuses(), tasker.TaskStatus.CanMoveTo)
@@ -78,7 +78,7 @@ func TestNoStateIsADeadEndOrUnreachable(t *testing.T) {
 	}
 }
 
-// reach gives all states that moves lead to, those of the beginning included.
+// reach returns all states that moves lead to from some, these included.
 func reach[S comparable](begin, all []S, can func(from, to S) bool) []S {
 	reached := slices.Clone(begin)
 	for i := 0; i < len(reached); i++ {

@@ -15,7 +15,7 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// edge is one arrow of a drawing; the outside is "[*]".
+// edge is an arrow of a diagram; the outside is "[*]".
 type edge struct{ from, to string }
 
 const outside = "[*]"
@@ -29,7 +29,7 @@ func readDoc(t *testing.T) string {
 	return string(content)
 }
 
-// section gives the part of the document under a heading.
+// section returns the part of the document under a heading.
 func section(t *testing.T, heading string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(readDoc(t), "\n## "+heading+"\n")
@@ -81,7 +81,7 @@ func firstColumn(t *testing.T, heading string) []string {
 	return cells[2:] // without the head and the line below it
 }
 
-// compare holds a drawing, and the table below it, against the code.
+// compare compares a diagram, and the table below it, with the code.
 func compare[S ~string](t *testing.T, heading string, all, initial []S, canMove func(S, S) bool, final func(S) bool) {
 	t.Helper()
 	drawn := drawing(t, heading)
@@ -131,8 +131,8 @@ func TestResultDrawing(t *testing.T) {
 		tasker.ResultState.CanMoveTo, tasker.ResultState.Finished)
 }
 
-// TestErrnrTable holds the table of error numbers against the constants, and
-// their states against those that there are.
+// TestErrnrTable compares the table of error numbers with the constants, and
+// their states with the existing ones.
 func TestErrnrTable(t *testing.T) {
 	t.Parallel()
 	constants := errnrConstants(t)

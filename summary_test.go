@@ -166,8 +166,8 @@ func TestNextStatus(t *testing.T) {
 	}
 }
 
-// TestNextStatusIsLegalAndHonest holds every answer to the promises of a
-// status, whatever happened.
+// TestNextStatusIsLegalAndHonest checks every result against what a status
+// promises, whatever happened.
 func TestNextStatusIsLegalAndHonest(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -208,7 +208,7 @@ func TestNextStatusIsLegalAndHonest(t *testing.T) {
 	})
 }
 
-// TestFinishedTasksEnd: when all have finished, a task that was sent ends,
+// TestFinishedTasksEnd: when all endpoints have finished, a sent task ends,
 // whatever came before.
 func TestFinishedTasksEnd(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,7 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// TestResultJSON holds the form of the HTTP contract.
+// TestResultJSON checks the form of the HTTP contract.
 func TestResultJSON(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2015, 5, 6, 1, 14, 24, 123456000, time.UTC)
@@ -33,8 +33,8 @@ func TestResultJSON(t *testing.T) {
 	}
 }
 
-// TestResultStatusIsWhetherItFinished: the reference's status is 1 of a
-// finished result and 0 of any other, inside of other values, too.
+// TestResultStatusIsWhetherItFinished: status is 1 for a finished result and 0
+// for any other, inside of other values, too.
 func TestResultStatusIsWhetherItFinished(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

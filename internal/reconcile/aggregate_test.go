@@ -29,7 +29,7 @@ func (w *world) notify(tasks ...tasker.Task) {
 	}
 }
 
-// start runs things until the test ends, and waits for them then.
+// start runs functions until the test ends, and then waits for them.
 func (w *world) start(things ...func(context.Context)) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -40,8 +40,8 @@ func (w *world) start(things ...func(context.Context)) {
 	w.t.Cleanup(func() { cancel(); group.Wait() })
 }
 
-// TestHint stores the status of a complete task without the sweep, and leaves
-// one that is not complete.
+// TestHint: an event stores the status of a complete task without the sweep,
+// but not of an incomplete one.
 func TestHint(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1", "console2")
@@ -65,8 +65,8 @@ func TestHint(t *testing.T) {
 	w.expect(tasker.Sent, half)
 }
 
-// TestSweep stores the status of a task whose hint was lost, also of one that
-// was INCOMPLETE, and leaves the others.
+// TestSweep stores the status of a task whose event was lost, also of an
+// INCOMPLETE one, and leaves the others.
 func TestSweep(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1", "console2")
@@ -93,8 +93,8 @@ func TestSweep(t *testing.T) {
 	w.expect(tasker.Done, late)
 }
 
-// TestSweepGoesRound looks at one page of the open tasks in each step, then at
-// the next, and then from the start again.
+// TestSweepGoesRound: each step looks at one page of the open tasks, the last
+// one starts over.
 func TestSweepGoesRound(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -119,7 +119,7 @@ func TestSweepGoesRound(t *testing.T) {
 	w.expect(tasker.Done, first)
 }
 
-// events is a broker whose listeners get what the test says, at once.
+// events is a broker whose listeners immediately get the test's events.
 type events struct {
 	Broker
 	bodies []string
@@ -132,7 +132,7 @@ func (e events) Listen(_ context.Context, _ string, handle func(key string, body
 	return nil
 }
 
-// TestRubbishEvents are ignored, and those after them heard.
+// TestRubbishEvents are ignored, but not those after them.
 func TestRubbishEvents(t *testing.T) {
 	w := newWorld(t)
 	a := w.aggregate()
@@ -162,7 +162,7 @@ func TestHintsWithoutDatabase(t *testing.T) {
 	w.expect(tasker.Done, task)
 }
 
-// TestHintsEnd with their context, also in the pause between two looks.
+// TestHintsEnd with their context, also during the pause.
 func TestHintsEnd(t *testing.T) {
 	w := newWorld(t)
 	a := w.aggregate()

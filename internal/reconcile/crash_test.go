@@ -9,10 +9,10 @@ import (
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
-// TestCrashBeforeSent: the API died when it had published a task, before or
-// after the confirm, and could not mark it as sent. Its endpoints may be
-// through with it by then. It stays CREATED, whatever they say, until the relay
-// has sent it once more, and then it is what they say.
+// TestCrashBeforeSent: the API process died after it had published a task,
+// before or after the confirm, and before it was marked as sent. The endpoints
+// may have finished it by then. It stays CREATED until the relay has sent it
+// once more; then its status follows from the results.
 func TestCrashBeforeSent(t *testing.T) {
 	for name, early := range map[string][]string{
 		"nobody has received it": nil,

@@ -23,8 +23,8 @@ func (f *faultyStore) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) 
 	return stored, err
 }
 
-// bury makes dead letters of new messages with these bodies.
-func (w *world) bury(bodies ...string) {
+// deadLetter makes dead letters of new messages with these bodies.
+func (w *world) deadLetter(bodies ...string) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
@@ -60,17 +60,17 @@ func (w *world) deadLetters() []tasker.DeadLetter {
 	return letters
 }
 
-// gathered waits until the broker has no more dead letters.
+// gathered waits until the broker has no dead letters left.
 func (w *world) gathered() {
 	w.t.Helper()
 	w.until("the dead letters to be gathered", func() bool { return len(w.broker.DeadLetters()) == 0 })
 }
 
-// TestDeadLetters are stored with all that is known of them, equal ones too.
+// TestDeadLetters are stored with all details, equal ones too.
 func TestDeadLetters(t *testing.T) {
 	w := newWorld(t)
 	w.start(New(Config{}, w.parts(), w.broker, w.dispatcher(), w.log).Run)
-	w.bury("rubbish", "rubbish", "junk")
+	w.deadLetter("rubbish", "rubbish", "junk")
 	w.gathered()
 	letters := w.deadLetters()
 	if len(letters) != 3 {
@@ -81,11 +81,11 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
-// TestDeadLettersTwice has a process end after it stored a letter, and before
-// it could say so: the next one stores no second letter.
+// TestDeadLettersTwice: a process dies after it stored a letter and before it
+// acknowledged it; the next one stores no second letter.
 func TestDeadLettersTwice(t *testing.T) {
 	w := newWorld(t)
-	w.bury("rubbish")
+	w.deadLetter("rubbish")
 	w.fail("after StoreDeadLetter", true)
 	ctx, crash := context.WithCancel(t.Context())
 	var first sync.WaitGroup
@@ -107,11 +107,11 @@ func TestDeadLettersTwice(t *testing.T) {
 	}
 }
 
-// TestDeadLettersWithoutDatabase stay at the broker, and the log tells when
-// that begins and ends, and what each of them is, in few words.
+// TestDeadLettersWithoutDatabase stay at the broker, and the log shows when
+// that begins and ends, and each letter, briefly.
 func TestDeadLettersWithoutDatabase(t *testing.T) {
 	w := newWorld(t)
-	w.bury("one", "two", "three")
+	w.deadLetter("one", "two", "three")
 	w.fail("StoreDeadLetter", true)
 	var log bytes.Buffer
 	d := newDeadLetters(w, slog.New(slog.NewTextHandler(&log, nil)))
@@ -144,9 +144,8 @@ func TestDeadLettersWithoutDatabase(t *testing.T) {
 	}
 }
 
-// A letter that the database does not take, since it says so or since the
-// connection breaks over it, is kept without the rest of its body, and does not
-// hold up the others.
+// A letter that the database refuses, or over which the connection breaks, is
+// kept truncated and does not hold up the others.
 func TestDeadLettersThatAreTooLarge(t *testing.T) {
 	for name, refused := range map[string]error{
 		"refused":             tasker.Errorf(tasker.TooLarge, "too large"),
@@ -158,7 +157,7 @@ func TestDeadLettersThatAreTooLarge(t *testing.T) {
 			parts.DeadLetters = &narrow{DeadLetters: w, err: refused}
 			w.start(New(Config{}, parts, w.broker, w.dispatcher(), w.log).Run)
 			large := strings.Repeat("x", 200_000)
-			w.bury("before", large, "after")
+			w.deadLetter("before", large, "after")
 			w.gathered()
 			letters := w.deadLetters()
 			if len(letters) != 3 {
@@ -185,7 +184,7 @@ func TestDeadLettersThatAreTooLarge(t *testing.T) {
 	}
 }
 
-// narrow is a database that does not take large dead letters.
+// narrow is a database that refuses large dead letters.
 type narrow struct {
 	DeadLetters
 	err error

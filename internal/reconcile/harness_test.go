@@ -52,8 +52,8 @@ func (c *fakeClock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// faultyStore is a real store whose methods fail while the test says so, and
-// count their calls.
+// faultyStore is a real store whose methods fail at the test's wish, and count
+// their calls.
 type faultyStore struct {
 	*storetest.Flat
 	mu    sync.Mutex
@@ -118,8 +118,8 @@ func (f *faultyStore) Aggregate(ctx context.Context, ids []int64, wait time.Dura
 	return f.Flat.Aggregate(ctx, ids, wait)
 }
 
-// flakyBroker is the broker in this process, which a test takes away, and
-// which refuses the first publish of the tasks named.
+// flakyBroker is a local broker that a test can take down, and that refuses the
+// first publish of some tasks.
 type flakyBroker struct {
 	*local.Broker
 	mu        sync.Mutex
@@ -164,7 +164,7 @@ func (f *flakyBroker) Publish(ctx context.Context, p broker.Publication) (broker
 	return f.Broker.Publish(ctx, p)
 }
 
-// world is what the jobs work with.
+// world is what the loops work with.
 type world struct {
 	*faultyStore
 	t      *testing.T
@@ -232,7 +232,7 @@ func (w *world) createMany(count int, endpoints ...string) []tasker.Task {
 	return tasks
 }
 
-// send makes a task that is sent.
+// send makes a sent task.
 func (w *world) send(identifier string, endpoints ...string) tasker.Task {
 	w.t.Helper()
 	return w.sent(w.create(identifier, endpoints...))
@@ -247,7 +247,7 @@ func (w *world) sent(task tasker.Task) tasker.Task {
 	return task
 }
 
-// register makes endpoints known and alive.
+// register registers endpoints with a running lease.
 func (w *world) register(endpoints ...string) {
 	w.t.Helper()
 	for _, name := range endpoints {
@@ -260,7 +260,7 @@ func (w *world) register(endpoints ...string) {
 	}
 }
 
-// receive records a task at endpoints, which run it.
+// receive records a task as running at endpoints.
 func (w *world) receive(task tasker.Task, endpoints ...string) {
 	w.t.Helper()
 	arrivals := make([]ledger.Incoming, len(endpoints))
@@ -336,7 +336,7 @@ func (w *world) results(task tasker.Task) []tasker.TaskResult {
 	return results
 }
 
-// run does one step of a job, which must work.
+// run runs one step of a loop, which must succeed.
 func (w *world) run(runOnce func(context.Context) error) {
 	w.t.Helper()
 	if err := runOnce(w.t.Context()); err != nil {

@@ -11,8 +11,8 @@ import (
 
 func (w *world) incomplete() *incomplete { return &incomplete{statuses: w, wait: wait} }
 
-// TestIncomplete comes at the timeout and not before, and only for tasks with
-// an endpoint missing.
+// TestIncomplete: at the timeout and not before, and only for tasks that lack
+// an endpoint.
 func TestIncomplete(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1", "console2")
@@ -38,7 +38,7 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
-// TestIncompleteForNobody: a task for all that no endpoint is registered for.
+// TestIncompleteForNobody: a task for all endpoints, but none is registered.
 func TestIncompleteForNobody(t *testing.T) {
 	w := newWorld(t)
 	task := w.send("all")
@@ -47,7 +47,7 @@ func TestIncompleteForNobody(t *testing.T) {
 	w.expect(tasker.Incomplete, task)
 }
 
-// TestIncompleteLooksOnce at each task, in pages, and goes on with the newer
+// TestIncompleteLooksOnce at each task, in pages, and continues with newer
 // ones.
 func TestIncompleteLooksOnce(t *testing.T) {
 	w := newWorld(t)
@@ -70,8 +70,8 @@ func TestIncompleteLooksOnce(t *testing.T) {
 	w.expect(tasker.Incomplete, later)
 }
 
-// TestIncompleteAfterRestart: what became due while no process looked is found
-// by the next one, and received tasks stay as they are.
+// TestIncompleteAfterRestart: what became due while no process was running is
+// found by the next one, and received tasks stay as they are.
 func TestIncompleteAfterRestart(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")

@@ -15,8 +15,7 @@ func (w *world) lost() *lost {
 	return &lost{store: w, statuses: w, after: lostAfter, wait: wait, log: w.log}
 }
 
-// pass lets time pass for a process that looks all the while, but for the end
-// of it.
+// pass lets time pass for a process that runs all the time except at the end.
 func (w *world) pass(l *lost, d time.Duration) {
 	w.t.Helper()
 	for ; d > maxDeaf; d -= maxDeaf {
@@ -34,7 +33,7 @@ func (w *world) heartbeat(endpoints ...string) {
 	}
 }
 
-// state gives the state of a task's result at an endpoint.
+// state returns the state of a task's result at an endpoint.
 func (w *world) state(task tasker.Task, endpoint string) tasker.ResultState {
 	w.t.Helper()
 	for _, r := range w.results(task) {
@@ -45,8 +44,8 @@ func (w *world) state(task tasker.Task, endpoint string) tasker.ResultState {
 	return ""
 }
 
-// TestLost calls the unfinished results of a silent endpoint lost, says so in
-// the task at once, and takes all of it back when the endpoint is back.
+// TestLost marks the unfinished results of a silent endpoint as lost, with the
+// task's status, and restores them when it is back.
 func TestLost(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1", "console2")
@@ -89,7 +88,8 @@ func TestLost(t *testing.T) {
 	w.expect(tasker.Done, task)
 }
 
-// TestLateFinish of a lost result counts, without its endpoint's return.
+// TestLateFinish: the end of a lost result counts without its endpoint's
+// return.
 func TestLateFinish(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -107,7 +107,8 @@ func TestLateFinish(t *testing.T) {
 	w.expect(tasker.Failed, task)
 }
 
-// TestSilenceBeforeTheStart does not count: the endpoints could not be heard.
+// TestSilenceBeforeTheStart does not count: this process could not hear the
+// endpoints.
 func TestSilenceBeforeTheStart(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -126,7 +127,7 @@ func TestSilenceBeforeTheStart(t *testing.T) {
 }
 
 // TestSilenceDuringAnOutage of the database does not count either, since no
-// heartbeat could be stored: the whole time begins again.
+// heartbeat could be stored: the time starts over.
 func TestSilenceDuringAnOutage(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -152,8 +153,8 @@ func TestSilenceDuringAnOutage(t *testing.T) {
 	w.expect(tasker.Incomplete, task)
 }
 
-// TestLostWithoutDatabase: the results are lost and the task's status could not
-// be stored, as where the process dies in between; the sweep stores it.
+// TestLostWithoutDatabase: the results are lost but the task's status could not
+// be stored, as if the process had died in between; the sweep stores it.
 func TestLostWithoutDatabase(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -176,8 +177,8 @@ func TestLostWithoutDatabase(t *testing.T) {
 	w.expect(tasker.Incomplete, task)
 }
 
-// TestSilenceWhileStopped does not count: this process was stopped for so long
-// that it cannot know who else was, or whether the database answered.
+// TestSilenceWhileStopped does not count: after this process was stopped for so
+// long, it cannot know who else was, or whether the database answered.
 func TestSilenceWhileStopped(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")

@@ -39,7 +39,7 @@ func (w *world) purge(retention map[string]time.Duration) *purge {
 	return p
 }
 
-// done makes a task of a type that ends well now.
+// done makes a task of a type that is DONE now.
 func (w *world) done(taskType, identifier string) tasker.Task {
 	w.t.Helper()
 	task, _, err := w.CreateTask(w.t.Context(), tasker.Task{Type: taskType, Identifier: identifier, Endpoints: []string{"console1"}})
@@ -64,8 +64,8 @@ func (w *world) exists(task tasker.Task) bool {
 	return err == nil
 }
 
-// TestPurge deletes by the retention of each type, and by the default one where
-// the type is not configured; never what has not ended.
+// TestPurge deletes by the retention of each type, or by the default for types
+// not configured; never tasks that have not ended.
 func TestPurge(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -94,7 +94,7 @@ func TestPurge(t *testing.T) {
 	}
 }
 
-// TestPurgeByANewRetention, which comes while the reconciler runs.
+// TestPurgeByANewRetention, set while the reconciler runs.
 func TestPurgeByANewRetention(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -128,7 +128,7 @@ func TestPurgeDelaysResults(t *testing.T) {
 	}
 }
 
-// TestPurgeInBatches deletes more than fits one batch, by two processes at once.
+// TestPurgeInBatches deletes more than one batch, by two processes at once.
 func TestPurgeInBatches(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -180,7 +180,7 @@ func (w *world) count(names ...string) map[string]int64 {
 }
 
 // TestPurgeDies between the two steps, or in the second one: the next run, in
-// any process, goes on.
+// any process, continues.
 func TestPurgeDies(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -202,7 +202,7 @@ func TestPurgeDies(t *testing.T) {
 	}
 }
 
-// TestPurgeOneTypeFails: the others do not wait for it.
+// TestPurgeOneTypeFails: the other types do not wait for it.
 func TestPurgeOneTypeFails(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")
@@ -217,7 +217,7 @@ func TestPurgeOneTypeFails(t *testing.T) {
 	}
 }
 
-// TestPurgeUnfinished keeps a task that contradicts itself, and says so once.
+// TestPurgeUnfinished keeps a task in an impossible state, and logs it once.
 func TestPurgeUnfinished(t *testing.T) {
 	w := newWorld(t)
 	w.register("console1")

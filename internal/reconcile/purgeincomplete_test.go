@@ -7,7 +7,7 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// A task that nobody serves is INCOMPLETE, and not for ever.
+// A task that no endpoint serves does not stay INCOMPLETE for ever.
 func TestIncompleteIsDeleted(t *testing.T) {
 	const keep = 90 * 24 * hour
 	w := newWorld(t)
@@ -60,8 +60,8 @@ func TestIncompleteIsDeleted(t *testing.T) {
 	want("in the end", false, false)
 }
 
-// Dead letters are kept for a time since they were stored, whatever time they
-// bear.
+// The retention of dead letters counts from when they were stored, whatever
+// time they carry.
 func TestDeadLettersAreDeleted(t *testing.T) {
 	const keep = 90 * 24 * hour
 	w := newWorld(t)

@@ -12,15 +12,14 @@ import (
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
-// grace is more than the time for which a new task is its API's own.
+// grace is longer than a new task is left to its API process.
 const grace = time.Minute
 
 func (w *world) relay() *relay {
 	return &relay{store: w, broker: w.broker, dispatcher: w.dispatcher(), log: w.log}
 }
 
-// TestRelay sends what could not be sent when the broker is back, over two
-// pages.
+// TestRelay sends unsent tasks when the broker is back, over two pages.
 func TestRelay(t *testing.T) {
 	w := newWorld(t)
 	tasks := w.createMany(relayPage + 1)
@@ -43,7 +42,7 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// TestRelayLeavesNewTasks to the API that took them.
+// TestRelayLeavesNewTasks to the API processes that accepted them.
 func TestRelayLeavesNewTasks(t *testing.T) {
 	w := newWorld(t)
 	task := w.create("new")
@@ -78,8 +77,8 @@ func TestTwoRelays(t *testing.T) {
 	}
 }
 
-// TestRelayAgain tries a task again that the broker refused, after a pause, and
-// sends the others meanwhile.
+// TestRelayAgain retries a refused task after a pause, and sends the others
+// meanwhile.
 func TestRelayAgain(t *testing.T) {
 	w := newWorld(t)
 	tasks := w.createMany(3)
@@ -94,9 +93,9 @@ func TestRelayAgain(t *testing.T) {
 	w.expect(tasker.Sent, tasks...)
 }
 
-// TestRelayDoesNotStarve sends a good task at once, however many others are
-// refused, or never confirmed, before it. These are tried again less and less
-// often, and what may still be confirmed is not published again.
+// TestRelayDoesNotStarve sends a good task at once, however many others before
+// it are refused or never confirmed. These are retried less and less often, and
+// those that may still be confirmed are not published again.
 func TestRelayDoesNotStarve(t *testing.T) {
 	for name, hangs := range map[string]bool{"refused": false, "never confirmed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -123,8 +122,8 @@ func TestRelayDoesNotStarve(t *testing.T) {
 			const minutes = 30
 			for range minutes {
 				w.clock.advance(time.Minute)
-				// The claims of what hangs, which are renewed by the wall clock, have
-				// passed: the attempts go on all the same.
+				// The claims of hanging attempts, which are renewed by the wall
+				// clock, have ended: the attempts continue all the same.
 				w.run(r.runOnce)
 			}
 			most := 0
@@ -150,7 +149,7 @@ func (f *flakyBroker) count(id string) int {
 }
 
 // TestRelayDies between the publish and its mark, or before both: the next
-// relay takes the tasks when the claim has passed, and not before.
+// relay takes the tasks when the claim has ended, and not before.
 func TestRelayDies(t *testing.T) {
 	w := newWorld(t)
 	task := w.create("one")
@@ -171,7 +170,7 @@ func TestRelayDies(t *testing.T) {
 	}
 }
 
-// TestRelayWithoutDatabase says so.
+// TestRelayWithoutDatabase returns the error.
 func TestRelayWithoutDatabase(t *testing.T) {
 	w := newWorld(t)
 	w.fail("ClaimUnsent", true)

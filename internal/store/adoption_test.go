@@ -8,8 +8,8 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// A manager that was paused between its lease and its adoption, and replaced
-// meanwhile, must not call interrupted what runs under its successor.
+// A manager that was paused between taking its lease and adopting, and was
+// replaced meanwhile, must not treat its successor's runs as interrupted.
 func TestAdoptionByAManagerThatWasReplaced(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -24,8 +24,8 @@ func TestAdoptionByAManagerThatWasReplaced(t *testing.T) {
 	})
 }
 
-// A manager that comes, and is called lost before it has adopted what its
-// predecessor left running, adopts it all the same: nobody would later.
+// A manager marked as lost before it has adopted its predecessor's runs adopts
+// them all the same: nobody else would.
 func TestAdoptionOfWhatIsLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -48,9 +48,9 @@ func TestAdoptionOfWhatIsLost(t *testing.T) {
 	})
 }
 
-// The answer to the recording, or to the start, of an attempt is lost with the
-// manager's connection, and when it is heard again its endpoint was called
-// lost: the attempt has begun all the same, and nobody else runs it.
+// The answer to recording or starting an attempt is lost with the manager's
+// connection, and its endpoint was marked lost when it reconnects: the attempt
+// has begun all the same, and nobody else runs it.
 func TestBegunAndLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -80,8 +80,8 @@ func TestBegunAndLost(t *testing.T) {
 	})
 }
 
-// A result that waits for its next attempt says why, also after it was called
-// lost and came back.
+// A result that waits for its next attempt shows why, also after it was lost
+// and came back.
 func TestBackFromLostSaysWhy(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -104,7 +104,7 @@ func TestBackFromLostSaysWhy(t *testing.T) {
 	})
 }
 
-// TestLateFinishOfAnInterruptedAttempt is not stored, even while what came of
+// TestLateFinishOfAnInterruptedAttempt is not stored, even while the result of
 // the interruption is LOST.
 func TestLateFinishOfAnInterruptedAttempt(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {

@@ -65,8 +65,8 @@ func TestAggregate(t *testing.T) {
 	})
 }
 
-// An endpoint without a queue that has received the task all the same is not
-// unserved any more.
+// An endpoint without a queue that has received the task all the same is no
+// longer unserved.
 func TestAggregateUnserved(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")

@@ -14,8 +14,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
-// ownServer starts a MariaDB of the test's own, with a migrated database, and
-// returns what runs statements as its administrator.
+// ownServer starts a MariaDB for the test, with a migrated database. do runs
+// statements as its administrator.
 func ownServer(t *testing.T, options ...string) (f fixture, do func(statements ...string)) {
 	t.Helper()
 	if testing.Short() {
@@ -49,8 +49,8 @@ func ownServer(t *testing.T, options ...string) (f fixture, do func(statements .
 	return f, do
 }
 
-// TestServerBeginsSessionsOtherwise: what a server's administrator chose for new
-// sessions loses nothing of what tasker accepted, and cuts no answer.
+// TestServerBeginsSessionsOtherwise: an administrator's defaults for new
+// sessions must not lose accepted tasks or truncate results.
 func TestServerBeginsSessionsOtherwise(t *testing.T) {
 	f, do := ownServer(t, "skip_character_set_client_handshake", "character_set_server = latin1")
 	for _, value := range []string{
@@ -93,8 +93,8 @@ func TestServerBeginsSessionsOtherwise(t *testing.T) {
 	}
 }
 
-// TestPackets: what is too large for the server is always called that, and what
-// is not can be read again.
+// TestPackets: values too large for the server are always reported as such, and
+// all others can be read again.
 func TestPackets(t *testing.T) {
 	const mib = 1 << 20
 	f, do := ownServer(t)
@@ -123,8 +123,7 @@ func TestPackets(t *testing.T) {
 	if stored == 0 || refused == 0 {
 		t.Errorf("%d were stored and %d refused", stored, refused)
 	}
-	// A batch of which each part fits is stored, though it does not fit into one
-	// packet.
+	// A batch is stored even if only its parts fit into one packet.
 	var tasks []tasker.Task
 	var finishes []ledger.End
 	for i := range 5 {

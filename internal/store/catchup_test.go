@@ -13,12 +13,12 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// manyTasks makes 20,000 tasks that have ended and 6,000 that are open, of
-// which endpoint "a" has received all but one; it returns that one.
+// manyTasks makes 20,000 tasks that have ended and 6,000 open ones, and
+// endpoint "a" has received all but one; it returns that one.
 func manyTasks(t *testing.T, db *sql.DB, now time.Time) string {
 	t.Helper()
 	const numbers = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < %d) "
-	// Each a microsecond after the one before, within one second.
+	// Each one microsecond after the one before.
 	at := func(d time.Duration) string {
 		return "CONCAT('" + now.Add(d).UTC().Format("2006-01-02 15:04:05.") + "', SUBSTR(CONCAT('000000', i), -6))"
 	}
@@ -39,7 +39,7 @@ func manyTasks(t *testing.T, db *sql.DB, now time.Time) string {
 		"ANALYZE TABLE tasks, task_results",
 	} {
 		if strings.HasPrefix(statement, "SET") || strings.HasPrefix(statement, "ANALYZE") {
-			_, _ = db.ExecContext(t.Context(), statement) // one kind of server each
+			_, _ = db.ExecContext(t.Context(), statement) // one of each kind of server
 			continue
 		}
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
@@ -72,8 +72,8 @@ func (f fixture) catchUp(t *testing.T, endpoint string, since time.Time, limit i
 	}
 }
 
-// A look for what an endpoint has missed goes through the open tasks, and not
-// through those that have ended, however many are open.
+// The search for missed tasks reads the open tasks, and not those that have
+// ended, however many are open.
 func TestCatchUpReadsOpenTasksOnly(t *testing.T) {
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestCatchUpReadsOpenTasksOnly(t *testing.T) {
 				if name == "sqlite" {
 					continue
 				}
-				// What the server does in fact, whatever it says.
+				// What the server really does.
 				if n := handlerReads(t, db, statements); n > 25_000 {
 					t.Errorf("%s look: %d rows were read, with 6,000 open tasks and 20,000 ended ones", look, n)
 				}
@@ -109,7 +109,7 @@ func TestCatchUpReadsOpenTasksOnly(t *testing.T) {
 	}
 }
 
-// scans returns the tables of a statement that are read from end to end.
+// scans returns the tables of a statement that are fully read.
 func scans(t *testing.T, db *sql.DB, kind, statement string) (problems []string) {
 	t.Helper()
 	if kind == "mysql" {
@@ -198,7 +198,7 @@ func TestCatchUpPages(t *testing.T) {
 		if n := len(slices.Compact(found)); n != 6000 {
 			t.Errorf("found %d different tasks, want 6000", n)
 		}
-		// A task that was sent before is not looked at; one that is CREATED is.
+		// A task sent before is not looked at; one that is CREATED is.
 		if n := len(f.catchUp(t, "a", f.Now(), 100)); n != 2000 {
 			t.Errorf("found %d tasks since now, want the 2000 that are CREATED", n)
 		}

@@ -10,8 +10,9 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestClocksOfMachines that differ by minutes do not matter: the database's
-// decides about leases, silences, deadlines and retries.
+// TestClocksOfMachines: it does not matter if the clocks of machines differ by
+// minutes; the database's clock decides about leases, silences, deadlines and
+// retries.
 func TestClocksOfMachines(t *testing.T) {
 	t.Parallel()
 	uri := testservices.MySQL(t)
@@ -29,7 +30,7 @@ func TestClocksOfMachines(t *testing.T) {
 		})
 		return fixture{Store: s}
 	}
-	// The difference is ten times as long as each of the limits below.
+	// The difference is ten times each of the limits below.
 	api, consumer, other := machine(10*time.Hour), machine(-10*time.Hour), machine(10*time.Hour)
 	if _, _, err := api.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -39,7 +40,7 @@ func TestClocksOfMachines(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const limit = time.Hour   // the test does not take as long
+	const limit = time.Hour   // longer than the test takes
 	const slack = time.Minute // measuring takes a moment, which is the error
 	register := func(f fixture, manager string) (holder *tasker.Endpoint) {
 		t.Helper()
@@ -50,7 +51,8 @@ func TestClocksOfMachines(t *testing.T) {
 		return holder
 	}
 
-	// The lease of a manager that is behind holds against one that is ahead.
+	// The lease of a manager whose clock is behind holds against one whose
+	// clock is ahead.
 	if holder := register(consumer, managerA); holder != nil {
 		t.Fatalf("held by %+v", holder)
 	}
@@ -65,7 +67,7 @@ func TestClocksOfMachines(t *testing.T) {
 		t.Errorf("endpoints %+v, %v", seen, err)
 	}
 
-	// A task is not taken from the API that publishes it, and not called
+	// A task is not taken from the API process that publishes it, and not
 	// overdue.
 	task := api.create(t, "one")
 	if claimed, err := other.Outbox.ClaimUnsent(t.Context(), 10, limit); err != nil || len(claimed) != 0 {
@@ -90,7 +92,7 @@ func TestClocksOfMachines(t *testing.T) {
 		}
 	}
 
-	// A retry is due when it should be, for each of them.
+	// A retry is due at the right time for each of them.
 	consumer.receive(t, managerA, arrival(task, "a", tasker.Running))
 	again := finish(task, "a", 1, tasker.Retrying)
 	again.RetryDelay = limit
@@ -106,9 +108,8 @@ func TestClocksOfMachines(t *testing.T) {
 	}
 }
 
-// TestLateClock: an answer that came late, over a link that hung or to a process
-// that was stopped, says little about the time, and does not count where more
-// is known.
+// TestLateClock: a reading that took long, over a link that hung or in a
+// process that was stopped, does not replace a better one.
 func TestLateClock(t *testing.T) {
 	t.Parallel()
 	const hung = 20 * time.Second

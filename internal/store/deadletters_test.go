@@ -63,7 +63,7 @@ func TestDeadLetters(t *testing.T) {
 	})
 }
 
-// A letter is stored once, however often it comes, and no letter is taken for
+// A letter is stored once, however often it comes, and is not confused with
 // another.
 func TestDeadLetterTwice(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
@@ -116,7 +116,7 @@ func TestDeadLetterPages(t *testing.T) {
 	})
 }
 
-// What a foreign client made up can always be stored.
+// Whatever a foreign client made up can be stored.
 func TestStrangeDeadLetters(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		now := f.clock.now
@@ -129,7 +129,7 @@ func TestStrangeDeadLetters(t *testing.T) {
 			}
 		}
 		for _, l := range f.deadLetters(t, tasker.DeadLetterQuery{Limit: 10}) {
-			// The clock of a fixture is put right by the database's.
+			// The clock of a fixture is corrected by the database's.
 			if l.Time.Year() < 2026 || l.Time.After(f.Now()) || len(l.Reason) != 1024 || !utf8.ValidString(l.Queue) || !utf8.ValidString(l.MessageID) ||
 				len(l.Queue) > 255 || len(l.MessageID) > 255 || len(l.Body) != 0 {
 				t.Errorf("%+v", l)

@@ -56,7 +56,7 @@ func TestEndpoints(t *testing.T) {
 		if list, err = f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{TaskType: "backup", Limit: 10}); err != nil || len(list) != 0 {
 			t.Errorf("%+v, %v", list, err)
 		}
-		// A manager that stops frees its names at once.
+		// A manager that stops releases its endpoints at once.
 		if err := f.Endpoints.ReleaseEndpoints(t.Context(), managerB, []string{"a", "z"}); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestAcquireAtOnce(t *testing.T) {
 	})
 }
 
-// The labels are those that the manager which holds the endpoint gave last.
+// The labels are those from the manager that now holds the endpoint.
 func TestLabels(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		labels := func() map[string]string {

@@ -12,23 +12,23 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// What a server says of its state is worth waiting for: results wait for it,
-// and messages are not given up. What it says of a statement is not.
+// Errors about the server's state are worth waiting for: results wait, and
+// messages are not dropped. Errors about a statement are not.
 func TestErrorsOfTheServersState(t *testing.T) {
 	for number, want := range map[uint16]tasker.Code{
 		1030: tasker.Unavailable, // the disk below it fails
 		1040: tasker.Unavailable, // too many connections
 		1047: tasker.Unavailable, // Galera without a quorum
 		1129: tasker.Unavailable, // the host is blocked
-		1142: tasker.Unavailable, // a right was taken away
+		1142: tasker.Unavailable, // a privilege was revoked
 		1180: tasker.Unavailable, // a commit failed
 		1213: tasker.Unavailable, // a deadlock
 		1290: tasker.Unavailable, // read-only
-		1048: tasker.Internal,    // NULL where none may be
-		1064: tasker.Internal,    // a statement that is none
+		1048: tasker.Internal,    // NULL in a NOT NULL column
+		1064: tasker.Internal,    // an invalid statement
 		1153: tasker.TooLarge,    // a payload that is too large
 		1406: tasker.TooLarge,    // a text that is too long
-		1366: tasker.Invalid,     // a text that is none
+		1366: tasker.Invalid,     // invalid text
 	} {
 		err := (&Store{}).fail("store the result", &mysqldriver.MySQLError{Number: number, Message: "it says why"})
 		if got := tasker.CodeOf(err); got != want {
@@ -40,8 +40,8 @@ func TestErrorsOfTheServersState(t *testing.T) {
 	}
 }
 
-// A statement of SQLite can meet the interruption of the one before it on the
-// same connection, whose context ended: it is tried again.
+// A statement of SQLite can be interrupted instead of the one before it on the
+// same connection, whose context ended: it is retried.
 func TestInterrupted(t *testing.T) {
 	s, err := Open(Config{URI: "sqlite://" + t.TempDir() + "/tasker.db"}, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// statements is a log handler that keeps the statements of a verbose store.
+// statements is a log handler that collects the statements of a verbose store.
 type statements struct {
 	slog.Handler
 	mu   *sync.Mutex
@@ -39,8 +39,8 @@ func (h statements) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// listening is a store with tables that are worth an index, a session of its
-// database, and a list that takes the statements of the store.
+// listening returns a store with tables large enough for indexes, a session of
+// its database, and a list that collects the store's statements.
 func listening(t *testing.T) (*store.Store, *sql.DB, *[]string) {
 	t.Helper()
 	s, db, list := verbose(t, testservices.MySQL(t))
@@ -49,8 +49,8 @@ func listening(t *testing.T) (*store.Store, *sql.DB, *[]string) {
 	return s, db, list
 }
 
-// verbose is a store with an empty schema, a session of its database, and a
-// list that takes the statements of the store.
+// verbose returns a store with an empty schema, a session of its database, and
+// a list that collects the store's statements.
 func verbose(t *testing.T, uri string) (*store.Store, *sql.DB, *[]string) {
 	t.Helper()
 	list := new([]string)
@@ -67,7 +67,7 @@ func verbose(t *testing.T, uri string) (*store.Store, *sql.DB, *[]string) {
 	return s, raw(t, uri), list
 }
 
-// Every statement finds its rows by an index, whatever the tables hold.
+// Every statement uses an index, whatever the tables contain.
 func TestEveryStatementHasItsIndex(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -199,7 +199,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	}
 }
 
-// raw is a session of a store's database, of either kind.
+// raw opens a session of a store's database, of either kind.
 func raw(t *testing.T, uri string) *sql.DB {
 	t.Helper()
 	file, ok := strings.CutPrefix(uri, "sqlite://")
@@ -222,8 +222,8 @@ func admin(t *testing.T, uri string) *sql.DB {
 	return db
 }
 
-// fill makes tables that are worth an index: 3,000 tasks of 3 types, most of
-// them ended, with 2 results each, at 40 endpoints.
+// fill fills tables until indexes pay: 3,000 tasks of 3 types, most of them
+// ended, with 2 results each, at 40 endpoints.
 func fill(t *testing.T, db *sql.DB) {
 	t.Helper()
 	const numbers = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
@@ -248,7 +248,7 @@ func fill(t *testing.T, db *sql.DB) {
 			"SELECT i DIV 10, CONCAT('e', (i DIV 10) % 40), 1, 10 * (i % 10), 10 * (i % 10) + 9, '[]' FROM n",
 		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks",
 	} {
-		// Each of the two names of one variable is known to one kind of server.
+		// Each kind of server knows one of the two names of a variable.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {
 			t.Fatalf("%s: %v", statement, err)
 		}
@@ -259,7 +259,7 @@ func fill(t *testing.T, db *sql.DB) {
 	}
 }
 
-// explain tells which tables of a statement are read from end to end.
+// explain returns the tables of a statement that are fully read.
 func explain(t *testing.T, db *sql.DB, statement string) (problems []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), "EXPLAIN "+statement)

@@ -10,8 +10,8 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Every statement about what attempts tell finds its rows by an index, and what
-// is read in an order lies in it.
+// Every statement for live reports uses an index, and ordered reads use its
+// order.
 func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -64,7 +64,7 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	explained, ordered := 0, 0
 	for _, statement := range slices.Compact(*list) {
 		if strings.HasPrefix(statement, "INSERT") {
-			// What it reads, if it does.
+			// Whether it reads.
 			var found bool
 			if _, statement, found = strings.Cut(statement, " SELECT "); !found {
 				continue
@@ -75,7 +75,7 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 		for _, problem := range explain(t, db, statement) {
 			t.Errorf("%s:\n%s", problem, statement)
 		}
-		// The few pieces of one page may be sorted, and what was interrupted.
+		// The few chunks of a page, and interrupted work, may be sorted.
 		if strings.Contains(statement, "ORDER BY") && !strings.Contains(statement, "id IN") && !strings.Contains(statement, " JOIN ") {
 			ordered++
 			if plan := plan(t, db, statement); strings.Contains(plan, "filesort") {

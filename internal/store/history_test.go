@@ -40,7 +40,7 @@ func TestHistory(t *testing.T) {
 		end := finish(task, "a", 2, tasker.TimedOut)
 		end.Errnr, end.Errmsg = second.Errnr, second.Errmsg
 		f.finish(t, end)
-		// An end that came too late makes no history.
+		// An end that came too late is not in the history.
 		if f.finish(t, finish(task, "a", 2, tasker.Retrying))[0] {
 			t.Error("the second one's end was stored twice")
 		}
@@ -51,8 +51,8 @@ func TestHistory(t *testing.T) {
 	})
 }
 
-// Of a batch in which not every attempt is current, the history has what was
-// stored and nothing else.
+// If not every attempt of a batch is current, the history has what was stored
+// and nothing else.
 func TestHistoryOfABatch(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b", "c")
@@ -65,7 +65,7 @@ func TestHistoryOfABatch(t *testing.T) {
 		if a, n := f.attempts(t, task, "a"), f.rows(t, "attempts"); len(a) != 1 || a[0].State != tasker.ResultFailed || a[0].StartTime == nil || n != 1 {
 			t.Errorf("%+v, and %d rows", a, n)
 		}
-		// And of one in which all are.
+		// And if all are.
 		two := f.send(t, "two")
 		f.receive(t, managerA, arrival(two, "a", tasker.Running), arrival(two, "b", tasker.Running))
 		f.finish(t, finish(two, "a", 1, tasker.Retrying), finish(two, "b", 1, tasker.Retrying))
@@ -75,7 +75,7 @@ func TestHistoryOfABatch(t *testing.T) {
 	})
 }
 
-// What became of a result while it waited for its next attempt is no end of
+// What happened to a result while it waited for its next attempt does not end
 // the attempt before.
 func TestHistoryOfWhatDidNotRunAgain(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
@@ -103,7 +103,7 @@ func TestHistoryOfWhatDidNotRunAgain(t *testing.T) {
 	})
 }
 
-// A running attempt whose endpoint is lost says so, without an end.
+// A running attempt of a lost endpoint has no end.
 func TestAttemptThatIsLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -119,8 +119,7 @@ func TestAttemptThatIsLost(t *testing.T) {
 	})
 }
 
-// A payload that the manager finds to break the schema, when the attempt is
-// counted already.
+// A payload found to violate the schema when the attempt is already counted.
 func TestRejectedWhileRunning(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")

@@ -44,7 +44,8 @@ func TestMeasureClock(t *testing.T) {
 			}
 			return
 		}
-		// The test's clock stands; the database's is that of this machine.
+		// The test's clock does not move; the database's is that of this
+		// machine.
 		if off := (time.Since(f.clock.Now()) - ahead).Abs(); off > time.Minute {
 			t.Errorf("the database's clock is measured to be %v ahead, which is wrong by %v", ahead, off)
 		}

@@ -34,7 +34,7 @@ func upStatements(t *testing.T, file string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return strings.TrimSpace(s) == "" })
 }
 
-// schema describes all tables of a database, so that two can be compared.
+// schema returns a description of all tables of a database, for comparison.
 func schema(t *testing.T, db *sql.DB, name string) []string {
 	t.Helper()
 	queries := []string{"SELECT CONCAT_WS(' ', tbl_name, name, sql) FROM sqlite_master"}
@@ -68,8 +68,8 @@ func schema(t *testing.T, db *sql.DB, name string) []string {
 	return lines
 }
 
-// interrupt runs statements as a migration does, up to a point at which its
-// process is killed: MySQL keeps what was done, SQLite rolls it back.
+// interrupt runs statements like a migration that is killed at some point:
+// MySQL keeps what was done, SQLite rolls it back.
 func interrupt(t *testing.T, db *sql.DB, name string, done []string) {
 	t.Helper()
 	conn, err := db.Conn(t.Context())
@@ -88,8 +88,9 @@ func interrupt(t *testing.T, db *sql.DB, name string, done []string) {
 	}
 }
 
-// A migration that was interrupted between any two of its statements is
-// finished by running it again: that of each release, of which each adds one.
+// A migration interrupted between any two of its statements is finished by
+// running it again, for each release; each adds one
+// migration. The way down leaves nothing.
 func TestMigrationInterruptedAnywhere(t *testing.T) {
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
@@ -108,7 +109,7 @@ func TestMigrationInterruptedAnywhere(t *testing.T) {
 				want, list := schema(t, db, name), upStatements(t, file)
 				for n := range list {
 					if name == "sqlite" && n+1 < len(list) {
-						continue // all is rolled back, at whichever statement it was
+						continue // all is rolled back, whichever statement it was
 					}
 					if _, err := steps(t, db, name).DownTo(t.Context(), int64(i)); err != nil {
 						t.Fatal(err)
@@ -120,6 +121,17 @@ func TestMigrationInterruptedAnywhere(t *testing.T) {
 					wantSame(t, fmt.Sprintf("the schema after %s was interrupted after statement %d", file, n+1), schema(t, db, name), want)
 				}
 			}
+			if _, err := steps(t, db, name).DownTo(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range schema(t, db, name) {
+				if table, _, _ := strings.Cut(line, " "); !strings.Contains(line, "goose_") && !strings.Contains(line, "schema_range") && table != "sqlite_sequence" {
+					t.Errorf("left after the way down: %s", line)
+				}
+			}
+			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
+				t.Error(err)
+			}
 			if err := f.Schema.CheckSchema(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -127,7 +139,7 @@ func TestMigrationInterruptedAnywhere(t *testing.T) {
 	}
 }
 
-// The version table is made in two steps, too.
+// The version table is made in two steps as well.
 func TestMigrationInterruptedAtItsBeginning(t *testing.T) {
 	t.Parallel()
 	f := open(t, testservices.MySQL(t))
@@ -145,7 +157,7 @@ func TestMigrationInterruptedAtItsBeginning(t *testing.T) {
 	}
 }
 
-// A reset that was interrupted leaves no database that is taken for whole.
+// An interrupted reset does not leave a schema that seems complete.
 func TestResetInterrupted(t *testing.T) {
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
@@ -156,8 +168,8 @@ func TestResetInterrupted(t *testing.T) {
 			}
 			db := f.behind(t)
 			want := schema(t, db, name)
-			// It cannot drop a table that another one needs, or what is no table,
-			// and ends there.
+			// It cannot drop a table that another one references, or something
+			// that is not a table, and stops there.
 			obstacle := []string{"DROP TABLE turns", "CREATE VIEW turns AS SELECT 1 AS one"}
 			clear := "DROP VIEW turns"
 			if name == "mysql" {
@@ -186,8 +198,7 @@ func TestResetInterrupted(t *testing.T) {
 	}
 }
 
-// What is not tasker's is left alone, and not taken for a migration that was
-// interrupted.
+// Foreign tables are left alone, and not mistaken for an interrupted migration.
 func TestMigrationMeetsForeignTables(t *testing.T) {
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
@@ -210,16 +221,15 @@ func TestMigrationMeetsForeignTables(t *testing.T) {
 	}
 }
 
-// A user who lacks a right is told, and not taken for one who waits for another
-// migration.
+// A missing privilege is reported, and not mistaken for another migration.
 func TestMigrationWithoutRights(t *testing.T) {
 	t.Parallel()
 	f, grant := withUser(t, "SELECT, CREATE, DROP, ALTER, INDEX, REFERENCES")
-	// One that tried again would do so for longer than this.
+	// With retries it would take longer than this.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	migrate := func() error {
-		// Old connections keep the rights that they began with.
+		// Old connections keep their privileges.
 		f := open(t, f.uri, store.WithProgress(func(what string) { t.Errorf("it waits: %s", what); cancel() }))
 		_, _, err := f.Schema.Migrate(ctx)
 		return err
@@ -233,7 +243,7 @@ func TestMigrationWithoutRights(t *testing.T) {
 		}
 	}
 	denied("goose_db_version")
-	// The migrations' lock is the last one before the first migration.
+	// The lock is the last table before the first migration.
 	grant("CREATE, INSERT", "goose_db_version")
 	grant("CREATE, INSERT, UPDATE", "schema_range")
 	denied("goose_lock")
@@ -243,8 +253,8 @@ func TestMigrationWithoutRights(t *testing.T) {
 	}
 }
 
-// Whoever waits for another migration is told for whom, and goes on when that
-// one is dead.
+// A process that waits for another migration reports which one, and continues
+// when that one is dead.
 func TestMigrationWaits(t *testing.T) {
 	t.Parallel()
 	waits := make(chan string, 100)
@@ -293,8 +303,8 @@ func TestMigrationWaits(t *testing.T) {
 	}
 }
 
-// withUser opens a database as a user of its own who has the rights, and
-// returns what gives that user more of them.
+// withUser opens a database as a new user with some privileges; grant adds
+// more.
 func withUser(t *testing.T, rights string) (f fixture, grant func(rights, table string)) {
 	t.Helper()
 	uri := testservices.MySQL(t)

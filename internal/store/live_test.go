@@ -39,7 +39,7 @@ func (f fixture) result(t *testing.T, task tasker.Task, endpoint string) tasker.
 	return r
 }
 
-// told is an update with lines from first to last.
+// told returns an update with lines from first to last.
 func told(task tasker.Task, endpoint string, attempt int, first, last int64) ledger.LiveUpdate {
 	u := ledger.LiveUpdate{
 		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt,
@@ -90,7 +90,7 @@ func TestSaveLive(t *testing.T) {
 		first := told(task, "a", 1, 0, 4)
 		first.Progress, first.Partial = progress, json.RawMessage(`{"n": 1, "s":"<"}`)
 		f.save(t, told(task, "b", 1, 0, 0), first)
-		// What an update does not say stays.
+		// Fields that an update does not set stay.
 		second := told(task, "a", 1, 5, 6)
 		second.Totals.Complete = true
 		f.save(t, second)
@@ -120,8 +120,8 @@ func TestSaveLive(t *testing.T) {
 	})
 }
 
-// The same update again, after an answer that was lost, changes nothing, and
-// one that has grown meanwhile loses nothing.
+// The same update again, after a lost answer, changes nothing, and one that has
+// grown meanwhile loses nothing.
 func TestSaveLiveAgain(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -142,7 +142,7 @@ func TestSaveLiveAgain(t *testing.T) {
 	})
 }
 
-// What has no result to belong to is passed over, and the rest is stored.
+// Updates without a result are skipped, and the rest is stored.
 func TestSaveLiveOfNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
@@ -159,7 +159,7 @@ func TestSaveLiveOfNothing(t *testing.T) {
 	})
 }
 
-// What a finished or an earlier attempt still had to tell is stored with it.
+// Late reports of a finished or an earlier attempt are stored with it.
 func TestSaveLiveLate(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -185,7 +185,7 @@ func TestSaveLiveLate(t *testing.T) {
 	})
 }
 
-// restart starts the attempt after the one given.
+// restart starts the attempt after the given one.
 func (f fixture) restart(t *testing.T, task tasker.Task, endpoint string, attempt int) {
 	t.Helper()
 	started, err := f.Attempts.StartAttempts(t.Context(), managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
@@ -194,8 +194,8 @@ func (f fixture) restart(t *testing.T, task tasker.Task, endpoint string, attemp
 	}
 }
 
-// More than one statement may carry is stored all the same; a chunk that no
-// statement can carry stores nothing of its batch.
+// More than fits one statement is stored all the same; with a chunk that is too
+// large for any, nothing of the batch is stored.
 func TestSaveLiveLarge(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -215,7 +215,7 @@ func TestSaveLiveLarge(t *testing.T) {
 	})
 }
 
-// 100 updates of 100 results, at once from several sides.
+// 100 updates of 100 results, concurrently.
 func TestSaveLiveAtOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		var endpoints []string
@@ -262,7 +262,7 @@ func TestLogLines(t *testing.T) {
 		f.save(t, told(task, "a", 1, 0, 9), told(task, "b", 1, 0, 99))
 		for first := int64(10); first < 100; first += 10 {
 			u := told(task, "a", 1, first, first+9)
-			if first == 90 { // nothing between 30 and 80 is kept any longer
+			if first == 90 { // nothing between 30 and 80 is kept
 				u.DropFrom, u.DropTo = 30, 80
 			}
 			f.save(t, u)
@@ -270,7 +270,7 @@ func TestLogLines(t *testing.T) {
 		if n := f.rows(t, "log_chunks"); n != 6 {
 			t.Errorf("%d chunks are left, want 6", n)
 		}
-		// One that the manager itself left out.
+		// One left out by the manager itself.
 		u := told(task, "a", 1, 150, 151)
 		u.Lines = append([]tasker.LogLine{{Number: 100, LeftOut: 50, Time: line(150).Time}}, u.Lines...)
 		f.save(t, u)
@@ -286,7 +286,7 @@ func TestLogLines(t *testing.T) {
 		if lines := f.lines(t, task, "a", 1, 152, 10); len(lines) != 0 {
 			t.Errorf("behind the last: %v", lines)
 		}
-		// Page by page it is the same.
+		// The same page by page.
 		for _, limit := range []int{1, 7, 10, 31} {
 			var paged []tasker.LogLine
 			for from := int64(0); ; {
@@ -309,7 +309,7 @@ func TestLogLines(t *testing.T) {
 	})
 }
 
-// A chunk that is dropped in part only is kept, and the head of the log may go.
+// A chunk that is dropped only in part is kept, and the head of the log may go.
 func TestDropChunks(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")

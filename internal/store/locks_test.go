@@ -23,7 +23,7 @@ type rival struct {
 	conn *sql.Conn
 }
 
-// against opens a fixture on a real server with a rival beside it.
+// against opens a fixture on a real server, and a rival.
 func against(t *testing.T) (fixture, *rival) {
 	t.Helper()
 	f := open(t, testservices.MySQL(t))
@@ -38,7 +38,7 @@ func against(t *testing.T) (fixture, *rival) {
 	return f, &rival{t, conn}
 }
 
-// plain is the driver's own connection to a database.
+// plain opens a plain connection of the driver to a database.
 func plain(t *testing.T, uri string) *sql.DB {
 	t.Helper()
 	u, err := url.Parse(uri)
@@ -74,13 +74,13 @@ func (r *rival) lock(table, condition string) {
 	}
 }
 
-// lookPause is the pause between two looks at who waits for a lock. The
-// database gathers that anew only where nobody has looked for 100 ms; so tests
-// that look do not run at once either.
+// lookPause is the pause between two looks at lock waits. The database
+// refreshes that table only if nobody has read it for 100 ms, so tests that
+// read it do not run in parallel.
 const lookPause = 250 * time.Millisecond
 
-// awaitWaiter waits until a statement that begins so waits for a lock in this
-// database.
+// awaitWaiter waits until a statement with this beginning waits for a lock in
+// this database.
 func (r *rival) awaitWaiter(begins string) {
 	r.t.Helper()
 	deadline := time.Now().Add(5 * time.Minute)
@@ -132,12 +132,12 @@ func (f fixture) background(ctx context.Context, ids []int64) <-chan error {
 	return done
 }
 
-// TestDeadlock: a transaction that the database chose as the victim of a
-// deadlock is done again, as a whole.
+// TestDeadlock: a transaction that was the victim of a deadlock is retried as a
+// whole.
 func TestDeadlock(t *testing.T) {
 	f, r := against(t)
 	tasks, ids := f.through(t)
-	// Whoever has changed most is not the victim.
+	// The one that has changed most is not the victim.
 	r.do("CREATE TABLE ballast (n INT)", "BEGIN", "INSERT INTO ballast VALUES "+strings.Repeat("(1),", 199)+"(1)")
 	r.lock("tasks", fmt.Sprint("id = ", ids[1]))
 	done := f.background(t.Context(), ids)
@@ -154,8 +154,8 @@ func TestDeadlock(t *testing.T) {
 	}
 }
 
-// TestLockWait: a statement that waited too long for a lock is done again, and
-// waits no longer than its caller.
+// TestLockWait: a statement whose lock wait timed out is retried, and waits no
+// longer than its caller.
 func TestLockWait(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits as long as the database does")
@@ -178,8 +178,8 @@ func TestLockWait(t *testing.T) {
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Errorf("one whose caller has left ends with %v", err)
 	}
-	// The server does not look whether the client is still there while the
-	// statement waits: once the lock is free it would do what it was told first.
+	// The server does not notice that the client has left while the statement
+	// waits: with the lock, it would still run.
 	r.end(statement)
 
 	type ended struct {
@@ -192,7 +192,7 @@ func TestLockWait(t *testing.T) {
 		done <- ended{stored, err}
 	}()
 	r.awaitWaiter("UPDATE")
-	// The first try is over when another transaction waits, on whichever
+	// The first try has ended when another transaction waits, on any
 	// connection.
 	_, first := r.waiter("UPDATE")
 	for next := first; next == first || next == ""; _, next = r.waiter("UPDATE") {
@@ -211,8 +211,8 @@ func TestLockWait(t *testing.T) {
 	}
 }
 
-// waiter returns the connection and the transaction of a statement that begins
-// so and waits for a lock, 0 and "" if none does.
+// waiter returns the connection and the transaction of a statement with this
+// beginning that waits for a lock, or 0 and "".
 func (r *rival) waiter(begins string) (connection int64, transaction string) {
 	r.t.Helper()
 	err := r.conn.QueryRowContext(r.t.Context(), "SELECT x.trx_mysql_thread_id, CONCAT_WS(' ', x.trx_id, x.trx_mysql_thread_id, x.trx_started)"+
@@ -224,10 +224,10 @@ func (r *rival) waiter(begins string) (connection int64, transaction string) {
 	return connection, transaction
 }
 
-// end ends a connection with its statement, and returns when neither is left.
+// end kills a connection with its statement, and waits for that.
 func (r *rival) end(connection int64) {
 	r.t.Helper()
-	const unknownThread = 1094 // it has ended by itself
+	const unknownThread = 1094 // it has already ended
 	_, err := r.conn.ExecContext(r.t.Context(), fmt.Sprint("KILL ", connection))
 	if e, ok := errors.AsType[*mysql.MySQLError](err); err != nil && (!ok || e.Number != unknownThread) {
 		r.t.Fatal(err)
@@ -246,9 +246,8 @@ func (r *rival) end(connection int64) {
 	}
 }
 
-// TestAggregationDies in the middle of its transaction, by the caller's end or
-// by the connection's: nothing of it stays, no lock either, and the next one
-// does it all.
+// TestAggregationDies in the middle of its transaction, with its caller or its
+// connection: no change and no lock stays, and the next one does all.
 func TestAggregationDies(t *testing.T) {
 	for name, kill := range map[string]func(r *rival, cancel context.CancelFunc){
 		"its caller leaves": func(_ *rival, cancel context.CancelFunc) { cancel() },
@@ -289,7 +288,7 @@ func TestAggregationDies(t *testing.T) {
 }
 
 // TestAggregationWaitsForWhoJoins: while an endpoint that the task does not
-// expect records a result, which holds the task, the task does not end.
+// expect records a result, which locks the task, the task does not end.
 func TestAggregationWaitsForWhoJoins(t *testing.T) {
 	f, r := against(t)
 	tasks, ids := f.through(t)

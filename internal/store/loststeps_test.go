@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// manyUnfinished makes so many results of an endpoint in a state.
+// manyUnfinished makes many results of an endpoint in a state.
 func manyUnfinished(t *testing.T, f fixture, n int, state tasker.ResultState) {
 	t.Helper()
 	now := f.Now().Format("2006-01-02 15:04:05.000000")
@@ -53,15 +53,15 @@ func countStates(t *testing.T, f fixture) map[tasker.ResultState]int {
 	return counts
 }
 
-// Many results of one endpoint are LOST, and back, in steps, and what is cut off
-// between two of them goes on with the next call.
+// Many results of an endpoint become LOST, and return, in steps; after an
+// interruption the next call continues.
 func TestLostInSteps(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		manyUnfinished(t, f, 1300, tasker.Running)
 		manyUnfinished(t, f, 1100, tasker.Retrying)
 
-		// A process that dies right after a step.
+		// A process that dies after a step.
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var once sync.Once
@@ -105,7 +105,8 @@ func TestLostInSteps(t *testing.T) {
 	})
 }
 
-// Whom a task for all expects is not cut at a length that is the server's to set.
+// The endpoints that a task for all expects are not truncated at a limit of the
+// server.
 func TestManyExpected(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		const n = 16_000

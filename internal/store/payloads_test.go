@@ -9,8 +9,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// What is read for many tasks at once leaves large payloads out; they are read
-// one by one.
+// Reads of many tasks leave out large payloads; those are read one by one.
 func TestLargePayloadsAreReadAlone(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		large := `"` + strings.Repeat("x", 100_000) + `"`
@@ -39,8 +38,8 @@ func TestLargePayloadsAreReadAlone(t *testing.T) {
 	})
 }
 
-// A result that an older manager stored, nested as deep as a parser goes, does
-// not make its task unreadable.
+// A result of an older manager, nested as deep as parsers go, does not make its
+// task unreadable.
 func TestDeepResultIsReadable(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")

@@ -14,7 +14,7 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// end brings a task to DONE, or to FAILED, by one result at each endpoint.
+// end moves a task to DONE or FAILED, with one result at each endpoint.
 func (f fixture) end(t *testing.T, task tasker.Task, state tasker.ResultState, endpoints ...string) {
 	t.Helper()
 	for _, endpoint := range endpoints {
@@ -68,8 +68,8 @@ func (f fixture) rows(t *testing.T, table string) int64 {
 	return tables[i].Rows
 }
 
-// A task is deleted when it ended before the time given, whatever its end was,
-// and one that has not ended never is.
+// A task that ended before the given time is deleted, whatever its final
+// status; one that has not ended never is.
 func TestPurgeTasks(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
@@ -105,7 +105,7 @@ func TestPurgeTasks(t *testing.T) {
 			f.status(t, task)
 		}
 
-		// Their results go later, when nobody reads them any more.
+		// Its results are deleted later, when nobody reads them any more.
 		if n, more := f.purgeResults(t, f.Now(), 10); n != 0 || more {
 			t.Errorf("%d results were deleted too early, more: %v", n, more)
 		}
@@ -119,7 +119,7 @@ func TestPurgeTasks(t *testing.T) {
 			t.Errorf("%d results are left, want those of the unfinished and the young task", n)
 		}
 
-		// Of another type nothing was touched.
+		// Other types are untouched.
 		if n, _, err := f.Retention.PurgeTasks(t.Context(), "backup", f.Now().Add(month), nil, 10); n != 0 || err != nil {
 			t.Errorf("%d tasks of another type were deleted, %v", n, err)
 		}
@@ -150,8 +150,8 @@ func TestPurgedTaskIsGone(t *testing.T) {
 	})
 }
 
-// The results of one task are deleted in parts, and what a crash leaves between
-// two of them is found.
+// The results of a task are deleted in parts, and after a crash the next run
+// continues.
 func TestPurgeResultsInParts(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		var endpoints []string
@@ -188,7 +188,7 @@ func TestPurgeResultsInParts(t *testing.T) {
 }
 
 // A task that has ended with an unfinished result must not exist. If it does,
-// it is kept and named, and stands in nobody's way.
+// it is kept and reported, and does not hold up others.
 func TestPurgeKeepsUnfinished(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -213,7 +213,7 @@ func TestPurgeKeepsUnfinished(t *testing.T) {
 	})
 }
 
-// Several processes share the work, and none of it is done twice.
+// Several processes share the work, and nothing is done twice.
 func TestPurgeTogether(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		const tasks = 60
@@ -254,7 +254,7 @@ func TestPurgeTogether(t *testing.T) {
 			})
 		}
 		group.Wait()
-		// What one passed over because another held it, which came to its end.
+		// Those that one skipped because another held them.
 		for n := 1; n > 0; purged += n {
 			n, _ = f.purgeTasks(t, later, nil, 7)
 		}
@@ -298,7 +298,7 @@ func TestNextTaskType(t *testing.T) {
 	})
 }
 
-// exec changes the database behind the store's back.
+// exec changes the database directly.
 func (f fixture) exec(t *testing.T, statement string) {
 	t.Helper()
 	db := f.behind(t)
@@ -321,8 +321,8 @@ func (f fixture) behind(t *testing.T) *sql.DB {
 	return db
 }
 
-// Every statement finds its rows by an index, and the tasks by the one that has
-// them in order, so that only those are locked that are deleted.
+// Every statement uses an index, and for tasks the ordered one, so that only
+// the deleted ones are locked.
 func TestPurgeReadsByIndex(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -364,7 +364,7 @@ func TestPurgeReadsByIndex(t *testing.T) {
 	}
 }
 
-// plan gives what the server says of a statement of one table.
+// plan returns the server's plan for a statement on one table.
 func plan(t *testing.T, db *sql.DB, statement string) string {
 	t.Helper()
 	var text string

@@ -10,8 +10,8 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// live gives each of a task's endpoints two attempts, the second one at its
-// end, with chunks of log lines.
+// live gives each of a task's endpoints two attempts, the second one ended,
+// with chunks of log lines.
 func (f fixture) live(t *testing.T, identifier string, chunks int, endpoints ...string) tasker.Task {
 	t.Helper()
 	task := f.send(t, identifier, endpoints...)
@@ -37,8 +37,8 @@ func (f fixture) wantEmpty(t *testing.T, tables ...string) {
 	}
 }
 
-// What attempts told goes with the results, in parts, and nothing of a task
-// that is kept does.
+// Reports are deleted with the results, in parts, and none of a task that is
+// kept.
 func TestPurgeLiveInParts(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		endpoints := []string{"a", "b", "c"}
@@ -85,8 +85,8 @@ func TestPurgeLiveInParts(t *testing.T) {
 	})
 }
 
-// What is told of a task that is deleted stays only until its results go, and
-// nothing is stored after that.
+// Reports about a deleted task stay only until its results go, and none is
+// stored after that.
 func TestSaveLiveOfAPurgedTask(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -104,8 +104,7 @@ func TestSaveLiveOfAPurgedTask(t *testing.T) {
 	})
 }
 
-// Who stores what an attempt tells while its results are deleted is waited for,
-// and what it stored is deleted, too.
+// Purging waits for a report that is being stored, and deletes it, too.
 func TestPurgeWaitsForSaveLive(t *testing.T) {
 	f, r := against(t)
 	f.acquire(t, managerA, "a")
@@ -114,7 +113,7 @@ func TestPurgeWaitsForSaveLive(t *testing.T) {
 	if n, _ := f.purgeTasks(t, later, nil, 10); n != 1 {
 		t.Fatalf("%d tasks were deleted", n)
 	}
-	// SaveLive halts in the midst of its transaction, at the attempt's row.
+	// SaveLive stops in the middle of its transaction, at the attempt's row.
 	r.do("BEGIN")
 	r.lock("attempts", fmt.Sprintf("task_id = %d AND attempt = 2", task.ID))
 	saved := make(chan error, 1)
@@ -139,7 +138,8 @@ func TestPurgeWaitsForSaveLive(t *testing.T) {
 	f.wantEmpty(t, "tasks", "task_results", "attempts", "log_chunks", "purged_tasks")
 }
 
-// Managers that go on telling, and several processes that delete, leave nothing.
+// Managers that keep reporting, and several processes that delete, leave
+// nothing.
 func TestPurgeAgainstSaveLive(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
@@ -192,7 +192,7 @@ func TestPurgeAgainstSaveLive(t *testing.T) {
 		purgers.Wait()
 		close(stop)
 		tellers.Wait()
-		// What one passed over because another held it.
+		// Those that one skipped because another held them.
 		for n, more := 1, true; n > 0 || more; {
 			n, _ = f.purgeTasks(t, later, nil, 10)
 			_, more = f.purgeResults(t, later, 10)

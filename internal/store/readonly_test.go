@@ -13,10 +13,9 @@ import (
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
-// TestReadOnly: a database that takes no writes, as a primary does that was
-// replaced, is away for those who write, which is worth waiting for, and there
-// for those who read. Nothing of a write stays, and all goes on when it takes
-// writes again, over the same store.
+// TestReadOnly: a read-only database, like a replaced primary, is unavailable
+// for writers, which is worth waiting for, but works for readers. Nothing of a
+// write stays, and writes work again later over the same store.
 func TestReadOnly(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a server")
@@ -27,7 +26,7 @@ func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	// The switch is the whole server's.
+	// The switch is global.
 	server, err := testnodes.StartMariaDB(ctx, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +41,7 @@ func TestReadOnly(t *testing.T) {
 			}
 		}
 	}
-	// An administrator may write all the same: tasker is none.
+	// An administrator may still write, but tasker is not one.
 	do("CREATE DATABASE tasker", "CREATE USER tasker@'127.0.0.1' IDENTIFIED BY 'pw'", "GRANT ALL ON tasker.* TO tasker@'127.0.0.1'")
 	f := open(t, (&url.URL{Scheme: "mysql", User: url.UserPassword("tasker", "pw"), Host: server.Addr(), Path: "/tasker"}).String())
 	if _, _, err := f.Schema.Migrate(ctx); err != nil {
@@ -119,8 +118,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestBinaryLogOfStatements: with binlog_format=STATEMENT InnoDB refuses every
-// write of a session that is READ COMMITTED.
+// TestBinaryLogOfStatements: with binlog_format=STATEMENT, InnoDB refuses every
+// write of a READ COMMITTED session.
 func TestBinaryLogOfStatements(t *testing.T) {
 	f, do := ownServer(t, "log_bin = binlog", "binlog_format = ROW")
 	f.acquire(t, managerA, "a")

@@ -30,7 +30,7 @@ func (f fixture) resume(t *testing.T, manager string, task tasker.Task, endpoint
 	}
 }
 
-// interrupted gives the one result that a manager finds interrupted.
+// interrupted returns the one result that a manager finds interrupted.
 func (f fixture) interrupted(t *testing.T, manager, endpoint string) ledger.Work {
 	t.Helper()
 	work, err := f.Attempts.InterruptedWork(t.Context(), manager, endpoint, 10)
@@ -50,7 +50,7 @@ func TestReboot(t *testing.T) {
 		began := f.Now()
 		f.await(t, task, "a", 2, 2, bootA, false) // another attempt
 		f.await(t, task, "a", 1, 2, bootA, true)
-		f.await(t, task, "a", 1, 2, bootA, true) // again, after an answer that was lost
+		f.await(t, task, "a", 1, 2, bootA, true) // again, after a lost answer
 
 		f.clock.advance(2 * lease) // the machine boots
 		f.resume(t, managerB, task, "a", 1, false)
@@ -59,9 +59,9 @@ func TestReboot(t *testing.T) {
 			t.Errorf("%+v", w)
 		}
 		f.resume(t, managerB, task, "a", 0, false) // another attempt
-		f.resume(t, managerA, task, "a", 1, false) // does not hold the endpoint any more
+		f.resume(t, managerA, task, "a", 1, false) // no longer holds the endpoint
 		f.resume(t, managerB, task, "a", 1, true)
-		f.resume(t, managerB, task, "a", 1, true) // again, after an answer that was lost
+		f.resume(t, managerB, task, "a", 1, true) // again, after a lost answer
 		if work, err := f.Attempts.InterruptedWork(t.Context(), managerB, "a", 10); err != nil || len(work) != 0 {
 			t.Errorf("it runs, and is given as interrupted: %+v, %v", work, err)
 		}
@@ -72,7 +72,7 @@ func TestReboot(t *testing.T) {
 		if a := f.attempts(t, task, "a"); len(a) != 1 || !a[0].StartTime.Equal(began) {
 			t.Errorf("%+v", a)
 		}
-		f.await(t, task, "a", 1, 2, bootA, false) // what comes late is of the step before
+		f.await(t, task, "a", 1, 2, bootA, false) // late, for the step before
 		f.await(t, task, "a", 1, 3, bootB, true)
 		f.resume(t, managerB, task, "a", 1, true) // by the same manager
 		if !f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
@@ -83,8 +83,8 @@ func TestReboot(t *testing.T) {
 	})
 }
 
-// An attempt that is not to be resumed fails as one that was interrupted does,
-// and the next one begins at the first step.
+// An attempt that is not resumed fails like an interrupted one, and the next
+// one begins at the first step.
 func TestRebootThatDidNotCome(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -114,7 +114,7 @@ func TestRebootThatDidNotCome(t *testing.T) {
 	})
 }
 
-// A boot that takes long: the endpoint is called lost meanwhile.
+// A slow boot: the endpoint is marked lost meanwhile.
 func TestRebootWhileLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -141,7 +141,7 @@ func TestRebootWhileLost(t *testing.T) {
 		if f.states(t, plain)["a"] != tasker.Lost {
 			t.Error("the other one is not LOST any more")
 		}
-		// Called lost again, with the answer lost: it runs all the same.
+		// Lost again, with the answer lost: it runs all the same.
 		f.clock.advance(time.Hour)
 		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
 			t.Fatal(err)
@@ -150,8 +150,8 @@ func TestRebootWhileLost(t *testing.T) {
 	})
 }
 
-// An attempt that awaits a reboot is not one whose start got no answer: its
-// handler has run.
+// An attempt that awaits a reboot is not mistaken for one whose start got no
+// answer: its handler has run.
 func TestAwaitingARebootIsNotBegun(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")

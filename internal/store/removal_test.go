@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// remove ends a manager's hold on an endpoint and removes the endpoint.
+// remove ends a manager's lease on an endpoint and removes the endpoint.
 func (f fixture) remove(t *testing.T, manager, endpoint string) tasker.Removal {
 	t.Helper()
 	if err := f.Endpoints.ReleaseEndpoints(t.Context(), manager, []string{endpoint}); err != nil {
@@ -63,7 +63,7 @@ func TestRemoveEndpoint(t *testing.T) {
 		if task := f.find(t, f.send(t, "after")); !slices.Equal(task.Expected, []string{"b"}) {
 			t.Errorf("expected are %v", task.Expected)
 		}
-		// To ask again carries on the same removal, until it has ended.
+		// Asking again returns the same removal, until it has ended.
 		again, err := f.Removals.RemoveEndpoint(t.Context(), "a")
 		if err != nil || !again.Time.Equal(removal.Time) {
 			t.Errorf("%+v, %v", again, err)
@@ -82,7 +82,7 @@ func TestRemoveEndpoint(t *testing.T) {
 	})
 }
 
-// Open tasks do not wait for an endpoint that was removed, and say so.
+// Open tasks do not wait for a removed endpoint, and list it.
 func TestTasksOfARemovedEndpoint(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -139,7 +139,7 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 		if listed := f.find(t, listed); !slices.Equal(listed.Endpoints, []string{"a", "b"}) {
 			t.Errorf("the listed endpoints are %v: they stay as they were sent", listed.Endpoints)
 		}
-		// What it had begun is over: its end is not stored any more.
+		// Its attempt is over: the end is no longer stored.
 		results, err := f.Results.TaskResults(t.Context(), began.ID)
 		if err != nil || len(results) != 2 || results[1].State != tasker.ResultCanceled || results[1].Errnr != tasker.ErrnrRemoved {
 			t.Errorf("%+v, %v", results, err)
@@ -167,8 +167,8 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 	})
 }
 
-// Results of a removed endpoint that nobody will end do not settle a task
-// whose other endpoints still run.
+// Unfinished results of a removed endpoint do not settle a task whose other
+// endpoints still run.
 func TestRemovedResultsSettleNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -187,8 +187,8 @@ func TestRemovedResultsSettleNothing(t *testing.T) {
 	})
 }
 
-// An endpoint that was removed registers anew: it has nothing to do with the
-// tasks of before, even where its removal was cut off by a crash.
+// A removed endpoint that registers again has nothing to do with earlier tasks,
+// even if its removal was interrupted by a crash.
 func TestRemovedEndpointRegistersAnew(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -214,7 +214,7 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		if begun, err := f.Removals.Removals(t.Context(), 10); err != nil || len(begun) != 0 {
 			t.Errorf("under way are %+v, %v", begun, err)
 		}
-		// Whoever still carries the removal on changes nothing more.
+		// Whoever is still completing the removal changes nothing more.
 		task := f.send(t, "new")
 		f.detach(t, removal, 0)
 		if err := f.Removals.EndRemoval(t.Context(), removal); err != nil {
@@ -269,7 +269,7 @@ func TestRemovalAgainstAManagerThatStarts(t *testing.T) {
 	})
 }
 
-// A manager that says goodbye takes its own registration back, and no other's.
+// A manager that stops with --forget removes its own registration only.
 func TestForgetEndpoints(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -291,8 +291,8 @@ func TestForgetEndpoints(t *testing.T) {
 	})
 }
 
-// An endpoint of which an attempt has not ended is kept, also where its result
-// counts as lost; one with results that wait is not.
+// An endpoint with a running attempt is kept, also if its result is LOST; one
+// with waiting results is not.
 func TestForgetEndpointsKeepsWhatRuns(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")

@@ -32,7 +32,7 @@ func TestReceiveResults(t *testing.T) {
 		if got := admissions[0].Task; string(got.Payload) != `{"foo":"bar"}` || got.ID != all.ID {
 			t.Errorf("the stored task is not given: %+v", got)
 		}
-		// The same again, together with one that is new.
+		// The same again, with a new one.
 		third := f.send(t, "third")
 		wantOutcomes(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running), arrival(third, "a", tasker.Running)),
 			ledger.Duplicate, ledger.Recorded, ledger.Duplicate)
@@ -59,7 +59,7 @@ func TestReceiveResults(t *testing.T) {
 	})
 }
 
-// Where a manager has lost one of its endpoints, the others go on.
+// If a manager has lost one of its endpoints, the others continue.
 func TestReceiveAtSomeOfTheEndpoints(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -69,7 +69,7 @@ func TestReceiveAtSomeOfTheEndpoints(t *testing.T) {
 		if admissions[0].Outcome != ledger.NotOwner {
 			t.Errorf("%+v", admissions[0])
 		}
-		// It was recorded on the way to finding out that the other one is lost.
+		// It was recorded before the other one was found lost.
 		if a := admissions[1]; a.Outcome != ledger.Duplicate || !a.Own || a.State != tasker.Running || a.Attempt != 1 || a.Task.ID != task.ID {
 			t.Errorf("%+v", a)
 		}
@@ -89,7 +89,7 @@ func TestReceiveAfterTheEnd(t *testing.T) {
 		if n, err := f.Statuses.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || n != 1 {
 			t.Fatalf("aggregated %d, %v", n, err)
 		}
-		// A task that has ended must not get unfinished rows any more.
+		// A task that has ended must not get unfinished results.
 		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "late", tasker.Running)),
 			ledger.Duplicate, ledger.Refused)
 	})
@@ -148,9 +148,9 @@ func TestAttempts(t *testing.T) {
 			}
 		}
 		start(managerB, 0, false) // does not hold the endpoint
-		start(managerA, 1, false) // not at that attempt
+		start(managerA, 1, false) // at another attempt
 		start(managerA, 0, true)
-		start(managerA, 0, true)  // again, after an answer that was lost
+		start(managerA, 0, true)  // again, after a lost answer
 		start(managerB, 0, false) // but nobody else
 		start(managerA, 1, false) // it runs
 
@@ -172,7 +172,8 @@ func TestAttempts(t *testing.T) {
 			t.Fatalf("due: %+v, %v", due, err)
 		}
 		start(managerA, 1, true)
-		// A stale attempt loses, the current one wins, once.
+		// The end of a stale attempt is not stored, that of the current one is,
+		// once.
 		if f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
 			t.Error("the end of attempt 1 was stored over attempt 2")
 		}
@@ -204,7 +205,8 @@ func TestStartMany(t *testing.T) {
 			starts = append(starts, ledger.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}})
 		}
 		started, err := f.Attempts.StartAttempts(t.Context(), managerA, starts)
-		// b runs already at attempt 1 by the same manager: its answer may have been lost.
+		// b already runs attempt 1 of the same manager: its answer may have
+		// been lost.
 		if err != nil || fmt.Sprint(started) != "[true true false false]" {
 			t.Errorf("started %v, %v", started, err)
 		}
@@ -305,7 +307,7 @@ func TestLost(t *testing.T) {
 		if got := f.status(t, task); got != tasker.Incomplete {
 			t.Errorf("status %v", got)
 		}
-		// A late finish overwrites LOST; the endpoint's return takes the rest back.
+		// A late end overwrites LOST; the endpoint's return restores the rest.
 		if !f.finish(t, finish(task, "a", 1, tasker.ResultDone))[0] {
 			t.Error("a late finish was not stored")
 		}
@@ -323,8 +325,8 @@ func TestLost(t *testing.T) {
 	})
 }
 
-// TestLostByAnOlderTasker: an API process of the version before the migration
-// may run on for a while, and keeps nothing of what a result said.
+// TestLostByAnOlderTasker: an API process from before the migration may run on
+// for a while, and does not keep errnr and errmsg of a result.
 func TestLostByAnOlderTasker(t *testing.T) {
 	t.Parallel()
 	f, rival := against(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// release returns the migrations of a later release: those of this one, and
-// one for each of the statements.
+// release returns the migrations of a later release: those of this one, and one
+// for each statement.
 func release(t *testing.T, name string, added ...string) (files fstest.MapFS, version int64) {
 	t.Helper()
 	paths, err := filepath.Glob("migrations/" + name + "/*.sql")
@@ -30,7 +30,7 @@ func release(t *testing.T, name string, added ...string) (files fstest.MapFS, ve
 	return files, version
 }
 
-// filesOf returns some of the migrations, as an earlier release has them.
+// filesOf returns some of the migrations, like an earlier release.
 func filesOf(t *testing.T, paths []string) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{}
@@ -44,9 +44,9 @@ func filesOf(t *testing.T, paths []string) fstest.MapFS {
 	return files
 }
 
-// TestProgramsOfTwoReleases: a later release says in its migrations which older
-// programs can use its schema; those go on, and start again, the others refuse
-// to. The later program never uses a schema that is behind.
+// TestProgramsOfTwoReleases: the migrations of a later release say which older
+// programs can use its schema. Those continue, and start again; the others
+// refuse to. The later program never uses an older schema.
 func TestProgramsOfTwoReleases(t *testing.T) {
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +67,8 @@ func TestProgramsOfTwoReleases(t *testing.T) {
 			if _, to, err := ofNext.Schema.Migrate(t.Context()); err != nil || to != version+1 {
 				t.Fatal(to, err)
 			}
-			// Both work, and the older one may be restarted, and initialized again.
+			// Both work, and the older one may be restarted, and initialized
+			// again.
 			this.acquire(t, managerA, "a")
 			for identifier, f := range map[string]fixture{"this": this, "next": ofNext} {
 				if err := f.Schema.CheckSchema(t.Context()); err != nil {
@@ -87,7 +88,7 @@ func TestProgramsOfTwoReleases(t *testing.T) {
 			if _, _, err := ofLater.Schema.Migrate(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			// An older program that is initialized again does not let itself in.
+			// Initializing with an older program does not let it in.
 			if _, _, err := this.Schema.Migrate(t.Context()); err != nil {
 				t.Error(err)
 			}

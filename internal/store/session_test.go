@@ -16,8 +16,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// A machine that dies in the middle of a transaction holds its locks for as
-// long as the server waits for its session.
+// A machine that dies in a transaction holds its locks for as long as the
+// server keeps its session.
 func TestSessionsEnd(t *testing.T) {
 	t.Parallel()
 	s, err := Open(Config{URI: testservices.MySQL(t)}, slog.New(slog.DiscardHandler))
@@ -34,7 +34,7 @@ func TestSessionsEnd(t *testing.T) {
 	}
 }
 
-// proxied is a server behind something that keeps statements from it.
+// proxied returns a server behind a proxy that drops statements.
 type proxied struct {
 	driver.Connector
 	drop string
@@ -60,7 +60,7 @@ func (c proxiedConn) ExecContext(ctx context.Context, query string, args []drive
 	return c.mysqlConn.ExecContext(ctx, query, args)
 }
 
-// A session that is not what it must be is not used, and not waited for.
+// A session with wrong settings is not used, and not retried.
 func TestSessionsAreVerified(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse(testservices.MySQL(t))

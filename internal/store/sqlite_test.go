@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestSQLiteFilesAreTheOwners: tasks and results are nobody else's to read, in
-// files of an earlier version neither.
+// TestSQLiteFilesAreTheOwners: only the owner can read tasks and results, also
+// in files of an earlier version.
 func TestSQLiteFilesAreTheOwners(t *testing.T) {
 	uri := sqliteURI(t)
 	file := strings.TrimPrefix(uri, "sqlite://")

@@ -27,8 +27,8 @@ func stepped(t *testing.T, uri string) (f fixture, step func(time.Duration)) {
 	return fixture{Store: s, uri: uri}, func(d time.Duration) { off.Store(int64(d)) }
 }
 
-// hung is a machine on which time passed that its process does not know of, such
-// as a suspended one, until it asks the database.
+// hung is a machine whose process misses the passing of time, like a suspended
+// one, until it asks the database.
 func hung(t *testing.T, uri string) (f fixture, pass func(time.Duration)) {
 	t.Helper()
 	var off atomic.Int64
@@ -43,9 +43,8 @@ func hung(t *testing.T, uri string) (f fixture, pass func(time.Duration)) {
 	return fixture{Store: s, uri: uri}, func(d time.Duration) { off.Store(int64(d)) }
 }
 
-// A clock that is stepped, or one that is wrong until it is measured again,
-// deletes nothing, takes nobody's name, and stores no time that lies further
-// ahead than it can.
+// A stepped clock, or one that is wrong until the next measurement, deletes
+// nothing, takes over no endpoint, and stores no time too far ahead.
 func TestSteppedClock(t *testing.T) {
 	t.Parallel()
 	const month = 31 * 24 * time.Hour
@@ -109,8 +108,8 @@ func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func
 	}
 }
 
-// After the database's clock was set back, an endpoint that was seen in the
-// future is not alive, and its name is free after one lease.
+// After the database's clock was set back, an endpoint seen in the future is
+// not alive, and can be taken over after one lease.
 func TestDatabaseClockSetBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
@@ -141,7 +140,7 @@ func TestDatabaseClockSetBack(t *testing.T) {
 		if e := alive(); e.Alive {
 			t.Errorf("alive, and last seen %v in the future", e.LastSeen.Sub(f.Now()))
 		}
-		// It may live all the same: its manager beats with the next heartbeat.
+		// It may be alive all the same: its manager sends the next heartbeat.
 		if holder := register(); holder == nil || holder.LeaseUntil.After(f.Now().Add(lease)) {
 			t.Fatalf("the holder is %+v, want one whose lease ends within %v", holder, lease)
 		}
@@ -161,7 +160,7 @@ func TestDatabaseClockSetBack(t *testing.T) {
 	})
 }
 
-// A silence that nobody can measure begins when it is found.
+// An unmeasurable silence begins when it is found.
 func TestSilenceSinceTheFuture(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")

@@ -39,8 +39,8 @@ type fixture struct {
 	uri   string
 }
 
-// eachBackend runs a test on SQLite and, where the service is there, on MySQL
-// or MariaDB: the conformance suite of the store.
+// eachBackend runs a test on SQLite and, if the service is available, on MySQL
+// or MariaDB.
 func eachBackend(t *testing.T, test func(t *testing.T, f fixture)) {
 	t.Helper()
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
@@ -149,7 +149,7 @@ func (f fixture) status(t *testing.T, task tasker.Task) tasker.TaskStatus {
 	return found.Status
 }
 
-// states gives the states of a task's results by endpoint.
+// states returns the states of a task's results by endpoint.
 func (f fixture) states(t *testing.T, task tasker.Task) map[string]tasker.ResultState {
 	t.Helper()
 	results, err := f.Results.TaskResults(t.Context(), task.ID)
@@ -279,7 +279,7 @@ func TestContextEnds(t *testing.T) {
 	})
 }
 
-// A process that has only read so far has the database's time, too.
+// A process that has only read so far knows the database's time, too.
 func TestReadersClock(t *testing.T) {
 	t.Parallel()
 	uri := testservices.MySQL(t)

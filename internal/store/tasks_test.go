@@ -62,7 +62,7 @@ func TestCreateTask(t *testing.T) {
 	})
 }
 
-// What decoding does not keep apart is another body all the same.
+// What decoding would lose makes another body all the same.
 func TestCreateTaskOfOtherText(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		for i, bodies := range [][2]string{
@@ -138,7 +138,7 @@ func TestMarkSent(t *testing.T) {
 			t.Fatal(err)
 		}
 		for identifier, want := range map[string][]string{
-			"all":  {"a", "b"}, // not the one that was not seen for a month
+			"all":  {"a", "b"}, // not the one not seen for a month
 			"some": {"b", "x"},
 		} {
 			found, err := f.Tasks.FindTask(t.Context(), "worker", identifier)
@@ -152,7 +152,7 @@ func TestMarkSent(t *testing.T) {
 		if !slices.Equal(some.Unserved, []string{"x"}) {
 			t.Errorf("unserved %v", some.Unserved)
 		}
-		// Sent again, by a relay that was slow: nothing moves.
+		// Sent again by a slow relay: nothing changes.
 		sent := *all.SentTime
 		f.clock.advance(time.Second)
 		again, err := f.Outbox.MarkSent(t.Context(), all, nil, month)
@@ -222,8 +222,7 @@ func TestClaimUnsent(t *testing.T) {
 				t.Errorf("task %d was claimed %d times", id, times)
 			}
 		}
-		// A relay that died: its claims come up again, those first that are due
-		// longest.
+		// A dead relay's claims become due again, longest due first.
 		f.clock.advance(2 * lease)
 		if got := claim(3); len(got) != 3 || got[0].Identifier != "given-up" {
 			t.Errorf("after the lease %v was claimed", got)
@@ -231,8 +230,8 @@ func TestClaimUnsent(t *testing.T) {
 	})
 }
 
-// Attempts to send a task: what one that another has followed says is not
-// taken, and what it has done is kept for the next.
+// Attempts to send a task: changes from an attempt are rejected once another
+// one has begun, and its progress is kept for the next.
 func TestAttemptsToSend(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		task := f.create(t, "one", "a", "b", "c")
@@ -326,7 +325,7 @@ func TestListTasks(t *testing.T) {
 	})
 }
 
-// A page has so many bytes at most, and at least one task.
+// A page is limited in bytes, but has at least one task.
 func TestListTasksByBytes(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		const n = 10_000
@@ -363,7 +362,7 @@ func TestListTasksByBytes(t *testing.T) {
 	})
 }
 
-// Payloads that are too long are left out, and their sizes told.
+// Payloads that are too long are left out, with their sizes.
 func TestPeek(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
@@ -389,8 +388,8 @@ func TestPeek(t *testing.T) {
 	})
 }
 
-// whenLogged is a log handler that does something when a statement that begins
-// so has ended, once.
+// whenLogged is a log handler that calls a function once, after a statement
+// with this beginning.
 type whenLogged struct {
 	slog.Handler
 	begins string
@@ -409,8 +408,8 @@ func (h whenLogged) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// A task that is purged while its identifier is posted again was there first,
-// and is gone then: the new one is stored.
+// A task that is purged while its identifier is posted again: the new one is
+// stored.
 func TestCreateTaskWhileItIsPurged(t *testing.T) {
 	t.Parallel()
 	f, rival := against(t)

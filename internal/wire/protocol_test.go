@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
-// chapter gives the part of docs/protocol.md under a heading.
+// chapter returns the part of docs/protocol.md under a heading.
 func chapter(t *testing.T, heading string) string {
 	t.Helper()
 	content, err := os.ReadFile("../../docs/protocol.md")
@@ -27,7 +27,7 @@ func chapter(t *testing.T, heading string) string {
 	return part
 }
 
-// example gives the JSON of a section.
+// example returns the JSON of a section.
 func example(t *testing.T, heading string) []byte {
 	t.Helper()
 	_, rest, found := strings.Cut(chapter(t, heading), "```json\n")
@@ -38,7 +38,7 @@ func example(t *testing.T, heading string) []byte {
 	return []byte(body)
 }
 
-// names gives the names in the first column of the tables of a section.
+// names returns the first column of the tables of a section.
 func names(t *testing.T, heading string) []string {
 	t.Helper()
 	var list []string
@@ -48,7 +48,8 @@ func names(t *testing.T, heading string) []string {
 	return list
 }
 
-// TestDocumentedMessage is one, and the table has just its fields.
+// TestDocumentedMessage: the example is valid, and the table has exactly its
+// fields.
 func TestDocumentedMessage(t *testing.T) {
 	t.Parallel()
 	const heading = "The message of a task"
@@ -71,7 +72,8 @@ func TestDocumentedMessage(t *testing.T) {
 	}
 }
 
-// TestDocumentedLiveEvent is one, and the table has just its fields.
+// TestDocumentedLiveEvent: the example is valid, and the table has exactly its
+// fields.
 func TestDocumentedLiveEvent(t *testing.T) {
 	t.Parallel()
 	const heading = "The event of live views"
@@ -97,7 +99,7 @@ func TestDocumentedLiveEvent(t *testing.T) {
 	}
 }
 
-// TestDocumentedEvent is one.
+// TestDocumentedEvent: the example is valid.
 func TestDocumentedEvent(t *testing.T) {
 	t.Parallel()
 	const heading = "Events"
@@ -109,7 +111,7 @@ func TestDocumentedEvent(t *testing.T) {
 	}
 }
 
-// TestDocumentedTopology has the names that the code uses.
+// TestDocumentedTopology has the names in the code.
 func TestDocumentedTopology(t *testing.T) {
 	t.Parallel()
 	own, shared := broker.Queue{TaskType: "<type>", Endpoint: "<endpoint>"}, broker.Queue{TaskType: "<type>"}
@@ -121,7 +123,7 @@ func TestDocumentedTopology(t *testing.T) {
 	if documented := names(t, "Topology"); !slices.Equal(documented, want) {
 		t.Errorf("documented are\n%q, the code has\n%q", documented, want)
 	}
-	// No manager declares that one yet.
+	// No manager declares it yet.
 	if reserved := "The name `" + shared.Name() + "` is reserved"; !strings.Contains(chapter(t, "Topology"), reserved) {
 		t.Errorf("the chapter does not say: %s", reserved)
 	}

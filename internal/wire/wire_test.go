@@ -17,7 +17,7 @@ import (
 // good is a message as another language might write it.
 const good = `{"v":1,"task_id":7,"identifier":"e7bd","type":"worker","payload":{"foo":"bar"},"start_time":"2026-05-06T01:14:24.123456Z"}`
 
-// with gives the good message with one part replaced.
+// with returns the good message with one part replaced.
 func with(old, replacement string) string {
 	if !strings.Contains(good, old) {
 		panic("the good message has no " + old)
@@ -42,8 +42,8 @@ func TestDecodeTask(t *testing.T) {
 	}
 }
 
-// TestReadersTakeTheNextRelease: fields that a later release adds are ignored,
-// at any depth, so that its messages and those of this one go side by side.
+// TestReadersTakeTheNextRelease: fields added by a later release are ignored,
+// at any depth, so that two releases can work side by side.
 func TestReadersTakeTheNextRelease(t *testing.T) {
 	want, err := wire.DecodeTask([]byte(good))
 	if err != nil {
@@ -65,7 +65,7 @@ func TestReadersTakeTheNextRelease(t *testing.T) {
 	}
 }
 
-// TestDecodeTaskRefuses what is no message of a task, and says why.
+// TestDecodeTaskRefuses invalid messages, with the reason.
 func TestDecodeTaskRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ body, want string }{
 		"nothing":              {"", "not a JSON object with a version"},
@@ -110,7 +110,7 @@ func TestDecodeTaskRefuses(t *testing.T) {
 	}
 }
 
-// TestEncodeTaskWithoutPayload writes the null that a handler gets then.
+// TestEncodeTaskWithoutPayload writes null.
 func TestEncodeTaskWithoutPayload(t *testing.T) {
 	body, err := wire.EncodeTask(tasker.Task{ID: 1, Identifier: "a", Type: "worker"})
 	if err != nil {
@@ -125,7 +125,7 @@ func TestEncodeTaskWithoutPayload(t *testing.T) {
 	}
 }
 
-// TestTaskRoundTrip writes tasks and reads them.
+// TestTaskRoundTrip encodes and decodes tasks.
 func TestTaskRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		payload, err := json.Marshal(drawJSON(t, 3))
@@ -215,8 +215,8 @@ func TestResultsEnded(t *testing.T) {
 	}
 }
 
-// FuzzDecodeTask reads anything: it refuses it, or it was a message that can
-// be written and read again.
+// FuzzDecodeTask: any input is refused, or is a message that survives a round
+// trip.
 func FuzzDecodeTask(f *testing.F) {
 	for _, seed := range []string{
 		good, "", "null", "[]", "{}", `{"v":1}`, `{"v":2}`, good + "x", good[:50],
@@ -265,8 +265,8 @@ func FuzzDecodeTask(f *testing.F) {
 	})
 }
 
-// FuzzDecodeResultsEnded reads anything: it refuses it, or it was an event
-// that can be written and read again.
+// FuzzDecodeResultsEnded: any input is refused, or is an event that survives a
+// round trip.
 func FuzzDecodeResultsEnded(f *testing.F) {
 	for _, seed := range []string{
 		`{"v":1,"task_ids":[3,5]}`, `{"v":1,"task_ids":[]}`, `{"v":1,"task_ids":null}`, `{"v":1}`, `{"v":2}`, ``, `null`,

@@ -39,7 +39,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestDeadLettersAreBounded keeps the newest 1,000, and says which it drops.
+// TestDeadLettersAreBounded keeps the newest 1,000, and logs those dropped.
 func TestDeadLettersAreBounded(t *testing.T) {
 	var said strings.Builder
 	b := local.New(slog.New(slog.NewTextHandler(&said, nil)))
@@ -78,7 +78,7 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	}
 }
 
-// TestSlowListener does not hold up those who notify, nor the other listeners.
+// TestSlowListener does not hold up notifiers or other listeners.
 func TestSlowListener(t *testing.T) {
 	b := newBroker(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,8 +13,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestAddressesInTurn: a connection moves on when its node goes, and comes back
-// when the others do.
+// TestAddressesInTurn: a connection moves to the next node when its own goes
+// down, and returns when the others do.
 func TestAddressesInTurn(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	first, a := testservices.Proxied(t, uri)
@@ -35,15 +35,15 @@ func TestAddressesInTurn(t *testing.T) {
 		if _, err := br.Publish(t.Context(), broker.Publication{TaskType: "worker", MessageID: fmt.Sprint(i)}); err != nil {
 			t.Fatalf("publish after cut %d: %v", i+1, err)
 		}
-		// A message that the cut met on its way comes twice, and what came
-		// before the cut cannot be settled any more.
+		// A message in flight at the cut comes twice, and deliveries from
+		// before it cannot be settled.
 		for d := receive(t, deliveries); d.Ack() != nil || d.MessageID() != fmt.Sprint(i); {
 			d = receive(t, deliveries)
 		}
 	}
 }
 
-// TestSilentAddress is a node that accepts connections and never says a word.
+// TestSilentAddress is a node that accepts connections but never answers.
 func TestSilentAddress(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	p, silent := testservices.Proxied(t, uri)
@@ -57,8 +57,8 @@ func TestSilentAddress(t *testing.T) {
 	}
 }
 
-// TestOneAddressRefuses: the log tells of credentials that one node does not
-// take, even where another was down before and a third works.
+// TestOneAddressRefuses: the log shows credentials refused by one node, even if
+// another was down before and a third works.
 func TestOneAddressRefuses(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	wrong, err := url.Parse(uri)
@@ -84,7 +84,7 @@ func TestOneAddressRefuses(t *testing.T) {
 	}
 }
 
-// TestSpread: many processes with the same list do not begin with the same
+// TestSpread: many processes with the same list do not all start with the same
 // node.
 func TestSpread(t *testing.T) {
 	uri := testservices.RabbitMQ(t)

@@ -12,9 +12,9 @@ import (
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
-// TestAlarm: a node that runs out of memory takes no messages, and says so to
-// those who publish. They wait as long as they like, consumers go on, and all
-// goes on when the alarm is over.
+// TestAlarm: a node low on memory accepts no messages, and publishers get to
+// know. They wait as long as they like, consumers continue, and so does all
+// when the alarm is over.
 func TestAlarm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a server")
@@ -24,7 +24,7 @@ func TestAlarm(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	// An alarm is the whole node's.
+	// An alarm is for the whole node.
 	node, err := testnodes.StartRabbitMQ(ctx, t.TempDir(), testnodes.RabbitMQOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func TestAlarm(t *testing.T) {
 	if err := node.Alarm(ctx, true); err != nil {
 		t.Fatal(err)
 	}
-	// RabbitMQ takes one more message of each connection, and tells it then.
+	// RabbitMQ accepts one more message per connection before it says so.
 	if _, err := b.Publish(ctx, broker.Publication{TaskType: "worker", MessageID: "more"}); err != nil {
 		t.Fatal(err)
 	}

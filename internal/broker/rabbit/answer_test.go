@@ -9,9 +9,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestNoAnswerToAConsumer: a node whose connection lives and that leaves a
-// declaration without an answer, when a consumer begins or while one is
-// checked, is given up for another one.
+// TestNoAnswerToAConsumer: a node with a live connection that does not answer a
+// declaration, of a new or a running consumer, is abandoned for another one.
 func TestNoAnswerToAConsumer(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	for name, running := range map[string]bool{"when it begins": false, "when it is checked": true} {

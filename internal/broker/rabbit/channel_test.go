@@ -12,9 +12,9 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestConsumersChannelIsClosed by the server, under a connection that lives:
-// another one takes its place, what was not settled comes again, and what is
-// settled too late is not.
+// TestConsumersChannelIsClosed by the server, on a live connection: another
+// channel replaces it, unsettled messages come again, and late settlements
+// fail.
 func TestConsumersChannelIsClosed(t *testing.T) {
 	p, uri := testservices.Proxied(t, testservices.RabbitMQ(t))
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
@@ -65,8 +65,8 @@ func TestConsumersChannelIsClosed(t *testing.T) {
 	}
 }
 
-// TestConfirmNeverComes, as from a broker that hangs: the publish ends with its
-// context, says so, and the message is sent again by nobody.
+// TestConfirmNeverComes, as with a broker that hangs: the publish ends with its
+// context, and the message is not sent again.
 func TestConfirmNeverComes(t *testing.T) {
 	p, uri := testservices.Proxied(t, testservices.RabbitMQ(t))
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}, Heartbeat: time.Minute})
@@ -84,7 +84,7 @@ func TestConfirmNeverComes(t *testing.T) {
 		t.Errorf("Publish gives %v", err)
 	}
 	p.Release()
-	// It went out all the same, once: unknown is not refused.
+	// It was sent all the same, once: unknown does not mean refused.
 	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", MessageID: "next"}); err != nil {
 		t.Fatal(err)
 	}

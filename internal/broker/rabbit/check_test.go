@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestRefusedCheck disturbs neither the consumer nor the checks of others, and
+// TestRefusedCheck affects neither the consumer nor the checks of others, and
 // is logged once.
 func TestRefusedCheck(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
@@ -27,7 +27,7 @@ func TestRefusedCheck(t *testing.T) {
 	backups, ready := consume(t, b, broker.Queue{TaskType: "backup", Endpoint: "console1"})
 	receive(t, ready)
 
-	// A check may make the exchange between the two.
+	// A check may create the exchange in between.
 	eventually(t, "the exchange is of another kind", func() bool {
 		ch := admin(t, uri)
 		return ch.ExchangeDelete("tasker.worker", false, false) == nil &&

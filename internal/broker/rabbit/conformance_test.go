@@ -43,7 +43,7 @@ func newBroker(t testing.TB, cfg rabbit.Config) *rabbit.Broker {
 	return b
 }
 
-// admin is a channel of a foreign client, straight to the server.
+// admin returns a channel of a foreign client, directly to the server.
 func admin(t testing.TB, uri string) *amqp.Channel {
 	t.Helper()
 	conn, err := amqp.Dial(uri)
@@ -106,7 +106,7 @@ func newHarness(t *testing.T, queueType string) brokertest.Harness {
 	}
 }
 
-// drain takes all messages that a queue holds.
+// drain takes all messages of a queue.
 func drain(t testing.TB, uri, queue string) []amqp.Delivery {
 	t.Helper()
 	ch := admin(t, uri)

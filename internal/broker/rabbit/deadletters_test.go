@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// deadLetters gives the dead letters as they come, until the test ends.
+// deadLetters returns the dead letters as they come, until the test ends.
 func deadLetters(t *testing.T, b broker.Broker) <-chan broker.DeadLetter {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -32,8 +32,8 @@ func deadLetters(t *testing.T, b broker.Broker) <-chan broker.DeadLetter {
 	return letters
 }
 
-// TestDeadByRabbitMQ reads what RabbitMQ dead-letters by itself: which queue,
-// and its own word for why.
+// TestDeadByRabbitMQ: letters from RabbitMQ's own dead-lettering have the queue
+// and RabbitMQ's word for the reason.
 func TestDeadByRabbitMQ(t *testing.T) {
 	for _, queueType := range []string{"classic", "quorum"} {
 		t.Run(queueType, func(t *testing.T) {
@@ -76,8 +76,8 @@ func TestDeadByRabbitMQ(t *testing.T) {
 			}
 			want("tasker.worker.short", "rejected", "second")
 
-			// A letter that somebody moves back, with the headers that tasker
-			// gave it, and that dies again, is another letter.
+			// A letter moved back with tasker's headers that is dead-lettered
+			// again is another letter.
 			foreign(queue.Name(), "again", "")
 			if err := receive(t, deliveries).DeadLetter(t.Context(), "no task"); err != nil {
 				t.Fatal(err)

@@ -2,13 +2,13 @@ package rabbit
 
 import "github.com/taskerhq/tasker/internal/broker"
 
-// SetBlocked does what RabbitMQ's connection.blocked and connection.unblocked
-// do, which no test can cause without harm to those beside it.
+// SetBlocked simulates RabbitMQ's connection.blocked and connection.unblocked,
+// which a test cannot cause without affecting others.
 func (b *Broker) SetBlocked(blocked bool, reason string) {
 	b.publisher.link.setBlocked(blocked, reason)
 }
 
-// Session names the channel that publishes now; nil where there is none.
+// Session returns the session that publishes now, or nil.
 func (b *Broker) Session() any {
 	if s := b.publisher.shared.session.Load(); s != nil {
 		return s
@@ -16,7 +16,7 @@ func (b *Broker) Session() any {
 	return nil
 }
 
-// Unconfirmed returns how many messages wait for their confirm.
+// Unconfirmed returns the number of unconfirmed messages.
 func (b *Broker) Unconfirmed() int {
 	if s := b.publisher.shared.session.Load(); s != nil {
 		return len(s.slots)
@@ -24,8 +24,8 @@ func (b *Broker) Unconfirmed() int {
 	return 0
 }
 
-// BreakChannel breaks a rule of AMQP on the channel that a delivery came by,
-// for which RabbitMQ closes it, and nothing else.
+// BreakChannel violates AMQP on a delivery's channel, so that RabbitMQ closes
+// that channel only.
 func BreakChannel(d broker.Delivery) error {
 	return d.(*delivery).ch.Ack(1<<40, false)
 }

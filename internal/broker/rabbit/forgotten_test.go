@@ -12,7 +12,7 @@ import (
 )
 
 // TestForgottenConsumer: no test can make RabbitMQ forget a consumer, so these
-// are consumers that do not exist, or that another one stands for.
+// do not exist, or another one stands in for them.
 func TestForgottenConsumer(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))

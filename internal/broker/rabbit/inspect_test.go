@@ -13,7 +13,7 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// probe makes the one probe for an address.
+// probe returns the probe of an address.
 func probe(t *testing.T, uri string) *rabbit.Probe {
 	t.Helper()
 	probes, err := rabbit.Probes(rabbit.Config{URIs: []string{uri}})
@@ -41,8 +41,7 @@ func TestProbe(t *testing.T) {
 	if version, err := p.Connect(t.Context()); err != nil || version == "" {
 		t.Fatalf("version %q, %v", version, err)
 	}
-	// What is missing closes the channel; what comes then is looked at all the
-	// same.
+	// A missing object closes the channel; later calls work all the same.
 	for name, want := range map[string]bool{"tasker.worker": true, "tasker.nothing": false, "tasker.dead": true, "tasker.none": false} {
 		if exists, err := p.Exchange(t.Context(), name); err != nil || exists != want {
 			t.Errorf("exchange %s: %v, %v", name, exists, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestNack is a message that a queue cannot take: it is tried again, over a new
-// channel, and an error in the end. The other queues go on.
+// TestNack: a message that a queue cannot take is retried over a new channel,
+// and is an error in the end. Other queues are not affected.
 func TestNack(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	u, err := url.Parse(uri)
@@ -63,8 +63,8 @@ func TestNack(t *testing.T) {
 	}
 }
 
-// TestNoConfirms is a node that takes messages and confirms none, while its
-// connection lives: another one gets them.
+// TestNoConfirms: messages to a node that confirms none, on a live connection,
+// go to another node.
 func TestNoConfirms(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	p, first := testservices.Proxied(t, uri)
@@ -89,8 +89,8 @@ func TestNoConfirms(t *testing.T) {
 	}
 }
 
-// TestNoAnswerToADeclaration, which comes before the first message of a type,
-// is like a confirm that does not come.
+// TestNoAnswerToADeclaration, before the first message of a type, is handled
+// like a missing confirm.
 func TestNoAnswerToADeclaration(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	p, first := testservices.Proxied(t, uri)

@@ -23,7 +23,7 @@ const testTimeout = time.Minute
 
 var queue = broker.Queue{TaskType: "worker", Endpoint: "console1"}
 
-// consume starts a consumer that ends with the test, and gives its deliveries
+// consume starts a consumer that ends with the test, and returns its deliveries
 // and readiness.
 func consume(t *testing.T, b broker.Broker, q broker.Queue) (<-chan broker.Delivery, <-chan bool) {
 	t.Helper()
@@ -69,8 +69,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestTopology is docs/protocol.md as a foreign client sees it. RabbitMQ
-// refuses a declaration that differs from what exists.
+// TestTopology checks docs/protocol.md as a foreign client. RabbitMQ refuses a
+// declaration that differs from what exists.
 func TestTopology(t *testing.T) {
 	for _, queueType := range []string{"classic", "quorum"} {
 		t.Run(queueType, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestTopology(t *testing.T) {
 	}
 }
 
-// TestMessages are read by endpoints in any language, and sent by them.
+// TestMessages: endpoints in any language can read and send the messages.
 func TestMessages(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
@@ -158,8 +158,8 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// TestServerDeadLetters are those that RabbitMQ itself makes: of a message
-// that a foreign consumer rejects.
+// TestServerDeadLetters are RabbitMQ's own: of a message that a foreign
+// consumer rejects.
 func TestServerDeadLetters(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
@@ -181,7 +181,7 @@ func TestServerDeadLetters(t *testing.T) {
 	})
 }
 
-// logs keeps what a Broker logs.
+// logs collects what a Broker logs.
 type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -201,7 +201,7 @@ func (l *logs) text() string {
 
 func (l *logs) has(texts ...string) bool { return l.count(texts...) > 0 }
 
-// count is the number of lines that hold all the texts.
+// count returns the number of lines that contain all texts.
 func (l *logs) count(texts ...string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,7 +244,8 @@ func TestQueueWithOtherSettings(t *testing.T) {
 	}
 }
 
-// TestExchangeWithOtherSettings is an error at once, and no harm to others.
+// TestExchangeWithOtherSettings is an error at once, and does not affect
+// others.
 func TestExchangeWithOtherSettings(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	if err := admin(t, uri).ExchangeDeclare("tasker.worker", "topic", true, false, false, false, nil); err != nil {
@@ -331,7 +332,7 @@ func TestBlocked(t *testing.T) {
 	}
 }
 
-// TestConnections are made when they are needed, and to a node that answers.
+// TestConnections are made when they are needed, to a node that answers.
 func TestConnections(t *testing.T) {
 	p, uri := testservices.Proxied(t, testservices.RabbitMQ(t))
 	dead, gone := testservices.Proxied(t, uri)
@@ -353,8 +354,8 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// TestSilentBroker holds nobody longer than their contexts, and Close not
-// long: the client's own calls would wait for the broker.
+// TestSilentBroker: calls end with their contexts, and Close soon, although the
+// client's own calls would wait for the broker.
 func TestSilentBroker(t *testing.T) {
 	p, uri := testservices.Proxied(t, testservices.RabbitMQ(t))
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
@@ -383,8 +384,7 @@ func TestSilentBroker(t *testing.T) {
 	}
 }
 
-// declareBy publishes, so that the next publish finds all declared and writes
-// at once.
+// declareBy publishes, so that everything is declared for the next publish.
 func declareBy(t *testing.T, b broker.Broker) {
 	t.Helper()
 	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", MessageID: "first"}); err != nil {
@@ -392,8 +392,8 @@ func declareBy(t *testing.T, b broker.Broker) {
 	}
 }
 
-// TestHungWrite frees a publisher whose write hangs in a connection that died
-// without a word: the heartbeat tells, and another node takes over.
+// TestHungWrite: a publisher whose write hangs in a dead connection is freed by
+// the heartbeat, and another node takes over.
 func TestHungWrite(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	p, first := testservices.Proxied(t, uri)

@@ -18,7 +18,7 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestInspect reads what the driver declared at the real RabbitMQ.
+// TestInspect reads the driver's declarations from a real RabbitMQ.
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	uri := testservices.RabbitMQ(t)

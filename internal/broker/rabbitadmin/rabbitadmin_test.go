@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker/rabbitadmin"
 )
 
-// answering is a management API that gives one answer to everything.
+// answering is a management API with one answer to everything.
 func answering(t *testing.T, status int, body string) *rabbitadmin.Client {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
