@@ -106,7 +106,8 @@ func TestPackets(t *testing.T) {
 		for try := range 2 {
 			identifier := fmt.Sprintf("t%d-%d", kib, try)
 			payload := slices.Concat([]byte(`"`), slices.Repeat([]byte(`\"`), kib*512-1), []byte(`"`))
-			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: identifier, Payload: payload, Endpoints: []string{"a"}})
+			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: identifier, Payload: payload,
+				Endpoints: []string{"a"}})
 			switch {
 			case err == nil:
 				stored++
@@ -140,7 +141,8 @@ func TestPackets(t *testing.T) {
 		}
 	}
 	finishes[0].Payload = slices.Concat([]byte(`"`), slices.Repeat([]byte("x"), 3*mib), []byte(`"`))
-	if _, err := f.Attempts.FinishAttempts(t.Context(), finishes); tasker.CodeOf(err) != tasker.TooLarge || !strings.Contains(err.Error(), "larger") {
+	if _, err := f.Attempts.FinishAttempts(t.Context(), finishes); tasker.CodeOf(err) != tasker.TooLarge ||
+		!strings.Contains(err.Error(), "larger") {
 		t.Errorf("a result of 3 MiB: %v", err)
 	}
 }

@@ -118,7 +118,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{TaskType: "t1", After: "e3", Limit: 10})
 	must(err)
-	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new", State: tasker.Received}
+	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new",
+		State: tasker.Received}
 	for range 2 {
 		_, err = s.Inbox.ReceiveResults(ctx, managerA, []ledger.Incoming{arrival})
 		must(err)
@@ -127,7 +128,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		_, err = s.Attempts.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: arrival.ResultKey}, {ResultKey: key, Attempt: 9}})
 		must(err)
 	}
-	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{{ResultKey: arrival.ResultKey, Attempt: 1, State: tasker.ResultDone}, {ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
+	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{{ResultKey: arrival.ResultKey, Attempt: 1, State: tasker.ResultDone},
+		{ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
 	must(err)
 	_, err = s.Attempts.WaitingWork(ctx, "e7", "t1", 10)
 	must(err)
@@ -232,9 +234,12 @@ func fill(t *testing.T, db *sql.DB) {
 	for _, statement := range []string{
 		"SET SESSION max_recursive_iterations = 5000",
 		"SET SESSION cte_max_recursion_depth = 5000",
-		"INSERT INTO tasks (id, type, identifier, request_hash, status, payload, start_time, sent_time, relay_time, last_modified_time) " + numbers +
-			"SELECT i, CONCAT('t', i % 3), CONCAT('id-', i), '', " + status + ", 'null', NOW(6), IF(i % 51 = 0 AND i % 50 <> 0, NULL, NOW(6) - INTERVAL i SECOND), NOW(6), NOW(6) FROM n",
-		"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, retry_time) " + numbers +
+		"INSERT INTO tasks (id, type, identifier, request_hash, status, payload, start_time, sent_time, relay_time, last_modified_time) " +
+			numbers +
+			"SELECT i, CONCAT('t', i % 3), CONCAT('id-', i), '', " + status +
+			", 'null', NOW(6), IF(i % 51 = 0 AND i % 50 <> 0, NULL, NOW(6) - INTERVAL i SECOND), NOW(6), NOW(6) FROM n",
+		"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, retry_time) " +
+			numbers +
 			"SELECT i, CONCAT('e', i % 40), " + state + ", 1, '', 0, '', NOW(6), NOW(6), NOW(6) FROM n",
 		"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time) " + numbers +
 			"SELECT i, CONCAT('f', i % 40), 'DONE', 1, '', 0, '', NOW(6), NOW(6) FROM n",

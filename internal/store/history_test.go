@@ -58,11 +58,13 @@ func TestHistoryOfABatch(t *testing.T) {
 		f.acquire(t, managerA, "a", "b", "c")
 		task := f.send(t, "one")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received), arrival(task, "c", tasker.Running))
-		stored := f.finish(t, finish(task, "a", 1, tasker.Retrying), finish(task, "b", 1, tasker.Retrying), finish(task, "c", 1, tasker.ResultDone))
+		stored := f.finish(t, finish(task, "a", 1, tasker.Retrying), finish(task, "b", 1, tasker.Retrying),
+			finish(task, "c", 1, tasker.ResultDone))
 		if fmt.Sprint(stored) != "[true false true]" {
 			t.Errorf("stored %v", stored)
 		}
-		if a, n := f.attempts(t, task, "a"), f.rows(t, "attempts"); len(a) != 1 || a[0].State != tasker.ResultFailed || a[0].StartTime == nil || n != 1 {
+		if a, n := f.attempts(t, task, "a"), f.rows(t, "attempts"); len(a) != 1 || a[0].State != tasker.ResultFailed ||
+			a[0].StartTime == nil || n != 1 {
 			t.Errorf("%+v, and %d rows", a, n)
 		}
 		// And if all are.

@@ -133,7 +133,8 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 			}
 			task := f.find(t, want.task)
 			if task.Status != want.status || !slices.Equal(task.Expected, want.expected) || task.Removed("b") != want.removed {
-				t.Errorf("%s: %s, expects %v, removed %v; want %s, %v, %v", task.Identifier, task.Status, task.Expected, task.RemovedEndpoints, want.status, want.expected, want.removed)
+				t.Errorf("%s: %s, expects %v, removed %v; want %s, %v, %v", task.Identifier, task.Status, task.Expected, task.RemovedEndpoints,
+					want.status, want.expected, want.removed)
 			}
 		}
 		if listed := f.find(t, listed); !slices.Equal(listed.Endpoints, []string{"a", "b"}) {
@@ -155,7 +156,8 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 		}
 		f.receive(t, managerA, arrival(waits, "a", tasker.Running))
 		f.finish(t, finish(waits, "a", 1, tasker.ResultDone))
-		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || !slices.Equal(unsettled, []int64{waits.ID}) {
+		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil ||
+			!slices.Equal(unsettled, []int64{waits.ID}) {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
 		if _, err := f.Outbox.MarkSent(t.Context(), f.find(t, unsent), nil, month); err != nil {
@@ -206,7 +208,8 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		if err != nil || len(work) != 0 {
 			t.Errorf("it adopts %+v, %v", work, err)
 		}
-		admissions := f.receive(t, managerB, arrival(lost, "a", tasker.Running), arrival(waiting, "a", tasker.Running), arrival(listed, "a", tasker.Running))
+		admissions := f.receive(t, managerB, arrival(lost, "a", tasker.Running), arrival(waiting, "a", tasker.Running),
+			arrival(listed, "a", tasker.Running))
 		wantOutcomes(t, admissions, ledger.Refused, ledger.Duplicate, ledger.Refused)
 		if !strings.Contains(admissions[0].Reason, "was removed after") {
 			t.Errorf("the reason is %q", admissions[0].Reason)
@@ -297,7 +300,8 @@ func TestForgetEndpointsKeepsWhatRuns(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one")
-		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received)), ledger.Recorded, ledger.Recorded)
+		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received)), ledger.Recorded,
+			ledger.Recorded)
 		for range 2 {
 			kept, err := f.Endpoints.ForgetEndpoints(t.Context(), managerA, []string{"a", "b"})
 			if err != nil || !slices.Equal(kept, []string{"a"}) {

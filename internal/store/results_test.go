@@ -34,7 +34,8 @@ func TestReceiveResults(t *testing.T) {
 		}
 		// The same again, with a new one.
 		third := f.send(t, "third")
-		wantOutcomes(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running), arrival(third, "a", tasker.Running)),
+		wantOutcomes(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running),
+			arrival(third, "a", tasker.Running)),
 			ledger.Duplicate, ledger.Recorded, ledger.Duplicate)
 		again := f.receive(t, managerA, arrival(all, "a", tasker.Running))[0]
 		if !again.Own || again.State != tasker.Running || again.Attempt != 1 || again.Task.ID != all.ID {
@@ -215,7 +216,8 @@ func TestStartMany(t *testing.T) {
 			t.Errorf("states %v, want %v", got, want)
 		}
 		f.receive(t, managerA, arrival(f.send(t, "two"), "a", tasker.Received), arrival(f.send(t, "three"), "a", tasker.Received))
-		starts = []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}}, {ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
+		starts = []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}},
+			{ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
 		if started, err = f.Attempts.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
 			t.Errorf("started %v, %v", started, err)
 		}
@@ -228,7 +230,8 @@ func TestFinishMany(t *testing.T) {
 		task := f.send(t, "one")
 		stale := f.send(t, "two")
 		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running), arrival(stale, "a", tasker.Received))
-		if got := f.finish(t, finish(task, "a", 1, tasker.ResultDone), finish(stale, "a", 1, tasker.ResultDone), finish(task, "b", 1, tasker.ResultFailed)); fmt.Sprint(got) != "[true false true]" {
+		if got := f.finish(t, finish(task, "a", 1, tasker.ResultDone), finish(stale, "a", 1, tasker.ResultDone),
+			finish(task, "b", 1, tasker.ResultFailed)); fmt.Sprint(got) != "[true false true]" {
 			t.Errorf("stored %v, want the two that run", got)
 		}
 		want := map[string]tasker.ResultState{"a": tasker.ResultDone, "b": tasker.ResultFailed}
@@ -245,7 +248,8 @@ func TestAdoption(t *testing.T) {
 		for i := range 3 {
 			tasks = append(tasks, f.send(t, fmt.Sprint("task-", i)))
 		}
-		f.receive(t, managerA, arrival(tasks[0], "a", tasker.Running), arrival(tasks[1], "a", tasker.Received), arrival(tasks[0], "b", tasker.Running))
+		f.receive(t, managerA, arrival(tasks[0], "a", tasker.Running), arrival(tasks[1], "a", tasker.Received),
+			arrival(tasks[0], "b", tasker.Running))
 
 		f.clock.advance(2 * lease) // manager A is dead
 		f.acquire(t, managerB, "a")
@@ -260,7 +264,8 @@ func TestAdoption(t *testing.T) {
 		created := f.create(t, "published-a-moment-ago")
 		f.create(t, "for-another", "b")
 		unreceived, next, err := f.Inbox.UnreceivedTasks(t.Context(), "a", []string{"worker"}, time.Time{}, ledger.SentPosition{}, 10)
-		if err != nil || next != (ledger.SentPosition{}) || len(unreceived) != 2 || unreceived[0].ID != created.ID || unreceived[1].ID != tasks[2].ID {
+		if err != nil || next != (ledger.SentPosition{}) || len(unreceived) != 2 || unreceived[0].ID != created.ID ||
+			unreceived[1].ID != tasks[2].ID {
 			t.Errorf("unreceived: %+v, next %v, %v", unreceived, next, err)
 		}
 		unreceived, _, err = f.Inbox.UnreceivedTasks(t.Context(), "a", []string{"worker"}, f.Now().Add(-lease), ledger.SentPosition{}, 10)
@@ -337,7 +342,8 @@ func TestLostByAnOlderTasker(t *testing.T) {
 	if n, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 {
 		t.Fatalf("%d are back, %v", n, err)
 	}
-	if r, err := f.Results.TaskResults(t.Context(), task.ID); err != nil || r[0].State != tasker.Received || r[0].Errnr != 0 || r[0].Errmsg != "" {
+	if r, err := f.Results.TaskResults(t.Context(), task.ID); err != nil || r[0].State != tasker.Received || r[0].Errnr != 0 ||
+		r[0].Errmsg != "" {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
