@@ -4,6 +4,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 )
 
@@ -60,7 +61,12 @@ func (w *Writer[In, Out]) Do(in In) (Out, error) {
 		s.lead = make(chan bool, 1)
 	}
 	w.mu.Unlock()
-	if lead || <-s.lead {
+	if lead {
+		runtime.Gosched() // lets callers that are about to submit join the batch
+	} else {
+		lead = <-s.lead
+	}
+	if lead {
 		w.writeNext()
 	}
 	return s.out, s.err
