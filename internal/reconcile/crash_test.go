@@ -53,24 +53,24 @@ func TestCrashBeforeSent(t *testing.T) {
 				t.Errorf("sent, it has the summary %+v", summary)
 			}
 			// The second message reaches each of them.
-			arrivals := make([]ledger.Incoming, len(all))
+			messages := make([]ledger.Incoming, len(all))
 			for i, endpoint := range all {
-				arrivals[i] = ledger.Incoming{
+				messages[i] = ledger.Incoming{
 					ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
 					Identifier: task.Identifier, Type: task.Type, State: tasker.Running,
 				}
 			}
-			admissions, err := w.ReceiveResults(t.Context(), manager, arrivals)
+			recordings, err := w.ReceiveResults(t.Context(), manager, messages)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for i, admission := range admissions {
+			for i, recording := range recordings {
 				want := ledger.Recorded
 				if i < len(early) {
 					want = ledger.Duplicate
 				}
-				if admission.Outcome != want {
-					t.Errorf("%s: %+v, want verdict %v", all[i], admission, want)
+				if recording.Outcome != want {
+					t.Errorf("%s: %+v, want verdict %v", all[i], recording, want)
 				}
 			}
 			if late := all[len(early):]; len(late) > 0 {

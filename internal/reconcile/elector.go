@@ -97,7 +97,7 @@ func (e *elector) renew(ctx context.Context) (until time.Time, held bool) {
 func (e *elector) take(ctx context.Context) (until time.Time, held bool, err error) {
 	until = time.Now().Add(leaseLength)
 	held, err = e.leases.TakeLease(ctx, leaseName, e.holder, leaseLength)
-	if err != nil && errors.Is(context.Cause(ctx), context.Canceled) {
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return until, false, err // this process stops
 	}
 	e.observe(err)

@@ -264,20 +264,20 @@ func (w *world) register(endpoints ...string) {
 // receive records a task as running at endpoints.
 func (w *world) receive(task tasker.Task, endpoints ...string) {
 	w.t.Helper()
-	arrivals := make([]ledger.Incoming, len(endpoints))
+	messages := make([]ledger.Incoming, len(endpoints))
 	for i, name := range endpoints {
-		arrivals[i] = ledger.Incoming{
+		messages[i] = ledger.Incoming{
 			ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: name},
 			Identifier: task.Identifier, Type: task.Type, State: tasker.Running,
 		}
 	}
-	admissions, err := w.ReceiveResults(w.t.Context(), manager, arrivals)
+	recordings, err := w.ReceiveResults(w.t.Context(), manager, messages)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for _, a := range admissions {
+	for _, a := range recordings {
 		if a.Outcome != ledger.Recorded {
-			w.t.Fatalf("not admitted: %+v", a)
+			w.t.Fatalf("not recorded: %+v", a)
 		}
 	}
 }
@@ -285,17 +285,17 @@ func (w *world) receive(task tasker.Task, endpoints ...string) {
 // finish ends a task's first attempt at endpoints.
 func (w *world) finish(task tasker.Task, state tasker.ResultState, endpoints ...string) {
 	w.t.Helper()
-	finishes := make([]ledger.End, len(endpoints))
+	ends := make([]ledger.End, len(endpoints))
 	for i, name := range endpoints {
-		finishes[i] = ledger.End{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: name}, Attempt: 1, State: state}
+		ends[i] = ledger.End{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: name}, Attempt: 1, State: state}
 	}
-	stored, err := w.FinishAttempts(w.t.Context(), finishes)
+	stored, err := w.FinishAttempts(w.t.Context(), ends)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	for i := range stored {
 		if !stored[i] {
-			w.t.Fatalf("the end of %+v was not stored", finishes[i].ResultKey)
+			w.t.Fatalf("the end of %+v was not stored", ends[i].ResultKey)
 		}
 	}
 }

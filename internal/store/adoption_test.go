@@ -16,7 +16,7 @@ func TestAdoptionByAManagerThatWasReplaced(t *testing.T) {
 		task := f.send(t, "one")
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
-		f.receive(t, managerB, arrival(task, "a", tasker.Running))
+		f.receive(t, managerB, incoming(task, "a", tasker.Running))
 		work, err := f.Attempts.InterruptedWork(t.Context(), managerA, "a", 10)
 		if err != nil || len(work) != 0 {
 			t.Errorf("the successor's run is given as interrupted: %+v, %v", work, err)
@@ -30,7 +30,7 @@ func TestAdoptionOfWhatIsLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task, waits := f.send(t, "runs"), f.send(t, "waits")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(waits, "a", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(waits, "a", tasker.Received))
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
 		f.clock.advance(2 * lease)
@@ -55,7 +55,7 @@ func TestBegunAndLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		recorded, waited := f.send(t, "recorded"), f.send(t, "waited")
-		f.receive(t, managerA, arrival(recorded, "a", tasker.Running), arrival(waited, "a", tasker.Received))
+		f.receive(t, managerA, incoming(recorded, "a", tasker.Running), incoming(waited, "a", tasker.Received))
 		key := tasker.ResultKey{TaskID: waited.ID, Endpoint: "a"}
 		begin := []ledger.Start{{ResultKey: key}}
 		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, begin); err != nil || !started[0] {
@@ -65,7 +65,7 @@ func TestBegunAndLost(t *testing.T) {
 		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
-		again := f.receive(t, managerA, arrival(recorded, "a", tasker.Running))[0]
+		again := f.receive(t, managerA, incoming(recorded, "a", tasker.Running))[0]
 		if again.Outcome != ledger.Duplicate || !again.Own || again.State != tasker.Running || again.Attempt != 1 {
 			t.Errorf("the recorded one is given as %+v", again)
 		}
@@ -86,7 +86,7 @@ func TestBackFromLostSaysWhy(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		again := finish(task, "a", 1, tasker.Retrying)
 		again.RetryDelay = time.Hour
 		f.finish(t, again)
@@ -110,7 +110,7 @@ func TestLateFinishOfAnInterruptedAttempt(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
 		if !f.finish(t, finish(task, "a", 1, tasker.Retrying))[0] {

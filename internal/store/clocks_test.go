@@ -94,7 +94,7 @@ func TestClocksOfMachines(t *testing.T) {
 	}
 
 	// A retry is due at the right time for each of them.
-	consumer.receive(t, managerA, arrival(task, "a", tasker.Running))
+	consumer.receive(t, managerA, incoming(task, "a", tasker.Running))
 	again := finish(task, "a", 1, tasker.Retrying)
 	again.RetryDelay = limit
 	consumer.finish(t, again)

@@ -12,7 +12,7 @@ func TestHistory(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Received))
 		if attempts := f.attempts(t, task, "a"); len(attempts) != 0 {
 			t.Errorf("before it ran: %+v", attempts)
 		}
@@ -57,7 +57,7 @@ func TestHistoryOfABatch(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b", "c")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received), arrival(task, "c", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Received), incoming(task, "c", tasker.Running))
 		stored := f.finish(t, finish(task, "a", 1, tasker.Retrying), finish(task, "b", 1, tasker.Retrying),
 			finish(task, "c", 1, tasker.ResultDone))
 		if fmt.Sprint(stored) != "[true false true]" {
@@ -69,7 +69,7 @@ func TestHistoryOfABatch(t *testing.T) {
 		}
 		// And if all are.
 		two := f.send(t, "two")
-		f.receive(t, managerA, arrival(two, "a", tasker.Running), arrival(two, "b", tasker.Running))
+		f.receive(t, managerA, incoming(two, "a", tasker.Running), incoming(two, "b", tasker.Running))
 		f.finish(t, finish(two, "a", 1, tasker.Retrying), finish(two, "b", 1, tasker.Retrying))
 		if n := f.rows(t, "attempts"); n != 3 {
 			t.Errorf("%d rows, want 3", n)
@@ -83,7 +83,7 @@ func TestHistoryOfWhatDidNotRunAgain(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.finish(t, finish(task, "a", 1, tasker.Retrying))
 		want := f.attempts(t, task, "a")
 		if len(want) != 1 || want[0].State != tasker.ResultFailed {
@@ -110,7 +110,7 @@ func TestAttemptThatIsLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.clock.advance(time.Hour)
 		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestRejectedWhileRunning(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one", "a", "b")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Running))
 		if !f.finish(t, finish(task, "a", 1, tasker.Rejected))[0] {
 			t.Error("the running one was not rejected")
 		}

@@ -82,7 +82,7 @@ func TestSaveLive(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Running))
 		if r := f.result(t, task, "a"); r.Progress != nil || r.State != tasker.Running || r.ID == 0 {
 			t.Errorf("before it told anything: %+v", r)
 		}
@@ -126,7 +126,7 @@ func TestSaveLiveAgain(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		update := told(task, "a", 1, 0, 2)
 		f.save(t, update)
 		f.save(t, update)
@@ -147,7 +147,7 @@ func TestSaveLiveOfNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task, waits := f.send(t, "one"), f.send(t, "waits")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(waits, "a", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(waits, "a", tasker.Received))
 		f.save(t,
 			told(tasker.Task{ID: 999}, "a", 1, 0, 0), told(task, "b", 1, 0, 0), // no result
 			told(waits, "a", 1, 0, 0), told(task, "a", 2, 0, 0), told(task, "a", 0, 0, 0), // no such attempt
@@ -164,7 +164,7 @@ func TestSaveLiveLate(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.finish(t, finish(task, "a", 1, tasker.Retrying))
 		f.restart(t, task, "a", 1)
 		late := told(task, "a", 1, 0, 1)
@@ -203,7 +203,7 @@ func TestSaveLiveLarge(t *testing.T) {
 		var updates []ledger.LiveUpdate
 		for i := range 10 {
 			task := f.send(t, fmt.Sprint("t", i))
-			f.receive(t, managerA, arrival(task, "a", tasker.Running))
+			f.receive(t, managerA, incoming(task, "a", tasker.Running))
 			u := told(task, "a", 1, 0, 0)
 			u.Lines[0].Text = strings.Repeat("x", 700_000)
 			u.Partial, _ = json.Marshal(u.Lines[0].Text)
@@ -220,7 +220,7 @@ func TestSaveLiveLarge(t *testing.T) {
 func TestSaveLiveAtOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		var endpoints []string
-		var arrivals []ledger.Incoming
+		var messages []ledger.Incoming
 		var updates []ledger.LiveUpdate
 		for i := range 50 {
 			endpoints = append(endpoints, fmt.Sprintf("e%02d", i))
@@ -228,10 +228,10 @@ func TestSaveLiveAtOnce(t *testing.T) {
 		f.acquire(t, managerA, endpoints...)
 		one, two := f.send(t, "one"), f.send(t, "two")
 		for _, e := range endpoints {
-			arrivals = append(arrivals, arrival(one, e, tasker.Running), arrival(two, e, tasker.Running))
+			messages = append(messages, incoming(one, e, tasker.Running), incoming(two, e, tasker.Running))
 			updates = append(updates, told(two, e, 1, 0, 3), told(one, e, 1, 0, 3))
 		}
-		f.receive(t, managerA, arrivals...)
+		f.receive(t, managerA, messages...)
 		errs := make(chan error)
 		const sides = 4
 		for range sides {
@@ -256,7 +256,7 @@ func TestLogLines(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Running))
 		if lines := f.lines(t, task, "a", 1, 0, 10); len(lines) != 0 {
 			t.Errorf("before there are any: %v", lines)
 		}
@@ -315,7 +315,7 @@ func TestDropChunks(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.save(t, told(task, "a", 1, 0, 9), told(task, "a", 1, 10, 19), told(task, "a", 1, 20, 29))
 		u := told(task, "a", 1, 30, 30)
 		u.DropFrom, u.DropTo = 0, 25
@@ -331,7 +331,7 @@ func TestLogChunksAfter(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task, other := f.send(t, "one"), f.send(t, "two")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running), arrival(other, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Running), incoming(other, "a", tasker.Running))
 		f.save(t, told(task, "a", 1, 0, 1))
 		f.save(t, told(other, "a", 1, 0, 1))
 		f.save(t, told(task, "b", 1, 0, 0))

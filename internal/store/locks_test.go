@@ -112,7 +112,7 @@ func (f fixture) through(t *testing.T) (tasks []tasker.Task, ids []int64) {
 	f.acquire(t, managerA, "a")
 	for _, identifier := range []string{"one", "two"} {
 		task := f.send(t, identifier, "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
 		tasks, ids = append(tasks, task), append(ids, task.ID)
 	}
@@ -163,7 +163,7 @@ func TestLockWait(t *testing.T) {
 	f, r := against(t)
 	f.acquire(t, managerA, "a")
 	task := f.send(t, "one", "a")
-	f.receive(t, managerA, arrival(task, "a", tasker.Running))
+	f.receive(t, managerA, incoming(task, "a", tasker.Running))
 	r.do("BEGIN")
 	r.lock("task_results", fmt.Sprint("task_id = ", task.ID))
 	ctx, cancel := context.WithCancel(t.Context())

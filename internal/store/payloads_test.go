@@ -21,7 +21,7 @@ func TestLargePayloadsAreReadAlone(t *testing.T) {
 		}
 		f.acquire(t, managerA, "a")
 		small := f.create(t, "small", "a")
-		received := f.receive(t, managerA, arrival(task, "a", tasker.Received), arrival(small, "a", tasker.Received))
+		received := f.receive(t, managerA, incoming(task, "a", tasker.Received), incoming(small, "a", tasker.Received))
 		if len(received[0].Task.Payload) != 0 || string(received[1].Task.Payload) != string(small.Payload) {
 			t.Errorf("received with %d and %d bytes", len(received[0].Task.Payload), len(received[1].Task.Payload))
 		}
@@ -44,7 +44,7 @@ func TestDeepResultIsReadable(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.create(t, "deep", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		deep := strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000)
 		if _, err := f.Attempts.FinishAttempts(t.Context(), []ledger.End{{
 			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1, State: tasker.ResultDone, Payload: json.RawMessage(deep),

@@ -49,7 +49,7 @@ func TestReadOnly(t *testing.T) {
 	}
 	f.acquire(t, managerA, "a")
 	running, waiting, unsent := f.send(t, "running", "a"), f.send(t, "waiting", "a"), f.create(t, "unsent", "a")
-	f.receive(t, managerA, arrival(running, "a", tasker.Running), arrival(waiting, "a", tasker.Received))
+	f.receive(t, managerA, incoming(running, "a", tasker.Running), incoming(waiting, "a", tasker.Received))
 	writes := map[string]func() error{
 		"CreateTask": func() error {
 			_, _, err := f.Tasks.CreateTask(ctx, tasker.Task{Type: "worker", Identifier: "new", Endpoints: []string{"a"}})
@@ -57,7 +57,7 @@ func TestReadOnly(t *testing.T) {
 		},
 		"MarkSent": func() error { _, err := f.Outbox.MarkSent(ctx, unsent, nil, month); return err },
 		"ReceiveResults": func() error {
-			_, err := f.Inbox.ReceiveResults(ctx, managerA, []ledger.Incoming{arrival(unsent, "a", tasker.Received)})
+			_, err := f.Inbox.ReceiveResults(ctx, managerA, []ledger.Incoming{incoming(unsent, "a", tasker.Received)})
 			return err
 		},
 		"StartAttempts": func() error {

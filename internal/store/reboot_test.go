@@ -45,7 +45,7 @@ func TestReboot(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Received))
 		f.await(t, task, "a", 0, 2, bootA, false) // it does not run
 		f.restart(t, task, "a", 0)
 		began := f.Now()
@@ -90,7 +90,7 @@ func TestRebootThatDidNotCome(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.await(t, task, "a", 1, 2, bootA, true)
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
@@ -122,7 +122,7 @@ func TestRebootWhileLost(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task, plain := f.send(t, "one", "a"), f.send(t, "plain", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(plain, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(plain, "a", tasker.Running))
 		f.await(t, task, "a", 1, 2, bootA, true)
 		f.clock.advance(time.Hour)
 		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
@@ -159,7 +159,7 @@ func TestAwaitingARebootIsNotBegun(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		again := []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}}}
 		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, again); err != nil || !started[0] {
 			t.Fatalf("started %v, %v", started, err)

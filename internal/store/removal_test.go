@@ -91,14 +91,14 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 		waits, only, began := f.send(t, "waits"), f.send(t, "only", "b"), f.send(t, "began")
 		unsent, finished, other := f.create(t, "unsent", "a", "b"), f.send(t, "finished"), f.send(t, "other", "a")
 		for _, task := range []tasker.Task{missing, failed, listed, began, finished} {
-			f.receive(t, managerA, arrival(task, "a", tasker.Running))
+			f.receive(t, managerA, incoming(task, "a", tasker.Running))
 			state := tasker.ResultDone
 			if task.ID == failed.ID {
 				state = tasker.ResultFailed
 			}
 			f.finish(t, finish(task, "a", 1, state))
 		}
-		f.receive(t, managerB, arrival(began, "b", tasker.Running), arrival(finished, "b", tasker.Running))
+		f.receive(t, managerB, incoming(began, "b", tasker.Running), incoming(finished, "b", tasker.Running))
 		f.finish(t, finish(finished, "b", 1, tasker.ResultFailed))
 		f.clock.advance(time.Hour)
 		if _, err := f.Statuses.Aggregate(t.Context(), []int64{missing.ID, failed.ID}, time.Minute); err != nil {
@@ -154,7 +154,7 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || len(unsettled) != 0 {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
-		f.receive(t, managerA, arrival(waits, "a", tasker.Running))
+		f.receive(t, managerA, incoming(waits, "a", tasker.Running))
 		f.finish(t, finish(waits, "a", 1, tasker.ResultDone))
 		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil ||
 			!slices.Equal(unsettled, []int64{waits.ID}) {
@@ -176,8 +176,8 @@ func TestRemovedResultsSettleNothing(t *testing.T) {
 		f.acquire(t, managerA, "a")
 		f.acquire(t, managerB, "b")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
-		f.receive(t, managerB, arrival(task, "b", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
+		f.receive(t, managerB, incoming(task, "b", tasker.Running))
 		f.detach(t, f.remove(t, managerB, "b"), 1)
 		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), []int64{task.ID}, time.Hour); err != nil || len(unsettled) != 0 {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
@@ -195,7 +195,7 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		lost, waiting, listed := f.send(t, "lost"), f.send(t, "waiting"), f.send(t, "listed", "a")
-		f.receive(t, managerA, arrival(waiting, "a", tasker.Received))
+		f.receive(t, managerA, incoming(waiting, "a", tasker.Received))
 		removal := f.remove(t, managerA, "a") // and then nothing
 		f.clock.advance(time.Second)
 		f.acquire(t, managerB, "a")
@@ -208,11 +208,11 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		if err != nil || len(work) != 0 {
 			t.Errorf("it adopts %+v, %v", work, err)
 		}
-		admissions := f.receive(t, managerB, arrival(lost, "a", tasker.Running), arrival(waiting, "a", tasker.Running),
-			arrival(listed, "a", tasker.Running))
-		wantOutcomes(t, admissions, ledger.Refused, ledger.Duplicate, ledger.Refused)
-		if !strings.Contains(admissions[0].Reason, "was removed after") {
-			t.Errorf("the reason is %q", admissions[0].Reason)
+		recordings := f.receive(t, managerB, incoming(lost, "a", tasker.Running), incoming(waiting, "a", tasker.Running),
+			incoming(listed, "a", tasker.Running))
+		wantOutcomes(t, recordings, ledger.Refused, ledger.Duplicate, ledger.Refused)
+		if !strings.Contains(recordings[0].Reason, "was removed after") {
+			t.Errorf("the reason is %q", recordings[0].Reason)
 		}
 		if begun, err := f.Removals.Removals(t.Context(), 10); err != nil || len(begun) != 0 {
 			t.Errorf("under way are %+v, %v", begun, err)
@@ -226,7 +226,7 @@ func TestRemovedEndpointRegistersAnew(t *testing.T) {
 		if task = f.find(t, task); !slices.Equal(task.Expected, []string{"a"}) {
 			t.Errorf("a new task expects %v", task.Expected)
 		}
-		wantOutcomes(t, f.receive(t, managerB, arrival(task, "a", tasker.Running)), ledger.Recorded)
+		wantOutcomes(t, f.receive(t, managerB, incoming(task, "a", tasker.Running)), ledger.Recorded)
 	})
 }
 
@@ -300,7 +300,7 @@ func TestForgetEndpointsKeepsWhatRuns(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one")
-		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Received)), ledger.Recorded,
+		wantOutcomes(t, f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Received)), ledger.Recorded,
 			ledger.Recorded)
 		for range 2 {
 			kept, err := f.Endpoints.ForgetEndpoints(t.Context(), managerA, []string{"a", "b"})

@@ -16,32 +16,32 @@ func TestReceiveResults(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		all, some := f.send(t, "all"), f.send(t, "some", "b")
-		wrongType, wrongName := arrival(all, "a", tasker.Running), arrival(all, "a", tasker.Running)
+		wrongType, wrongName := incoming(all, "a", tasker.Running), incoming(all, "a", tasker.Running)
 		wrongType.Type, wrongName.Identifier = "backup", "other"
-		rejected := arrival(some, "b", tasker.Rejected)
+		rejected := incoming(some, "b", tasker.Rejected)
 		rejected.Errnr, rejected.Errmsg = tasker.ErrnrRejected, "no handler"
-		admissions := f.receive(t, managerA,
-			arrival(all, "a", tasker.Running), arrival(all, "b", tasker.Received), rejected,
-			arrival(some, "a", tasker.Running), // not addressed
-			arrival(tasker.Task{ID: 999, Type: "worker", Identifier: "x"}, "a", tasker.Running),
+		recordings := f.receive(t, managerA,
+			incoming(all, "a", tasker.Running), incoming(all, "b", tasker.Received), rejected,
+			incoming(some, "a", tasker.Running), // not addressed
+			incoming(tasker.Task{ID: 999, Type: "worker", Identifier: "x"}, "a", tasker.Running),
 			wrongType, wrongName,
-			arrival(all, "stranger", tasker.Running),
+			incoming(all, "stranger", tasker.Running),
 		)
-		wantOutcomes(t, admissions, ledger.Recorded, ledger.Recorded, ledger.Recorded,
+		wantOutcomes(t, recordings, ledger.Recorded, ledger.Recorded, ledger.Recorded,
 			ledger.Refused, ledger.Refused, ledger.Refused, ledger.Refused, ledger.NotOwner)
-		if got := admissions[0].Task; string(got.Payload) != `{"foo":"bar"}` || got.ID != all.ID {
+		if got := recordings[0].Task; string(got.Payload) != `{"foo":"bar"}` || got.ID != all.ID {
 			t.Errorf("the stored task is not given: %+v", got)
 		}
 		// The same again, with a new one.
 		third := f.send(t, "third")
-		wantOutcomes(t, f.receive(t, managerA, arrival(all, "a", tasker.Running), arrival(third, "a", tasker.Running),
-			arrival(third, "a", tasker.Running)),
+		wantOutcomes(t, f.receive(t, managerA, incoming(all, "a", tasker.Running), incoming(third, "a", tasker.Running),
+			incoming(third, "a", tasker.Running)),
 			ledger.Duplicate, ledger.Recorded, ledger.Duplicate)
-		again := f.receive(t, managerA, arrival(all, "a", tasker.Running))[0]
+		again := f.receive(t, managerA, incoming(all, "a", tasker.Running))[0]
 		if !again.Own || again.State != tasker.Running || again.Attempt != 1 || again.Task.ID != all.ID {
 			t.Errorf("a known result is given as %+v", again)
 		}
-		wantOutcomes(t, f.receive(t, managerB, arrival(third, "b", tasker.Running)), ledger.NotOwner)
+		wantOutcomes(t, f.receive(t, managerB, incoming(third, "b", tasker.Running)), ledger.NotOwner)
 
 		results, err := f.Results.TaskResults(t.Context(), all.ID)
 		if err != nil || len(results) != 2 {
@@ -66,12 +66,12 @@ func TestReceiveAtSomeOfTheEndpoints(t *testing.T) {
 		f.acquire(t, managerA, "a")
 		f.acquire(t, managerB, "b")
 		task := f.send(t, "one")
-		admissions := f.receive(t, managerA, arrival(task, "b", tasker.Running), arrival(task, "a", tasker.Running))
-		if admissions[0].Outcome != ledger.NotOwner {
-			t.Errorf("%+v", admissions[0])
+		recordings := f.receive(t, managerA, incoming(task, "b", tasker.Running), incoming(task, "a", tasker.Running))
+		if recordings[0].Outcome != ledger.NotOwner {
+			t.Errorf("%+v", recordings[0])
 		}
 		// It was recorded before the other one was found lost.
-		if a := admissions[1]; a.Outcome != ledger.Duplicate || !a.Own || a.State != tasker.Running || a.Attempt != 1 || a.Task.ID != task.ID {
+		if a := recordings[1]; a.Outcome != ledger.Duplicate || !a.Own || a.State != tasker.Running || a.Attempt != 1 || a.Task.ID != task.ID {
 			t.Errorf("%+v", a)
 		}
 		if got := f.states(t, task); !maps.Equal(got, map[string]tasker.ResultState{"a": tasker.Running}) {
@@ -85,13 +85,13 @@ func TestReceiveAfterTheEnd(t *testing.T) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one")
 		f.acquire(t, managerA, "late")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.finish(t, finish(task, "a", 1, tasker.ResultDone))
 		if n, err := f.Statuses.Aggregate(t.Context(), []int64{task.ID}, time.Hour); err != nil || n != 1 {
 			t.Fatalf("aggregated %d, %v", n, err)
 		}
 		// A task that has ended must not get unfinished results.
-		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "late", tasker.Running)),
+		wantOutcomes(t, f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "late", tasker.Running)),
 			ledger.Duplicate, ledger.Refused)
 	})
 }
@@ -111,15 +111,15 @@ func TestReceiveAtOnce(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for i := 0; i < n; i += 5 {
-					var arrivals []ledger.Incoming
+					var messages []ledger.Incoming
 					for _, task := range tasks[i : i+5] {
-						arrivals = append(arrivals, arrival(task, "a", tasker.Running))
+						messages = append(messages, incoming(task, "a", tasker.Running))
 					}
-					admissions, err := f.Inbox.ReceiveResults(t.Context(), managerA, arrivals)
+					recordings, err := f.Inbox.ReceiveResults(t.Context(), managerA, messages)
 					if err != nil {
 						t.Error(err)
 					}
-					for _, v := range outcomes(admissions) {
+					for _, v := range outcomes(recordings) {
 						if v == ledger.Recorded {
 							admitted.Add(1)
 						}
@@ -129,7 +129,7 @@ func TestReceiveAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 		if admitted.Load() != n {
-			t.Errorf("%d arrivals were admitted, want %d", admitted.Load(), n)
+			t.Errorf("%d messages were admitted, want %d", admitted.Load(), n)
 		}
 	})
 }
@@ -139,7 +139,7 @@ func TestAttempts(t *testing.T) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one")
 		key := tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}
-		f.receive(t, managerA, arrival(task, "a", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Received))
 
 		start := func(manager string, attempt int, want bool) {
 			t.Helper()
@@ -199,8 +199,8 @@ func TestStartMany(t *testing.T) {
 		f.acquire(t, managerA, "a", "b")
 		f.acquire(t, managerB, "c")
 		task := f.send(t, "one")
-		f.receive(t, managerA, arrival(task, "a", tasker.Received), arrival(task, "b", tasker.Running))
-		f.receive(t, managerB, arrival(task, "c", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Received), incoming(task, "b", tasker.Running))
+		f.receive(t, managerB, incoming(task, "c", tasker.Received))
 		var starts []ledger.Start
 		for _, endpoint := range []string{"a", "b", "c", "nowhere"} {
 			starts = append(starts, ledger.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}})
@@ -215,7 +215,7 @@ func TestStartMany(t *testing.T) {
 		if got := f.states(t, task); !maps.Equal(got, want) {
 			t.Errorf("states %v, want %v", got, want)
 		}
-		f.receive(t, managerA, arrival(f.send(t, "two"), "a", tasker.Received), arrival(f.send(t, "three"), "a", tasker.Received))
+		f.receive(t, managerA, incoming(f.send(t, "two"), "a", tasker.Received), incoming(f.send(t, "three"), "a", tasker.Received))
 		starts = []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}},
 			{ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
 		if started, err = f.Attempts.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
@@ -229,7 +229,7 @@ func TestFinishMany(t *testing.T) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one")
 		stale := f.send(t, "two")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running), arrival(stale, "a", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Running), incoming(stale, "a", tasker.Received))
 		if got := f.finish(t, finish(task, "a", 1, tasker.ResultDone), finish(stale, "a", 1, tasker.ResultDone),
 			finish(task, "b", 1, tasker.ResultFailed)); fmt.Sprint(got) != "[true false true]" {
 			t.Errorf("stored %v, want the two that run", got)
@@ -248,8 +248,8 @@ func TestAdoption(t *testing.T) {
 		for i := range 3 {
 			tasks = append(tasks, f.send(t, fmt.Sprint("task-", i)))
 		}
-		f.receive(t, managerA, arrival(tasks[0], "a", tasker.Running), arrival(tasks[1], "a", tasker.Received),
-			arrival(tasks[0], "b", tasker.Running))
+		f.receive(t, managerA, incoming(tasks[0], "a", tasker.Running), incoming(tasks[1], "a", tasker.Received),
+			incoming(tasks[0], "b", tasker.Running))
 
 		f.clock.advance(2 * lease) // manager A is dead
 		f.acquire(t, managerB, "a")
@@ -287,7 +287,7 @@ func TestLost(t *testing.T) {
 		f.acquire(t, managerA, "a", "b", "idle")
 		task := f.send(t, "one", "a", "b")
 		queued := f.send(t, "two", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running), arrival(queued, "a", tasker.Received))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Running), incoming(queued, "a", tasker.Received))
 		f.clock.advance(time.Minute)
 		if held, err := f.Endpoints.Heartbeat(t.Context(), managerA, []string{"b"}, lease); err != nil || !held {
 			t.Fatal(held, err)
@@ -337,7 +337,7 @@ func TestLostByAnOlderTasker(t *testing.T) {
 	f, rival := against(t)
 	f.acquire(t, managerA, "a")
 	task := f.send(t, "one", "a")
-	f.receive(t, managerA, arrival(task, "a", tasker.Received))
+	f.receive(t, managerA, incoming(task, "a", tasker.Received))
 	rival.do("UPDATE task_results SET lost_from = state, state = 'LOST', errnr = -3, errmsg = 'silent'")
 	if n, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a"}); err != nil || n != 1 {
 		t.Fatalf("%d are back, %v", n, err)

@@ -75,7 +75,7 @@ func TestProgramsOfTwoReleases(t *testing.T) {
 					t.Errorf("the program of release %s: %v", identifier, err)
 				}
 				task := f.send(t, identifier, "a")
-				this.receive(t, managerA, arrival(task, "a", tasker.Running))
+				this.receive(t, managerA, incoming(task, "a", tasker.Running))
 				ofNext.finish(t, finish(task, "a", 1, tasker.ResultDone))
 				if got := this.states(t, task)["a"]; got != tasker.ResultDone {
 					t.Errorf("the task of release %s is %s", identifier, got)

@@ -74,7 +74,7 @@ func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func
 	}
 	f.acquire(t, managerA, "a")
 	ended, open1 := f.send(t, "ended", "a"), f.send(t, "open", "a")
-	f.receive(t, managerA, arrival(ended, "a", tasker.Running), arrival(open1, "a", tasker.Running))
+	f.receive(t, managerA, incoming(ended, "a", tasker.Running), incoming(open1, "a", tasker.Running))
 	f.finish(t, finish(ended, "a", 1, tasker.ResultDone))
 	if _, err := f.Statuses.Aggregate(t.Context(), []int64{ended.ID}, slack); err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestDatabaseClockSetBack(t *testing.T) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
 		waiting := f.send(t, "two", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(waiting, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(waiting, "a", tasker.Running))
 		again := finish(waiting, "a", 1, tasker.Retrying)
 		again.RetryDelay = time.Second
 		f.finish(t, again)
@@ -167,7 +167,7 @@ func TestSilenceSinceTheFuture(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
 		task := f.send(t, "one", "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.clock.advance(-24 * time.Hour)
 		for _, want := range []int{0, 1} {
 			if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != want {

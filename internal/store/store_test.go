@@ -107,25 +107,25 @@ func (f fixture) acquire(t *testing.T, manager string, endpoints ...string) {
 	}
 }
 
-func arrival(task tasker.Task, endpoint string, state tasker.ResultState) ledger.Incoming {
+func incoming(task tasker.Task, endpoint string, state tasker.ResultState) ledger.Incoming {
 	return ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
 		Identifier: task.Identifier, Type: task.Type, State: state,
 	}
 }
 
-func (f fixture) receive(t *testing.T, manager string, arrivals ...ledger.Incoming) []ledger.Recording {
+func (f fixture) receive(t *testing.T, manager string, messages ...ledger.Incoming) []ledger.Recording {
 	t.Helper()
-	admissions, err := f.Inbox.ReceiveResults(t.Context(), manager, arrivals)
+	recordings, err := f.Inbox.ReceiveResults(t.Context(), manager, messages)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return admissions
+	return recordings
 }
 
-func (f fixture) finish(t *testing.T, finishes ...ledger.End) []bool {
+func (f fixture) finish(t *testing.T, ends ...ledger.End) []bool {
 	t.Helper()
-	stored, err := f.Attempts.FinishAttempts(t.Context(), finishes)
+	stored, err := f.Attempts.FinishAttempts(t.Context(), ends)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,18 +170,18 @@ func wantCode(t *testing.T, err error, code tasker.Code) {
 	}
 }
 
-func outcomes(admissions []ledger.Recording) []ledger.Outcome {
-	list := make([]ledger.Outcome, len(admissions))
-	for i, a := range admissions {
+func outcomes(recordings []ledger.Recording) []ledger.Outcome {
+	list := make([]ledger.Outcome, len(recordings))
+	for i, a := range recordings {
 		list[i] = a.Outcome
 	}
 	return list
 }
 
-func wantOutcomes(t *testing.T, admissions []ledger.Recording, want ...ledger.Outcome) {
+func wantOutcomes(t *testing.T, recordings []ledger.Recording, want ...ledger.Outcome) {
 	t.Helper()
-	if got := outcomes(admissions); !slices.Equal(got, want) {
-		t.Fatalf("outcomes are %v, want %v (%+v)", got, want, admissions)
+	if got := outcomes(recordings); !slices.Equal(got, want) {
+		t.Fatalf("outcomes are %v, want %v (%+v)", got, want, recordings)
 	}
 }
 

@@ -369,7 +369,7 @@ func TestPeek(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
 		task := f.send(t, "one", "a", "b")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "b", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "b", tasker.Running))
 		end := finish(task, "a", 1, tasker.ResultDone)
 		end.Payload = []byte(`"ü"`)
 		f.finish(t, end)

@@ -66,7 +66,7 @@ func TestServerBeginsSessionsOtherwise(t *testing.T) {
 	listed, all := f.send(t, "listed", endpoints...), f.send(t, "all")
 	for _, task := range []tasker.Task{listed, all} {
 		for _, e := range endpoints {
-			f.receive(t, managerA, arrival(task, e, tasker.Running))
+			f.receive(t, managerA, incoming(task, e, tasker.Running))
 		}
 		done := finish(task, "e1", 1, tasker.ResultDone)
 		done.Payload = []byte(`"grün €"`)
@@ -126,22 +126,22 @@ func TestPackets(t *testing.T) {
 	}
 	// A batch is stored even if only its parts fit into one packet.
 	var tasks []tasker.Task
-	var finishes []ledger.End
+	var ends []ledger.End
 	for i := range 5 {
 		task := f.send(t, fmt.Sprint("batch", i), "a")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		done := finish(task, "a", 1, tasker.ResultDone)
 		done.Payload = slices.Concat([]byte(`"`), slices.Repeat([]byte("x"), mib), []byte(`"`))
-		tasks, finishes = append(tasks, task), append(finishes, done)
+		tasks, ends = append(tasks, task), append(ends, done)
 	}
-	f.finish(t, finishes...)
+	f.finish(t, ends...)
 	for _, task := range tasks {
 		if got := f.states(t, task)["a"]; got != tasker.ResultDone {
 			t.Errorf("task %s is %s", task.Identifier, got)
 		}
 	}
-	finishes[0].Payload = slices.Concat([]byte(`"`), slices.Repeat([]byte("x"), 3*mib), []byte(`"`))
-	if _, err := f.Attempts.FinishAttempts(t.Context(), finishes); tasker.CodeOf(err) != tasker.TooLarge ||
+	ends[0].Payload = slices.Concat([]byte(`"`), slices.Repeat([]byte("x"), 3*mib), []byte(`"`))
+	if _, err := f.Attempts.FinishAttempts(t.Context(), ends); tasker.CodeOf(err) != tasker.TooLarge ||
 		!strings.Contains(err.Error(), "larger") {
 		t.Errorf("a result of 3 MiB: %v", err)
 	}

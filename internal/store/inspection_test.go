@@ -79,8 +79,8 @@ func TestOverdue(t *testing.T) {
 		received := f.send(t, "received", "a", "b")
 		missing := f.send(t, "missing", "a", "b")
 		f.send(t, "for nobody") // expects a and b, too: they are registered
-		f.receive(t, managerA, arrival(received, "a", tasker.Received), arrival(received, "b", tasker.Received),
-			arrival(missing, "a", tasker.Received))
+		f.receive(t, managerA, incoming(received, "a", tasker.Received), incoming(received, "b", tasker.Received),
+			incoming(missing, "a", tasker.Received))
 		f.clock.advance(time.Minute)
 		f.send(t, "young", "a")
 		got, err := f.Inspection.Overdue(t.Context(), f.Now().Add(-30*time.Second))
@@ -97,7 +97,7 @@ func TestIncompleteTasks(t *testing.T) {
 		}
 		f.acquire(t, managerA, "a", "b", "c")
 		one, two := f.send(t, "one", "a", "b", "c"), f.send(t, "two", "b")
-		f.receive(t, managerA, arrival(one, "a", tasker.Running), arrival(one, "b", tasker.Received))
+		f.receive(t, managerA, incoming(one, "a", tasker.Running), incoming(one, "b", tasker.Received))
 		f.finish(t, finish(one, "a", 1, tasker.ResultDone))
 		f.clock.advance(time.Hour)
 		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now(), 10); err != nil {
@@ -126,7 +126,7 @@ func TestLostResults(t *testing.T) {
 		f.acquire(t, managerA, "a", "b", "c")
 		for _, identifier := range []string{"one", "two"} {
 			task := f.send(t, identifier, "a", "b", "c")
-			f.receive(t, managerA, arrival(task, "a", tasker.Received), arrival(task, "b", tasker.Running))
+			f.receive(t, managerA, incoming(task, "a", tasker.Received), incoming(task, "b", tasker.Running))
 		}
 		if total, names, err := f.Inspection.LostResults(t.Context(), 10); err != nil || total != 0 || names != nil {
 			t.Fatalf("before: %d, %v, %v", total, names, err)

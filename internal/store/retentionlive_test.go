@@ -16,7 +16,7 @@ func (f fixture) live(t *testing.T, identifier string, chunks int, endpoints ...
 	t.Helper()
 	task := f.send(t, identifier, endpoints...)
 	for _, e := range endpoints {
-		f.receive(t, managerA, arrival(task, e, tasker.Running))
+		f.receive(t, managerA, incoming(task, e, tasker.Running))
 		f.finish(t, finish(task, e, 1, tasker.Retrying))
 		f.restart(t, task, e, 1)
 		for n := range chunks {

@@ -18,7 +18,7 @@ import (
 func (f fixture) end(t *testing.T, task tasker.Task, state tasker.ResultState, endpoints ...string) {
 	t.Helper()
 	for _, endpoint := range endpoints {
-		wantOutcomes(t, f.receive(t, managerA, arrival(task, endpoint, tasker.Running)), ledger.Recorded)
+		wantOutcomes(t, f.receive(t, managerA, incoming(task, endpoint, tasker.Running)), ledger.Recorded)
 		if stored := f.finish(t, finish(task, endpoint, 1, state)); !stored[0] {
 			t.Fatal("the end was not stored")
 		}
@@ -79,7 +79,7 @@ func TestPurgeTasks(t *testing.T) {
 		f.end(t, failed, tasker.ResultFailed, "a")
 		created := f.create(t, "created", "a")
 		sent := f.send(t, "sent", "a", "b")
-		f.receive(t, managerA, arrival(sent, "a", tasker.Running))
+		f.receive(t, managerA, incoming(sent, "a", tasker.Running))
 		f.finish(t, finish(sent, "a", 1, tasker.ResultDone))
 		incomplete := f.send(t, "incomplete", "away")
 		if _, err := f.Statuses.Aggregate(t.Context(), []int64{incomplete.ID}, 0); err != nil || f.status(t, incomplete) != tasker.Incomplete {
@@ -135,7 +135,7 @@ func TestPurgedTaskIsGone(t *testing.T) {
 		if n, _ := f.purgeTasks(t, f.Now().Add(time.Second), nil, 10); n != 1 {
 			t.Fatalf("%d tasks were deleted", n)
 		}
-		wantOutcomes(t, f.receive(t, managerA, arrival(task, "a", tasker.Running)), ledger.Refused)
+		wantOutcomes(t, f.receive(t, managerA, incoming(task, "a", tasker.Running)), ledger.Refused)
 		again := f.create(t, "one", "b")
 		if again.ID == task.ID {
 			t.Errorf("the id %d is given again", task.ID)
@@ -163,7 +163,7 @@ func TestPurgeResultsInParts(t *testing.T) {
 			f.end(t, f.send(t, name, endpoints...), tasker.ResultDone, endpoints...)
 		}
 		kept := f.send(t, "kept", endpoints...)
-		f.receive(t, managerA, arrival(kept, "e00", tasker.Received))
+		f.receive(t, managerA, incoming(kept, "e00", tasker.Received))
 		later := f.Now().Add(time.Second)
 		if n, _ := f.purgeTasks(t, later, nil, 2); n != 2 {
 			t.Fatalf("%d tasks were deleted, want as many as were asked for", n)

@@ -19,9 +19,9 @@ func TestAggregate(t *testing.T) {
 		created := f.create(t, "created")
 		all := []int64{half.ID, well.ID, badly.ID, created.ID, 999, well.ID}
 		f.receive(t, managerA,
-			arrival(well, "a", tasker.Running), arrival(well, "b", tasker.Running),
-			arrival(badly, "a", tasker.Running), arrival(badly, "b", tasker.Running),
-			arrival(half, "a", tasker.Running), arrival(created, "a", tasker.Running))
+			incoming(well, "a", tasker.Running), incoming(well, "b", tasker.Running),
+			incoming(badly, "a", tasker.Running), incoming(badly, "b", tasker.Running),
+			incoming(half, "a", tasker.Running), incoming(created, "a", tasker.Running))
 		aggregate := func(want int) {
 			t.Helper()
 			if n, err := f.Statuses.Aggregate(t.Context(), all, wait); err != nil || n != want {
@@ -56,7 +56,7 @@ func TestAggregate(t *testing.T) {
 				t.Errorf("%s is %s, want %s", task.Identifier, got, want)
 			}
 		}
-		f.receive(t, managerA, arrival(half, "b", tasker.Running))
+		f.receive(t, managerA, incoming(half, "b", tasker.Running))
 		f.finish(t, finish(half, "b", 1, tasker.ResultDone))
 		aggregate(1)
 		if got := f.status(t, half); got != tasker.Done {
@@ -85,10 +85,10 @@ func TestAggregateUnserved(t *testing.T) {
 			}
 		}
 		aggregate("b", "x")
-		f.receive(t, managerA, arrival(task, "b", tasker.Running))
+		f.receive(t, managerA, incoming(task, "b", tasker.Running))
 		aggregate("x")
 		f.acquire(t, managerA, "x")
-		f.receive(t, managerA, arrival(task, "a", tasker.Running), arrival(task, "x", tasker.Running))
+		f.receive(t, managerA, incoming(task, "a", tasker.Running), incoming(task, "x", tasker.Running))
 		for _, endpoint := range []string{"a", "b", "x"} {
 			f.finish(t, finish(task, endpoint, 1, tasker.ResultDone))
 		}
@@ -113,7 +113,7 @@ func TestAggregateAtOnce(t *testing.T) {
 		for _, endpoint := range []string{"a", "b"} {
 			wg.Go(func() {
 				for _, task := range tasks {
-					_, err := f.Inbox.ReceiveResults(t.Context(), managerA, []ledger.Incoming{arrival(task, endpoint, tasker.Running)})
+					_, err := f.Inbox.ReceiveResults(t.Context(), managerA, []ledger.Incoming{incoming(task, endpoint, tasker.Running)})
 					if err != nil {
 						t.Error(err)
 					}
