@@ -188,7 +188,8 @@ func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, er
 		}
 		if c.State != "" {
 			out.send("result", "", client.ResultHint{
-				TaskID: c.TaskID, Type: c.Type, Identifier: c.Identifier, Endpoint: c.Endpoint, Attempt: c.Attempt, State: c.State, Errnr: c.Errnr,
+				TaskID: c.TaskID, Type: c.Type, Identifier: c.Identifier, Endpoint: c.Endpoint, Attempt: c.Attempt,
+				State: c.State, Errnr: c.Errnr,
 			})
 		}
 		if c.Progress != nil {

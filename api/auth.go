@@ -158,5 +158,6 @@ func (g guard) checkHost(r *http.Request) error {
 		return nil
 	}
 	return tasker.Errorf(misdirected,
-		"host not allowed: without a token this API answers only to localhost, 127.0.0.1 or [::1]; use one of those names, or set api.token_file")
+		"host not allowed: without a token this API answers only to localhost, 127.0.0.1 or [::1]; use one of those names, or "+
+			"set api.token_file")
 }

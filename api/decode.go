@@ -96,7 +96,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 		return taskRequest{}, err
 	}
 	if kind := kindOfJSON(body); kind != "an object" {
-		return taskRequest{}, tasker.Errorf(tasker.Invalid, "invalid body: must be a JSON object with the fields %s, not %s", knownFields, kind)
+		return taskRequest{}, tasker.Errorf(tasker.Invalid, "invalid body: must be a JSON object with the fields %s, not %s",
+			knownFields, kind)
 	}
 	in := taskRequest{payload: json.RawMessage("null")}
 	var errs inputErrors
@@ -137,7 +138,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 	}
 	if fanout := int64(len(in.payload)) * int64(len(in.endpoints)); fanout > maxFanout {
 		errs.add("/endpoints",
-			"messages too large: a payload of %d bytes for %d endpoints is %d bytes, the limit is %d; list fewer endpoints, or omit the list to "+
+			"messages too large: a payload of %d bytes for %d endpoints is %d bytes, the limit is %d; list fewer endpoints, or "+
+				"omit the list to "+
 				"reach all with one message",
 			len(in.payload), len(in.endpoints), fanout, maxFanout)
 	}

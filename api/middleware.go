@@ -82,7 +82,7 @@ func (m *middleware) logAccess(r *http.Request, rec *recorder, info *requestInfo
 		written = 0
 	}
 	rejected := status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest
-	if info.principal == "" && rejected && !m.refusals.count(hostOf(r.RemoteAddr)) {
+	if info.principal == "" && rejected && !m.refusals.count(hostOf(r.RemoteAddr)) { //nolint:contextcheck // it reports later
 		return
 	}
 	m.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",
@@ -126,7 +126,7 @@ func (m *middleware) recoverPanic(next http.Handler) http.Handler {
 			if rec, ok := w.(*recorder); ok && rec.status != 0 {
 				panic(http.ErrAbortHandler) // part of the response is written: abort it
 			}
-			m.problems.write(w, r, tasker.Internal, internalDetail, nil)
+			m.problems.write(w, r, tasker.Internal, internalDetail, nil) //nolint:contextcheck // r has the context
 		}()
 		next.ServeHTTP(w, r)
 	})

@@ -144,7 +144,8 @@ func (h *resultHandlers) log(w http.ResponseWriter, r *http.Request) error {
 	answer := client.LogAnswer{Attempt: result.Attempt, Lines: []tasker.LogLine{}, Next: offset}
 	if query.Has("attempt") {
 		if answer.Attempt = int(number); answer.Attempt > result.Attempt {
-			return tasker.Errorf(tasker.NotFound, "attempt %d of endpoint %q not found: %d have begun", number, result.Endpoint, result.Attempt)
+			return tasker.Errorf(tasker.NotFound, "attempt %d of endpoint %q not found: %d have begun", number,
+				result.Endpoint, result.Attempt)
 		}
 	}
 	for _, a := range attempts {

@@ -67,7 +67,7 @@ type Program struct {
 func Execute(ctx context.Context, p Program) int {
 	p.Name = cmp.Or(p.Name, defaultName)
 	r := &run{Program: p}
-	root := rootCommand(r)
+	root := rootCommand(r) //nolint:contextcheck // the commands get ctx from ExecuteContext
 	root.SetArgs(p.Args)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)

@@ -102,7 +102,8 @@ func (r *run) printDeadLetters(list []client.DeadLetter, next *int64) error {
 		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(table, "ID\tTIME\tBYTES\tFROM\tREASON")
 		for _, l := range list {
-			_, _ = fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%s\n", l.ID, l.Time.Format(time.RFC3339), l.Size, oneLine(l.Queue), oneLine(l.Reason))
+			_, _ = fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%s\n", l.ID, l.Time.Format(time.RFC3339), l.Size,
+				oneLine(l.Queue), oneLine(l.Reason))
 		}
 		_ = table.Flush()
 	}

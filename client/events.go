@@ -124,7 +124,9 @@ func (t *transport) watch(ctx context.Context, r request, known map[string]func(
 
 // readStream reads one connection's events. ended reports that nothing more will
 // come; otherwise the connection was lost.
-func (t *transport) readStream(ctx context.Context, r request, known map[string]func() any, yield func(Event) bool) (ended bool, err error) {
+func (t *transport) readStream(
+	ctx context.Context, r request, known map[string]func() any, yield func(Event) bool,
+) (ended bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	idle := time.AfterFunc(silence, cancel)

@@ -100,7 +100,8 @@ func (c Config) Choose(names []string) ([]tasker.TaskType, error) {
 	for i, name := range names {
 		at := slices.IndexFunc(c.TaskTypes, func(t tasker.TaskType) bool { return t.Name == name })
 		if at < 0 {
-			return nil, tasker.Errorf(tasker.NotFound, "task type %q not found: must be one of %s", name, strings.Join(c.TaskTypeNames(), ", "))
+			return nil, tasker.Errorf(tasker.NotFound, "task type %q not found: must be one of %s", name,
+				strings.Join(c.TaskTypeNames(), ", "))
 		}
 		if slices.Contains(names[:i], name) {
 			return nil, tasker.Errorf(tasker.Invalid, "duplicate task type %q", name)

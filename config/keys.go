@@ -100,17 +100,21 @@ func apiKeys(d *draft) []key {
 		conn = 1_000_000
 	)
 	return []key{
-		{"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file` or `api.insecure`", text(&d.API.Listen)},
+		{"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file` or `api.insecure`",
+			text(&d.API.Listen)},
 		{"api.port", forAPI, "TCP port; 0 takes a free one", number(&d.API.Port, 0, 65535)},
 		{
-			"api.wait_for_endpoints_timeout", forAPI, "time in which every endpoint should have received a task; after it the task is INCOMPLETE",
+			"api.wait_for_endpoints_timeout", forAPI,
+			"time in which every endpoint should have received a task; after it the task is INCOMPLETE",
 			duration(&d.API.WaitForEndpoints, ms, maxDuration),
 		},
-		{tokenFileKey, forAPI, "file with the bearer token of every request, 32 characters or more: `openssl rand -hex 32`", text(&d.tokenFile)},
+		{tokenFileKey, forAPI, "file with the bearer token of every request, 32 characters or more: `openssl rand -hex 32`",
+			text(&d.tokenFile)},
 		{"api.insecure", forAPI, "lets anybody who can reach the address run tasks", boolean(&d.API.Insecure)},
 		{"api.max_body", forAPI, "bytes of a request's body", number(&d.API.MaxBody, kiB, giB)},
 		{
-			"api.max_concurrent", forAPI, "POSTs, and GETs, served at once; 16 times as many wait, up to 5 s, and the rest get 503 with Retry-After",
+			"api.max_concurrent", forAPI, "POSTs, and GETs, served at once; 16 times as many wait, up to 5 s, and the rest get " +
+				"503 with Retry-After",
 			number(&d.API.MaxConcurrent, 1, 10_000),
 		},
 		{"api.max_streams", forAPI, "live views (server-sent events) at once; the rest get 503", number(&d.API.MaxStreams, 1, 100_000)},
@@ -124,30 +128,35 @@ func apiKeys(d *draft) []key {
 			"api.max_bodies", forAPI, "bytes of request bodies held at once, beyond the first 16 KiB of each; the rest get 503",
 			number(&d.API.MaxBodies, miB, 64*giB),
 		},
-		{"api.idle_timeout", forAPI, "how long a connection may wait for its next request", duration(&d.API.IdleTimeout, time.Second, time.Hour)},
+		{"api.idle_timeout", forAPI, "how long a connection may wait for its next request",
+			duration(&d.API.IdleTimeout, time.Second, time.Hour)},
 		{
 			"api.token_overlap", forAPI, "how long the previous token stays valid after its file changes",
 			duration(&d.API.TokenOverlap, time.Second, day),
 		},
 		{
-			"api.publish_timeout", forAPI, "how long a POST waits for RabbitMQ before it answers CREATED; publishing goes on in the background",
+			"api.publish_timeout", forAPI, "how long a POST waits for RabbitMQ before it answers CREATED; publishing goes on in " +
+				"the background",
 			duration(&d.PublishTimeout, ms, dispatch.MaxTimeout),
 		},
-		{"api.shutdown_timeout", forAPI, "how long requests may go on when the API stops", duration(&d.API.ShutdownTimeout, ms, maxDuration)},
+		{"api.shutdown_timeout", forAPI, "how long requests may go on when the API stops",
+			duration(&d.API.ShutdownTimeout, ms, maxDuration)},
 	}
 }
 
 func connectionKeys(d *draft) []key {
 	return []key{
 		{
-			databaseURIKey, forBoth, "`mysql://user@host:3306/database`, for MariaDB 10.6+ and MySQL 8.0+, with `?tls=true` to another host; " +
+			databaseURIKey, forBoth, "`mysql://user@host:3306/database`, for MariaDB 10.6+ and MySQL 8.0+, with `?tls=true` to " +
+				"another host; " +
 				"the tests run on MariaDB 10.11 only",
 			text(&d.dbURI).masked(maskAddress),
 		},
 		{"manager.db.password_file", forBoth, "file with the password", text(&d.dbPasswordFile)},
 		{"manager.db.verbose", forBoth, "logs every statement at level debug", boolean(&d.Store.Verbose)},
 		{
-			"manager.db.max_open_conns", forBoth, "connections of each process; all together must stay below the server's `max_connections`",
+			"manager.db.max_open_conns", forBoth, "connections of each process; all together must stay below the server's " +
+				"`max_connections`",
 			number(&d.Store.MaxOpenConns, 1, 10_000),
 		},
 
@@ -168,7 +177,8 @@ func connectionKeys(d *draft) []key {
 			"manager.message_queue.expires", forBoth, "an endpoint's queue is deleted, with its messages, after so long without a manager",
 			duration(&d.Rabbit.QueueExpires, time.Second, maxQueueExpires),
 		},
-		{"manager.message_queue.heartbeat", forBoth, "heartbeat of the AMQP connection", duration(&d.Rabbit.Heartbeat, time.Second, time.Hour)},
+		{"manager.message_queue.heartbeat", forBoth, "heartbeat of the AMQP connection",
+			duration(&d.Rabbit.Heartbeat, time.Second, time.Hour)},
 	}
 }
 
@@ -177,7 +187,8 @@ func managerKeys(d *draft) []key {
 	return []key{
 		{"manager.heartbeat", forMgr, "time between two signs of life of a manager", duration(&d.Manager.Heartbeat, ms, time.Hour)},
 		{
-			"manager.lease", forMgr, "how long an endpoint's name stays taken after the last sign of life; at least twice `manager.heartbeat`",
+			"manager.lease", forMgr, "how long an endpoint's name stays taken after the last sign of life; at least twice " +
+				"`manager.heartbeat`",
 			duration(&d.Manager.Lease, ms, day),
 		},
 		{
@@ -202,7 +213,8 @@ func managerKeys(d *draft) []key {
 			number(&d.Manager.MaxResult, 1, giB),
 		},
 		{
-			labelsKey, forMgr, "labels of the endpoint, as `{role: web}`, or `role=web,zone=eu` in the variable; task types may require some",
+			labelsKey, forMgr, "labels of the endpoint, as `{role: web}`, or `role=web,zone=eu` in the variable; task types may " +
+				"require some",
 			labels(&d.Manager.Labels),
 		},
 	}
@@ -223,7 +235,8 @@ func otherKeys(d *draft) []key {
 			retention(&d.Reconcile.DeadLetterRetention, 0),
 		},
 
-		{"rabbitmq.management_uri", forAdmins, "address of RabbitMQ's management API", text(&d.RabbitAdmin.ManagementURI).masked(maskAddress)},
+		{"rabbitmq.management_uri", forAdmins, "address of RabbitMQ's management API",
+			text(&d.RabbitAdmin.ManagementURI).masked(maskAddress)},
 		{"rabbitmq.user", forAdmins, "a user that may create users and virtual hosts", text(&d.RabbitAdmin.User)},
 		{"rabbitmq.password", forAdmins, "the user's password", text(&d.RabbitAdmin.Password).masked(maskAll)},
 		{"rabbitmq.password_file", forAdmins, "file with the password", text(&d.adminPasswordFile)},

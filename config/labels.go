@@ -48,7 +48,8 @@ func readLabels(value any) (map[string]string, error) {
 	add := func(name, text string) error {
 		switch {
 		case !labelPattern.MatchString(name):
-			return fmt.Errorf("invalid label %s: must be 1-63 letters, digits, '.', '_', '/' or '-', and start with a letter or digit", quote(name))
+			return fmt.Errorf("invalid label %s: must be 1-63 letters, digits, '.', '_', '/' or '-', and start with a letter or "+
+				"digit", quote(name))
 		case len(text) > maxLabelValue || !utf8.ValidString(text) || strings.ContainsFunc(text, notInLabel):
 			return fmt.Errorf("invalid label %q: its value must be at most %d printable characters without a comma", name, maxLabelValue)
 		case len(read) == maxLabels:

@@ -77,7 +77,8 @@ func (w *warner) warnOfAddress(path, uri string) {
 		switch strings.ToLower(u.Query().Get("tls")) {
 		case "true":
 		case "skip-verify":
-			w.warn(path, "tls=skip-verify does not check the certificate of %s, which anybody on the way can impersonate: use tls=true", host)
+			w.warn(path, "tls=skip-verify does not check the certificate of %s, which anybody on the way can impersonate: use "+
+				"tls=true", host)
 		case "preferred":
 			w.warn(path, "tls=preferred lets anybody on the way to %s turn TLS off: use tls=true", host)
 		default:

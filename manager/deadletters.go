@@ -108,7 +108,8 @@ func (l *deadLetters) settle(ctx context.Context, u unsettled) {
 		return
 	}
 	if err := u.delivery.Requeue(); err != nil {
-		l.log.DebugContext(ctx, "could not requeue a message: the broker delivers it again", "message_id", u.delivery.MessageID(), "err", err)
+		l.log.DebugContext(ctx, "could not requeue a message: the broker delivers it again", "message_id",
+			u.delivery.MessageID(), "err", err)
 	}
 }
 
@@ -118,7 +119,8 @@ func (l *deadLetters) move(ctx context.Context, u unsettled) bool {
 	defer cancel()
 	err := u.delivery.DeadLetter(ctx, u.reason)
 	if err != nil {
-		l.log.WarnContext(ctx, "could not dead-letter a message: it goes back to its queue", "message_id", u.delivery.MessageID(), "err", err)
+		l.log.WarnContext(ctx, "could not dead-letter a message: it goes back to its queue", "message_id",
+			u.delivery.MessageID(), "err", err)
 	}
 	return err == nil
 }

@@ -182,7 +182,8 @@ func (l *lease) forget(ctx context.Context) (staying []string) {
 		l.log.ErrorContext(ctx, "could not remove the endpoints: use tasker endpoints remove", "endpoints", l.endpoints, "err", err)
 		return l.endpoints
 	case len(staying) > 0:
-		l.log.WarnContext(ctx, "endpoints with unfinished attempts stay registered: start their manager again or use tasker endpoints remove",
+		l.log.WarnContext(ctx,
+			"endpoints with unfinished attempts stay registered: start their manager again or use tasker endpoints remove",
 			"endpoints", staying)
 	}
 	removed := slices.DeleteFunc(slices.Clone(l.endpoints), func(name string) bool { return slices.Contains(staying, name) })

@@ -111,7 +111,8 @@ func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
 	cfg, id, log := m.cfg, m.id, m.log
 	m.prompts = newPrompts(cfg.Endpoints)
 	m.pools = &pools{endpoints: cfg.Endpoints, prompts: m.prompts, list: map[broker.Queue]*member{}}
-	m.control = &control{pools: m.pools, spooling: disk != nil, shutdownTimeout: cfg.ShutdownTimeout, abandonAfter: cfg.AbandonAfter, log: log}
+	m.control = &control{pools: m.pools, spooling: disk != nil, shutdownTimeout: cfg.ShutdownTimeout,
+		abandonAfter: cfg.AbandonAfter, log: log}
 	m.lease = &lease{
 		store: store.Endpoints, db: m.db, log: log, manager: id, endpoints: cfg.Endpoints,
 		heartbeat: cfg.Heartbeat, length: cfg.Lease, term: newLeaseTerm(cfg.Lease), registration: m.registration,
@@ -204,7 +205,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, stopTaking)
 	defer stop()
 	var background sync.WaitGroup
-	m.startBackground(&background, work, taking, fatal)
+	m.startBackground(work, taking, &background, fatal)
 	defer background.Wait()
 	defer fatal(nil)
 
@@ -238,7 +239,7 @@ func (m *Manager) Run(ctx context.Context) error {
 }
 
 // startBackground starts the loops beside the taking of tasks.
-func (m *Manager) startBackground(group *sync.WaitGroup, work, taking context.Context, fatal context.CancelCauseFunc) {
+func (m *Manager) startBackground(work, taking context.Context, group *sync.WaitGroup, fatal context.CancelCauseFunc) {
 	group.Go(func() { m.runner.starts.Run(taking) })
 	group.Go(func() { m.completer.together.Run(work) })
 	group.Go(func() { m.completer.alone.Run(work) })

@@ -132,7 +132,8 @@ func (r *recorder) settle(ctx context.Context, in incoming, rec ledger.Recording
 	endpoint, taskID := in.pool.queue.Endpoint, in.message.TaskID
 	switch rec.Outcome {
 	case ledger.NotOwner:
-		r.log.WarnContext(ctx, "task not recorded: this manager does not hold the endpoint any more", "endpoint", endpoint, "task_id", taskID)
+		r.log.WarnContext(ctx, "task not recorded: this manager does not hold the endpoint any more",
+			"endpoint", endpoint, "task_id", taskID)
 		return
 	case ledger.Refused:
 		if in.delivery != nil {

@@ -93,7 +93,8 @@ func (r *registrar) run(ctx context.Context) {
 				r.log.ErrorContext(ctx, "could not register the endpoint's task types", "endpoint", endpoint, "err", err)
 			case err != nil:
 			case holder != nil:
-				r.log.WarnContext(ctx, "task types not registered: another manager has the endpoint", "endpoint", endpoint, "holder", holder.Manager)
+				r.log.WarnContext(ctx, "task types not registered: another manager has the endpoint", "endpoint",
+					endpoint, "holder", holder.Manager)
 			default:
 				r.prompts[endpoint].fullScan.Store(true)
 				r.prompts[endpoint].subscribed.Raise()

@@ -145,7 +145,7 @@ func (r *runner) call(running context.Context, j *job, report *report, log *slog
 	exit := attempt.Run(running, j.binding.handler, &handlers.Request{
 		TaskID: j.Task.ID, Identifier: j.Task.Identifier, Type: j.Task.Type, Endpoint: j.Endpoint,
 		Attempt: j.Attempt, Step: max(j.Step, 1), Deadline: deadline, Payload: j.Task.Payload,
-		Log: report.logger(), Reporter: report,
+		Log: report.logger(), Reporter: report, //nolint:contextcheck // the report stores lines without a context
 	}, r.abandonAfter)
 	report.stop()
 	exit.Partial = report.last()

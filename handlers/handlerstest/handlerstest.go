@@ -76,7 +76,7 @@ type Running struct {
 	task    Task
 	schema  *schema.Schema
 
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // of the run, from Start to Wait
 	cancel context.CancelCauseFunc
 	now    *recorder
 	ended  chan struct{}
@@ -108,7 +108,7 @@ func Start(ctx context.Context, h handlers.Handler, task Task) *Running {
 		defer close(r.ended)
 		defer r.cancel(nil)
 		defer stop()
-		r.result = r.perform()
+		r.result = r.perform() //nolint:contextcheck // with the run's context
 	}()
 	return r
 }

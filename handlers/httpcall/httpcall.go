@@ -169,7 +169,8 @@ func (h *handler) Describe() handlers.Description {
 	if h.conf.RPC {
 		return handlers.Description{
 			Description: "Calls the web API that the payload names",
-			Usage:       "url must begin with one of " + strings.Join(h.conf.Allow, ", ") + "; args is the JSON body, or the query of GET and HEAD",
+			Usage: "url must begin with one of " + strings.Join(h.conf.Allow, ", ") +
+				"; args is the JSON body, or the query of GET and HEAD",
 			Schema: json.RawMessage(`{"type":"object","additionalProperties":false,"required":["method","url"],"properties":{` +
 				`"method":{"enum":["DELETE","GET","HEAD","PATCH","POST","PUT"]},"url":{"type":"string"},"args":{},` +
 				`"max_run_time":{"type":"number","exclusiveMinimum":0,"maximum":4611686018}}}`),
@@ -211,8 +212,8 @@ func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.R
 	if err != nil {
 		return nil, handlers.Permanent(err)
 	}
-	resp, result, err := h.do(out, transport, req.Logger())
-	answered := resp != nil && !isSuccess(resp) // then err is the server's answer
+	resp, result, err := h.do(out, transport, req.Logger()) //nolint:bodyclose // do closes it
+	answered := resp != nil && !isSuccess(resp)             // then err is the server's answer
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)

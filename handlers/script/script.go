@@ -121,7 +121,8 @@ func findProgram(binPath, name string) (string, error) {
 		return "", fmt.Errorf(`program %q %w`, text.Shorten(name, maxShown), fmt.Errorf(format, args...))
 	}
 	if !filepath.IsLocal(name) || strings.ContainsAny(name, "\x00\\") || filepath.Clean(name) != name || name == "." {
-		return "", fmt.Errorf("invalid bin_name %q: must be a name, or a path below bin_path, without . and ..", text.Shorten(name, maxShown))
+		return "", fmt.Errorf(`invalid bin_name %q: must be a name, or a path below bin_path, without "." and ".."`,
+			text.Shorten(name, maxShown))
 	}
 	real, err := filepath.EvalSymlinks(binPath)
 	if err != nil {

@@ -66,7 +66,7 @@ func New(s handlers.Settings) (handlers.Handler, error) {
 		w := newWorker(time.Duration(conf.RestartPause), h.quit)
 		w.start = func(ctx context.Context, log *slog.Logger) (*process, error) {
 			h.Prepare(ctx, log)
-			return h.start(w)
+			return h.start(w) //nolint:contextcheck // the process outlives the request that starts it
 		}
 		h.workers = append(h.workers, w)
 	}

@@ -101,7 +101,8 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	server, err := api.New(conf, api.Deps{
 		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
 		DeadLetters: s.store.DeadLetters, Database: s.store.DB,
-		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store.DeadLetters, s.broker), Remover: remover, Broker: s.broker, Log: s.log,
+		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store.DeadLetters, s.broker),
+		Remover: remover, Broker: s.broker, Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -119,7 +119,8 @@ func OfDev(cfg config.Config, dataDir string) (config.Config, error) {
 	}
 	file := filepath.Join(dir, devDatabase)
 	if _, err := os.Stat(file); err != nil {
-		return cfg, tasker.Errorf(tasker.Invalid, "database of tasker dev not found in %s: name its directory with --data, or start it first",
+		return cfg, tasker.Errorf(tasker.Invalid,
+			"database of tasker dev not found in %s: name its directory with --data, or start it first",
 			dir)
 	}
 	cfg.Store.URI = sqliteURI(file)
@@ -203,7 +204,8 @@ func firstSteps(types []tasker.TaskType, addr string) string {
 			continue
 		}
 		quoted := strings.ReplaceAll(string(payload), "'", `'\''`)
-		return fmt.Sprintf(`  curl -X POST -H 'content-type: application/json' -d '{"identifier":"first","payload":%[1]s}' http://%[2]s/%[3]s
+		return fmt.Sprintf(`  curl -X POST -H 'content-type: application/json' \
+    -d '{"identifier":"first","payload":%[1]s}' http://%[2]s/%[3]s
   curl http://%[2]s/%[3]s/first
 `, quoted, addr, t.Name)
 	}

@@ -31,7 +31,8 @@ func lockDir(dir string) (unlock func(), err error) {
 	case errors.Is(err, errLocked):
 		defer unlock()
 		return nil, tasker.Errorf(tasker.Conflict,
-			`data directory in use by another "tasker dev"%s: %s: stop it, or use another directory with --data, or --ephemeral`, holder(file), dir)
+			`data directory in use by another "tasker dev"%s: %s: stop it, or use another directory with --data, or --ephemeral`,
+			holder(file), dir)
 	case err != nil:
 		unlock()
 		return nil, fmt.Errorf("lock the data directory %s: %w", dir, err)

@@ -23,7 +23,8 @@ func InitDatabase(ctx context.Context, cfg config.Config, opts InitOptions) erro
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(cfg.Store, slog.New(slog.DiscardHandler), store.WithProgress(func(what string) { say(opts.Out, "schema: %s", what) }))
+	s, err := store.Open(cfg.Store, slog.New(slog.DiscardHandler),
+		store.WithProgress(func(what string) { say(opts.Out, "schema: %s", what) }))
 	if err != nil {
 		return err
 	}

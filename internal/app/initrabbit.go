@@ -95,11 +95,13 @@ func accountOf(uris []string) (account, error) {
 		password, _ := u.User.Password()
 		a := account{u.User.Username(), password, vhost}
 		if a.user == "" || a.password == "" {
-			return account{}, tasker.Errorf(tasker.Invalid, "invalid manager.message_queue.uri: must contain the user and password to create")
+			return account{}, tasker.Errorf(tasker.Invalid,
+				"invalid manager.message_queue.uri: must contain the user and password to create")
 		}
 		if i > 0 && a != all {
 			return account{}, tasker.Errorf(tasker.Invalid,
-				"invalid manager.message_queue.uri: the addresses differ in user, password or virtual host; they must be nodes of one cluster")
+				"invalid manager.message_queue.uri: the addresses differ in user, password or virtual host; they must be nodes "+
+					"of one cluster")
 		}
 		all = a
 	}

@@ -130,7 +130,8 @@ func (d *Dispatcher) Check(task tasker.Task) error {
 		return nil
 	}
 	return tasker.Errorf(tasker.TooLarge,
-		"payload too large: %d bytes, RabbitMQ accepts messages of up to %d bytes: send a smaller one or raise max_message_size of RabbitMQ",
+		"payload too large: %d bytes, RabbitMQ accepts messages of up to %d bytes: send a smaller one or raise max_message_size "+
+			"of RabbitMQ",
 		len(task.Payload), limit)
 }
 

@@ -73,7 +73,8 @@ func (s Settings) access() []Finding {
 		return one(Warning, "remove api.insecure: a loopback address does not need it",
 			"api.insecure is set: once api.listen is changed, everybody may run tasks")
 	case !loopback:
-		return one(Note, "put a TLS proxy in front", "the API listens on %s without TLS: the token crosses the network unencrypted", s.Listen)
+		return one(Note, "put a TLS proxy in front", "the API listens on %s without TLS: the token crosses the network unencrypted",
+			s.Listen)
 	case !s.Token:
 		return one(OK, "", "the API listens on %s only; every user of this machine may run tasks", s.Listen)
 	}

@@ -168,7 +168,8 @@ func durability(s ledger.Server) []Finding {
 	var found []Finding
 	if s.FlushLog != 1 {
 		found = append(found, one(Warning, "set innodb_flush_log_at_trx_commit = 1",
-			"innodb_flush_log_at_trx_commit is %d: a crash of the machine may lose the last second, and with it accepted tasks", s.FlushLog)...)
+			"innodb_flush_log_at_trx_commit is %d: a crash of the machine may lose the last second, and with it accepted tasks",
+			s.FlushLog)...)
 	}
 	if s.BinaryLog && s.SyncBinlog != 1 {
 		found = append(found, one(Warning, "set sync_binlog = 1",

@@ -148,7 +148,8 @@ func (e *examination) endpointQueues() []Finding {
 			found = append(found, one(level, advice, "%s %s: %s", count(len(names), "queue"), what, some(names))...)
 		}
 	}
-	add(Problem, "restart these endpoints' managers: each declares its queue and catches up from the database", "of living endpoints missing",
+	add(Problem, "restart these endpoints' managers: each declares its queue and catches up from the database",
+		"of living endpoints missing",
 		gone)
 	add(Problem, "see these managers' logs: they are alive and accept no tasks", "of living endpoints without a consumer", unread)
 	add(Warning, "nothing is lost: when their managers start, they declare them and catch up from the database",

@@ -73,7 +73,8 @@ func alarms(nodes []rabbitadmin.Node) []Finding {
 		}
 		switch low := n.DiskFreeLimit > 0 && n.DiskFree < lowDisk*n.DiskFreeLimit; {
 		case n.DiskAlarm:
-			add(Problem, "free disk space", "node %s accepts no messages: only %s of disk free. Tasks stay CREATED", n.Name, size(n.DiskFree))
+			add(Problem, "free disk space", "node %s accepts no messages: only %s of disk free. Tasks stay CREATED",
+				n.Name, size(n.DiskFree))
 		case low:
 			add(Warning, "free disk space", "node %s has %s of disk free: below %s it accepts no messages", n.Name, size(n.DiskFree),
 				size(n.DiskFreeLimit))

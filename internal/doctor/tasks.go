@@ -68,7 +68,8 @@ func (e *examination) checkTasks(ctx context.Context) {
 			return okay("no overdue task is still SENT")
 		}
 		return one(Problem, "an API must run: its reconciler updates them",
-			"%s SENT and past api.wait_for_endpoints_timeout without an endpoint's response, the oldest sent %s ago, and not yet INCOMPLETE",
+			"%s SENT and past api.wait_for_endpoints_timeout without an endpoint's response, the oldest sent %s ago, and not "+
+				"yet INCOMPLETE",
 			areTasks(backlog.Tasks), ago(now().Sub(backlog.Oldest)))
 	})
 	e.checkResults(ctx)

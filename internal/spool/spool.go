@@ -179,7 +179,8 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 		}
 		if err != nil {
 			aside := strings.TrimSuffix(path, suffixKept) + suffixUnreadable
-			unreadable = append(unreadable, fmt.Errorf("unreadable %s renamed to %s: %w", path, filepath.Base(aside), err), os.Rename(path, aside))
+			unreadable = append(unreadable, fmt.Errorf("unreadable %s renamed to %s: %w", path, filepath.Base(aside), err),
+				os.Rename(path, aside))
 			continue
 		}
 		entries = append(entries, entry(finish, path))

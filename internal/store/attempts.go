@@ -207,7 +207,8 @@ func (s Attempts) finish(db *gorm.DB, group []ledger.End) (matched int, err erro
 	// A result LOST from RETRYING has no running attempt: the end of its last
 	// one is stored, or it was interrupted.
 	update := db.Model(&resultRow{}).Where(condition, args...).
-		Where("state IN ? AND (state <> ? OR lost_from = ?)", tasker.ResultStatesBefore(first.State), tasker.Lost, tasker.Running).Updates(set)
+		Where("state IN ? AND (state <> ? OR lost_from = ?)", tasker.ResultStatesBefore(first.State), tasker.Lost,
+			tasker.Running).Updates(set)
 	matched = int(update.RowsAffected)
 	if update.Error == nil && matched == len(group) && first.State == tasker.Retrying {
 		return matched, s.keepHistory(db, current)

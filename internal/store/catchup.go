@@ -109,7 +109,8 @@ func (s Inbox) unreceived(
 		}
 		var rows []taskRow
 		err := s.conn(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
-			Where("id IN ? AND type IN ? AND status IN ?", ids, taskTypes, []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}).
+			Where("id IN ? AND type IN ? AND status IN ?", ids, taskTypes,
+				[]tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}).
 			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
 			// A CREATED one without listed endpoints will expect the endpoint.
 			Where("(status = ? AND endpoints IS NULL OR INSTR(COALESCE(expected, endpoints), ?) > 0)", tasker.Created, name).

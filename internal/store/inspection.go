@@ -30,7 +30,8 @@ func (s Inspection) DescribeServer(ctx context.Context) (ledger.Server, error) {
 		Value string `gorm:"column:Value"`
 	}
 	names := []string{
-		"version", "innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog", "read_only", "super_read_only", "max_connections", packetVariable,
+		"version", "innodb_flush_log_at_trx_commit", "log_bin", "sync_binlog", "read_only", "super_read_only",
+		"max_connections", packetVariable,
 	}
 	for _, v := range sessionVariables {
 		names = append(names, v.name)
@@ -95,7 +96,8 @@ func (s Inspection) Unsent(ctx context.Context, since time.Time) (ledger.Backlog
 func (s Inspection) Overdue(ctx context.Context, sentUntil time.Time) (ledger.Backlog, error) {
 	return s.backlog(ctx, "count the overdue tasks", "sent_time",
 		"status = ? AND sent_time <= ? AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> ?) < "+
-			s.dialect.greatest+"(1, "+s.dialect.jsonLength+"(COALESCE(expected, endpoints)))", tasker.Sent, dbTime{sentUntil}, tasker.ErrnrRemoved)
+			s.dialect.greatest+"(1, "+s.dialect.jsonLength+"(COALESCE(expected, endpoints)))",
+		tasker.Sent, dbTime{sentUntil}, tasker.ErrnrRemoved)
 }
 
 func (s Inspection) backlog(ctx context.Context, what, column, condition string, args ...any) (ledger.Backlog, error) {

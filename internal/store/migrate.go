@@ -130,7 +130,8 @@ func (s Schema) CheckSchema(ctx context.Context) error {
 		return tasker.Errorf(tasker.Conflict,
 			"database schema has version %d, but this tasker needs %d: run tasker initialize --database", have, want)
 	case oldest > want:
-		return tasker.Errorf(tasker.Conflict, "database schema has version %d, for programs that know version %d, but this tasker knows %d: "+
+		return tasker.Errorf(tasker.Conflict, "database schema has version %d, for programs that know version %d, but this "+
+			"tasker knows %d: "+
 			"use the tasker that migrated it, or a newer one", have, oldest, want)
 	}
 	return nil

@@ -319,7 +319,8 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int
 	canceled := tx.Model(&resultRow{}).
 		Where("task_id IN ? AND endpoint = ? AND state IN ?", ids, endpoint, tasker.ResultStatesBefore(tasker.ResultCanceled)).
 		Updates(map[string]any{
-			"state": tasker.ResultCanceled, "errnr": tasker.ErrnrRemoved, "errmsg": "endpoint " + endpoint + " was removed before it finished",
+			"state": tasker.ResultCanceled, "errnr": tasker.ErrnrRemoved,
+			"errmsg":    "endpoint " + endpoint + " was removed before it finished",
 			"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": now,
 		})
 	if canceled.Error != nil {

@@ -190,7 +190,8 @@ func (s Results) TaskResults(ctx context.Context, taskID int64) ([]tasker.TaskRe
 // PeekResults is TaskResults without payloads longer than maxPayload bytes.
 func (s Results) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error) {
 	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID).
-		Select("id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time,"+peekedPayload, maxPayload))
+		Select("id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time,"+peekedPayload,
+			maxPayload))
 }
 
 // ResultsOf returns the results of some endpoints for a task, like TaskResults.

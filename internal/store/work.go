@@ -61,7 +61,8 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	for i := range rows {
 		r := &rows[i]
 		work[i] = ledger.Work{
-			Task: r.Task.task(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime), Step: r.Step,
+			Task: r.Task.task(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime),
+			Step: r.Step,
 		}
 		if r.Awaits != nil {
 			work[i].AwaitsReboot = *r.Awaits

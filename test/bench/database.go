@@ -38,7 +38,8 @@ type rows struct {
 var errNoTasks = errors.New("no tasks are left")
 
 const (
-	insertRow = "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time) VALUES "
+	insertRow = "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, " +
+		"last_modified_time) VALUES "
 	rowValues = "(?, ?, 'RUNNING', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 0, '', ?, ?)"
 	updateRow = "UPDATE task_results SET state = 'DONE', errnr = 0, errmsg = '', payload = NULL," +
 		" lost_from = NULL, retry_time = NULL, last_modified_time = ?" +

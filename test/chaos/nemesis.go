@@ -141,7 +141,8 @@ func (n *nemesis) restartEnded(d *daemon) {
 	n.ended++
 	n.mu.Unlock()
 	if !d.manager || p.ExitCode() != 1 {
-		n.violate(4, "ended-by-itself", "%s (pid %d) ended by itself with exit code %d; its log is %s", d.name, p.PID(), p.ExitCode(), d.log)
+		n.violate(4, "ended-by-itself", "%s (pid %d) ended by itself with exit code %d; its log is %s", d.name,
+			p.PID(), p.ExitCode(), d.log)
 	}
 	if err := d.start(); err != nil {
 		n.mu.Lock()

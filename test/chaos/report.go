@@ -58,7 +58,8 @@ func readLogs(daemons []*daemon) (errors map[string]int, crashes []promises.Viol
 				if line.Level == "ERROR" {
 					errors[line.Msg]++
 				}
-			case bytes.HasPrefix(text, []byte("panic:")), bytes.HasPrefix(text, []byte("fatal error:")), bytes.Contains(text, []byte("DATA RACE")):
+			case bytes.HasPrefix(text, []byte("panic:")), bytes.HasPrefix(text, []byte("fatal error:")),
+				bytes.Contains(text, []byte("DATA RACE")):
 				crashes = append(crashes, promises.Violation{Promise: 4, Rule: "crash", Detail: fmt.Sprintf("%s: %s", d.log, text)})
 			}
 		}

@@ -135,7 +135,8 @@ func (w *world) pairs(each func(a, b *run)) {
 // decision to the policy.
 func gaveUpEarly(w *world, report reportFunc) {
 	w.finalRows(func(p place, row *Result) {
-		if t, known := w.types[p.task.kind]; known && row.State == stateFailed && row.Errnr != errnrBadResult && row.Attempt < t.MaxAttempts {
+		if t, known := w.types[p.task.kind]; known && row.State == stateFailed && row.Errnr != errnrBadResult &&
+			row.Attempt < t.MaxAttempts {
 			report("%v is FAILED (errnr %d) after attempt %d of %d", p, row.Errnr, row.Attempt, t.MaxAttempts)
 		}
 	})

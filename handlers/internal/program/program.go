@@ -143,7 +143,8 @@ func (s *Settings) Notes() []string {
 			`unless a cgroup is delegated to the manager: set "user"`)
 	}
 	if s.User == "" {
-		notes = append(notes, `the setting "user" is not set: its programs run with the manager's rights and can read what the manager can, `+
+		notes = append(notes, `the setting "user" is not set: its programs run with the manager's rights and can read what `+
+			`the manager can, `+
 			`including the passwords of the database and of RabbitMQ; set it to another user, for which the manager must run as root`)
 	}
 	return notes

@@ -85,7 +85,8 @@ func (s *Settings) Validate(declared param.Set) error {
 	exitCode("success_codes", s.SuccessCodes...)
 	exitCode("permanent_codes", s.PermanentCodes...)
 	exitCode("reboot_code", s.RebootCode)
-	c.Want(s.RebootCode == 0 || !slices.Contains(s.SuccessCodes, s.RebootCode), "reboot_code", "%d is in success_codes as well", s.RebootCode)
+	c.Want(s.RebootCode == 0 || !slices.Contains(s.SuccessCodes, s.RebootCode), "reboot_code",
+		"%d is in success_codes as well", s.RebootCode)
 	c.Want(s.RebootCode != 0 || len(s.RebootCommand) == 0, "reboot_command", "needs reboot_code")
 	if len(s.RebootCommand) > 0 {
 		err := s.RebootCommand.Check()

@@ -67,7 +67,8 @@ func (p *Probe) Connect(ctx context.Context) (version string, err error) {
 // failed returns why there is no connection.
 func (p *Probe) failed(ctx context.Context, err error) error {
 	if e, ok := errors.AsType[*amqp.Error](err); ok && (e.Code == amqp.AccessRefused || e.Code == amqp.NotAllowed) {
-		return tasker.WrapError(tasker.Unauthorized, err, "RabbitMQ at "+p.address.shown+" refuses the user, the password or the virtual host")
+		return tasker.WrapError(tasker.Unauthorized, err,
+			"RabbitMQ at "+p.address.shown+" refuses the user, the password or the virtual host")
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

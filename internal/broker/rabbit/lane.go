@@ -63,7 +63,8 @@ func (p *publisher) run(ctx context.Context, l *lane) {
 		if s != nil && s.blamed() {
 			l.blamed.Store(time.Now().UnixNano())
 			l.session.Store(nil)
-			p.log.WarnContext(ctx, "channel closed because RabbitMQ refused a message: the others continue over another", "error", explain(err))
+			p.log.WarnContext(ctx, "channel closed because RabbitMQ refused a message: the others continue over another",
+				"error", explain(err))
 			continue // the message's fault: do not wait
 		}
 		l.session.Store(nil)
