@@ -55,13 +55,10 @@ func (s Attempts) StartAttempts(ctx context.Context, manager string, starts []le
 	if err != nil {
 		return nil, s.fail("start the attempts", err)
 	}
-	started = make([]bool, len(starts))
 	if matched == len(starts) {
-		for i := range started {
-			started[i] = true
-		}
-		return started, nil
+		return slices.Repeat([]bool{true}, matched), nil
 	}
+	started = make([]bool, len(starts))
 	// Some were at another attempt. Those now at the next one, by this manager,
 	// have been started.
 	begun, err := s.begun(ctx, manager, starts)
@@ -94,7 +91,7 @@ func (s Attempts) begun(ctx context.Context, manager string, starts []ledger.Sta
 		Find(&rows).Error
 	begun := make(map[tasker.ResultKey]bool, len(rows))
 	for _, r := range rows {
-		begun[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = true
+		begun[r.key()] = true
 	}
 	return begun, err
 }
@@ -127,10 +124,7 @@ func (s Attempts) FinishAttempts(ctx context.Context, ends []ledger.End) (stored
 			return nil
 		})
 		if err == nil {
-			for i := range stored {
-				stored[i] = true
-			}
-			return stored, nil
+			return slices.Repeat([]bool{true}, len(ends)), nil
 		}
 		if !errors.Is(err, errSomeLost) {
 			return nil, err

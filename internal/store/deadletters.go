@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"gorm.io/gorm"
 
@@ -65,8 +63,8 @@ func (s DeadLetters) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) (
 			when = now
 		}
 		return s.conn(ctx).Create(&deadLetterRow{
-			Digest: digest(l), Reason: fit(l.Reason, maxDeadReason), Queue: fit(l.Queue, maxDeadName),
-			MessageID: fit(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size),
+			Digest: digest(l), Reason: text.CutValid(l.Reason, maxDeadReason), Queue: text.CutValid(l.Queue, maxDeadName),
+			MessageID: text.CutValid(l.MessageID, maxDeadName), Body: body, Size: max(int64(len(body)), l.Size),
 			DeadTime: dbTime{when}, StoredTime: &dbTime{now},
 		}).Error
 	})
@@ -87,11 +85,6 @@ func digest(l tasker.DeadLetter) []byte {
 		h.Write(part)
 	}
 	return h.Sum(nil)
-}
-
-// fit returns at most limit bytes of s, as valid UTF-8.
-func fit(s string, limit int) string {
-	return text.Cut(strings.ToValidUTF8(s, string(utf8.RuneError)), limit)
 }
 
 // ListDeadLetters returns one page of the dead letters, newest first, each with

@@ -240,7 +240,7 @@ func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[t
 	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "manager").Where(condition, args...).Find(&rows).Error
 	known := make(map[tasker.ResultKey]resultRow, len(rows))
 	for _, r := range rows {
-		known[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = r
+		known[r.key()] = r
 	}
 	return known, err
 }

@@ -116,7 +116,7 @@ func lockResults(tx *gorm.DB, updates []ledger.LiveUpdate) ([]ledger.LiveUpdate,
 	}
 	begun := make(map[tasker.ResultKey]int, len(rows))
 	for _, r := range rows {
-		begun[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = r.Attempt
+		begun[r.key()] = r.Attempt
 	}
 	// Write rows in the order of their keys, as others do, to avoid deadlocks.
 	// Updates of one attempt keep their order.

@@ -2,15 +2,14 @@ package store
 
 import (
 	"context"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // Outbox keeps the CREATED tasks until they are sent.
@@ -99,18 +98,11 @@ func (s Outbox) ReleaseTask(ctx context.Context, r ledger.Release) error {
 }
 
 // refusalText returns the text in the form of its column.
-func refusalText(text string) *string {
-	if text == "" {
+func refusalText(refusal string) *string {
+	if refusal == "" {
 		return nil
 	}
-	text = strings.ToValidUTF8(text, string(utf8.RuneError))
-	for i := range text {
-		if i >= maxRefusal-utf8.UTFMax {
-			text = text[:i]
-			break
-		}
-	}
-	return &text
+	return new(text.CutValid(refusal, maxRefusal))
 }
 
 // RegisteredEndpoints returns the names in among that are registered for a task

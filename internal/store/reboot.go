@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
@@ -58,13 +59,10 @@ func (s Attempts) ResumeAttempts(ctx context.Context, manager string, starts []l
 	if err != nil {
 		return nil, s.fail("resume the attempts", err)
 	}
-	resumed = make([]bool, len(starts))
 	if matched == len(starts) {
-		for i := range resumed {
-			resumed[i] = true
-		}
-		return resumed, nil
+		return slices.Repeat([]bool{true}, matched), nil
 	}
+	resumed = make([]bool, len(starts))
 	// Some were not taken over by this call. Those that manager runs beyond the
 	// first step were, now or before.
 	var rows []resultRow
@@ -75,7 +73,7 @@ func (s Attempts) ResumeAttempts(ctx context.Context, manager string, starts []l
 	}
 	taken := make(map[tasker.ResultKey]bool, len(rows))
 	for _, r := range rows {
-		taken[tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}] = true
+		taken[r.key()] = true
 	}
 	for i, start := range starts {
 		resumed[i] = taken[start.ResultKey]

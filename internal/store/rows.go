@@ -174,6 +174,10 @@ type resultRow struct {
 // TableName returns the table of results.
 func (resultRow) TableName() string { return "task_results" }
 
+func (r *resultRow) key() tasker.ResultKey {
+	return tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}
+}
+
 func (r *resultRow) result() tasker.TaskResult {
 	t := tasker.TaskResult{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,

@@ -10,6 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // deadPrefetch limits the dead letters waiting in this process. It is small,
@@ -105,7 +106,7 @@ func deadPublishing(letter broker.DeadLetter) amqp.Publishing {
 	}
 	message.Headers = amqp.Table{broker.HeaderID: letter.ID}
 	if letter.Reason != "" {
-		message.Headers[broker.HeaderReason] = clip(letter.Reason, maxReason)
+		message.Headers[broker.HeaderReason] = text.CutValid(letter.Reason, maxReason)
 	}
 	if letter.Queue != "" {
 		message.Headers[broker.HeaderQueue] = letter.Queue

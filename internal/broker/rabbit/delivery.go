@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/taskerhq/tasker/internal/broker"
-	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // maxReason limits the reason in a dead letter's header, in bytes.
@@ -86,9 +83,4 @@ func (d *delivery) Requeue() error {
 
 func (d *delivery) wrap(what string, err error) error {
 	return fmt.Errorf("%s message %q of queue %s: %w", what, d.amqp.MessageId, d.queue, err)
-}
-
-// clip returns at most limit bytes of s, as valid UTF-8.
-func clip(s string, limit int) string {
-	return text.Cut(strings.ToValidUTF8(s, string(utf8.RuneError)), limit)
 }

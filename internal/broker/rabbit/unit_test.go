@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -80,18 +79,6 @@ func TestRetry(t *testing.T) {
 	}
 	if r.worked(time.Now().Add(-time.Minute)); r == grown {
 		t.Error("it did not start over")
-	}
-}
-
-func TestClip(t *testing.T) {
-	for _, s := range []string{"", "short", strings.Repeat("x", 20), strings.Repeat("ä", 20), "\xff\xfe bytes", strings.Repeat("\xff", 20)} {
-		got := clip(s, 9)
-		if len(got) > 9 || !utf8.ValidString(got) {
-			t.Errorf("clip(%q) is %q: %d bytes, valid: %t", s, got, len(got), utf8.ValidString(got))
-		}
-		if utf8.ValidString(s) && (!strings.HasPrefix(s, got) || len(s) <= 9 && got != s || len(s) > 9 && len(got) < 8) {
-			t.Errorf("clip(%q) is %q, too little", s, got)
-		}
 	}
 }
 

@@ -138,6 +138,11 @@ func Cut(s string, limit int) string {
 	return s[:limit] // no UTF-8
 }
 
+// CutValid returns at most limit bytes of s, as valid UTF-8.
+func CutValid(s string, limit int) string {
+	return Cut(strings.ToValidUTF8(s, string(utf8.RuneError)), limit)
+}
+
 // WholeRunes returns b without a character that is cut off at its end.
 func WholeRunes(b []byte) []byte {
 	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {

@@ -115,3 +115,15 @@ func FuzzVisible(f *testing.F) {
 		}
 	})
 }
+
+func TestCutValid(t *testing.T) {
+	for _, s := range []string{"", "short", strings.Repeat("x", 20), strings.Repeat("ä", 20), "\xff\xfe bytes", strings.Repeat("\xff", 20)} {
+		got := text.CutValid(s, 9)
+		if len(got) > 9 || !utf8.ValidString(got) {
+			t.Errorf("CutValid(%q) is %q: %d bytes, valid: %t", s, got, len(got), utf8.ValidString(got))
+		}
+		if utf8.ValidString(s) && (!strings.HasPrefix(s, got) || len(s) <= 9 && got != s || len(s) > 9 && len(got) < 8) {
+			t.Errorf("CutValid(%q) is %q, too little", s, got)
+		}
+	}
+}
