@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // Rules are the settings that the judgement of an exit depends on.
@@ -138,7 +139,7 @@ func Clean(s string) string {
 		return "the handler failed without a message"
 	}
 	if n := len(s); n > maxErrmsg {
-		s = fmt.Sprintf("%s... (truncated: %d bytes in total)", s[:maxErrmsg], n)
+		s = fmt.Sprintf("%s... (truncated: %d bytes in total)", text.Cut(s, maxErrmsg), n)
 	}
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
