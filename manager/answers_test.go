@@ -54,7 +54,8 @@ func TestRetryWhoseAnswerIsLost(t *testing.T) {
 func TestAdoptionWhoseAnswerIsLost(t *testing.T) {
 	w := newWorld(t)
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
-	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 300*time.Millisecond); err != nil {
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}},
+		300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	task := w.create("one", "null", "a")
@@ -191,7 +192,8 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 	w.await(task, tasker.ResultDone)
 }
 
-func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int) ([]tasker.Task, ledger.SentPosition, error) {
+func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time,
+	after ledger.SentPosition, limit int) ([]tasker.Task, ledger.SentPosition, error) {
 	var next ledger.SentPosition
 	tasks, err := faultyCall(f, "unreceived", func() (tasks []tasker.Task, err error) {
 		tasks, next, err = f.database.UnreceivedTasks(ctx, endpoint, taskTypes, since, after, limit)

@@ -96,7 +96,8 @@ func (f *free) NextRetry(context.Context, string, string) (time.Time, bool, erro
 	return time.Time{}, false, nil
 }
 
-func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, ledger.SentPosition, int) ([]tasker.Task, ledger.SentPosition, error) {
+func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, ledger.SentPosition, int) ([]tasker.Task,
+	ledger.SentPosition, error) {
 	return nil, ledger.SentPosition{}, nil
 }
 
@@ -160,7 +161,8 @@ func BenchmarkRun(b *testing.B) {
 			<-f.ready
 			var messages [][]byte
 			for i := range 1000 {
-				body, err := wire.EncodeTask(tasker.Task{ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"), AcceptedTime: time.Now()})
+				body, err := wire.EncodeTask(tasker.Task{ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"),
+					AcceptedTime: time.Now()})
 				if err != nil {
 					b.Fatal(err)
 				}

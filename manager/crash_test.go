@@ -185,7 +185,8 @@ func (s *stalling) FinishAttempts(ctx context.Context, finishes []ledger.End) ([
 func TestCrashDuringAdoption(t *testing.T) {
 	w := newWorld(t)
 	const dead, tasks = "01DEADDEADDEADDEADDEADDEAD", 150 // more than a batch
-	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 300*time.Millisecond); err != nil {
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}},
+		300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	var all []tasker.Task
@@ -194,7 +195,8 @@ func TestCrashDuringAdoption(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
+		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
+			State: tasker.Running}
 		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}

@@ -59,7 +59,8 @@ func TestChangesAreBounded(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		if len(events) != 2 || len(events[1].Changes) != maxChanges || events[1].LeftOut != 7 || times[1].Sub(times[0]) != eventPause {
-			t.Errorf("%d events, the second with %d changes, %d left out, %s later", len(events), len(events[1].Changes), events[1].LeftOut, times[1].Sub(times[0]))
+			t.Errorf("%d events, the second with %d changes, %d left out, %s later", len(events), len(events[1].Changes), events[1].LeftOut,
+				times[1].Sub(times[0]))
 		}
 		mu.Unlock()
 		time.Sleep(time.Hour)
@@ -126,7 +127,8 @@ func BenchmarkChanges(b *testing.B) {
 	c := newLiveEvents(func(context.Context, string, []byte) error { return nil }, slog.New(slog.DiscardHandler))
 	n := 0
 	for b.Loop() {
-		c.add(wire.LiveChange{TaskID: int64(n), Type: "job", Identifier: "e7bd91d0-16ad-11e2-892e-0800200c9a66", Endpoint: "console1", Attempt: 1, State: tasker.Running})
+		c.add(wire.LiveChange{TaskID: int64(n), Type: "job", Identifier: "e7bd91d0-16ad-11e2-892e-0800200c9a66", Endpoint: "console1",
+			Attempt: 1, State: tasker.Running})
 		if n++; n%maxChanges == 0 {
 			c.publish(b.Context())
 		}

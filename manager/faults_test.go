@@ -154,7 +154,8 @@ func TestSecondManagerIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = second.Run(t.Context())
-	if tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), `endpoint "a" is served by another manager`) || !strings.Contains(err.Error(), "pid") {
+	if tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), `endpoint "a" is served by another manager`) ||
+		!strings.Contains(err.Error(), "pid") {
 		t.Fatalf("second manager ended with: %v", err)
 	}
 	// The endpoint that it had acquired first is released.
@@ -169,18 +170,21 @@ func TestDeadManagersNameIsFree(t *testing.T) {
 	w := newWorld(t)
 	task := w.create("one", "null", "a")
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
-	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 300*time.Millisecond); err != nil {
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}},
+		300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.store.MarkSent(t.Context(), task, nil, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job", State: tasker.Running}
+	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job",
+		State: tasker.Running}
 	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}
 	waiting := w.create("two", "null", "a")
-	arrival = ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job", State: tasker.Received}
+	arrival = ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job",
+		State: tasker.Received}
 	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +371,8 @@ func TestRowBeforeAcknowledgement(t *testing.T) {
 		_, recorded := w.result(tasker.Task{ID: message.TaskID}, "a")
 		acknowledged <- recorded
 	}}
-	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}, parts(w.store), b, registry, w.log)
+	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}, parts(w.store), b,
+		registry, w.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,8 @@ func TestWhatAHandlerTells(t *testing.T) {
 		if attempt.Log.Lines != int64(len(want)) || !attempt.Log.Complete || attempt.Log.LeftOut != 0 {
 			t.Errorf("%+v", attempt.Log)
 		}
-		if attempt.Progress == nil || attempt.Progress.Done != 2 || attempt.Progress.Message != "all" || string(attempt.Partial) != `{"so": "far"}` {
+		if attempt.Progress == nil || attempt.Progress.Done != 2 || attempt.Progress.Message != "all" ||
+			string(attempt.Partial) != `{"so": "far"}` {
 			t.Errorf("%+v", attempt)
 		}
 		if string(r.Payload) != `1` {
@@ -421,7 +422,8 @@ func TestLiveEvents(t *testing.T) {
 		})
 	}
 	seen("RUNNING", func(c wire.LiveChange) bool {
-		return c.TaskID == first.ID && c.Type == "job" && c.Identifier == "first" && c.Endpoint == "a" && c.Attempt == 1 && c.State == tasker.Running
+		return c.TaskID == first.ID && c.Type == "job" && c.Identifier == "first" && c.Endpoint == "a" && c.Attempt == 1 &&
+			c.State == tasker.Running
 	})
 	seen("the progress", func(c wire.LiveChange) bool {
 		return c.TaskID == first.ID && c.Attempt == 1 && c.Log && c.Progress != nil && c.Progress.Message == "half"

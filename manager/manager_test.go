@@ -26,7 +26,8 @@ func TestEnds(t *testing.T) {
 		"well": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			return handlers.Result(`{"n": 1}`), nil
 		}, tasker.TaskResult{State: tasker.ResultDone, Payload: []byte(`{"n": 1}`)}},
-		"nothing": {func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }, tasker.TaskResult{State: tasker.ResultDone}},
+		"nothing": {func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil },
+			tasker.TaskResult{State: tasker.ResultDone}},
 		"error": {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {
 				return handlers.Result(`"so far"`), errDisk
@@ -77,19 +78,22 @@ func TestEnds(t *testing.T) {
 				<-ctx.Done()
 				return handlers.Result(`1`), nil
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 2s passed, and the handler returned without an error afterwards", Payload: []byte("1")},
+			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut,
+				Errmsg: "the run limit of 2s passed, and the handler returned without an error afterwards", Payload: []byte("1")},
 		},
 		"never": {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {
 				<-release
 				return nil, nil
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut, Errmsg: "the run limit of 2s passed, and the handler did not return"},
+			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut,
+				Errmsg: "the run limit of 2s passed, and the handler did not return"},
 		},
 	}
 	w.serve(w.store, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
 		return cases[strings.ReplaceAll(req.Identifier, ".", " ")].handle(ctx, req)
-	}), jobType(func(j *tasker.TaskType) { j.Timeout, j.Concurrency = 2*time.Second, len(cases) }), func(c *manager.Config) { c.MaxResult = 1000 })
+	}), jobType(func(j *tasker.TaskType) { j.Timeout, j.Concurrency = 2*time.Second, len(cases) }),
+		func(c *manager.Config) { c.MaxResult = 1000 })
 	for name, c := range cases {
 		task := w.post(strings.ReplaceAll(name, " ", "."), "null", "a")
 		r := w.await(task, c.want.State)
@@ -273,7 +277,8 @@ func TestRetries(t *testing.T) {
 		}
 		return nil, err
 	}), jobType(func(j *tasker.TaskType) { j.Retry = policy }))
-	well, permanent, always, waits := w.post("well", "null", "a"), w.post("permanent", "null", "a"), w.post("always", "null", "a"), w.post("waits", "null", "a")
+	well, permanent, always, waits := w.post("well", "null", "a"), w.post("permanent", "null", "a"), w.post("always", "null",
+		"a"), w.post("waits", "null", "a")
 	if r := w.await(well, tasker.ResultDone); r.Attempt != 3 || r.Errmsg != "" {
 		t.Errorf("well: %+v", r)
 	}

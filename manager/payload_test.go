@@ -28,7 +28,8 @@ func TestRowsThatNoAPITakes(t *testing.T) {
 	// One was received by an earlier manager and waits.
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
 	waits := w.create("../waits", "null", "a")
-	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 50*time.Millisecond); err != nil {
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}},
+		50*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{{

@@ -75,7 +75,8 @@ func TestPoisonResult(t *testing.T) {
 		w.await(task, tasker.ResultDone)
 	}
 	r := w.await(poison, tasker.ResultFailed)
-	if r.Errnr != tasker.ErrnrBadResult || !strings.Contains(r.Errmsg, "5002 bytes") || !strings.Contains(r.Errmsg, "could not be stored") || r.Payload != nil {
+	if r.Errnr != tasker.ErrnrBadResult || !strings.Contains(r.Errmsg, "5002 bytes") ||
+		!strings.Contains(r.Errmsg, "could not be stored") || r.Payload != nil {
 		t.Errorf("%+v", r)
 	}
 }
@@ -125,11 +126,13 @@ func TestRetryOutOfTheSpool(t *testing.T) {
 	}
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
 	task := w.create("one", "null", "a")
-	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 50*time.Millisecond); err != nil {
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}},
+		50*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{{ResultKey: key, Identifier: "one", Type: "job", State: tasker.Running}}); err != nil {
+	if _, err := w.store.ReceiveResults(t.Context(), dead,
+		[]ledger.Incoming{{ResultKey: key, Identifier: "one", Type: "job", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := kept.Keep(ledger.End{

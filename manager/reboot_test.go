@@ -236,7 +236,8 @@ func TestCrashAroundAReboot(t *testing.T) {
 			if r := w.await(task, tasker.ResultDone); r.Attempt != test.attempt || h.steps() != test.steps {
 				t.Errorf("attempt %d, steps %s; want %d, %s", r.Attempt, h.steps(), test.attempt, test.steps)
 			}
-			if history, err := w.store.Attempts(t.Context(), task.ID, "a"); err != nil || test.attempt == 2 && history[0].Errnr != tasker.ErrnrInterrupted {
+			if history, err := w.store.Attempts(t.Context(), task.ID, "a"); err != nil ||
+				test.attempt == 2 && history[0].Errnr != tasker.ErrnrInterrupted {
 				t.Errorf("%+v, %v", history, err)
 			}
 		})
@@ -285,13 +286,15 @@ func TestTooManyReboots(t *testing.T) {
 func TestManyReboots(t *testing.T) {
 	w := newWorld(t)
 	const dead, tasks = "01DEADDEADDEADDEADDEADDEAD", 110
-	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 300*time.Millisecond); err != nil {
+	if _, err := w.store.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}},
+		300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	var all []tasker.Task
 	for i := range tasks + 1 {
 		task := w.create(fmt.Sprint("t", i), "null", "a")
-		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
+		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
+			State: tasker.Running}
 		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}

@@ -37,11 +37,13 @@ func TestTooManyRebootsAtTheStop(t *testing.T) {
 func (w *world) rebooted(identifier string, step int) tasker.Task {
 	w.t.Helper()
 	const dead = "01DEADDEADDEADDEADDEADDEAD"
-	if _, err := w.store.AcquireEndpoint(w.t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}}, 300*time.Millisecond); err != nil {
+	if _, err := w.store.AcquireEndpoint(w.t.Context(), tasker.Endpoint{Name: "a", Manager: dead, TaskTypes: []string{"job"}},
+		300*time.Millisecond); err != nil {
 		w.t.Fatal(err)
 	}
 	task := w.create(identifier, "null", "a")
-	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job", State: tasker.Running}
+	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
+		State: tasker.Running}
 	if _, err := w.store.ReceiveResults(w.t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -73,11 +73,13 @@ func TestLabels(t *testing.T) {
 	}
 	w.serve(w.store, &counting{}, types)
 	list, err := w.store.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 1})
-	if err != nil || len(list) != 1 || fmt.Sprint(list[0].TaskTypes) != "[job]" || !maps.Equal(list[0].Labels, map[string]string{"role": "web", "zone": "eu"}) {
+	if err != nil || len(list) != 1 || fmt.Sprint(list[0].TaskTypes) != "[job]" ||
+		!maps.Equal(list[0].Labels, map[string]string{"role": "web", "zone": "eu"}) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	var log bytes.Buffer
-	cfg := manager.Config{Endpoints: []string{"b"}, TaskTypes: []tasker.TaskType{{Name: "other", Labels: map[string]string{"role": "db", "zone": "eu"}}}}
+	cfg := manager.Config{Endpoints: []string{"b"}, TaskTypes: []tasker.TaskType{{Name: "other",
+		Labels: map[string]string{"role": "db", "zone": "eu"}}}}
 	_, err = manager.New(cfg, parts(w.store), w.broker, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if tasker.CodeOf(err) != tasker.Invalid || strings.Count(log.String(), "type=other lacks=\"role=db, zone=eu\"") != 1 {
 		t.Errorf("%v, log:\n%s", err, log.String())

@@ -37,45 +37,123 @@ func TestJudge(t *testing.T) {
 		exit    attempt.Exit
 		want    want
 	}{
-		"well":              {3, attempt.Exit{Result: handlers.Result(`{"a":1}`)}, want{tasker.ResultDone, 0, "", `{"a":1}`, 0}},
-		"well, no result":   {3, attempt.Exit{}, want{state: tasker.ResultDone}},
-		"well, a partial":   {3, attempt.Exit{Partial: handlers.Result(`1`)}, want{state: tasker.ResultDone, payload: "1"}},
-		"well, with both":   {3, attempt.Exit{Result: handlers.Result(`2`), Partial: handlers.Result(`1`)}, want{state: tasker.ResultDone, payload: "2"}},
-		"well, but too big": {3, attempt.Exit{Result: handlers.Result(`"0123456789012345678"`)}, want{tasker.ResultFailed, tasker.ErrnrBadResult, "result too large: 21 bytes, the limit is 20", "", 0}},
-		"well, as stopped":  {3, attempt.Exit{Result: handlers.Result(`2`), Cause: handlers.ErrShutdown}, want{state: tasker.ResultDone, payload: "2"}},
-		"no JSON":           {3, attempt.Exit{Result: handlers.Result("{")}, want{tasker.ResultFailed, tasker.ErrnrBadResult, `invalid result: not JSON, begins with "{"`, "", 0}},
-		"no UTF-8":          {3, attempt.Exit{Result: handlers.Result("\"\xff\"")}, want{tasker.ResultFailed, tasker.ErrnrBadResult, `invalid result: not JSON, begins with "\"\xff\""`, "", 0}},
-		"no JSON, again":    {1, attempt.Exit{Result: handlers.Result("{")}, want{tasker.ResultFailed, tasker.ErrnrBadResult, `invalid result: not JSON, begins with "{"`, "", 0}},
-		"a bad partial":     {3, attempt.Exit{Partial: handlers.Result("{")}, want{state: tasker.ResultDone}},
+		"well":            {3, attempt.Exit{Result: handlers.Result(`{"a":1}`)}, want{tasker.ResultDone, 0, "", `{"a":1}`, 0}},
+		"well, no result": {3, attempt.Exit{}, want{state: tasker.ResultDone}},
+		"well, a partial": {3, attempt.Exit{Partial: handlers.Result(`1`)}, want{state: tasker.ResultDone, payload: "1"}},
+		"well, with both": {
+			3, attempt.Exit{Result: handlers.Result(`2`), Partial: handlers.Result(`1`)},
+			want{state: tasker.ResultDone, payload: "2"},
+		},
+		"well, but too big": {
+			3, attempt.Exit{Result: handlers.Result(`"0123456789012345678"`)},
+			want{tasker.ResultFailed, tasker.ErrnrBadResult, "result too large: 21 bytes, the limit is 20", "", 0},
+		},
+		"well, as stopped": {
+			3, attempt.Exit{Result: handlers.Result(`2`), Cause: handlers.ErrShutdown},
+			want{state: tasker.ResultDone, payload: "2"},
+		},
+		"no JSON": {
+			3, attempt.Exit{Result: handlers.Result("{")},
+			want{tasker.ResultFailed, tasker.ErrnrBadResult, `invalid result: not JSON, begins with "{"`, "", 0},
+		},
+		"no UTF-8": {
+			3, attempt.Exit{Result: handlers.Result("\"\xff\"")},
+			want{tasker.ResultFailed, tasker.ErrnrBadResult, `invalid result: not JSON, begins with "\"\xff\""`, "", 0},
+		},
+		"no JSON, again": {
+			1, attempt.Exit{Result: handlers.Result("{")},
+			want{tasker.ResultFailed, tasker.ErrnrBadResult, `invalid result: not JSON, begins with "{"`, "", 0},
+		},
+		"a bad partial": {3, attempt.Exit{Partial: handlers.Result("{")}, want{state: tasker.ResultDone}},
 
-		"failed":                 {3, attempt.Exit{Err: errPlain}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
-		"failed, with a result":  {3, attempt.Exit{Err: errPlain, Result: handlers.Result("1")}, want{tasker.ResultFailed, 1, "it broke", "1", 0}},
-		"failed, with a partial": {3, attempt.Exit{Err: errPlain, Partial: handlers.Result("1")}, want{tasker.ResultFailed, 1, "it broke", "1", 0}},
-		"failed, bad result":     {3, attempt.Exit{Err: errPlain, Result: handlers.Result("{"), Partial: handlers.Result("1")}, want{tasker.ResultFailed, 1, "it broke", "1", 0}},
-		"failed without words":   {3, attempt.Exit{Err: errors.New("")}, want{tasker.ResultFailed, 1, "the handler failed without a message", "", 0}},
-		"failed with a code":     {3, attempt.Exit{Err: fmt.Errorf("x: %w", handlers.WithCode(7, errPlain))}, want{tasker.ResultFailed, 7, "x: it broke", "", 0}},
-		"panicked":               {3, attempt.Exit{Err: errPlain, Panicked: true}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
-		"panicked while stopped": {3, attempt.Exit{Err: errPlain, Panicked: true, Cause: handlers.ErrShutdown}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"failed": {3, attempt.Exit{Err: errPlain}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"failed, with a result": {
+			3, attempt.Exit{Err: errPlain, Result: handlers.Result("1")},
+			want{tasker.ResultFailed, 1, "it broke", "1", 0},
+		},
+		"failed, with a partial": {
+			3, attempt.Exit{Err: errPlain, Partial: handlers.Result("1")},
+			want{tasker.ResultFailed, 1, "it broke", "1", 0},
+		},
+		"failed, bad result": {
+			3, attempt.Exit{Err: errPlain, Result: handlers.Result("{"), Partial: handlers.Result("1")},
+			want{tasker.ResultFailed, 1, "it broke", "1", 0},
+		},
+		"failed without words": {
+			3, attempt.Exit{Err: errors.New("")},
+			want{tasker.ResultFailed, 1, "the handler failed without a message", "", 0},
+		},
+		"failed with a code": {
+			3, attempt.Exit{Err: fmt.Errorf("x: %w", handlers.WithCode(7, errPlain))},
+			want{tasker.ResultFailed, 7, "x: it broke", "", 0},
+		},
+		"panicked": {3, attempt.Exit{Err: errPlain, Panicked: true}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"panicked while stopped": {
+			3, attempt.Exit{Err: errPlain, Panicked: true, Cause: handlers.ErrShutdown},
+			want{tasker.ResultFailed, 1, "it broke", "", 0},
+		},
 
-		"failed once":            {1, attempt.Exit{Err: errPlain}, want{tasker.Retrying, 1, "it broke", "", time.Second}},
-		"failed twice":           {2, attempt.Exit{Err: errPlain}, want{tasker.Retrying, 1, "it broke", "", 2 * time.Second}},
-		"failed for good":        {1, attempt.Exit{Err: handlers.Permanent(errPlain)}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
-		"failed, later":          {1, attempt.Exit{Err: handlers.RetryAfter(time.Hour, errPlain)}, want{tasker.Retrying, 1, "it broke", "", time.Hour}},
-		"failed, later, no more": {3, attempt.Exit{Err: handlers.RetryAfter(time.Hour, errPlain)}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"failed once":     {1, attempt.Exit{Err: errPlain}, want{tasker.Retrying, 1, "it broke", "", time.Second}},
+		"failed twice":    {2, attempt.Exit{Err: errPlain}, want{tasker.Retrying, 1, "it broke", "", 2 * time.Second}},
+		"failed for good": {1, attempt.Exit{Err: handlers.Permanent(errPlain)}, want{tasker.ResultFailed, 1, "it broke", "", 0}},
+		"failed, later": {
+			1, attempt.Exit{Err: handlers.RetryAfter(time.Hour, errPlain)},
+			want{tasker.Retrying, 1, "it broke", "", time.Hour},
+		},
+		"failed, later, no more": {
+			3, attempt.Exit{Err: handlers.RetryAfter(time.Hour, errPlain)},
+			want{tasker.ResultFailed, 1, "it broke", "", 0},
+		},
 
-		"timed out":               {1, attempt.Exit{Err: handlers.ErrTimeout, Cause: handlers.ErrTimeout, Partial: handlers.Result("1")}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed", "1", 0}},
-		"timed out, and says how": {1, attempt.Exit{Err: fmt.Errorf("%w (killed by SIGKILL): last words", handlers.ErrTimeout), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed (killed by SIGKILL): last words", "", 0}},
-		"timed out, a reason":     {1, attempt.Exit{Err: errPlain, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: it broke", "", 0}},
-		"timed out, went on":      {1, attempt.Exit{Result: handlers.Result("1"), Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler returned without an error afterwards", "1", 0}},
-		"timed out, abandoned":    {1, attempt.Exit{Err: attempt.ErrAbandoned, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler did not return", "", 0}},
-		"timed out, for reboot":   {1, attempt.Exit{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout}, want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt continues after a reboot", "", 0}},
-		"its own limit":           {3, attempt.Exit{Err: handlers.TimedOut(errPlain), Partial: handlers.Result("1")}, want{tasker.TimedOut, -1, "it broke", "1", 0}},
-		"its own limit, wrapped":  {3, attempt.Exit{Err: fmt.Errorf("x: %w", handlers.WithCode(7, handlers.TimedOut(errPlain)))}, want{tasker.TimedOut, -1, "x: it broke", "", 0}},
-		"its own limit, once":     {1, attempt.Exit{Err: handlers.TimedOut(errPlain)}, want{tasker.Retrying, -1, "it broke", "", time.Second}},
-		"its own limit, for good": {1, attempt.Exit{Err: handlers.Permanent(handlers.TimedOut(errPlain))}, want{tasker.TimedOut, -1, "it broke", "", 0}},
-		"its own limit, stopping": {3, attempt.Exit{Err: handlers.TimedOut(errPlain), Cause: handlers.ErrShutdown}, want{tasker.TimedOut, -1, "it broke", "", 0}},
-		"canceled":                {1, attempt.Exit{Err: context.Canceled, Cause: handlers.ErrCanceled, Partial: handlers.Result("1")}, want{tasker.ResultCanceled, -2, "the task was canceled", "1", 0}},
-		"canceled, panicked":      {1, attempt.Exit{Err: errPlain, Panicked: true, Cause: handlers.ErrCanceled}, want{tasker.ResultCanceled, -2, "the task was canceled: it broke", "", 0}},
+		"timed out": {
+			1, attempt.Exit{Err: handlers.ErrTimeout, Cause: handlers.ErrTimeout, Partial: handlers.Result("1")},
+			want{tasker.TimedOut, -1, "the run limit of 1m0s passed", "1", 0},
+		},
+		"timed out, and says how": {
+			1, attempt.Exit{Err: fmt.Errorf("%w (killed by SIGKILL): last words", handlers.ErrTimeout), Cause: handlers.ErrTimeout},
+			want{tasker.TimedOut, -1, "the run limit of 1m0s passed (killed by SIGKILL): last words", "", 0},
+		},
+		"timed out, a reason": {
+			1, attempt.Exit{Err: errPlain, Cause: handlers.ErrTimeout},
+			want{tasker.TimedOut, -1, "the run limit of 1m0s passed: it broke", "", 0},
+		},
+		"timed out, went on": {
+			1, attempt.Exit{Result: handlers.Result("1"), Cause: handlers.ErrTimeout},
+			want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler returned without an error afterwards", "1", 0},
+		},
+		"timed out, abandoned": {
+			1, attempt.Exit{Err: attempt.ErrAbandoned, Cause: handlers.ErrTimeout},
+			want{tasker.TimedOut, -1, "the run limit of 1m0s passed, and the handler did not return", "", 0},
+		},
+		"timed out, for reboot": {
+			1, attempt.Exit{Err: handlers.ErrContinueAfterReboot, Cause: handlers.ErrTimeout},
+			want{tasker.TimedOut, -1, "the run limit of 1m0s passed: the attempt continues after a reboot", "", 0},
+		},
+		"its own limit": {
+			3, attempt.Exit{Err: handlers.TimedOut(errPlain), Partial: handlers.Result("1")},
+			want{tasker.TimedOut, -1, "it broke", "1", 0},
+		},
+		"its own limit, wrapped": {
+			3, attempt.Exit{Err: fmt.Errorf("x: %w", handlers.WithCode(7, handlers.TimedOut(errPlain)))},
+			want{tasker.TimedOut, -1, "x: it broke", "", 0},
+		},
+		"its own limit, once": {1, attempt.Exit{Err: handlers.TimedOut(errPlain)}, want{tasker.Retrying, -1, "it broke", "", time.Second}},
+		"its own limit, for good": {
+			1, attempt.Exit{Err: handlers.Permanent(handlers.TimedOut(errPlain))},
+			want{tasker.TimedOut, -1, "it broke", "", 0},
+		},
+		"its own limit, stopping": {
+			3, attempt.Exit{Err: handlers.TimedOut(errPlain), Cause: handlers.ErrShutdown},
+			want{tasker.TimedOut, -1, "it broke", "", 0},
+		},
+		"canceled": {
+			1, attempt.Exit{Err: context.Canceled, Cause: handlers.ErrCanceled, Partial: handlers.Result("1")},
+			want{tasker.ResultCanceled, -2, "the task was canceled", "1", 0},
+		},
+		"canceled, panicked": {
+			1, attempt.Exit{Err: errPlain, Panicked: true, Cause: handlers.ErrCanceled},
+			want{tasker.ResultCanceled, -2, "the task was canceled: it broke", "", 0},
+		},
 	} {
 		finish, decision := rules.Judge(test.attempt, test.exit)
 		got := want{finish.State, finish.Errnr, finish.Errmsg, string(finish.Payload), finish.RetryDelay}

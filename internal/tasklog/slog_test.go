@@ -36,8 +36,11 @@ func TestHandlerText(t *testing.T) {
 		`info: "two\nlines" n=1`:                 func(l *slog.Logger) { l.Info("two\nlines", "n", 1) },
 		`info: "bad \xff byte"`:                  func(l *slog.Logger) { l.Info("bad \xff byte") },
 		"info: naïve → ok\tyes":                  func(l *slog.Logger) { l.Info("naïve → ok\tyes") },
-		"info: m a=1 g.b=2 g.h.c=3":              func(l *slog.Logger) { l.With("a", 1).WithGroup("g").With("b", 2).WithGroup("h").Info("m", "c", 3) },
-		"info: m g.b=2":                          func(l *slog.Logger) { l.Info("m", slog.Group("g", "b", 2)) },
+		"info: m a=1 g.b=2 g.h.c=3": func(l *slog.Logger) {
+			l.With("a", 1).WithGroup("g").With("b",
+				2).WithGroup("h").Info("m", "c", 3)
+		},
+		"info: m g.b=2": func(l *slog.Logger) { l.Info("m", slog.Group("g", "b", 2)) },
 		"info: m took=1.5s at=2026-01-02T03:04:05.000Z": func(l *slog.Logger) {
 			l.Info("m", "took", 1500*time.Millisecond, "at", time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 		},
