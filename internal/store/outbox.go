@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -117,9 +118,8 @@ func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among 
 		return registered, s.fail(what, err)
 	}
 	const most = 1000 // names per statement
-	for begin := 0; begin < len(among); begin += most {
+	for part := range slices.Chunk(among, most) {
 		var found []string
-		part := among[begin:min(begin+most, len(among))]
 		if err := find().Where("endpoint IN ?", part).Pluck("endpoint", &found).Error; err != nil {
 			return nil, s.fail(what, err)
 		}

@@ -178,5 +178,5 @@ func (c *checker) report(ctx context.Context, w *watched, err error) {
 	if err == nil || !current || text == last {
 		return
 	}
-	c.log.WarnContext(ctx, "RabbitMQ refuses a declaration: the queue may get no messages", "object", w.key, "error", explain(err))
+	c.log.WarnContext(ctx, "RabbitMQ refuses a declaration: the queue may get no messages", "object", w.key, "err", explain(err))
 }

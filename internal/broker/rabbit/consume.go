@@ -63,11 +63,11 @@ func (b *Broker) keep(ctx context.Context, what string, consumer func(context.Co
 		err = explain(err)
 		switch {
 		case conn.IsClosed():
-			b.log.DebugContext(ctx, "consumer lost its connection", "from", what, "error", err)
+			b.log.DebugContext(ctx, "consumer lost its connection", "from", what, "err", err)
 		case err.Error() == logged:
-			b.log.DebugContext(ctx, "consumer ended, starting another", "from", what, "error", err)
+			b.log.DebugContext(ctx, "consumer ended, starting another", "from", what, "err", err)
 		default:
-			b.log.WarnContext(ctx, "consumer ended, starting others until one lasts", "from", what, "error", err)
+			b.log.WarnContext(ctx, "consumer ended, starting others until one lasts", "from", what, "err", err)
 			logged = err.Error()
 		}
 		pause.wait(both)
@@ -125,7 +125,7 @@ func (b *Broker) refuse(ctx context.Context, d *delivery) {
 		if err == nil {
 			return
 		}
-		b.log.DebugContext(ctx, "cannot make a message that is too large a dead letter yet", "queue", d.queue, "error", err)
+		b.log.DebugContext(ctx, "cannot make a message that is too large a dead letter yet", "queue", d.queue, "err", err)
 		pause.wait(ctx)
 	}
 }

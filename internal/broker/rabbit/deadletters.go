@@ -70,7 +70,7 @@ func (b *Broker) takeDead(
 			pause.Reset()
 			return d.Ack(false)
 		}
-		b.log.DebugContext(ctx, "dead letter not handled: it comes again", "message_id", letter.MessageID, "error", err)
+		b.log.DebugContext(ctx, "dead letter not handled: it comes again", "message_id", letter.MessageID, "err", err)
 		pause.wait(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx) // it returns when the channel ends

@@ -68,7 +68,7 @@ func (n *notifier) run(ctx context.Context) {
 			return
 		}
 		if !conn.IsClosed() {
-			n.log.WarnContext(ctx, "channel for events closed by RabbitMQ, opening another", "error", explain(err))
+			n.log.WarnContext(ctx, "channel for events closed by RabbitMQ, opening another", "err", explain(err))
 		}
 		pause.wait(ctx)
 	}

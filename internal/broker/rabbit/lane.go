@@ -64,7 +64,7 @@ func (p *publisher) run(ctx context.Context, l *lane) {
 			l.blamed.Store(time.Now().UnixNano())
 			l.session.Store(nil)
 			p.log.WarnContext(ctx, "channel closed because RabbitMQ refused a message: the others continue over another",
-				"error", explain(err))
+				"err", explain(err))
 			continue // the message's fault: do not wait
 		}
 		l.session.Store(nil)
@@ -73,7 +73,7 @@ func (p *publisher) run(ctx context.Context, l *lane) {
 			continue // no sooner than renewal after the last
 		}
 		if !conn.IsClosed() {
-			p.log.WarnContext(ctx, "channel for publishing closed by RabbitMQ, opening another", "error", err)
+			p.log.WarnContext(ctx, "channel for publishing closed by RabbitMQ, opening another", "err", err)
 		}
 		pause.wait(ctx)
 	}

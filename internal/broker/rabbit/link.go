@@ -165,9 +165,9 @@ func (l *link) setDown(why error, problem string) {
 	switch {
 	case errors.Is(why, broker.ErrClosed):
 	case first:
-		l.log.Warn("cannot connect to RabbitMQ: retrying", "error", why)
+		l.log.Warn("cannot connect to RabbitMQ: retrying", "err", why)
 	default:
-		l.log.Debug("still cannot connect to RabbitMQ", "error", why)
+		l.log.Debug("still cannot connect to RabbitMQ", "err", why)
 	}
 }
 
@@ -177,7 +177,7 @@ func (l *link) abandon(conn *amqp.Connection, why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn == conn && l.raw != nil {
-		l.log.Warn("abandoning the connection to RabbitMQ", "error", why)
+		l.log.Warn("abandoning the connection to RabbitMQ", "err", why)
 		_ = l.raw.Close()
 	}
 }
