@@ -20,13 +20,14 @@ func TestErrors(t *testing.T) {
 		code tasker.Code
 		text string
 	}{
-		"plain":                {errors.New("x"), tasker.Internal, "x"},
-		"coded":                {tasker.Errorf(tasker.NotFound, "no task %q", "a"), tasker.NotFound, `no task "a"`},
-		"of a field":           {tasker.FieldErrorf("/endpoints/1", "is empty"), tasker.Invalid, "is empty"},
-		"with a cause":         {wrapped, tasker.Unavailable, "the database does not answer: unexpected EOF"},
-		"wrapped":              {fmt.Errorf("list: %w", wrapped), tasker.Unavailable, "list: the database does not answer: unexpected EOF"},
-		"the outermost counts": {tasker.WrapError(tasker.Conflict, wrapped, "taken"), tasker.Conflict, "taken: the database does not answer: unexpected EOF"},
-		"joined":               {errors.Join(io.EOF, wrapped), tasker.Unavailable, "EOF\nthe database does not answer: unexpected EOF"},
+		"plain":        {errors.New("x"), tasker.Internal, "x"},
+		"coded":        {tasker.Errorf(tasker.NotFound, "no task %q", "a"), tasker.NotFound, `no task "a"`},
+		"of a field":   {tasker.FieldErrorf("/endpoints/1", "is empty"), tasker.Invalid, "is empty"},
+		"with a cause": {wrapped, tasker.Unavailable, "the database does not answer: unexpected EOF"},
+		"wrapped":      {fmt.Errorf("list: %w", wrapped), tasker.Unavailable, "list: the database does not answer: unexpected EOF"},
+		"the outermost counts": {tasker.WrapError(tasker.Conflict, wrapped, "taken"), tasker.Conflict,
+			"taken: the database does not answer: unexpected EOF"},
+		"joined": {errors.Join(io.EOF, wrapped), tasker.Unavailable, "EOF\nthe database does not answer: unexpected EOF"},
 	} {
 		if tasker.CodeOf(test.err) != test.code || test.err.Error() != test.text {
 			t.Errorf("%s: got %s: %v", name, tasker.CodeOf(test.err), test.err)

@@ -21,7 +21,8 @@ func TestResultJSON(t *testing.T) {
 			Payload: json.RawMessage(`{"yeah":1234123}`), StartTime: at, LastModifiedTime: at,
 		},
 		`{"id":1,"task_id":2,"endpoint":"console1","status":0,"state":"RETRYING","attempt":1,"errnr":32,"errmsg":"could not backup!",` +
-			`"payload":null,"start_time":"2015-05-06T01:14:24.123456Z","last_modified_time":"2015-05-06T01:14:24.123456Z","retry_time":"2015-05-06T01:14:24.123456Z"}`: {
+			`"payload":null,"start_time":"2015-05-06T01:14:24.123456Z","last_modified_time":"2015-05-06T01:14:24.123456Z",` +
+			`"retry_time":"2015-05-06T01:14:24.123456Z"}`: {
 			ID: 1, TaskID: 2, Endpoint: "console1", State: tasker.Retrying, Attempt: 1, Errnr: 32, Errmsg: "could not backup!",
 			StartTime: at, LastModifiedTime: at, RetryTime: &at,
 		},

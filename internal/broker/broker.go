@@ -150,6 +150,15 @@ type DeadLetter struct {
 
 // Broker is a message broker. All methods are safe for concurrent use.
 type Broker interface {
+	Publisher
+	Consumer
+	Events
+	// Close closes the connections. Publish and Consume return errors.
+	Close() error
+}
+
+// Publisher publishes messages.
+type Publisher interface {
 	// Publish sends a persistent message and waits until the broker has
 	// confirmed it for every queue. While the broker is down it waits, until
 	// ctx ends. After an error the message may have been taken or not: publish
@@ -157,6 +166,19 @@ type Broker interface {
 	// with ErrRefused and does not affect others. If no queue takes a message,
 	// that is no error but in the receipt.
 	Publish(ctx context.Context, p Publication) (Receipt, error)
+	// Declare declares the exchanges of the task types, and the dead letters.
+	// Publish and Consume declare what they need themselves.
+	Declare(ctx context.Context, taskTypes ...string) error
+	// Ready returns nil if a publish could be sent now, or the reason why not.
+	// That wraps ErrNotConnected if the broker is not connected.
+	Ready() error
+	// MaxBody returns the size in bytes of the largest message body that the
+	// broker is known to accept; 0 if unknown.
+	MaxBody() int
+}
+
+// Consumer consumes from queues, and deletes them.
+type Consumer interface {
 	// Consume declares and binds the queue of a subscription and delivers from
 	// it until ctx ends; then it returns nil, and unsettled messages return to
 	// the queue. It survives the loss of the connection, the channel and the
@@ -169,6 +191,15 @@ type Broker interface {
 	// connection ends in between: handle must recognize it. Several consumers
 	// share the letters. It survives losses like Consume.
 	ConsumeDeadLetters(ctx context.Context, handle func(context.Context, DeadLetter) error) error
+	// DeleteQueue deletes a queue with its messages. It returns nil if the
+	// queue does not exist, and an error that wraps ErrInUse if it has a
+	// consumer. A consumer that subscribes at the same moment may lose the
+	// queue, and declares it again as after any other loss.
+	DeleteQueue(ctx context.Context, q Queue) error
+}
+
+// Events sends and receives transient events.
+type Events interface {
 	// Notify sends a transient event with a topic routing key, such as
 	// "results.worker". It does not wait for the broker, and events may be
 	// lost: correctness must not depend on them.
@@ -178,20 +209,4 @@ type Broker interface {
 	// returns nil. It survives the loss of the connection; events sent
 	// meanwhile are lost.
 	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
-	// DeleteQueue deletes a queue with its messages. It returns nil if the
-	// queue does not exist, and an error that wraps ErrInUse if it has a
-	// consumer. A consumer that subscribes at the same moment may lose the
-	// queue, and declares it again as after any other loss.
-	DeleteQueue(ctx context.Context, q Queue) error
-	// Declare declares the exchanges of the task types, and the dead letters.
-	// Publish and Consume declare what they need themselves.
-	Declare(ctx context.Context, taskTypes ...string) error
-	// Ready returns nil if a publish could be sent now, or the reason why not.
-	// That wraps ErrNotConnected if the broker is not connected.
-	Ready() error
-	// MaxBody returns the size in bytes of the largest message body that the
-	// broker is known to accept; 0 if unknown.
-	MaxBody() int
-	// Close closes the connections. Publish and Consume return errors.
-	Close() error
 }

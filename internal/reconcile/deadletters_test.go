@@ -76,7 +76,8 @@ func TestDeadLetters(t *testing.T) {
 	if len(letters) != 3 {
 		t.Fatalf("%d letters, want 3: %v", len(letters), letters)
 	}
-	if l := letters[0]; string(l.Body) != "junk" || l.Reason != "it is rubbish" || l.Queue != "tasker.worker.console1" || l.MessageID != "m" || l.Time.IsZero() {
+	if l := letters[0]; string(l.Body) != "junk" || l.Reason != "it is rubbish" || l.Queue != "tasker.worker.console1" ||
+		l.MessageID != "m" || l.Time.IsZero() {
 		t.Errorf("the newest is %+v", l)
 	}
 }
@@ -136,7 +137,8 @@ func TestDeadLettersWithoutDatabase(t *testing.T) {
 		}
 	}
 	log.Reset()
-	if err := d.handle(t.Context(), broker.DeadLetter{ID: "x", Reason: strings.Repeat("r", 100_000), Queue: strings.Repeat("q", 100_000)}); err != nil {
+	if err := d.handle(t.Context(), broker.DeadLetter{ID: "x", Reason: strings.Repeat("r", 100_000),
+		Queue: strings.Repeat("q", 100_000)}); err != nil {
 		t.Fatal(err)
 	}
 	if log.Len() > 2000 {

@@ -17,7 +17,8 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-func (f *faultyStore) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (int, []int64, error) {
+func (f *faultyStore) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (int, []int64,
+	error) {
 	if err := f.enter("PurgeTasks " + taskType); err != nil {
 		return 0, nil, err
 	}
@@ -79,7 +80,8 @@ func TestPurge(t *testing.T) {
 		advance time.Duration
 		gone    int // of all, in their order
 	}{
-		{hour, 0}, {time.Microsecond, 1}, {47 * hour, 2}, {tasker.DefaultRetention - 48*hour - time.Microsecond, 2}, {time.Microsecond, 3}, {10 * 365 * 24 * hour, 3},
+		{hour, 0}, {time.Microsecond, 1}, {47 * hour, 2}, {tasker.DefaultRetention - 48*hour - time.Microsecond, 2}, {time.Microsecond,
+			3}, {10 * 365 * 24 * hour, 3},
 	} {
 		w.clock.advance(step.advance)
 		w.run(p.runOnce)

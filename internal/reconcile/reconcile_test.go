@@ -52,7 +52,8 @@ func TestEvery(t *testing.T) {
 	})
 	group.Wait()
 	log := buffer.String()
-	if fails, works := strings.Count(log, "loop of the reconciler fails"), strings.Count(log, "works again"); fails != 2 || works != 2 || step != 8 {
+	if fails, works := strings.Count(log, "loop of the reconciler fails"), strings.Count(log, "works again"); fails != 2 || works != 2 ||
+		step != 8 {
 		t.Errorf("%d steps, %d times failing, %d times working again:\n%s", step, fails, works, log)
 	}
 }

@@ -184,7 +184,8 @@ func TestCatchUpPages(t *testing.T) {
 		if _, err := db.ExecContext(t.Context(), "UPDATE tasks SET status = 'INCOMPLETE' WHERE status = 'SENT' AND id % 3 = 0"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.ExecContext(t.Context(), "UPDATE tasks SET status = 'CREATED', sent_time = NULL WHERE status = 'SENT' AND id % 3 = 1"); err != nil {
+		const unsend = "UPDATE tasks SET status = 'CREATED', sent_time = NULL WHERE status = 'SENT' AND id % 3 = 1"
+		if _, err := db.ExecContext(t.Context(), unsend); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := db.ExecContext(t.Context(), "DELETE FROM task_results"); err != nil {

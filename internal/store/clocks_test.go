@@ -44,7 +44,8 @@ func TestClocksOfMachines(t *testing.T) {
 	const slack = time.Minute // measuring takes a moment, which is the error
 	register := func(f fixture, manager string) (holder *tasker.Endpoint) {
 		t.Helper()
-		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, limit)
+		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}},
+			limit)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -130,7 +130,8 @@ func TestStrangeDeadLetters(t *testing.T) {
 		}
 		for _, l := range f.deadLetters(t, tasker.DeadLetterQuery{Limit: 10}) {
 			// The clock of a fixture is corrected by the database's.
-			if l.Time.Year() < 2026 || l.Time.After(f.Now()) || len(l.Reason) != 1024 || !utf8.ValidString(l.Queue) || !utf8.ValidString(l.MessageID) ||
+			if l.Time.Year() < 2026 || l.Time.After(f.Now()) || len(l.Reason) != 1024 || !utf8.ValidString(l.Queue) ||
+				!utf8.ValidString(l.MessageID) ||
 				len(l.Queue) > 255 || len(l.MessageID) > 255 || len(l.Body) != 0 {
 				t.Errorf("%+v", l)
 			}

@@ -50,7 +50,8 @@ func TestEndpoints(t *testing.T) {
 		if e := list[0]; e.Manager != managerB || !slices.Equal(e.TaskTypes, []string{"worker"}) || !e.Alive || e.PID != 7 {
 			t.Errorf("%+v", e)
 		}
-		if list, err = f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{After: "a", TaskType: "worker", Limit: 10}); err != nil || len(list) != 1 || list[0].Name != "z" {
+		if list, err = f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{After: "a", TaskType: "worker", Limit: 10}); err != nil ||
+			len(list) != 1 || list[0].Name != "z" {
 			t.Errorf("%+v, %v", list, err)
 		}
 		if list, err = f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{TaskType: "backup", Limit: 10}); err != nil || len(list) != 0 {
@@ -73,7 +74,8 @@ func TestAcquireAtOnce(t *testing.T) {
 		for i := range n {
 			go func() {
 				manager := managerA[:25] + string(rune('A'+i))
-				holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}}, lease)
+				holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: manager, TaskTypes: []string{"worker"}},
+					lease)
 				if err != nil {
 					t.Error(err)
 				}
@@ -112,7 +114,8 @@ func TestLabels(t *testing.T) {
 				t.Errorf("the labels are %v, want %v", got, given)
 			}
 		}
-		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}, Labels: map[string]string{"role": "web"}}, lease)
+		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"},
+			Labels: map[string]string{"role": "web"}}, lease)
 		if err != nil || holder == nil || holder.Labels["role"] != "db" {
 			t.Errorf("the holder is given as %+v, %v", holder, err)
 		}

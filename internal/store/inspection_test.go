@@ -26,7 +26,8 @@ func TestDescribeServer(t *testing.T) {
 		if server.Kind != "MariaDB" && server.Kind != "MySQL" {
 			t.Errorf("%+v", server)
 		}
-		if len(server.Otherwise) > 0 || server.MaxConnections < 1 || server.ReadOnly || server.MaxPacket < server.LargestValue || server.LargestValue < 1<<20 {
+		if len(server.Otherwise) > 0 || server.MaxConnections < 1 || server.ReadOnly || server.MaxPacket < server.LargestValue ||
+			server.LargestValue < 1<<20 {
 			t.Errorf("%+v", server)
 		}
 	})
@@ -113,7 +114,8 @@ func TestIncompleteTasks(t *testing.T) {
 			t.Fatalf("%+v, %v", list, err)
 		}
 		got := list[1]
-		if got.Type != "worker" || !got.SentTime.Equal(*one.SentTime) || !slices.Equal(got.Missing, []string{"c"}) || !slices.Equal(got.Lost, []string{"b"}) {
+		if got.Type != "worker" || !got.SentTime.Equal(*one.SentTime) || !slices.Equal(got.Missing, []string{"c"}) ||
+			!slices.Equal(got.Lost, []string{"b"}) {
 			t.Errorf("%+v", got)
 		}
 	})

@@ -89,8 +89,8 @@ func interrupt(t *testing.T, db *sql.DB, name string, done []string) {
 }
 
 // A migration interrupted between any two of its statements is finished by
-// running it again, for each release; each adds one
-// migration. The way down leaves nothing.
+// running it again, for each release; each adds one migration. The way down
+// leaves nothing.
 func TestMigrationInterruptedAnywhere(t *testing.T) {
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
@@ -125,7 +125,8 @@ func TestMigrationInterruptedAnywhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, line := range schema(t, db, name) {
-				if table, _, _ := strings.Cut(line, " "); !strings.Contains(line, "goose_") && !strings.Contains(line, "schema_range") && table != "sqlite_sequence" {
+				if table, _, _ := strings.Cut(line, " "); !strings.Contains(line, "goose_") && !strings.Contains(line, "schema_range") &&
+					table != "sqlite_sequence" {
 					t.Errorf("left after the way down: %s", line)
 				}
 			}
@@ -173,7 +174,8 @@ func TestResetInterrupted(t *testing.T) {
 			obstacle := []string{"DROP TABLE turns", "CREATE VIEW turns AS SELECT 1 AS one"}
 			clear := "DROP VIEW turns"
 			if name == "mysql" {
-				obstacle = []string{"CREATE TABLE other (job VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin, FOREIGN KEY (job) REFERENCES turns (job))"}
+				obstacle = []string{"CREATE TABLE other (job VARCHAR(32) CHARACTER SET ascii COLLATE ascii_bin," +
+					" FOREIGN KEY (job) REFERENCES turns (job))"}
 				clear = "DROP TABLE other"
 			}
 			for _, statement := range obstacle {
@@ -266,7 +268,8 @@ func TestMigrationWaits(t *testing.T) {
 	if _, err := steps(t, db, "mysql").DownTo(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), "UPDATE goose_lock SET locked = 1, locked_by = 'elsewhere-42-0a0b', lease_expires_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR"); err != nil {
+	const take = "UPDATE goose_lock SET locked = 1, locked_by = 'elsewhere-42-0a0b', lease_expires_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR"
+	if _, err := db.ExecContext(t.Context(), take); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -215,7 +215,8 @@ func TestLockWait(t *testing.T) {
 // beginning that waits for a lock, or 0 and "".
 func (r *rival) waiter(begins string) (connection int64, transaction string) {
 	r.t.Helper()
-	err := r.conn.QueryRowContext(r.t.Context(), "SELECT x.trx_mysql_thread_id, CONCAT_WS(' ', x.trx_id, x.trx_mysql_thread_id, x.trx_started)"+
+	err := r.conn.QueryRowContext(r.t.Context(), "SELECT x.trx_mysql_thread_id,"+
+		" CONCAT_WS(' ', x.trx_id, x.trx_mysql_thread_id, x.trx_started)"+
 		" FROM information_schema.innodb_trx x JOIN information_schema.processlist p ON p.id = x.trx_mysql_thread_id"+
 		" WHERE p.db = DATABASE() AND x.trx_state = 'LOCK WAIT' AND x.trx_query LIKE ?", begins+"%").Scan(&connection, &transaction)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {

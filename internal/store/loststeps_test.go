@@ -23,7 +23,8 @@ func manyUnfinished(t *testing.T, f fixture, n int, state tasker.ResultState) {
 			" WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < " + fmt.Sprint(n) + ")" +
 			" SELECT 'worker', CONCAT('" + string(state) + "-', i), '', 'SENT', '{}', '[\"a\"]', '" + now + "', '" + now + "', '" + now + "' FROM n",
 		"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time)" +
-			" SELECT id, 'a', '" + string(state) + "', 1, '', 7, 'before', '" + now + "', '" + now + "' FROM tasks WHERE identifier LIKE '" + string(state) + "-%'",
+			" SELECT id, 'a', '" + string(state) + "', 1, '', 7, 'before', '" + now + "', '" + now + "' FROM tasks WHERE identifier LIKE '" +
+			string(state) + "-%'",
 	} {
 		if _, err := db.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -33,7 +34,8 @@ func manyUnfinished(t *testing.T, f fixture, n int, state tasker.ResultState) {
 
 func countStates(t *testing.T, f fixture) map[tasker.ResultState]int {
 	t.Helper()
-	rows, err := raw(t, f.uri).QueryContext(t.Context(), "SELECT state, COUNT(*) FROM task_results WHERE errmsg = 'before' OR lost_errmsg = 'before' GROUP BY state")
+	rows, err := raw(t, f.uri).QueryContext(t.Context(),
+		"SELECT state, COUNT(*) FROM task_results WHERE errmsg = 'before' OR lost_errmsg = 'before' GROUP BY state")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,8 @@ func TestLostInSteps(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var once sync.Once
-		dying, err := store.Open(store.Config{URI: f.uri, Verbose: true}, slog.New(whenLogged{slog.DiscardHandler, "UPDATE task_results", func() { once.Do(cancel) }}), store.WithClock(f.clock.Now))
+		dying, err := store.Open(store.Config{URI: f.uri, Verbose: true},
+			slog.New(whenLogged{slog.DiscardHandler, "UPDATE task_results", func() { once.Do(cancel) }}), store.WithClock(f.clock.Now))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +120,8 @@ func TestManyExpected(t *testing.T) {
 		for _, statement := range []string{
 			"INSERT INTO endpoints (name, manager, host, pid, version, start_time, last_seen, lease_until)" +
 				" WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < " + fmt.Sprint(n) + ")" +
-				" SELECT CONCAT('" + strings.Repeat("e", 59) + "', SUBSTR(CONCAT('00000', i), -5)), '', '', 1, '', '" + now + "', '" + now + "', '" + now + "' FROM n",
+				" SELECT CONCAT('" + strings.Repeat("e", 59) + "', SUBSTR(CONCAT('00000', i), -5)), '', '', 1, '', '" + now + "', '" + now +
+				"', '" + now + "' FROM n",
 			"INSERT INTO endpoint_task_types (task_type, endpoint) SELECT 'worker', name FROM endpoints",
 		} {
 			if _, err := db.ExecContext(t.Context(), statement); err != nil {

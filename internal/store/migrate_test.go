@@ -51,10 +51,13 @@ func TestMigrationToLive(t *testing.T) {
 				t.Fatal(err)
 			}
 			const when = "'2026-05-06 01:00:00.000000'"
-			do("INSERT INTO tasks (id, type, identifier, request_hash, status, payload, start_time, sent_time, last_modified_time) VALUES (7, 'worker', 'old', '', 'SENT', 'null', "+when+", "+when+", "+when+")",
-				"INSERT INTO endpoints (name, manager, host, pid, version, start_time, last_seen, lease_until) VALUES ('a', '"+managerA+"', 'host', 1, '', "+when+", "+when+", "+when+")")
+			do("INSERT INTO tasks (id, type, identifier, request_hash, status, payload, start_time, sent_time, last_modified_time)"+
+				" VALUES (7, 'worker', 'old', '', 'SENT', 'null', "+when+", "+when+", "+when+")",
+				"INSERT INTO endpoints (name, manager, host, pid, version, start_time, last_seen, lease_until)"+
+					" VALUES ('a', '"+managerA+"', 'host', 1, '', "+when+", "+when+", "+when+")")
 			for endpoint, state := range map[string]string{"a": "RUNNING", "b": "RETRYING", "c": "DONE"} {
-				do("INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, retry_time) VALUES (7, '" +
+				do("INSERT INTO task_results" +
+					" (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, retry_time) VALUES (7, '" +
 					endpoint + "', '" + state + "', 2, '" + managerA + "', 3, 'why', " + when + ", " + when + ", " + when + ")")
 			}
 			if from, to, err := f.Schema.Migrate(t.Context()); err != nil || from != version-1 || to < version {
@@ -65,8 +68,10 @@ func TestMigrationToLive(t *testing.T) {
 			at := time.Date(2026, 5, 6, 1, 0, 0, 0, time.UTC)
 			// Their begin is unknown, and so are the attempts before.
 			wantSame(t, "the running one", f.attempts(t, task, "a"), []tasker.Attempt{{Attempt: 2, State: tasker.Running, Errnr: 3, Errmsg: "why"}})
-			wantSame(t, "the one that waits", f.attempts(t, task, "b"), []tasker.Attempt{{Attempt: 2, State: tasker.ResultFailed, Errnr: 3, Errmsg: "why", EndTime: &at}})
-			wantSame(t, "the one that ended", f.attempts(t, task, "c"), []tasker.Attempt{{Attempt: 2, State: tasker.ResultDone, Errnr: 3, Errmsg: "why", EndTime: &at}})
+			wantSame(t, "the one that waits", f.attempts(t, task, "b"),
+				[]tasker.Attempt{{Attempt: 2, State: tasker.ResultFailed, Errnr: 3, Errmsg: "why", EndTime: &at}})
+			wantSame(t, "the one that ended", f.attempts(t, task, "c"),
+				[]tasker.Attempt{{Attempt: 2, State: tasker.ResultDone, Errnr: 3, Errmsg: "why", EndTime: &at}})
 			f.acquire(t, managerB, "a")
 			if w := f.interrupted(t, managerB, "a"); w.Step != 0 || w.AwaitsReboot != "" || w.Attempt != 2 {
 				t.Errorf("%+v", w)
@@ -84,10 +89,12 @@ func TestMigrationToLive(t *testing.T) {
 				t.Errorf("tables after the way back: %v, %v", tables, err)
 			}
 			var n int
-			if err := db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM task_results WHERE errnr IN (1, 3) AND attempt = 2").Scan(&n); err != nil || n != 3 {
+			const kept = "SELECT COUNT(*) FROM task_results WHERE errnr IN (1, 3) AND attempt = 2"
+			if err := db.QueryRowContext(t.Context(), kept).Scan(&n); err != nil || n != 3 {
 				t.Errorf("%d results after the way back, %v", n, err)
 			}
-			if _, err := db.ExecContext(t.Context(), "SELECT attempt_time FROM task_results"); err == nil || !strings.Contains(err.Error(), "attempt_time") {
+			if _, err := db.ExecContext(t.Context(), "SELECT attempt_time FROM task_results"); err == nil ||
+				!strings.Contains(err.Error(), "attempt_time") {
 				t.Errorf("the column is still there: %v", err)
 			}
 			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {

@@ -24,7 +24,8 @@ func (f fixture) await(t *testing.T, task tasker.Task, endpoint string, attempt,
 
 func (f fixture) resume(t *testing.T, manager string, task tasker.Task, endpoint string, attempt int, want bool) {
 	t.Helper()
-	resumed, err := f.Attempts.ResumeAttempts(t.Context(), manager, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
+	resumed, err := f.Attempts.ResumeAttempts(t.Context(), manager,
+		[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
 	if err != nil || len(resumed) != 1 || resumed[0] != want {
 		t.Fatalf("ResumeAttempts(%s, %d): %v, %v, want %v", manager, attempt, resumed, err, want)
 	}
@@ -97,11 +98,13 @@ func TestRebootThatDidNotCome(t *testing.T) {
 			t.Fatal("the interruption was not stored")
 		}
 		var awaits int
-		if err := f.behind(t).QueryRowContext(t.Context(), "SELECT COUNT(awaits_reboot) FROM task_results").Scan(&awaits); err != nil || awaits != 0 {
+		if err := f.behind(t).QueryRowContext(t.Context(), "SELECT COUNT(awaits_reboot) FROM task_results").Scan(&awaits); err != nil ||
+			awaits != 0 {
 			t.Errorf("%d results await a reboot, %v", awaits, err)
 		}
 		f.resume(t, managerB, task, "a", 1, false)
-		started, err := f.Attempts.StartAttempts(t.Context(), managerB, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
+		started, err := f.Attempts.StartAttempts(t.Context(), managerB,
+			[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
 		if err != nil || !started[0] {
 			t.Fatal(started, err)
 		}

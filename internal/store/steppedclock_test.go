@@ -102,7 +102,8 @@ func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func
 	if err != nil || len(list) != 1 || !list[0].Alive || list[0].LeaseUntil.Sub(other.Now()) > lease+slack {
 		t.Errorf("endpoints %+v, %v", list, err)
 	}
-	holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}}, lease)
+	holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}},
+		lease)
 	if err != nil || holder == nil || holder.Manager != managerA {
 		t.Errorf("a name was taken over from a living manager: holder %+v, %v", holder, err)
 	}
@@ -123,7 +124,8 @@ func TestDatabaseClockSetBack(t *testing.T) {
 		f.clock.advance(-24 * time.Hour)
 		register := func() *tasker.Endpoint {
 			t.Helper()
-			holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}}, lease)
+			holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"}},
+				lease)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -288,10 +288,12 @@ func TestReadersClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	const lease = time.Hour // the test does not take as long
-	if _, err := w.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}}, lease); err != nil {
+	if _, err := w.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}},
+		lease); err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler), store.WithClock(func() time.Time { return time.Now().Add(5 * lease) }))
+	s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler),
+		store.WithClock(func() time.Time { return time.Now().Add(5 * lease) }))
 	if err != nil {
 		t.Fatal(err)
 	}

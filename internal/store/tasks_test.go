@@ -261,7 +261,8 @@ func TestAttemptsToSend(t *testing.T) {
 		must(f.Outbox.ReleaseTask(t.Context(), ledger.Release{TaskID: task.ID, Attempt: 1, After: time.Minute, Refusal: "too \xff large"}))
 		none("during the pause")
 		total, refused, err := f.Inspection.RefusedTasks(t.Context(), 10)
-		if err != nil || total != 1 || len(refused) != 1 || refused[0].Identifier != "one" || refused[0].Reason != "too \ufffd large" || refused[0].Attempts != 1 {
+		if err != nil || total != 1 || len(refused) != 1 || refused[0].Identifier != "one" || refused[0].Reason != "too \ufffd large" ||
+			refused[0].Attempts != 1 {
 			t.Errorf("refused: %d %+v, %v", total, refused, err)
 		}
 		f.clock.advance(time.Minute)
@@ -331,7 +332,8 @@ func TestListTasksByBytes(t *testing.T) {
 		const n = 10_000
 		payload := []byte(`"` + strings.Repeat("ü", n/2-1) + `"`) // bytes, not characters
 		for i := range 5 {
-			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("task-", i), Payload: payload, Endpoints: []string{"a"}})
+			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("task-", i), Payload: payload,
+				Endpoints: []string{"a"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -420,7 +422,8 @@ func TestCreateTaskWhileItIsPurged(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	task, created, err := s.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one", Payload: []byte("1"), Endpoints: []string{"b"}})
+	task, created, err := s.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one", Payload: []byte("1"),
+		Endpoints: []string{"b"}})
 	if err != nil || !created || task.ID == old.ID {
 		t.Errorf("got task %d, created %t, %v", task.ID, created, err)
 	}

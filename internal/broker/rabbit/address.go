@@ -40,8 +40,8 @@ func (cfg Config) normalize() (Config, []address, error) {
 		cfg.QueueType = amqp.QueueTypeClassic
 	case amqp.QueueTypeClassic, amqp.QueueTypeQuorum:
 	default:
-		return cfg, nil, fmt.Errorf("rabbitmq: invalid queue type %q: must be %q or %q", cfg.QueueType,
-			amqp.QueueTypeClassic, amqp.QueueTypeQuorum)
+		return cfg, nil, fmt.Errorf("rabbitmq: invalid queue type %q: must be %q or %q", cfg.QueueType, amqp.QueueTypeClassic,
+			amqp.QueueTypeQuorum)
 	}
 	if cfg.QueueExpires == 0 {
 		cfg.QueueExpires = DefaultQueueExpires

@@ -57,7 +57,8 @@ func TestDeadByRabbitMQ(t *testing.T) {
 			want := func(queue, reason, id string) broker.DeadLetter {
 				t.Helper()
 				l := receive(t, letters)
-				if l.Queue != queue || l.Reason != reason || l.MessageID != id || string(l.Body) != "body "+id || l.ID == "" || time.Since(l.Time).Abs() > time.Hour {
+				if l.Queue != queue || l.Reason != reason || l.MessageID != id || string(l.Body) != "body "+id || l.ID == "" ||
+					time.Since(l.Time).Abs() > time.Hour {
 					t.Errorf("letter %+v with body %q, want %s of %s from %s", l, l.Body, reason, id, queue)
 				}
 				return l

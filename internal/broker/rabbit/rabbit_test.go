@@ -117,7 +117,8 @@ func TestMessages(t *testing.T) {
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
 	ch := admin(t, uri)
 	before := time.Now().Add(-time.Second)
-	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", Target: broker.ToAny(), MessageID: "task-1", Body: []byte("{}")}); err != nil {
+	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", Target: broker.ToAny(), MessageID: "task-1",
+		Body: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
 	held := drain(t, uri, "tasker.worker.any")
@@ -125,14 +126,16 @@ func TestMessages(t *testing.T) {
 		t.Fatalf("the shared queue holds %d messages, want 1", len(held))
 	}
 	d := held[0]
-	if d.MessageId != "task-1" || d.ContentType != "application/json" || d.DeliveryMode != amqp.Persistent || string(d.Body) != "{}" || d.Timestamp.Before(before) {
+	if d.MessageId != "task-1" || d.ContentType != "application/json" || d.DeliveryMode != amqp.Persistent || string(d.Body) != "{}" ||
+		d.Timestamp.Before(before) {
 		t.Errorf("a message of another form: %+v", d)
 	}
 
 	deliveries, ready := consume(t, b, queue)
 	receive(t, ready)
 	for _, key := range []string{"all", "endpoint.console1"} {
-		if err := ch.PublishWithContext(t.Context(), "tasker.worker", key, true, false, amqp.Publishing{Body: []byte("rubbish"), ContentType: "text/plain"}); err != nil {
+		if err := ch.PublishWithContext(t.Context(), "tasker.worker", key, true, false,
+			amqp.Publishing{Body: []byte("rubbish"), ContentType: "text/plain"}); err != nil {
 			t.Fatal(err)
 		}
 		d := receive(t, deliveries)
@@ -152,7 +155,8 @@ func TestMessages(t *testing.T) {
 		if !strings.HasPrefix(reason, "not\uFFFDß") || len(reason) > 1024 || len(reason) < 1000 {
 			t.Errorf("a reason of %d bytes: %.20q", len(reason), reason)
 		}
-		if d.Headers[broker.HeaderQueue] != "tasker.worker.console1" || string(d.Body) != "rubbish" || d.ContentType != "text/plain" || d.DeliveryMode != amqp.Persistent {
+		if d.Headers[broker.HeaderQueue] != "tasker.worker.console1" || string(d.Body) != "rubbish" || d.ContentType != "text/plain" ||
+			d.DeliveryMode != amqp.Persistent {
 			t.Errorf("a dead letter of another form: %+v", d)
 		}
 	}
@@ -273,7 +277,8 @@ func TestWrongCredentials(t *testing.T) {
 	}
 	u.User = url.UserPassword("nobody", "s3cret")
 	out := &logs{}
-	b, err := rabbit.New(rabbit.Config{URIs: []string{u.String()}}, slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	b, err := rabbit.New(rabbit.Config{URIs: []string{u.String()}},
+		slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -158,7 +158,8 @@ func TestOnce(t *testing.T) {
 	eventually(t, "the broker is away", func() bool { return b.Ready() != nil })
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)
 	defer cancel()
-	if _, err := b.Publish(ctx, broker.Publication{TaskType: "worker", MessageID: "m", Once: true}); ctx.Err() != nil || !errors.Is(err, broker.ErrNotConnected) {
+	if _, err := b.Publish(ctx, broker.Publication{TaskType: "worker", MessageID: "m", Once: true}); ctx.Err() != nil ||
+		!errors.Is(err, broker.ErrNotConnected) {
 		t.Errorf("Publish gives %v, want that the broker is away", err)
 	}
 	p.Restore()
