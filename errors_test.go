@@ -25,8 +25,10 @@ func TestErrors(t *testing.T) {
 		"of a field":   {tasker.FieldErrorf("/endpoints/1", "is empty"), tasker.Invalid, "is empty"},
 		"with a cause": {wrapped, tasker.Unavailable, "the database does not answer: unexpected EOF"},
 		"wrapped":      {fmt.Errorf("list: %w", wrapped), tasker.Unavailable, "list: the database does not answer: unexpected EOF"},
-		"the outermost counts": {tasker.WrapError(tasker.Conflict, wrapped, "taken"), tasker.Conflict,
-			"taken: the database does not answer: unexpected EOF"},
+		"the outermost counts": {
+			tasker.WrapError(tasker.Conflict, wrapped, "taken"), tasker.Conflict,
+			"taken: the database does not answer: unexpected EOF",
+		},
 		"joined": {errors.Join(io.EOF, wrapped), tasker.Unavailable, "EOF\nthe database does not answer: unexpected EOF"},
 	} {
 		if tasker.CodeOf(test.err) != test.code || test.err.Error() != test.text {

@@ -85,8 +85,10 @@ func (h *endpointHandlers) remove(w http.ResponseWriter, r *http.Request) error 
 	}
 	h.log.InfoContext(r.Context(), "endpoint removed",
 		"endpoint", name, "open_tasks", tasks, "queues_pending", queuesLeft, "request_id", requestInfoOf(r).id)
-	answer := client.RemovedEndpoint{Name: name, TaskTypes: removal.TaskTypes, Time: removal.Time, OpenTasks: tasks,
-		QueuesPending: queuesLeft}
+	answer := client.RemovedEndpoint{
+		Name: name, TaskTypes: removal.TaskTypes, Time: removal.Time, OpenTasks: tasks,
+		QueuesPending: queuesLeft,
+	}
 	if answer.TaskTypes == nil {
 		answer.TaskTypes = []string{}
 	}

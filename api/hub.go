@@ -48,8 +48,10 @@ type hub struct {
 type taskKey struct{ taskType, identifier string }
 
 func newHub(broker Broker, store LiveStore, log *slog.Logger) *hub {
-	return &hub{broker: broker, store: store, log: log, hinted: signal.New(), tasks: map[taskKey]map[*taskHints]bool{},
-		all: map[*allHints]bool{}}
+	return &hub{
+		broker: broker, store: store, log: log, hinted: signal.New(), tasks: map[taskKey]map[*taskHints]bool{},
+		all: map[*allHints]bool{},
+	}
 }
 
 // taskHints signals that a task may have changed.

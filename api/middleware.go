@@ -113,7 +113,7 @@ func accessLevel(route string, status int) slog.Level {
 // recoverPanic turns a handler's panic into a 500; the server keeps running.
 func (m *middleware) recoverPanic(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
+		defer func() { //nolint:contextcheck // r has the context
 			value := recover()
 			if value == nil {
 				return
@@ -126,7 +126,7 @@ func (m *middleware) recoverPanic(next http.Handler) http.Handler {
 			if rec, ok := w.(*recorder); ok && rec.status != 0 {
 				panic(http.ErrAbortHandler) // part of the response is written: abort it
 			}
-			m.problems.write(w, r, tasker.Internal, internalDetail, nil) //nolint:contextcheck // r has the context
+			m.problems.write(w, r, tasker.Internal, internalDetail, nil)
 		}()
 		next.ServeHTTP(w, r)
 	})

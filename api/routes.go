@@ -62,7 +62,9 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/events", handle: taskEvents.follow, stream: true, query: []string{"last_event_id"}},
 		{method: get, path: "/{task_type}/{identifier}/results/{endpoint}", handle: results.get, limit: reads},
-		{method: get, path: "/{task_type}/{identifier}/results/{endpoint}/log", handle: results.log, limit: reads,
-			query: []string{"offset", "limit", "attempt", "raw"}},
+		{
+			method: get, path: "/{task_type}/{identifier}/results/{endpoint}/log", handle: results.log, limit: reads,
+			query: []string{"offset", "limit", "attempt", "raw"},
+		},
 	}
 }

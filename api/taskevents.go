@@ -160,7 +160,8 @@ func (f *taskFeed) withPayloads(ctx context.Context, results []tasker.TaskResult
 }
 
 func (f *taskFeed) payloadBatch(ctx context.Context, results []tasker.TaskResult, size int64,
-	send func(seen, whole tasker.TaskResult)) error {
+	send func(seen, whole tasker.TaskResult),
+) error {
 	release, err := f.streams.payloads.acquire(ctx, size)
 	if err != nil {
 		return err

@@ -130,7 +130,7 @@ func explained(file string) string {
 // wrap writes a text in lines of at most 80 characters.
 func wrap(out *bytes.Buffer, indent, text string) {
 	line := indent
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if len(line)+len(word) > 80 && line != indent {
 			out.WriteString(strings.TrimRight(line, " ") + "\n")
 			line = indent

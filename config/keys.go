@@ -100,16 +100,20 @@ func apiKeys(d *draft) []key {
 		conn = 1_000_000
 	)
 	return []key{
-		{"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file` or `api.insecure`",
-			text(&d.API.Listen)},
+		{
+			"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file` or `api.insecure`",
+			text(&d.API.Listen),
+		},
 		{"api.port", forAPI, "TCP port; 0 takes a free one", number(&d.API.Port, 0, 65535)},
 		{
 			"api.wait_for_endpoints_timeout", forAPI,
 			"time in which every endpoint should have received a task; after it the task is INCOMPLETE",
 			duration(&d.API.WaitForEndpoints, ms, maxDuration),
 		},
-		{tokenFileKey, forAPI, "file with the bearer token of every request, 32 characters or more: `openssl rand -hex 32`",
-			text(&d.tokenFile)},
+		{
+			tokenFileKey, forAPI, "file with the bearer token of every request, 32 characters or more: `openssl rand -hex 32`",
+			text(&d.tokenFile),
+		},
 		{"api.insecure", forAPI, "lets anybody who can reach the address run tasks", boolean(&d.API.Insecure)},
 		{"api.max_body", forAPI, "bytes of a request's body", number(&d.API.MaxBody, kiB, giB)},
 		{
@@ -128,8 +132,10 @@ func apiKeys(d *draft) []key {
 			"api.max_bodies", forAPI, "bytes of request bodies held at once, beyond the first 16 KiB of each; the rest get 503",
 			number(&d.API.MaxBodies, miB, 64*giB),
 		},
-		{"api.idle_timeout", forAPI, "how long a connection may wait for its next request",
-			duration(&d.API.IdleTimeout, time.Second, time.Hour)},
+		{
+			"api.idle_timeout", forAPI, "how long a connection may wait for its next request",
+			duration(&d.API.IdleTimeout, time.Second, time.Hour),
+		},
 		{
 			"api.token_overlap", forAPI, "how long the previous token stays valid after its file changes",
 			duration(&d.API.TokenOverlap, time.Second, day),
@@ -139,8 +145,10 @@ func apiKeys(d *draft) []key {
 				"the background",
 			duration(&d.PublishTimeout, ms, dispatch.MaxTimeout),
 		},
-		{"api.shutdown_timeout", forAPI, "how long requests may go on when the API stops",
-			duration(&d.API.ShutdownTimeout, ms, maxDuration)},
+		{
+			"api.shutdown_timeout", forAPI, "how long requests may go on when the API stops",
+			duration(&d.API.ShutdownTimeout, ms, maxDuration),
+		},
 	}
 }
 
@@ -177,8 +185,10 @@ func connectionKeys(d *draft) []key {
 			"manager.message_queue.expires", forBoth, "an endpoint's queue is deleted, with its messages, after so long without a manager",
 			duration(&d.Rabbit.QueueExpires, time.Second, maxQueueExpires),
 		},
-		{"manager.message_queue.heartbeat", forBoth, "heartbeat of the AMQP connection",
-			duration(&d.Rabbit.Heartbeat, time.Second, time.Hour)},
+		{
+			"manager.message_queue.heartbeat", forBoth, "heartbeat of the AMQP connection",
+			duration(&d.Rabbit.Heartbeat, time.Second, time.Hour),
+		},
 	}
 }
 
@@ -235,8 +245,10 @@ func otherKeys(d *draft) []key {
 			retention(&d.Reconcile.DeadLetterRetention, 0),
 		},
 
-		{"rabbitmq.management_uri", forAdmins, "address of RabbitMQ's management API",
-			text(&d.RabbitAdmin.ManagementURI).masked(maskAddress)},
+		{
+			"rabbitmq.management_uri", forAdmins, "address of RabbitMQ's management API",
+			text(&d.RabbitAdmin.ManagementURI).masked(maskAddress),
+		},
 		{"rabbitmq.user", forAdmins, "a user that may create users and virtual hosts", text(&d.RabbitAdmin.User)},
 		{"rabbitmq.password", forAdmins, "the user's password", text(&d.RabbitAdmin.Password).masked(maskAll)},
 		{"rabbitmq.password_file", forAdmins, "file with the password", text(&d.adminPasswordFile)},

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/taskerhq/tasker"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/taskerhq/tasker"
 )
 
 // setting is the value of a key, and where it was set.

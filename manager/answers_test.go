@@ -193,7 +193,8 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 }
 
 func (f *faulty) UnreceivedTasks(ctx context.Context, endpoint string, taskTypes []string, since time.Time,
-	after ledger.SentPosition, limit int) ([]tasker.Task, ledger.SentPosition, error) {
+	after ledger.SentPosition, limit int,
+) ([]tasker.Task, ledger.SentPosition, error) {
 	var next ledger.SentPosition
 	tasks, err := faultyCall(f, "unreceived", func() (tasks []tasker.Task, err error) {
 		tasks, next, err = f.database.UnreceivedTasks(ctx, endpoint, taskTypes, since, after, limit)

@@ -97,7 +97,8 @@ func (f *free) NextRetry(context.Context, string, string) (time.Time, bool, erro
 }
 
 func (f *free) UnreceivedTasks(context.Context, string, []string, time.Time, ledger.SentPosition, int) ([]tasker.Task,
-	ledger.SentPosition, error) {
+	ledger.SentPosition, error,
+) {
 	return nil, ledger.SentPosition{}, nil
 }
 
@@ -161,8 +162,10 @@ func BenchmarkRun(b *testing.B) {
 			<-f.ready
 			var messages [][]byte
 			for i := range 1000 {
-				body, err := wire.EncodeTask(tasker.Task{ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"),
-					AcceptedTime: time.Now()})
+				body, err := wire.EncodeTask(tasker.Task{
+					ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"),
+					AcceptedTime: time.Now(),
+				})
 				if err != nil {
 					b.Fatal(err)
 				}

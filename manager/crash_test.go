@@ -195,8 +195,10 @@ func TestCrashDuringAdoption(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
-			State: tasker.Running}
+		arrival := ledger.Incoming{
+			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
+			State: tasker.Running,
+		}
 		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}

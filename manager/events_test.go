@@ -127,8 +127,10 @@ func BenchmarkChanges(b *testing.B) {
 	c := newLiveEvents(func(context.Context, string, []byte) error { return nil }, slog.New(slog.DiscardHandler))
 	n := 0
 	for b.Loop() {
-		c.add(wire.LiveChange{TaskID: int64(n), Type: "job", Identifier: "e7bd91d0-16ad-11e2-892e-0800200c9a66", Endpoint: "console1",
-			Attempt: 1, State: tasker.Running})
+		c.add(wire.LiveChange{
+			TaskID: int64(n), Type: "job", Identifier: "e7bd91d0-16ad-11e2-892e-0800200c9a66", Endpoint: "console1",
+			Attempt: 1, State: tasker.Running,
+		})
 		if n++; n%maxChanges == 0 {
 			c.publish(b.Context())
 		}

@@ -177,14 +177,18 @@ func TestDeadManagersNameIsFree(t *testing.T) {
 	if _, err := w.store.MarkSent(t.Context(), task, nil, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job",
-		State: tasker.Running}
+	arrival := ledger.Incoming{
+		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job",
+		State: tasker.Running,
+	}
 	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}
 	waiting := w.create("two", "null", "a")
-	arrival = ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job",
-		State: tasker.Received}
+	arrival = ledger.Incoming{
+		ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job",
+		State: tasker.Received,
+	}
 	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}

@@ -111,8 +111,10 @@ func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
 	cfg, id, log := m.cfg, m.id, m.log
 	m.prompts = newPrompts(cfg.Endpoints)
 	m.pools = &pools{endpoints: cfg.Endpoints, prompts: m.prompts, list: map[broker.Queue]*member{}}
-	m.control = &control{pools: m.pools, spooling: disk != nil, shutdownTimeout: cfg.ShutdownTimeout,
-		abandonAfter: cfg.AbandonAfter, log: log}
+	m.control = &control{
+		pools: m.pools, spooling: disk != nil, shutdownTimeout: cfg.ShutdownTimeout,
+		abandonAfter: cfg.AbandonAfter, log: log,
+	}
 	m.lease = &lease{
 		store: store.Endpoints, db: m.db, log: log, manager: id, endpoints: cfg.Endpoints,
 		heartbeat: cfg.Heartbeat, length: cfg.Lease, term: newLeaseTerm(cfg.Lease), registration: m.registration,

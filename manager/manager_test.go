@@ -26,8 +26,10 @@ func TestEnds(t *testing.T) {
 		"well": {func(context.Context, *handlers.Request) (handlers.Result, error) {
 			return handlers.Result(`{"n": 1}`), nil
 		}, tasker.TaskResult{State: tasker.ResultDone, Payload: []byte(`{"n": 1}`)}},
-		"nothing": {func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil },
-			tasker.TaskResult{State: tasker.ResultDone}},
+		"nothing": {
+			func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil },
+			tasker.TaskResult{State: tasker.ResultDone},
+		},
 		"error": {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {
 				return handlers.Result(`"so far"`), errDisk
@@ -78,16 +80,20 @@ func TestEnds(t *testing.T) {
 				<-ctx.Done()
 				return handlers.Result(`1`), nil
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut,
-				Errmsg: "the run limit of 2s passed, and the handler returned without an error afterwards", Payload: []byte("1")},
+			tasker.TaskResult{
+				State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut,
+				Errmsg: "the run limit of 2s passed, and the handler returned without an error afterwards", Payload: []byte("1"),
+			},
 		},
 		"never": {
 			func(context.Context, *handlers.Request) (handlers.Result, error) {
 				<-release
 				return nil, nil
 			},
-			tasker.TaskResult{State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut,
-				Errmsg: "the run limit of 2s passed, and the handler did not return"},
+			tasker.TaskResult{
+				State: tasker.TimedOut, Errnr: tasker.ErrnrTimedOut,
+				Errmsg: "the run limit of 2s passed, and the handler did not return",
+			},
 		},
 	}
 	w.serve(w.store, handlers.Func(func(ctx context.Context, req *handlers.Request) (handlers.Result, error) {

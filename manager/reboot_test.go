@@ -293,8 +293,10 @@ func TestManyReboots(t *testing.T) {
 	var all []tasker.Task
 	for i := range tasks + 1 {
 		task := w.create(fmt.Sprint("t", i), "null", "a")
-		arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
-			State: tasker.Running}
+		arrival := ledger.Incoming{
+			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
+			State: tasker.Running,
+		}
 		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}

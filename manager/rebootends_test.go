@@ -42,8 +42,10 @@ func (w *world) rebooted(identifier string, step int) tasker.Task {
 		w.t.Fatal(err)
 	}
 	task := w.create(identifier, "null", "a")
-	arrival := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
-		State: tasker.Running}
+	arrival := ledger.Incoming{
+		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
+		State: tasker.Running,
+	}
 	if _, err := w.store.ReceiveResults(w.t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
 		w.t.Fatal(err)
 	}

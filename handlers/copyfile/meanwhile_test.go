@@ -28,9 +28,9 @@ func halted(req *handlers.Request) (rec *handlertest.Recorder, resume func()) {
 }
 
 // start runs the handler up to its first progress.
-func (c copies) start(t *testing.T, ctx context.Context, source, destination string) (resume func(),
-	ended <-chan end,
-) { //nolint:revive // a test's t is first
+//
+//nolint:revive // a test's t is first
+func (c copies) start(t *testing.T, ctx context.Context, source, destination string) (resume func(), ended <-chan end) {
 	t.Helper()
 	req := c.request(t, source, destination)
 	rec, resume := halted(req)

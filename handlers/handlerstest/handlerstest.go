@@ -104,11 +104,11 @@ func Start(ctx context.Context, h handlers.Handler, task Task) *Running {
 	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, r.Stop)
 	r.now = newRecorder(task)
-	go func() {
+	go func() { //nolint:contextcheck // with the run's context
 		defer close(r.ended)
 		defer r.cancel(nil)
 		defer stop()
-		r.result = r.perform() //nolint:contextcheck // with the run's context
+		r.result = r.perform()
 	}()
 	return r
 }

@@ -70,7 +70,7 @@ func (r *reporter) report(change func(*Attempt)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.closed {
-		r.recorder.change(change)
+		r.change(change)
 	}
 }
 

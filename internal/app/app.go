@@ -170,7 +170,8 @@ func keep(_, _ config.Config, registry *handlers.Registry, _ []string) (*handler
 }
 
 func runManager(ctx context.Context, cfg config.Config, registry *handlers.Registry, renew renewal, opts ManagerOptions,
-	log *slog.Logger) error {
+	log *slog.Logger,
+) error {
 	defer logState(ctx, log)()
 	s, err := open(cfg, "tasker manager", log)
 	if err != nil {
@@ -183,7 +184,8 @@ func runManager(ctx context.Context, cfg config.Config, registry *handlers.Regis
 }
 
 func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, renew renewal,
-	opts ManagerOptions) error {
+	opts ManagerOptions,
+) error {
 	conf := cfg.Manager
 	var err error
 	if conf.TaskTypes, err = cfg.Choose(opts.TaskTypes); err != nil {

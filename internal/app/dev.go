@@ -75,7 +75,8 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 }
 
 func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, file string,
-	opts DevOptions) error {
+	opts DevOptions,
+) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		serve := ManagerOptions{Endpoints: DevEndpoints(), Version: opts.Version}

@@ -30,8 +30,10 @@ func (u *undeletable) DeleteDeadLetter(ctx context.Context, id int64) error {
 // store stores a dead letter of a queue.
 func (f fixture) store(t *testing.T, queue string) (id int64) {
 	t.Helper()
-	if _, err := f.StoreDeadLetter(t.Context(), tasker.DeadLetter{Key: queue, Queue: queue, MessageID: "task-1",
-		Body: []byte("\xff body")}); err != nil {
+	if _, err := f.StoreDeadLetter(t.Context(), tasker.DeadLetter{
+		Key: queue, Queue: queue, MessageID: "task-1",
+		Body: []byte("\xff body"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	letters, err := f.ListDeadLetters(t.Context(), tasker.DeadLetterQuery{Limit: 1})

@@ -120,8 +120,10 @@ func (e *examination) check(ctx context.Context, group, name string, look func(c
 
 // skip reports that something was not checked.
 func (e *examination) skip(group, name, why string) {
-	e.report.Checks = append(e.report.Checks, Check{Group: group, Name: name,
-		Finding: Finding{Level: Note, Message: "not checked: " + why}})
+	e.report.Checks = append(e.report.Checks, Check{
+		Group: group, Name: name,
+		Finding: Finding{Level: Note, Message: "not checked: " + why},
+	})
 }
 
 func one(level Level, advice, format string, args ...any) []Finding {

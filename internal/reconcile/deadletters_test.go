@@ -16,7 +16,7 @@ func (f *faultyStore) StoreDeadLetter(ctx context.Context, l tasker.DeadLetter) 
 	if err := f.enter("StoreDeadLetter"); err != nil {
 		return false, err
 	}
-	stored, err := f.Store.DeadLetters.StoreDeadLetter(ctx, l)
+	stored, err := f.DeadLetters.StoreDeadLetter(ctx, l)
 	if failAfter := f.enter("after StoreDeadLetter"); failAfter != nil {
 		return false, failAfter
 	}
@@ -137,8 +137,10 @@ func TestDeadLettersWithoutDatabase(t *testing.T) {
 		}
 	}
 	log.Reset()
-	if err := d.handle(t.Context(), broker.DeadLetter{ID: "x", Reason: strings.Repeat("r", 100_000),
-		Queue: strings.Repeat("q", 100_000)}); err != nil {
+	if err := d.handle(t.Context(), broker.DeadLetter{
+		ID: "x", Reason: strings.Repeat("r", 100_000),
+		Queue: strings.Repeat("q", 100_000),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if log.Len() > 2000 {

@@ -194,8 +194,10 @@ func newWorld(t *testing.T) *world {
 	return &world{
 		faultyStore: &faultyStore{Flat: storetest.Flatten(s), fails: map[string]bool{}, calls: map[string]int{}},
 		t:           t, clock: c, log: log,
-		broker: &flakyBroker{Broker: b, refuse: map[string]bool{}, bad: map[string]bool{}, hanging: map[string]bool{},
-			published: map[string]int{}},
+		broker: &flakyBroker{
+			Broker: b, refuse: map[string]bool{}, bad: map[string]bool{}, hanging: map[string]bool{},
+			published: map[string]int{},
+		},
 	}
 }
 

@@ -18,18 +18,19 @@ import (
 )
 
 func (f *faultyStore) PurgeTasks(ctx context.Context, taskType string, endedBefore time.Time, except []int64, limit int) (int, []int64,
-	error) {
+	error,
+) {
 	if err := f.enter("PurgeTasks " + taskType); err != nil {
 		return 0, nil, err
 	}
-	return f.Store.Retention.PurgeTasks(ctx, taskType, endedBefore, except, limit)
+	return f.Retention.PurgeTasks(ctx, taskType, endedBefore, except, limit)
 }
 
 func (f *faultyStore) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (int, bool, error) {
 	if err := f.enter("PurgeResults"); err != nil {
 		return 0, false, err
 	}
-	return f.Store.Retention.PurgeResults(ctx, purgedBefore, limit)
+	return f.Retention.PurgeResults(ctx, purgedBefore, limit)
 }
 
 const hour = time.Hour
@@ -50,7 +51,7 @@ func (w *world) done(taskType, identifier string) tasker.Task {
 	task = w.sent(task)
 	w.receive(task, "console1")
 	w.finish(task, tasker.ResultDone, "console1")
-	if _, err := w.Store.Statuses.Aggregate(w.t.Context(), []int64{task.ID}, wait); err != nil {
+	if _, err := w.Statuses.Aggregate(w.t.Context(), []int64{task.ID}, wait); err != nil {
 		w.t.Fatal(err)
 	}
 	return task
@@ -80,8 +81,10 @@ func TestPurge(t *testing.T) {
 		advance time.Duration
 		gone    int // of all, in their order
 	}{
-		{hour, 0}, {time.Microsecond, 1}, {47 * hour, 2}, {tasker.DefaultRetention - 48*hour - time.Microsecond, 2}, {time.Microsecond,
-			3}, {10 * 365 * 24 * hour, 3},
+		{hour, 0}, {time.Microsecond, 1}, {47 * hour, 2}, {tasker.DefaultRetention - 48*hour - time.Microsecond, 2}, {
+			time.Microsecond,
+			3,
+		}, {10 * 365 * 24 * hour, 3},
 	} {
 		w.clock.advance(step.advance)
 		w.run(p.runOnce)

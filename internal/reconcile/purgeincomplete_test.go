@@ -26,7 +26,7 @@ func TestIncompleteIsDeleted(t *testing.T) {
 	w.receive(half, "console1")
 	w.receive(inHand, "console1")
 	w.clock.advance(2 * wait)
-	if _, err := w.Store.Statuses.Aggregate(t.Context(), []int64{nobody.ID, half.ID, inHand.ID}, wait); err != nil {
+	if _, err := w.Statuses.Aggregate(t.Context(), []int64{nobody.ID, half.ID, inHand.ID}, wait); err != nil {
 		t.Fatal(err)
 	}
 	w.clock.advance(hour)

@@ -212,5 +212,5 @@ func (s Attempts) finish(db *gorm.DB, group []ledger.End) (matched int, err erro
 
 // Attempts is [Results.Attempts].
 func (s Attempts) Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error) {
-	return Results{s.DB}.Attempts(ctx, taskID, endpoint)
+	return Results(s).Attempts(ctx, taskID, endpoint)
 }

@@ -71,7 +71,7 @@ func (s Inbox) openPage(ctx context.Context, since time.Time, after ledger.SentP
 	}
 	var sent []ledger.SentPosition
 	for _, status := range open {
-		positions, err := Statuses{s.DB}.OpenTasks(ctx, status, after, endOfTime, limit)
+		positions, err := Statuses(s).OpenTasks(ctx, status, after, endOfTime, limit)
 		if err != nil {
 			return nil, err
 		}

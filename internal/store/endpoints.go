@@ -33,7 +33,7 @@ func (s Endpoints) AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease
 		if err != nil || begun == nil {
 			return holder, err
 		}
-		if _, err := (Removals{s.DB}).DetachEndpoint(ctx, *begun); err != nil {
+		if _, err := Removals(s).DetachEndpoint(ctx, *begun); err != nil {
 			return nil, err
 		}
 		detached = *begun

@@ -114,8 +114,10 @@ func TestLabels(t *testing.T) {
 				t.Errorf("the labels are %v, want %v", got, given)
 			}
 		}
-		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerB, TaskTypes: []string{"worker"},
-			Labels: map[string]string{"role": "web"}}, lease)
+		holder, err := f.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{
+			Name: "a", Manager: managerB, TaskTypes: []string{"worker"},
+			Labels: map[string]string{"role": "web"},
+		}, lease)
 		if err != nil || holder == nil || holder.Labels["role"] != "db" {
 			t.Errorf("the holder is given as %+v, %v", holder, err)
 		}

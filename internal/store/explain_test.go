@@ -118,8 +118,10 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{TaskType: "t1", After: "e3", Limit: 10})
 	must(err)
-	message := ledger.Incoming{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new",
-		State: tasker.Received}
+	message := ledger.Incoming{
+		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new",
+		State: tasker.Received,
+	}
 	for range 2 {
 		_, err = s.Inbox.ReceiveResults(ctx, managerA, []ledger.Incoming{message})
 		must(err)
@@ -128,8 +130,10 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		_, err = s.Attempts.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: message.ResultKey}, {ResultKey: key, Attempt: 9}})
 		must(err)
 	}
-	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{{ResultKey: message.ResultKey, Attempt: 1, State: tasker.ResultDone},
-		{ResultKey: key, Attempt: 9, State: tasker.ResultDone}})
+	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{
+		{ResultKey: message.ResultKey, Attempt: 1, State: tasker.ResultDone},
+		{ResultKey: key, Attempt: 9, State: tasker.ResultDone},
+	})
 	must(err)
 	_, err = s.Attempts.WaitingWork(ctx, "e7", "t1", 10)
 	must(err)

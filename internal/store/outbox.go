@@ -164,7 +164,7 @@ func (s Outbox) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 		return task, s.fail("mark the task as sent", err)
 	}
 	if moved == 0 {
-		return Tasks{s.DB}.FindTask(ctx, task.Type, task.Identifier)
+		return Tasks(s).FindTask(ctx, task.Type, task.Identifier)
 	}
 	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
 	return task, nil

@@ -102,8 +102,10 @@ func TestReadOnly(t *testing.T) {
 	if err := f.CheckWrites(ctx); err != nil {
 		t.Error(err)
 	}
-	for _, name := range []string{"Heartbeat", "AcquireEndpoint", "CreateTask", "MarkSent", "ReceiveResults", "StartAttempts", "SaveLive",
-		"FinishAttempts"} {
+	for _, name := range []string{
+		"Heartbeat", "AcquireEndpoint", "CreateTask", "MarkSent", "ReceiveResults", "StartAttempts", "SaveLive",
+		"FinishAttempts",
+	} {
 		if err := writes[name](); err != nil {
 			t.Errorf("%s afterwards: %v", name, err)
 		}

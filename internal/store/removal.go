@@ -346,7 +346,7 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int
 	}
 	// No task becomes overdue by this.
 	const never = 100 * 365 * 24 * time.Hour
-	_, err = Statuses{s.DB}.aggregate(tx, ids, never)
+	_, err = Statuses(s).aggregate(tx, ids, never)
 	return changed, err
 }
 

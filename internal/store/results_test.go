@@ -216,8 +216,10 @@ func TestStartMany(t *testing.T) {
 			t.Errorf("states %v, want %v", got, want)
 		}
 		f.receive(t, managerA, incoming(f.send(t, "two"), "a", tasker.Received), incoming(f.send(t, "three"), "a", tasker.Received))
-		starts = []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}},
-			{ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}}}
+		starts = []ledger.Start{
+			{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}},
+			{ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}},
+		}
 		if started, err = f.Attempts.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
 			t.Errorf("started %v, %v", started, err)
 		}

@@ -106,8 +106,10 @@ func TestPackets(t *testing.T) {
 		for try := range 2 {
 			identifier := fmt.Sprintf("t%d-%d", kib, try)
 			payload := slices.Concat([]byte(`"`), slices.Repeat([]byte(`\"`), kib*512-1), []byte(`"`))
-			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: identifier, Payload: payload,
-				Endpoints: []string{"a"}})
+			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{
+				Type: "worker", Identifier: identifier, Payload: payload,
+				Endpoints: []string{"a"},
+			})
 			switch {
 			case err == nil:
 				stored++

@@ -332,8 +332,10 @@ func TestListTasksByBytes(t *testing.T) {
 		const n = 10_000
 		payload := []byte(`"` + strings.Repeat("ü", n/2-1) + `"`) // bytes, not characters
 		for i := range 5 {
-			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("task-", i), Payload: payload,
-				Endpoints: []string{"a"}})
+			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{
+				Type: "worker", Identifier: fmt.Sprint("task-", i), Payload: payload,
+				Endpoints: []string{"a"},
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -422,8 +424,10 @@ func TestCreateTaskWhileItIsPurged(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	task, created, err := s.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one", Payload: []byte("1"),
-		Endpoints: []string{"b"}})
+	task, created, err := s.Tasks.CreateTask(t.Context(), tasker.Task{
+		Type: "worker", Identifier: "one", Payload: []byte("1"),
+		Endpoints: []string{"b"},
+	})
 	if err != nil || !created || task.ID == old.ID {
 		t.Errorf("got task %d, created %t, %v", task.ID, created, err)
 	}

@@ -167,8 +167,10 @@ func resultMutants() []mutant {
 		}, "lost-done"},
 		{"paused before the start", "once", true, func(m *mutation) {
 			from := m.start().Time.Add(-time.Minute)
-			m.h.Faults = append(m.h.Faults, Fault{Kind: FaultPause, Target: m.row.Endpoint, PID: m.end().PID,
-				Time: from, Until: from.Add(10 * time.Second)})
+			m.h.Faults = append(m.h.Faults, Fault{
+				Kind: FaultPause, Target: m.row.Endpoint, PID: m.end().PID,
+				Time: from, Until: from.Add(10 * time.Second),
+			})
 			m.row.Payload = nil
 			m.set(stateFailed, errnrInterrupted)
 		}, "lost-done"},

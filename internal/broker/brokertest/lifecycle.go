@@ -75,8 +75,10 @@ func testEvents(t *testing.T, h Harness) {
 		}
 	}
 	for pattern, want := range map[string][]string{
-		"#": {"results", "results.backup", "results.worker.done", "logs.worker", "other", "results.worker",
-			"results.worker.done"},
+		"#": {
+			"results", "results.backup", "results.worker.done", "logs.worker", "other", "results.worker",
+			"results.worker.done",
+		},
 		"results.*":           {"results.backup", "results.worker"},
 		"results.#":           {"results", "results.backup", "results.worker.done", "results.worker", "results.worker.done"},
 		"*.worker":            {"logs.worker", "results.worker"},

@@ -117,8 +117,10 @@ func TestMessages(t *testing.T) {
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
 	ch := admin(t, uri)
 	before := time.Now().Add(-time.Second)
-	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", Target: broker.ToAny(), MessageID: "task-1",
-		Body: []byte("{}")}); err != nil {
+	if _, err := b.Publish(t.Context(), broker.Publication{
+		TaskType: "worker", Target: broker.ToAny(), MessageID: "task-1",
+		Body: []byte("{}"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	held := drain(t, uri, "tasker.worker.any")

@@ -29,8 +29,10 @@ func TestNewChecksItsConfig(t *testing.T) {
 		{"negative expiry", Config{URIs: []string{good}, QueueExpires: -1}, "expiry"},
 		{"heartbeat", Config{URIs: []string{good}, Heartbeat: time.Millisecond}, "heartbeat"},
 		{"good", Config{URIs: []string{good}}, ""},
-		{"all of it", Config{URIs: []string{good, "amqps://[::1]"}, QueueType: "quorum", QueueExpires: time.Hour, Heartbeat: time.Minute,
-			ConnectionName: "x"}, ""},
+		{"all of it", Config{
+			URIs: []string{good, "amqps://[::1]"}, QueueType: "quorum", QueueExpires: time.Hour, Heartbeat: time.Minute,
+			ConnectionName: "x",
+		}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

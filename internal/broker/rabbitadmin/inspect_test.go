@@ -99,8 +99,10 @@ func TestNodesAsRabbitMQTellsThem(t *testing.T) {
 		{"name":"rabbit@c","running":true,"disk_free":"disk_free_monitoring_disabled","disk_free_limit":"disk_free_monitoring_disabled"}]`
 	got, err := answering(t, 200, told).Nodes(t.Context())
 	want := []rabbitadmin.Node{
-		{Name: "rabbit@a", Running: true, MemoryAlarm: true, DiskAlarm: true, DiskFree: 40000000, DiskFreeLimit: 50000000,
-			Partitions: []string{"rabbit@b"}},
+		{
+			Name: "rabbit@a", Running: true, MemoryAlarm: true, DiskAlarm: true, DiskFree: 40000000, DiskFreeLimit: 50000000,
+			Partitions: []string{"rabbit@b"},
+		},
 		{Name: "rabbit@b"},
 		{Name: "rabbit@c", Running: true},
 	}

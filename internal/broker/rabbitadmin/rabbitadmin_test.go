@@ -36,14 +36,20 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		code   tasker.Code
 		want   string
 	}{
-		"wrong password": {401, `{"error":"not_authorized","reason":"Login failed"}`, tasker.Unauthorized,
-			`refuses the user "boss" (not_authorized: Login failed): check rabbitmq.user and its password`},
-		"no administrator": {401, `{"error":"not_authorised","reason":"Not administrator user"}`, tasker.Unauthorized,
-			`rabbitmqctl set_user_tags boss administrator`},
+		"wrong password": {
+			401, `{"error":"not_authorized","reason":"Login failed"}`, tasker.Unauthorized,
+			`refuses the user "boss" (not_authorized: Login failed): check rabbitmq.user and its password`,
+		},
+		"no administrator": {
+			401, `{"error":"not_authorised","reason":"Not administrator user"}`, tasker.Unauthorized,
+			`rabbitmqctl set_user_tags boss administrator`,
+		},
 		"something else there": {502, "<html>", tasker.Internal, "returned 502: Bad Gateway"},
 		"elsewhere":            {302, "", tasker.Internal, "returned 302: Found"},
-		"long": {400, `{"error":"bad_request","reason":"` + strings.Repeat("x", 5000) + `"}`, tasker.Internal,
-			"returned 400: bad_request: xxx"},
+		"long": {
+			400, `{"error":"bad_request","reason":"` + strings.Repeat("x", 5000) + `"}`, tasker.Internal,
+			"returned 400: bad_request: xxx",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -84,8 +84,10 @@ func (p Policy) look(place string, isLink bool) error {
 func (p Policy) problem(place string, info fs.FileInfo, stat *syscall.Stat_t, isLink bool) error {
 	owner := int(stat.Uid)
 	if owner != 0 && owner != os.Geteuid() && !slices.Contains(p.Owners, owner) {
-		return &Error{place, fmt.Sprintf("belongs to the user %d, neither to root nor to the user of this process", owner),
-			"chown root " + place}
+		return &Error{
+			place, fmt.Sprintf("belongs to the user %d, neither to root nor to the user of this process", owner),
+			"chown root " + place,
+		}
 	}
 	others, group := info.Mode()&0o002 != 0, info.Mode()&0o020 != 0
 	switch {
