@@ -155,7 +155,7 @@ func TestSlotsAndOrder(t *testing.T) {
 
 func TestBacklogWaitsInTheDatabase(t *testing.T) {
 	w := newWorld(t)
-	const n = 300 // more than an executor holds in memory
+	const n = 300 // more than a pool holds in memory
 	var want []string
 	for i := range n {
 		w.post(fmt.Sprint("t", i), "null", "a") // nobody there: found by catching up

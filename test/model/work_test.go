@@ -209,8 +209,8 @@ func (m *manager) onRecording(w *world, a ledger.Incoming, recording ledger.Reco
 	}
 }
 
-func (m *manager) settle(one message, verdict ledger.Outcome) {
-	if verdict == ledger.NotOwner {
+func (m *manager) settle(one message, outcome ledger.Outcome) {
+	if outcome == ledger.NotOwner {
 		return
 	}
 	i := slices.Index(m.unacked, one)
@@ -218,7 +218,7 @@ func (m *manager) settle(one message, verdict ledger.Outcome) {
 		return // it has resubscribed meanwhile
 	}
 	m.unacked = slices.Delete(m.unacked, i, i+1)
-	if verdict != ledger.Refused {
+	if outcome != ledger.Refused {
 		m.toAck = append(m.toAck, one)
 	}
 }
