@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -14,7 +15,9 @@ func TestResultOutlivesManagerAndOutage(t *testing.T) {
 	s.api()
 	p := s.manager("console1")
 	s.accept("sleep", `{"identifier":"one","payload":{"seconds":2}}`)
-	s.awaitFor("/sleep/one", "run", func(a answer) bool { return a.state("console1") == "RUNNING" })
+	// RUNNING in the database is not enough: the answer may not have reached the
+	// manager yet.
+	s.until("the handler to start", func() bool { return strings.Contains(p.output(), `"msg":"handler started"`) })
 	s.database.Cut()
 	s.until("the result to be in the spool", func() bool {
 		kept, err := filepath.Glob(filepath.Join(spool, "console1", "*.json"))
