@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
 const defaultPrefetch = 64
@@ -141,7 +142,7 @@ func (b *Broker) Consume(ctx context.Context, s broker.Subscription) error {
 	if s.Prefetch <= 0 {
 		s.Prefetch = defaultPrefetch
 	}
-	c := &consumer{prefetch: s.Prefetch, wake: make(chan struct{}, 1), unsettled: make(map[*message]bool)}
+	c := &consumer{prefetch: s.Prefetch, wake: signal.New(), unsettled: make(map[*message]bool)}
 	if err := b.Ready(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

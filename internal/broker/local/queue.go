@@ -3,6 +3,8 @@ package local
 import (
 	"cmp"
 	"slices"
+
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
 // message is a message in a queue.
@@ -28,7 +30,7 @@ type consumer struct {
 	prefetch  int
 	inbox     []*message // dealt, not yet delivered
 	unsettled map[*message]bool
-	wake      chan struct{} // of capacity 1: the inbox is not empty
+	wake      signal.Signal // raised when the inbox is not empty
 }
 
 func (q *queue) put(id string, body []byte) {
@@ -93,10 +95,7 @@ func (q *queue) deal() {
 		q.waiting = q.waiting[1:]
 		c.unsettled[m] = true
 		c.inbox = append(c.inbox, m)
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
+		c.wake.Raise()
 	}
 }
 
