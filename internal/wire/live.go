@@ -34,7 +34,7 @@ const KeyLive = "live"
 
 // EncodeLive encodes the event.
 func EncodeLive(e Live) ([]byte, error) {
-	e.Version = Version
+	e.Version = EventVersion
 	body, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("encode an event: %w", err)
@@ -48,8 +48,8 @@ func DecodeLive(body []byte) (Live, error) {
 	if err := decodeStrictly(body, &e); err != nil {
 		return Live{}, malformed("%v", err)
 	}
-	if e.Version != Version {
-		return Live{}, malformed("version is %d, but this tasker reads version %d", e.Version, Version)
+	if e.Version != EventVersion {
+		return Live{}, malformed("version is %d, but this tasker reads version %d", e.Version, EventVersion)
 	}
 	return e, nil
 }

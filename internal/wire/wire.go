@@ -9,89 +9,16 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/taskerhq/tasker"
 )
 
-// Version is the only version of messages that this package writes and reads.
+// EventVersion is the only version of events that this package writes and reads.
 // Fields may be added within a version: readers ignore those they do not know,
 // so that two releases can work side by side.
-const Version = 1
-
-// Task is the message that carries a task to an endpoint. It is a wake-up and a
-// copy: the row in the database decides.
-type Task struct {
-	Version      int             `json:"v"`
-	TaskID       int64           `json:"task_id"`
-	Identifier   string          `json:"identifier"`
-	Type         string          `json:"type"`
-	Payload      json.RawMessage `json:"payload"`
-	AcceptedTime time.Time       `json:"start_time"`
-}
-
-// EncodeTask encodes the message of a task.
-func EncodeTask(t tasker.Task) ([]byte, error) {
-	payload := t.Payload
-	if payload == nil {
-		payload = json.RawMessage("null")
-	}
-	body, err := json.Marshal(Task{
-		Version: Version, TaskID: t.ID, Identifier: t.Identifier, Type: t.Type, Payload: payload, AcceptedTime: t.AcceptedTime,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("encode the message of task %d: %w", t.ID, err)
-	}
-	return body, nil
-}
-
-// MessageID returns the id of a task's message, the same each time it is
-// published.
-func MessageID(taskID int64) string { return "task-" + strconv.FormatInt(taskID, 10) }
-
-// DecodeTask decodes the message of a task. Its errors have code
-// [tasker.Malformed] and say what is wrong with the message.
-func DecodeTask(body []byte) (Task, error) {
-	var t Task
-	if err := decodeStrictly(body, &t); err != nil {
-		return Task{}, unreadable(body, err)
-	}
-	if t.Version != Version {
-		return Task{}, unreadable(body, nil)
-	}
-	if t.TaskID <= 0 {
-		return Task{}, malformed("task_id must be a positive number, not %d", t.TaskID)
-	}
-	if err := tasker.ValidateIdentifier(t.Identifier); err != nil {
-		return Task{}, malformed("%v", err)
-	}
-	if err := tasker.ValidateTaskType(t.Type); err != nil {
-		return Task{}, malformed("%v", err)
-	}
-	return t, nil
-}
-
-// unreadable returns why a message cannot be decoded. It checks the version
-// first, so that a message of a later version is reported as such and not as
-// malformed.
-func unreadable(body []byte, err error) error {
-	var head struct {
-		Version *int `json:"v"`
-	}
-	if err := json.Unmarshal(body, &head); err != nil {
-		return malformed("not a JSON object with a version: %v", err)
-	}
-	if head.Version == nil {
-		return malformed(`it has no version "v"`)
-	}
-	if *head.Version != Version {
-		return malformed("version is %d, but this tasker reads version %d", *head.Version, Version)
-	}
-	return malformed("%v", err)
-}
+const EventVersion = 1
 
 // ResultsEnded is an event with the tasks that had results end: a hint, never
 // needed for correctness.
@@ -105,7 +32,7 @@ const KeyResultsEnded = "results.ended"
 
 // EncodeResultsEnded encodes the event.
 func EncodeResultsEnded(taskIDs []int64) ([]byte, error) {
-	body, err := json.Marshal(ResultsEnded{Version: Version, TaskIDs: taskIDs})
+	body, err := json.Marshal(ResultsEnded{Version: EventVersion, TaskIDs: taskIDs})
 	if err != nil {
 		return nil, fmt.Errorf("encode an event: %w", err)
 	}
@@ -119,8 +46,8 @@ func DecodeResultsEnded(body []byte) (ResultsEnded, error) {
 	if err := decodeStrictly(body, &e); err != nil {
 		return ResultsEnded{}, malformed("%v", err)
 	}
-	if e.Version != Version {
-		return ResultsEnded{}, malformed("version is %d, but this tasker reads version %d", e.Version, Version)
+	if e.Version != EventVersion {
+		return ResultsEnded{}, malformed("version is %d, but this tasker reads version %d", e.Version, EventVersion)
 	}
 	return e, nil
 }
