@@ -206,7 +206,7 @@ func TestDispatch(t *testing.T) {
 			if f.claimable(t) {
 				t.Error("the relay can claim a sent task")
 			}
-			body, err := wire.EncodeTask(f.task)
+			body, err := wire.Form{Version: wire.Version1}.Encode(f.task)
 			if err != nil {
 				t.Fatal(err)
 			}
