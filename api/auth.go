@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/problem"
 )
 
 // Principal is who sent a request.
@@ -132,7 +133,7 @@ func (g guard) authenticate(next http.Handler) http.Handler {
 		}
 		requestInfoOf(r).principal = principal.Name
 		if err := g.origins.Check(r); err != nil {
-			g.problems.fail(w, r, tasker.Errorf(misdirected,
+			g.problems.fail(w, r, tasker.Errorf(problem.Misdirected,
 				"cross-origin request rejected: a web page of another origin may not change anything here"))
 			return
 		}
@@ -157,7 +158,7 @@ func (g guard) checkHost(r *http.Request) error {
 	if isLoopback(host) {
 		return nil
 	}
-	return tasker.Errorf(misdirected,
+	return tasker.Errorf(problem.Misdirected,
 		"host not allowed: without a token this API answers only to localhost, 127.0.0.1 or [::1]; use one of those names, or "+
 			"set api.token_file")
 }

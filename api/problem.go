@@ -11,12 +11,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
-)
-
-// Codes that only HTTP knows, beside those of the domain.
-const (
-	methodNotAllowed tasker.Code = "method_not_allowed"
-	misdirected      tasker.Code = "misdirected_request"
+	"github.com/taskerhq/tasker/internal/problem"
 )
 
 // retryAfter is the value of Retry-After, in seconds, while the database or the
@@ -25,31 +20,6 @@ const retryAfter = "5"
 
 // maxFieldErrors bounds the list of a problem.
 const maxFieldErrors = 20
-
-// problemKind is how HTTP shows a code.
-type problemKind struct {
-	status int
-	title  string
-}
-
-// kindOf is the one table from codes to HTTP.
-func kindOf(code tasker.Code) (problemKind, bool) {
-	kind, ok := map[tasker.Code]problemKind{
-		tasker.Malformed:       {http.StatusBadRequest, "Malformed request"},
-		tasker.Unauthorized:    {http.StatusUnauthorized, "Missing or invalid credentials"},
-		tasker.NotFound:        {http.StatusNotFound, "Not found"},
-		methodNotAllowed:       {http.StatusMethodNotAllowed, "Method not allowed"},
-		tasker.Conflict:        {http.StatusConflict, "Conflicts with the existing resource"},
-		tasker.TooLarge:        {http.StatusRequestEntityTooLarge, "Request too large"},
-		tasker.UnsupportedType: {http.StatusUnsupportedMediaType, "Unsupported content type"},
-		misdirected:            {http.StatusMisdirectedRequest, "Request for another host"},
-		tasker.Invalid:         {http.StatusUnprocessableEntity, "Invalid request"},
-		tasker.Internal:        {http.StatusInternalServerError, "Internal error"},
-		tasker.Overloaded:      {http.StatusServiceUnavailable, "Overloaded"},
-		tasker.Unavailable:     {http.StatusServiceUnavailable, "Unavailable"},
-	}[code]
-	return kind, ok
-}
 
 // inputErrors are all the rules that a request breaks.
 type inputErrors struct {
@@ -109,7 +79,7 @@ type problems struct{ log *slog.Logger }
 // fail writes the problem of err, and logs what the client must not see.
 func (p problems) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := tasker.CodeOf(err)
-	if _, known := kindOf(code); !known {
+	if _, known := problem.KindOf(code); !known {
 		code = tasker.Internal
 	}
 	id := requestInfoOf(r).id
@@ -134,7 +104,7 @@ const internalDetail = "internal error: see the log of the API for this request 
 
 // write writes a problem.
 func (p problems) write(w http.ResponseWriter, r *http.Request, code tasker.Code, detail string, fields []client.FieldError) {
-	kind, _ := kindOf(code)
+	kind, _ := problem.KindOf(code)
 	header := w.Header()
 	switch code {
 	case tasker.Unauthorized:
@@ -145,11 +115,11 @@ func (p problems) write(w http.ResponseWriter, r *http.Request, code tasker.Code
 		header.Set("Retry-After", retryAfter)
 	}
 	body := client.Problem{
-		Type: "urn:tasker:problem:" + string(code), Title: kind.title, Status: kind.status,
+		Type: "urn:tasker:problem:" + string(code), Title: kind.Title, Status: kind.Status,
 		Detail: detail, Instance: r.URL.EscapedPath(), Code: code,
 		RequestID: requestInfoOf(r).id, Errors: fields,
 	}
-	if err := writeAs(w, "application/problem+json", kind.status, body); err != nil {
+	if err := writeAs(w, problem.MediaType, kind.Status, body); err != nil {
 		p.log.ErrorContext(r.Context(), "write problem failed", "err", err, "request_id", requestInfoOf(r).id)
 	}
 }

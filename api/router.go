@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/problem"
 )
 
 // router finds the route of a request.
@@ -83,7 +84,7 @@ func (rt *router) serve(path string, methods map[string]route) http.Handler {
 		route, ok := methods[method]
 		if !ok {
 			w.Header().Set("Allow", allow)
-			rt.problems.fail(w, r, tasker.Errorf(methodNotAllowed, "method %s not allowed for %s: use %s", clip(r.Method, 16), path, allow))
+			rt.problems.fail(w, r, tasker.Errorf(problem.MethodNotAllowed, "method %s not allowed for %s: use %s", clip(r.Method, 16), path, allow))
 			return
 		}
 		if !route.stream {
