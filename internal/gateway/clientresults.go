@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/gateway/protocol"
+	"github.com/taskerhq/tasker/internal/ledger"
+)
+
+// clientEndpoints implements manager.Endpoints.
+type clientEndpoints struct{ *connection }
+
+// AcquireEndpoint is manager.Endpoints.AcquireEndpoint.
+func (c clientEndpoints) AcquireEndpoint(
+	ctx context.Context, e tasker.Endpoint, lease time.Duration,
+) (holder *tasker.Endpoint, err error) {
+	answer, err := call[protocol.Registered](ctx, c.connection, e.Name, protocol.OpRegister, &protocol.Register{
+		Scope: protocol.Scope{Endpoint: e.Name}, Manager: e.Manager, TaskTypes: e.TaskTypes, Host: e.Host, PID: e.PID,
+		Version: e.Version, Labels: e.Labels, LeaseMS: protocol.Milliseconds(lease),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.pace.set([]protocol.Granted{answer.Granted})
+	return answer.Holder, nil
+}
+
+// Heartbeat is manager.Endpoints.Heartbeat.
+func (c clientEndpoints) Heartbeat(
+	ctx context.Context, manager string, endpoints []string, lease time.Duration,
+) (held bool, err error) {
+	var mu sync.Mutex
+	var granted []protocol.Granted
+	held = true
+	err = each(ctx, one(endpoints), func(ctx context.Context, g group) error {
+		answer, err := call[protocol.Held](ctx, c.connection, g.endpoint, protocol.OpHeartbeat, &protocol.Heartbeat{
+			Scope: protocol.Scope{Endpoint: g.endpoint}, Manager: manager, LeaseMS: protocol.Milliseconds(lease),
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		granted = append(granted, answer.Granted)
+		held = held && (err != nil || answer.Held)
+		return err
+	})
+	if err == nil {
+		c.pace.set(granted)
+	}
+	return held, err
+}
+
+// ReleaseEndpoints is manager.Endpoints.ReleaseEndpoints.
+func (c clientEndpoints) ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error {
+	return each(ctx, one(endpoints), func(ctx context.Context, g group) error {
+		_, err := call[protocol.Empty](ctx, c.connection, g.endpoint, protocol.OpRelease, &protocol.Release{
+			Scope: protocol.Scope{Endpoint: g.endpoint}, Manager: manager,
+		})
+		return err
+	})
+}
+
+// ForgetEndpoints is manager.Endpoints.ForgetEndpoints.
+func (c clientEndpoints) ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error) {
+	for _, name := range endpoints {
+		answer, err := call[protocol.Forgotten](ctx, c.connection, name, protocol.OpForget, &protocol.Forget{
+			Scope: protocol.Scope{Endpoint: name}, Manager: manager,
+		})
+		if err != nil {
+			return kept, err
+		}
+		if answer.Kept {
+			kept = append(kept, name)
+		}
+	}
+	return kept, nil
+}
+
+// ReturnFromLost is manager.Endpoints.ReturnFromLost.
+func (c clientEndpoints) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
+	for _, name := range endpoints {
+		answer, err := call[protocol.Returned](ctx, c.connection, name, protocol.OpReturn, &protocol.Return{
+			Scope: protocol.Scope{Endpoint: name},
+		})
+		if err != nil {
+			return returned, err
+		}
+		returned += answer.Results
+	}
+	return returned, nil
+}
+
+// one returns a group for each of the endpoints.
+func one(endpoints []string) []group {
+	list := make([]group, len(endpoints))
+	for i, name := range endpoints {
+		list[i].endpoint = name
+	}
+	return list
+}
+
+// clientResults implements manager.Results.
+type clientResults struct{ *connection }
+
+// ReceiveResults is manager.Results.ReceiveResults.
+func (c clientResults) ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error) {
+	list := groups(incoming, protocol.MaxItems, c.cfg.MaxBody,
+		func(in *ledger.Incoming) string { return in.Endpoint }, func(in *ledger.Incoming) int { return len(in.Errmsg) + overhead })
+	recordings := make([]ledger.Recording, len(incoming))
+	err := each(ctx, list, func(ctx context.Context, g group) error {
+		messages := make([]protocol.Message, len(g.indexes))
+		for n, i := range g.indexes {
+			in := &incoming[i]
+			messages[n] = protocol.Message{
+				TaskID: in.TaskID, Type: in.Type, Identifier: in.Identifier, State: in.State, Errnr: in.Errnr, Errmsg: in.Errmsg,
+			}
+		}
+		answer, err := call[protocol.Recordings](ctx, c.connection, g.endpoint, protocol.OpReceive, &protocol.Receive{
+			Scope: protocol.Scope{Endpoint: g.endpoint}, Manager: manager, Messages: messages,
+		})
+		if err == nil {
+			err = c.complete(len(answer.Recordings), len(g.indexes), protocol.OpReceive)
+		}
+		for n := 0; err == nil && n < len(g.indexes); n++ {
+			if recordings[g.indexes[n]], err = answer.Recordings[n].Recording(); err != nil {
+				err = c.lost(err, "unreadable answer to "+protocol.OpReceive)
+			}
+		}
+		return err
+	})
+	return recordings, err
+}
+
+// overhead is roughly the size of an item in a request without its texts.
+const overhead = 200
+
+// UnreceivedTasks is manager.Results.UnreceivedTasks.
+func (c clientResults) UnreceivedTasks(
+	ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
+) (tasks []tasker.Task, next ledger.SentPosition, err error) {
+	answer, err := call[protocol.Tasks](ctx, c.connection, endpoint, protocol.OpUnreceived, &protocol.Unreceived{
+		Scope: protocol.Scope{Endpoint: endpoint}, TaskTypes: taskTypes, Since: since, After: protocol.PositionOf(after), Limit: limit,
+	})
+	if err != nil {
+		return nil, ledger.SentPosition{}, err
+	}
+	for _, t := range answer.Tasks {
+		tasks = append(tasks, t.Task())
+	}
+	return tasks, answer.Next.Position(), nil
+}
+
+// TaskPayload is manager.Results.TaskPayload.
+func (c clientResults) TaskPayload(ctx context.Context, taskID int64) (payload json.RawMessage, err error) {
+	// The first endpoint that has the task: a manager of several asks for each.
+	for _, endpoint := range c.tokens.endpoints() {
+		var answer protocol.PayloadText
+		answer, err = call[protocol.PayloadText](ctx, c.connection, endpoint, protocol.OpPayload, &protocol.Payload{
+			Scope: protocol.Scope{Endpoint: endpoint}, TaskID: taskID,
+		})
+		if tasker.CodeOf(err) != tasker.NotFound {
+			return json.RawMessage(answer.Payload), err
+		}
+	}
+	return nil, err
+}

@@ -1,0 +1,112 @@
+package protocol
+
+import (
+	"cmp"
+
+	"github.com/taskerhq/tasker"
+)
+
+// Register registers the endpoint and takes its lease for a manager.
+type Register struct {
+	Scope
+	Manager   string            `json:"manager"`
+	TaskTypes []string          `json:"task_types"`
+	Host      string            `json:"host,omitempty"`
+	PID       int               `json:"pid,omitempty"`
+	Version   string            `json:"version,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	// LeaseMS is the length of the lease that the manager wishes. The server
+	// grants that or a longer one.
+	LeaseMS int64 `json:"lease_ms,omitempty"`
+}
+
+// Validate returns what is wrong with the request.
+func (r *Register) Validate() error {
+	if err := validManager(r.Manager); err != nil {
+		return err
+	}
+	if len(r.TaskTypes) == 0 {
+		return tasker.FieldErrorf("/task_types", "no task types: name those that the endpoint performs")
+	}
+	if r.PID < 0 {
+		return tasker.FieldErrorf("/pid", "invalid pid: must not be negative")
+	}
+	return cmp.Or(
+		validTypes(r.TaskTypes), validText("/host", r.Host, maxHost), validText("/version", r.Version, maxVersion),
+		validNumber("/pid", r.PID),
+	)
+}
+
+// Granted is the lease that the server granted.
+type Granted struct {
+	// LeaseMS is its length from the arrival of the request.
+	LeaseMS int64 `json:"lease_ms"`
+	// HeartbeatMS is the time between two heartbeats that the server wants. It
+	// grows with the fleet.
+	HeartbeatMS int64 `json:"heartbeat_ms"`
+}
+
+// Registered answers [Register].
+type Registered struct {
+	Granted
+	// Holder is the endpoint as the manager registered it that has its lease. It
+	// is nil if the lease is the caller's now.
+	Holder *tasker.Endpoint `json:"holder,omitempty"`
+}
+
+// Heartbeat renews the endpoint's lease.
+type Heartbeat struct {
+	Scope
+	Manager string `json:"manager"`
+	LeaseMS int64  `json:"lease_ms,omitempty"` // as in Register
+}
+
+// Validate returns what is wrong with the request.
+func (r *Heartbeat) Validate() error { return validManager(r.Manager) }
+
+// Held answers [Heartbeat].
+type Held struct {
+	Granted
+	// Held is false if another manager has taken over the endpoint, or it was
+	// removed.
+	Held bool `json:"held"`
+}
+
+// Release ends the endpoint's lease.
+type Release struct {
+	Scope
+	Manager string `json:"manager"`
+}
+
+// Validate returns what is wrong with the request.
+func (r *Release) Validate() error { return validManager(r.Manager) }
+
+// Forget removes the endpoint, unless it has an unfinished attempt.
+type Forget struct {
+	Scope
+	Manager string `json:"manager"`
+}
+
+// Validate returns what is wrong with the request.
+func (r *Forget) Validate() error { return validManager(r.Manager) }
+
+// Forgotten answers [Forget].
+type Forgotten struct {
+	Kept bool `json:"kept"`
+}
+
+// Return takes back the endpoint's LOST results.
+type Return struct {
+	Scope
+}
+
+// Validate returns nil.
+func (*Return) Validate() error { return nil }
+
+// Returned answers [Return].
+type Returned struct {
+	Results int `json:"results"`
+}
+
+// Empty is an answer without content.
+type Empty struct{}

@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
+)
+
+// Authenticator knows the endpoints by their tokens. It is asked with every
+// request, so it must remember what it found.
+type Authenticator interface {
+	// Endpoint returns the endpoint that a token belongs to. The error is
+	// [tasker.Unauthorized] if there is none, and [tasker.Unavailable] if that
+	// cannot be known now.
+	Endpoint(ctx context.Context, token string) (name string, err error)
+}
+
+// Notifier publishes transient events.
+type Notifier interface {
+	Notify(ctx context.Context, key string, body []byte) error
+}
+
+// Stores is the part of the database that the gateway uses, by aggregate;
+// internal/store implements all of it.
+type Stores struct {
+	Endpoints Endpoints
+	Results   Results
+	Attempts  Attempts
+	Work      Work
+	Live      Live
+	Database  Database
+}
+
+// Endpoints registers endpoints and holds their leases.
+type Endpoints interface {
+	AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error)
+	Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error)
+	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
+	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
+	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
+}
+
+// Results records tasks at endpoints.
+type Results interface {
+	ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error)
+	UnreceivedTasks(
+		ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
+	) (tasks []tasker.Task, next ledger.SentPosition, err error)
+	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
+}
+
+// Attempts stores the begin, the end and the reboots of attempts.
+type Attempts interface {
+	StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error)
+	FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error)
+	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
+	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)
+	ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error)
+}
+
+// Work finds unfinished results.
+type Work interface {
+	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
+	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
+	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
+	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)
+}
+
+// Live stores what running attempts report.
+type Live interface {
+	SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
+	// ResultNews returns the states of the existing results among keys.
+	ResultNews(ctx context.Context, keys []tasker.ResultKey) ([]tasker.ResultNews, error)
+}
+
+// Database is the database server itself.
+type Database interface {
+	Now() time.Time
+	Answered(err error) bool
+	Ping(ctx context.Context) error
+}
