@@ -475,6 +475,7 @@ func TestWaitingIsBackFromLost(t *testing.T) {
 	}), jobType(func(j *tasker.TaskType) { j.Concurrency = 1 }))
 	first := w.post("first", "null", "a")
 	w.await(first, tasker.Running)
+	g.until(w, 1) // it is RUNNING before its handler is called
 	waits := w.post("waits", "null", "a")
 	w.await(waits, tasker.Received)
 	f.set("heartbeat", away)
