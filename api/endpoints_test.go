@@ -59,7 +59,7 @@ func TestRemovedEndpointLetsTasksEnd(t *testing.T) {
 	s.post(t, "/worker", `{"identifier":"all"}`).want(t, http.StatusCreated)
 	message := <-arrived
 	key := tasker.ResultKey{TaskID: message.TaskID, Endpoint: "console1"}
-	if _, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: "all", Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.Inbox.ReceiveResults(t.Context(), []ledger.Incoming{{Manager: managerID, ResultKey: key, Identifier: "all", Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.db.Attempts.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.ResultDone}}); err != nil {

@@ -103,7 +103,8 @@ func (s *system) perform(t *testing.T, arrived <-chan wire.Task, finish ledger.E
 		t.Fatalf("nothing reached %s", finish.Endpoint)
 	}
 	finish.TaskID = message.TaskID
-	admissions, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{
+	admissions, err := s.db.Inbox.ReceiveResults(t.Context(), []ledger.Incoming{{
+		Manager:   managerID,
 		ResultKey: finish.ResultKey, Identifier: message.Identifier, Type: message.Type, State: tasker.Running,
 	}})
 	if err != nil || admissions[0].Outcome != ledger.Recorded {

@@ -51,7 +51,7 @@ func TestEndToEndLive(t *testing.T) {
 	// The first attempt of console1 logs, fails, and is followed by another.
 	message := <-console1
 	key := tasker.ResultKey{TaskID: message.TaskID, Endpoint: "console1"}
-	admissions, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}})
+	admissions, err := s.db.Inbox.ReceiveResults(t.Context(), []ledger.Incoming{{Manager: managerID, ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}})
 	if err != nil || admissions[0].Outcome != ledger.Recorded {
 		t.Fatalf("%+v, %v", admissions, err)
 	}
@@ -62,7 +62,7 @@ func TestEndToEndLive(t *testing.T) {
 	if stored, err := s.db.Attempts.FinishAttempts(t.Context(), []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying, Errnr: 7, Errmsg: "no"}}); err != nil || !stored[0] {
 		t.Fatalf("%v, %v", stored, err)
 	}
-	if started, err := s.db.Attempts.StartAttempts(t.Context(), managerID, []ledger.Start{{ResultKey: key, Attempt: 1}}); err != nil || !started[0] {
+	if started, err := s.db.Attempts.StartAttempts(t.Context(), []ledger.Start{{Manager: managerID, ResultKey: key, Attempt: 1}}); err != nil || !started[0] {
 		t.Fatalf("%v, %v", started, err)
 	}
 	s.report(t, ledger.LiveUpdate{
@@ -91,7 +91,7 @@ func TestEndToEndLive(t *testing.T) {
 	// Both end.
 	s.report(t, ledger.LiveUpdate{ResultKey: key, Attempt: 2, Totals: tasker.LogTotals{Lines: 100, LeftOut: 99, Complete: true}}, wire.LiveChange{TaskID: key.TaskID, Endpoint: "console1", Attempt: 2})
 	other := tasker.ResultKey{TaskID: key.TaskID, Endpoint: "console2"}
-	if _, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: other, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.Inbox.ReceiveResults(t.Context(), []ledger.Incoming{{Manager: managerID, ResultKey: other, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
 	ends := []ledger.End{
@@ -130,7 +130,7 @@ func TestEndToEndLongLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "console1"}
-	if _, err := s.db.Inbox.ReceiveResults(t.Context(), managerID, []ledger.Incoming{{ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
+	if _, err := s.db.Inbox.ReceiveResults(t.Context(), []ledger.Incoming{{Manager: managerID, ResultKey: key, Identifier: identifier, Type: "worker", State: tasker.Running}}); err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()

@@ -59,8 +59,8 @@ func TestAdoptionWhoseAnswerIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	task := w.create("one", "null", "a")
-	_, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{{
-		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job", State: tasker.Running,
+	_, err := w.store.ReceiveResults(t.Context(), []ledger.Incoming{{
+		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job", State: tasker.Running, Manager: dead,
 	}})
 	if err != nil {
 		t.Fatal(err)

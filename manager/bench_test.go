@@ -44,7 +44,7 @@ func (f *free) ForgetEndpoints(context.Context, string, []string) ([]string, err
 func (f *free) ReturnFromLost(context.Context, []string) (int, error) { return 0, nil }
 func (f *free) Now() time.Time                                        { return time.Now() }
 
-func (f *free) ReceiveResults(_ context.Context, _ string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
+func (f *free) ReceiveResults(_ context.Context, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
 	list := make([]ledger.Recording, len(arrivals))
 	for i, a := range arrivals {
 		list[i].Task = f.task
@@ -53,7 +53,7 @@ func (f *free) ReceiveResults(_ context.Context, _ string, arrivals []ledger.Inc
 	return list, nil
 }
 
-func (f *free) StartAttempts(_ context.Context, _ string, starts []ledger.Start) ([]bool, error) {
+func (f *free) StartAttempts(_ context.Context, starts []ledger.Start) ([]bool, error) {
 	return allTrue(len(starts)), nil
 }
 

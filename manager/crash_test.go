@@ -197,9 +197,9 @@ func TestCrashDuringAdoption(t *testing.T) {
 		}
 		arrival := ledger.Incoming{
 			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
-			State: tasker.Running,
+			State: tasker.Running, Manager: dead,
 		}
-		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
+		if _, err := w.store.ReceiveResults(t.Context(), []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, task)

@@ -70,12 +70,12 @@ func faultyCall[T any](f *faulty, method string, do func() (T, error)) (T, error
 	return result, err
 }
 
-func (f *faulty) ReceiveResults(ctx context.Context, m string, a []ledger.Incoming) ([]ledger.Recording, error) {
-	return faultyCall(f, "receive", func() ([]ledger.Recording, error) { return f.database.ReceiveResults(ctx, m, a) })
+func (f *faulty) ReceiveResults(ctx context.Context, a []ledger.Incoming) ([]ledger.Recording, error) {
+	return faultyCall(f, "receive", func() ([]ledger.Recording, error) { return f.database.ReceiveResults(ctx, a) })
 }
 
-func (f *faulty) StartAttempts(ctx context.Context, m string, starts []ledger.Start) ([]bool, error) {
-	return faultyCall(f, "start", func() ([]bool, error) { return f.database.StartAttempts(ctx, m, starts) })
+func (f *faulty) StartAttempts(ctx context.Context, starts []ledger.Start) ([]bool, error) {
+	return faultyCall(f, "start", func() ([]bool, error) { return f.database.StartAttempts(ctx, starts) })
 }
 
 func (f *faulty) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
@@ -179,17 +179,17 @@ func TestDeadManagersNameIsFree(t *testing.T) {
 	}
 	arrival := ledger.Incoming{
 		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: "one", Type: "job",
-		State: tasker.Running,
+		State: tasker.Running, Manager: dead,
 	}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
+	if _, err := w.store.ReceiveResults(t.Context(), []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}
 	waiting := w.create("two", "null", "a")
 	arrival = ledger.Incoming{
 		ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}, Identifier: "two", Type: "job",
-		State: tasker.Received,
+		State: tasker.Received, Manager: dead,
 	}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
+	if _, err := w.store.ReceiveResults(t.Context(), []ledger.Incoming{arrival}); err != nil {
 		t.Fatal(err)
 	}
 	c := &counting{}
@@ -406,8 +406,8 @@ type meddling struct {
 	done    chan struct{} // closed when between has returned
 }
 
-func (m *meddling) ReceiveResults(ctx context.Context, id string, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
-	admissions, err := m.database.ReceiveResults(ctx, id, arrivals)
+func (m *meddling) ReceiveResults(ctx context.Context, arrivals []ledger.Incoming) ([]ledger.Recording, error) {
+	admissions, err := m.database.ReceiveResults(ctx, arrivals)
 	for _, a := range admissions {
 		if a.Outcome == ledger.Duplicate && a.Task.Identifier == "one" && a.State == tasker.Running {
 			m.once.Do(func() {

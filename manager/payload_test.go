@@ -32,8 +32,8 @@ func TestRowsThatNoAPITakes(t *testing.T) {
 		50*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{{
-		ResultKey: tasker.ResultKey{TaskID: waits.ID, Endpoint: "a"}, Identifier: waits.Identifier, Type: "job", State: tasker.Received,
+	if _, err := w.store.ReceiveResults(t.Context(), []ledger.Incoming{{
+		ResultKey: tasker.ResultKey{TaskID: waits.ID, Endpoint: "a"}, Identifier: waits.Identifier, Type: "job", State: tasker.Received, Manager: dead,
 	}}); err != nil {
 		t.Fatal(err)
 	}

@@ -131,8 +131,7 @@ func TestRetryOutOfTheSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}
-	if _, err := w.store.ReceiveResults(t.Context(), dead,
-		[]ledger.Incoming{{ResultKey: key, Identifier: "one", Type: "job", State: tasker.Running}}); err != nil {
+	if _, err := w.store.ReceiveResults(t.Context(), []ledger.Incoming{{ResultKey: key, Identifier: "one", Type: "job", State: tasker.Running, Manager: dead}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := kept.Keep(ledger.End{

@@ -128,7 +128,7 @@ func (r *runner) resume(taking, running context.Context, j job) followUp {
 	var resumed []bool
 	if err == nil {
 		err = r.db.retry(taking, "resume an attempt", func(ctx context.Context) (err error) {
-			resumed, err = r.attempts.ResumeAttempts(ctx, r.manager, []ledger.Start{{ResultKey: j.Key(), Attempt: j.Attempt}})
+			resumed, err = r.attempts.ResumeAttempts(ctx, []ledger.Start{{ResultKey: j.Key(), Manager: r.manager, Attempt: j.Attempt}})
 			return err
 		})
 	}

@@ -21,8 +21,8 @@ func (f *faulty) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt,
 	return faultyCall(f, "await", func() (bool, error) { return f.database.AwaitReboot(ctx, key, attempt, step, boot) })
 }
 
-func (f *faulty) ResumeAttempts(ctx context.Context, m string, starts []ledger.Start) ([]bool, error) {
-	return faultyCall(f, "resume", func() ([]bool, error) { return f.database.ResumeAttempts(ctx, m, starts) })
+func (f *faulty) ResumeAttempts(ctx context.Context, starts []ledger.Start) ([]bool, error) {
+	return faultyCall(f, "resume", func() ([]bool, error) { return f.database.ResumeAttempts(ctx, starts) })
 }
 
 func booted(id string) option { return func(c *manager.Config) { c.BootID = id } }
@@ -295,9 +295,9 @@ func TestManyReboots(t *testing.T) {
 		task := w.create(fmt.Sprint("t", i), "null", "a")
 		arrival := ledger.Incoming{
 			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
-			State: tasker.Running,
+			State: tasker.Running, Manager: dead,
 		}
-		if _, err := w.store.ReceiveResults(t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
+		if _, err := w.store.ReceiveResults(t.Context(), []ledger.Incoming{arrival}); err != nil {
 			t.Fatal(err)
 		}
 		if i < tasks {

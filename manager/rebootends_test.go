@@ -44,9 +44,9 @@ func (w *world) rebooted(identifier string, step int) tasker.Task {
 	task := w.create(identifier, "null", "a")
 	arrival := ledger.Incoming{
 		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Identifier: task.Identifier, Type: "job",
-		State: tasker.Running,
+		State: tasker.Running, Manager: dead,
 	}
-	if _, err := w.store.ReceiveResults(w.t.Context(), dead, []ledger.Incoming{arrival}); err != nil {
+	if _, err := w.store.ReceiveResults(w.t.Context(), []ledger.Incoming{arrival}); err != nil {
 		w.t.Fatal(err)
 	}
 	if stored, err := w.store.AwaitReboot(w.t.Context(), arrival.ResultKey, 1, step, "one"); err != nil || !stored {

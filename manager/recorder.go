@@ -62,11 +62,9 @@ func (r *recorder) record(taking context.Context, tasks []incoming) {
 	bindings := make([]*binding, len(tasks)) // of those with a slot
 	for i, in := range tasks {
 		records[i], bindings[i] = in.pool.acquire(in.message)
+		records[i].Manager = r.manager
 	}
-	results, err := writeBatch(taking, r.db, "record the tasks", recordTries, records,
-		func(ctx context.Context, part []ledger.Incoming) ([]ledger.Recording, error) {
-			return r.results.ReceiveResults(ctx, r.manager, part)
-		})
+	results, err := writeBatch(taking, r.db, "record the tasks", recordTries, records, r.results.ReceiveResults)
 	if err != nil { // not settled: the queues keep them
 		for i, in := range tasks {
 			in.pool.release(taking, bindings[i])

@@ -43,9 +43,7 @@ type started = written[bool]
 
 func newRunner(r runner) *runner {
 	r.starts = batch.New(batchSize, func(ctx context.Context, starts []ledger.Start) ([]started, error) {
-		return writeBatch(ctx, r.db, "start the attempts", 1, starts, func(ctx context.Context, starts []ledger.Start) ([]bool, error) {
-			return r.attempts.StartAttempts(ctx, r.manager, starts)
-		})
+		return writeBatch(ctx, r.db, "start the attempts", 1, starts, r.attempts.StartAttempts)
 	})
 	return &r
 }
@@ -77,7 +75,7 @@ func (r *runner) start(taking, running context.Context, j job) followUp {
 // may have begun, and nobody else would run it.
 func (r *runner) begin(taking context.Context, j *job) (begun bool, err error) {
 	for {
-		s, err := r.starts.Do(ledger.Start{ResultKey: j.Key(), Attempt: j.Attempt})
+		s, err := r.starts.Do(ledger.Start{ResultKey: j.Key(), Manager: r.manager, Attempt: j.Attempt})
 		if err == nil {
 			err = s.err
 		}

@@ -35,7 +35,7 @@ type Endpoints interface {
 
 // Results records tasks at endpoints.
 type Results interface {
-	ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error)
+	ReceiveResults(ctx context.Context, incoming []ledger.Incoming) ([]ledger.Recording, error)
 	// UnreceivedTasks returns a page of the open tasks that expect the endpoint
 	// and have no result of it.
 	UnreceivedTasks(
@@ -48,11 +48,11 @@ type Results interface {
 
 // Attempts stores the begin, the end and the reboots of attempts.
 type Attempts interface {
-	StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error)
+	StartAttempts(ctx context.Context, starts []ledger.Start) (started []bool, err error)
 	FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error)
 	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
 	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)
-	ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error)
+	ResumeAttempts(ctx context.Context, starts []ledger.Start) (resumed []bool, err error)
 }
 
 // Work finds unfinished results.

@@ -13,8 +13,10 @@ import (
 // clientAttempts implements manager.Attempts.
 type clientAttempts struct{ *connection }
 
+// begin starts or resumes attempts of one manager.
 func (c clientAttempts) begin(
-	ctx context.Context, operation string, list []ledger.Start, request func(scope protocol.Scope, items []protocol.Started) protocol.Request,
+	ctx context.Context, operation string, list []ledger.Start,
+	request func(scope protocol.Scope, manager string, items []protocol.Started) protocol.Request,
 ) ([]bool, error) {
 	done := make([]bool, len(list))
 	parts := groups(list, protocol.MaxItems, c.cfg.MaxBody,
@@ -24,7 +26,8 @@ func (c clientAttempts) begin(
 		for n, i := range g.indexes {
 			items[n] = protocol.Started{TaskID: list[i].TaskID, Attempt: list[i].Attempt}
 		}
-		answer, err := call[protocol.Done](ctx, c.connection, g.endpoint, operation, request(protocol.Scope{Endpoint: g.endpoint}, items))
+		answer, err := call[protocol.Done](ctx, c.connection, g.endpoint, operation,
+			request(protocol.Scope{Endpoint: g.endpoint}, list[g.indexes[0]].Manager, items))
 		return c.spread(done, answer.Done, g, operation, err)
 	})
 	if err != nil {
@@ -56,15 +59,15 @@ func (c *connection) complete(got, want int, operation string) error {
 }
 
 // StartAttempts is manager.Attempts.StartAttempts.
-func (c clientAttempts) StartAttempts(ctx context.Context, manager string, list []ledger.Start) ([]bool, error) {
-	return c.begin(ctx, protocol.OpStart, list, func(scope protocol.Scope, items []protocol.Started) protocol.Request {
+func (c clientAttempts) StartAttempts(ctx context.Context, list []ledger.Start) ([]bool, error) {
+	return c.begin(ctx, protocol.OpStart, list, func(scope protocol.Scope, manager string, items []protocol.Started) protocol.Request {
 		return &protocol.Start{Scope: scope, Manager: manager, Starts: items}
 	})
 }
 
 // ResumeAttempts is manager.Attempts.ResumeAttempts.
-func (c clientAttempts) ResumeAttempts(ctx context.Context, manager string, list []ledger.Start) ([]bool, error) {
-	return c.begin(ctx, protocol.OpResume, list, func(scope protocol.Scope, items []protocol.Started) protocol.Request {
+func (c clientAttempts) ResumeAttempts(ctx context.Context, list []ledger.Start) ([]bool, error) {
+	return c.begin(ctx, protocol.OpResume, list, func(scope protocol.Scope, manager string, items []protocol.Started) protocol.Request {
 		return &protocol.Resume{Scope: scope, Manager: manager, Starts: items}
 	})
 }

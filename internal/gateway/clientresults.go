@@ -104,8 +104,8 @@ func one(endpoints []string) []group {
 // clientResults implements manager.Results.
 type clientResults struct{ *connection }
 
-// ReceiveResults is manager.Results.ReceiveResults.
-func (c clientResults) ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error) {
+// ReceiveResults is manager.Results.ReceiveResults, for messages of one manager.
+func (c clientResults) ReceiveResults(ctx context.Context, incoming []ledger.Incoming) ([]ledger.Recording, error) {
 	list := groups(incoming, protocol.MaxItems, c.cfg.MaxBody,
 		func(in *ledger.Incoming) string { return in.Endpoint }, func(in *ledger.Incoming) int { return len(in.Errmsg) + overhead })
 	recordings := make([]ledger.Recording, len(incoming))
@@ -118,7 +118,7 @@ func (c clientResults) ReceiveResults(ctx context.Context, manager string, incom
 			}
 		}
 		answer, err := call[protocol.Recordings](ctx, c.connection, g.endpoint, protocol.OpReceive, &protocol.Receive{
-			Scope: protocol.Scope{Endpoint: g.endpoint}, Manager: manager, Messages: messages,
+			Scope: protocol.Scope{Endpoint: g.endpoint}, Manager: incoming[g.indexes[0]].Manager, Messages: messages,
 		})
 		if err == nil {
 			err = c.complete(len(answer.Recordings), len(g.indexes), protocol.OpReceive)

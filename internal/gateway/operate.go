@@ -47,10 +47,10 @@ func (s *Server) receive(ctx context.Context, r *protocol.Receive) (*protocol.Re
 	for i, m := range r.Messages {
 		incoming[i] = ledger.Incoming{
 			ResultKey: tasker.ResultKey{TaskID: m.TaskID, Endpoint: r.Endpoint}, Identifier: m.Identifier, Type: m.Type,
-			State: m.State, Errnr: m.Errnr, Errmsg: m.Errmsg,
+			Manager: r.Manager, State: m.State, Errnr: m.Errnr, Errmsg: m.Errmsg,
 		}
 	}
-	recorded, err := s.stores.Results.ReceiveResults(ctx, r.Manager, incoming)
+	recorded, err := s.stores.Results.ReceiveResults(ctx, incoming)
 	if err != nil {
 		return nil, err
 	}
@@ -79,21 +79,21 @@ func (s *Server) payload(ctx context.Context, r *protocol.Payload) (*protocol.Pa
 }
 
 // starts returns the items of a request.
-func starts(endpoint string, items []protocol.Started) []ledger.Start {
+func starts(endpoint, manager string, items []protocol.Started) []ledger.Start {
 	list := make([]ledger.Start, len(items))
 	for i, item := range items {
-		list[i] = ledger.Start{ResultKey: tasker.ResultKey{TaskID: item.TaskID, Endpoint: endpoint}, Attempt: item.Attempt}
+		list[i] = ledger.Start{ResultKey: tasker.ResultKey{TaskID: item.TaskID, Endpoint: endpoint}, Manager: manager, Attempt: item.Attempt}
 	}
 	return list
 }
 
 func (s *Server) start(ctx context.Context, r *protocol.Start) (*protocol.Done, error) {
-	done, err := s.stores.Attempts.StartAttempts(ctx, r.Manager, starts(r.Endpoint, r.Starts))
+	done, err := s.stores.Attempts.StartAttempts(ctx, starts(r.Endpoint, r.Manager, r.Starts))
 	return &protocol.Done{Done: done}, err
 }
 
 func (s *Server) resume(ctx context.Context, r *protocol.Resume) (*protocol.Done, error) {
-	done, err := s.stores.Attempts.ResumeAttempts(ctx, r.Manager, starts(r.Endpoint, r.Starts))
+	done, err := s.stores.Attempts.ResumeAttempts(ctx, starts(r.Endpoint, r.Manager, r.Starts))
 	return &protocol.Done{Done: done}, err
 }
 

@@ -14,6 +14,9 @@ import (
 // recorded.
 type Incoming struct {
 	tasker.ResultKey
+	// Manager is the manager that consumed the message. It must hold the
+	// endpoint.
+	Manager string
 	// Identifier and Type are those in the message. They must match the stored
 	// task.
 	Identifier string
@@ -34,7 +37,7 @@ const (
 	Recorded  Outcome = iota // recorded in the state asked for
 	Duplicate                // already recorded: a redelivery
 	Refused                  // not for this endpoint, or not a task: see Reason
-	NotOwner                 // this manager no longer holds the endpoint
+	NotOwner                 // the manager no longer holds the endpoint
 )
 
 // Recording is the store's reply to an [Incoming].
@@ -72,6 +75,8 @@ func (w *Work) Key() tasker.ResultKey {
 // Start is an attempt to start.
 type Start struct {
 	tasker.ResultKey
+	// Manager is the manager that runs the attempt. It must hold the endpoint.
+	Manager string
 	// Attempt is the number of attempts begun so far. The start fails if the
 	// result has another number: somebody else started it first.
 	Attempt int

@@ -57,10 +57,10 @@ func TestCrashBeforeSent(t *testing.T) {
 			for i, endpoint := range all {
 				messages[i] = ledger.Incoming{
 					ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
-					Identifier: task.Identifier, Type: task.Type, State: tasker.Running,
+					Identifier: task.Identifier, Type: task.Type, State: tasker.Running, Manager: manager,
 				}
 			}
-			recordings, err := w.ReceiveResults(t.Context(), manager, messages)
+			recordings, err := w.ReceiveResults(t.Context(), messages)
 			if err != nil {
 				t.Fatal(err)
 			}

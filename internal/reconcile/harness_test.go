@@ -270,10 +270,10 @@ func (w *world) receive(task tasker.Task, endpoints ...string) {
 	for i, name := range endpoints {
 		messages[i] = ledger.Incoming{
 			ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: name},
-			Identifier: task.Identifier, Type: task.Type, State: tasker.Running,
+			Identifier: task.Identifier, Type: task.Type, State: tasker.Running, Manager: manager,
 		}
 	}
-	recordings, err := w.ReceiveResults(w.t.Context(), manager, messages)
+	recordings, err := w.ReceiveResults(w.t.Context(), messages)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func TestBegunAndLost(t *testing.T) {
 		f.receive(t, managerA, incoming(recorded, "a", tasker.Running), incoming(waited, "a", tasker.Received))
 		key := tasker.ResultKey{TaskID: waited.ID, Endpoint: "a"}
 		begin := []ledger.Start{{ResultKey: key}}
-		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, begin); err != nil || !started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerA, begin)); err != nil || !started[0] {
 			t.Fatalf("started %v, %v", started, err)
 		}
 		f.clock.advance(time.Hour)
@@ -70,11 +70,11 @@ func TestBegunAndLost(t *testing.T) {
 			t.Errorf("the recorded one is given as %+v", again)
 		}
 		begin = append(begin, ledger.Start{ResultKey: tasker.ResultKey{TaskID: recorded.ID, Endpoint: "a"}})
-		started, err := f.Attempts.StartAttempts(t.Context(), managerA, begin)
+		started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerA, begin))
 		if err != nil || !started[0] || !started[1] {
 			t.Errorf("started %v, %v", started, err)
 		}
-		if started, err := f.Attempts.StartAttempts(t.Context(), managerB, begin); err != nil || started[0] || started[1] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerB, begin)); err != nil || started[0] || started[1] {
 			t.Errorf("another manager started %v, %v", started, err)
 		}
 	})

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,11 +43,41 @@ func disjunction(term string, n int) string {
 // StartAttempts begins the next attempts of up to 100 waiting results: it
 // counts them and moves the results to RUNNING, before their handlers start.
 // started[i] is false if the result is at another attempt or has ended, or if
-// manager does not hold the endpoint. It may be called again after an error:
-// attempts that this manager has started are reported as started, even if their
-// endpoint was marked lost meanwhile, unless they have asked for a reboot
-// since.
-func (s Attempts) StartAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
+// its manager does not hold the endpoint. It may be called again after an
+// error: attempts that the same manager has started are reported as started,
+// even if their endpoint was marked lost meanwhile, unless they have asked for
+// a reboot since.
+func (s Attempts) StartAttempts(ctx context.Context, starts []ledger.Start) (started []bool, err error) {
+	return byManager(starts, func(manager string, starts []ledger.Start) ([]bool, error) {
+		return s.startAttempts(ctx, manager, starts)
+	})
+}
+
+// byManager calls fn with the starts of each manager, and returns what it
+// returned in the order of starts.
+func byManager(starts []ledger.Start, fn func(manager string, starts []ledger.Start) ([]bool, error)) ([]bool, error) {
+	indexes := map[string][]int{}
+	for i, start := range starts {
+		indexes[start.Manager] = append(indexes[start.Manager], i)
+	}
+	all := make([]bool, len(starts))
+	for _, manager := range slices.Sorted(maps.Keys(indexes)) {
+		part := make([]ledger.Start, len(indexes[manager]))
+		for n, i := range indexes[manager] {
+			part[n] = starts[i]
+		}
+		answers, err := fn(manager, part)
+		if err != nil {
+			return nil, err
+		}
+		for n, i := range indexes[manager] {
+			all[i] = answers[n]
+		}
+	}
+	return all, nil
+}
+
+func (s Attempts) startAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
 	var matched int
 	err = s.withRetry(ctx, func() (err error) {
 		matched, err = s.start(ctx, manager, starts)

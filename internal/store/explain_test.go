@@ -123,11 +123,11 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		State: tasker.Received,
 	}
 	for range 2 {
-		_, err = s.Inbox.ReceiveResults(ctx, managerA, []ledger.Incoming{message})
+		_, err = s.Inbox.ReceiveResults(ctx, messagesOf(managerA, message))
 		must(err)
 	}
 	for range 2 {
-		_, err = s.Attempts.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: message.ResultKey}, {ResultKey: key, Attempt: 9}})
+		_, err = s.Attempts.StartAttempts(ctx, startsOf(managerA, []ledger.Start{{ResultKey: message.ResultKey}, {ResultKey: key, Attempt: 9}}))
 		must(err)
 	}
 	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{

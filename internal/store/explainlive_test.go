@@ -52,10 +52,10 @@ func TestEveryLiveStatementHasItsIndex(t *testing.T) {
 	_, err = s.Attempts.InterruptedWork(ctx, managerA, "e10", 10)
 	must(err)
 	for range 2 {
-		_, err = s.Attempts.ResumeAttempts(ctx, managerA, []ledger.Start{
+		_, err = s.Attempts.ResumeAttempts(ctx, startsOf(managerA, []ledger.Start{
 			{ResultKey: key, Attempt: 1},
 			{ResultKey: tasker.ResultKey{TaskID: 7, Endpoint: "e7"}, Attempt: 1},
-		})
+		}))
 		must(err)
 	}
 	_, err = s.Live.ResultNews(ctx, []tasker.ResultKey{key, {TaskID: 7, Endpoint: "e7"}})

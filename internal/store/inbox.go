@@ -17,9 +17,10 @@ import (
 // message did not.
 type Inbox struct{ *DB }
 
-// ReceiveResults records up to 100 messages that reached endpoints of one
-// manager, each as one row per task and endpoint, and returns what became of
-// each. On an error it is unknown which were recorded: call it again, and those
+// ReceiveResults records up to 100 messages that reached endpoints, of one
+// manager or of several, each as one row per task and endpoint, and returns what
+// became of each. A message whose manager does not hold its endpoint is
+// [ledger.NotOwner], and the others are recorded. On an error it is unknown which were recorded: call it again, and those
 // that were are Duplicate and Own.
 //
 // The stored task decides, not the message. A message is refused if its task is
@@ -28,24 +29,24 @@ type Inbox struct{ *DB }
 // leases are locked meanwhile, so that no other manager takes over in between.
 // Tasks that expect the endpoint are not locked, since they cannot end without
 // its result; others are.
-func (s Inbox) ReceiveResults(ctx context.Context, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error) {
+func (s Inbox) ReceiveResults(ctx context.Context, incoming []ledger.Incoming) ([]ledger.Recording, error) {
 	if len(incoming) == 0 {
 		return nil, nil
 	}
-	recordings, done, err := s.receiveFast(ctx, manager, incoming)
+	recordings, done, err := s.receiveFast(ctx, incoming)
 	if done || err != nil {
 		return recordings, err
 	}
 	err = s.transact(ctx, "record the received tasks", func(tx *gorm.DB) error {
 		var err error
-		recordings, err = s.receive(tx, manager, incoming)
+		recordings, err = s.receive(tx, incoming)
 		return err
 	})
 	return recordings, err
 }
 
-func (s Inbox) receive(tx *gorm.DB, manager string, incoming []ledger.Incoming) ([]ledger.Recording, error) {
-	owned, err := ownedEndpoints(tx, manager, incoming)
+func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Recording, error) {
+	holders, err := lockHolders(tx, incoming)
 	if err != nil {
 		return nil, err
 	}
@@ -61,8 +62,9 @@ func (s Inbox) receive(tx *gorm.DB, manager string, incoming []ledger.Incoming) 
 	for i, a := range incoming {
 		task, ok := tasks[a.TaskID]
 		reason := refusal(a, task, ok)
+		holder, held := holders[a.Endpoint]
 		switch {
-		case !owned[a.Endpoint]:
+		case !held || holder != a.Manager:
 			recordings[i].Outcome = ledger.NotOwner
 		case reason != "":
 			recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: reason}
@@ -73,7 +75,7 @@ func (s Inbox) receive(tx *gorm.DB, manager string, incoming []ledger.Incoming) 
 			open = append(open, i)
 		}
 	}
-	if err := s.insertResults(tx, manager, incoming, open, recordings); err != nil {
+	if err := s.insertResults(tx, incoming, open, recordings); err != nil {
 		return nil, err
 	}
 	if len(ended) == 0 {
@@ -86,7 +88,7 @@ func (s Inbox) receive(tx *gorm.DB, manager string, incoming []ledger.Incoming) 
 	for _, i := range ended {
 		row, ok := known[incoming[i].ResultKey]
 		if ok {
-			recordings[i] = row.recording(manager, tasks[incoming[i].TaskID])
+			recordings[i] = row.recording(incoming[i].Manager, tasks[incoming[i].TaskID])
 			continue
 		}
 		recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(tasks[incoming[i].TaskID], incoming[i].Endpoint)}
@@ -97,7 +99,7 @@ func (s Inbox) receive(tx *gorm.DB, manager string, incoming []ledger.Incoming) 
 // insertResults records those at the given indexes. It assumes that none is a
 // duplicate, and looks only if that was wrong.
 func (s Inbox) insertResults(
-	tx *gorm.DB, manager string, incoming []ledger.Incoming, indexes []int, recordings []ledger.Recording,
+	tx *gorm.DB, incoming []ledger.Incoming, indexes []int, recordings []ledger.Recording,
 ) error {
 	if len(indexes) == 0 {
 		return nil
@@ -107,7 +109,7 @@ func (s Inbox) insertResults(
 		for n, i := range indexes {
 			chosen[n] = incoming[i]
 		}
-		statement, args := s.insertHeld(manager, chosen)
+		statement, args := s.insertHeld(chosen)
 		return tx.Exec(statement, args...).Error
 	}
 	err := insert(indexes)
@@ -122,11 +124,11 @@ func (s Inbox) insertResults(
 	for _, i := range indexes {
 		key := incoming[i].ResultKey
 		if row, ok := known[key]; ok {
-			recordings[i] = row.recording(manager, recordings[i].Task)
+			recordings[i] = row.recording(incoming[i].Manager, recordings[i].Task)
 			continue
 		}
 		// One batch may have the same message twice.
-		known[key] = resultRow{State: incoming[i].State, Manager: manager}
+		known[key] = resultRow{State: incoming[i].State, Manager: incoming[i].Manager}
 		fresh = append(fresh, i)
 	}
 	if len(fresh) == 0 {
@@ -135,21 +137,21 @@ func (s Inbox) insertResults(
 	return insert(fresh)
 }
 
-// ownedEndpoints locks and returns the endpoints that manager holds.
-func ownedEndpoints(tx *gorm.DB, manager string, incoming []ledger.Incoming) (map[string]bool, error) {
+// lockHolders locks the endpoints of the messages, and returns who holds each.
+func lockHolders(tx *gorm.DB, incoming []ledger.Incoming) (holders map[string]string, err error) {
 	wanted := make([]string, 0, len(incoming))
 	for _, a := range incoming {
 		wanted = append(wanted, a.Endpoint)
 	}
 	slices.Sort(wanted)
-	var found []string
-	err := tx.Model(&endpointRow{}).Clauses(clause.Locking{Strength: "SHARE"}).
-		Where("name IN ? AND manager = ?", slices.Compact(wanted), manager).Pluck("name", &found).Error
-	owned := make(map[string]bool, len(found))
-	for _, name := range found {
-		owned[name] = true
+	var found []endpointRow
+	err = tx.Clauses(clause.Locking{Strength: "SHARE"}).Select("name", "manager").
+		Where("name IN ?", slices.Compact(wanted)).Order("name").Find(&found).Error
+	holders = make(map[string]string, len(found))
+	for _, row := range found {
+		holders[row.Name] = row.Manager
 	}
-	return owned, err
+	return holders, err
 }
 
 // refusal returns why a message does not belong to its task, or "". ok is false

@@ -15,11 +15,11 @@ import (
 
 // receiveFast is the fast path: one read and one statement instead of a
 // transaction of five. It records the messages if all are new, for tasks that
-// expect their endpoints, at endpoints that the manager holds; the statement
+// expect their endpoints, at endpoints that their managers hold; the statement
 // locks the rows of these endpoints. If done is false, [Inbox.receive] must do
 // it: it may find some recorded already.
 func (s Inbox) receiveFast(
-	ctx context.Context, manager string, incoming []ledger.Incoming,
+	ctx context.Context, incoming []ledger.Incoming,
 ) (recordings []ledger.Recording, done bool, err error) {
 	tasks, err := readTasks(s.conn(ctx), incoming)
 	if err != nil {
@@ -35,7 +35,7 @@ func (s Inbox) receiveFast(
 	}
 	var recorded int64
 	err = s.withRetry(ctx, func() error {
-		statement, args := s.insertHeld(manager, incoming)
+		statement, args := s.insertHeld(incoming)
 		insert := s.conn(ctx).Exec(statement, args...)
 		recorded = insert.RowsAffected
 		return insert.Error
@@ -50,8 +50,8 @@ func (s Inbox) receiveFast(
 }
 
 // insertHeld returns the statement that inserts a result for each message whose
-// endpoint the manager holds.
-func (s Inbox) insertHeld(manager string, incoming []ledger.Incoming) (statement string, args []any) {
+// endpoint its manager holds.
+func (s Inbox) insertHeld(incoming []ledger.Incoming) (statement string, args []any) {
 	now := dbTime{s.Now()}
 	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
 	// Lock the rows in the same order as heartbeats do.
@@ -63,7 +63,7 @@ func (s Inbox) insertHeld(manager string, incoming []ledger.Incoming) (statement
 		if a.State == tasker.Running {
 			attempt, begun = 1, now
 		}
-		args = append(args, a.TaskID, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, a.Endpoint, manager)
+		args = append(args, a.TaskID, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, a.Endpoint, a.Manager)
 	}
 	return "INSERT INTO task_results" +
 		" (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, attempt_time) " +

@@ -188,8 +188,8 @@ func TestSaveLiveLate(t *testing.T) {
 // restart starts the attempt after the given one.
 func (f fixture) restart(t *testing.T, task tasker.Task, endpoint string, attempt int) {
 	t.Helper()
-	started, err := f.Attempts.StartAttempts(t.Context(), managerA,
-		[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
+	started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerA,
+		[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}}))
 	if err != nil || !started[0] {
 		t.Fatalf("started %v, %v", started, err)
 	}

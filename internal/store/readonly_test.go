@@ -57,11 +57,12 @@ func TestReadOnly(t *testing.T) {
 		},
 		"MarkSent": func() error { _, err := f.Outbox.MarkSent(ctx, unsent, nil, month); return err },
 		"ReceiveResults": func() error {
-			_, err := f.Inbox.ReceiveResults(ctx, managerA, []ledger.Incoming{incoming(unsent, "a", tasker.Received)})
+			_, err := f.Inbox.ReceiveResults(ctx, messagesOf(managerA, incoming(unsent, "a", tasker.Received)))
 			return err
 		},
 		"StartAttempts": func() error {
-			_, err := f.Attempts.StartAttempts(ctx, managerA, []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}}})
+			_, err := f.Attempts.StartAttempts(ctx, startsOf(managerA,
+				[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: waiting.ID, Endpoint: "a"}}}))
 			return err
 		},
 		"FinishAttempts": func() error {

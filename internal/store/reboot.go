@@ -31,16 +31,19 @@ func (s Attempts) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt
 	return stored, s.fail("store that an attempt awaits a reboot", err)
 }
 
-// ResumeAttempts takes over up to 100 attempts that awaited a reboot, for
-// manager to run their next steps. The Attempt of a start is the number of the
+// ResumeAttempts takes over up to 100 attempts that awaited a reboot, for their
+// managers to run their next steps. The Attempt of a start is the number of the
 // attempt that continues. resumed[i] is false if the attempt does not await a
-// reboot, is not current or has ended, or if manager does not hold the
-// endpoint. It may be called again after an error: attempts that this manager
-// has resumed are reported as resumed.
-func (s Attempts) ResumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
-	if len(starts) == 0 {
-		return nil, nil
-	}
+// reboot, is not current or has ended, or if its manager does not hold the
+// endpoint. It may be called again after an error: attempts that the same
+// manager has resumed are reported as resumed.
+func (s Attempts) ResumeAttempts(ctx context.Context, starts []ledger.Start) (resumed []bool, err error) {
+	return byManager(starts, func(manager string, starts []ledger.Start) ([]bool, error) {
+		return s.resumeAttempts(ctx, manager, starts)
+	})
+}
+
+func (s Attempts) resumeAttempts(ctx context.Context, manager string, starts []ledger.Start) (resumed []bool, err error) {
 	condition, keys := anyAt(starts, 0)
 	var matched int
 	err = s.withRetry(ctx, func() error {

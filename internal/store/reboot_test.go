@@ -24,8 +24,8 @@ func (f fixture) await(t *testing.T, task tasker.Task, endpoint string, attempt,
 
 func (f fixture) resume(t *testing.T, manager string, task tasker.Task, endpoint string, attempt int, want bool) {
 	t.Helper()
-	resumed, err := f.Attempts.ResumeAttempts(t.Context(), manager,
-		[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}})
+	resumed, err := f.Attempts.ResumeAttempts(t.Context(), startsOf(manager,
+		[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt}}))
 	if err != nil || len(resumed) != 1 || resumed[0] != want {
 		t.Fatalf("ResumeAttempts(%s, %d): %v, %v, want %v", manager, attempt, resumed, err, want)
 	}
@@ -103,8 +103,8 @@ func TestRebootThatDidNotCome(t *testing.T) {
 			t.Errorf("%d results await a reboot, %v", awaits, err)
 		}
 		f.resume(t, managerB, task, "a", 1, false)
-		started, err := f.Attempts.StartAttempts(t.Context(), managerB,
-			[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}})
+		started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerB,
+			[]ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1}}))
 		if err != nil || !started[0] {
 			t.Fatal(started, err)
 		}
@@ -133,7 +133,7 @@ func TestRebootWhileLost(t *testing.T) {
 			{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}, Attempt: 1},
 			{ResultKey: tasker.ResultKey{TaskID: plain.ID, Endpoint: "a"}, Attempt: 1},
 		}
-		resumed, err := f.Attempts.ResumeAttempts(t.Context(), managerB, starts)
+		resumed, err := f.Attempts.ResumeAttempts(t.Context(), startsOf(managerB, starts))
 		if err != nil || fmt.Sprint(resumed) != "[true false]" {
 			t.Fatalf("%v, %v", resumed, err)
 		}
@@ -161,17 +161,17 @@ func TestAwaitingARebootIsNotBegun(t *testing.T) {
 		task := f.send(t, "one", "a")
 		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		again := []ledger.Start{{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "a"}}}
-		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, again); err != nil || !started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerA, again)); err != nil || !started[0] {
 			t.Fatalf("started %v, %v", started, err)
 		}
 		f.await(t, task, "a", 1, 2, bootA, true)
-		if started, err := f.Attempts.StartAttempts(t.Context(), managerA, again); err != nil || started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerA, again)); err != nil || started[0] {
 			t.Errorf("it awaits a reboot: started %v, %v", started, err)
 		}
 		f.clock.advance(2 * lease)
 		f.acquire(t, managerB, "a")
 		f.resume(t, managerB, task, "a", 1, true)
-		if started, err := f.Attempts.StartAttempts(t.Context(), managerB, again); err != nil || started[0] {
+		if started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerB, again)); err != nil || started[0] {
 			t.Errorf("it goes on: started %v, %v", started, err)
 		}
 	})

@@ -115,7 +115,7 @@ func TestReceiveAtOnce(t *testing.T) {
 					for _, task := range tasks[i : i+5] {
 						messages = append(messages, incoming(task, "a", tasker.Running))
 					}
-					recordings, err := f.Inbox.ReceiveResults(t.Context(), managerA, messages)
+					recordings, err := f.Inbox.ReceiveResults(t.Context(), messagesOf(managerA, messages...))
 					if err != nil {
 						t.Error(err)
 					}
@@ -143,7 +143,7 @@ func TestAttempts(t *testing.T) {
 
 		start := func(manager string, attempt int, want bool) {
 			t.Helper()
-			started, err := f.Attempts.StartAttempts(t.Context(), manager, []ledger.Start{{ResultKey: key, Attempt: attempt}})
+			started, err := f.Attempts.StartAttempts(t.Context(), startsOf(manager, []ledger.Start{{ResultKey: key, Attempt: attempt}}))
 			if err != nil || started[0] != want {
 				t.Fatalf("StartAttempts(%s, %d): %v, %v, want %v", manager, attempt, started, err, want)
 			}
@@ -205,7 +205,7 @@ func TestStartMany(t *testing.T) {
 		for _, endpoint := range []string{"a", "b", "c", "nowhere"} {
 			starts = append(starts, ledger.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}})
 		}
-		started, err := f.Attempts.StartAttempts(t.Context(), managerA, starts)
+		started, err := f.Attempts.StartAttempts(t.Context(), startsOf(managerA, starts))
 		// b already runs attempt 1 of the same manager: its answer may have
 		// been lost.
 		if err != nil || fmt.Sprint(started) != "[true true false false]" {
@@ -220,7 +220,7 @@ func TestStartMany(t *testing.T) {
 			{ResultKey: tasker.ResultKey{TaskID: task.ID + 1, Endpoint: "a"}},
 			{ResultKey: tasker.ResultKey{TaskID: task.ID + 2, Endpoint: "a"}},
 		}
-		if started, err = f.Attempts.StartAttempts(t.Context(), managerA, starts); err != nil || fmt.Sprint(started) != "[true true]" {
+		if started, err = f.Attempts.StartAttempts(t.Context(), startsOf(managerA, starts)); err != nil || fmt.Sprint(started) != "[true true]" {
 			t.Errorf("started %v, %v", started, err)
 		}
 	})
@@ -348,4 +348,54 @@ func TestLostByAnOlderTasker(t *testing.T) {
 		r[0].Errmsg != "" {
 		t.Errorf("%+v, %v", r, err)
 	}
+}
+
+// One call may write for several managers; what one of them lost does not
+// disturb the others.
+func TestSeveralManagersInOneCall(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		f.acquire(t, managerB, "b", "c")
+		task, other := f.send(t, "one"), f.send(t, "two")
+		of := func(manager string, task tasker.Task, endpoint string, state tasker.ResultState) ledger.Incoming {
+			return messagesOf(manager, incoming(task, endpoint, state))[0]
+		}
+		wantOutcomes(t, f.receiveAll(t, of(managerA, task, "a", tasker.Received), of(managerB, task, "b", tasker.Received),
+			of(managerB, task, "c", tasker.Received)),
+			ledger.Recorded, ledger.Recorded, ledger.Recorded)
+		// The same message of a manager that was replaced, and of its successor.
+		f.receiveAll(t, of(managerB, other, "a", tasker.Running), of(managerA, other, "a", tasker.Received), of(managerB, other, "b", tasker.Received))
+		recordings := f.receiveAll(t, of(managerA, other, "b", tasker.Running), of(managerB, other, "b", tasker.Received),
+			of(managerA, other, "a", tasker.Received))
+		wantOutcomes(t, recordings, ledger.NotOwner, ledger.Duplicate, ledger.Duplicate)
+		if !recordings[1].Own || !recordings[2].Own {
+			t.Errorf("%+v", recordings)
+		}
+		if got := f.states(t, other); !maps.Equal(got, map[string]tasker.ResultState{"a": tasker.Received, "b": tasker.Received}) {
+			t.Errorf("states %v", got)
+		}
+		start := func(manager string, endpoint string) ledger.Start {
+			return ledger.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Manager: manager}
+		}
+		starts := []ledger.Start{start(managerB, "a"), start(managerA, "a"), start(managerB, "b"), start(managerA, "c"), start(managerB, "c")}
+		for range 2 { // the second time the first answer was lost
+			started, err := f.Attempts.StartAttempts(t.Context(), starts)
+			if want := "[false true true false true]"; err != nil || fmt.Sprint(started) != want {
+				t.Errorf("started %v, %v, want %s", started, err, want)
+			}
+		}
+		for i := range starts {
+			starts[i].Attempt = 1
+			stored, err := f.Attempts.AwaitReboot(t.Context(), starts[i].ResultKey, 1, 2, "boot")
+			if err != nil || !stored {
+				t.Fatal(stored, err)
+			}
+		}
+		for range 2 {
+			resumed, err := f.Attempts.ResumeAttempts(t.Context(), starts)
+			if want := "[false true true false true]"; err != nil || fmt.Sprint(resumed) != want {
+				t.Errorf("resumed %v, %v, want %s", resumed, err, want)
+			}
+		}
+	})
 }

@@ -113,7 +113,7 @@ func TestAggregateAtOnce(t *testing.T) {
 		for _, endpoint := range []string{"a", "b"} {
 			wg.Go(func() {
 				for _, task := range tasks {
-					_, err := f.Inbox.ReceiveResults(t.Context(), managerA, []ledger.Incoming{incoming(task, endpoint, tasker.Running)})
+					_, err := f.Inbox.ReceiveResults(t.Context(), messagesOf(managerA, incoming(task, endpoint, tasker.Running)))
 					if err != nil {
 						t.Error(err)
 					}

@@ -107,6 +107,24 @@ func (f fixture) acquire(t *testing.T, manager string, endpoints ...string) {
 	}
 }
 
+// messagesOf returns the messages as consumed by a manager.
+func messagesOf(manager string, messages ...ledger.Incoming) []ledger.Incoming {
+	list := slices.Clone(messages)
+	for i := range list {
+		list[i].Manager = manager
+	}
+	return list
+}
+
+// startsOf returns the starts as asked for by a manager.
+func startsOf(manager string, starts []ledger.Start) []ledger.Start {
+	list := slices.Clone(starts)
+	for i := range list {
+		list[i].Manager = manager
+	}
+	return list
+}
+
 func incoming(task tasker.Task, endpoint string, state tasker.ResultState) ledger.Incoming {
 	return ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint},
@@ -116,7 +134,12 @@ func incoming(task tasker.Task, endpoint string, state tasker.ResultState) ledge
 
 func (f fixture) receive(t *testing.T, manager string, messages ...ledger.Incoming) []ledger.Recording {
 	t.Helper()
-	recordings, err := f.Inbox.ReceiveResults(t.Context(), manager, messages)
+	return f.receiveAll(t, messagesOf(manager, messages...)...)
+}
+
+func (f fixture) receiveAll(t *testing.T, messages ...ledger.Incoming) []ledger.Recording {
+	t.Helper()
+	recordings, err := f.Inbox.ReceiveResults(t.Context(), messages)
 	if err != nil {
 		t.Fatal(err)
 	}

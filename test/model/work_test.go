@@ -122,6 +122,7 @@ func (w *world) receive(c chance, m *manager) {
 	tasks := make([]ledger.Incoming, len(batch))
 	for i := range batch {
 		tasks[i] = batch[i].incoming
+		tasks[i].Manager = m.id
 		switch state := c(8, "record as"); state {
 		default:
 			tasks[i].State = tasker.Running
@@ -135,7 +136,7 @@ func (w *world) receive(c chance, m *manager) {
 	w.perform(c, m, operation{
 		what: "ReceiveResults",
 		call: func() (err error) {
-			recordings, err = w.store.Inbox.ReceiveResults(w.ctx, m.id, tasks)
+			recordings, err = w.store.Inbox.ReceiveResults(w.ctx, tasks)
 			return err
 		},
 		seen: func() {
@@ -257,7 +258,7 @@ func (w *world) startSome(c chance, m *manager) {
 	var starts []ledger.Start
 	for _, key := range sortedKeys(m.waiting) {
 		if len(starts) < 3 && !m.active[key] {
-			starts = append(starts, ledger.Start{ResultKey: key, Attempt: m.waiting[key]})
+			starts = append(starts, ledger.Start{ResultKey: key, Manager: m.id, Attempt: m.waiting[key]})
 			m.active[key] = true
 		}
 		delete(m.waiting, key)
@@ -269,7 +270,7 @@ func (w *world) startSome(c chance, m *manager) {
 	w.perform(c, m, operation{
 		what: "StartAttempts",
 		call: func() (err error) {
-			started, err = w.store.Attempts.StartAttempts(w.ctx, m.id, starts)
+			started, err = w.store.Attempts.StartAttempts(w.ctx, starts)
 			return err
 		},
 		seen: func() {
