@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -83,6 +85,11 @@ func CreateVirtualHost(ctx context.Context) (uri string, drop func() error, err 
 // manage calls RabbitMQ's management API and returns an error unless the answer
 // is a success.
 func manage(ctx context.Context, method, path, body string) error {
+	return manageInto(ctx, method, path, body, nil)
+}
+
+// manageInto is manage, and decodes the answer unless it is nil.
+func manageInto(ctx context.Context, method, path, body string, answer any) error {
 	u, err := address(EnvRabbitMQManagement)
 	if err != nil {
 		return err
@@ -105,6 +112,12 @@ func manage(ctx context.Context, method, path, body string) error {
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return fmt.Errorf("RabbitMQ management: %s %s: %s", method, path, resp.Status)
 	}
+	if answer == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(answer); err != nil {
+		return fmt.Errorf("RabbitMQ management: %s %s: %w", method, path, err)
+	}
 	return nil
 }
 
@@ -126,4 +139,29 @@ func unique() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
+}
+
+// Messages counts the messages of a virtual host since it was created.
+type Messages struct {
+	Published int64 // by clients
+	Delivered int64 // to consumers, one for each queue
+}
+
+// VirtualHostMessages returns the messages of a virtual host, given its amqp://
+// address. RabbitMQ counts with a delay of several seconds.
+func VirtualHostMessages(ctx context.Context, uri string) (Messages, error) {
+	own, err := url.Parse(uri)
+	if err != nil {
+		return Messages{}, errors.New("invalid address of a virtual host") // do not print it: it has a password
+	}
+	var answer struct {
+		Stats struct {
+			Publish    int64 `json:"publish"`
+			DeliverGet int64 `json:"deliver_get"`
+		} `json:"message_stats"`
+	}
+	if err := manageInto(ctx, http.MethodGet, "/api/vhosts"+own.EscapedPath(), "", &answer); err != nil {
+		return Messages{}, err
+	}
+	return Messages{Published: answer.Stats.Publish, Delivered: answer.Stats.DeliverGet}, nil
 }

@@ -17,9 +17,13 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/testservices"
+	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	noop.Program()
+	goleak.VerifyTestMain(m)
+}
 
 func TestPercentileIsNearestRank(t *testing.T) {
 	hundred := make([]time.Duration, 100)
@@ -52,13 +56,13 @@ func TestCounterWaits(t *testing.T) {
 		_, err := c.wait(t.Context(), 2)
 		reached <- err
 	}()
-	c.add()
+	c.add(1)
 	select {
 	case err := <-reached:
 		t.Fatalf("wait for two returned after one, or failed: %v", err)
 	default:
 	}
-	c.add()
+	c.add(1)
 	if err := <-reached; err != nil {
 		t.Fatal(err)
 	}
@@ -109,23 +113,42 @@ func TestPayloadAndMessageSizes(t *testing.T) {
 	}
 }
 
-func TestRatios(t *testing.T) {
+func TestRatiosAreThoseWithinARun(t *testing.T) {
+	made := func(results, prototype, total, prototypeTotal float64) turn {
+		return turn{
+			Tasker: tasked{
+				Latency: latencies{Stored: latency{P50: 6}}, Throughput: throughput{Results: results}, Cost: cost{Total: &total},
+			},
+			Prototype: rival{Results: prototype, Cost: cost{Total: &prototypeTotal}},
+			Naive:     rival{Results: 1000},
+		}
+	}
 	r := round{
-		Latency:    latencies{Stored: latency{P50: 6}},
-		Throughput: throughput{Results: 3000},
-		Database:   databaseCeiling{Single: 6000, Batches: 30_000, Life: latency{P50: 1}},
-		Broker:     brokerCeiling{Deliveries: 15_000, Fanout: latency{P50: 2}},
-		Naive:      1500,
+		Database: databaseCeiling{Batches: 30_000, Life: latency{P50: 1}},
+		Broker:   brokerCeiling{Deliveries: 15_000, Fanout: latency{P50: 2}},
+		// The machine was twice as fast during the second run.
+		Runs: []turn{made(1000, 4000, 900, 300), made(2000, 8000, 400, 100), made(1000, 2000, 500, 250)},
 	}
 	r.compute()
-	if want := (ratios{Latency: 2, Broker: 0.2, Single: 0.5, Batches: 0.1, Both: 0.3, Naive: 2}); r.Ratios != want {
-		t.Errorf("ratios %+v, want %+v", r.Ratios, want)
+	for name, c := range map[string]struct{ got, want spread }{
+		"CPU":      {r.Ratios.CPUPrototype, spread{3, 2, 4}},
+		"results":  {r.Ratios.Prototype, spread{0.25, 0.25, 0.5}},
+		"naive":    {r.Ratios.Naive, spread{1, 1, 2}},
+		"unknown":  {r.Ratios.CPUNaive, spread{}},
+		"ceilings": {r.Ratios.LatencyCeilings, spread{2, 2, 2}},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, c.got, c.want)
+		}
+	}
+	if got := spreadOf([]float64{4, 1, 3, 2}); got != (spread{2.5, 1, 4}) {
+		t.Errorf("spread of four values: %+v", got)
 	}
 }
 
 func TestParseRefuses(t *testing.T) {
 	for _, args := range []string{
-		"-endpoints 2,x", "-endpoints 0", "-inflight 0", "-duration 0s", "-payload 3", "-output xml", "-tasks -1", "stray", "-unknown",
+		"-endpoints 2,x", "-runs 0", "-endpoints 0", "-inflight 0", "-duration 0s", "-payload 3", "-output xml", "-tasks -1", "stray", "-unknown",
 	} {
 		if _, err := parse(strings.Fields(args), io.Discard); !errors.Is(err, errUsage) {
 			t.Errorf("%s: %v", args, err)
@@ -140,11 +163,7 @@ func TestParseRefuses(t *testing.T) {
 // A short run on real servers must measure everything; no number is checked.
 func TestWholeRun(t *testing.T) {
 	testservices.Need(t)
-	opts, err := parse(strings.Fields("-endpoints 2,3 -duration 400ms -samples 3 -inflight 4 -tasks 20"+
-		" -output json -memory=false"), io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	opts := shortRun(t, "-endpoints 2,3")
 	var out, progress bytes.Buffer
 	if err := run(t.Context(), opts, &out, &progress); err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
@@ -157,19 +176,67 @@ func TestWholeRun(t *testing.T) {
 		t.Fatalf("%d rounds", len(rep.Rounds))
 	}
 	for _, r := range rep.Rounds {
-		for name, figure := range map[string]float64{
-			"latency": r.Latency.Stored.P50, "GET": r.Latency.Done.P50, "tasks": r.Throughput.PerSec, "results": r.Throughput.Results,
-			"broker": r.Broker.Deliveries, "fan-out": r.Broker.Fanout.P50, "rows": r.Database.Single, "batches": r.Database.Batches,
-			"naive": r.Naive, "ratio": r.Ratios.Both,
-		} {
+		checkMeasured(t, r)
+	}
+	out.Reset()
+	if err := rep.text(&out); err != nil || !strings.Contains(out.String(), "results/s") {
+		t.Errorf("text output %q, %v", out.String(), err)
+	}
+}
+
+func shortRun(t *testing.T, args string) options {
+	t.Helper()
+	opts, err := parse(strings.Fields(args+" -runs 2 -duration 400ms -samples 3 -inflight 4 -tasks 20 -output json -memory=false"), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return opts
+}
+
+func checkMeasured(t *testing.T, r round) {
+	t.Helper()
+	if len(r.Runs) != 2 {
+		t.Fatalf("%d runs", len(r.Runs))
+	}
+	figures := map[string]float64{
+		"broker": r.Broker.Deliveries, "fan-out": r.Broker.Fanout.P50, "rows": r.Database.Single, "batches": r.Database.Batches,
+		"deliveries per result": r.Messages.Delivered, "ratio": r.Ratios.Naive.Min,
+	}
+	for _, x := range r.Runs {
+		figures["latency"] = x.Tasker.Latency.Stored.P50
+		figures["GET"] = x.Tasker.Latency.Done.P50
+		figures["tasks"] = x.Tasker.Throughput.PerSec
+		figures["results"] = x.Tasker.Throughput.Results
+		figures["statements"] = x.Tasker.Cost.Statements
+		figures["prototype"] = x.Prototype.Results
+		figures["prototype's statements"] = x.Prototype.Cost.Statements
+		figures["naive"] = x.Naive.Results
+		for name, figure := range figures {
 			if figure <= 0 {
 				t.Errorf("%d endpoints: %s is %v", r.Endpoints, name, figure)
 			}
 		}
 	}
-	out.Reset()
-	if err := rep.text(&out); err != nil || !strings.Contains(out.String(), "results/s") {
-		t.Errorf("text output %q, %v", out.String(), err)
+	if got := r.Runs[0].Prototype.Cost.Statements; got > 1.5 {
+		t.Errorf("%d endpoints: the prototype needs %.2f statements for a result", r.Endpoints, got)
+	}
+}
+
+// With -processes, the managers and the API are this program, started again.
+func TestProcesses(t *testing.T) {
+	testservices.Need(t)
+	opts := shortRun(t, "-endpoints 2 -processes")
+	var out, progress bytes.Buffer
+	if err := run(t.Context(), opts, &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	var rep report
+	if err := json.Unmarshal(out.Bytes(), &rep); err != nil {
+		t.Fatal(err)
+	}
+	checkMeasured(t, rep.Rounds[0])
+	if c := rep.Rounds[0].Runs[0].Tasker.Cost; known(c.Managers) <= 0 {
+		t.Errorf("CPU of the managers: %+v", c)
 	}
 }
 

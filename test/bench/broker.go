@@ -13,6 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
 const (
@@ -27,6 +28,7 @@ const (
 type fanout struct {
 	endpoints int
 	body      []byte
+	mode      uint8 // amqp.Persistent or amqp.Transient
 	publishes *amqp.Connection
 	consumes  *amqp.Connection
 	channel   *amqp.Channel
@@ -35,20 +37,37 @@ type fanout struct {
 	consumers sync.WaitGroup
 }
 
-// deliverFunc handles and acknowledges a delivery.
-type deliverFunc func(endpoint string, d amqp.Delivery) error
+// takeFunc handles and acknowledges the deliveries of an endpoint until the channel
+// is closed, and counts them in f.handled.
+type takeFunc func(f *fanout, endpoint string, deliveries <-chan amqp.Delivery)
+
+// each returns a takeFunc that handles one delivery after another.
+func each(deliver func(endpoint string, d amqp.Delivery) error) takeFunc {
+	return func(f *fanout, endpoint string, deliveries <-chan amqp.Delivery) {
+		for d := range deliveries {
+			if err := deliver(endpoint, d); err != nil {
+				f.handled.fail(err)
+				continue
+			}
+			f.handled.add(1)
+		}
+	}
+}
 
 func ackOnly(_ string, d amqp.Delivery) error { return d.Ack(false) }
 
-func openFanout(ctx context.Context, uri string, endpoints, bodySize int, deliver deliverFunc) (*fanout, error) {
-	f := &fanout{endpoints: endpoints, body: bytes.Repeat([]byte{'x'}, bodySize)}
-	if err := f.open(ctx, uri, deliver); err != nil {
+func openFanout(ctx context.Context, uri string, opts options, endpoints int, take takeFunc) (*fanout, error) {
+	f := &fanout{endpoints: endpoints, body: bytes.Repeat([]byte{'x'}, messageSize(opts.payload)), mode: amqp.Transient}
+	if opts.persistent {
+		f.mode = amqp.Persistent
+	}
+	if err := f.open(ctx, uri, take); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
 }
 
-func (f *fanout) open(ctx context.Context, uri string, deliver deliverFunc) (err error) {
+func (f *fanout) open(ctx context.Context, uri string, take takeFunc) (err error) {
 	if f.publishes, err = amqp.Dial(uri); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
@@ -69,7 +88,7 @@ func (f *fanout) open(ctx context.Context, uri string, deliver deliverFunc) (err
 	if err := f.channel.Confirm(false); err != nil {
 		return fmt.Errorf("enable confirms: %w", err)
 	}
-	exchange := broker.ExchangeName(taskType)
+	exchange := broker.ExchangeName(noop.Type)
 	if err := f.channel.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
 		return fmt.Errorf("declare the exchange: %w", err)
 	}
@@ -77,7 +96,7 @@ func (f *fanout) open(ctx context.Context, uri string, deliver deliverFunc) (err
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := f.consume(exchange, endpointName(i), deliver); err != nil {
+		if err := f.consume(exchange, endpointName(i), take); err != nil {
 			return fmt.Errorf("consume: %w", err)
 		}
 	}
@@ -86,12 +105,12 @@ func (f *fanout) open(ctx context.Context, uri string, deliver deliverFunc) (err
 
 // consume declares and consumes an endpoint's queue until the connection is
 // closed.
-func (f *fanout) consume(exchange, endpoint string, deliver deliverFunc) error {
+func (f *fanout) consume(exchange, endpoint string, take takeFunc) error {
 	ch, err := f.consumes.Channel()
 	if err != nil {
 		return err
 	}
-	queue := broker.Queue{TaskType: taskType, Endpoint: endpoint}.Name()
+	queue := broker.Queue{TaskType: noop.Type, Endpoint: endpoint}.Name()
 	args := amqp.Table{
 		amqp.QueueTypeArg:        amqp.QueueTypeClassic,
 		"x-dead-letter-exchange": broker.DeadExchange,
@@ -110,15 +129,7 @@ func (f *fanout) consume(exchange, endpoint string, deliver deliverFunc) error {
 	if err != nil {
 		return err
 	}
-	f.consumers.Go(func() {
-		for d := range deliveries {
-			if err := deliver(endpoint, d); err != nil {
-				f.handled.fail(err)
-				continue
-			}
-			f.handled.add()
-		}
-	})
+	f.consumers.Go(func() { take(f, endpoint, deliveries) })
 	return nil
 }
 
@@ -136,9 +147,9 @@ func (f *fanout) close() error {
 // publish sends the next message, with the id of a task, to all queues.
 func (f *fanout) publish(ctx context.Context) (*amqp.DeferredConfirmation, error) {
 	f.published++
-	exchange := broker.ExchangeName(taskType)
+	exchange := broker.ExchangeName(noop.Type)
 	confirm, err := f.channel.PublishWithDeferredConfirmWithContext(ctx, exchange, broker.KeyAll, true, false, amqp.Publishing{
-		ContentType: "application/json", DeliveryMode: amqp.Persistent,
+		ContentType: "application/json", DeliveryMode: f.mode,
 		MessageId: messagePrefix + strconv.FormatInt(f.published, 10), Timestamp: time.Now().UTC(), Body: f.body,
 	})
 	if err != nil {
@@ -194,36 +205,36 @@ func (f *fanout) latency(ctx context.Context, samples int, limit time.Duration) 
 
 // throughput publishes for a time, with up to confirmWindow unconfirmed
 // messages and up to inFlight that are not handled everywhere, and returns the
-// deliveries per second until the last one is handled.
-func (f *fanout) throughput(ctx context.Context, d time.Duration, inFlight int) (float64, error) {
+// number of deliveries and the time until the last one was handled.
+func (f *fanout) throughput(ctx context.Context, d time.Duration, inFlight int) (int64, time.Duration, error) {
 	before := f.published
 	confirms := make(chan *amqp.DeferredConfirmation, confirmWindow)
 	begin := time.Now()
 	for time.Since(begin) < d {
 		if _, err := f.handled.wait(ctx, (f.published-int64(inFlight)+1)*int64(f.endpoints)); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if len(confirms) == cap(confirms) {
 			if err := confirmed(ctx, <-confirms); err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 		}
 		confirm, err := f.publish(ctx)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		confirms <- confirm
 	}
 	for len(confirms) > 0 {
 		if err := confirmed(ctx, <-confirms); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	last, err := f.all(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return rate((f.published-before)*int64(f.endpoints), last.Sub(begin)), nil
+	return (f.published - before) * int64(f.endpoints), last.Sub(begin), nil
 }
 
 // brokerCeiling is what RabbitMQ can do without a database.
@@ -235,50 +246,18 @@ type brokerCeiling struct {
 }
 
 func measureBroker(ctx context.Context, uri string, opts options, endpoints int) (c brokerCeiling, err error) {
-	f, err := openFanout(ctx, uri, endpoints, messageSize(opts.payload), ackOnly)
+	f, err := openFanout(ctx, uri, opts, endpoints, each(ackOnly))
 	if err != nil {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
-	if _, err := f.throughput(ctx, opts.duration/16, confirmWindow); err != nil {
+	if _, _, err := f.throughput(ctx, opts.duration/16, confirmWindow); err != nil {
 		return c, err
 	}
 	if c.Fanout, err = f.latency(ctx, opts.samples, opts.duration/4); err != nil {
 		return c, err
 	}
-	c.Deliveries, err = f.throughput(ctx, opts.duration/2, confirmWindow)
+	deliveries, took, err := f.throughput(ctx, opts.duration/2, confirmWindow)
+	c.Deliveries = rate(deliveries, took)
 	return c, err
-}
-
-// measureNaive measures the program that one would write first: consume, insert
-// the row, acknowledge, update the row, one by one, without an API, task rows
-// or any of tasker's promises. It returns results per second.
-func measureNaive(ctx context.Context, s *services, opts options, endpoints int) (perSecond float64, err error) {
-	seconds := max(opts.duration.Seconds()/2, 0.5)
-	r, err := openRows(ctx, s.mysql, endpoints, databaseConnections, int64(20_000*seconds)/int64(endpoints)+1000)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, r.close()) }()
-	f, err := openFanout(ctx, s.rabbit, endpoints, messageSize(opts.payload), func(endpoint string, d amqp.Delivery) error {
-		taskID, err := taskOf(d)
-		if err != nil {
-			return err
-		}
-		if err := r.insertOne(ctx, taskID, endpoint); err != nil {
-			return err
-		}
-		if err := d.Ack(false); err != nil {
-			return err
-		}
-		return r.updateOne(ctx, taskID, endpoint)
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, f.close()) }()
-	if _, err := f.throughput(ctx, opts.duration/16, opts.inFlight); err != nil {
-		return 0, err
-	}
-	return f.throughput(ctx, opts.duration/2, opts.inFlight)
 }

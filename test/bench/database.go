@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
 // batchRows is the number of rows per statement, as in tasker.
@@ -41,10 +42,15 @@ const (
 	insertRow = "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, " +
 		"last_modified_time) VALUES "
 	rowValues = "(?, ?, 'RUNNING', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 0, '', ?, ?)"
-	updateRow = "UPDATE task_results SET state = 'DONE', errnr = 0, errmsg = '', payload = NULL," +
+	updateRow = "UPDATE task_results SET state = 'DONE', errnr = 0, errmsg = '', payload = ?," +
 		" lost_from = NULL, retry_time = NULL, last_modified_time = ?" +
-		" WHERE state IN ('RUNNING', 'LOST') AND "
-	rowKey = "(task_id = ? AND endpoint = ? AND attempt = 1)"
+		" WHERE state IN ('RUNNING', 'LOST') AND task_id = ? AND endpoint = ? AND attempt = 1"
+	// upsertRows stores ends whose payloads differ in one statement.
+	upsertRows = "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, payload, start_time, " +
+		"last_modified_time) VALUES "
+	upsertValues = "(?, ?, 'DONE', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', 0, '', ?, ?, ?)"
+	upsertUpdate = " ON DUPLICATE KEY UPDATE state = VALUES(state), payload = VALUES(payload)," +
+		" last_modified_time = VALUES(last_modified_time)"
 )
 
 // openRows migrates the database and inserts the tasks.
@@ -119,7 +125,7 @@ func (r *rows) prepare(ctx context.Context) (err error) {
 	if r.insert, err = r.db.PrepareContext(ctx, insertRow+rowValues); err != nil {
 		return fmt.Errorf("prepare the insert: %w", err)
 	}
-	if r.update, err = r.db.PrepareContext(ctx, updateRow+rowKey); err != nil {
+	if r.update, err = r.db.PrepareContext(ctx, updateRow); err != nil {
 		return fmt.Errorf("prepare the update: %w", err)
 	}
 	return nil
@@ -161,7 +167,7 @@ func (r *rows) insertOne(ctx context.Context, taskID int64, endpoint string) err
 }
 
 func (r *rows) updateOne(ctx context.Context, taskID int64, endpoint string) error {
-	result, err := r.update.ExecContext(ctx, time.Now().UTC(), taskID, endpoint)
+	result, err := r.update.ExecContext(ctx, string(noop.Result(taskID, endpoint)), time.Now().UTC(), taskID, endpoint)
 	if err == nil {
 		err = expect(result, 1)
 	}
@@ -184,34 +190,49 @@ func (r *rows) one(ctx context.Context) (int64, error) {
 	return 1, r.updateOne(ctx, taskID, endpoint)
 }
 
-// batch inserts and updates batchRows rows, in two statements.
+// batch inserts and updates batchRows rows, in two statements, with payloads that
+// differ.
 func (r *rows) batch(ctx context.Context) (int64, error) {
 	first, err := r.take(batchRows)
 	if err != nil {
 		return 0, err
 	}
+	batch := make([]arrival, batchRows)
 	now := time.Now().UTC()
-	inserted, updated := make([]any, 0, 4*batchRows), append(make([]any, 0, 2*batchRows+1), now)
-	for row := first; row < first+batchRows; row++ {
-		taskID, endpoint := r.key(row)
+	inserted := make([]any, 0, 4*batchRows)
+	for i := range batch {
+		taskID, endpoint := r.key(first + int64(i))
+		batch[i] = arrival{taskID: taskID, endpoint: endpoint}
 		inserted = append(inserted, taskID, endpoint, now, now)
-		updated = append(updated, taskID, endpoint)
 	}
-	if _, err := r.db.ExecContext(ctx, insertRow+repeat(rowValues, ", "), inserted...); err != nil {
+	if _, err := r.db.ExecContext(ctx, insertRow+repeat(rowValues, batchRows), inserted...); err != nil {
 		return 0, fmt.Errorf("insert %d rows: %w", batchRows, err)
 	}
-	result, err := r.db.ExecContext(ctx, updateRow+"("+repeat(rowKey, " OR ")+")", updated...)
-	if err == nil {
-		err = expect(result, batchRows)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("update %d rows: %w", batchRows, err)
-	}
-	return batchRows, nil
+	return batchRows, r.upsert(ctx, batch)
 }
 
-func repeat(s, separator string) string {
-	return strings.Repeat(s+separator, batchRows-1) + s
+// arrival is a task at an endpoint.
+type arrival struct {
+	taskID   int64
+	endpoint string
+}
+
+// upsert stores the results of a batch in one statement, whether their rows exist or
+// not.
+func (r *rows) upsert(ctx context.Context, batch []arrival) error {
+	now := time.Now().UTC()
+	args := make([]any, 0, 5*len(batch))
+	for _, a := range batch {
+		args = append(args, a.taskID, a.endpoint, string(noop.Result(a.taskID, a.endpoint)), now, now)
+	}
+	if _, err := r.db.ExecContext(ctx, upsertRows+repeat(upsertValues, len(batch))+upsertUpdate, args...); err != nil {
+		return fmt.Errorf("store %d results: %w", len(batch), err)
+	}
+	return nil
+}
+
+func repeat(values string, n int) string {
+	return strings.Repeat(values+", ", n-1) + values
 }
 
 func expect(result sql.Result, want int64) error {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/internal/testservices"
+	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
 // options are the parsed flags.
@@ -31,10 +32,14 @@ type options struct {
 	payload    int
 	output     string
 	memory     bool
+	runs       int
+	processes  bool
+	persistent bool
 	cpuProfile string
 }
 
 func main() {
+	noop.Program()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the process at once.
 	context.AfterFunc(ctx, stop)
@@ -64,11 +69,14 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&counts, "endpoints", "2,10,100", "numbers of endpoints, one round each")
+	flags.IntVar(&opts.runs, "runs", 3, "runs of each round: tasker, the prototype and the naive daemon take turns")
+	flags.BoolVar(&opts.processes, "processes", false, "run tasker as a fleet does: an API process, and a manager process for each endpoint")
+	flags.BoolVar(&opts.persistent, "persistent", true, "persistent messages for the prototype, the naive daemon and the broker's ceiling")
 	flags.IntVar(&opts.inFlight, "inflight", 64, "tasks in flight in the throughput phase")
 	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once")
 	flags.IntVar(&opts.tasks, "tasks", 20000, "maximum number of tasks in a throughput phase; 0 means only -duration limits it")
-	flags.IntVar(&opts.samples, "samples", 300, "maximum number of tasks in a latency phase, which lasts at most -duration")
-	flags.DurationVar(&opts.duration, "duration", 8*time.Second, "length of a throughput phase; each ceiling takes half of it")
+	flags.IntVar(&opts.samples, "samples", 300, "maximum number of tasks in a latency phase")
+	flags.DurationVar(&opts.duration, "duration", 3*time.Second, "length of a throughput phase; other phases take fractions of it")
 	flags.IntVar(&opts.payload, "payload", 1024, "bytes of a task's payload")
 	flags.StringVar(&opts.output, "output", "text", "text or json")
 	flags.BoolVar(&opts.memory, "memory", true, "build tasker and measure an idle manager's memory")
@@ -89,8 +97,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	switch {
 	case flags.NArg() > 0:
 		return opts, fmt.Errorf("%w: unexpected argument %q", errUsage, flags.Arg(0))
-	case opts.inFlight < 1 || opts.slots < 1 || opts.samples < 1 || opts.tasks < 0 || opts.duration <= 0:
-		return opts, fmt.Errorf("%w: -inflight, -slots, -samples and -duration must be positive", errUsage)
+	case opts.runs < 1 || opts.inFlight < 1 || opts.slots < 1 || opts.samples < 1 || opts.tasks < 0 || opts.duration <= 0:
+		return opts, fmt.Errorf("%w: -runs, -inflight, -slots, -samples and -duration must be positive", errUsage)
 	case opts.payload < 16 || opts.payload > 1<<19:
 		return opts, fmt.Errorf("%w: invalid -payload: must be 16 to %d bytes", errUsage, 1<<19)
 	case opts.output != "text" && opts.output != "json":
@@ -118,8 +126,9 @@ func run(ctx context.Context, opts options, stdout, stderr io.Writer) (err error
 			return fmt.Errorf("idle manager: %w", err)
 		}
 	}
+	b := &bench{opts, profile, progress}
 	for _, n := range opts.endpoints {
-		r, err := measure(ctx, opts, n, profile, progress)
+		r, err := b.measure(ctx, n)
 		if err != nil {
 			return fmt.Errorf("%d endpoints: %w", n, err)
 		}

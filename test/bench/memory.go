@@ -15,9 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
-	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/store"
 )
 
@@ -94,7 +91,9 @@ func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err
 			err = fmt.Errorf("%w; the manager ended: %w: %s", err, e, output.String())
 		}
 	}()
-	if err := awaitConsumer(ctx, s.rabbit, broker.Queue{TaskType: "worker", Endpoint: endpoint}.Name()); err != nil {
+	ready, stop := context.WithTimeoutCause(ctx, time.Minute, errors.New("not within a minute"))
+	defer stop()
+	if err := awaitConsumers(ready, s.rabbit, "worker", 1, func(int) string { return endpoint }); err != nil {
 		return nil, fmt.Errorf("wait for the manager to consume: %w", err)
 	}
 	select {
@@ -103,28 +102,6 @@ func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err
 		return nil, context.Cause(ctx)
 	}
 	return readMemory(cmd.Process.Pid)
-}
-
-// awaitConsumer waits until a queue exists and has a consumer.
-func awaitConsumer(ctx context.Context, uri, queue string) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	conn, err := amqp.Dial(uri)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
-	return poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		ch, err := conn.Channel() // a missing queue closes the channel
-		if err != nil {
-			return false, err
-		}
-		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
-		if err != nil {
-			return false, nil //nolint:nilerr // no queue yet
-		}
-		return q.Consumers > 0, ch.Close()
-	})
 }
 
 func readMemory(pid int) (*idle, error) {

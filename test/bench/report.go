@@ -20,14 +20,19 @@ type report struct {
 	Message  int       `json:"message_bytes"`
 	InFlight int       `json:"tasks_in_flight"`
 	Slots    int       `json:"slots"`
-	Idle     *idle     `json:"idle_manager,omitempty"`
-	Rounds   []round   `json:"rounds"`
+	Runs     int       `json:"runs"`
+	// Processes is set if tasker ran in processes of its own.
+	Processes  bool    `json:"processes"`
+	Persistent bool    `json:"persistent"`
+	Idle       *idle   `json:"idle_manager,omitempty"`
+	Rounds     []round `json:"rounds"`
 }
 
 func newReport(opts options) *report {
 	r := &report{
 		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0),
 		Payload: opts.payload, Message: messageSize(opts.payload), InFlight: opts.inFlight, Slots: opts.slots,
+		Runs: opts.runs, Processes: opts.processes, Persistent: opts.persistent,
 	}
 	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
 		r.Load = strings.Join(strings.Fields(string(data))[:3], " ")
@@ -50,27 +55,40 @@ type line struct {
 	value func(r *round) string
 }
 
+const (
+	oneProcess = `tasker is one process here: the API, its reconciler, one manager that serves all
+endpoints, and the clients.`
+	manyProcesses = `tasker is an API process and a manager process for each endpoint here. The CPU of
+the clients is not counted.`
+	scope = `The prototype and the naive daemon are one process each: publisher and all
+consumers. Each result has a payload of its own. Values are medians of all runs;
+ratios are those within a run, with their extremes.`
+)
+
 func (r *report) text(w io.Writer) error {
-	const scope = `One process plays the API, its reconciler, the managers of all endpoints and
-the clients; for the ceilings and the naive daemon one process plays the
-publisher and all consumers. RabbitMQ and the database share the processors
-with it. All results are durable: persistent messages, committed rows.
-`
+	setup, messages := oneProcess, "transient"
+	if r.Processes {
+		setup = manyProcesses
+	}
+	if r.Persistent {
+		messages = "persistent"
+	}
 	_, err := fmt.Fprintf(w, "tasker benchmark, %s, %s, %d CPUs, load average %s\n"+
-		"%d bytes of payload, %d of message, %d tasks in flight, %d slots per endpoint\n\n%s\n",
-		r.Time.Format(time.RFC3339), r.Go, r.CPUs, r.Load, r.Payload, r.Message, r.InFlight, r.Slots, scope)
+		"%d bytes of payload, %d of message, %d tasks in flight, %d slots per endpoint,\n"+
+		"runs: %d, messages of the others: %s\n\n%s\n%s\n\n",
+		r.Time.Format(time.RFC3339), r.Go, r.CPUs, r.Load, r.Payload, r.Message, r.InFlight, r.Slots, r.Runs, messages, setup, scope)
 	if err != nil {
 		return err
 	}
-	for _, l := range lines() {
+	for _, l := range lines(r.Processes) {
 		row := l.name
 		if l.value != nil {
-			row = fmt.Sprintf("%-59s", l.name)
+			row = fmt.Sprintf("%-47s", l.name)
 			for i := range r.Rounds {
-				row += fmt.Sprintf(" %16s", l.value(&r.Rounds[i]))
+				row += fmt.Sprintf(" %26s", l.value(&r.Rounds[i]))
 			}
 		}
-		if _, err := fmt.Fprintln(w, row); err != nil {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(row, " ")); err != nil {
 			return err
 		}
 	}
@@ -80,47 +98,96 @@ with it. All results are durable: persistent messages, committed rows.
 	return err
 }
 
-func lines() []line {
-	number := func(f func(*round) float64) func(*round) string {
-		return func(r *round) string { return fmt.Sprintf("%.0f", f(r)) }
+func lines(processes bool) []line {
+	median := func(format string, f func(*turn) float64) func(*round) string {
+		return func(r *round) string { return fmt.Sprintf(format, r.over(f).Median) }
 	}
-	factor := func(f func(*round) float64) func(*round) string {
-		return func(r *round) string { return fmt.Sprintf("%.2f", f(r)) }
+	factor := func(f func(*ratios) spread) func(*round) string {
+		return func(r *round) string {
+			s := f(&r.Ratios)
+			if s.Max == 0 {
+				return "unknown"
+			}
+			return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max)
+		}
 	}
-	spread := func(f func(*round) latency) func(*round) string {
-		return func(r *round) string { return fmt.Sprintf("%.1f / %.1f", f(r).P50, f(r).P99) }
+	percentiles := func(f func(*turn) latency) func(*round) string {
+		return func(r *round) string {
+			p50 := r.over(func(x *turn) float64 { return f(x).P50 })
+			p99 := r.over(func(x *turn) float64 { return f(x).P99 })
+			return fmt.Sprintf("%.1f / %.1f", p50.Median, p99.Median)
+		}
+	}
+	ceiling := func(format string, f func(*round) float64) func(*round) string {
+		return func(r *round) string { return fmt.Sprintf(format, f(r)) }
+	}
+	taskerParts := "  tasker: process + MariaDB + RabbitMQ"
+	if processes {
+		taskerParts = "  tasker: API + managers + MariaDB + RabbitMQ"
 	}
 	return []line{
 		{"endpoints", func(r *round) string { return fmt.Sprint(r.Endpoints) }},
 		{"", nil},
-		{"latency, one task at a time, p50 / p99 in ms", nil},
-		{"  POST answered", spread(func(r *round) latency { return r.Latency.Posted })},
-		{"  POST to all results stored", spread(func(r *round) latency { return r.Latency.Stored })},
-		{"  POST to GET says DONE", spread(func(r *round) latency { return r.Latency.Done })},
-		{"  broker alone: publish to all consumed", spread(func(r *round) latency { return r.Broker.Fanout })},
-		{"  database alone: insert and update of a row", spread(func(r *round) latency { return r.Database.Life })},
-		{"  all results stored / (broker + database), of the p50", factor(func(r *round) float64 { return r.Ratios.Latency })},
+		{"CPU per result, us", nil},
+		{taskerParts, shares(func(x *turn) cost { return x.Tasker.Cost })},
+		{"  prototype: process + MariaDB + RabbitMQ", shares(func(x *turn) cost { return x.Prototype.Cost })},
+		{"  naive: process + MariaDB + RabbitMQ", shares(func(x *turn) cost { return x.Naive.Cost })},
+		{"  tasker / prototype", factor(func(r *ratios) spread { return r.CPUPrototype })},
+		{"  tasker / naive", factor(func(r *ratios) spread { return r.CPUNaive })},
 		{"", nil},
-		{"throughput", nil},
-		{"  tasks/s", factor(func(r *round) float64 { return r.Throughput.PerSec })},
-		{"  results/s", number(func(r *round) float64 { return r.Throughput.Results })},
-		{"  POST to all results stored, p50 / p99 in ms", spread(func(r *round) latency { return r.Throughput.Stored })},
-		{"  CPU of this process per result, us", number(func(r *round) float64 { return r.Throughput.CPU })},
-		{"  last task DONE in its row after, ms", number(func(r *round) float64 { return r.Throughput.Settled })},
+		{"results/s", nil},
+		{"  tasker", median("%.0f", func(x *turn) float64 { return x.Tasker.Throughput.Results })},
+		{"  prototype", median("%.0f", func(x *turn) float64 { return x.Prototype.Results })},
+		{"  naive: consume, insert, ack, update", median("%.0f", func(x *turn) float64 { return x.Naive.Results })},
+		{"  tasker / prototype", factor(func(r *ratios) spread { return r.Prototype })},
+		{"  tasker / naive", factor(func(r *ratios) spread { return r.Naive })},
+		{"  tasker / broker", factor(func(r *ratios) spread { return r.Broker })},
+		{"  tasker / database, 100 rows a statement", factor(func(r *ratios) spread { return r.Database })},
 		{"", nil},
-		{"ceilings and the naive daemon, per second", nil},
-		{"  broker: publish, confirm, consume; deliveries", number(func(r *round) float64 { return r.Broker.Deliveries })},
-		{"  database: insert + update, 1 connection; rows", number(func(r *round) float64 { return r.Database.OneByOne })},
-		{"  database: insert + update, 8 connections; rows", number(func(r *round) float64 { return r.Database.Single })},
-		{"  database: the same, 100 rows a statement; rows", number(func(r *round) float64 { return r.Database.Batches })},
-		{"  broker and batched database, computed; results", number((*round).both)},
-		{"  naive: consume, insert, ack, update, one by one; results", number(func(r *round) float64 { return r.Naive })},
+		{"per result", nil},
+		{"  statements: tasker", median("%.2f", func(x *turn) float64 { return x.Tasker.Cost.Statements })},
+		{"  statements: prototype", median("%.2f", func(x *turn) float64 { return x.Prototype.Cost.Statements })},
+		{"  COMMIT statements: tasker", median("%.3f", func(x *turn) float64 { return x.Tasker.Cost.Commits })},
+		{"  messages: published, delivered", func(r *round) string {
+			return fmt.Sprintf("%.2f, %.2f", r.Messages.Published, r.Messages.Delivered)
+		}},
 		{"", nil},
-		{"results/s of tasker divided by", nil},
-		{"  broker", factor(func(r *round) float64 { return r.Ratios.Broker })},
-		{"  database, 8 connections", factor(func(r *round) float64 { return r.Ratios.Single })},
-		{"  database, 100 rows a statement", factor(func(r *round) float64 { return r.Ratios.Batches })},
-		{"  broker and batched database, computed", factor(func(r *round) float64 { return r.Ratios.Both })},
-		{"  naive", factor(func(r *round) float64 { return r.Ratios.Naive })},
+		{"one task at a time, p50 / p99 in ms", nil},
+		{"  POST answered", percentiles(func(x *turn) latency { return x.Tasker.Latency.Posted })},
+		{"  POST to all results stored", percentiles(func(x *turn) latency { return x.Tasker.Latency.Stored })},
+		{"  POST to GET says DONE", percentiles(func(x *turn) latency { return x.Tasker.Latency.Done })},
+		{"  prototype: publish to all stored", percentiles(func(x *turn) latency { return x.Prototype.Latency })},
+		{"  stored / prototype, p50", factor(func(r *ratios) spread { return r.LatencyPrototype })},
+		{"  stored / (broker + database alone), p50", factor(func(r *ratios) spread { return r.LatencyCeilings })},
+		{"", nil},
+		{"under load", nil},
+		{"  tasks/s", median("%.0f", func(x *turn) float64 { return x.Tasker.Throughput.PerSec })},
+		{"  POST to all results stored, p50 / p99 in ms", percentiles(func(x *turn) latency { return x.Tasker.Throughput.Stored })},
+		{"  last task DONE in its row after, ms", median("%.0f", func(x *turn) float64 { return x.Tasker.Throughput.Settled })},
+		{"", nil},
+		{"alone, per second (measured once)", nil},
+		{"  broker: publish, confirm, consume; deliveries", ceiling("%.0f", func(r *round) float64 { return r.Broker.Deliveries })},
+		{"  broker: publish to all consumed, p50, ms", ceiling("%.1f", func(r *round) float64 { return r.Broker.Fanout.P50 })},
+		{"  database: insert and update, p50, ms", ceiling("%.1f", func(r *round) float64 { return r.Database.Life.P50 })},
+		{"  database: the same, 8 connections; rows", ceiling("%.0f", func(r *round) float64 { return r.Database.Single })},
+		{"  database: 100 rows a statement; rows", ceiling("%.0f", func(r *round) float64 { return r.Database.Batches })},
+	}
+}
+
+// shares returns the CPU time of each part, and the sum.
+func shares(of func(*turn) cost) func(*round) string {
+	part := func(r *round, f func(cost) *float64) string {
+		if f(of(&r.Runs[0])) == nil {
+			return "unknown"
+		}
+		return fmt.Sprintf("%.0f", r.over(func(x *turn) float64 { return known(f(of(x))) }).Median)
+	}
+	return func(r *round) string {
+		own := part(r, func(c cost) *float64 { return &c.Program })
+		if of(&r.Runs[0]).API != nil {
+			own = part(r, func(c cost) *float64 { return c.API }) + " + " + part(r, func(c cost) *float64 { return c.Managers })
+		}
+		return own + " + " + part(r, func(c cost) *float64 { return c.MariaDB }) + " + " +
+			part(r, func(c cost) *float64 { return c.RabbitMQ }) + " = " + part(r, func(c cost) *float64 { return c.Total })
 	}
 }

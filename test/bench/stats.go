@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -57,10 +56,10 @@ type counter struct {
 	change chan struct{} // if somebody waits: closed when n grows or err is set
 }
 
-func (c *counter) add() {
+func (c *counter) add(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.n++
+	c.n += n
 	c.last = time.Now()
 	c.wake()
 }
@@ -103,11 +102,22 @@ func (c *counter) wait(ctx context.Context, target int64) (last time.Time, err e
 	}
 }
 
-// cpuTime returns the CPU time this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
+// spread is the median of several runs, with the extremes.
+type spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+func spreadOf(values []float64) spread {
+	if len(values) == 0 {
+		return spread{}
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	median := sorted[middle]
+	if len(sorted)%2 == 0 {
+		median = (sorted[middle-1] + median) / 2
+	}
+	return spread{median, sorted[0], sorted[len(sorted)-1]}
 }

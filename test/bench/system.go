@@ -16,47 +16,48 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
-	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
+	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
-// taskType is the measured task type; its handler does nothing.
-const taskType = "noop"
-
-// system is a whole tasker in this process: the API with its reconciler, and
-// one manager that serves all endpoints. As in production, each has its own
-// connections to the database and the broker.
+// system is a whole tasker with all endpoints: in this process, or in processes of
+// its own.
 type system struct {
-	ctx     context.Context //nolint:containedctx // canceled, with the cause, when a part ends
-	stop    func() error
-	url     string
-	tracker *tracker
+	ctx   context.Context //nolint:containedctx // canceled, with the cause, when a part ends
+	stop  func() error
+	url   string
+	await func(ctx context.Context, taskID int64) (time.Time, error) // until all results of a task are stored
+	parts *processes                                                 // nil if there are none
 }
 
 // loadConfig returns the default configuration with the servers' addresses.
-func loadConfig(s *services, slots int) (config.Config, error) {
-	cfg, err := config.Load(config.Options{Environ: []string{
-		"TASKER_API_PORT=0",
-		"TASKER_MANAGER_DB_URI=" + s.mysql,
-		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit,
-		// The configuration requires an existing handler; a no-op replaces it.
-		fmt.Sprintf("TASKER_TASK_TYPES=[{name: %s, handler: worker, concurrency: %d}]", taskType, slots),
-	}})
+func loadConfig(s *services, opts options) (config.Config, error) {
+	cfg, err := config.Load(config.Options{Environ: append(s.environ(opts), "TASKER_API_PORT=0")})
 	if err != nil {
 		return cfg, fmt.Errorf("configure: %w", err)
 	}
 	return cfg, nil
 }
 
-// startSystem migrates, starts everything, and waits until all endpoints
-// consume and the API is ready.
-func startSystem(ctx context.Context, s *services, endpoints, slots int) (_ *system, err error) {
-	cfg, err := loadConfig(s, slots)
+// environ returns the variables that configure tasker.
+func (s *services) environ(opts options) []string {
+	return []string{
+		"TASKER_MANAGER_DB_URI=" + s.mysql,
+		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit,
+		noop.Types(opts.slots),
+	}
+}
+
+// startSystem starts the API with its reconciler, and one manager that serves all
+// endpoints, in this process. As in production, each has its own connections to the
+// database and the broker. It waits until all endpoints consume and the API is ready.
+func startSystem(ctx context.Context, s *services, opts options, endpoints int) (_ *system, err error) {
+	cfg, err := loadConfig(s, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -75,19 +76,19 @@ func startSystem(ctx context.Context, s *services, endpoints, slots int) (_ *sys
 	}
 
 	watched := &watchedBroker{Broker: b}
-	sys := &system{tracker: newTracker(st.Attempts, endpoints)}
+	tracker := newTracker(st.Attempts, endpoints)
+	sys := &system{await: tracker.wait}
 	conf := cfg.Manager
 	conf.Version = "bench"
 	for i := range endpoints {
 		conf.Endpoints = append(conf.Endpoints, endpointName(i))
 	}
-	registry := handlers.NewRegistry()
-	err = registry.Register(taskType, handlers.Func(func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, nil }))
+	registry, err := noop.Registry()
 	if err != nil {
 		return nil, errors.Join(err, closeAll())
 	}
 	stores := manager.Store{
-		Endpoints: st.Endpoints, Results: st.Inbox, Attempts: sys.tracker, Work: st.Attempts, Live: st.Live, Database: st.DB,
+		Endpoints: st.Endpoints, Results: st.Inbox, Attempts: tracker, Work: st.Attempts, Live: st.Live, Database: st.DB,
 	}
 	m, err := manager.New(conf, stores, watched, registry, log)
 	if err != nil {
@@ -126,6 +127,10 @@ func (sys *system) ready(address <-chan string, watched *watchedBroker, endpoint
 	if _, err := watched.ready.wait(ctx, int64(endpoints)); err != nil {
 		return err
 	}
+	return sys.apiReady(ctx)
+}
+
+func (sys *system) apiReady(ctx context.Context) error {
 	return poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, sys.url+"/readyz", http.NoBody)
 		if err != nil {
@@ -181,7 +186,7 @@ func (b *watchedBroker) Consume(ctx context.Context, s broker.Subscription) erro
 	s.Ready = func(registered bool) {
 		ready(registered)
 		if registered {
-			b.ready.add()
+			b.ready.add(1)
 		}
 	}
 	return b.Broker.Consume(ctx, s)
