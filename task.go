@@ -195,6 +195,19 @@ type Endpoint struct {
 	Alive bool `json:"alive"`
 }
 
+// EndpointToken describes a token with which an endpoint identifies itself at
+// the gateway. The token itself is not stored, only its hash.
+type EndpointToken struct {
+	ID          int64     `json:"id"`
+	Endpoint    string    `json:"endpoint"`
+	CreatedTime time.Time `json:"created_time"`
+	// ValidUntil is set once another token has replaced this one.
+	ValidUntil *time.Time `json:"valid_until,omitempty"`
+	// LastUsed is the day, in UTC, on which it was last used, such as
+	// "2026-05-06"; empty if it never was.
+	LastUsed string `json:"last_used,omitempty"`
+}
+
 // Removal is the removal of an endpoint under way: its registration is gone,
 // its open tasks and queues follow.
 type Removal struct {

@@ -163,6 +163,17 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	_, err = s.Statuses.Aggregate(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)
 	must(s.Endpoints.ReleaseEndpoints(ctx, managerA, []string{"e7"}))
+	_, err = s.Tokens.AddToken(ctx, "new", hash(1))
+	must(err)
+	_, err = s.Tokens.RotateToken(ctx, "e7", hash(2), time.Hour)
+	must(err)
+	_, err = s.Tokens.FindTokens(ctx, [][]byte{hash(1), hash(2)})
+	must(err)
+	_, err = s.Tokens.Revision(ctx)
+	must(err)
+	_, err = s.Tokens.ListTokens(ctx, 400, 10)
+	must(err)
+	must(s.Tokens.UseTokens(ctx, []int64{7}, "2026-05-06"))
 	removal, err := s.Removals.RemoveEndpoint(ctx, "e7")
 	must(err)
 	_, err = s.Removals.DetachEndpoint(ctx, removal)
@@ -255,7 +266,9 @@ func fill(t *testing.T, db *sql.DB) {
 		"INSERT INTO attempts (task_id, endpoint, attempt, progress) " + numbers + "SELECT i, CONCAT('e', i % 40), 1, '{}' FROM n",
 		"INSERT INTO log_chunks (task_id, endpoint, attempt, first_line, last_line, content) " + numbers +
 			"SELECT i DIV 10, CONCAT('e', (i DIV 10) % 40), 1, 10 * (i % 10), 10 * (i % 10) + 9, '[]' FROM n",
-		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks",
+		"INSERT INTO endpoint_tokens (id, endpoint, hash, created_time) " + numbers +
+			"SELECT i, CONCAT('e', i), UNHEX(SHA2(i, 256)), NOW(6) FROM n WHERE i < 500",
+		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
 	} {
 		// Each kind of server knows one of the two names of a variable.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {

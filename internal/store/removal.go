@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -48,22 +49,40 @@ func (r *endpointRemovalRow) removal() tasker.Removal {
 }
 
 // RemoveEndpoint deletes an endpoint's registration and returns the removal,
-// for the caller to complete. The error is a [tasker.Conflict] with the
-// manager's name if the endpoint is alive, and [tasker.NotFound] if there is
-// neither such an endpoint nor a removal of it under way.
+// for the caller to complete. Its tokens end with it. The error is a
+// [tasker.Conflict] with the manager's name if the endpoint is alive, and
+// [tasker.NotFound] if there is neither such an endpoint, nor a token of it, nor
+// a removal of it under way.
 func (s Removals) RemoveEndpoint(ctx context.Context, name string) (removal tasker.Removal, err error) {
 	err = s.transact(ctx, "remove the endpoint", func(tx *gorm.DB) (err error) {
-		removal, err = removeEndpoint(s.DB, tx, name, func(row endpointRow, now time.Time) error {
-			if !row.LeaseUntil.After(now) {
-				return nil
-			}
-			return tasker.Errorf(tasker.Conflict,
-				"endpoint %q is alive: its manager is on host %s, pid %d, and was last seen at %s: stop it first",
-				name, row.Host, row.PID, row.LastSeen.Format(time.RFC3339))
-		})
+		removal, err = s.removeEndpoint(tx, name)
 		return err
 	})
 	return removal, err
+}
+
+func (s Removals) removeEndpoint(tx *gorm.DB, name string) (tasker.Removal, error) {
+	removal, err := removeEndpoint(s.DB, tx, name, func(row endpointRow, now time.Time) error {
+		if !row.LeaseUntil.After(now) {
+			return nil
+		}
+		return tasker.Errorf(tasker.Conflict,
+			"endpoint %q is alive: its manager is on host %s, pid %d, and was last seen at %s: stop it first",
+			name, row.Host, row.PID, row.LastSeen.Format(time.RFC3339))
+	})
+	if err != nil && tasker.CodeOf(err) != tasker.NotFound {
+		return removal, err
+	}
+	ended, failed := deleteTokens(tx, name)
+	if failed != nil || ended == 0 {
+		return removal, cmp.Or(failed, err)
+	}
+	if err != nil {
+		// It never registered: there is nothing to detach it from. The removal is
+		// not noted, so that it cannot meet a manager that registers now.
+		removal = tasker.Removal{Endpoint: name, TaskTypes: []string{}, Time: s.Now()}
+	}
+	return removal, nil
 }
 
 // ForgetEndpoints removes the registrations of a manager that stops, like

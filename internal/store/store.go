@@ -41,6 +41,7 @@ type Store struct {
 	Live        Live
 	Endpoints   Endpoints
 	Removals    Removals
+	Tokens      Tokens
 	DeadLetters DeadLetters
 	Retention   Retention
 	Leases      Leases
@@ -112,8 +113,8 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	}
 	return &Store{
 		DB: db, Schema: schema, Tasks: Tasks{db}, Outbox: Outbox{db}, Inbox: Inbox{db}, Attempts: Attempts{db}, Results: Results{db},
-		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, DeadLetters: DeadLetters{db},
-		Retention: Retention{db}, Leases: Leases{db}, Inspection: Inspection{db},
+		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Tokens: Tokens{db},
+		DeadLetters: DeadLetters{db}, Retention: Retention{db}, Leases: Leases{db}, Inspection: Inspection{db},
 	}, nil
 }
 
