@@ -24,12 +24,14 @@ type fakeStore struct {
 	tasks     []tasker.Task
 	results   []tasker.TaskResult
 	endpoints []tasker.Endpoint
-	letters   []tasker.DeadLetter // by ID
-	attempts  []fakeAttempt       // of results, oldest first
-	chunks    []tasker.LogChunk   // in the order in which they became visible
-	requeue   error               // of Requeue
-	err       error               // of every call
-	aggregate error               // of Aggregate
+	tokens    []tasker.EndpointToken // by ID
+	hashes    [][]byte               // of the tokens
+	letters   []tasker.DeadLetter    // by ID
+	attempts  []fakeAttempt          // of results, oldest first
+	chunks    []tasker.LogChunk      // in the order in which they became visible
+	requeue   error                  // of Requeue
+	err       error                  // of every call
+	aggregate error                  // of Aggregate
 	calls     []string
 	payloads  int                // the bytes that ResultsOf returned
 	newsAsked []tasker.ResultKey // of ResultNews

@@ -57,7 +57,8 @@ func withToken(c *api.Config) { c.Token = "s3cret-token" }
 
 func (h *harness) deps() api.Deps {
 	return api.Deps{
-		Tasks: h.store, Statuses: h.store, Results: h.store, Live: h.store, Endpoints: h.store, DeadLetters: h.store, Database: h.store,
+		Tasks: h.store, Statuses: h.store, Results: h.store, Live: h.store, Endpoints: h.store, Tokens: h.store,
+		DeadLetters: h.store, Database: h.store,
 		Dispatcher: h.dispatcher, Requeuer: h.store, Remover: h.store, Broker: h.broker, Log: h.log.logger(),
 	}
 }

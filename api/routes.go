@@ -9,6 +9,7 @@ const (
 	routeOpenAPI     = "/openapi.yaml"
 	routeTaskTypes   = "/v1/task-types"
 	routeEndpoints   = "/v1/endpoints"
+	routeTokens      = "/v1/endpoint-tokens"
 	routeDeadLetters = "/v1/dead-letters"
 )
 
@@ -34,6 +35,7 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
 	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
 	endpoints := &endpointHandlers{deps.Endpoints, deps.Remover, deps.Log}
+	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
 	tasks := &taskHandlers{types, deps.Tasks, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Log}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
@@ -50,6 +52,9 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: get, path: "/v1/task-types/{task_type}", handle: taskTypes.get, limit: reads},
 		{method: get, path: routeEndpoints, handle: endpoints.list, limit: reads, query: []string{"task_type", "limit", "cursor"}},
 		{method: del, path: "/v1/endpoints/{endpoint}", handle: endpoints.remove, limit: writes},
+		{method: post, path: "/v1/endpoints/{endpoint}/token", handle: tokens.add, limit: writes},
+		{method: post, path: "/v1/endpoints/{endpoint}/token/rotate", handle: tokens.rotate, limit: writes, query: []string{"overlap"}},
+		{method: get, path: routeTokens, handle: tokens.list, limit: reads, query: []string{"limit", "cursor"}},
 		{method: get, path: "/v1/tasks/{id}", handle: tasks.redirect, limit: reads},
 		{method: get, path: "/v1/events", handle: allEvents.follow, stream: true, query: []string{"task_type", "status", "last_event_id"}},
 		{method: get, path: routeDeadLetters, handle: letters.list, limit: reads, query: []string{"limit", "cursor"}},

@@ -11,6 +11,7 @@ func TestWrongMethods(t *testing.T) {
 	for path, allow := range map[string]string{
 		"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/openapi.yaml": "GET, HEAD",
 		"/v1/task-types": "GET, HEAD", "/v1/task-types/worker": "GET, HEAD", "/v1/events": "GET, HEAD", "/v1/endpoints": "GET, HEAD", "/v1/dead-letters": "GET, HEAD",
+		"/v1/endpoints/a": "DELETE", "/v1/endpoints/a/token": "POST", "/v1/endpoints/a/token/rotate": "POST", "/v1/endpoint-tokens": "GET, HEAD",
 		"/v1/dead-letters/1": "DELETE, GET, HEAD", "/v1/dead-letters/1/requeue": "POST",
 		"/worker": "GET, HEAD, POST", "/worker/a": "GET, HEAD",
 		"/worker/a/events": "GET, HEAD", "/worker/a/results/console1": "GET, HEAD", "/worker/a/results/console1/log": "GET, HEAD",

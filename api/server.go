@@ -39,6 +39,7 @@ type Deps struct {
 	Results     ResultStore
 	Live        LiveStore
 	Endpoints   EndpointStore
+	Tokens      TokenStore
 	DeadLetters DeadLetterStore
 	Database    Database
 	Dispatcher  Dispatcher
@@ -50,7 +51,8 @@ type Deps struct {
 
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
-		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.DeadLetters, d.Database, d.Dispatcher, d.Requeuer, d.Remover, d.Broker,
+		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Requeuer, d.Remover,
+		d.Broker,
 	}, nil)
 }
 

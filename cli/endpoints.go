@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -16,12 +19,15 @@ import (
 func endpointsCommand(r *run) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "endpoints",
-		Short: "List the registered endpoints, or remove some",
+		Short: "Add, list or remove endpoints",
 		Long: `An endpoint registers when its manager starts for the first time, and stays
 registered: tasks for all endpoints are for it, too, and its queues collect them
-while it is down. These commands use the API at --api, with the token in
---token-file; with --dev, that of "tasker dev".`,
-		Example: `  tasker endpoints list
+while it is down. An endpoint without access to the database (manager.mode:
+gateway) needs a token, which "tasker endpoints add" prints. These commands use
+the API at --api, with the token in --token-file; with --dev, that of "tasker
+dev".`,
+		Example: `  tasker endpoints add console7
+  tasker endpoints list
   tasker endpoints remove console7
   tasker endpoints remove console7 --api https://tasker.example.com --token-file ~/.tasker-token`,
 		Args: r.noSuchCommand,
@@ -29,51 +35,93 @@ while it is down. These commands use the API at --api, with the token in
 	}
 	cmd.SuggestionsMinimumDistance = suggestionDistance
 	flags := r.addAPIFlags(cmd)
-	cmd.AddCommand(listEndpointsCommand(r, flags), removeEndpointsCommand(r, flags))
+	cmd.AddCommand(addEndpointCommand(r, flags), rotateEndpointCommand(r, flags), listEndpointsCommand(r, flags),
+		removeEndpointsCommand(r, flags))
 	return cmd
 }
 
 func listEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the registered endpoints",
-		Args:  noArguments,
+		Short: "List the registered endpoints, and those that have a token",
+		Long: `List the registered endpoints, and those that have a token and have never
+registered. TOKEN is the day on which a token of the endpoint was last used at a
+gateway, "unused", or "-" if it has none, with the number of its tokens if an older one is
+still valid.`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.client(cmd)
 			if err != nil {
 				return err
 			}
-			endpoints := []tasker.Endpoint{}
+			list := endpointList{Endpoints: []tasker.Endpoint{}, Tokens: []tasker.EndpointToken{}}
 			for e, err := range c.Endpoints(cmd.Context(), "") {
 				if err != nil {
 					return err
 				}
-				endpoints = append(endpoints, e)
+				list.Endpoints = append(list.Endpoints, e)
 			}
-			return r.print(struct {
-				Endpoints []tasker.Endpoint `json:"endpoints"`
-			}{endpoints}, endpointTable(endpoints))
+			for t, err := range c.EndpointTokens(cmd.Context()) {
+				if tasker.CodeOf(err) == tasker.NotFound {
+					break // an API of an older release, which knows no tokens
+				}
+				if err != nil {
+					return err
+				}
+				list.Tokens = append(list.Tokens, t)
+			}
+			return r.print(list, list.table())
 		},
 	}
 }
 
-func endpointTable(endpoints []tasker.Endpoint) string {
-	if len(endpoints) == 0 {
-		return "no endpoints are registered\n"
+// endpointList is the output of "endpoints list".
+type endpointList struct {
+	Endpoints []tasker.Endpoint      `json:"endpoints"`
+	Tokens    []tasker.EndpointToken `json:"tokens"`
+}
+
+func (l endpointList) table() string {
+	tokens := map[string][]tasker.EndpointToken{}
+	for _, t := range l.Tokens {
+		tokens[t.Endpoint] = append(tokens[t.Endpoint], t)
 	}
 	var b strings.Builder
 	table := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "NAME\tALIVE\tLAST SEEN\tHOST\tPID\tTASK TYPES")
-	for _, e := range endpoints {
+	_, _ = fmt.Fprintln(table, "NAME\tALIVE\tLAST SEEN\tTOKEN\tHOST\tPID\tTASK TYPES")
+	for _, e := range l.Endpoints {
 		alive := "no"
 		if e.Alive {
 			alive = "yes"
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\n",
-			oneLine(e.Name), alive, e.LastSeen.Format(time.RFC3339), oneLine(e.Host), e.PID, oneLine(strings.Join(e.TaskTypes, " ")))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", oneLine(e.Name), alive, e.LastSeen.Format(time.RFC3339),
+			tokenCell(tokens[e.Name]), oneLine(e.Host), e.PID, oneLine(strings.Join(e.TaskTypes, " ")))
+		delete(tokens, e.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(tokens)) {
+		_, _ = fmt.Fprintf(table, "%s\tno\tnever\t%s\t-\t-\t-\n", oneLine(name), tokenCell(tokens[name]))
 	}
 	_ = table.Flush()
+	if len(l.Endpoints)+len(l.Tokens) == 0 {
+		return "no endpoints are registered, and none has a token\n"
+	}
 	return b.String()
+}
+
+// tokenCell says what tokens an endpoint has, in a table.
+func tokenCell(tokens []tasker.EndpointToken) string {
+	if len(tokens) == 0 {
+		return "-"
+	}
+	used := ""
+	for _, t := range tokens {
+		used = max(used, t.LastUsed)
+	}
+	cell := oneLine(cmp.Or(used, "unused"))
+	if len(tokens) > 1 {
+		cell += fmt.Sprintf(" (%d)", len(tokens))
+	}
+	return cell
 }
 
 func removeEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
@@ -81,9 +129,11 @@ func removeEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
 		Use:   "remove NAME...",
 		Short: "Remove endpoints that will not come back",
 		Long: `Remove endpoints whose managers have stopped for good: their registrations and
-their queues, with all messages, are deleted. Open tasks no longer expect them
-and list them in removed_endpoints; stored results are kept. An endpoint that is
-alive is not removed: stop its manager first.
+their queues, with all messages, are deleted, and their tokens end within
+seconds. Open tasks no longer expect them and list them in removed_endpoints;
+stored results are kept. An endpoint that is alive is not removed: stop its
+manager first. If that is out of reach, "tasker endpoints rotate NAME --overlap 0"
+locks it out of the gateway, and its lease ends.
 
 If some of several endpoints cannot be removed, the others still are, and the
 exit code is 1.`,

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/taskerhq/tasker"
 )
@@ -37,8 +38,39 @@ func (c *Client) Endpoints(ctx context.Context, taskType string) iter.Seq2[taske
 		func(p *EndpointPage) ([]tasker.Endpoint, *string) { return p.Endpoints, p.Next })
 }
 
-// RemoveEndpoint removes an endpoint. The error is [tasker.Conflict] while its
-// manager is alive, and [tasker.NotFound] if it is not registered.
+// AddEndpoint returns the first token of an endpoint, with which it identifies
+// itself at the gateway; it need not be registered yet. The error is
+// [tasker.Conflict] if it has a token.
+func (c *Client) AddEndpoint(ctx context.Context, name string) (issued IssuedToken, err error) {
+	return c.issue(ctx, name, nil, "token")
+}
+
+// RotateEndpoint returns another token of an endpoint, in place of its current
+// one, which stays valid for the overlap, in whole seconds. The error is
+// [tasker.NotFound] if it has no token.
+func (c *Client) RotateEndpoint(ctx context.Context, name string, overlap time.Duration) (issued IssuedToken, err error) {
+	query := url.Values{"overlap": {strconv.FormatInt(int64(overlap/time.Second), 10)}}
+	return c.issue(ctx, name, query, "token", "rotate")
+}
+
+func (c *Client) issue(ctx context.Context, name string, query url.Values, path ...string) (issued IssuedToken, err error) {
+	if err := tasker.ValidateEndpoint(name); err != nil {
+		return IssuedToken{}, err
+	}
+	_, err = c.call(ctx, request{method: http.MethodPost, path: append([]string{"v1", "endpoints", name}, path...), query: query}, &issued)
+	return issued, err
+}
+
+// EndpointTokens returns the valid tokens of all endpoints, without the tokens
+// themselves, oldest first. It ends after an error.
+func (c *Client) EndpointTokens(ctx context.Context) iter.Seq2[tasker.EndpointToken, error] {
+	return pages(ctx, c, request{path: []string{"v1", "endpoint-tokens"}, query: url.Values{}},
+		func(p *TokenPage) ([]tasker.EndpointToken, *string) { return p.Tokens, p.Next })
+}
+
+// RemoveEndpoint removes an endpoint, and ends its tokens. The error is [tasker.Conflict]
+// while its manager is alive, and [tasker.NotFound] if it is neither registered
+// nor has a token.
 func (c *Client) RemoveEndpoint(ctx context.Context, name string) (removed RemovedEndpoint, err error) {
 	if err := tasker.ValidateEndpoint(name); err != nil {
 		return RemovedEndpoint{}, err

@@ -115,6 +115,19 @@ type RemovedEndpoint struct {
 	QueuesPending bool `json:"queues_pending"`
 }
 
+// IssuedToken is a new token of an endpoint.
+type IssuedToken struct {
+	tasker.EndpointToken
+	// Token is the token itself, which nobody can ask for again.
+	Token string `json:"token"`
+}
+
+// TokenPage is one page of the tokens of endpoints, oldest first.
+type TokenPage struct {
+	Tokens []tasker.EndpointToken `json:"tokens"`
+	Next   *string                `json:"next"` // cursor of the next page; nil on the last one
+}
+
 // DeadLetter is a message that was no task to the endpoint it reached, or that
 // the broker gave up.
 type DeadLetter struct {

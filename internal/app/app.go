@@ -100,6 +100,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	remover := removal.New(s.store.Removals, s.broker, s.log)
 	server, err := api.New(conf, api.Deps{
 		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
+		Tokens:      s.store.Tokens,
 		DeadLetters: s.store.DeadLetters, Database: s.store.DB,
 		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store.DeadLetters, s.broker),
 		Remover: remover, Broker: s.broker, Log: s.log,
