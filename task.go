@@ -35,6 +35,10 @@ type Task struct {
 	Expected []string `json:"-"`
 	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64 `json:"-"`
+	// PayloadSHA256 is the SHA-256 of the payload, in hexadecimal, that was stored
+	// with it. Only what an endpoint runs has it, and not if an older API stored
+	// the task.
+	PayloadSHA256 string `json:"-"`
 }
 
 // Addressed reports whether a task is for an endpoint. A task without listed
@@ -181,13 +185,15 @@ type Endpoint struct {
 	TaskTypes []string `json:"task_types"` // sorted
 	// Labels come from its manager's configuration, such as role: web; task
 	// types may require some.
-	Labels    map[string]string `json:"labels,omitempty"`
-	Manager   string            `json:"manager"` // id of the manager that serves it, or did last
-	Host      string            `json:"host"`
-	PID       int               `json:"pid"`
-	Version   string            `json:"version"`
-	StartTime time.Time         `json:"start_time"` // when that manager registered
-	LastSeen  time.Time         `json:"last_seen"`  // its latest heartbeat
+	Labels  map[string]string `json:"labels,omitempty"`
+	Manager string            `json:"manager"` // id of the manager that serves it, or did last
+	Host    string            `json:"host"`
+	PID     int               `json:"pid"`
+	Version string            `json:"version"`
+	// Protocol is the newest version of task messages that the manager reads.
+	Protocol  int       `json:"protocol"`
+	StartTime time.Time `json:"start_time"` // when that manager registered
+	LastSeen  time.Time `json:"last_seen"`  // its latest heartbeat
 	// LeaseUntil is when another manager may take over, unless a heartbeat
 	// renews the lease.
 	LeaseUntil time.Time `json:"lease_until"`

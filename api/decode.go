@@ -24,9 +24,6 @@ const maxDepth = tasker.MaxDepth
 const (
 	// maxEndpoints bounds the endpoints that one task lists.
 	maxEndpoints = 10_000
-	// maxFanout bounds the bytes of the messages of one task: each listed endpoint
-	// gets its own, with the payload.
-	maxFanout = 1 << 30
 )
 
 // knownFields are the fields of the body of a POST.
@@ -135,13 +132,6 @@ func decodeTask(body []byte) (taskRequest, error) {
 		default:
 			errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
 		}
-	}
-	if fanout := int64(len(in.payload)) * int64(len(in.endpoints)); fanout > maxFanout {
-		errs.add("/endpoints",
-			"messages too large: a payload of %d bytes for %d endpoints is %d bytes, the limit is %d; list fewer endpoints, or "+
-				"omit the list to "+
-				"reach all with one message",
-			len(in.payload), len(in.endpoints), fanout, maxFanout)
 	}
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err

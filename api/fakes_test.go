@@ -231,7 +231,7 @@ type fakeDispatcher struct {
 	release chan struct{}
 }
 
-func (d *fakeDispatcher) Check(tasker.Task) error { return d.refuses }
+func (d *fakeDispatcher) Check(context.Context, tasker.Task) error { return d.refuses }
 
 func (d *fakeDispatcher) Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error) {
 	if d.entered != nil {

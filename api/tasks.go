@@ -39,9 +39,9 @@ type TaskStore interface {
 
 // Dispatcher sends tasks to the broker.
 type Dispatcher interface {
-	// Check returns a [tasker.TooLarge] error for a task, not stored yet, that the
-	// broker is known to refuse for its size.
-	Check(t tasker.Task) error
+	// Check returns a [tasker.TooLarge] or [tasker.Invalid] error for a task, not
+	// stored yet, whose messages are too large for the broker.
+	Check(ctx context.Context, t tasker.Task) error
 	// Dispatch publishes a CREATED task and marks it SENT, within its own time
 	// limit. It returns the newest known state of the task; on an error that
 	// stays CREATED and the relay sends it later.
@@ -94,7 +94,7 @@ func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	task := tasker.Task{Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints}
-	if err := h.dispatcher.Check(task); err != nil {
+	if err := h.dispatcher.Check(r.Context(), task); err != nil {
 		return err
 	}
 	task, created, err := h.store.CreateTask(r.Context(), task)

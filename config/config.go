@@ -37,6 +37,9 @@ type Config struct {
 	// PublishTimeout is how long a POST waits for the broker's confirm before it
 	// leaves the task to the relay.
 	PublishTimeout time.Duration
+	// MessagePayload is the size in bytes of the largest payload that a message
+	// carries.
+	MessagePayload int64
 	// Manager has no endpoints: the command line names them.
 	Manager     manager.Config
 	Store       store.Config

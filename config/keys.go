@@ -10,6 +10,7 @@ import (
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -25,7 +26,7 @@ type draft struct {
 func newDraft() *draft {
 	d := &draft{}
 	d.API = api.DefaultConfig()
-	d.PublishTimeout = dispatch.DefaultTimeout
+	d.PublishTimeout, d.MessagePayload = dispatch.DefaultTimeout, wire.DefaultMaxPayload
 	d.Manager = manager.DefaultConfig()
 	d.Store.MaxOpenConns = store.DefaultMaxOpenConns
 	d.Rabbit = rabbit.Config{
@@ -144,6 +145,11 @@ func apiKeys(d *draft) []key {
 			"api.publish_timeout", forAPI, "how long a POST waits for RabbitMQ before it answers CREATED; publishing goes on in " +
 				"the background",
 			duration(&d.PublishTimeout, ms, dispatch.MaxTimeout),
+		},
+		{
+			"api.message_payload", forAPI, "largest payload that a task's message carries; endpoints read a larger one from the " +
+				"database",
+			size(&d.MessagePayload, 1, 16*miB),
 		},
 		{
 			"api.shutdown_timeout", forAPI, "how long requests may go on when the API stops",

@@ -38,6 +38,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/spool"
+	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
@@ -271,6 +272,6 @@ func (m *Manager) registration(endpoint string) tasker.Endpoint {
 	}
 	return tasker.Endpoint{
 		Name: endpoint, TaskTypes: m.pools.typeNames(), Manager: m.id,
-		Host: host, PID: os.Getpid(), Version: m.cfg.Version, Labels: m.cfg.Labels,
+		Host: host, PID: os.Getpid(), Version: m.cfg.Version, Protocol: wire.Version, Labels: m.cfg.Labels,
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -207,7 +208,7 @@ func TestRubbish(t *testing.T) {
 	other := w.create("other", "null", "b")
 	cases := []struct{ body, reason string }{
 		{"rubbish", "not a JSON object"},
-		{`{"v":2}`, "version is 2"},
+		{`{"v":3}`, "version is 3"},
 		{strings.Replace(w.message(task), `"task_id"`, `"Task_ID"`, 1), `"Task_ID"`},
 		{strings.Replace(w.message(task), `"job"`, `"backup"`, 1), "received from the queue of job"},
 		{strings.Replace(w.message(task), `"task_id":1`, `"task_id":77`, 1), "task 77 not found"},
@@ -215,7 +216,7 @@ func TestRubbish(t *testing.T) {
 		{w.message(other), "not for endpoint a"},
 	}
 	// A field of a later release is ignored: this is a duplicate of a known task.
-	w.publish(strings.Replace(w.message(task), `{"v":1`, `{"v":1,"run":"rm -rf /"`, 1))
+	w.publish(strings.Replace(w.message(task), `{"v":2`, `{"v":2,"run":"rm -rf /"`, 1))
 	for _, c := range cases {
 		w.publish(c.body)
 	}
@@ -248,10 +249,14 @@ func TestForgedPayloadDoesNotRun(t *testing.T) {
 		payloads <- string(req.Payload)
 		return nil, nil
 	}))
-	// A foreign client publishes another payload for a known task.
+	// A foreign client publishes another payload for a known task, without a digest.
 	forged := task
 	forged.Payload = []byte(`"forged"`)
-	w.publish(w.message(forged))
+	body, err := wire.Form{Version: wire.Version1}.Encode(forged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publish(string(body))
 	if got := <-payloads; got != `"true"` {
 		t.Errorf("handler got %s, not the stored payload", got)
 	}

@@ -2,6 +2,7 @@ package manager_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/store/storetest"
+	"github.com/taskerhq/tasker/internal/wire"
 )
 
 // Rows that the API would refuse may be in the database all the same. They do not
@@ -93,3 +96,78 @@ func TestLargePayloads(t *testing.T) {
 }
 
 var oneSlot = jobType(func(j *tasker.TaskType) { j.Concurrency = 1 })
+
+// swapped is a database in which a payload was changed after its task was accepted.
+type swapped struct {
+	*storetest.Flat
+	payload string
+}
+
+func (s swapped) TaskPayload(context.Context, int64) (json.RawMessage, error) {
+	return json.RawMessage(s.payload), nil
+}
+
+// A payload that is not the one that was accepted is never run, and the result says
+// why.
+func TestChangedPayload(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	w.serve(swapped{w.store, `"` + strings.Repeat("y", 200_000) + `"`}, c)
+	task := w.post("changed", `"`+strings.Repeat("x", 200_000)+`"`, "a")
+	r := w.await(task, tasker.Rejected)
+	if !strings.Contains(r.Errmsg, "payload was changed") || c.of("changed") != 0 {
+		t.Errorf("got %+v after %d runs", r, c.of("changed"))
+	}
+}
+
+// A message whose payload has another digest than the stored one is a dead letter,
+// and does not run: what runs, however it is found, is the stored payload.
+func TestMessageOfAnotherPayload(t *testing.T) {
+	w := newWorld(t)
+	payloads := make(chan string, 10)
+	w.serve(w.store, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
+		payloads <- string(req.Payload)
+		return nil, nil
+	}))
+	task := w.create("one", `{"a":1}`, "a")
+	forged := task
+	forged.Payload = json.RawMessage(`{"a":2}`)
+	w.publish(w.message(forged))
+	w.until(func() string {
+		if len(w.broker.DeadLetters()) == 0 {
+			return "a dead letter"
+		}
+		return ""
+	})
+	if d := w.broker.DeadLetters()[0]; !strings.Contains(d.Reason, "but the message says "+wire.PayloadSHA256(forged.Payload)) {
+		t.Errorf("the reason is %q", d.Reason)
+	}
+	w.publish(w.message(task))
+	w.await(task, tasker.ResultDone)
+	if got := <-payloads; got != `{"a":1}` || len(payloads) > 0 {
+		t.Errorf("%s ran, and %d more", got, len(payloads))
+	}
+}
+
+// Messages of each version and size are read side by side, each with its payload.
+func TestMessagesOfAllForms(t *testing.T) {
+	w := newWorld(t)
+	got := make(chan string, 10)
+	w.serve(w.store, handlers.Func(func(_ context.Context, req *handlers.Request) (handlers.Result, error) {
+		got <- string(req.Payload)
+		return nil, nil
+	}))
+	for i, form := range []wire.Form{{Version: 1}, {Version: 2, MaxPayload: 1000}, {Version: 2}} {
+		payload := fmt.Sprintf(`{"n": %d}`, i)
+		task := w.create(fmt.Sprint("task", i), payload, "a")
+		body, err := form.Encode(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.publish(string(body))
+		w.await(task, tasker.ResultDone)
+		if s := <-got; s != payload {
+			t.Errorf("%+v: got %s, want %s", form, s, payload)
+		}
+	}
+}

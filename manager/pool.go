@@ -129,7 +129,7 @@ func (p *pool) canStart() bool {
 func (p *pool) acquire(message wire.Task) (in ledger.Incoming, b *binding) {
 	in = ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: message.TaskID, Endpoint: p.queue.Endpoint},
-		Identifier: message.Identifier, Type: message.Type, State: tasker.Received,
+		Identifier: message.Identifier, Type: message.Type, PayloadSHA256: message.PayloadSHA256, State: tasker.Received,
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
@@ -172,13 +174,20 @@ func (r *runner) rules(b *binding) attempt.Rules {
 }
 
 // loadPayload reads the payload of a task that is about to run, if memory does not
-// have it.
+// have it, and compares it with the digest that was stored with the task and that
+// its message had.
 func (r *runner) loadPayload(ctx context.Context, task *tasker.Task) error {
-	if len(task.Payload) > 0 {
-		return nil
+	if len(task.Payload) == 0 {
+		err := r.db.retry(ctx, "read the payload", func(ctx context.Context) (err error) {
+			task.Payload, err = r.results.TaskPayload(ctx, task.ID)
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return r.db.retry(ctx, "read the payload", func(ctx context.Context) (err error) {
-		task.Payload, err = r.results.TaskPayload(ctx, task.ID)
-		return err
-	})
+	if got := wire.PayloadSHA256(task.Payload); task.PayloadSHA256 != "" && got != task.PayloadSHA256 {
+		return fmt.Errorf("payload was changed after the task was accepted: it has SHA-256 %s, not %s", got, task.PayloadSHA256)
+	}
+	return nil
 }

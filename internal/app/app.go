@@ -92,7 +92,7 @@ func reloading(ctx context.Context, r *reloader, roles func(context.Context, *re
 }
 
 func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, version string, ready func(addr string)) error {
-	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires}
+	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires, MaxPayload: cfg.MessagePayload}
 	dispatcher := dispatch.New(sending, s.store.Outbox, s.broker, s.log)
 	defer dispatcher.Close()
 	conf := cfg.API

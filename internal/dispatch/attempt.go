@@ -106,7 +106,7 @@ func (a *attempt) publish(ctx context.Context) error {
 	if err := a.d.broker.Ready(); err != nil {
 		return err
 	}
-	body, err := wire.Form{Version: wire.Version1}.Encode(a.u.Task)
+	body, err := a.d.form(ctx, a.u.Type).Encode(a.u.Task)
 	if err != nil {
 		return err
 	}

@@ -6,22 +6,26 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/wire"
 )
 
 // audienceMaxAge is how long the registered endpoints of a type are cached.
 const audienceMaxAge = 10 * time.Second
 
-// audiences caches which endpoints are registered for each task type.
+// audiences caches which endpoints are registered for each task type, and which
+// version of messages all of them read.
 type audiences struct {
-	store Store
-	mu    sync.Mutex
-	known map[string]*audience // by task type
+	store      Store
+	seenWithin time.Duration
+	mu         sync.Mutex
+	known      map[string]*audience // by task type
 }
 
 // audience is the set of endpoints registered for a task type.
 type audience struct {
-	names map[string]bool // read-only
-	read  time.Time
+	names    map[string]bool // read-only
+	protocol int             // the newest version of messages that all read; 0 if there are none
+	read     time.Time
 }
 
 // of returns how many copies of the task will be published, and which of its listed
@@ -65,25 +69,49 @@ func (a *audiences) of(ctx context.Context, task tasker.Task) (copies int, regis
 
 // all returns the registered endpoints of a type, or nil if they are unknown.
 func (a *audiences) all(ctx context.Context, taskType string) map[string]bool {
+	if known := a.get(ctx, taskType); known != nil {
+		return known.names
+	}
+	return nil
+}
+
+// version returns the version of messages to publish to a type: the newest one that
+// all of its endpoints read, and the oldest one if that is unknown.
+func (a *audiences) version(ctx context.Context, taskType string) int {
+	switch known := a.get(ctx, taskType); {
+	case known == nil:
+		return wire.Version1
+	case known.protocol == 0 || known.protocol > wire.Version:
+		return wire.Version
+	default:
+		return known.protocol
+	}
+}
+
+// get returns the audience of a type, or nil if it is unknown.
+func (a *audiences) get(ctx context.Context, taskType string) *audience {
 	a.mu.Lock()
 	known := a.known[taskType]
 	a.mu.Unlock()
 	if known != nil && time.Since(known.read) < audienceMaxAge {
-		return known.names
+		return known
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	names, err := a.store.RegisteredEndpoints(ctx, taskType, nil)
 	if err != nil {
-		if known != nil {
-			return known.names
-		}
-		return nil
+		return known
 	}
-	fresh := &audience{names: make(map[string]bool, len(names)), read: time.Now()}
+	protocol, err := a.store.OldestProtocol(ctx, taskType, a.seenWithin)
+	if err != nil {
+		return known
+	}
+	fresh := &audience{names: make(map[string]bool, len(names)), protocol: protocol, read: time.Now()}
 	for _, name := range names {
 		fresh.names[name] = true
 	}
 	a.mu.Lock()
 	a.known[taskType] = fresh
 	a.mu.Unlock()
-	return fresh.names
+	return fresh
 }

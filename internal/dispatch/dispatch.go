@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/wire"
 )
 
 // Store is the part of the database that a Dispatcher uses.
@@ -29,6 +30,7 @@ type Store interface {
 	RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error
 	SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error
 	RegisteredEndpoints(ctx context.Context, taskType string, among []string) ([]string, error)
+	OldestProtocol(ctx context.Context, taskType string, seenWithin time.Duration) (int, error)
 }
 
 // Publisher is the part of the broker that a Dispatcher uses.
@@ -63,6 +65,9 @@ type Config struct {
 	// SeenWithin bounds the silence of an endpoint that a task for all still
 	// expects. It should match how long an unused queue is kept; 0 means 7 days.
 	SeenWithin time.Duration
+	// MaxPayload is the size in bytes of the largest payload that a message
+	// carries; 0 means [wire.DefaultMaxPayload].
+	MaxPayload int64
 }
 
 func (c Config) withDefaults() Config {
@@ -75,6 +80,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SeenWithin == 0 {
 		c.SeenWithin = 7 * 24 * time.Hour
+	}
+	if c.MaxPayload == 0 {
+		c.MaxPayload = wire.DefaultMaxPayload
 	}
 	return c
 }
@@ -104,9 +112,10 @@ type Dispatcher struct {
 
 // New returns a Dispatcher.
 func New(cfg Config, store Store, publisher Publisher, log *slog.Logger) *Dispatcher {
+	cfg = cfg.withDefaults()
 	return &Dispatcher{
-		cfg: cfg.withDefaults(), store: store, broker: publisher, log: log,
-		audiences: audiences{store: store, known: map[string]*audience{}},
+		cfg: cfg, store: store, broker: publisher, log: log,
+		audiences: audiences{store: store, seenWithin: cfg.SeenWithin, known: map[string]*audience{}},
 		load:      semaphore.NewWeighted(maxLoad), attempts: map[int64]context.CancelFunc{},
 	}
 }
@@ -122,18 +131,37 @@ func (d *Dispatcher) Close() {
 	d.group.Wait()
 }
 
-// Check returns a [tasker.TooLarge] error if the task, which is not stored yet, is
-// larger than the broker accepts.
-func (d *Dispatcher) Check(task tasker.Task) error {
-	limit := d.broker.MaxBody()
-	if limit == 0 || len(task.Payload)+messageOverhead <= limit {
-		return nil
+// Check returns why the messages of a task, which is not stored yet, cannot be sent:
+// [tasker.TooLarge] if one is larger than the broker accepts, and [tasker.Invalid]
+// if those for its listed endpoints are too large together.
+func (d *Dispatcher) Check(ctx context.Context, task tasker.Task) error {
+	size := len(task.Payload)
+	if f := d.form(ctx, task.Type); f.Version >= wire.Version && int64(size) > f.MaxPayload {
+		size = 0
 	}
-	return tasker.Errorf(tasker.TooLarge,
-		"payload too large: %d bytes, RabbitMQ accepts messages of up to %d bytes: send a smaller one or raise max_message_size "+
-			"of RabbitMQ",
-		len(task.Payload), limit)
+	if limit := d.broker.MaxBody(); limit > 0 && size+messageOverhead > limit {
+		return tasker.Errorf(tasker.TooLarge,
+			"payload too large: %d bytes, RabbitMQ accepts messages of up to %d bytes: send a smaller one or raise max_message_size "+
+				"of RabbitMQ",
+			size, limit)
+	}
+	if all := int64(size) * int64(len(task.Endpoints)); all > maxFanout {
+		return tasker.Errorf(tasker.Invalid,
+			"messages too large: a payload of %d bytes for %d endpoints is %d bytes, the limit is %d; list fewer endpoints, or omit "+
+				"the list to reach all with one message",
+			size, len(task.Endpoints), all, maxFanout)
+	}
+	return nil
 }
+
+// form returns how the messages of a task type are written.
+func (d *Dispatcher) form(ctx context.Context, taskType string) wire.Form {
+	return wire.Form{Version: d.audiences.version(ctx, taskType), MaxPayload: d.cfg.MaxPayload}
+}
+
+// maxFanout bounds the bytes of the messages of one task: each listed endpoint gets
+// its own, with the payload that it carries.
+const maxFanout = 1 << 30
 
 // messageOverhead exceeds what a task's message takes besides the payload.
 const messageOverhead = 512

@@ -144,11 +144,16 @@ func setUp(t *testing.T, endpoints ...string) fixture {
 	return f
 }
 
-// register registers endpoints.
+// register registers endpoints that read the newest version of messages.
 func (f fixture) register(t *testing.T, endpoints ...string) {
 	t.Helper()
+	f.registerReading(t, wire.Version, endpoints...)
+}
+
+func (f fixture) registerReading(t *testing.T, protocol int, endpoints ...string) {
+	t.Helper()
 	for _, name := range endpoints {
-		e := tasker.Endpoint{Name: name, Manager: "01AAAAAAAAAAAAAAAAAAAAAAAA", TaskTypes: []string{"worker"}}
+		e := tasker.Endpoint{Name: name, Manager: "01AAAAAAAAAAAAAAAAAAAAAAAA", TaskTypes: []string{"worker"}, Protocol: protocol}
 		if _, err := f.AcquireEndpoint(t.Context(), e, time.Minute); err != nil {
 			t.Fatal(err)
 		}
@@ -206,7 +211,7 @@ func TestDispatch(t *testing.T) {
 			if f.claimable(t) {
 				t.Error("the relay can claim a sent task")
 			}
-			body, err := wire.Form{Version: wire.Version1}.Encode(f.task)
+			body, err := wire.EncodeTask(f.task)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -519,21 +524,69 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// Check refuses what is larger than the broker accepts.
+// Check refuses what is larger than the broker accepts: the payload, if the message
+// carries it.
 func TestCheck(t *testing.T) {
-	f := setUp(t)
-	d := f.dispatcher(t, dispatch.Config{})
-	f.task.Payload = make([]byte, 10_000)
-	if err := d.Check(f.task); err != nil {
-		t.Errorf("without a limit: %v", err)
+	f := setUp(t, "console1")
+	large, huge := 10_000, (1<<30)/5000+1
+	check := func(protocol, bytes, endpoints, most int) tasker.Code {
+		t.Helper()
+		f.registerReading(t, protocol, "console1")
+		f.broker.most = most
+		task := f.task
+		task.Payload, task.Endpoints = make([]byte, bytes), make([]string, endpoints)
+		return tasker.CodeOf(f.dispatcher(t, dispatch.Config{MaxPayload: 20_000}).Check(t.Context(), task))
 	}
-	f.broker.most = 10_000
-	if err := d.Check(f.task); tasker.CodeOf(err) != tasker.TooLarge {
-		t.Errorf("got %v", err)
+	for name, test := range map[string]struct {
+		got, want tasker.Code
+	}{
+		"without a limit":           {check(2, large, 0, 0), ""},
+		"too large":                 {check(2, large, 0, 10_000), tasker.TooLarge},
+		"small enough":              {check(2, large, 0, 11_000), ""},
+		"not carried":               {check(2, 30_000, 0, 11_000), ""},
+		"carried by version 1":      {check(1, 30_000, 0, 11_000), tasker.TooLarge},
+		"listed, not carried":       {check(2, huge, 5000, 0), ""},
+		"listed, and all too large": {check(1, huge, 5000, 0), tasker.Invalid},
+	} {
+		if test.got != test.want {
+			t.Errorf("%s: got %q, want %q", name, test.got, test.want)
+		}
 	}
-	f.broker.most = 11_000
-	if err := d.Check(f.task); err != nil {
-		t.Errorf("small enough: %v", err)
+}
+
+// Version 1 is published as long as an endpoint of the type reads only that, and
+// while it is unknown what they read.
+func TestVersionOfMessages(t *testing.T) {
+	const payload = `{"foo":"bar"}`
+	for name, test := range map[string]struct {
+		protocols []int // of the endpoints
+		unknown   bool
+		most      int64
+		version   int
+		carries   bool
+	}{
+		"no endpoint":          {version: 2, carries: true},
+		"all new":              {protocols: []int{2, 2}, version: 2, carries: true},
+		"of a later release":   {protocols: []int{3, 3}, version: 2, carries: true},
+		"one old":              {protocols: []int{2, 1, 2}, most: 5, version: 1, carries: true},
+		"without its protocol": {protocols: []int{0}, version: 1, carries: true},
+		"unknown":              {protocols: []int{2}, unknown: true, version: 1, carries: true},
+		"large":                {protocols: []int{2}, most: 5, version: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setUp(t)
+			for i, protocol := range test.protocols {
+				f.registerReading(t, protocol, fmt.Sprint("console", i))
+			}
+			f.registryFails = test.unknown
+			if _, err := f.dispatch(t.Context(), t, dispatch.Config{MaxPayload: test.most}); err != nil {
+				t.Fatal(err)
+			}
+			got, err := wire.DecodeTask(f.broker.published[0].Body)
+			if err != nil || got.Version != test.version || test.carries != (string(got.Payload) == payload) {
+				t.Errorf("published %s, %v", f.broker.published[0].Body, err)
+			}
+		})
 	}
 }
 

@@ -28,6 +28,8 @@ func (r *renewals) RegisteredEndpoints(context.Context, string, []string) ([]str
 	return []string{"a"}, nil
 }
 
+func (r *renewals) OldestProtocol(context.Context, string, time.Duration) (int, error) { return 0, nil }
+
 func (r *renewals) MarkSent(_ context.Context, task tasker.Task, _ []string, _ time.Duration) (tasker.Task, error) {
 	return task, nil
 }

@@ -21,6 +21,9 @@ type Incoming struct {
 	// task.
 	Identifier string
 	Type       string
+	// PayloadSHA256 is that of the message, and must match the stored task, too;
+	// empty if the message has none.
+	PayloadSHA256 string
 	// State is the state to record, one of [tasker.InitialResultStates].
 	// Running counts the first attempt.
 	State tasker.ResultState

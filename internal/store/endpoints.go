@@ -52,6 +52,7 @@ func (s Endpoints) acquire(
 		row := map[string]any{
 			"manager": e.Manager, "host": e.Host, "pid": e.PID, "version": e.Version, "labels": nil,
 			"start_time": s.at(now), "last_seen": s.at(now), "lease_until": s.at(now.Add(lease)),
+			"protocol": max(e.Protocol, 1), "protocol_manager": e.Manager,
 		}
 		if len(e.Labels) > 0 {
 			row["labels"] = document[map[string]string]{e.Labels}

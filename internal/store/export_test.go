@@ -4,3 +4,8 @@ import "io/fs"
 
 // WithMigrations replaces the migrations by those of another release.
 func WithMigrations(files fs.FS) Option { return func(o *options) { o.files = files } }
+
+// Exec executes a statement that no method makes.
+func Exec(s *Store, statement string, args ...any) error {
+	return s.DB.gorm.Exec(statement, args...).Error
+}

@@ -162,6 +162,8 @@ func refusal(a ledger.Incoming, task tasker.Task, ok bool) string {
 		return fmt.Sprintf("task %d not found", a.TaskID)
 	case task.Type != a.Type || task.Identifier != a.Identifier:
 		return fmt.Sprintf("task %d is %s/%s, but the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
+	case a.PayloadSHA256 != "" && task.PayloadSHA256 != "" && a.PayloadSHA256 != task.PayloadSHA256:
+		return fmt.Sprintf("the payload of task %d has SHA-256 %s, but the message says %s", a.TaskID, task.PayloadSHA256, a.PayloadSHA256)
 	case !task.Addressed(a.Endpoint) && !task.Removed(a.Endpoint):
 		return fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
 	}
@@ -187,7 +189,7 @@ func readTasks(db *gorm.DB, incoming []ledger.Incoming) (map[int64]tasker.Task, 
 	err := db.Select(workColumns).Where("id IN ?", slices.Compact(ids)).Find(&rows).Error
 	tasks := make(map[int64]tasker.Task, len(rows))
 	for i := range rows {
-		tasks[rows[i].ID] = rows[i].task()
+		tasks[rows[i].ID] = rows[i].work()
 	}
 	return tasks, err
 }
@@ -214,7 +216,7 @@ func lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]tasker.
 	err := tx.Clauses(clause.Locking{Strength: "SHARE"}).Select(workColumns).
 		Where("id IN ?", slices.Compact(joined)).Order("id").Find(&rows).Error
 	for i := range rows {
-		tasks[rows[i].ID] = rows[i].task()
+		tasks[rows[i].ID] = rows[i].work()
 	}
 	return err
 }
@@ -228,7 +230,7 @@ func smallPayload(column string) string {
 
 // workColumns are the columns of a task that a manager needs.
 var workColumns = []string{
-	"id", "type", "identifier", "status", smallPayload("payload"),
+	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256",
 	"endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time",
 }
 

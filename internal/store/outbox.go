@@ -128,6 +128,18 @@ func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among 
 	return registered, nil
 }
 
+// OldestProtocol returns the newest version of task messages that all endpoints of
+// a type read, of those seen within a time; 0 if there are none.
+func (s Outbox) OldestProtocol(ctx context.Context, taskType string, seenWithin time.Duration) (oldest int, err error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return 0, err
+	}
+	err = s.conn(ctx).Table("endpoint_task_types r").Joins("JOIN endpoints e ON e.name = r.endpoint").
+		Select("COALESCE(MIN(CASE WHEN e.protocol_manager = e.manager THEN e.protocol ELSE 1 END), 0)").
+		Where("r.task_type = ? AND e.last_seen >= ?", taskType, s.at(s.Now().Add(-seenWithin))).Scan(&oldest).Error
+	return oldest, s.fail("read which messages the endpoints read", err)
+}
+
 // MarkSent moves a CREATED task to SENT after the broker has confirmed it for
 // every queue, and returns the stored task. A task without listed endpoints now
 // expects those that are registered for its type and were seen within

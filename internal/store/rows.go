@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"database/sql/driver"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -116,6 +117,7 @@ type taskRow struct {
 	RequestHash      []byte
 	Status           tasker.TaskStatus
 	Payload          string
+	PayloadSHA256    []byte `gorm:"column:payload_sha256"` // NULL of a task that an older API stored
 	Endpoints        names
 	Expected         names
 	Unserved         names
@@ -144,6 +146,13 @@ func (r *taskRow) task() tasker.Task {
 		t.Expected = slices.Clone(t.Endpoints)
 	}
 	slices.Sort(t.Expected)
+	return t
+}
+
+// work is task with what an endpoint needs to check the payload.
+func (r *taskRow) work() tasker.Task {
+	t := r.task()
+	t.PayloadSHA256 = hex.EncodeToString(r.PayloadSHA256)
 	return t
 }
 
@@ -211,6 +220,9 @@ type endpointRow struct {
 	LastSeen   dbTime
 	LeaseUntil dbTime
 	Labels     *document[map[string]string]
+	// Protocol is what ProtocolManager reads: see [tasker.Endpoint].
+	Protocol        int
+	ProtocolManager *string
 }
 
 // TableName returns the table of endpoints.
@@ -223,6 +235,10 @@ func (r *endpointRow) endpoint(now time.Time) tasker.Endpoint {
 		// A heartbeat in the future is from before the database's clock was set
 		// back: its lease does not count.
 		Alive: r.LeaseUntil.After(now) && !r.LastSeen.After(now.Add(clockError)),
+	}
+	e.Protocol = 1
+	if r.ProtocolManager != nil && *r.ProtocolManager == r.Manager {
+		e.Protocol = r.Protocol
 	}
 	if r.Labels != nil {
 		e.Labels = r.Labels.value

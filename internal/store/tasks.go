@@ -63,11 +63,12 @@ func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Tas
 // insertTask stores a task as CREATED.
 func (s Tasks) insertTask(ctx context.Context, t tasker.Task, payload string, hash []byte) (tasker.Task, error) {
 	var row taskRow
+	sum := sha256.Sum256([]byte(payload))
 	err := s.withRetry(ctx, func() error {
 		now := dbTime{s.Now()}
 		row = taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-			Payload: payload, Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
+			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
 			AcceptedTime: now, LastModifiedTime: now,
 		}
 		return s.conn(ctx).Create(&row).Error

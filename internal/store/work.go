@@ -50,7 +50,7 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 		Awaits    *string
 	}
 	err := s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
-		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.start_time, t.last_modified_time,"+
+		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.start_time, t.last_modified_time,"+
 			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.awaits_reboot AS awaits").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
 		Order("r.task_id").Limit(limit).Find(&rows).Error
@@ -61,7 +61,7 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	for i := range rows {
 		r := &rows[i]
 		work[i] = ledger.Work{
-			Task: r.Task.task(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime),
+			Task: r.Task.work(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime),
 			Step: r.Step,
 		}
 		if r.Awaits != nil {
