@@ -20,7 +20,7 @@ func (c clientEndpoints) AcquireEndpoint(
 ) (holder *tasker.Endpoint, err error) {
 	answer, err := call[protocol.Registered](ctx, c.connection, e.Name, protocol.OpRegister, &protocol.Register{
 		Scope: protocol.Scope{Endpoint: e.Name}, Manager: e.Manager, TaskTypes: e.TaskTypes, Host: e.Host, PID: e.PID,
-		Version: e.Version, Labels: e.Labels, LeaseMS: protocol.Milliseconds(lease),
+		Version: e.Version, Protocol: e.Protocol, Labels: e.Labels, LeaseMS: protocol.Milliseconds(lease),
 	})
 	if err != nil {
 		return nil, err
@@ -114,7 +114,8 @@ func (c clientResults) ReceiveResults(ctx context.Context, incoming []ledger.Inc
 		for n, i := range g.indexes {
 			in := &incoming[i]
 			messages[n] = protocol.Message{
-				TaskID: in.TaskID, Type: in.Type, Identifier: in.Identifier, State: in.State, Errnr: in.Errnr, Errmsg: in.Errmsg,
+				TaskID: in.TaskID, Type: in.Type, Identifier: in.Identifier, PayloadSHA256: in.PayloadSHA256,
+				State: in.State, Errnr: in.Errnr, Errmsg: in.Errmsg,
 			}
 		}
 		answer, err := call[protocol.Recordings](ctx, c.connection, g.endpoint, protocol.OpReceive, &protocol.Receive{

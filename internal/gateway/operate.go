@@ -12,6 +12,7 @@ func (s *Server) register(ctx context.Context, r *protocol.Register) (*protocol.
 	granted, lease := s.grant(r.LeaseMS)
 	holder, err := s.stores.Endpoints.AcquireEndpoint(ctx, tasker.Endpoint{
 		Name: r.Endpoint, TaskTypes: r.TaskTypes, Labels: r.Labels, Manager: r.Manager, Host: r.Host, PID: r.PID, Version: r.Version,
+		Protocol: r.Protocol,
 	}, lease)
 	if err != nil {
 		return nil, err
@@ -47,7 +48,8 @@ func (s *Server) receive(ctx context.Context, r *protocol.Receive) (*protocol.Re
 	for i, m := range r.Messages {
 		incoming[i] = ledger.Incoming{
 			ResultKey: tasker.ResultKey{TaskID: m.TaskID, Endpoint: r.Endpoint}, Identifier: m.Identifier, Type: m.Type,
-			Manager: r.Manager, State: m.State, Errnr: m.Errnr, Errmsg: m.Errmsg,
+			PayloadSHA256: m.PayloadSHA256,
+			Manager:       r.Manager, State: m.State, Errnr: m.Errnr, Errmsg: m.Errmsg,
 		}
 	}
 	recorded, err := s.stores.Results.ReceiveResults(ctx, incoming)

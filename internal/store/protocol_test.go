@@ -69,7 +69,8 @@ func TestDigestOfMessages(t *testing.T) {
 			in.PayloadSHA256 = digest
 			return in
 		}
-		got := f.receive(t, managerA, with(task, "a", stored), with(task, "b", stored[1:]+"0"), with(task, "c", ""), with(old, "a", "0"+stored[1:]))
+		got := f.receive(t, managerA,
+			with(task, "a", stored), with(task, "b", stored[1:]+"0"), with(task, "c", ""), with(old, "a", "0"+stored[1:]))
 		for i, want := range []ledger.Outcome{ledger.Recorded, ledger.Refused, ledger.Recorded, ledger.Recorded} {
 			if got[i].Outcome != want {
 				t.Errorf("message %d: %+v", i, got[i])

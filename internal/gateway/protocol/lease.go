@@ -9,12 +9,14 @@ import (
 // Register registers the endpoint and takes its lease for a manager.
 type Register struct {
 	Scope
-	Manager   string            `json:"manager"`
-	TaskTypes []string          `json:"task_types"`
-	Host      string            `json:"host,omitempty"`
-	PID       int               `json:"pid,omitempty"`
-	Version   string            `json:"version,omitempty"`
-	Labels    map[string]string `json:"labels,omitempty"`
+	Manager   string   `json:"manager"`
+	TaskTypes []string `json:"task_types"`
+	Host      string   `json:"host,omitempty"`
+	PID       int      `json:"pid,omitempty"`
+	Version   string   `json:"version,omitempty"`
+	// Protocol is the newest version of task messages that the manager reads.
+	Protocol int               `json:"protocol,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
 	// LeaseMS is the length of the lease that the manager wishes. The server
 	// grants that or a longer one.
 	LeaseMS int64 `json:"lease_ms,omitempty"`

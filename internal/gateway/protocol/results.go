@@ -19,12 +19,14 @@ type Receive struct {
 
 // Message is a [ledger.Incoming].
 type Message struct {
-	TaskID     int64              `json:"task_id"`
-	Type       string             `json:"type"`
-	Identifier string             `json:"identifier"`
-	State      tasker.ResultState `json:"state"`
-	Errnr      int                `json:"errnr,omitempty"`
-	Errmsg     string             `json:"errmsg,omitempty"`
+	TaskID     int64  `json:"task_id"`
+	Type       string `json:"type"`
+	Identifier string `json:"identifier"`
+	// PayloadSHA256 is that of the message; absent if it has none.
+	PayloadSHA256 string             `json:"payload_sha256,omitempty"`
+	State         tasker.ResultState `json:"state"`
+	Errnr         int                `json:"errnr,omitempty"`
+	Errmsg        string             `json:"errmsg,omitempty"`
 }
 
 // Validate returns what is wrong with the request.
@@ -96,6 +98,8 @@ type Task struct {
 	Type       string            `json:"type"`
 	Identifier string            `json:"identifier"`
 	Status     tasker.TaskStatus `json:"status,omitempty"`
+	// PayloadSHA256 is the SHA-256 of the payload that was accepted.
+	PayloadSHA256 string `json:"payload_sha256,omitempty"`
 	// Payload is the JSON text. It is absent if it is large; then read it by
 	// itself, when it is needed.
 	Payload          string     `json:"payload,omitempty"`
@@ -108,7 +112,8 @@ type Task struct {
 // TaskOf returns a task as it is sent.
 func TaskOf(t *tasker.Task) *Task {
 	return &Task{
-		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: string(t.Payload), PayloadSize: t.PayloadSize,
+		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: string(t.Payload),
+		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256,
 		AcceptedTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }
@@ -116,7 +121,8 @@ func TaskOf(t *tasker.Task) *Task {
 // Task returns what was sent.
 func (t *Task) Task() tasker.Task {
 	return tasker.Task{
-		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: rawText(t.Payload), PayloadSize: t.PayloadSize,
+		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: rawText(t.Payload),
+		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256,
 		AcceptedTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }
