@@ -1,0 +1,12 @@
+package gateway
+
+import "github.com/taskerhq/tasker/internal/gateway/protocol"
+
+// Requests returns an empty request of each operation.
+func (s *Server) Requests() map[string]protocol.Request {
+	requests := make(map[string]protocol.Request, len(s.routes))
+	for name, route := range s.routes {
+		requests[name] = route.new()
+	}
+	return requests
+}
