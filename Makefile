@@ -6,7 +6,7 @@ ARGS    ?=
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-fast test-loaded fuzz test-backlog test-cluster lint fmt bench chaos services-up services-down clean need-go
+.PHONY: help dev build test test-fast test-loaded fuzz test-backlog test-cluster lint fmt bench fleet chaos services-up services-down clean need-go
 
 help: ## List the commands
 	@echo "tasker: make COMMAND [ARGS=...]"
@@ -44,6 +44,9 @@ test-backlog: need-go ## Test 50,000 tasks that wait for an endpoint that is dow
 
 bench: need-go ## Measure tasker, and what the broker and the database alone can do
 	@scripts/bench.sh $(ARGS)
+
+fleet: need-go ## Run a whole fleet and measure it (ARGS="-endpoints 10000")
+	@scripts/fleet.sh $(ARGS)
 
 chaos: need-go ## Test the guarantees under faults, for 3 minutes (ARGS="-seeds 10")
 	@scripts/chaos.sh $(ARGS)

@@ -146,7 +146,7 @@ mysql_settings() {
 		port = $(port mysql)
 		init_file = $dir/mysql/init.sql
 		skip_name_resolve = ON
-		max_connections = 500
+		max_connections = 2000
 		innodb_buffer_pool_size = 256M
 		innodb_flush_log_at_trx_commit = 1
 	CNF
@@ -281,7 +281,6 @@ start_rabbitmq() {
 	choose_port epmd 4
 	say "starting RabbitMQ on 127.0.0.1:$(port amqp), management http://127.0.0.1:$(port management)"
 	(umask 077 && rabbitmq_settings)
-	raise_file_limit
 	: >"$dir/logs/epmd.log"
 	(
 		export ERL_EPMD_ADDRESS=127.0.0.1
@@ -289,6 +288,12 @@ start_rabbitmq() {
 	) &
 	record epmd $! || true
 	wait_until epmd 10 port_taken "$(port epmd)"
+	launch_rabbitmq
+}
+
+# launch_rabbitmq starts the server with the files that are there.
+launch_rabbitmq() {
+	raise_file_limit
 	(
 		rabbitmq_environment
 		: >"$dir/logs/rabbitmq.log"

@@ -8,6 +8,8 @@
 #                                need to use them, for eval
 #   scripts/services.sh status   print which are running, and where
 #   scripts/services.sh down     stop what up started; keep the logs
+#   scripts/services.sh restart-rabbitmq
+#                                restart RabbitMQ, with its data and its ports
 #   scripts/services.sh run CMD  run a command with them, and stop them afterwards
 #                                unless they were up or are in use
 #
@@ -45,6 +47,18 @@ down() {
 		rm -f "$dir/keep"
 		stop_rabbitmq
 		stop_mysql
+	) 9>"$dir/lock"
+}
+
+restart_rabbitmq() {
+	alive rabbitmq || die "RabbitMQ is not running: scripts/services.sh up"
+	# Within run, the variable is set to the private server.
+	[[ ${TASKER_TEST_RABBITMQ_URI-:$(port amqp)/} = *:$(port amqp)/* ]] || die "TASKER_TEST_RABBITMQ_URI is another server"
+	(
+		flock -w 300 9 || die "timeout: another $0 holds $dir/lock"
+		say "restarting RabbitMQ"
+		stop rabbitmq 60
+		launch_rabbitmq
 	) 9>"$dir/lock"
 }
 
@@ -153,6 +167,10 @@ env)
 	prepare
 	print_env
 	print_tasker_env
+	;;
+restart-rabbitmq)
+	prepare
+	restart_rabbitmq
 	;;
 run)
 	shift

@@ -17,6 +17,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/testservices"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
@@ -275,7 +276,7 @@ func TestServicesAreRemovedAfterAnInterrupt(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	db, err := openDB(made.mysql, 1)
+	db, err := daemons.OpenDB(made.mysql, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

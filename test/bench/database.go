@@ -3,20 +3,16 @@ package main
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	mysqldriver "github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
@@ -54,16 +50,11 @@ const (
 )
 
 // openRows migrates the database and inserts the tasks.
-func openRows(ctx context.Context, uri string, endpoints, connections int, tasks int64) (_ *rows, err error) {
-	st, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler))
-	if err != nil {
+func openRows(ctx context.Context, uri string, endpoints, connections int, tasks int64) (*rows, error) {
+	if err := daemons.Migrate(ctx, uri); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	if _, _, err := st.Schema.Migrate(ctx); err != nil {
-		return nil, err
-	}
-	db, err := openDB(uri, connections)
+	db, err := daemons.OpenDB(uri, connections)
 	if err != nil {
 		return nil, err
 	}
@@ -72,41 +63,6 @@ func openRows(ctx context.Context, uri string, endpoints, connections int, tasks
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
-}
-
-func openDB(uri string, connections int) (*sql.DB, error) {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return nil, errors.New("invalid database address") // do not print it: it has a password
-	}
-	c := mysqldriver.NewConfig()
-	c.Net, c.Addr, c.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
-	c.User = u.User.Username()
-	c.Passwd, _ = u.User.Password()
-	c.ParseTime, c.ClientFoundRows, c.InterpolateParams = true, true, true
-	c.Collation = "utf8mb4_bin"
-	connector, err := mysqldriver.NewConnector(c)
-	if err != nil {
-		return nil, fmt.Errorf("database address: %w", err)
-	}
-	db := sql.OpenDB(readCommitted{connector})
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	return db, nil
-}
-
-// readCommitted sets tasker's isolation level on each connection.
-type readCommitted struct{ driver.Connector }
-
-func (c readCommitted) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return conn, nil
 }
 
 func (r *rows) prepare(ctx context.Context) (err error) {

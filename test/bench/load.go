@@ -18,6 +18,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
@@ -34,7 +35,7 @@ type load struct {
 }
 
 func newLoad(sys *system, s *services, opts options) (*load, error) {
-	db, err := openDB(s.mysql, 1)
+	db, err := daemons.OpenDB(s.mysql, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +227,7 @@ func (l *load) settle(ctx context.Context) (time.Duration, error) {
 	var tasks, open int64
 	ctx, cancel := context.WithTimeout(ctx, taskLimit)
 	defer cancel()
-	err := poll(ctx, 20*time.Millisecond, func() (bool, error) {
+	err := daemons.Poll(ctx, 20*time.Millisecond, func() (bool, error) {
 		err := l.db.QueryRowContext(ctx, "SELECT COUNT(*), COALESCE(SUM(status <> 'DONE'), 0) FROM tasks").Scan(&tasks, &open)
 		return open == 0, err
 	})

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 )
 
 // idle is the memory of an idle manager process, in MiB.
@@ -47,23 +46,13 @@ func idleManager(ctx context.Context) (_ *idle, err error) {
 	}
 	var found *idle
 	err = withServices(ctx, func(s *services) (err error) {
-		if err := migrate(ctx, s.mysql); err != nil {
+		if err := daemons.Migrate(ctx, s.mysql); err != nil {
 			return err
 		}
 		found, err = observe(ctx, s, binary, dir)
 		return err
 	})
 	return found, err
-}
-
-func migrate(ctx context.Context, uri string) (err error) {
-	st, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
-	_, _, err = st.Schema.Migrate(ctx)
-	return err
 }
 
 func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err error) {
@@ -93,7 +82,7 @@ func observe(ctx context.Context, s *services, binary, dir string) (_ *idle, err
 	}()
 	ready, stop := context.WithTimeoutCause(ctx, time.Minute, errors.New("not within a minute"))
 	defer stop()
-	if err := awaitConsumers(ready, s.rabbit, "worker", 1, func(int) string { return endpoint }); err != nil {
+	if err := daemons.AwaitConsumers(ready, s.rabbit, "worker", []string{endpoint}); err != nil {
 		return nil, fmt.Errorf("wait for the manager to consume: %w", err)
 	}
 	select {

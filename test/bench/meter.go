@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/usage"
 )
 
@@ -45,7 +46,7 @@ type meter struct {
 // newMeter returns a meter of this process, the servers, and tasker's processes, if
 // there are any.
 func newMeter(s *services, parts *processes) (*meter, error) {
-	db, err := openDB(s.mysql, 1)
+	db, err := daemons.OpenDB(s.mysql, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/internal/testservices"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 )
 
 // round has the measurements for one number of endpoints.
@@ -207,7 +208,7 @@ func (b *bench) load(sys *system, s *services, l *load, t *tasked, n int) (err e
 func countMessages(ctx context.Context, uri string, results int64) (messages, error) {
 	var found testservices.Messages
 	begin := time.Now()
-	err := poll(ctx, 500*time.Millisecond, func() (_ bool, err error) {
+	err := daemons.Poll(ctx, 500*time.Millisecond, func() (_ bool, err error) {
 		found, err = testservices.VirtualHostMessages(ctx, uri)
 		return found.Delivered >= results || time.Since(begin) > 15*time.Second, err
 	})

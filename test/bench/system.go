@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
@@ -127,38 +127,7 @@ func (sys *system) ready(address <-chan string, watched *watchedBroker, endpoint
 	if _, err := watched.ready.wait(ctx, int64(endpoints)); err != nil {
 		return err
 	}
-	return sys.apiReady(ctx)
-}
-
-func (sys *system) apiReady(ctx context.Context) error {
-	return poll(ctx, 20*time.Millisecond, func() (bool, error) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, sys.url+"/readyz", http.NoBody)
-		if err != nil {
-			return false, err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return false, nil //nolint:nilerr // not ready yet
-		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		return resp.StatusCode == http.StatusOK, resp.Body.Close()
-	})
-}
-
-// poll calls ask until it returns true.
-func poll(ctx context.Context, pause time.Duration, ask func() (bool, error)) error {
-	ticker := time.NewTicker(pause)
-	defer ticker.Stop()
-	for {
-		if ok, err := ask(); ok || err != nil {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	return daemons.AwaitAPI(ctx, sys.url)
 }
 
 // newLog returns a logger with production's costs (JSON, from level info),

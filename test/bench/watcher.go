@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/taskerhq/tasker/test/internal/daemons"
 )
 
 const (
@@ -41,7 +43,7 @@ type awaited struct {
 }
 
 func newWatcher(uri string, endpoints int, polls *atomic.Int64) (*watcher, error) {
-	db, err := openDB(uri, 1)
+	db, err := daemons.OpenDB(uri, 1)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/taskerhq/tasker/internal/testnodes"
+	"github.com/taskerhq/tasker/internal/testservices"
+	"github.com/taskerhq/tasker/test/internal/daemons"
+	"github.com/taskerhq/tasker/test/internal/noop"
+	"github.com/taskerhq/tasker/test/internal/usage"
+)
+
+// fleet is everything that runs.
+type fleet struct {
+	ctx      context.Context //nolint:containedctx // canceled, with the cause, when a process ends
+	opts     options
+	progress func(string, ...any)
+	mysql    string
+	rabbit   string
+	db       *sql.DB
+	group    *daemons.Group
+	parts    map[part][]int // process IDs
+	urls     []string       // of the APIs
+	names    []string       // of the endpoints with a process of their own
+	servers  usage.Servers
+
+	mu        sync.Mutex
+	consuming map[string]int // for each simulator
+	changed   chan struct{}  // closed at the next change
+}
+
+// part names the processes that are measured together.
+type part string
+
+const (
+	partAPI       part = "api"
+	partReal      part = "managers"
+	partSimulated part = "simulators"
+	partMariaDB   part = "mariadb"
+	partRabbitMQ  part = "rabbitmq"
+)
+
+var parts = []part{partAPI, partReal, partSimulated, partMariaDB, partRabbitMQ}
+
+// withFleet creates a database and a virtual host, calls do, and removes everything.
+func withFleet(ctx context.Context, opts options, progress func(string, ...any), do func(*fleet) error) (err error) {
+	mysql, drop, err := testservices.CreateDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, drop()) }()
+	rabbit, drop2, err := testservices.CreateVirtualHost(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, drop2()) }()
+	if err := daemons.Migrate(ctx, mysql); err != nil {
+		return err
+	}
+	db, err := daemons.OpenDB(mysql, 2)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	group, err := daemons.NewGroup(fail)
+	if err != nil {
+		return err
+	}
+	f := &fleet{
+		ctx: ctx, opts: opts, progress: progress, mysql: mysql, rabbit: rabbit, db: db, group: group,
+		parts: map[part][]int{}, consuming: map[string]int{}, changed: make(chan struct{}), servers: usage.FindServers(),
+	}
+	f.parts[partMariaDB], f.parts[partRabbitMQ] = []int{f.servers.MariaDB}, []int{f.servers.RabbitMQ}
+	defer func() {
+		fail(context.Canceled)
+		progress("stopping")
+		// A process that does not stop in time is killed, which is no failure of the run.
+		if stopped := group.Stop(20 * time.Second); stopped != nil {
+			progress("%v", stopped)
+		}
+	}()
+	return do(f)
+}
+
+// checkFiles returns an error if the processes may not open enough files. Go raises the
+// soft limit by itself.
+func checkFiles(opts options) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	if need := uint64(2*opts.endpoints + 1000); limit.Max < need {
+		return fmt.Errorf("the limit of open files is %d, but %d are needed: raise it with ulimit -Hn, or as root", limit.Max, need)
+	}
+	return nil
+}
+
+// environ returns the variables that configure tasker.
+func (f *fleet) environ() []string {
+	return []string{
+		"TASKER_MANAGER_DB_URI=" + f.mysql,
+		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + f.rabbit,
+		noop.Types(f.opts.slots),
+	}
+}
+
+// start starts all processes at once, as after a power cut.
+func (f *fleet) start() error {
+	for i := range f.opts.apis {
+		port, err := testnodes.FreePort()
+		if err != nil {
+			return err
+		}
+		f.urls = append(f.urls, fmt.Sprintf("http://127.0.0.1:%d", port))
+		err = f.add(partAPI, daemons.Command{
+			Name: fmt.Sprintf("api%d", i+1), Args: []string{noop.Command, "api"},
+			Environ: append(f.environ(), fmt.Sprintf("TASKER_API_PORT=%d", port)),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for i := range f.opts.real {
+		name := endpointName(i)
+		f.names = append(f.names, name)
+		err := f.add(partReal, daemons.Command{
+			Name: name, Args: []string{noop.Command, "manager", "--endpoint", name}, Environ: f.environ(),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for first := f.opts.real; first < f.opts.endpoints; first += f.opts.perSimulator {
+		last := min(first+f.opts.perSimulator, f.opts.endpoints)
+		name := fmt.Sprintf("simulator%05d", first)
+		err := f.add(partSimulated, daemons.Command{
+			Name: name, Environ: f.environ(), Stdout: &reports{fleet: f, name: name},
+			Args: []string{simulateCommand, strconv.Itoa(first), strconv.Itoa(last), strconv.Itoa(f.opts.perManager)},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fleet) add(p part, c daemons.Command) error {
+	pid, err := f.group.Start(c)
+	if err == nil {
+		f.parts[p] = append(f.parts[p], pid)
+	}
+	return err
+}
+
+// reports reads what a simulator says.
+type reports struct {
+	fleet *fleet
+	name  string
+	rest  []byte
+}
+
+func (r *reports) Write(p []byte) (int, error) {
+	r.rest = append(r.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(r.rest, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		r.rest = rest
+		var s status
+		if err := json.Unmarshal(line, &s); err != nil {
+			return 0, fmt.Errorf("%s said %q: %w", r.name, line, err)
+		}
+		r.fleet.mu.Lock()
+		r.fleet.consuming[r.name] = s.Consuming
+		close(r.fleet.changed)
+		r.fleet.changed = make(chan struct{})
+		r.fleet.mu.Unlock()
+	}
+}
+
+// simulated returns the number of simulated endpoints that consume, and a channel that
+// is closed when it changes.
+func (f *fleet) simulated() (n int, changed <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.consuming {
+		n += c
+	}
+	return n, f.changed
+}
+
+// awaitConsuming waits until all endpoints consume, and says how many do each few
+// seconds.
+func (f *fleet) awaitConsuming(ctx context.Context) error {
+	want := f.opts.endpoints - f.opts.real
+	ticker := time.NewTicker(5 * time.Second)
+	defer ticker.Stop()
+	for {
+		n, changed := f.simulated()
+		if n >= want {
+			return daemons.AwaitConsumers(ctx, f.rabbit, noop.Type, f.names)
+		}
+		select {
+		case <-changed:
+		case <-ticker.C:
+			f.progress("%d of %d simulated endpoints consume", n, want)
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d simulated endpoints consume: %w", n, want, context.Cause(ctx))
+		}
+	}
+}
+
+// used returns what each part has used.
+func (f *fleet) used() (map[part]usage.Process, error) {
+	all := map[part]usage.Process{}
+	for p, pids := range f.parts {
+		used, err := usage.Of(pids...)
+		if err != nil {
+			return nil, err
+		}
+		all[p] = used
+	}
+	return all, nil
+}

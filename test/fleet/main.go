@@ -1,0 +1,116 @@
+// Command fleet runs tasker at the size of a fleet: real API processes, RabbitMQ and
+// MariaDB, and thousands of endpoints, which a few processes simulate with the real
+// manager, beside some real manager processes. "make fleet" runs it;
+// docs/performance.md explains the results.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/taskerhq/tasker/test/internal/noop"
+)
+
+// options are the parsed flags.
+type options struct {
+	endpoints    int
+	apis         int
+	real         int // manager processes; -1 means one endpoint in a hundred
+	perManager   int // endpoints of a simulated manager; 0 means that it depends on the number of endpoints
+	perSimulator int // endpoints of a process
+	tasks        int
+	inFlight     int
+	load         time.Duration
+	slots        int
+	payload      int
+	idle         time.Duration
+	late         time.Duration
+	ready        time.Duration
+	limit        time.Duration
+	restart      bool
+	output       string
+}
+
+func main() {
+	noop.Program()
+	simulator()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	opts, err := parse(os.Args[1:], os.Stderr)
+	if err == nil {
+		err = run(ctx, opts, os.Stdout, os.Stderr)
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(2)
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "fleet: interrupted")
+		os.Exit(130)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "fleet:", err)
+		os.Exit(1)
+	}
+}
+
+var errUsage = errors.New("bad command line")
+
+func parse(args []string, stderr io.Writer) (options, error) {
+	var opts options
+	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&opts.endpoints, "endpoints", 1000, "number of endpoints")
+	flags.IntVar(&opts.apis, "apis", 1, "number of API processes")
+	flags.IntVar(&opts.real, "real", -1, "endpoints with a manager process of their own; -1 means one in a hundred, 20 at most")
+	flags.IntVar(&opts.perManager, "per-manager", 0, "endpoints of each simulated manager; 0 means so many that there are 200 managers at most")
+	flags.IntVar(&opts.perSimulator, "per-simulator", 2000, "endpoints of each simulating process")
+	flags.IntVar(&opts.tasks, "tasks", 10, "tasks to all endpoints, one after another")
+	flags.IntVar(&opts.inFlight, "inflight", 8, "tasks in flight in the load phase")
+	flags.DurationVar(&opts.load, "load", 0, "length of a load phase with many tasks at once; 0 means none")
+	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once")
+	flags.IntVar(&opts.payload, "payload", 1024, "bytes of a task's payload")
+	flags.DurationVar(&opts.idle, "idle", 20*time.Second, "how long the idle fleet is measured")
+	flags.DurationVar(&opts.late, "late", time.Minute, "a task is late if its results are not all stored after so long")
+	flags.DurationVar(&opts.ready, "ready", 5*time.Minute, "the endpoints are late if not all consume after so long")
+	flags.DurationVar(&opts.limit, "limit", 10*time.Minute, "limit of the whole run")
+	flags.BoolVar(&opts.restart, "restart", false, "restart RabbitMQ, and measure how long the endpoints take to return")
+	flags.StringVar(&opts.output, "output", "text", "text or json")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return opts, err
+		}
+		return opts, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if opts.real < 0 {
+		opts.real = min((opts.endpoints+99)/100, 20)
+	}
+	if opts.perManager == 0 {
+		opts.perManager = max(1, (opts.endpoints+199)/200)
+	}
+	switch {
+	case flags.NArg() > 0:
+		return opts, fmt.Errorf("%w: unexpected argument %q", errUsage, flags.Arg(0))
+	case opts.endpoints < 1 || opts.endpoints > 20_000:
+		return opts, fmt.Errorf("%w: invalid -endpoints: must be 1 to 20000", errUsage)
+	case opts.real > opts.endpoints:
+		return opts, fmt.Errorf("%w: invalid -real: there are only %d endpoints", errUsage, opts.endpoints)
+	case opts.apis < 1 || opts.perManager < 1 || opts.perSimulator < 1 || opts.tasks < 1 || opts.slots < 1 || opts.inFlight < 1:
+		return opts, fmt.Errorf("%w: -apis, -per-manager, -per-simulator, -tasks, -slots and -inflight must be positive", errUsage)
+	case opts.idle < 0 || opts.load < 0 || opts.late <= 0 || opts.ready <= 0 || opts.limit <= 0:
+		return opts, fmt.Errorf("%w: -late, -ready and -limit must be positive, -idle and -load not negative", errUsage)
+	case opts.payload < 16 || opts.payload > 1<<19:
+		return opts, fmt.Errorf("%w: invalid -payload: must be 16 to %d bytes", errUsage, 1<<19)
+	case opts.output != "text" && opts.output != "json":
+		return opts, fmt.Errorf("%w: invalid -output: must be text or json", errUsage)
+	}
+	return opts, nil
+}
