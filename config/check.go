@@ -1,11 +1,11 @@
 package config
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"strings"
 
 	"github.com/taskerhq/tasker/internal/x/secretfile"
@@ -24,9 +24,30 @@ type checker struct {
 	without Part
 	dir     string
 	files   *Files // that were read
+
+	certificate *x509.Certificate // the gateway's, if it has one
 }
 
-func (c *checker) uses(part Part) bool { return c.without&part == 0 }
+// uses reports whether the command needs a part. A manager in gateway mode needs no
+// database.
+func (c *checker) uses(part Part) bool {
+	if part == PartDatabase && c.managesAtGateway() && c.managesOnly() {
+		return false
+	}
+	return c.without&part == 0
+}
+
+// managesAtGateway reports whether the command runs managers in gateway mode.
+func (c *checker) managesAtGateway() bool {
+	return c.without&PartManager == 0 && c.ManagerMode == ModeGateway
+}
+
+// managesOnly reports whether the command runs managers, and neither an API nor a
+// gateway.
+func (c *checker) managesOnly() bool {
+	const servers = PartAPI | PartGateway
+	return c.without&servers == servers && c.without&PartManager == 0
+}
 
 // invalid reports a problem with the value of a key.
 func (c *checker) invalid(path, format string, args ...any) {
@@ -39,6 +60,10 @@ func (c *checker) missing(path, example string) {
 }
 
 func (c *checker) check() {
+	if c.managesAtGateway() && c.dbURI == "" && c.tokenFile == "" && c.Gateway.Listen == "" {
+		c.without |= PartAPI | PartGateway // for a machine that runs managers only
+	}
+	c.ManagersOnly = c.managesOnly()
 	if c.Manager.SpoolDir == "" && !c.bad[spoolKey] {
 		c.invalid(spoolKey, "must be a directory on a disk of this machine that the manager may write to")
 	}
@@ -52,6 +77,12 @@ func (c *checker) check() {
 	} else {
 		c.Rabbit.URIs = nil
 	}
+	if c.managesAtGateway() {
+		c.checkGatewayClient()
+	}
+	if c.uses(PartGateway) {
+		c.checkGatewayServer()
+	}
 	c.checkAdmin()
 }
 
@@ -61,9 +92,7 @@ func (c *checker) secret(path, name string) (secret string, ok bool) {
 	if name == "" {
 		return "", false
 	}
-	if c.sources[path].file != "" && !filepath.IsAbs(name) {
-		name = filepath.Join(c.dir, name)
-	}
+	name = c.path(path, name)
 	if path == tokenFileKey {
 		c.files.note(name) // a new token takes effect at once
 	}

@@ -41,13 +41,20 @@ type Config struct {
 	// carries.
 	MessagePayload int64
 	// Manager has no endpoints: the command line names them.
-	Manager     manager.Config
-	Store       store.Config
-	Rabbit      rabbit.Config
-	Reconcile   reconcile.Config
-	RabbitAdmin RabbitAdmin
-	Log         Log
-	TaskTypes   []tasker.TaskType
+	Manager manager.Config
+	// ManagerMode is [ModeDatabase] or [ModeGateway].
+	ManagerMode   string
+	GatewayClient GatewayClient // in gateway mode
+	// ManagersOnly reports that this is the configuration of managers, and of
+	// neither an API nor a gateway.
+	ManagersOnly bool
+	Gateway      GatewayServer
+	Store        store.Config
+	Rabbit       rabbit.Config
+	Reconcile    reconcile.Config
+	RabbitAdmin  RabbitAdmin
+	Log          Log
+	TaskTypes    []tasker.TaskType
 
 	options  Options
 	settings []setting // every key as it is shown, in the order of the table

@@ -66,16 +66,21 @@ func readFile(opts Options, looked *Files) (file, error) {
 // missingVariables returns the variables that a configuration without a file
 // still needs.
 func missingVariables(opts Options) []string {
-	mandatory := []string{taskTypesKey}
-	if opts.Without&PartDatabase == 0 {
-		mandatory = append(mandatory, databaseURIKey)
-	}
-	if opts.Without&PartBroker == 0 {
-		mandatory = append(mandatory, brokerURIKey)
-	}
 	given := environment(opts.Environ, &problems{})
 	for _, flag := range opts.Flags {
 		given[flag.Key] = override{}
+	}
+	c := checker{draft: &draft{}, without: opts.Without}
+	c.ManagerMode = given["manager.mode"].value
+	mandatory := []string{taskTypesKey}
+	if c.uses(PartDatabase) {
+		mandatory = append(mandatory, databaseURIKey)
+	}
+	if c.uses(PartBroker) {
+		mandatory = append(mandatory, brokerURIKey)
+	}
+	if c.managesAtGateway() {
+		mandatory = append(mandatory, gatewayAddressesKey)
 	}
 	var missing []string
 	for _, path := range mandatory {

@@ -8,6 +8,7 @@ import (
 	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/wire"
@@ -28,6 +29,8 @@ func newDraft() *draft {
 	d.API = api.DefaultConfig()
 	d.PublishTimeout, d.MessagePayload = dispatch.DefaultTimeout, wire.DefaultMaxPayload
 	d.Manager = manager.DefaultConfig()
+	d.ManagerMode = ModeDatabase
+	d.Gateway = GatewayServer{Limits: gateway.DefaultConfig(), MaxConnections: 20_000, MaxConnectionsPerAddress: 10_000}
 	d.Store.MaxOpenConns = store.DefaultMaxOpenConns
 	d.Rabbit = rabbit.Config{
 		QueueType: "classic", QueueExpires: rabbit.DefaultQueueExpires, Heartbeat: rabbit.DefaultHeartbeat,
@@ -50,11 +53,13 @@ type key struct {
 type readers string
 
 const (
-	all       readers = "all"
-	forAPI    readers = "API"
-	forMgr    readers = "manager"
-	forBoth   readers = "API, manager"
-	forAdmins readers = "initialize, doctor"
+	all     readers = "all"
+	forAPI  readers = "API"
+	forMgr  readers = "manager"
+	forBoth readers = "API, manager"
+	// The gateway is part of an API process, or a process of its own.
+	forGateway readers = "API, gateway"
+	forAdmins  readers = "initialize, doctor"
 )
 
 const (
@@ -74,9 +79,8 @@ const (
 	taskTypesKey   = "task_types"
 	tokenFileKey   = "api.token_file"
 	databaseURIKey = "manager.db.uri"
-	// brokerURIKey is the only key of the table that takes a list.
-	brokerURIKey = "manager.message_queue.uri"
-	spoolKey     = "manager.spool_dir"
+	brokerURIKey   = "manager.message_queue.uri"
+	spoolKey       = "manager.spool_dir"
 	// labelsKey is the only key of the table that takes a mapping.
 	labelsKey = "manager.labels"
 	// logLevelKey is the only key of the table that can change while a program
@@ -92,7 +96,7 @@ const (
 // A new key is a row here and a field of its component's Config with a default;
 // go test ./config -run Docs -update documents it.
 func keys(d *draft) []key {
-	return slices.Concat(apiKeys(d), connectionKeys(d), managerKeys(d), otherKeys(d))
+	return slices.Concat(apiKeys(d), connectionKeys(d), managerKeys(d), gatewayKeys(d), otherKeys(d))
 }
 
 func apiKeys(d *draft) []key {

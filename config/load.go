@@ -26,6 +26,8 @@ const (
 	PartDatabase                  // manager.db
 	PartBroker                    // manager.message_queue
 	PartAdmin                     // rabbitmq
+	PartGateway                   // gateway
+	PartManager                   // manager.gateway
 )
 
 // Options says which configuration to load.

@@ -204,6 +204,11 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"TASKER_RECONCILE_LOST_AFTER": "3", "TASKER_RABBITMQ_MANAGEMENT_URI": "https://h", "TASKER_RABBITMQ_USER": "u",
 		"TASKER_RABBITMQ_PASSWORD": "p", "TASKER_RABBITMQ_PASSWORD_FILE": "", "TASKER_LOG_LEVEL": "debug",
 		"TASKER_LOG_FORMAT": "json", "TASKER_TASK_TYPES": "[{name: a, handler: sleep}]",
+		"TASKER_MANAGER_MODE": "database", "TASKER_MANAGER_GATEWAY_ADDRESSES": "https://g:1", "TASKER_MANAGER_GATEWAY_TOKEN": "t",
+		"TASKER_MANAGER_GATEWAY_TOKEN_FILE": "", "TASKER_MANAGER_GATEWAY_CA_FILE": "", "TASKER_GATEWAY_LISTEN": "127.0.0.1:1",
+		"TASKER_GATEWAY_TLS_CERT_FILE": "", "TASKER_GATEWAY_TLS_KEY_FILE": "", "TASKER_GATEWAY_MAX_CONNECTIONS": "7",
+		"TASKER_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS": "7", "TASKER_GATEWAY_MAX_REQUESTS": "7",
+		"TASKER_GATEWAY_MAX_REQUESTS_PER_ENDPOINT": "7", "TASKER_GATEWAY_MAX_BODY": "2048", "TASKER_GATEWAY_MAX_BODIES": "2097152",
 	}
 	var environ []string
 	for name, value := range values {
@@ -222,8 +227,8 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			t.Errorf("%s did not set its key:\n%s", name, shown)
 		}
 	}
-	if n := strings.Count(string(shown), "_file:"); n != 4 {
-		t.Errorf("%d keys of secret files, want 4:\n%s", n, shown)
+	if n := strings.Count(string(shown), "_file:"); n != 8 {
+		t.Errorf("%d keys of files, want 8:\n%s", n, shown)
 	}
 }
 

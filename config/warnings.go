@@ -44,6 +44,7 @@ func (c *checker) warn() []string {
 	if c.uses(PartAdmin) && c.RabbitAdmin.Password != "" {
 		w.warnOfAddress("rabbitmq.management_uri", c.RabbitAdmin.ManagementURI)
 	}
+	w.warnOfGateway()
 	w.warnOfReaders()
 	w.warnOfSpool()
 	return w.found.list

@@ -28,6 +28,9 @@ type Config struct {
 	Gather time.Duration
 }
 
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config { return Config{}.withDefaults() }
+
 func (c Config) withDefaults() Config {
 	c.MaxBody = cmp.Or(c.MaxBody, 16<<20)
 	c.MaxBodies = cmp.Or(c.MaxBodies, 128<<20)
