@@ -10,6 +10,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 )
@@ -32,8 +33,8 @@ type completer struct {
 	db        *database
 	spooler   *spooler
 	telemetry *telemetry
-	events    *liveEvents
-	notify    notifyFunc
+	events    *livefeed.Feed
+	notify    livefeed.NotifyFunc
 	log       *slog.Logger
 	together  *batch.Writer[ledger.End, completion]
 	alone     *batch.Writer[ledger.End, completion] // one end at a time
@@ -196,9 +197,9 @@ func (c *completer) report(work *ledger.Work, done completion) {
 	if !done.stored {
 		return
 	}
-	change := changeOf(&work.Task, work.Endpoint, work.Attempt, done.state)
+	change := livefeed.ChangeOf(&work.Task, work.Endpoint, work.Attempt, done.state)
 	change.Errnr = done.errnr
-	c.events.add(change)
+	c.events.Add(change)
 }
 
 // notifyEnded tells the aggregation which tasks have results that ended. If the

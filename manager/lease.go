@@ -23,6 +23,7 @@ type lease struct {
 	endpoints []string
 	heartbeat time.Duration
 	length    time.Duration
+	pacer     Pacer // nil if heartbeat and length are not changed
 	term      *leaseTerm
 	// registration returns an endpoint as it is to be registered now.
 	registration func(endpoint string) tasker.Endpoint
@@ -40,7 +41,8 @@ func (l *lease) acquire(ctx context.Context) error {
 			return err
 		}
 	}
-	l.term.renew(asked)
+	_, length := l.pace()
+	l.term.renew(asked, length)
 	return nil
 }
 
@@ -78,22 +80,49 @@ func (l *lease) register(ctx context.Context, endpoint string) (holder *tasker.E
 	return holder, err
 }
 
+// pace returns the time between two heartbeats and the length of the leases, as the
+// store granted them last.
+func (l *lease) pace() (heartbeat, length time.Duration) {
+	if l.pacer != nil {
+		if heartbeat, length, ok := l.pacer.Pace(); ok {
+			return min(max(heartbeat, l.heartbeat), length/2), length
+		}
+	}
+	return l.heartbeat, l.length
+}
+
+// pause returns the time until the next heartbeat. It is jittered, so that a fleet
+// that started together does not stay in step: fully so at first and when the
+// interval has changed. After a failure it is shorter, if heartbeats are rare.
+func (l *lease) pause(interval, previous time.Duration, failed bool) time.Duration {
+	switch {
+	case failed:
+		interval = min(interval, max(l.heartbeat, interval/4))
+	case interval != previous:
+		return rand.N(interval + 1)
+	}
+	return interval*9/10 + rand.N(interval/5+1)
+}
+
 // run renews the leases until ctx ends. It calls lost if another manager has
 // taken one over, and silent after a time without heartbeats that was longer than
 // the lease: results may have been declared lost meanwhile.
 func (l *lease) run(ctx context.Context, lost context.CancelCauseFunc, silent func()) {
 	last := time.Now()
+	var previous time.Duration
+	failed := false
 	for {
-		// Jittered, so that a fleet that started together does not stay in step.
-		pause := l.heartbeat*9/10 + rand.N(l.heartbeat/5+1)
-		if clock.Sleep(ctx, pause) != nil {
+		interval, length := l.pace()
+		if clock.Sleep(ctx, l.pause(interval, previous, failed)) != nil {
 			return
 		}
+		previous = interval
 		asked := time.Now()
-		beat, cancel := context.WithTimeout(ctx, max(l.length, time.Second))
+		beat, cancel := context.WithTimeout(ctx, max(length, time.Second))
 		held, err := l.store.Heartbeat(beat, l.manager, l.endpoints, l.length)
 		cancel()
 		l.db.down.Store(err != nil)
+		failed = err != nil
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -102,16 +131,17 @@ func (l *lease) run(ctx context.Context, lost context.CancelCauseFunc, silent fu
 			continue
 		case !held:
 			l.log.ErrorContext(ctx, "lease lost: stopping", "silent_for", time.Since(last).Round(time.Second))
-			lost(fmt.Errorf("%w (last heartbeat %v ago, lease %v)", ErrLeaseLost, time.Since(last).Round(time.Second), l.length))
+			lost(fmt.Errorf("%w (last heartbeat %v ago, lease %v)", ErrLeaseLost, time.Since(last).Round(time.Second), length))
 			return
 		}
 		// The silence counts from when the last beat was sent, the time that it
 		// stored. The monotonic clock stands still while the machine sleeps.
-		if silence := max(asked.Sub(last), asked.Round(0).Sub(last.Round(0))); silence > l.length {
+		if silence := max(asked.Sub(last), asked.Round(0).Sub(last.Round(0))); silence > length {
 			l.log.InfoContext(ctx, "heartbeats resumed", "silent_for", silence.Round(time.Second))
 			silent()
 		}
-		l.term.renew(asked)
+		_, length = l.pace()
+		l.term.renew(asked, length)
 		l.db.beat.Store(&asked)
 		last = asked
 	}
@@ -121,21 +151,19 @@ func (l *lease) run(ctx context.Context, lost context.CancelCauseFunc, silent fu
 // asking the database. They may have expired while the process was stopped or
 // the machine was asleep, and another manager may hold the endpoints.
 type leaseTerm struct {
-	length  time.Duration
 	mu      sync.Mutex
 	since   time.Time     // when the last renewal was requested
+	length  time.Duration // from then on
 	renewed chan struct{} // closed at the next renewal
 }
 
-func newLeaseTerm(length time.Duration) *leaseTerm {
-	return &leaseTerm{length: length, renewed: make(chan struct{})}
-}
+func newLeaseTerm() *leaseTerm { return &leaseTerm{renewed: make(chan struct{})} }
 
-// renew records that the leases were renewed at a time.
-func (t *leaseTerm) renew(at time.Time) {
+// renew records that the leases were renewed at a time, for a length.
+func (t *leaseTerm) renew(at time.Time, length time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.since = at
+	t.since, t.length = at, length
 	close(t.renewed)
 	t.renewed = make(chan struct{})
 }
@@ -144,12 +172,12 @@ func (t *leaseTerm) renew(at time.Time) {
 func (t *leaseTerm) await(ctx context.Context) error {
 	for {
 		t.mu.Lock()
-		since, renewed := t.since, t.renewed
+		since, length, renewed := t.since, t.length, t.renewed
 		t.mu.Unlock()
 		// The monotonic clock stands still while the machine sleeps; the wall
 		// clock does not, but may be set.
 		now := time.Now()
-		if now.Sub(since) < t.length && now.Round(0).Sub(since.Round(0)) < t.length {
+		if now.Sub(since) < length && now.Round(0).Sub(since.Round(0)) < length {
 			return nil
 		}
 		select {

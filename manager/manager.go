@@ -11,7 +11,7 @@
 // A message goes from the [consumer] through the [recorder] to its [pool], which has
 // the [runner] run it and the [completer] store its end. The [feeder] of a pool, the
 // [adopter] and [resync] find in the database what came another way. [lease],
-// [telemetry], [liveEvents], [deadLetters], [leftovers] and [registrar] work beside
+// [telemetry], [livefeed.Feed], [deadLetters], [leftovers] and [registrar] work beside
 // them; [reloader] and [control] change them while they run. No part knows the
 // [Manager]: each gets what it needs from [New].
 //
@@ -37,6 +37,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/spool"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/signal"
@@ -62,7 +63,7 @@ type Manager struct {
 	prompts     prompts
 	db          *database
 	lease       *lease
-	events      *liveEvents
+	events      *livefeed.Feed
 	telemetry   *telemetry
 	deadLetters *deadLetters
 	completer   *completer
@@ -118,9 +119,9 @@ func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
 	}
 	m.lease = &lease{
 		store: store.Endpoints, db: m.db, log: log, manager: id, endpoints: cfg.Endpoints,
-		heartbeat: cfg.Heartbeat, length: cfg.Lease, term: newLeaseTerm(cfg.Lease), registration: m.registration,
+		heartbeat: cfg.Heartbeat, length: cfg.Lease, pacer: store.Pacer, term: newLeaseTerm(), registration: m.registration,
 	}
-	m.events = newLiveEvents(b.Notify, log)
+	m.events = livefeed.New(b.Notify, log)
 	m.telemetry = newTelemetry(store.Live, store.Database, m.db, m.events, cfg.MaxResult)
 	spooler := &spooler{spool: disk, dbDown: &m.db.down, log: log, unsaved: &m.control.unsaved}
 	m.completer = newCompleter(completer{
@@ -248,7 +249,7 @@ func (m *Manager) startBackground(work, taking context.Context, group *sync.Wait
 	group.Go(func() { m.completer.alone.Run(work) })
 	group.Go(func() { m.lease.run(work, fatal, m.prompts.suspectAll) })
 	group.Go(func() { m.telemetry.run(work) })
-	group.Go(func() { m.events.run(work) })
+	group.Go(func() { m.events.Run(work) })
 	group.Go(func() { m.deadLetters.run(work) })
 }
 

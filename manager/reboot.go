@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/livefeed"
 )
 
 const (
@@ -142,7 +143,7 @@ func (r *runner) resume(taking, running context.Context, j job) followUp {
 		return followUp{suspect: true}
 	}
 	j.AwaitsReboot, j.State = "", tasker.Running
-	r.events.add(changeOf(&j.Task, j.Endpoint, j.Attempt, tasker.Running))
+	r.events.Add(livefeed.ChangeOf(&j.Task, j.Endpoint, j.Attempt, tasker.Running))
 	log.InfoContext(taking, "attempt continues after a reboot", "step", j.Step)
 	return r.runStep(taking, running, j, logged)
 }

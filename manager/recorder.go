@@ -7,6 +7,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 )
@@ -22,7 +23,7 @@ type recorder struct {
 	results     Results
 	manager     string
 	db          *database
-	events      *liveEvents
+	events      *livefeed.Feed
 	deadLetters *deadLetters
 	log         *slog.Logger
 }
@@ -117,9 +118,9 @@ func (r *recorder) report(record *ledger.Incoming, task *tasker.Task) {
 	if record.State == tasker.Running {
 		attempt = 1
 	}
-	change := changeOf(task, record.Endpoint, attempt, record.State)
+	change := livefeed.ChangeOf(task, record.Endpoint, attempt, record.State)
 	change.Errnr = record.Errnr
-	r.events.add(change)
+	r.events.Add(change)
 }
 
 // settle settles the message of a task whose recording is durable.

@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 	"github.com/taskerhq/tasker/internal/x/clock"
@@ -26,7 +27,7 @@ type runner struct {
 	term      *leaseTerm
 	completer *completer
 	telemetry *telemetry
-	events    *liveEvents
+	events    *livefeed.Feed
 	log       *slog.Logger
 	starts    *batch.Writer[ledger.Start, started]
 	unsaved   *atomic.Int64 // see [control]
@@ -69,7 +70,7 @@ func (r *runner) start(taking, running context.Context, j job) followUp {
 	}
 	j.Attempt++
 	j.Step = 0 // that of the previous attempt
-	r.events.add(changeOf(&j.Task, j.Endpoint, j.Attempt, tasker.Running))
+	r.events.Add(livefeed.ChangeOf(&j.Task, j.Endpoint, j.Attempt, tasker.Running))
 	return r.run(taking, running, j)
 }
 

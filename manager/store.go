@@ -18,6 +18,7 @@ type Store struct {
 	Work      Work
 	Live      Live
 	Database  Database
+	Pacer     Pacer // nil if heartbeats and leases are as configured
 }
 
 // Endpoints registers endpoints and holds their leases.
@@ -66,6 +67,13 @@ type Work interface {
 // Live stores what running attempts report.
 type Live interface {
 	SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error
+}
+
+// Pacer says how often a large fleet is to heartbeat.
+type Pacer interface {
+	// Pace returns the time between two heartbeats, and the length of the leases
+	// that were granted last; ok is false before the first one.
+	Pace() (heartbeat, lease time.Duration, ok bool)
 }
 
 // Database is the database server itself.

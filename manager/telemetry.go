@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
@@ -40,7 +41,7 @@ type telemetry struct {
 	live      Live
 	clock     Database
 	db        *database
-	events    *liveEvents
+	events    *livefeed.Feed
 	maxResult int
 	wake      signal.Signal
 
@@ -60,7 +61,7 @@ type flush struct {
 	size   int // if ended
 }
 
-func newTelemetry(live Live, clock Database, db *database, events *liveEvents, maxResult int) *telemetry {
+func newTelemetry(live Live, clock Database, db *database, events *livefeed.Feed, maxResult int) *telemetry {
 	return &telemetry{live: live, clock: clock, db: db, events: events, maxResult: maxResult, wake: signal.New()}
 }
 
@@ -234,9 +235,9 @@ func (t *telemetry) save(ctx context.Context, updates []ledger.LiveUpdate, repor
 			r.log.WarnContext(ctx, "telemetry dropped: the database does not accept it", "err", err)
 			continue
 		}
-		change := changeOf(&r.work.Task, update.Endpoint, update.Attempt, "")
+		change := livefeed.ChangeOf(&r.work.Task, update.Endpoint, update.Attempt, "")
 		change.Progress, change.Log = update.Progress, len(update.Lines) > 0 || update.Totals.Complete && update.Totals.Lines > 0
-		t.events.add(change)
+		t.events.Add(change)
 	}
 }
 

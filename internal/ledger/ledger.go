@@ -100,6 +100,13 @@ type End struct {
 	RetryDelay time.Duration
 }
 
+// Renewal is a heartbeat of a manager for an endpoint.
+type Renewal struct {
+	Endpoint string
+	Manager  string
+	Lease    time.Duration // from now on
+}
+
 // LiveUpdate is what an attempt reported since its last update, to be stored. It
 // changes nothing else of the result.
 type LiveUpdate struct {

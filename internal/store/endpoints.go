@@ -3,12 +3,14 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Endpoints registers and lists endpoints, holds their leases, and marks the
@@ -127,6 +129,68 @@ func (s Endpoints) Heartbeat(ctx context.Context, manager string, endpoints []st
 		return update.Error
 	})
 	return held, s.fail("store the heartbeat", err)
+}
+
+// RenewLeases is [Endpoints.Heartbeat] for up to 100 endpoints of different
+// managers, with one statement if the leases are of one length. held[i] is false
+// if the manager no longer holds the endpoint.
+func (s Endpoints) RenewLeases(ctx context.Context, renewals []ledger.Renewal) (held []bool, err error) {
+	byLength := map[time.Duration][]ledger.Renewal{}
+	for _, r := range renewals {
+		byLength[r.Lease] = append(byLength[r.Lease], r)
+	}
+	var renewed int64
+	for length, group := range byLength {
+		condition, names, args := heldBy(group)
+		err = s.withRetry(ctx, func() error {
+			now := s.Now()
+			update := s.conn(ctx).Model(&endpointRow{}).Where("name IN ?", names).Where(condition, args...).
+				Updates(map[string]any{"last_seen": s.at(now), "lease_until": s.at(now.Add(length))})
+			renewed += update.RowsAffected
+			return update.Error
+		})
+		if err != nil {
+			return nil, s.fail("store the heartbeats", err)
+		}
+	}
+	if renewed == int64(len(renewals)) {
+		return slices.Repeat([]bool{true}, len(renewals)), nil
+	}
+	_, names, _ := heldBy(renewals)
+	var rows []endpointRow
+	if err := s.conn(ctx).Select("name", "manager").Where("name IN ?", names).Find(&rows).Error; err != nil {
+		return nil, s.fail("read who holds the endpoints", err)
+	}
+	holders := make(map[string]string, len(rows))
+	for _, row := range rows {
+		holders[row.Name] = row.Manager
+	}
+	held = make([]bool, len(renewals))
+	for i, r := range renewals {
+		held[i] = holders[r.Endpoint] == r.Manager
+	}
+	return held, nil
+}
+
+// heldBy returns the condition that an endpoint is one of the renewals' and held by
+// its manager, and the names of all, by which the index finds them.
+func heldBy(renewals []ledger.Renewal) (condition string, names []string, args []any) {
+	names = make([]string, len(renewals))
+	for i, r := range renewals {
+		names[i] = r.Endpoint
+		args = append(args, r.Endpoint, r.Manager)
+	}
+	return disjunction("name = ? AND manager = ?", len(renewals)), names, args
+}
+
+// CountSeen returns how many endpoints were seen since a time.
+func (s Endpoints) CountSeen(ctx context.Context, since time.Time) (n int, err error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return 0, err
+	}
+	var count int64
+	err = s.conn(ctx).Model(&endpointRow{}).Where("last_seen > ?", s.at(since)).Count(&count).Error
+	return int(count), s.fail("count the endpoints", err)
 }
 
 // ReleaseEndpoints ends the leases of a manager's endpoints, so that another

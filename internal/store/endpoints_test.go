@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 func TestEndpoints(t *testing.T) {
@@ -63,6 +64,68 @@ func TestEndpoints(t *testing.T) {
 		}
 		if holder := acquire(managerA, "worker"); holder != nil {
 			t.Fatalf("a released name is held by %+v", holder)
+		}
+	})
+}
+
+// One statement renews the leases of many managers' endpoints, and of no others.
+func TestRenewLeases(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		f.acquire(t, managerB, "c")
+		renewals := []ledger.Renewal{
+			{Endpoint: "c", Manager: managerB, Lease: lease}, {Endpoint: "a", Manager: managerA, Lease: lease},
+			{Endpoint: "b", Manager: managerA, Lease: 2 * lease},
+		}
+		f.clock.advance(lease / 2)
+		if held, err := f.Endpoints.RenewLeases(t.Context(), renewals); err != nil || !slices.Equal(held, []bool{true, true, true}) {
+			t.Fatal(held, err)
+		}
+		until := map[string]time.Duration{}
+		list, err := f.Endpoints.ListEndpoints(t.Context(), tasker.EndpointQuery{Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range list {
+			until[e.Name] = e.LeaseUntil.Sub(f.Now())
+		}
+		if want := map[string]time.Duration{"a": lease, "b": 2 * lease, "c": lease}; !maps.Equal(until, want) {
+			t.Errorf("leases end after %v, want %v", until, want)
+		}
+		if n, err := f.Endpoints.CountSeen(t.Context(), f.Now().Add(-lease/4)); err != nil || n != 3 {
+			t.Errorf("%d seen, %v", n, err)
+		}
+		// Another manager's, a removed one's, and one twice.
+		renewals = []ledger.Renewal{
+			{Endpoint: "c", Manager: managerA, Lease: lease}, {Endpoint: "gone", Manager: managerA, Lease: lease},
+			{Endpoint: "a", Manager: managerA, Lease: lease}, {Endpoint: "a", Manager: managerA, Lease: lease},
+		}
+		f.clock.advance(lease / 2)
+		if held, err := f.Endpoints.RenewLeases(t.Context(), renewals); err != nil || !slices.Equal(held, []bool{false, false, true, true}) {
+			t.Fatal(held, err)
+		}
+		if n, err := f.Endpoints.CountSeen(t.Context(), f.Now().Add(-lease/4)); err != nil || n != 1 {
+			t.Errorf("%d seen, %v", n, err)
+		}
+	})
+}
+
+// An endpoint that heartbeats rarely is not lost before its lease has ended.
+func TestLongLeaseIsNotLost(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task := f.create(t, "1", "a")
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
+		if _, err := f.Endpoints.RenewLeases(t.Context(), []ledger.Renewal{{Endpoint: "a", Manager: managerA, Lease: 10 * lease}}); err != nil {
+			t.Fatal(err)
+		}
+		f.clock.advance(9 * lease)
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 0 {
+			t.Fatal(lost, err)
+		}
+		f.clock.advance(lease)
+		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 1 {
+			t.Fatal(lost, err)
 		}
 	})
 }

@@ -116,6 +116,12 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Endpoints.Heartbeat(ctx, managerA, []string{"e7"}, time.Minute)
 	must(err)
+	_, err = s.Endpoints.RenewLeases(ctx, []ledger.Renewal{
+		{Endpoint: "e7", Manager: managerA, Lease: time.Minute}, {Endpoint: "e8", Manager: managerB, Lease: time.Minute},
+	})
+	must(err)
+	_, err = s.Endpoints.CountSeen(ctx, time.Now().Add(-time.Hour))
+	must(err)
 	_, err = s.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{TaskType: "t1", After: "e3", Limit: 10})
 	must(err)
 	message := ledger.Incoming{

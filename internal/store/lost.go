@@ -62,7 +62,7 @@ func (s Endpoints) returnFromLost(ctx context.Context, endpoint string, tasks []
 }
 
 // MarkLost moves the unfinished results of up to limit endpoints not seen since
-// a time to LOST, and returns their tasks: a few thousand at most, the next
+// a time, whose leases have ended, to LOST, and returns their tasks: a few thousand at most, the next
 // call continues. These have changed even if it returns an error.
 //
 // If an endpoint was seen in the future, the database's clock was set back: its
@@ -76,7 +76,7 @@ func (s Endpoints) MarkLost(ctx context.Context, notSeenSince time.Time, limit i
 	}
 	unfinished := slices.DeleteFunc(tasker.UnfinishedResultStates(), func(state tasker.ResultState) bool { return state == tasker.Lost })
 	var gone []string
-	err = s.conn(ctx).Model(&endpointRow{}).Where("last_seen < ?", s.at(notSeenSince)).
+	err = s.conn(ctx).Model(&endpointRow{}).Where("last_seen < ? AND lease_until <= ?", s.at(notSeenSince), s.at(s.Now())).
 		Where("EXISTS (SELECT 1 FROM task_results r WHERE r.endpoint = endpoints.name AND r.state IN ?)", unfinished).
 		Order("last_seen").Limit(limit).Pluck("name", &gone).Error
 	if err != nil {
@@ -132,7 +132,7 @@ func (s Endpoints) markLost(
 		tasks = nil
 		var row endpointRow
 		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-			Where("name = ? AND last_seen < ?", name, s.at(notSeenSince)).Take(&row).Error
+			Where("name = ? AND last_seen < ? AND lease_until <= ?", name, s.at(notSeenSince), s.at(s.Now())).Take(&row).Error
 		if errors.Is(err, gorm.ErrRecordNotFound) {
 			return nil
 		}

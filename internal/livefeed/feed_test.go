@@ -1,4 +1,4 @@
-package manager
+package livefeed
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func TestChangesAreBounded(t *testing.T) {
 		var mu sync.Mutex // held while the test looks
 		var events []wire.Live
 		var times []time.Time
-		c := newLiveEvents(func(_ context.Context, key string, body []byte) error {
+		c := New(func(_ context.Context, key string, body []byte) error {
 			event, err := wire.DecodeLive(body)
 			if err != nil || key != wire.KeyLive {
 				t.Error(key, err)
@@ -35,10 +35,10 @@ func TestChangesAreBounded(t *testing.T) {
 		}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		go func() { c.run(ctx); close(done) }()
+		go func() { c.Run(ctx); close(done) }()
 		synctest.Wait()
 
-		c.add(change(1, 1, tasker.Running))
+		c.Add(change(1, 1, tasker.Running))
 		synctest.Wait()
 		mu.Lock()
 		if len(events) != 1 || len(events[0].Changes) != 1 {
@@ -46,9 +46,9 @@ func TestChangesAreBounded(t *testing.T) {
 		}
 		mu.Unlock()
 		for i := range maxChanges + 7 {
-			c.add(change(int64(i), 1, tasker.ResultDone))
+			c.Add(change(int64(i), 1, tasker.ResultDone))
 		}
-		c.add(change(5, 1, tasker.ResultDone)) // of a result that is in the event already
+		c.Add(change(5, 1, tasker.ResultDone)) // of a result that is in the event already
 		synctest.Wait()
 		mu.Lock()
 		if len(events) != 1 {
@@ -70,8 +70,8 @@ func TestChangesAreBounded(t *testing.T) {
 			t.Error("got an event without changes")
 		}
 		mu.Unlock()
-		c.add(change(1, 1, tasker.ResultDone))
-		c.add(change(2, 1, tasker.ResultDone))
+		c.Add(change(1, 1, tasker.ResultDone))
+		c.Add(change(2, 1, tasker.ResultDone))
 		cancel()
 		<-done
 		if last := events[len(events)-1]; len(last.Changes) == 0 {
@@ -124,10 +124,10 @@ func TestMerge(t *testing.T) {
 // BenchmarkChanges measures a change from add to publish.
 func BenchmarkChanges(b *testing.B) {
 	b.ReportAllocs()
-	c := newLiveEvents(func(context.Context, string, []byte) error { return nil }, slog.New(slog.DiscardHandler))
+	c := New(func(context.Context, string, []byte) error { return nil }, slog.New(slog.DiscardHandler))
 	n := 0
 	for b.Loop() {
-		c.add(wire.LiveChange{
+		c.Add(wire.LiveChange{
 			TaskID: int64(n), Type: "job", Identifier: "e7bd91d0-16ad-11e2-892e-0800200c9a66", Endpoint: "console1",
 			Attempt: 1, State: tasker.Running,
 		})
