@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/bodies"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
@@ -38,22 +39,22 @@ type taskRequest struct {
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
 // release frees its memory.
-func readBody(r *http.Request, bodies *bodies, limit int64) (body []byte, release func(), err error) {
+func readBody(r *http.Request, pool *bodies.Pool, limit int64) (body []byte, release func(), err error) {
 	release = func() {}
 	if err := checkContentType(r.Header); err != nil {
 		return nil, release, err
 	}
 	if r.ContentLength > limit {
-		return nil, release, tooLarge(limit)
+		return nil, release, bodies.TooLarge(limit)
 	}
-	body, release, err = bodies.read(io.LimitReader(r.Body, limit+1))
+	body, release, err = pool.Read(io.LimitReader(r.Body, limit+1))
 	switch {
 	case tasker.CodeOf(err) == tasker.Overloaded:
 		return nil, release, err
 	case err != nil:
 		return nil, release, tasker.WrapError(tasker.Malformed, err, "read body failed")
 	case int64(len(body)) > limit:
-		return nil, release, tooLarge(limit)
+		return nil, release, bodies.TooLarge(limit)
 	}
 	return body, release, nil
 }

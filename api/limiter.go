@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/bodies"
 )
 
 const (
@@ -30,13 +31,13 @@ const (
 type limits struct {
 	reads, writes *limiter
 	payloads      *byteLimiter // of what GETs read
-	bodies        *bodies      // of what POSTs send
+	bodies        *bodies.Pool // of what POSTs send
 }
 
 func newLimits(cfg Config) *limits {
 	return &limits{
 		reads: newLimiter(cfg.MaxConcurrent), writes: newLimiter(cfg.MaxConcurrent),
-		payloads: newByteLimiter(maxReadBytes), bodies: &bodies{most: cfg.MaxBodies},
+		payloads: newByteLimiter(maxReadBytes), bodies: bodies.NewPool(cfg.MaxBodies),
 	}
 }
 

@@ -64,31 +64,6 @@ func TestRefusalsAreCounted(t *testing.T) {
 	}
 }
 
-// What is held grows with what arrives, small bodies pass, and all is given
-// back.
-func TestBodiesAreBounded(t *testing.T) {
-	b := &bodies{most: 1 << 20}
-	large := func() io.Reader { return strings.NewReader(strings.Repeat("x", 600<<10)) }
-	body, release, err := b.read(large())
-	if err != nil || len(body) != 600<<10 || b.held.Load() != 1<<20 {
-		t.Fatalf("%d bytes, %d held, %v", len(body), b.held.Load(), err)
-	}
-	_, refused, err := b.read(large())
-	if tasker.CodeOf(err) != tasker.Overloaded {
-		t.Errorf("a second one: %v", err)
-	}
-	refused()
-	if body, small, err := b.read(strings.NewReader(strings.Repeat("x", freeBody-1))); err != nil || len(body) != freeBody-1 {
-		t.Errorf("a small one: %d bytes, %v", len(body), err)
-	} else {
-		small()
-	}
-	release()
-	if held := b.held.Load(); held != 0 {
-		t.Errorf("%d bytes are held", held)
-	}
-}
-
 func TestConnectionsAreBounded(t *testing.T) {
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/bodies"
 	"github.com/taskerhq/tasker/internal/problem"
 )
 
@@ -93,7 +94,7 @@ func (rt *router) serve(path string, methods map[string]route) http.Handler {
 			r = r.WithContext(ctx)
 		}
 		if err := route.serve(w, r); err != nil {
-			drop(r)
+			bodies.Drop(r)
 			rt.problems.fail(w, r, err)
 		}
 	})
