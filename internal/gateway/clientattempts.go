@@ -170,6 +170,7 @@ func (c clientLive) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) e
 	})
 }
 
+// liveSize returns roughly the size of an update in a request.
 func liveSize(u *ledger.LiveUpdate) int {
 	size := overhead + len(u.Partial)
 	for _, line := range u.Lines {

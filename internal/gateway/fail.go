@@ -10,6 +10,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
 	"github.com/taskerhq/tasker/internal/problem"
+	"github.com/taskerhq/tasker/internal/x/batch"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
@@ -45,7 +46,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case tasker.Internal:
 		s.log.ErrorContext(r.Context(), "request failed", "err", err, "request_id", document.RequestID)
 	case tasker.Unavailable:
-		document.Unanswered = !s.stores.Database.Answered(err)
+		document.Unanswered = !s.database.Answered(err) && !errors.Is(err, batch.ErrEnded)
 		s.log.DebugContext(r.Context(), "request failed: dependency unavailable", "err", err, "request_id", document.RequestID)
 		w.Header().Set("Retry-After", retryAfter)
 	case tasker.Overloaded:

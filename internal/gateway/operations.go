@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // route is an operation: how its request is made, and how it is served once the
@@ -26,26 +27,72 @@ func routeOf[R any, P interface {
 	}
 }
 
-// operations returns the table of all operations.
-func (s *Server) operations() map[string]route {
+// routes returns the table of all operations.
+func (w *writers) routes(stores Stores, fleet *fleet, news *news) map[string]route {
+	leases := &leaseOps{endpoints: stores.Endpoints, fleet: fleet, beats: w.beats}
+	results := &resultOps{results: stores.Results, work: stores.Work, arrivals: w.arrivals, news: news}
+	attempts := &attemptOps{store: stores.Attempts, starts: w.starts, ends: w.ends, updates: w.updates, news: news}
 	return map[string]route{
-		protocol.OpRegister:    routeOf(s.register),
-		protocol.OpHeartbeat:   routeOf(s.heartbeat),
-		protocol.OpRelease:     routeOf(s.release),
-		protocol.OpForget:      routeOf(s.forget),
-		protocol.OpReturn:      routeOf(s.returnFromLost),
-		protocol.OpReceive:     routeOf(s.receive),
-		protocol.OpUnreceived:  routeOf(s.unreceived),
-		protocol.OpPayload:     routeOf(s.payload),
-		protocol.OpStart:       routeOf(s.start),
-		protocol.OpFinish:      routeOf(s.finish),
-		protocol.OpAttempts:    routeOf(s.attempts),
-		protocol.OpAwaitReboot: routeOf(s.awaitReboot),
-		protocol.OpResume:      routeOf(s.resume),
-		protocol.OpInterrupted: routeOf(s.interrupted),
-		protocol.OpWaiting:     routeOf(s.waiting),
-		protocol.OpDue:         routeOf(s.due),
-		protocol.OpNextRetry:   routeOf(s.nextRetry),
-		protocol.OpLive:        routeOf(s.live),
+		protocol.OpRegister:    routeOf(leases.register),
+		protocol.OpHeartbeat:   routeOf(leases.heartbeat),
+		protocol.OpRelease:     routeOf(leases.release),
+		protocol.OpForget:      routeOf(leases.forget),
+		protocol.OpReturn:      routeOf(leases.returnFromLost),
+		protocol.OpReceive:     routeOf(results.receive),
+		protocol.OpUnreceived:  routeOf(results.unreceived),
+		protocol.OpPayload:     routeOf(results.payload),
+		protocol.OpInterrupted: routeOf(results.interrupted),
+		protocol.OpWaiting:     routeOf(results.waiting),
+		protocol.OpDue:         routeOf(results.due),
+		protocol.OpNextRetry:   routeOf(results.nextRetry),
+		protocol.OpStart:       routeOf(attempts.start),
+		protocol.OpResume:      routeOf(attempts.resume),
+		protocol.OpFinish:      routeOf(attempts.finish),
+		protocol.OpLive:        routeOf(attempts.live),
+		protocol.OpAttempts:    routeOf(attempts.attempts),
+		protocol.OpAwaitReboot: routeOf(attempts.awaitReboot),
+	}
+}
+
+// writers write what many endpoints bring, each kind together.
+type writers struct {
+	arrivals *committer[ledger.Incoming, ledger.Recording]
+	starts   *committer[ledger.Start, bool]
+	ends     *committer[ledger.End, bool]
+	updates  *committer[ledger.LiveUpdate, struct{}]
+	beats    *committer[ledger.Renewal, bool]
+}
+
+func newWriters(cfg Config, stores Stores) *writers {
+	w := &writers{
+		arrivals: newCommitter(stores.Database, func(in *ledger.Incoming) int { return len(in.Errmsg) }, stores.Results.ReceiveResults),
+		starts:   newCommitter(stores.Database, func(*ledger.Start) int { return 0 }, stores.Attempts.StartAttempts),
+		ends: newCommitter(stores.Database, func(e *ledger.End) int { return len(e.Errmsg) + len(e.Payload) },
+			stores.Attempts.FinishAttempts),
+		updates: newCommitter(stores.Database, liveSize, func(ctx context.Context, updates []ledger.LiveUpdate) ([]struct{}, error) {
+			return make([]struct{}, len(updates)), stores.Live.SaveLive(ctx, updates)
+		}),
+		beats: newCommitter(stores.Database, func(*ledger.Renewal) int { return 0 }, stores.Endpoints.RenewLeases),
+	}
+	w.arrivals.gather(cfg.Gather)
+	w.starts.gather(cfg.Gather)
+	w.ends.gather(cfg.Gather)
+	w.updates.gather(cfg.Gather)
+	w.beats.gatherAlways(beatGather)
+	return w
+}
+
+// run lets the writers write until ctx ends, and waits for the last writes.
+func (w *writers) run(ctx context.Context) {
+	ended := []<-chan struct{}{
+		w.arrivals.writer.Ended(), w.starts.writer.Ended(), w.ends.writer.Ended(), w.updates.writer.Ended(), w.beats.writer.Ended(),
+	}
+	go w.arrivals.writer.Run(ctx)
+	go w.starts.writer.Run(ctx)
+	go w.ends.writer.Run(ctx)
+	go w.updates.writer.Run(ctx)
+	go w.beats.writer.Run(ctx)
+	for _, one := range ended {
+		<-one
 	}
 }

@@ -1,24 +1,77 @@
 package gateway
 
 import (
+	"context"
+	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-// leaseBeats is the length of a lease in heartbeats, at least.
-const leaseBeats = 4
+const (
+	// beatsPerSecond is how many heartbeats of the whole fleet are wanted: those of
+	// up to a thousand endpoints come every 2 s, those of ten thousand every 20 s.
+	beatsPerSecond = 500
+	// maxHeartbeat bounds the time between two heartbeats of an endpoint.
+	maxHeartbeat = 30 * time.Second
+	// leaseBeats is the length of a lease in heartbeats, at least.
+	leaseBeats = 4
+	// maxLease bounds the lease that a manager may wish.
+	maxLease = time.Hour
+	// fleetPeriod is the time between two counts of the fleet.
+	fleetPeriod = 10 * time.Second
+	// fleetSeen is how long an endpoint counts after it was seen. It is longer than
+	// the longest time between two heartbeats.
+	fleetSeen = 2 * time.Minute
+)
+
+// fleet knows how many endpoints there are, and how often they shall heartbeat.
+type fleet struct {
+	endpoints Endpoints
+	database  Database
+	shortest  time.Duration
+	log       *slog.Logger
+	size      atomic.Int64
+}
+
+// run counts the endpoints until ctx ends.
+func (f *fleet) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		f.count(ctx)
+		_ = clock.Sleep(ctx, clock.Around(fleetPeriod))
+	}
+}
+
+func (f *fleet) count(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	n, err := f.endpoints.CountSeen(limited, f.database.Now().Add(-fleetSeen))
+	if err != nil {
+		f.log.DebugContext(ctx, "could not count the endpoints", "err", err)
+		return
+	}
+	// After an outage few were seen, but many are about to return.
+	if before := f.size.Load(); int64(n) < before/2 {
+		n = int(before - before/8)
+	}
+	f.size.Store(int64(n))
+}
+
+// heartbeat returns the time between two heartbeats of an endpoint.
+func (f *fleet) heartbeat() time.Duration {
+	spread := time.Duration(f.size.Load()) * time.Second / beatsPerSecond
+	return max(f.shortest, min(spread, maxHeartbeat))
+}
 
 // grant returns the lease for a manager that wishes one of a length.
-func (s *Server) grant(wishMS int64) (protocol.Granted, time.Duration) {
-	heartbeat := s.cfg.Heartbeat
+func (f *fleet) grant(wishMS int64) (protocol.Granted, time.Duration) {
+	heartbeat := f.heartbeat()
 	lease := max(leaseBeats*heartbeat, min(protocol.Duration(wishMS), maxLease))
 	return protocol.Granted{LeaseMS: protocol.Milliseconds(lease), HeartbeatMS: protocol.Milliseconds(heartbeat)}, lease
 }
-
-// maxLease bounds the lease that a manager may wish.
-const maxLease = time.Hour
 
 // pace is what the server granted last.
 type pace struct {
@@ -32,18 +85,13 @@ func (p *pace) set(granted []protocol.Granted) {
 	if len(granted) == 0 {
 		return
 	}
+	first := granted[0]
+	for _, g := range granted[1:] {
+		first.HeartbeatMS, first.LeaseMS = min(first.HeartbeatMS, g.HeartbeatMS), min(first.LeaseMS, g.LeaseMS)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.heartbeat, p.lease = 0, 0
-	for i, g := range granted {
-		heartbeat, lease := protocol.Duration(g.HeartbeatMS), protocol.Duration(g.LeaseMS)
-		if i == 0 || heartbeat < p.heartbeat {
-			p.heartbeat = heartbeat
-		}
-		if i == 0 || lease < p.lease {
-			p.lease = lease
-		}
-	}
+	p.heartbeat, p.lease = protocol.Duration(first.HeartbeatMS), protocol.Duration(first.LeaseMS)
 }
 
 func (p *pace) last() (heartbeat, lease time.Duration, ok bool) {

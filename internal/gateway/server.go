@@ -2,42 +2,61 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/bodies"
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
 	"github.com/taskerhq/tasker/internal/problem"
 )
 
 // Server answers the requests of endpoints. Make one with [NewServer].
 type Server struct {
-	cfg    Config
-	stores Stores
-	auth   Authenticator
-	log    *slog.Logger
-	routes map[string]route
+	cfg      Config
+	database Database
+	auth     Authenticator
+	log      *slog.Logger
+	routes   map[string]route
+	limits   *limits
+	bodies   *bodies.Pool
+	writers  *writers
+	fleet    *fleet
+	news     *news
 }
 
 // NewServer returns a server. Requests wait until [Server.Run].
 func NewServer(cfg Config, stores Stores, auth Authenticator, notifier Notifier, log *slog.Logger) *Server {
-	s := &Server{cfg: cfg.withDefaults(), stores: stores, auth: auth, log: log}
-	_ = notifier
-	s.routes = s.operations()
+	cfg = cfg.withDefaults()
+	s := &Server{
+		cfg: cfg, database: stores.Database, auth: auth, log: log,
+		limits: newLimits(cfg.MaxRequests, cfg.MaxPerEndpoint), bodies: bodies.NewPool(cfg.MaxBodies), writers: newWriters(cfg, stores),
+		fleet: &fleet{endpoints: stores.Endpoints, database: stores.Database, shortest: cfg.Heartbeat, log: log},
+		news:  newNews(stores.Live, notifier, log),
+	}
+	s.routes = s.writers.routes(stores, s.fleet, s.news)
 	return s
 }
 
 // Run writes what the requests bring, until ctx ends, and waits for the last
-// write. Requests that wait then are answered with 503.
+// write. Requests that wait then are answered with 503, so end it after the HTTP
+// server.
 func (s *Server) Run(ctx context.Context) {
-	<-ctx.Done()
+	telling, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var group sync.WaitGroup
+	group.Go(func() { s.fleet.run(ctx) })
+	group.Go(func() { s.news.run(telling) })
+	s.writers.run(ctx)
+	stop()
+	group.Wait()
 }
 
 // Handler returns the handler of all paths under [protocol.Prefix].
@@ -66,7 +85,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	answer, err := s.answer(r)
 	header := w.Header()
 	header.Set(protocol.HeaderRevision, strconv.Itoa(protocol.Revision))
-	header.Set(protocol.HeaderTime, s.stores.Database.Now().Format(time.RFC3339Nano))
+	header.Set(protocol.HeaderTime, s.database.Now().Format(time.RFC3339Nano))
 	header.Set(protocol.HeaderTook, strconv.FormatInt(time.Since(begin).Microseconds(), 10))
 	if err != nil {
 		s.fail(w, r, err)
@@ -86,12 +105,22 @@ func (s *Server) answer(r *http.Request) (any, error) {
 	case r.Method != http.MethodPost:
 		return nil, tasker.Errorf(problem.MethodNotAllowed, "method not allowed: use POST")
 	}
+	if err := s.limits.enter(); err != nil {
+		return nil, err
+	}
+	defer s.limits.leave()
 	caller, err := s.caller(r)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.limits.enterFor(caller, name == protocol.OpHeartbeat); err != nil {
+		return nil, err
+	}
+	defer s.limits.leaveFor(caller)
 	request := route.new()
-	if err := s.read(r, request); err != nil {
+	release, err := s.read(r, request)
+	defer release()
+	if err != nil {
 		return nil, err
 	}
 	if err := permit(caller, request); err != nil {
@@ -117,17 +146,23 @@ func (s *Server) caller(r *http.Request) (string, error) {
 	return s.auth.Endpoint(r.Context(), token)
 }
 
-// read reads and decodes the body of a request.
-func (s *Server) read(r *http.Request, into protocol.Request) error {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, s.cfg.MaxBody))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return tasker.Errorf(tasker.TooLarge, "body too large: the limit is %d bytes", s.cfg.MaxBody)
+// read reads and decodes the body of a request. release frees its memory.
+func (s *Server) read(r *http.Request, into protocol.Request) (release func(), err error) {
+	if r.ContentLength > s.cfg.MaxBody {
+		return func() {}, bodies.TooLarge(s.cfg.MaxBody)
 	}
-	if err != nil {
-		return tasker.WrapError(tasker.Malformed, err, "read body failed")
+	body, release, err := s.bodies.Read(io.LimitReader(r.Body, s.cfg.MaxBody+1))
+	switch {
+	case tasker.CodeOf(err) == tasker.Overloaded:
+		return release, err
+	case err != nil:
+		// A slow or cut connection: nothing is wrong with what it would have brought.
+		return release, tasker.WrapError(tasker.Unavailable, err, "incomplete body: send it again")
+	case int64(len(body)) > s.cfg.MaxBody:
+		return release, bodies.TooLarge(s.cfg.MaxBody)
 	}
 	theirs, _ := strconv.Atoi(r.Header.Get(protocol.HeaderRevision))
-	return protocol.Decode(body, theirs > protocol.Revision, into)
+	return release, protocol.Decode(body, theirs > protocol.Revision, into)
 }
 
 // requestID returns a new name for a request in the log.

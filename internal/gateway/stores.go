@@ -37,10 +37,13 @@ type Stores struct {
 // Endpoints registers endpoints and holds their leases.
 type Endpoints interface {
 	AcquireEndpoint(ctx context.Context, e tasker.Endpoint, lease time.Duration) (holder *tasker.Endpoint, err error)
-	Heartbeat(ctx context.Context, manager string, endpoints []string, lease time.Duration) (held bool, err error)
+	// RenewLeases renews the leases of endpoints of different managers.
+	RenewLeases(ctx context.Context, renewals []ledger.Renewal) (held []bool, err error)
 	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
 	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
+	// CountSeen returns how many endpoints were seen since a time.
+	CountSeen(ctx context.Context, since time.Time) (n int, err error)
 }
 
 // Results records tasks at endpoints.
@@ -49,7 +52,8 @@ type Results interface {
 	UnreceivedTasks(
 		ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
 	) (tasks []tasker.Task, next ledger.SentPosition, err error)
-	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
+	// ResultPayload returns the payload of a task that an endpoint has a result of.
+	ResultPayload(ctx context.Context, key tasker.ResultKey) (json.RawMessage, error)
 }
 
 // Attempts stores the begin, the end and the reboots of attempts.

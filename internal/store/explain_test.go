@@ -120,6 +120,10 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		{Endpoint: "e7", Manager: managerA, Lease: time.Minute}, {Endpoint: "e8", Manager: managerB, Lease: time.Minute},
 	})
 	must(err)
+	_, err = s.Inbox.ResultPayload(ctx, tasker.ResultKey{TaskID: 7, Endpoint: "e7"})
+	if tasker.CodeOf(err) != tasker.NotFound {
+		must(err)
+	}
 	_, err = s.Endpoints.CountSeen(ctx, time.Now().Add(-time.Hour))
 	must(err)
 	_, err = s.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{TaskType: "t1", After: "e3", Limit: 10})

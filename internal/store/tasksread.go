@@ -213,6 +213,20 @@ func (s Tasks) TaskName(ctx context.Context, id int64) (taskType, identifier str
 	return row.Type, row.Identifier, s.fail("read the task", err)
 }
 
+// ResultPayload is [Inbox.TaskPayload] of a task that an endpoint has recorded. For
+// any other task it returns [tasker.NotFound].
+func (s Inbox) ResultPayload(ctx context.Context, key tasker.ResultKey) (json.RawMessage, error) {
+	var recorded []string
+	err := s.conn(ctx).Model(&resultRow{}).Where("task_id = ? AND endpoint = ?", key.TaskID, key.Endpoint).Pluck("state", &recorded).Error
+	switch {
+	case err != nil:
+		return nil, s.fail("read the result of the endpoint", err)
+	case len(recorded) == 0:
+		return nil, tasker.Errorf(tasker.NotFound, "task %d not found among those that endpoint %s has recorded", key.TaskID, key.Endpoint)
+	}
+	return s.TaskPayload(ctx, key.TaskID)
+}
+
 // TaskPayload returns the payload of a task, or [tasker.NotFound].
 func (s Inbox) TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error) {
 	var payloads []string

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // ErrEnded is the error of a submission after [Writer.Run] has ended.
@@ -18,7 +19,8 @@ var ErrEnded = errors.New("the writer of batches has ended")
 type Writer[In, Out any] struct {
 	limit int
 	write func(ctx context.Context, batch []In) ([]Out, error)
-	ended chan struct{} // closed when Run has returned
+	pause func(waiting int) time.Duration // see Gather; nil if there is none
+	ended chan struct{}                   // closed when Run has returned
 
 	mu      sync.Mutex
 	run     func(batch []In) ([]Out, error) // write with the context of Run; nil before Run
@@ -43,6 +45,10 @@ type submission[In, Out any] struct {
 func New[In, Out any](limit int, write func(ctx context.Context, batch []In) ([]Out, error)) *Writer[In, Out] {
 	return &Writer[In, Out]{limit: limit, write: write, ended: make(chan struct{})}
 }
+
+// Gather sets a function that returns how long a batch waits for more items before
+// it is written, by the number of those that wait already. Call it before Do.
+func (w *Writer[In, Out]) Gather(pause func(waiting int) time.Duration) { w.pause = pause }
 
 // Do submits one item and waits until it is written. Before Run it waits for that.
 // An error means that the item is not written, or not known to be.
@@ -96,6 +102,12 @@ func (w *Writer[In, Out]) Run(ctx context.Context) {
 // writeNext writes the next batch, whose first item is the caller's.
 func (w *Writer[In, Out]) writeNext() {
 	w.mu.Lock()
+	if w.pause != nil && !w.closed && len(w.waiting) < w.limit {
+		pause := w.pause(len(w.waiting))
+		w.mu.Unlock()
+		time.Sleep(pause)
+		w.mu.Lock()
+	}
 	n := min(w.limit, len(w.waiting))
 	batch := w.waiting[:n:n]
 	w.waiting = w.waiting[n:]
