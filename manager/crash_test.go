@@ -42,7 +42,7 @@ func (w *world) start(s database, b manager.Broker, h handlers.Handler, options 
 	if err := registry.Register("job", h); err != nil {
 		w.t.Fatal(err)
 	}
-	m, err := manager.New(cfg, parts(s), b, registry, w.log)
+	m, err := manager.New(cfg, w.parts(s), b, registry, w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

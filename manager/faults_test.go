@@ -149,7 +149,7 @@ func TestSecondManagerIsRefused(t *testing.T) {
 	w.await(w.post("one", "null", "a"), tasker.ResultDone)
 	second, err := manager.New(manager.Config{
 		Endpoints: []string{"b", "a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}, Heartbeat: 50 * time.Millisecond, Lease: time.Minute,
-	}, parts(w.store), w.broker, handlers.NewRegistry(), w.log)
+	}, w.parts(w.store), w.broker, handlers.NewRegistry(), w.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,7 +375,7 @@ func TestRowBeforeAcknowledgement(t *testing.T) {
 		_, recorded := w.result(tasker.Task{ID: message.TaskID}, "a")
 		acknowledged <- recorded
 	}}
-	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}, parts(w.store), b,
+	m, err := manager.New(manager.Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}, w.parts(w.store), b,
 		registry, w.log)
 	if err != nil {
 		t.Fatal(err)

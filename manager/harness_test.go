@@ -194,7 +194,7 @@ func (w *world) serve(s database, h handlers.Handler, options ...option) *servin
 		}
 	}
 	b := signaling{Broker: w.broker, ready: make(chan struct{}, 1)}
-	m, err := manager.New(cfg, parts(s), b, registry, w.log)
+	m, err := manager.New(cfg, w.parts(s), b, registry, w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

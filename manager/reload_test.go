@@ -113,7 +113,7 @@ func (w *world) reloadableOn(s database, types []tasker.TaskType, list map[strin
 		CatchUp: time.Hour, // nothing is found by the time that passes
 	}
 	b := &counted{Broker: w.broker, consumed: map[string]int{}}
-	m, err := manager.New(cfg, parts(s), b, registry(w.t, list), w.log)
+	m, err := manager.New(cfg, w.parts(s), b, registry(w.t, list), w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func TestLabels(t *testing.T) {
 		Name:   "other",
 		Labels: map[string]string{"role": "db", "zone": "eu"},
 	}}}
-	_, err = manager.New(cfg, parts(w.store), w.broker, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	_, err = manager.New(cfg, w.parts(w.store), w.broker, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
 	if tasker.CodeOf(err) != tasker.Invalid || strings.Count(log.String(), "type=other lacks=\"role=db, zone=eu\"") != 1 {
 		t.Errorf("%v, log:\n%s", err, log.String())
 	}

@@ -4,15 +4,14 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/gateway/protocol"
 )
 
 // Token returns the token of an endpoint, as it is now. It is called again when
@@ -62,9 +61,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	if len(cfg.Tokens) == 0 {
 		return nil, tasker.Errorf(tasker.Invalid, "no endpoint: the gateway's client needs the token of one at least")
 	}
-	for name, token := range cfg.Tokens {
-		c.tokens.add(name, token)
-	}
+	c.callers = newCallers(cfg.Tokens)
 	for _, address := range cfg.Addresses {
 		base, err := parseAddress(address)
 		if err != nil {
@@ -136,18 +133,20 @@ func (c *Client) Pace() (heartbeat, lease time.Duration, ok bool) { return c.pac
 // Close closes the idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// groups returns the indexes of items by their endpoint, in parts whose sizes add
-// up to limit at most and that have at most most items each.
-func groups[T any](items []T, most, limit int, endpoint func(*T) string, size func(*T) int) []group {
+// groups returns the indexes of items by their endpoint and manager, in parts whose
+// sizes add up to limit at most and that have at most [protocol.MaxItems].
+func groups[T any](items []T, limit int, owner func(*T) (endpoint, manager string), size func(*T) int) []group {
+	type key struct{ endpoint, manager string }
 	var list []group
-	current := map[string]int{} // in list
+	current := map[key]int{} // in list
 	for i := range items {
-		name, n := endpoint(&items[i]), size(&items[i])
-		at, ok := current[name]
-		if !ok || len(list[at].indexes) == most || list[at].size+n > limit {
+		endpoint, manager := owner(&items[i])
+		n := size(&items[i])
+		at, ok := current[key{endpoint, manager}]
+		if !ok || len(list[at].indexes) == protocol.MaxItems || list[at].size+n > limit {
 			at = len(list)
-			current[name] = at
-			list = append(list, group{endpoint: name})
+			current[key{endpoint, manager}] = at
+			list = append(list, group{endpoint: endpoint, manager: manager})
 		}
 		list[at].indexes = append(list[at].indexes, i)
 		list[at].size += n
@@ -155,26 +154,9 @@ func groups[T any](items []T, most, limit int, endpoint func(*T) string, size fu
 	return list
 }
 
+// group is the items of one request.
 type group struct {
-	endpoint string
-	indexes  []int
-	size     int
-}
-
-// pick returns the items of a group.
-func pick[T any](items []T, g group) []T {
-	if len(g.indexes) == len(items) {
-		return items
-	}
-	picked := make([]T, len(g.indexes))
-	for n, i := range g.indexes {
-		picked[n] = items[i]
-	}
-	return picked
-}
-
-// errNoToken is the error for an endpoint that the client has no token of.
-func errNoToken(endpoint string, tokens []string) error {
-	slices.Sort(tokens)
-	return fmt.Errorf("no token for endpoint %q: there are those of %v", endpoint, tokens)
+	endpoint, manager string
+	indexes           []int
+	size              int
 }

@@ -19,15 +19,15 @@ func (c clientAttempts) begin(
 	request func(scope protocol.Scope, manager string, items []protocol.Started) protocol.Request,
 ) ([]bool, error) {
 	done := make([]bool, len(list))
-	parts := groups(list, protocol.MaxItems, c.cfg.MaxBody,
-		func(s *ledger.Start) string { return s.Endpoint }, func(*ledger.Start) int { return overhead })
+	parts := groups(list, c.cfg.MaxBody,
+		func(s *ledger.Start) (string, string) { return s.Endpoint, s.Manager }, func(*ledger.Start) int { return overhead })
 	err := each(ctx, parts, func(ctx context.Context, g group) error {
 		items := make([]protocol.Started, len(g.indexes))
 		for n, i := range g.indexes {
 			items[n] = protocol.Started{TaskID: list[i].TaskID, Attempt: list[i].Attempt}
 		}
 		answer, err := call[protocol.Done](ctx, c.connection, g.endpoint, operation,
-			request(protocol.Scope{Endpoint: g.endpoint}, list[g.indexes[0]].Manager, items))
+			request(protocol.Scope{Endpoint: g.endpoint}, g.manager, items))
 		return c.spread(done, answer.Done, g, operation, err)
 	})
 	if err != nil {
@@ -75,8 +75,9 @@ func (c clientAttempts) ResumeAttempts(ctx context.Context, list []ledger.Start)
 // FinishAttempts is manager.Attempts.FinishAttempts.
 func (c clientAttempts) FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(ends))
-	parts := groups(ends, protocol.MaxItems, c.cfg.MaxBody,
-		func(e *ledger.End) string { return e.Endpoint }, func(e *ledger.End) int { return len(e.Payload) + len(e.Errmsg) + overhead })
+	parts := groups(ends, c.cfg.MaxBody,
+		func(e *ledger.End) (string, string) { return e.Endpoint, "" },
+		func(e *ledger.End) int { return len(e.Payload) + len(e.Errmsg) + overhead })
 	err = each(ctx, parts, func(ctx context.Context, g group) error {
 		items := make([]protocol.End, len(g.indexes))
 		for n, i := range g.indexes {
@@ -157,7 +158,7 @@ type clientLive struct{ *connection }
 
 // SaveLive is manager.Live.SaveLive.
 func (c clientLive) SaveLive(ctx context.Context, updates []ledger.LiveUpdate) error {
-	parts := groups(updates, protocol.MaxItems, c.cfg.MaxBody, func(u *ledger.LiveUpdate) string { return u.Endpoint }, liveSize)
+	parts := groups(updates, c.cfg.MaxBody, func(u *ledger.LiveUpdate) (string, string) { return u.Endpoint, "" }, liveSize)
 	return each(ctx, parts, func(ctx context.Context, g group) error {
 		items := make([]protocol.LiveUpdate, len(g.indexes))
 		for n, i := range g.indexes {

@@ -106,8 +106,9 @@ type clientResults struct{ *connection }
 
 // ReceiveResults is manager.Results.ReceiveResults, for messages of one manager.
 func (c clientResults) ReceiveResults(ctx context.Context, incoming []ledger.Incoming) ([]ledger.Recording, error) {
-	list := groups(incoming, protocol.MaxItems, c.cfg.MaxBody,
-		func(in *ledger.Incoming) string { return in.Endpoint }, func(in *ledger.Incoming) int { return len(in.Errmsg) + overhead })
+	list := groups(incoming, c.cfg.MaxBody,
+		func(in *ledger.Incoming) (string, string) { return in.Endpoint, in.Manager },
+		func(in *ledger.Incoming) int { return len(in.Errmsg) + overhead })
 	recordings := make([]ledger.Recording, len(incoming))
 	err := each(ctx, list, func(ctx context.Context, g group) error {
 		messages := make([]protocol.Message, len(g.indexes))
@@ -119,7 +120,7 @@ func (c clientResults) ReceiveResults(ctx context.Context, incoming []ledger.Inc
 			}
 		}
 		answer, err := call[protocol.Recordings](ctx, c.connection, g.endpoint, protocol.OpReceive, &protocol.Receive{
-			Scope: protocol.Scope{Endpoint: g.endpoint}, Manager: incoming[g.indexes[0]].Manager, Messages: messages,
+			Scope: protocol.Scope{Endpoint: g.endpoint}, Manager: g.manager, Messages: messages,
 		})
 		if err == nil {
 			err = c.complete(len(answer.Recordings), len(g.indexes), protocol.OpReceive)
@@ -156,7 +157,7 @@ func (c clientResults) UnreceivedTasks(
 // TaskPayload is manager.Results.TaskPayload.
 func (c clientResults) TaskPayload(ctx context.Context, taskID int64) (payload json.RawMessage, err error) {
 	// The first endpoint that has the task: a manager of several asks for each.
-	for _, endpoint := range c.tokens.endpoints() {
+	for _, endpoint := range c.callers.names() {
 		var answer protocol.PayloadText
 		answer, err = call[protocol.PayloadText](ctx, c.connection, endpoint, protocol.OpPayload, &protocol.Payload{
 			Scope: protocol.Scope{Endpoint: endpoint}, TaskID: taskID,

@@ -35,7 +35,7 @@ type connection struct {
 	http    *http.Client
 	bases   []string
 	current atomic.Int64 // the number of failures so far: modulo bases, the address in use
-	tokens  tokens
+	callers callers
 	clock   serverClock
 	pace    pace
 }
@@ -60,7 +60,17 @@ func call[A any](ctx context.Context, c *connection, endpoint, operation string,
 	if err != nil {
 		return answer, fmt.Errorf("encode the request %s: %w", operation, err)
 	}
-	data, err := c.post(ctx, endpoint, operation, body)
+	caller, err := c.callers.find(endpoint)
+	if err != nil {
+		return answer, err
+	}
+	if operation != protocol.OpHeartbeat {
+		if err := caller.enter(ctx); err != nil {
+			return answer, err
+		}
+		defer caller.leave()
+	}
+	data, err := c.post(ctx, caller, operation, body)
 	if err != nil {
 		return answer, err
 	}
@@ -85,11 +95,11 @@ func each(ctx context.Context, list []group, do func(ctx context.Context, g grou
 
 // post sends a request to the address in use. If that gives no answer, it sends
 // it to the others, once each: requests may be repeated.
-func (c *connection) post(ctx context.Context, endpoint, operation string, body []byte) (data []byte, err error) {
+func (c *connection) post(ctx context.Context, caller *caller, operation string, body []byte) (data []byte, err error) {
 	for range c.bases {
 		failures := c.current.Load()
 		base := c.bases[int(failures)%len(c.bases)]
-		data, err = c.authorized(ctx, base, endpoint, operation, body)
+		data, err = c.authorized(ctx, base, caller, operation, body)
 		var failed *answerError
 		if err == nil || !errors.As(err, &failed) || failed.answered || ctx.Err() != nil && len(c.bases) == 1 {
 			return data, err
@@ -104,8 +114,8 @@ func (c *connection) post(ctx context.Context, endpoint, operation string, body 
 
 // authorized sends a request with the endpoint's token. If that is refused and
 // there is another one by now, it sends it with that one.
-func (c *connection) authorized(ctx context.Context, base, endpoint, operation string, body []byte) ([]byte, error) {
-	token, err := c.tokens.get(endpoint)
+func (c *connection) authorized(ctx context.Context, base string, caller *caller, operation string, body []byte) ([]byte, error) {
+	token, err := caller.token("")
 	if err != nil {
 		return nil, err
 	}
@@ -113,9 +123,9 @@ func (c *connection) authorized(ctx context.Context, base, endpoint, operation s
 	if tasker.CodeOf(err) != tasker.Unauthorized {
 		return data, err
 	}
-	renewed, err2 := c.tokens.renew(endpoint, token)
-	if err2 != nil {
-		return nil, err2
+	renewed, failed := caller.token(token)
+	if failed != nil {
+		return nil, failed
 	}
 	if renewed == token {
 		return nil, err

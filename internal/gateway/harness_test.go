@@ -14,19 +14,9 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/store"
-	"github.com/taskerhq/tasker/manager"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// The client is what a manager needs.
-var (
-	_ = func(c *gateway.Client) manager.Store {
-		return manager.Store{
-			Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database,
-		}
-	}
-)
 
 // byName is an authenticator: the token of an endpoint is "token-" and its name.
 type byName struct{}
@@ -65,7 +55,12 @@ func (n *notes) Notify(_ context.Context, key string, body []byte) error {
 // newStore returns a store on SQLite.
 func newStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := store.Open(store.Config{URI: "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")}, testLog(t))
+	return openStore(t, "sqlite://"+filepath.Join(t.TempDir(), "tasker.db"))
+}
+
+func openStore(t *testing.T, uri string) *store.Store {
+	t.Helper()
+	s, err := store.Open(store.Config{URI: uri}, testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

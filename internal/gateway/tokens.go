@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,46 +10,69 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// tokens has the tokens of endpoints, and reads them again when they change.
-type tokens struct {
-	sources map[string]Token
+// maxInFlight bounds the requests about an endpoint that its client has under way,
+// below what a server allows: a busy manager waits here and is not refused there.
+const maxInFlight = 16
+
+// callers are the endpoints of a client.
+type callers map[string]*caller
+
+func newCallers(tokens map[string]Token) callers {
+	list := callers{}
+	for name, source := range tokens {
+		list[name] = &caller{source: source, slots: make(chan struct{}, maxInFlight)}
+	}
+	return list
+}
+
+// find returns the endpoint of a name.
+func (c callers) find(endpoint string) (*caller, error) {
+	found, ok := c[endpoint]
+	if !ok {
+		return nil, fmt.Errorf("no token for endpoint %q: there are those of %v", endpoint, c.names())
+	}
+	return found, nil
+}
+
+// names returns the names of the endpoints, sorted.
+func (c callers) names() []string { return slices.Sorted(maps.Keys(c)) }
+
+// caller is an endpoint: its token, which it reads again when that is refused, and
+// its requests under way.
+type caller struct {
+	source Token
+	slots  chan struct{}
 
 	mu    sync.Mutex
-	known map[string]string
+	known string
 }
 
-func (t *tokens) add(endpoint string, source Token) {
-	if t.sources == nil {
-		t.sources, t.known = map[string]Token{}, map[string]string{}
+// enter waits for a slot.
+func (c *caller) enter(ctx context.Context) error {
+	select {
+	case c.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return tasker.WrapError(tasker.Unavailable, context.Cause(ctx), "no answer from the gateway to earlier requests")
 	}
-	t.sources[endpoint] = source
 }
 
-// get returns the token of an endpoint, as it was read last.
-func (t *tokens) get(endpoint string) (string, error) { return t.renew(endpoint, "") }
+func (c *caller) leave() { <-c.slots }
 
-// renew returns the token of an endpoint. If that is still the refused one, it
-// reads it again.
-func (t *tokens) renew(endpoint, refused string) (string, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if token := t.known[endpoint]; token != refused {
-		return token, nil
+// token returns the token. If that is still the refused one, it reads it again.
+func (c *caller) token(refused string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known != refused {
+		return c.known, nil
 	}
-	source, ok := t.sources[endpoint]
-	if !ok {
-		return "", errNoToken(endpoint, slices.Collect(maps.Keys(t.sources)))
+	token, err := c.source()
+	switch {
+	case err != nil:
+		return "", tasker.WrapError(tasker.Unauthorized, err, "no token for the gateway")
+	case token == "":
+		return "", tasker.Errorf(tasker.Unauthorized, "no token for the gateway: it is empty")
 	}
-	token, err := source()
-	if err == nil && token == "" {
-		err = fmt.Errorf("it is empty")
-	}
-	if err != nil {
-		return "", tasker.WrapError(tasker.Unauthorized, err, fmt.Sprintf("no token for endpoint %q", endpoint))
-	}
-	t.known[endpoint] = token
+	c.known = token
 	return token, nil
 }
-
-// endpoints returns the endpoints, sorted.
-func (t *tokens) endpoints() []string { return slices.Sorted(maps.Keys(t.sources)) }

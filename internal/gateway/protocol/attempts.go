@@ -143,8 +143,8 @@ type AwaitReboot struct {
 
 // Validate returns what is wrong with the request.
 func (r *AwaitReboot) Validate() error {
-	if !plain(r.Boot, maxBoot) {
-		return tasker.FieldErrorf("/boot", "invalid boot: must be 1 to %d letters, digits, '_' or '-'", maxBoot)
+	if !printable(r.Boot) || len(r.Boot) > maxBoot {
+		return tasker.FieldErrorf("/boot", "invalid boot: must be 1 to %d printable ASCII characters", maxBoot)
 	}
 	return cmp.Or(validTaskID("/task_id", r.TaskID), validNumber("/attempt", r.Attempt), validNumber("/step", r.Step))
 }

@@ -35,6 +35,16 @@ func plain(s string, limit int) bool {
 	return 0 < len(s) && len(s) <= limit
 }
 
+// printable reports whether s is printable ASCII, and not empty.
+func printable(s string) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return s != ""
+}
+
 func validText(field, text string, limit int) error {
 	if n := utf8.RuneCountInString(text); n > limit {
 		return tasker.FieldErrorf(field, "text too long: %d characters, the limit is %d", n, limit)
