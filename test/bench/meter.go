@@ -23,9 +23,10 @@ type cost struct {
 	RabbitMQ *float64 `json:"rabbitmq_cpu_us"`
 	// Total is the sum of all parts but separate clients.
 	Total *float64 `json:"total_cpu_us"`
-	// Statements and Commits are those of the database server.
-	Statements float64 `json:"statements"`
-	Commits    float64 `json:"commit_statements"`
+	// Statements are those of the database server, and Kinds is how many of each
+	// kind.
+	Statements float64            `json:"statements"`
+	Kinds      map[string]float64 `json:"statement_kinds"`
 }
 
 // tasker returns the CPU time per result without the servers.
@@ -106,7 +107,7 @@ func (m *meter) during(ctx context.Context, do func() (int64, error)) (c cost, e
 	statements := after.statements.Minus(before.statements)
 	c.Program = of(before.program, after.program)
 	c.Statements = float64(statements.Questions-(after.polls-before.polls)) / n
-	c.Commits = float64(statements.Commits) / n
+	c.Kinds = statements.PerResult(n)
 	if m.parts != nil {
 		c.API, c.Managers = new(of(before.api, after.api)), new(of(before.managers, after.managers))
 	}

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker/test/internal/usage"
 )
 
 // report has the measurements of one run.
@@ -92,6 +94,16 @@ func (r *report) text(w io.Writer) error {
 			return err
 		}
 	}
+	for i := range r.Rounds {
+		_, err := fmt.Fprintf(w, "\nstatements per result, %d endpoints: %s", r.Rounds[i].Endpoints,
+			usage.KindsText(r.Rounds[i].Runs[0].Tasker.Cost.Kinds))
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
 	if r.Idle != nil {
 		_, err = fmt.Fprintf(w, "\nmemory of an idle manager process: %.1f MiB resident, %.1f MiB peak\n", r.Idle.Resident, r.Idle.Peak)
 	}
@@ -147,7 +159,6 @@ func lines(processes bool) []line {
 		{"per result", nil},
 		{"  statements: tasker", median("%.2f", func(x *turn) float64 { return x.Tasker.Cost.Statements })},
 		{"  statements: prototype", median("%.2f", func(x *turn) float64 { return x.Prototype.Cost.Statements })},
-		{"  COMMIT statements: tasker", median("%.3f", func(x *turn) float64 { return x.Tasker.Cost.Commits })},
 		{"  messages: published, delivered", func(r *round) string {
 			return fmt.Sprintf("%.2f, %.2f", r.Messages.Published, r.Messages.Delivered)
 		}},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -156,6 +157,9 @@ func (f *fleet) start() error {
 }
 
 func (f *fleet) add(p part, c daemons.Command) error {
+	if f.opts.profile != "" {
+		c.Environ = append(c.Environ, noop.EnvProfile+"="+filepath.Join(f.opts.profile, c.Name+".pprof"))
+	}
 	pid, err := f.group.Start(c)
 	if err == nil {
 		f.parts[p] = append(f.parts[p], pid)

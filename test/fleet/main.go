@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type options struct {
 	ready        time.Duration
 	limit        time.Duration
 	restart      bool
+	profile      string
 	output       string
 }
 
@@ -83,12 +85,20 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&opts.ready, "ready", 5*time.Minute, "the endpoints are late if not all consume after so long")
 	flags.DurationVar(&opts.limit, "limit", 10*time.Minute, "limit of the whole run")
 	flags.BoolVar(&opts.restart, "restart", false, "restart RabbitMQ, and measure how long the endpoints take to return")
+	flags.StringVar(&opts.profile, "profile", "", "write a CPU profile of each process of tasker into this directory")
 	flags.StringVar(&opts.output, "output", "text", "text or json")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return opts, err
 		}
 		return opts, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	if opts.profile != "" {
+		dir, err := filepath.Abs(opts.profile)
+		if err != nil {
+			return opts, fmt.Errorf("%w: invalid -profile: %w", errUsage, err)
+		}
+		opts.profile = dir
 	}
 	if opts.real < 0 {
 		opts.real = min((opts.endpoints+99)/100, 20)

@@ -189,7 +189,8 @@ func (f *fleet) sendTasks(r *report) (err error) {
 	if err != nil {
 		return err
 	}
-	r.Statements = float64(after.Minus(statements).Questions-int64(polls)) / results
+	needed := after.Minus(statements)
+	r.Statements, r.Kinds = float64(needed.Questions-int64(polls))/results, needed.PerResult(results)
 	// RabbitMQ counts late.
 	begin := time.Now()
 	err = daemons.Poll(f.ctx, time.Second, func() (bool, error) {
@@ -404,7 +405,8 @@ func (f *fleet) idlePhase(r *report) (err error) {
 		return err
 	}
 	after, err := usage.ReadStatements(f.ctx, f.db)
-	r.IdleStatements = float64(after.Minus(statements).Questions) / r.Idle.Seconds
+	needed := after.Minus(statements)
+	r.IdleStatements, r.IdleKinds = float64(needed.Questions)/r.Idle.Seconds, needed.PerResult(r.Idle.Seconds)
 	return err
 }
 

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker/test/internal/usage"
 )
 
 // report has the measurements of one run.
@@ -28,16 +30,18 @@ type report struct {
 	Sending period `json:"sending"` // of all Tasks
 	// Statements at MariaDB, and messages published and delivered at RabbitMQ, per
 	// result.
-	Statements float64          `json:"statements_per_result"`
-	Published  float64          `json:"published_per_result"`
-	Delivered  float64          `json:"delivered_per_result"`
-	Load       period           `json:"load,omitzero"`
-	LoadTasks  int              `json:"load_tasks,omitempty"`
-	Memory     map[part]float64 `json:"resident_mib"`
-	Get        get              `json:"get"`
-	Idle       period           `json:"idle"`
+	Statements float64            `json:"statements_per_result"`
+	Kinds      map[string]float64 `json:"statement_kinds_per_result"`
+	Published  float64            `json:"published_per_result"`
+	Delivered  float64            `json:"delivered_per_result"`
+	Load       period             `json:"load,omitzero"`
+	LoadTasks  int                `json:"load_tasks,omitempty"`
+	Memory     map[part]float64   `json:"resident_mib"`
+	Get        get                `json:"get"`
+	Idle       period             `json:"idle"`
 	// IdleStatements are those of an idle fleet, per second.
-	IdleStatements float64 `json:"idle_statements_per_s"`
+	IdleStatements float64            `json:"idle_statements_per_s"`
+	IdleKinds      map[string]float64 `json:"idle_statement_kinds_per_s"`
 	// Restarted is from the restart of RabbitMQ until all endpoints consume again.
 	Restarted *period  `json:"after_restart,omitempty"`
 	TaskAfter *task    `json:"task_after_restart,omitempty"`
@@ -83,6 +87,9 @@ func (r *report) text() string {
 	if results := float64(len(r.Tasks) * r.Endpoints); r.Sending.CPU != nil && results > 0 {
 		line("%s", row("tasks, CPU per result, us", r.Sending.CPU, 1e6/results))
 	}
+	if results := float64(len(r.Tasks) * r.Endpoints); r.Idle.CPU != nil && results > 0 {
+		line("%s", row("the same without the idle share", r.withoutIdle(), 1e6/results))
+	}
 	if results := float64(r.LoadTasks * r.Endpoints); results > 0 {
 		line("%s", row("load, CPU per result, us", r.Load.CPU, 1e6/results))
 	}
@@ -106,6 +113,7 @@ func (r *report) text() string {
 	}
 	if r.Sending.CPU != nil {
 		line("per result: %.2f statements, %.2f messages published, %.2f delivered", r.Statements, r.Published, r.Delivered)
+		line("statements: %s", usage.KindsText(r.Kinds))
 	}
 	if r.LoadTasks > 0 {
 		line("load: %.0f results/s", float64(r.LoadTasks*r.Endpoints)/r.Load.Seconds)
@@ -114,7 +122,7 @@ func (r *report) text() string {
 		line("GET of the last task: %.3f s, %d bytes, %d with gzip (0: not served)", r.Get.Seconds, r.Get.Bytes, r.Get.Zipped)
 	}
 	if r.Idle.Seconds > 0 {
-		line("idle: %.0f statements/s", r.IdleStatements)
+		line("idle: %.0f statements/s: %s", r.IdleStatements, usage.KindsText(r.IdleKinds))
 	}
 	if r.Restarted != nil {
 		line("after a restart of RabbitMQ all endpoints consume after %.1f s", r.Restarted.Seconds)
@@ -126,6 +134,15 @@ func (r *report) text() string {
 		line("FAILED: %s", failure)
 	}
 	return b.String()
+}
+
+// withoutIdle returns what sending took beyond what the idle fleet takes in that time.
+func (r *report) withoutIdle() map[part]float64 {
+	net := map[part]float64{}
+	for p, used := range r.Sending.CPU {
+		net[p] = used - r.Idle.CPU[p]/r.Idle.Seconds*r.Sending.Seconds
+	}
+	return net
 }
 
 func row(name string, values map[part]float64, factor float64) string {

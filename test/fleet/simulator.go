@@ -47,7 +47,10 @@ func simulator() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	if err := simulate(ctx, os.Args[2:], os.Stdout); err != nil {
+	profiled := noop.Profile()
+	err := simulate(ctx, os.Args[2:], os.Stdout)
+	profiled()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "simulate:", err)
 		os.Exit(1)
 	}

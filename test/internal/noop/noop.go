@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"strconv"
 	"syscall"
 
@@ -58,10 +59,37 @@ func Program() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	os.Exit(cli.Execute(ctx, cli.Program{
+	profiled := Profile()
+	code := cli.Execute(ctx, cli.Program{
 		Actions: cli.Actions{RunAPI: app.RunAPI, RunManager: runManager, InitDatabase: app.InitDatabase},
 		Args:    os.Args[2:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr, Version: "noop",
-	}))
+	})
+	profiled()
+	os.Exit(code)
+}
+
+// EnvProfile is the file for a CPU profile of this process.
+const EnvProfile = "NOOP_PROFILE"
+
+// Profile starts a CPU profile if the environment asks for one, and returns a function
+// that ends it.
+func Profile() (end func()) {
+	path := os.Getenv(EnvProfile)
+	if path == "" {
+		return func() {}
+	}
+	f, err := os.Create(path) //nolint:gosec // whoever starts the process chooses it
+	if err == nil {
+		err = pprof.StartCPUProfile(f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "CPU profile:", err)
+		return func() {}
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}
 }
 
 func runManager(ctx context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error {
