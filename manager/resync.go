@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,9 @@ const (
 	// deliveryTime is how long a message may be on its way before a periodic scan
 	// takes it for lost.
 	deliveryTime = 5 * time.Second
+	// resubscribeSpread is within which time the endpoints of a fleet scan after
+	// the broker has restarted, so that they do not do so at once.
+	resubscribeSpread = 2 * time.Second
 	// repairPause is the minimum time between two repairs on demand.
 	repairPause = 100 * time.Millisecond
 )
@@ -84,6 +88,9 @@ func (r *resync) run(ctx context.Context, endpoint string) {
 		var err error
 		select {
 		case <-prompt.subscribed:
+			if !since.IsZero() { // not the first one
+				_ = clock.Sleep(ctx, rand.N(resubscribeSpread))
+			}
 			since, err = r.catchUp(ctx, endpoint, r.scanFrom(prompt, since), 0)
 		case <-periodic.C:
 			if err = r.repair(ctx, endpoint); err == nil {

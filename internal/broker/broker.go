@@ -73,6 +73,12 @@ type Publication struct {
 	// it is not written again, and the publish returns ErrUnconfirmed.
 	// Otherwise it waits until the message is confirmed or refused.
 	Once bool
+	// Transient is for a message that the broker may lose when it restarts,
+	// since what it says is stored elsewhere.
+	Transient bool
+	// Copies is how many queues the message should reach; 0 if that is unknown.
+	// The more there are, the longer a confirm may take.
+	Copies int
 	// Apart is for a message that was refused before: it is published
 	// separately, so that another refusal does not affect others.
 	Apart bool
@@ -159,8 +165,8 @@ type Broker interface {
 
 // Publisher publishes messages.
 type Publisher interface {
-	// Publish sends a persistent message and waits until the broker has
-	// confirmed it for every queue. While the broker is down it waits, until
+	// Publish sends a message and waits until the broker has confirmed it for
+	// every queue. While the broker is down it waits, until
 	// ctx ends. After an error the message may have been taken or not: publish
 	// it again with the same MessageID. A message refused by the broker ends
 	// with ErrRefused and does not affect others. If no queue takes a message,

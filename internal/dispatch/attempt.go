@@ -186,6 +186,7 @@ func (a *attempt) publishTo(ctx context.Context, target broker.Target, copies in
 	a.started = true
 	return a.d.broker.Publish(ctx, broker.Publication{
 		TaskType: a.u.Type, Target: target, MessageID: wire.MessageID(a.u.ID), Body: body, Once: true, Apart: a.u.Refused,
+		Transient: true, Copies: copies,
 	})
 }
 

@@ -188,10 +188,16 @@ const fastTypes = "TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}
 // configuration.
 func newSystem(t *testing.T, env ...string) *system {
 	t.Helper()
+	return newSystemOn(t, testservices.RabbitMQ(t), env...)
+}
+
+// newSystemOn is newSystem on the RabbitMQ server at an address.
+func newSystemOn(t *testing.T, uri string, env ...string) *system {
+	t.Helper()
 	s := &system{t: t}
 	var mysql, amqp string
 	s.database, mysql = testservices.Proxied(t, testservices.MySQL(t))
-	s.amqp = testservices.RabbitMQ(t)
+	s.amqp = uri
 	s.broker, amqp = testservices.Proxied(t, s.amqp)
 	port := freePort(t)
 	s.base = "http://127.0.0.1:" + port

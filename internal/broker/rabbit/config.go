@@ -20,6 +20,9 @@ type Config struct {
 	// QueueType is "classic" (one node) or "quorum" (a cluster); empty means
 	// classic.
 	QueueType string
+	// Persistent makes messages that may be transient persistent, too. Quorum
+	// queues keep every message.
+	Persistent bool
 	// QueueExpires is how long an endpoint's queue, with its messages, is kept
 	// without a consumer; 0 means DefaultQueueExpires.
 	QueueExpires time.Duration

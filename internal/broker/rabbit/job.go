@@ -37,6 +37,7 @@ type job struct {
 	bare     bool     // there is no message, only declarations
 	once     bool     // see [broker.Publication]
 	apart    bool     // see [broker.Publication]
+	copies   int64    // of the message with each key, that the broker puts into queues
 	message  amqp.Publishing
 
 	mu       sync.Mutex
@@ -66,7 +67,7 @@ func (j *job) next() *job {
 		return nil
 	}
 	next := newJob(j.ctx, j.exchange, keys, j.message, j.needs...)
-	next.bare, next.once = j.bare, j.once
+	next.bare, next.once, next.copies = j.bare, j.once, j.copies
 	suspect := len(j.suspect) > 0
 	next.anew, next.apart = j.anew || suspect, j.apart || suspect
 	return next

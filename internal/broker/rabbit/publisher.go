@@ -167,7 +167,7 @@ func (p *publisher) publishHealing(j *job) (returned []string, err error) {
 		return returned, err
 	}
 	again := newJob(j.ctx, j.exchange, returned, j.message, j.needs...)
-	again.anew = true
+	again.anew, again.copies = true, j.copies
 	return p.publish(again)
 }
 

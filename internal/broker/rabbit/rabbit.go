@@ -92,7 +92,15 @@ func (b *Broker) Publish(ctx context.Context, p broker.Publication) (broker.Rece
 			keys[i] = broker.EndpointKey(endpoint)
 		}
 	}
-	j := newJob(ctx, exchange, keys, publishing(p.MessageID, p.Body), needs)
+	message := publishing(p.MessageID, p.Body)
+	if p.Transient && !b.cfg.Persistent {
+		message.DeliveryMode = amqp.Transient
+	}
+	j := newJob(ctx, exchange, keys, message, needs)
+	j.copies = 1
+	if len(endpoints) == 0 {
+		j.copies = max(int64(p.Copies), 1)
+	}
 	j.once, j.apart = p.Once, p.Apart
 	publish := b.publisher.publish
 	if p.Target.Any() {

@@ -19,6 +19,10 @@ const (
 	// apart is the window of a session for suspect messages: if RabbitMQ closes
 	// its channel, it is clear which message it refused.
 	apart = 1
+	// copyTime is how long a busy broker may take to put a copy of a message
+	// into a queue. It confirms a message for thousands of queues only when it
+	// has done so for all.
+	copyTime = 5 * time.Millisecond
 	// renewal is the least age at which a session ends because the broker could
 	// not take a message: a queue that takes none must not make the others wait
 	// for one new channel after another.
@@ -52,7 +56,8 @@ type session struct {
 	stale   atomic.Bool
 	wrote   atomic.Bool // a message
 	window  int
-	silence time.Duration // for how long no confirm may come
+	silence time.Duration // for how long no confirm may come, besides the time for copies
+	copies  atomic.Int64  // that the broker has yet to put into queues
 	silent  bool          // it ended without confirms; used by the run loop only
 	heard   atomic.Int64  // when the last one came, or the first message was sent, as a Duration since opened
 	link    *link
@@ -185,6 +190,7 @@ func (s *session) publish(ctx context.Context, j *job) error {
 			j.fail(i+1, errUnsent)
 			return s.lost(err)
 		}
+		s.copies.Add(j.copies)
 		if len(s.slots) == 1 { // no confirm was due until now
 			s.hear()
 		}
@@ -244,7 +250,8 @@ func (s *session) listen() error {
 		s.hear()
 		return nil
 	}
-	if time.Since(s.opened)-time.Duration(s.heard.Load()) <= s.silence {
+	patience := s.silence + time.Duration(s.copies.Load())*copyTime
+	if time.Since(s.opened)-time.Duration(s.heard.Load()) <= patience {
 		return nil
 	}
 	s.silent = true
@@ -256,6 +263,7 @@ func (s *session) listen() error {
 // settle waits for a confirm. The end of the channel is one as well.
 func (s *session) settle(j *job, key, id string, confirm *amqp.DeferredConfirmation) {
 	acked := confirm.Wait()
+	s.copies.Add(-j.copies)
 	returned := s.cameBack(id)
 	s.hear()
 	<-s.slots
