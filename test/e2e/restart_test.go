@@ -53,7 +53,7 @@ func TestRestartLosesMessages(t *testing.T) {
 	}
 	t.Cleanup(node.Close)
 	// Nothing else than the subscription makes an endpoint look for its tasks.
-	s := newSystemOn(t, node.URI(), "TASKER_MANAGER_CATCH_UP=1h", "TASKER_MANAGER_LEASE=10m")
+	s := newSystemOn(t, node.URI(), "TASKER_MANAGER_CATCH_UP=1h", "TASKER_MANAGER_LEASE=10m", "TASKER_RECONCILE_LOST_AFTER=10m")
 	s.api()
 	s.manager("subscribed")
 	frozen, down := s.manager("frozen"), s.manager("down")
