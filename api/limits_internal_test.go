@@ -13,6 +13,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/netlimit"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
@@ -69,7 +70,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newBoundedListener(tcp, 10, 2, slog.New(slog.DiscardHandler))
+	l := netlimit.New(tcp, 10, 2, slog.New(slog.DiscardHandler))
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(l) }()

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/netlimit"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
@@ -82,7 +83,7 @@ func (m *middleware) logAccess(r *http.Request, rec *recorder, info *requestInfo
 		written = 0
 	}
 	rejected := status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest
-	if info.principal == "" && rejected && !m.refusals.count(hostOf(r.RemoteAddr)) { //nolint:contextcheck // it reports later
+	if info.principal == "" && rejected && !m.refusals.count(netlimit.Host(r.RemoteAddr)) { //nolint:contextcheck // it reports later
 		return
 	}
 	m.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/netlimit"
 )
 
 // Limits of the server. They bound what a slow or hostile client can hold.
@@ -136,7 +137,7 @@ func (s *Server) Listen() error {
 		return fmt.Errorf("api: %q resolves to %s, which other hosts can reach, and no token protects it: set api.token_file, or set "+
 			"api.listen to 127.0.0.1", s.cfg.Listen, l.Addr())
 	}
-	s.listener = newBoundedListener(l, s.cfg.MaxConnections, s.cfg.MaxConnectionsPerAddress, s.log)
+	s.listener = netlimit.New(l, s.cfg.MaxConnections, s.cfg.MaxConnectionsPerAddress, s.log)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/netlimit"
 )
 
 // streamSettings are the periods and limits of event streams. Tests use shorter
@@ -150,7 +151,7 @@ type feed interface {
 // disconnected or is too slow, or the server stops. Errors before the first event
 // become problems.
 func (st *streams) serve(w http.ResponseWriter, r *http.Request, f feed) error {
-	release, err := st.acquire(hostOf(r.RemoteAddr))
+	release, err := st.acquire(netlimit.Host(r.RemoteAddr))
 	if err != nil {
 		return err
 	}

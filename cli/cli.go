@@ -36,6 +36,7 @@ const (
 type Actions struct {
 	RunAPI       func(ctx context.Context, cfg config.Config, opts app.APIOptions, log *slog.Logger) error
 	RunManager   func(ctx context.Context, cfg config.Config, opts app.ManagerOptions, log *slog.Logger) error
+	RunGateway   func(ctx context.Context, cfg config.Config, opts app.GatewayOptions, log *slog.Logger) error
 	RunDev       func(ctx context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error
 	InitDatabase func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	InitRabbitMQ func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
@@ -165,7 +166,7 @@ func rootCommand(r *run) *cobra.Command {
 		return usagef("%v%s (see %s --help)", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
-		apiCommand(r), managerCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
+		apiCommand(r), managerCommand(r), gatewayCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
 		endpointsCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
 	)
 	r.completeRoot(root)

@@ -56,7 +56,7 @@ func (r *run) modes() []string {
 // taskTypes returns the names of the configured task types, or none if the
 // configuration is invalid.
 func (r *run) taskTypes() []string {
-	cfg, err := r.load(config.PartAPI | config.PartDatabase | config.PartBroker | config.PartAdmin)
+	cfg, err := r.load(config.Everything)
 	if err != nil {
 		return nil
 	}

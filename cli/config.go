@@ -44,7 +44,8 @@ unreadable secrets. It connects to nothing. Then check whether the handlers of
 all task types can work on this machine: that their programs exist and are
 executable, and that their directories and users exist. On a machine that only
 runs the API, use --programs=false. On one that only runs managers, which has no
-token of the API, or as the managers' user, who may not read it, use --api=false.
+token of the API, or as the managers' user, who may not read it, use --api=false;
+a machine whose manager.mode is gateway, without a database, is one.
 
 "tasker dev" needs neither database nor RabbitMQ: use --dev to check its
 configuration.
@@ -73,7 +74,7 @@ func configCheckCommand(r *run) *cobra.Command {
 				without = devWithout
 			}
 			if !api {
-				without |= config.PartAPI
+				without |= config.PartAPI | config.PartGateway
 			}
 			cfg, err := r.load(without)
 			if err == nil {
@@ -94,8 +95,11 @@ func configCheckCommand(r *run) *cobra.Command {
 				return err
 			}
 			answer.OK, answer.Warnings = true, cfg.Warnings()
+			if cfg.ManagersOnly && cfg.ManagerMode == config.ModeGateway {
+				answer.Notes = append(answer.Notes, "checked for managers in gateway mode, which need no manager.db; an API needs more")
+			}
 			if !dev { // which has no secrets
-				answer.Notes = cfg.HandlerNotes()
+				answer.Notes = append(answer.Notes, cfg.HandlerNotes()...)
 			}
 			lines := []string{fmt.Sprintf("%s: no mistakes (mode %s, %d task types)", cfg.File, cfg.Mode, len(cfg.TaskTypes))}
 			for _, warning := range answer.Warnings {
@@ -108,7 +112,7 @@ func configCheckCommand(r *run) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&dev, "dev", false, "check only what \"tasker dev\" needs")
-	cmd.Flags().BoolVar(&api, "api", true, "also read the API's token")
+	cmd.Flags().BoolVar(&api, "api", true, "also check what an API and a gateway need")
 	cmd.Flags().BoolVar(&programs, "programs", true, "also check whether the handlers can work on this machine")
 	return cmd
 }
@@ -123,7 +127,7 @@ are masked, and their files are not read.`,
 		Example: "  tasker config show\n  tasker config show --output json",
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			cfg, err := r.load(config.PartAPI | config.PartDatabase | config.PartBroker | config.PartAdmin)
+			cfg, err := r.load(config.Everything)
 			if err != nil {
 				return err
 			}

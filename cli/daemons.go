@@ -27,7 +27,8 @@ signal ends it at once.
 
 The API process also runs the background loops: it sends the tasks that RabbitMQ
 could not accept, detects late and lost endpoints, and computes the status of
-tasks. Several API processes may run at once.
+tasks. With gateway.listen it serves the gateway, too, for managers without access
+to the database. Several API processes may run at once.
 
 SIGHUP, or a change of the file, reloads the configuration: task types and the
 log level change at once.`,
@@ -37,7 +38,7 @@ log level change at once.`,
 		Args:    noArguments,
 		PreRunE: keepPrivate,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := r.load(config.PartAdmin, portFlag(cmd, port)...)
+			cfg, err := r.load(config.PartAdmin|config.PartManager, portFlag(cmd, port)...)
 			if err != nil {
 				return err
 			}
@@ -49,6 +50,35 @@ log level change at once.`,
 	}
 	addPort(cmd, &port)
 	return cmd
+}
+
+func gatewayCommand(r *run) *cobra.Command {
+	return &cobra.Command{
+		Use:   "gateway",
+		Short: "Serve the gateway for managers without access to the database",
+		Long: `Serve the gateway alone, on the address of gateway.listen, until SIGINT or SIGTERM;
+requests in progress then have 15 s to finish. Managers whose mode is gateway
+store at the gateway what they do, each with the token of its endpoint, which
+"tasker endpoints add" prints. An API process serves the gateway as well if
+gateway.listen is set. Several may run at once: managers have a list of addresses.
+
+GET /healthz and /readyz on the same address are for probes.
+
+The gateway's certificate is read again when its files change.`,
+		Example: "  tasker gateway --mode production --config /etc/tasker",
+		Args:    noArguments,
+		PreRunE: keepPrivate,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := r.load(config.PartAPI | config.PartAdmin | config.PartManager)
+			if err != nil {
+				return err
+			}
+			log := r.daemonLog(cmd, cfg)
+			ready := r.readiness(cmd.Context(), log)
+			opts := app.GatewayOptions{Version: r.Version, Ready: func(string) { ready() }, Reload: r.reload()}
+			return r.Actions.RunGateway(cmd.Context(), cfg, opts, log)
+		},
+	}
 }
 
 func addPort(cmd *cobra.Command, port *int) {
@@ -77,6 +107,10 @@ const managerLong = `Perform the tasks of one endpoint, until SIGINT or SIGTERM.
 more tasks, and running ones have manager.shutdown_timeout to finish; the next
 manager of this endpoint runs the interrupted ones again. A second signal ends it
 at once.
+
+With manager.mode: gateway the manager needs no access to the database: it stores
+what it does at the gateway of manager.gateway, with the token of its endpoint,
+which "tasker endpoints add" prints.
 
 An endpoint has one manager at a time: a second one with the same name is
 rejected while the first one is alive. For development, one manager may serve
@@ -118,8 +152,11 @@ func managerCommand(r *run) *cobra.Command {
 			if len(labels) > 0 {
 				flags = append(flags, config.Flag{Name: "--label", Key: "manager.labels", Value: strings.Join(labels, ",")})
 			}
-			cfg, err := r.load(config.PartAPI|config.PartAdmin, flags...)
+			cfg, err := r.load(config.PartAPI|config.PartGateway|config.PartAdmin, flags...)
 			if err != nil {
+				return err
+			}
+			if err := cfg.CheckEndpoints(endpoints); err != nil {
 				return err
 			}
 			if err := checkTaskTypes(cfg, taskTypes); err != nil {
@@ -181,7 +218,7 @@ func checkTaskTypes(cfg config.Config, names []string) error {
 }
 
 // devWithout are the parts of the configuration that "tasker dev" does not use.
-const devWithout = config.PartDatabase | config.PartBroker | config.PartAdmin
+const devWithout = config.PartDatabase | config.PartBroker | config.PartAdmin | config.PartGateway | config.PartManager
 
 func devCommand(r *run) *cobra.Command {
 	var data string

@@ -46,7 +46,7 @@ func doctorCommand(r *run) *cobra.Command {
 				// secrets.
 				opts.ConfigError = wrong
 				var without error
-				if cfg, without = r.load(config.PartAPI | config.PartAdmin); without != nil {
+				if cfg, without = r.load(config.PartAPI | config.PartGateway | config.PartAdmin); without != nil {
 					return err
 				}
 			} else if err != nil {

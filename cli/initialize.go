@@ -46,7 +46,7 @@ func initializeCommand(r *run) *cobra.Command {
 			if force && !yes {
 				return usagef("--force needs --reset --yes")
 			}
-			without := config.PartAPI
+			without := config.PartAPI | config.PartGateway | config.PartManager
 			if !database {
 				without |= config.PartDatabase
 			}

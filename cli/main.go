@@ -28,7 +28,7 @@ func Main(catalog *handlers.Catalog, version string) {
 	context.AfterFunc(ctx, stop)
 	os.Exit(Execute(ctx, Program{
 		Actions: Actions{
-			RunAPI: app.RunAPI, RunManager: app.RunManager, RunDev: app.RunDev,
+			RunAPI: app.RunAPI, RunManager: app.RunManager, RunGateway: app.RunGateway, RunDev: app.RunDev,
 			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor,
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,

@@ -30,6 +30,9 @@ const (
 	PartManager                   // manager.gateway
 )
 
+// Everything is all parts.
+const Everything = PartAPI | PartDatabase | PartBroker | PartAdmin | PartGateway | PartManager
+
 // Options says which configuration to load.
 type Options struct {
 	// Mode chooses the file <Mode>.config.yaml; empty means development.

@@ -44,17 +44,22 @@ func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
 	if err != nil {
 		return services{}, err
 	}
-	conf := cfg.Rabbit
-	conf.ConnectionName = name
-	// A message's payload is at most a request's body, but longer if characters are
-	// escaped.
-	conf.MaxBody = max(rabbit.DefaultMaxBody, 8*int(cfg.API.MaxBody))
-	b, err := rabbit.New(conf, log)
+	b, err := openBroker(cfg, name, log)
 	if err != nil {
 		_ = s.Close()
 		return services{}, err
 	}
 	return services{s, b, log}, nil
+}
+
+// openBroker prepares the configured RabbitMQ. It does not connect.
+func openBroker(cfg config.Config, name string, log *slog.Logger) (broker.Broker, error) {
+	conf := cfg.Rabbit
+	conf.ConnectionName = name
+	// A message's payload is at most a request's body, but longer if characters are
+	// escaped.
+	conf.MaxBody = max(rabbit.DefaultMaxBody, 8*int(cfg.API.MaxBody))
+	return rabbit.New(conf, log)
 }
 
 func (s services) close(ctx context.Context) {
@@ -95,21 +100,19 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires, MaxPayload: cfg.MessagePayload}
 	dispatcher := dispatch.New(sending, s.store.Outbox, s.broker, s.log)
 	defer dispatcher.Close()
-	conf := cfg.API
-	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
 	remover := removal.New(s.store.Removals, s.broker, s.log)
-	server, err := api.New(conf, api.Deps{
-		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
-		Tokens:      s.store.Tokens,
-		DeadLetters: s.store.DeadLetters, Database: s.store.DB,
-		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store.DeadLetters, s.broker),
-		Remover: remover, Broker: s.broker, Log: s.log,
-	})
+	server, err := s.newAPI(cfg, version, sending, dispatcher, remover)
 	if err != nil {
 		return err
 	}
 	if err := server.Listen(); err != nil {
 		return err
+	}
+	var endpoints *gatewayRole
+	if cfg.Gateway.Listen != "" {
+		if endpoints, err = s.listenGateway(ctx, cfg, version); err != nil {
+			return errors.Join(err, server.Close())
+		}
 	}
 	reconciler := reconcile.New(cfg.Reconcile, reconcile.Store{
 		Leases: s.store.Leases, Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
@@ -123,6 +126,9 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		}, nil
 	})
 	if err != nil {
+		if endpoints != nil {
+			endpoints.close()
+		}
 		return errors.Join(err, server.Close())
 	}
 	if ready != nil {
@@ -130,6 +136,9 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return server.Serve(ctx) })
+	if endpoints != nil {
+		group.Go(func() error { return endpoints.serve(ctx) })
+	}
 	group.Go(func() error { s.store.KeepClock(ctx, clockPeriod); return nil })
 	group.Go(func() error {
 		if err := s.awaitSchema(ctx); err != nil {
@@ -144,6 +153,20 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		return nil
 	})
 	return group.Wait()
+}
+
+// newAPI returns the server of the API; it does not listen yet.
+func (s services) newAPI(cfg config.Config, version string, sending dispatch.Config, dispatcher *dispatch.Dispatcher,
+	remover *removal.Remover,
+) (*api.Server, error) {
+	conf := cfg.API
+	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
+	return api.New(conf, api.Deps{
+		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
+		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
+		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store.DeadLetters, s.broker),
+		Remover: remover, Broker: s.broker, Log: s.log,
+	})
 }
 
 // RunManager serves the endpoints, with the configured handlers, until ctx
@@ -174,17 +197,18 @@ func runManager(ctx context.Context, cfg config.Config, registry *handlers.Regis
 	log *slog.Logger,
 ) error {
 	defer logState(ctx, log)()
-	s, err := open(cfg, "tasker manager", log)
+	side, err := openManager(cfg, opts.Endpoints, log)
 	if err != nil {
 		return err
 	}
-	defer s.close(ctx)
+	defer side.close(ctx)
 	return reloading(ctx, newReloader(opts.Reload, cfg, log), func(ctx context.Context, r *reloader) error {
-		return s.runManager(ctx, cfg, r, registry, renew, opts)
+		return side.run(ctx, cfg, r, registry, renew, opts)
 	})
 }
 
-func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, renew renewal,
+// run runs a manager until ctx ends.
+func (s managerSide) run(ctx context.Context, cfg config.Config, r *reloader, registry *handlers.Registry, renew renewal,
 	opts ManagerOptions,
 ) error {
 	conf := cfg.Manager
@@ -194,15 +218,11 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 	}
 	conf.Endpoints, conf.Version, conf.Forget = opts.Endpoints, opts.Version, opts.Forget
 	conf.Ready = opts.Ready
-	st := manager.Store{
-		Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
-		Live: s.store.Live, Database: s.store.DB,
-	}
-	m, err := manager.New(conf, st, s.broker, registry, s.log)
+	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
 	if err != nil {
 		return err
 	}
-	if err := s.awaitSchema(ctx); err != nil {
+	if err := s.await(ctx); err != nil {
 		return err
 	}
 	err = r.join(ctx, func(before, next config.Config) (func(context.Context) error, error) {
@@ -230,7 +250,7 @@ func (s services) runManager(ctx context.Context, cfg config.Config, r *reloader
 	}
 	clock, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, _ := errgroup.WithContext(clock)
-	group.Go(func() error { s.store.KeepClock(clock, clockPeriod); return nil })
+	group.Go(func() error { s.keep(clock); return nil })
 	group.Go(func() error { defer stop(); return m.Run(ctx) }) // the clock runs until the last result is stored
 	return group.Wait()
 }

@@ -80,7 +80,7 @@ func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, re
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		serve := ManagerOptions{Endpoints: DevEndpoints(), Version: opts.Version}
-		return s.runManager(ctx, cfg, r, registry, config.Config.HandlersAfter, serve)
+		return s.databaseSide().run(ctx, cfg, r, registry, config.Config.HandlersAfter, serve)
 	})
 	group.Go(func() error {
 		// A task for all endpoints that came before them would be for none.

@@ -10,6 +10,14 @@ type APIOptions struct {
 	Reload Reload
 }
 
+// GatewayOptions says how "tasker gateway" runs.
+type GatewayOptions struct {
+	Version string
+	// Ready, if set, is called with the address when the gateway listens.
+	Ready  func(addr string)
+	Reload Reload
+}
+
 // ManagerOptions says how a manager runs.
 type ManagerOptions struct {
 	Endpoints []string

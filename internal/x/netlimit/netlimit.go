@@ -1,4 +1,5 @@
-package api
+// Package netlimit bounds the connections that a server has open at once.
+package netlimit
 
 import (
 	"log/slog"
@@ -7,10 +8,10 @@ import (
 	"time"
 )
 
-// boundedListener bounds the connections that are open at once, in total and per
+// Listener bounds the connections that are open at once, in total and per
 // address, so that idle connections cannot exhaust memory or slots. Connections
 // over a bound are closed at once.
-type boundedListener struct {
+type Listener struct {
 	net.Listener
 	most, mostEach int
 	log            *slog.Logger
@@ -22,18 +23,20 @@ type boundedListener struct {
 	logged  time.Time
 }
 
-func newBoundedListener(l net.Listener, most, mostEach int, log *slog.Logger) *boundedListener {
-	return &boundedListener{Listener: l, most: most, mostEach: min(most, mostEach), log: log, each: map[string]int{}}
+// New returns a listener that has most connections open at once, and mostEach of
+// one address.
+func New(l net.Listener, most, mostEach int, log *slog.Logger) *Listener {
+	return &Listener{Listener: l, most: most, mostEach: min(most, mostEach), log: log, each: map[string]int{}}
 }
 
 // Accept implements [net.Listener].
-func (l *boundedListener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		host := hostOf(conn.RemoteAddr().String())
+		host := Host(conn.RemoteAddr().String())
 		if l.acquire(host) {
 			return &boundedConn{Conn: conn, release: sync.OnceFunc(func() { l.release(host) })}, nil
 		}
@@ -41,7 +44,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *boundedListener) acquire(host string) bool {
+func (l *Listener) acquire(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open < l.most && l.each[host] < l.mostEach {
@@ -58,7 +61,7 @@ func (l *boundedListener) acquire(host string) bool {
 	return false
 }
 
-func (l *boundedListener) release(host string) {
+func (l *Listener) release(host string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
@@ -87,8 +90,8 @@ func (c *boundedConn) CloseWrite() error {
 	return nil
 }
 
-// hostOf returns an address without its port.
-func hostOf(address string) string {
+// Host returns an address without its port.
+func Host(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		return host
 	}
