@@ -64,6 +64,10 @@ func tasker(t *testing.T, fail error, environ []string, args ...string) outcome 
 				o.forget = opts.Forget
 				return note("manager", cfg, log)
 			},
+			RunGateway: func(_ context.Context, cfg config.Config, opts app.GatewayOptions, log *slog.Logger) error {
+				o.reload = opts.Reload
+				return note("gateway", cfg, log)
+			},
 			RunDev: func(_ context.Context, cfg config.Config, opts app.DevOptions, log *slog.Logger) error {
 				o.dev, o.reload = opts, opts.Reload
 				return note("dev", cfg, log)

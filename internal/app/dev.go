@@ -31,7 +31,7 @@ const devShutdown = 3 * time.Second
 
 // RunDev runs the API and the endpoints console1 and console2, for every configured
 // task type, in this process, on SQLite and an in-process broker: nothing has to be
-// installed. It ends when ctx does. Tasks survive a restart on the same data
+// installed. The endpoints work over a gateway, as those of a fleet do. It ends when ctx does. Tasks survive a restart on the same data
 // directory: they are in the database, from which endpoints catch up.
 func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.Logger) (err error) {
 	defer logState(ctx, log)()
@@ -61,6 +61,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	if _, _, err := s.store.Schema.Migrate(ctx); err != nil {
 		return fmt.Errorf("prepare %s: %w", file, err)
 	}
+	cfg.Gateway.Listen = "" // its broker is in this process
 	cfg.Manager.SpoolDir = filepath.Join(dir, "spool")
 	cfg.Manager.ShutdownTimeout = min(cfg.Manager.ShutdownTimeout, devShutdown)
 	registry, err := cfg.Handlers(nil)
@@ -80,7 +81,7 @@ func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, re
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		serve := ManagerOptions{Endpoints: DevEndpoints(), Version: opts.Version}
-		return s.databaseSide().run(ctx, cfg, r, registry, config.Config.HandlersAfter, serve)
+		return s.runDevManager(ctx, cfg, r, registry, serve)
 	})
 	group.Go(func() error {
 		// A task for all endpoints that came before them would be for none.

@@ -57,6 +57,7 @@ func gatewaySide(c *gateway.Client, b broker.Broker, endpoints []string, taskTyp
 	return managerSide{
 		store: manager.Store{
 			Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database,
+			Pacer: c,
 		},
 		broker: gatewayBroker{b, c},
 		await:  func(ctx context.Context) error { return awaitGateway(ctx, c, endpoints, taskType, log) },
