@@ -28,10 +28,10 @@ func TestGatewayMode(t *testing.T) {
 		code           int
 		action, output string
 	}{
-		"manager --endpoint a":              {cli.ExitOK, "manager", ""},
-		"manager --endpoint b":              {cli.ExitUsage, "", "endpoint b: invalid manager.gateway.token_file: " + dir + "/b.token does not exist"},
-		"manager --endpoint a --endpoint b": {cli.ExitUsage, "", "endpoint b: "},
-		"config check --programs=false":     {cli.ExitOK, "", "note: checked for managers in gateway mode, which need no manager.db; an API needs more"},
+		"manager --endpoint a":                      {cli.ExitOK, "manager", ""},
+		"manager --endpoint b":                      {cli.ExitUsage, "", "endpoint b: invalid manager.gateway.token_file: " + dir + "/b.token does not exist"},
+		"manager --endpoint a --endpoint b":         {cli.ExitUsage, "", "endpoint b: "},
+		"config check --programs=false":             {cli.ExitOK, "", "note: checked for managers in gateway mode, which need no manager.db; an API needs more"},
 		"config check --programs=false --api=false": {cli.ExitOK, "", "note: checked for managers in gateway mode"},
 		"api":         {cli.ExitUsage, "", "missing manager.db.uri"},
 		"gateway":     {cli.ExitUsage, "", "missing manager.db.uri"},
