@@ -84,7 +84,8 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 //     missing (or none is expected at all);
 //   - otherwise current.
 //
-// Tasks not sent yet, and those in a final status, keep it.
+// Tasks not sent yet, and those in a final status, keep it. The names of the
+// missing endpoints are not needed.
 func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
 	if current != Sent && current != Incomplete {
 		return current
@@ -99,7 +100,7 @@ func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
 		return Canceled
 	case s.Lost > 0:
 		return Incomplete
-	case overdue && (len(s.Missing) > 0 || s.Expected == 0):
+	case overdue && (s.Expected > s.Received || s.Expected == 0):
 		return Incomplete
 	}
 	return current

@@ -30,8 +30,8 @@ type Task struct {
 	// LastModifiedTime is when the status last changed.
 	LastModifiedTime time.Time `json:"last_modified_time"`
 	// Expected are the endpoints that must finish the task: those listed, or
-	// those registered for the type when it was sent, without RemovedEndpoints.
-	// It is nil for a task without listed endpoints that is not sent yet.
+	// those registered for the type when it was accepted, and those that joined
+	// since; without RemovedEndpoints.
 	Expected []string `json:"-"`
 	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64 `json:"-"`

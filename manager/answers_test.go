@@ -177,7 +177,7 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 	}
 	f := newFaulty(w.store, false, map[string]int{})
 	w.serve(f, &counting{}, func(cfg *manager.Config) { cfg.CatchUp = 50 * time.Millisecond })
-	task, err := s.Outbox.MarkSent(t.Context(), w.create("one", "null", "a"), nil, time.Hour)
+	task, err := s.Outbox.MarkSent(t.Context(), w.create("one", "null", "a"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

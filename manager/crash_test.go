@@ -191,7 +191,7 @@ func TestCrashDuringAdoption(t *testing.T) {
 	}
 	var all []tasker.Task
 	for i := range tasks {
-		task, err := w.store.MarkSent(t.Context(), w.create(fmt.Sprint("t", i), "null", "a"), nil, time.Hour)
+		task, err := w.store.MarkSent(t.Context(), w.create(fmt.Sprint("t", i), "null", "a"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

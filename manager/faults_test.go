@@ -174,7 +174,7 @@ func TestDeadManagersNameIsFree(t *testing.T) {
 		300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.MarkSent(t.Context(), task, nil, time.Hour); err != nil {
+	if _, err := w.store.MarkSent(t.Context(), task, nil); err != nil {
 		t.Fatal(err)
 	}
 	arrival := ledger.Incoming{
@@ -327,7 +327,7 @@ func TestCatchesUp(t *testing.T) {
 	}
 	// Sent while no manager ran, and lost by the broker.
 	lost := w.create("lost", "null")
-	if _, err := w.store.MarkSent(t.Context(), lost, nil, time.Hour); err != nil {
+	if _, err := w.store.MarkSent(t.Context(), lost, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.serve(w.store, c)

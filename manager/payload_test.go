@@ -23,7 +23,7 @@ func TestRowsThatNoAPITakes(t *testing.T) {
 	var bad []tasker.Task
 	for identifier, payload := range map[string]string{"../../evil 1": "null", "$(reboot)": "null", "deep": deep} {
 		task := w.create(identifier, payload, "a")
-		if _, err := w.store.MarkSent(t.Context(), task, nil, time.Hour); err != nil {
+		if _, err := w.store.MarkSent(t.Context(), task, nil); err != nil {
 			t.Fatal(err)
 		}
 		bad = append(bad, task)

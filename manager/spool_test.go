@@ -146,7 +146,7 @@ func TestCatchesUpFromTimeToTime(t *testing.T) {
 	for i := range 3 {
 		lost = append(lost, w.create(fmt.Sprint("lost-", i), "null"))
 	}
-	if _, err := w.store.MarkSent(t.Context(), lost[0], nil, time.Hour); err != nil {
+	if _, err := w.store.MarkSent(t.Context(), lost[0], nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, task := range lost {

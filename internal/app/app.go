@@ -40,7 +40,9 @@ type services struct {
 // open prepares the configured services. It does not wait for them: a role starts
 // without them and works as soon as they can be reached.
 func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
-	s, err := store.Open(cfg.Store, log)
+	database := cfg.Store
+	database.SeenWithin = cfg.Rabbit.QueueExpires
+	s, err := store.Open(database, log)
 	if err != nil {
 		return services{}, err
 	}

@@ -51,7 +51,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	defer unlock()
 	file := filepath.Join(dir, devDatabase)
 	conf := cfg.Store
-	conf.URI = sqliteURI(file)
+	conf.URI, conf.SeenWithin = sqliteURI(file), cfg.Rabbit.QueueExpires
 	st, err := store.Open(conf, log)
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ func (a *attempt) run(ctx context.Context) (tasker.Task, error) {
 func (a *attempt) mark(ctx context.Context) (tasker.Task, error) {
 	for try := 1; ; try++ {
 		call, cancel := storing(ctx)
-		sent, err := a.d.store.MarkSent(call, a.u.Task, a.u.Unserved, a.d.cfg.SeenWithin)
+		sent, err := a.d.store.MarkSent(call, a.u.Task, a.u.Unserved)
 		cancel()
 		if err == nil || try == markTries || ctx.Err() != nil {
 			return sent, err

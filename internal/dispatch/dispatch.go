@@ -25,7 +25,7 @@ import (
 
 // Store is the part of the database that a Dispatcher uses.
 type Store interface {
-	MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error)
+	MarkSent(ctx context.Context, task tasker.Task, unserved []string) (tasker.Task, error)
 	ReleaseTask(ctx context.Context, r ledger.Release) error
 	RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error
 	SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error

@@ -93,12 +93,12 @@ func (f *faultyStore) RegisteredEndpoints(ctx context.Context, taskType string, 
 	return f.Flat.RegisteredEndpoints(ctx, taskType, among)
 }
 
-func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
+func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string) (tasker.Task, error) {
 	f.marked.Add(1)
 	if f.markFails {
 		return task, errAway
 	}
-	return f.Flat.MarkSent(ctx, task, unserved, seenWithin)
+	return f.Flat.MarkSent(ctx, task, unserved)
 }
 
 func (f *faultyStore) ReleaseTask(ctx context.Context, r ledger.Release) error {

@@ -30,7 +30,7 @@ func (r *renewals) RegisteredEndpoints(context.Context, string, []string) ([]str
 
 func (r *renewals) OldestProtocol(context.Context, string, time.Duration) (int, error) { return 0, nil }
 
-func (r *renewals) MarkSent(_ context.Context, task tasker.Task, _ []string, _ time.Duration) (tasker.Task, error) {
+func (r *renewals) MarkSent(_ context.Context, task tasker.Task, _ []string) (tasker.Task, error) {
 	return task, nil
 }
 

@@ -121,6 +121,15 @@ type LiveUpdate struct {
 	DropFrom, DropTo int64
 }
 
+// Look is what a look at an open task finds.
+type Look struct {
+	ID int64
+	// Results is the number of the task's results: what the look costs.
+	Results int
+	// Unsettled is true if the stored status is behind the results.
+	Unsettled bool
+}
+
 // SentPosition is the position of a task in the order in which tasks were sent.
 // The zero value comes before all. A task not yet sent has a zero SentTime and
 // comes before those that were.

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +21,10 @@ import (
 // aggregated within milliseconds, together for all events that came meanwhile.
 // Events may be lost, and so may what a process was about to store when it
 // died, so a sweep goes through the open tasks as well, a page at a time.
+//
+// A look counts the results of a task. The more it has, the longer the pause
+// before the next look: 100 us for each, so that one with ten thousand is looked
+// at once a second while they come in, and a small one at once.
 type aggregate struct {
 	store Statuses
 	wait  time.Duration
@@ -31,7 +36,26 @@ type aggregate struct {
 	mu     sync.Mutex
 	hinted map[int64]bool
 	wake   signal.Signal
+	looked map[int64]look // the last look at tasks that are open
 }
+
+// look is when a task was looked at, and for how long that is enough.
+type look struct {
+	time  time.Time
+	pause time.Duration
+}
+
+const (
+	// pausePerResult is the pause between two looks at a task for each of its
+	// results, and longestPause the longest.
+	pausePerResult = 100 * time.Microsecond
+	longestPause   = time.Second
+	// sweepPauses is how many pauses there are between two looks of the sweep.
+	sweepPauses = 10
+	// hintPause is the pause between two rounds for events: what comes meanwhile
+	// is the next round.
+	hintPause = 20 * time.Millisecond
+)
 
 // maxHinted limits the tasks that wait because of an event.
 const maxHinted = 10_000
@@ -42,7 +66,7 @@ const sweepPage = 5 * pageSize
 func newAggregate(store Statuses, wait time.Duration, log *slog.Logger) *aggregate {
 	return &aggregate{
 		store: store, wait: wait, log: log, after: map[tasker.TaskStatus]ledger.SentPosition{},
-		hinted: map[int64]bool{}, wake: signal.New(),
+		hinted: map[int64]bool{}, wake: signal.New(), looked: map[int64]look{},
 	}
 }
 
@@ -54,7 +78,8 @@ func (a *aggregate) runOnce(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := a.settle(ctx, taskIDs(page)); err != nil {
+		ids, _ := a.due(taskIDs(page), sweepPauses)
+		if err := a.settle(ctx, ids); err != nil {
 			return err
 		}
 		a.after[status] = ledger.SentPosition{} // start again
@@ -70,12 +95,57 @@ func (a *aggregate) settle(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	unsettled, err := a.store.UnsettledTasks(ctx, ids, a.wait)
-	if err != nil || len(unsettled) == 0 {
+	looks, err := a.store.LookAtTasks(ctx, ids, a.wait)
+	if err != nil {
 		return err
+	}
+	a.note(ids, looks)
+	var unsettled []int64
+	for _, l := range looks {
+		if l.Unsettled {
+			unsettled = append(unsettled, l.ID)
+		}
+	}
+	if len(unsettled) == 0 {
+		return nil
 	}
 	_, err = a.store.Aggregate(ctx, unsettled, a.wait)
 	return err
+}
+
+// note notes looks at tasks; those that are not open any more are forgotten.
+func (a *aggregate) note(ids []int64, looks []ledger.Look) {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range ids {
+		delete(a.looked, id)
+	}
+	if len(a.looked) > maxHinted {
+		clear(a.looked) // others have closed them
+	}
+	for _, l := range looks {
+		if pause := min(time.Duration(l.Results)*pausePerResult, longestPause); pause > hintPause {
+			a.looked[l.ID] = look{now, pause}
+		}
+	}
+}
+
+// due returns the tasks whose last look is at least so many pauses ago, and how
+// long it takes until one of the others is due; 0 if there is none.
+func (a *aggregate) due(ids []int64, pauses int) (due []int64, next time.Duration) {
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range ids {
+		last := a.looked[id]
+		if left := last.time.Add(time.Duration(pauses) * last.pause).Sub(now); left <= 0 {
+			due = append(due, id)
+		} else if next == 0 || left < next {
+			next = left
+		}
+	}
+	return due, next
 }
 
 // listen receives the managers' events.
@@ -106,25 +176,38 @@ func (a *aggregate) hint(ids []int64) {
 
 // hints aggregates the tasks that events named, until ctx ends.
 func (a *aggregate) hints(ctx context.Context) {
+	later := time.NewTimer(0) // when a task that waits for its next look is due
+	defer later.Stop()
 	for {
 		select {
 		case <-a.wake:
+		case <-later.C:
 		case <-ctx.Done():
 			return
 		}
-		a.mu.Lock()
-		ids := make([]int64, 0, len(a.hinted))
-		for id := range a.hinted {
-			ids = append(ids, id)
-		}
-		clear(a.hinted)
-		a.mu.Unlock()
-		slices.Sort(ids)
+		ids, next := a.takeHinted()
 		if err := a.settle(ctx, ids); err != nil && ctx.Err() == nil {
 			// The sweep finds them.
 			a.log.DebugContext(ctx, "hinted tasks were not aggregated", "tasks", len(ids), "err", err)
 		}
-		// Collect what comes during a short pause.
-		_ = clock.Sleep(ctx, 20*time.Millisecond)
+		if next > 0 {
+			later.Reset(next)
+		}
+		_ = clock.Sleep(ctx, hintPause)
 	}
+}
+
+// takeHinted takes the hinted tasks that are due, and returns when the next of
+// the others is.
+func (a *aggregate) takeHinted() (ids []int64, next time.Duration) {
+	a.mu.Lock()
+	hinted := slices.Sorted(maps.Keys(a.hinted))
+	a.mu.Unlock()
+	ids, next = a.due(hinted, 1)
+	a.mu.Lock()
+	for _, id := range ids {
+		delete(a.hinted, id)
+	}
+	a.mu.Unlock()
+	return ids, next
 }

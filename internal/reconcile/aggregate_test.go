@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -176,4 +178,58 @@ func TestHintsEnd(t *testing.T) {
 	case <-time.After(5 * time.Minute):
 		t.Fatal("it goes on")
 	}
+}
+
+// busy is a store of one open task, with a result more for each look.
+type busy struct {
+	Statuses
+	results int
+	looks   chan int // the results at each look
+}
+
+func (b *busy) LookAtTasks(context.Context, []int64, time.Duration) ([]ledger.Look, error) {
+	b.looks <- b.results
+	return []ledger.Look{{ID: 1, Results: b.results}}, nil
+}
+
+// The more results a task has, the longer the pause until it is looked at again,
+// however many events there are; a small one is looked at each time.
+func TestLooksArePaced(t *testing.T) {
+	for results, paced := range map[int]bool{0: false, 150: false, 5000: true, 1_000_000: true} {
+		store := &busy{results: results, looks: make(chan int, 10)}
+		a := newAggregate(store, wait, slog.New(slog.DiscardHandler))
+		for range 2 {
+			a.hint([]int64{1})
+			ids, next := a.takeHinted()
+			if err := a.settle(t.Context(), ids); err != nil {
+				t.Fatal(err)
+			}
+			if next > longestPause {
+				t.Errorf("the next look at %d results is due in %v", results, next)
+			}
+		}
+		if n := len(store.looks); paced != (n == 1) {
+			t.Errorf("two events for a task of %d results led to %d looks", results, n)
+		}
+		if due, next := a.due([]int64{1}, sweepPauses); paced && (len(due) > 0 || next > sweepPauses*longestPause) {
+			t.Errorf("the sweep looks at %d results in %v", results, next)
+		}
+	}
+}
+
+// The look that a task waits for happens without another event.
+func TestPacedLookIsMadeUpFor(t *testing.T) {
+	store := &busy{results: 1000, looks: make(chan int, 10)}
+	a := newAggregate(store, wait, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { a.hints(ctx) })
+	defer group.Wait()
+	defer cancel()
+	for range 2 {
+		a.hint([]int64{1})
+		<-store.looks
+	}
+	a.hint([]int64{1})
+	<-store.looks
 }

@@ -90,11 +90,11 @@ func (f *faultyStore) ClaimUnsent(ctx context.Context, limit int, lease time.Dur
 	return f.Flat.ClaimUnsent(ctx, limit, lease)
 }
 
-func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
+func (f *faultyStore) MarkSent(ctx context.Context, task tasker.Task, unserved []string) (tasker.Task, error) {
 	if err := f.enter("MarkSent"); err != nil {
 		return task, err
 	}
-	return f.Flat.MarkSent(ctx, task, unserved, seenWithin)
+	return f.Flat.MarkSent(ctx, task, unserved)
 }
 
 func (f *faultyStore) ReleaseTask(ctx context.Context, r ledger.Release) error {
@@ -243,7 +243,7 @@ func (w *world) send(identifier string, endpoints ...string) tasker.Task {
 
 func (w *world) sent(task tasker.Task) tasker.Task {
 	w.t.Helper()
-	task, err := w.Flat.MarkSent(w.t.Context(), task, nil, month)
+	task, err := w.Flat.MarkSent(w.t.Context(), task, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -43,8 +43,11 @@ type Statuses interface {
 	OpenTasks(
 		ctx context.Context, status tasker.TaskStatus, after ledger.SentPosition, until time.Time, limit int,
 	) ([]ledger.SentPosition, error)
-	UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]int64, error)
+	// LookAtTasks returns those of the tasks that are open.
+	LookAtTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) ([]ledger.Look, error)
 	Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error)
+	// ConvertTasks converts the open tasks of older programs.
+	ConvertTasks(ctx context.Context) error
 	Now() time.Time
 }
 
@@ -89,6 +92,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	incomplete := &incomplete{statuses: store.Statuses, wait: cfg.WaitForEndpoints}
 	lost := &lost{store: store.Lost, statuses: store.Statuses, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log}
 	aggregate := newAggregate(store.Statuses, cfg.WaitForEndpoints, log)
+	conversion := &conversion{statuses: store.Statuses}
 	purge := newPurge(store.Retention, store.DeadLetters, cfg, log)
 	deadLetters := newDeadLetters(store.DeadLetters, log)
 	return &Reconciler{
@@ -100,6 +104,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 			{"lost", time.Second, lost.runOnce},
 			{"aggregate", 500 * time.Millisecond, aggregate.runOnce},
 			{"purge", time.Minute, purge.runOnce},
+			{"conversion", 5 * time.Second, conversion.runOnce},
 		},
 		background: []func(context.Context){
 			aggregate.hints,

@@ -2,135 +2,89 @@ package store
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// catchUpPage limits the open tasks that one call of [Inbox.UnreceivedTasks]
-// examines, so that its cost does not depend on how many are open.
+// catchUpPage limits the targets of an endpoint that one call of
+// [Inbox.UnreceivedTasks] examines, so that its cost does not depend on how many
+// there are.
 const catchUpPage = 500
 
-// endOfTime is later than every stored time.
-var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
-
-// UnreceivedTasks returns up to limit tasks of the given types that expect an
-// endpoint but have no result of it: their message was lost, or was published
-// while the endpoint had no queue. They come without payload and lists of
-// endpoints. next is where the following page begins, the zero value after the
-// last one; a page may be empty although others follow.
+// UnreceivedTasks returns up to limit open tasks of the given types that have an
+// endpoint as a target but no result of it: their message was lost, or was
+// published while the endpoint had no queue. They come without payload and lists
+// of endpoints, in the order of their ids. next is where the following page
+// begins, the zero value after the last one; a page may be empty although others
+// follow.
 //
-// The order is that of [ledger.SentPosition]. First come the CREATED tasks,
-// whose message may have been published just before the endpoint's queue was
-// bound, then the sent ones: an endpoint that asks after binding its queue
+// CREATED tasks, whose message may have been published just before the endpoint's
+// queue was bound, are among them: an endpoint that asks after binding its queue
 // misses none. Tasks sent before since are skipped; the zero time means none.
 func (s Inbox) UnreceivedTasks(
 	ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
 ) (tasks []tasker.Task, next ledger.SentPosition, err error) {
-	page, err := s.openPage(ctx, since, after, catchUpPage)
-	if err != nil {
-		return nil, next, s.fail("read the open tasks", err)
+	if after == (ledger.SentPosition{}) {
+		if err := (Statuses(s)).ConvertTasks(ctx); err != nil {
+			return nil, next, err
+		}
+		first, err := s.firstOpen(ctx, since)
+		if err != nil || first == 0 {
+			return nil, next, s.fail("find the open tasks", err)
+		}
+		after.ID = first - 1
+	}
+	var page []int64
+	err = s.conn(ctx).Model(&targetRow{}).Where("endpoint = ? AND task_id > ?", endpoint, after.ID).
+		Order("task_id").Limit(catchUpPage).Pluck("task_id", &page).Error
+	if err != nil || len(page) == 0 {
+		return nil, next, s.fail("read the targets at the endpoint", err)
 	}
 	if len(page) == catchUpPage {
-		next = page[len(page)-1]
+		next.ID = page[len(page)-1]
 	}
-	unreceived, err := s.unreceived(ctx, endpoint, taskTypes, page)
+	var rows []taskRow
+	err = s.conn(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
+		Where("id IN ? AND type IN ?", page, taskTypes).
+		Where("(status = ? OR status IN ? AND sent_time >= ?)", tasker.Created, open, dbTime{since}).
+		Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
+		// Names need no escaping in JSON.
+		Where("INSTR(COALESCE(removed_endpoints, ''), ?) = 0", `"`+endpoint+`"`).
+		Order("id").Find(&rows).Error
 	if err != nil {
 		return nil, ledger.SentPosition{}, s.fail("read the tasks not received by the endpoint", err)
 	}
-	for _, p := range page {
-		row, ok := unreceived[p.ID]
-		if !ok {
-			continue
-		}
+	for i := range rows {
 		if len(tasks) == limit {
-			return tasks, position(tasks[limit-1]), nil
+			return tasks, ledger.SentPosition{ID: tasks[limit-1].ID}, nil
 		}
-		tasks = append(tasks, row.task())
+		tasks = append(tasks, rows[i].task())
 	}
 	return tasks, next, nil
 }
 
-// openPage returns the positions of up to limit open tasks after a position.
-// Each status has its own statement, which reads the index in order and stops
-// at the limit. For one condition on several statuses, servers read the whole
-// table once a few thousand tasks are open.
-func (s Inbox) openPage(ctx context.Context, since time.Time, after ledger.SentPosition, limit int) ([]ledger.SentPosition, error) {
-	var page []ledger.SentPosition
-	if after.SentTime.IsZero() {
-		var err error
-		if page, err = s.createdPage(ctx, after.ID, limit); err != nil || len(page) == limit {
-			return page, err
+// firstOpen returns the lowest id of the tasks that are CREATED, or open and sent
+// since a time; 0 if there are none. Each is the first entry of an index or, with
+// a time, the lowest of those sent since.
+func (s Inbox) firstOpen(ctx context.Context, since time.Time) (first int64, err error) {
+	lowest := func(condition string, args ...any) {
+		var id *int64
+		if err == nil {
+			err = s.conn(ctx).Model(&taskRow{}).Select("MIN(id)").Where(condition, args...).Scan(&id).Error
 		}
-		after = ledger.SentPosition{}
+		if id != nil && (first == 0 || *id < first) {
+			first = *id
+		}
 	}
-	if after.SentTime.Before(since) {
-		after = ledger.SentPosition{SentTime: since}
-	}
-	var sent []ledger.SentPosition
+	lowest("status = ? AND sent_time IS NULL", tasker.Created)
 	for _, status := range open {
-		positions, err := Statuses(s).OpenTasks(ctx, status, after, endOfTime, limit)
-		if err != nil {
-			return nil, err
-		}
-		sent = append(sent, positions...)
-	}
-	slices.SortFunc(sent, ledger.SentPosition.Compare)
-	page = append(page, sent...)
-	return page[:min(limit, len(page))], nil
-}
-
-func (s Inbox) createdPage(ctx context.Context, afterID int64, limit int) ([]ledger.SentPosition, error) {
-	var ids []int64
-	// sent_time IS NULL is redundant, but lets the index provide the order.
-	err := s.conn(ctx).Model(&taskRow{}).
-		Where("status = ? AND sent_time IS NULL AND id > ?", tasker.Created, afterID).
-		Order("id").Limit(limit).Pluck("id", &ids).Error
-	page := make([]ledger.SentPosition, len(ids))
-	for i, id := range ids {
-		page[i].ID = id
-	}
-	return page, err
-}
-
-// unreceived returns the tasks of a page that an endpoint has not received. It
-// searches the lists of endpoints as stored: names need no escaping in JSON.
-func (s Inbox) unreceived(
-	ctx context.Context, endpoint string, taskTypes []string, page []ledger.SentPosition,
-) (map[int64]*taskRow, error) {
-	found := map[int64]*taskRow{}
-	name := `"` + endpoint + `"`
-	for chunk := range slices.Chunk(page, batchSize) {
-		ids := make([]int64, len(chunk))
-		for i, p := range chunk {
-			ids[i] = p.ID
-		}
-		var rows []taskRow
-		err := s.conn(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
-			Where("id IN ? AND type IN ? AND status IN ?", ids, taskTypes,
-				[]tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}).
-			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
-			// A CREATED one without listed endpoints will expect the endpoint.
-			Where("(status = ? AND endpoints IS NULL OR INSTR(COALESCE(expected, endpoints), ?) > 0)", tasker.Created, name).
-			Where("INSTR(COALESCE(removed_endpoints, ''), ?) = 0", name).
-			Find(&rows).Error
-		if err != nil {
-			return nil, err
-		}
-		for i := range rows {
-			found[rows[i].ID] = &rows[i]
+		if since.IsZero() {
+			lowest("status = ? AND relay_time IS NULL", status)
+		} else {
+			lowest("status = ? AND sent_time >= ?", status, dbTime{since})
 		}
 	}
-	return found, nil
-}
-
-// position returns the position of a task in the order in which tasks were
-// sent.
-func position(t tasker.Task) ledger.SentPosition {
-	if t.SentTime == nil {
-		return ledger.SentPosition{ID: t.ID}
-	}
-	return ledger.SentPosition{SentTime: *t.SentTime, ID: t.ID}
+	return first, err
 }

@@ -19,7 +19,7 @@ func TestChangedTasks(t *testing.T) {
 			tasks = append(tasks, f.create(t, fmt.Sprint("t", i)))
 		}
 		f.clock.advance(time.Second)
-		if _, err := f.Outbox.MarkSent(t.Context(), tasks[1], nil, month); err != nil {
+		if _, err := f.Outbox.MarkSent(t.Context(), tasks[1], nil); err != nil {
 			t.Fatal(err)
 		}
 		all := func(position tasker.ChangePosition, limit int) (ids []int64) {

@@ -74,7 +74,7 @@ func TestClocksOfMachines(t *testing.T) {
 	if claimed, err := other.Outbox.ClaimUnsent(t.Context(), 10, limit); err != nil || len(claimed) != 0 {
 		t.Errorf("claimed %+v, %v", claimed, err)
 	}
-	sent, err := api.Outbox.MarkSent(t.Context(), task, nil, limit)
+	sent, err := api.Outbox.MarkSent(t.Context(), task, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

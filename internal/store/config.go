@@ -14,6 +14,10 @@ type Config struct {
 	Verbose bool
 	// MaxOpenConns limits the connections; 0 means DefaultMaxOpenConns.
 	MaxOpenConns int
+	// SeenWithin bounds the silence of an endpoint that is still a target of a new
+	// task for all endpoints. It should match how long an unused queue is kept; 0
+	// means 7 days.
+	SeenWithin time.Duration
 	// ConnectTimeout limits how long opening a connection takes; 0 means 5 s.
 	ConnectTimeout time.Duration
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -25,18 +26,24 @@ type DB struct {
 	// tests can travel in time.
 	travels bool
 	reading atomic.Pointer[reading] // nil until the database's clock was read
+	// seenWithin is [Config].SeenWithin.
+	seenWithin time.Duration
+	conversion conversion
 }
 
 // dialect has the differences between the two kinds of database.
 type dialect struct {
 	name string // "mysql" or "sqlite", as gorm calls it
-	// jsonLength is the function that counts the elements of a JSON array.
-	jsonLength string
+	// jsonLength is the function that counts the elements of a JSON array, and
+	// jsonArray the aggregate that makes one.
+	jsonLength, jsonArray string
+	// table is the form of a table of the elements of a JSON array of names, and
+	// element its column.
+	table, element string
 	// greatest is the function that returns the greatest of its arguments.
 	greatest string
-	// selectShare is the form of a SELECT, one of a UNION, that locks what it
-	// reads against changes.
-	selectShare string
+	// share is the end of a SELECT that locks what it reads against changes.
+	share string
 	// inserted is the value that an INSERT would have given a column, in the
 	// clause for a row that exists already.
 	inserted string
@@ -44,6 +51,18 @@ type dialect struct {
 	// the database's.
 	clock string
 }
+
+// asName returns a text in the form of the columns with names, so that their
+// indexes serve a comparison with it.
+func (d *dialect) asName(text string) string {
+	if d.name == sqliteDialect.name {
+		return text
+	}
+	return "CONVERT(" + text + " USING ascii) COLLATE ascii_bin"
+}
+
+// elements returns the table of the elements of a JSON array of names.
+func (d *dialect) elements(array string) string { return fmt.Sprintf(d.table, array) }
 
 // conn returns a handle for statements outside of a transaction.
 func (s *DB) conn(ctx context.Context) *gorm.DB { return s.gorm.WithContext(ctx) }

@@ -85,7 +85,12 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, _, err = s.Tasks.CreateTask(ctx, tasker.Task{Type: "t1", Identifier: "new"})
 	must(err)
-	_, err = s.Outbox.MarkSent(ctx, task, nil, time.Hour)
+	_, _, err = s.Tasks.CreateTask(ctx, tasker.Task{Type: "t1", Identifier: "listed", Endpoints: []string{"e7", "e8"}})
+	must(err)
+	_, err = db.ExecContext(ctx, "UPDATE tasks SET targets = NULL, expected = '[\"e7\"]' WHERE id IN (50, 100)")
+	must(err)
+	must(s.Statuses.ConvertTasks(ctx))
+	_, err = s.Outbox.MarkSent(ctx, task, nil)
 	must(err)
 	must(s.Outbox.ReleaseTask(ctx, ledger.Release{TaskID: 3, Attempt: 1}))
 	must(s.Outbox.RenewUnsent(ctx, 3, 1, time.Minute))
@@ -168,7 +173,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Statuses.OpenTasks(ctx, tasker.Sent, ledger.SentPosition{SentTime: now.Add(-time.Hour), ID: 3}, now, 10)
 	must(err)
-	_, err = s.Statuses.UnsettledTasks(ctx, []int64{7, task.ID}, time.Hour)
+	_, err = s.Statuses.LookAtTasks(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)
 	_, err = s.Statuses.Aggregate(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)
@@ -213,7 +218,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	explained := 0
 	for _, statement := range slices.Compact(*list) {
 		verb, _, _ := strings.Cut(statement, " ")
-		if verb == "INSERT" {
+		if verb == "INSERT" && !strings.Contains(statement, " SELECT ") {
 			continue
 		}
 		explained++
@@ -270,6 +275,8 @@ func fill(t *testing.T, db *sql.DB) {
 			"SELECT i, CONCAT('f', i % 40), 'DONE', 1, '', 0, '', NOW(6), NOW(6) FROM n",
 		"INSERT INTO endpoints (name, manager, host, pid, version, start_time, last_seen, lease_until) " + numbers +
 			"SELECT CONCAT('e', i), '', '', 1, '', NOW(6), NOW(6), NOW(6) - INTERVAL 1 HOUR FROM n WHERE i < 500",
+		"INSERT INTO task_targets (task_id, endpoint) SELECT task_id, endpoint FROM task_results",
+		"UPDATE tasks SET targets = 2",
 		"INSERT INTO endpoint_task_types (task_type, endpoint) " + numbers + "SELECT CONCAT('t', i % 3), CONCAT('e', i) FROM n WHERE i < 500",
 		"INSERT INTO dead_letters (id, digest, reason, queue, message_id, body, size, dead_time) " + numbers +
 			"SELECT i, UNHEX(SHA2(i, 256)), '', '', '', '', 0, NOW(6) FROM n",
@@ -278,7 +285,7 @@ func fill(t *testing.T, db *sql.DB) {
 			"SELECT i DIV 10, CONCAT('e', (i DIV 10) % 40), 1, 10 * (i % 10), 10 * (i % 10) + 9, '[]' FROM n",
 		"INSERT INTO endpoint_tokens (id, endpoint, hash, created_time) " + numbers +
 			"SELECT i, CONCAT('e', i), UNHEX(SHA2(i, 256)), NOW(6) FROM n WHERE i < 500",
-		"ANALYZE TABLE tasks, task_results, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
+		"ANALYZE TABLE tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
 	} {
 		// Each kind of server knows one of the two names of a variable.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {
@@ -316,7 +323,7 @@ func explain(t *testing.T, db *sql.DB, statement string) (problems []string) {
 		for i, column := range columns {
 			row[strings.ToLower(column)] = values[i].String
 		}
-		if row["type"] == "ALL" && !strings.HasPrefix(row["table"], "<") {
+		if row["type"] == "ALL" && !strings.HasPrefix(row["table"], "<") && !strings.HasPrefix(row["extra"], "Table function") {
 			problems = append(problems, "table "+row["table"]+" is read without an index ("+row["possible_keys"]+")")
 		}
 	}

@@ -17,32 +17,43 @@ import (
 // message did not.
 type Inbox struct{ *DB }
 
-// ReceiveResults records up to 100 messages that reached endpoints, of one
+// ReceiveResults records up to 500 messages that reached endpoints, of one
 // manager or of several, each as one row per task and endpoint, and returns what
 // became of each. A message whose manager does not hold its endpoint is
-// [ledger.NotOwner], and the others are recorded. On an error it is unknown which were recorded: call it again, and those
-// that were are Duplicate and Own.
+// [ledger.NotOwner], and the others are recorded. On an error it is unknown which
+// were recorded: call it again, and those that were are Duplicate and Own.
 //
 // The stored task decides, not the message. A message is refused if its task is
 // not stored, if type or identifier differ, or if the task does not list the
 // endpoint; and if the task has ended without the endpoint. The endpoints'
 // leases are locked meanwhile, so that no other manager takes over in between.
-// Tasks that expect the endpoint are not locked, since they cannot end without
-// its result; others are.
+// Tasks whose target the endpoint is are not locked, since they cannot end
+// without its result; others are.
 func (s Inbox) ReceiveResults(ctx context.Context, incoming []ledger.Incoming) ([]ledger.Recording, error) {
 	if len(incoming) == 0 {
 		return nil, nil
 	}
-	recordings, done, err := s.receiveFast(ctx, incoming)
-	if done || err != nil {
+	recordings, rest, err := s.receiveFast(ctx, incoming)
+	if len(rest) == 0 || err != nil {
 		return recordings, err
 	}
+	slow := make([]ledger.Incoming, len(rest))
+	for n, i := range rest {
+		slow[n] = incoming[i]
+	}
 	err = s.transact(ctx, "record the received tasks", func(tx *gorm.DB) error {
-		var err error
-		recordings, err = s.receive(tx, incoming)
+		part, err := s.receive(tx, slow)
+		for n, i := range rest {
+			if err == nil {
+				recordings[i] = part[n]
+			}
+		}
 		return err
 	})
-	return recordings, err
+	if err != nil {
+		return nil, err
+	}
+	return recordings, nil
 }
 
 func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Recording, error) {
@@ -51,17 +62,24 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		return nil, err
 	}
 	tasks, err := readTasks(tx, incoming)
-	if err == nil {
-		err = lockJoined(tx, incoming, tasks)
-	}
 	if err != nil {
+		return nil, err
+	}
+	targets, err := targeted(tx, keysOf(incoming))
+	if err != nil {
+		return nil, err
+	}
+	if err := lockJoined(tx, incoming, tasks, targets); err != nil {
 		return nil, err
 	}
 	recordings := make([]ledger.Recording, len(incoming))
 	var open, ended []int // indexes of those to record, and of those whose task has ended
 	for i, a := range incoming {
-		task, ok := tasks[a.TaskID]
-		reason := refusal(a, task, ok)
+		task := tasks[a.TaskID]
+		reason := task.refusal(a)
+		if reason == "" && !targets[a.ResultKey] {
+			reason = task.notFor(a)
+		}
 		holder, held := holders[a.Endpoint]
 		switch {
 		case !held || holder != a.Manager:
@@ -71,15 +89,15 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		case task.Status.Final(), task.Removed(a.Endpoint):
 			ended = append(ended, i)
 		default:
-			recordings[i].Task = task
+			recordings[i].Task = task.Task
 			open = append(open, i)
 		}
 	}
 	if err := s.insertResults(tx, incoming, open, recordings); err != nil {
 		return nil, err
 	}
-	if len(ended) == 0 {
-		return recordings, nil
+	if err := s.join(tx, incoming, open, tasks, targets); err != nil || len(ended) == 0 {
+		return recordings, err
 	}
 	known, err := knownResults(tx, incoming, ended)
 	if err != nil {
@@ -87,20 +105,36 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 	}
 	for _, i := range ended {
 		row, ok := known[incoming[i].ResultKey]
+		task := tasks[incoming[i].TaskID].Task
 		if ok {
-			recordings[i] = row.recording(incoming[i].Manager, tasks[incoming[i].TaskID])
+			recordings[i] = row.recording(incoming[i].Manager, task)
 			continue
 		}
-		recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(tasks[incoming[i].TaskID], incoming[i].Endpoint)}
+		recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(task, incoming[i].Endpoint)}
 	}
 	return recordings, nil
 }
 
+// join makes the endpoints of recorded messages targets of their tasks, unless
+// they are. A task that an older program accepted has no targets yet.
+func (s Inbox) join(
+	tx *gorm.DB, incoming []ledger.Incoming, recorded []int, tasks map[int64]storedTask, targets map[tasker.ResultKey]bool,
+) error {
+	var joining []tasker.ResultKey
+	for _, i := range recorded {
+		if key := incoming[i].ResultKey; !targets[key] && tasks[key.TaskID].converted {
+			joining = append(joining, key)
+		}
+	}
+	if len(joining) == 0 {
+		return nil
+	}
+	return s.addTargets(tx, joining)
+}
+
 // insertResults records those at the given indexes. It assumes that none is a
 // duplicate, and looks only if that was wrong.
-func (s Inbox) insertResults(
-	tx *gorm.DB, incoming []ledger.Incoming, indexes []int, recordings []ledger.Recording,
-) error {
+func (s Inbox) insertResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int, recordings []ledger.Recording) error {
 	if len(indexes) == 0 {
 		return nil
 	}
@@ -109,7 +143,7 @@ func (s Inbox) insertResults(
 		for n, i := range indexes {
 			chosen[n] = incoming[i]
 		}
-		statement, args := s.insertHeld(chosen)
+		statement, args := s.insertHeld(chosen, dbTime{s.Now()}, false)
 		return tx.Exec(statement, args...).Error
 	}
 	err := insert(indexes)
@@ -139,14 +173,9 @@ func (s Inbox) insertResults(
 
 // lockHolders locks the endpoints of the messages, and returns who holds each.
 func lockHolders(tx *gorm.DB, incoming []ledger.Incoming) (holders map[string]string, err error) {
-	wanted := make([]string, 0, len(incoming))
-	for _, a := range incoming {
-		wanted = append(wanted, a.Endpoint)
-	}
-	slices.Sort(wanted)
 	var found []endpointRow
 	err = tx.Clauses(clause.Locking{Strength: "SHARE"}).Select("name", "manager").
-		Where("name IN ?", slices.Compact(wanted)).Order("name").Find(&found).Error
+		Where("name IN ?", endpointsOf(incoming)).Order("name").Find(&found).Error
 	holders = make(map[string]string, len(found))
 	for _, row := range found {
 		holders[row.Name] = row.Manager
@@ -154,20 +183,53 @@ func lockHolders(tx *gorm.DB, incoming []ledger.Incoming) (holders map[string]st
 	return holders, err
 }
 
-// refusal returns why a message does not belong to its task, or "". ok is false
-// if there is no such task.
-func refusal(a ledger.Incoming, task tasker.Task, ok bool) string {
+// endpointsOf returns the endpoints of the messages, sorted.
+func endpointsOf(incoming []ledger.Incoming) []string {
+	list := make([]string, len(incoming))
+	for i, a := range incoming {
+		list[i] = a.Endpoint
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func keysOf(incoming []ledger.Incoming) []tasker.ResultKey {
+	list := make([]tasker.ResultKey, len(incoming))
+	for i, a := range incoming {
+		list[i] = a.ResultKey
+	}
+	return list
+}
+
+// storedTask is a task as far as it decides who may record it. The task has no
+// lists of endpoints, except RemovedEndpoints.
+type storedTask struct {
+	tasker.Task
+	stored    bool
+	listed    bool // it lists endpoints
+	converted bool // it has targets
+}
+
+// refusal returns why a message does not belong to the task, or "".
+func (t *storedTask) refusal(a ledger.Incoming) string {
 	switch {
-	case !ok:
+	case !t.stored:
 		return fmt.Sprintf("task %d not found", a.TaskID)
-	case task.Type != a.Type || task.Identifier != a.Identifier:
-		return fmt.Sprintf("task %d is %s/%s, but the message says %s/%s", a.TaskID, task.Type, task.Identifier, a.Type, a.Identifier)
-	case a.PayloadSHA256 != "" && task.PayloadSHA256 != "" && a.PayloadSHA256 != task.PayloadSHA256:
-		return fmt.Sprintf("the payload of task %d has SHA-256 %s, but the message says %s", a.TaskID, task.PayloadSHA256, a.PayloadSHA256)
-	case !task.Addressed(a.Endpoint) && !task.Removed(a.Endpoint):
-		return fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
+	case t.Type != a.Type || t.Identifier != a.Identifier:
+		return fmt.Sprintf("task %d is %s/%s, but the message says %s/%s", a.TaskID, t.Type, t.Identifier, a.Type, a.Identifier)
+	case a.PayloadSHA256 != "" && t.PayloadSHA256 != "" && a.PayloadSHA256 != t.PayloadSHA256:
+		return fmt.Sprintf("the payload of task %d has SHA-256 %s, but the message says %s", a.TaskID, t.PayloadSHA256, a.PayloadSHA256)
 	}
 	return ""
+}
+
+// notFor returns why the task is not for an endpoint that is no target of it, or
+// "" if the endpoint may join, or was removed.
+func (t *storedTask) notFor(a ledger.Incoming) string {
+	if !t.listed || t.Removed(a.Endpoint) {
+		return ""
+	}
+	return fmt.Sprintf("task %d is not for endpoint %s", a.TaskID, a.Endpoint)
 }
 
 // tooLate returns why an endpoint can no longer record a result.
@@ -179,32 +241,34 @@ func tooLate(task tasker.Task, endpoint string) string {
 }
 
 // readTasks reads the tasks of the messages.
-func readTasks(db *gorm.DB, incoming []ledger.Incoming) (map[int64]tasker.Task, error) {
-	ids := make([]int64, 0, len(incoming))
-	for _, a := range incoming {
-		ids = append(ids, a.TaskID)
+func readTasks(db *gorm.DB, incoming []ledger.Incoming) (map[int64]storedTask, error) {
+	ids := make([]int64, len(incoming))
+	for i, a := range incoming {
+		ids[i] = a.TaskID
 	}
 	slices.Sort(ids)
-	var rows []taskRow
-	err := db.Select(workColumns).Where("id IN ?", slices.Compact(ids)).Find(&rows).Error
-	tasks := make(map[int64]tasker.Task, len(rows))
-	for i := range rows {
-		tasks[rows[i].ID] = rows[i].work()
-	}
-	return tasks, err
+	tasks := make(map[int64]storedTask, len(ids))
+	return tasks, readWork(db, slices.Compact(ids), tasks)
 }
 
-// joins reports whether an endpoint would join a task that does not expect it.
-// A task that is still CREATED will expect all registered endpoints.
-func joins(task tasker.Task, endpoint string) bool {
-	return slices.Contains(open, task.Status) && !slices.Contains(task.Expected, endpoint)
+func readWork(db *gorm.DB, ids []int64, tasks map[int64]storedTask) error {
+	var rows []struct {
+		Row    taskRow `gorm:"embedded"`
+		Listed bool
+	}
+	err := db.Table("tasks").Select(workColumns).Where("id IN ?", ids).Order("id").Find(&rows).Error
+	for i := range rows {
+		row := &rows[i]
+		tasks[row.Row.ID] = storedTask{row.Row.work(), true, row.Listed, row.Row.Targets != nil}
+	}
+	return err
 }
 
 // lockJoined locks the tasks that an endpoint would join, and reads them again.
-func lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]tasker.Task) error {
+func lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]storedTask, targets map[tasker.ResultKey]bool) error {
 	var joined []int64
 	for _, a := range incoming {
-		if joins(tasks[a.TaskID], a.Endpoint) {
+		if task := tasks[a.TaskID]; task.stored && !task.Status.Final() && !targets[a.ResultKey] {
 			joined = append(joined, a.TaskID)
 		}
 	}
@@ -212,13 +276,7 @@ func lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]tasker.
 		return nil
 	}
 	slices.Sort(joined)
-	var rows []taskRow
-	err := tx.Clauses(clause.Locking{Strength: "SHARE"}).Select(workColumns).
-		Where("id IN ?", slices.Compact(joined)).Order("id").Find(&rows).Error
-	for i := range rows {
-		tasks[rows[i].ID] = rows[i].work()
-	}
-	return err
+	return readWork(tx.Clauses(clause.Locking{Strength: "UPDATE"}), slices.Compact(joined), tasks)
 }
 
 // smallPayload selects a task's payload, or "" if it is large: what is read for
@@ -228,10 +286,12 @@ func smallPayload(column string) string {
 	return "CASE WHEN LENGTH(" + column + ") <= 16384 THEN " + column + " ELSE '' END AS payload"
 }
 
-// workColumns are the columns of a task that a manager needs.
+// workColumns are the columns of a task that a manager needs, and those that
+// decide who may record it. None grows with the number of endpoints, except the
+// list of those that were removed.
 var workColumns = []string{
-	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256",
-	"endpoints", "expected", "removed_endpoints", "start_time", "last_modified_time",
+	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "start_time", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

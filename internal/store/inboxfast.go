@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -14,58 +13,111 @@ import (
 )
 
 // receiveFast is the fast path: one read and one statement instead of a
-// transaction of five. It records the messages if all are new, for tasks that
-// expect their endpoints, at endpoints that their managers hold; the statement
-// locks the rows of these endpoints. If done is false, [Inbox.receive] must do
-// it: it may find some recorded already.
-func (s Inbox) receiveFast(
-	ctx context.Context, incoming []ledger.Incoming,
-) (recordings []ledger.Recording, done bool, err error) {
+// transaction of six. It records the messages if all are new, for open tasks
+// whose targets their endpoints are, at endpoints that their managers hold; the
+// statement locks the rows of these endpoints. What it costs does not depend on
+// how many endpoints a task has. rest are the indexes of those that it did not
+// record: [Inbox.receive] must do it.
+func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (recordings []ledger.Recording, rest []int, err error) {
 	tasks, err := readTasks(s.conn(ctx), incoming)
 	if err != nil {
-		return nil, false, s.fail("read the received tasks", err)
+		return nil, nil, s.fail("read the received tasks", err)
 	}
+	all := make([]int, len(incoming))
 	recordings = make([]ledger.Recording, len(incoming))
+	var old []int64 // tasks of older programs
+	fast := true
 	for i, a := range incoming {
-		task, ok := tasks[a.TaskID]
-		if refusal(a, task, ok) != "" || task.Status.Final() || task.Removed(a.Endpoint) || joins(task, a.Endpoint) {
-			return nil, false, nil
+		all[i] = i
+		task := tasks[a.TaskID]
+		if task.stored && !task.converted && !task.Status.Final() {
+			old = append(old, a.TaskID)
 		}
-		recordings[i].Task = task
+		fast = fast && task.refusal(a) == "" && !task.Status.Final() && !task.Removed(a.Endpoint)
+		recordings[i].Task = task.Task
+	}
+	if len(old) > 0 {
+		if err := s.convert(ctx, slices.Compact(slices.Sorted(slices.Values(old)))); err != nil {
+			return nil, nil, s.fail("convert the received tasks", err)
+		}
+	}
+	if !fast {
+		return recordings, all, nil
 	}
 	var recorded int64
+	var now dbTime
 	err = s.withRetry(ctx, func() error {
-		statement, args := s.insertHeld(incoming)
+		now = dbTime{s.Now()}
+		statement, args := s.insertHeld(incoming, now, true)
 		insert := s.conn(ctx).Exec(statement, args...)
 		recorded = insert.RowsAffected
 		return insert.Error
 	})
 	switch {
 	case errors.Is(err, gorm.ErrDuplicatedKey):
-		return nil, false, nil // a duplicate: none was recorded
+		return recordings, all, nil // a duplicate: none was recorded
 	case err != nil:
-		return nil, false, s.fail("record the received tasks", err)
+		return nil, nil, s.fail("record the received tasks", err)
+	case recorded == int64(len(incoming)):
+		return recordings, nil, nil
+	case recorded == 0:
+		return recordings, all, nil
 	}
-	return recordings, recorded == int64(len(incoming)), nil
+	rest, err = s.notRecorded(ctx, incoming, now)
+	return recordings, rest, s.fail("read which tasks were recorded", err)
+}
+
+// notRecorded returns the indexes of the messages that the fast path did not
+// record at a time. Nobody else records the others: the key is unique.
+func (s Inbox) notRecorded(ctx context.Context, incoming []ledger.Incoming, now dbTime) (rest []int, err error) {
+	condition, args := anyOf(keysOf(incoming))
+	var rows []resultRow
+	err = s.conn(ctx).Select("task_id", "endpoint", "manager").Where(condition, args...).Where("start_time = ?", now).Find(&rows).Error
+	by := make(map[tasker.ResultKey]string, len(rows))
+	for _, r := range rows {
+		by[r.key()] = r.Manager
+	}
+	for i, a := range incoming {
+		if manager, ok := by[a.ResultKey]; !ok || manager != a.Manager {
+			rest = append(rest, i)
+		}
+	}
+	return rest, err
+}
+
+// resultColumns are the columns of a new result, from the values of a message.
+var resultColumns = []string{
+	"task_id", "endpoint", "manager", "state", "attempt", "errnr", "errmsg", "start_time", "last_modified_time", "attempt_time",
 }
 
 // insertHeld returns the statement that inserts a result for each message whose
-// endpoint its manager holds.
-func (s Inbox) insertHeld(incoming []ledger.Incoming) (statement string, args []any) {
-	now := dbTime{s.Now()}
-	one := fmt.Sprintf(s.dialect.selectShare, "?, name, ?, ?, manager, ?, ?, ?, ?, ? FROM endpoints WHERE name = ? AND manager = ?")
+// endpoint its manager holds and, if targeted, is a target of the open task. The
+// list of values is read first, and each of its rows finds its endpoint, target
+// and task by their keys.
+func (s Inbox) insertHeld(incoming []ledger.Incoming, now dbTime, targeted bool) (statement string, args []any) {
 	// Lock the rows in the same order as heartbeats do.
 	ordered := slices.SortedFunc(slices.Values(incoming), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
-	selects := make([]string, len(ordered))
-	for i, a := range ordered {
-		selects[i] = one
+	// MySQL wants the word that MariaDB and SQLite do not know.
+	const row = "/*!80019 ROW*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	columns := strings.Join(resultColumns, ", ")
+	statement = "INSERT INTO task_results (" + columns + ") WITH v (" + columns + ") AS (VALUES " +
+		row + strings.Repeat(", "+row, len(ordered)-1) + ")" +
+		" SELECT v.task_id, e.name, e.manager, v.state, v.attempt, v.errnr, v.errmsg, v.start_time, v.last_modified_time, v.attempt_time" +
+		// Only the endpoints are locked.
+		" FROM v JOIN (SELECT name, manager FROM endpoints WHERE name IN ?" + s.dialect.share + ") e" +
+		" ON e.name = " + s.dialect.asName("v.endpoint") + " AND e.manager = v.manager"
+	for _, a := range ordered {
 		attempt, begun := 0, any(nil)
 		if a.State == tasker.Running {
 			attempt, begun = 1, now
 		}
-		args = append(args, a.TaskID, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, a.Endpoint, a.Manager)
+		args = append(args, a.TaskID, a.Endpoint, a.Manager, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun)
 	}
-	return "INSERT INTO task_results" +
-		" (task_id, endpoint, state, attempt, manager, errnr, errmsg, start_time, last_modified_time, attempt_time) " +
-		strings.Join(selects, " UNION ALL "), args
+	args = append(args, endpointsOf(incoming))
+	if targeted {
+		statement += " JOIN task_targets g ON g.task_id = v.task_id AND g.endpoint = e.name" +
+			" JOIN tasks t ON t.id = v.task_id AND t.status IN ?"
+		args = append(args, unended())
+	}
+	return statement, args
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,7 +121,7 @@ func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, 
 		return 0, nil, s.fail(what, err)
 	}
 	var rows []taskRow
-	err = s.conn(ctx).Select("id", "type", "identifier", "endpoints", "expected", "sent_time").
+	err = s.conn(ctx).Select("id", "type", "identifier", "sent_time").
 		Where("status = ?", tasker.Incomplete).Order("sent_time DESC, id DESC").Limit(limit).Find(&rows).Error
 	if err != nil || len(rows) == 0 {
 		return int(count), nil, s.fail(what, err)
@@ -133,25 +132,42 @@ func (s Inspection) IncompleteTasks(ctx context.Context, limit int) (total int, 
 	for i := range rows {
 		task := rows[i].task()
 		ids[i], index[task.ID] = task.ID, i
-		latest[i] = ledger.IncompleteTask{Type: task.Type, Identifier: task.Identifier, Missing: task.Expected}
+		latest[i] = ledger.IncompleteTask{Type: task.Type, Identifier: task.Identifier}
 		if task.SentTime != nil {
 			latest[i].SentTime = *task.SentTime
 		}
 	}
-	var results []resultRow
-	err = s.conn(ctx).Select("task_id", "endpoint", "state").Where("task_id IN ?", ids).
-		Order("task_id, endpoint").Find(&results).Error
+	missing, lost, err := s.missingAndLost(ctx, ids)
 	if err != nil {
 		return 0, nil, s.fail(what, err)
 	}
-	for _, r := range results {
-		task := &latest[index[r.TaskID]]
-		task.Missing = slices.DeleteFunc(task.Missing, func(name string) bool { return name == r.Endpoint })
-		if r.State == tasker.Lost {
-			task.Lost = append(task.Lost, r.Endpoint)
-		}
+	for _, key := range missing {
+		task := &latest[index[key.TaskID]]
+		task.Missing = append(task.Missing, key.Endpoint)
+	}
+	for _, key := range lost {
+		task := &latest[index[key.TaskID]]
+		task.Lost = append(task.Lost, key.Endpoint)
 	}
 	return int(count), latest, nil
+}
+
+// missingAndLost returns the targets of tasks that have no result, and those whose
+// result is LOST, by name. A task that an older program accepted has a list in
+// place of targets: this only reads.
+func (s Inspection) missingAndLost(ctx context.Context, ids []int64) (missing, lost []targetRow, err error) {
+	const noResult = " AND NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = t.id AND r.endpoint = "
+	name := "j." + s.dialect.element
+	err = s.conn(ctx).Raw("SELECT t.id AS task_id, g.endpoint AS endpoint FROM tasks t JOIN task_targets g ON g.task_id = t.id"+
+		" WHERE t.id IN ?"+noResult+"g.endpoint) UNION ALL SELECT t.id, "+name+" FROM tasks t, "+
+		s.dialect.elements("COALESCE(t.expected, t.endpoints)")+" j WHERE t.id IN ? AND t.targets IS NULL"+noResult+name+")"+
+		" ORDER BY task_id, endpoint", ids, ids).Scan(&missing).Error
+	if err != nil {
+		return nil, nil, err
+	}
+	err = s.conn(ctx).Model(&resultRow{}).Select("task_id", "endpoint").Where("task_id IN ? AND state = ?", ids, tasker.Lost).
+		Order("task_id, endpoint").Find(&lost).Error
+	return missing, lost, err
 }
 
 // LostResults counts the LOST results, and returns up to limit endpoints that

@@ -31,7 +31,7 @@ type Schema struct {
 
 // tables are the tables that Reset drops, dependents first.
 var tables = []string{
-	"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "purged_tasks", "tasks",
+	"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "task_targets", "purged_tasks", "tasks",
 	"dead_letters", "turns", "endpoint_tokens", "revisions", rangeTable, versionTable, lockTable,
 }
 

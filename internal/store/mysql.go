@@ -14,12 +14,15 @@ import (
 )
 
 var mysqlDialect = dialect{
-	name:        "mysql",
-	jsonLength:  "JSON_LENGTH",
-	greatest:    "GREATEST",
-	selectShare: "(SELECT %s LOCK IN SHARE MODE)", // MariaDB has no FOR SHARE
-	inserted:    "VALUES(%s)",                     // MariaDB does not have the newer form
-	clock:       "SELECT UTC_TIMESTAMP(6)",
+	name:       "mysql",
+	jsonLength: "JSON_LENGTH",
+	jsonArray:  "JSON_ARRAYAGG",
+	table:      "JSON_TABLE(%s, '$[*]' COLUMNS (name VARCHAR(64) PATH '$'))",
+	element:    "name",
+	greatest:   "GREATEST",
+	share:      " LOCK IN SHARE MODE", // MariaDB has no FOR SHARE
+	inserted:   "VALUES(%s)",          // MariaDB does not have the newer form
+	clock:      "SELECT UTC_TIMESTAMP(6)",
 }
 
 const (

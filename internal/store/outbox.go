@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -141,54 +142,63 @@ func (s Outbox) OldestProtocol(ctx context.Context, taskType string, seenWithin 
 }
 
 // MarkSent moves a CREATED task to SENT after the broker has confirmed it for
-// every queue, and returns the stored task. A task without listed endpoints now
-// expects those that are registered for its type and were seen within
-// seenWithin. unserved are listed endpoints that had no queue.
-//
-// Endpoints register before they bind their queue, so each that got a copy is
-// expected. If the task is no longer CREATED, somebody else moved it, and
+// every queue, and returns the stored task. unserved are listed endpoints that
+// had no queue. If the task is no longer CREATED, somebody else moved it, and
 // MarkSent returns it unchanged.
-func (s Outbox) MarkSent(ctx context.Context, task tasker.Task, unserved []string, seenWithin time.Duration) (tasker.Task, error) {
+func (s Outbox) MarkSent(ctx context.Context, task tasker.Task, unserved []string) (tasker.Task, error) {
 	var now dbTime
-	var expected names
-	var moved int64
-	err := s.withRetry(ctx, func() error {
-		if task.Endpoints == nil {
-			var err error
-			if expected, err = s.registered(ctx, task.Type, seenWithin); err != nil {
-				return err
-			}
-		}
+	var moved bool
+	err := s.withRetry(ctx, func() (err error) {
 		now = dbTime{s.Now()}
-		set := map[string]any{
-			"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
-			"sent_to": nil, "refusal": nil,
+		if moved, err = s.markSent(s.conn(ctx), task, unserved, now); moved || err != nil {
+			return err
 		}
-		if task.Endpoints == nil {
-			set["expected"] = expected
-		}
-		update := s.conn(ctx).Model(&taskRow{}).
-			Where("id = ? AND status IN ?", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
-		moved = update.RowsAffected
-		return update.Error
+		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
+			target, err := s.targetUnsent(tx, task.ID)
+			if target && err == nil {
+				moved, err = s.markSent(tx, task, unserved, now)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return task, s.fail("mark the task as sent", err)
 	}
-	if moved == 0 {
+	if !moved {
 		return Tasks(s).FindTask(ctx, task.Type, task.Identifier)
 	}
 	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
 	return task, nil
 }
 
-// registered returns the endpoints that are registered for a type and were seen
-// within a time. It is a statement of its own, because servers truncate an
-// aggregated list at a length of theirs, MariaDB silently.
-func (s Outbox) registered(ctx context.Context, taskType string, seenWithin time.Duration) (names, error) {
-	list := names{} // nil would be NULL
-	err := s.conn(ctx).Table("endpoint_task_types r").Joins("JOIN endpoints e ON e.name = r.endpoint").
-		Where("r.task_type = ? AND e.last_seen >= ?", taskType, s.at(s.Now().Add(-seenWithin))).
-		Order("r.endpoint").Pluck("r.endpoint", &list).Error
-	return list, err
+// markSent is MarkSent for a task that has targets.
+func (s Outbox) markSent(db *gorm.DB, task tasker.Task, unserved []string, now dbTime) (moved bool, err error) {
+	set := map[string]any{
+		"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
+		"sent_to": nil, "refusal": nil,
+	}
+	if task.Endpoints == nil {
+		set["expected"] = gorm.Expr(s.dialect.expectedTargets())
+	}
+	update := db.Model(&taskRow{}).
+		Where("id = ? AND status IN ? AND targets IS NOT NULL", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
+	return update.RowsAffected > 0, update.Error
+}
+
+// targetUnsent gives a task that an older program accepted, and that is not sent
+// yet, its targets: it is for the endpoints that are registered now, if it lists
+// none.
+func (s Outbox) targetUnsent(tx *gorm.DB, taskID int64) (done bool, err error) {
+	var row taskRow
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "endpoints").
+		Where("id = ? AND status IN ? AND targets IS NULL", taskID, tasker.TaskStatusesBefore(tasker.Sent)).Take(&row).Error
+	switch {
+	case errors.Is(err, gorm.ErrRecordNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	case row.Endpoints == nil:
+		return true, s.targetRegistered(tx, []int64{taskID})
+	}
+	return true, s.convertLocked(tx, []int64{taskID})
 }

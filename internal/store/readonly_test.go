@@ -55,7 +55,7 @@ func TestReadOnly(t *testing.T) {
 			_, _, err := f.Tasks.CreateTask(ctx, tasker.Task{Type: "worker", Identifier: "new", Endpoints: []string{"a"}})
 			return err
 		},
-		"MarkSent": func() error { _, err := f.Outbox.MarkSent(ctx, unsent, nil, month); return err },
+		"MarkSent": func() error { _, err := f.Outbox.MarkSent(ctx, unsent, nil); return err },
 		"ReceiveResults": func() error {
 			_, err := f.Inbox.ReceiveResults(ctx, messagesOf(managerA, incoming(unsent, "a", tasker.Received)))
 			return err
@@ -135,7 +135,7 @@ func TestBinaryLogOfStatements(t *testing.T) {
 	g := open(t, f.uri)
 	for name, err := range map[string]error{
 		"CheckWrites": g.CheckWrites(t.Context()),
-		"MarkSent":    func() error { _, err := g.Outbox.MarkSent(t.Context(), task, nil, month); return err }(),
+		"MarkSent":    func() error { _, err := g.Outbox.MarkSent(t.Context(), task, nil); return err }(),
 	} {
 		if tasker.CodeOf(err) != tasker.Unavailable || !strings.Contains(err.Error(), "BINLOG_FORMAT = STATEMENT") {
 			t.Errorf("%s: %v", name, err)
@@ -145,7 +145,7 @@ func TestBinaryLogOfStatements(t *testing.T) {
 		t.Error(err)
 	}
 	do("SET GLOBAL binlog_format = MIXED")
-	if _, err := open(t, f.uri).Outbox.MarkSent(t.Context(), task, nil, month); err != nil {
+	if _, err := open(t, f.uri).Outbox.MarkSent(t.Context(), task, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // Removals removes endpoints.
@@ -234,19 +233,21 @@ func lockRemoval(tx *gorm.DB, removal tasker.Removal) (current bool, err error) 
 // continues them. It stops if the removal is no longer under way. It may be
 // repeated.
 //
-// It may miss a task that is being marked as sent, because that statement read
-// the registrations before: repeat it later than such a statement can last.
+// It may miss a task that is being accepted, or one of an older program that is
+// being marked as sent, because that read the registrations before: repeat it
+// later than such a transaction can last.
 func (s Removals) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
 	d := detachment{Removals: s, removal: removal}
+	if err := (Statuses(s)).ConvertTasks(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.convertUnsent(ctx); err != nil {
+		return 0, s.fail("convert the tasks of older versions", err)
+	}
 	if err := d.unfinished(ctx); err != nil {
 		return d.changed, s.fail("read the results of the removed endpoint", err)
 	}
-	for _, status := range []tasker.TaskStatus{tasker.Scheduled, tasker.Created, tasker.Sent, tasker.Incomplete} {
-		if err := d.expecting(ctx, status); err != nil {
-			return d.changed, s.fail("read the tasks of the removed endpoint", err)
-		}
-	}
-	return d.changed, nil
+	return d.changed, s.fail("read the tasks of the removed endpoint", d.targets(ctx))
 }
 
 // detachment is one call of [Removals.DetachEndpoint].
@@ -274,35 +275,31 @@ func (d *detachment) unfinished(ctx context.Context) error {
 	return nil
 }
 
-// expecting detaches the endpoint from tasks of a status that expect it, in the
-// order of the index of open tasks.
-func (d *detachment) expecting(ctx context.Context, status tasker.TaskStatus) error {
-	quoted := `"` + d.removal.Endpoint + `"` // as in a JSON array
-	var after ledger.SentPosition
-	for !d.ended {
-		find := d.conn(ctx).Select("id", "sent_time").Where("status = ?", status)
-		if status == tasker.Created || status == tasker.Scheduled {
-			find = find.Where("sent_time IS NULL AND id > ?", after.ID)
-		} else {
-			find = find.Where("sent_time >= ? AND (sent_time > ? OR id > ?)", dbTime{after.SentTime}, dbTime{after.SentTime}, after.ID)
-		}
-		var rows []taskRow
-		err := find.Where("start_time <= ? AND INSTR(COALESCE(expected, endpoints), ?) > 0", dbTime{d.removal.Time}, quoted).
-			Order("sent_time, id").Limit(batchSize).Find(&rows).Error
-		if err != nil || len(rows) == 0 {
+// targets detaches the endpoint from the tasks that have it as a target, except
+// those that list it and were accepted after the removal.
+func (d *detachment) targets(ctx context.Context) error {
+	first, err := Inbox{d.DB}.firstOpen(ctx, time.Time{})
+	if err != nil || first == 0 {
+		return err
+	}
+	for after := first - 1; !d.ended; {
+		var page []int64
+		err := d.conn(ctx).Model(&targetRow{}).Where("endpoint = ? AND task_id > ?", d.removal.Endpoint, after).
+			Order("task_id").Limit(catchUpPage).Pluck("task_id", &page).Error
+		if err != nil || len(page) == 0 {
 			return err
 		}
-		ids := make([]int64, len(rows))
-		for i := range rows {
-			ids[i] = rows[i].ID
-		}
-		if err := d.detach(ctx, ids); err != nil {
+		after = page[len(page)-1]
+		var ids []int64
+		err = d.conn(ctx).Model(&taskRow{}).Where("id IN ? AND status IN ?", page, unended()).
+			Where("(endpoints IS NULL OR start_time <= ?)", dbTime{d.removal.Time}).Order("id").Pluck("id", &ids).Error
+		if err != nil {
 			return err
 		}
-		last := rows[len(rows)-1]
-		after.ID = last.ID
-		if last.SentTime != nil {
-			after.SentTime = last.SentTime.Time
+		for part := range slices.Chunk(ids, batchSize) {
+			if err := d.detach(ctx, part); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -329,7 +326,7 @@ func (d *detachment) detach(ctx context.Context, ids []int64) error {
 
 func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, err error) {
 	var tasks []taskRow
-	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "endpoints", "expected", "removed_endpoints").
+	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "removed_endpoints").
 		Where("id IN ?", ids).Order("id").Find(&tasks).Error
 	if err != nil {
 		return 0, err
@@ -349,19 +346,25 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int
 	if err != nil {
 		return 0, err
 	}
+	var left []int64
 	for i := range tasks {
 		task := tasks[i].task()
-		if finished[task.ID] || task.Status.Final() || task.Removed(endpoint) {
+		if finished[task.ID] || task.Status.Final() {
 			continue
 		}
-		set := map[string]any{"removed_endpoints": names(with(task.RemovedEndpoints, endpoint))}
-		if task.Expected != nil {
-			set["expected"] = names(without(task.Expected, endpoint))
+		left = append(left, task.ID)
+		if task.Removed(endpoint) {
+			continue
 		}
-		if err := tx.Model(&taskRow{}).Where("id = ?", task.ID).Updates(set).Error; err != nil {
+		err := tx.Model(&taskRow{}).Where("id = ?", task.ID).
+			Update("removed_endpoints", names(with(task.RemovedEndpoints, endpoint))).Error
+		if err != nil {
 			return 0, err
 		}
 		changed++
+	}
+	if err := s.dropTarget(tx, endpoint, left); err != nil {
+		return 0, err
 	}
 	// No task becomes overdue by this.
 	const never = 100 * 365 * 24 * time.Hour
@@ -386,9 +389,4 @@ func with(list []string, name string) []string {
 	list = append(slices.Clone(list), name)
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// without returns the list without a name, never nil.
-func without(list []string, name string) []string {
-	return slices.DeleteFunc(append([]string{}, list...), func(other string) bool { return other == name })
 }

@@ -151,16 +151,16 @@ func TestTasksOfARemovedEndpoint(t *testing.T) {
 		f.detach(t, removal, 0)
 		f.clock.advance(time.Hour)
 		open := []int64{waits.ID, other.ID}
-		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil || len(unsettled) != 0 {
+		if unsettled, err := f.unsettled(t, open, 3*time.Hour); err != nil || len(unsettled) != 0 {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
 		f.receive(t, managerA, incoming(waits, "a", tasker.Running))
 		f.finish(t, finish(waits, "a", 1, tasker.ResultDone))
-		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), open, 3*time.Hour); err != nil ||
+		if unsettled, err := f.unsettled(t, open, 3*time.Hour); err != nil ||
 			!slices.Equal(unsettled, []int64{waits.ID}) {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
-		if _, err := f.Outbox.MarkSent(t.Context(), f.find(t, unsent), nil, month); err != nil {
+		if _, err := f.Outbox.MarkSent(t.Context(), f.find(t, unsent), nil); err != nil {
 			t.Fatal(err)
 		}
 		if task := f.find(t, unsent); !slices.Equal(task.Expected, []string{"a"}) {
@@ -179,7 +179,7 @@ func TestRemovedResultsSettleNothing(t *testing.T) {
 		f.receive(t, managerA, incoming(task, "a", tasker.Running))
 		f.receive(t, managerB, incoming(task, "b", tasker.Running))
 		f.detach(t, f.remove(t, managerB, "b"), 1)
-		if unsettled, err := f.Statuses.UnsettledTasks(t.Context(), []int64{task.ID}, time.Hour); err != nil || len(unsettled) != 0 {
+		if unsettled, err := f.unsettled(t, []int64{task.ID}, time.Hour); err != nil || len(unsettled) != 0 {
 			t.Errorf("unsettled are %v, %v", unsettled, err)
 		}
 		f.finish(t, finish(task, "a", 1, tasker.ResultDone))

@@ -160,7 +160,7 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 }
 
 // PurgeResults deletes up to limit results and as many attempts, with chunks of
-// their logs, of tasks deleted before a time. It returns how many results it
+// their logs, and the targets, of tasks deleted before a time. It returns how many results it
 // deleted and whether there may be more. Several processes may do so at once:
 // each takes other tasks.
 func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error) {
@@ -182,6 +182,9 @@ func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, lim
 				}
 				return tx.Where("id IN ?", ids).Delete(&resultRow{}).Error
 			})
+		if err == nil {
+			through, err = purgeTargets(tx, through, limit)
+		}
 		if err == nil {
 			through, err = purgeLive(tx, through, limit)
 		}

@@ -13,6 +13,22 @@ import (
 // large, and servers log what is deleted.
 const purgeChunks = batchSize
 
+// purgeTargets deletes targets of tasks without results: they are small, so it
+// deletes several times limit. through are the tasks that have none left.
+func purgeTargets(tx *gorm.DB, tasks []int64, limit int) (through []int64, err error) {
+	var targets []targetRow
+	return purgePart(tx, tasks, 5*limit, &targets, []string{"task_id", "endpoint"},
+		func(r targetRow) int64 { return r.TaskID },
+		func(part []targetRow) error {
+			keys := make([]tasker.ResultKey, len(part))
+			for i, r := range part {
+				keys[i] = tasker.ResultKey(r)
+			}
+			condition, args := anyOf(keys)
+			return tx.Where(condition, args...).Delete(&targetRow{}).Error
+		})
+}
+
 // purgeLive deletes up to limit attempts, and some of the log chunks, of tasks
 // without results. through are the tasks that have none left.
 //

@@ -126,6 +126,7 @@ type taskRow struct {
 	PublishAttempts  int     // to send
 	SentTo           *string // see [ledger.Unsent]
 	Refusal          *string // why the broker refused it last; NULL if it did not
+	Targets          *int    // the number of its targets; NULL if an older program accepted it
 	AcceptedTime     dbTime  `gorm:"column:start_time"`
 	SentTime         *dbTime
 	LastModifiedTime dbTime
@@ -140,6 +141,10 @@ func (r *taskRow) task() tasker.Task {
 		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
 		AcceptedTime: r.AcceptedTime.Time, SentTime: timePointer(r.SentTime),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
+	}
+	if r.Targets != nil {
+		t.Expected = nil // its targets tell
+		return t
 	}
 	// With listed endpoints, Expected is stored only if some were removed.
 	if t.Endpoints != nil && t.Expected == nil {

@@ -11,11 +11,13 @@ import (
 )
 
 var sqliteDialect = dialect{
-	name:        "sqlite",
-	jsonLength:  "json_array_length",
-	greatest:    "max",
-	selectShare: "SELECT %s",
-	inserted:    "excluded.%s",
+	name:       "sqlite",
+	jsonLength: "json_array_length",
+	jsonArray:  "json_group_array",
+	table:      "json_each(%s)",
+	element:    "value",
+	greatest:   "max",
+	inserted:   "excluded.%s",
 }
 
 func openSQLite(u *url.URL, cfg Config, file string) (gorm.Dialector, *sql.DB, error) {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -13,69 +12,93 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Statuses computes the statuses of tasks from their results.
+// Statuses computes the statuses of tasks from their results. It counts in the
+// database: a task may have ten thousand of them.
 type Statuses struct{ *DB }
 
 // open are the statuses that results move a task out of.
 var open = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}
 
+// maxCounted bounds the results that one transaction of [Statuses.Aggregate]
+// counts, unless one task alone has more, so that no lock lasts for long.
+const maxCounted = 10_000
+
 // Aggregate computes the statuses of open tasks from their results, stores
 // those that changed and returns how many did. waitForEndpoints is the time in
 // which every expected endpoint should have received a task. Tasks that are not
-// open do not change. The tasks are locked meanwhile, so that no result is
-// recorded in between and several processes may aggregate the same ones.
+// open do not change. The tasks are locked meanwhile, so that no endpoint joins
+// in between and several processes may aggregate the same ones.
 func (s Statuses) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	ids := slices.Clone(taskIDs)
 	slices.Sort(ids)
 	for chunk := range slices.Chunk(slices.Compact(ids), batchSize) {
-		var n int
-		err := s.transact(ctx, "aggregate tasks", func(tx *gorm.DB) error {
-			var err error
-			n, err = s.aggregate(tx, chunk, waitForEndpoints)
-			return err
-		})
+		var sizes []ledger.Look
+		err := s.conn(ctx).Table("tasks").Select("id, COALESCE(targets, 0) AS results").
+			Where("id IN ? AND status IN ?", chunk, open).Order("id").Find(&sizes).Error
 		if err != nil {
-			return changed, err
+			return changed, s.fail("aggregate tasks", err)
 		}
-		changed += n
+		for _, part := range partsOf(sizes) {
+			var n int
+			err := s.transact(ctx, "aggregate tasks", func(tx *gorm.DB) error {
+				var err error
+				n, err = s.aggregate(tx, part, waitForEndpoints)
+				return err
+			})
+			if err != nil {
+				return changed, err
+			}
+			changed += n
+		}
 	}
 	return changed, nil
+}
+
+// partsOf divides tasks into parts whose results one transaction may count.
+func partsOf(sizes []ledger.Look) (parts [][]int64) {
+	var part []int64
+	total := 0
+	for _, task := range sizes {
+		if len(part) > 0 && total+task.Results > maxCounted {
+			parts, part, total = append(parts, part), nil, 0
+		}
+		part, total = append(part, task.ID), total+task.Results
+	}
+	if len(part) > 0 {
+		parts = append(parts, part)
+	}
+	return parts
 }
 
 func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-		Select("id", "status", "endpoints", "expected", "unserved", "removed_endpoints", "sent_time").
+		Select("id", "status", "targets", "unserved", "removed_endpoints", "sent_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, err
 	}
-	locked := make([]int64, len(tasks))
-	for i := range tasks {
-		locked[i] = tasks[i].ID
-	}
-	var results []resultRow
-	if err := tx.Select("task_id", "endpoint", "state").Where("task_id IN ?", locked).Find(&results).Error; err != nil {
+	if err := s.completeTargets(tx, tasks); err != nil {
 		return 0, err
 	}
-	outcomes := make(map[int64][]tasker.Outcome, len(tasks))
-	for _, r := range results {
-		outcomes[r.TaskID] = append(outcomes[r.TaskID], tasker.Outcome{Endpoint: r.Endpoint, State: r.State})
+	counts, err := countResults(tx, tasks)
+	if err != nil {
+		return 0, err
 	}
 	now := s.Now()
 	moves := map[tasker.TaskStatus][]int64{}
 	for i := range tasks {
-		task := tasks[i].task()
+		task := &tasks[i]
 		overdue := task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
-		next := tasker.NextStatus(task.Status, task.Summarize(outcomes[task.ID]), overdue)
-		if next != task.Status {
+		summary, err := summarize(tx, task, counts[task.ID], overdue)
+		if err != nil {
+			return 0, err
+		}
+		if next := tasker.NextStatus(task.Status, summary, overdue); next != task.Status {
 			moves[next] = append(moves[next], task.ID)
 		}
-		if left := task.StillUnserved(outcomes[task.ID]); len(left) < len(task.Unserved) {
-			err := tx.Model(&taskRow{}).Where("id = ?", task.ID).Update("unserved", names(left)).Error
-			if err != nil {
-				return 0, err
-			}
+		if err := updateUnserved(tx, task); err != nil {
+			return 0, err
 		}
 	}
 	for next, moved := range moves {
@@ -89,31 +112,194 @@ func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Dura
 	return changed, nil
 }
 
-// UnsettledTasks returns the tasks whose stored status is behind their results,
-// as far as counting can tell, so that [Statuses.Aggregate] will move them: as
-// many results have ended as endpoints are expected; or the task is SENT and
-// has a lost result, or lacks some after waitForEndpoints. It takes no locks.
-func (s Statuses) UnsettledTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (unsettled []int64, err error) {
+// completeTargets makes the targets of locked tasks what they would be if only
+// this version of tasker had been at work.
+func (s Statuses) completeTargets(tx *gorm.DB, tasks []taskRow) error {
+	var old []int64
+	for i := range tasks {
+		task := &tasks[i]
+		if task.Targets == nil {
+			old = append(old, task.ID)
+			continue
+		}
+		if len(task.RemovedEndpoints) == 0 {
+			continue
+		}
+		dropped := tx.Where("task_id = ? AND endpoint IN ?", task.ID, []string(task.RemovedEndpoints)).Delete(&targetRow{})
+		n := int(dropped.RowsAffected)
+		if dropped.Error != nil {
+			return dropped.Error
+		}
+		if err := changeTargets(tx, []int64{task.ID}, -n); err != nil {
+			return err
+		}
+		*task.Targets -= n
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	if err := s.convertLocked(tx, old); err != nil {
+		return err
+	}
+	var converted []taskRow
+	if err := tx.Select("id", "targets").Where("id IN ?", old).Find(&converted).Error; err != nil {
+		return err
+	}
+	for i := range tasks {
+		for _, row := range converted {
+			if row.ID == tasks[i].ID {
+				tasks[i].Targets = row.Targets
+			}
+		}
+	}
+	return nil
+}
+
+// counted are the numbers of a task's results by state, without those of removed
+// endpoints.
+type counted map[tasker.ResultState]int
+
+func countResults(db *gorm.DB, tasks []taskRow) (map[int64]counted, error) {
+	ids := make([]int64, len(tasks))
+	for i := range tasks {
+		ids[i] = tasks[i].ID
+	}
+	var rows []struct {
+		TaskID int64
+		State  tasker.ResultState
+		N      int
+	}
+	err := db.Table("task_results").Select("task_id, state, COUNT(*) AS n").
+		Where("task_id IN ? AND errnr <> ?", ids, tasker.ErrnrRemoved).Group("task_id, state").Find(&rows).Error
+	counts := make(map[int64]counted, len(tasks))
+	for _, r := range rows {
+		if counts[r.TaskID] == nil {
+			counts[r.TaskID] = counted{}
+		}
+		counts[r.TaskID][r.State] = r.N
+	}
+	return counts, err
+}
+
+// summary returns the summary of the results, as far as they can tell.
+func (c counted) summary() (s tasker.Summary) {
+	for state, n := range c {
+		s.Received += n
+		switch {
+		case state == tasker.Lost:
+			s.Lost += n
+		case state.Finished():
+			s.Finished += n
+			if state != tasker.ResultDone {
+				s.Failed += n
+			}
+		}
+	}
+	return s
+}
+
+// summarize returns the summary of a locked task without the names of the missing
+// endpoints. Where they do not decide its status, Expected may be too small.
+func summarize(tx *gorm.DB, task *taskRow, counts counted, overdue bool) (tasker.Summary, error) {
+	s := counts.summary()
+	s.Removed = len(task.RemovedEndpoints)
+	targets := 0
+	if task.Targets != nil {
+		targets = *task.Targets
+	}
+	s.Expected = max(targets, s.Received)
+	if s.Received < targets || !overdue && s.Finished < s.Received {
+		return s, nil // surely some are missing, or have not finished
+	}
+	// A result may have no target.
+	var missing int64
+	err := withoutResult(tx, task.ID).Count(&missing).Error
+	s.Expected = s.Received + int(missing)
+	return s, err
+}
+
+// withoutResult selects the targets (g) of a task that have no result.
+func withoutResult(db *gorm.DB, taskID int64) *gorm.DB {
+	return db.Table("task_targets g").Where("g.task_id = ?", taskID).
+		Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = g.task_id AND r.endpoint = g.endpoint)")
+}
+
+// updateUnserved takes the endpoints that have received a task since out of those
+// that were not served when it was sent.
+func updateUnserved(tx *gorm.DB, task *taskRow) error {
+	if len(task.Unserved) == 0 {
+		return nil
+	}
+	received := map[string]bool{}
+	for part := range slices.Chunk(task.Unserved, maxRows) {
+		var found []string
+		err := tx.Model(&resultRow{}).Where("task_id = ? AND endpoint IN ?", task.ID, []string(part)).Pluck("endpoint", &found).Error
+		if err != nil {
+			return err
+		}
+		for _, name := range found {
+			received[name] = true
+		}
+	}
+	if len(received) == 0 {
+		return nil
+	}
+	var left names
+	for _, name := range task.Unserved {
+		if !received[name] {
+			left = append(left, name)
+		}
+	}
+	return tx.Model(&taskRow{}).Where("id = ?", task.ID).Update("unserved", left).Error
+}
+
+// LookAtTasks returns those of the tasks that are open, and which of them are
+// behind their results, as far as counting can tell, so that
+// [Statuses.Aggregate] will move them: as many results have ended as there are
+// targets; or the task is SENT and has a lost result, or lacks some after
+// waitForEndpoints. It takes no locks.
+func (s Statuses) LookAtTasks(ctx context.Context, taskIDs []int64, waitForEndpoints time.Duration) (looks []ledger.Look, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
-	finished := slices.DeleteFunc(tasker.ResultStates(), func(state tasker.ResultState) bool { return !state.Finished() })
-	// A task that expects no endpoint is settled by the results it has.
-	expected := s.dialect.greatest + "(1, " + s.dialect.jsonLength + "(COALESCE(tasks.expected, tasks.endpoints)))"
-	results := fmt.Sprintf("(SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> %d", tasker.ErrnrRemoved)
+	now := s.Now()
 	for chunk := range slices.Chunk(taskIDs, batchSize) {
-		var ids []int64
-		err := s.conn(ctx).Model(&taskRow{}).Where("id IN ? AND status IN ?", chunk, open).
-			Where(s.gorm.Where(results+" AND r.state IN ?) >= "+expected, finished).
-				Or("status = ? AND "+results+" AND r.state = ?) > 0", tasker.Sent, tasker.Lost).
-				Or("status = ? AND sent_time <= ? AND "+results+") < "+expected, tasker.Sent, dbTime{s.Now().Add(-waitForEndpoints)})).
-			Pluck("id", &ids).Error
-		if err != nil {
-			return nil, s.fail("read the unsettled tasks", err)
+		var tasks []struct {
+			ID       int64
+			Status   tasker.TaskStatus
+			SentTime *dbTime
+			Targets  int
 		}
-		unsettled = append(unsettled, ids...)
+		err := s.conn(ctx).Table("tasks").
+			Select("id, status, sent_time, CASE WHEN targets IS NULL THEN COALESCE("+s.dialect.jsonLength+
+				"(COALESCE(expected, endpoints)), 0) ELSE targets END AS targets").
+			Where("id IN ? AND status IN ?", chunk, open).Order("id").Find(&tasks).Error
+		if err != nil {
+			return nil, s.fail("read the open tasks", err)
+		}
+		rows := make([]taskRow, len(tasks))
+		for i, task := range tasks {
+			rows[i].ID = task.ID
+		}
+		if len(rows) == 0 {
+			continue
+		}
+		counts, err := countResults(s.conn(ctx), rows)
+		if err != nil {
+			return nil, s.fail("count the results of open tasks", err)
+		}
+		for _, task := range tasks {
+			have := counts[task.ID].summary()
+			// A task without targets is settled by the results it has.
+			want := max(1, task.Targets)
+			overdue := task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
+			looks = append(looks, ledger.Look{
+				ID: task.ID, Results: have.Received,
+				Unsettled: have.Finished >= want || task.Status == tasker.Sent && (have.Lost > 0 || overdue && have.Received < want),
+			})
+		}
 	}
-	return unsettled, nil
+	return looks, nil
 }
 
 // OpenTasks returns up to limit tasks of an open status, SENT or INCOMPLETE,

@@ -30,7 +30,7 @@ func TestAggregate(t *testing.T) {
 		}
 		unsettled := func(want ...int64) {
 			t.Helper()
-			got, err := f.Statuses.UnsettledTasks(t.Context(), all, wait)
+			got, err := f.unsettled(t, all, wait)
 			slices.Sort(got)
 			if err != nil || !slices.Equal(got, want) {
 				t.Fatalf("unsettled %v, %v, want %v", got, err, want)
@@ -70,7 +70,7 @@ func TestAggregate(t *testing.T) {
 func TestAggregateUnserved(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a", "b")
-		task, err := f.Outbox.MarkSent(t.Context(), f.create(t, "one", "a", "b", "x"), []string{"b", "x"}, month)
+		task, err := f.Outbox.MarkSent(t.Context(), f.create(t, "one", "a", "b", "x"), []string{"b", "x"})
 		if err != nil {
 			t.Fatal(err)
 		}

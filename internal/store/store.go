@@ -73,6 +73,9 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
+	if cfg.SeenWithin == 0 {
+		cfg.SeenWithin = 7 * 24 * time.Hour
+	}
 	u, err := url.Parse(cfg.URI)
 	if err != nil {
 		// A parse error contains the address, and with it the password.
@@ -82,7 +85,10 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	for _, option := range opts {
 		option(&o)
 	}
-	db := &DB{log: log, local: o.local, travels: o.travels, name: strings.TrimPrefix(u.Path, "/")}
+	db := &DB{
+		log: log, local: o.local, travels: o.travels, name: strings.TrimPrefix(u.Path, "/"), seenWithin: cfg.SeenWithin,
+		conversion: conversion{turn: make(chan struct{}, 1)},
+	}
 	schema := Schema{DB: db, progress: o.progress, files: o.files}
 	var dialector gorm.Dialector
 	switch u.Scheme {

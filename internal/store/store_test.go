@@ -88,7 +88,7 @@ func (f fixture) create(t *testing.T, identifier string, endpoints ...string) ta
 // send creates a task and marks it as sent.
 func (f fixture) send(t *testing.T, identifier string, endpoints ...string) tasker.Task {
 	t.Helper()
-	task, err := f.Outbox.MarkSent(t.Context(), f.create(t, identifier, endpoints...), nil, month)
+	task, err := f.Outbox.MarkSent(t.Context(), f.create(t, identifier, endpoints...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,6 +144,18 @@ func (f fixture) receiveAll(t *testing.T, messages ...ledger.Incoming) []ledger.
 		t.Fatal(err)
 	}
 	return recordings
+}
+
+// unsettled returns which of the tasks a look finds behind their results.
+func (f fixture) unsettled(t *testing.T, tasks []int64, wait time.Duration) (unsettled []int64, err error) {
+	t.Helper()
+	looks, err := f.Statuses.LookAtTasks(t.Context(), tasks, wait)
+	for _, look := range looks {
+		if look.Unsettled {
+			unsettled = append(unsettled, look.ID)
+		}
+	}
+	return unsettled, err
 }
 
 func (f fixture) finish(t *testing.T, ends ...ledger.End) []bool {

@@ -22,8 +22,10 @@ type Tasks struct{ *DB }
 // accepted it and that is sending it. Longer attempts renew their claim.
 const relayGrace = 15 * time.Second
 
-// CreateTask stores a new task as CREATED. It uses the Type, Identifier,
-// Payload and Endpoints of t; Endpoints is nil, or sorted without duplicates.
+// CreateTask stores a new task as CREATED, together with its targets: the listed
+// endpoints or, if none are listed, those that are registered for its type and
+// were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload and
+// Endpoints of t; Endpoints is nil, or sorted without duplicates.
 // If the same task exists, CreateTask returns that one and created is false.
 // The same identifier with another body is a [tasker.Conflict].
 func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
@@ -60,18 +62,27 @@ func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Tas
 	}
 }
 
-// insertTask stores a task as CREATED.
+// insertTask stores a task as CREATED, with its targets.
 func (s Tasks) insertTask(ctx context.Context, t tasker.Task, payload string, hash []byte) (tasker.Task, error) {
 	var row taskRow
 	sum := sha256.Sum256([]byte(payload))
 	err := s.withRetry(ctx, func() error {
-		now := dbTime{s.Now()}
-		row = taskRow{
-			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
-			AcceptedTime: now, LastModifiedTime: now,
-		}
-		return s.conn(ctx).Create(&row).Error
+		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
+			now := dbTime{s.Now()}
+			row = taskRow{
+				Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
+				Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, Targets: new(len(t.Endpoints)),
+				RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
+				AcceptedTime: now, LastModifiedTime: now,
+			}
+			if err := tx.Create(&row).Error; err != nil {
+				return err
+			}
+			if t.Endpoints != nil {
+				return targetListed(tx, row.ID, t.Endpoints)
+			}
+			return s.targetRegistered(tx, []int64{row.ID})
+		})
 	})
 	return row.task(), err
 }

@@ -23,7 +23,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // PeekTask is FindTask without the payload if that is longer than maxPayload
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
-	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, expected, unserved, removed_endpoints,"+
+	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, expected, targets, unserved, removed_endpoints,"+
 		" start_time, sent_time, last_modified_time,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
@@ -46,7 +46,13 @@ func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier s
 	if err != nil {
 		return tasker.Task{}, s.fail("read the task", err)
 	}
-	return row.task(), nil
+	task := row.task()
+	if row.Targets != nil {
+		if task.Expected, err = s.targets(ctx, task.ID); err != nil {
+			return tasker.Task{}, s.fail("read the targets of the task", err)
+		}
+	}
+	return task, nil
 }
 
 // peekedTask is a task whose payload may have been left out.
@@ -62,6 +68,7 @@ type peekedTask struct {
 	AcceptedTime     dbTime `gorm:"column:start_time"`
 	SentTime         *dbTime
 	LastModifiedTime dbTime
+	Targets          *int
 	Payload          []byte
 	PayloadSize      int64
 }
@@ -70,7 +77,7 @@ func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Expected: r.Expected,
 		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
-		AcceptedTime: r.AcceptedTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime,
+		AcceptedTime: r.AcceptedTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime, Targets: r.Targets,
 	}
 	t := row.task()
 	t.Payload = r.Payload

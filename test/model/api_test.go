@@ -49,7 +49,7 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 		registered := w.registered()
 		var task tasker.Task
 		d.busy = true
-		w.call(func() { task, err = w.store.Outbox.MarkSent(w.ctx, d.task, d.unserved, seenWithin) })
+		w.call(func() { task, err = w.store.Outbox.MarkSent(w.ctx, d.task, d.unserved) })
 		d.busy = false
 		w.logf("MarkSent %d with %v registered: %s", d.task.ID, registered, task.Status)
 		if w.failed("MarkSent", err) {

@@ -3,7 +3,6 @@ package model
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -16,7 +15,8 @@ import (
 type taskRow struct {
 	typ, identifier string
 	status          tasker.TaskStatus
-	expected        []string // nil if unknown
+	expected        []string // its targets
+	targets         int      // their number, as stored
 }
 
 type resultRow struct {
@@ -31,8 +31,8 @@ type resultRow struct {
 
 // reader reads all rows, bypassing the store.
 type reader struct {
-	db             *sql.DB
-	tasks, results *sql.Stmt
+	db                      *sql.DB
+	tasks, targets, results *sql.Stmt
 }
 
 func newReader(driver, dsn string) (*reader, error) {
@@ -42,7 +42,10 @@ func newReader(driver, dsn string) (*reader, error) {
 	}
 	db.SetMaxOpenConns(1)
 	r := &reader{db: db}
-	if r.tasks, err = db.Prepare("SELECT id, type, identifier, status, endpoints, expected FROM tasks"); err == nil {
+	if r.tasks, err = db.Prepare("SELECT id, type, identifier, status, COALESCE(targets, -1) FROM tasks"); err != nil {
+		return nil, err
+	}
+	if r.targets, err = db.Prepare("SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint"); err == nil {
 		r.results, err = db.Prepare("SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload FROM task_results")
 	}
 	return r, err
@@ -69,21 +72,22 @@ func (w *world) look() (snapshot, error) {
 	err := each(w.ctx, w.rows.tasks, func(rows *sql.Rows) error {
 		var id int64
 		var t taskRow
-		var listed, expected sql.NullString
-		if err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &listed, &expected); err != nil {
-			return err
-		}
-		for _, list := range []sql.NullString{expected, listed} {
-			if list.Valid {
-				if err := json.Unmarshal([]byte(list.String), &t.expected); err != nil {
-					return err
-				}
-			}
-		}
-		slices.Sort(t.expected)
+		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets)
 		s.tasks[id] = t
-		return nil
+		return err
 	})
+	if err == nil {
+		err = each(w.ctx, w.rows.targets, func(rows *sql.Rows) error {
+			var id int64
+			var endpoint string
+			err := rows.Scan(&id, &endpoint)
+			if t, ok := s.tasks[id]; ok { // or it was stored meanwhile
+				t.expected = append(t.expected, endpoint)
+				s.tasks[id] = t
+			}
+			return err
+		})
+	}
 	if err != nil {
 		return s, err
 	}
@@ -189,8 +193,8 @@ func (w *world) checkTasks(now snapshot) {
 	for id, t := range now.tasks {
 		old, ok := w.before.tasks[id]
 		if !ok {
-			if t.status != tasker.Created && w.alone {
-				w.violate(4, "task %d starts as %s", id, t.status)
+			if w.alone {
+				w.checkNew(id, t)
 			}
 			continue
 		}
@@ -199,11 +203,18 @@ func (w *world) checkTasks(now snapshot) {
 		case old.status.Final(), w.alone && !old.status.CanMoveTo(t.status):
 			w.violate(4, "task %d went from %s to %s", id, old.status, t.status)
 		}
-		switch {
-		case old.expected != nil && !slices.Equal(t.expected, old.expected):
-			w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
-		case w.alone && old.expected == nil && t.status != tasker.Created && !slices.Equal(t.expected, w.registered()):
-			w.violate(5, "task %d expects %v, but registered are %v", id, t.expected, w.registered())
+		for _, name := range old.expected {
+			if !slices.Contains(t.expected, name) {
+				w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
+			}
+		}
+		for _, name := range t.expected {
+			if _, joined := now.results[tasker.ResultKey{TaskID: id, Endpoint: name}]; !joined && !slices.Contains(old.expected, name) && w.alone {
+				w.violate(5, "task %d expected %v and now expects %v, without a result of %s", id, old.expected, t.expected, name)
+			}
+		}
+		if w.alone && t.targets != len(t.expected) {
+			w.violate(5, "task %d says that it has %d targets and has %v", id, t.targets, t.expected)
 		}
 		summary := tasker.Summarize(t.expected, now.outcomes(id))
 		if summary.Expected != summary.Received+len(summary.Missing) {
@@ -212,6 +223,22 @@ func (w *world) checkTasks(now snapshot) {
 		if t.status.Final() && tasker.NextStatus(tasker.Sent, summary, false) != t.status {
 			w.violate(4, "task %d is %s, but its results are %v of %v", id, t.status, now.outcomes(id), t.expected)
 		}
+	}
+}
+
+// checkNew checks a task that was just stored: it has all its targets.
+func (w *world) checkNew(id int64, t taskRow) {
+	if t.status != tasker.Created {
+		w.violate(4, "task %d starts as %s", id, t.status)
+	}
+	want := w.registered()
+	if task := w.tasks[id]; task != nil && task.Endpoints != nil {
+		want = task.Endpoints
+	} else if task == nil {
+		want = t.expected // its creator does not know yet that it is stored
+	}
+	if !slices.Equal(t.expected, want) || t.targets != len(want) {
+		w.violate(5, "task %d starts with %d targets, %v; want %v", id, t.targets, t.expected, want)
 	}
 }
 

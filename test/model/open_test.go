@@ -53,7 +53,7 @@ func onMySQL(t testing.TB) backend {
 // measures the database's clock once; after that the model's clock counts.
 func (b backend) open(t testing.TB) opener {
 	c := &clock{now: time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)}
-	s, err := store.Open(store.Config{URI: b.uri}, slog.New(slog.DiscardHandler), store.WithClock(c.Now))
+	s, err := store.Open(store.Config{URI: b.uri, SeenWithin: seenWithin}, slog.New(slog.DiscardHandler), store.WithClock(c.Now))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func (b backend) open(t testing.TB) opener {
 		}
 	})
 	return func(t tb) *world {
-		for _, table := range []string{"endpoint_task_types", "endpoints", "task_results", "tasks"} {
+		for _, table := range []string{"endpoint_task_types", "endpoints", "task_results", "task_targets", "tasks"} {
 			if _, err := rows.db.ExecContext(context.Background(), "DELETE FROM "+table); err != nil {
 				t.Fatal(err)
 			}

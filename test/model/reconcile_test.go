@@ -71,7 +71,13 @@ func (w *world) sweep(r *reconciler) {
 		after := r.after[status]
 		w.call(func() {
 			if page, err = w.store.Statuses.OpenTasks(w.ctx, status, after, w.store.Now(), limit); err == nil {
-				unsettled, err = w.store.Statuses.UnsettledTasks(w.ctx, ids(page), waitForAll)
+				var looks []ledger.Look
+				looks, err = w.store.Statuses.LookAtTasks(w.ctx, ids(page), waitForAll)
+				for _, look := range looks {
+					if look.Unsettled {
+						unsettled = append(unsettled, look.ID)
+					}
+				}
 			}
 		})
 		if w.failed("sweep", err) {

@@ -94,7 +94,7 @@ func (w world) create(identifier, payload string) tasker.Task {
 		Type: taskType, Identifier: identifier, Payload: json.RawMessage(payload), Endpoints: []string{EndpointA, EndpointB},
 	})
 	w.must(err)
-	_, err = w.Behind.MarkSent(w.Context(), task, nil, time.Hour)
+	_, err = w.Behind.MarkSent(w.Context(), task, nil)
 	w.must(err)
 	return task
 }
