@@ -74,6 +74,12 @@ type logLine struct {
 // start runs tasker with arguments, in its own directory.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
+	return startProgram(t, program, env, args...)
+}
+
+// startProgram is start for another build of tasker.
+func startProgram(t *testing.T, program string, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, name: strings.Join(args, " "), exited: make(chan struct{})}
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Dir = t.TempDir()
@@ -174,6 +180,7 @@ func run(t *testing.T, env []string, args ...string) (code int, output string) {
 // system is tasker on real services, each behind a proxy that can be cut.
 type system struct {
 	t        *testing.T
+	program  string // what api, manager and initialize start
 	base     string // the API's address
 	env      []string
 	database *testservices.Proxy
@@ -194,7 +201,15 @@ func newSystem(t *testing.T, env ...string) *system {
 // newSystemOn is newSystem on the RabbitMQ server at an address.
 func newSystemOn(t *testing.T, uri string, env ...string) *system {
 	t.Helper()
-	s := &system{t: t}
+	s := newServices(t, uri, env...)
+	s.initialize()
+	return s
+}
+
+// newServices is newSystemOn without the tables.
+func newServices(t *testing.T, uri string, env ...string) *system {
+	t.Helper()
+	s := &system{t: t, program: program}
 	var mysql, amqp string
 	s.database, mysql = testservices.Proxied(t, testservices.MySQL(t))
 	s.amqp = uri
@@ -209,10 +224,16 @@ func newSystemOn(t *testing.T, uri string, env ...string) *system {
 		"TASKER_MANAGER_HEARTBEAT=300ms",
 		"TASKER_MANAGER_LEASE=1500ms",
 	}, env...)
-	if code, output := run(t, s.env, "initialize", "--database"); code != 0 {
-		t.Fatalf("initialize --database: exit %d:\n%s", code, output)
-	}
 	return s
+}
+
+// initialize makes or migrates the tables.
+func (s *system) initialize() {
+	s.t.Helper()
+	p := startProgram(s.t, s.program, s.env, "initialize", "--database")
+	if code := p.wait(); code != 0 {
+		s.t.Fatalf("initialize --database: exit %d:\n%s", code, p.output())
+	}
 }
 
 func freePort(t *testing.T) string {
@@ -228,7 +249,7 @@ func freePort(t *testing.T) string {
 // api starts an API and waits until it answers.
 func (s *system) api() *process {
 	s.t.Helper()
-	p := start(s.t, s.env, "api")
+	p := startProgram(s.t, s.program, s.env, "api")
 	s.until("the API to answer", func() bool {
 		select {
 		case <-p.exited:
@@ -245,7 +266,7 @@ func (s *system) api() *process {
 // has registered its endpoint.
 func (s *system) manager(endpoint string, flags ...string) *process {
 	s.t.Helper()
-	p := start(s.t, s.env, append([]string{"manager", "--endpoint", endpoint}, flags...)...)
+	p := startProgram(s.t, s.program, s.env, append([]string{"manager", "--endpoint", endpoint}, flags...)...)
 	s.until("endpoint "+endpoint+" to be registered", func() bool {
 		select {
 		case <-p.exited:
