@@ -130,41 +130,34 @@ func (s Attempts) begun(ctx context.Context, manager string, starts []ledger.Sta
 // waiting are the states from which an attempt starts.
 var waiting = []tasker.ResultState{tasker.Received, tasker.Retrying}
 
-// errSomeLost rolls back a batch if not every attempt is current.
-var errSomeLost = errors.New("an attempt of the batch is not current")
+// errUnclear rolls back a batch if the database does not say which of its ends
+// were stored.
+var errUnclear = errors.New("it is unclear which ends of the batch were stored")
 
-// FinishAttempts stores the ends of up to 100 attempts. stored[i] is false if
-// the attempt is not the current one, or the result has ended: it lost a race.
-// On an error it is unknown which were stored: call it again.
+// FinishAttempts stores the ends of attempts, up to some hundreds. stored[i] is
+// false if the attempt is not the current one, or the result has ended: it lost
+// a race. On an error it is unknown which were stored: call it again.
 //
 // The end of an attempt that may be followed by another is kept in its history
 // as well, since the result will show the next attempt only.
 func (s Attempts) FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(ends))
 	if len(ends) > 1 {
-		err = s.transact(ctx, "store the results", func(tx *gorm.DB) error {
-			for _, group := range groupAlike(ends) {
-				matched, err := s.finish(tx, group)
-				if err != nil {
-					return err
-				}
-				if matched != len(group) {
-					return tasker.WrapError(tasker.Conflict, errSomeLost, "store the results")
-				}
-			}
-			return nil
-		})
+		current, err := s.finishTogether(ctx, ends)
 		if err == nil {
-			return slices.Repeat([]bool{true}, len(ends)), nil
+			for i := range ends {
+				stored[i] = current[ends[i].ResultKey]
+			}
+			return stored, nil
 		}
-		if !errors.Is(err, errSomeLost) {
+		if !errors.Is(err, errUnclear) {
 			return nil, err
 		}
 	}
 	for i := range ends {
 		one := func(db *gorm.DB) error {
-			matched, err := s.finish(db, ends[i:i+1])
-			stored[i] = matched == 1
+			current, err := s.finish(db, ends[i:i+1])
+			stored[i] = len(current) == 1
 			return err
 		}
 		err := s.withRetry(ctx, func() error {
@@ -181,64 +174,109 @@ func (s Attempts) FinishAttempts(ctx context.Context, ends []ledger.End) (stored
 	return stored, nil
 }
 
-// groupAlike groups ends that differ in their keys only, for one statement
-// each.
-func groupAlike(ends []ledger.End) [][]ledger.End {
-	type kind struct {
-		state   tasker.ResultState
-		errnr   int
-		errmsg  string
-		payload string
-		null    bool
-		delay   time.Duration
+// finishTogether stores ends in one transaction and returns of which results.
+// It locks these in the order of their keys, as others do, to avoid deadlocks.
+func (s Attempts) finishTogether(ctx context.Context, ends []ledger.End) (stored map[tasker.ResultKey]bool, err error) {
+	ends = slices.SortedFunc(slices.Values(ends), func(a, b ledger.End) int { return compareKeys(a.ResultKey, b.ResultKey) })
+	if !distinct(ends, func(e ledger.End) tasker.ResultKey { return e.ResultKey }) {
+		return nil, errUnclear
 	}
-	index := map[kind]int{}
-	var groups [][]ledger.End
-	for _, f := range ends {
-		k := kind{f.State, f.Errnr, f.Errmsg, string(f.Payload), f.Payload == nil, f.RetryDelay}
-		n, ok := index[k]
-		if !ok {
-			n = len(groups)
-			index[k] = n
-			groups = append(groups, nil)
-		}
-		groups[n] = append(groups[n], f)
-	}
-	return groups
+	const what = "store the results"
+	err = s.transact(ctx, what, func(tx *gorm.DB) error {
+		stored = make(map[tasker.ResultKey]bool, len(ends))
+		return inParts(ends, func(e ledger.End) int { return len(e.Payload) + len(e.Errmsg) }, func(part []ledger.End) error {
+			current, err := s.finish(tx, part)
+			for _, end := range current {
+				stored[end.ResultKey] = true
+			}
+			if errors.Is(err, errUnclear) {
+				return tasker.WrapError(tasker.Conflict, err, what)
+			}
+			return err
+		})
+	})
+	return stored, err
 }
 
-// finish stores a group of [groupAlike] and returns how many of it were
-// current. For Retrying, db must be a transaction; the caller must roll it back
-// unless all were current.
-func (s Attempts) finish(db *gorm.DB, group []ledger.End) (matched int, err error) {
-	current := make([]ledger.Start, len(group))
-	for i, f := range group {
-		current[i] = ledger.Start{ResultKey: f.ResultKey, Attempt: f.Attempt}
-	}
+// finish stores ends by one statement and returns those that it has stored,
+// whose attempts were current. With several, or one that is Retrying, db must
+// be a transaction, to be rolled back on an error.
+func (s Attempts) finish(db *gorm.DB, ends []ledger.End) (stored []ledger.End, err error) {
 	now := s.Now()
-	first := group[0]
-	set := map[string]any{
-		"state": first.State, "errnr": first.Errnr, "errmsg": first.Errmsg, "payload": nil,
-		"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": dbTime{now},
-		"awaits_reboot": nil,
+	matched, err := s.updateEnded(db, ends, now)
+	switch {
+	case err != nil || matched == 0:
+		return nil, err
+	case matched < len(ends):
+		if ends, err = s.endedAt(db, ends, now); err != nil {
+			return nil, err
+		}
+		if len(ends) != matched {
+			return nil, errUnclear
+		}
 	}
-	if first.Payload != nil {
-		set["payload"] = string(first.Payload)
+	var followed []ledger.Start
+	for _, end := range ends {
+		if end.State == tasker.Retrying {
+			followed = append(followed, ledger.Start{ResultKey: end.ResultKey, Attempt: end.Attempt})
+		}
 	}
-	if first.State == tasker.Retrying {
-		set["retry_time"] = s.at(now.Add(first.RetryDelay))
+	if len(followed) > 0 {
+		err = s.keepHistory(db, followed)
 	}
-	condition, args := anyAt(current, 0)
-	// A result LOST from RETRYING has no running attempt: the end of its last
-	// one is stored, or it was interrupted.
-	update := db.Model(&resultRow{}).Where(condition, args...).
-		Where("state IN ? AND (state <> ? OR lost_from = ?)", tasker.ResultStatesBefore(first.State), tasker.Lost,
-			tasker.Running).Updates(set)
-	matched = int(update.RowsAffected)
-	if update.Error == nil && matched == len(group) && first.State == tasker.Retrying {
-		return matched, s.keepHistory(db, current)
+	return ends, err
+}
+
+// updateEnded stores the ends of the attempts that are current, and returns how
+// many were.
+func (s Attempts) updateEnded(db *gorm.DB, ends []ledger.End, now time.Time) (matched int, err error) {
+	targets := make([]tasker.ResultState, len(ends))
+	for i, end := range ends {
+		targets[i] = end.State
 	}
-	return matched, update.Error
+	guard, args := guardedBy(targets)
+	update := joinedUpdate{
+		columns: []string{"state", "errnr", "errmsg", "payload", "retry_time"},
+		set: [][2]string{
+			{"state", "v.state"}, {"errnr", "v.errnr"}, {"errmsg", "v.errmsg"}, {"payload", "v.payload"},
+			{"retry_time", "v.retry_time"}, {"last_modified_time", "?"},
+			{"lost_from", "NULL"}, {"lost_errnr", "NULL"}, {"lost_errmsg", "NULL"}, {"awaits_reboot", "NULL"},
+		},
+		// A result LOST from RETRYING has no running attempt: the end of its last
+		// one is stored, or it was interrupted.
+		where: guard + " AND (r.state <> ? OR r.lost_from = ?)",
+		args:  append(append([]any{dbTime{now}}, args...), tasker.Lost, tasker.Running),
+	}
+	for _, end := range ends {
+		var payload, retry any
+		if end.Payload != nil {
+			payload = string(end.Payload)
+		}
+		if end.State == tasker.Retrying {
+			retry = s.at(now.Add(end.RetryDelay))
+		}
+		update.add(end.ResultKey, end.Attempt, end.State, end.Errnr, end.Errmsg, payload, retry)
+	}
+	return update.exec(&s.dialect, db)
+}
+
+// endedAt returns the ends that results show with this time: those that the
+// transaction has just stored there, and any that was stored at the same
+// microsecond.
+func (s Attempts) endedAt(db *gorm.DB, ends []ledger.End, now time.Time) ([]ledger.End, error) {
+	keys := make([]ledger.Start, len(ends))
+	for i, end := range ends {
+		keys[i] = ledger.Start{ResultKey: end.ResultKey, Attempt: end.Attempt}
+	}
+	condition, args := anyAt(keys, 0)
+	var rows []resultRow
+	err := db.Select("task_id", "endpoint", "state").Where(condition, args...).
+		Where("last_modified_time = ?", dbTime{now}).Find(&rows).Error
+	state := make(map[tasker.ResultKey]tasker.ResultState, len(rows))
+	for _, r := range rows {
+		state[r.key()] = r.State
+	}
+	return slices.DeleteFunc(slices.Clone(ends), func(end ledger.End) bool { return state[end.ResultKey] != end.State }), err
 }
 
 // Attempts is [Results.Attempts].
