@@ -87,13 +87,15 @@ func (r *recorder) record(taking context.Context, tasks []incoming) {
 			in.pool.release(taking, bindings[i])
 		}
 	}
+	var recorded []incoming
 	for i, in := range tasks {
 		if err := results[i].err; err != nil {
 			r.onFailed(taking, in, err)
-		} else {
-			r.settle(taking, in, results[i].out)
+		} else if r.settle(taking, in, results[i].out) {
+			recorded = append(recorded, in)
 		}
 	}
+	r.acknowledge(taking, recorded)
 }
 
 // onFailed handles a task that could not be recorded. One that the database refuses
@@ -123,8 +125,9 @@ func (r *recorder) report(record *ledger.Incoming, task *tasker.Task) {
 	r.events.Add(change)
 }
 
-// settle settles the message of a task whose recording is durable.
-func (r *recorder) settle(ctx context.Context, in incoming, rec ledger.Recording) {
+// settle settles the message of a task whose recording is durable, and reports
+// whether it is to be acknowledged.
+func (r *recorder) settle(ctx context.Context, in incoming, rec ledger.Recording) (acknowledge bool) {
 	if in.done != nil {
 		close(in.done)
 	}
@@ -133,21 +136,29 @@ func (r *recorder) settle(ctx context.Context, in incoming, rec ledger.Recording
 	case ledger.NotOwner:
 		r.log.WarnContext(ctx, "task not recorded: this manager does not hold the endpoint any more",
 			"endpoint", endpoint, "task_id", taskID)
-		return
+		return false
 	case ledger.Refused:
 		if in.delivery != nil {
 			r.deadLetters.add(ctx, in.pool.queue, in.delivery, rec.Reason)
 		}
-		return
+		return false
 	case ledger.Duplicate:
 		r.log.DebugContext(ctx, "duplicate message", "endpoint", endpoint, "task_id", taskID)
 	case ledger.Recorded:
 	}
-	if in.delivery == nil {
-		return
+	return in.delivery != nil
+}
+
+// acknowledge acknowledges the messages of recorded tasks.
+func (r *recorder) acknowledge(ctx context.Context, recorded []incoming) {
+	deliveries := make([]broker.Delivery, len(recorded))
+	for i, in := range recorded {
+		deliveries[i] = in.delivery
 	}
-	if err := in.delivery.Ack(); err != nil {
-		r.log.DebugContext(ctx, "could not acknowledge a message: the broker delivers it again",
-			"endpoint", endpoint, "task_id", taskID, "err", err)
+	for i, err := range broker.AckAll(deliveries) {
+		if err != nil {
+			r.log.DebugContext(ctx, "could not acknowledge a message: the broker delivers it again",
+				"endpoint", recorded[i].pool.queue.Endpoint, "task_id", recorded[i].message.TaskID, "err", err)
+		}
 	}
 }

@@ -104,6 +104,7 @@ type Queue struct {
 // consumer or the connection ends first, it is delivered again, to whoever
 // consumes then. Settle it once, from any goroutine, and soon: a broker may
 // close the channel of a delivery that is held for long (RabbitMQ: 30 minutes).
+// [AckAll] acknowledges several.
 type Delivery interface {
 	Body() []byte
 	MessageID() string

@@ -95,6 +95,7 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	// Closing the channel returns unsettled messages to the queue.
 	defer b.consumes.closeChannel(ch)
 	var consumed flow
+	acks := newAcks(ch, &consumed)
 	stale, unwatch := b.checker.watch(b.cfg.queue(s.Queue), s.Queue.Name(), &consumed)
 	defer unwatch()
 	if s.Ready != nil {
@@ -103,7 +104,7 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	}
 	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {
 		consumed.taken.Add(1)
-		taken := &delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b, flow: &consumed}
+		taken := &delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b, acks: acks}
 		if len(d.Body) > b.cfg.MaxBody {
 			b.group.run(func() { b.refuse(ctx, taken) })
 			return nil

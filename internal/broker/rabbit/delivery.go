@@ -23,15 +23,21 @@ type delivery struct {
 	ch      *amqp.Channel
 	queue   string
 	broker  *Broker
-	flow    *flow
+	acks    *acks
 	settled atomic.Bool
 }
 
-var _ broker.Delivery = (*delivery)(nil)
+var (
+	_ broker.Delivery = (*delivery)(nil)
+	_ broker.Grouped  = (*delivery)(nil)
+)
 
 func (d *delivery) Body() []byte      { return d.amqp.Body }
 func (d *delivery) MessageID() string { return d.amqp.MessageId }
 func (d *delivery) Redelivered() bool { return d.amqp.Redelivered }
+
+// Group implements [broker.Grouped].
+func (d *delivery) Group() broker.Group { return d.acks }
 
 // Ack implements [broker.Delivery]. A second settlement must fail here: the
 // broker would close the channel, with all its deliveries.
@@ -39,8 +45,7 @@ func (d *delivery) Ack() error {
 	if !d.settled.CompareAndSwap(false, true) {
 		return d.wrap("acknowledge", errSettled)
 	}
-	d.flow.settled.Add(1)
-	if err := d.amqp.Ack(false); err != nil {
+	if err := d.acks.ack(d.amqp.DeliveryTag); err != nil {
 		return d.wrap("acknowledge", err)
 	}
 	return nil
@@ -62,8 +67,7 @@ func (d *delivery) DeadLetter(ctx context.Context, reason string) error {
 		d.settled.Store(false)
 		return d.wrap("dead-letter", err)
 	}
-	d.flow.settled.Add(1)
-	if err := d.amqp.Ack(false); err != nil {
+	if err := d.acks.ack(d.amqp.DeliveryTag); err != nil {
 		return d.wrap("acknowledge the dead-lettered", err)
 	}
 	return nil
@@ -74,8 +78,7 @@ func (d *delivery) Requeue() error {
 	if !d.settled.CompareAndSwap(false, true) {
 		return d.wrap("requeue", errSettled)
 	}
-	d.flow.settled.Add(1)
-	if err := d.amqp.Nack(false, true); err != nil {
+	if err := d.acks.requeue(d.amqp.DeliveryTag); err != nil {
 		return d.wrap("requeue", err)
 	}
 	return nil
