@@ -17,7 +17,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/testservices"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
@@ -34,6 +36,7 @@ type options struct {
 	memory     bool
 	runs       int
 	processes  bool
+	mode       string
 	persistent bool
 	cpuProfile string
 }
@@ -71,6 +74,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&counts, "endpoints", "2,10,100", "numbers of endpoints, one round each")
 	flags.IntVar(&opts.runs, "runs", 3, "runs of each round: tasker, the prototype and the naive daemon take turns")
 	flags.BoolVar(&opts.processes, "processes", false, "run tasker as a fleet does: an API process, and a manager process for each endpoint")
+	flags.StringVar(&opts.mode, "mode", config.ModeDatabase, "mode of the managers with -processes: database or gateway")
 	flags.BoolVar(&opts.persistent, "persistent", true, "persistent messages for the prototype, the naive daemon and the broker's ceiling")
 	flags.IntVar(&opts.inFlight, "inflight", 64, "tasks in flight in the throughput phase")
 	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once")
@@ -101,6 +105,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return opts, fmt.Errorf("%w: -runs, -inflight, -slots, -samples and -duration must be positive", errUsage)
 	case opts.payload < 16 || opts.payload > 1<<19:
 		return opts, fmt.Errorf("%w: invalid -payload: must be 16 to %d bytes", errUsage, 1<<19)
+	case opts.mode == config.ModeGateway && !opts.processes:
+		return opts, fmt.Errorf("%w: -mode gateway needs -processes", errUsage)
+	case daemons.CheckMode(opts.mode) != nil:
+		return opts, fmt.Errorf("%w: %w", errUsage, daemons.CheckMode(opts.mode))
 	case opts.output != "text" && opts.output != "json":
 		return opts, fmt.Errorf("%w: invalid -output: must be text or json", errUsage)
 	}

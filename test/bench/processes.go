@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/taskerhq/tasker/internal/testnodes"
 	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
 )
@@ -49,24 +47,27 @@ func startProcesses(ctx context.Context, s *services, opts options, endpoints in
 }
 
 func (p *processes) start(sys *system, s *services, opts options, endpoints int) error {
-	port, err := testnodes.FreePort()
+	site := s.site(opts)
+	names := make([]string, endpoints)
+	for i := range names {
+		names[i] = endpointName(i)
+	}
+	if err := site.IssueTokens(sys.ctx, p.group, names); err != nil {
+		return err
+	}
+	environ, err := site.AddAPI()
 	if err != nil {
 		return err
 	}
-	sys.url = fmt.Sprintf("http://127.0.0.1:%d", port)
-	pid, err := p.group.Start(daemons.Command{
-		Name: "api", Args: []string{noop.Command, "api"},
-		Environ: append(s.environ(opts), fmt.Sprintf("TASKER_API_PORT=%d", port)),
-	})
+	sys.url = site.URLs()[0]
+	pid, err := p.group.Start(daemons.Command{Name: "api", Args: []string{noop.Command, "api"}, Environ: environ})
 	if err != nil {
 		return err
 	}
 	p.api = []int{pid}
-	names := make([]string, endpoints)
-	for i := range names {
-		names[i] = endpointName(i)
+	for i, name := range names {
 		pid, err := p.group.Start(daemons.Command{
-			Name: names[i], Args: []string{noop.Command, "manager", "--endpoint", names[i]}, Environ: s.environ(opts),
+			Name: name, Args: []string{noop.Command, "manager", "--endpoint", name}, Environ: site.Manager(i),
 		})
 		if err != nil {
 			return err

@@ -25,6 +25,7 @@ type report struct {
 	Runs     int       `json:"runs"`
 	// Processes is set if tasker ran in processes of its own.
 	Processes  bool    `json:"processes"`
+	Mode       string  `json:"mode"`
 	Persistent bool    `json:"persistent"`
 	Idle       *idle   `json:"idle_manager,omitempty"`
 	Rounds     []round `json:"rounds"`
@@ -34,7 +35,7 @@ func newReport(opts options) *report {
 	r := &report{
 		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0),
 		Payload: opts.payload, Message: messageSize(opts.payload), InFlight: opts.inFlight, Slots: opts.slots,
-		Runs: opts.runs, Processes: opts.processes, Persistent: opts.persistent,
+		Runs: opts.runs, Processes: opts.processes, Mode: opts.mode, Persistent: opts.persistent,
 	}
 	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
 		r.Load = strings.Join(strings.Fields(string(data))[:3], " ")
@@ -60,8 +61,8 @@ type line struct {
 const (
 	oneProcess = `tasker is one process here: the API, its reconciler, one manager that serves all
 endpoints, and the clients.`
-	manyProcesses = `tasker is an API process and a manager process for each endpoint here. The CPU of
-the clients is not counted.`
+	manyProcesses = `tasker is an API process and a manager process for each endpoint here, in mode
+%s. The CPU of the clients is not counted.`
 	scope = `The prototype and the naive daemon are one process each: publisher and all
 consumers. Each result has a payload of its own. Values are medians of all runs;
 ratios are those within a run, with their extremes.`
@@ -70,7 +71,7 @@ ratios are those within a run, with their extremes.`
 func (r *report) text(w io.Writer) error {
 	setup, messages := oneProcess, "transient"
 	if r.Processes {
-		setup = manyProcesses
+		setup = fmt.Sprintf(manyProcesses, r.Mode)
 	}
 	if r.Persistent {
 		messages = "persistent"

@@ -37,20 +37,16 @@ type system struct {
 
 // loadConfig returns the default configuration with the servers' addresses.
 func loadConfig(s *services, opts options) (config.Config, error) {
-	cfg, err := config.Load(config.Options{Environ: append(s.environ(opts), "TASKER_API_PORT=0")})
+	cfg, err := config.Load(config.Options{Environ: append(s.site(opts).Database(), "TASKER_API_PORT=0")})
 	if err != nil {
 		return cfg, fmt.Errorf("configure: %w", err)
 	}
 	return cfg, nil
 }
 
-// environ returns the variables that configure tasker.
-func (s *services) environ(opts options) []string {
-	return []string{
-		"TASKER_MANAGER_DB_URI=" + s.mysql,
-		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.rabbit,
-		noop.Types(opts.slots),
-	}
+// site returns where tasker finds the servers.
+func (s *services) site(opts options) *daemons.Site {
+	return &daemons.Site{MySQL: s.mysql, RabbitMQ: s.rabbit, Mode: opts.mode, Slots: opts.slots}
 }
 
 // startSystem starts the API with its reconciler, and one manager that serves all

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/taskerhq/tasker/internal/testnodes"
 	"github.com/taskerhq/tasker/internal/testservices"
 	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
@@ -25,12 +24,10 @@ type fleet struct {
 	ctx      context.Context //nolint:containedctx // canceled, with the cause, when a process ends
 	opts     options
 	progress func(string, ...any)
-	mysql    string
-	rabbit   string
+	site     *daemons.Site
 	db       *sql.DB
 	group    *daemons.Group
 	parts    map[part][]int // process IDs
-	urls     []string       // of the APIs
 	names    []string       // of the endpoints with a process of their own
 	servers  usage.Servers
 
@@ -79,7 +76,8 @@ func withFleet(ctx context.Context, opts options, progress func(string, ...any),
 		return err
 	}
 	f := &fleet{
-		ctx: ctx, opts: opts, progress: progress, mysql: mysql, rabbit: rabbit, db: db, group: group,
+		ctx: ctx, opts: opts, progress: progress, db: db, group: group,
+		site:  &daemons.Site{MySQL: mysql, RabbitMQ: rabbit, Mode: opts.mode, Slots: opts.slots},
 		parts: map[part][]int{}, consuming: map[string]int{}, changed: make(chan struct{}), servers: usage.FindServers(),
 	}
 	f.parts[partMariaDB], f.parts[partRabbitMQ] = []int{f.servers.MariaDB}, []int{f.servers.RabbitMQ}
@@ -101,32 +99,30 @@ func checkFiles(opts options) error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("limit of open files: %w", err)
 	}
-	if need := uint64(2*opts.endpoints + 1000); limit.Max < need {
+	if need := uint64(4*opts.endpoints + 1000); limit.Max < need {
 		return fmt.Errorf("the limit of open files is %d, but %d are needed: raise it with ulimit -Hn, or as root", limit.Max, need)
 	}
 	return nil
 }
 
-// environ returns the variables that configure tasker.
-func (f *fleet) environ() []string {
-	return []string{
-		"TASKER_MANAGER_DB_URI=" + f.mysql,
-		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + f.rabbit,
-		noop.Types(f.opts.slots),
+// issueTokens prepares the endpoints for the gateway.
+func (f *fleet) issueTokens() error {
+	names := make([]string, f.opts.endpoints)
+	for i := range names {
+		names[i] = endpointName(i)
 	}
+	return f.site.IssueTokens(f.ctx, f.group, names)
 }
 
 // start starts all processes at once, as after a power cut.
 func (f *fleet) start() error {
 	for i := range f.opts.apis {
-		port, err := testnodes.FreePort()
+		environ, err := f.site.AddAPI()
 		if err != nil {
 			return err
 		}
-		f.urls = append(f.urls, fmt.Sprintf("http://127.0.0.1:%d", port))
 		err = f.add(partAPI, daemons.Command{
-			Name: fmt.Sprintf("api%d", i+1), Args: []string{noop.Command, "api"},
-			Environ: append(f.environ(), fmt.Sprintf("TASKER_API_PORT=%d", port)),
+			Name: fmt.Sprintf("api%d", i+1), Args: []string{noop.Command, "api"}, Environ: environ,
 		})
 		if err != nil {
 			return err
@@ -136,7 +132,7 @@ func (f *fleet) start() error {
 		name := endpointName(i)
 		f.names = append(f.names, name)
 		err := f.add(partReal, daemons.Command{
-			Name: name, Args: []string{noop.Command, "manager", "--endpoint", name}, Environ: f.environ(),
+			Name: name, Args: []string{noop.Command, "manager", "--endpoint", name}, Environ: f.site.Manager(i),
 		})
 		if err != nil {
 			return err
@@ -146,7 +142,7 @@ func (f *fleet) start() error {
 		last := min(first+f.opts.perSimulator, f.opts.endpoints)
 		name := fmt.Sprintf("simulator%05d", first)
 		err := f.add(partSimulated, daemons.Command{
-			Name: name, Environ: f.environ(), Stdout: &reports{fleet: f, name: name},
+			Name: name, Environ: f.site.Manager(first / f.opts.perSimulator), Stdout: &reports{fleet: f, name: name},
 			Args: []string{simulateCommand, strconv.Itoa(first), strconv.Itoa(last), strconv.Itoa(f.opts.perManager)},
 		})
 		if err != nil {
@@ -214,7 +210,7 @@ func (f *fleet) awaitConsuming(ctx context.Context) error {
 	for {
 		n, changed := f.simulated()
 		if n >= want {
-			return daemons.AwaitConsumers(ctx, f.rabbit, noop.Type, f.names)
+			return daemons.AwaitConsumers(ctx, f.site.RabbitMQ, noop.Type, f.names)
 		}
 		select {
 		case <-changed:

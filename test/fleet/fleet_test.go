@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, args := range []string{
-		"-endpoints 0", "-endpoints 5 -real 6", "-apis 0", "-tasks 0", "-late 0s", "-limit 0s", "-payload 3", "-output xml", "stray", "-unknown",
+		"-endpoints 0", "-endpoints 5 -real 6", "-apis 0", "-tasks 0", "-late 0s", "-limit 0s", "-payload 3", "-output xml", "-mode other", "stray", "-unknown",
 	} {
 		if _, err := parse(strings.Fields(args), io.Discard); !errors.Is(err, errUsage) {
 			t.Errorf("%s: %v", args, err)
@@ -35,9 +35,9 @@ func TestParseRefuses(t *testing.T) {
 // A small fleet must take every task to every endpoint. No time is checked.
 func TestFleet(t *testing.T) {
 	testservices.Need(t)
-	for _, apis := range []string{"1", "2"} {
+	for _, args := range []string{"-apis 1 -mode database", "-apis 2 -mode gateway"} {
 		opts, err := parse(strings.Fields("-endpoints 50 -per-simulator 30 -per-manager 7 -real 2 -tasks 3 -idle 100ms -late 5m -output json"+
-			" -load 100ms -inflight 2 -apis "+apis), io.Discard)
+			" -load 100ms -inflight 2 "+args), io.Discard)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,12 +16,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskerhq/tasker/config"
+	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
 )
 
 // options are the parsed flags.
 type options struct {
 	endpoints    int
+	mode         string
 	apis         int
 	real         int // manager processes; -1 means one endpoint in a hundred
 	perManager   int // endpoints of a simulated manager; 0 means that it depends on the number of endpoints
@@ -71,9 +74,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&opts.endpoints, "endpoints", 1000, "number of endpoints")
+	flags.StringVar(&opts.mode, "mode", config.ModeDatabase, "mode of the managers: database or gateway")
 	flags.IntVar(&opts.apis, "apis", 1, "number of API processes")
 	flags.IntVar(&opts.real, "real", -1, "endpoints with a manager process of their own; -1 means one in a hundred, 20 at most")
-	flags.IntVar(&opts.perManager, "per-manager", 0, "endpoints of each simulated manager; 0 means so many that there are 200 managers at most")
+	flags.IntVar(&opts.perManager, "per-manager", 0, "endpoints of each simulated manager; 0 means so many that there are 200 managers at most, over the gateway 2000")
 	flags.IntVar(&opts.perSimulator, "per-simulator", 2000, "endpoints of each simulating process")
 	flags.IntVar(&opts.tasks, "tasks", 10, "tasks to all endpoints, one after another")
 	flags.IntVar(&opts.inFlight, "inflight", 8, "tasks in flight in the load phase")
@@ -104,7 +108,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		opts.real = min((opts.endpoints+99)/100, 20)
 	}
 	if opts.perManager == 0 {
-		opts.perManager = max(1, (opts.endpoints+199)/200)
+		most := 200
+		if opts.mode == config.ModeGateway {
+			most = 2000
+		}
+		opts.perManager = (opts.endpoints + most - 1) / most
 	}
 	switch {
 	case flags.NArg() > 0:
@@ -119,6 +127,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return opts, fmt.Errorf("%w: -late, -ready and -limit must be positive, -idle and -load not negative", errUsage)
 	case opts.payload < 16 || opts.payload > 1<<19:
 		return opts, fmt.Errorf("%w: invalid -payload: must be 16 to %d bytes", errUsage, 1<<19)
+	case daemons.CheckMode(opts.mode) != nil:
+		return opts, fmt.Errorf("%w: %w", errUsage, daemons.CheckMode(opts.mode))
 	case opts.output != "text" && opts.output != "json":
 		return opts, fmt.Errorf("%w: invalid -output: must be text or json", errUsage)
 	}

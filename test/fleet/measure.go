@@ -59,12 +59,15 @@ func run(ctx context.Context, opts options, stdout, stderr io.Writer) (err error
 // measure measures a fleet from its start. What is late goes into the report; an error
 // ends the run.
 func (f *fleet) measure(r *report) (err error) {
+	if err := f.issueTokens(); err != nil {
+		return err
+	}
 	phase := f.newPhase()
 	if err := f.start(); err != nil {
 		return err
 	}
 	if r.Ready, err = phase.end(f, func(ctx context.Context) error {
-		for _, url := range f.urls {
+		for _, url := range f.site.URLs() {
 			if err := daemons.AwaitAPI(ctx, url); err != nil {
 				return err
 			}
@@ -157,7 +160,7 @@ type task struct {
 
 func (f *fleet) sendTasks(r *report) (err error) {
 	results := float64(f.opts.tasks * f.opts.endpoints)
-	messages, err := testservices.VirtualHostMessages(f.ctx, f.rabbit)
+	messages, err := testservices.VirtualHostMessages(f.ctx, f.site.RabbitMQ)
 	if err != nil {
 		return err
 	}
@@ -194,7 +197,7 @@ func (f *fleet) sendTasks(r *report) (err error) {
 	// RabbitMQ counts late.
 	begin := time.Now()
 	err = daemons.Poll(f.ctx, time.Second, func() (bool, error) {
-		counted, err := testservices.VirtualHostMessages(f.ctx, f.rabbit)
+		counted, err := testservices.VirtualHostMessages(f.ctx, f.site.RabbitMQ)
 		r.Published = float64(counted.Published-messages.Published) / results
 		r.Delivered = float64(counted.Delivered-messages.Delivered) / results
 		return r.Delivered >= 1 || time.Since(begin) > 12*time.Second, err
@@ -238,7 +241,7 @@ func (f *fleet) send(name string) (t task, polls int, err error) {
 }
 
 func (f *fleet) post(body []byte, answer any) error {
-	req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, f.urls[0]+"/"+noop.Type, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, f.site.URLs()[0]+"/"+noop.Type, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -289,7 +292,7 @@ type get struct {
 
 func (f *fleet) get(name string) (g get, err error) {
 	for _, encoding := range []string{"identity", "gzip"} {
-		req, err := http.NewRequestWithContext(f.ctx, http.MethodGet, f.urls[0]+"/"+noop.Type+"/"+name, http.NoBody)
+		req, err := http.NewRequestWithContext(f.ctx, http.MethodGet, f.site.URLs()[0]+"/"+noop.Type+"/"+name, http.NoBody)
 		if err != nil {
 			return g, err
 		}

@@ -19,6 +19,7 @@ type report struct {
 	CPUs      int       `json:"cpus"`
 	Load0     string    `json:"load_average"` // at the start of the run
 	Endpoints int       `json:"endpoints"`
+	Mode      string    `json:"mode"`
 	APIs      int       `json:"api_processes"`
 	Real      int       `json:"manager_processes"`
 	PerManger int       `json:"endpoints_per_simulated_manager"`
@@ -51,7 +52,7 @@ type report struct {
 func newReport(opts options) *report {
 	r := &report{
 		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.NumCPU(), Endpoints: opts.endpoints,
-		APIs: opts.apis, Real: opts.real, PerManger: opts.perManager, Payload: opts.payload, Failures: []string{},
+		Mode: opts.mode, APIs: opts.apis, Real: opts.real, PerManger: opts.perManager, Payload: opts.payload, Failures: []string{},
 	}
 	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
 		r.Load0 = strings.Join(strings.Fields(string(data))[:3], " ")
@@ -73,7 +74,7 @@ func (r *report) text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("tasker fleet, %s, %s, %d CPUs, load average %s", r.Time.Format(time.RFC3339), r.Go, r.CPUs, r.Load0)
-	line("%d endpoints: %d manager processes, the others simulated, %d for each manager; %d API processes", r.Endpoints, r.Real,
+	line("%d endpoints in mode %s: %d manager processes, the others simulated, %d for each manager; %d API processes", r.Endpoints, r.Mode, r.Real,
 		r.PerManger, r.APIs)
 	line("")
 	header := fmt.Sprintf("%-34s", "")

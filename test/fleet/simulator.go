@@ -21,6 +21,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
 	"github.com/taskerhq/tasker/test/internal/noop"
@@ -95,32 +96,63 @@ func simulate(ctx context.Context, args []string, out io.Writer) error {
 func endpointName(i int) string { return fmt.Sprintf("fleet%05d", i) }
 
 // simulation is what the managers of a simulator share: the connections to the
-// database, and those to RabbitMQ for each thousand endpoints.
+// database, unless they work over a gateway, and those to RabbitMQ for each thousand
+// endpoints.
 type simulation struct {
 	cfg       config.Config
 	log       *slog.Logger
-	store     *store.Store
+	store     *store.Store // nil over a gateway
+	clients   []*gateway.Client
 	brokers   []broker.Broker
 	consuming atomic.Int64
 }
 
 func openSimulation(cfg config.Config, log *slog.Logger) (*simulation, error) {
-	st, err := store.Open(cfg.Store, log)
-	if err != nil {
-		return nil, err
+	s := &simulation{cfg: cfg, log: log}
+	if cfg.ManagerMode == config.ModeGateway {
+		return s, nil
 	}
-	return &simulation{cfg: cfg, log: log, store: st}, nil
+	var err error
+	s.store, err = store.Open(cfg.Store, log)
+	return s, err
 }
 
 // keep does what every tasker process does beside its managers.
-func (s *simulation) keep(ctx context.Context) { s.store.KeepClock(ctx, 10*time.Second) }
-
-// stores returns the managers' part of the database.
-func (s *simulation) stores() manager.Store {
-	return manager.Store{
-		Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
-		Live: s.store.Live, Database: s.store.DB,
+func (s *simulation) keep(ctx context.Context) {
+	if s.store != nil {
+		s.store.KeepClock(ctx, 10*time.Second)
 	}
+}
+
+// side returns what a manager of the endpoints works with: the database or the gateway,
+// and the broker.
+func (s *simulation) side(endpoints []string, b *watchedBroker) (manager.Store, manager.Broker, error) {
+	if s.store != nil {
+		return manager.Store{
+			Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
+			Live: s.store.Live, Database: s.store.DB,
+		}, b, nil
+	}
+	conf := gateway.ClientConfig{
+		Addresses: s.cfg.GatewayClient.Addresses, Tokens: map[string]gateway.Token{}, Heartbeat: s.cfg.Manager.Heartbeat,
+	}
+	for _, name := range endpoints {
+		conf.Tokens[name] = func() (string, error) { return s.cfg.GatewayClient.Token(name) }
+	}
+	c, err := gateway.NewClient(conf)
+	if err != nil {
+		return manager.Store{}, nil, err
+	}
+	s.clients = append(s.clients, c)
+	return manager.Store{
+		Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database, Pacer: c,
+	}, quietBroker{b, c}, nil
+}
+
+// quietBroker is the broker of a manager over a gateway, which publishes the events.
+type quietBroker struct {
+	broker.Consumer
+	*gateway.Client
 }
 
 func (s *simulation) close() error {
@@ -128,7 +160,13 @@ func (s *simulation) close() error {
 	for _, b := range s.brokers {
 		errs = append(errs, b.Close())
 	}
-	return errors.Join(append(errs, s.store.Close())...)
+	for _, c := range s.clients {
+		c.Close()
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // run serves the endpoints until ctx ends, perManager by each manager.
@@ -154,14 +192,18 @@ func (s *simulation) run(ctx context.Context, names []string, perManager int) er
 	return group.Wait()
 }
 
-func (s *simulation) manager(endpoints []string, b broker.Broker) (*manager.Manager, error) {
+func (s *simulation) manager(endpoints []string, b *watchedBroker) (*manager.Manager, error) {
 	registry, err := noop.Registry()
+	if err != nil {
+		return nil, err
+	}
+	stores, own, err := s.side(endpoints, b)
 	if err != nil {
 		return nil, err
 	}
 	conf := s.cfg.Manager
 	conf.TaskTypes, conf.Endpoints, conf.Version = s.cfg.TaskTypes, endpoints, "fleet"
-	return manager.New(conf, s.stores(), b, registry, s.log)
+	return manager.New(conf, stores, own, registry, s.log)
 }
 
 // tell writes the status when it changes, at most ten times a second.
