@@ -25,7 +25,7 @@ func startProcesses(ctx context.Context, s *services, opts options, endpoints in
 		return nil, err
 	}
 	ctx, fail := context.WithCancelCause(ctx)
-	group, err := daemons.NewGroup(fail)
+	group, err := daemons.NewGroup("", fail)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func withFleet(ctx context.Context, opts options, progress func(string, ...any),
 	defer func() { err = errors.Join(err, db.Close()) }()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	group, err := daemons.NewGroup(fail)
+	group, err := daemons.NewGroup(opts.dir, fail)
 	if err != nil {
 		return err
 	}
@@ -153,8 +153,8 @@ func (f *fleet) start() error {
 }
 
 func (f *fleet) add(p part, c daemons.Command) error {
-	if f.opts.profile != "" {
-		c.Environ = append(c.Environ, noop.EnvProfile+"="+filepath.Join(f.opts.profile, c.Name+".pprof"))
+	if f.opts.profile {
+		c.Environ = append(c.Environ, noop.EnvProfile+"="+filepath.Join(f.opts.dir, c.Name+".pprof"))
 	}
 	pid, err := f.group.Start(c)
 	if err == nil {

@@ -39,7 +39,8 @@ type options struct {
 	ready        time.Duration
 	limit        time.Duration
 	restart      bool
-	profile      string
+	dir          string
+	profile      bool
 	output       string
 }
 
@@ -89,7 +90,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.DurationVar(&opts.ready, "ready", 5*time.Minute, "the endpoints are late if not all consume after so long")
 	flags.DurationVar(&opts.limit, "limit", 10*time.Minute, "limit of the whole run")
 	flags.BoolVar(&opts.restart, "restart", false, "restart RabbitMQ, and measure how long the endpoints take to return")
-	flags.StringVar(&opts.profile, "profile", "", "write a CPU profile of each process of tasker into this directory")
+	flags.StringVar(&opts.dir, "dir", "", "keep the files of all processes, with their logs, in this new directory")
+	flags.BoolVar(&opts.profile, "profile", false, "write a CPU profile of each process into the directory")
 	flags.StringVar(&opts.output, "output", "text", "text or json")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -97,12 +99,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		return opts, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	if opts.profile != "" {
-		dir, err := filepath.Abs(opts.profile)
+	if opts.dir != "" {
+		dir, err := filepath.Abs(opts.dir)
 		if err != nil {
-			return opts, fmt.Errorf("%w: invalid -profile: %w", errUsage, err)
+			return opts, fmt.Errorf("%w: invalid -dir: %w", errUsage, err)
 		}
-		opts.profile = dir
+		opts.dir = dir
 	}
 	if opts.real < 0 {
 		opts.real = min((opts.endpoints+99)/100, 20)
@@ -119,6 +121,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return opts, fmt.Errorf("%w: unexpected argument %q", errUsage, flags.Arg(0))
 	case opts.endpoints < 1 || opts.endpoints > 20_000:
 		return opts, fmt.Errorf("%w: invalid -endpoints: must be 1 to 20000", errUsage)
+	case opts.profile && opts.dir == "":
+		return opts, fmt.Errorf("%w: -profile needs -dir", errUsage)
 	case opts.real > opts.endpoints:
 		return opts, fmt.Errorf("%w: invalid -real: there are only %d endpoints", errUsage, opts.endpoints)
 	case opts.apis < 1 || opts.perManager < 1 || opts.perSimulator < 1 || opts.tasks < 1 || opts.slots < 1 || opts.inFlight < 1:

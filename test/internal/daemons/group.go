@@ -20,20 +20,23 @@ import (
 // with this process.
 type Group struct {
 	dir  string
+	keep bool
 	fail context.CancelCauseFunc
 
 	mu  sync.Mutex
 	all []*testnodes.Process
 }
 
-// NewGroup returns a group whose directory is removed by [Group.Stop]. If a process
-// ends before that, fail is called with its last words.
-func NewGroup(fail context.CancelCauseFunc) (*Group, error) {
-	dir, err := os.MkdirTemp("", "tasker-daemons-")
-	if err != nil {
-		return nil, err
+// NewGroup returns a group with its files in dir, or, if that is empty, in a directory
+// that [Group.Stop] removes. If a process ends before that, fail is called with its
+// last words.
+func NewGroup(dir string, fail context.CancelCauseFunc) (g *Group, err error) {
+	g = &Group{dir: dir, keep: dir != "", fail: fail}
+	if g.keep {
+		return g, os.MkdirAll(dir, 0o700)
 	}
-	return &Group{dir: dir, fail: fail}, nil
+	g.dir, err = os.MkdirTemp("", "tasker-daemons-")
+	return g, err
 }
 
 // Command is a process to start.
@@ -102,5 +105,8 @@ func (g *Group) Stop(timeout time.Duration) error {
 		group.Go(func() { _, errs[i] = process.Stop(timeout) })
 	}
 	group.Wait()
-	return errors.Join(append(errs, os.RemoveAll(g.dir))...)
+	if !g.keep {
+		errs = append(errs, os.RemoveAll(g.dir))
+	}
+	return errors.Join(errs...)
 }
