@@ -3,6 +3,8 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -122,9 +124,7 @@ func (c *committer[In, Out]) commit(ctx context.Context, requests [][]In, result
 			rows = append(rows, r...)
 		}
 	}
-	limited, cancel := context.WithTimeout(ctx, writeTimeout)
-	outs, err := c.store(limited, rows)
-	cancel()
+	outs, err := c.storeRows(ctx, rows)
 	switch {
 	case err == nil:
 		for i, r := range requests {
@@ -139,6 +139,23 @@ func (c *committer[In, Out]) commit(ctx context.Context, requests [][]In, result
 			results[i].err = err
 		}
 	}
+}
+
+// storeRows writes rows within the time for one statement. A panic must not end the
+// writer, for which the requests of all endpoints wait.
+func (c *committer[In, Out]) storeRows(ctx context.Context, rows []In) (outs []Out, err error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic during a write: %v\n%s", p, debug.Stack())
+		}
+	}()
+	outs, err = c.store(ctx, rows)
+	if err == nil && len(outs) != len(rows) {
+		err = fmt.Errorf("the store answered %d of %d rows", len(outs), len(rows))
+	}
+	return outs, err
 }
 
 // mayTakeSome reports whether the database may take some of the rows of a

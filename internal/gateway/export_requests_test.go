@@ -10,3 +10,10 @@ func (s *Server) Requests() map[string]protocol.Request {
 	}
 	return requests
 }
+
+// Waiting returns the number of requests that are being served.
+func (s *Server) Waiting() int {
+	s.limits.mu.Lock()
+	defer s.limits.mu.Unlock()
+	return s.limits.served
+}
