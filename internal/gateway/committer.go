@@ -37,6 +37,7 @@ type committer[In, Out any] struct {
 	size     func(row *In) int // of its texts
 	database Database
 	last     atomic.Int64 // the number of requests in the batch before
+	batches  atomic.Int64
 }
 
 // committed is what became of the rows of a request.
@@ -89,6 +90,7 @@ func (c *committer[In, Out]) do(rows []In) ([]Out, error) {
 // write writes a batch in parts.
 func (c *committer[In, Out]) write(ctx context.Context, requests [][]In) ([]committed[Out], error) {
 	c.last.Store(int64(len(requests)))
+	c.batches.Add(1)
 	results := make([]committed[Out], len(requests))
 	for begin := 0; begin < len(requests); {
 		end := c.part(requests, begin)

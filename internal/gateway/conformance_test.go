@@ -1,9 +1,6 @@
 package gateway_test
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/taskerhq/tasker/internal/gateway"
@@ -32,11 +29,14 @@ func TestConformance(t *testing.T) {
 			return partsOf(newClient(t, server, ledgertest.EndpointA, ledgertest.EndpointB))
 		},
 		"gateway over https": func(t *testing.T, s *store.Store) manager.Store {
-			return partsOf(overTLS(t, newServer(t, s, gateway.Config{}), ledgertest.EndpointA, ledgertest.EndpointB))
+			return partsOf(dial(t, listenTLS(t, newServer(t, s, gateway.Config{})), ledgertest.EndpointA, ledgertest.EndpointB))
 		},
 	}
 	for kind, open := range databases {
 		for way, parts := range ways {
+			if kind == "mysql" && way == "gateway over https" {
+				continue // the way does not depend on the database
+			}
 			t.Run(kind+"/"+way, func(t *testing.T) {
 				t.Parallel()
 				ledgertest.Test(t, func(t *testing.T) ledgertest.Subject {
@@ -61,23 +61,4 @@ func newServer(t *testing.T, s *store.Store, cfg gateway.Config) *gateway.Server
 	server := gateway.NewServer(cfg, storesOf(s), byName{}, &notes{}, testLog(t))
 	run(t, server)
 	return server
-}
-
-// overTLS returns a client of a server that listens with TLS.
-func overTLS(t *testing.T, server *gateway.Server, endpoints ...string) *gateway.Client {
-	t.Helper()
-	web := httptest.NewUnstartedServer(nil)
-	web.Config = server.HTTPServer()
-	web.StartTLS()
-	t.Cleanup(web.Close)
-	pool := x509.NewCertPool()
-	pool.AddCert(web.Certificate())
-	c, err := gateway.NewClient(gateway.ClientConfig{
-		Addresses: []string{web.URL}, Tokens: tokensOf(endpoints...), TLS: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS13},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	return c
 }

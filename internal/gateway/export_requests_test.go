@@ -17,3 +17,8 @@ func (s *Server) Waiting() int {
 	defer s.limits.mu.Unlock()
 	return s.limits.served
 }
+
+// Batches returns the numbers of batches of arrivals and of ends that were written.
+func (s *Server) Batches() (arrivals, ends int64) {
+	return s.writers.arrivals.batches.Load(), s.writers.ends.batches.Load()
+}

@@ -75,6 +75,9 @@ func openStore(t *testing.T, uri string) *store.Store {
 	return s
 }
 
+// quiet logs nothing.
+var quiet = slog.New(slog.DiscardHandler)
+
 func testLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
 
 // storesOf returns what a server needs of a store.
@@ -85,7 +88,7 @@ func storesOf(s *store.Store) gateway.Stores {
 }
 
 // run runs a server for the time of the test.
-func run(t *testing.T, server *gateway.Server) {
+func run(t testing.TB, server *gateway.Server) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -136,12 +136,7 @@ func (n *news) run(ctx context.Context) {
 func (n *news) publish(ctx context.Context) {
 	n.mu.Lock()
 	ended, unnamed := n.ended, n.unnamed
-	if len(ended) > 0 {
-		n.ended = map[int64]bool{}
-	}
-	if len(unnamed) > 0 {
-		n.unnamed = map[tasker.ResultKey]bool{}
-	}
+	n.ended, n.unnamed = map[int64]bool{}, map[tasker.ResultKey]bool{}
 	n.mu.Unlock()
 	n.publishEnded(ctx, ended)
 	n.lookUp(ctx, unnamed)
