@@ -1,6 +1,10 @@
 package reconcile
 
-import "time"
+import (
+	"time"
+
+	"github.com/taskerhq/tasker/internal/observe"
+)
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
@@ -28,4 +32,8 @@ type Config struct {
 	IncompleteRetention time.Duration
 	// DeadLetterRetention is how long dead letters are kept; 0 means for ever.
 	DeadLetterRetention time.Duration
+	// TaskTypes are the types whose tasks are counted for the metrics.
+	TaskTypes []string
+	// Metrics tells of the loops and of what the database has.
+	Metrics observe.ReconcileMetrics
 }

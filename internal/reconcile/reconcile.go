@@ -24,6 +24,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
@@ -36,6 +37,7 @@ type Store struct {
 	Lost        Lost
 	Retention   Retention
 	DeadLetters DeadLetters
+	Census      Census
 }
 
 // Statuses are the stored statuses of tasks, and the results that decide them.
@@ -81,6 +83,8 @@ type Reconciler struct {
 	// run in every process until their context ends
 	background []func(context.Context)
 	retention  *atomic.Pointer[map[string]time.Duration]
+	census     *census
+	succeeded  observe.Gauge
 	log        *slog.Logger
 }
 
@@ -95,9 +99,11 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	conversion := &conversion{statuses: store.Statuses}
 	purge := newPurge(store.Retention, store.DeadLetters, cfg, log)
 	deadLetters := newDeadLetters(store.DeadLetters, log)
+	census := newCensus(store.Census, cfg)
 	return &Reconciler{
 		everywhere: []loop{
 			{"relay", time.Second, relay.runOnce},
+			{"census", censusPeriod, census.runOnce},
 		},
 		elected: []loop{
 			{"incomplete", 500 * time.Millisecond, incomplete.runOnce},
@@ -113,6 +119,8 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		},
 		elector:   &elector{leases: store.Leases, holder: ulid.Make().String(), observe: lost.observe, log: log},
 		retention: &purge.retention,
+		census:    census,
+		succeeded: cfg.Metrics.LoopSuccess,
 		log:       log,
 	}
 }
@@ -121,6 +129,9 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 func (r *Reconciler) SetRetention(retention map[string]time.Duration) {
 	r.retention.Store(&retention)
 }
+
+// SetTaskTypes replaces Config.TaskTypes. It may be called while Run runs.
+func (r *Reconciler) SetTaskTypes(names []string) { r.census.types.Store(&names) }
 
 // Run runs the loops until ctx ends.
 func (r *Reconciler) Run(ctx context.Context) {
@@ -160,6 +171,9 @@ func (r *Reconciler) every(ctx context.Context, l loop) {
 		case err == nil && failing:
 			failing = false
 			r.log.InfoContext(ctx, "loop of the reconciler works again", "loop", l.name)
+		}
+		if err == nil {
+			r.succeeded.SetTime(time.Now(), l.name)
 		}
 		_ = clock.Sleep(ctx, clock.Around(l.period))
 	}

@@ -79,6 +79,9 @@ func (s *DB) CheckWrites(ctx context.Context) error {
 	return s.fail("take writes", s.conn(ctx).Exec("UPDATE tasks SET relay_time = relay_time WHERE id = 0").Error)
 }
 
+// Pool returns the pool of connections, to observe it: nothing else may use it.
+func (s *DB) Pool() *sql.DB { return s.sql }
+
 // Name returns the database's name at the server, or the path of the SQLite file
 // without the first slash.
 func (s *DB) Name() string { return s.name }

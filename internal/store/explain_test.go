@@ -213,6 +213,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Inspection.CountDeadLetters(ctx)
 	must(err)
+	_, err = s.Inspection.Census(ctx, []string{"t0", "t1", "t2"}, now)
+	must(err)
 
 	slices.Sort(*list)
 	explained := 0

@@ -12,7 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// Inspection reads what the doctor examines.
+// Inspection reads what the doctor examines, and what the metrics say of the fleet.
 type Inspection struct{ *DB }
 
 // DescribeServer reads the server's version and settings.

@@ -1,0 +1,53 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
+)
+
+// censusStatement counts the open tasks by type and status, the endpoints and the
+// dead letters. It reads indexes only, of tasks the part with the open ones, and a
+// row for each type and status. The ids of tasks grow with their time.
+const censusStatement = `SELECT 'tasks' AS kind, c.type AS type, c.status AS status, c.number AS number, t.start_time AS oldest
+FROM (SELECT type, status, COUNT(*) AS number, MIN(id) AS oldest_id FROM tasks WHERE type IN ? AND status IN ? GROUP BY type, status) c
+JOIN tasks t ON t.id = c.oldest_id
+UNION ALL SELECT 'seen', '', '', COUNT(*), NULL FROM endpoints WHERE last_seen >= ?
+UNION ALL SELECT 'silent', '', '', COUNT(*), NULL FROM endpoints WHERE last_seen < ?
+UNION ALL SELECT 'dead letters', '', '', COUNT(*), NULL FROM dead_letters`
+
+// Census counts the open tasks of some types, the endpoints that were seen since a
+// time and those that were not, and the dead letters.
+func (s Inspection) Census(ctx context.Context, taskTypes []string, seenSince time.Time) (census ledger.Census, err error) {
+	var rows []struct {
+		Kind   string
+		Type   string
+		Status tasker.TaskStatus
+		Number int
+		Oldest *dbTime
+	}
+	statuses := []tasker.TaskStatus{tasker.Created, tasker.Sent, tasker.Incomplete}
+	since := s.at(seenSince)
+	if err := s.conn(ctx).Raw(censusStatement, taskTypes, statuses, since, since).Scan(&rows).Error; err != nil {
+		return ledger.Census{}, s.fail("count the tasks and endpoints", err)
+	}
+	for _, r := range rows {
+		switch r.Kind {
+		case "seen":
+			census.Seen = r.Number
+		case "silent":
+			census.Silent = r.Number
+		case "dead letters":
+			census.DeadLetters = r.Number
+		default:
+			open := ledger.OpenTasks{Type: r.Type, Status: r.Status, Tasks: r.Number}
+			if r.Oldest != nil {
+				open.Oldest = r.Oldest.Time
+			}
+			census.Open = append(census.Open, open)
+		}
+	}
+	return census, nil
+}
