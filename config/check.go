@@ -68,6 +68,9 @@ func (c *checker) check() {
 		c.invalid(spoolKey, "must be a directory on a disk of this machine that the manager may write to")
 	}
 	c.checkListen()
+	if _, err := c.ManagerMetrics.Address(); err != nil && !c.bad[metricsKey] {
+		c.invalid(metricsKey, "%v", err)
+	}
 	c.checkTimes()
 	if c.uses(PartDatabase) {
 		c.checkDatabase()

@@ -18,6 +18,7 @@ import (
 	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
@@ -42,6 +43,8 @@ type Config struct {
 	MessagePayload int64
 	// Manager has no endpoints: the command line names them.
 	Manager manager.Config
+	// ManagerMetrics says where a manager serves its metrics.
+	ManagerMetrics observe.Config
 	// ManagerMode is [ModeDatabase] or [ModeGateway].
 	ManagerMode   string
 	GatewayClient GatewayClient // in gateway mode

@@ -82,7 +82,8 @@ const (
 	brokerURIKey   = "manager.message_queue.uri"
 	spoolKey       = "manager.spool_dir"
 	// labelsKey is the only key of the table that takes a mapping.
-	labelsKey = "manager.labels"
+	labelsKey  = "manager.labels"
+	metricsKey = "manager.metrics.listen"
 	// logLevelKey is the only key of the table that can change while a program
 	// runs.
 	logLevelKey = "log.level"
@@ -241,6 +242,11 @@ func managerKeys(d *draft) []key {
 			labelsKey, forMgr, "labels of the endpoint, as `{role: web}`, or `role=web,zone=eu` in the variable; task types may " +
 				"require some",
 			labels(&d.Manager.Labels),
+		},
+		{
+			metricsKey, forMgr, "where the manager serves `/metrics` for Prometheus, such as `127.0.0.1:9464`: an address and a port, " +
+				"or a port of 127.0.0.1; empty means nowhere. It asks for no token: whoever can reach the address can read it",
+			text(&d.ManagerMetrics.Listen),
 		},
 	}
 }

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -75,7 +77,7 @@ func TestDefaults(t *testing.T) {
 		Heartbeat: 2 * time.Second, Lease: 8 * time.Second, ShutdownTimeout: 30 * time.Second,
 		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: filepath.Join(dir, "data/spool"), CatchUp: time.Minute,
 	}
-	if diff := cmp.Diff(wantManager, c.Manager); diff != "" {
+	if diff := cmp.Diff(wantManager, c.Manager, cmpopts.EquateComparable(observe.ManagerMetrics{})); diff != "" {
 		t.Error("Manager:", diff)
 	}
 	if c.PublishTimeout != 5*time.Second || c.Reconcile.LostAfter != time.Minute || c.Reconcile.WaitForEndpoints != time.Minute {

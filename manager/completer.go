@@ -11,6 +11,7 @@ import (
 	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/livefeed"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 )
@@ -35,6 +36,7 @@ type completer struct {
 	telemetry *telemetry
 	events    *livefeed.Feed
 	notify    livefeed.NotifyFunc
+	attempts  observe.Counter
 	log       *slog.Logger
 	together  *batch.Writer[ledger.End, completion]
 	alone     *batch.Writer[ledger.End, completion] // one end at a time
@@ -192,11 +194,12 @@ func (c *completer) storeAll(ctx context.Context, ends []ledger.End) ([]completi
 	return done, nil
 }
 
-// report tells live views how an attempt ended.
+// report counts the end of an attempt, and tells live views how an attempt ended.
 func (c *completer) report(work *ledger.Work, done completion) {
 	if !done.stored {
 		return
 	}
+	c.attempts.Inc(work.Task.Type, string(done.state))
 	change := livefeed.ChangeOf(&work.Task, work.Endpoint, work.Attempt, done.state)
 	change.Errnr = done.errnr
 	c.events.Add(change)

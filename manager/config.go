@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/observe"
 )
 
 // Config is what a manager serves, and its limits. Zeros stand for defaults; see
@@ -57,6 +58,8 @@ type Config struct {
 	// Ready, if set, is called once the manager holds its endpoints, has adopted
 	// their unfinished results, and begins to consume.
 	Ready func()
+	// Metrics tells what the manager does.
+	Metrics observe.ManagerMetrics
 }
 
 // DefaultConfig returns the defaults, with a spool.

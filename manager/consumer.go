@@ -27,6 +27,7 @@ func (c *consumer) run(ctx context.Context, p *pool, subscribed signal.Signal) {
 		Prefetch: c.prefetch,
 		Deliver:  func(d broker.Delivery) { c.deliver(ctx, p, d) },
 		Ready: func(registered bool) {
+			p.consumed.Store(registered)
 			if registered {
 				subscribed.Raise()
 			}

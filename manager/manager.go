@@ -105,6 +105,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 	bindings, registered := m.reloader.handlers.bind(types, registry, log)
 	m.pools.replace(types, bindings)
 	m.reloader.setRegistered(registered)
+	m.expose(disk)
 	return m, nil
 }
 
@@ -126,13 +127,13 @@ func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
 	spooler := &spooler{spool: disk, dbDown: &m.db.down, log: log, unsaved: &m.control.unsaved}
 	m.completer = newCompleter(completer{
 		store: store.Attempts, database: store.Database, db: m.db, spooler: spooler,
-		telemetry: m.telemetry, events: m.events, notify: b.Notify, log: log,
+		telemetry: m.telemetry, events: m.events, notify: b.Notify, log: log, attempts: cfg.Metrics.Attempts,
 	})
 	m.leftovers = newLeftovers(spooler, m.completer, m.pools, m.prompts, log)
 	m.runner = newRunner(runner{
 		attempts: store.Attempts, results: store.Results, db: m.db, term: m.lease.term, completer: m.completer,
 		telemetry: m.telemetry, events: m.events, log: log, unsaved: &m.control.unsaved,
-		manager: id, boot: cfg.BootID, maxResult: cfg.MaxResult, abandonAfter: cfg.AbandonAfter,
+		manager: id, boot: cfg.BootID, maxResult: cfg.MaxResult, abandonAfter: cfg.AbandonAfter, metrics: cfg.Metrics,
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -26,6 +27,8 @@ type pool struct {
 	suspect func()           // has the endpoint resynced
 	wake    signal.Signal    // for the feeder
 	retries *alarm           // when to look for due retries
+
+	consumed atomic.Bool // its consumer is registered
 
 	mu      sync.Mutex
 	binding *binding

@@ -13,6 +13,7 @@ import (
 	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/livefeed"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/batch"
 	"github.com/taskerhq/tasker/internal/x/clock"
@@ -31,6 +32,7 @@ type runner struct {
 	log       *slog.Logger
 	starts    *batch.Writer[ledger.Start, started]
 	unsaved   *atomic.Int64 // see [control]
+	metrics   observe.ManagerMetrics
 
 	manager      string
 	boot         string
@@ -123,6 +125,7 @@ func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.
 	j.freeSlot()
 	end, decision := r.rules(j.binding).Judge(j.Attempt, exit)
 	duration := time.Since(begin).Round(time.Microsecond)
+	countRun(r.metrics, j.Task.Type, end.State, decision, duration)
 	switch decision {
 	case attempt.AwaitReboot:
 		report.close(false)

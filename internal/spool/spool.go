@@ -188,6 +188,23 @@ func (s *Spool) Entries(endpoint string) ([]Entry, error) {
 	return entries, errors.Join(unreadable...)
 }
 
+// Pending returns how many ends are kept for an endpoint, and when the oldest of
+// them was kept; it reads their names only.
+func (s *Spool) Pending(endpoint string) (kept int, oldest time.Time) {
+	found, _ := os.ReadDir(filepath.Join(s.dir, endpoint)) // sorted by name; none if there is no directory
+	for _, f := range found {
+		name, ok := strings.CutSuffix(f.Name(), suffixKept)
+		if !ok {
+			continue
+		}
+		if id, err := ulid.ParseStrict(name); err == nil && kept == 0 {
+			oldest = id.Timestamp()
+		}
+		kept++
+	}
+	return kept, oldest
+}
+
 // Load returns an entry together with its payload.
 func (s *Spool) Load(e Entry) (ledger.End, error) {
 	finish, err := read(e.path, e.Endpoint)

@@ -153,3 +153,34 @@ func TestUnusableDirectories(t *testing.T) {
 		t.Error("Keep succeeded without a directory")
 	}
 }
+
+func TestPending(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if n, oldest := s.Pending("a.b"); n != 0 || !oldest.IsZero() {
+		t.Errorf("of nothing: %d, %v", n, oldest)
+	}
+	begin := time.Now().Truncate(time.Millisecond)
+	first, err := s.Keep(finish(7, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now()
+	if _, err := s.Keep(finish(8, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"0.partial", "0.unreadable"} {
+		if err := os.WriteFile(filepath.Join(dir, "a.b", name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, oldest := s.Pending("a.b"); n != 2 || oldest.Before(begin) || oldest.After(end) {
+		t.Errorf("%d, the oldest of %v, kept between %v and %v", n, oldest, begin, end)
+	}
+	if err := s.Remove(first); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := s.Pending("a.b"); n != 1 {
+		t.Errorf("%d after the first was removed", n)
+	}
+}
