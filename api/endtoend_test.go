@@ -15,6 +15,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/removal"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/wire"
@@ -47,7 +48,7 @@ func newSystem(t *testing.T) *system {
 		Tasks: db.Tasks, Statuses: db.Statuses, Results: db.Results, Live: db.Live, Endpoints: db.Endpoints, Tokens: db.Tokens,
 		DeadLetters: db.DeadLetters, Database: db.DB,
 		Dispatcher: dispatch.New(dispatch.Config{}, db.Outbox, b, log), Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
-		Remover: removal.New(db.Removals, b, log), Broker: b, Log: h.log.logger(),
+		Remover: removal.New(db.Removals, b, log), Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/observe"
 )
 
 // Operations returns the methods of every path, for tests that walk them all.
@@ -18,7 +20,7 @@ func (s *Server) Operations() map[string][]string {
 
 // Wrap puts the server's middleware around a handler of a test.
 func (s *Server) Wrap(h http.Handler) http.Handler {
-	return newMiddleware(s.cfg, s.auth, s.router.problems, s.router.open()).wrap(h)
+	return newMiddleware(s.cfg, s.auth, s.router.problems, s.router.open(), observe.APIMetrics{}).wrap(h)
 }
 
 // The limits that tests use.

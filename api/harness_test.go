@@ -14,6 +14,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/api"
+	"github.com/taskerhq/tasker/internal/observe"
 )
 
 // harness is a server with fakes, used over the network.
@@ -56,10 +57,12 @@ func testConfig() api.Config {
 func withToken(c *api.Config) { c.Token = "s3cret-token" }
 
 func (h *harness) deps() api.Deps {
+	registry := observe.NewRegistry("1.2.3")
 	return api.Deps{
 		Tasks: h.store, Statuses: h.store, Results: h.store, Live: h.store, Endpoints: h.store, Tokens: h.store,
 		DeadLetters: h.store, Database: h.store,
 		Dispatcher: h.dispatcher, Requeuer: h.store, Remover: h.store, Broker: h.broker, Log: h.log.logger(),
+		Exposition: observe.Handler(registry), Metrics: observe.NewAPIMetrics(registry),
 	}
 }
 

@@ -55,6 +55,14 @@ func (h *healthHandlers) ready(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusServiceUnavailable, client.Readiness{Status: "not ready", Checks: checks})
 }
 
+// serveMetrics serves GET /metrics.
+func serveMetrics(exposition http.Handler) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		exposition.ServeHTTP(w, r)
+		return nil
+	}
+}
+
 // check shows an error's own message only if it was written for clients: that of
 // a driver may contain addresses and credentials, and goes to the log.
 func (h *healthHandlers) check(r *http.Request, err error, message string) client.Check {

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/netlimit"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
@@ -41,12 +42,15 @@ type middleware struct {
 	problems problems
 	log      *slog.Logger
 	refusals *refusals
+	metrics  observe.APIMetrics
 	guard    guard
 }
 
-func newMiddleware(cfg Config, auth Authenticator, problems problems, open map[string]bool) *middleware {
+func newMiddleware(
+	cfg Config, auth Authenticator, problems problems, open map[string]bool, metrics observe.APIMetrics,
+) *middleware {
 	return &middleware{
-		problems: problems, log: problems.log, refusals: newRefusals(problems.log),
+		problems: problems, log: problems.log, refusals: newRefusals(problems.log), metrics: metrics,
 		guard: guard{problems: problems, auth: auth, open: open, loopbackOnly: cfg.guardsHost(), origins: http.NewCrossOriginProtection()},
 	}
 }
@@ -73,7 +77,7 @@ func (m *middleware) accessLog(next http.Handler) http.Handler {
 	})
 }
 
-// logAccess omits headers and the query: they may contain secrets.
+// logAccess logs and counts an answer. It omits headers and the query: they may contain secrets.
 func (m *middleware) logAccess(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
 	status, written := rec.status, rec.bytes
 	if status == 0 {
@@ -82,6 +86,7 @@ func (m *middleware) logAccess(r *http.Request, rec *recorder, info *requestInfo
 	if r.Method == http.MethodHead {
 		written = 0
 	}
+	m.metrics.Answered(info.route, r.Method, status, took)
 	rejected := status == http.StatusUnauthorized || status == http.StatusMisdirectedRequest
 	if info.principal == "" && rejected && !m.refusals.count(netlimit.Host(r.RemoteAddr)) { //nolint:contextcheck // it reports later
 		return
@@ -105,7 +110,7 @@ func accessLevel(route string, status int) slog.Level {
 		return slog.LevelError
 	case status >= http.StatusBadRequest:
 		return slog.LevelWarn // 503 too: it means overload, or an outage that is logged elsewhere
-	case route == routeHealth || route == routeReady:
+	case route == routeHealth || route == routeReady || route == routeMetrics:
 		return slog.LevelDebug // probes come every few seconds
 	}
 	return slog.LevelInfo

@@ -6,6 +6,7 @@ import "net/http"
 const (
 	routeHealth      = "/healthz"
 	routeReady       = "/readyz"
+	routeMetrics     = "/metrics"
 	routeOpenAPI     = "/openapi.yaml"
 	routeTaskTypes   = "/v1/task-types"
 	routeEndpoints   = "/v1/endpoints"
@@ -37,7 +38,7 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 	endpoints := &endpointHandlers{deps.Endpoints, deps.Remover, deps.Log}
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
-	tasks := &taskHandlers{types, deps.Tasks, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Log}
+	tasks := &taskHandlers{types, deps.Tasks, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
 	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
@@ -47,6 +48,7 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 	return []route{
 		{method: get, path: routeHealth, handle: health.alive, open: true, anyQuery: true},
 		{method: get, path: routeReady, handle: health.ready, anyQuery: true},
+		{method: get, path: routeMetrics, handle: serveMetrics(deps.Exposition), anyQuery: true},
 		{method: get, path: routeOpenAPI, handle: serveOpenAPI, anyQuery: true},
 		{method: get, path: routeTaskTypes, handle: taskTypes.list},
 		{method: get, path: "/v1/task-types/{task_type}", handle: taskTypes.get, limit: reads},

@@ -9,7 +9,7 @@ import (
 func TestWrongMethods(t *testing.T) {
 	h := newHarness(t)
 	for path, allow := range map[string]string{
-		"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/openapi.yaml": "GET, HEAD",
+		"/healthz": "GET, HEAD", "/readyz": "GET, HEAD", "/openapi.yaml": "GET, HEAD", "/metrics": "GET, HEAD",
 		"/v1/task-types": "GET, HEAD", "/v1/task-types/worker": "GET, HEAD", "/v1/events": "GET, HEAD", "/v1/endpoints": "GET, HEAD", "/v1/dead-letters": "GET, HEAD",
 		"/v1/endpoints/a": "DELETE", "/v1/endpoints/a/token": "POST", "/v1/endpoints/a/token/rotate": "POST", "/v1/endpoint-tokens": "GET, HEAD",
 		"/v1/dead-letters/1": "DELETE, GET, HEAD", "/v1/dead-letters/1/requeue": "POST",
@@ -65,7 +65,6 @@ func TestUnknownPaths(t *testing.T) {
 		"/nosuch/":             "/openapi.yaml",
 		"/v1/nosuch":           `path "/v1/nosuch" not found`,
 		"/v1":                  "not found",
-		"/metrics":             "not found",
 		"/worker/%3Cscript%3E": "not found",
 	} {
 		a := h.get(t, path)

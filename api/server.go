@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/netlimit"
 )
 
@@ -32,7 +33,7 @@ const (
 	requestTimeout = 30 * time.Second
 )
 
-// Deps are what the API works with; all are required. The errors of the stores
+// Deps are what the API works with; all but Metrics are required. The errors of the stores
 // are [tasker.Error]s; a database that cannot be reached is [tasker.Unavailable].
 type Deps struct {
 	Tasks       TaskStore
@@ -48,12 +49,16 @@ type Deps struct {
 	Remover     Remover
 	Broker      Broker
 	Log         *slog.Logger
+	// Exposition serves the metrics. Metrics may be left out: then nothing is
+	// counted here.
+	Exposition http.Handler
+	Metrics    observe.APIMetrics
 }
 
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
 		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Requeuer, d.Remover,
-		d.Broker,
+		d.Broker, d.Exposition,
 	}, nil)
 }
 
@@ -85,12 +90,13 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		types: &taskTypes{maxBody: cfg.MaxBody}, limits: newLimits(cfg),
 		streams: newStreams(cfg.MaxStreams, cfg.MaxStreamsPerAddress, newHub(deps.Broker, deps.Live, deps.Log), deps.Log),
 	}
+	s.streams.open = deps.Metrics.StreamsOpen
 	if err := s.types.replace(cfg.TaskTypes); err != nil {
 		return nil, err
 	}
 	problems := problems{deps.Log}
 	s.router = &router{problems: problems, types: s.types, routes: routes(cfg, deps, s.types, s.limits, s.streams)}
-	s.handler = newMiddleware(cfg, s.auth, problems, s.router.open()).wrap(s.router.handler())
+	s.handler = newMiddleware(cfg, s.auth, problems, s.router.open(), deps.Metrics).wrap(s.router.handler())
 	s.http = &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: readHeaderTimeout,

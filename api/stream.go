@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/netlimit"
 )
 
@@ -78,6 +79,7 @@ type streams struct {
 	hub        *hub
 	log        *slog.Logger
 	perAddress int
+	open       observe.Gauge
 	stopped    chan struct{} // closed when the server stops
 	stop       func()
 
@@ -111,7 +113,9 @@ func (st *streams) acquire(address string) (release func(), err error) {
 			cap(st.slots))
 	}
 	st.byAddress[address]++
+	st.open.Add(1)
 	return func() {
+		st.open.Add(-1)
 		st.mu.Lock()
 		defer st.mu.Unlock()
 		<-st.slots

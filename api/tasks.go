@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/observe"
 )
 
 // TaskStore holds the tasks.
@@ -56,6 +57,7 @@ type taskHandlers struct {
 	reader     *taskReader
 	limits     *limits
 	maxBody    int64
+	created    observe.Counter
 	log        *slog.Logger
 }
 
@@ -104,6 +106,7 @@ func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
 	if !created {
 		return writeJSON(w, http.StatusOK, task)
 	}
+	h.created.Inc(task.Type)
 	w.Header().Set("Location", taskPath(task.Type, task.Identifier))
 	return writeJSON(w, http.StatusCreated, h.dispatch(r, task))
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/removal"
 	"github.com/taskerhq/tasker/internal/store"
@@ -32,14 +33,22 @@ const clockPeriod = 10 * time.Second
 
 // services are what every role uses.
 type services struct {
-	store  *store.Store
-	broker broker.Broker
-	log    *slog.Logger
+	store   *store.Store
+	broker  broker.Broker
+	metrics *observe.Registry
+	log     *slog.Logger
+}
+
+// newServices returns services with a registry that has the metrics of the process.
+func newServices(st *store.Store, b broker.Broker, version string, log *slog.Logger) services {
+	metrics := observe.NewRegistry(version)
+	observe.Pool(metrics, st.Pool(), "tasker")
+	return services{st, b, metrics, log}
 }
 
 // open prepares the configured services. It does not wait for them: a role starts
 // without them and works as soon as they can be reached.
-func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
+func open(cfg config.Config, name, version string, log *slog.Logger) (services, error) {
 	database := cfg.Store
 	database.SeenWithin = cfg.Rabbit.QueueExpires
 	s, err := store.Open(database, log)
@@ -51,7 +60,7 @@ func open(cfg config.Config, name string, log *slog.Logger) (services, error) {
 		_ = s.Close()
 		return services{}, err
 	}
-	return services{s, b, log}, nil
+	return newServices(s, b, version, log), nil
 }
 
 // openBroker prepares the configured RabbitMQ. It does not connect.
@@ -78,7 +87,7 @@ func (s services) close(ctx context.Context) {
 // services that cannot be reached are not.
 func RunAPI(ctx context.Context, cfg config.Config, opts APIOptions, log *slog.Logger) error {
 	defer logState(ctx, log)()
-	s, err := open(cfg, "tasker api", log)
+	s, err := open(cfg, "tasker api", opts.Version, log)
 	if err != nil {
 		return err
 	}
@@ -99,11 +108,15 @@ func reloading(ctx context.Context, r *reloader, roles func(context.Context, *re
 }
 
 func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, version string, ready func(addr string)) error {
-	sending := dispatch.Config{Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires, MaxPayload: cfg.MessagePayload}
-	dispatcher := dispatch.New(sending, s.store.Outbox, s.broker, s.log)
+	sending := dispatch.Config{
+		Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires, MaxPayload: cfg.MessagePayload,
+		Metrics: observe.NewDispatchMetrics(s.metrics),
+	}
+	publisher := observe.NewBrokerMetrics(s.metrics).Publisher(s.broker)
+	dispatcher := dispatch.New(sending, s.store.Outbox, publisher, s.log)
 	defer dispatcher.Close()
 	remover := removal.New(s.store.Removals, s.broker, s.log)
-	server, err := s.newAPI(cfg, version, sending, dispatcher, remover)
+	server, err := s.newAPI(cfg, version, dispatcher, dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher), remover)
 	if err != nil {
 		return err
 	}
@@ -116,13 +129,11 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 			return errors.Join(err, server.Close())
 		}
 	}
-	reconciler := reconcile.New(cfg.Reconcile, reconcile.Store{
-		Leases: s.store.Leases, Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
-		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters,
-	}, s.broker, dispatcher, s.log)
+	reconciler := s.newReconciler(cfg, dispatcher)
 	err = r.join(ctx, func(_, next config.Config) (func(context.Context) error, error) {
 		return func(context.Context) error {
 			reconciler.SetRetention(next.Reconcile.Retention)
+			reconciler.SetTaskTypes(next.TaskTypeNames())
 			server.SetToken(next.API.Token)
 			return server.SetTaskTypes(next.TaskTypes)
 		}, nil
@@ -158,7 +169,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 }
 
 // newAPI returns the server of the API; it does not listen yet.
-func (s services) newAPI(cfg config.Config, version string, sending dispatch.Config, dispatcher *dispatch.Dispatcher,
+func (s services) newAPI(cfg config.Config, version string, dispatcher *dispatch.Dispatcher, requeuer *dispatch.Requeuer,
 	remover *removal.Remover,
 ) (*api.Server, error) {
 	conf := cfg.API
@@ -166,9 +177,18 @@ func (s services) newAPI(cfg config.Config, version string, sending dispatch.Con
 	return api.New(conf, api.Deps{
 		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
 		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
-		Dispatcher: dispatcher, Requeuer: dispatch.NewRequeuer(sending, s.store.DeadLetters, s.broker),
-		Remover: remover, Broker: s.broker, Log: s.log,
+		Dispatcher: dispatcher, Requeuer: requeuer, Remover: remover, Broker: s.broker, Log: s.log,
+		Exposition: observe.Handler(s.metrics), Metrics: observe.NewAPIMetrics(s.metrics),
 	})
+}
+
+func (s services) newReconciler(cfg config.Config, dispatcher *dispatch.Dispatcher) *reconcile.Reconciler {
+	conf := cfg.Reconcile
+	conf.TaskTypes, conf.Metrics = cfg.TaskTypeNames(), observe.NewReconcileMetrics(s.metrics)
+	return reconcile.New(conf, reconcile.Store{
+		Leases: s.store.Leases, Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
+		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters, Census: s.store.Inspection,
+	}, s.broker, dispatcher, s.log)
 }
 
 // RunManager serves the endpoints, with the configured handlers, until ctx
@@ -199,7 +219,7 @@ func runManager(ctx context.Context, cfg config.Config, registry *handlers.Regis
 	log *slog.Logger,
 ) error {
 	defer logState(ctx, log)()
-	side, err := openManager(cfg, opts.Endpoints, log)
+	side, err := openManager(cfg, opts.Endpoints, opts.Version, log)
 	if err != nil {
 		return err
 	}
@@ -219,7 +239,7 @@ func (s managerSide) run(ctx context.Context, cfg config.Config, r *reloader, re
 		return err
 	}
 	conf.Endpoints, conf.Version, conf.Forget = opts.Endpoints, opts.Version, opts.Forget
-	conf.Ready = opts.Ready
+	conf.Ready, conf.Metrics = opts.Ready, observe.NewManagerMetrics(s.metrics)
 	m, err := manager.New(conf, s.store, s.broker, registry, s.log)
 	if err != nil {
 		return err
@@ -253,6 +273,7 @@ func (s managerSide) run(ctx context.Context, cfg config.Config, r *reloader, re
 	clock, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, _ := errgroup.WithContext(clock)
 	group.Go(func() error { s.keep(clock); return nil })
+	group.Go(func() error { observe.Serve(clock, cfg.ManagerMetrics, s.metrics, s.log); return nil })
 	group.Go(func() error { defer stop(); return m.Run(ctx) }) // the clock runs until the last result is stored
 	return group.Wait()
 }

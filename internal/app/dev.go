@@ -56,7 +56,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 	if err != nil {
 		return err
 	}
-	s := services{st, local.New(log), log}
+	s := newServices(st, local.New(log), opts.Version, log)
 	defer s.close(ctx)
 	if _, _, err := s.store.Schema.Migrate(ctx); err != nil {
 		return fmt.Errorf("prepare %s: %w", file, err)

@@ -49,7 +49,7 @@ func (s services) runDevManager(ctx context.Context, cfg config.Config, r *reloa
 	group.Go(func() error { server.Run(writing); return nil })
 	group.Go(func() error {
 		defer stop() // after the manager's last write
-		side := gatewaySide(c, s.broker, opts.Endpoints, cfg.TaskTypes[0].Name, s.log)
+		side := gatewaySide(c, s.broker, opts.Endpoints, cfg.TaskTypes[0].Name, s.metrics, s.log)
 		return side.run(ctx, cfg, r, registry, config.Config.HandlersAfter, opts)
 	})
 	return group.Wait()

@@ -31,7 +31,7 @@ func RunGateway(ctx context.Context, cfg config.Config, opts GatewayOptions, log
 		return tasker.Errorf(tasker.Invalid, "missing gateway.listen: set it, or %s, to an address such as %s",
 			config.EnvName("gateway.listen"), config.DefaultGatewayListen)
 	}
-	s, err := open(cfg, "tasker gateway", log)
+	s, err := open(cfg, "tasker gateway", opts.Version, log)
 	if err != nil {
 		return err
 	}

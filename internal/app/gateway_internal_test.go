@@ -43,7 +43,7 @@ func newStand(t *testing.T, certFile, keyFile string) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stand{services: services{st, local.New(testLog(t)), testLog(t)}}
+	s := &stand{services: newServices(st, local.New(testLog(t)), "", testLog(t))}
 	t.Cleanup(func() { s.close(context.Background()) })
 	if _, _, err := st.Schema.Migrate(t.Context()); err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/gateway"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/backoff"
 	"github.com/taskerhq/tasker/internal/x/certfile"
 	"github.com/taskerhq/tasker/internal/x/clock"
@@ -25,9 +26,10 @@ type managerSide struct {
 	// cannot work with it, and nil when ctx ends.
 	await func(ctx context.Context) error
 	// keep keeps the store's clock until ctx ends.
-	keep  func(ctx context.Context)
-	close func(ctx context.Context)
-	log   *slog.Logger
+	keep    func(ctx context.Context)
+	close   func(ctx context.Context)
+	metrics *observe.Registry
+	log     *slog.Logger
 }
 
 // databaseSide returns the side of a manager that works with the database itself.
@@ -37,11 +39,12 @@ func (s services) databaseSide() managerSide {
 			Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
 			Live: s.store.Live, Database: s.store.DB,
 		},
-		broker: s.broker,
-		await:  s.awaitSchema,
-		keep:   func(ctx context.Context) { s.store.KeepClock(ctx, clockPeriod) },
-		close:  s.close,
-		log:    s.log,
+		broker:  s.broker,
+		await:   s.awaitSchema,
+		keep:    func(ctx context.Context) { s.store.KeepClock(ctx, clockPeriod) },
+		close:   s.close,
+		metrics: s.metrics,
+		log:     s.log,
 	}
 }
 
@@ -53,7 +56,9 @@ type gatewayBroker struct {
 }
 
 // gatewaySide returns the side of a manager that works over a gateway.
-func gatewaySide(c *gateway.Client, b broker.Broker, endpoints []string, taskType string, log *slog.Logger) managerSide {
+func gatewaySide(
+	c *gateway.Client, b broker.Broker, endpoints []string, taskType string, metrics *observe.Registry, log *slog.Logger,
+) managerSide {
 	return managerSide{
 		store: manager.Store{
 			Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database,
@@ -68,14 +73,15 @@ func gatewaySide(c *gateway.Client, b broker.Broker, endpoints []string, taskTyp
 				log.WarnContext(ctx, "close broker failed", "err", err)
 			}
 		},
-		log: log,
+		metrics: metrics,
+		log:     log,
 	}
 }
 
 // openManager prepares what a manager works with, as configured.
-func openManager(cfg config.Config, endpoints []string, log *slog.Logger) (managerSide, error) {
+func openManager(cfg config.Config, endpoints []string, version string, log *slog.Logger) (managerSide, error) {
 	if cfg.ManagerMode != config.ModeGateway {
-		s, err := open(cfg, "tasker manager", log)
+		s, err := open(cfg, "tasker manager", version, log)
 		if err != nil {
 			return managerSide{}, err
 		}
@@ -89,7 +95,7 @@ func openManager(cfg config.Config, endpoints []string, log *slog.Logger) (manag
 	if err != nil {
 		return managerSide{}, err
 	}
-	return gatewaySide(c, b, endpoints, cfg.TaskTypes[0].Name, log), nil
+	return gatewaySide(c, b, endpoints, cfg.TaskTypes[0].Name, observe.NewRegistry(version), log), nil
 }
 
 // newGatewayClient returns a client of the configured gateway.

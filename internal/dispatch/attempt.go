@@ -75,6 +75,8 @@ func (a *attempt) run(ctx context.Context) (tasker.Task, error) {
 	sent, err := a.mark(ctx)
 	if err != nil {
 		a.release(ctx, err)
+	} else if sent.SentTime != nil {
+		a.d.cfg.Metrics.SendDelay.Observe(sent.SentTime.Sub(sent.AcceptedTime))
 	}
 	return sent, err
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -68,6 +69,8 @@ type Config struct {
 	// MaxPayload is the size in bytes of the largest payload that a message
 	// carries; 0 means [wire.DefaultMaxPayload].
 	MaxPayload int64
+	// Metrics counts what is sent.
+	Metrics observe.DispatchMetrics
 }
 
 func (c Config) withDefaults() Config {
