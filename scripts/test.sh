@@ -16,8 +16,10 @@ if ! printf '#include <stdlib.h>\nint main(void){return 0;}\n' |
 	install_quietly gcc libc6-dev
 fi
 
-# Some tests of handlers run Python programs.
+# Some tests of handlers run Python programs, and one endpoint is in JavaScript.
 command -v python3 >/dev/null || install_quietly python3
+command -v node >/dev/null || install_quietly nodejs
+command -v npm >/dev/null || install_quietly npm
 
 mkdir -p .cache
 export CGO_ENABLED=1 TASKER_TEST_REQUIRE_SERVICES=1

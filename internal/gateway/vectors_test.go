@@ -2,14 +2,12 @@ package gateway_test
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +17,6 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
-	"github.com/taskerhq/tasker/internal/store"
 )
 
 // vectors is docs/protocol/gateway-v1.vectors.json.
@@ -90,33 +87,10 @@ func TestVectors(t *testing.T) {
 // newVectorServer returns a server whose database has the tasks.
 func newVectorServer(t *testing.T, tasks []vectorTask) *gateway.Server {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "tasker.db")
-	s, err := store.Open(store.Config{URI: "sqlite://" + path}, testLog(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
+	s := newStore(t)
 	for _, task := range tasks {
-		// The next id is that of the task.
-		for _, statement := range []string{
-			"DELETE FROM sqlite_sequence WHERE name = 'tasks'",
-			fmt.Sprintf("INSERT INTO sqlite_sequence (name, seq) VALUES ('tasks', %d)", task.ID-1),
-		} {
-			if _, err := db.ExecContext(t.Context(), statement); err != nil {
-				t.Fatal(err)
-			}
+		if err := s.Tasks.CountFrom(t.Context(), task.ID); err != nil {
+			t.Fatal(err)
 		}
 		slices.Sort(task.Endpoints)
 		stored, _, err := s.Tasks.CreateTask(t.Context(), tasker.Task{

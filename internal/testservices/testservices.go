@@ -9,6 +9,7 @@ package testservices
 import (
 	"context"
 	"os"
+	"os/exec"
 	"testing"
 )
 
@@ -39,6 +40,19 @@ func Need(t testing.TB) {
 	need(t, EnvMySQL)
 	need(t, EnvRabbitMQ)
 	need(t, EnvRabbitMQManagement)
+}
+
+// NeedNode skips or fails a test that runs Node.js, if that or npm is missing.
+func NeedNode(t testing.TB) {
+	t.Helper()
+	for _, name := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Getenv(envRequire) == "1" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+	}
 }
 
 // MySQL creates an empty database and returns its mysql:// address.

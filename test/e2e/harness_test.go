@@ -80,10 +80,16 @@ func start(t *testing.T, env []string, args ...string) *process {
 // startProgram is start for another build of tasker.
 func startProgram(t *testing.T, program string, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, name: strings.Join(args, " "), exited: make(chan struct{})}
-	p.cmd = exec.Command(program, args...)
-	p.cmd.Dir = t.TempDir()
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TASKER_LOG_FORMAT=json"}, env...)
+	cmd := exec.Command(program, args...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TASKER_LOG_FORMAT=json"}, env...)
+	return launch(t, strings.Join(args, " "), cmd)
+}
+
+// launch starts a command, whose log is read.
+func launch(t *testing.T, name string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, name: name, cmd: cmd, exited: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -186,6 +192,7 @@ type system struct {
 	database *testservices.Proxy
 	broker   *testservices.Proxy
 	amqp     string // the broker without a proxy
+	mysql    string // the database without a proxy
 }
 
 const fastTypes = "TASKER_TASK_TYPES=[{name: worker, settings: {duration: 200ms}}," +
@@ -211,7 +218,8 @@ func newServices(t *testing.T, uri string, env ...string) *system {
 	t.Helper()
 	s := &system{t: t, program: program}
 	var mysql, amqp string
-	s.database, mysql = testservices.Proxied(t, testservices.MySQL(t))
+	s.mysql = testservices.MySQL(t)
+	s.database, mysql = testservices.Proxied(t, s.mysql)
 	s.amqp = uri
 	s.broker, amqp = testservices.Proxied(t, s.amqp)
 	port := freePort(t)
