@@ -21,6 +21,9 @@ RabbitMQ shows alarms, permissions, bindings and the arguments of queues only in
 its management API: without a user in rabbitmq.* these are not checked, and a
 note says so.
 
+On a machine whose manager.mode is gateway it needs no database: it checks the
+gateway as a manager sees it and, with --endpoint, the token of this machine.
+
 With --dev it checks the data of "tasker dev", but not its in-process broker.
 
 The exit code is 0 without problems, 1 with some, and 2 if the configuration is
@@ -29,17 +32,19 @@ invalid. Warnings count as problems only with --strict.`
 func doctorCommand(r *run) *cobra.Command {
 	var strict bool
 	var data devData
+	var endpoints []string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find problems, and what to do about them",
 		Long:  doctorLong,
 		Example: `  tasker doctor
   tasker doctor --dev
+  tasker doctor --endpoint console1
   tasker doctor --strict --output json
   TASKER_RABBITMQ_USER=admin TASKER_RABBITMQ_PASSWORD=... tasker doctor --mode production --config /etc/tasker`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var opts app.DoctorOptions
+			opts := app.DoctorOptions{Endpoints: endpoints}
 			cfg, err := data.load(r, cmd)
 			if wrong, ok := errors.AsType[*config.Error](err); ok && !data.dev {
 				// A machine that only runs managers need not have the other
@@ -71,6 +76,7 @@ func doctorCommand(r *run) *cobra.Command {
 		},
 	}
 	data.add(cmd, "check \"tasker dev\", in the directory of --data")
+	cmd.Flags().StringArrayVar(&endpoints, "endpoint", nil, "endpoint of this machine, to check its token at the gateway; may be repeated")
 	cmd.Flags().BoolVar(&strict, "strict", false, "count warnings as problems")
 	return cmd
 }

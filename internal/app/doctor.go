@@ -23,6 +23,8 @@ type DoctorOptions struct {
 	// ConfigError is why the API cannot use the configuration, if only its part is
 	// invalid.
 	ConfigError error
+	// Endpoints are those of this machine, whose tokens are checked at the gateway.
+	Endpoints []string
 	// Limit is the time limit of one check; 0 means the default.
 	Limit time.Duration
 }
@@ -32,12 +34,17 @@ type DoctorOptions struct {
 func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.Report, error) {
 	subject := doctor.Subject{Settings: settingsOf(cfg, opts.ConfigError), Limit: opts.Limit}
 
-	st, file, err := openExisting(cfg.Store)
-	if err == nil {
-		defer func() { _ = st.Close() }()
-		subject.Database, subject.Endpoints, subject.Tasks = inspected{st.DB, st.Schema, st.Inspection, file}, st.Endpoints, st.Inspection
+	if cfg.ManagerMode == config.ModeGateway && !ownBroker(cfg) {
+		subject.Gateways, subject.EndpointNames = gatewayProbes(cfg), opts.Endpoints
 	}
-	subject.DatabaseError = err
+	if subject.WithoutDatabase = cfg.ManagersOnly && cfg.Store.URI == ""; !subject.WithoutDatabase {
+		st, file, err := openExisting(cfg.Store)
+		if err == nil {
+			defer func() { _ = st.Close() }()
+			subject.Database, subject.Endpoints, subject.Tasks = inspected{st.DB, st.Schema, st.Inspection, file}, st.Endpoints, st.Inspection
+		}
+		subject.DatabaseError = err
+	}
 	if ownBroker(cfg) {
 		subject.OwnBroker = true
 		return examine(ctx, subject)
@@ -79,7 +86,7 @@ func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 		TaskTypes: cfg.TaskTypeNames(), Listen: cfg.API.Listen, Token: cfg.API.Token != "", Insecure: cfg.API.Insecure,
 		MaxOpenConns: cfg.Store.MaxOpenConns, MaxBody: cfg.API.MaxBody,
 		MaxResult: int64(cfg.Manager.MaxResult), QueueExpires: cfg.Rabbit.QueueExpires,
-		WaitForEndpoints: cfg.API.WaitForEndpoints,
+		WaitForEndpoints: cfg.API.WaitForEndpoints, ManagersOnly: cfg.ManagersOnly,
 	}
 	add := func(key, uri string) {
 		if u, err := url.Parse(uri); err == nil && u.User != nil {

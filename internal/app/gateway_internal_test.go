@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/doctor"
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/identity"
 	"github.com/taskerhq/tasker/internal/store"
@@ -343,5 +344,51 @@ func TestProbes(t *testing.T) {
 	}
 	if status, _ := get("/worker"); status != http.StatusNotFound {
 		t.Errorf("the API's route answers %d", status)
+	}
+}
+
+// The doctor of a machine in gateway mode needs no database, and sees the gateway
+// as a manager does.
+func TestDoctorOverTheGateway(t *testing.T) {
+	ca := testcerts.New(t)
+	certFile, keyFile := ca.Issue(t, "gateway", time.Now().Add(time.Hour))
+	s := newStand(t, certFile, keyFile)
+	s.serve(t)
+	dir := t.TempDir()
+	examine := func(token, authority string) (levels map[string]doctor.Level) {
+		t.Helper()
+		for name, content := range map[string]string{
+			"test.config.yaml": "task_types: [worker]\nmanager:\n  mode: gateway\n  message_queue: {uri: 'amqp://u:p@127.0.0.1:1/v'}\n" +
+				"  gateway: {addresses: '" + s.address() + "', token_file: '{endpoint}.token', ca_file: " + authority + "}\n",
+			"a.token": token,
+		} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cfg, err := config.Load(config.Options{Mode: "test", Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := Doctor(t.Context(), cfg, DoctorOptions{Endpoints: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		levels = map[string]doctor.Level{}
+		for _, c := range report.Checks {
+			levels[c.Group+"/"+c.Name] = c.Level
+		}
+		return levels
+	}
+	token := s.add(t, "a")
+	if got := examine(token, ca.File); got["gateway/connection"] != doctor.OK || got["gateway/token"] != doctor.OK ||
+		got["database/all"] != doctor.Note || got["broker/connection"] != doctor.Problem {
+		t.Errorf("%v", got)
+	}
+	if got := examine(identity.NewToken(), ca.File); got["gateway/token"] != doctor.Problem {
+		t.Errorf("an unknown token: %v", got)
+	}
+	if got := examine(token, testcerts.New(t).File); got["gateway/connection"] != doctor.Problem {
+		t.Errorf("an unknown authority: %v", got)
 	}
 }

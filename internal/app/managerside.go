@@ -105,19 +105,28 @@ func newGatewayClient(cfg config.Config, endpoints []string) (*gateway.Client, e
 	}
 	conf := gateway.ClientConfig{
 		Addresses: cfg.GatewayClient.Addresses, Tokens: map[string]gateway.Token{}, Heartbeat: cfg.Manager.Heartbeat,
-		TLS: &tls.Config{MinVersion: tls.VersionTLS13},
+	}
+	var err error
+	if conf.TLS, err = gatewayClientTLS(cfg); err != nil {
+		return nil, err
 	}
 	for _, name := range endpoints {
 		conf.Tokens[name] = func() (string, error) { return cfg.GatewayClient.Token(name) }
 	}
+	return gateway.NewClient(conf)
+}
+
+// gatewayClientTLS returns the configuration of connections to the gateway.
+func gatewayClientTLS(cfg config.Config) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS13}
 	if file := cfg.GatewayClient.CAFile; file != "" {
 		pool, err := certfile.Pool(file)
 		if err != nil {
 			return nil, fmt.Errorf("read the authorities of the gateway's certificate: %w", err)
 		}
-		conf.TLS.RootCAs = pool
+		conf.RootCAs = pool
 	}
-	return gateway.NewClient(conf)
+	return conf, nil
 }
 
 // awaitGateway waits until the gateway answers, for each of the endpoints. It
@@ -128,7 +137,7 @@ func awaitGateway(ctx context.Context, c *gateway.Client, endpoints []string, ta
 	warned := false
 	for _, name := range endpoints {
 		for {
-			_, _, err := c.Work.NextRetry(ctx, name, taskType) // reads one row at most
+			err := probeGateway(ctx, c, name, taskType)
 			if err == nil || ctx.Err() != nil {
 				break
 			}

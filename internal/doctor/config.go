@@ -18,11 +18,13 @@ type Settings struct {
 	Error error
 	// Development reports that default passwords are fine.
 	Development bool
-	TaskTypes   []string
-	Listen      string
-	Token       bool // every request needs one
-	Insecure    bool // api.insecure
-	Accounts    []Account
+	// ManagersOnly reports that the configuration is that of managers, and of no API.
+	ManagersOnly bool
+	TaskTypes    []string
+	Listen       string
+	Token        bool // every request needs one
+	Insecure     bool // api.insecure
+	Accounts     []Account
 	// MaxOpenConns bounds the database connections of a process.
 	MaxOpenConns int
 	// MaxBody and MaxResult bound, in bytes, a request's body and a result.
@@ -64,6 +66,8 @@ func (s Settings) access() []Finding {
 	addr, err := netip.ParseAddr(s.Listen)
 	loopback := s.Listen == "localhost" || err == nil && addr.IsLoopback()
 	switch {
+	case s.ManagersOnly:
+		return one(Note, "", "not checked: the configuration is that of managers only")
 	case s.Error != nil:
 		return one(Note, "", "not checked: the API's part of the configuration cannot be read")
 	case s.Insecure && !loopback:

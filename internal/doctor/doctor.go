@@ -44,6 +44,13 @@ type Subject struct {
 	// Database is nil if it could not be opened: DatabaseError says why.
 	Database      Database
 	DatabaseError error
+	// WithoutDatabase reports that this machine's managers work over the gateway,
+	// and have no database.
+	WithoutDatabase bool
+	// Gateways are the configured addresses of the gateway, and EndpointNames the
+	// endpoints of this machine, if known.
+	Gateways      []Gateway
+	EndpointNames []string
 	Endpoints     EndpointStore // nil without a Database
 	Tasks         TaskStore     // nil without a Database
 	// Nodes are the configured addresses of RabbitMQ. The caller closes them.
@@ -94,6 +101,12 @@ func Run(ctx context.Context, s Subject) Report {
 	}
 	e := &examination{Subject: s}
 	e.checkSettings(ctx)
+	e.checkGateways(ctx)
+	if e.WithoutDatabase {
+		e.checkBroker(ctx)
+		e.skip(groupDatabase, "all", "the managers of this machine work over the gateway; run it beside an API for the rest")
+		return e.report
+	}
 	e.checkDatabase(ctx)
 	e.readEndpoints(ctx) // before RabbitMQ: they say which queues there must be
 	e.checkBroker(ctx)
