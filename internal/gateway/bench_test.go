@@ -159,6 +159,7 @@ func TestIdleEndpoints(t *testing.T) {
 	conf := &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS13}
 	var group sync.WaitGroup
 	slots := make(chan struct{}, 16)
+	conns := make([]net.Conn, n) // kept: those that are forgotten are closed
 	for i := range n {
 		slots <- struct{}{}
 		group.Go(func() {
@@ -169,6 +170,7 @@ func TestIdleEndpoints(t *testing.T) {
 				return
 			}
 			conn := tls.Client(raw, conf)
+			conns[i] = conn
 			body := fmt.Sprintf(`{"endpoint":"e%d","manager":"m"}`, i)
 			_, err = fmt.Fprintf(conn, "POST %sheartbeat HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer token-e%d\r\nContent-Length: %d\r\n\r\n%s",
 				protocol.Prefix, i, len(body), body)
@@ -184,6 +186,7 @@ func TestIdleEndpoints(t *testing.T) {
 	group.Wait()
 	fmt.Println("idle")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	runtime.KeepAlive(conns)
 }
 
 // cpu returns the time that this process has used.

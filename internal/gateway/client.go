@@ -73,7 +73,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, tasker.Errorf(tasker.Invalid, "no gateway address: name one, such as https://gateway1:8889")
 	}
 	if cfg.Transport == nil {
-		c.http.Transport = transport(cfg.TLS)
+		c.http.Transport = transport(cfg.TLS, min(minIdle+len(cfg.Tokens), maxIdle))
 	}
 	return &Client{c, clientEndpoints{c}, clientResults{c}, clientAttempts{c}, clientWork{c}, clientLive{c}, clientDatabase{c}}, nil
 }
@@ -98,14 +98,14 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// transport returns one for few, kept-alive connections.
-func transport(conf *tls.Config) *http.Transport {
+// transport returns one that keeps up to idle connections to an address.
+func transport(conf *tls.Config, idle int) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:       conf,
 		TLSHandshakeTimeout:   dialTimeout,
-		MaxIdleConnsPerHost:   maxIdle,
+		MaxIdleConnsPerHost:   idle,
 		IdleConnTimeout:       idleTimeout - 30*time.Second, // before the server's
 		ResponseHeaderTimeout: answerTimeout,
 	}
@@ -118,8 +118,9 @@ const (
 	// answerTimeout bounds the wait for an answer. It is longer than the server
 	// works on one.
 	answerTimeout = 12 * time.Second
-	// maxIdle bounds the kept-alive connections to an address.
-	maxIdle = 4
+	// minIdle and maxIdle bound the connections to an address that are kept alive:
+	// more for a manager of many endpoints.
+	minIdle, maxIdle = 3, 64
 )
 
 // Notify does nothing: the gateway itself publishes what it stores, so that no

@@ -93,15 +93,15 @@ func each(ctx context.Context, list []group, do func(ctx context.Context, g grou
 	return calls.Wait()
 }
 
-// post sends a request to the address in use. If that gives no answer, it sends
-// it to the others, once each: requests may be repeated.
+// post sends a request to the address in use. If that gives no answer, or stops, it
+// sends it to the others, once each: requests may be repeated.
 func (c *connection) post(ctx context.Context, caller *caller, operation string, body []byte) (data []byte, err error) {
 	for range c.bases {
 		failures := c.current.Load()
 		base := c.bases[int(failures)%len(c.bases)]
 		data, err = c.authorized(ctx, base, caller, operation, body)
 		var failed *answerError
-		if err == nil || !errors.As(err, &failed) || failed.answered || ctx.Err() != nil && len(c.bases) == 1 {
+		if err == nil || !errors.As(err, &failed) || tasker.CodeOf(err) != tasker.Unavailable {
 			return data, err
 		}
 		c.current.CompareAndSwap(failures, failures+1)

@@ -23,9 +23,9 @@ const (
 	maxLease = time.Hour
 	// fleetPeriod is the time between two counts of the fleet.
 	fleetPeriod = 10 * time.Second
-	// fleetSeen is how long an endpoint counts after it was seen. It is longer than
-	// the longest time between two heartbeats.
-	fleetSeen = 2 * time.Minute
+	// fleetSeen is how long an endpoint counts after it was seen: those that return
+	// after an outage count at once.
+	fleetSeen = 15 * time.Minute
 )
 
 // fleet knows how many endpoints there are, and how often they shall heartbeat.

@@ -3,8 +3,11 @@ package batch_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/taskerhq/tasker/internal/x/batch"
 )
@@ -59,6 +62,47 @@ func TestWriter(t *testing.T) {
 	if _, err := w.Do(1); !errors.Is(err, batch.ErrEnded) {
 		t.Errorf("got %v, want ErrEnded", err)
 	}
+}
+
+// A batch waits as long as the function says, and takes what comes meanwhile; a full
+// one does not wait.
+func TestGatherPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sizes []int
+		w := batch.New(3, func(_ context.Context, items []int) ([]int, error) {
+			sizes = append(sizes, len(items))
+			return items, nil
+		})
+		var asked []int
+		w.Gather(func(waiting int) time.Duration {
+			asked = append(asked, waiting)
+			return time.Second
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { w.Run(ctx); close(ended) }()
+		synctest.Wait()
+		begin := time.Now()
+		var callers sync.WaitGroup
+		submit := func() {
+			callers.Go(func() {
+				if _, err := w.Do(1); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		submit()
+		synctest.Wait()
+		for range 4 { // two join the first, and two are left
+			submit()
+		}
+		callers.Wait()
+		if took := time.Since(begin); !slices.Equal(sizes, []int{3, 2}) || !slices.Equal(asked, []int{1, 2}) || took != 2*time.Second {
+			t.Errorf("batches of %v after questions with %v, in %v", sizes, asked, took)
+		}
+		cancel()
+		<-ended
+	})
 }
 
 // What is submitted before Run is written by then; what waits when its context ends
