@@ -254,7 +254,8 @@ func managerKeys(d *draft) []key {
 func otherKeys(d *draft) []key {
 	return []key{
 		{
-			"reconcile.lost_after", forAPI, "silence after which an endpoint's unfinished results are LOST; at least `manager.lease`",
+			"reconcile.lost_after", forAPI,
+			"silence after which an endpoint's unfinished results are LOST, once its lease has ended; at least `manager.lease`",
 			duration(&d.Reconcile.LostAfter, time.Millisecond, maxDuration),
 		},
 		{

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxRows bounds the rows of one statement.
-	maxRows = 100
+	// manyRows and fewRows bound the rows of one statement, as the store does.
+	manyRows, fewRows = 500, 100
 	// maxSubmissions bounds the requests of one batch. They may have more rows
 	// than a statement.
 	maxSubmissions = 512
@@ -34,6 +34,7 @@ const (
 type committer[In, Out any] struct {
 	writer   *batch.Writer[[]In, committed[Out]]
 	store    func(ctx context.Context, rows []In) ([]Out, error)
+	rows     int               // the most of one statement
 	size     func(row *In) int // of its texts
 	database Database
 	last     atomic.Int64 // the number of requests in the batch before
@@ -47,9 +48,9 @@ type committed[Out any] struct {
 }
 
 func newCommitter[In, Out any](
-	database Database, size func(*In) int, store func(ctx context.Context, rows []In) ([]Out, error),
+	database Database, rows int, size func(*In) int, store func(ctx context.Context, rows []In) ([]Out, error),
 ) *committer[In, Out] {
-	c := &committer[In, Out]{store: store, size: size, database: database}
+	c := &committer[In, Out]{store: store, rows: rows, size: size, database: database}
 	c.writer = batch.New(maxSubmissions, c.write)
 	return c
 }
@@ -66,7 +67,7 @@ func (c *committer[In, Out]) gatherAlways(pause time.Duration) {
 // several requests, and this one is not of as many yet. A lone write is never
 // delayed.
 func (c *committer[In, Out]) gather(pause time.Duration) {
-	if pause == 0 {
+	if pause < 0 {
 		return
 	}
 	c.writer.Gather(func(waiting int) time.Duration {
@@ -108,7 +109,7 @@ func (c *committer[In, Out]) part(requests [][]In, begin int) (end int) {
 		for i := range requests[end] {
 			bytes += c.size(&requests[end][i])
 		}
-		if end > begin && (rows > maxRows || bytes > maxBytes) {
+		if end > begin && (rows > c.rows || bytes > maxBytes) {
 			break
 		}
 	}

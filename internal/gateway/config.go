@@ -24,7 +24,7 @@ type Config struct {
 	// of a large fleet is longer. A lease is four times as long at least.
 	Heartbeat time.Duration
 	// Gather is how long a write waits for more from other endpoints, where more
-	// is coming.
+	// is coming; negative means not at all.
 	Gather time.Duration
 }
 
@@ -36,6 +36,7 @@ func (c Config) withDefaults() Config {
 	c.MaxBodies = cmp.Or(c.MaxBodies, 128<<20)
 	c.MaxRequests = cmp.Or(c.MaxRequests, 4096)
 	c.MaxPerEndpoint = cmp.Or(c.MaxPerEndpoint, 32)
+	c.Gather = cmp.Or(c.Gather, time.Millisecond)
 	c.Heartbeat = cmp.Or(c.Heartbeat, 2*time.Second)
 	return c
 }

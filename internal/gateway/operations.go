@@ -65,14 +65,15 @@ type writers struct {
 
 func newWriters(cfg Config, stores Stores) *writers {
 	w := &writers{
-		arrivals: newCommitter(stores.Database, func(in *ledger.Incoming) int { return len(in.Errmsg) }, stores.Results.ReceiveResults),
-		starts:   newCommitter(stores.Database, func(*ledger.Start) int { return 0 }, stores.Attempts.StartAttempts),
-		ends: newCommitter(stores.Database, func(e *ledger.End) int { return len(e.Errmsg) + len(e.Payload) },
+		arrivals: newCommitter(stores.Database, manyRows, func(in *ledger.Incoming) int { return len(in.Errmsg) },
+			stores.Results.ReceiveResults),
+		starts: newCommitter(stores.Database, fewRows, func(*ledger.Start) int { return 0 }, stores.Attempts.StartAttempts),
+		ends: newCommitter(stores.Database, manyRows, func(e *ledger.End) int { return len(e.Errmsg) + len(e.Payload) },
 			stores.Attempts.FinishAttempts),
-		updates: newCommitter(stores.Database, liveSize, func(ctx context.Context, updates []ledger.LiveUpdate) ([]struct{}, error) {
+		updates: newCommitter(stores.Database, fewRows, liveSize, func(ctx context.Context, updates []ledger.LiveUpdate) ([]struct{}, error) {
 			return make([]struct{}, len(updates)), stores.Live.SaveLive(ctx, updates)
 		}),
-		beats: newCommitter(stores.Database, func(*ledger.Renewal) int { return 0 }, stores.Endpoints.RenewLeases),
+		beats: newCommitter(stores.Database, fewRows, func(*ledger.Renewal) int { return 0 }, stores.Endpoints.RenewLeases),
 	}
 	w.arrivals.gather(cfg.Gather)
 	w.starts.gather(cfg.Gather)
