@@ -19,6 +19,21 @@ type TaskQuery struct {
 	WithoutPayload bool
 }
 
+// ResultQuery asks for one page of the results of a task, by endpoint.
+type ResultQuery struct {
+	TaskID int64
+	// State selects results by state; empty means any.
+	State ResultState
+	// After is the name of an endpoint: the page has greater names only. Empty
+	// means from the first.
+	After string
+	// Limit is the maximum number of results to return, at least 1.
+	Limit int
+	// MaxBytes limits the size of a page: the payloads and the messages. A page
+	// has at least one result, however large. 0 means no limit.
+	MaxBytes int64
+}
+
 // EndpointQuery asks for one page of the registered endpoints, by name.
 type EndpointQuery struct {
 	// TaskType selects the endpoints that perform a type; empty means any.

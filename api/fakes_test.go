@@ -140,6 +140,58 @@ func (s *fakeStore) PeekResults(_ context.Context, taskID, maxPayload int64) ([]
 	return results, s.err
 }
 
+func (s *fakeStore) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
+	task, err := s.FindTask(ctx, taskType, identifier)
+	task.Payload, task.Expected = nil, nil
+	return task, err
+}
+
+func (s *fakeStore) ResultPage(_ context.Context, q tasker.ResultQuery) (page []tasker.TaskResult, more bool, err error) {
+	defer s.begin("ResultPage")()
+	for _, r := range s.results {
+		if r.TaskID != q.TaskID || q.State != "" && r.State != q.State || r.Endpoint <= q.After {
+			continue
+		}
+		if len(page) == q.Limit {
+			return page, true, s.err
+		}
+		page = append(page, r)
+	}
+	return page, false, s.err
+}
+
+func (s *fakeStore) MissingEndpoints(_ context.Context, taskID int64, after string, limit int) (missing []string, err error) {
+	defer s.begin("MissingEndpoints")()
+	for _, name := range s.summary(taskID).Missing {
+		if name > after && len(missing) < limit {
+			missing = append(missing, name)
+		}
+	}
+	return missing, s.err
+}
+
+func (s *fakeStore) Summary(_ context.Context, task tasker.Task, limit int) (tasker.Summary, error) {
+	defer s.begin("Summary")()
+	summary := s.summary(task.ID)
+	summary.Missing = summary.Missing[:min(limit, len(summary.Missing))]
+	return summary, s.err
+}
+
+func (s *fakeStore) summary(taskID int64) tasker.Summary {
+	for _, t := range s.tasks {
+		if t.ID == taskID {
+			var outcomes []tasker.Outcome
+			for _, r := range s.results {
+				if r.TaskID == t.ID {
+					outcomes = append(outcomes, tasker.Outcome{Endpoint: r.Endpoint, State: r.State})
+				}
+			}
+			return t.Summarize(outcomes)
+		}
+	}
+	return tasker.Summary{}
+}
+
 func (s *fakeStore) ResultsOf(_ context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
 	defer s.begin("ResultsOf")()
 	var results []tasker.TaskResult

@@ -24,6 +24,14 @@ type ResultStore interface {
 	// complete results of some endpoints.
 	PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error)
 	ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error)
+	// ResultPage returns one page of a task's results, by endpoint, and whether
+	// more follow. MissingEndpoints returns expected endpoints without a result,
+	// by name, after one of them.
+	ResultPage(ctx context.Context, q tasker.ResultQuery) (results []tasker.TaskResult, more bool, err error)
+	MissingEndpoints(ctx context.Context, taskID int64, after string, limit int) ([]string, error)
+	// Summary counts the results of a task, and names at most limit of the missing
+	// endpoints.
+	Summary(ctx context.Context, task tasker.Task, limit int) (tasker.Summary, error)
 	// FindResult returns an endpoint's result for a task, or a [tasker.NotFound]
 	// error.
 	FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error)
@@ -66,7 +74,7 @@ func (h *resultHandlers) read(r *http.Request) (tasker.TaskResult, []tasker.Atte
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
-	task, err := h.tasks.FindTask(r.Context(), taskType, identifier)
+	task, err := h.tasks.ViewTask(r.Context(), taskType, identifier)
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
@@ -76,6 +84,9 @@ func (h *resultHandlers) read(r *http.Request) (tasker.TaskResult, []tasker.Atte
 	}
 	result, err := h.results.FindResult(r.Context(), task.ID, endpoint)
 	if tasker.CodeOf(err) == tasker.NotFound {
+		if task, err = h.tasks.FindTask(r.Context(), taskType, identifier); err != nil {
+			return tasker.TaskResult{}, nil, err
+		}
 		return tasker.TaskResult{}, nil, noResult(&task, endpoint)
 	}
 	if err != nil {
@@ -100,11 +111,9 @@ func noResult(t *tasker.Task, endpoint string) error {
 	switch {
 	case slices.Contains(t.Expected, endpoint):
 		return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the endpoint has not received the task yet", shown)
-	case t.Endpoints == nil && t.SentTime == nil:
-		return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the task is %s, not sent yet", shown, t.Status)
 	case t.Endpoints == nil:
 		return tasker.Errorf(tasker.NotFound,
-			"result of endpoint %q not found: the endpoint was not registered for the task type when the task was sent", shown)
+			"result of endpoint %q not found: the endpoint was not registered for the task type when the task was accepted", shown)
 	}
 	return tasker.Errorf(tasker.NotFound, "result of endpoint %q not found: the task is not for this endpoint", shown)
 }

@@ -71,7 +71,7 @@ func TestNoResult(t *testing.T) {
 		"/worker/" + identifier + "/results/-cb":         "not for this endpoint",
 		"/worker/all/results/console1":                   "has not received the task yet",
 		"/worker/all/results/console2":                   "not registered",
-		"/worker/waits/results/console2":                 "CREATED, not sent yet",
+		"/worker/waits/results/console2":                 "not registered",
 		"/worker/nosuch/results/console1":                `task "nosuch"`,
 		"/nosuch/" + identifier + "/results/console1":    `task type "nosuch" not found`,
 		"/worker/" + identifier + "/results/any":         "not for this endpoint",

@@ -93,10 +93,15 @@ func (rt *router) serve(path string, methods map[string]route) http.Handler {
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
-		if err := route.serve(w, r); err != nil {
-			bodies.Drop(r)
-			rt.problems.fail(w, r, err)
+		out, done := w, func() {}
+		if !route.stream {
+			out, done = compress(w, r)
 		}
+		if err := route.serve(out, r); err != nil {
+			bodies.Drop(r)
+			rt.problems.fail(out, r, err)
+		}
+		done()
 	})
 }
 

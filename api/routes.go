@@ -39,6 +39,7 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
 	tasks := &taskHandlers{types, deps.Tasks, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log}
+	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, limits}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
 	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
@@ -67,6 +68,9 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: get, path: "/{task_type}", handle: tasks.list, limit: reads, query: []string{"status", "payload", "limit", "cursor"}},
 		{method: post, path: "/{task_type}", handle: tasks.create},
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, limit: reads},
+		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, limit: reads},
+		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},
+		{method: get, path: "/{task_type}/{identifier}/results", handle: pages.list, limit: reads, query: []string{"state", "limit", "cursor"}},
 		{method: get, path: "/{task_type}/{identifier}/events", handle: taskEvents.follow, stream: true, query: []string{"last_event_id"}},
 		{method: get, path: "/{task_type}/{identifier}/results/{endpoint}", handle: results.get, limit: reads},
 		{

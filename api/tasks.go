@@ -26,6 +26,8 @@ type TaskStore interface {
 	// payload that is longer than maxPayload bytes, and sets PayloadSize.
 	FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
 	PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error)
+	// ViewTask is FindTask without the payload and Expected.
+	ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
 	// TaskName returns the names of the task with an id, or a [tasker.NotFound]
 	// error.
 	TaskName(ctx context.Context, id int64) (taskType, identifier string, err error)

@@ -30,6 +30,33 @@ func (c *Client) Task(ctx context.Context, taskType, identifier string) (answer 
 	return answer, err
 }
 
+// Summary returns a task without its payload and results, and their numbers.
+func (c *Client) Summary(ctx context.Context, taskType, identifier string) (answer TaskSummary, err error) {
+	if err := validTask(taskType, identifier); err != nil {
+		return TaskSummary{}, err
+	}
+	_, err = c.call(ctx, request{path: []string{taskType, identifier, "summary"}, retry: true}, &answer)
+	return answer, err
+}
+
+// Results returns the results of a task in a state, or all of them if it is
+// empty, by endpoint. It ends after an error.
+func (c *Client) Results(ctx context.Context, taskType, identifier string, state tasker.ResultState) iter.Seq2[tasker.TaskResult, error] {
+	query := url.Values{}
+	if state != "" {
+		query.Set("state", string(state))
+	}
+	return pages(ctx, c, request{path: []string{taskType, identifier, "results"}, query: query},
+		func(p *ResultPage) ([]tasker.TaskResult, *string) { return p.Results, p.Next })
+}
+
+// Missing returns the endpoints that have not received a task, by name. It ends
+// after an error.
+func (c *Client) Missing(ctx context.Context, taskType, identifier string) iter.Seq2[string, error] {
+	return pages(ctx, c, request{path: []string{taskType, identifier, "missing"}},
+		func(p *MissingPage) ([]string, *string) { return p.Endpoints, p.Next })
+}
+
 func validTask(taskType, identifier string) error {
 	if err := tasker.ValidateTaskType(taskType); err != nil {
 		return err

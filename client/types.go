@@ -49,6 +49,26 @@ type TaskPage[T tasker.Task | TaskView] struct {
 	Next  *string `json:"next"` // cursor of the next page; nil on the last one
 }
 
+// TaskSummary is a task without its payload, and the numbers of its results.
+type TaskSummary struct {
+	Task TaskView `json:"task"`
+	// Summary names the first of the missing endpoints only; the others are
+	// Expected - Received - len(Missing).
+	Summary tasker.Summary `json:"summary"`
+}
+
+// ResultPage is one page of the results of a task, by endpoint.
+type ResultPage struct {
+	Results []tasker.TaskResult `json:"results"`
+	Next    *string             `json:"next"` // cursor of the next page; nil on the last one
+}
+
+// MissingPage is one page of the endpoints that have not received a task, by name.
+type MissingPage struct {
+	Endpoints []string `json:"endpoints"`
+	Next      *string  `json:"next"` // cursor of the next page; nil on the last one
+}
+
 // ResultAnswer is one endpoint's result with all its attempts.
 type ResultAnswer struct {
 	Result   tasker.TaskResult `json:"result"`

@@ -34,17 +34,23 @@ func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPay
 const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS payload," +
 	" COALESCE(OCTET_LENGTH(payload), 0) AS payload_size"
 
-func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier string) (tasker.Task, error) {
-	if err := s.clockKnown(ctx); err != nil {
+// ViewTask is FindTask without the payload, and without Expected, whose length is
+// that of the fleet.
+func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
+	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, unserved, removed_endpoints,"+
+		" start_time, sent_time, last_modified_time"), taskType, identifier)
+	if err != nil {
 		return tasker.Task{}, err
 	}
-	var row peekedTask
-	err := db.Table("tasks").Where("type = ? AND identifier = ?", taskType, identifier).Take(&row).Error
-	if errors.Is(err, gorm.ErrRecordNotFound) {
-		return tasker.Task{}, tasker.Errorf(tasker.NotFound, "task %q of type %q not found", identifier, taskType)
-	}
+	task := row.task()
+	task.Expected = nil
+	return task, nil
+}
+
+func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier string) (tasker.Task, error) {
+	row, err := s.findRow(ctx, db, taskType, identifier)
 	if err != nil {
-		return tasker.Task{}, s.fail("read the task", err)
+		return tasker.Task{}, err
 	}
 	task := row.task()
 	if row.Targets != nil {
@@ -53,6 +59,17 @@ func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier s
 		}
 	}
 	return task, nil
+}
+
+func (s Tasks) findRow(ctx context.Context, db *gorm.DB, taskType, identifier string) (row peekedTask, err error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return row, err
+	}
+	err = db.Table("tasks").Where("type = ? AND identifier = ?", taskType, identifier).Take(&row).Error
+	if errors.Is(err, gorm.ErrRecordNotFound) {
+		return row, tasker.Errorf(tasker.NotFound, "task %q of type %q not found", identifier, taskType)
+	}
+	return row, s.fail("read the task", err)
 }
 
 // peekedTask is a task whose payload may have been left out.
