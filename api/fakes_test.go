@@ -35,6 +35,7 @@ type fakeStore struct {
 	calls     []string
 	payloads  int                // the bytes that ResultsOf returned
 	newsAsked []tasker.ResultKey // of ResultNews
+	failPage  int                // which call of ResultPage fails; 0 is none
 }
 
 func newFakeStore() *fakeStore {
@@ -148,6 +149,11 @@ func (s *fakeStore) ViewTask(ctx context.Context, taskType, identifier string) (
 
 func (s *fakeStore) ResultPage(_ context.Context, q tasker.ResultQuery) (page []tasker.TaskResult, more bool, err error) {
 	defer s.begin("ResultPage")()
+	if s.failPage > 0 {
+		if s.failPage--; s.failPage == 0 {
+			return nil, false, tasker.Errorf(tasker.Unavailable, "the database is away")
+		}
+	}
 	for _, r := range s.results {
 		if r.TaskID != q.TaskID || q.State != "" && r.State != q.State || r.Endpoint <= q.After {
 			continue

@@ -42,16 +42,22 @@ type taskReader struct {
 	log              *slog.Logger
 }
 
+// errMany is returned for a task with more endpoints than asked for.
+var errMany = errors.New("the task has too many endpoints to read it as a whole")
+
 // current reads a task with its results, without payloads longer than maxPayload
-// bytes, and stores its status if the results imply another one.
-func (t *taskReader) current(ctx context.Context, taskType, identifier string, maxPayload int64) (client.TaskAnswer, error) {
-	answer, status, err := t.read(ctx, taskType, identifier, maxPayload)
+// bytes, and stores its status if the results imply another one. The error is
+// errMany if the task expects more than most endpoints; 0 means any number.
+func (t *taskReader) current(
+	ctx context.Context, taskType, identifier string, maxPayload int64, most int,
+) (client.TaskAnswer, error) {
+	answer, status, err := t.read(ctx, taskType, identifier, maxPayload, most)
 	if err != nil {
 		return client.TaskAnswer{}, err
 	}
 	if status != answer.Task.Status && t.aggregate(ctx, answer.Task, status) {
 		// Stored, or the results changed meanwhile.
-		if answer, status, err = t.read(ctx, taskType, identifier, maxPayload); err != nil {
+		if answer, status, err = t.read(ctx, taskType, identifier, maxPayload, most); err != nil {
 			return client.TaskAnswer{}, err
 		}
 	}
@@ -67,9 +73,12 @@ func (t *taskReader) current(ctx context.Context, taskType, identifier string, m
 // read reads a task with its results, without payloads longer than maxPayload
 // bytes, and computes the status that the results imply.
 func (t *taskReader) read(
-	ctx context.Context, taskType, identifier string, maxPayload int64,
+	ctx context.Context, taskType, identifier string, maxPayload int64, most int,
 ) (client.TaskAnswer, tasker.TaskStatus, error) {
 	task, err := t.tasks.PeekTask(ctx, taskType, identifier, maxPayload)
+	if err == nil && most > 0 && len(task.Expected) > most {
+		err = errMany
+	}
 	if err != nil {
 		return client.TaskAnswer{}, "", err
 	}

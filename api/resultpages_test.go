@@ -3,7 +3,6 @@ package api_test
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,17 +16,18 @@ import (
 
 // many stores a task for 250 endpoints, of which the first 120 have received it,
 // and every tenth of these has failed. It returns their names.
-func many(t *testing.T, h *harness) (endpoints []string) {
+func many(t *testing.T, h *harness) []string { return thousands(t, h, 250, 120) }
+
+// thousands is many for n endpoints, of which some have received it.
+func thousands(t *testing.T, h *harness, n, received int) (endpoints []string) {
 	t.Helper()
-	for i := range 250 {
+	for i := range n {
 		endpoints = append(endpoints, fmt.Sprintf("e%03d", i))
 	}
-	body, err := json.Marshal(client.NewTask{Identifier: "many", Endpoints: endpoints})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.post(t, "/worker", string(body)).want(t, http.StatusCreated)
-	for i, name := range endpoints[:120] {
+	slices.Sort(endpoints)
+	h.post(t, "/worker", `{"identifier":"many"}`).want(t, http.StatusCreated)
+	h.store.update("many", func(t *tasker.Task) { t.Expected = endpoints })
+	for i, name := range endpoints[:received] {
 		state := tasker.ResultDone
 		if i%10 == 0 {
 			state = tasker.ResultFailed
@@ -174,5 +174,31 @@ func TestNoSuchPages(t *testing.T) {
 	for _, name := range []string{"summary", "missing", "results"} {
 		h.get(t, "/worker/nosuch/"+name).want(t, http.StatusNotFound)
 		h.get(t, "/worker/nosuch/"+name+"?%zz").want(t, http.StatusBadRequest)
+	}
+}
+
+// A task of thousands of endpoints is answered like any other, in pages.
+func TestThousandsOfResults(t *testing.T) {
+	h := newHarness(t)
+	endpoints := thousands(t, h, 1700, 1234)
+	a := h.get(t, "/worker/many")
+	a.want(t, http.StatusOK)
+	got := decode[client.TaskAnswer](t, a.body)
+	if names := mapped(got.Results, func(r tasker.TaskResult) string { return r.Endpoint }); !slices.Equal(names, endpoints[:1234]) {
+		t.Errorf("there are %d results", len(names))
+	}
+	if s := got.Summary; s.Expected != 1700 || s.Received != 1234 || !slices.Equal(s.Missing, endpoints[1234:]) || got.Task.Status != tasker.Sent {
+		t.Errorf("the task is %s, %d of %d", got.Task.Status, s.Received, s.Expected)
+	}
+	if h.store.called("Results") != 0 || h.store.called("ResultPage") != 3 {
+		t.Errorf("the store was asked to %v", h.store.calls)
+	}
+	// A later page fails: the answer must not look complete.
+	h.store.failPage = 3
+	if resp, err := http.Get(h.http.URL + "/worker/many"); err == nil { //nolint:noctx // a test
+		_, err = io.ReadAll(resp.Body)
+		if _ = resp.Body.Close(); err == nil {
+			t.Error("an answer that was broken off looks complete")
+		}
 	}
 }

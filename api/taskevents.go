@@ -66,7 +66,7 @@ func (f *taskFeed) subscribe() (<-chan struct{}, func()) {
 // look reads the task, without any payload.
 func (f *taskFeed) look(ctx context.Context) (answer client.TaskAnswer, err error) {
 	err = f.streams.read(ctx, func(ctx context.Context) (err error) {
-		answer, err = f.reader.current(ctx, f.taskType, f.identifier, 0)
+		answer, err = f.reader.current(ctx, f.taskType, f.identifier, 0, 0)
 		return err
 	})
 	return answer, err

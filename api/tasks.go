@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -155,7 +156,10 @@ func (h *taskHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := h.reader.current(r.Context(), taskType, identifier, inlinePayload)
+	answer, err := h.reader.current(r.Context(), taskType, identifier, inlinePayload, manyEndpoints)
+	if errors.Is(err, errMany) {
+		return h.stream(w, r, taskType, identifier)
+	}
 	if err != nil {
 		return err
 	}
