@@ -260,6 +260,8 @@ func TestLastUsed(t *testing.T) {
 	a := f.store.add(t, "a")
 	for range 3 {
 		f.want(t, a, "a")
+		f.store.change(func() {}) // has it looked up again
+		f.elapsed.Add(int64(identity.Stale))
 	}
 	f.store.mu.Lock()
 	f.store.now = f.store.now.AddDate(0, 0, 1)
