@@ -113,10 +113,12 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		Metrics: observe.NewDispatchMetrics(s.metrics),
 	}
 	publisher := observe.NewBrokerMetrics(s.metrics).Publisher(s.broker)
-	dispatcher := dispatch.New(sending, s.store.Outbox, publisher, s.log)
+	taking := s.startIntake(ctx)
+	defer taking.stop()
+	dispatcher := dispatch.New(sending, taking.outbox(), publisher, s.log)
 	defer dispatcher.Close()
 	remover := removal.New(s.store.Removals, s.broker, s.log)
-	server, err := s.newAPI(cfg, version, dispatcher, dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher), remover)
+	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher), remover)
 	if err != nil {
 		return err
 	}
@@ -169,13 +171,13 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 }
 
 // newAPI returns the server of the API; it does not listen yet.
-func (s services) newAPI(cfg config.Config, version string, dispatcher *dispatch.Dispatcher, requeuer *dispatch.Requeuer,
-	remover *removal.Remover,
+func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore, dispatcher *dispatch.Dispatcher,
+	requeuer *dispatch.Requeuer, remover *removal.Remover,
 ) (*api.Server, error) {
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
 	return api.New(conf, api.Deps{
-		Tasks: s.store.Tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
+		Tasks: tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
 		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
 		Dispatcher: dispatcher, Requeuer: requeuer, Remover: remover, Broker: s.broker, Log: s.log,
 		Exposition: observe.Handler(s.metrics), Metrics: observe.NewAPIMetrics(s.metrics),

@@ -32,3 +32,24 @@ type Release struct {
 	// Untried is true if nothing was published. The attempt is then not counted.
 	Untried bool
 }
+
+// Creation is what became of a task to be created.
+type Creation struct {
+	// Task is the stored task, and Created is true if it was not stored before.
+	Task    tasker.Task
+	Created bool
+	Err     error // if it could not be stored
+}
+
+// Sent is a task that has been sent.
+type Sent struct {
+	Task tasker.Task
+	// Unserved are listed endpoints that had no queue.
+	Unserved []string
+}
+
+// Marking is what became of a task to be marked as sent.
+type Marking struct {
+	Task tasker.Task // as it is stored now
+	Err  error
+}

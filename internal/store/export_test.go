@@ -1,6 +1,9 @@
 package store
 
-import "io/fs"
+import (
+	"context"
+	"io/fs"
+)
 
 // WithMigrations replaces the migrations by those of another release.
 func WithMigrations(files fs.FS) Option { return func(o *options) { o.files = files } }
@@ -8,4 +11,9 @@ func WithMigrations(files fs.FS) Option { return func(o *options) { o.files = fi
 // Exec executes a statement that no method makes.
 func Exec(s *Store, statement string, args ...any) error {
 	return s.DB.gorm.Exec(statement, args...).Error
+}
+
+// Targets returns the targets of a task.
+func Targets(ctx context.Context, s *Store, taskID int64) ([]string, error) {
+	return s.DB.targets(ctx, taskID)
 }

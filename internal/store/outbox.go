@@ -167,21 +167,80 @@ func (s Outbox) MarkSent(ctx context.Context, task tasker.Task, unserved []strin
 	if !moved {
 		return Tasks(s).FindTask(ctx, task.Type, task.Identifier)
 	}
-	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
-	return task, nil
+	return asSent(task, unserved, now), nil
 }
 
-// markSent is MarkSent for a task that has targets.
-func (s Outbox) markSent(db *gorm.DB, task tasker.Task, unserved []string, now dbTime) (moved bool, err error) {
+// MarkSents is [Outbox.MarkSent] for many tasks with one statement. An error means
+// that none is known to be marked.
+func (s Outbox) MarkSents(ctx context.Context, sent []ledger.Sent) ([]ledger.Marking, error) {
+	together, ids := usual(sent)
+	var now dbTime
+	moved := false
+	if len(ids) > 1 {
+		err := s.withRetry(ctx, func() error {
+			now = dbTime{s.Now()}
+			update := s.conn(ctx).Model(&taskRow{}).
+				Where("id IN ? AND status IN ? AND targets IS NOT NULL", ids, tasker.TaskStatusesBefore(tasker.Sent)).
+				Updates(s.sentColumns(nil, now, "CASE WHEN endpoints IS NULL THEN "+s.dialect.expectedTargets()+" ELSE expected END"))
+			moved = update.RowsAffected == int64(len(ids))
+			return update.Error
+		})
+		if err != nil {
+			return nil, s.fail("mark the tasks as sent", err)
+		}
+	}
+	markings := make([]ledger.Marking, len(sent))
+	for i, one := range sent {
+		if moved && together[i] {
+			markings[i].Task = asSent(one.Task, nil, now)
+			continue
+		}
+		// Not all were CREATED, or have targets: this tells which.
+		markings[i].Task, markings[i].Err = s.MarkSent(ctx, one.Task, one.Unserved)
+	}
+	return markings, nil
+}
+
+// usual returns which tasks can be marked by one statement, and their ids.
+func usual(sent []ledger.Sent) (together []bool, ids []int64) {
+	together = make([]bool, len(sent))
+	for i, one := range sent {
+		if len(one.Unserved) == 0 && !slices.Contains(ids, one.Task.ID) {
+			together[i] = true
+			ids = append(ids, one.Task.ID)
+		}
+	}
+	return together, ids
+}
+
+// asSent returns the task as it is stored when it was marked as sent.
+func asSent(task tasker.Task, unserved []string, now dbTime) tasker.Task {
+	task.Status, task.SentTime, task.LastModifiedTime, task.Unserved = tasker.Sent, &now.Time, now.Time, unserved
+	return task
+}
+
+// sentColumns are the columns of a task that is marked as sent. expected is the
+// value of the column for older programs; empty leaves it as it is.
+func (s Outbox) sentColumns(unserved []string, now dbTime, expected string) map[string]any {
 	set := map[string]any{
 		"status": tasker.Sent, "sent_time": now, "last_modified_time": now, "relay_time": nil, "unserved": names(unserved),
 		"sent_to": nil, "refusal": nil,
 	}
+	if expected != "" {
+		set["expected"] = gorm.Expr(expected)
+	}
+	return set
+}
+
+// markSent is MarkSent for a task that has targets.
+func (s Outbox) markSent(db *gorm.DB, task tasker.Task, unserved []string, now dbTime) (moved bool, err error) {
+	expected := ""
 	if task.Endpoints == nil {
-		set["expected"] = gorm.Expr(s.dialect.expectedTargets())
+		expected = s.dialect.expectedTargets()
 	}
 	update := db.Model(&taskRow{}).
-		Where("id = ? AND status IN ? AND targets IS NOT NULL", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).Updates(set)
+		Where("id = ? AND status IN ? AND targets IS NOT NULL", task.ID, tasker.TaskStatusesBefore(tasker.Sent)).
+		Updates(s.sentColumns(unserved, now, expected))
 	return update.RowsAffected > 0, update.Error
 }
 

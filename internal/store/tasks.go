@@ -5,11 +5,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
-
-	"gorm.io/gorm"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
@@ -29,62 +26,11 @@ const relayGrace = 15 * time.Second
 // If the same task exists, CreateTask returns that one and created is false.
 // The same identifier with another body is a [tasker.Conflict].
 func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
-	hash, err := requestHash(t)
+	creations, err := s.CreateTasks(ctx, []tasker.Task{t})
 	if err != nil {
 		return tasker.Task{}, false, err
 	}
-	payload := string(t.Payload)
-	if t.Payload == nil {
-		payload = "null"
-	}
-	const tries = 3
-	for try := 1; ; try++ {
-		stored, err = s.insertTask(ctx, t, payload, hash)
-		if err == nil {
-			return stored, true, nil
-		}
-		if !errors.Is(err, gorm.ErrDuplicatedKey) {
-			return tasker.Task{}, false, s.fail("store the task", err)
-		}
-		var existing taskRow
-		err = s.conn(ctx).Where("type = ? AND identifier = ?", t.Type, t.Identifier).Take(&existing).Error
-		switch {
-		case errors.Is(err, gorm.ErrRecordNotFound) && try < tries:
-			continue // purged meanwhile: the identifier is free
-		case err != nil:
-			return tasker.Task{}, false, s.fail("read the task with that identifier", err)
-		case !bytes.Equal(existing.RequestHash, hash):
-			return tasker.Task{}, false, tasker.Errorf(tasker.Conflict,
-				"identifier %q of task type %q is taken by a task with another payload or other endpoints: "+
-					"choose another identifier", t.Identifier, t.Type)
-		}
-		return existing.task(), false, nil
-	}
-}
-
-// insertTask stores a task as CREATED, with its targets.
-func (s Tasks) insertTask(ctx context.Context, t tasker.Task, payload string, hash []byte) (tasker.Task, error) {
-	var row taskRow
-	sum := sha256.Sum256([]byte(payload))
-	err := s.withRetry(ctx, func() error {
-		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
-			now := dbTime{s.Now()}
-			row = taskRow{
-				Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-				Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, Targets: new(len(t.Endpoints)),
-				RelayTime: &dbTime{now.Add(relayGrace)}, PublishAttempts: 1,
-				AcceptedTime: now, LastModifiedTime: now,
-			}
-			if err := tx.Create(&row).Error; err != nil {
-				return err
-			}
-			if t.Endpoints != nil {
-				return targetListed(tx, row.ID, t.Endpoints)
-			}
-			return s.targetRegistered(tx, []int64{row.ID})
-		})
-	})
-	return row.task(), err
+	return creations[0].Task, creations[0].Created, creations[0].Err
 }
 
 // requestHash returns the same hash for requests that mean the same: white
