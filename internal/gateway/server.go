@@ -84,6 +84,9 @@ const idleTimeout = 3 * time.Minute
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	answer, err := s.answer(r)
+	if tasker.CodeOf(err) == tasker.TooLarge {
+		bodies.Drop(r)
+	}
 	header := w.Header()
 	header.Set(protocol.HeaderRevision, strconv.Itoa(protocol.Revision))
 	header.Set(protocol.HeaderTime, s.database.Now().Format(time.RFC3339Nano))

@@ -482,6 +482,31 @@ func TestFlood(t *testing.T) {
 	}
 }
 
+// A result that is larger than a gateway takes is refused, and the endpoint learns
+// that, also if it is still sending.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	server := newServer(t, newStore(t), gateway.Config{MaxBody: 1 << 20})
+	web := httptest.NewServer(server.Handler())
+	t.Cleanup(web.Close)
+	c, err := gateway.NewClient(gateway.ClientConfig{Addresses: []string{web.URL}, Tokens: tokensOf("a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	large := ends("a", tasker.Task{ID: 1}, tasker.Task{ID: 2})
+	large[0].Payload = []byte(`"` + strings.Repeat("x", 12<<20) + `"`)
+	for range 5 {
+		_, err = c.Attempts.FinishAttempts(t.Context(), large)
+		if tasker.CodeOf(err) != tasker.TooLarge || !c.Database.Answered(err) {
+			t.Fatalf("%v with code %s, answered %t", err, tasker.CodeOf(err), c.Database.Answered(err))
+		}
+	}
+	if _, err := c.Attempts.FinishAttempts(t.Context(), large[1:]); err != nil {
+		t.Error(err)
+	}
+}
+
 // A token that was rotated is read again; one that is gone is no refusal of what was
 // sent, and an answer.
 func TestTokensAreReadAgain(t *testing.T) {
