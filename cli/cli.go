@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
 	"github.com/taskerhq/tasker/internal/doctor"
+	"github.com/taskerhq/tasker/internal/endpointcheck"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
@@ -41,6 +42,8 @@ type Actions struct {
 	InitDatabase func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	InitRabbitMQ func(ctx context.Context, cfg config.Config, opts app.InitOptions) error
 	Doctor       func(ctx context.Context, cfg config.Config, opts app.DoctorOptions) (doctor.Report, error)
+	// CheckEndpoint needs no configuration.
+	CheckEndpoint func(ctx context.Context, cfg endpointcheck.Config) ([]endpointcheck.Result, error)
 }
 
 // Program is the program as it was started.
@@ -167,7 +170,7 @@ func rootCommand(r *run) *cobra.Command {
 	})
 	root.AddCommand(
 		apiCommand(r), managerCommand(r), gatewayCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
-		endpointsCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
+		endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
 	)
 	r.completeRoot(root)
 	r.rename(root)

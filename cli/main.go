@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/endpointcheck"
 	"github.com/taskerhq/tasker/internal/x/sdnotify"
 )
 
@@ -29,7 +30,7 @@ func Main(catalog *handlers.Catalog, version string) {
 	os.Exit(Execute(ctx, Program{
 		Actions: Actions{
 			RunAPI: app.RunAPI, RunManager: app.RunManager, RunGateway: app.RunGateway, RunDev: app.RunDev,
-			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor,
+			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor, CheckEndpoint: endpointcheck.Run,
 		},
 		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: buildVersion(version), Handlers: catalog, Name: filepath.Base(os.Args[0]),

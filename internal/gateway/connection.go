@@ -27,6 +27,8 @@ const (
 	maxAnswer = 64 << 20
 	// maxParallel bounds the requests that one call sends at once.
 	maxParallel = 16
+	// maxPause bounds the pause that a gateway may ask for.
+	maxPause = 5 * time.Second
 )
 
 // connection sends requests to the addresses of a gateway.
@@ -46,6 +48,8 @@ type answerError struct {
 	// answered is true if the gateway, or the database behind it, gave an answer
 	// to the request.
 	answered bool
+	// after is how long the gateway wants to be left alone, if it is overloaded.
+	after time.Duration
 }
 
 // Error returns the cause.
@@ -72,6 +76,9 @@ func call[A any](ctx context.Context, c *connection, endpoint, operation string,
 	}
 	data, err := c.post(ctx, caller, operation, body)
 	if err != nil {
+		if failed, ok := errors.AsType[*answerError](err); ok && failed.after > 0 {
+			caller.pause(failed.after)
+		}
 		return answer, err
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
@@ -174,13 +181,17 @@ func (c *connection) send(ctx context.Context, base, token, operation string, bo
 	if len(document.Errors) > 0 {
 		failed.Field = document.Errors[0].Field
 	}
-	return nil, &answerError{failed, !document.Unanswered}
+	refused := &answerError{cause: failed, answered: !document.Unanswered}
+	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && document.Code == tasker.Overloaded {
+		refused.after = min(time.Duration(seconds)*time.Second, maxPause)
+	}
+	return nil, refused
 }
 
 // lost returns the error for a request that has no answer: it is unknown what
 // became of it.
 func (*connection) lost(err error, what string) error {
-	return &answerError{tasker.WrapError(tasker.Unavailable, err, what), false}
+	return &answerError{cause: tasker.WrapError(tasker.Unavailable, err, what)}
 }
 
 // withoutURL returns the cause of an error of net/http.

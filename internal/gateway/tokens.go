@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 // maxInFlight bounds the requests about an endpoint that its client has under way,
@@ -45,10 +48,25 @@ type caller struct {
 
 	mu    sync.Mutex
 	known string
+	quiet time.Time // until then nothing is sent, since the gateway has too much to do
 }
 
-// enter waits for a slot.
+// pause has the next requests wait: at least for a time that the gateway asked for,
+// and at random up to twice as long, so that not all endpoints come back together.
+func (c *caller) pause(asked time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.quiet = time.Now().Add(asked + rand.N(asked))
+}
+
+// enter waits for the end of a pause, and for a slot.
 func (c *caller) enter(ctx context.Context) error {
+	c.mu.Lock()
+	quiet := time.Until(c.quiet)
+	c.mu.Unlock()
+	if quiet > 0 {
+		_ = clock.Sleep(ctx, quiet)
+	}
 	select {
 	case c.slots <- struct{}{}:
 		return nil
