@@ -169,7 +169,11 @@ func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, lim
 		var tasks []int64
 		err := tx.Model(&purgedTaskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
 			Where("purge_time < ?", s.at(purgedBefore)).Order("purge_time, task_id").Limit(batchSize).Pluck("task_id", &tasks).Error
-		if err != nil || len(tasks) == 0 {
+		if err == nil && len(tasks) == 0 {
+			more, err = purgeStrayTargets(tx, limit)
+			return err
+		}
+		if err != nil {
 			return err
 		}
 		var rows []resultRow

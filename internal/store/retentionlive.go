@@ -18,15 +18,32 @@ const purgeChunks = batchSize
 func purgeTargets(tx *gorm.DB, tasks []int64, limit int) (through []int64, err error) {
 	var targets []targetRow
 	return purgePart(tx, tasks, 5*limit, &targets, []string{"task_id", "endpoint"},
-		func(r targetRow) int64 { return r.TaskID },
-		func(part []targetRow) error {
-			keys := make([]tasker.ResultKey, len(part))
-			for i, r := range part {
-				keys[i] = tasker.ResultKey(r)
-			}
-			condition, args := anyOf(keys)
-			return tx.Where(condition, args...).Delete(&targetRow{}).Error
-		})
+		func(r targetRow) int64 { return r.TaskID }, func(part []targetRow) error { return deleteTargets(tx, part) })
+}
+
+func deleteTargets(tx *gorm.DB, targets []targetRow) error {
+	keys := make([]tasker.ResultKey, len(targets))
+	for i, r := range targets {
+		keys[i] = tasker.ResultKey(r)
+	}
+	condition, args := anyOf(keys)
+	return tx.Where(condition, args...).Delete(&targetRow{}).Error
+}
+
+// purgeStrayTargets deletes up to limit targets of tasks that an older program
+// has deleted with all that it knows of, and reports whether there may be more. It
+// looks for them before the oldest task that is left.
+func purgeStrayTargets(tx *gorm.DB, limit int) (more bool, err error) {
+	var targets []targetRow
+	err = tx.Where("task_id < (SELECT MIN(id) FROM tasks)").
+		Where("NOT EXISTS (SELECT 1 FROM purged_tasks p WHERE p.task_id = task_targets.task_id)").
+		Order("task_id").Limit(limit).Find(&targets).Error
+	for part := range slices.Chunk(targets, batchSize) {
+		if err == nil {
+			err = deleteTargets(tx, part)
+		}
+	}
+	return len(targets) == limit, err
 }
 
 // purgeLive deletes up to limit attempts, and some of the log chunks, of tasks

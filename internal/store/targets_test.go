@@ -320,3 +320,23 @@ func TestAggregateManyResults(t *testing.T) {
 		}
 	})
 }
+
+// An older program deletes tasks without their targets.
+func TestPurgedByAnOlderProgram(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b", "c")
+		f.send(t, "one")
+		f.send(t, "two")
+		kept := f.send(t, "kept")
+		f.exec(t, "DELETE FROM tasks WHERE identifier <> 'kept'")
+		for _, want := range []int{5, 3, 3} {
+			if n, more := f.purgeResults(t, f.Now().Add(time.Second), 4); n != 0 || more != (want == 5) {
+				t.Errorf("%d results were deleted, more: %v", n, more)
+			}
+			if n := f.count(t, "task_targets"); n != want {
+				t.Errorf("%d targets are left, want %d", n, want)
+			}
+		}
+		f.wantTargets(t, kept, "a", "b", "c")
+	})
+}
