@@ -1,9 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -40,47 +40,20 @@ func disjunction(term string, n int) string {
 	return "((" + strings.Join(slices.Repeat([]string{term}, n), ") OR (") + "))"
 }
 
-// StartAttempts begins the next attempts of up to 100 waiting results: it
-// counts them and moves the results to RUNNING, before their handlers start.
-// started[i] is false if the result is at another attempt or has ended, or if
-// its manager does not hold the endpoint. It may be called again after an
-// error: attempts that the same manager has started are reported as started,
-// even if their endpoint was marked lost meanwhile, unless they have asked for
-// a reboot since.
+// StartAttempts begins the next attempts of waiting results, up to some
+// hundreds: it counts them and moves the results to RUNNING, before their
+// handlers start. started[i] is false if the result is at another attempt or
+// has ended, or if its manager does not hold the endpoint. It may be called
+// again after an error: attempts that the same manager has started are reported
+// as started, even if their endpoint was marked lost meanwhile, unless they
+// have asked for a reboot since.
 func (s Attempts) StartAttempts(ctx context.Context, starts []ledger.Start) (started []bool, err error) {
-	return byManager(starts, func(manager string, starts []ledger.Start) ([]bool, error) {
-		return s.startAttempts(ctx, manager, starts)
-	})
-}
-
-// byManager calls fn with the starts of each manager, and returns what it
-// returned in the order of starts.
-func byManager(starts []ledger.Start, fn func(manager string, starts []ledger.Start) ([]bool, error)) ([]bool, error) {
-	indexes := map[string][]int{}
-	for i, start := range starts {
-		indexes[start.Manager] = append(indexes[start.Manager], i)
+	if len(starts) == 0 {
+		return nil, nil
 	}
-	all := make([]bool, len(starts))
-	for _, manager := range slices.Sorted(maps.Keys(indexes)) {
-		part := make([]ledger.Start, len(indexes[manager]))
-		for n, i := range indexes[manager] {
-			part[n] = starts[i]
-		}
-		answers, err := fn(manager, part)
-		if err != nil {
-			return nil, err
-		}
-		for n, i := range indexes[manager] {
-			all[i] = answers[n]
-		}
-	}
-	return all, nil
-}
-
-func (s Attempts) startAttempts(ctx context.Context, manager string, starts []ledger.Start) (started []bool, err error) {
 	var matched int
 	err = s.withRetry(ctx, func() (err error) {
-		matched, err = s.start(ctx, manager, starts)
+		matched, err = s.start(ctx, starts)
 		return err
 	})
 	if err != nil {
@@ -90,39 +63,48 @@ func (s Attempts) startAttempts(ctx context.Context, manager string, starts []le
 		return slices.Repeat([]bool{true}, matched), nil
 	}
 	started = make([]bool, len(starts))
-	// Some were at another attempt. Those now at the next one, by this manager,
-	// have been started.
-	begun, err := s.begun(ctx, manager, starts)
+	// Some were at another attempt. Those now at the next one, by the same
+	// manager, have been started.
+	begun, err := s.begun(ctx, starts)
 	if err != nil {
 		return nil, s.fail("read which attempts were started", err)
 	}
 	for i, start := range starts {
-		started[i] = begun[start.ResultKey]
+		started[i] = start.Manager != "" && begun[start.ResultKey] == start.Manager
 	}
 	return started, nil
 }
 
-func (s Attempts) start(ctx context.Context, manager string, starts []ledger.Start) (matched int, err error) {
-	condition, args := anyAt(starts, 0)
+func (s Attempts) start(ctx context.Context, starts []ledger.Start) (matched int, err error) {
 	now := dbTime{s.Now()}
-	update := s.conn(ctx).Model(&resultRow{}).Where(condition, args...).Where("state IN ?", waiting).
-		Where("EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", manager).
-		Updates(map[string]any{
-			"state": tasker.Running, "attempt": gorm.Expr("attempt + 1"), "manager": manager, "errnr": 0, "errmsg": "",
-			"retry_time": nil, "last_modified_time": now, "attempt_time": now, "step": 0, "awaits_reboot": nil,
-		})
-	return int(update.RowsAffected), update.Error
+	update := joinedUpdate{
+		columns: []string{"manager"}, held: true,
+		set: [][2]string{
+			{"state", "?"}, {"attempt", "v.attempt + 1"}, {"manager", "v.manager"}, {"errnr", "0"}, {"errmsg", "''"},
+			{"retry_time", "NULL"}, {"last_modified_time", "?"}, {"attempt_time", "?"}, {"step", "0"}, {"awaits_reboot", "NULL"},
+		},
+		where: "r.state IN ?",
+		args:  []any{tasker.Running, now, now, waiting},
+	}
+	// Lock the endpoints in the same order as heartbeats do.
+	ordered := slices.SortedFunc(slices.Values(starts), func(a, b ledger.Start) int {
+		return cmp.Or(strings.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.TaskID, b.TaskID))
+	})
+	for _, start := range ordered {
+		update.add(start.ResultKey, start.Attempt, start.Manager)
+	}
+	return update.exec(&s.dialect, s.conn(ctx))
 }
 
-func (s Attempts) begun(ctx context.Context, manager string, starts []ledger.Start) (map[tasker.ResultKey]bool, error) {
+// begun returns by whom the attempts after the given ones were begun.
+func (s Attempts) begun(ctx context.Context, starts []ledger.Start) (map[tasker.ResultKey]string, error) {
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
-	err := s.conn(ctx).Select("task_id", "endpoint").Where(condition, args...).
-		Where(runs+" AND manager = ? AND step = 0", append(runsArgs(), manager)...).
-		Find(&rows).Error
-	begun := make(map[tasker.ResultKey]bool, len(rows))
+	err := s.conn(ctx).Select("task_id", "endpoint", "manager").Where(condition, args...).
+		Where(runs+" AND step = 0", runsArgs()...).Find(&rows).Error
+	begun := make(map[tasker.ResultKey]string, len(rows))
 	for _, r := range rows {
-		begun[r.key()] = true
+		begun[r.key()] = r.Manager
 	}
 	return begun, err
 }

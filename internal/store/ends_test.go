@@ -164,3 +164,35 @@ func TestFinishRefusesWhatIsNotText(t *testing.T) {
 		}
 	})
 }
+
+// One batch starts attempts of many managers, each at the endpoints that it
+// holds, and is told the same when it is sent again.
+func TestStartForManyManagers(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		f.acquire(t, managerB, "c", "d")
+		task := f.send(t, "one")
+		f.receive(t, managerA, incoming(task, "a", tasker.Received), incoming(task, "b", tasker.Received))
+		f.receive(t, managerB, incoming(task, "c", tasker.Received), incoming(task, "d", tasker.Running))
+		f.finish(t, finish(task, "d", 1, tasker.Retrying))
+		start := func(manager, endpoint string, attempt int) ledger.Start {
+			return ledger.Start{
+				ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: attempt, Manager: manager,
+			}
+		}
+		starts := []ledger.Start{
+			start(managerB, "d", 1), start(managerA, "a", 0), start(managerB, "c", 0), start(managerB, "b", 0), start(managerA, "d", 1),
+			start("", "b", 0),
+		}
+		for range 2 {
+			started, err := f.Attempts.StartAttempts(t.Context(), starts)
+			if err != nil || !slices.Equal(started, []bool{true, true, true, false, false, false}) {
+				t.Errorf("started %v, %v", started, err)
+			}
+		}
+		want := map[string]tasker.ResultState{"a": tasker.Running, "b": tasker.Received, "c": tasker.Running, "d": tasker.Running}
+		if got := f.states(t, task); !maps.Equal(got, want) {
+			t.Errorf("states %v, want %v", got, want)
+		}
+	})
+}

@@ -16,6 +16,9 @@ import (
 type joinedUpdate struct {
 	// columns are those of v, after task_id, endpoint and attempt.
 	columns []string
+	// held joins with v the endpoints, e, that the manager in v holds. They are
+	// locked before their results, against another manager that takes over.
+	held bool
 	// rows is the number of rows of v, and values are theirs, row by row.
 	rows   int
 	values []any
@@ -39,7 +42,7 @@ func (u *joinedUpdate) exec(d *dialect, db *gorm.DB) (matched int, err error) {
 	if d.name == sqliteDialect.name {
 		statement = u.sqlite
 	}
-	update := db.Exec(statement(), append(u.values, u.args...)...)
+	update := db.Exec(statement(d.asName("v.endpoint")), append(u.values, u.args...)...)
 	return int(update.RowsAffected), update.Error
 }
 
@@ -47,22 +50,30 @@ func (u *joinedUpdate) exec(d *dialect, db *gorm.DB) (matched int, err error) {
 // VALUES: v is a union. It is read first, and each of its rows finds its result
 // by the primary key, whatever the optimizer believes about the tables, so
 // results are locked in the order of v.
-func (u *joinedUpdate) mysql() string {
+func (u *joinedUpdate) mysql(endpoint string) string {
 	first := "SELECT ? AS task_id, ? AS endpoint, ? AS attempt"
 	for _, column := range u.columns {
 		first += ", ? AS " + column
 	}
 	next := " UNION ALL SELECT ?" + strings.Repeat(", ?", len(u.columns)+2)
-	return "UPDATE (" + first + strings.Repeat(next, u.rows-1) + ") v STRAIGHT_JOIN task_results r" +
-		" ON r.task_id = v.task_id AND r.endpoint = CONVERT(v.endpoint USING ascii) COLLATE ascii_bin AND r.attempt = v.attempt" +
+	return "UPDATE (" + first + strings.Repeat(next, u.rows-1) + ") v" + u.endpoints(" STRAIGHT_JOIN", endpoint) +
+		" STRAIGHT_JOIN task_results r ON r.task_id = v.task_id AND r.endpoint = " + endpoint + " AND r.attempt = v.attempt" +
 		" SET " + u.assignments("r.") + " WHERE " + u.where
 }
 
-func (u *joinedUpdate) sqlite() string {
+func (u *joinedUpdate) sqlite(endpoint string) string {
 	row := "(?" + strings.Repeat(", ?", len(u.columns)+2) + ")"
 	return "WITH v (" + strings.Join(append([]string{"task_id", "endpoint", "attempt"}, u.columns...), ", ") + ") AS (VALUES " +
-		row + strings.Repeat(", "+row, u.rows-1) + ") UPDATE task_results AS r SET " + u.assignments("") + " FROM v" +
-		" WHERE r.task_id = v.task_id AND r.endpoint = v.endpoint AND r.attempt = v.attempt AND " + u.where
+		row + strings.Repeat(", "+row, u.rows-1) + ") UPDATE task_results AS r SET " + u.assignments("") +
+		" FROM v" + u.endpoints(" JOIN", endpoint) +
+		" WHERE r.task_id = v.task_id AND r.endpoint = " + endpoint + " AND r.attempt = v.attempt AND " + u.where
+}
+
+func (u *joinedUpdate) endpoints(join, endpoint string) string {
+	if !u.held {
+		return ""
+	}
+	return join + " endpoints e ON e.name = " + endpoint + " AND e.manager = v.manager"
 }
 
 func (u *joinedUpdate) assignments(prefix string) string {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/taskerhq/tasker"
@@ -82,4 +83,28 @@ func (s Attempts) resumeAttempts(ctx context.Context, manager string, starts []l
 		resumed[i] = taken[start.ResultKey]
 	}
 	return resumed, nil
+}
+
+// byManager calls fn with the starts of each manager, and returns what it
+// returned in the order of starts.
+func byManager(starts []ledger.Start, fn func(manager string, starts []ledger.Start) ([]bool, error)) ([]bool, error) {
+	indexes := map[string][]int{}
+	for i, start := range starts {
+		indexes[start.Manager] = append(indexes[start.Manager], i)
+	}
+	all := make([]bool, len(starts))
+	for _, manager := range slices.Sorted(maps.Keys(indexes)) {
+		part := make([]ledger.Start, len(indexes[manager]))
+		for n, i := range indexes[manager] {
+			part[n] = starts[i]
+		}
+		answers, err := fn(manager, part)
+		if err != nil {
+			return nil, err
+		}
+		for n, i := range indexes[manager] {
+			all[i] = answers[n]
+		}
+	}
+	return all, nil
 }

@@ -257,7 +257,10 @@ func (m *manager) enqueue() {
 func (w *world) startSome(c chance, m *manager) {
 	var starts []ledger.Start
 	for _, key := range sortedKeys(m.waiting) {
-		if len(starts) < 3 && !m.active[key] {
+		if len(starts) == 3 {
+			break // the others wait on: nobody else may know of them
+		}
+		if !m.active[key] {
 			starts = append(starts, ledger.Start{ResultKey: key, Manager: m.id, Attempt: m.waiting[key]})
 			m.active[key] = true
 		}
