@@ -53,7 +53,7 @@ type completion struct {
 }
 
 func newCompleter(c completer) *completer {
-	c.together = batch.New(batchSize, c.storeAll)
+	c.together = batch.New(maxBatch, c.storeAll)
 	c.alone = batch.New(1, c.storeAll)
 	return &c
 }

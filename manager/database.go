@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// batchSize bounds the items of one write to the database.
-	batchSize = 100
+	// batchSize bounds the items of one write to the database, and maxBatch those of
+	// one set-based statement: recordings, starts and ends.
+	batchSize, maxBatch = 100, 500
 	// callTimeout bounds one statement or transaction.
 	callTimeout = 15 * time.Second
 	// minPause and maxPause bound the pauses between two tries while the

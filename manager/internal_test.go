@@ -56,7 +56,7 @@ func TestDuplicateClosesAHandler(t *testing.T) {
 	m := idle(t, h)
 	p := m.pools.get(broker.Queue{TaskType: "job", Endpoint: "a"})
 	p.behind = false
-	_, b := p.acquire(wire.Task{TaskID: 1, Identifier: "one", Type: "job"})
+	_, b := p.acquire(wire.Task{TaskID: 1, Identifier: "one", Type: "job"}, false)
 	if b == nil {
 		t.Fatal("no slot")
 	}

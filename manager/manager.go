@@ -143,7 +143,7 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 	m.deadLetters = newDeadLetters(log)
 	m.recorder = &recorder{
 		queue:   make(chan incoming, types*len(cfg.Endpoints)*cfg.Prefetch),
-		results: store.Results, manager: id, db: m.db, events: m.events, deadLetters: m.deadLetters, log: log,
+		holding: newHolding(maxBatch), results: store.Results, manager: id, db: m.db, events: m.events, deadLetters: m.deadLetters, log: log,
 	}
 	m.adopter = &adopter{
 		endpoints: store.Endpoints, work: store.Work, manager: id, boot: cfg.BootID, db: m.db,
@@ -158,7 +158,7 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 	consumer := &consumer{broker: b, recorder: m.recorder, deadLetters: m.deadLetters, prefetch: cfg.Prefetch, log: log}
 	m.pools.create = func(queue broker.Queue, b *binding) *member {
 		prompt := m.prompts[queue.Endpoint]
-		p := newPool(queue, b, m.runner, store.Database.Now, prompt.suspect.Raise)
+		p := newPool(queue, b, m.runner, store.Database.Now, prompt.suspect.Raise, m.recorder.holding.freed)
 		feeder := &feeder{pool: p, work: store.Work, database: store.Database, db: m.db, log: log}
 		return &member{pool: p, fill: func(ctx, taking context.Context) {
 			var both sync.WaitGroup

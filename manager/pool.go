@@ -30,12 +30,13 @@ type pool struct {
 
 	consumed atomic.Bool // its consumer is registered
 
-	mu      sync.Mutex
-	binding *binding
-	free    int // slots; negative after a reload to fewer than are taken
-	waiting []ledger.Work
-	queued  map[int64]bool // the tasks in waiting
-	active  map[int64]*run // by task
+	mu       sync.Mutex
+	binding  *binding
+	free     int // slots; negative after a reload to fewer than are taken
+	turnover turnover
+	waiting  []ledger.Work
+	queued   map[int64]bool // the tasks in waiting
+	active   map[int64]*run // by task
 	// behind is true if the database may have waiting results that memory does
 	// not have. Newer ones must not overtake them.
 	behind bool
@@ -59,8 +60,8 @@ type job struct {
 	ledger.Work
 	binding *binding
 	// freeSlot is called as soon as the handler has ended: storing its end does
-	// not need the slot.
-	freeSlot func()
+	// not need the slot. ran is how long the handler ran, 0 if it was not called.
+	freeSlot func(ran time.Duration)
 }
 
 // followUp is what a pool does after a job has ended.
@@ -82,14 +83,17 @@ type jobRunner interface {
 	awaitReboot(taking, running context.Context, j job) followUp
 }
 
-func newPool(queue broker.Queue, b *binding, runner jobRunner, now func() time.Time, suspect func()) *pool {
+func newPool(
+	queue broker.Queue, b *binding, runner jobRunner, now func() time.Time, suspect func(), freed signal.Signal,
+) *pool {
 	b.use()
 	wake := signal.New()
 	return &pool{
 		queue: queue, runner: runner, now: now, suspect: suspect, wake: wake,
 		// What an earlier manager left is read like what memory had no room for.
 		behind: true, retries: &alarm{wake: wake, at: now()},
-		binding: b, free: b.Concurrency, queued: map[int64]bool{}, active: map[int64]*run{},
+		turnover: turnover{freed: freed},
+		binding:  b, free: b.Concurrency, queued: map[int64]bool{}, active: map[int64]*run{},
 	}
 }
 
@@ -128,8 +132,10 @@ func (p *pool) canStart() bool {
 }
 
 // acquire returns how to record a task that has arrived: RUNNING, with a slot
-// taken and the binding in use, if a slot is free and nothing older waits.
-func (p *pool) acquire(message wire.Task) (in ledger.Incoming, b *binding) {
+// taken and the binding in use, if a slot is free and nothing older waits. If hold
+// is true and a slot is likely to be free in a moment, the state is empty: ask again
+// when [holding.freed] is raised.
+func (p *pool) acquire(message wire.Task, hold bool) (in ledger.Incoming, b *binding) {
 	in = ledger.Incoming{
 		ResultKey:  tasker.ResultKey{TaskID: message.TaskID, Endpoint: p.queue.Endpoint},
 		Identifier: message.Identifier, Type: message.Type, PayloadSHA256: message.PayloadSHA256, State: tasker.Received,
@@ -141,10 +147,13 @@ func (p *pool) acquire(message wire.Task) (in ledger.Incoming, b *binding) {
 	case p.binding.handler == nil:
 		in.State, in.Errnr = tasker.Rejected, tasker.ErrnrRejected
 		in.Errmsg = "endpoint " + p.queue.Endpoint + " has no handler for task type " + p.queue.TaskType
-	case len(p.waiting) == 0 && !p.behind && p.canStart():
+	case p.behind || p.paused || p.suspended:
+	case len(p.waiting) == 0 && p.canStart():
 		p.free--
 		in.State, b = tasker.Running, p.binding
 		b.use()
+	case hold && p.turnover.await():
+		in.State = "" // those that wait in memory are older, and start before
 	}
 	return in, b
 }
@@ -157,6 +166,7 @@ func (p *pool) release(taking context.Context, b *binding) {
 	p.mu.Lock()
 	p.free++
 	p.startWaiting(taking)
+	p.turnover.slotFree()
 	p.mu.Unlock()
 	b.release()
 }
@@ -266,13 +276,13 @@ func (p *pool) launch(
 	p.live.enter()
 	go func() {
 		defer p.live.leave()
-		next := do(taking, running, job{Work: work, binding: b, freeSlot: func() { p.freeSlot(taking, r) }})
+		next := do(taking, running, job{Work: work, binding: b, freeSlot: func(ran time.Duration) { p.freeSlot(taking, r, ran) }})
 		cancel(nil)
 		p.mu.Lock()
 		delete(p.active, work.Task.ID)
 		p.behind = p.behind || next.rescan
 		p.mu.Unlock()
-		p.freeSlot(taking, r)
+		p.freeSlot(taking, r, 0)
 		switch {
 		case next.rescan:
 			p.retries.by(p.now())
@@ -286,8 +296,9 @@ func (p *pool) launch(
 	}()
 }
 
-// freeSlot frees the slot of a run, if it has one, for the next waiting task.
-func (p *pool) freeSlot(taking context.Context, r *run) {
+// freeSlot frees the slot of a run, if it has one, for the next waiting task. ran is
+// how long its handler ran, 0 if that is not known.
+func (p *pool) freeSlot(taking context.Context, r *run, ran time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !r.slot {
@@ -295,7 +306,11 @@ func (p *pool) freeSlot(taking context.Context, r *run) {
 	}
 	r.slot = false
 	p.free++
+	if ran > 0 {
+		p.turnover.ran(ran)
+	}
 	p.startWaiting(taking)
+	p.turnover.slotFree()
 }
 
 // busy returns the number of slots that are taken.

@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
 // blocking is a jobRunner whose jobs run until they are canceled or ended.
@@ -49,14 +50,14 @@ func (b *blocking) awaitReboot(taking, running context.Context, j job) followUp 
 func poolOf(r jobRunner, slots int) *pool {
 	b := &binding{TaskType: tasker.TaskType{Name: "job", Concurrency: slots}}
 	b.handler = (&handlerSet{}).add(handlers.Func(nil), slog.New(slog.DiscardHandler))
-	p := newPool(broker.Queue{TaskType: "job", Endpoint: "a"}, b, r, time.Now, func() {})
+	p := newPool(broker.Queue{TaskType: "job", Endpoint: "a"}, b, r, time.Now, func() {}, signal.New())
 	p.behind = false
 	return p
 }
 
 // arrive has a task arrive and recorded, and returns its state.
 func arrive(ctx context.Context, p *pool, id int64) tasker.ResultState {
-	in, b := p.acquire(wire.Task{TaskID: id, Identifier: "one", Type: "job"})
+	in, b := p.acquire(wire.Task{TaskID: id, Identifier: "one", Type: "job"}, false)
 	p.onRecorded(ctx, in.State, tasker.Task{ID: id, Type: "job"}, b)
 	return in.State
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/wire"
-	"github.com/taskerhq/tasker/internal/x/batch"
 )
 
 // recordTries is how often a task may fail to be recorded alone, while other
@@ -20,6 +19,7 @@ const recordTries = 3
 // Only then does it acknowledge their messages and let them run.
 type recorder struct {
 	queue       chan incoming
+	holding     *holding
 	results     Results
 	manager     string
 	db          *database
@@ -49,26 +49,25 @@ func (r *recorder) submit(ctx context.Context, in incoming) error {
 // run records tasks until taking ends.
 func (r *recorder) run(taking context.Context) {
 	for {
-		tasks := batch.Gather(taking, r.queue, batchSize)
+		tasks := r.holding.next(taking, r.queue)
 		if tasks == nil {
-			return
+			return // what is held is not settled: the queues keep it
 		}
 		r.record(taking, tasks)
 	}
 }
 
-// record records a batch of tasks: RUNNING if their pool has a free slot.
-func (r *recorder) record(taking context.Context, tasks []incoming) {
+// record records a batch of tasks.
+func (r *recorder) record(taking context.Context, tasks []prepared) {
 	records := make([]ledger.Incoming, len(tasks))
-	bindings := make([]*binding, len(tasks)) // of those with a slot
 	for i, in := range tasks {
-		records[i], bindings[i] = in.pool.acquire(in.message)
+		records[i] = in.record
 		records[i].Manager = r.manager
 	}
 	results, err := writeBatch(taking, r.db, "record the tasks", recordTries, records, r.results.ReceiveResults)
 	if err != nil { // not settled: the queues keep them
-		for i, in := range tasks {
-			in.pool.release(taking, bindings[i])
+		for _, in := range tasks {
+			in.pool.release(taking, in.binding)
 		}
 		return
 	}
@@ -77,22 +76,22 @@ func (r *recorder) record(taking context.Context, tasks []incoming) {
 		rec := results[i].out
 		switch {
 		case results[i].err != nil:
-			in.pool.release(taking, bindings[i])
+			in.pool.release(taking, in.binding)
 		case rec.Outcome == ledger.Recorded:
 			r.report(&records[i], &rec.Task) // before the end of the run is reported
-			in.pool.onRecorded(taking, records[i].State, rec.Task, bindings[i])
+			in.pool.onRecorded(taking, records[i].State, rec.Task, in.binding)
 		case rec.Outcome == ledger.Duplicate:
-			in.pool.onDuplicate(taking, bindings[i], rec)
+			in.pool.onDuplicate(taking, in.binding, rec)
 		default:
-			in.pool.release(taking, bindings[i])
+			in.pool.release(taking, in.binding)
 		}
 	}
 	var recorded []incoming
 	for i, in := range tasks {
 		if err := results[i].err; err != nil {
-			r.onFailed(taking, in, err)
-		} else if r.settle(taking, in, results[i].out) {
-			recorded = append(recorded, in)
+			r.onFailed(taking, in.incoming, err)
+		} else if r.settle(taking, in.incoming, results[i].out) {
+			recorded = append(recorded, in.incoming)
 		}
 	}
 	r.acknowledge(taking, recorded)

@@ -47,7 +47,7 @@ var _ jobRunner = (*runner)(nil)
 type started = written[bool]
 
 func newRunner(r runner) *runner {
-	r.starts = batch.New(batchSize, func(ctx context.Context, starts []ledger.Start) ([]started, error) {
+	r.starts = batch.New(maxBatch, func(ctx context.Context, starts []ledger.Start) ([]started, error) {
 		return writeBatch(ctx, r.db, "start the attempts", 1, starts, r.attempts.StartAttempts)
 	})
 	return &r
@@ -113,7 +113,7 @@ func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.
 	}
 	if err != nil {
 		log.WarnContext(taking, "task rejected", "err", err)
-		j.freeSlot()
+		j.freeSlot(0)
 		return r.complete(running, log, &j, attempt.Reject(j.Attempt, err), nil)
 	}
 	running, stop := context.WithTimeoutCause(running, j.binding.Timeout, handlers.ErrTimeout)
@@ -122,7 +122,7 @@ func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.
 	begin := time.Now()
 	report := r.telemetry.report(j.Work, earlier, log)
 	exit := r.call(running, &j, report, log)
-	j.freeSlot()
+	j.freeSlot(time.Since(begin))
 	end, decision := r.rules(j.binding).Judge(j.Attempt, exit)
 	duration := time.Since(begin).Round(time.Microsecond)
 	countRun(r.metrics, j.Task.Type, end.State, decision, duration)
