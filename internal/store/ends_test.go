@@ -196,3 +196,39 @@ func TestStartForManyManagers(t *testing.T) {
 		}
 	})
 }
+
+// A batch of 500 is recorded, started and ended, also if one of it is not
+// current.
+func TestFiveHundredAtOnce(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		endpoints := []string{"a", "b", "c", "d", "e"}
+		f.acquire(t, managerA, endpoints...)
+		var messages []ledger.Incoming
+		var starts []ledger.Start
+		var ends []ledger.End
+		for i := range 100 {
+			task := f.send(t, fmt.Sprint("task-", i))
+			for _, endpoint := range endpoints {
+				message := incoming(task, endpoint, tasker.Received)
+				messages = append(messages, message)
+				starts = append(starts, ledger.Start{ResultKey: message.ResultKey, Manager: managerA})
+				ends = append(ends, differing(task, endpoint, i))
+			}
+		}
+		f.receive(t, managerA, messages[:1]...)
+		if got := f.receive(t, managerA, messages...); got[0].Outcome != ledger.Duplicate || got[499].Outcome != ledger.Recorded {
+			t.Errorf("recorded %+v and %+v", got[0], got[499])
+		}
+		for _, n := range []int{1, 500} { // the first one again
+			started, err := f.Attempts.StartAttempts(t.Context(), starts[:n])
+			if err != nil || slices.Contains(started, false) {
+				t.Errorf("started %v, %v", started, err)
+			}
+		}
+		f.finish(t, ends[:1]...)
+		stored := f.finish(t, ends...)
+		if stored[0] || slices.Contains(stored[1:], false) {
+			t.Errorf("stored %v", stored)
+		}
+	})
+}
