@@ -118,8 +118,12 @@ func (l *lease) run(ctx context.Context, lost context.CancelCauseFunc, silent fu
 		}
 		previous = interval
 		asked := time.Now()
-		beat, cancel := context.WithTimeout(ctx, max(length, time.Second))
+		// One that is under way when the manager stops is answered before the
+		// release is sent, so that it cannot come after it.
+		beat, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(length, time.Second))
+		stop := context.AfterFunc(ctx, func() { time.AfterFunc(leaveTimeout, cancel) })
 		held, err := l.store.Heartbeat(beat, l.manager, l.endpoints, l.length)
+		stop()
 		cancel()
 		l.db.down.Store(err != nil)
 		failed = err != nil
