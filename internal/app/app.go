@@ -43,6 +43,8 @@ type services struct {
 func newServices(st *store.Store, b broker.Broker, version string, log *slog.Logger) services {
 	metrics := observe.NewRegistry(version)
 	observe.Pool(metrics, st.Pool(), "tasker")
+	ended := observe.NewStoreMetrics(metrics).TasksEnded
+	st.OnEnded(func(taskType string, status tasker.TaskStatus, tasks int) { ended.Add(tasks, taskType, string(status)) })
 	return services{st, b, metrics, log}
 }
 

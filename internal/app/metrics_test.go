@@ -99,7 +99,9 @@ func TestMetricsCount(t *testing.T) {
 		return s[`tasker_loop_last_success_timestamp_seconds{loop="census"}`] > 0 &&
 			s[`tasker_loop_last_success_timestamp_seconds{loop="aggregate"}`] > 0 &&
 			s[`tasker_attempts_total{outcome="DONE",task_type="worker"}`] == 2 &&
-			s[`tasker_attempts_total{outcome="FAILED",task_type="backup"}`] == 2
+			s[`tasker_attempts_total{outcome="FAILED",task_type="backup"}`] == 2 &&
+			s[`tasker_tasks_finished_total{status="DONE",task_type="worker"}`] == 1 &&
+			s[`tasker_tasks_finished_total{status="FAILED",task_type="backup"}`] == 1
 	})
 	for name, want := range map[string]float64{
 		`tasker_tasks_created_total{task_type="worker"}`:                                            1,

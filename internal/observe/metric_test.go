@@ -25,6 +25,7 @@ var components = []struct {
 	{"API", DispatchMetrics{}},
 	{"API", BrokerMetrics{}},
 	{"API", ReconcileMetrics{}},
+	{"both", StoreMetrics{}},
 	{"manager", ManagerMetrics{}},
 	{"both", processMetrics{}},
 }
@@ -34,7 +35,7 @@ func everything(t *testing.T) *Registry {
 	t.Helper()
 	r := NewRegistry("1.2.3")
 	for _, metrics := range []any{
-		NewAPIMetrics(r), NewDispatchMetrics(r), NewBrokerMetrics(r), NewReconcileMetrics(r), NewManagerMetrics(r),
+		NewAPIMetrics(r), NewDispatchMetrics(r), NewBrokerMetrics(r), NewReconcileMetrics(r), NewStoreMetrics(r), NewManagerMetrics(r),
 	} {
 		fields := reflect.ValueOf(metrics)
 		for i := range fields.NumField() {

@@ -10,6 +10,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
@@ -25,7 +26,8 @@ type DB struct {
 	// travels makes statements use the local clock, corrected, as well, so that
 	// tests can travel in time.
 	travels bool
-	reading atomic.Pointer[reading] // nil until the database's clock was read
+	reading atomic.Pointer[reading]                                    // nil until the database's clock was read
+	ended   func(taskType string, status tasker.TaskStatus, tasks int) // see OnEnded
 	// seenWithin is [Config].SeenWithin.
 	seenWithin time.Duration
 	conversion conversion

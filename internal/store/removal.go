@@ -309,22 +309,27 @@ func (d *detachment) targets(ctx context.Context) error {
 func (d *detachment) detach(ctx context.Context, ids []int64) error {
 	slices.Sort(ids)
 	var changed int
+	ended := endedTasks{}
 	err := d.withRetry(ctx, func() error {
 		return d.conn(ctx).Transaction(func(tx *gorm.DB) error {
 			changed = 0
+			clear(ended)
 			current, err := lockRemoval(tx, d.removal)
 			if d.ended = !current; err != nil || d.ended {
 				return err
 			}
-			changed, err = d.Removals.detach(tx, d.removal.Endpoint, ids)
+			changed, err = d.Removals.detach(tx, d.removal.Endpoint, ids, ended)
 			return err
 		})
 	})
 	d.changed += changed
+	if err == nil {
+		d.report(ended)
+	}
 	return err
 }
 
-func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int, err error) {
+func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64, ended endedTasks) (changed int, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "status", "removed_endpoints").
 		Where("id IN ?", ids).Order("id").Find(&tasks).Error
@@ -368,7 +373,7 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64) (changed int
 	}
 	// No task becomes overdue by this.
 	const never = 100 * 365 * 24 * time.Hour
-	_, err = Statuses(s).aggregate(tx, ids, never)
+	_, err = Statuses(s).aggregate(tx, ids, never, ended)
 	return changed, err
 }
 

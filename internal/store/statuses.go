@@ -40,15 +40,18 @@ func (s Statuses) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoin
 		}
 		for _, part := range partsOf(sizes) {
 			var n int
+			ended := endedTasks{}
 			err := s.transact(ctx, "aggregate tasks", func(tx *gorm.DB) error {
+				clear(ended)
 				var err error
-				n, err = s.aggregate(tx, part, waitForEndpoints)
+				n, err = s.aggregate(tx, part, waitForEndpoints, ended)
 				return err
 			})
 			if err != nil {
 				return changed, err
 			}
 			changed += n
+			s.report(ended)
 		}
 	}
 	return changed, nil
@@ -70,10 +73,12 @@ func partsOf(sizes []ledger.Look) (parts [][]int64) {
 	return parts
 }
 
-func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration) (changed int, err error) {
+// aggregate adds the tasks that it moves to a final status to ended, which is to be
+// reported after the commit.
+func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration, ended endedTasks) (changed int, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-		Select("id", "status", "targets", "unserved", "removed_endpoints", "sent_time").
+		Select("id", "type", "status", "targets", "unserved", "removed_endpoints", "sent_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, err
@@ -96,6 +101,7 @@ func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Dura
 		}
 		if next := tasker.NextStatus(task.Status, summary, overdue); next != task.Status {
 			moves[next] = append(moves[next], task.ID)
+			ended.add(task.Type, next)
 		}
 		if err := updateUnserved(tx, task); err != nil {
 			return 0, err
