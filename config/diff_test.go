@@ -27,7 +27,7 @@ func TestDiff(t *testing.T) {
 		want    config.Difference
 	}{
 		"nothing":            {minimal, []string{types}, config.Difference{}},
-		"in another form":    {minimal + "api: {port: 8888, publish_timeout: 5000ms, insecure: false}\n", []string{types, "TASKER_API_MAX_BODY=1048576"}, config.Difference{}},
+		"in another form":    {minimal + "api: {port: 8888, publish_timeout: 1000ms, insecure: false}\n", []string{types, "TASKER_API_MAX_BODY=1048576"}, config.Difference{}},
 		"the level":          {minimal + "log: {level: warn}", []string{types}, config.Difference{Level: true}},
 		"what needs a start": {minimal + "api: {port: 1}", []string{types, "TASKER_LOG_FORMAT=json", "TASKER_MANAGER_LABELS=a=b"}, config.Difference{Restart: []string{"api.port", "manager.labels", "log.format"}}},
 		"a password":         {strings.Replace(minimal, "mysql://tasker:pw", "mysql://tasker:other", 1), []string{types}, config.Difference{Restart: []string{"manager.db.uri"}}},

@@ -80,7 +80,7 @@ func TestDefaults(t *testing.T) {
 	if diff := cmp.Diff(wantManager, c.Manager, cmpopts.EquateComparable(observe.ManagerMetrics{})); diff != "" {
 		t.Error("Manager:", diff)
 	}
-	if c.PublishTimeout != 5*time.Second || c.Reconcile.LostAfter != time.Minute || c.Reconcile.WaitForEndpoints != time.Minute {
+	if c.PublishTimeout != time.Second || c.Reconcile.LostAfter != time.Minute || c.Reconcile.WaitForEndpoints != time.Minute {
 		t.Errorf("got %v, %+v", c.PublishTimeout, c.Reconcile)
 	}
 	if c.Rabbit.QueueType != "classic" || c.Rabbit.QueueExpires != 7*24*time.Hour || c.Rabbit.Heartbeat != 10*time.Second {

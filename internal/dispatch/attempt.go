@@ -55,16 +55,23 @@ type attempt struct {
 	mu       sync.Mutex
 	unserved []string // listed endpoints known not to be served
 
-	// ended is closed at the end; then task and err are set.
-	ended chan struct{}
-	task  tasker.Task
-	err   error
+	// ended is closed when task and err are set: see finish.
+	finished sync.Once
+	ended    chan struct{}
+	task     tasker.Task
+	err      error
 }
 
 // run publishes the task and marks it as sent, or releases it after an error.
 func (a *attempt) run(ctx context.Context) (tasker.Task, error) {
 	defer a.keep(ctx)()
-	if err := a.publish(ctx); err != nil {
+	stopWatching := a.watchReceipt(ctx)
+	err := a.publish(ctx)
+	if stopWatching() {
+		a.publishLate(ctx, err)
+		return a.task, nil
+	}
+	if err != nil {
 		a.release(ctx, err)
 		task := a.u.Task
 		task.Unserved = a.unserved

@@ -31,6 +31,7 @@ type Store interface {
 	RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error
 	SaveSent(ctx context.Context, u ledger.Unsent, lease time.Duration) error
 	RegisteredEndpoints(ctx context.Context, taskType string, among []string) ([]string, error)
+	Received(ctx context.Context, taskID int64) (bool, error)
 	OldestProtocol(ctx context.Context, taskType string, seenWithin time.Duration) (int, error)
 }
 
@@ -51,7 +52,7 @@ var ErrBusy = errors.New("too many messages await the message broker's confirm")
 
 // The default and the maximum of [Config].Timeout.
 const (
-	DefaultTimeout = 5 * time.Second
+	DefaultTimeout = time.Second
 	MaxTimeout     = 10 * time.Second
 )
 
@@ -215,12 +216,12 @@ func (d *Dispatcher) begin(ctx context.Context, a *attempt) bool {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	d.attempts[a.u.ID] = cancel
 	d.group.Go(func() {
-		defer close(a.ended)
 		defer cancel()
-		a.task, a.err = a.run(ctx)
+		task, err := a.run(ctx)
 		d.mu.Lock()
 		delete(d.attempts, a.u.ID)
 		d.mu.Unlock()
+		a.finish(task, err)
 	})
 	return true
 }

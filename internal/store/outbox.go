@@ -129,6 +129,13 @@ func (s Outbox) RegisteredEndpoints(ctx context.Context, taskType string, among 
 	return registered, nil
 }
 
+// Received reports whether an endpoint has received a task.
+func (s Outbox) Received(ctx context.Context, taskID int64) (bool, error) {
+	var found []int64
+	err := s.conn(ctx).Model(&resultRow{}).Where("task_id = ?", taskID).Limit(1).Pluck("task_id", &found).Error
+	return len(found) > 0, s.fail("look for a result of the task", err)
+}
+
 // OldestProtocol returns the newest version of task messages that all endpoints of
 // a type read, of those seen within a time; 0 if there are none.
 func (s Outbox) OldestProtocol(ctx context.Context, taskType string, seenWithin time.Duration) (oldest int, err error) {

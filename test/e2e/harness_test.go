@@ -230,6 +230,7 @@ func newServices(t *testing.T, uri string, env ...string) *system {
 		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + amqp,
 		"TASKER_API_PORT=" + port,
 		"TASKER_MANAGER_HEARTBEAT=300ms",
+		"TASKER_API_PUBLISH_TIMEOUT=10s", // on a slow machine, too, a POST answers SENT
 		"TASKER_MANAGER_LEASE=1500ms",
 	}, env...)
 	return s
