@@ -75,7 +75,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&opts.runs, "runs", 3, "runs of each round: tasker, the prototype and the naive daemon take turns")
 	flags.BoolVar(&opts.processes, "processes", false, "run tasker as a fleet does: an API process, and a manager process for each endpoint")
 	flags.StringVar(&opts.mode, "mode", config.ModeDatabase, "mode of the managers with -processes: database or gateway")
-	flags.BoolVar(&opts.persistent, "persistent", true, "persistent messages for the prototype, the naive daemon and the broker's ceiling")
+	flags.BoolVar(&opts.persistent, "persistent", false, "persistent messages: tasker's, as with manager.message_queue.persistent, and all others'")
 	flags.IntVar(&opts.inFlight, "inflight", 64, "tasks in flight in the throughput phase")
 	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once")
 	flags.IntVar(&opts.tasks, "tasks", 20000, "maximum number of tasks in a throughput phase; 0 means only -duration limits it")

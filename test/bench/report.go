@@ -78,7 +78,7 @@ func (r *report) text(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "tasker benchmark, %s, %s, %d CPUs, load average %s\n"+
 		"%d bytes of payload, %d of message, %d tasks in flight, %d slots per endpoint,\n"+
-		"runs: %d, messages of the others: %s\n\n%s\n%s\n\n",
+		"runs: %d, messages: %s\n\n%s\n%s\n\n",
 		r.Time.Format(time.RFC3339), r.Go, r.CPUs, r.Load, r.Payload, r.Message, r.InFlight, r.Slots, r.Runs, messages, setup, scope)
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func loadConfig(s *services, opts options) (config.Config, error) {
 
 // site returns where tasker finds the servers.
 func (s *services) site(opts options) *daemons.Site {
-	return &daemons.Site{MySQL: s.mysql, RabbitMQ: s.rabbit, Mode: opts.mode, Slots: opts.slots}
+	return &daemons.Site{MySQL: s.mysql, RabbitMQ: s.rabbit, Mode: opts.mode, Slots: opts.slots, Persistent: opts.persistent}
 }
 
 // startSystem starts the API with its reconciler, and one manager that serves all

@@ -24,6 +24,8 @@ type Site struct {
 	// Mode is that of the managers: config.ModeDatabase or config.ModeGateway.
 	Mode  string
 	Slots int
+	// Persistent makes the messages of tasks persistent.
+	Persistent bool
 
 	urls     []string // of the APIs
 	gateways []string
@@ -69,6 +71,7 @@ func (s *Site) Database() []string {
 	return []string{
 		"TASKER_MANAGER_DB_URI=" + s.MySQL,
 		"TASKER_MANAGER_MESSAGE_QUEUE_URI=" + s.RabbitMQ,
+		fmt.Sprintf("TASKER_MANAGER_MESSAGE_QUEUE_PERSISTENT=%t", s.Persistent),
 		noop.Types(s.Slots),
 	}
 }
