@@ -120,7 +120,11 @@ func (r *report) text() string {
 		line("load: %.0f results/s", float64(r.LoadTasks*r.Endpoints)/r.Load.Seconds)
 	}
 	if r.Get.Bytes > 0 {
-		line("GET of the last task: %.3f s, %d bytes, %d with gzip (0: not served)", r.Get.Seconds, r.Get.Bytes, r.Get.Zipped)
+		zipped := "gzip is not served"
+		if r.Get.Zipped > 0 {
+			zipped = fmt.Sprintf("%d with gzip", r.Get.Zipped)
+		}
+		line("GET of the last task: %.3f s, %d bytes, %s", r.Get.Seconds, r.Get.Bytes, zipped)
 	}
 	if r.Idle.Seconds > 0 {
 		line("idle: %.0f statements/s: %s", r.IdleStatements, usage.KindsText(r.IdleKinds))
