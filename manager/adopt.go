@@ -30,27 +30,46 @@ type adopter struct {
 	log       *slog.Logger
 }
 
+// adopt adopts the results of endpoints before tasks are taken.
 func (a *adopter) adopt(ctx context.Context, endpoints []string) error {
 	for _, endpoint := range endpoints {
-		if err := a.adoptOne(ctx, endpoint); err != nil {
+		unfinished, err := a.adoptOne(ctx, endpoint)
+		if err != nil {
 			return fmt.Errorf("adopt the results of endpoint %s: %w", endpoint, err)
+		}
+		if !unfinished.Any() {
+			for _, p := range a.pools.at(endpoint) {
+				p.settle()
+			}
 		}
 	}
 	return nil
 }
 
-func (a *adopter) adoptOne(ctx context.Context, endpoint string) error {
-	err := a.db.retry(ctx, "take back lost results", func(ctx context.Context) error {
+// adoptOne adopts the results of an endpoint, and returns what it found. It looks
+// first, by one statement: as a rule there is nothing.
+func (a *adopter) adoptOne(ctx context.Context, endpoint string) (unfinished ledger.Unfinished, err error) {
+	err = a.db.retry(ctx, "look for unfinished results", func(ctx context.Context) (err error) {
+		unfinished, err = a.work.UnfinishedWork(ctx, a.manager, endpoint)
+		return err
+	})
+	if err == nil && unfinished.Lost {
+		err = a.returnFromLost(ctx, endpoint)
+	}
+	if err == nil && (unfinished.Lost || unfinished.Interrupted) {
+		err = a.adoptInterrupted(ctx, endpoint)
+	}
+	return unfinished, err
+}
+
+func (a *adopter) returnFromLost(ctx context.Context, endpoint string) error {
+	return a.db.retry(ctx, "take back lost results", func(ctx context.Context) error {
 		n, err := a.endpoints.ReturnFromLost(ctx, []string{endpoint})
 		if n > 0 {
 			a.log.InfoContext(ctx, "took back lost results", "endpoint", endpoint, "results", n)
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	return a.adoptInterrupted(ctx, endpoint)
 }
 
 // adoptInterrupted judges the attempts that run under other managers: this one

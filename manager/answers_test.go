@@ -95,8 +95,7 @@ func TestReturnWhoseAnswerIsLost(t *testing.T) {
 	w.await(waits, tasker.ResultDone)
 }
 
-// A database that hangs while lost results are taken back does not delay the
-// heartbeats.
+// A database that hangs while an endpoint is resynced does not delay the heartbeats.
 func TestHeartbeatsGoOn(t *testing.T) {
 	w := newWorld(t)
 	f := &hanging{faulty: newFaulty(w.store, false, map[string]int{}), hangs: make(chan struct{}, 1)}
@@ -105,16 +104,32 @@ func TestHeartbeatsGoOn(t *testing.T) {
 	w.untilCalled(f.faulty, "heartbeat", 20)
 }
 
-// hanging is a database that cannot take back lost results.
+// An endpoint without unfinished results costs two statements per resync: its lists
+// of work are not read.
+func TestResyncOfAnIdleEndpoint(t *testing.T) {
+	w := newWorld(t)
+	c := &counting{}
+	f := newFaulty(w.store, false, map[string]int{})
+	w.serve(f, c, func(cfg *manager.Config) { cfg.CatchUp = 20 * time.Millisecond })
+	w.await(w.post("one", "null", "a"), tasker.ResultDone)
+	w.untilCalled(f, "unreceived", 10)
+	for _, method := range []string{"waiting", "return"} {
+		if n := f.called(method); n != 0 {
+			t.Errorf("%s called %d times", method, n)
+		}
+	}
+}
+
+// hanging is a database that hangs over the unfinished results.
 type hanging struct {
 	*faulty
 	begun atomic.Bool
 	hangs chan struct{}
 }
 
-func (h *hanging) ReturnFromLost(ctx context.Context, endpoints []string) (int, error) {
+func (h *hanging) UnfinishedWork(ctx context.Context, m, endpoint string) (ledger.Unfinished, error) {
 	if !h.begun.Swap(true) {
-		return h.database.ReturnFromLost(ctx, endpoints) // at the start
+		return h.database.UnfinishedWork(ctx, m, endpoint) // at the start
 	}
 	select {
 	case h.hangs <- struct{}{}:
@@ -122,9 +137,9 @@ func (h *hanging) ReturnFromLost(ctx context.Context, endpoints []string) (int, 
 	}
 	select {
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ledger.Unfinished{}, ctx.Err()
 	case <-time.After(2 * time.Second):
-		return 0, errAway
+		return ledger.Unfinished{}, errAway
 	}
 }
 

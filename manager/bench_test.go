@@ -77,6 +77,10 @@ func (f *free) SaveLive(_ context.Context, updates []ledger.LiveUpdate) error {
 	return nil
 }
 
+func (f *free) UnfinishedWork(context.Context, string, string) (ledger.Unfinished, error) {
+	return ledger.Unfinished{Waiting: true}, nil
+}
+
 func (f *free) InterruptedWork(context.Context, string, string, int) ([]ledger.Work, error) {
 	return nil, nil
 }

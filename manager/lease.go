@@ -91,6 +91,13 @@ func (l *lease) pace() (heartbeat, length time.Duration) {
 	return l.heartbeat, l.length
 }
 
+// stretch returns how long a period lasts if it grows like the time between two
+// heartbeats.
+func (l *lease) stretch(period time.Duration) time.Duration {
+	heartbeat, _ := l.pace()
+	return time.Duration(float64(period) * max(1, float64(heartbeat)/float64(l.heartbeat)))
+}
+
 // pause returns the time until the next heartbeat. It is jittered, so that a fleet
 // that started together does not stay in step: fully so at first and when the
 // interval has changed. After a failure it is shorter, if heartbeats are rare.

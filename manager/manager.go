@@ -151,7 +151,7 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 	}
 	m.resync = &resync{
 		results: store.Results, database: store.Database, db: m.db, pools: m.pools, adopter: m.adopter,
-		recorder: m.recorder, prompts: m.prompts, period: cfg.CatchUp, log: log,
+		recorder: m.recorder, prompts: m.prompts, period: cfg.CatchUp, stretch: m.lease.stretch, log: log,
 	}
 	m.reloader = &reloader{cfg: cfg, pools: m.pools, changed: signal.New(), log: log}
 	m.registrar = &registrar{lease: m.lease, prompts: m.prompts, changed: m.reloader.changed, log: log}

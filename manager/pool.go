@@ -337,12 +337,24 @@ func (p *pool) suspend() {
 	p.waiting, p.queued = nil, map[int64]bool{}
 }
 
-// restore ends a suspension.
+// restore ends a suspension, if there is one.
 func (p *pool) restore() {
 	p.mu.Lock()
+	suspended := p.suspended
 	p.suspended = false
 	p.mu.Unlock()
-	p.rescan()
+	if suspended {
+		p.rescan()
+	}
+}
+
+// settle lets the feeder not read what waits in the database: nothing does, and no
+// task has been taken yet.
+func (p *pool) settle() {
+	p.mu.Lock()
+	p.behind = false
+	p.mu.Unlock()
+	p.retries.clear()
 }
 
 // Pause lets nothing start until Resume. Runs go on, and tasks that arrive are

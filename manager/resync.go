@@ -76,6 +76,7 @@ type resync struct {
 	recorder *recorder
 	prompts  prompts
 	period   time.Duration
+	stretch  func(time.Duration) time.Duration // of the period, in a large fleet
 	log      *slog.Logger
 }
 
@@ -84,7 +85,7 @@ func (r *resync) run(ctx context.Context, endpoint string) {
 	var since time.Time
 	prompt := r.prompts[endpoint]
 	for {
-		periodic := time.NewTimer(clock.Around(r.period))
+		periodic := time.NewTimer(clock.Around(r.stretch(r.period)))
 		var err error
 		select {
 		case <-prompt.subscribed:
@@ -124,7 +125,10 @@ func (r *resync) scanFrom(prompt *prompt, since time.Time) time.Time {
 // pools read what waits: what they could not start while it was lost is not in
 // memory.
 func (r *resync) repair(ctx context.Context, endpoint string) error {
-	err := r.adopter.adoptOne(ctx, endpoint)
+	unfinished, err := r.adopter.adoptOne(ctx, endpoint)
+	if err == nil && !unfinished.Any() {
+		return nil
+	}
 	for _, p := range r.pools.at(endpoint) {
 		p.rescan()
 	}

@@ -58,6 +58,9 @@ type Attempts interface {
 
 // Work finds unfinished results.
 type Work interface {
+	// UnfinishedWork returns which kinds of unfinished results an endpoint has:
+	// what the other methods need to be asked for.
+	UnfinishedWork(ctx context.Context, manager, endpoint string) (ledger.Unfinished, error)
 	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
 	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)

@@ -121,6 +121,14 @@ func (c clientWork) work(ctx context.Context, endpoint, operation string, reques
 	return work, err
 }
 
+// UnfinishedWork is manager.Work.UnfinishedWork.
+func (c clientWork) UnfinishedWork(ctx context.Context, manager, endpoint string) (ledger.Unfinished, error) {
+	answer, err := call[protocol.UnfinishedKinds](ctx, c.connection, endpoint, protocol.OpUnfinished, &protocol.Unfinished{
+		Scope: protocol.Scope{Endpoint: endpoint}, Manager: manager,
+	})
+	return ledger.Unfinished{Lost: answer.Lost, Interrupted: answer.Interrupted, Waiting: answer.Waiting}, err
+}
+
 // InterruptedWork is manager.Work.InterruptedWork.
 func (c clientWork) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
 	return c.work(ctx, endpoint, protocol.OpInterrupted, &protocol.Interrupted{

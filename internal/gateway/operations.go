@@ -41,6 +41,7 @@ func (w *writers) routes(stores Stores, fleet *fleet, news *news) map[string]rou
 		protocol.OpReceive:     routeOf(results.receive),
 		protocol.OpUnreceived:  routeOf(results.unreceived),
 		protocol.OpPayload:     routeOf(results.payload),
+		protocol.OpUnfinished:  routeOf(results.unfinished),
 		protocol.OpInterrupted: routeOf(results.interrupted),
 		protocol.OpWaiting:     routeOf(results.waiting),
 		protocol.OpDue:         routeOf(results.due),

@@ -52,6 +52,11 @@ func (o *resultOps) payload(ctx context.Context, r *protocol.Payload) (*protocol
 	return &protocol.PayloadText{Payload: string(payload)}, err
 }
 
+func (o *resultOps) unfinished(ctx context.Context, r *protocol.Unfinished) (*protocol.UnfinishedKinds, error) {
+	u, err := o.work.UnfinishedWork(ctx, r.Manager, r.Endpoint)
+	return &protocol.UnfinishedKinds{Lost: u.Lost, Interrupted: u.Interrupted, Waiting: u.Waiting}, err
+}
+
 func (o *resultOps) interrupted(ctx context.Context, r *protocol.Interrupted) (*protocol.WorkList, error) {
 	return workList(o.work.InterruptedWork(ctx, r.Manager, r.Endpoint, r.Limit))
 }

@@ -67,6 +67,7 @@ type Attempts interface {
 
 // Work finds unfinished results.
 type Work interface {
+	UnfinishedWork(ctx context.Context, manager, endpoint string) (ledger.Unfinished, error)
 	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
 	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)

@@ -75,6 +75,20 @@ func (w *Work) Key() tasker.ResultKey {
 	return tasker.ResultKey{TaskID: w.Task.ID, Endpoint: w.Endpoint}
 }
 
+// Unfinished says which kinds of unfinished results an endpoint has.
+type Unfinished struct {
+	// Lost is true if some are LOST.
+	Lost bool
+	// Interrupted is true if some are RUNNING under another manager.
+	Interrupted bool
+	// Waiting is true if some are RECEIVED or RETRYING.
+	Waiting bool
+}
+
+// Any reports whether the endpoint has unfinished results other than those that
+// the manager runs.
+func (u Unfinished) Any() bool { return u != Unfinished{} }
+
 // Start is an attempt to start.
 type Start struct {
 	tasker.ResultKey

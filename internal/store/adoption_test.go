@@ -37,6 +37,9 @@ func TestAdoptionOfWhatIsLost(t *testing.T) {
 		if lost, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil || len(lost) != 2 {
 			t.Fatalf("lost %v, %v", lost, err)
 		}
+		if u, err := f.Attempts.UnfinishedWork(t.Context(), managerB, "a"); err != nil || u != (ledger.Unfinished{Lost: true}) {
+			t.Errorf("unfinished: %+v, %v", u, err)
+		}
 		work, err := f.Attempts.InterruptedWork(t.Context(), managerB, "a", 10)
 		if err != nil || len(work) != 1 || work[0].Task.ID != task.ID || work[0].Attempt != 1 {
 			t.Fatalf("interrupted: %+v, %v", work, err)

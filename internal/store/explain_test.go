@@ -164,6 +164,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, _, err = s.Attempts.NextRetry(ctx, "e7", "t1")
 	must(err)
+	_, err = s.Attempts.UnfinishedWork(ctx, managerA, "e7")
+	must(err)
 	_, err = s.Attempts.InterruptedWork(ctx, managerA, "e7", 10)
 	must(err)
 	_, _, err = s.Inbox.UnreceivedTasks(ctx, "e7", []string{"t1", "t2"}, time.Time{}, ledger.SentPosition{}, 10)

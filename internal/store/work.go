@@ -37,6 +37,16 @@ func (s Attempts) InterruptedWork(ctx context.Context, manager, endpoint string,
 		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
 }
 
+// UnfinishedWork returns which kinds of unfinished results an endpoint of a manager
+// has. Its cost does not depend on their number.
+func (s Attempts) UnfinishedWork(ctx context.Context, manager, endpoint string) (ledger.Unfinished, error) {
+	const some = "EXISTS (SELECT 1 FROM task_results WHERE endpoint = ? AND state "
+	var u ledger.Unfinished
+	err := s.conn(ctx).Raw("SELECT "+some+"= ?) AS lost, "+some+"= ? AND manager <> ?) AS interrupted, "+some+"IN ?) AS waiting",
+		endpoint, tasker.Lost, endpoint, tasker.Running, manager, endpoint, waiting).Scan(&u).Error
+	return u, s.fail("look for the endpoint's unfinished results", err)
+}
+
 // work returns the results of an endpoint that a condition on them (r) and
 // their tasks (t) selects, oldest task first.
 func (s Attempts) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {

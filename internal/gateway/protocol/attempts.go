@@ -154,6 +154,22 @@ type Stored struct {
 	Stored bool `json:"stored"`
 }
 
+// Unfinished asks which kinds of unfinished results the endpoint has.
+type Unfinished struct {
+	Scope
+	Manager string `json:"manager"`
+}
+
+// Validate returns what is wrong with the request.
+func (r *Unfinished) Validate() error { return validManager(r.Manager) }
+
+// UnfinishedKinds answers [Unfinished]. It is a [ledger.Unfinished].
+type UnfinishedKinds struct {
+	Lost        bool `json:"lost"`
+	Interrupted bool `json:"interrupted"`
+	Waiting     bool `json:"waiting"`
+}
+
 // Interrupted asks for results that run under another manager.
 type Interrupted struct {
 	Scope

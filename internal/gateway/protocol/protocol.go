@@ -56,6 +56,7 @@ const (
 	OpAttempts    = "attempts"
 	OpAwaitReboot = "await-reboot"
 	OpResume      = "resume"
+	OpUnfinished  = "unfinished"
 	OpInterrupted = "interrupted"
 	OpWaiting     = "waiting"
 	OpDue         = "due"

@@ -156,6 +156,33 @@ func testWaiting(w world) {
 	}
 }
 
+// UnfinishedWork says which of the lists are worth reading.
+func testUnfinished(w world) {
+	ctx := w.Context()
+	want := func(when string, manager string, want ledger.Unfinished) {
+		w.Helper()
+		if got, err := w.Work.UnfinishedWork(ctx, manager, EndpointA); err != nil || got != want {
+			w.Errorf("%s: %+v, %v, want %+v", when, got, err, want)
+		}
+	}
+	w.acquire(managerA, EndpointA)
+	want("nothing", managerA, ledger.Unfinished{})
+	running, waiting := w.create("running", "1"), w.create("waiting", "1")
+	w.receive(incoming(managerA, EndpointA, running, tasker.Running))
+	want("what it runs itself", managerA, ledger.Unfinished{})
+	w.receive(incoming(managerA, EndpointA, waiting, tasker.Received))
+	want("one waits", managerA, ledger.Unfinished{Waiting: true})
+	w.must(w.Endpoints.ReleaseEndpoints(ctx, managerA, []string{EndpointA}))
+	w.acquire(managerB, EndpointA)
+	want("the next manager", managerB, ledger.Unfinished{Interrupted: true, Waiting: true})
+	if _, err := w.Attempts.FinishAttempts(ctx, []ledger.End{{
+		ResultKey: tasker.ResultKey{TaskID: running.ID, Endpoint: EndpointA}, Attempt: 1, State: tasker.ResultFailed, Errnr: 1,
+	}}); err != nil {
+		w.Fatal(err)
+	}
+	want("the interrupted one has ended", managerB, ledger.Unfinished{Waiting: true})
+}
+
 func testInterrupted(w world) {
 	ctx := w.Context()
 	w.acquire(managerA, EndpointA)

@@ -44,6 +44,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"ends":              testEnds,
 		"ends of a batch":   testBatch,
 		"waiting work":      testWaiting,
+		"unfinished work":   testUnfinished,
 		"interrupted work":  testInterrupted,
 		"reboots":           testReboots,
 		"live":              testLive,
