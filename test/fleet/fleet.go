@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/testservices"
 	"github.com/taskerhq/tasker/test/internal/daemons"
 	"github.com/taskerhq/tasker/test/internal/noop"
@@ -92,14 +93,19 @@ func withFleet(ctx context.Context, opts options, progress func(string, ...any),
 	return do(f)
 }
 
-// checkFiles returns an error if the processes may not open enough files. Go raises the
-// soft limit by itself.
+// checkFiles returns an error if a process may not open enough files. Go raises the soft
+// limit by itself.
 func checkFiles(opts options) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("limit of open files: %w", err)
 	}
-	if need := uint64(4*opts.endpoints + 1000); limit.Max < need {
+	need := 1000
+	if opts.mode == config.ModeGateway {
+		// The managers keep a connection or two.
+		need += max(opts.endpoints*3/2, 4*min(opts.perSimulator, opts.endpoints))
+	}
+	if limit.Max < uint64(need) {
 		return fmt.Errorf("the limit of open files is %d, but %d are needed: raise it with ulimit -Hn, or as root", limit.Max, need)
 	}
 	return nil
