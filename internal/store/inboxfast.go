@@ -97,7 +97,8 @@ var resultColumns = []string{
 func (s Inbox) insertHeld(incoming []ledger.Incoming, now dbTime, targeted bool) (statement string, args []any) {
 	// Lock the rows in the same order as heartbeats do.
 	ordered := slices.SortedFunc(slices.Values(incoming), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
-	// MySQL wants the word that MariaDB and SQLite do not know.
+	// MySQL wants the word; MariaDB and SQLite, which do not know it, take it for a
+	// comment.
 	const row = "/*!80019 ROW*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	columns := strings.Join(resultColumns, ", ")
 	statement = "INSERT INTO task_results (" + columns + ") WITH v (" + columns + ") AS (VALUES " +
