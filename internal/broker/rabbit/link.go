@@ -14,6 +14,11 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 )
 
+// maxCalls limits the declarations that await RabbitMQ's answer on a link. More are
+// answered no sooner, and of thousands that begin at once, as after a restart of
+// RabbitMQ, the last would wait longer than Config.AnswerTimeout.
+const maxCalls = 8
+
 // closeTimeout limits how long closing waits for a broker that does not answer.
 const closeTimeout = 2 * time.Second
 
@@ -27,6 +32,7 @@ type link struct {
 	addresses []address
 	heartbeat time.Duration
 	answer    time.Duration // see Config.AnswerTimeout
+	calls     chan struct{} // has an element for each call that waits
 	log       *slog.Logger
 	group     *group
 
@@ -42,7 +48,8 @@ type link struct {
 func newLink(name string, cfg Config, addresses []address, g *group, log *slog.Logger) *link {
 	return &link{
 		name: name, addresses: addresses, heartbeat: cfg.Heartbeat, answer: cfg.AnswerTimeout, group: g,
-		log: log.With("connection", name), down: errConnecting, changed: make(chan struct{}),
+		calls: make(chan struct{}, maxCalls),
+		log:   log.With("connection", name), down: errConnecting, changed: make(chan struct{}),
 	}
 }
 
@@ -251,16 +258,22 @@ func (l *link) open(ctx context.Context, conn *amqp.Connection, setup func(*amqp
 }
 
 // callWithTimeout makes a call of the client's that waits for RabbitMQ's answer
-// and does not take a context. If ctx ends first, it returns, and what the call
-// returns is discarded. If there is no answer for too long, it abandons the
-// connection: a node that hangs in part, as in a cluster that loses one, might
-// never answer.
+// and does not take a context, after a turn among [maxCalls]. If ctx ends first, it
+// returns, and what the call returns is discarded. If there is no answer for too
+// long, it abandons the connection: a node that hangs in part, as in a cluster that
+// loses one, might never answer.
 func callWithTimeout[T any](
 	ctx context.Context, l *link, conn *amqp.Connection, call func() (T, error), discard func(T),
 ) (value T, err error) {
 	type result struct {
 		value T
 		err   error
+	}
+	select {
+	case l.calls <- struct{}{}:
+		defer func() { <-l.calls }()
+	case <-ctx.Done():
+		return value, context.Cause(ctx)
 	}
 	done, over := make(chan result), make(chan struct{})
 	defer close(over)

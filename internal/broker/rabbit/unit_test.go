@@ -1,11 +1,15 @@
 package rabbit
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -159,4 +163,47 @@ func TestJob(t *testing.T) {
 	if done := newJob(t.Context(), "x", nil, amqp.Publishing{}).next(); done != nil {
 		t.Errorf("nothing is left, and it goes on as %+v", done)
 	}
+}
+
+// Of many consumers that begin at once, each waits for its own declaration only, and
+// none is taken for one that RabbitMQ does not answer.
+func TestDeclarationsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLink("test", Config{AnswerTimeout: time.Second}, nil, newGroup(), slog.New(slog.DiscardHandler))
+		defer l.group.close()
+		var now, most atomic.Int64
+		var all sync.WaitGroup
+		for range 20 * maxCalls {
+			all.Go(func() {
+				_, err := callWithTimeout(t.Context(), l, nil, func() (struct{}, error) {
+					most.Store(max(most.Load(), now.Add(1)))
+					time.Sleep(900 * time.Millisecond)
+					now.Add(-1)
+					return struct{}{}, nil
+				}, func(struct{}) {})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := most.Load(); n != maxCalls {
+			t.Errorf("%d declarations at once, want %d", n, maxCalls)
+		}
+		// Whoever gives up gives up its turn.
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 2 * maxCalls {
+			_, err := callWithTimeout(ended, l, nil, func() (struct{}, error) {
+				<-l.group.ctx.Done()
+				return struct{}{}, nil
+			}, func(struct{}) {})
+			if !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+		if len(l.calls) != 0 {
+			t.Errorf("%d turns are left taken", len(l.calls))
+		}
+	})
 }
