@@ -85,7 +85,8 @@ func (rt *router) serve(path string, methods map[string]route) http.Handler {
 		route, ok := methods[method]
 		if !ok {
 			w.Header().Set("Allow", allow)
-			rt.problems.fail(w, r, tasker.Errorf(problem.MethodNotAllowed, "method %s not allowed for %s: use %s", clip(r.Method, 16), path, allow))
+			rt.problems.fail(w, r, tasker.Errorf(problem.MethodNotAllowed, "method %s not allowed for %s: use %s",
+				clip(r.Method, 16), path, allow))
 			return
 		}
 		if !route.stream {

@@ -70,7 +70,10 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},
-		{method: get, path: "/{task_type}/{identifier}/results", handle: pages.list, limit: reads, query: []string{"state", "limit", "cursor"}},
+		{
+			method: get, path: "/{task_type}/{identifier}/results", handle: pages.list, limit: reads,
+			query: []string{"state", "limit", "cursor"},
+		},
 		{method: get, path: "/{task_type}/{identifier}/events", handle: taskEvents.follow, stream: true, query: []string{"last_event_id"}},
 		{method: get, path: "/{task_type}/{identifier}/results/{endpoint}", handle: results.get, limit: reads},
 		{

@@ -41,7 +41,7 @@ type tokenHandlers struct {
 
 // add serves POST /v1/endpoints/{endpoint}/token.
 func (h *tokenHandlers) add(w http.ResponseWriter, r *http.Request) error {
-	return h.issue(w, r, "endpoint token added", h.store.AddToken)
+	return h.issue(w, r, "add", h.store.AddToken)
 }
 
 // rotate serves POST /v1/endpoints/{endpoint}/token/rotate.
@@ -51,7 +51,7 @@ func (h *tokenHandlers) rotate(w http.ResponseWriter, r *http.Request) error {
 	if err := errs.err(); err != nil {
 		return err
 	}
-	return h.issue(w, r, "endpoint token rotated", func(ctx context.Context, endpoint string, hash []byte) (tasker.EndpointToken, error) {
+	return h.issue(w, r, "rotate", func(ctx context.Context, endpoint string, hash []byte) (tasker.EndpointToken, error) {
 		return h.store.RotateToken(ctx, endpoint, hash, time.Duration(seconds)*time.Second)
 	}, "overlap_seconds", seconds)
 }
@@ -59,7 +59,7 @@ func (h *tokenHandlers) rotate(w http.ResponseWriter, r *http.Request) error {
 // issue makes a token, stores its hash, and answers with the token. Neither the
 // log nor an error contains it.
 func (h *tokenHandlers) issue(
-	w http.ResponseWriter, r *http.Request, message string,
+	w http.ResponseWriter, r *http.Request, verb string,
 	store func(ctx context.Context, endpoint string, hash []byte) (tasker.EndpointToken, error), attrs ...any,
 ) error {
 	name := mux.Vars(r)["endpoint"]
@@ -76,8 +76,8 @@ func (h *tokenHandlers) issue(
 		return err
 	}
 	info := requestInfoOf(r)
-	h.log.InfoContext(r.Context(), message, append([]any{
-		"endpoint", name, "token_id", stored.ID, "principal", info.principal, "remote", r.RemoteAddr, "request_id", info.id,
+	h.log.InfoContext(r.Context(), "endpoint token issued", append([]any{
+		"verb", verb, "endpoint", name, "token_id", stored.ID, "principal", info.principal, "remote", r.RemoteAddr, "request_id", info.id,
 	}, attrs...)...)
 	return writeJSON(w, http.StatusCreated, client.IssuedToken{EndpointToken: stored, Token: token})
 }

@@ -127,8 +127,8 @@ func gatewayKeys(d *draft) []key {
 		},
 
 		{
-			gatewayListenKey, forGateway, "address of the gateway, such as `127.0.0.1:8889`; empty means that the API serves none. Any but a " +
-				"loopback address needs `gateway.tls`",
+			gatewayListenKey, forGateway, "address of the gateway, such as `127.0.0.1:8889`; empty means that the API " +
+				"serves none. Any but a loopback address needs `gateway.tls`",
 			text(&d.Gateway.Listen),
 		},
 		{

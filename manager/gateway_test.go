@@ -68,7 +68,7 @@ func (b beside) RenewLeases(ctx context.Context, renewals []ledger.Renewal) ([]b
 	held := make([]bool, len(renewals))
 	for i, r := range renewals {
 		var err error
-		if held[i], err = b.database.Heartbeat(ctx, r.Manager, []string{r.Endpoint}, r.Lease); err != nil {
+		if held[i], err = b.Heartbeat(ctx, r.Manager, []string{r.Endpoint}, r.Lease); err != nil {
 			return nil, err
 		}
 	}
@@ -79,7 +79,7 @@ func (b beside) ResultPayload(ctx context.Context, key tasker.ResultKey) (json.R
 	if _, err := b.store.ResultPayload(ctx, key); err != nil {
 		return nil, err
 	}
-	return b.database.TaskPayload(ctx, key.TaskID)
+	return b.TaskPayload(ctx, key.TaskID)
 }
 
 func (b beside) CountSeen(ctx context.Context, since time.Time) (int, error) {

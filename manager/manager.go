@@ -143,7 +143,8 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 	m.deadLetters = newDeadLetters(log)
 	m.recorder = &recorder{
 		queue:   make(chan incoming, types*len(cfg.Endpoints)*cfg.Prefetch),
-		holding: newHolding(maxBatch), results: store.Results, manager: id, db: m.db, events: m.events, deadLetters: m.deadLetters, log: log,
+		holding: newHolding(maxBatch), results: store.Results, manager: id, db: m.db, events: m.events,
+		deadLetters: m.deadLetters, log: log,
 	}
 	m.adopter = &adopter{
 		endpoints: store.Endpoints, work: store.Work, manager: id, boot: cfg.BootID, db: m.db,

@@ -120,7 +120,8 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	dispatcher := dispatch.New(sending, taking.outbox(), publisher, s.log)
 	defer dispatcher.Close()
 	remover := removal.New(s.store.Removals, s.broker, s.log)
-	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher), remover)
+	requeuer := dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher)
+	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, requeuer, remover)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,8 @@ func Doctor(ctx context.Context, cfg config.Config, opts DoctorOptions) (doctor.
 		st, file, err := openExisting(cfg.Store)
 		if err == nil {
 			defer func() { _ = st.Close() }()
-			subject.Database, subject.Endpoints, subject.Tasks = inspected{st.DB, st.Schema, st.Inspection, file}, st.Endpoints, st.Inspection
+			subject.Database = inspected{st.DB, st.Schema, st.Inspection, file}
+			subject.Endpoints, subject.Tasks = st.Endpoints, st.Inspection
 		}
 		subject.DatabaseError = err
 	}

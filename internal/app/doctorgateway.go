@@ -55,7 +55,8 @@ func (p gatewayProbe) Reach(ctx context.Context) error {
 	defer func() { _ = response.Body.Close() }()
 	body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<10))
 	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), `"alive"`) {
-		return tasker.Errorf(tasker.Unavailable, "unexpected answer from %s, which may be a proxy and not a gateway: %s", p.address, response.Status)
+		return tasker.Errorf(tasker.Unavailable, "unexpected answer from %s, which may be a proxy and not a gateway: %s",
+			p.address, response.Status)
 	}
 	return nil
 }
@@ -70,7 +71,7 @@ func (p gatewayProbe) Ask(ctx context.Context, endpoint string) (ahead time.Dura
 	if err := probeGateway(ctx, c, endpoint, p.cfg.TaskTypes[0].Name); err != nil {
 		return 0, err
 	}
-	return c.Database.Now().Sub(time.Now()), nil
+	return time.Until(c.Database.Now()), nil
 }
 
 // probeGateway sends a request about an endpoint that reads one row at most.

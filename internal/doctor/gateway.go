@@ -29,8 +29,8 @@ func (e *examination) checkGateways(ctx context.Context) {
 		reached := e.check(ctx, groupGateway, "connection", func(ctx context.Context) []Finding {
 			if err := g.Reach(ctx); err != nil {
 				bad = append(bad, len(e.report.Checks))
-				return failed(ctx, err, "check that it runs, that this machine can reach it, and that its certificate is valid for this address "+
-					"(manager.gateway.ca_file)")
+				return failed(ctx, err, "check that it runs, that this machine can reach it, and that its certificate is valid "+
+					"for this address (manager.gateway.ca_file)")
 			}
 			return okay("the gateway answers at %s", g.Address())
 		})
@@ -58,7 +58,8 @@ func (e *examination) askGateway(ctx context.Context, g Gateway, name string) []
 	switch tasker.CodeOf(err) {
 	case "":
 	case tasker.Unauthorized:
-		return failed(ctx, err, "put the token that tasker endpoints add "+name+", or rotate "+name+", prints into manager.gateway.token_file")
+		return failed(ctx, err, "put the token that tasker endpoints add "+name+", or rotate "+name+
+			", prints into manager.gateway.token_file")
 	case problem.Forbidden:
 		return failed(ctx, err, "manager.gateway.token_file has the token of another endpoint")
 	default:

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -170,7 +171,9 @@ func (s *stage) serve(ctx context.Context, token string, log *slog.Logger) (addr
 		_ = listener.Close()
 		return "", tasker.Errorf(tasker.Invalid, "invalid address %s: the gateway of the check listens on loopback only", s.cfg.Listen)
 	}
-	front := &http.Server{Handler: s.front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	front := &http.Server{
+		Handler: s.front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
 	group.Go(func() { server.Run(running) })
@@ -187,8 +190,8 @@ func (s *stage) close() {
 	if s.process != nil {
 		s.process.kill()
 	}
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		s.closers[i]()
+	for _, closer := range slices.Backward(s.closers) {
+		closer()
 	}
 }
 

@@ -71,9 +71,10 @@ func newWriters(cfg Config, stores Stores) *writers {
 		starts: newCommitter(stores.Database, fewRows, func(*ledger.Start) int { return 0 }, stores.Attempts.StartAttempts),
 		ends: newCommitter(stores.Database, manyRows, func(e *ledger.End) int { return len(e.Errmsg) + len(e.Payload) },
 			stores.Attempts.FinishAttempts),
-		updates: newCommitter(stores.Database, fewRows, liveSize, func(ctx context.Context, updates []ledger.LiveUpdate) ([]struct{}, error) {
-			return make([]struct{}, len(updates)), stores.Live.SaveLive(ctx, updates)
-		}),
+		updates: newCommitter(stores.Database, fewRows, liveSize,
+			func(ctx context.Context, updates []ledger.LiveUpdate) ([]struct{}, error) {
+				return make([]struct{}, len(updates)), stores.Live.SaveLive(ctx, updates)
+			}),
 		beats: newCommitter(stores.Database, fewRows, func(*ledger.Renewal) int { return 0 }, stores.Endpoints.RenewLeases),
 	}
 	w.arrivals.gather(cfg.Gather)

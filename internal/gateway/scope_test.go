@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ func valid(endpoint string) map[string]protocol.Request {
 		protocol.OpFinish:      &protocol.Finish{Scope: scope, Ends: []protocol.End{{TaskID: 1, Attempt: 1, State: tasker.ResultDone}}},
 		protocol.OpAttempts:    &protocol.Attempts{Scope: scope, TaskID: 1},
 		protocol.OpAwaitReboot: &protocol.AwaitReboot{Scope: scope, TaskID: 1, Attempt: 1, Step: 2, Boot: "b"},
+		protocol.OpUnfinished:  &protocol.Unfinished{Scope: scope, Manager: "m"},
 		protocol.OpInterrupted: &protocol.Interrupted{Scope: scope, Manager: "m", Limit: 1},
 		protocol.OpWaiting:     &protocol.Waiting{Scope: scope, TaskType: "job", Limit: 1},
 		protocol.OpDue:         &protocol.Due{Scope: scope, TaskType: "job", Limit: 1},
@@ -110,10 +112,8 @@ func (reached) CountSeen(context.Context, time.Time) (int, error) { return 0, ni
 
 // endpointsIn returns where values of a type name endpoints, by the names of fields.
 func endpointsIn(typ reflect.Type, above []reflect.Type, at string) (places []string) {
-	for _, t := range above {
-		if t == typ {
-			return nil
-		}
+	if slices.Contains(above, typ) {
+		return nil
 	}
 	above = append(above, typ)
 	switch typ.Kind() {

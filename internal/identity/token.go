@@ -70,7 +70,8 @@ func Sum(token string) (Digest, error) {
 	case len(token) != tokenLength || strings.Trim(rest, alphabet) != "" ||
 		checksum(token[:tokenLength-checksumLength]) != token[tokenLength-checksumLength:]:
 		return Digest{}, tasker.Errorf(tasker.Unauthorized,
-			"invalid token: it was not copied completely: it has %d characters, the last %d of which are a checksum", tokenLength, checksumLength)
+			"invalid token: it was not copied completely: it has %d characters, the last %d of which are a checksum",
+			tokenLength, checksumLength)
 	}
 	return sha256.Sum256([]byte(token)), nil
 }

@@ -15,5 +15,5 @@ func Exec(s *Store, statement string, args ...any) error {
 
 // Targets returns the targets of a task.
 func Targets(ctx context.Context, s *Store, taskID int64) ([]string, error) {
-	return s.DB.targets(ctx, taskID)
+	return s.targets(ctx, taskID)
 }

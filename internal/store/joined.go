@@ -46,15 +46,17 @@ func (u *joinedUpdate) exec(d *dialect, db *gorm.DB) (matched int, err error) {
 	return int(update.RowsAffected), update.Error
 }
 
+// named returns the columns of the list of values.
+func (u *joinedUpdate) named() []string {
+	return append([]string{"task_id", "endpoint", "attempt"}, u.columns...)
+}
+
 // mysql returns the statement for MySQL and MariaDB, which disagree about
 // VALUES: v is a union. It is read first, and each of its rows finds its result
 // by the primary key, whatever the optimizer believes about the tables, so
 // results are locked in the order of v.
 func (u *joinedUpdate) mysql(endpoint string) string {
-	first := "SELECT ? AS task_id, ? AS endpoint, ? AS attempt"
-	for _, column := range u.columns {
-		first += ", ? AS " + column
-	}
+	first := "SELECT ? AS " + strings.Join(u.named(), ", ? AS ")
 	next := " UNION ALL SELECT ?" + strings.Repeat(", ?", len(u.columns)+2)
 	return "UPDATE (" + first + strings.Repeat(next, u.rows-1) + ") v" + u.endpoints(" STRAIGHT_JOIN", endpoint) +
 		" STRAIGHT_JOIN task_results r ON r.task_id = v.task_id AND r.endpoint = " + endpoint + " AND r.attempt = v.attempt" +
@@ -63,7 +65,7 @@ func (u *joinedUpdate) mysql(endpoint string) string {
 
 func (u *joinedUpdate) sqlite(endpoint string) string {
 	row := "(?" + strings.Repeat(", ?", len(u.columns)+2) + ")"
-	return "WITH v (" + strings.Join(append([]string{"task_id", "endpoint", "attempt"}, u.columns...), ", ") + ") AS (VALUES " +
+	return "WITH v (" + strings.Join(u.named(), ", ") + ") AS (VALUES " +
 		row + strings.Repeat(", "+row, u.rows-1) + ") UPDATE task_results AS r SET " + u.assignments("") +
 		" FROM v" + u.endpoints(" JOIN", endpoint) +
 		" WHERE r.task_id = v.task_id AND r.endpoint = " + endpoint + " AND r.attempt = v.attempt AND " + u.where

@@ -38,20 +38,6 @@ func (targetRow) TableName() string { return "task_targets" }
 // maxRows bounds the rows of an INSERT without payloads.
 const maxRows = 1000
 
-// targetListed stores listed endpoints as targets of a task.
-func targetListed(tx *gorm.DB, taskID int64, endpoints []string) error {
-	for part := range slices.Chunk(endpoints, maxRows) {
-		rows := make([]targetRow, len(part))
-		for i, name := range part {
-			rows[i] = targetRow{TaskID: taskID, Endpoint: name}
-		}
-		if err := tx.Create(&rows).Error; err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // targetRegistered stores the endpoints that are registered for the types of
 // tasks without listed endpoints, and were seen recently, as their targets.
 func (s *DB) targetRegistered(tx *gorm.DB, taskIDs []int64) error {

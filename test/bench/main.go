@@ -73,9 +73,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&counts, "endpoints", "2,10,100", "numbers of endpoints, one round each")
 	flags.IntVar(&opts.runs, "runs", 3, "runs of each round: tasker, the prototype and the naive daemon take turns")
-	flags.BoolVar(&opts.processes, "processes", false, "run tasker as a fleet does: an API process, and a manager process for each endpoint")
+	flags.BoolVar(
+		&opts.processes,
+		"processes",
+		false,
+		"run tasker as a fleet does: an API process, and a manager process for each endpoint",
+	)
 	flags.StringVar(&opts.mode, "mode", config.ModeDatabase, "mode of the managers with -processes: database or gateway")
-	flags.BoolVar(&opts.persistent, "persistent", false, "persistent messages: tasker's, as with manager.message_queue.persistent, and all others'")
+	flags.BoolVar(&opts.persistent, "persistent", false,
+		"persistent messages: tasker's, as with manager.message_queue.persistent, and all others'")
 	flags.IntVar(&opts.inFlight, "inflight", 64, "tasks in flight in the throughput phase")
 	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once")
 	flags.IntVar(&opts.tasks, "tasks", 20000, "maximum number of tasks in a throughput phase; 0 means only -duration limits it")
@@ -98,21 +104,28 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		}
 		opts.endpoints = append(opts.endpoints, n)
 	}
-	switch {
-	case flags.NArg() > 0:
+	if flags.NArg() > 0 {
 		return opts, fmt.Errorf("%w: unexpected argument %q", errUsage, flags.Arg(0))
-	case opts.runs < 1 || opts.inFlight < 1 || opts.slots < 1 || opts.samples < 1 || opts.tasks < 0 || opts.duration <= 0:
-		return opts, fmt.Errorf("%w: -runs, -inflight, -slots, -samples and -duration must be positive", errUsage)
-	case opts.payload < 16 || opts.payload > 1<<19:
-		return opts, fmt.Errorf("%w: invalid -payload: must be 16 to %d bytes", errUsage, 1<<19)
-	case opts.mode == config.ModeGateway && !opts.processes:
-		return opts, fmt.Errorf("%w: -mode gateway needs -processes", errUsage)
-	case daemons.CheckMode(opts.mode) != nil:
-		return opts, fmt.Errorf("%w: %w", errUsage, daemons.CheckMode(opts.mode))
-	case opts.output != "text" && opts.output != "json":
-		return opts, fmt.Errorf("%w: invalid -output: must be text or json", errUsage)
+	}
+	if err := opts.check(); err != nil {
+		return opts, fmt.Errorf("%w: %w", errUsage, err)
 	}
 	return opts, nil
+}
+
+// check returns what is wrong with the options.
+func (o *options) check() error {
+	switch least := min(o.runs, o.inFlight, o.slots, o.samples); {
+	case least < 1 || o.tasks < 0 || o.duration <= 0:
+		return errors.New("-runs, -inflight, -slots, -samples and -duration must be positive")
+	case o.payload < 16 || o.payload > 1<<19:
+		return fmt.Errorf("invalid -payload: must be 16 to %d bytes", 1<<19)
+	case o.mode == config.ModeGateway && !o.processes:
+		return errors.New("-mode gateway needs -processes")
+	case o.output != "text" && o.output != "json":
+		return errors.New("invalid -output: must be text or json")
+	}
+	return daemons.CheckMode(o.mode)
 }
 
 // run measures and prints one report. It removes the databases and virtual

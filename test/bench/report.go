@@ -111,29 +111,35 @@ func (r *report) text(w io.Writer) error {
 	return err
 }
 
+// median prints the median of the turns.
+func median(format string, f func(*turn) float64) func(*round) string {
+	return func(r *round) string { return fmt.Sprintf(format, r.over(f).Median) }
+}
+
+// factor prints a ratio with its spread.
+func factor(f func(*ratios) spread) func(*round) string {
+	return func(r *round) string {
+		s := f(&r.Ratios)
+		if s.Max == 0 {
+			return "unknown"
+		}
+		return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max)
+	}
+}
+
+func percentiles(f func(*turn) latency) func(*round) string {
+	return func(r *round) string {
+		p50 := r.over(func(x *turn) float64 { return f(x).P50 })
+		p99 := r.over(func(x *turn) float64 { return f(x).P99 })
+		return fmt.Sprintf("%.1f / %.1f", p50.Median, p99.Median)
+	}
+}
+
+func ceiling(format string, f func(*round) float64) func(*round) string {
+	return func(r *round) string { return fmt.Sprintf(format, f(r)) }
+}
+
 func lines(processes bool) []line {
-	median := func(format string, f func(*turn) float64) func(*round) string {
-		return func(r *round) string { return fmt.Sprintf(format, r.over(f).Median) }
-	}
-	factor := func(f func(*ratios) spread) func(*round) string {
-		return func(r *round) string {
-			s := f(&r.Ratios)
-			if s.Max == 0 {
-				return "unknown"
-			}
-			return fmt.Sprintf("%.2f (%.2f to %.2f)", s.Median, s.Min, s.Max)
-		}
-	}
-	percentiles := func(f func(*turn) latency) func(*round) string {
-		return func(r *round) string {
-			p50 := r.over(func(x *turn) float64 { return f(x).P50 })
-			p99 := r.over(func(x *turn) float64 { return f(x).P99 })
-			return fmt.Sprintf("%.1f / %.1f", p50.Median, p99.Median)
-		}
-	}
-	ceiling := func(format string, f func(*round) float64) func(*round) string {
-		return func(r *round) string { return fmt.Sprintf(format, f(r)) }
-	}
 	taskerParts := "  tasker: process + MariaDB + RabbitMQ"
 	if processes {
 		taskerParts = "  tasker: API + managers + MariaDB + RabbitMQ"

@@ -71,14 +71,31 @@ func main() {
 var errUsage = errors.New("bad command line")
 
 func parse(args []string, stderr io.Writer) (options, error) {
-	var opts options
+	opts, err := parseFlags(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return opts, err
+	case err == nil:
+		err = opts.complete()
+	}
+	if err == nil {
+		err = opts.check()
+	}
+	if err != nil {
+		return opts, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return opts, nil
+}
+
+func parseFlags(args []string, stderr io.Writer) (opts options, err error) {
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&opts.endpoints, "endpoints", 1000, "number of endpoints")
 	flags.StringVar(&opts.mode, "mode", config.ModeDatabase, "mode of the managers: database or gateway")
 	flags.IntVar(&opts.apis, "apis", 1, "number of API processes")
 	flags.IntVar(&opts.real, "real", -1, "endpoints with a manager process of their own; -1 means one in a hundred, 20 at most")
-	flags.IntVar(&opts.perManager, "per-manager", 0, "endpoints of each simulated manager; 0 means so many that there are 200 managers at most, over the gateway 2000")
+	flags.IntVar(&opts.perManager, "per-manager", 0,
+		"endpoints of each simulated manager; 0 means so many that there are 200 managers at most, over the gateway 2000")
 	flags.IntVar(&opts.perSimulator, "per-simulator", 2000, "endpoints of each simulating process")
 	flags.IntVar(&opts.tasks, "tasks", 10, "tasks to all endpoints, one after another")
 	flags.IntVar(&opts.inFlight, "inflight", 8, "tasks in flight in the load phase")
@@ -94,47 +111,53 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.BoolVar(&opts.profile, "profile", false, "write a CPU profile of each process into the directory")
 	flags.StringVar(&opts.output, "output", "text", "text or json")
 	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return opts, err
-		}
-		return opts, fmt.Errorf("%w: %w", errUsage, err)
+		return opts, err
 	}
-	if opts.dir != "" {
-		dir, err := filepath.Abs(opts.dir)
-		if err != nil {
-			return opts, fmt.Errorf("%w: invalid -dir: %w", errUsage, err)
-		}
-		opts.dir = dir
-	}
-	if opts.real < 0 {
-		opts.real = min((opts.endpoints+99)/100, 20)
-	}
-	if opts.perManager == 0 {
-		most := 200
-		if opts.mode == config.ModeGateway {
-			most = 2000
-		}
-		opts.perManager = (opts.endpoints + most - 1) / most
-	}
-	switch {
-	case flags.NArg() > 0:
-		return opts, fmt.Errorf("%w: unexpected argument %q", errUsage, flags.Arg(0))
-	case opts.endpoints < 1 || opts.endpoints > 20_000:
-		return opts, fmt.Errorf("%w: invalid -endpoints: must be 1 to 20000", errUsage)
-	case opts.profile && opts.dir == "":
-		return opts, fmt.Errorf("%w: -profile needs -dir", errUsage)
-	case opts.real > opts.endpoints:
-		return opts, fmt.Errorf("%w: invalid -real: there are only %d endpoints", errUsage, opts.endpoints)
-	case opts.apis < 1 || opts.perManager < 1 || opts.perSimulator < 1 || opts.tasks < 1 || opts.slots < 1 || opts.inFlight < 1:
-		return opts, fmt.Errorf("%w: -apis, -per-manager, -per-simulator, -tasks, -slots and -inflight must be positive", errUsage)
-	case opts.idle < 0 || opts.load < 0 || opts.late <= 0 || opts.ready <= 0 || opts.limit <= 0:
-		return opts, fmt.Errorf("%w: -late, -ready and -limit must be positive, -idle and -load not negative", errUsage)
-	case opts.payload < 16 || opts.payload > 1<<19:
-		return opts, fmt.Errorf("%w: invalid -payload: must be 16 to %d bytes", errUsage, 1<<19)
-	case daemons.CheckMode(opts.mode) != nil:
-		return opts, fmt.Errorf("%w: %w", errUsage, daemons.CheckMode(opts.mode))
-	case opts.output != "text" && opts.output != "json":
-		return opts, fmt.Errorf("%w: invalid -output: must be text or json", errUsage)
+	if flags.NArg() > 0 {
+		return opts, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	return opts, nil
+}
+
+// complete sets what depends on other options.
+func (o *options) complete() error {
+	if o.dir != "" {
+		dir, err := filepath.Abs(o.dir)
+		if err != nil {
+			return fmt.Errorf("invalid -dir: %w", err)
+		}
+		o.dir = dir
+	}
+	if o.real < 0 {
+		o.real = min((o.endpoints+99)/100, 20)
+	}
+	if o.perManager == 0 {
+		most := 200
+		if o.mode == config.ModeGateway {
+			most = 2000
+		}
+		o.perManager = (o.endpoints + most - 1) / most
+	}
+	return nil
+}
+
+// check returns what is wrong with the options.
+func (o *options) check() error {
+	switch least := min(o.apis, o.perManager, o.perSimulator, o.tasks, o.slots, o.inFlight); {
+	case o.endpoints < 1 || o.endpoints > 20_000:
+		return errors.New("invalid -endpoints: must be 1 to 20000")
+	case o.profile && o.dir == "":
+		return errors.New("-profile needs -dir")
+	case o.real > o.endpoints:
+		return fmt.Errorf("invalid -real: there are only %d endpoints", o.endpoints)
+	case least < 1:
+		return errors.New("-apis, -per-manager, -per-simulator, -tasks, -slots and -inflight must be positive")
+	case min(o.idle, o.load) < 0 || min(o.late, o.ready, o.limit) <= 0:
+		return errors.New("-late, -ready and -limit must be positive, -idle and -load not negative")
+	case o.payload < 16 || o.payload > 1<<19:
+		return fmt.Errorf("invalid -payload: must be 16 to %d bytes", 1<<19)
+	case o.output != "text" && o.output != "json":
+		return errors.New("invalid -output: must be text or json")
+	}
+	return daemons.CheckMode(o.mode)
 }

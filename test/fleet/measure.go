@@ -208,7 +208,8 @@ func (f *fleet) sendTasks(r *report) (err error) {
 // send sends a task to all endpoints and waits for its results. It returns the number
 // of statements that this needed.
 func (f *fleet) send(name string) (t task, polls int, err error) {
-	body, err := json.Marshal(map[string]any{"identifier": name, "payload": map[string]string{"data": strings.Repeat("x", f.opts.payload-11)}})
+	payload := map[string]string{"data": strings.Repeat("x", f.opts.payload-11)}
+	body, err := json.Marshal(map[string]any{"identifier": name, "payload": payload})
 	if err != nil {
 		return t, 0, err
 	}
@@ -219,7 +220,7 @@ func (f *fleet) send(name string) (t task, polls int, err error) {
 	}
 	t.Posted, t.Status = time.Since(begin).Seconds(), string(sent.Status)
 	var done int
-	for pause := time.Millisecond; done < f.opts.endpoints && time.Since(begin) < f.opts.late; {
+	for done < f.opts.endpoints && time.Since(begin) < f.opts.late {
 		look := time.Now()
 		polls++
 		err := f.db.QueryRowContext(f.ctx, "SELECT COUNT(*) FROM task_results WHERE task_id = ? AND state = 'DONE'", sent.ID).Scan(&done)
@@ -228,7 +229,7 @@ func (f *fleet) send(name string) (t task, polls int, err error) {
 		}
 		t.Stored = time.Since(begin).Seconds()
 		// The polls must not be what is measured.
-		pause = max(2*time.Millisecond, 15*time.Since(look))
+		pause := max(2*time.Millisecond, 15*time.Since(look))
 		select {
 		case <-time.After(pause):
 		case <-f.ctx.Done():

@@ -74,14 +74,23 @@ func (r *report) text() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("tasker fleet, %s, %s, %d CPUs, load average %s", r.Time.Format(time.RFC3339), r.Go, r.CPUs, r.Load0)
-	line("%d endpoints in mode %s: %d manager processes, the others simulated, %d for each manager; %d API processes", r.Endpoints, r.Mode, r.Real,
-		r.PerManger, r.APIs)
+	line("%d endpoints in mode %s: %d manager processes, the others simulated, %d for each manager; %d API processes",
+		r.Endpoints, r.Mode, r.Real, r.PerManger, r.APIs)
 	line("")
-	header := fmt.Sprintf("%-34s", "")
+	r.costs(line)
+	line("")
+	r.events(line)
+	return b.String()
+}
+
+// costs prints the CPU time and the memory of the parts.
+func (r *report) costs(line func(format string, args ...any)) {
+	var header strings.Builder
+	fmt.Fprintf(&header, "%-34s", "")
 	for _, p := range parts {
-		header += fmt.Sprintf(" %11s", p)
+		fmt.Fprintf(&header, " %11s", p)
 	}
-	line("%s", header)
+	line("%s", header.String())
 	if r.Ready.CPU != nil {
 		line("%s", row("until ready, CPU s", r.Ready.CPU, 1))
 	}
@@ -103,7 +112,10 @@ func (r *report) text() string {
 	if r.Memory != nil {
 		line("%s", row("resident, MiB", r.Memory, 1))
 	}
-	line("")
+}
+
+// events prints what happened, in order.
+func (r *report) events(line func(format string, args ...any)) {
 	if r.Ready.Seconds > 0 {
 		line("ready: all endpoints consume after %.1f s", r.Ready.Seconds)
 	}
@@ -138,7 +150,6 @@ func (r *report) text() string {
 	for _, failure := range r.Failures {
 		line("FAILED: %s", failure)
 	}
-	return b.String()
 }
 
 // withoutIdle returns what sending took beyond what the idle fleet takes in that time.
@@ -151,18 +162,20 @@ func (r *report) withoutIdle() map[part]float64 {
 }
 
 func row(name string, values map[part]float64, factor float64) string {
-	text := fmt.Sprintf("%-34s", name)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%-34s", name)
 	sum := 0.0
 	for _, p := range parts {
 		value, ok := values[p]
 		if !ok {
-			text += fmt.Sprintf(" %11s", "unknown")
+			fmt.Fprintf(&text, " %11s", "unknown")
 			continue
 		}
 		sum += value * factor
-		text += fmt.Sprintf(" %11.1f", value*factor)
+		fmt.Fprintf(&text, " %11.1f", value*factor)
 	}
-	return text + fmt.Sprintf("   = %.1f", sum)
+	fmt.Fprintf(&text, "   = %.1f", sum)
+	return text.String()
 }
 
 func (t task) String() string {

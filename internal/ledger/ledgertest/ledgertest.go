@@ -25,7 +25,8 @@ type Subject struct {
 
 // The endpoints and managers of the tests. A subject must serve all of them.
 const (
-	EndpointA, EndpointB = "a", "b"
+	EndpointA = "a"
+	EndpointB = "b"
 
 	managerA, managerB = "01MANAGERAAAAAAAAAAAAAAAAA", "01MANAGERBBBBBBBBBBBBBBBBB"
 	taskType           = "job"
