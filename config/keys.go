@@ -226,7 +226,8 @@ func managerKeys(d *draft) []key {
 			duration(&d.Manager.AbandonAfter, ms, maxDuration),
 		},
 		{
-			"manager.catch_up", forMgr, "time between two searches for tasks whose message was lost",
+			"manager.catch_up", forMgr, "time between two searches for tasks whose message was lost; over a gateway it grows " +
+				"like the time between two heartbeats",
 			duration(&d.Manager.CatchUp, 100*ms, day),
 		},
 		{
