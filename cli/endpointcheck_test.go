@@ -24,10 +24,18 @@ func TestEndpointCheck(t *testing.T) {
 		out     string
 	}{
 		{"", nil, cli.ExitUsage, ""},
-		{"--rabbitmq amqp://localhost/check -- node x.js {gateway}", []endpointcheck.Result{passed, skipped}, cli.ExitOK,
-			"passed  registers: expected a register; seen: one\nskipped adopts after a kill: expected errnr -6; seen: no command\n"},
-		{"--rabbitmq amqp://localhost/check", []endpointcheck.Result{passed, wrong}, cli.ExitFailure,
-			"passed  registers: expected a register; seen: one\nfailed  runs no duplicate: expected 1 run; seen: 2 runs\n"},
+		{
+			"--rabbitmq amqp://localhost/check -- node x.js {gateway}",
+			[]endpointcheck.Result{passed, skipped},
+			cli.ExitOK,
+			"passed  registers: expected a register; seen: one\nskipped adopts after a kill: expected errnr -6; seen: no command\n",
+		},
+		{
+			"--rabbitmq amqp://localhost/check",
+			[]endpointcheck.Result{passed, wrong},
+			cli.ExitFailure,
+			"passed  registers: expected a register; seen: one\nfailed  runs no duplicate: expected 1 run; seen: 2 runs\n",
+		},
 		{"--rabbitmq amqp://localhost/check --output json", []endpointcheck.Result{passed, wrong}, cli.ExitFailure, "{"},
 	} {
 		var out, stderr bytes.Buffer

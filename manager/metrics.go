@@ -85,11 +85,12 @@ func (t *leaseTerm) last() time.Time {
 
 // remaining returns how long the leases are valid at least.
 func (t *leaseTerm) remaining() time.Duration {
-	last := t.last()
-	if last.IsZero() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.since.IsZero() {
 		return 0
 	}
-	return max(0, t.length-time.Since(last))
+	return max(0, t.length-time.Since(t.since))
 }
 
 // countRun counts a run of a handler. Besides the states of results there are two

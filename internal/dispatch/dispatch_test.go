@@ -215,8 +215,10 @@ func TestDispatch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []broker.Publication{{TaskType: "worker", Target: test.target, MessageID: wire.MessageID(f.task.ID), Body: body, Once: true,
-				Transient: true, Copies: len(test.endpoints)}}
+			want := []broker.Publication{{
+				TaskType: "worker", Target: test.target, MessageID: wire.MessageID(f.task.ID), Body: body, Once: true,
+				Transient: true, Copies: len(test.endpoints),
+			}}
 			if !reflect.DeepEqual(f.broker.published, want) {
 				t.Errorf("published %+v, want %+v", f.broker.published, want)
 			}

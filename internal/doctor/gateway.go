@@ -72,7 +72,8 @@ func (e *examination) askGateway(ctx context.Context, g Gateway, name string) []
 			level = Problem
 		}
 		found = append(found, one(level, "synchronize the clocks of the machines (chrony, systemd-timesyncd)",
-			"the database's clock and this machine's differ by %s. tasker uses the database's: only the times in this machine's logs are wrong",
+			"the database's clock and this machine's differ by %s. tasker uses the database's: "+
+				"only the times in this machine's logs are wrong",
 			ahead.Abs().Round(time.Millisecond))...)
 	}
 	return found

@@ -273,7 +273,8 @@ func (f *fleet) details(id int64, t *task) (polls int, err error) {
 		return polls, fmt.Errorf("read the task: %w", err)
 	}
 	const since = "TIMESTAMPDIFF(MICROSECOND, tasks.start_time, %s) / 1e6"
-	columns := fmt.Sprintf("COALESCE("+since+", 0), IF(tasks.status = 'DONE', "+since+", 0), COALESCE("+since+", 0), COALESCE("+since+", 0)",
+	columns := fmt.Sprintf("COALESCE("+since+", 0), IF(tasks.status = 'DONE', "+since+", 0),"+
+		" COALESCE("+since+", 0), COALESCE("+since+", 0)",
 		"sent_time", "tasks.last_modified_time", "MIN(r.start_time)", "MAX(r.start_time)")
 	err = f.db.QueryRowContext(f.ctx, "SELECT "+columns+" FROM tasks JOIN task_results r ON r.task_id = tasks.id WHERE tasks.id = ?", id).
 		Scan(&t.Sent, &t.Done, &t.FirstReceived, &t.LastReceived)

@@ -247,7 +247,8 @@ func testLive(w world) {
 		Partial:  json.RawMessage(`{"n": 9007199254740993}`),
 		Lines: []tasker.LogLine{
 			{Number: 0, Time: now, Stream: tasker.StreamLog, Level: "info", Text: "<one> \u2028"},
-			{Number: 1, Time: now, LeftOut: 4}, {Number: 5, Time: now, Stream: tasker.StreamStdout, Text: "two", Size: 9},
+			{Number: 1, Time: now, LeftOut: 4},
+			{Number: 5, Time: now, Stream: tasker.StreamStdout, Text: "two", Size: 9},
 		},
 		Totals: tasker.LogTotals{Lines: 6, Bytes: 99, LeftOut: 4},
 	}
