@@ -41,11 +41,13 @@ func TestGateways(t *testing.T) {
 		"one of two away": {[]Gateway{fakeGateway{reach: errAway}, fakeGateway{}}, []string{"console1"}, "warning gateway/connection: dial tcp"},
 		"an unknown token": {
 			[]Gateway{fakeGateway{ask: tasker.Errorf(tasker.Unauthorized, "unknown token")}},
-			[]string{"console1"}, "problem gateway/token: unknown token",
+			[]string{"console1"},
+			"problem gateway/token: unknown token",
 		},
 		"another's token": {
 			[]Gateway{fakeGateway{ask: tasker.Errorf(problem.Forbidden, "with the token of")}},
-			[]string{"console1"}, "problem gateway/token: with the token of",
+			[]string{"console1"},
+			"problem gateway/token: with the token of",
 		},
 		"clock":        {[]Gateway{fakeGateway{ahead: -2 * time.Second}}, []string{"console1"}, "warning gateway/token: the database's clock and this machine's differ by 2s"},
 		"wrong clock":  {[]Gateway{fakeGateway{ahead: time.Hour}}, []string{"console1"}, "problem gateway/token: the database's clock and this machine's differ by 1h0m0s"},

@@ -80,8 +80,16 @@ func (s Attempts) start(ctx context.Context, starts []ledger.Start) (matched int
 	update := joinedUpdate{
 		columns: []string{"manager"}, held: true,
 		set: [][2]string{
-			{"state", "?"}, {"attempt", "v.attempt + 1"}, {"manager", "v.manager"}, {"errnr", "0"}, {"errmsg", "''"},
-			{"retry_time", "NULL"}, {"last_modified_time", "?"}, {"attempt_time", "?"}, {"step", "0"}, {"awaits_reboot", "NULL"},
+			{"state", "?"},
+			{"attempt", "v.attempt + 1"},
+			{"manager", "v.manager"},
+			{"errnr", "0"},
+			{"errmsg", "''"},
+			{"retry_time", "NULL"},
+			{"last_modified_time", "?"},
+			{"attempt_time", "?"},
+			{"step", "0"},
+			{"awaits_reboot", "NULL"},
 		},
 		where: "r.state IN ?",
 		args:  []any{tasker.Running, now, now, waiting},
@@ -220,9 +228,16 @@ func (s Attempts) updateEnded(db *gorm.DB, ends []ledger.End, now time.Time) (ma
 	update := joinedUpdate{
 		columns: []string{"state", "errnr", "errmsg", "payload", "retry_time"},
 		set: [][2]string{
-			{"state", "v.state"}, {"errnr", "v.errnr"}, {"errmsg", "v.errmsg"}, {"payload", "v.payload"},
-			{"retry_time", "v.retry_time"}, {"last_modified_time", "?"},
-			{"lost_from", "NULL"}, {"lost_errnr", "NULL"}, {"lost_errmsg", "NULL"}, {"awaits_reboot", "NULL"},
+			{"state", "v.state"},
+			{"errnr", "v.errnr"},
+			{"errmsg", "v.errmsg"},
+			{"payload", "v.payload"},
+			{"retry_time", "v.retry_time"},
+			{"last_modified_time", "?"},
+			{"lost_from", "NULL"},
+			{"lost_errnr", "NULL"},
+			{"lost_errmsg", "NULL"},
+			{"awaits_reboot", "NULL"},
 		},
 		// A result LOST from RETRYING has no running attempt: the end of its last
 		// one is stored, or it was interrupted.

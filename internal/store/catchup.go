@@ -27,7 +27,7 @@ func (s Inbox) UnreceivedTasks(
 	ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
 ) (tasks []tasker.Task, next ledger.SentPosition, err error) {
 	if after == (ledger.SentPosition{}) {
-		if err := (Statuses(s)).ConvertTasks(ctx); err != nil {
+		if err := Statuses(s).ConvertTasks(ctx); err != nil {
 			return nil, next, err
 		}
 		first, err := s.firstOpen(ctx, since)

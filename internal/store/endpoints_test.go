@@ -74,7 +74,8 @@ func TestRenewLeases(t *testing.T) {
 		f.acquire(t, managerA, "a", "b")
 		f.acquire(t, managerB, "c")
 		renewals := []ledger.Renewal{
-			{Endpoint: "c", Manager: managerB, Lease: lease}, {Endpoint: "a", Manager: managerA, Lease: lease},
+			{Endpoint: "c", Manager: managerB, Lease: lease},
+			{Endpoint: "a", Manager: managerA, Lease: lease},
 			{Endpoint: "b", Manager: managerA, Lease: 2 * lease},
 		}
 		f.clock.advance(lease / 2)
@@ -97,8 +98,10 @@ func TestRenewLeases(t *testing.T) {
 		}
 		// Another manager's, a removed one's, and one twice.
 		renewals = []ledger.Renewal{
-			{Endpoint: "c", Manager: managerA, Lease: lease}, {Endpoint: "gone", Manager: managerA, Lease: lease},
-			{Endpoint: "a", Manager: managerA, Lease: lease}, {Endpoint: "a", Manager: managerA, Lease: lease},
+			{Endpoint: "c", Manager: managerA, Lease: lease},
+			{Endpoint: "gone", Manager: managerA, Lease: lease},
+			{Endpoint: "a", Manager: managerA, Lease: lease},
+			{Endpoint: "a", Manager: managerA, Lease: lease},
 		}
 		f.clock.advance(lease / 2)
 		if held, err := f.Endpoints.RenewLeases(t.Context(), renewals); err != nil || !slices.Equal(held, []bool{false, false, true, true}) {

@@ -238,7 +238,7 @@ func lockRemoval(tx *gorm.DB, removal tasker.Removal) (current bool, err error) 
 // later than such a transaction can last.
 func (s Removals) DetachEndpoint(ctx context.Context, removal tasker.Removal) (tasks int, err error) {
 	d := detachment{Removals: s, removal: removal}
-	if err := (Statuses(s)).ConvertTasks(ctx); err != nil {
+	if err := Statuses(s).ConvertTasks(ctx); err != nil {
 		return 0, err
 	}
 	if err := s.convertUnsent(ctx); err != nil {
