@@ -148,7 +148,7 @@ func TestIdleEndpoints(t *testing.T) {
 	var address, ca string
 	var n int
 	if _, err := fmt.Sscan(os.Getenv(idleEnv), &address, &ca, &n); err != nil {
-		t.Skip("only for the benchmark")
+		return // not started by the benchmark
 	}
 	data, err := os.ReadFile(ca)
 	if err != nil {
