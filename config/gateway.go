@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -166,36 +165,9 @@ func gatewayKeys(d *draft) []key {
 // addresses reads one address, a list of them, or several in one text, with commas
 // or blanks between.
 func addresses(at *[]string) codec {
-	return codec{
-		set: func(value any) error {
-			list := []string{}
-			switch v := value.(type) {
-			case string:
-				list = strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune(", \t\n", r) })
-			case []any:
-				for _, item := range v {
-					s, ok := item.(string)
-					if !ok {
-						return errors.New("must be an address or a list of addresses")
-					}
-					list = append(list, s)
-				}
-			default:
-				return errors.New("must be an address or a list of addresses")
-			}
-			*at = list
-			return nil
-		},
-		get: func() any {
-			switch len(*at) {
-			case 0:
-				return ""
-			case 1:
-				return (*at)[0]
-			}
-			return slices.Clone(*at)
-		},
-	}
+	return texts(at, func(all string) []string {
+		return strings.FieldsFunc(all, func(r rune) bool { return strings.ContainsRune(", \t\n", r) })
+	}, "must be an address or a list of addresses")
 }
 
 // path returns the absolute path of a file that a key names.

@@ -182,27 +182,31 @@ func level(at *slog.Level) codec {
 	}
 }
 
-var errNotURIs = errors.New("must be a URI or a list of URIs")
-
 // uris reads one URI, a list of them, or, as the environment has it, several in
 // one string, with commas or blanks between.
 func uris(at *[]string) codec {
+	return texts(at, splitURIs, "must be a URI or a list of URIs")
+}
+
+// texts reads one text, a list of them, or several in one text that split splits.
+// wrong is what is said of anything else.
+func texts(at *[]string, split func(string) []string, wrong string) codec {
 	return codec{
 		set: func(value any) error {
 			var list []string
 			switch v := value.(type) {
 			case string:
-				list = splitURIs(v)
+				list = split(v)
 			case []any:
 				for _, item := range v {
 					s, ok := item.(string)
 					if !ok {
-						return errNotURIs
+						return errors.New(wrong)
 					}
 					list = append(list, s)
 				}
 			default:
-				return errNotURIs
+				return errors.New(wrong)
 			}
 			*at = list
 			return nil
