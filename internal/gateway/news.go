@@ -10,7 +10,6 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/wire"
-	"github.com/taskerhq/tasker/internal/x/clock"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
@@ -122,15 +121,7 @@ func (n *news) run(ctx context.Context) {
 	done := make(chan struct{})
 	defer func() { <-done }()
 	go func() { defer close(done); n.feed.Run(ctx) }()
-	for ctx.Err() == nil {
-		select {
-		case <-n.wake:
-			n.publish(ctx)
-			_ = clock.Sleep(ctx, endedPause)
-		case <-ctx.Done():
-		}
-	}
-	n.publish(context.WithoutCancel(ctx))
+	n.wake.Each(ctx, endedPause, n.publish)
 }
 
 func (n *news) publish(ctx context.Context) {

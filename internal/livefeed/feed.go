@@ -10,7 +10,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/wire"
-	"github.com/taskerhq/tasker/internal/x/clock"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
@@ -85,17 +84,7 @@ func merge(first, second wire.LiveChange) wire.LiveChange {
 }
 
 // Run publishes the changes until ctx ends, and then the last ones.
-func (f *Feed) Run(ctx context.Context) {
-	for ctx.Err() == nil {
-		select {
-		case <-f.wake:
-			f.publish(ctx)
-			_ = clock.Sleep(ctx, eventPause)
-		case <-ctx.Done():
-		}
-	}
-	f.publish(context.WithoutCancel(ctx))
-}
+func (f *Feed) Run(ctx context.Context) { f.wake.Each(ctx, eventPause, f.publish) }
 
 func (f *Feed) publish(ctx context.Context) {
 	f.mu.Lock()

@@ -1,6 +1,13 @@
 // Package signal wakes a goroutine that waits for something to change.
 package signal
 
+import (
+	"context"
+	"time"
+
+	"github.com/taskerhq/tasker/internal/x/clock"
+)
+
 // Signal tells one receiver that something has changed since it last looked.
 // Several calls of Raise before the receiver looks count as one. It is safe for
 // concurrent use. Make one with [New].
@@ -16,4 +23,18 @@ func (s Signal) Raise() {
 	case s <- struct{}{}:
 	default: // raised already
 	}
+}
+
+// Each calls do whenever the signal is raised, with a pause after each call, until
+// ctx ends, and then once more, with a context that has not ended.
+func (s Signal) Each(ctx context.Context, pause time.Duration, do func(ctx context.Context)) {
+	for ctx.Err() == nil {
+		select {
+		case <-s:
+			do(ctx)
+			_ = clock.Sleep(ctx, pause)
+		case <-ctx.Done():
+		}
+	}
+	do(context.WithoutCancel(ctx))
 }
