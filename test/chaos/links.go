@@ -16,13 +16,14 @@ import (
 
 // link is a proxied connection from one process to one server.
 type link struct {
-	proxy *toxiproxy.Proxy
+	proxy           *toxiproxy.Proxy
+	process, server string
 }
 
 // links creates links; each can be cut and slowed separately.
 type links struct {
 	server *toxiproxy.ApiServer
-	all    map[string]*link // by linkName
+	all    map[string]*link // by the name of the proxy
 }
 
 func newLinks() *links {
@@ -30,21 +31,19 @@ func newLinks() *links {
 	return &links{toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()), map[string]*link{}}
 }
 
-func linkName(process, server string) string { return process + "/" + server }
-
-// add creates the link of a process to a server and returns the address for the
-// process to use.
+// add creates a link of a process to an address of a server and returns the
+// address for the process to use.
 func (l *links) add(process, server, address string) (string, error) {
 	port, err := testnodes.FreePort()
 	if err != nil {
 		return "", err
 	}
-	name := linkName(process, server)
+	name := process + "/" + server + "/" + address
 	proxy := toxiproxy.NewProxy(l.server, name, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), address)
 	if err := proxy.Start(); err != nil {
 		return "", err
 	}
-	l.all[name] = &link{proxy}
+	l.all[name] = &link{proxy, process, server}
 	return proxy.Listen, nil
 }
 
@@ -52,9 +51,8 @@ func (l *links) add(process, server, address string) (string, error) {
 // empty.
 func (l *links) of(process, server string) []*link {
 	var found []*link
-	for name, link := range l.all {
-		p, s, _ := strings.Cut(name, "/")
-		if s == server && (process == "" || p == process) {
+	for _, link := range l.all {
+		if link.server == server && (process == "" || link.process == process) {
 			found = append(found, link)
 		}
 	}

@@ -85,7 +85,8 @@ func (s step) String() string {
 	return fmt.Sprintf("%s for %v", text, s.For.Round(time.Millisecond))
 }
 
-// The servers at the ends of links.
+// The servers at the ends of links. For a manager that stores at the gateways,
+// these are the database.
 const (
 	broker   = "broker"
 	database = "database"

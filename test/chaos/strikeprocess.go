@@ -56,11 +56,15 @@ func (n *nemesis) endStranded(ctx context.Context, s step) error {
 	d := n.daemon(s.Target)
 	d.busy.Lock()
 	defer d.busy.Unlock()
-	name := linkName(s.Target, s.Server)
-	n.linkBusy[name].Lock()
-	defer n.linkBusy[name].Unlock()
+	cut := n.links.of(s.Target, s.Server)
+	for _, l := range cut {
+		n.linkBusy[l.proxy.Name].Lock()
+		defer n.linkBusy[l.proxy.Name].Unlock()
+	}
 	begin := time.Now()
-	n.links.all[name].cut()
+	for _, l := range cut {
+		l.cut()
+	}
 	sleep(ctx, s.For/2)
 	p, ended := d.current(), time.Now()
 	if s.Do == killStranded {
@@ -71,7 +75,9 @@ func (n *nemesis) endStranded(ctx context.Context, s step) error {
 	err := d.start()
 	n.record(kinds()[s.Do], d.name, p.PID(), ended)
 	sleep(ctx, s.For/2)
-	err = errors.Join(err, n.links.all[name].restore())
+	for _, l := range cut {
+		err = errors.Join(err, l.restore())
+	}
 	n.record(promises.FaultCut, d.name, 0, begin)
 	return err
 }

@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/testnodes"
 	"github.com/taskerhq/tasker/test/chaos/work"
 )
@@ -58,6 +59,7 @@ type system struct {
 	links    *links
 	daemons  []*daemon // APIs first
 	bases    []string  // the addresses of the APIs
+	gateways []string  // and of their gateways
 }
 
 func names(prefix string, first, count int) []string {
@@ -75,7 +77,7 @@ func managers() []string { return names("console", 0, managerCount) }
 // until all endpoints are registered. Call close even after an error.
 func newSystem(ctx context.Context, dir string, p programs) (*system, error) {
 	s := &system{dir: dir, programs: p, links: newLinks()}
-	for _, name := range []string{"database", "broker", "logs", "journal"} {
+	for _, name := range []string{"database", "broker", "logs", "journal", "tokens"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			return s, err
 		}
@@ -97,19 +99,36 @@ func newSystem(ctx context.Context, dir string, p programs) (*system, error) {
 		if i < 2 { // these share a machine
 			machine = "shared"
 		}
-		if err := s.addManager(name, machine); err != nil {
+		if err := s.addManager(name, machine, i%2 == 1); err != nil {
 			return s, err
 		}
 	}
 	if err := s.initialize(ctx); err != nil {
 		return s, err
 	}
-	for _, d := range s.daemons {
-		if err := d.start(); err != nil {
-			return s, err
-		}
+	if err := s.start(false); err != nil {
+		return s, err
+	}
+	if err := s.issueTokens(ctx); err != nil {
+		return s, err
+	}
+	if err := s.start(true); err != nil {
+		return s, err
 	}
 	return s, s.awaitRegistered(ctx)
+}
+
+// start starts the managers, or the APIs.
+func (s *system) start(managers bool) error {
+	for _, d := range s.daemons {
+		if d.manager != managers {
+			continue
+		}
+		if err := d.start(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *system) addAPI(name string) error {
@@ -117,35 +136,65 @@ func (s *system) addAPI(name string) error {
 	if err != nil {
 		return err
 	}
-	s.bases = append(s.bases, fmt.Sprintf("http://127.0.0.1:%d", port))
-	return s.add(name, name, false, []string{s.programs.tasker, "api"}, fmt.Sprintf("TASKER_API_PORT=%d", port))
+	gateway, err := testnodes.FreePort()
+	if err != nil {
+		return err
+	}
+	listen := fmt.Sprintf("127.0.0.1:%d", gateway)
+	s.bases, s.gateways = append(s.bases, fmt.Sprintf("http://127.0.0.1:%d", port)), append(s.gateways, listen)
+	uri, err := s.linkDatabase(name)
+	if err != nil {
+		return err
+	}
+	return s.add(name, name, false, []string{s.programs.tasker, "api"}, "TASKER_MANAGER_DB_URI="+uri,
+		fmt.Sprintf("TASKER_API_PORT=%d", port), "TASKER_GATEWAY_LISTEN="+listen)
 }
 
-func (s *system) addManager(name, machine string) error {
-	return s.add(name, machine, true, []string{s.programs.endpoint, "manager", "--endpoint", name},
-		work.JournalVariable+"="+filepath.Join(s.dir, "journal"))
+// addManager adds a manager that stores at the gateways, or in the database.
+func (s *system) addManager(name, machine string, gateway bool) error {
+	env := []string{work.JournalVariable + "=" + filepath.Join(s.dir, "journal")}
+	if gateway {
+		addresses := make([]string, len(s.gateways))
+		for i, address := range s.gateways {
+			listen, err := s.links.add(name, database, address)
+			if err != nil {
+				return err
+			}
+			addresses[i] = "http://" + listen
+		}
+		env = append(env, "TASKER_MANAGER_MODE="+config.ModeGateway,
+			"TASKER_MANAGER_GATEWAY_ADDRESSES="+strings.Join(addresses, ","),
+			"TASKER_MANAGER_GATEWAY_TOKEN_FILE="+s.tokenFile(name))
+	} else {
+		uri, err := s.linkDatabase(name)
+		if err != nil {
+			return err
+		}
+		env = append(env, "TASKER_MANAGER_DB_URI="+uri)
+	}
+	return s.add(name, machine, true, []string{s.programs.endpoint, "manager", "--endpoint", name}, env...)
 }
 
-// add adds a daemon with its own links. Its machine is a directory.
+// linkDatabase adds the link of a process to the database and returns the URI.
+func (s *system) linkDatabase(process string) (uri string, err error) {
+	address := s.database.Addr()
+	listen, err := s.links.add(process, database, address)
+	return strings.Replace(s.database.URI()+"tasker", address, listen, 1), err
+}
+
+// add adds a daemon with a link to the broker. Its machine is a directory.
 func (s *system) add(name, machine string, manager bool, args []string, env ...string) error {
 	home, err := s.machine(machine)
 	if err != nil {
 		return err
 	}
-	mysql, amqp := s.database.URI()+"tasker", s.broker.URI()
-	for server, uri := range map[string]*string{database: &mysql, broker: &amqp} {
-		address := s.broker.Addr()
-		if server == database {
-			address = s.database.Addr()
-		}
-		listen, err := s.links.add(name, server, address)
-		if err != nil {
-			return err
-		}
-		*uri = strings.Replace(*uri, address, listen, 1)
+	address := s.broker.Addr()
+	listen, err := s.links.add(name, broker, address)
+	if err != nil {
+		return err
 	}
 	env = append(env, "PATH="+os.Getenv("PATH"), "HOME="+home, "TMPDIR="+home, "TASKER_CONFIG="+home, "TASKER_MODE=chaos",
-		"TASKER_MANAGER_DB_URI="+mysql, "TASKER_MANAGER_MESSAGE_QUEUE_URI="+amqp)
+		"TASKER_MANAGER_MESSAGE_QUEUE_URI="+strings.Replace(s.broker.URI(), address, listen, 1))
 	s.daemons = append(s.daemons, &daemon{
 		name: name, manager: manager, log: filepath.Join(s.dir, "logs", name+".log"),
 		command: func() *exec.Cmd {
@@ -155,6 +204,32 @@ func (s *system) add(name, machine string, manager bool, args []string, env ...s
 		},
 	})
 	return nil
+}
+
+func (s *system) tokenFile(endpoint string) string { return filepath.Join(s.dir, "tokens", endpoint) }
+
+// issueTokens has the first API issue a token for each endpoint, as soon as it
+// answers.
+func (s *system) issueTokens(ctx context.Context) error {
+	for _, name := range managers() {
+		token, err := s.issueToken(ctx, name)
+		for err != nil && sleep(ctx, 50*time.Millisecond) {
+			token, err = s.issueToken(ctx, name)
+		}
+		if err != nil {
+			return fmt.Errorf("issue a token: %w", err)
+		}
+		if err := os.WriteFile(s.tokenFile(name), []byte(token), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *system) issueToken(ctx context.Context, endpoint string) (string, error) {
+	var answer struct{ Token string }
+	err := do(ctx, http.MethodPost, s.bases[0]+"/v1/endpoints/"+endpoint+"/token", http.StatusCreated, &answer)
+	return answer.Token, err
 }
 
 // machine creates the directory of a machine with its configuration file.
@@ -253,9 +328,15 @@ const requestTimeout = 5 * time.Second
 
 // get decodes the answer of a GET, which must be 200.
 func get(ctx context.Context, url string, into any) error {
+	return do(ctx, http.MethodGet, url, http.StatusOK, into)
+}
+
+// do sends a request without a body and decodes the answer, which must have a
+// status.
+func do(ctx context.Context, method, url string, status int, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return err
 	}
@@ -264,8 +345,8 @@ func get(ctx context.Context, url string, into any) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s", url, resp.Status)
+	if resp.StatusCode != status {
+		return fmt.Errorf("%s %s: %s", method, url, resp.Status)
 	}
 	return json.NewDecoder(resp.Body).Decode(into)
 }
