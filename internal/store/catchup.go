@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -66,25 +67,18 @@ func (s Inbox) UnreceivedTasks(
 }
 
 // firstOpen returns the lowest id of the tasks that are CREATED, or open and sent
-// since a time; 0 if there are none. Each is the first entry of an index or, with
-// a time, the lowest of those sent since.
+// since a time; 0 if there are none. Each part of the statement is the first entry
+// of an index or, with a time, the lowest of those sent since.
 func (s Inbox) firstOpen(ctx context.Context, since time.Time) (first int64, err error) {
-	lowest := func(condition string, args ...any) {
-		var id *int64
-		if err == nil {
-			err = s.conn(ctx).Model(&taskRow{}).Select("MIN(id)").Where(condition, args...).Scan(&id).Error
-		}
-		if id != nil && (first == 0 || *id < first) {
-			first = *id
-		}
-	}
-	lowest("status = ? AND sent_time IS NULL", tasker.Created)
+	const lowest = "SELECT MIN(id) AS id FROM tasks WHERE status = ? AND "
+	parts, args := []string{lowest + "sent_time IS NULL"}, []any{tasker.Created}
 	for _, status := range open {
 		if since.IsZero() {
-			lowest("status = ? AND relay_time IS NULL", status)
+			parts, args = append(parts, lowest+"relay_time IS NULL"), append(args, status)
 		} else {
-			lowest("status = ? AND sent_time >= ?", status, dbTime{since})
+			parts, args = append(parts, lowest+"sent_time >= ?"), append(args, status, dbTime{since})
 		}
 	}
+	err = s.conn(ctx).Raw("SELECT COALESCE(MIN(id), 0) FROM ("+strings.Join(parts, " UNION ALL ")+") f", args...).Scan(&first).Error
 	return first, err
 }
