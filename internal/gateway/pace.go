@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,9 +13,11 @@ import (
 )
 
 const (
-	// beatsPerSecond is how many heartbeats of the whole fleet are wanted: those of
-	// up to a thousand endpoints come every 2 s, those of ten thousand every 20 s.
-	beatsPerSecond = 500
+	// beatUnit is the time between two heartbeats of an endpoint, for the square root
+	// of the size of the fleet: 2 s for a hundred, 6 s for a thousand, 20 s for ten
+	// thousand. So neither the load nor the time until a loss is noticed grows as
+	// much as the fleet.
+	beatUnit = 200 * time.Millisecond
 	// maxHeartbeat bounds the time between two heartbeats of an endpoint.
 	maxHeartbeat = 30 * time.Second
 	// leaseBeats is the length of a lease in heartbeats, at least.
@@ -62,8 +65,8 @@ func (f *fleet) count(ctx context.Context) {
 
 // heartbeat returns the time between two heartbeats of an endpoint.
 func (f *fleet) heartbeat() time.Duration {
-	spread := time.Duration(f.size.Load()) * time.Second / beatsPerSecond
-	return max(f.shortest, min(spread, maxHeartbeat))
+	spread := math.Sqrt(float64(f.size.Load())) * float64(beatUnit)
+	return max(f.shortest, min(time.Duration(spread), maxHeartbeat))
 }
 
 // grant returns the lease for a manager that wishes one of a length.
