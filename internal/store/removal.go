@@ -373,7 +373,9 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64, ended endedT
 	}
 	// No task becomes overdue by this.
 	const never = 100 * 365 * 24 * time.Hour
-	_, err = Statuses(s).aggregate(tx, ids, never, ended)
+	for len(ids) > 0 && err == nil {
+		_, ids, err = Statuses(s).aggregate(tx, ids, never, ended)
+	}
 	return changed, err
 }
 

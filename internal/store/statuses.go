@@ -32,19 +32,14 @@ func (s Statuses) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoin
 	ids := slices.Clone(taskIDs)
 	slices.Sort(ids)
 	for chunk := range slices.Chunk(slices.Compact(ids), batchSize) {
-		var sizes []ledger.Look
-		err := s.conn(ctx).Table("tasks").Select("id, COALESCE(targets, 0) AS results").
-			Where("id IN ? AND status IN ?", chunk, open).Order("id").Find(&sizes).Error
-		if err != nil {
-			return changed, s.fail("aggregate tasks", err)
-		}
-		for _, part := range partsOf(sizes) {
+		for len(chunk) > 0 {
 			var n int
+			var rest []int64
 			ended := endedTasks{}
 			err := s.transact(ctx, "aggregate tasks", func(tx *gorm.DB) error {
 				clear(ended)
 				var err error
-				n, err = s.aggregate(tx, part, waitForEndpoints, ended)
+				n, rest, err = s.aggregate(tx, chunk, waitForEndpoints, ended)
 				return err
 			})
 			if err != nil {
@@ -52,70 +47,73 @@ func (s Statuses) Aggregate(ctx context.Context, taskIDs []int64, waitForEndpoin
 			}
 			changed += n
 			s.report(ended)
+			chunk = rest
 		}
 	}
 	return changed, nil
 }
 
-// partsOf divides tasks into parts whose results one transaction may count.
-func partsOf(sizes []ledger.Look) (parts [][]int64) {
-	var part []int64
-	total := 0
-	for _, task := range sizes {
-		if len(part) > 0 && total+task.Results > maxCounted {
-			parts, part, total = append(parts, part), nil, 0
-		}
-		part, total = append(part, task.ID), total+task.Results
-	}
-	if len(part) > 0 {
-		parts = append(parts, part)
-	}
-	return parts
-}
-
-// aggregate adds the tasks that it moves to a final status to ended, which is to be
-// reported after the commit.
-func (s Statuses) aggregate(tx *gorm.DB, ids []int64, waitForEndpoints time.Duration, ended endedTasks) (changed int, err error) {
+// aggregate aggregates the first of the tasks, as many as one transaction may, and
+// returns the rest. It adds the tasks that it moves to a final status to ended,
+// which is to be reported after the commit.
+func (s Statuses) aggregate(
+	tx *gorm.DB, ids []int64, waitForEndpoints time.Duration, ended endedTasks,
+) (changed int, rest []int64, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).
 		Select("id", "type", "status", "targets", "unserved", "removed_endpoints", "sent_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
-		return 0, err
+		return 0, nil, err
 	}
+	tasks, rest = firstPart(tasks)
 	if err := s.completeTargets(tx, tasks); err != nil {
-		return 0, err
-	}
-	counts, err := countResults(tx, tasks)
-	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	now := s.Now()
+	overdue := func(task *taskRow) bool { return task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints)) }
+	summaries, err := summarize(tx, tasks, overdue)
+	if err != nil {
+		return 0, nil, err
+	}
 	moves := map[tasker.TaskStatus][]int64{}
 	for i := range tasks {
 		task := &tasks[i]
-		overdue := task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
-		summary, err := summarize(tx, task, counts[task.ID], overdue)
-		if err != nil {
-			return 0, err
-		}
-		if next := tasker.NextStatus(task.Status, summary, overdue); next != task.Status {
+		if next := tasker.NextStatus(task.Status, summaries[i], overdue(task)); next != task.Status {
 			moves[next] = append(moves[next], task.ID)
 			ended.add(task.Type, next)
 		}
 		if err := updateUnserved(tx, task); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	for next, moved := range moves {
 		update := tx.Model(&taskRow{}).Where("id IN ? AND status IN ?", moved, tasker.TaskStatusesBefore(next)).
 			Updates(map[string]any{"status": next, "last_modified_time": dbTime{now}})
 		if update.Error != nil {
-			return 0, update.Error
+			return 0, nil, update.Error
 		}
 		changed += int(update.RowsAffected)
 	}
-	return changed, nil
+	return changed, rest, nil
+}
+
+// firstPart returns the first tasks, as many as one transaction may count the
+// results of, and the ids of the others.
+func firstPart(tasks []taskRow) (part []taskRow, rest []int64) {
+	total := 0
+	for i := range tasks {
+		if n := tasks[i].Targets; n != nil {
+			total += *n
+		}
+		if i > 0 && total > maxCounted {
+			for _, task := range tasks[i:] {
+				rest = append(rest, task.ID)
+			}
+			return tasks[:i], rest
+		}
+	}
+	return tasks, nil
 }
 
 // completeTargets makes the targets of locked tasks what they would be if only
@@ -204,29 +202,50 @@ func (c counted) summary() (s tasker.Summary) {
 	return s
 }
 
-// summarize returns the summary of a locked task without the names of the missing
-// endpoints. Where they do not decide its status, Expected may be too small.
-func summarize(tx *gorm.DB, task *taskRow, counts counted, overdue bool) (tasker.Summary, error) {
-	s := counts.summary()
-	s.Removed = len(task.RemovedEndpoints)
-	targets := 0
-	if task.Targets != nil {
-		targets = *task.Targets
+// summarize returns the summaries of locked tasks without the names of the missing
+// endpoints. Where they do not decide the status, Expected may be too small.
+func summarize(tx *gorm.DB, tasks []taskRow, overdue func(*taskRow) bool) ([]tasker.Summary, error) {
+	counts, err := countResults(tx, tasks)
+	if err != nil {
+		return nil, err
 	}
-	s.Expected = max(targets, s.Received)
-	if s.Received < targets || !overdue && s.Finished < s.Received {
-		return s, nil // surely some are missing, or have not finished
+	summaries := make([]tasker.Summary, len(tasks))
+	var decided []int64 // by which endpoints are missing: a result may have no target
+	for i := range tasks {
+		task, targets := &tasks[i], 0
+		if task.Targets != nil {
+			targets = *task.Targets
+		}
+		s := counts[task.ID].summary()
+		s.Removed = len(task.RemovedEndpoints)
+		s.Expected = max(targets, s.Received)
+		if s.Received >= targets && (overdue(task) || s.Finished >= s.Received) {
+			decided = append(decided, task.ID)
+			s.Expected = s.Received
+		}
+		summaries[i] = s
 	}
-	// A result may have no target.
-	var missing int64
-	err := withoutResult(tx, task.ID).Count(&missing).Error
-	s.Expected = s.Received + int(missing)
-	return s, err
+	if len(decided) == 0 {
+		return summaries, nil
+	}
+	var missing []struct {
+		TaskID int64
+		N      int
+	}
+	err = withoutResult(tx, decided).Select("g.task_id, COUNT(*) AS n").Group("g.task_id").Find(&missing).Error
+	for i := range tasks {
+		for _, m := range missing {
+			if m.TaskID == tasks[i].ID {
+				summaries[i].Expected += m.N
+			}
+		}
+	}
+	return summaries, err
 }
 
-// withoutResult selects the targets (g) of a task that have no result.
-func withoutResult(db *gorm.DB, taskID int64) *gorm.DB {
-	return db.Table("task_targets g").Where("g.task_id = ?", taskID).
+// withoutResult selects the targets (g) of tasks that have no result.
+func withoutResult(db *gorm.DB, taskIDs []int64) *gorm.DB {
+	return db.Table("task_targets g").Where("g.task_id IN ?", taskIDs).
 		Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = g.task_id AND r.endpoint = g.endpoint)")
 }
 
