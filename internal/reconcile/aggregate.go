@@ -53,8 +53,11 @@ const (
 	// sweepPauses is how many pauses there are between two looks of the sweep.
 	sweepPauses = 10
 	// hintPause is the pause between two rounds for events: what comes meanwhile
-	// is the next round.
-	hintPause = 20 * time.Millisecond
+	// is the next round. After a round of many tasks it is busyPause: the more come
+	// in, the more are looked at together.
+	hintPause, busyPause = 20 * time.Millisecond, 100 * time.Millisecond
+	// busyRound is the number of tasks from which on a round is one of many.
+	busyRound = 5
 )
 
 // maxHinted limits the tasks that wait because of an event.
@@ -193,7 +196,11 @@ func (a *aggregate) hints(ctx context.Context) {
 		if next > 0 {
 			later.Reset(next)
 		}
-		_ = clock.Sleep(ctx, hintPause)
+		pause := hintPause
+		if len(ids) >= busyRound {
+			pause = busyPause
+		}
+		_ = clock.Sleep(ctx, pause)
 	}
 }
 
