@@ -219,9 +219,6 @@ func checkMeasured(t *testing.T, r round) {
 			}
 		}
 	}
-	if got := r.Runs[0].Prototype.Cost.Statements; got > 1.5 {
-		t.Errorf("%d endpoints: the prototype needs %.2f statements for a result", r.Endpoints, got)
-	}
 }
 
 // With -processes, the managers and the API are this program, started again.
