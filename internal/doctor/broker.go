@@ -28,7 +28,7 @@ type queue struct {
 	messages, consumers int
 }
 
-const adviceInitialize = "tasker initialize --rabbitmq declares it, and the managers bind their queues to it within a minute"
+const adviceInitialize = "tasker initialize --rabbitmq declares it, and the managers bind their queues to it within minutes"
 
 const adviceDead = "tasker initialize --rabbitmq declares it"
 

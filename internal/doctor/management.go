@@ -201,7 +201,7 @@ func (e *examination) bindings(ctx context.Context) []Finding {
 		}
 	}
 	if len(missing) > 0 {
-		found = append(found, one(Problem, "running managers bind their queues again within a minute: check again then",
+		found = append(found, one(Problem, "running managers bind their queues again within minutes: check again then",
 			"%s missing, so that messages do not arrive: %s", are(len(missing), "binding"), some(missing))...)
 	}
 	if found != nil {

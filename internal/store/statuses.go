@@ -71,7 +71,9 @@ func (s Statuses) aggregate(
 		return 0, nil, err
 	}
 	now := s.Now()
-	overdue := func(task *taskRow) bool { return task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints)) }
+	overdue := func(task *taskRow) bool {
+		return task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
+	}
 	summaries, err := summarize(tx, tasks, overdue)
 	if err != nil {
 		return 0, nil, err

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	defaultCheck   = time.Minute
+	defaultCheck   = 5 * time.Minute // each is some ten declarations
 	defaultConfirm = 10 * time.Second
 	defaultAnswer  = 30 * time.Second // many may declare at once
 	defaultName    = "tasker"

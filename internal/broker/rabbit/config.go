@@ -30,7 +30,7 @@ type Config struct {
 	Heartbeat time.Duration
 	// CheckTopology is the mean time after which the queue, exchange and
 	// bindings of a running consumer are declared again, in case somebody
-	// deleted them; 0 means 60 s.
+	// deleted them; 0 means 5 min.
 	CheckTopology time.Duration
 	// ConfirmTimeout is how long a publishing connection may confirm nothing
 	// while messages wait, before the next node is tried; 0 means 10 s.
