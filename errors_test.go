@@ -56,7 +56,7 @@ func TestRetryPolicy(t *testing.T) {
 		}
 		runs := 1
 		for {
-			delay, again := p.Next(runs)
+			delay, again := p.Next(runs, nil)
 			if !again {
 				break
 			}
@@ -69,10 +69,24 @@ func TestRetryPolicy(t *testing.T) {
 			t.Fatalf("%d runs of at most %d, with %d pauses", runs, p.MaxAttempts(), len(p.Delays))
 		}
 		outside := rapid.OneOf(rapid.IntRange(-10, 0), rapid.IntRange(runs, runs+10)).Draw(t, "attempt")
-		if delay, again := p.Next(outside); again || delay != 0 {
+		if delay, again := p.Next(outside, nil); again || delay != 0 {
 			t.Fatalf("after run %d: %s, %t", outside, delay, again)
 		}
 	})
+}
+
+// TestRetryPolicyJitter: a delay with jitter is the part of it that is drawn.
+func TestRetryPolicyJitter(t *testing.T) {
+	t.Parallel()
+	p := tasker.RetryPolicy{Delays: []time.Duration{time.Minute, time.Hour}, Jitter: true}
+	for drawn, want := range map[float64]time.Duration{0: 0, 0.5: 30 * time.Minute, 0.75: 45 * time.Minute} {
+		if delay, ok := p.Next(2, func() float64 { return drawn }); delay != want || !ok {
+			t.Errorf("drawn %v: got %v, %t, want %v", drawn, delay, ok, want)
+		}
+	}
+	if delay, ok := p.Next(3, nil); delay != 0 || ok {
+		t.Errorf("after the last: got %v, %t", delay, ok)
+	}
 }
 
 func Example() {

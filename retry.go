@@ -8,16 +8,24 @@ type RetryPolicy struct {
 	// Delays are the delays before the second attempt, the third, and so on: a
 	// task has at most len(Delays)+1 attempts.
 	Delays []time.Duration
+	// Jitter shortens each delay to a random part of it, so that endpoints that
+	// failed together do not try again together.
+	Jitter bool
 }
 
 // MaxAttempts returns the number of runs that the policy allows, at least 1.
 func (p RetryPolicy) MaxAttempts() int { return len(p.Delays) + 1 }
 
 // Next reports whether another run may follow after attempt runs have begun,
-// and after what delay.
-func (p RetryPolicy) Next(attempt int) (delay time.Duration, ok bool) {
+// and after what delay. random returns numbers in [0, 1), as [math/rand/v2.Float64]
+// does; it is called only if the policy has jitter.
+func (p RetryPolicy) Next(attempt int, random func() float64) (delay time.Duration, ok bool) {
 	if attempt < 1 || attempt > len(p.Delays) {
 		return 0, false
 	}
-	return p.Delays[attempt-1], true
+	delay = p.Delays[attempt-1]
+	if p.Jitter {
+		delay = time.Duration(random() * float64(delay))
+	}
+	return delay, true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/taskerhq/tasker"
@@ -139,7 +140,7 @@ func (a *adopter) end(ctx context.Context, interrupted []ledger.Work) ([]complet
 			Errmsg: fmt.Sprintf("interrupted: the manager of endpoint %s ended during attempt %d", work.Endpoint, work.Attempt),
 		}
 		if p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: work.Endpoint}); p != nil {
-			if delay, ok := p.bound().Retry.Next(work.Attempt); ok {
+			if delay, ok := p.bound().Retry.Next(work.Attempt, rand.Float64); ok {
 				ends[i].State, ends[i].RetryDelay = tasker.Retrying, delay
 			}
 		}

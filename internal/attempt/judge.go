@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -79,7 +80,7 @@ func (r Rules) Judge(attempt int, exit Exit) (ledger.End, Decision) {
 // handler that asks for a delay gets it in place of the policy's; if the type
 // has no policy, it gets up to [handlers.MaxAskedAttempts] attempts.
 func (r Rules) retry(finish *ledger.End, err error) {
-	delay, again := r.Retry.Next(finish.Attempt)
+	delay, again := r.Retry.Next(finish.Attempt, rand.Float64)
 	if asked, asks := handlers.RetryDelay(err); asks {
 		delay = min(max(asked, 0), handlers.MaxAskedDelay)
 		again = again || len(r.Retry.Delays) == 0 && finish.Attempt < handlers.MaxAskedAttempts
