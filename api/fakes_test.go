@@ -35,7 +35,9 @@ type fakeStore struct {
 	calls     []string
 	payloads  int                // the bytes that ResultsOf returned
 	newsAsked []tasker.ResultKey // of ResultNews
-	failPage  int                // which call of ResultPage fails; 0 is none
+	// afterSummary, if set, is called by Summary.
+	afterSummary func()
+	failPage     int // which call of ResultPage fails; 0 is none
 }
 
 func newFakeStore() *fakeStore {
@@ -180,6 +182,9 @@ func (s *fakeStore) Summary(_ context.Context, task tasker.Task, limit int) (tas
 	defer s.begin("Summary")()
 	summary := s.summary(task.ID)
 	summary.Missing = summary.Missing[:min(limit, len(summary.Missing))]
+	if s.afterSummary != nil {
+		s.afterSummary()
+	}
 	return summary, s.err
 }
 

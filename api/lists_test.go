@@ -78,6 +78,7 @@ func TestBadQueries(t *testing.T) {
 		"/worker?state=DONE&Limit=1":              {"?Limit", "?state"},
 		"/worker/a?verbose":                       {"?verbose"},
 		"/worker/a/summary?limit=1":               {"?limit"},
+		"/worker/a/groups?limit=1&state=DONE":     {"?limit", "?state"},
 		"/worker/a/missing?limit=0&cursor=-a":     {"?limit", "?cursor"},
 		"/worker/a/results?state=done&cursor=":    {"?cursor", "?state"},
 		"/v1/task-types?limit=1":                  {"?limit"},

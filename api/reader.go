@@ -45,6 +45,10 @@ type taskReader struct {
 // errMany is returned for a task with more endpoints than asked for.
 var errMany = errors.New("the task has too many endpoints to read it as a whole")
 
+func errReplaced() error {
+	return tasker.Errorf(tasker.Unavailable, "task replaced while it was read: another one took its identifier; retry")
+}
+
 // current reads a task with its results, without payloads longer than maxPayload
 // bytes, and stores its status if the results imply another one. The error is
 // errMany if the task expects more than most endpoints; 0 means any number.
@@ -130,7 +134,7 @@ func (t *taskReader) fill(ctx context.Context, a *client.TaskAnswer) error {
 			return err
 		}
 		if task.ID != a.Task.ID {
-			return tasker.Errorf(tasker.Unavailable, "task replaced while it was read: another one took its identifier; retry")
+			return errReplaced()
 		}
 		a.Task.Payload, a.Task.PayloadSize = task.Payload, 0
 	}

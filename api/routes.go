@@ -69,6 +69,7 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: post, path: "/{task_type}", handle: tasks.create},
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, limit: reads},
+		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},
 		{
 			method: get, path: "/{task_type}/{identifier}/results", handle: pages.list, limit: reads,

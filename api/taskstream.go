@@ -34,7 +34,7 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 		return err
 	}
 	if task.ID != view.ID {
-		return tasker.Errorf(tasker.Unavailable, "task replaced while it was read: another one took its identifier; retry")
+		return errReplaced()
 	}
 	if view.Status.Final() {
 		task.Status = view.Status

@@ -105,6 +105,13 @@ func TestTasks(t *testing.T) {
 	if err != nil || answer.Task.Status != tasker.Done || len(answer.Results) != 1 || answer.Results[0].State != tasker.ResultDone || answer.Summary.Finished != 1 {
 		t.Errorf("got %+v, %v", answer, err)
 	}
+	groups, err := c.Groups(ctx, "worker", "a")
+	if err != nil || len(groups.Groups) != 1 || groups.Received != 1 || groups.Task.Status != tasker.Done {
+		t.Fatalf("got %+v, %v", groups, err)
+	}
+	if names, err := groups.Groups[0].Endpoints(); err != nil || !slices.Equal(names, []string{"console1"}) {
+		t.Errorf("the group is of %q, %v", names, err)
+	}
 	if again, err := c.Task(ctx, "worker", "a"); err != nil || again.Results[0].ID != answer.Results[0].ID || again.Results[0].LastModifiedTime.IsZero() {
 		t.Errorf("got %+v, %v", again, err)
 	}
@@ -344,5 +351,18 @@ func TestToken(t *testing.T) {
 	}
 	if _, err := c.Health(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestEndpointSet(t *testing.T) {
+	set := client.EndpointSet{Count: 3, Names: []string{"db1", "web[09-10]"}}
+	if names, err := set.Endpoints(); err != nil || !slices.Equal(names, []string{"db1", "web09", "web10"}) {
+		t.Errorf("got %q, %v", names, err)
+	}
+	for _, count := range []int{2, 4} { // also of a set that stands for billions
+		set.Count = count
+		if names, err := set.Endpoints(); err == nil {
+			t.Errorf("with the count %d: got %q, want an error", count, names)
+		}
 	}
 }

@@ -39,6 +39,16 @@ func (c *Client) Summary(ctx context.Context, taskType, identifier string) (answ
 	return answer, err
 }
 
+// Groups returns a task without its payload, and its results in groups of those that
+// are alike. The first are failures.
+func (c *Client) Groups(ctx context.Context, taskType, identifier string) (answer TaskGroups, err error) {
+	if err := validTask(taskType, identifier); err != nil {
+		return TaskGroups{}, err
+	}
+	_, err = c.call(ctx, request{path: []string{taskType, identifier, "groups"}, retry: true}, &answer)
+	return answer, err
+}
+
 // Results returns the results of a task in a state, or all of them if it is
 // empty, by endpoint. It ends after an error.
 func (c *Client) Results(ctx context.Context, taskType, identifier string, state tasker.ResultState) iter.Seq2[tasker.TaskResult, error] {

@@ -2,9 +2,12 @@ package client
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/nodeset"
 )
 
 // The types of this file are the JSON of the HTTP API, together with those of
@@ -67,6 +70,54 @@ type ResultPage struct {
 type MissingPage struct {
 	Endpoints []string `json:"endpoints"`
 	Next      *string  `json:"next"` // cursor of the next page; nil on the last one
+}
+
+// TaskGroups is a task without its payload, and its results in groups: those that
+// are alike but for the endpoint's name, times and the like, once. Every expected
+// endpoint is in one of Groups, Other and Missing.
+type TaskGroups struct {
+	Task     TaskView `json:"task"`
+	Expected int      `json:"expected"`
+	Received int      `json:"received"`
+	// Groups begin with failures, and then with the largest.
+	Groups []ResultGroup `json:"groups"`
+	// Other has results of further groups, by state. It is empty unless there are
+	// too many.
+	Other   []OtherResults `json:"other"`
+	Missing EndpointSet    `json:"missing"` // expected, without a result
+}
+
+// ResultGroup is a group of results that are alike.
+type ResultGroup struct {
+	Hash     string             `json:"hash"` // the same for results that are alike, also of other tasks
+	State    tasker.ResultState `json:"state"`
+	Errnr    int                `json:"errnr"`
+	Errmsg   *string            `json:"errmsg"`   // of Endpoint, shortened to 4 KiB; nil if it has none
+	Endpoint string             `json:"endpoint"` // the first by name: an example
+	EndpointSet
+}
+
+// OtherResults are results of one state that are in no group.
+type OtherResults struct {
+	State tasker.ResultState `json:"state"`
+	EndpointSet
+}
+
+// EndpointSet is a set of endpoints, however many, in few words.
+type EndpointSet struct {
+	Count int `json:"count"`
+	// Names has items such as web[01-03,05], sorted.
+	Names []string `json:"names"`
+}
+
+// Endpoints returns the names of the endpoints, sorted. It is an error if there are
+// not Count.
+func (s EndpointSet) Endpoints() ([]string, error) {
+	names, err := nodeset.Unfold(strings.Join(s.Names, ","), s.Count)
+	if err == nil && len(names) != s.Count {
+		err = fmt.Errorf("invalid set of endpoints: has %d names, not %d as its count says", len(names), s.Count)
+	}
+	return names, err
 }
 
 // ResultAnswer is one endpoint's result with all its attempts.

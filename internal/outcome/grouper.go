@@ -5,8 +5,6 @@ import (
 	"slices"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/internal/x/jsonx"
-	"github.com/taskerhq/tasker/internal/x/nodeset"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
@@ -20,14 +18,12 @@ const maxErrmsg = 4 << 10
 
 // Group is a set of results that are alike.
 type Group struct {
-	Hash     string // see [Key]
-	State    tasker.ResultState
-	Errnr    int
-	Endpoint string // the first by name
-	Errmsg   string // of Endpoint, not masked, shortened to 4 KiB; empty if it has none
-	// Endpoints are the names of all, sorted. The JSON form has them as names, folded
-	// by [nodeset.Fold], and their number as count.
-	Endpoints []string
+	Hash      string // see [Key]
+	State     tasker.ResultState
+	Errnr     int
+	Endpoint  string   // the first by name
+	Errmsg    string   // of Endpoint, not masked, shortened to 4 KiB; empty if it has none
+	Endpoints []string // the names of all, sorted
 }
 
 // Failed reports whether the results of the group are failures: LOST, or final and
@@ -38,48 +34,22 @@ func failed(state tasker.ResultState, errnr int) bool {
 	return errnr != 0 || state == tasker.Lost || state.Finished() && state != tasker.ResultDone
 }
 
-// MarshalJSON encodes the group. As in a result, errmsg is null if there is none.
-func (g Group) MarshalJSON() ([]byte, error) {
-	view := struct {
-		Hash     string             `json:"hash"`
-		State    tasker.ResultState `json:"state"`
-		Errnr    int                `json:"errnr"`
-		Errmsg   *string            `json:"errmsg"`
-		Endpoint string             `json:"endpoint"`
-		Count    int                `json:"count"`
-		Names    []string           `json:"names"`
-	}{Hash: g.Hash, State: g.State, Errnr: g.Errnr, Endpoint: g.Endpoint, Count: len(g.Endpoints), Names: nodeset.Fold(g.Endpoints)}
-	if g.Errmsg != "" {
-		view.Errmsg = &g.Errmsg
-	}
-	return jsonx.Encode(view)
-}
-
-// Other counts results of one state that are in no group, since there were too many
+// Other has the results of one state that are in no group, since there were too many
 // groups.
 type Other struct {
 	State     tasker.ResultState
-	Endpoints []string // their names, sorted; in the JSON form as in [Group]
-}
-
-// MarshalJSON encodes the state, count and names.
-func (o Other) MarshalJSON() ([]byte, error) {
-	return jsonx.Encode(struct {
-		State tasker.ResultState `json:"state"`
-		Count int                `json:"count"`
-		Names []string           `json:"names"`
-	}{o.State, len(o.Endpoints), nodeset.Fold(o.Endpoints)})
+	Endpoints []string // the names of all, sorted
 }
 
 // Groups are the results of a task, grouped. Every result is counted once.
 type Groups struct {
 	// Results is the number of results.
-	Results int `json:"results"`
+	Results int
 	// Groups begin with failures, and then with the largest.
-	Groups []Group `json:"groups"`
+	Groups []Group
 	// Other has the results of further groups, by state. It is empty unless there
 	// are too many.
-	Other []Other `json:"other,omitempty"`
+	Other []Other
 }
 
 // Grouper groups the results of one task. Its zero value has none. Its memory is
