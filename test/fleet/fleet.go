@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -31,6 +32,7 @@ type fleet struct {
 	parts    map[part][]int // process IDs
 	names    []string       // of the endpoints with a process of their own
 	servers  usage.Servers
+	inMemory string // a directory in memory for the spools of simulators; "" if there is none
 
 	mu        sync.Mutex
 	consuming map[string]int // for each simulator
@@ -80,6 +82,10 @@ func withFleet(ctx context.Context, opts options, progress func(string, ...any),
 		ctx: ctx, opts: opts, progress: progress, db: db, group: group,
 		site:  &daemons.Site{MySQL: mysql, RabbitMQ: rabbit, Mode: opts.mode, Slots: opts.slots},
 		parts: map[part][]int{}, consuming: map[string]int{}, changed: make(chan struct{}), servers: usage.FindServers(),
+	}
+	// Real endpoints have a disk each; simulated ones would share one.
+	if f.inMemory, err = os.MkdirTemp("/dev/shm", "tasker-fleet-"); err == nil {
+		defer func() { err = errors.Join(err, os.RemoveAll(f.inMemory)) }()
 	}
 	f.parts[partMariaDB], f.parts[partRabbitMQ] = []int{f.servers.MariaDB}, []int{f.servers.RabbitMQ}
 	defer func() {
@@ -147,8 +153,12 @@ func (f *fleet) start() error {
 	for first := f.opts.real; first < f.opts.endpoints; first += f.opts.perSimulator {
 		last := min(first+f.opts.perSimulator, f.opts.endpoints)
 		name := fmt.Sprintf("simulator%05d", first)
+		environ := f.site.Manager(first / f.opts.perSimulator)
+		if f.inMemory != "" {
+			environ = append(environ, "TASKER_MANAGER_SPOOL_DIR="+filepath.Join(f.inMemory, name))
+		}
 		err := f.add(partSimulated, daemons.Command{
-			Name: name, Environ: f.site.Manager(first / f.opts.perSimulator), Stdout: &reports{fleet: f, name: name},
+			Name: name, Environ: environ, Stdout: &reports{fleet: f, name: name},
 			Args: []string{simulateCommand, strconv.Itoa(first), strconv.Itoa(last), strconv.Itoa(f.opts.perManager)},
 		})
 		if err != nil {
