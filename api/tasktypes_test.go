@@ -38,24 +38,24 @@ func TestTaskTypes(t *testing.T) {
 	full := withSchemaText(t, tasker.TaskType{
 		Name: "copy", Handler: "copyfile", Description: "copies", Usage: "give both",
 		Example: json.RawMessage(`{"source":"/a","destination":"/b"}`), Concurrency: 4, Timeout: 1500 * time.Millisecond,
-		Retry:      tasker.RetryPolicy{Delays: []time.Duration{time.Minute, 10 * time.Minute}},
+		Retry:      tasker.RetryPolicy{Delays: []time.Duration{time.Minute, 10 * time.Minute}, Jitter: true},
 		MaxPayload: 1000, Labels: map[string]string{"role": "web"}, Retention: time.Hour,
 	}, copySchema)
 	wantFull := `"name":"copy","handler":"copyfile","description":"copies","usage":"give both","schema":` + copySchema +
-		`,"example":{"source":"/a","destination":"/b"},"config_objects":{"copies":0,"destination":"","source":""},"concurrency":4,"timeout":1.5,"retry":[60,600],"max_payload":1000,"labels":{"role":"web"},"retention":3600`
+		`,"example":{"source":"/a","destination":"/b"},"config_objects":{"copies":0,"destination":"","source":""},"concurrency":4,"timeout":1.5,"retry":[60,600],"retry_jitter":true,"max_payload":1000,"labels":{"role":"web"},"retention":3600`
 	for name, tt := range map[string]struct {
 		of   tasker.TaskType
 		want string
 	}{
 		"full": {full, wantFull},
-		"bare": {tasker.TaskType{Name: "copy"}, `"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":null,"config_objects":null,"concurrency":4,"timeout":3600,"retry":[],"max_payload":4096,"labels":{},"retention":2592000`},
+		"bare": {tasker.TaskType{Name: "copy"}, `"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":null,"config_objects":null,"concurrency":4,"timeout":3600,"retry":[],"retry_jitter":false,"max_payload":4096,"labels":{},"retention":2592000`},
 		"an example of the schema": {
 			withSchemaText(t, tasker.TaskType{Name: "copy", Retention: tasker.Forever}, `{"properties":{"n":{"default":7}}}`),
-			`"name":"copy","handler":"copy","description":"","usage":"","schema":{"properties":{"n":{"default":7}}},"example":{"n":7},"config_objects":{"n":0},"concurrency":4,"timeout":3600,"retry":[],"max_payload":4096,"labels":{},"retention":null`,
+			`"name":"copy","handler":"copy","description":"","usage":"","schema":{"properties":{"n":{"default":7}}},"example":{"n":7},"config_objects":{"n":0},"concurrency":4,"timeout":3600,"retry":[],"retry_jitter":false,"max_payload":4096,"labels":{},"retention":null`,
 		},
 		"an example alone, and a limit that another one hides": {
 			tasker.TaskType{Name: "copy", Example: json.RawMessage(`{"a":"b"}`), MaxPayload: 1 << 40},
-			`"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":{"a":"b"},"config_objects":{"a":""},"concurrency":4,"timeout":3600,"retry":[],"max_payload":4096,"labels":{},"retention":2592000`,
+			`"name":"copy","handler":"copy","description":"","usage":"","schema":null,"example":{"a":"b"},"config_objects":{"a":""},"concurrency":4,"timeout":3600,"retry":[],"retry_jitter":false,"max_payload":4096,"labels":{},"retention":2592000`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

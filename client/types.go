@@ -147,7 +147,8 @@ type TaskTypeInfo struct {
 	Concurrency   int               `json:"concurrency"`
 	Timeout       float64           `json:"timeout"`
 	Retry         []float64         `json:"retry"`
-	MaxPayload    int64             `json:"max_payload"` // in bytes
+	RetryJitter   bool              `json:"retry_jitter"` // each pause is a random part of that in Retry
+	MaxPayload    int64             `json:"max_payload"`  // in bytes
 	Labels        map[string]string `json:"labels"`
 	Retention     *int64            `json:"retention"` // nil if tasks are kept for ever
 }

@@ -37,6 +37,7 @@ func TestDiff(t *testing.T) {
 		}, config.Difference{Added: []string{"sleep"}, Removed: []string{"worker"}, Changed: []string{"a", "b"}}},
 		"labels of a type": {minimal, []string{strings.Replace(types, "x: y", "x: z", 1)}, config.Difference{Changed: []string{"b"}}},
 		"a schema":         {minimal, []string{strings.Replace(types, "settings: {}", "schema: true", 1)}, config.Difference{Changed: []string{"a"}}},
+		"jitter":           {minimal, []string{strings.Replace(types, "settings: {}", "retry: {attempts: 2, policy: exponential, interval: 1}", 1)}, config.Difference{Changed: []string{"a"}}},
 		"their order": {minimal, []string{
 			"TASKER_TASK_TYPES=[{name: b, handler: worker, settings: {duration: 1}, labels: {x: y}}, {name: a, handler: sleep, settings: {}}, worker]",
 		}, config.Difference{}},

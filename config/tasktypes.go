@@ -166,7 +166,7 @@ func (e *entryReader) readKeys(item *yaml.Node, t *tasker.TaskType) bool {
 		case i < 0:
 			e.wrong(entry.key, "unknown key %q%s", path, suggestion("", name, names))
 		default:
-			if err := readField(fields[i], entry.value); err != nil {
+			for _, err := range handlers.Mistakes(readField(fields[i], entry.value)) {
 				e.wrong(entry.key, "invalid %s: %v", path, err)
 			}
 		}

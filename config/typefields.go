@@ -38,7 +38,10 @@ func (e *entryReader) fields(t *tasker.TaskType) []field {
 		{"usage", "for people who write payloads; by default the handler's", text(&t.Usage)},
 		{"concurrency", "tasks that an endpoint runs at once", number(&t.Concurrency, 1, tasker.MaxConcurrency)},
 		{"timeout", "limit of one attempt", duration(&t.Timeout, time.Millisecond, maxDuration)},
-		{"retry", "pauses before further attempts, such as [60, 10m, 1h]", retries(&t.Retry.Delays)},
+		{
+			"retry", "pauses before further attempts, such as [60, 10m], or {attempts: 5, policy: exponential, interval: 10s}",
+			retries(&t.Retry),
+		},
 		{"retention", "how long a task is kept after its end, or forever", retention(&t.Retention, tasker.Forever)},
 		{"max_payload", "bytes, such as 65536 or 64KiB; by default api.max_body", size(&t.MaxPayload, 1, giB)},
 		{"schema", "JSON Schema of payloads, or the path of a file; by default the handler's", ofNode(

@@ -242,42 +242,6 @@ func splitURIs(s string) []string {
 	return uris
 }
 
-// retries reads a list of pauses, or a string of them with blanks between.
-func retries(at *[]time.Duration) codec {
-	return codec{
-		set: func(value any) error {
-			var items []any
-			switch v := value.(type) {
-			case []any:
-				items = v
-			case string:
-				for _, word := range strings.FieldsFunc(v, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' }) {
-					items = append(items, word)
-				}
-			case literal:
-				items = []any{v}
-			default:
-				return errors.New("must be a list of pauses, such as [60, 10m, 1h]")
-			}
-			delays := make([]time.Duration, len(items))
-			for i, item := range items {
-				if err := duration(&delays[i], 0, maxDuration).set(item); err != nil {
-					return fmt.Errorf("pause %d: %w", i+1, err)
-				}
-			}
-			*at = delays
-			return nil
-		},
-		get: func() any {
-			pauses := make([]string, len(*at))
-			for i, delay := range *at {
-				pauses[i] = short(delay)
-			}
-			return pauses
-		},
-	}
-}
-
 // unambiguous refuses a number that can be read in two ways.
 func unambiguous(value any) error {
 	text, ok := value.(string)

@@ -116,7 +116,7 @@ func TestAmbiguousNumbers(t *testing.T) {
 			}
 		}
 	}
-	if _, err := loadTypes(t, t.TempDir(), "\n  - {name: sleep, retry: [010]}", nil); err == nil || !strings.Contains(err.Error(), "pause 1: ambiguous number 010") {
+	if _, err := loadTypes(t, t.TempDir(), "\n  - {name: sleep, retry: [010]}", nil); err == nil || !strings.Contains(err.Error(), "retry: interval 1: ambiguous number 010") {
 		t.Errorf("got %v", err)
 	}
 }

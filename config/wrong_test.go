@@ -97,7 +97,7 @@ func TestWrongInput(t *testing.T) {
 			"TASKER_TASK_TYPES: missing task_types[5].name",
 			`TASKER_TASK_TYPES: unknown key "task_types[6].concurency": did you mean "concurrency"?`,
 			"TASKER_TASK_TYPES: invalid task_types[6].timeout: must be 1ms-87600h, got 0",
-			`TASKER_TASK_TYPES: invalid task_types[6].retry: pause 1: must be seconds, or a duration such as 1m30s, got "x"`,
+			`TASKER_TASK_TYPES: invalid task_types[6].retry: interval 1: must be seconds, or a duration such as "1m30s", got "x"`,
 			`TASKER_TASK_TYPES: invalid task_types[6].retention: must be forever, or 1m-87600h, got "30s"`,
 			"TASKER_TASK_TYPES: invalid task_types[7].concurrency: must be a whole number 1-1024, got 0",
 			`TASKER_TASK_TYPES: task_types[8]: invalid task type "metrics": reserved name: choose another`,

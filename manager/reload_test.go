@@ -475,3 +475,26 @@ func TestReloadFindsWhatWasSentBeforeItsRegistration(t *testing.T) {
 	open()
 	w.await(task, tasker.ResultDone)
 }
+
+// TestReloadOfARetryPolicy: an attempt that begins after the policy was replaced
+// follows the new one.
+func TestReloadOfARetryPolicy(t *testing.T) {
+	w := newWorld(t)
+	fails := handlers.Func(func(context.Context, *handlers.Request) (handlers.Result, error) { return nil, fmt.Errorf("busy") })
+	list := map[string]handlers.Handler{"job": fails}
+	m := w.reloadable([]tasker.TaskType{{Name: "job"}}, list)
+	w.await(w.post("before", "null", "a"), tasker.ResultFailed)
+	policy := tasker.RetryPolicy{Delays: []time.Duration{0, 24 * time.Hour}, Jitter: true}
+	reload(t, m, []tasker.TaskType{{Name: "job", Retry: policy}}, list)
+	after := w.post("after", "null", "a")
+	w.until(func() string {
+		r, _ := w.result(after, "a")
+		if r.State == tasker.Retrying && r.Attempt == 2 && r.RetryTime.Sub(r.LastModifiedTime) < 24*time.Hour {
+			return ""
+		}
+		return fmt.Sprintf("a second attempt that failed, it is %+v", r)
+	})
+	policy.Delays = policy.Delays[:1]
+	reload(t, m, []tasker.TaskType{{Name: "job", Retry: policy}}, list)
+	w.await(w.post("last", "null", "a"), tasker.ResultFailed)
+}

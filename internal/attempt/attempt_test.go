@@ -237,6 +237,38 @@ func TestAskedForATime(t *testing.T) {
 	}
 }
 
+// TestJitter: the delay is the part of the policy's that is drawn, but one that the
+// handler asks for is as it is.
+func TestJitter(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("busy")
+	rules := attempt.Rules{Retry: tasker.RetryPolicy{Delays: []time.Duration{time.Minute}, Jitter: true}}
+	for drawn, want := range map[float64]time.Duration{0: 0, 0.25: 15 * time.Second, 0.75: 45 * time.Second} {
+		rules.Random = func() float64 { return drawn }
+		if end, _ := rules.Judge(1, attempt.Exit{Err: failure}); end.State != tasker.Retrying || end.RetryDelay != want {
+			t.Errorf("drawn %v: got %s after %v, want %v", drawn, end.State, end.RetryDelay, want)
+		}
+		if end, _ := rules.Judge(1, attempt.Exit{Err: handlers.RetryAfter(time.Hour, failure)}); end.RetryDelay != time.Hour {
+			t.Errorf("drawn %v: a handler that asks for an hour: got %v", drawn, end.RetryDelay)
+		}
+		if end, _ := rules.Judge(1, attempt.Exit{Err: handlers.Permanent(failure)}); end.State != tasker.ResultFailed {
+			t.Errorf("drawn %v: a permanent failure: got %s", drawn, end.State)
+		}
+	}
+	rules.Random = nil
+	different := make(map[time.Duration]bool)
+	for range 100 {
+		end, _ := rules.Judge(1, attempt.Exit{Err: failure})
+		different[end.RetryDelay] = true
+		if end.RetryDelay < 0 || end.RetryDelay >= time.Minute {
+			t.Errorf("got %v, want less than the policy's minute", end.RetryDelay)
+		}
+	}
+	if len(different) < 50 {
+		t.Errorf("got %d different delays of 100", len(different))
+	}
+}
+
 // A result that is nested too deep is stored as text, with a warning in the log.
 func TestDeepResult(t *testing.T) {
 	t.Parallel()

@@ -21,6 +21,9 @@ type Rules struct {
 	Timeout   time.Duration // the run limit; used in the message only
 	Retry     tasker.RetryPolicy
 	MaxResult int // in bytes
+	// Random draws the jitter of Retry; see [tasker.RetryPolicy.Next]. Nil means
+	// [rand.Float64].
+	Random func() float64
 }
 
 // Decision is what to do with an attempt whose handler has ended.
@@ -80,7 +83,11 @@ func (r Rules) Judge(attempt int, exit Exit) (ledger.End, Decision) {
 // handler that asks for a delay gets it in place of the policy's; if the type
 // has no policy, it gets up to [handlers.MaxAskedAttempts] attempts.
 func (r Rules) retry(finish *ledger.End, err error) {
-	delay, again := r.Retry.Next(finish.Attempt, rand.Float64)
+	random := r.Random
+	if random == nil {
+		random = rand.Float64
+	}
+	delay, again := r.Retry.Next(finish.Attempt, random)
 	if asked, asks := handlers.RetryDelay(err); asks {
 		delay = min(max(asked, 0), handlers.MaxAskedDelay)
 		again = again || len(r.Retry.Delays) == 0 && finish.Attempt < handlers.MaxAskedAttempts

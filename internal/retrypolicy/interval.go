@@ -32,7 +32,7 @@ func (r *reader) interval(at, name string, value any, least time.Duration) time.
 	case !ok:
 		r.fail(at, `invalid %s: must be seconds, or a duration such as "1m30s", got %s`, name, shown(value))
 	case interval < least || interval > MaxInterval:
-		r.fail(at, "invalid %s: must be %v-%v, got %s", name, least, MaxInterval, shown(value))
+		r.fail(at, "invalid %s: must be %v-87600h, got %s", name, least, shown(value))
 	}
 	return interval
 }

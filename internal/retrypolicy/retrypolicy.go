@@ -162,6 +162,8 @@ func (r *reader) attempts(value any) int {
 	switch {
 	case value == nil:
 		r.fail("/attempts", "missing attempts: "+must)
+	case leadingZero.MatchString(string(number)):
+		r.fail("/attempts", "invalid attempts: ambiguous number %s, octal or decimal: remove the leading 0", number)
 	case err != nil || attempts < 1 || attempts > MaxAttempts:
 		r.fail("/attempts", "invalid attempts: "+must+", got %s", shown(value))
 	}
@@ -201,6 +203,34 @@ func (r *reader) intervals(members map[string]any, rule string) (interval, longe
 		r.fail("/max_interval", "invalid max_interval: must be at least the interval, %s, got %s", interval, shown(value))
 	}
 	return interval, longest
+}
+
+// Rule is a rule in place of a list of intervals.
+type Rule struct {
+	Attempts    int
+	Policy      string // constant, fibonacci or exponential
+	Interval    time.Duration
+	MaxInterval time.Duration // 0 if the policy is constant
+}
+
+// RuleOf returns a rule that means p. There is none for a policy without retries,
+// nor for a list of intervals that follows no rule.
+func RuleOf(p tasker.RetryPolicy) (Rule, bool) {
+	n := len(p.Delays)
+	if n == 0 || p.Delays[0] < minInterval {
+		return Rule{}, false
+	}
+	first, last := p.Delays[0], p.Delays[n-1] // no interval is longer than the last
+	for _, rule := range rules {
+		if p.Jitter != (rule == exponential) || !slices.Equal(delays(rule, n, first, last), p.Delays) {
+			continue
+		}
+		if rule == constant {
+			last = 0
+		}
+		return Rule{n + 1, rule, first, last}, true
+	}
+	return Rule{}, false
 }
 
 // delays returns n delays that follow a rule, of which the first is interval.

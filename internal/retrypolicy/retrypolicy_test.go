@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -87,12 +89,12 @@ func TestErrors(t *testing.T) {
 		`null`:                                 `: must be a list of intervals such as [60, "10m"], text such as "60 600", or an object, got null`,
 		`true`:                                 `: must be a list of intervals such as [60, "10m"], text such as "60 600", or an object, got true`,
 		`"60 x 010"`:                           ": invalid interval 2: " + must + `"x"; : invalid interval 3: ambiguous number 010, octal or decimal: remove the leading 0`,
-		`[60, "", -1]`:                         `/1: invalid interval 2: ` + must + `""; /2: invalid interval 3: must be 0s-87600h0m0s, got -1`,
+		`[60, "", -1]`:                         `/1: invalid interval 2: ` + must + `""; /2: invalid interval 3: must be 0s-87600h, got -1`,
 		`[[1]]`:                                "/0: invalid interval 1: " + must + "a list",
 		`[1e300]`:                              "/0: invalid interval 1: " + must + "1e300",
 		`["nan"]`:                              "/0: invalid interval 1: " + must + `"nan"`,
-		`315360001`:                            `: invalid interval: must be 0s-87600h0m0s, got 315360001`,
-		`["87600h1ns"]`:                        `/0: invalid interval 1: must be 0s-87600h0m0s, got "87600h1ns"`,
+		`315360001`:                            `: invalid interval: must be 0s-87600h, got 315360001`,
+		`["87600h1ns"]`:                        `/0: invalid interval 1: must be 0s-87600h, got "87600h1ns"`,
 		many("[1", 1000):                       `: too many intervals: 1000, the limit is 999`,
 		`"` + strings.Repeat("1 ", 1000) + `"`: `: too many intervals: 1000, the limit is 999`,
 
@@ -113,9 +115,9 @@ func TestErrors(t *testing.T) {
 		rule("2", `"exponental"`, "1", ""):   `/policy: invalid policy "exponental": did you mean "exponential"?`,
 		rule("2", `"xyz"`, "1", ""):          `/policy: invalid policy "xyz": must be one of constant, fibonacci, exponential`,
 		rule("2", `1`, "1", ""):              `/policy: invalid policy 1: must be one of constant, fibonacci, exponential`,
-		rule("2", `"fibonacci"`, "0", ""):    `/interval: invalid interval: must be 1ms-87600h0m0s, got 0`,
+		rule("2", `"fibonacci"`, "0", ""):    `/interval: invalid interval: must be 1ms-87600h, got 0`,
 		rule("2", `"fibonacci"`, "{}", "3"):  `/interval: invalid interval: ` + must + `an object`,
-		rule("2", `"fibonacci"`, "1", "0"):   `/max_interval: invalid max_interval: must be 1ms-87600h0m0s, got 0`,
+		rule("2", `"fibonacci"`, "1", "0"):   `/max_interval: invalid max_interval: must be 1ms-87600h, got 0`,
 		rule("2", `"fibonacci"`, "2", "1.9"): `/max_interval: invalid max_interval: must be at least the interval, 2s, got 1.9`,
 		rule("2", `"constant"`, "2", "3"):    `/max_interval: invalid max_interval: not allowed with the policy constant: remove it`,
 	} {
@@ -126,6 +128,39 @@ func TestErrors(t *testing.T) {
 	}
 	if _, err := retrypolicy.Decode([]byte(`{"attempts":`)); tasker.CodeOf(err) != tasker.Malformed {
 		t.Errorf("not JSON: got %v", err)
+	}
+}
+
+// TestRuleOf: the rule that a policy follows reads as the same policy.
+func TestRuleOf(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		rule("2", `"constant"`, `"1ms"`, ""), rule("1000", `"constant"`, "7", ""),
+		rule("2", `"fibonacci"`, "2", "30"), rule("9", `"fibonacci"`, "2", "30"), rule("9", `"fibonacci"`, "2", ""), rule("9", `"fibonacci"`, "2", "2"),
+		rule("2", `"exponential"`, "10", ""), rule("5", `"exponential"`, "10", "600"), rule("1000", `"exponential"`, "10", "600"),
+		`[1, 1, 2, 3]`, `[4]`,
+	} {
+		p, err := retrypolicy.Decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, ok := retrypolicy.RuleOf(p)
+		longest := ""
+		if r.MaxInterval > 0 {
+			longest = strconv.Quote(r.MaxInterval.String())
+		}
+		again, err := retrypolicy.Decode([]byte(rule(strconv.Itoa(r.Attempts), strconv.Quote(r.Policy), strconv.Quote(r.Interval.String()), longest)))
+		if !ok || err != nil || !reflect.DeepEqual(again, p) {
+			t.Errorf("%s: got %+v, %t, which is %v, %v", text, r, ok, again, err)
+		}
+	}
+	for _, delays := range [][]time.Duration{nil, {0}, {0, 0}, {1, 2, 4}, {time.Second, 2 * time.Second, 4 * time.Second}, {3, 2}} {
+		if r, ok := retrypolicy.RuleOf(tasker.RetryPolicy{Delays: delays}); ok {
+			t.Errorf("%v: got %+v", delays, r)
+		}
+	}
+	if r, ok := retrypolicy.RuleOf(tasker.RetryPolicy{Delays: []time.Duration{time.Second, time.Minute}, Jitter: true}); ok {
+		t.Errorf("jitter without a rule: got %+v", r)
 	}
 }
 
