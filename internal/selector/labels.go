@@ -1,0 +1,59 @@
+package selector
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/taskerhq/tasker/internal/x/text"
+)
+
+// The maximum lengths of a label, in bytes.
+const (
+	MaxLabelKey   = 63
+	MaxLabelValue = 255
+)
+
+// The attributes, which are keys that are not labels.
+const (
+	keyName    = "name"
+	keyType    = "type"
+	keyVersion = "version"
+	keySeen    = "seen"
+	keyDrained = "drained"
+)
+
+var (
+	attributes = []string{keyName, keyType, keyVersion, keySeen, keyDrained}
+	labelKey   = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,%d}$`, MaxLabelKey-1))
+)
+
+// ValidLabelKey returns nil for 1-63 ASCII letters, digits, '.', '_', '/' and
+// '-' that start with a letter or digit and are not the name of an attribute,
+// and otherwise an error that says what is allowed.
+func ValidLabelKey(key string) error {
+	if !labelKey.MatchString(key) {
+		return fmt.Errorf("invalid label key %q: must be 1-%d letters, digits, '.', '_', '/' or '-', and start with a letter or digit",
+			text.Shorten(key, MaxLabelKey), MaxLabelKey)
+	}
+	if slices.Contains(attributes, key) {
+		return fmt.Errorf("invalid label key %q: reserved name: choose another", key)
+	}
+	return nil
+}
+
+// ValidLabelValue returns nil for up to 255 bytes of printable UTF-8, also none,
+// and otherwise an error that says what is allowed. The plain space is the only
+// printable one.
+func ValidLabelValue(value string) error {
+	if len(value) > MaxLabelValue || !utf8.ValidString(value) || strings.ContainsFunc(value, notPrintable) {
+		return fmt.Errorf("invalid label value %q: must be at most %d bytes of printable UTF-8",
+			text.Shorten(value, MaxLabelKey), MaxLabelValue)
+	}
+	return nil
+}
+
+func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
