@@ -43,6 +43,14 @@ type EndpointQuery struct {
 	After string
 	// Limit is the maximum number of endpoints to return, at least 1.
 	Limit int
+	// Names selects endpoints by name; nil means any.
+	Names []string
+	// Recent selects those that were seen recently enough for a task without
+	// listed endpoints to be for them.
+	Recent bool
+	// Brief leaves out what no selector looks at: only Name, TaskTypes, Labels,
+	// Version, LastSeen and Alive are set.
+	Brief bool
 }
 
 // DeadLetterQuery asks for one page of the dead letters, newest first, which

@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/selector"
 )
 
 // EndpointStore holds the registered endpoints.
@@ -28,6 +29,7 @@ type Remover interface {
 
 // endpointHandlers serve the endpoints.
 type endpointHandlers struct {
+	chooser *chooser
 	store   EndpointStore
 	remover Remover
 	log     *slog.Logger
@@ -37,8 +39,7 @@ type endpointHandlers struct {
 func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
-	limit := pageLimit(query, &errs)
-	q := tasker.EndpointQuery{Limit: limit + 1}
+	q := tasker.EndpointQuery{Limit: pageLimit(query, &errs)}
 	if query.Has("task_type") {
 		q.TaskType = query.Get("task_type")
 		if err := tasker.ValidateTaskType(q.TaskType); err != nil {
@@ -51,24 +52,43 @@ func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 			errs.add("?cursor", invalidCursor)
 		}
 	}
+	chosen := selectParam(query, &errs)
 	if err := errs.err(); err != nil {
 		return err
 	}
-	endpoints, err := h.store.ListEndpoints(r.Context(), q)
+	endpoints, last, err := h.page(r.Context(), q, chosen)
 	if err != nil {
 		return err
 	}
-	page := client.EndpointPage{Endpoints: []tasker.Endpoint{}}
-	page.Endpoints = append(page.Endpoints, endpoints[:min(limit, len(endpoints))]...)
+	page := client.EndpointPage{Endpoints: append([]tasker.Endpoint{}, endpoints...)}
 	for i := range page.Endpoints {
 		if page.Endpoints[i].TaskTypes == nil {
 			page.Endpoints[i].TaskTypes = []string{}
 		}
 	}
-	if len(endpoints) > limit {
-		page.Next = nextPage(w, r, endpoints[limit-1].Name)
+	if last != "" {
+		page.Next = nextPage(w, r, last)
 	}
 	return writeJSON(w, http.StatusOK, page)
+}
+
+// page returns the endpoints of a page and, if more follow, the name of its last
+// one. An empty union chooses all of them.
+func (h *endpointHandlers) page(ctx context.Context, q tasker.EndpointQuery, u selector.Union) (page []tasker.Endpoint, last string, err error) {
+	limit := q.Limit
+	if len(u) > 0 {
+		if q.Names, last, err = h.chooser.names(ctx, q, u); err != nil || len(q.Names) == 0 {
+			return nil, "", err
+		}
+		page, err = h.store.ListEndpoints(ctx, q)
+		return page, last, err
+	}
+	q.Limit++ // to see whether more follow
+	page, err = h.store.ListEndpoints(ctx, q)
+	if len(page) > limit {
+		page, last = page[:limit], page[limit-1].Name
+	}
+	return page, last, err
 }
 
 // remove serves DELETE /v1/endpoints/{endpoint}: 202 if its queues remain, to be

@@ -17,6 +17,9 @@ var (
 	_ api.Broker     = (*fakeBroker)(nil)
 )
 
+// seenWithin is how recently an endpoint was seen that a task for all is for.
+const seenWithin = 7 * 24 * time.Hour
+
 // fakeStore keeps everything in memory and fails on demand.
 type fakeStore struct {
 	mu        sync.Mutex
@@ -262,7 +265,13 @@ func (s *fakeStore) ListEndpoints(_ context.Context, q tasker.EndpointQuery) ([]
 	defer s.begin("ListEndpoints")()
 	var endpoints []tasker.Endpoint
 	for _, e := range slices.SortedFunc(slices.Values(s.endpoints), func(a, b tasker.Endpoint) int { return strings.Compare(a.Name, b.Name) }) {
-		if e.Name > q.After && (q.TaskType == "" || slices.Contains(e.TaskTypes, q.TaskType)) && len(endpoints) < q.Limit {
+		if e.Name > q.After && (q.TaskType == "" || slices.Contains(e.TaskTypes, q.TaskType)) && len(endpoints) < q.Limit &&
+			(q.Names == nil || slices.Contains(q.Names, e.Name)) && !(q.Recent && s.now.Sub(e.LastSeen) > seenWithin) {
+			if q.Brief {
+				e = tasker.Endpoint{
+					Name: e.Name, TaskTypes: e.TaskTypes, Labels: e.Labels, Version: e.Version, LastSeen: e.LastSeen, Alive: e.Alive,
+				}
+			}
 			endpoints = append(endpoints, e)
 		}
 	}

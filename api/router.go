@@ -159,7 +159,7 @@ func (rt route) checkQuery(r *http.Request) error {
 		switch {
 		case !slices.Contains(rt.query, name):
 			errs.add("?"+shown, "unknown query parameter %q: %s", shown, known)
-		case len(values[name]) > 1:
+		case len(values[name]) > 1 && !slices.Contains(rt.repeatable, name):
 			errs.add("?"+name, "duplicate query parameter %q: pass it once", name)
 		}
 	}

@@ -24,6 +24,7 @@ type route struct {
 	handle       handlerFunc
 	limit        *limiter // of concurrent requests; nil if the handler needs none or takes a slot itself
 	query        []string // the accepted query parameters, each at most once
+	repeatable   []string // those among them that may come several times
 	open         bool     // needs no authentication
 	anyQuery     bool     // ignores the query: probes add whatever they like
 	stream       bool     // may take any time
@@ -35,7 +36,8 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
 	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
-	endpoints := &endpointHandlers{deps.Endpoints, deps.Remover, deps.Log}
+	chooser := &chooser{deps.Endpoints, deps.Database}
+	endpoints := &endpointHandlers{chooser, deps.Endpoints, deps.Remover, deps.Log}
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
 	tasks := &taskHandlers{types, deps.Tasks, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log}
@@ -53,7 +55,10 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: get, path: routeOpenAPI, handle: serveOpenAPI, anyQuery: true},
 		{method: get, path: routeTaskTypes, handle: taskTypes.list},
 		{method: get, path: "/v1/task-types/{task_type}", handle: taskTypes.get, limit: reads},
-		{method: get, path: routeEndpoints, handle: endpoints.list, limit: reads, query: []string{"task_type", "limit", "cursor"}},
+		{
+			method: get, path: routeEndpoints, handle: endpoints.list, limit: reads,
+			query: []string{"task_type", "select", "limit", "cursor"}, repeatable: []string{"select"},
+		},
 		{method: del, path: "/v1/endpoints/{endpoint}", handle: endpoints.remove, limit: writes},
 		{method: post, path: "/v1/endpoints/{endpoint}/token", handle: tokens.add, limit: writes},
 		{method: post, path: "/v1/endpoints/{endpoint}/token/rotate", handle: tokens.rotate, limit: writes, query: []string{"overlap"}},

@@ -41,13 +41,21 @@ dev".`,
 }
 
 func listEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
-	return &cobra.Command{
+	var selectors []string
+	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the registered endpoints, and those that have a token",
 		Long: `List the registered endpoints, and those that have a token and have never
 registered. TOKEN is the day on which a token of the endpoint was last used at a
 gateway, "unused", or "-" if it has none, with the number of its tokens if an older one is
-still valid.`,
+still valid.
+
+A selector chooses endpoints by their labels, name, task types, version, and when
+they were last seen; an endpoint is listed if one of several selectors chooses
+it.`,
+		Example: `  tasker endpoints list
+  tasker endpoints list -S 'role=web,zone!=eu'
+  tasker endpoints list -S 'seen>1h' -S 'version!~1.4.*'`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.client(cmd)
@@ -55,11 +63,16 @@ still valid.`,
 				return err
 			}
 			list := endpointList{Endpoints: []tasker.Endpoint{}, Tokens: []tasker.EndpointToken{}}
-			for e, err := range c.Endpoints(cmd.Context(), "") {
+			registered := c.Endpoints(cmd.Context(), "")
+			if cmd.Flags().Changed("select") {
+				registered = c.SelectEndpoints(cmd.Context(), selectors...)
+			}
+			chosen := map[string]bool{}
+			for e, err := range registered {
 				if err != nil {
 					return err
 				}
-				list.Endpoints = append(list.Endpoints, e)
+				list.Endpoints, chosen[e.Name] = append(list.Endpoints, e), true
 			}
 			for t, err := range c.EndpointTokens(cmd.Context()) {
 				if tasker.CodeOf(err) == tasker.NotFound {
@@ -68,11 +81,18 @@ still valid.`,
 				if err != nil {
 					return err
 				}
-				list.Tokens = append(list.Tokens, t)
+				if len(selectors) == 0 || chosen[t.Endpoint] {
+					list.Tokens = append(list.Tokens, t)
+				}
+			}
+			if len(selectors) > 0 && len(list.Endpoints) == 0 {
+				return r.print(list, "no registered endpoint is chosen\n")
 			}
 			return r.print(list, list.table())
 		},
 	}
+	cmd.Flags().StringArrayVarP(&selectors, "select", "S", nil, "list only those that this `selector` chooses; may be repeated")
+	return cmd
 }
 
 // endpointList is the output of "endpoints list".

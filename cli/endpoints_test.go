@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,18 @@ import (
 // endpointsAPI is an API with the endpoints a, alive, and b.
 func endpointsAPI(t *testing.T) string {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/endpoints", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /v1/endpoints", func(w http.ResponseWriter, r *http.Request) {
+		switch chosen := r.URL.Query()["select"]; {
+		case slices.Equal(chosen, []string{"role=web", "role=db"}):
+			_, _ = w.Write([]byte(`{"endpoints":[{"name":"chosen"}],"next":null}`))
+			return
+		case slices.Equal(chosen, []string{"role=none"}):
+			_, _ = w.Write([]byte(`{"endpoints":[],"next":null}`))
+			return
+		case len(chosen) > 0:
+			problem(w, http.StatusUnprocessableEntity, domain.Invalid, "invalid selector")
+			return
+		}
 		_, _ = w.Write([]byte(`{"endpoints":[{"name":"a","alive":true,"host":"h\u001b[2J","pid":7,"task_types":["worker"]},{"name":"b"}],"next":null}`))
 	})
 	mux.HandleFunc("GET /v1/endpoint-tokens", func(w http.ResponseWriter, _ *http.Request) {
@@ -118,6 +130,9 @@ func TestEndpoints(t *testing.T) {
 		stdout, stderr string
 	}{
 		{env, []string{"endpoints", "list"}, cli.ExitOK, "a     yes", ""},
+		{env, []string{"endpoints", "list", "-S", "role=web", "--select", "role=db"}, cli.ExitOK, "chosen  no", ""},
+		{env, []string{"endpoints", "list", "-S", "role=none"}, cli.ExitOK, "no registered endpoint is chosen\n", ""},
+		{env, []string{"endpoints", "list", "-S", ""}, cli.ExitFailure, "", "invalid selector"},
 		{env, []string{"endpoints", "remove", "b"}, cli.ExitOK, "removed b: 3 open tasks", ""},
 		{env, []string{"endpoints", "remove", "a", "b"}, cli.ExitFailure, "removed b", "is alive: its manager is on host h, pid 7"},
 		{nil, []string{"endpoints", "remove", "b", "--api", url}, cli.ExitFailure, "", "missing token"},

@@ -177,6 +177,19 @@ func TestLists(t *testing.T) {
 	if !slices.Equal(names, app.DevEndpoints()) {
 		t.Errorf("got endpoints %q", names)
 	}
+	names = nil
+	for e, err := range c.SelectEndpoints(ctx, "name~*2", "name=none") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, e.Name)
+	}
+	if !slices.Equal(names, []string{"console2"}) {
+		t.Errorf("selected %q", names)
+	}
+	for _, err := range c.SelectEndpoints(ctx) {
+		wantCode(t, err, tasker.Invalid)
+	}
 	for _, err := range c.DeadLetters(ctx, 0) {
 		t.Errorf("got a dead letter, or %v", err)
 	}

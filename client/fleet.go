@@ -38,6 +38,16 @@ func (c *Client) Endpoints(ctx context.Context, taskType string) iter.Seq2[taske
 		func(p *EndpointPage) ([]tasker.Endpoint, *string) { return p.Endpoints, p.Next })
 }
 
+// SelectEndpoints returns the registered endpoints that any of 1-16 selectors
+// chooses, such as "role=web,zone!=eu", by name. It ends after an error.
+func (c *Client) SelectEndpoints(ctx context.Context, selectors ...string) iter.Seq2[tasker.Endpoint, error] {
+	if len(selectors) == 0 {
+		selectors = []string{""} // an error, not every endpoint
+	}
+	return pages(ctx, c, request{path: []string{"v1", "endpoints"}, query: url.Values{"select": selectors}},
+		func(p *EndpointPage) ([]tasker.Endpoint, *string) { return p.Endpoints, p.Next })
+}
+
 // AddEndpoint returns the first token of an endpoint, with which it identifies
 // itself at the gateway; it need not be registered yet. The error is
 // [tasker.Conflict] if it has a token.

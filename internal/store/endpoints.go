@@ -213,11 +213,20 @@ func (s Endpoints) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([
 	if q.TaskType != "" {
 		find = find.Where("EXISTS (SELECT 1 FROM endpoint_task_types r WHERE r.task_type = ? AND r.endpoint = endpoints.name)", q.TaskType)
 	}
+	now := s.Now()
+	if q.Names != nil {
+		find = find.Where("name IN ?", q.Names)
+	}
+	if q.Recent {
+		find = find.Where("last_seen >= ?", s.at(now.Add(-s.seenWithin)))
+	}
+	if q.Brief {
+		find = find.Select("name", "labels", "version", "last_seen", "lease_until")
+	}
 	var rows []endpointRow
 	if err := find.Order("name").Limit(q.Limit).Find(&rows).Error; err != nil {
 		return nil, s.fail("list the endpoints", err)
 	}
-	now := s.Now()
 	index := make(map[string]int, len(rows))
 	found := make([]string, len(rows))
 	list := make([]tasker.Endpoint, len(rows))

@@ -192,3 +192,48 @@ func TestLabels(t *testing.T) {
 		}
 	})
 }
+
+// A list by name, of those seen recently, and with only what selectors look at.
+func TestListChosenEndpoints(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		labels := map[string]string{"role": "web"}
+		for _, name := range []string{"silent", "a", "b"} {
+			e := tasker.Endpoint{Name: name, Manager: managerA, TaskTypes: []string{"worker"}, Host: "h", Version: "v1", Labels: labels}
+			if holder, err := f.Endpoints.AcquireEndpoint(t.Context(), e, lease); err != nil || holder != nil {
+				t.Fatal(holder, err)
+			}
+			if name == "silent" {
+				f.clock.advance(7*24*time.Hour + time.Second)
+			}
+		}
+		for _, test := range []struct {
+			query tasker.EndpointQuery
+			want  []string
+		}{
+			{tasker.EndpointQuery{}, []string{"a", "b", "silent"}},
+			{tasker.EndpointQuery{Recent: true}, []string{"a", "b"}},
+			{tasker.EndpointQuery{Names: []string{"silent", "b", "z"}}, []string{"b", "silent"}},
+			{tasker.EndpointQuery{Names: []string{"silent", "b", "z"}, Recent: true, TaskType: "worker"}, []string{"b"}},
+			{tasker.EndpointQuery{Names: []string{"silent", "b"}, After: "b"}, []string{"silent"}},
+		} {
+			for _, brief := range []bool{false, true} {
+				test.query.Limit, test.query.Brief = 10, brief
+				list, err := f.Endpoints.ListEndpoints(t.Context(), test.query)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var names []string
+				for _, e := range list {
+					names = append(names, e.Name)
+					if !slices.Equal(e.TaskTypes, []string{"worker"}) || !maps.Equal(e.Labels, labels) || e.Version != "v1" || e.LastSeen.IsZero() ||
+						e.Alive != (e.Name != "silent") || (e.Host == "") != brief {
+						t.Errorf("brief %t: %+v", brief, e)
+					}
+				}
+				if !slices.Equal(names, test.want) {
+					t.Errorf("%+v lists %q, want %q", test.query, names, test.want)
+				}
+			}
+		}
+	})
+}

@@ -141,6 +141,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{TaskType: "t1", After: "e3", Limit: 10})
 	must(err)
+	_, err = s.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{Names: []string{"e1", "e7"}, Recent: true, Brief: true, Limit: 10})
+	must(err)
 	message := ledger.Incoming{
 		ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: "e7"}, Type: "t1", Identifier: "new",
 		State: tasker.Received,
