@@ -132,7 +132,7 @@ func TestEndpoints(t *testing.T) {
 		{env, []string{"endpoints", "list"}, cli.ExitOK, "a     yes", ""},
 		{env, []string{"endpoints", "list", "-S", "role=web", "--select", "role=db"}, cli.ExitOK, "chosen  no", ""},
 		{env, []string{"endpoints", "list", "-S", "role=none"}, cli.ExitOK, "no registered endpoint is chosen\n", ""},
-		{env, []string{"endpoints", "list", "-S", ""}, cli.ExitFailure, "", "invalid selector"},
+		{env, []string{"endpoints", "list", "-S", ""}, cli.ExitUsage, "", "invalid selector"},
 		{env, []string{"endpoints", "remove", "b"}, cli.ExitOK, "removed b: 3 open tasks", ""},
 		{env, []string{"endpoints", "remove", "a", "b"}, cli.ExitFailure, "removed b", "is alive: its manager is on host h, pid 7"},
 		{nil, []string{"endpoints", "remove", "b", "--api", url}, cli.ExitFailure, "", "missing token"},
