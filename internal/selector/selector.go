@@ -22,7 +22,7 @@ type Selector struct {
 
 // ErrAll is the error for a selector that obviously chooses every endpoint:
 // nothing, "*", or name~* in any form.
-var ErrAll = errors.New(`selector is empty or matches every endpoint: to choose all, use "all": true instead`)
+var ErrAll = errors.New(`selector is empty or matches every endpoint`)
 
 // Endpoint is what a selector looks at.
 type Endpoint struct {
