@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// Proxy forwards TCP to a server. Tests can cut and hold its connections.
+// Proxy forwards TCP to a server. Tests can cut and hold its connections, and limit
+// what reaches the server.
 type Proxy struct {
 	listener net.Listener
 	server   string
@@ -19,6 +20,10 @@ type Proxy struct {
 	held  chan struct{} // not nil while held; closed by Release
 	dials int
 	conns map[net.Conn]bool
+
+	limited bool       // since the first Allow, until AllowAll
+	allowed int64      // bytes that may still go to the server
+	more    *sync.Cond // of mu: there is more in allowed
 }
 
 // Proxied starts a proxy in front of a server, and returns it with uri changed
@@ -41,10 +46,12 @@ func newProxy(t testing.TB, server string) *Proxy {
 		t.Fatal(err)
 	}
 	p := &Proxy{listener: listener, server: server, conns: make(map[net.Conn]bool)}
+	p.more = sync.NewCond(&p.mu)
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		_ = listener.Close()
 		p.Release()
+		p.AllowAll()
 		p.Cut()
 		p.wg.Wait()
 	})
@@ -82,7 +89,7 @@ func (p *Proxy) forward(client net.Conn) {
 	var both sync.WaitGroup
 	for _, pair := range [][2]net.Conn{{client, server}, {server, client}} {
 		both.Go(func() {
-			_, _ = io.Copy(pair[0], reader{p, pair[1]})
+			_, _ = io.Copy(pair[0], reader{p, pair[1], pair[0] == server})
 			_ = pair[0].Close()
 			_ = pair[1].Close()
 		})
@@ -140,6 +147,35 @@ func (p *Proxy) Release() {
 	}
 }
 
+// Allow lets bytes more go to the server, of all connections together. After the
+// first call what is not allowed is kept back, up to the size of a read more or
+// less, until AllowAll.
+func (p *Proxy) Allow(bytes int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limited = true
+	p.allowed += bytes
+	p.more.Broadcast()
+}
+
+// AllowAll ends the limit of Allow.
+func (p *Proxy) AllowAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limited, p.allowed = false, 0
+	p.more.Broadcast()
+}
+
+// spend waits until n bytes may go to the server.
+func (p *Proxy) spend(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.limited && p.allowed <= 0 {
+		p.more.Wait()
+	}
+	p.allowed -= int64(n)
+}
+
 // Dialled returns the number of connections so far.
 func (p *Proxy) Dialled() int {
 	p.mu.Lock()
@@ -147,10 +183,11 @@ func (p *Proxy) Dialled() int {
 	return p.dials
 }
 
-// reader holds the data it has read while its proxy is held.
+// reader keeps the data it has read while its proxy is held or allows no more.
 type reader struct {
-	proxy *Proxy
-	from  io.Reader
+	proxy    *Proxy
+	from     io.Reader
+	toServer bool
 }
 
 func (r reader) Read(b []byte) (int, error) {
@@ -160,6 +197,9 @@ func (r reader) Read(b []byte) (int, error) {
 	r.proxy.mu.Unlock()
 	if held != nil {
 		<-held
+	}
+	if r.toServer && n > 0 {
+		r.proxy.spend(n)
 	}
 	return n, err
 }

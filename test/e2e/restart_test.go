@@ -13,6 +13,22 @@ import (
 	"github.com/taskerhq/tasker/internal/testnodes"
 )
 
+// ownRabbitMQ starts a RabbitMQ server for one test.
+func ownRabbitMQ(ctx context.Context, t *testing.T) *testnodes.RabbitMQ {
+	t.Helper()
+	if _, err := exec.LookPath("rabbitmq-server"); err != nil {
+		if _, err := exec.LookPath("/usr/lib/rabbitmq/bin/rabbitmq-server"); err != nil {
+			t.Skip("rabbitmq-server is not installed")
+		}
+	}
+	node, err := testnodes.StartRabbitMQ(ctx, t.TempDir(), testnodes.RabbitMQOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Close)
+	return node
+}
+
 // queued returns how many messages the queues of an endpoint hold.
 func queued(t *testing.T, node *testnodes.RabbitMQ, endpoint string) (messages int) {
 	t.Helper()
@@ -40,18 +56,9 @@ func queued(t *testing.T, node *testnodes.RabbitMQ, endpoint string) (messages i
 // one that was subscribed all the time.
 func TestRestartLosesMessages(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("rabbitmq-server"); err != nil {
-		if _, err := exec.LookPath("/usr/lib/rabbitmq/bin/rabbitmq-server"); err != nil {
-			t.Skip("rabbitmq-server is not installed")
-		}
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
-	node, err := testnodes.StartRabbitMQ(ctx, t.TempDir(), testnodes.RabbitMQOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(node.Close)
+	node := ownRabbitMQ(ctx, t)
 	// Nothing else than the subscription makes an endpoint look for its tasks.
 	s := newSystemOn(t, node.URI(), "TASKER_MANAGER_CATCH_UP=1h", "TASKER_MANAGER_LEASE=10m", "TASKER_RECONCILE_LOST_AFTER=10m")
 	s.api()
