@@ -123,6 +123,7 @@ type resultJSON struct {
 	LastModifiedTime time.Time       `json:"last_modified_time"`
 	RetryTime        *time.Time      `json:"retry_time,omitempty"`
 	Progress         *Progress       `json:"progress,omitempty"`
+	PayloadSize      int64           `json:"payload_size,omitempty"`
 }
 
 // MarshalJSON encodes the result as in the HTTP contract.
@@ -130,7 +131,7 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 	view := resultJSON{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
-		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress,
+		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress, PayloadSize: r.PayloadSize,
 	}
 	if r.State.Finished() {
 		view.Status = 1
@@ -157,7 +158,7 @@ func (r *TaskResult) UnmarshalJSON(data []byte) error {
 	*r = TaskResult{
 		ID: view.ID, TaskID: view.TaskID, Endpoint: view.Endpoint, State: view.State, Attempt: view.Attempt,
 		Errnr: view.Errnr, Payload: view.Payload, StartTime: view.StartTime,
-		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress,
+		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress, PayloadSize: view.PayloadSize,
 	}
 	if view.Errmsg != nil {
 		r.Errmsg = *view.Errmsg

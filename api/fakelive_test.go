@@ -25,6 +25,21 @@ func (s *fakeStore) FindResult(_ context.Context, taskID int64, endpoint string)
 	return tasker.TaskResult{}, cmp.Or(s.err, error(tasker.Errorf(tasker.NotFound, "no result")))
 }
 
+func (s *fakeStore) PeekResultsOf(_ context.Context, taskID int64, endpoints []string) (results []tasker.TaskResult, err error) {
+	defer s.begin("PeekResultsOf")()
+	if s.failPeek {
+		s.failPeek = false
+		return nil, tasker.Errorf(tasker.Unavailable, "the database is away")
+	}
+	for _, r := range s.results {
+		if r.TaskID == taskID && slices.Contains(endpoints, r.Endpoint) {
+			r.Payload, r.PayloadSize = nil, int64(len(r.Payload))
+			results = append(results, r)
+		}
+	}
+	return results, s.err
+}
+
 func (s *fakeStore) Attempts(_ context.Context, taskID int64, endpoint string) (attempts []tasker.Attempt, err error) {
 	defer s.begin("Attempts")()
 	for _, a := range s.attempts {

@@ -41,6 +41,7 @@ type fakeStore struct {
 	// afterSummary, if set, is called by Summary.
 	afterSummary func()
 	failPage     int // which call of ResultPage fails; 0 is none
+	failPeek     bool // fails the next call of PeekResultsOf
 }
 
 func newFakeStore() *fakeStore {

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -54,12 +56,58 @@ func newHub(broker Broker, store LiveStore, log *slog.Logger) *hub {
 	}
 }
 
-// taskHints signals that a task may have changed.
-type taskHints struct{ wake signal.Signal }
+// taskHints signals that a task may have changed. For a stream that does not read
+// all results, it collects whose results have.
+type taskHints struct {
+	wake signal.Signal
+	most int // results to collect; 0 for a stream that reads all of them
 
-// followTask returns the hints for one task until leave is called.
-func (h *hub) followTask(key taskKey) (hints *taskHints, leave func()) {
-	hints = &taskHints{wake: signal.New()}
+	mu        sync.Mutex
+	endpoints map[string]bool
+	leftOut   int
+}
+
+// add merges a change with the pending ones, and reports whether it concerns the
+// stream.
+func (t *taskHints) add(c wire.LiveChange) bool {
+	if t.most == 0 {
+		return true
+	}
+	if c.State == "" || tasker.ValidateEndpoint(c.Endpoint) != nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.endpoints) < t.most || t.endpoints[c.Endpoint] {
+		t.endpoints[c.Endpoint] = true
+	} else {
+		t.leftOut = min(t.leftOut+1, maxLeftOut)
+	}
+	return true
+}
+
+// take returns whose results have changed since the last call, sorted, and how many
+// changes were dropped.
+func (t *taskHints) take() (endpoints []string, leftOut int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	endpoints, leftOut = slices.Sorted(maps.Keys(t.endpoints)), t.leftOut
+	clear(t.endpoints)
+	t.leftOut = 0
+	return endpoints, leftOut
+}
+
+// drop counts changes that were taken but could not be sent.
+func (t *taskHints) drop(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leftOut = min(t.leftOut+n, maxLeftOut)
+}
+
+// followTask returns the hints for one task until leave is called. They collect
+// the endpoints of at most that many changed results.
+func (h *hub) followTask(key taskKey, most int) (hints *taskHints, leave func()) {
+	hints = &taskHints{wake: signal.New(), most: most, endpoints: map[string]bool{}}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.tasks[key] == nil {
@@ -189,13 +237,19 @@ func (h *hub) notify(ctx context.Context, body []byte) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	concerned := map[*taskHints]bool{}
 	for _, change := range event.Changes {
 		for hints := range h.tasks[taskKey{change.Type, change.Identifier}] {
-			hints.wake.Raise()
+			if hints.add(change) {
+				concerned[hints] = true
+			}
 		}
 		if len(h.all) > 0 {
 			h.pending.add(change)
 		}
+	}
+	for hints := range concerned { // not before all changes are added: one look for all
+		hints.wake.Raise()
 	}
 	if len(h.pending.keys) > 0 {
 		h.hinted.Raise()

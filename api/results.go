@@ -21,8 +21,9 @@ import (
 type ResultStore interface {
 	// PeekResults returns a task's results, sorted by endpoint, and leaves out
 	// payloads that are longer than maxPayload bytes. ResultsOf returns the
-	// complete results of some endpoints.
+	// complete results of some endpoints, PeekResultsOf leaves out their payloads.
 	PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error)
+	PeekResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error)
 	ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error)
 	// ResultPage returns one page of a task's results, by endpoint, and whether
 	// more follow. MissingEndpoints returns expected endpoints without a result,

@@ -126,6 +126,7 @@ func (h *harness) follow(t testing.TB, path string, headers ...string) *follower
 func checkEvent(doc *openapi3.T, all bool, e event) error {
 	name := map[string]string{
 		"snapshot": "TaskAnswer", "task": "TaskEvent", "result": "TaskResult", "progress": "ProgressEvent", "log": "LogEvent", "end": "EndEvent",
+		"left_out": "LeftOutEvent",
 	}[e.name]
 	if all {
 		name = map[string]string{

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -24,7 +25,8 @@ type taskEventHandlers struct {
 }
 
 // follow serves GET /{task_type}/{identifier}/events: a snapshot, and then what
-// changes, until the task has ended and its logs are complete.
+// changes, until the task has ended and its logs are complete. For a task of many
+// endpoints see [largeFeed].
 //
 // What is sent is the difference between the database and what this client has:
 // hints only say when to look. So a slow reader is never behind by more than one
@@ -55,18 +57,24 @@ type taskFeed struct {
 	log      logFollower
 	endedAt  time.Time       // when the task was seen to have ended; zero before
 	complete map[string]bool // endpoints whose whole log was sent
+
+	large *largeFeed // takes over for a task of many endpoints, else nil
 }
 
 // subscribe implements [feed].
 func (f *taskFeed) subscribe() (<-chan struct{}, func()) {
-	hints, leave := f.streams.hub.followTask(taskKey{f.taskType, f.identifier})
+	if f.large != nil {
+		return f.large.subscribe()
+	}
+	hints, leave := f.streams.hub.followTask(taskKey{f.taskType, f.identifier}, 0)
 	return hints.wake, leave
 }
 
-// look reads the task, without any payload.
-func (f *taskFeed) look(ctx context.Context) (answer client.TaskAnswer, err error) {
+// look reads the task, without any payload. The error is errMany if it expects more
+// than most endpoints; 0 means any number.
+func (f *taskFeed) look(ctx context.Context, most int) (answer client.TaskAnswer, err error) {
 	err = f.streams.read(ctx, func(ctx context.Context) (err error) {
-		answer, err = f.reader.current(ctx, f.taskType, f.identifier, 0, 0)
+		answer, err = f.reader.current(ctx, f.taskType, f.identifier, 0, most)
 		return err
 	})
 	return answer, err
@@ -75,7 +83,11 @@ func (f *taskFeed) look(ctx context.Context) (answer client.TaskAnswer, err erro
 // begin reads the snapshot. A client that reconnects although it has everything
 // gets a 204, on which browsers give up.
 func (f *taskFeed) begin(ctx context.Context, out *eventStream) error {
-	answer, err := f.look(ctx)
+	answer, err := f.look(ctx, manyEndpoints)
+	if errors.Is(err, errMany) {
+		f.large = &largeFeed{taskEventHandlers: f.taskEventHandlers, taskType: f.taskType, identifier: f.identifier}
+		return f.large.begin(ctx, out, f.resume)
+	}
 	if err != nil {
 		return err
 	}
@@ -212,12 +224,15 @@ func viewTask(t tasker.Task) client.TaskView {
 
 // refresh implements [feed].
 func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, err error) {
+	if f.large != nil {
+		return f.large.refresh(ctx, out)
+	}
 	if f.first != nil {
 		if err := f.sendSnapshot(ctx, out, *f.first); err != nil {
 			return false, err
 		}
 	}
-	answer, err := f.look(ctx)
+	answer, err := f.look(ctx, 0)
 	if tasker.CodeOf(err) == tasker.NotFound || err == nil && answer.Task.ID != f.task.ID {
 		out.send("end", idEnded, client.EndEvent{Status: f.task.Status, Deleted: true})
 		return true, nil

@@ -93,10 +93,11 @@ type resultForm struct {
 	LastModifiedTime time.Time          `json:"last_modified_time"`
 	RetryTime        *time.Time         `json:"retry_time,omitempty"`
 	Progress         *tasker.Progress   `json:"progress,omitempty"`
+	PayloadSize      int64              `json:"payload_size,omitempty"`
 }
 
 func TestResultForm(t *testing.T) {
-	encoded, err := json.Marshal(tasker.TaskResult{RetryTime: new(time.Time), Progress: new(tasker.Progress)})
+	encoded, err := json.Marshal(tasker.TaskResult{RetryTime: new(time.Time), Progress: new(tasker.Progress), PayloadSize: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,7 @@ var (
 		"result":   func() any { return new(tasker.TaskResult) },
 		"progress": func() any { return new(ProgressEvent) },
 		"task":     func() any { return new(TaskEvent) },
+		"left_out": func() any { return new(LeftOutEvent) },
 		"end":      func() any { return new(EndEvent) },
 	}
 	allEvents = map[string]func() any{
@@ -57,6 +58,12 @@ var (
 // until the task has ended and its logs are complete (*[EndEvent]). If the
 // connection is lost it resumes, with another snapshot: log lines may come again,
 // and are recognized by their numbers. It ends after an error.
+//
+// The events of a task for more than 1,000 endpoints are the numbers of its results
+// and some of those that change: the snapshot has no results, which
+// [TaskAnswer].ResultsLeftOut says, and [Client.Results] returns them; those sent
+// later have no payloads, but their PayloadSize; *[LeftOutEvent] counts those that
+// were too many to send; and there are no logs and no progress.
 func (c *Client) Watch(ctx context.Context, taskType, identifier string) iter.Seq2[Event, error] {
 	if err := validTask(taskType, identifier); err != nil {
 		return func(yield func(Event, error) bool) { yield(Event{}, err) }

@@ -114,3 +114,35 @@ func TestWatchOfACompleteStream(t *testing.T) {
 		t.Errorf("got %+v, %v", event, err)
 	}
 }
+
+// A snapshot without the results of a large task is not taken for its results.
+func TestWaitForALargeTask(t *testing.T) {
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		const task = `{"task":{"status":"DONE"},"taskResponseList":[%s],"summary":{"received":1}%s}`
+		if strings.HasSuffix(r.URL.Path, "/events") {
+			_, _ = fmt.Fprintf(w, "event: snapshot\nid: 1-0\ndata: "+task+"\n\n", "", `,"results_left_out":1`)
+			_, _ = fmt.Fprint(w, "event: left_out\ndata: {\"changes\":3}\n\nevent: end\nid: end\ndata: {\"status\":\"DONE\"}\n\n")
+			return
+		}
+		_, _ = fmt.Fprintf(w, task, `{"endpoint":"a","payload":1}`, "")
+	})
+	got, err := c.Wait(t.Context(), "worker", "a")
+	if err != nil || len(got.Results) != 1 || got.ResultsLeftOut != nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	var seen []string
+	for event, err := range c.Watch(t.Context(), "worker", "a") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch data := event.Data.(type) {
+		case *client.TaskAnswer:
+			seen = append(seen, fmt.Sprint(*data.ResultsLeftOut))
+		case *client.LeftOutEvent:
+			seen = append(seen, fmt.Sprint(data.Changes))
+		}
+	}
+	if !slices.Equal(seen, []string{"1", "3"}) {
+		t.Errorf("left out: %q", seen)
+	}
+}

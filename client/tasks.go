@@ -102,7 +102,7 @@ func (c *Client) Wait(ctx context.Context, taskType, identifier string) (TaskAns
 		}
 		switch data := event.Data.(type) {
 		case *TaskAnswer:
-			if data.Task.Status.Final() {
+			if data.Task.Status.Final() && data.ResultsLeftOut == nil {
 				return *data, nil
 			}
 		case *TaskEvent:

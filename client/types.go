@@ -30,6 +30,10 @@ type TaskAnswer struct {
 	Task    tasker.Task         `json:"task"`
 	Results []tasker.TaskResult `json:"taskResponseList"` // sorted by endpoint
 	Summary tasker.Summary      `json:"summary"`
+	// ResultsLeftOut is how many results the snapshot of a task for more than 1,000
+	// endpoints leaves out: all of them, which [Client.Results] returns. It is nil if
+	// Results is complete.
+	ResultsLeftOut *int `json:"results_left_out,omitempty"`
 }
 
 // TaskView is a task without its payload.

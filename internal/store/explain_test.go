@@ -121,6 +121,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Results.ResultsOf(ctx, 7, []string{"e7", "f7"})
 	must(err)
+	_, err = s.Results.PeekResultsOf(ctx, 7, []string{"e7", "f7"})
+	must(err)
 	_, _, err = s.Tasks.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Before: 900, Limit: 10})
 	must(err)
 	_, _, err = s.Tasks.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Status: tasker.Failed, Limit: 10})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/testservices"
 )
 
 // The results of a task are read in pages, and counted, also of a task that an
@@ -76,4 +77,39 @@ func TestResultPages(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What reading a few results of a task, with their progress, costs does not depend
+// on how many the task has.
+func TestChangedResultsReadTheirOwnRows(t *testing.T) {
+	t.Parallel()
+	s, db, list := verbose(t, testservices.MySQL(t))
+	const columns = "WITH RECURSIVE n AS (SELECT 0 AS i UNION ALL SELECT i + 1 FROM n WHERE i < %[1]d) SELECT %[1]d, CONCAT('e', i), 1"
+	for _, size := range []int{10, 990} {
+		for _, statement := range []string{
+			"INSERT INTO task_results (task_id, endpoint, attempt, state, manager, errnr, errmsg, start_time, last_modified_time) " +
+				columns + ", 'RUNNING', '', 0, '', NOW(6), NOW(6) FROM n",
+			"INSERT INTO attempts (task_id, endpoint, attempt, progress) " + columns +
+				`, '{"done":1,"total":2,"message":"","time":"2015-05-06T01:14:24Z"}' FROM n`,
+		} {
+			if _, err := db.ExecContext(t.Context(), fmt.Sprintf(statement, size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := db.ExecContext(t.Context(), "ANALYZE TABLE task_results, attempts"); err != nil {
+		t.Fatal(err)
+	}
+	reads := map[int64]int64{}
+	for _, task := range []int64{10, 990} {
+		*list = nil
+		results, err := s.Results.PeekResultsOf(t.Context(), task, []string{"e3", "e7", "none"})
+		if err != nil || len(results) != 2 || results[1].Endpoint != "e7" || results[1].Progress == nil || results[1].Progress.Done != 1 {
+			t.Fatalf("%+v, %v", results, err)
+		}
+		reads[task] = handlerReads(t, db, *list)
+	}
+	if reads[10] != reads[990] || reads[10] > 20 {
+		t.Errorf("rows read by the number of results: %v", reads)
+	}
 }

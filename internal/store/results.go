@@ -157,10 +157,11 @@ func (s Results) noResult(err error, taskID int64, endpoint string) error {
 	return s.fail("read the result", err)
 }
 
-// addProgress sets the progress of a task's unfinished results. If all are
-// finished it reads nothing. A query of its own is cheaper than a join of
-// thousands of results, since few attempts report progress.
-func (s Results) addProgress(ctx context.Context, results []tasker.TaskResult) error {
+// addProgress sets the progress of a task's unfinished results, which are those of
+// endpoints unless that is nil. If all are finished it reads nothing. A query of
+// its own is cheaper than a join of thousands of results, since few attempts report
+// progress.
+func (s Results) addProgress(ctx context.Context, results []tasker.TaskResult, endpoints []string) error {
 	unfinished := map[string]*tasker.TaskResult{}
 	for i := range results {
 		if r := &results[i]; r.Attempt > 0 && !r.State.Finished() {
@@ -171,8 +172,11 @@ func (s Results) addProgress(ctx context.Context, results []tasker.TaskResult) e
 		return nil
 	}
 	var rows []attemptRow
-	err := s.conn(ctx).Select("endpoint", "attempt", "progress").
-		Where("task_id = ? AND progress IS NOT NULL", results[0].TaskID).Find(&rows).Error
+	find := s.conn(ctx).Select("endpoint", "attempt", "progress").Where("task_id = ? AND progress IS NOT NULL", results[0].TaskID)
+	if endpoints != nil {
+		find = find.Where("endpoint IN ?", endpoints)
+	}
+	err := find.Find(&rows).Error
 	for _, row := range rows {
 		if r := unfinished[row.Endpoint]; r != nil && r.Attempt == row.Attempt {
 			r.Progress = progressPointer(row.Progress)
@@ -184,22 +188,29 @@ func (s Results) addProgress(ctx context.Context, results []tasker.TaskResult) e
 // TaskResults returns a task's results by endpoint, the unfinished ones with
 // their progress.
 func (s Results) TaskResults(ctx context.Context, taskID int64) ([]tasker.TaskResult, error) {
-	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID))
+	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID), nil)
 }
 
 // PeekResults is TaskResults without payloads longer than maxPayload bytes.
 func (s Results) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]tasker.TaskResult, error) {
-	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID).
-		Select("id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time,"+peekedPayload,
-			maxPayload))
+	return s.results(ctx, s.conn(ctx).Where("task_id = ?", taskID).Select(peekedColumns, maxPayload), nil)
 }
+
+// peekedColumns are those of a [peekedResult].
+const peekedColumns = "id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time," + peekedPayload
 
 // ResultsOf returns the results of some endpoints for a task, like TaskResults.
 func (s Results) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
-	return s.results(ctx, s.conn(ctx).Where("task_id = ? AND endpoint IN ?", taskID, endpoints))
+	return s.results(ctx, s.conn(ctx).Where("task_id = ? AND endpoint IN ?", taskID, endpoints), endpoints)
 }
 
-func (s Results) results(ctx context.Context, db *gorm.DB) ([]tasker.TaskResult, error) {
+// PeekResultsOf is ResultsOf without the payloads.
+func (s Results) PeekResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
+	return s.results(ctx, s.conn(ctx).Where("task_id = ? AND endpoint IN ?", taskID, endpoints).Select(peekedColumns, 0), endpoints)
+}
+
+// results reads results of a task: those of endpoints, unless that is nil.
+func (s Results) results(ctx context.Context, db *gorm.DB, endpoints []string) ([]tasker.TaskResult, error) {
 	var rows []peekedResult
 	if err := db.Table("task_results").Order("endpoint").Find(&rows).Error; err != nil {
 		return nil, s.fail("read the task's results", err)
@@ -209,7 +220,7 @@ func (s Results) results(ctx context.Context, db *gorm.DB) ([]tasker.TaskResult,
 		results[i] = rows[i].result()
 		rows[i].Payload = nil
 	}
-	return results, s.addProgress(ctx, results)
+	return results, s.addProgress(ctx, results, endpoints)
 }
 
 // peekedResult is a result whose payload may have been left out.

@@ -390,6 +390,10 @@ func TestPeek(t *testing.T) {
 		if err != nil || len(results) != 1 || string(results[0].Payload) != `"ü"` {
 			t.Errorf("of one endpoint: %+v, %v", results, err)
 		}
+		results, err = f.Results.PeekResultsOf(t.Context(), task.ID, []string{"a", "c"})
+		if err != nil || len(results) != 1 || results[0].Payload != nil || results[0].PayloadSize != 4 || results[0].State != tasker.ResultDone {
+			t.Errorf("of one endpoint, without its payload: %+v, %v", results, err)
+		}
 	})
 }
 
