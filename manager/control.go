@@ -12,7 +12,7 @@ import (
 
 var (
 	// errEndsUnstored ends a stop that cannot store the ends of attempts.
-	errEndsUnstored = errors.New("database unavailable: results of ended handlers could not be stored")
+	errEndsUnstored = errors.New("results of ended handlers could not be stored in time")
 	// errEndsSpooled ends a stop that leaves the ends of attempts in the spool.
 	errEndsSpooled = errors.New("the manager has stopped")
 )

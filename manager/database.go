@@ -24,7 +24,8 @@ const (
 
 // database retries calls to the database and remembers whether it is available.
 type database struct {
-	log *slog.Logger
+	log     *slog.Logger
+	gateway bool // see [Store]
 	// down is true if the most recent call failed for want of the database.
 	down atomic.Bool
 	// beat is when the last successful heartbeat was sent.
@@ -77,7 +78,7 @@ func (r *retrier) try(ctx context.Context, do func(ctx context.Context) error) e
 	r.db.down.Store(err != nil && !isRefusal(err))
 	if err == nil {
 		if r.warned {
-			r.db.log.InfoContext(ctx, "database available again", "operation", r.operation)
+			r.db.logAgain(ctx, r.operation)
 		}
 		r.warned, r.pause = false, minPause
 	}
@@ -87,12 +88,28 @@ func (r *retrier) try(ctx context.Context, do func(ctx context.Context) error) e
 // wait pauses after a failure, longer each time. It returns the cause if ctx ends.
 func (r *retrier) wait(ctx context.Context, failed error) error {
 	if !r.warned {
-		r.db.log.WarnContext(ctx, "waiting for the database", "operation", r.operation, "err", failed)
+		r.db.logWaiting(ctx, r.operation, failed)
 		r.warned = true
 	}
 	err := clock.Sleep(ctx, rand.N(r.pause)+r.pause/2)
 	r.pause = min(2*r.pause, maxPause)
 	return err
+}
+
+func (d *database) logWaiting(ctx context.Context, operation string, err error) {
+	if d.gateway {
+		d.log.WarnContext(ctx, "waiting for the gateway", "operation", operation, "err", err)
+		return
+	}
+	d.log.WarnContext(ctx, "waiting for the database", "operation", operation, "err", err)
+}
+
+func (d *database) logAgain(ctx context.Context, operation string) {
+	if d.gateway {
+		d.log.InfoContext(ctx, "gateway available again", "operation", operation)
+		return
+	}
+	d.log.InfoContext(ctx, "database available again", "operation", operation)
 }
 
 // call calls do once, within the limit of a call and beyond the end of ctx.

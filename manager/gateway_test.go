@@ -49,6 +49,7 @@ func (w *world) parts(d database) manager.Store {
 	}
 	return manager.Store{
 		Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database, Pacer: c,
+		Gateway: true,
 	}
 }
 

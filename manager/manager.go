@@ -99,7 +99,7 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 			return nil, err
 		}
 	}
-	m := &Manager{cfg: cfg, id: id, log: log, db: &database{log: log}}
+	m := &Manager{cfg: cfg, id: id, log: log, db: &database{log: log, gateway: store.Gateway}}
 	m.buildOutgoing(store, b, disk)
 	m.buildIncoming(store, b, len(types))
 	bindings, registered := m.reloader.handlers.bind(types, registry, log)

@@ -19,6 +19,9 @@ type Store struct {
 	Live      Live
 	Database  Database
 	Pacer     Pacer // nil if heartbeats and leases are as configured
+	// Gateway says that the parts reach the database over a gateway. The log then
+	// names that in place of the database.
+	Gateway bool
 }
 
 // Endpoints registers endpoints and holds their leases.

@@ -232,7 +232,7 @@ func (t *telemetry) save(ctx context.Context, updates []ledger.LiveUpdate, repor
 		}
 		r := reports[i]
 		if err != nil {
-			r.log.WarnContext(ctx, "telemetry dropped: the database does not accept it", "err", err)
+			r.log.WarnContext(ctx, "telemetry dropped: it was refused", "err", err)
 			continue
 		}
 		change := livefeed.ChangeOf(&r.work.Task, update.Endpoint, update.Attempt, "")

@@ -62,7 +62,7 @@ func gatewaySide(
 	return managerSide{
 		store: manager.Store{
 			Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database,
-			Pacer: c,
+			Pacer: c, Gateway: true,
 		},
 		broker: gatewayBroker{b, c},
 		await:  func(ctx context.Context) error { return awaitGateway(ctx, c, endpoints, taskType, log) },

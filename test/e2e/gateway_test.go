@@ -180,6 +180,11 @@ func TestGateway(t *testing.T) {
 	})
 	f.accept("worker", `{"identifier":"last","endpoints":["console1"]}`)
 	f.await("/worker/last", "DONE")
+	for _, p := range []*process{console1, console2} {
+		if out := p.output(); !strings.Contains(out, "waiting for the gateway") || strings.Contains(out, "waiting for the database") {
+			t.Errorf("%s waited for something else than the gateway", p.name)
+		}
+	}
 	for _, p := range []*process{console1, alone, api} {
 		if code := p.stop(); code != 0 {
 			t.Errorf("%s: exit code %d", p.name, code)
