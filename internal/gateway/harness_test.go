@@ -13,6 +13,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/gateway"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
 )
 
@@ -127,4 +128,42 @@ func TestRegister(t *testing.T) {
 	if held, err := c.Endpoints.Heartbeat(t.Context(), "m2", []string{"a"}, time.Second); err != nil || held {
 		t.Error(held, err)
 	}
+}
+
+func acquire(t *testing.T, c *gateway.Client, endpoint, manager string) {
+	t.Helper()
+	holder, err := c.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{
+		Name: endpoint, Manager: manager, TaskTypes: []string{"job"},
+	}, time.Minute)
+	if err != nil || holder != nil {
+		t.Fatalf("held by %+v, %v", holder, err)
+	}
+}
+
+func createTask(t *testing.T, s *store.Store, identifier string) tasker.Task {
+	t.Helper()
+	task, _, err := s.Tasks.CreateTask(t.Context(), tasker.Task{Type: "job", Identifier: identifier, Payload: []byte("1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return task
+}
+
+func messages(endpoint, manager string, tasks ...tasker.Task) (list []ledger.Incoming) {
+	for _, task := range tasks {
+		list = append(list, ledger.Incoming{
+			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Manager: manager, Type: task.Type, Identifier: task.Identifier,
+			State: tasker.Running,
+		})
+	}
+	return list
+}
+
+func ends(endpoint string, tasks ...tasker.Task) (list []ledger.End) {
+	for _, task := range tasks {
+		list = append(list, ledger.End{
+			ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: endpoint}, Attempt: 1, State: tasker.ResultDone,
+		})
+	}
+	return list
 }
