@@ -40,7 +40,7 @@ type fakeStore struct {
 	newsAsked []tasker.ResultKey // of ResultNews
 	// afterSummary, if set, is called by Summary.
 	afterSummary func()
-	failPage     int // which call of ResultPage fails; 0 is none
+	failPage     int  // which call of ResultPage fails; 0 is none
 	failPeek     bool // fails the next call of PeekResultsOf
 }
 
