@@ -74,7 +74,9 @@ func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 
 // page returns the endpoints of a page and, if more follow, the name of its last
 // one. An empty union chooses all of them.
-func (h *endpointHandlers) page(ctx context.Context, q tasker.EndpointQuery, u selector.Union) (page []tasker.Endpoint, last string, err error) {
+func (h *endpointHandlers) page(
+	ctx context.Context, q tasker.EndpointQuery, u selector.Union,
+) (page []tasker.Endpoint, last string, err error) {
 	limit := q.Limit
 	if len(u) > 0 {
 		if q.Names, last, err = h.chooser.names(ctx, q, u); err != nil || len(q.Names) == 0 {

@@ -267,7 +267,7 @@ func (s *fakeStore) ListEndpoints(_ context.Context, q tasker.EndpointQuery) ([]
 	var endpoints []tasker.Endpoint
 	for _, e := range slices.SortedFunc(slices.Values(s.endpoints), func(a, b tasker.Endpoint) int { return strings.Compare(a.Name, b.Name) }) {
 		if e.Name > q.After && (q.TaskType == "" || slices.Contains(e.TaskTypes, q.TaskType)) && len(endpoints) < q.Limit &&
-			(q.Names == nil || slices.Contains(q.Names, e.Name)) && !(q.Recent && s.now.Sub(e.LastSeen) > seenWithin) {
+			(q.Names == nil || slices.Contains(q.Names, e.Name)) && (!q.Recent || s.now.Sub(e.LastSeen) <= seenWithin) {
 			if q.Brief {
 				e = tasker.Endpoint{
 					Name: e.Name, TaskTypes: e.TaskTypes, Labels: e.Labels, Version: e.Version, LastSeen: e.LastSeen, Alive: e.Alive,

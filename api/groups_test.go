@@ -66,13 +66,13 @@ func TestGroups(t *testing.T) {
 	for i := range h.store.results {
 		r := &h.store.results[i]
 		r.Errnr, r.Errmsg, r.Payload = 0, "", json.RawMessage(fmt.Sprintf(`{"host":%q,"pid":%d}`, r.Endpoint, i))
-		switch {
-		case i == 3:
+		switch i {
+		case 3:
 			r.State = tasker.Lost
-		case i == 5:
+		case 5:
 			due := h.store.now.Add(time.Minute)
 			r.State, r.Errnr, r.Errmsg, r.RetryTime = tasker.Retrying, 7, "busy", &due
-		case i == 14 || i == 8:
+		case 8, 14:
 			r.State, r.Errnr, r.Errmsg = tasker.ResultFailed, 2, "no space left on "+r.Endpoint
 		default:
 			r.State = tasker.ResultDone

@@ -71,7 +71,7 @@ func TestRetryErrors(t *testing.T) {
 		`{attempts: 5}`: {key + "missing policy: must be one of constant, fibonacci, exponential", key + "missing interval: must be seconds"},
 		`{attempts: 05, policy: constant, interval: 1}`:                     {key + "attempts: ambiguous number 05, octal or decimal: remove the leading 0"},
 		`{attempts: 0x5, policy: constant, interval: 1}`:                    {key + "attempts: must be a whole number 1-1000, got 0x5"},
-		`{attempts: 5, policy: exponental, interval: 1}`:                    {key + `policy "exponental": did you mean "exponential"?`},
+		`{attempts: 5, policy: exponentia, interval: 1}`:                    {key + `policy "exponentia": did you mean "exponential"?`},
 		`{attempts: 0, policy: fibonacci, interval: 0}`:                     {key + "attempts: must be a whole number 1-1000, got 0", key + "interval: must be 1ms-87600h, got 0"},
 		`{attempts: 5, policy: fibonacci, interval: 10, max_intervall: 60}`: {key + `unknown key "max_intervall": did you mean "max_interval"?`},
 		`{attempts: 5, policy: exponential, interval: 10, max_interval: 1}`: {key + "max_interval: must be at least the interval, 10s, got 1"},

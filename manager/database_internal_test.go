@@ -33,8 +33,8 @@ func TestLogNamesWhatIsAwaited(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.store.Database = nothing{}
 			var out strings.Builder
-			m, err := New(Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "worker"}}, SpoolDir: ""}, test.store,
-				nothing{}, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil)))
+			cfg := Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "worker"}}, SpoolDir: ""}
+			m, err := New(cfg, test.store, nothing{}, handlers.NewRegistry(), slog.New(slog.NewTextHandler(&out, nil)))
 			if err != nil {
 				t.Fatal(err)
 			}

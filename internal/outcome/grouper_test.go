@@ -90,9 +90,9 @@ func TestGroupsOrder(t *testing.T) {
 		{tasker.Running, 0, 1},
 	}
 	var list []tasker.TaskResult
-	for i := len(states) - 1; i >= 0; i-- {
-		for range states[i].count {
-			list = append(list, tasker.TaskResult{Endpoint: fmt.Sprint("e", len(list)), State: states[i].state, Errnr: states[i].errnr})
+	for _, s := range slices.Backward(states) {
+		for range s.count {
+			list = append(list, tasker.TaskResult{Endpoint: fmt.Sprint("e", len(list)), State: s.state, Errnr: s.errnr})
 		}
 	}
 	groups := group(list).Groups

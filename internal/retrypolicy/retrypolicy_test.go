@@ -112,7 +112,7 @@ func TestErrors(t *testing.T) {
 		rule("1001", `"constant"`, "1", ""):  `/attempts: invalid attempts: must be a whole number 1-1000, got 1001`,
 		rule("2.0", `"constant"`, "1", ""):   `/attempts: invalid attempts: must be a whole number 1-1000, got 2.0`,
 		rule(`"2"`, `"constant"`, "1", ""):   `/attempts: invalid attempts: must be a whole number 1-1000, got "2"`,
-		rule("2", `"exponental"`, "1", ""):   `/policy: invalid policy "exponental": did you mean "exponential"?`,
+		rule("2", `"exponentia"`, "1", ""):   `/policy: invalid policy "exponentia": did you mean "exponential"?`,
 		rule("2", `"xyz"`, "1", ""):          `/policy: invalid policy "xyz": must be one of constant, fibonacci, exponential`,
 		rule("2", `1`, "1", ""):              `/policy: invalid policy 1: must be one of constant, fibonacci, exponential`,
 		rule("2", `"fibonacci"`, "0", ""):    `/interval: invalid interval: must be 1ms-87600h, got 0`,

@@ -83,7 +83,7 @@ func endpoint(t *testing.T, row []string) selector.Endpoint {
 		Name: row[0], Labels: map[string]string{}, Types: strings.Fields(row[2]), Version: row[3],
 		LastSeen: now.Add(-silent), Drained: row[5] == "yes",
 	}
-	for _, label := range strings.Fields(row[1]) {
+	for label := range strings.FieldsSeq(row[1]) {
 		key, value, _ := strings.Cut(label, "=")
 		e.Labels[key] = value
 	}

@@ -345,7 +345,8 @@ func (p *parser) bare(after string, pattern bool) (literal, error) {
 		v.add(before, p.at)
 	}
 	if !pattern && !p.ended() && strings.ContainsRune("*?[]", p.text[p.at]) && (len(v.text) > 0 || p.text[p.at] != '[') {
-		return v, p.invalid(p.at, fmt.Sprintf("%q in an exact value: use ~ for a pattern, or quotes for the character itself", p.text[p.at]))
+		return v, p.invalid(p.at,
+			fmt.Sprintf("%q in an exact value: use ~ for a pattern, or quotes for the character itself", p.text[p.at]))
 	}
 	if len(v.text) == 0 {
 		return v, p.expected(p.at, fmt.Sprintf("a value after %q", after))

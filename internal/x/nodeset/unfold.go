@@ -53,7 +53,7 @@ func (p *parser) take(c byte) bool {
 	return true
 }
 
-// run passes over the bytes for which is is true, and returns them.
+// run passes over the bytes that is reports true for, and returns them.
 func (p *parser) run(is func(c byte) bool) string {
 	start := p.at
 	for p.at < len(p.set) && is(p.set[p.at]) {
