@@ -22,11 +22,15 @@ func TestLogNamesWhatIsAwaited(t *testing.T) {
 		want  []string
 	}{
 		{
-			"database", Store{}, tasker.WrapError(tasker.Unavailable, errors.New("connection refused"), "database unavailable"),
+			"database",
+			Store{},
+			tasker.WrapError(tasker.Unavailable, errors.New("connection refused"), "database unavailable"),
 			[]string{"WARN waiting for the database", "INFO database available again"},
 		},
 		{
-			"gateway", Store{Gateway: true}, tasker.Errorf(tasker.Unauthorized, "unknown token"),
+			"gateway",
+			Store{Gateway: true},
+			tasker.Errorf(tasker.Unauthorized, "unknown token"),
 			[]string{"WARN waiting for the gateway", "INFO gateway available again"},
 		},
 	} {
