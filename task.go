@@ -15,9 +15,18 @@ type Task struct {
 	Type       string          `json:"type"`
 	Status     TaskStatus      `json:"status"`
 	Payload    json.RawMessage `json:"payload"` // any JSON value, kept byte for byte; null if there was none
-	// Endpoints are those that the customer listed, sorted; nil if the task is
-	// for every endpoint of its type.
+	// Endpoints are those that the customer listed, or that were chosen when the
+	// task was accepted, sorted; nil if the task is for every endpoint of its type.
 	Endpoints []string `json:"endpoints"`
+	// Select are the selectors that chose the endpoints, in their canonical form,
+	// sorted; nil if there were none.
+	Select []string `json:"select,omitempty"`
+	// Chosen is how many endpoints there were to choose before the Limit; nil if
+	// none were chosen.
+	Chosen *int `json:"chosen,omitempty"`
+	// Limit is how many of them were taken, and Seed decided which.
+	Limit Limit  `json:"limit,omitempty"`
+	Seed  string `json:"seed,omitempty"`
 	// Unserved are listed endpoints that had no queue when the task was sent.
 	// They stay expected, and leave the list once they have received the task.
 	Unserved []string `json:"unserved,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/url"
+	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/selector"
@@ -46,8 +47,11 @@ func (c *chooser) candidates(ctx context.Context, q tasker.EndpointQuery) iter.S
 // names returns the names of the first endpoints of a query, up to its limit,
 // that a union chooses and, if more follow, the last of these names.
 func (c *chooser) names(ctx context.Context, q tasker.EndpointQuery, u selector.Union) (names []string, last string, err error) {
-	now := c.database.Now()
+	var now time.Time
 	for e, err := range c.candidates(ctx, q) {
+		if now.IsZero() && err == nil {
+			now = c.database.Now() // known since the endpoints were read
+		}
 		switch {
 		case err != nil:
 			return nil, "", err

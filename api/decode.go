@@ -28,13 +28,14 @@ const (
 )
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
 	identifier string          // empty if absent
 	payload    json.RawMessage // byte for byte as sent; null if absent
 	endpoints  []string        // sorted, unique; nil if absent
+	where      where
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -131,9 +132,12 @@ func decodeTask(body []byte) (taskRequest, error) {
 		case "endpoints":
 			in.endpoints = decodeEndpoints(value, &errs)
 		default:
-			errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
+			if !in.where.decode(key, value, &errs) {
+				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
+			}
 		}
 	}
+	in.where.check(in.endpoints != nil, &errs)
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err
 	}

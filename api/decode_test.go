@@ -72,7 +72,7 @@ func TestDecodeTaskRefuses(t *testing.T) {
 		"number":                  {`-1`, tasker.Invalid, "not a number", nil},
 		"boolean":                 {`true`, tasker.Invalid, "not a boolean", nil},
 		"null":                    {`null`, tasker.Invalid, "not null", nil},
-		"other case":              {`{"Identifier":"a"}`, tasker.Invalid, "identifier, payload, endpoints", []string{"/Identifier"}},
+		"other case":              {`{"Identifier":"a"}`, tasker.Invalid, "identifier, payload, endpoints, select", []string{"/Identifier"}},
 		"identifier a number":     {`{"identifier":1}`, tasker.Invalid, "not a number", []string{"/identifier"}},
 		"payload's member twice":  {`{"identifier":"a","payload":{"host":"db1","host":"db2"}}`, tasker.Invalid, "duplicate member", []string{"/payload/host"}},
 		"a deep member twice":     {`{"identifier":"a","payload":[{"x":{"a/b":1,"\u0061/b":2}}]}`, tasker.Invalid, "duplicate member", []string{"/payload/0/x/a~1b"}},

@@ -79,6 +79,27 @@ func (s *fakeStore) update(identifier string, change func(*tasker.Task)) {
 	}
 }
 
+// sameRequest reports whether two tasks are from the same body.
+func sameRequest(a, b tasker.Task) bool {
+	frozen := a.Select != nil || a.Limit != ""
+	return bytes.Equal(a.Payload, b.Payload) && (frozen || slices.Equal(a.Endpoints, b.Endpoints)) &&
+		slices.Equal(a.Select, b.Select) && a.Limit == b.Limit && a.Seed == b.Seed
+}
+
+func (s *fakeStore) SameTask(_ context.Context, t tasker.Task) (tasker.Task, bool, error) {
+	defer s.begin("SameTask")()
+	for _, old := range s.tasks {
+		if old.Type != t.Type || old.Identifier != t.Identifier {
+			continue
+		}
+		if sameRequest(old, t) {
+			return old, true, s.err
+		}
+		return tasker.Task{}, false, tasker.Errorf(tasker.Conflict, "task %q exists with another body", t.Identifier)
+	}
+	return tasker.Task{}, false, s.err
+}
+
 func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, bool, error) {
 	defer s.begin("CreateTask")()
 	if s.err != nil {
@@ -86,7 +107,7 @@ func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, b
 	}
 	for _, old := range s.tasks {
 		if old.Type == t.Type && old.Identifier == t.Identifier {
-			if bytes.Equal(old.Payload, t.Payload) && slices.Equal(old.Endpoints, t.Endpoints) {
+			if sameRequest(old, t) {
 				return old, false, nil
 			}
 			return tasker.Task{}, false, tasker.Errorf(tasker.Conflict, "task %q exists with another body", t.Identifier)

@@ -40,7 +40,9 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 	endpoints := &endpointHandlers{chooser, deps.Endpoints, deps.Remover, deps.Log}
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
-	tasks := &taskHandlers{types, deps.Tasks, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log}
+	tasks := &taskHandlers{
+		types, deps.Tasks, chooser, &plans{}, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
+	}
 	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, limits}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
@@ -71,7 +73,7 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: post, path: "/v1/dead-letters/{id}/requeue", handle: letters.requeue, limit: writes},
 
 		{method: get, path: "/{task_type}", handle: tasks.list, limit: reads, query: []string{"status", "payload", "limit", "cursor"}},
-		{method: post, path: "/{task_type}", handle: tasks.create},
+		{method: post, path: "/{task_type}", handle: tasks.create, query: []string{"dry_run"}},
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},

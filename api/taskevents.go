@@ -217,7 +217,7 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
-		Endpoints: t.Endpoints, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
+		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
 		StartTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }

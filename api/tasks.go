@@ -18,11 +18,14 @@ import (
 
 // TaskStore holds the tasks.
 type TaskStore interface {
-	// CreateTask stores a task as CREATED, with the Type, Identifier, Payload and
-	// Endpoints (nil, or sorted and unique) of t. created is false if the same
+	// CreateTask stores a task as CREATED, with the Type, Identifier, Payload,
+	// Endpoints (nil, or sorted and unique), Select, Limit, Seed and Chosen of t. created is false if the same
 	// task (same type, identifier and body) is stored already, which it then
 	// returns; the same identifier with another body is a [tasker.Conflict].
 	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
+	// SameTask returns the stored task that CreateTask would return for t, if there
+	// is one; the same identifier with another body is a [tasker.Conflict].
+	SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task, found bool, err error)
 	// FindTask returns a task, or a [tasker.NotFound] error. PeekTask leaves out a
 	// payload that is longer than maxPayload bytes, and sets PayloadSize.
 	FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
@@ -56,6 +59,8 @@ type Dispatcher interface {
 type taskHandlers struct {
 	types      *taskTypes
 	store      TaskStore
+	chooser    *chooser
+	plans      *plans
 	dispatcher Dispatcher
 	reader     *taskReader
 	limits     *limits
@@ -69,6 +74,11 @@ type taskHandlers struct {
 func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
 	tt, err := h.types.of(r)
 	if err != nil {
+		return err
+	}
+	var errs inputErrors
+	dry := boolParam(r.URL.Query(), "dry_run", &errs)
+	if err := errs.err(); err != nil {
 		return err
 	}
 	if h.limits.writes.full() {
@@ -98,7 +108,58 @@ func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
 	if err := h.checkPayload(r.Context(), tt, in); err != nil {
 		return err
 	}
-	task := tasker.Task{Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints}
+	task := in.task(tt.Name)
+	if in.where.looks() || dry {
+		if answered, err := h.look(w, r, &in, &task, dry); answered || err != nil {
+			return err
+		}
+	}
+	return h.accept(w, r, task)
+}
+
+// look resolves and checks whom a task is for. It answers the request itself if
+// the task exists, since then nothing is chosen again, and if nothing is to be
+// stored.
+func (h *taskHandlers) look(w http.ResponseWriter, r *http.Request, in *taskRequest, task *tasker.Task, dry bool) (answered bool, err error) {
+	existing, found, err := h.store.SameTask(r.Context(), *task)
+	switch {
+	case err != nil:
+		return false, err
+	case found && !dry:
+		return true, writeJSON(w, http.StatusOK, existing)
+	}
+	chosen, err := h.chooser.choose(r.Context(), task.Type, in)
+	if err != nil {
+		return false, err
+	}
+	digest := planDigest(task, chosen.names)
+	if err := h.plans.check(in.where.plan, digest, chosen.names); err != nil {
+		return false, err
+	}
+	if in.where.frozen() {
+		task.Endpoints, task.Chosen = chosen.names, &chosen.chosen
+	}
+	if !dry {
+		return false, nil
+	}
+	if in.endpoints != nil {
+		if chosen.silent, err = h.chooser.silent(r.Context(), chosen.names); err != nil {
+			return false, err
+		}
+	}
+	if err := h.dispatcher.Check(r.Context(), *task); err != nil {
+		return false, err
+	}
+	h.plans.remember(digest, chosen.names)
+	return true, writeJSON(w, http.StatusOK, client.Plan{
+		Type: task.Type, Plan: digest, Count: len(chosen.names), Endpoints: chosen.names, All: task.Endpoints == nil,
+		Select: task.Select, Chosen: chosen.chosen, Lacking: append([]client.LackingEndpoint{}, chosen.lacking...),
+		Silent: append([]string{}, chosen.silent...), Warnings: append([]string{}, chosen.warnings...), Exists: found,
+	})
+}
+
+// accept stores and sends a task.
+func (h *taskHandlers) accept(w http.ResponseWriter, r *http.Request, task tasker.Task) error {
 	if err := h.dispatcher.Check(r.Context(), task); err != nil {
 		return err
 	}

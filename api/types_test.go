@@ -17,6 +17,9 @@ import (
 // openapi.yaml.
 var contractTypes = map[string]reflect.Type{
 	"NewTask":         reflect.TypeFor[client.NewTask](),
+	"Expect":          reflect.TypeFor[client.Expect](),
+	"Plan":            reflect.TypeFor[client.Plan](),
+	"LackingEndpoint": reflect.TypeFor[client.LackingEndpoint](),
 	"Task":            reflect.TypeFor[tasker.Task](),
 	"TaskResult":      reflect.TypeFor[tasker.TaskResult](),
 	"Progress":        reflect.TypeFor[tasker.Progress](),

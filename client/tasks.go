@@ -21,6 +21,17 @@ func (c *Client) CreateTask(ctx context.Context, taskType string, t NewTask) (ta
 	return task, status == http.StatusCreated, err
 }
 
+// PlanTask returns whom CreateTask would create a task for, and stores nothing.
+// Its errors are those of CreateTask.
+func (c *Client) PlanTask(ctx context.Context, taskType string, t NewTask) (plan Plan, err error) {
+	if err := tasker.ValidateTaskType(taskType); err != nil {
+		return Plan{}, err
+	}
+	query := url.Values{"dry_run": {"true"}}
+	_, err = c.call(ctx, request{method: http.MethodPost, path: []string{taskType}, query: query, body: t, retry: true}, &plan)
+	return plan, err
+}
+
 // Task returns a task with the results of all endpoints.
 func (c *Client) Task(ctx context.Context, taskType, identifier string) (answer TaskAnswer, err error) {
 	if err := validTask(taskType, identifier); err != nil {

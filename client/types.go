@@ -21,8 +21,55 @@ type NewTask struct {
 	Identifier string `json:"identifier,omitempty"`
 	// Payload is anything that can be encoded as JSON; nil means null.
 	Payload any `json:"payload,omitempty"`
-	// Endpoints are those that perform the task; empty means all of the type.
+	// Endpoints are those that perform the task; empty means all of the type,
+	// unless Select chooses among them.
 	Endpoints []string `json:"endpoints,omitempty"`
+	// Select are selectors: the task is for the endpoints of the type that any of
+	// them chooses when it is accepted.
+	Select []string `json:"select,omitempty"`
+	// All says that the task is for all endpoints of the type.
+	All bool `json:"all,omitempty"`
+	// Limit takes only some of the endpoints, such as "10" or "10%"; another Seed
+	// takes others.
+	Limit tasker.Limit `json:"limit,omitempty"`
+	Seed  string       `json:"seed,omitempty"`
+	// Expect is how many endpoints there must be.
+	Expect *Expect `json:"expect,omitempty"`
+	// Plan is that of a [Plan]: the task is refused if it would be for others now.
+	Plan string `json:"plan,omitempty"`
+}
+
+// Expect bounds the number of endpoints of a task; nil is no bound.
+type Expect struct {
+	Min *int `json:"min,omitempty"`
+	Max *int `json:"max,omitempty"`
+}
+
+// Plan is whom a task would be for.
+type Plan struct {
+	Type      string   `json:"type"`
+	Plan      string   `json:"plan"` // digest, for [NewTask]
+	Count     int      `json:"count"`
+	Endpoints []string `json:"endpoints"` // sorted
+	// All reports that it is also for those that register for the type later.
+	All bool `json:"all"`
+	// Select are the selectors in their canonical form, and Chosen is how many
+	// endpoints there are before the limit.
+	Select []string `json:"select,omitempty"`
+	Chosen int      `json:"chosen"`
+	// Lacking are those that are chosen only since they lack a label.
+	Lacking []LackingEndpoint `json:"lacking"`
+	// Silent are those that are not alive, or not registered.
+	Silent   []string `json:"silent"`
+	Warnings []string `json:"warnings"` // for people: labels that no endpoint has
+	// Exists reports that the task exists already: nothing would be done.
+	Exists bool `json:"exists"`
+}
+
+// LackingEndpoint is an endpoint that lacks the label with a key.
+type LackingEndpoint struct {
+	Endpoint string `json:"endpoint"`
+	Key      string `json:"key"`
 }
 
 // TaskAnswer is a task with the results of all endpoints.
@@ -43,6 +90,8 @@ type TaskView struct {
 	Type             string            `json:"type"`
 	Status           tasker.TaskStatus `json:"status"`
 	Endpoints        []string          `json:"endpoints"`
+	Select           []string          `json:"select,omitempty"`
+	Chosen           *int              `json:"chosen,omitempty"`
 	Unserved         []string          `json:"unserved,omitempty"`
 	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
 	StartTime        time.Time         `json:"start_time"`

@@ -72,12 +72,16 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 	if t.Payload == nil {
 		payload = "null"
 	}
+	var chosen *document[selection]
+	if t.Chosen != nil {
+		chosen = &document[selection]{selection{t.Select, *t.Chosen, t.Limit, t.Seed}}
+	}
 	sum := sha256.Sum256([]byte(payload))
 	return &newTask{
 		key: taskKey{t.Type, t.Identifier},
 		row: taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, Targets: new(len(t.Endpoints)), PublishAttempts: 1,
+			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, Selection: chosen, Targets: new(len(t.Endpoints)), PublishAttempts: 1,
 		},
 	}, nil
 }

@@ -110,6 +110,14 @@ func (n *names) Scan(value any) error {
 	return fmt.Errorf("unexpected type %T of a list of names", value)
 }
 
+// selection is how the endpoints of a task were chosen.
+type selection struct {
+	Select []string     `json:"select,omitempty"`
+	Chosen int          `json:"chosen"`
+	Limit  tasker.Limit `json:"limit,omitempty"`
+	Seed   string       `json:"seed,omitempty"`
+}
+
 type taskRow struct {
 	ID               int64 `gorm:"primaryKey"`
 	Type             string
@@ -119,6 +127,7 @@ type taskRow struct {
 	Payload          string
 	PayloadSHA256    []byte `gorm:"column:payload_sha256"` // NULL of a task that an older API stored
 	Endpoints        names
+	Selection        *document[selection] // how the endpoints were chosen; NULL if they were not
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
@@ -141,6 +150,10 @@ func (r *taskRow) task() tasker.Task {
 		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
 		AcceptedTime: r.AcceptedTime.Time, SentTime: timePointer(r.SentTime),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
+	}
+	if r.Selection != nil {
+		s := r.Selection.value
+		t.Select, t.Chosen, t.Limit, t.Seed = s.Select, &s.Chosen, s.Limit, s.Seed
 	}
 	if r.Targets != nil {
 		t.Expected = nil // its targets tell

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
@@ -21,8 +22,9 @@ const relayGrace = 15 * time.Second
 
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
-// were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload and
-// Endpoints of t; Endpoints is nil, or sorted without duplicates.
+// were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
+// Endpoints, Select, Limit, Seed and Chosen of t; Endpoints is nil, or sorted
+// without duplicates.
 // If the same task exists, CreateTask returns that one and created is false.
 // The same identifier with another body is a [tasker.Conflict].
 func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
@@ -33,10 +35,25 @@ func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Tas
 	return creations[0].Task, creations[0].Created, creations[0].Err
 }
 
+// SameTask returns the stored task that [Tasks.CreateTask] would return for t, if
+// there is one, and its [tasker.Conflict].
+func (s Tasks) SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task, found bool, err error) {
+	n, err := prepareTask(t)
+	if err != nil {
+		return tasker.Task{}, false, err
+	}
+	n.creation = &ledger.Creation{}
+	left, err := s.resolve(ctx, []*newTask{n})
+	if err != nil {
+		return tasker.Task{}, false, s.fail("read the task with that identifier", err)
+	}
+	return n.creation.Task, len(left) == 0 && n.creation.Err == nil, n.creation.Err
+}
+
 // requestHash returns the same hash for requests that mean the same: white
 // space and the order of members do not matter. What decoding would lose,
 // unpaired surrogates and duplicate members, is hashed as it was sent; then
-// order matters.
+// order matters. Of chosen endpoints the way of choosing counts, not the choice.
 func requestHash(t tasker.Task) ([]byte, error) {
 	var payload any
 	if t.Payload != nil {
@@ -46,7 +63,11 @@ func requestHash(t tasker.Task) ([]byte, error) {
 			return nil, tasker.WrapError(tasker.Malformed, err, "the payload is not valid JSON")
 		}
 	}
-	canonical, err := json.Marshal([]any{payload, t.Endpoints})
+	request := []any{payload, t.Endpoints}
+	if t.Select != nil || t.Limit != "" {
+		request = []any{payload, nil, t.Select, t.Limit, t.Seed}
+	}
+	canonical, err := json.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("hash the request: %w", err)
 	}

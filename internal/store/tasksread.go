@@ -23,7 +23,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // PeekTask is FindTask without the payload if that is longer than maxPayload
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
-	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, expected, targets, unserved, removed_endpoints,"+
+	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, expected, targets, unserved, removed_endpoints,"+
 		" start_time, sent_time, last_modified_time,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
@@ -37,7 +37,7 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // ViewTask is FindTask without the payload, and without Expected, whose length is
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
-	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, unserved, removed_endpoints,"+
+	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, unserved, removed_endpoints,"+
 		" start_time, sent_time, last_modified_time"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
@@ -79,6 +79,7 @@ type peekedTask struct {
 	Identifier       string
 	Status           tasker.TaskStatus
 	Endpoints        names
+	Selection        *document[selection]
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
@@ -92,7 +93,8 @@ type peekedTask struct {
 
 func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
-		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Expected: r.Expected,
+		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Selection: r.Selection,
+		Expected: r.Expected,
 		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
 		AcceptedTime: r.AcceptedTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime, Targets: r.Targets,
 	}
@@ -115,9 +117,9 @@ func (r sized) position() tasker.ChangePosition {
 	return tasker.ChangePosition{LastModifiedTime: r.LastModifiedTime.Time, ID: r.ID}
 }
 
-// listSize is the size of a task's lists of endpoints.
+// listSize is the size of a task's lists of endpoints, and of its selectors.
 const listSize = "COALESCE(OCTET_LENGTH(endpoints), 0) + COALESCE(OCTET_LENGTH(unserved), 0)" +
-	" + COALESCE(OCTET_LENGTH(removed_endpoints), 0)"
+	" + COALESCE(OCTET_LENGTH(removed_endpoints), 0) + COALESCE(OCTET_LENGTH(selection), 0)"
 
 // withinBytes returns the leading rows whose total size is within limit, but at
 // least one if there are any; 0 means no limit.
@@ -165,7 +167,8 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 		ids[i] = r.ID
 	}
 	columns := []string{
-		"id", "type", "identifier", "status", "endpoints", "unserved", "removed_endpoints", "start_time", "sent_time", "last_modified_time",
+		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints",
+		"start_time", "sent_time", "last_modified_time",
 	}
 	if payload {
 		columns = append(columns, "payload")
