@@ -104,7 +104,8 @@ func (c *choice) check(taskType string, in *taskRequest) error {
 	case most != nil && n > *most:
 		return tasker.FieldErrorf("/expect/max", "expected at most %s, %s", countEndpoints(*most), c.describe(taskType, in))
 	case in.where.frozen() && n > maxEndpoints:
-		return tasker.FieldErrorf("/select", "too many endpoints: %s; the limit is %d: create several tasks", c.describe(taskType, in), maxEndpoints)
+		return tasker.FieldErrorf("/select", "too many endpoints: %s; the limit is %d: create several tasks",
+			c.describe(taskType, in), maxEndpoints)
 	}
 	return nil
 }

@@ -19,9 +19,10 @@ import (
 // TaskStore holds the tasks.
 type TaskStore interface {
 	// CreateTask stores a task as CREATED, with the Type, Identifier, Payload,
-	// Endpoints (nil, or sorted and unique), Select, Limit, Seed and Chosen of t. created is false if the same
-	// task (same type, identifier and body) is stored already, which it then
-	// returns; the same identifier with another body is a [tasker.Conflict].
+	// Endpoints (nil, or sorted and unique), Select, Limit, Seed and Chosen of t.
+	// created is false if the same task (same type, identifier and body) is stored
+	// already, which it then returns; the same identifier with another body is a
+	// [tasker.Conflict].
 	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
 	// SameTask returns the stored task that CreateTask would return for t, if there
 	// is one; the same identifier with another body is a [tasker.Conflict].
@@ -120,7 +121,9 @@ func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
 // look resolves and checks whom a task is for. It answers the request itself if
 // the task exists, since then nothing is chosen again, and if nothing is to be
 // stored.
-func (h *taskHandlers) look(w http.ResponseWriter, r *http.Request, in *taskRequest, task *tasker.Task, dry bool) (answered bool, err error) {
+func (h *taskHandlers) look(
+	w http.ResponseWriter, r *http.Request, in *taskRequest, task *tasker.Task, dry bool,
+) (answered bool, err error) {
 	existing, found, err := h.store.SameTask(r.Context(), *task)
 	switch {
 	case err != nil:

@@ -57,16 +57,12 @@ func (w *where) decode(key string, value json.RawMessage, errs *inputErrors) boo
 			errs.add("/all", "invalid all: must be true or false, not %s", kind)
 		}
 	case "limit":
-		if kind == "null" {
-			break
-		}
-		if kind != "a number" && kind != "a string" || json.Unmarshal(value, &w.limit) != nil || !w.limit.Valid() {
-			errs.add("/limit", `invalid limit: must be a number of endpoints from 1 to 999999, or a percentage from "1%%" to "100%%"`)
+		if kind != "null" {
+			w.decodeLimit(value, errs)
 		}
 	case "seed":
-		seed, ok := stringOf(value)
-		if w.seed = seed; kind != "null" && (!ok || seed == "" || len(seed) > maxSeed) {
-			errs.add("/seed", "invalid seed: must be a string of 1-%d bytes", maxSeed)
+		if kind != "null" {
+			w.decodeSeed(value, errs)
 		}
 	case "expect":
 		if kind != "null" {
@@ -87,6 +83,20 @@ func (w *where) decode(key string, value json.RawMessage, errs *inputErrors) boo
 const maxSeed = 64
 
 var validPlan = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func (w *where) decodeLimit(value json.RawMessage, errs *inputErrors) {
+	kind := kindOfJSON(value)
+	if kind != "a number" && kind != "a string" || json.Unmarshal(value, &w.limit) != nil || !w.limit.Valid() {
+		errs.add("/limit", `invalid limit: must be a number of endpoints from 1 to 999999, or a percentage from "1%%" to "100%%"`)
+	}
+}
+
+func (w *where) decodeSeed(value json.RawMessage, errs *inputErrors) {
+	var ok bool
+	if w.seed, ok = stringOf(value); !ok || w.seed == "" || len(w.seed) > maxSeed {
+		errs.add("/seed", "invalid seed: must be a string of 1-%d bytes", maxSeed)
+	}
+}
 
 // decodeSelect decodes a selector or a list of them.
 func (w *where) decodeSelect(value json.RawMessage, errs *inputErrors) {

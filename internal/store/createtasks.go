@@ -81,7 +81,8 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 		key: taskKey{t.Type, t.Identifier},
 		row: taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, Selection: chosen, Targets: new(len(t.Endpoints)), PublishAttempts: 1,
+			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, Selection: chosen,
+			Targets: new(len(t.Endpoints)), PublishAttempts: 1,
 		},
 	}, nil
 }
