@@ -101,12 +101,22 @@ func TestGateway(t *testing.T) {
 		t.Error("a log has a token")
 	}
 
-	// A gateway is killed while handlers run: their ends go to the other one.
+	// A gateway is killed while handlers run: their ends go to the other one. A row is
+	// RUNNING before its manager knows: with the gateways gone by then, it would not
+	// call the handler before one is back.
+	logged := func(p *process, event, identifier string) bool {
+		for line := range strings.Lines(p.output()) {
+			if strings.Contains(line, `"msg":"`+event+`"`) && strings.Contains(line, `"`+identifier+`"`) {
+				return true
+			}
+		}
+		return false
+	}
 	running := func(identifier string, seconds int) {
 		t.Helper()
 		f.accept("sleep", fmt.Sprintf(`{"identifier":"%s","payload":{"seconds":%d}}`, identifier, seconds))
-		f.awaitFor("/sleep/"+identifier, "run at both", func(a answer) bool {
-			return a.state("console1") == "RUNNING" && a.state("console2") == "RUNNING"
+		f.until("both handlers to start", func() bool {
+			return logged(console1, "handler started", identifier) && logged(console2, "handler started", identifier)
 		})
 	}
 	once := func(a answer) {
@@ -127,15 +137,9 @@ func TestGateway(t *testing.T) {
 	// Both: the ends wait in the spools.
 	running("both-killed", 2)
 	api.kill()
-	ended := func(p *process) bool {
-		for line := range strings.Lines(p.output()) {
-			if strings.Contains(line, `"msg":"handler ended"`) && strings.Contains(line, `"both-killed"`) {
-				return true
-			}
-		}
-		return false
-	}
-	f.until("both handlers to end", func() bool { return ended(console1) && ended(console2) })
+	f.until("both handlers to end", func() bool {
+		return logged(console1, "handler ended", "both-killed") && logged(console2, "handler ended", "both-killed")
+	})
 	api = f.api()
 	once(f.await("/sleep/both-killed", "DONE"))
 	alone = start(t, f.alone, "gateway")
