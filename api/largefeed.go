@@ -93,7 +93,7 @@ func (f *largeFeed) sendSnapshot(ctx context.Context, out *eventStream, task tas
 	}
 	defer release()
 	if whole.ID != task.ID {
-		return tasker.Errorf(tasker.Unavailable, "task replaced while it was read: another one took its identifier")
+		return errReplaced()
 	}
 	whole.Status = task.Status
 	out.retry()

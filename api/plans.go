@@ -3,11 +3,11 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 const (
@@ -67,10 +67,10 @@ func (p *plans) check(planned, now string, names []string) error {
 	if known {
 		var differences []string
 		if joined := without(names, before); len(joined) > 0 {
-			differences = append(differences, "joined: "+someOf(joined))
+			differences = append(differences, "joined: "+text.Some(joined, maxDifferences))
 		}
 		if left := without(before, names); len(left) > 0 {
-			differences = append(differences, "left: "+someOf(left))
+			differences = append(differences, "left: "+text.Some(left, maxDifferences))
 		}
 		if len(differences) == 0 {
 			differences = append(differences, "the endpoints are the same, the payload or the task type is not")
@@ -94,12 +94,4 @@ func without(names, others []string) (rest []string) {
 		}
 	}
 	return rest
-}
-
-// someOf joins the first names, and says how many others there are.
-func someOf(names []string) string {
-	if more := len(names) - maxDifferences; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxDifferences], ", "), more)
-	}
-	return strings.Join(names, ", ")
 }

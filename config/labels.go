@@ -4,23 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/taskerhq/tasker/internal/selector"
 )
 
-const (
-	maxLabels     = 64
-	maxLabelValue = 255
-)
+const maxLabels = 64
 
-var (
-	labelPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}$`)
-
-	errLabels = errors.New("must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag")
-)
+var errLabels = errors.New("must be a mapping of names to text, such as {role: web, zone: eu}, or role=web,zone=eu in a variable or flag")
 
 // unfolded hides a mapping from viper, which would fold the case of its keys.
 type unfolded struct{ value any }
@@ -47,11 +39,12 @@ func readLabels(value any) (map[string]string, error) {
 	var read map[string]string
 	add := func(name, text string) error {
 		switch {
-		case !labelPattern.MatchString(name):
+		case !selector.IsLabelKey(name):
 			return fmt.Errorf("invalid label %s: must be 1-63 letters, digits, '.', '_', '/' or '-', and start with a letter or "+
 				"digit", quote(name))
-		case len(text) > maxLabelValue || !utf8.ValidString(text) || strings.ContainsFunc(text, notInLabel):
-			return fmt.Errorf("invalid label %q: its value must be at most %d printable characters without a comma", name, maxLabelValue)
+		case selector.ValidLabelValue(text) != nil || strings.Contains(text, ","):
+			return fmt.Errorf("invalid label %q: its value must be at most %d printable characters without a comma",
+				name, selector.MaxLabelValue)
 		case len(read) == maxLabels:
 			return fmt.Errorf("must be at most %d labels", maxLabels)
 		}
@@ -93,8 +86,6 @@ func readLabels(value any) (map[string]string, error) {
 	}
 	return read, nil
 }
-
-func notInLabel(r rune) bool { return r == ',' || !unicode.IsPrint(r) }
 
 // shownLabels returns labels as a file would have them.
 func shownLabels(labels map[string]string) any {

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker/handlers"
+	"github.com/taskerhq/tasker/internal/x/clock"
 	xtext "github.com/taskerhq/tasker/internal/x/text"
 )
 
@@ -274,21 +274,9 @@ func parseDuration(value any) (time.Duration, bool) {
 	case literal:
 		return parseDuration(string(v))
 	case string:
-		if n, err := strconv.ParseFloat(v, 64); err == nil {
-			return seconds(n)
-		}
-		d, err := time.ParseDuration(v)
-		return d, err == nil
+		return clock.Parse(v)
 	}
 	return 0, false
-}
-
-func seconds(n float64) (time.Duration, bool) {
-	ns := n * float64(time.Second)
-	if math.IsNaN(ns) || math.Abs(ns) > math.MaxInt64/2 {
-		return 0, false
-	}
-	return time.Duration(ns), true
 }
 
 // short writes a duration without the zeros of [time.Duration.String]: 1m

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/taskerhq/tasker/internal/x/text"
 )
 
 // Level is how bad a finding is.
@@ -166,12 +168,7 @@ func reason(ctx context.Context, err error) string {
 }
 
 // some joins the first few names, and counts the others.
-func some(names []string) string {
-	if len(names) <= mostNames {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostNames], ", "), len(names)-mostNames)
-}
+func some(names []string) string { return text.Some(names, mostNames) }
 
 // count returns a number with its noun.
 func count(n int, noun string) string {

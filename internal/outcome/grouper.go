@@ -18,7 +18,7 @@ const maxErrmsg = 4 << 10
 
 // Group is a set of results that are alike.
 type Group struct {
-	Hash      string // see [Key]
+	Hash      string // 32 hexadecimal digits, which only results that are alike have
 	State     tasker.ResultState
 	Errnr     int
 	Endpoint  string   // the first by name

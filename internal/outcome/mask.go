@@ -35,7 +35,10 @@ const (
 	nameOnly   scope = false
 )
 
-// mask appends the masked text to out, which must hold nothing else.
+// mask appends the masked text to out, which must hold nothing else: the text with
+// placeholders in place of the endpoint's own name, times, durations, process ids,
+// addresses and generated ids. Masking its result again changes nothing. It takes
+// time linear in the length of the text.
 //
 // It passes over the text once, and tries the patterns where words begin. Masking
 // twice is the same as once for two reasons: what is left of a place is taken from

@@ -19,34 +19,6 @@ import (
 // hashes of two versions are not compared.
 const version = "1"
 
-// Key returns a hash, 32 hexadecimal digits, that results have in common if they
-// are alike, and the text that they have in common: the state and errnr in its
-// first line, then the masked errmsg and the masked payload, if there are any. It
-// is the same in every process.
-//
-// It depends on Endpoint, State, Errnr, Errmsg and Payload only. If a read left the
-// payload out, results are alike only if their PayloadSize is the same.
-func Key(r *tasker.TaskResult) (hash, text string) {
-	var m masker
-	sum := m.sum(r)
-	all := make([]byte, 0, len(m.head)+len(m.errmsg)+len(m.payload)+2)
-	all = append(all, m.head...)
-	for _, part := range [][]byte{m.errmsg, m.payload} {
-		if len(part) > 0 {
-			all = append(append(all, '\n'), part...)
-		}
-	}
-	return hexOf(sum), string(all)
-}
-
-// Mask returns text with placeholders in place of the endpoint's own name, times,
-// durations, process ids, addresses and generated ids. Masking its result again
-// changes nothing. It takes time linear in the length of the text.
-func Mask(endpoint, text string) string {
-	m := masker{endpoint: endpoint}
-	return string(m.mask(nil, text, everything))
-}
-
 // masker masks results one after the other, in buffers that it keeps.
 type masker struct {
 	endpoint string
@@ -59,7 +31,10 @@ type masker struct {
 // hashSize is the length of a hash in bytes.
 const hashSize = 16
 
-// sum returns the hash of a result. It leaves the masked texts in m.
+// sum returns a hash that results have in common if they are alike. It is the same
+// in every process, and depends on Endpoint, State, Errnr, Errmsg and Payload only.
+// If a read left the payload out, results are alike only if their PayloadSize is the
+// same. It leaves the masked texts in m.
 func (m *masker) sum(r *tasker.TaskResult) (sum [hashSize]byte) {
 	m.endpoint = r.Endpoint
 	m.errmsg = m.mask(m.errmsg[:0], r.Errmsg, everything)

@@ -3,12 +3,12 @@ package retrypolicy
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/taskerhq/tasker/internal/x/clock"
 	"github.com/taskerhq/tasker/internal/x/near"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
@@ -25,7 +25,7 @@ func (r *reader) interval(at, name string, value any, least time.Duration) time.
 	case string:
 		written = v
 	}
-	interval, ok := parse(written)
+	interval, ok := clock.Parse(written)
 	switch {
 	case leadingZero.MatchString(written):
 		r.fail(at, "invalid %s: ambiguous number %s, octal or decimal: remove the leading 0", name, written)
@@ -35,20 +35,6 @@ func (r *reader) interval(at, name string, value any, least time.Duration) time.
 		r.fail(at, "invalid %s: must be %v-87600h, got %s", name, least, shown(value))
 	}
 	return interval
-}
-
-// parse reads a number of seconds, or a duration.
-func parse(s string) (time.Duration, bool) {
-	seconds, err := strconv.ParseFloat(s, 64)
-	if err != nil {
-		d, err := time.ParseDuration(s)
-		return d, err == nil
-	}
-	ns := math.Round(seconds * float64(time.Second))
-	if math.IsNaN(ns) || math.Abs(ns) > math.MaxInt64/2 {
-		return 0, false
-	}
-	return time.Duration(ns), true
 }
 
 // shown returns a wrong value for a message, briefly.

@@ -31,11 +31,15 @@ var (
 	labelKey   = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,%d}$`, MaxLabelKey-1))
 )
 
-// ValidLabelKey returns nil for 1-63 ASCII letters, digits, '.', '_', '/' and
-// '-' that start with a letter or digit and are not the name of an attribute,
+// IsLabelKey reports whether key has 1-63 ASCII letters, digits, '.', '_', '/' and
+// '-' and starts with a letter or digit. It may be the name of an attribute: a
+// label of that name can be given, but not selected.
+func IsLabelKey(key string) bool { return labelKey.MatchString(key) }
+
+// ValidLabelKey returns nil for a label's key that is not the name of an attribute,
 // and otherwise an error that says what is allowed.
 func ValidLabelKey(key string) error {
-	if !labelKey.MatchString(key) {
+	if !IsLabelKey(key) {
 		return fmt.Errorf("invalid label key %q: must be 1-%d letters, digits, '.', '_', '/' or '-', and start with a letter or digit",
 			text.Shorten(key, MaxLabelKey), MaxLabelKey)
 	}

@@ -16,7 +16,7 @@ import (
 // is safe for concurrent use.
 type Selector struct {
 	terms []term // by text, each once
-	all   bool
+	all   bool   // see [ErrAll]
 	text  string
 }
 
@@ -77,10 +77,6 @@ func (s Selector) Match(e Endpoint, now time.Time) Match {
 	}
 	return found
 }
-
-// All reports whether the selector obviously chooses every endpoint, see
-// [ErrAll]. Others may happen to.
-func (s Selector) All() bool { return s.all }
 
 // String returns the canonical text: selectors that differ only in their spaces,
 // quotes and order, or in terms and values that are repeated, have the same.
@@ -186,6 +182,3 @@ func (u Union) Match(e Endpoint, now time.Time) Match {
 	}
 	return found
 }
-
-// All reports whether one of the selectors obviously chooses every endpoint.
-func (u Union) All() bool { return slices.ContainsFunc(u, Selector.All) }

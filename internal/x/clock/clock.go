@@ -1,10 +1,11 @@
-// Package clock waits.
+// Package clock waits, and reads durations.
 package clock
 
 import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"time"
 )
 
@@ -24,6 +25,21 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // with the same period do not act together.
 func Around(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2+1)
+}
+
+// Parse returns the duration that a text says: a number of seconds, rounded to the
+// nanosecond, or one such as "1m30s". ok is false for any other text, and for more
+// seconds than [MaxSeconds].
+func Parse(s string) (d time.Duration, ok bool) {
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		d, err = time.ParseDuration(s)
+		return d, err == nil
+	}
+	if math.IsNaN(n) || math.Abs(n) > MaxSeconds {
+		return 0, false
+	}
+	return time.Duration(math.Round(n * float64(time.Second))), true
 }
 
 // MaxSeconds is the largest number that [Seconds] converts as it is.

@@ -115,6 +115,14 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Some joins the first names with commas, up to most, and counts the others.
+func Some(names []string, most int) string {
+	if more := len(names) - most; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
 // Shorten returns s, or its first characters and "..." where s has more than
 // limit bytes: of these, at most limit. It cuts no character in half.
 func Shorten(s string, limit int) string {
