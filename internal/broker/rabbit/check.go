@@ -15,9 +15,10 @@ import (
 // checker declares what the running consumers need again, now and then:
 // RabbitMQ tells a consumer that its queue was deleted, but not that the
 // exchange or a binding is gone, without which nothing reaches the queue. It
-// never creates a queue: the consumer of a quorum queue that was deleted and
-// created again is not told, and would wait for ever. A consumer whose queue is
-// gone is ended, and subscribes again. So is one that RabbitMQ has forgotten,
+// never creates the queue of a consumer: RabbitMQ does not always tell the consumer
+// of a queue that was deleted and created again, but counts it as one of the new
+// queue and keeps the messages for it, so that it would wait for ever. A consumer
+// whose queue is gone is ended, and subscribes again. So is one that RabbitMQ has forgotten,
 // as may happen in a cluster when a node hangs: in two rounds in a row, the
 // queue has no consumer, or has messages but delivers none to a consumer that
 // has settled all.
@@ -110,16 +111,11 @@ func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 				return
 			}
 		}
-		gone, err := callWithTimeout(ctx, c.link, conn, func() (gone bool, err error) {
-			if gone = c.gone(ch, w); !gone {
-				err = w.declare(ch)
-			}
-			return gone, err
-		}, func(bool) {})
+		ended, err := callWithTimeout(ctx, c.link, conn, func() (bool, error) { return c.check(ch, w) }, func(bool) {})
 		if ctx.Err() != nil || conn.IsClosed() {
 			return
 		}
-		if gone {
+		if ended {
 			continue
 		}
 		if err == nil || refused(err) { // not that the channel was closed by a refusal just before
@@ -128,25 +124,27 @@ func (c *checker) round(ctx context.Context, conn *amqp.Connection) {
 	}
 }
 
-// gone reports whether the queue does not exist or has forgotten its consumer,
-// and then ends the consumer.
-func (c *checker) gone(ch *amqp.Channel, w *watched) bool {
+// check declares what a consumer needs. If its queue is gone, or has forgotten it,
+// it ends the consumer, and reports that.
+func (c *checker) check(ch *amqp.Channel, w *watched) (ended bool, err error) {
 	if w.queue == "" {
-		return false
+		return false, w.declare(ch)
 	}
 	q, err := ch.QueueDeclarePassive(w.queue, true, false, false, false, nil)
+	if err == nil && !w.neglects(q) {
+		return false, w.declare(ch)
+	}
+	var refusal *amqp.Error
+	if err != nil && !(errors.As(err, &refusal) && refusal.Code == amqp.NotFound) {
+		return false, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var refusal *amqp.Error
-	missing := errors.As(err, &refusal) && refusal.Code == amqp.NotFound
-	if !missing && (err != nil || !w.neglects(q)) {
-		return false
-	}
 	if c.watched[w] {
 		delete(c.watched, w)
 		close(w.stale)
 	}
-	return true
+	return true, nil
 }
 
 // neglects notes a queue's state, and reports whether the queue has neglected

@@ -70,7 +70,7 @@ func TestForgottenConsumer(t *testing.T) {
 		var consumed flow
 		consumed.taken.Store(int64(test.taken))
 		consumed.settled.Store(int64(test.settled))
-		stale, unwatch := b.checker.watch(b.cfg.queue(q), q.Name(), &consumed)
+		stale, unwatch := b.checker.watch(b.cfg.bindings(q), q.Name(), &consumed)
 		isStale := func() bool {
 			select {
 			case <-stale:
@@ -95,5 +95,46 @@ func TestForgottenConsumer(t *testing.T) {
 		if _, err := ch.QueueDelete(q.Name(), false, false, false); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestDeletedDuringACheck: a check that comes between the deletion of a queue and
+// what RabbitMQ tells its consumer does not create the queue.
+func TestDeletedDuringACheck(t *testing.T) {
+	uri := testservices.RabbitMQ(t)
+	b, err := New(Config{URIs: []string{uri}, CheckTopology: time.Hour}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }()
+	b.startConsuming()
+	conn, err := b.consumes.connection(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := amqp.Dial(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = foreign.Close() }()
+	admin, err := foreign.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := broker.Queue{TaskType: "deleted", Endpoint: "console1"}
+	if err := b.cfg.declareQueue(admin, q); err != nil {
+		t.Fatal(err)
+	}
+	needs := b.cfg.bindings(q)
+	_, unwatch := b.checker.watch(object{key: needs.key, declare: func(ch *amqp.Channel) error {
+		if _, err := admin.QueueDelete(q.Name(), false, false, false); err != nil {
+			t.Error(err)
+		}
+		return needs.declare(ch)
+	}}, q.Name(), nil)
+	defer unwatch()
+	b.checker.round(t.Context(), conn)
+	if _, err := admin.QueueDeclarePassive(q.Name(), true, false, false, false, nil); err == nil {
+		t.Error("the check has created the queue")
 	}
 }

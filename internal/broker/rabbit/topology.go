@@ -69,29 +69,46 @@ func (cfg Config) argsOf(q broker.Queue) amqp.Table {
 	return args
 }
 
-// queue returns a durable queue of a task type, with its exchange and bindings.
-func (cfg Config) queue(q broker.Queue) object {
+// bindings returns what a durable queue of a task type needs besides itself: the
+// exchanges, and what binds it. It does not create the queue.
+func (cfg Config) bindings(q broker.Queue) object {
 	return object{key: "queue " + q.Name(), declare: func(ch *amqp.Channel) error {
-		return cfg.declareQueue(ch, q)
+		if err := cfg.declareExchanges(ch, q); err != nil {
+			return err
+		}
+		return bind(ch, q)
 	}}
 }
 
-// declareQueue waits for the broker once, for the queue. If another,
-// asynchronous declaration is refused, the channel is closed, and this call or
-// the next fails.
+// queue returns a durable queue of a task type, with its exchanges and bindings.
+func (cfg Config) queue(q broker.Queue) object {
+	return object{key: "queue " + q.Name(), declare: func(ch *amqp.Channel) error { return cfg.declareQueue(ch, q) }}
+}
+
+// declareQueue waits for the broker for the queue and its bindings. If an earlier,
+// asynchronous declaration is refused, the channel is closed, and one of these
+// calls fails.
 func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
-	if err := cfg.declareDeadLetters(ch, true); err != nil {
-		return err
-	}
-	exchange := broker.ExchangeName(q.TaskType)
-	if err := ch.ExchangeDeclare(exchange, amqp.ExchangeDirect, true, false, false, true, nil); err != nil {
+	if err := cfg.declareExchanges(ch, q); err != nil {
 		return err
 	}
 	if _, err := ch.QueueDeclare(q.Name(), true, false, false, false, cfg.argsOf(q)); err != nil {
 		return err
 	}
+	return bind(ch, q)
+}
+
+// declareExchanges does not wait for the broker.
+func (cfg Config) declareExchanges(ch *amqp.Channel, q broker.Queue) error {
+	if err := cfg.declareDeadLetters(ch, true); err != nil {
+		return err
+	}
+	return ch.ExchangeDeclare(broker.ExchangeName(q.TaskType), amqp.ExchangeDirect, true, false, false, true, nil)
+}
+
+func bind(ch *amqp.Channel, q broker.Queue) error {
 	for _, key := range q.Keys() {
-		if err := ch.QueueBind(q.Name(), key, exchange, false, nil); err != nil {
+		if err := ch.QueueBind(q.Name(), key, broker.ExchangeName(q.TaskType), false, nil); err != nil {
 			return err
 		}
 	}
