@@ -19,6 +19,7 @@ type pageHandlers struct {
 	tasks   TaskStore
 	results ResultStore
 	reader  *taskReader
+	waiter  *waiter
 	limits  *limits
 }
 
@@ -28,6 +29,11 @@ func (h *pageHandlers) summary(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	release, err := h.waiter.acquire(w, r, taskType, identifier, h.limits.reads)
+	if err != nil {
+		return err
+	}
+	defer release()
 	task, summary, err := h.reader.summary(r.Context(), taskType, identifier)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -90,7 +91,7 @@ func (rt *router) serve(path string, methods map[string]route) http.Handler {
 			return
 		}
 		if !route.stream {
-			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+			ctx, cancel := context.WithTimeout(r.Context(), requestTimeout+route.preferredWait(r))
 			defer cancel()
 			r = r.WithContext(ctx)
 		}
@@ -104,6 +105,16 @@ func (rt *router) serve(path string, methods map[string]route) http.Handler {
 		}
 		done()
 	})
+}
+
+// preferredWait returns how long a request may wait for its task, besides the time
+// that any request may take.
+func (rt route) preferredWait(r *http.Request) time.Duration {
+	if !rt.waits {
+		return 0
+	}
+	wait, _ := preferredWait(r.Header) // the handler reports an error
+	return wait
 }
 
 // serve checks the query, waits for a slot and calls the handler.

@@ -22,12 +22,13 @@ type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 type route struct {
 	method, path string
 	handle       handlerFunc
-	limit        *limiter // of concurrent requests; nil if the handler needs none or takes a slot itself
+	limit        *limiter // of concurrent requests; nil if the handler needs none, or takes a slot itself
 	query        []string // the accepted query parameters, each at most once
 	repeatable   []string // those among them that may come several times
 	open         bool     // needs no authentication
 	anyQuery     bool     // ignores the query: probes add whatever they like
 	stream       bool     // may take any time
+	waits        bool     // may wait for the end of a task, without a slot; see preferredWait
 }
 
 // routes returns the table of everything that the API serves. Fixed paths come
@@ -35,15 +36,16 @@ type route struct {
 func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *streams) []route {
 	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
+	waiter := &waiter{reader, streams, deps.Log}
 	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
 	chooser := &chooser{deps.Endpoints, deps.Database}
 	endpoints := &endpointHandlers{chooser, deps.Endpoints, deps.Remover, deps.Log}
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
 	tasks := &taskHandlers{
-		types, deps.Tasks, chooser, &plans{}, deps.Dispatcher, reader, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
+		types, deps.Tasks, chooser, &plans{}, deps.Dispatcher, reader, waiter, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
 	}
-	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, limits}
+	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
 	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
@@ -73,9 +75,9 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: post, path: "/v1/dead-letters/{id}/requeue", handle: letters.requeue, limit: writes},
 
 		{method: get, path: "/{task_type}", handle: tasks.list, limit: reads, query: []string{"status", "payload", "limit", "cursor"}},
-		{method: post, path: "/{task_type}", handle: tasks.create, query: []string{"dry_run"}},
-		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, limit: reads},
-		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, limit: reads},
+		{method: post, path: "/{task_type}", handle: tasks.create, waits: true, query: []string{"dry_run"}},
+		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, waits: true},
+		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, waits: true},
 		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},
 		{

@@ -22,8 +22,7 @@ import (
 type streamSettings struct {
 	// poll is how often the database is read without a hint: hints may be lost.
 	poll time.Duration
-	// pause is the minimum time between two reads. A slow read is followed by a
-	// longer pause, so that no stream keeps the database busy.
+	// pause is the minimum time between two reads of a stream.
 	pause time.Duration
 	// heartbeat is how often a comment is sent, so that a dead connection is
 	// noticed on both sides.
@@ -193,10 +192,9 @@ func (st *streams) serve(w http.ResponseWriter, r *http.Request, f feed) error {
 
 // follow keeps a stream up to date.
 func (st *streams) follow(ctx context.Context, out *eventStream, wake <-chan struct{}, f feed) {
-	next, beat := time.NewTimer(0), time.NewTicker(st.heartbeat)
-	defer next.Stop()
+	reads, beat := newPace(st.poll), time.NewTicker(st.heartbeat)
+	defer reads.stop()
 	defer beat.Stop()
-	var earliest time.Time // of the next read
 	warned := false
 	for out.err == nil {
 		select {
@@ -205,8 +203,8 @@ func (st *streams) follow(ctx context.Context, out *eventStream, wake <-chan str
 		case <-beat.C:
 			out.comment("heartbeat")
 		case <-wake:
-			next.Reset(time.Until(earliest))
-		case <-next.C:
+			reads.hint()
+		case <-reads.due():
 			begun := time.Now()
 			ended, err := f.refresh(ctx, out)
 			out.flush()
@@ -218,12 +216,36 @@ func (st *streams) follow(ctx context.Context, out *eventStream, wake <-chan str
 				st.log.WarnContext(ctx, "refresh event stream failed", "err", err, "request_id", contextInfo(ctx).id)
 			}
 			warned = err != nil
-			pause := max(st.pause, 4*time.Since(begun))
-			earliest = time.Now().Add(pause)
-			next.Reset(max(st.poll, pause))
+			reads.done(begun, st.pause)
 		}
 	}
 }
+
+// pace says when to read the database for one client: at once, after a hint, and
+// without hints every poll, since they may be lost.
+type pace struct {
+	poll     time.Duration
+	next     *time.Timer
+	earliest time.Time // of the next read
+}
+
+func newPace(poll time.Duration) *pace { return &pace{poll: poll, next: time.NewTimer(0)} }
+
+// due returns the channel that says that a read is due.
+func (p *pace) due() <-chan time.Time { return p.next.C }
+
+// hint makes a read due as soon as the pause after the last one is over.
+func (p *pace) hint() { p.next.Reset(time.Until(p.earliest)) }
+
+// done ends a read, which a pause follows: a longer one if it was slow, so that no
+// client keeps the database busy.
+func (p *pace) done(begun time.Time, pause time.Duration) {
+	pause = max(pause, 4*time.Since(begun))
+	p.earliest = time.Now().Add(pause)
+	p.next.Reset(max(p.poll, pause))
+}
+
+func (p *pace) stop() { p.next.Stop() }
 
 // eventStream writes server-sent events. It buffers them up to streamPiece, or
 // until flush. After an error it does nothing.

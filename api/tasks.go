@@ -64,118 +64,139 @@ type taskHandlers struct {
 	plans      *plans
 	dispatcher Dispatcher
 	reader     *taskReader
+	waiter     *waiter
 	limits     *limits
 	maxBody    int64
 	created    observe.Counter
 	log        *slog.Logger
 }
 
+// posted is the answer to a POST: a task or, of a dry run, a plan.
+type posted struct {
+	status int
+	task   tasker.Task
+	plan   *client.Plan
+}
+
 // create serves POST /{task_type}. The stored row is the promise: once it exists
 // the task is accepted, whether or not the broker can be reached.
 func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
+	if _, err := preferredWait(r.Header); err != nil {
+		return err // before anything is stored
+	}
+	answer, err := h.post(r)
+	switch {
+	case err != nil:
+		return err
+	case answer.plan != nil:
+		return writeJSON(w, answer.status, answer.plan)
+	case answer.status == http.StatusCreated:
+		w.Header().Set("Location", taskPath(answer.task.Type, answer.task.Identifier))
+	}
+	return writeJSON(w, answer.status, h.waiter.awaitPosted(w, r, answer.task))
+}
+
+// post accepts a task, or looks at what would be accepted.
+func (h *taskHandlers) post(r *http.Request) (posted, error) {
 	tt, err := h.types.of(r)
 	if err != nil {
-		return err
+		return posted{}, err
 	}
 	var errs inputErrors
 	dry := boolParam(r.URL.Query(), "dry_run", &errs)
 	if err := errs.err(); err != nil {
-		return err
+		return posted{}, err
 	}
 	if h.limits.writes.full() {
-		return errOverloaded() // before the body is read
+		return posted{}, errOverloaded() // before the body is read
 	}
 	body, free, err := readBody(r, h.limits.bodies, h.maxBody)
 	defer func() { free() }()
 	if err != nil {
-		return err
+		return posted{}, err
 	}
 	in, err := decodeTask(body)
 	if err != nil {
-		return err
+		return posted{}, err
 	}
 	if in.identifier == "" {
 		in.identifier = ulid.Make().String()
 	}
 	if limit := h.types.maxPayload(tt); int64(len(in.payload)) > limit {
-		return payloadTooLarge(tt, len(in.payload), limit)
+		return posted{}, payloadTooLarge(tt, len(in.payload), limit)
 	}
 	// Only now: a slow client must not hold a slot.
 	release, err := h.limits.writes.acquire(r.Context())
 	if err != nil {
-		return err
+		return posted{}, err
 	}
 	defer release()
 	if err := h.checkPayload(r.Context(), tt, in); err != nil {
-		return err
+		return posted{}, err
 	}
 	task := in.task(tt.Name)
 	if in.where.looks() || dry {
-		if answered, err := h.look(w, r, &in, &task, dry); answered || err != nil {
-			return err
+		if answer, answered, err := h.look(r.Context(), &in, &task, dry); answered || err != nil {
+			return answer, err
 		}
 	}
-	return h.accept(w, r, task)
+	return h.accept(r, task)
 }
 
-// look resolves and checks whom a task is for. It answers the request itself if
-// the task exists, since then nothing is chosen again, and if nothing is to be
-// stored.
-func (h *taskHandlers) look(
-	w http.ResponseWriter, r *http.Request, in *taskRequest, task *tasker.Task, dry bool,
-) (answered bool, err error) {
-	existing, found, err := h.store.SameTask(r.Context(), *task)
+// look resolves and checks whom a task is for. It has the answer if the task exists,
+// since then nothing is chosen again, and if nothing is to be stored.
+func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.Task, dry bool) (answer posted, answered bool, err error) {
+	existing, found, err := h.store.SameTask(ctx, *task)
 	switch {
 	case err != nil:
-		return false, err
+		return posted{}, false, err
 	case found && !dry:
-		return true, writeJSON(w, http.StatusOK, existing)
+		return posted{status: http.StatusOK, task: existing}, true, nil
 	}
-	chosen, err := h.chooser.choose(r.Context(), task.Type, in)
+	chosen, err := h.chooser.choose(ctx, task.Type, in)
 	if err != nil {
-		return false, err
+		return posted{}, false, err
 	}
 	digest := planDigest(task, chosen.names)
 	if err := h.plans.check(in.where.plan, digest, chosen.names); err != nil {
-		return false, err
+		return posted{}, false, err
 	}
 	if in.where.frozen() {
 		task.Endpoints, task.Chosen = chosen.names, &chosen.chosen
 	}
 	if !dry {
-		return false, nil
+		return posted{}, false, nil
 	}
 	if in.endpoints != nil {
-		if chosen.silent, err = h.chooser.silent(r.Context(), chosen.names); err != nil {
-			return false, err
+		if chosen.silent, err = h.chooser.silent(ctx, chosen.names); err != nil {
+			return posted{}, false, err
 		}
 	}
-	if err := h.dispatcher.Check(r.Context(), *task); err != nil {
-		return false, err
+	if err := h.dispatcher.Check(ctx, *task); err != nil {
+		return posted{}, false, err
 	}
 	h.plans.remember(digest, chosen.names)
-	return true, writeJSON(w, http.StatusOK, client.Plan{
+	return posted{status: http.StatusOK, plan: &client.Plan{
 		Type: task.Type, Plan: digest, Count: len(chosen.names), Endpoints: chosen.names, All: task.Endpoints == nil,
 		Select: task.Select, Chosen: chosen.chosen, Lacking: append([]client.LackingEndpoint{}, chosen.lacking...),
 		Silent: append([]string{}, chosen.silent...), Warnings: append([]string{}, chosen.warnings...), Exists: found,
-	})
+	}}, true, nil
 }
 
 // accept stores and sends a task.
-func (h *taskHandlers) accept(w http.ResponseWriter, r *http.Request, task tasker.Task) error {
+func (h *taskHandlers) accept(r *http.Request, task tasker.Task) (posted, error) {
 	if err := h.dispatcher.Check(r.Context(), task); err != nil {
-		return err
+		return posted{}, err
 	}
 	task, created, err := h.store.CreateTask(r.Context(), task)
 	if err != nil {
-		return err
+		return posted{}, err
 	}
 	if !created {
-		return writeJSON(w, http.StatusOK, task)
+		return posted{status: http.StatusOK, task: task}, nil
 	}
 	h.created.Inc(task.Type)
-	w.Header().Set("Location", taskPath(task.Type, task.Identifier))
-	return writeJSON(w, http.StatusCreated, h.dispatch(r, task))
+	return posted{status: http.StatusCreated, task: h.dispatch(r, task)}, nil
 }
 
 // dispatch sends a stored task. It is accepted: a client that disconnects does
@@ -220,6 +241,11 @@ func (h *taskHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	free, err := h.waiter.acquire(w, r, taskType, identifier, h.limits.reads)
+	if err != nil {
+		return err
+	}
+	defer free()
 	answer, err := h.reader.current(r.Context(), taskType, identifier, inlinePayload, manyEndpoints)
 	if errors.Is(err, errMany) {
 		return h.stream(w, r, taskType, identifier)
