@@ -1,5 +1,7 @@
 package tasker
 
+import "time"
+
 // TaskQuery asks for one page of the tasks of a type, newest first, which means
 // by descending ID.
 type TaskQuery struct {
@@ -17,6 +19,26 @@ type TaskQuery struct {
 	MaxBytes int64
 	// WithoutPayload leaves the payloads nil.
 	WithoutPayload bool
+}
+
+// TaskSearch asks for one page of the tasks of all types, newest first, which means
+// by descending ID. What is empty does not limit it, except Types.
+type TaskSearch struct {
+	Types    []string     // one of these; at least one
+	Statuses []TaskStatus // one of these, as they are stored
+	Endpoint string       // is for this endpoint
+	Prefix   string       // has an identifier that begins so
+	Since    time.Time    // its status changed then, or later
+	// Text is in its payload, in the form in which it was sent, or in an error of one
+	// of its results; upper and lower case differ.
+	Text   string
+	// Before is the ID of a task: the page has older ones only. 0 means from the
+	// newest.
+	Before int64
+	Limit  int // the maximum number of tasks to return, at least 1
+	// MaxBytes limits the size of the lists of endpoints of a page, which has at least
+	// one task if any was found. 0 means no limit.
+	MaxBytes int64
 }
 
 // ResultQuery asks for one page of the results of a task, by endpoint.

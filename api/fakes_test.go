@@ -38,6 +38,7 @@ type fakeStore struct {
 	calls     []string
 	payloads  int                // the bytes that ResultsOf returned
 	newsAsked []tasker.ResultKey // of ResultNews
+	searched  tasker.TaskSearch  // of SearchTasks
 	// afterSummary, if set, is called by Summary.
 	afterSummary func()
 	failPage     int  // which call of ResultPage fails; 0 is none
@@ -281,6 +282,22 @@ func (s *fakeStore) ListTasks(_ context.Context, q tasker.TaskQuery) (tasks []ta
 		tasks = append(tasks, t)
 	}
 	return tasks, false, s.err
+}
+
+func (s *fakeStore) SearchTasks(_ context.Context, q tasker.TaskSearch) (tasks []tasker.Task, next int64, err error) {
+	defer s.begin("SearchTasks")()
+	s.searched = q
+	for _, t := range slices.Backward(s.tasks) {
+		if !slices.Contains(q.Types, t.Type) || q.Before > 0 && t.ID >= q.Before || len(q.Statuses) > 0 && !slices.Contains(q.Statuses, t.Status) {
+			continue
+		}
+		if len(tasks) == q.Limit {
+			return tasks, tasks[len(tasks)-1].ID, s.err
+		}
+		t.Payload = nil
+		tasks = append(tasks, t)
+	}
+	return tasks, 0, s.err
 }
 
 func (s *fakeStore) ListEndpoints(_ context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {

@@ -12,6 +12,7 @@ const (
 	routeEndpoints   = "/v1/endpoints"
 	routeTokens      = "/v1/endpoint-tokens"
 	routeDeadLetters = "/v1/dead-letters"
+	routeTasks       = "/v1/tasks"
 )
 
 // handlerFunc serves a request. It returns an error before it writes anything;
@@ -67,6 +68,11 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: post, path: "/v1/endpoints/{endpoint}/token", handle: tokens.add, limit: writes},
 		{method: post, path: "/v1/endpoints/{endpoint}/token/rotate", handle: tokens.rotate, limit: writes, query: []string{"overlap"}},
 		{method: get, path: routeTokens, handle: tokens.list, limit: reads, query: []string{"limit", "cursor"}},
+		{
+			method: get, path: routeTasks, handle: tasks.search, limit: reads,
+			query:      []string{"task_type", "status", "endpoint", "identifier", "since", "text", "limit", "cursor"},
+			repeatable: []string{"task_type", "status"},
+		},
 		{method: get, path: "/v1/tasks/{id}", handle: tasks.redirect, limit: reads},
 		{method: get, path: "/v1/events", handle: allEvents.follow, stream: true, query: []string{"task_type", "status", "last_event_id"}},
 		{method: get, path: routeDeadLetters, handle: letters.list, limit: reads, query: []string{"limit", "cursor"}},

@@ -38,6 +38,9 @@ type TaskStore interface {
 	TaskName(ctx context.Context, id int64) (taskType, identifier string, err error)
 	// ListTasks returns one page, and whether more follow.
 	ListTasks(ctx context.Context, q tasker.TaskQuery) (tasks []tasker.Task, more bool, err error)
+	// SearchTasks returns one page, and the ID before which the next one begins, 0 if
+	// this is the last. A page may be short although more follow.
+	SearchTasks(ctx context.Context, q tasker.TaskSearch) (tasks []tasker.Task, next int64, err error)
 	// ChangedTasks returns at most limit tasks, without their payloads, in the
 	// order in which they last changed, except those that known reports; the
 	// position to continue from; and whether more follow.

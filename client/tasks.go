@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/taskerhq/tasker"
 )
@@ -102,6 +103,36 @@ func (c *Client) Tasks(ctx context.Context, taskType string, q TaskQuery) iter.S
 	}
 	return pages(ctx, c, request{path: []string{taskType}, query: query},
 		func(p *TaskPage[tasker.Task]) ([]tasker.Task, *string) { return p.Tasks, p.Next })
+}
+
+// TaskSearch selects tasks of all types. What is empty does not limit it.
+type TaskSearch struct {
+	Types    []string            // one of these
+	Statuses []tasker.TaskStatus // one of these
+	Endpoint string              // for this endpoint
+	Prefix   string              // with an identifier that begins so
+	Since    time.Time           // changed then or later
+	Text     string              // in the payload, or in the error of a result; case matters
+}
+
+// Search returns the tasks of all types that a search selects, newest first, without
+// their payloads. It ends after an error.
+func (c *Client) Search(ctx context.Context, q TaskSearch) iter.Seq2[TaskView, error] {
+	query := url.Values{}
+	query["task_type"] = q.Types
+	for _, status := range q.Statuses {
+		query.Add("status", string(status))
+	}
+	for name, value := range map[string]string{"endpoint": q.Endpoint, "identifier": q.Prefix, "text": q.Text} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	if !q.Since.IsZero() {
+		query.Set("since", q.Since.Format(time.RFC3339Nano))
+	}
+	return pages(ctx, c, request{path: []string{"v1", "tasks"}, query: query},
+		func(p *TaskPage[TaskView]) ([]TaskView, *string) { return p.Tasks, p.Next })
 }
 
 // Wait waits until a task has ended, and returns it. A task is INCOMPLETE, not

@@ -127,6 +127,15 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, _, err = s.Tasks.ListTasks(ctx, tasker.TaskQuery{Type: "t1", Status: tasker.Failed, Limit: 10})
 	must(err)
+	for _, q := range []tasker.TaskSearch{
+		{Types: []string{"t1"}},
+		{Types: []string{"t1", "t2"}, Statuses: []tasker.TaskStatus{tasker.Failed, tasker.Incomplete}, Prefix: "a", Before: 900},
+		{Types: []string{"t1"}, Endpoint: "e7", Since: now.Add(-time.Hour), Text: "no space"},
+	} {
+		q.Limit = 10
+		_, _, err = s.Tasks.SearchTasks(ctx, q)
+		must(err)
+	}
 	_, err = s.Endpoints.AcquireEndpoint(ctx, tasker.Endpoint{Name: "e7", Manager: managerA, TaskTypes: []string{"t1"}}, time.Minute)
 	must(err)
 	_, err = s.Endpoints.Heartbeat(ctx, managerA, []string{"e7"}, time.Minute)

@@ -17,3 +17,9 @@ func Exec(s *Store, statement string, args ...any) error {
 func Targets(ctx context.Context, s *Store, taskID int64) ([]string, error) {
 	return s.targets(ctx, taskID)
 }
+
+// The limits of searches that tests use.
+const (
+	TextWindow = textWindow
+	MaxRanges  = maxRanges
+)

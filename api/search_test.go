@@ -1,0 +1,66 @@
+package api_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taskerhq/tasker"
+)
+
+func TestSearch(t *testing.T) {
+	h := newHarness(t)
+	for _, identifier := range []string{"a", "b", "c"} {
+		h.postTask(t, "worker", identifier)
+		h.postTask(t, "backup", identifier)
+	}
+	type page struct {
+		Tasks []tasker.Task
+		Next  *string
+	}
+	a := h.get(t, "/v1/tasks?task_type=worker&task_type=backup&status=SENT&status=DONE&limit=4")
+	a.want(t, http.StatusOK)
+	first := decode[page](t, a.body)
+	if len(first.Tasks) != 4 || first.Tasks[0].Type != "backup" || first.Next == nil || !strings.Contains(a.header.Get("Link"), "status=DONE") {
+		t.Fatalf("%v %s", a.header, a.body)
+	}
+	if last := decode[page](t, h.get(t, "/v1/tasks?limit=4&cursor="+*first.Next).body); len(last.Tasks) != 2 || last.Next != nil {
+		t.Errorf("%+v", last)
+	}
+
+	now := h.store.now
+	for query, want := range map[string]tasker.TaskSearch{
+		"":                                   {Types: []string{"backup", "worker"}},
+		"?task_type=worker&task_type=worker": {Types: []string{"worker"}},
+		"?endpoint=web1&identifier=upd-&text=no%20space&cursor=7&since=2h": {
+			Types: []string{"backup", "worker"}, Endpoint: "web1", Prefix: "upd-", Text: "no space", Before: 7, Since: now.Add(-2 * time.Hour),
+		},
+		"?since=2015-05-06T01:00:00Z": {Types: []string{"backup", "worker"}, Since: time.Date(2015, 5, 6, 1, 0, 0, 0, time.UTC)},
+	} {
+		h.get(t, "/v1/tasks"+query).want(t, http.StatusOK)
+		want.Limit, want.MaxBytes = 50, 4<<20
+		if diff := cmp.Diff(want, h.store.searched); diff != "" {
+			t.Errorf("%s: %s", query, diff)
+		}
+	}
+	for _, query := range []string{
+		"task_type=none", "status=LATE", "endpoint=a/b", "endpoint=", "identifier=-x", "since=yesterday", "since=-2h", "text=", "text=" + strings.Repeat("x", 257),
+		"text=%ff", "cursor=x",
+	} {
+		a := h.get(t, "/v1/tasks?"+query)
+		a.want(t, http.StatusUnprocessableEntity)
+		name, _, _ := strings.Cut(query, "=")
+		if p := a.problem(t); len(p.Errors) != 1 || p.Errors[0].Field != "?"+name {
+			t.Errorf("%s: %s", query, a.body)
+		}
+	}
+	h.get(t, "/v1/tasks?%").want(t, http.StatusBadRequest)
+	h.store.setError(tasker.Errorf(tasker.Unavailable, "the database is away"))
+	h.get(t, "/v1/tasks").want(t, http.StatusServiceUnavailable)
+	h.store.setError(errors.New("a bug"))
+	h.get(t, "/v1/tasks").want(t, http.StatusInternalServerError)
+}
