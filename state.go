@@ -68,9 +68,10 @@ const (
 	// Received: recorded, waiting for a free slot. The manager moves it; a
 	// manager that starts adopts it.
 	Received ResultState = "RECEIVED"
-	// Running: an attempt is counted and its handler runs. The manager moves
-	// it; a manager that starts finds it interrupted, which counts as a failed
-	// attempt.
+	// Running: an attempt is counted and its handler runs, or has a slot in no
+	// time: otherwise the manager moves it back to RECEIVED, and the attempt is not
+	// counted. The manager moves it; a manager that starts finds it interrupted,
+	// which counts as a failed attempt.
 	Running ResultState = "RUNNING"
 	// Retrying: an attempt failed and the next one is due at RetryTime. The
 	// manager moves it; a manager that starts adopts it.
@@ -100,7 +101,7 @@ const (
 // it. A result begins as one of [InitialResultStates].
 var resultMoves = map[ResultState][]ResultState{
 	Received:       {Running, ResultCanceled, Expired, Rejected, Lost},
-	Running:        {ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Retrying, Lost},
+	Running:        {Received, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Retrying, Lost},
 	Retrying:       {Running, ResultCanceled, Expired, Lost},
 	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected},
 	ResultDone:     {},
@@ -119,7 +120,8 @@ func ResultStates() []ResultState {
 }
 
 // InitialResultStates returns the states in which a result may be recorded:
-// RUNNING if a slot is free, RECEIVED otherwise, or a final one without a run.
+// RUNNING if a slot is free or is about to be, RECEIVED otherwise, or a final one
+// without a run.
 func InitialResultStates() []ResultState {
 	return []ResultState{Received, Running, ResultCanceled, Expired, Rejected}
 }

@@ -32,23 +32,31 @@ func startsOf(endpoint, manager string, items []protocol.Started) []ledger.Start
 func (o *attemptOps) start(_ context.Context, r *protocol.Start) (*protocol.Done, error) {
 	starts := startsOf(r.Endpoint, r.Manager, r.Starts)
 	started, err := o.starts.do(starts)
-	o.begun(starts, started, 1)
+	o.moved(starts, started, 1, tasker.Running)
 	return &protocol.Done{Done: started}, err
+}
+
+func (o *attemptOps) giveBack(ctx context.Context, r *protocol.GiveBack) (*protocol.Done, error) {
+	starts := startsOf(r.Endpoint, r.Manager, r.Starts)
+	returned, err := o.store.ReturnAttempts(ctx, starts)
+	o.moved(starts, returned, -1, tasker.Received)
+	return &protocol.Done{Done: returned}, err
 }
 
 func (o *attemptOps) resume(ctx context.Context, r *protocol.Resume) (*protocol.Done, error) {
 	starts := startsOf(r.Endpoint, r.Manager, r.Starts)
 	resumed, err := o.store.ResumeAttempts(ctx, starts)
-	o.begun(starts, resumed, 0)
+	o.moved(starts, resumed, 0, tasker.Running)
 	return &protocol.Done{Done: resumed}, err
 }
 
-// begun tells of attempts that run.
-func (o *attemptOps) begun(starts []ledger.Start, done []bool, further int) {
+// moved tells of results that have moved to a state, with the attempts that were
+// given plus further.
+func (o *attemptOps) moved(starts []ledger.Start, done []bool, further int, state tasker.ResultState) {
 	for i, ok := range done {
 		if ok {
 			o.news.changed(wire.LiveChange{
-				TaskID: starts[i].TaskID, Endpoint: starts[i].Endpoint, Attempt: starts[i].Attempt + further, State: tasker.Running,
+				TaskID: starts[i].TaskID, Endpoint: starts[i].Endpoint, Attempt: starts[i].Attempt + further, State: state,
 			})
 		}
 	}

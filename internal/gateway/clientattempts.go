@@ -13,7 +13,7 @@ import (
 // clientAttempts implements manager.Attempts.
 type clientAttempts struct{ *connection }
 
-// begin starts or resumes attempts of one manager.
+// begin starts, gives back or resumes attempts.
 func (c clientAttempts) begin(
 	ctx context.Context, operation string, list []ledger.Start,
 	request func(scope protocol.Scope, manager string, items []protocol.Started) protocol.Request,
@@ -62,6 +62,14 @@ func (c *connection) complete(got, want int, operation string) error {
 func (c clientAttempts) StartAttempts(ctx context.Context, list []ledger.Start) ([]bool, error) {
 	return c.begin(ctx, protocol.OpStart, list, func(scope protocol.Scope, manager string, items []protocol.Started) protocol.Request {
 		return &protocol.Start{Scope: scope, Manager: manager, Starts: items}
+	})
+}
+
+// ReturnAttempts is manager.Attempts.ReturnAttempts. A gateway that is older than
+// the operation answers [tasker.NotFound].
+func (c clientAttempts) ReturnAttempts(ctx context.Context, list []ledger.Start) ([]bool, error) {
+	return c.begin(ctx, protocol.OpGiveBack, list, func(scope protocol.Scope, manager string, items []protocol.Started) protocol.Request {
+		return &protocol.GiveBack{Scope: scope, Manager: manager, Starts: items}
 	})
 }
 

@@ -101,16 +101,22 @@ func each(ctx context.Context, list []group, do func(ctx context.Context, g grou
 }
 
 // post sends a request to the address in use. If that gives no answer, or stops, it
-// sends it to the others, once each: requests may be repeated.
+// sends it to the others, once each: requests may be repeated. That one of these does
+// not know the operation is no answer, as the first one may still carry it out.
 func (c *connection) post(ctx context.Context, caller *caller, operation string, body []byte) (data []byte, err error) {
+	var unanswered error
 	for range c.bases {
 		failures := c.current.Load()
 		base := c.bases[int(failures)%len(c.bases)]
 		data, err = c.authorized(ctx, base, caller, operation, body)
 		var failed *answerError
+		if unanswered != nil && tasker.CodeOf(err) == tasker.NotFound {
+			return nil, unanswered
+		}
 		if err == nil || !errors.As(err, &failed) || tasker.CodeOf(err) != tasker.Unavailable {
 			return data, err
 		}
+		unanswered = err
 		c.current.CompareAndSwap(failures, failures+1)
 		if ctx.Err() != nil {
 			return nil, err

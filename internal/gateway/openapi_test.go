@@ -66,6 +66,7 @@ var documentTypes = map[string]reflect.Type{
 	"Payload":         reflect.TypeFor[protocol.Payload](),
 	"PayloadText":     reflect.TypeFor[protocol.PayloadText](),
 	"Start":           reflect.TypeFor[protocol.Start](),
+	"GiveBack":        reflect.TypeFor[protocol.GiveBack](),
 	"Resume":          reflect.TypeFor[protocol.Resume](),
 	"Started":         reflect.TypeFor[protocol.Started](),
 	"Done":            reflect.TypeFor[protocol.Done](),

@@ -47,6 +47,7 @@ func (w *writers) routes(stores Stores, fleet *fleet, news *news) map[string]rou
 		protocol.OpDue:         routeOf(results.due),
 		protocol.OpNextRetry:   routeOf(results.nextRetry),
 		protocol.OpStart:       routeOf(attempts.start),
+		protocol.OpGiveBack:    routeOf(attempts.giveBack),
 		protocol.OpResume:      routeOf(attempts.resume),
 		protocol.OpFinish:      routeOf(attempts.finish),
 		protocol.OpLive:        routeOf(attempts.live),

@@ -31,6 +31,7 @@ func valid(endpoint string) map[string]protocol.Request {
 		protocol.OpUnreceived:  &protocol.Unreceived{Scope: scope, TaskTypes: []string{"job"}, Limit: 1},
 		protocol.OpPayload:     &protocol.Payload{Scope: scope, TaskID: 1},
 		protocol.OpStart:       &protocol.Start{Scope: scope, Manager: "m", Starts: []protocol.Started{{TaskID: 1}}},
+		protocol.OpGiveBack:    &protocol.GiveBack{Scope: scope, Manager: "m", Starts: []protocol.Started{{TaskID: 1, Attempt: 1}}},
 		protocol.OpResume:      &protocol.Resume{Scope: scope, Manager: "m", Starts: []protocol.Started{{TaskID: 1}}},
 		protocol.OpFinish:      &protocol.Finish{Scope: scope, Ends: []protocol.End{{TaskID: 1, Attempt: 1, State: tasker.ResultDone}}},
 		protocol.OpAttempts:    &protocol.Attempts{Scope: scope, TaskID: 1},

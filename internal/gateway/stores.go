@@ -59,6 +59,7 @@ type Results interface {
 // Attempts stores the begin, the end and the reboots of attempts.
 type Attempts interface {
 	StartAttempts(ctx context.Context, starts []ledger.Start) (started []bool, err error)
+	ReturnAttempts(ctx context.Context, starts []ledger.Start) (returned []bool, err error)
 	FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error)
 	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
 	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)

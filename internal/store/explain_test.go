@@ -166,6 +166,10 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		_, err = s.Attempts.StartAttempts(ctx, startsOf(managerA, []ledger.Start{{ResultKey: message.ResultKey}, {ResultKey: key, Attempt: 9}}))
 		must(err)
 	}
+	_, err = s.Attempts.ReturnAttempts(ctx, startsOf(managerA, []ledger.Start{
+		{ResultKey: message.ResultKey, Attempt: 1}, {ResultKey: key, Attempt: 9},
+	}))
+	must(err)
 	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{
 		{ResultKey: message.ResultKey, Attempt: 1, State: tasker.ResultDone},
 		{ResultKey: key, Attempt: 9, State: tasker.ResultDone},

@@ -105,6 +105,9 @@ func (w *world) serveAll(m *manager) {
 	for len(m.looked) > 0 {
 		m.enqueue()
 	}
+	for len(m.early) > 0 {
+		w.startEarly(calm, m)
+	}
 	for len(m.waiting) > 0 {
 		w.startSome(calm, m)
 	}

@@ -281,7 +281,11 @@ func (w *world) checkMove(key tasker.ResultKey, old, now resultRow) {
 			w.violate(3, "the result of %v had ended as %+v and is now %+v", key, old, now)
 		}
 	case now.attempt < old.attempt:
-		w.violate(2, "the result of %v went from attempt %d to %d", key, old.attempt, now.attempt)
+		// It may be given back, by the manager that has not begun it.
+		_, begun := w.started[run{key, old.attempt}]
+		if begun || old.attempt != 1 || w.alone && now.state != tasker.Received {
+			w.violate(2, "the result of %v went from attempt %d to %d, %s", key, old.attempt, now.attempt, now.state)
+		}
 	case !w.alone:
 	case now.state != old.state && !old.state.CanMoveTo(now.state):
 		w.violate(4, "the result of %v went from %s to %s", key, old.state, now.state)

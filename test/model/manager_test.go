@@ -53,6 +53,7 @@ type manager struct {
 	looked  []ledger.Work             // read, but not enqueued yet
 	waiting map[tasker.ResultKey]int  // known to wait, with their attempts
 	active  map[tasker.ResultKey]bool // starting, running, or being stored
+	early   map[tasker.ResultKey]int  // recorded as RUNNING ahead of a slot, with their attempts
 	running map[tasker.ResultKey]int  // running handlers, with their attempts
 	results []ledger.End              // ends of handlers
 	sent    []ledger.End              // ends passed to the store
@@ -64,6 +65,7 @@ func (w *world) spawn(names ...string) {
 		id: fmt.Sprintf("01M%023d", w.made), endpoints: names, lastBeat: w.store.Now(),
 		subscribed: map[string]bool{}, caughtUp: map[string]bool{},
 		waiting: map[tasker.ResultKey]int{}, active: map[tasker.ResultKey]bool{}, running: map[tasker.ResultKey]int{},
+		early: map[tasker.ResultKey]int{},
 	}
 	w.logf("manager %s starts, for %v", m.id, names)
 	w.managers = append(w.managers, m)

@@ -26,6 +26,7 @@ func (w *world) serve(c chance, m *manager) {
 	add(len(m.toAck) > 0, func() { m.toAck = nil })
 	add(len(m.looked) > 0, m.enqueue)
 	add(len(m.waiting) > 0, func() { w.startSome(c, m) })
+	add(len(m.early) > 0, func() { w.startEarly(c, m) })
 	add(len(m.running) > 0, func() { w.handlerEnds(c, m) })
 	add(len(m.results) > 0 || len(m.sent) > 0, func() { w.finishSome(c, m) })
 	if c.oneIn(30, "stop") {
@@ -148,7 +149,7 @@ func (w *world) receive(c chance, m *manager) {
 		},
 		absorb: func() {
 			for i, a := range tasks {
-				m.onRecording(w, a, recordings[i])
+				m.onRecording(a, recordings[i])
 				if i >= delivered {
 					m.settle(batch[i], recordings[i].Outcome)
 				}
@@ -192,13 +193,13 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 }
 
 // onRecording is what the manager does with a recording.
-func (m *manager) onRecording(w *world, a ledger.Incoming, recording ledger.Recording) {
+func (m *manager) onRecording(a ledger.Incoming, recording ledger.Recording) {
 	key := a.ResultKey
 	_, queued := m.waiting[key]
 	switch {
 	case recording.Outcome == ledger.Recorded && a.State == tasker.Running:
 		m.active[key] = true
-		w.start(m, key, 1)
+		m.early[key] = 1
 	case recording.Outcome == ledger.Recorded && a.State == tasker.Received:
 		m.waiting[key] = 0
 	case recording.Outcome != ledger.Duplicate || m.active[key] || queued:
@@ -295,6 +296,48 @@ func (w *world) startSome(c chance, m *manager) {
 				} else {
 					delete(m.active, s.ResultKey)
 				}
+			}
+		},
+	})
+}
+
+// startEarly starts the handler of a task that was recorded as RUNNING, or gives all
+// of them back.
+func (w *world) startEarly(c chance, m *manager) {
+	if !c.oneIn(3, "runs turn long") {
+		key := sortedKeys(m.early)[0]
+		w.start(m, key, m.early[key])
+		delete(m.early, key)
+		return
+	}
+	var starts []ledger.Start
+	for _, key := range sortedKeys(m.early) {
+		starts = append(starts, ledger.Start{ResultKey: key, Manager: m.id, Attempt: m.early[key]})
+		delete(m.early, key)
+	}
+	var returned []bool
+	w.perform(c, m, operation{
+		what: "ReturnAttempts",
+		call: func() (err error) {
+			returned, err = w.store.Attempts.ReturnAttempts(w.ctx, starts)
+			return err
+		},
+		seen: func() {
+			w.logf("manager %s gives back %v: %v", m.id, starts, returned)
+			for i, s := range starts {
+				row := w.before.results[s.ResultKey]
+				given := row.attempt == s.Attempt-1 // before, and the answer was lost
+				runs := row.attempt == s.Attempt && (row.state == tasker.Running || row.lostFrom == tasker.Running) && w.holder[s.Endpoint] == m.id
+				if w.alone && returned[i] != (row.manager == m.id && (given || runs)) {
+					w.violate(4, "manager %s gave back attempt %d of task %d at %s, %v: its row was %+v", m.id, s.Attempt, s.TaskID,
+						s.Endpoint, returned[i], row)
+				}
+			}
+		},
+		absorb: func() {
+			for _, s := range starts {
+				delete(m.active, s.ResultKey)
+				m.waiting[s.ResultKey] = s.Attempt - 1
 			}
 		},
 	})

@@ -106,6 +106,13 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 	if g.choose(2) == 0 {
 		save(at, stateReceived, 0)
 		at = at.Add(g.millis(1000))
+	} else if g.choose(4) == 0 { // ahead of a slot, and given back
+		row.Attempt = 1
+		save(at, stateRunning, 0)
+		at = at.Add(100*time.Millisecond + g.millis(500))
+		row.Attempt = 0
+		save(at, stateReceived, 0)
+		at = at.Add(g.millis(1000))
 	}
 	for {
 		row.Attempt++

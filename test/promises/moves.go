@@ -52,13 +52,22 @@ func illegalRowMove(w *world, report reportFunc) {
 	})
 }
 
-// Attempts do not decrease.
+// Attempts do not decrease, except that the first one may be given back before it
+// has begun.
 func attemptDecreased(w *world, report reportFunc) {
 	w.consecutiveRows(func(p place, before, after *Result, at *Answer) {
-		if after.Attempt < before.Attempt && !finished(before.State) {
+		if after.Attempt < before.Attempt && !finished(before.State) && !w.givenBack(p, before, after, at) {
 			report("%v had attempt %d, and at %s only %d", p, before.Attempt, clock(at.Time), after.Attempt)
 		}
 	})
+}
+
+// givenBack reports whether the first attempt of a row was counted, and then not,
+// without having begun by the time of an answer.
+func (w *world) givenBack(p place, before, after *Result, at *Answer) bool {
+	begun := w.started(p, 1)
+	return before.Attempt == 1 && (before.State == stateRunning || before.State == stateLost) &&
+		after.Attempt == 0 && (begun == nil || !begun.start.Time.Before(at.Time))
 }
 
 // A final row does not change.

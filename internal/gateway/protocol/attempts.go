@@ -31,6 +31,22 @@ func (r *Start) Validate() error {
 	return validCount("starts", len(r.Starts))
 }
 
+// GiveBack undoes the start of attempts that were counted when their results were
+// recorded, and have not begun.
+type GiveBack struct {
+	Scope
+	Manager string    `json:"manager"`
+	Starts  []Started `json:"starts"`
+}
+
+// Validate returns what is wrong with the request.
+func (r *GiveBack) Validate() error {
+	if err := validManager(r.Manager); err != nil {
+		return err
+	}
+	return validCount("starts", len(r.Starts))
+}
+
 // Resume takes over attempts that awaited a reboot.
 type Resume struct {
 	Scope
@@ -46,7 +62,7 @@ func (r *Resume) Validate() error {
 	return validCount("starts", len(r.Starts))
 }
 
-// Done answers [Start], [Resume] and [Finish]: whether each was done, in order.
+// Done answers [Start], [GiveBack], [Resume] and [Finish]: whether each was done, in order.
 type Done struct {
 	Done []bool `json:"done"`
 }

@@ -52,6 +52,7 @@ const (
 	OpUnreceived  = "unreceived"
 	OpPayload     = "payload"
 	OpStart       = "start"
+	OpGiveBack    = "give-back"
 	OpFinish      = "finish"
 	OpAttempts    = "attempts"
 	OpAwaitReboot = "await-reboot"

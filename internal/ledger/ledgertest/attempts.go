@@ -32,6 +32,42 @@ func testStarts(w world) {
 	w.want("an old start", w.start(start(managerA, EndpointA, two, 0)), []bool{false})
 }
 
+// An attempt that was counted when its result was recorded can be given back, once.
+func testGiveBack(w world) {
+	w.acquire(managerA, EndpointA)
+	w.acquire(managerB, EndpointB)
+	one, two, three := w.create("one", "1"), w.create("two", "2"), w.create("three", "3")
+	w.receive(
+		incoming(managerA, EndpointA, one, tasker.Running), incoming(managerB, EndpointB, one, tasker.Running),
+		incoming(managerA, EndpointA, two, tasker.Running), incoming(managerA, EndpointA, three, tasker.Received),
+	)
+	w.want("the start of the third", w.start(start(managerA, EndpointA, three, 0)), []bool{true})
+	w.want("the end of the second", w.finish(end(EndpointA, two, 1, tasker.ResultDone)), []bool{true})
+	w.want("by another manager, another attempt, no result", w.giveBack(
+		start(managerB, EndpointA, one, 1), start(managerA, EndpointA, one, 2), start(managerB, EndpointB, two, 1),
+	), []bool{false, false, false})
+	for range 2 { // the second time as after a lost answer
+		w.want("two that run, one that has ended, one that was started", w.giveBack(
+			start(managerA, EndpointA, one, 1), start(managerB, EndpointB, one, 1),
+			start(managerA, EndpointA, two, 1), start(managerA, EndpointA, three, 1),
+		), []bool{true, true, false, false})
+	}
+	if r := w.result(one, EndpointA); r.State != tasker.Received || r.Attempt != 0 {
+		w.Errorf("given back: %+v", r)
+	}
+	if r := w.result(three, EndpointA); r.State != tasker.Running || r.Attempt != 1 {
+		w.Errorf("started: %+v", r)
+	}
+	work, err := w.Work.WaitingWork(w.Context(), EndpointA, taskType, 10)
+	if err != nil || len(work) != 1 || work[0].Task.ID != one.ID || work[0].Attempt != 0 {
+		w.Errorf("what waits: %+v, %v", work, err)
+	}
+	w.want("the end of the attempt", w.finish(end(EndpointA, one, 1, tasker.ResultDone)), []bool{false})
+	w.want("its start", w.start(start(managerA, EndpointA, one, 0)), []bool{true})
+	w.want("a call that was late", w.giveBack(start(managerA, EndpointA, one, 1)), []bool{false})
+	w.want("the end", w.finish(end(EndpointA, one, 1, tasker.ResultDone)), []bool{true})
+}
+
 func testEnds(w world) {
 	ctx := w.Context()
 	w.acquire(managerA, EndpointA)

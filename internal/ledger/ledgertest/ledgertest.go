@@ -42,6 +42,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"payloads":          testPayloads,
 		"unreceived":        testUnreceived,
 		"starts":            testStarts,
+		"give back":         testGiveBack,
 		"ends":              testEnds,
 		"ends of a batch":   testBatch,
 		"waiting work":      testWaiting,
@@ -133,6 +134,15 @@ func (w world) start(starts ...ledger.Start) []bool {
 		w.Fatalf("%d answers to %d starts, %v", len(started), len(starts), err)
 	}
 	return started
+}
+
+func (w world) giveBack(starts ...ledger.Start) []bool {
+	w.Helper()
+	returned, err := w.Attempts.ReturnAttempts(w.Context(), starts)
+	if err != nil || len(returned) != len(starts) {
+		w.Fatalf("%d answers about %d attempts to give back, %v", len(returned), len(starts), err)
+	}
+	return returned
 }
 
 func (w world) result(task tasker.Task, endpoint string) tasker.TaskResult {
