@@ -46,6 +46,9 @@ func (w *world) start(s database, b manager.Broker, h handlers.Handler, options 
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if w.made != nil {
+		w.made(m)
+	}
 	done := make(chan error, 1)
 	go func() { done <- m.Run(w.t.Context()) }()
 	return done

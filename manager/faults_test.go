@@ -72,6 +72,10 @@ func (f *faulty) StartAttempts(ctx context.Context, starts []ledger.Start) ([]bo
 	return faultyCall(f, "start", func() ([]bool, error) { return f.database.StartAttempts(ctx, starts) })
 }
 
+func (f *faulty) ReturnAttempts(ctx context.Context, starts []ledger.Start) ([]bool, error) {
+	return faultyCall(f, "give back", func() ([]bool, error) { return f.database.ReturnAttempts(ctx, starts) })
+}
+
 func (f *faulty) FinishAttempts(ctx context.Context, finishes []ledger.End) ([]bool, error) {
 	return faultyCall(f, "finish", func() ([]bool, error) { return f.database.FinishAttempts(ctx, finishes) })
 }

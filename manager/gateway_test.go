@@ -101,7 +101,7 @@ func TestOverGateway(t *testing.T) {
 	t.Parallel()
 	names := []string{
 		"Test.*AnswerIsLost", "TestBackFromLost", "TestCatches.*", "TestCrash.*", "TestDatabaseFaults", "TestDeadManagersNameIsFree",
-		"TestDuplicateMessages", "TestEnds", "TestForget.*", "TestInterrupted.*", "TestLargePayloads", "TestLive.*",
+		"TestDuplicateMessages", "TestEnds", "TestForget.*", "TestGivesBack.*", "TestInterrupted.*", "TestLargePayloads", "TestLive.*",
 		"TestNoAttemptBeginsWithoutALease", "TestPoison.*", "TestReboot", "TestResultsOutliveTheManager", "TestRetr.*",
 		"TestRowBeforeAcknowledgement", "TestSecondManagerIsRefused", "TestServesBesideTheSpool", "TestSpool.*",
 		"TestStopLetsHandlersFinish", "TestTakenOver.*", "TestWaitingIsBackFromLost",

@@ -33,6 +33,7 @@ type world struct {
 	store  *storetest.Flat
 	broker *local.Broker
 	log    *slog.Logger
+	made   func(*manager.Manager) // called before a manager runs, if set
 }
 
 func newWorld(t *testing.T) *world {
@@ -205,6 +206,9 @@ func (w *world) serve(s database, h handlers.Handler, options ...option) *servin
 	m, err := manager.New(cfg, w.parts(s), b, registry, w.log)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.made != nil {
+		w.made(m)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -38,11 +38,11 @@ type heldTask struct {
 	until time.Time
 }
 
-// prepared is a task to record. It has a slot if binding is not nil.
+// prepared is a task to record.
 type prepared struct {
 	incoming
-	record  ledger.Incoming
-	binding *binding
+	record ledger.Incoming
+	claim  *claim // if it is recorded as RUNNING
 }
 
 func newHolding(limit int) *holding {
@@ -112,11 +112,11 @@ func (h *holding) take(now time.Time) (batch []prepared) {
 		held := h.tasks[p]
 		for len(held) > 0 && len(batch) < h.limit {
 			in := held[0].incoming
-			record, b := p.acquire(in.message, now.Before(held[0].until))
+			record, c := p.acquire(in.message, now.Before(held[0].until))
 			if record.State == "" {
 				break
 			}
-			batch = append(batch, prepared{in, record, b})
+			batch = append(batch, prepared{in, record, c})
 			held = held[1:]
 		}
 		h.tasks[p] = held
@@ -161,9 +161,16 @@ func (t *turnover) await() bool {
 	return t.awaited
 }
 
-func (t *turnover) slotFree() {
+// turnsOver reports whether runs are so brief that a slot is free in no time.
+func (t *turnover) turnsOver() bool {
+	return t.average > 0 && t.average <= aheadRun && time.Since(t.last) < aheadWait
+}
+
+// slotFree notes that a slot has become free. Unless ask is true, it is not for a
+// task that is held.
+func (t *turnover) slotFree(ask bool) {
 	t.last = time.Now()
-	if t.awaited {
+	if t.awaited && ask {
 		t.awaited = false
 		t.freed.Raise()
 	}

@@ -247,6 +247,7 @@ func (m *Manager) Run(ctx context.Context) error {
 // startBackground starts the loops beside the taking of tasks.
 func (m *Manager) startBackground(work, taking context.Context, group *sync.WaitGroup, fatal context.CancelCauseFunc) {
 	group.Go(func() { m.runner.starts.Run(taking) })
+	group.Go(func() { m.runner.returns.Run(work) })
 	group.Go(func() { m.completer.together.Run(work) })
 	group.Go(func() { m.completer.alone.Run(work) })
 	group.Go(func() { m.lease.run(work, fatal, m.prompts.suspectAll) })

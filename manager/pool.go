@@ -10,7 +10,6 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
@@ -34,6 +33,7 @@ type pool struct {
 	binding  *binding
 	free     int // slots; negative after a reload to fewer than are taken
 	turnover turnover
+	ahead    ahead
 	waiting  []ledger.Work
 	queued   map[int64]bool // the tasks in waiting
 	active   map[int64]*run // by task
@@ -49,10 +49,11 @@ type pool struct {
 }
 
 // run is a task that is being worked on: one that has a slot, or that awaits a
-// reboot.
+// reboot, or that is ahead of a free slot.
 type run struct {
-	cancel context.CancelCauseFunc
-	slot   bool // it has a slot
+	cancel   context.CancelCauseFunc
+	slot     bool // it has a slot
+	canceled bool // by Cancel
 }
 
 // job is what a [jobRunner] works on. Its binding is in use until the run ends.
@@ -81,7 +82,14 @@ type jobRunner interface {
 	run(taking, running context.Context, j job) followUp
 	// awaitReboot waits for a reboot on behalf of an earlier manager.
 	awaitReboot(taking, running context.Context, j job) followUp
+	// giveBack makes results RECEIVED again whose attempts, which work names, are
+	// counted and have not begun. It retries until the answer is known, or the
+	// manager ends. The error is [tasker.NotFound] if the store cannot do it.
+	giveBack(work []ledger.Work) (returned []bool, err error)
 }
+
+// doing is one of the methods of a [jobRunner] that work on a job.
+type doing func(taking, running context.Context, j job) followUp
 
 func newPool(
 	queue broker.Queue, b *binding, runner jobRunner, now func() time.Time, suspect func(), freed signal.Signal,
@@ -123,89 +131,14 @@ func (p *pool) bind(b *binding) {
 	before.release()
 	if b.handler != nil {
 		p.rescan()
+	} else {
+		go p.giveBack()
 	}
 }
 
 // canStart reports whether a task could start now. The caller holds the lock.
 func (p *pool) canStart() bool {
-	return p.free > 0 && p.binding.handler != nil && !p.refilling && !p.paused && !p.suspended
-}
-
-// acquire returns how to record a task that has arrived: RUNNING, with a slot
-// taken and the binding in use, if a slot is free and nothing older waits. If hold
-// is true and a slot is likely to be free in a moment, the state is empty: ask again
-// when [holding.freed] is raised.
-func (p *pool) acquire(message wire.Task, hold bool) (in ledger.Incoming, b *binding) {
-	in = ledger.Incoming{
-		ResultKey:  tasker.ResultKey{TaskID: message.TaskID, Endpoint: p.queue.Endpoint},
-		Identifier: message.Identifier, Type: message.Type, PayloadSHA256: message.PayloadSHA256, State: tasker.Received,
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.retired:
-	case p.binding.handler == nil:
-		in.State, in.Errnr = tasker.Rejected, tasker.ErrnrRejected
-		in.Errmsg = "endpoint " + p.queue.Endpoint + " has no handler for task type " + p.queue.TaskType
-	case p.behind || p.paused || p.suspended:
-	case len(p.waiting) == 0 && p.canStart():
-		p.free--
-		in.State, b = tasker.Running, p.binding
-		b.use()
-	case hold && p.turnover.await():
-		in.State = "" // those that wait in memory are older, and start before
-	}
-	return in, b
-}
-
-// release returns the slot, if there is one, of a task that was not recorded.
-func (p *pool) release(taking context.Context, b *binding) {
-	if b == nil {
-		return
-	}
-	p.mu.Lock()
-	p.free++
-	p.startWaiting(taking)
-	p.turnover.slotFree()
-	p.mu.Unlock()
-	b.release()
-}
-
-// onRecorded runs or enqueues a task that was recorded as acquire said.
-func (p *pool) onRecorded(taking context.Context, state tasker.ResultState, task tasker.Task, b *binding) {
-	work := ledger.Work{Task: task, Endpoint: p.queue.Endpoint, State: state}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch state {
-	case tasker.Running:
-		work.Attempt = 1
-		p.launch(taking, work, b, true, p.runner.run)
-	case tasker.Received:
-		p.enqueue(work)
-		p.startWaiting(taking)
-	}
-}
-
-// onDuplicate handles a task that was recorded before. Usually it is in memory, or
-// done. Otherwise this manager recorded it by a statement whose answer was lost,
-// and it must still run.
-func (p *pool) onDuplicate(taking context.Context, b *binding, rec ledger.Recording) {
-	id := rec.Task.ID
-	p.mu.Lock()
-	switch {
-	case p.active[id] != nil || p.queued[id]:
-	case rec.State == tasker.Received:
-		p.behind = true
-		p.wake.Raise()
-	case rec.State == tasker.Running && rec.Own && b != nil:
-		// The task may have ended since the database was asked. Starting the
-		// attempt asks again, now that the task is active.
-		work := ledger.Work{Task: rec.Task, Endpoint: p.queue.Endpoint, State: tasker.Running, Attempt: rec.Attempt - 1}
-		p.launch(taking, work, b, true, p.runner.start)
-		b = nil // in use by the run
-	}
-	p.mu.Unlock()
-	p.release(taking, b)
+	return p.free > 0 && p.binding.handler != nil && !p.refilling && !p.paused && !p.suspended && p.ahead.returning == 0
 }
 
 // adoptReboot takes over an attempt that has awaited a reboot since before this
@@ -249,6 +182,7 @@ func (p *pool) enqueue(work ledger.Work) {
 // startWaiting starts waiting tasks, oldest first, while slots are free, and wakes
 // the feeder if memory has none left. The caller holds the lock.
 func (p *pool) startWaiting(taking context.Context) {
+	p.startAhead()
 	for len(p.waiting) > 0 && p.canStart() && taking.Err() == nil {
 		work := p.waiting[0]
 		p.waiting = p.waiting[1:]
@@ -267,33 +201,41 @@ func (p *pool) startWaiting(taking context.Context) {
 
 // launch runs do in a new goroutine, with b in use and, if slot is true, in a slot
 // that is taken already. The caller holds the lock.
-func (p *pool) launch(
-	taking context.Context, work ledger.Work, b *binding, slot bool, do func(taking, running context.Context, j job) followUp,
-) {
+func (p *pool) launch(taking context.Context, work ledger.Work, b *binding, slot bool, do doing) {
+	running, r := p.activate(taking, work.Task.ID)
+	r.slot = slot
+	go p.perform(taking, running, r, work, b, do)
+}
+
+// activate makes a task active. perform ends that. The caller holds the lock.
+func (p *pool) activate(taking context.Context, id int64) (running context.Context, r *run) {
 	running, cancel := context.WithCancelCause(context.WithoutCancel(taking))
-	r := &run{cancel: cancel, slot: slot}
-	p.active[work.Task.ID] = r
+	r = &run{cancel: cancel}
+	p.active[id] = r
 	p.live.enter()
-	go func() {
-		defer p.live.leave()
-		next := do(taking, running, job{Work: work, binding: b, freeSlot: func(ran time.Duration) { p.freeSlot(taking, r, ran) }})
-		cancel(nil)
-		p.mu.Lock()
-		delete(p.active, work.Task.ID)
-		p.behind = p.behind || next.rescan
-		p.mu.Unlock()
-		p.freeSlot(taking, r, 0)
-		switch {
-		case next.rescan:
-			p.retries.by(p.now())
-		case !next.retryAt.IsZero():
-			p.retries.by(next.retryAt)
-		}
-		b.release()
-		if next.suspect { // only now, when the resync does not skip the task as active
-			p.suspect()
-		}
-	}()
+	return running, r
+}
+
+// perform runs do on an active task, with b in use.
+func (p *pool) perform(taking, running context.Context, r *run, work ledger.Work, b *binding, do doing) {
+	defer p.live.leave()
+	next := do(taking, running, job{Work: work, binding: b, freeSlot: func(ran time.Duration) { p.freeSlot(taking, r, ran) }})
+	r.cancel(nil)
+	p.mu.Lock()
+	delete(p.active, work.Task.ID)
+	p.behind = p.behind || next.rescan
+	p.mu.Unlock()
+	p.freeSlot(taking, r, 0)
+	switch {
+	case next.rescan:
+		p.retries.by(p.now())
+	case !next.retryAt.IsZero():
+		p.retries.by(next.retryAt)
+	}
+	b.release()
+	if next.suspect { // only now, when the resync does not skip the task as active
+		p.suspect()
+	}
 }
 
 // freeSlot frees the slot of a run, if it has one, for the next waiting task. ran is
@@ -310,7 +252,7 @@ func (p *pool) freeSlot(taking context.Context, r *run, ran time.Duration) {
 		p.turnover.ran(ran)
 	}
 	p.startWaiting(taking)
-	p.turnover.slotFree()
+	p.turnover.slotFree(p.hasRoomAhead())
 }
 
 // busy returns the number of slots that are taken.
@@ -328,8 +270,8 @@ func (p *pool) rescan() {
 	p.retries.by(p.now())
 }
 
-// suspend lets nothing start and forgets what waits in memory; it still waits in
-// the database.
+// suspend lets nothing start, except what is ahead of a free slot, and forgets what
+// waits in memory; it still waits in the database.
 func (p *pool) suspend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -358,11 +300,13 @@ func (p *pool) settle() {
 }
 
 // Pause lets nothing start until Resume. Runs go on, and tasks that arrive are
-// recorded and wait.
+// recorded and wait. What is ahead of a free slot is given back, and counts as
+// running until that is known.
 func (p *pool) Pause() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.paused = true
+	p.mu.Unlock()
+	go p.giveBack()
 }
 
 // Resume ends a pause.
@@ -384,11 +328,15 @@ func (p *pool) Resume() {
 // that has ended by then, the next look at the database brings the task back: store
 // its end before.
 //
+// A task that is ahead of a free slot is like one whose handler has not been called
+// yet or, if it is given back, like one that waits.
+//
 // A task that waits in the database only is not found.
 func (p *pool) Cancel(id int64, cause error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r := p.active[id]; r != nil {
+		r.canceled = true
 		r.cancel(cause)
 		return true
 	}
@@ -400,11 +348,13 @@ func (p *pool) Cancel(id int64, cause error) bool {
 	return true
 }
 
-// cancelAll ends the contexts of all runs.
+// cancelAll ends the contexts of all runs, for a stop. Nothing starts any more.
 func (p *pool) cancelAll(cause error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.paused = true
 	for _, r := range p.active {
 		r.cancel(cause)
 	}
+	p.mu.Unlock()
+	go p.giveBack()
 }

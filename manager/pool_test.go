@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
@@ -43,6 +45,10 @@ func (b *blocking) start(taking, running context.Context, j job) followUp {
 
 func (b *blocking) awaitReboot(taking, running context.Context, j job) followUp {
 	return b.run(taking, running, j)
+}
+
+func (b *blocking) giveBack(work []ledger.Work) ([]bool, error) {
+	return slices.Repeat([]bool{true}, len(work)), nil
 }
 
 // poolOf returns a pool with so many slots, for jobs that r runs. Nothing waits in

@@ -67,7 +67,7 @@ func (r *recorder) record(taking context.Context, tasks []prepared) {
 	results, err := writeBatch(taking, r.db, "record the tasks", recordTries, records, r.results.ReceiveResults)
 	if err != nil { // not settled: the queues keep them
 		for _, in := range tasks {
-			in.pool.release(taking, in.binding)
+			in.pool.release(taking, in.claim)
 		}
 		return
 	}
@@ -76,14 +76,14 @@ func (r *recorder) record(taking context.Context, tasks []prepared) {
 		rec := results[i].out
 		switch {
 		case results[i].err != nil:
-			in.pool.release(taking, in.binding)
+			in.pool.release(taking, in.claim)
 		case rec.Outcome == ledger.Recorded:
 			r.report(&records[i], &rec.Task) // before the end of the run is reported
-			in.pool.onRecorded(taking, records[i].State, rec.Task, in.binding)
+			in.pool.onRecorded(taking, records[i].State, rec.Task, in.claim)
 		case rec.Outcome == ledger.Duplicate:
-			in.pool.onDuplicate(taking, in.binding, rec)
+			in.pool.onDuplicate(taking, in.claim, rec)
 		default:
-			in.pool.release(taking, in.binding)
+			in.pool.release(taking, in.claim)
 		}
 	}
 	var recorded []incoming

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ type runner struct {
 	events    *livefeed.Feed
 	log       *slog.Logger
 	starts    *batch.Writer[ledger.Start, started]
+	returns   *batch.Writer[[]ledger.Start, returned]
 	unsaved   *atomic.Int64 // see [control]
 	metrics   observe.ManagerMetrics
 
@@ -46,10 +48,14 @@ var _ jobRunner = (*runner)(nil)
 // start.
 type started = written[bool]
 
+// returned is which attempts of a list were given back, or why that is not possible.
+type returned = written[[]bool]
+
 func newRunner(r runner) *runner {
 	r.starts = batch.New(maxBatch, func(ctx context.Context, starts []ledger.Start) ([]started, error) {
 		return writeBatch(ctx, r.db, "start the attempts", 1, starts, r.attempts.StartAttempts)
 	})
+	r.returns = batch.New(batchSize, r.returnAll)
 	return &r
 }
 
@@ -88,6 +94,57 @@ func (r *runner) begin(taking context.Context, j *job) (begun bool, err error) {
 			return s.out, err
 		}
 	}
+}
+
+// giveBack makes results RECEIVED again whose attempts have not begun.
+func (r *runner) giveBack(work []ledger.Work) ([]bool, error) {
+	starts := make([]ledger.Start, len(work))
+	for i := range work {
+		starts[i] = ledger.Start{ResultKey: work[i].Key(), Manager: r.manager, Attempt: work[i].Attempt}
+	}
+	done, err := r.returns.Do(starts)
+	if err == nil {
+		err = done.err
+	}
+	if err != nil {
+		r.log.Warn("could not give back attempts that have not begun", "endpoint", work[0].Endpoint, "attempts", len(work), "err", err)
+		return nil, err
+	}
+	for i := range work {
+		if done.out[i] {
+			r.events.Add(livefeed.ChangeOf(&work[i].Task, work[i].Endpoint, work[i].Attempt-1, tasker.Received))
+		}
+	}
+	return done.out, nil
+}
+
+// returnAll gives back the attempts of several pools by one call. It retries until
+// the answer is known. The error is the cause if ctx ends.
+func (r *runner) returnAll(ctx context.Context, lists [][]ledger.Start) ([]returned, error) {
+	all := slices.Concat(lists...)
+	var done []bool
+	var unknown time.Time // when a call had no answer
+	err := r.db.retry(ctx, "give back attempts", func(ctx context.Context) (err error) {
+		done, err = r.attempts.ReturnAttempts(ctx, all)
+		switch {
+		case err != nil && !isRefusal(err):
+			unknown = time.Now()
+		case err != nil && time.Since(unknown) < callTimeout:
+			// A gateway that cannot do it, while another one may still be at it.
+			err = tasker.WrapError(tasker.Unavailable, err, "no answer yet")
+		}
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	results := make([]returned, len(lists))
+	for i, list := range lists {
+		if results[i].err = err; err == nil {
+			results[i].out, done = done[:len(list)], done[len(list):]
+		}
+	}
+	return results, nil
 }
 
 // run runs an attempt that is counted already and stores its end.

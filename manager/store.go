@@ -53,6 +53,10 @@ type Results interface {
 // Attempts stores the begin, the end and the reboots of attempts.
 type Attempts interface {
 	StartAttempts(ctx context.Context, starts []ledger.Start) (started []bool, err error)
+	// ReturnAttempts undoes the start of attempts that were counted when their
+	// results were recorded, and have not begun: Attempt is the number of such an
+	// attempt. The error is [tasker.NotFound] if the store cannot do that.
+	ReturnAttempts(ctx context.Context, starts []ledger.Start) (returned []bool, err error)
 	FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error)
 	Attempts(ctx context.Context, taskID int64, endpoint string) ([]tasker.Attempt, error)
 	AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error)
