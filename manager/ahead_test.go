@@ -371,7 +371,7 @@ func TestAheadDuringAStop(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := newGiving()
-				p := aheadOf(t, g, 1, 4)
+				p := aheadOf(t, g, 1, 3) // few enough for another claim
 				_, c := p.acquire(wire.Task{TaskID: 5}, false)
 				p.suspend()
 				g.end <- followUp{}
@@ -389,7 +389,7 @@ func TestAheadDuringAStop(t *testing.T) {
 				if begun := drain(g.begun); len(begun) > 0 || !isIdle(p) {
 					t.Errorf("begun after the stop: %v", begun)
 				}
-				if given := drain(g.given); len(given) != 2 || !slices.Equal(given[0], []int64{2, 3}) {
+				if given := drain(g.given); len(given) != 2 || !slices.Equal(given[0], []int64{2}) || !slices.Equal(given[1], []int64{5}) {
 					t.Errorf("given back: %v", given)
 				}
 			})
