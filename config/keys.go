@@ -226,8 +226,8 @@ func managerKeys(d *draft) []key {
 			duration(&d.Manager.AbandonAfter, ms, maxDuration),
 		},
 		{
-			"manager.catch_up", forMgr, "time between two searches for tasks whose message was lost; over a gateway it grows " +
-				"like the time between two heartbeats",
+			"manager.catch_up", forMgr, "time between two searches for tasks whose message was lost; from a hundred endpoints " +
+				"on it grows with the square root of their number",
 			duration(&d.Manager.CatchUp, 100*ms, day),
 		},
 		{

@@ -32,6 +32,7 @@ type world struct {
 	t      *testing.T
 	store  *storetest.Flat
 	broker *local.Broker
+	fleet  manager.Fleet // usually nil
 	log    *slog.Logger
 	made   func(*manager.Manager) // called before a manager runs, if set
 }
@@ -203,7 +204,9 @@ func (w *world) serve(s database, h handlers.Handler, options ...option) *servin
 		}
 	}
 	b := signaling{Broker: w.broker, ready: make(chan struct{}, 1)}
-	m, err := manager.New(cfg, w.parts(s), b, registry, w.log)
+	db := w.parts(s)
+	db.Fleet = w.fleet
+	m, err := manager.New(cfg, db, b, registry, w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

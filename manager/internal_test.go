@@ -78,3 +78,24 @@ func TestDuplicateClosesAHandler(t *testing.T) {
 		t.Errorf("closed: %v, %d slots taken", closed, p.busy())
 	}
 }
+
+// large is a fleet of ten thousand endpoints.
+type large struct{}
+
+func (large) CountSeen(context.Context, time.Time) (int, error) { return 10_000, nil }
+
+// In a large fleet an endpoint looks less often for what was lost.
+func TestScansAreRareInALargeFleet(t *testing.T) {
+	cfg := Config{Endpoints: []string{"a"}, TaskTypes: []tasker.TaskType{{Name: "job"}}}
+	m, err := New(cfg, Store{Database: nothing{}, Fleet: large{}}, nothing{}, handlers.NewRegistry(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if period := m.resync.stretch(time.Minute); period != time.Minute {
+		t.Errorf("%s before the fleet is counted", period)
+	}
+	m.resync.count(t.Context())
+	if period := m.resync.stretch(time.Minute); period != 10*time.Minute {
+		t.Errorf("%s", period)
+	}
+}

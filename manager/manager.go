@@ -37,6 +37,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/fleetsize"
 	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/spool"
 	"github.com/taskerhq/tasker/internal/wire"
@@ -150,9 +151,18 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 		endpoints: store.Endpoints, work: store.Work, manager: id, boot: cfg.BootID, db: m.db,
 		pools: m.pools, leftovers: m.leftovers, completer: m.completer, log: log,
 	}
+	stretch, count := m.lease.stretch, func(context.Context) {}
+	if store.Fleet != nil {
+		size := fleetsize.New(store.Fleet, store.Database.Now)
+		stretch, count = size.Stretch, func(ctx context.Context) {
+			if err := size.Count(ctx, cfg.CatchUp/2); err != nil {
+				log.DebugContext(ctx, "could not count the endpoints", "err", err)
+			}
+		}
+	}
 	m.resync = &resync{
 		results: store.Results, database: store.Database, db: m.db, pools: m.pools, adopter: m.adopter,
-		recorder: m.recorder, prompts: m.prompts, period: cfg.CatchUp, stretch: m.lease.stretch, log: log,
+		recorder: m.recorder, prompts: m.prompts, period: cfg.CatchUp, stretch: stretch, count: count, log: log,
 	}
 	m.reloader = &reloader{cfg: cfg, pools: m.pools, changed: signal.New(), log: log}
 	m.registrar = &registrar{lease: m.lease, prompts: m.prompts, changed: m.reloader.changed, log: log}

@@ -77,6 +77,7 @@ type resync struct {
 	prompts  prompts
 	period   time.Duration
 	stretch  func(time.Duration) time.Duration // of the period, in a large fleet
+	count    func(context.Context)             // counts the fleet for that, now and then
 	log      *slog.Logger
 }
 
@@ -97,6 +98,7 @@ func (r *resync) run(ctx context.Context, endpoint string) {
 			if err = r.repair(ctx, endpoint); err == nil {
 				since, err = r.catchUp(ctx, endpoint, r.scanFrom(prompt, since), deliveryTime)
 			}
+			r.count(ctx)
 		case <-prompt.suspect:
 			if err = r.repair(ctx, endpoint); err == nil {
 				err = clock.Sleep(ctx, repairPause)

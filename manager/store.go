@@ -19,6 +19,7 @@ type Store struct {
 	Live      Live
 	Database  Database
 	Pacer     Pacer // nil if heartbeats and leases are as configured
+	Fleet     Fleet // nil if the Pacer follows the size of the fleet
 	// Gateway says that the parts reach the database over a gateway. The log then
 	// names that in place of the database.
 	Gateway bool
@@ -84,6 +85,12 @@ type Pacer interface {
 	// Pace returns the time between two heartbeats, and the length of the leases
 	// that were granted last; ok is false before the first one.
 	Pace() (heartbeat, lease time.Duration, ok bool)
+}
+
+// Fleet counts the endpoints of the fleet.
+type Fleet interface {
+	// CountSeen returns how many endpoints were seen since a time.
+	CountSeen(ctx context.Context, since time.Time) (n int, err error)
 }
 
 // Database is the database server itself.

@@ -37,7 +37,7 @@ func (s services) databaseSide() managerSide {
 	return managerSide{
 		store: manager.Store{
 			Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
-			Live: s.store.Live, Database: s.store.DB,
+			Live: s.store.Live, Database: s.store.DB, Fleet: s.store.Endpoints,
 		},
 		broker:  s.broker,
 		await:   s.awaitSchema,

@@ -3,21 +3,18 @@ package gateway
 import (
 	"context"
 	"log/slog"
-	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"github.com/taskerhq/tasker/internal/fleetsize"
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
 const (
-	// beatUnit is the time between two heartbeats of an endpoint, for the square root
-	// of the size of the fleet: 2 s for a hundred, 6 s for a thousand, 20 s for ten
-	// thousand. So neither the load nor the time until a loss is noticed grows as
-	// much as the fleet.
-	beatUnit = 200 * time.Millisecond
+	// baseHeartbeat is the time between two heartbeats of an endpoint in a fleet of
+	// up to a hundred; see [fleetsize.Counter.Stretch].
+	baseHeartbeat = 2 * time.Second
 	// maxHeartbeat bounds the time between two heartbeats of an endpoint.
 	maxHeartbeat = 30 * time.Second
 	// leaseBeats is the length of a lease in heartbeats, at least.
@@ -26,18 +23,13 @@ const (
 	maxLease = time.Hour
 	// fleetPeriod is the time between two counts of the fleet.
 	fleetPeriod = 10 * time.Second
-	// fleetSeen is how long an endpoint counts after it was seen: those that return
-	// after an outage count at once.
-	fleetSeen = 15 * time.Minute
 )
 
-// fleet knows how many endpoints there are, and how often they shall heartbeat.
+// fleet knows how often the endpoints shall heartbeat.
 type fleet struct {
-	endpoints Endpoints
-	database  Database
-	shortest  time.Duration
-	log       *slog.Logger
-	size      atomic.Int64
+	size     *fleetsize.Counter
+	shortest time.Duration
+	log      *slog.Logger
 }
 
 // run counts the endpoints until ctx ends.
@@ -51,22 +43,14 @@ func (f *fleet) run(ctx context.Context) {
 func (f *fleet) count(ctx context.Context) {
 	limited, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	n, err := f.endpoints.CountSeen(limited, f.database.Now().Add(-fleetSeen))
-	if err != nil {
+	if err := f.size.Count(limited, 0); err != nil {
 		f.log.DebugContext(ctx, "could not count the endpoints", "err", err)
-		return
 	}
-	// After an outage few were seen, but many are about to return.
-	if before := f.size.Load(); int64(n) < before/2 {
-		n = int(before - before/8)
-	}
-	f.size.Store(int64(n))
 }
 
 // heartbeat returns the time between two heartbeats of an endpoint.
 func (f *fleet) heartbeat() time.Duration {
-	spread := math.Sqrt(float64(f.size.Load())) * float64(beatUnit)
-	return max(f.shortest, min(time.Duration(spread), maxHeartbeat))
+	return max(f.shortest, min(f.size.Stretch(baseHeartbeat), maxHeartbeat))
 }
 
 // grant returns the lease for a manager that wishes one of a length.

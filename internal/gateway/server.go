@@ -14,6 +14,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/bodies"
+	"github.com/taskerhq/tasker/internal/fleetsize"
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
 	"github.com/taskerhq/tasker/internal/problem"
 )
@@ -38,7 +39,7 @@ func NewServer(cfg Config, stores Stores, auth Authenticator, notifier Notifier,
 	s := &Server{
 		cfg: cfg, database: stores.Database, auth: auth, log: log,
 		limits: newLimits(cfg.MaxRequests, cfg.MaxPerEndpoint), bodies: bodies.NewPool(cfg.MaxBodies), writers: newWriters(cfg, stores),
-		fleet: &fleet{endpoints: stores.Endpoints, database: stores.Database, shortest: cfg.Heartbeat, log: log},
+		fleet: &fleet{size: fleetsize.New(stores.Endpoints, stores.Database.Now), shortest: cfg.Heartbeat, log: log},
 		news:  newNews(stores.Live, notifier, log),
 	}
 	s.routes = s.writers.routes(stores, s.fleet, s.news)

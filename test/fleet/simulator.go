@@ -130,7 +130,7 @@ func (s *simulation) side(endpoints []string, b *watchedBroker) (manager.Store, 
 	if s.store != nil {
 		return manager.Store{
 			Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
-			Live: s.store.Live, Database: s.store.DB,
+			Live: s.store.Live, Database: s.store.DB, Fleet: s.store.Endpoints,
 		}, b, nil
 	}
 	conf := gateway.ClientConfig{
