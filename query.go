@@ -31,7 +31,7 @@ type TaskSearch struct {
 	Since    time.Time    // its status changed then, or later
 	// Text is in its payload, in the form in which it was sent, or in an error of one
 	// of its results; upper and lower case differ.
-	Text   string
+	Text string
 	// Before is the ID of a task: the page has older ones only. 0 means from the
 	// newest.
 	Before int64

@@ -36,8 +36,8 @@ func preferredWait(header http.Header) (time.Duration, error) {
 			value = strings.Trim(strings.TrimSpace(value), `"`)
 			seconds, err := strconv.ParseUint(value, 10, 32)
 			if err != nil {
-				return 0, tasker.Errorf(tasker.Malformed, "invalid Prefer header: wait must be a whole number of seconds, such as wait=20, not %q",
-					clip(value, tasker.MaxName))
+				return 0, tasker.Errorf(tasker.Malformed,
+					"invalid Prefer header: wait must be a whole number of seconds, such as wait=20, not %q", clip(value, tasker.MaxName))
 			}
 			return min(time.Duration(seconds)*time.Second, maxPreferredWait), nil
 		}
@@ -69,7 +69,7 @@ func (wt *waiter) wait(w http.ResponseWriter, r *http.Request, taskType, identif
 	defer release()
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
-	hints, leave := wt.streams.hub.followTask(taskKey{taskType, identifier}, 0)
+	hints, leave := wt.streams.hub.followTask(taskKey{taskType, identifier}, 0) //nolint:contextcheck // the subscription is shared
 	defer leave()
 	if err := wt.until(ctx, hints.wake, taskType, identifier); err != nil {
 		return false, err

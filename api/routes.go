@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // Paths that messages mention too.
 const (
@@ -35,23 +38,25 @@ type route struct {
 // routes returns the table of everything that the API serves. Fixed paths come
 // before templates.
 func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *streams) []route {
-	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
-	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
-	waiter := &waiter{reader, streams, deps.Log}
-	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
 	chooser := &chooser{deps.Endpoints, deps.Database}
+	return slices.Concat(ownRoutes(cfg, deps, types, chooser, limits), taskRoutes(cfg, deps, types, chooser, limits, streams))
+}
+
+// The methods of routes.
+const (
+	get  = http.MethodGet
+	post = http.MethodPost
+	del  = http.MethodDelete
+)
+
+// ownRoutes returns the routes of the process, the task types, the endpoints and the
+// dead letters.
+func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser *chooser, limits *limits) []route {
+	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
+	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
 	endpoints := &endpointHandlers{chooser, deps.Endpoints, deps.Remover, deps.Log}
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
-	tasks := &taskHandlers{
-		types, deps.Tasks, chooser, &plans{}, deps.Dispatcher, reader, waiter, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
-	}
-	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
-	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
-	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
-	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
-
-	const get, post, del = http.MethodGet, http.MethodPost, http.MethodDelete
 	reads, writes := limits.reads, limits.writes
 	return []route{
 		{method: get, path: routeHealth, handle: health.alive, open: true, anyQuery: true},
@@ -68,6 +73,26 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		{method: post, path: "/v1/endpoints/{endpoint}/token", handle: tokens.add, limit: writes},
 		{method: post, path: "/v1/endpoints/{endpoint}/token/rotate", handle: tokens.rotate, limit: writes, query: []string{"overlap"}},
 		{method: get, path: routeTokens, handle: tokens.list, limit: reads, query: []string{"limit", "cursor"}},
+		{method: get, path: routeDeadLetters, handle: letters.list, limit: reads, query: []string{"limit", "cursor"}},
+		{method: get, path: "/v1/dead-letters/{id}", handle: letters.get, limit: reads},
+		{method: del, path: "/v1/dead-letters/{id}", handle: letters.discard, limit: writes},
+		{method: post, path: "/v1/dead-letters/{id}/requeue", handle: letters.requeue, limit: writes},
+	}
+}
+
+// taskRoutes returns the routes of the tasks and their results.
+func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser *chooser, limits *limits, streams *streams) []route {
+	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
+	waiter := &waiter{reader, streams, deps.Log}
+	tasks := &taskHandlers{
+		types, deps.Tasks, chooser, &plans{}, deps.Dispatcher, reader, waiter, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
+	}
+	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
+	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
+	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
+	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
+	reads := limits.reads
+	return []route{
 		{
 			method: get, path: routeTasks, handle: tasks.search, limit: reads,
 			query:      []string{"task_type", "status", "endpoint", "identifier", "since", "text", "limit", "cursor"},
@@ -75,10 +100,6 @@ func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *st
 		},
 		{method: get, path: "/v1/tasks/{id}", handle: tasks.redirect, limit: reads},
 		{method: get, path: "/v1/events", handle: allEvents.follow, stream: true, query: []string{"task_type", "status", "last_event_id"}},
-		{method: get, path: routeDeadLetters, handle: letters.list, limit: reads, query: []string{"limit", "cursor"}},
-		{method: get, path: "/v1/dead-letters/{id}", handle: letters.get, limit: reads},
-		{method: del, path: "/v1/dead-letters/{id}", handle: letters.discard, limit: writes},
-		{method: post, path: "/v1/dead-letters/{id}/requeue", handle: letters.requeue, limit: writes},
 
 		{method: get, path: "/{task_type}", handle: tasks.list, limit: reads, query: []string{"status", "payload", "limit", "cursor"}},
 		{method: post, path: "/{task_type}", handle: tasks.create, waits: true, query: []string{"dry_run"}},

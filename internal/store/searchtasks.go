@@ -85,8 +85,8 @@ func (s Tasks) searchWindow(ctx context.Context, q tasker.TaskSearch, oldest int
 		find = find.Where("last_modified_time >= ?", dbTime{q.Since})
 	}
 	if q.Text != "" {
-		find = find.Where("(INSTR(payload, ?) > 0 OR EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND INSTR(r.errmsg, ?) > 0))",
-			q.Text, q.Text)
+		find = find.Where("(INSTR(payload, ?) > 0 OR EXISTS"+
+			" (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND INSTR(r.errmsg, ?) > 0))", q.Text, q.Text)
 	}
 	if err := find.Order("id DESC").Limit(q.Limit + 1).Find(&found).Error; err != nil {
 		return nil, 0, err

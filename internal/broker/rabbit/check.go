@@ -135,7 +135,7 @@ func (c *checker) check(ch *amqp.Channel, w *watched) (ended bool, err error) {
 		return false, w.declare(ch)
 	}
 	var refusal *amqp.Error
-	if err != nil && !(errors.As(err, &refusal) && refusal.Code == amqp.NotFound) {
+	if err != nil && (!errors.As(err, &refusal) || refusal.Code != amqp.NotFound) {
 		return false, err
 	}
 	c.mu.Lock()
