@@ -7,12 +7,13 @@ type TaskStatus string
 
 // The task statuses. docs/state-machine.md draws their moves.
 const (
-	// Scheduled: stored, to be sent at a later time. The reconciler moves it to
-	// CREATED when it is due; a crash changes nothing.
+	// Scheduled: stored, to start at a later time. The reconciler of any API process
+	// moves it to CREATED when it is due, or to FAILED if it cannot start as asked;
+	// a crash changes nothing.
 	Scheduled TaskStatus = "SCHEDULED"
 	// Created: stored, but not known to be confirmed by the broker. The API
-	// process that accepted it moves it to SENT at once, or the relay does so
-	// later, after a crash or an outage.
+	// process that accepted or started it moves it to SENT at once, or the relay
+	// does so later, after a crash or an outage.
 	Created TaskStatus = "CREATED"
 	// Sent: the broker has confirmed it for every queue. The aggregation moves
 	// it when its results end, or when the time to receive it has passed.
@@ -23,7 +24,8 @@ const (
 	Incomplete TaskStatus = "INCOMPLETE"
 	// Done: every expected endpoint finished without an error. Final.
 	Done TaskStatus = "DONE"
-	// Failed: every expected endpoint finished, some with an error. Final.
+	// Failed: every expected endpoint finished, some with an error; or the task
+	// could not start as asked, and no endpoint has it. Final.
 	Failed TaskStatus = "FAILED"
 	// Canceled: somebody canceled it. Final.
 	Canceled TaskStatus = "CANCELED"
@@ -31,7 +33,7 @@ const (
 
 // taskMoves is the table of legal moves; the store guards its updates with it.
 var taskMoves = map[TaskStatus][]TaskStatus{
-	Scheduled:  {Created, Canceled},
+	Scheduled:  {Created, Failed, Canceled},
 	Created:    {Sent, Canceled},
 	Sent:       {Done, Failed, Incomplete, Canceled},
 	Incomplete: {Done, Failed, Canceled},

@@ -16,17 +16,22 @@ type Task struct {
 	Status     TaskStatus      `json:"status"`
 	Payload    json.RawMessage `json:"payload"` // any JSON value, kept byte for byte; null if there was none
 	// Endpoints are those that the customer listed, or that were chosen when the
-	// task was accepted, sorted; nil if the task is for every endpoint of its type.
+	// task started, sorted; nil if the task is for every endpoint of its type, or
+	// they are not chosen yet.
 	Endpoints []string `json:"endpoints"`
 	// Select are the selectors that chose the endpoints, in their canonical form,
 	// sorted; nil if there were none.
 	Select []string `json:"select,omitempty"`
 	// Chosen is how many endpoints there were to choose before the Limit; nil if
-	// none were chosen.
+	// none were chosen, or not yet.
 	Chosen *int `json:"chosen,omitempty"`
 	// Limit is how many of them were taken, and Seed decided which.
 	Limit Limit  `json:"limit,omitempty"`
 	Seed  string `json:"seed,omitempty"`
+	// Expect and Plan are what the choice of a task that was accepted to start later
+	// must comply with when it starts.
+	Expect *Expect `json:"expect,omitempty"`
+	Plan   string  `json:"plan,omitempty"`
 	// Unserved are listed endpoints that had no queue when the task was sent.
 	// They stay expected, and leave the list once they have received the task.
 	Unserved []string `json:"unserved,omitempty"`
@@ -34,13 +39,23 @@ type Task struct {
 	// before they finished the task: it no longer expects them.
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
 
-	AcceptedTime time.Time  `json:"start_time"`          // when the task was accepted
+	// StartTime is when the task starts: when it was accepted, or the later time
+	// that was asked for.
+	StartTime time.Time `json:"start_time"`
+	// AcceptedTime is when a task that was to start later was accepted; nil for
+	// others.
+	AcceptedTime *time.Time `json:"accepted_time,omitempty"`
 	SentTime     *time.Time `json:"sent_time,omitempty"` // when the broker had confirmed it
-	// LastModifiedTime is when the status last changed.
+	// LastModifiedTime is when the status last changed, or the start time of a
+	// SCHEDULED task.
 	LastModifiedTime time.Time `json:"last_modified_time"`
+	// Errmsg is why the task FAILED without any result; empty for others.
+	Errmsg string `json:"errmsg,omitempty"`
+	// Start is when the task is to start, as its POST says it. Only a new task has it.
+	Start Start `json:"-"`
 	// Expected are the endpoints that must finish the task: those listed, or
-	// those registered for the type when it was accepted, and those that joined
-	// since; without RemovedEndpoints.
+	// those registered for the type when it started, and those that joined since;
+	// without RemovedEndpoints. A SCHEDULED task has none.
 	Expected []string `json:"-"`
 	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64 `json:"-"`

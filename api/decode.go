@@ -15,6 +15,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/bodies"
+	"github.com/taskerhq/tasker/internal/choice"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
@@ -22,13 +23,11 @@ import (
 // endpoints, may be recursive.
 const maxDepth = tasker.MaxDepth
 
-const (
-	// maxEndpoints bounds the endpoints that one task lists.
-	maxEndpoints = 10_000
-)
+// maxEndpoints bounds the endpoints that one task lists.
+const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
@@ -36,6 +35,7 @@ type taskRequest struct {
 	payload    json.RawMessage // byte for byte as sent; null if absent
 	endpoints  []string        // sorted, unique; nil if absent
 	where      where
+	when       when
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -91,33 +91,9 @@ const maxPointer = 300
 // that is not JSON is [tasker.Malformed]; otherwise all broken rules are reported
 // together as [tasker.Invalid].
 func decodeTask(body []byte) (taskRequest, error) {
-	if err := checkJSON(body); err != nil {
-		return taskRequest{}, err
-	}
-	if kind := kindOfJSON(body); kind != "an object" {
-		return taskRequest{}, tasker.Errorf(tasker.Invalid, "invalid body: must be a JSON object with the fields %s, not %s",
-			knownFields, kind)
-	}
 	in := taskRequest{payload: json.RawMessage("null")}
 	var errs inputErrors
-	seen := make(map[string]bool)
-	dec := json.NewDecoder(bytes.NewReader(body))
-	_, _ = dec.Token() // the opening brace: checked above
-	for dec.More() {
-		var value json.RawMessage
-		name, err := dec.Token()
-		if err == nil {
-			err = dec.Decode(&value)
-		}
-		key, ok := name.(string)
-		if err != nil || !ok {
-			return taskRequest{}, fmt.Errorf("decode valid JSON: %w", err)
-		}
-		if seen[key] {
-			errs.add(pointer(key), "duplicate field %q", clip(key, tasker.MaxName))
-			continue
-		}
-		seen[key] = true
+	err := eachMember(body, knownFields, &errs, func(key string, value json.RawMessage) {
 		switch key {
 		case "identifier":
 			in.identifier = decodeIdentifier(value, &errs)
@@ -132,16 +108,52 @@ func decodeTask(body []byte) (taskRequest, error) {
 		case "endpoints":
 			in.endpoints = decodeEndpoints(value, &errs)
 		default:
-			if !in.where.decode(key, value, &errs) {
+			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
 			}
 		}
+	})
+	if err != nil {
+		return taskRequest{}, err
 	}
 	in.where.check(in.endpoints != nil, &errs)
+	in.when.check(&errs)
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err
 	}
 	return in, nil
+}
+
+// eachMember calls decode with each member of a JSON object. A body that is none is
+// an error that names the fields; a duplicate is added to errs.
+func eachMember(body []byte, fields string, errs *inputErrors, decode func(key string, value json.RawMessage)) error {
+	if err := checkJSON(body); err != nil {
+		return err
+	}
+	if kind := kindOfJSON(body); kind != "an object" {
+		return tasker.Errorf(tasker.Invalid, "invalid body: must be a JSON object with the fields %s, not %s", fields, kind)
+	}
+	seen := make(map[string]bool)
+	dec := json.NewDecoder(bytes.NewReader(body))
+	_, _ = dec.Token() // the opening brace: checked above
+	for dec.More() {
+		var value json.RawMessage
+		name, err := dec.Token()
+		if err == nil {
+			err = dec.Decode(&value)
+		}
+		key, ok := name.(string)
+		if err != nil || !ok {
+			return fmt.Errorf("decode valid JSON: %w", err)
+		}
+		if seen[key] {
+			errs.add(pointer(key), "duplicate field %q", clip(key, tasker.MaxName))
+			continue
+		}
+		seen[key] = true
+		decode(key, value)
+	}
+	return nil
 }
 
 // checkJSON returns an error unless the body is exactly one JSON value in UTF-8.

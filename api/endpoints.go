@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/choice"
 	"github.com/taskerhq/tasker/internal/selector"
 )
 
@@ -29,7 +30,7 @@ type Remover interface {
 
 // endpointHandlers serve the endpoints.
 type endpointHandlers struct {
-	chooser *chooser
+	chooser choice.Chooser
 	store   EndpointStore
 	remover Remover
 	log     *slog.Logger
@@ -79,7 +80,7 @@ func (h *endpointHandlers) page(
 ) (page []tasker.Endpoint, last string, err error) {
 	limit := q.Limit
 	if len(u) > 0 {
-		if q.Names, last, err = h.chooser.names(ctx, q, u); err != nil || len(q.Names) == 0 {
+		if q.Names, last, err = h.chooser.Names(ctx, q, u); err != nil || len(q.Names) == 0 {
 			return nil, "", err
 		}
 		page, err = h.store.ListEndpoints(ctx, q)

@@ -47,7 +47,8 @@ func newSystem(t *testing.T) *system {
 	h.server, err = api.New(testConfig(), api.Deps{
 		Tasks: db.Tasks, Statuses: db.Statuses, Results: db.Results, Live: db.Live, Endpoints: db.Endpoints, Tokens: db.Tokens,
 		DeadLetters: db.DeadLetters, Database: db.DB,
-		Dispatcher: dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log), Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
+		Dispatcher: dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log), Starter: &fakeStarter{},
+		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
 		Remover: removal.New(db.Removals, b, log), Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
 	})
 	if err != nil {

@@ -84,7 +84,7 @@ func (s *fakeStore) update(identifier string, change func(*tasker.Task)) {
 func sameRequest(a, b tasker.Task) bool {
 	frozen := a.Select != nil || a.Limit != ""
 	return bytes.Equal(a.Payload, b.Payload) && (frozen || slices.Equal(a.Endpoints, b.Endpoints)) &&
-		slices.Equal(a.Select, b.Select) && a.Limit == b.Limit && a.Seed == b.Seed
+		slices.Equal(a.Select, b.Select) && a.Limit == b.Limit && a.Seed == b.Seed && a.Start == b.Start
 }
 
 func (s *fakeStore) SameTask(_ context.Context, t tasker.Task) (tasker.Task, bool, error) {
@@ -115,11 +115,34 @@ func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, b
 		}
 	}
 	t.ID = int64(len(s.tasks) + 1)
-	t.Status = tasker.Created
-	t.AcceptedTime, t.LastModifiedTime = s.now, s.now
+	t.StartTime, t.LastModifiedTime = s.now, s.now
+	if t.Status == tasker.Scheduled {
+		t.StartTime, t.AcceptedTime = t.Start.Time(s.now), new(s.now)
+	} else {
+		t.Status = tasker.Created
+	}
 	t.Expected = t.Endpoints
 	s.tasks = append(s.tasks, t)
 	return t, true, nil
+}
+
+func (s *fakeStore) Reschedule(_ context.Context, taskType, identifier string, start tasker.Start) (tasker.Task, error) {
+	defer s.begin("Reschedule")()
+	if s.err != nil {
+		return tasker.Task{}, s.err
+	}
+	for i := range s.tasks {
+		t := &s.tasks[i]
+		switch {
+		case t.Type != taskType || t.Identifier != identifier:
+		case t.Status != tasker.Scheduled:
+			return *t, tasker.Errorf(tasker.Conflict, "task %q is %s", identifier, t.Status)
+		default:
+			t.StartTime = start.Time(s.now)
+			return *t, nil
+		}
+	}
+	return tasker.Task{}, tasker.Errorf(tasker.NotFound, "task %q not found", identifier)
 }
 
 func (s *fakeStore) TaskName(_ context.Context, id int64) (taskType, identifier string, err error) {
@@ -364,6 +387,18 @@ func (d *fakeDispatcher) Dispatch(ctx context.Context, t tasker.Task) (tasker.Ta
 		t = *stored
 	})
 	return t, nil
+}
+
+// fakeStarter remembers when tasks are due.
+type fakeStarter struct {
+	mu       sync.Mutex
+	expected []time.Time
+}
+
+func (s *fakeStarter) Expect(start time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expected = append(s.expected, start)
 }
 
 type fakeBroker struct {

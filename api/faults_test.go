@@ -28,8 +28,13 @@ func (h *harness) targets() (all []target) {
 func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 	t.Helper()
 	var body []byte
-	if to.method == http.MethodPost {
+	switch to.method {
+	case http.MethodPost:
 		body = []byte(newTask)
+	case http.MethodPatch:
+		body = []byte(`{"in":1}`)
+	}
+	if body != nil {
 		headers = append(headers, "Content-Type", "application/json")
 	}
 	return h.do(t, to.method, to.path, body, headers...)

@@ -23,13 +23,14 @@ type harness struct {
 	http       *httptest.Server
 	store      *fakeStore
 	dispatcher *fakeDispatcher
+	starter    *fakeStarter
 	broker     *fakeBroker
 	log        *logBuffer
 }
 
 func newHarness(t testing.TB, change ...func(*api.Config)) *harness {
 	t.Helper()
-	h := &harness{store: newFakeStore(), broker: &fakeBroker{}, log: &logBuffer{}}
+	h := &harness{store: newFakeStore(), broker: &fakeBroker{}, starter: &fakeStarter{}, log: &logBuffer{}}
 	h.dispatcher = &fakeDispatcher{store: h.store}
 	cfg := testConfig()
 	for _, f := range change {
@@ -61,7 +62,7 @@ func (h *harness) deps() api.Deps {
 	return api.Deps{
 		Tasks: h.store, Statuses: h.store, Results: h.store, Live: h.store, Endpoints: h.store, Tokens: h.store,
 		DeadLetters: h.store, Database: h.store,
-		Dispatcher: h.dispatcher, Requeuer: h.store, Remover: h.store, Broker: h.broker, Log: h.log.logger(),
+		Dispatcher: h.dispatcher, Starter: h.starter, Requeuer: h.store, Remover: h.store, Broker: h.broker, Log: h.log.logger(),
 		Exposition: observe.Handler(registry), Metrics: observe.NewAPIMetrics(registry),
 	}
 }

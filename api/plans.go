@@ -1,8 +1,6 @@
 package api
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"strings"
 	"sync"
 
@@ -16,16 +14,6 @@ const (
 	// maxDifferences is how many endpoints an error names.
 	maxDifferences = 10
 )
-
-// planDigest returns the digest of what a task would do where: of lines with
-// the type, the SHA-256 of the payload in hexadecimal, and each endpoint's name,
-// sorted.
-func planDigest(task *tasker.Task, names []string) string {
-	payload := sha256.Sum256(task.Payload)
-	lines := append([]string{task.Type, hex.EncodeToString(payload[:])}, names...)
-	sum := sha256.Sum256([]byte(strings.Join(lines, "\n") + "\n"))
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
 
 // plans remembers the endpoints of the latest plans, so that an error can say
 // who joined and who left. It is only for that: the digest decides.

@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"slices"
+
+	"github.com/taskerhq/tasker/internal/choice"
 )
 
 // Paths that messages mention too.
@@ -38,20 +40,21 @@ type route struct {
 // routes returns the table of everything that the API serves. Fixed paths come
 // before templates.
 func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *streams) []route {
-	chooser := &chooser{deps.Endpoints, deps.Database}
+	chooser := choice.Chooser{Endpoints: deps.Endpoints, Clock: deps.Database}
 	return slices.Concat(ownRoutes(cfg, deps, types, chooser, limits), taskRoutes(cfg, deps, types, chooser, limits, streams))
 }
 
 // The methods of routes.
 const (
-	get  = http.MethodGet
-	post = http.MethodPost
-	del  = http.MethodDelete
+	get   = http.MethodGet
+	post  = http.MethodPost
+	patch = http.MethodPatch
+	del   = http.MethodDelete
 )
 
 // ownRoutes returns the routes of the process, the task types, the endpoints and the
 // dead letters.
-func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser *chooser, limits *limits) []route {
+func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, limits *limits) []route {
 	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
 	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
 	endpoints := &endpointHandlers{chooser, deps.Endpoints, deps.Remover, deps.Log}
@@ -81,11 +84,12 @@ func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser *chooser, limits
 }
 
 // taskRoutes returns the routes of the tasks and their results.
-func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser *chooser, limits *limits, streams *streams) []route {
+func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, limits *limits, streams *streams) []route {
 	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	waiter := &waiter{reader, streams, deps.Log}
 	tasks := &taskHandlers{
-		types, deps.Tasks, chooser, &plans{}, deps.Dispatcher, reader, waiter, limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
+		types, deps.Tasks, chooser, deps.Database, &plans{}, deps.Dispatcher, deps.Starter, reader, waiter, limits, cfg.MaxBody,
+		deps.Metrics.TasksCreated, deps.Log,
 	}
 	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
@@ -104,6 +108,7 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser *chooser, limit
 		{method: get, path: "/{task_type}", handle: tasks.list, limit: reads, query: []string{"status", "payload", "limit", "cursor"}},
 		{method: post, path: "/{task_type}", handle: tasks.create, waits: true, query: []string{"dry_run"}},
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, waits: true},
+		{method: patch, path: "/{task_type}/{identifier}", handle: tasks.reschedule},
 		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, waits: true},
 		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},

@@ -45,6 +45,7 @@ type Deps struct {
 	DeadLetters DeadLetterStore
 	Database    Database
 	Dispatcher  Dispatcher
+	Starter     Starter
 	Requeuer    Requeuer
 	Remover     Remover
 	Broker      Broker
@@ -57,8 +58,8 @@ type Deps struct {
 
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
-		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Requeuer, d.Remover,
-		d.Broker, d.Exposition,
+		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Starter, d.Requeuer,
+		d.Remover, d.Broker, d.Exposition,
 	}, nil)
 }
 

@@ -7,26 +7,31 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 	"github.com/oklog/ulid/v2"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/choice"
 	"github.com/taskerhq/tasker/internal/observe"
 )
 
 // TaskStore holds the tasks.
 type TaskStore interface {
-	// CreateTask stores a task as CREATED, with the Type, Identifier, Payload,
-	// Endpoints (nil, or sorted and unique), Select, Limit, Seed and Chosen of t.
-	// created is false if the same task (same type, identifier and body) is stored
+	// CreateTask stores a task as CREATED, or as SCHEDULED if t has that Status, with
+	// the Type, Identifier, Payload, Endpoints (nil, or sorted and unique), Select,
+	// Limit, Seed, Chosen, Expect, Plan and Start of t. created is false if the same task (same type, identifier and body) is stored
 	// already, which it then returns; the same identifier with another body is a
 	// [tasker.Conflict].
 	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
 	// SameTask returns the stored task that CreateTask would return for t, if there
 	// is one; the same identifier with another body is a [tasker.Conflict].
 	SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task, found bool, err error)
+	// Reschedule changes when a SCHEDULED task starts, and returns it. The error is
+	// [tasker.NotFound], or [tasker.Conflict] if it has another status.
+	Reschedule(ctx context.Context, taskType, identifier string, start tasker.Start) (tasker.Task, error)
 	// FindTask returns a task, or a [tasker.NotFound] error. PeekTask leaves out a
 	// payload that is longer than maxPayload bytes, and sets PayloadSize.
 	FindTask(ctx context.Context, taskType, identifier string) (tasker.Task, error)
@@ -59,13 +64,21 @@ type Dispatcher interface {
 	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
 }
 
+// Starter starts SCHEDULED tasks when they are due.
+type Starter interface {
+	// Expect tells that a task is due at a time by the database's clock.
+	Expect(start time.Time)
+}
+
 // taskHandlers serve the tasks.
 type taskHandlers struct {
 	types      *taskTypes
 	store      TaskStore
-	chooser    *chooser
+	chooser    choice.Chooser
+	clock      choice.Clock
 	plans      *plans
 	dispatcher Dispatcher
+	starter    Starter
 	reader     *taskReader
 	waiter     *waiter
 	limits     *limits
@@ -138,7 +151,7 @@ func (h *taskHandlers) post(r *http.Request) (posted, error) {
 		return posted{}, err
 	}
 	task := in.task(tt.Name)
-	if in.where.looks() || dry {
+	if in.where.looks() || !in.when.start.IsZero() || dry {
 		if answer, answered, err := h.look(r.Context(), &in, &task, dry); answered || err != nil {
 			return answer, err
 		}
@@ -146,8 +159,9 @@ func (h *taskHandlers) post(r *http.Request) (posted, error) {
 	return h.accept(r, task)
 }
 
-// look resolves and checks whom a task is for. It has the answer if the task exists,
-// since then nothing is chosen again, and if nothing is to be stored.
+// look resolves and checks when a task starts and, unless that is later, whom it is
+// for. It has the answer if the task exists, since then nothing is chosen again, and
+// if nothing is to be stored.
 func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.Task, dry bool) (answer posted, answered bool, err error) {
 	existing, found, err := h.store.SameTask(ctx, *task)
 	switch {
@@ -156,37 +170,55 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	case found && !dry:
 		return posted{status: http.StatusOK, task: existing}, true, nil
 	}
-	chosen, err := h.chooser.choose(ctx, task.Type, in)
+	start, err := in.schedule(task, h.clock.Now())
 	if err != nil {
 		return posted{}, false, err
 	}
-	digest := planDigest(task, chosen.names)
-	if err := h.plans.check(in.where.plan, digest, chosen.names); err != nil {
+	chosenLater := start != nil && in.endpoints == nil && in.where.plan == ""
+	if !dry && (chosenLater || !in.where.looks()) {
+		return posted{}, false, nil
+	}
+	chosen, err := h.chooser.Choose(ctx, in.request(task.Type))
+	if err != nil {
 		return posted{}, false, err
 	}
-	if in.where.frozen() {
-		task.Endpoints, task.Chosen = chosen.names, &chosen.chosen
+	digest := choice.Digest(task, chosen.Names)
+	if err := h.plans.check(in.where.plan, digest, chosen.Names); err != nil {
+		return posted{}, false, err
+	}
+	if in.where.frozen() && (dry || start == nil) {
+		task.Endpoints, task.Chosen = chosen.Names, &chosen.Chosen
 	}
 	if !dry {
 		return posted{}, false, nil
 	}
 	if in.endpoints != nil {
-		if chosen.silent, err = h.chooser.silent(ctx, chosen.names); err != nil {
+		if chosen.Silent, err = h.chooser.Silent(ctx, chosen.Names); err != nil {
 			return posted{}, false, err
 		}
 	}
 	if err := h.dispatcher.Check(ctx, *task); err != nil {
 		return posted{}, false, err
 	}
-	h.plans.remember(digest, chosen.names)
-	return posted{status: http.StatusOK, plan: &client.Plan{
-		Type: task.Type, Plan: digest, Count: len(chosen.names), Endpoints: chosen.names, All: task.Endpoints == nil,
-		Select: task.Select, Chosen: chosen.chosen, Lacking: append([]client.LackingEndpoint{}, chosen.lacking...),
-		Silent: append([]string{}, chosen.silent...), Warnings: append([]string{}, chosen.warnings...), Exists: found,
-	}}, true, nil
+	h.plans.remember(digest, chosen.Names)
+	plan := planOf(task, digest, chosen)
+	plan.Exists, plan.StartTime = found, start
+	return posted{status: http.StatusOK, plan: &plan}, true, nil
 }
 
-// accept stores and sends a task.
+func planOf(task *tasker.Task, digest string, chosen choice.Choice) client.Plan {
+	plan := client.Plan{
+		Type: task.Type, Plan: digest, Count: len(chosen.Names), Endpoints: chosen.Names, All: task.Endpoints == nil,
+		Select: task.Select, Chosen: chosen.Chosen, Lacking: make([]client.LackingEndpoint, len(chosen.Lacking)),
+		Silent: append([]string{}, chosen.Silent...), Warnings: append([]string{}, chosen.Warnings...),
+	}
+	for i, l := range chosen.Lacking {
+		plan.Lacking[i] = client.LackingEndpoint(l)
+	}
+	return plan
+}
+
+// accept stores a task, and sends it unless it starts later.
 func (h *taskHandlers) accept(r *http.Request, task tasker.Task) (posted, error) {
 	if err := h.dispatcher.Check(r.Context(), task); err != nil {
 		return posted{}, err
@@ -199,6 +231,10 @@ func (h *taskHandlers) accept(r *http.Request, task tasker.Task) (posted, error)
 		return posted{status: http.StatusOK, task: task}, nil
 	}
 	h.created.Inc(task.Type)
+	if task.Status == tasker.Scheduled {
+		h.starter.Expect(task.StartTime)
+		return posted{status: http.StatusCreated, task: task}, nil
+	}
 	return posted{status: http.StatusCreated, task: h.dispatch(r, task)}, nil
 }
 

@@ -18,6 +18,7 @@ import (
 var contractTypes = map[string]reflect.Type{
 	"NewTask":         reflect.TypeFor[client.NewTask](),
 	"Expect":          reflect.TypeFor[client.Expect](),
+	"Reschedule":      reflect.TypeFor[client.Reschedule](),
 	"Plan":            reflect.TypeFor[client.Plan](),
 	"LackingEndpoint": reflect.TypeFor[client.LackingEndpoint](),
 	"Task":            reflect.TypeFor[tasker.Task](),

@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/internal/selector"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
@@ -22,7 +21,7 @@ type where struct {
 	all     bool
 	limit   tasker.Limit
 	seed    string
-	expect  client.Expect
+	expect  tasker.Expect
 	guarded bool   // expect was given
 	plan    string // digest; empty if absent
 }
@@ -211,6 +210,6 @@ func (w *where) check(listed bool, errs *inputErrors) {
 func (in *taskRequest) task(taskType string) tasker.Task {
 	return tasker.Task{
 		Type: taskType, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
-		Select: in.where.texts(), Limit: in.where.limit, Seed: in.where.seed,
+		Select: in.where.texts(), Limit: in.where.limit, Seed: in.where.seed, Start: in.when.start,
 	}
 }

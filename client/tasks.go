@@ -33,6 +33,18 @@ func (c *Client) PlanTask(ctx context.Context, taskType string, t NewTask) (plan
 	return plan, err
 }
 
+// Reschedule changes when a SCHEDULED task starts, and returns the task. If it has
+// another status the error is [tasker.Conflict].
+func (c *Client) Reschedule(ctx context.Context, taskType, identifier string, start Reschedule) (task tasker.Task, err error) {
+	if err := validTask(taskType, identifier); err != nil {
+		return tasker.Task{}, err
+	}
+	// With In a repetition would start the task later than the first try did.
+	r := request{method: http.MethodPatch, path: []string{taskType, identifier}, body: start, retry: start.In == ""}
+	_, err = c.call(ctx, r, &task)
+	return task, err
+}
+
 // Task returns a task with the results of all endpoints.
 func (c *Client) Task(ctx context.Context, taskType, identifier string) (answer TaskAnswer, err error) {
 	if err := validTask(taskType, identifier); err != nil {

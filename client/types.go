@@ -37,12 +37,20 @@ type NewTask struct {
 	Expect *Expect `json:"expect,omitempty"`
 	// Plan is that of a [Plan]: the task is refused if it would be for others now.
 	Plan string `json:"plan,omitempty"`
+	// StartTime is when the task starts, or In is the duration until then, such as
+	// "1h30m": nil and empty mean at once, as does a time that has passed. Endpoints
+	// are chosen, and counted, when it starts.
+	StartTime *time.Time `json:"start_time,omitempty"`
+	In        string     `json:"in,omitempty"`
 }
 
 // Expect bounds the number of endpoints of a task; nil is no bound.
-type Expect struct {
-	Min *int `json:"min,omitempty"`
-	Max *int `json:"max,omitempty"`
+type Expect = tasker.Expect
+
+// Reschedule is when a SCHEDULED task is to start instead: one of both.
+type Reschedule struct {
+	StartTime *time.Time `json:"start_time,omitempty"`
+	In        string     `json:"in,omitempty"`
 }
 
 // Plan is whom a task would be for.
@@ -64,6 +72,9 @@ type Plan struct {
 	Warnings []string `json:"warnings"` // for people: labels that no endpoint has
 	// Exists reports that the task exists already: nothing would be done.
 	Exists bool `json:"exists"`
+	// StartTime is when the task would start, if later: the endpoints are chosen anew
+	// then.
+	StartTime *time.Time `json:"start_time,omitempty"`
 }
 
 // LackingEndpoint is an endpoint that lacks the label with a key.
@@ -95,8 +106,10 @@ type TaskView struct {
 	Unserved         []string          `json:"unserved,omitempty"`
 	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
 	StartTime        time.Time         `json:"start_time"`
+	AcceptedTime     *time.Time        `json:"accepted_time,omitempty"`
 	SentTime         *time.Time        `json:"sent_time,omitempty"`
 	LastModifiedTime time.Time         `json:"last_modified_time"`
+	Errmsg           string            `json:"errmsg,omitempty"`
 }
 
 // TaskPage is one page of tasks, each a [tasker.Task] or a [TaskView].

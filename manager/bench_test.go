@@ -168,7 +168,7 @@ func BenchmarkRun(b *testing.B) {
 			for i := range 1000 {
 				body, err := wire.EncodeTask(tasker.Task{
 					ID: int64(i + 1), Identifier: "one", Type: "job", Payload: json.RawMessage("null"),
-					AcceptedTime: time.Now(),
+					StartTime: time.Now(),
 				})
 				if err != nil {
 					b.Fatal(err)

@@ -170,7 +170,7 @@ func (r *resync) catchUp(ctx context.Context, endpoint string, since time.Time, 
 func (r *resync) record(ctx context.Context, endpoint string, tasks []tasker.Task, before time.Time) error {
 	var submitted []<-chan struct{}
 	for _, task := range tasks {
-		sent := task.AcceptedTime
+		sent := task.StartTime
 		if task.SentTime != nil {
 			sent = *task.SentTime
 		}

@@ -121,7 +121,8 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	defer dispatcher.Close()
 	remover := removal.New(s.store.Removals, s.broker, s.log)
 	requeuer := dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher)
-	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, requeuer, remover)
+	reconciler := s.newReconciler(cfg, dispatcher)
+	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, reconciler, requeuer, remover)
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,6 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 			return errors.Join(err, server.Close())
 		}
 	}
-	reconciler := s.newReconciler(cfg, dispatcher)
 	err = r.join(ctx, func(_, next config.Config) (func(context.Context) error, error) {
 		return func(context.Context) error {
 			reconciler.SetRetention(next.Reconcile.Retention)
@@ -175,14 +175,14 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 
 // newAPI returns the server of the API; it does not listen yet.
 func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore, dispatcher *dispatch.Dispatcher,
-	requeuer *dispatch.Requeuer, remover *removal.Remover,
+	starter api.Starter, requeuer *dispatch.Requeuer, remover *removal.Remover,
 ) (*api.Server, error) {
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
 	return api.New(conf, api.Deps{
 		Tasks: tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
 		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
-		Dispatcher: dispatcher, Requeuer: requeuer, Remover: remover, Broker: s.broker, Log: s.log,
+		Dispatcher: dispatcher, Starter: starter, Requeuer: requeuer, Remover: remover, Broker: s.broker, Log: s.log,
 		Exposition: observe.Handler(s.metrics), Metrics: observe.NewAPIMetrics(s.metrics),
 	})
 }
@@ -191,7 +191,8 @@ func (s services) newReconciler(cfg config.Config, dispatcher *dispatch.Dispatch
 	conf := cfg.Reconcile
 	conf.TaskTypes, conf.Metrics = cfg.TaskTypeNames(), observe.NewReconcileMetrics(s.metrics)
 	return reconcile.New(conf, reconcile.Store{
-		Leases: s.store.Leases, Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
+		Leases: s.store.Leases, Schedule: s.store.Schedule, Endpoints: s.store.Endpoints, Unsent: s.store.Outbox,
+		Statuses: s.store.Statuses, Lost: s.store.Endpoints,
 		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters, Census: s.store.Inspection,
 	}, s.broker, dispatcher, s.log)
 }

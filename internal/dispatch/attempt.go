@@ -83,7 +83,7 @@ func (a *attempt) run(ctx context.Context) (tasker.Task, error) {
 	if err != nil {
 		a.release(ctx, err)
 	} else if sent.SentTime != nil {
-		a.d.cfg.Metrics.SendDelay.Observe(sent.SentTime.Sub(sent.AcceptedTime))
+		a.d.cfg.Metrics.SendDelay.Observe(sent.SentTime.Sub(sent.StartTime))
 	}
 	return sent, err
 }

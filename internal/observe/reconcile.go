@@ -5,12 +5,13 @@ import "github.com/prometheus/client_golang/prometheus"
 // ReconcileMetrics are the metrics of the reconciler. Those read from the database
 // are the same in every API: a query takes their max, not their sum.
 type ReconcileMetrics struct {
-	LoopSuccess  Gauge   `name:"loop_last_success_timestamp_seconds" labels:"loop" help:"When this API last ran a loop without error."`
-	TasksOpen    Reading `name:"tasks_open" labels:"task_type,status" help:"Tasks not ended. From the database: use max, not sum."`
-	OldestOpen   Reading `name:"oldest_open_seconds" labels:"task_type" help:"Age of the oldest open task. From the database: use max."`
-	OldestUnsent Reading `name:"oldest_unsent_seconds" help:"Age of the oldest task not sent. From the database: use max, not sum."`
-	Endpoints    Reading `name:"endpoints" labels:"state" help:"Endpoints, seen or silent. From the database: use max, not sum."`
-	DeadLetters  Reading `name:"dead_letters" help:"Dead letters stored. From the database: use max, not sum."`
+	StartDelay   Histogram `name:"task_start_delay_seconds" help:"Time from when a SCHEDULED task was due until it was started."`
+	LoopSuccess  Gauge     `name:"loop_last_success_timestamp_seconds" labels:"loop" help:"When this API last ran a loop without error."`
+	TasksOpen    Reading   `name:"tasks_open" labels:"task_type,status" help:"Tasks not ended. From the database: use max, not sum."`
+	OldestOpen   Reading   `name:"oldest_open_seconds" labels:"task_type" help:"Age of the oldest open task. From the database: use max."`
+	OldestUnsent Reading   `name:"oldest_unsent_seconds" help:"Age of the oldest task not sent. From the database: use max, not sum."`
+	Endpoints    Reading   `name:"endpoints" labels:"state" help:"Endpoints, seen or silent. From the database: use max, not sum."`
+	DeadLetters  Reading   `name:"dead_letters" help:"Dead letters stored. From the database: use max, not sum."`
 }
 
 // NewReconcileMetrics returns the metrics of the reconciler.

@@ -67,7 +67,7 @@ func (c *census) reading(read func(latest *ledger.Census, report observe.Report)
 func (c *census) tasksOpen(latest *ledger.Census, report observe.Report) {
 	for _, name := range *c.types.Load() {
 		for _, status := range tasker.TaskStatuses() {
-			if !status.Final() && status != tasker.Scheduled {
+			if !status.Final() {
 				report(0, name, string(status))
 			}
 		}

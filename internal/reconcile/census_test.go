@@ -57,6 +57,8 @@ tasker_tasks_open{status="CREATED",task_type="backup"} 0
 tasker_tasks_open{status="CREATED",task_type="worker"} 1
 tasker_tasks_open{status="INCOMPLETE",task_type="backup"} 0
 tasker_tasks_open{status="INCOMPLETE",task_type="worker"} 0
+tasker_tasks_open{status="SCHEDULED",task_type="backup"} 0
+tasker_tasks_open{status="SCHEDULED",task_type="worker"} 0
 tasker_tasks_open{status="SENT",task_type="backup"} 0
 tasker_tasks_open{status="SENT",task_type="worker"} 0
 `)

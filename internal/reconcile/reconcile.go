@@ -1,5 +1,5 @@
-// Package reconcile does what time makes necessary: it relays tasks that could
-// not be published, finds tasks not received in time and endpoints that stopped
+// Package reconcile does what time makes necessary: it starts tasks that are due,
+// relays those that could not be published, finds tasks not received in time and endpoints that stopped
 // heartbeating, stores the statuses of tasks whose results have ended, and
 // deletes old tasks.
 //
@@ -23,6 +23,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
+	"github.com/taskerhq/tasker/internal/choice"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/clock"
@@ -32,6 +33,8 @@ import (
 // All are needed.
 type Store struct {
 	Leases      Leases
+	Schedule    Schedule
+	Endpoints   choice.Endpoints
 	Unsent      Unsent
 	Statuses    Statuses
 	Lost        Lost
@@ -62,6 +65,8 @@ type Broker interface {
 
 // Dispatcher publishes a task and marks it SENT; see internal/dispatch.
 type Dispatcher interface {
+	Check(ctx context.Context, t tasker.Task) error
+	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
 	Resume(ctx context.Context, u ledger.Unsent) (tasker.Task, error)
 }
 
@@ -73,6 +78,7 @@ type loop struct {
 	name    string
 	period  time.Duration
 	runOnce func(context.Context) error
+	pause   func(context.Context) // between two runs; nil for about the period
 }
 
 // Reconciler runs the loops.
@@ -82,6 +88,7 @@ type Reconciler struct {
 	elector    *elector
 	// run in every process until their context ends
 	background []func(context.Context)
+	starter    *starter
 	retention  *atomic.Pointer[map[string]time.Duration]
 	census     *census
 	succeeded  observe.Gauge
@@ -93,6 +100,8 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	cfg.WaitForEndpoints = cmp.Or(cfg.WaitForEndpoints, DefaultConfig().WaitForEndpoints)
 	cfg.LostAfter = cmp.Or(cfg.LostAfter, DefaultConfig().LostAfter)
 	relay := &relay{store: store.Unsent, broker: broker, dispatcher: dispatcher, log: log}
+	chooser := choice.Chooser{Endpoints: store.Endpoints, Clock: store.Schedule}
+	starter := newStarter(store.Schedule, chooser, dispatcher, cfg.Metrics.StartDelay, log)
 	incomplete := &incomplete{statuses: store.Statuses, wait: cfg.WaitForEndpoints}
 	lost := &lost{store: store.Lost, statuses: store.Statuses, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log}
 	aggregate := newAggregate(store.Statuses, cfg.WaitForEndpoints, log)
@@ -102,28 +111,35 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	census := newCensus(store.Census, cfg)
 	return &Reconciler{
 		everywhere: []loop{
-			{"relay", time.Second, relay.runOnce},
-			{"census", censusPeriod, census.runOnce},
+			{name: "start", period: startPeriod, runOnce: starter.runOnce, pause: starter.pause},
+			{name: "relay", period: time.Second, runOnce: relay.runOnce},
+			{name: "census", period: censusPeriod, runOnce: census.runOnce},
 		},
 		elected: []loop{
-			{"incomplete", 500 * time.Millisecond, incomplete.runOnce},
-			{"lost", time.Second, lost.runOnce},
-			{"aggregate", 500 * time.Millisecond, aggregate.runOnce},
-			{"purge", time.Minute, purge.runOnce},
-			{"conversion", 5 * time.Second, conversion.runOnce},
+			{name: "incomplete", period: 500 * time.Millisecond, runOnce: incomplete.runOnce},
+			{name: "lost", period: time.Second, runOnce: lost.runOnce},
+			{name: "aggregate", period: 500 * time.Millisecond, runOnce: aggregate.runOnce},
+			{name: "purge", period: time.Minute, runOnce: purge.runOnce},
+			{name: "conversion", period: 5 * time.Second, runOnce: conversion.runOnce},
 		},
 		background: []func(context.Context){
+			starter.drain,
 			aggregate.hints,
 			func(ctx context.Context) { aggregate.listen(ctx, broker) },
 			func(ctx context.Context) { deadLetters.run(ctx, broker) },
 		},
 		elector:   &elector{leases: store.Leases, holder: ulid.Make().String(), observe: lost.observe, log: log},
+		starter:   starter,
 		retention: &purge.retention,
 		census:    census,
 		succeeded: cfg.Metrics.LoopSuccess,
 		log:       log,
 	}
 }
+
+// Expect tells that a task is SCHEDULED to start at a time by the database's clock.
+// It may be called before Run.
+func (r *Reconciler) Expect(start time.Time) { r.starter.expect(start) }
 
 // SetRetention replaces Config.Retention. It may be called while Run runs.
 func (r *Reconciler) SetRetention(retention map[string]time.Duration) {
@@ -174,6 +190,10 @@ func (r *Reconciler) every(ctx context.Context, l loop) {
 		}
 		if err == nil {
 			r.succeeded.SetTime(time.Now(), l.name)
+		}
+		if l.pause != nil && err == nil {
+			l.pause(ctx)
+			continue
 		}
 		_ = clock.Sleep(ctx, clock.Around(l.period))
 	}

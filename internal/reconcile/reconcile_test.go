@@ -38,7 +38,7 @@ func TestEvery(t *testing.T) {
 	var group sync.WaitGroup
 	step := 0
 	group.Go(func() {
-		r.every(ctx, loop{"name", time.Millisecond, func(context.Context) error {
+		r.every(ctx, loop{name: "name", period: time.Millisecond, runOnce: func(context.Context) error {
 			step++
 			switch {
 			case step <= 3, step == 6:

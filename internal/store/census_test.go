@@ -45,8 +45,8 @@ func TestCensus(t *testing.T) {
 		f.bury(t, tasker.DeadLetter{Key: "k"})
 		want := ledger.Census{
 			Open: []ledger.OpenTasks{
-				{Type: created.Type, Status: tasker.Created, Tasks: 2, Oldest: created.AcceptedTime},
-				{Type: created.Type, Status: tasker.Sent, Tasks: 1, Oldest: sent.AcceptedTime},
+				{Type: created.Type, Status: tasker.Created, Tasks: 2, Oldest: created.StartTime},
+				{Type: created.Type, Status: tasker.Sent, Tasks: 1, Oldest: sent.StartTime},
 			},
 			Seen: 1, Silent: 2, DeadLetters: 1,
 		}

@@ -24,6 +24,7 @@ type taskKey struct{ Type, Identifier string }
 type newTask struct {
 	key      taskKey
 	row      taskRow
+	start    tasker.Start
 	creation *ledger.Creation // what became of it
 }
 
@@ -72,19 +73,36 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 	if t.Payload == nil {
 		payload = "null"
 	}
-	var chosen *document[selection]
-	if t.Chosen != nil {
-		chosen = &document[selection]{selection{t.Select, *t.Chosen, t.Limit, t.Seed}}
-	}
 	sum := sha256.Sum256([]byte(payload))
-	return &newTask{
-		key: taskKey{t.Type, t.Identifier},
+	n := &newTask{
+		key:   taskKey{t.Type, t.Identifier},
+		start: t.Start,
 		row: taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
-			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints, Selection: chosen,
+			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints,
 			Targets: new(len(t.Endpoints)), PublishAttempts: 1,
 		},
-	}, nil
+	}
+	chosen := selection{Select: t.Select, Chosen: t.Chosen, Limit: t.Limit, Seed: t.Seed}
+	if t.Status == tasker.Scheduled {
+		n.row.Status, n.row.Targets, n.row.PublishAttempts = tasker.Scheduled, new(0), 0
+		chosen.Expect, chosen.Plan = t.Expect, t.Plan
+	}
+	if t.Chosen != nil || t.Status == tasker.Scheduled && chosen.chooses() {
+		n.row.Selection = &document[selection]{chosen}
+	}
+	return n, nil
+}
+
+// begin sets the times of a task that is stored now.
+func (n *newTask) begin(now dbTime) {
+	n.row.ID, n.row.LastModifiedTime = 0, now
+	if n.row.Status == tasker.Scheduled {
+		start := dbTime{n.start.Time(now.Time)}
+		n.row.StartTime, n.row.RelayTime, n.row.AcceptedTime = start, &start, &now
+		return
+	}
+	n.row.StartTime, n.row.RelayTime = now, &dbTime{now.Add(relayGrace)}
 }
 
 // create stores tasks with different identifiers. It assumes that all are new, and
@@ -118,7 +136,7 @@ func (s Tasks) create(ctx context.Context, tasks []*newTask) error {
 	return nil
 }
 
-// insertTasks stores tasks as CREATED, with their targets.
+// insertTasks stores tasks, with the targets of those that are CREATED.
 func (s Tasks) insertTasks(ctx context.Context, tasks []*newTask) error {
 	err := s.withRetry(ctx, func() error {
 		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
@@ -126,8 +144,7 @@ func (s Tasks) insertTasks(ctx context.Context, tasks []*newTask) error {
 			for part := range chunksByBytes(tasks) {
 				rows := make([]taskRow, len(part))
 				for i, n := range part {
-					n.row.ID = 0
-					n.row.RelayTime, n.row.AcceptedTime, n.row.LastModifiedTime = &dbTime{now.Add(relayGrace)}, now, now
+					n.begin(now)
 					rows[i] = n.row
 				}
 				if err := tx.Create(&rows).Error; err != nil {
@@ -198,12 +215,15 @@ func readIDs(tx *gorm.DB, tasks []*newTask) error {
 	return nil
 }
 
-// target stores the targets of new tasks.
-func (s Tasks) target(tx *gorm.DB, tasks []*newTask) error {
+// target stores the targets of new tasks, except those that are SCHEDULED.
+func (s *DB) target(tx *gorm.DB, tasks []*newTask) error {
 	var targets []targetRow
 	var toAll []int64
 	for _, n := range tasks {
-		if n.row.Endpoints == nil {
+		switch {
+		case n.row.Status == tasker.Scheduled:
+			continue
+		case n.row.Endpoints == nil:
 			toAll = append(toAll, n.row.ID)
 		}
 		for _, name := range n.row.Endpoints {

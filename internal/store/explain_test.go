@@ -103,6 +103,26 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Outbox.ClaimUnsent(ctx, 10, time.Minute)
 	must(err)
+	for _, later := range []tasker.Task{{Identifier: "all"}, {Identifier: "both", Endpoints: []string{"e7", "e8"}},
+		{Identifier: "chosen", Limit: "1"}, {Identifier: "failed", Limit: "1"}, {Identifier: "last", Start: tasker.Start{In: time.Hour}},
+	} {
+		later.Type, later.Status = "t1", tasker.Scheduled
+		_, _, err = s.Tasks.CreateTask(ctx, later)
+		must(err)
+	}
+	_, _, err = s.Schedule.NextStart(ctx)
+	must(err)
+	_, err = s.Tasks.Reschedule(ctx, "t1", "last", tasker.Start{In: time.Minute})
+	must(err)
+	started, choosing, err := s.Schedule.StartDue(ctx, 10, time.Minute)
+	must(err)
+	if len(started) != 2 || len(choosing) != 2 {
+		t.Fatalf("started %v, choosing %v", started, choosing)
+	}
+	_, _, err = s.Schedule.StartChosen(ctx, choosing[0], []string{"e7"}, 2)
+	must(err)
+	_, err = s.Schedule.FailScheduled(ctx, choosing[1], "")
+	must(err)
 	_, err = s.Tasks.FindTask(ctx, "t1", "new")
 	must(err)
 	_, err = s.Results.TaskResults(ctx, 7)

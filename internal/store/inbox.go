@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -217,6 +218,8 @@ func (t *storedTask) refusal(a ledger.Incoming) string {
 		return fmt.Sprintf("task %d not found", a.TaskID)
 	case t.Type != a.Type || t.Identifier != a.Identifier:
 		return fmt.Sprintf("task %d is %s/%s, but the message says %s/%s", a.TaskID, t.Type, t.Identifier, a.Type, a.Identifier)
+	case t.Status == tasker.Scheduled:
+		return fmt.Sprintf("task %d starts at %s: no endpoint has it before", a.TaskID, t.StartTime.Format(time.RFC3339Nano))
 	case a.PayloadSHA256 != "" && t.PayloadSHA256 != "" && a.PayloadSHA256 != t.PayloadSHA256:
 		return fmt.Sprintf("the payload of task %d has SHA-256 %s, but the message says %s", a.TaskID, t.PayloadSHA256, a.PayloadSHA256)
 	}

@@ -63,11 +63,11 @@ func TestUnsent(t *testing.T) {
 		f.clock.advance(time.Minute)
 		f.create(t, "two")
 		f.send(t, "sent")
-		got, err := f.Inspection.Unsent(t.Context(), first.AcceptedTime)
-		if err != nil || got.Tasks != 1 || !got.Oldest.Equal(first.AcceptedTime) {
+		got, err := f.Inspection.Unsent(t.Context(), first.StartTime)
+		if err != nil || got.Tasks != 1 || !got.Oldest.Equal(first.StartTime) {
 			t.Errorf("until the first: %+v, %v", got, err)
 		}
-		if got, err = f.Inspection.Unsent(t.Context(), f.Now()); err != nil || got.Tasks != 2 || !got.Oldest.Equal(first.AcceptedTime) {
+		if got, err = f.Inspection.Unsent(t.Context(), f.Now()); err != nil || got.Tasks != 2 || !got.Oldest.Equal(first.StartTime) {
 			t.Errorf("until now: %+v, %v", got, err)
 		}
 	})

@@ -110,12 +110,15 @@ func (n *names) Scan(value any) error {
 	return fmt.Errorf("unexpected type %T of a list of names", value)
 }
 
-// selection is how the endpoints of a task were chosen.
+// selection is how the endpoints of a task were chosen or, of a SCHEDULED task,
+// will be.
 type selection struct {
-	Select []string     `json:"select,omitempty"`
-	Chosen int          `json:"chosen"`
-	Limit  tasker.Limit `json:"limit,omitempty"`
-	Seed   string       `json:"seed,omitempty"`
+	Select []string       `json:"select,omitempty"`
+	Chosen *int           `json:"chosen,omitempty"` // nil if none are chosen, or not yet
+	Limit  tasker.Limit   `json:"limit,omitempty"`
+	Seed   string         `json:"seed,omitempty"`
+	Expect *tasker.Expect `json:"expect,omitempty"` // of a task accepted to start later
+	Plan   string         `json:"plan,omitempty"`   // the same
 }
 
 type taskRow struct {
@@ -131,14 +134,16 @@ type taskRow struct {
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
-	RelayTime        *dbTime // while CREATED: when the next attempt to send is due
+	RelayTime        *dbTime // while CREATED: when the next attempt to send is due; while SCHEDULED: when to start it
 	PublishAttempts  int     // to send
 	SentTo           *string // see [ledger.Unsent]
 	Refusal          *string // why the broker refused it last; NULL if it did not
 	Targets          *int    // the number of its targets; NULL if an older program accepted it
-	AcceptedTime     dbTime  `gorm:"column:start_time"`
+	StartTime        dbTime
+	AcceptedTime     *dbTime // of a task accepted to start later
 	SentTime         *dbTime
 	LastModifiedTime dbTime
+	Errmsg           *string // why it could not start
 }
 
 // TableName returns the table of tasks.
@@ -148,12 +153,15 @@ func (r *taskRow) task() tasker.Task {
 	t := tasker.Task{
 		ID: r.ID, Identifier: r.Identifier, Type: r.Type, Status: r.Status,
 		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
-		AcceptedTime: r.AcceptedTime.Time, SentTime: timePointer(r.SentTime),
+		StartTime: r.StartTime.Time, AcceptedTime: timePointer(r.AcceptedTime), SentTime: timePointer(r.SentTime),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
+	}
+	if r.Errmsg != nil {
+		t.Errmsg = *r.Errmsg
 	}
 	if r.Selection != nil {
 		s := r.Selection.value
-		t.Select, t.Chosen, t.Limit, t.Seed = s.Select, &s.Chosen, s.Limit, s.Seed
+		t.Select, t.Chosen, t.Limit, t.Seed, t.Expect, t.Plan = s.Select, s.Chosen, s.Limit, s.Seed, s.Expect, s.Plan
 	}
 	if r.Targets != nil {
 		t.Expected = nil // its targets tell

@@ -23,8 +23,10 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Select, Limit, Seed and Chosen of t; Endpoints is nil, or sorted
-// without duplicates.
+// Endpoints, Select, Limit, Seed, Chosen and Start of t; Endpoints is nil, or
+// sorted without duplicates.
+// If the Status of t is SCHEDULED, so is the stored one, also if its time to start
+// has passed meanwhile: see [Schedule]. It has no targets, and keeps Expect and Plan.
 // If the same task exists, CreateTask returns that one and created is false.
 // The same identifier with another body is a [tasker.Conflict].
 func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
@@ -42,6 +44,9 @@ func (s Tasks) SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task,
 	if err != nil {
 		return tasker.Task{}, false, err
 	}
+	if err := s.clockKnown(ctx); err != nil {
+		return tasker.Task{}, false, err
+	}
 	n.creation = &ledger.Creation{}
 	left, err := s.resolve(ctx, []*newTask{n})
 	if err != nil {
@@ -53,7 +58,8 @@ func (s Tasks) SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task,
 // requestHash returns the same hash for requests that mean the same: white
 // space and the order of members do not matter. What decoding would lose,
 // unpaired surrogates and duplicate members, is hashed as it was sent; then
-// order matters. Of chosen endpoints the way of choosing counts, not the choice.
+// order matters. Of chosen endpoints the way of choosing counts, not the choice, and
+// of the time to start what was asked for.
 func requestHash(t tasker.Task) ([]byte, error) {
 	var payload any
 	if t.Payload != nil {
@@ -66,6 +72,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	request := []any{payload, t.Endpoints}
 	if t.Select != nil || t.Limit != "" {
 		request = []any{payload, nil, t.Select, t.Limit, t.Seed}
+	}
+	if !t.Start.IsZero() {
+		request = append(request, "start", t.Start.String())
 	}
 	canonical, err := json.Marshal(request)
 	if err != nil {

@@ -37,8 +37,8 @@ func TestCreateTask(t *testing.T) {
 		if string(found.Payload) != string(payload) {
 			t.Errorf("payload %s, want %s", found.Payload, payload)
 		}
-		if want := f.Now(); !found.AcceptedTime.Equal(want) || want.Nanosecond()%1000 != 0 {
-			t.Errorf("start time %v, want %v in microseconds", found.AcceptedTime, want)
+		if want := f.Now(); !found.StartTime.Equal(want) || want.Nanosecond()%1000 != 0 {
+			t.Errorf("start time %v, want %v in microseconds", found.StartTime, want)
 		}
 		if found.Status != tasker.Created || found.SentTime != nil {
 			t.Errorf("status %v, sent %v", found.Status, found.SentTime)

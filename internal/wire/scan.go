@@ -64,7 +64,7 @@ func (s *scanner) field(t *Task, name string) (bit uint, ok bool) {
 		return 8, ok
 	case "start_time":
 		text, ok := s.plain()
-		return 16, ok && t.AcceptedTime.UnmarshalText(text) == nil
+		return 16, ok && t.StartTime.UnmarshalText(text) == nil
 	}
 	if t.Version == Version1 {
 		return 0, false

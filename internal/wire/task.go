@@ -39,7 +39,7 @@ type Task struct {
 	// zero in version 1.
 	PayloadSize   int64     `json:"payload_size"`
 	PayloadSHA256 string    `json:"payload_sha256"`
-	AcceptedTime  time.Time `json:"start_time"`
+	StartTime     time.Time `json:"start_time"`
 	// The others are reserved: this release does not write them, checks only
 	// their JSON type, and ignores them.
 	NotAfter    *time.Time `json:"not_after,omitempty"`
@@ -51,12 +51,12 @@ type Task struct {
 
 // taskV1 has the fields of version 1.
 type taskV1 struct {
-	Version      int             `json:"v"`
-	TaskID       int64           `json:"task_id"`
-	Identifier   string          `json:"identifier"`
-	Type         string          `json:"type"`
-	Payload      json.RawMessage `json:"payload"`
-	AcceptedTime time.Time       `json:"start_time"`
+	Version    int             `json:"v"`
+	TaskID     int64           `json:"task_id"`
+	Identifier string          `json:"identifier"`
+	Type       string          `json:"type"`
+	Payload    json.RawMessage `json:"payload"`
+	StartTime  time.Time       `json:"start_time"`
 }
 
 // Form is how the message of a task is written.
@@ -88,7 +88,7 @@ func (f Form) Encode(t tasker.Task) ([]byte, error) {
 func (f Form) encode(t tasker.Task, payload json.RawMessage) ([]byte, error) {
 	if f.Version == Version1 {
 		return json.Marshal(taskV1{
-			Version: Version1, TaskID: t.ID, Identifier: t.Identifier, Type: t.Type, Payload: payload, AcceptedTime: t.AcceptedTime,
+			Version: Version1, TaskID: t.ID, Identifier: t.Identifier, Type: t.Type, Payload: payload, StartTime: t.StartTime,
 		})
 	}
 	if !json.Valid(payload) {
@@ -96,7 +96,7 @@ func (f Form) encode(t tasker.Task, payload json.RawMessage) ([]byte, error) {
 	}
 	body, err := json.Marshal(Task{
 		Version: Version, TaskID: t.ID, Identifier: t.Identifier, Type: t.Type,
-		PayloadSize: int64(len(payload)), PayloadSHA256: PayloadSHA256(payload), AcceptedTime: t.AcceptedTime,
+		PayloadSize: int64(len(payload)), PayloadSHA256: PayloadSHA256(payload), StartTime: t.StartTime,
 	})
 	if err != nil || int64(len(payload)) > f.MaxPayload {
 		return body, err
@@ -157,7 +157,7 @@ func parseTask(body []byte) (Task, error) {
 			return Task{}, malformed("%v", err)
 		}
 		return Task{
-			Version: t.Version, TaskID: t.TaskID, Identifier: t.Identifier, Type: t.Type, Payload: t.Payload, AcceptedTime: t.AcceptedTime,
+			Version: t.Version, TaskID: t.TaskID, Identifier: t.Identifier, Type: t.Type, Payload: t.Payload, StartTime: t.StartTime,
 		}, nil
 	case Version:
 		var t Task

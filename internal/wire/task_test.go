@@ -18,7 +18,7 @@ import (
 
 var aTask = tasker.Task{
 	ID: 7, Identifier: "e7bd", Type: "worker", Payload: json.RawMessage(`{"a": "<é>", "n": 12345678901234567890.10}`),
-	AcceptedTime: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC),
+	StartTime: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC),
 }
 
 // A message of version 2 carries a payload byte for byte up to a size, and its size

@@ -38,7 +38,7 @@ func TestDecodeTask(t *testing.T) {
 	}
 	want := wire.Task{
 		Version: 1, TaskID: 7, Identifier: "e7bd", Type: "worker", Payload: json.RawMessage(`{"foo":"bar"}`),
-		AcceptedTime: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC),
+		StartTime: time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC),
 	}
 	if !reflect.DeepEqual(message, want) {
 		t.Errorf("got %+v, want %+v", message, want)
@@ -136,11 +136,11 @@ func TestTaskRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		task := tasker.Task{
-			ID:           rapid.Int64Min(1).Draw(t, "id"),
-			Identifier:   rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,63}`).Draw(t, "identifier"),
-			Type:         rapid.StringMatching(`[A-Z][A-Za-z0-9_-]{0,63}`).Draw(t, "type"),
-			Payload:      payload,
-			AcceptedTime: time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "time")).UTC(),
+			ID:         rapid.Int64Min(1).Draw(t, "id"),
+			Identifier: rapid.StringMatching(`[A-Za-z0-9][A-Za-z0-9._-]{0,63}`).Draw(t, "identifier"),
+			Type:       rapid.StringMatching(`[A-Z][A-Za-z0-9_-]{0,63}`).Draw(t, "type"),
+			Payload:    payload,
+			StartTime:  time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "time")).UTC(),
 		}
 		body, err := wire.EncodeTask(task)
 		if err != nil {
@@ -152,7 +152,7 @@ func TestTaskRoundTrip(t *testing.T) {
 		}
 		want := wire.Task{
 			Version: wire.Version, TaskID: task.ID, Identifier: task.Identifier, Type: task.Type,
-			Payload: payload, PayloadSize: int64(len(payload)), PayloadSHA256: wire.PayloadSHA256(payload), AcceptedTime: task.AcceptedTime,
+			Payload: payload, PayloadSize: int64(len(payload)), PayloadSHA256: wire.PayloadSHA256(payload), StartTime: task.StartTime,
 		}
 		if !reflect.DeepEqual(message, want) {
 			t.Fatalf("%s is read as %+v, want %+v", body, message, want)
@@ -250,7 +250,7 @@ func FuzzDecodeTask(f *testing.F) {
 		}
 		again, err := wire.EncodeTask(tasker.Task{
 			ID: message.TaskID, Identifier: message.Identifier, Type: message.Type,
-			Payload: message.Payload, AcceptedTime: message.AcceptedTime,
+			Payload: message.Payload, StartTime: message.StartTime,
 		})
 		if err != nil {
 			t.Fatalf("%q cannot be written again: %v", body, err)
@@ -264,7 +264,7 @@ func FuzzDecodeTask(f *testing.F) {
 			payload = json.RawMessage("null")
 		}
 		if second.TaskID != message.TaskID || second.Identifier != message.Identifier || second.Type != message.Type ||
-			!second.AcceptedTime.Equal(message.AcceptedTime) || len(payload) <= wire.DefaultMaxPayload && !bytes.Equal(second.Payload, payload) {
+			!second.StartTime.Equal(message.StartTime) || len(payload) <= wire.DefaultMaxPayload && !bytes.Equal(second.Payload, payload) {
 			t.Fatalf("%+v became %+v", message, second)
 		}
 	})

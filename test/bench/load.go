@@ -60,7 +60,7 @@ func payloadOf(size int) json.RawMessage {
 // that many bytes.
 func messageSize(payload int) int {
 	body, err := wire.EncodeTask(tasker.Task{
-		ID: 10_000, Identifier: identifier(10_000), Type: noop.Type, Payload: payloadOf(payload), AcceptedTime: time.Now().UTC(),
+		ID: 10_000, Identifier: identifier(10_000), Type: noop.Type, Payload: payloadOf(payload), StartTime: time.Now().UTC(),
 	})
 	if err != nil {
 		return payload

@@ -104,7 +104,7 @@ type Task struct {
 	// itself, when it is needed.
 	Payload          string     `json:"payload,omitempty"`
 	PayloadSize      int64      `json:"payload_size,omitempty"`
-	AcceptedTime     time.Time  `json:"start_time,omitzero"`
+	StartTime        time.Time  `json:"start_time,omitzero"`
 	SentTime         *time.Time `json:"sent_time,omitempty"`
 	LastModifiedTime time.Time  `json:"last_modified_time,omitzero"`
 }
@@ -114,7 +114,7 @@ func TaskOf(t *tasker.Task) *Task {
 	return &Task{
 		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: string(t.Payload),
 		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256,
-		AcceptedTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
+		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }
 
@@ -123,7 +123,7 @@ func (t *Task) Task() tasker.Task {
 	return tasker.Task{
 		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: rawText(t.Payload),
 		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256,
-		AcceptedTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
+		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }
 

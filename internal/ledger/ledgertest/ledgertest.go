@@ -323,7 +323,7 @@ func testUnreceived(w world) {
 		tasks, next, err := w.Results.UnreceivedTasks(ctx, EndpointA, []string{taskType}, time.Time{}, after, 2)
 		w.must(err)
 		for _, task := range tasks {
-			if found[task.ID] || task.Type != taskType || task.Identifier == "" || task.SentTime == nil || task.AcceptedTime.IsZero() {
+			if found[task.ID] || task.Type != taskType || task.Identifier == "" || task.SentTime == nil || task.StartTime.IsZero() {
 				w.Errorf("%+v", task)
 			}
 			found[task.ID] = true

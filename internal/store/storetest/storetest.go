@@ -14,6 +14,7 @@ type Flat struct {
 	*store.Store
 	*store.DB
 	tasks
+	schedule
 	outbox
 	inbox
 	attempts
@@ -31,6 +32,7 @@ type Flat struct {
 
 type (
 	tasks       = store.Tasks
+	schedule    = store.Schedule
 	outbox      = store.Outbox
 	inbox       = store.Inbox
 	attempts    = store.Attempts
@@ -49,7 +51,7 @@ type (
 // Flatten returns s with the methods of its parts.
 func Flatten(s *store.Store) *Flat {
 	return &Flat{
-		s, s.DB, s.Tasks, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
+		s, s.DB, s.Tasks, s.Schedule, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
 		s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
 	}
 }
