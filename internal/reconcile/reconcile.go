@@ -109,9 +109,8 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	purge := newPurge(store.Retention, store.DeadLetters, cfg, log)
 	deadLetters := newDeadLetters(store.DeadLetters, log)
 	census := newCensus(store.Census, cfg)
-	return &Reconciler{
+	r := &Reconciler{
 		everywhere: []loop{
-			{name: "start", period: startPeriod, runOnce: starter.runOnce, pause: starter.pause},
 			{name: "relay", period: time.Second, runOnce: relay.runOnce},
 			{name: "census", period: censusPeriod, runOnce: census.runOnce},
 		},
@@ -123,7 +122,6 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 			{name: "conversion", period: 5 * time.Second, runOnce: conversion.runOnce},
 		},
 		background: []func(context.Context){
-			starter.drain,
 			aggregate.hints,
 			func(ctx context.Context) { aggregate.listen(ctx, broker) },
 			func(ctx context.Context) { deadLetters.run(ctx, broker) },
@@ -135,6 +133,11 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		succeeded: cfg.Metrics.LoopSuccess,
 		log:       log,
 	}
+	r.background = append(r.background, func(ctx context.Context) {
+		r.every(ctx, starter.loop())
+		starter.wait()
+	})
+	return r
 }
 
 // Expect tells that a task is SCHEDULED to start at a time by the database's clock.

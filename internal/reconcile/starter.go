@@ -8,7 +8,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/choice"
-	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/clock"
 	"github.com/taskerhq/tasker/internal/x/signal"
@@ -68,6 +67,11 @@ func newStarter(store Schedule, chooser choice.Chooser, dispatcher Dispatcher, d
 		store: store, chooser: chooser, dispatcher: dispatcher, delay: delay, log: log,
 		sending: make(chan struct{}, maxSending), choosing: make(chan struct{}, maxChoosing), wake: signal.New(),
 	}
+}
+
+// loop returns the loop, which is to be followed by wait.
+func (s *starter) loop() loop {
+	return loop{name: "start", period: startPeriod, runOnce: s.runOnce, pause: s.pause}
 }
 
 // expect tells that a task is due at a time.
@@ -198,15 +202,15 @@ func (s *starter) startChosen(ctx context.Context, task tasker.Task) error {
 	return err
 }
 
-// drain waits until ctx has ended and what was started is sent, or left to the
-// relay.
-func (s *starter) drain(ctx context.Context) {
-	<-ctx.Done()
+// wait waits until what was started is sent, or left to the relay. The loop must not
+// run.
+func (s *starter) wait() {
 	for _, slots := range []chan struct{}{s.choosing, s.sending} {
 		for range cap(slots) {
 			slots <- struct{}{}
 		}
+		for range cap(slots) {
+			<-slots
+		}
 	}
 }
-
-var _ Dispatcher = (*dispatch.Dispatcher)(nil)

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -30,18 +29,6 @@ func (w *world) startDue(s *starter) {
 	w.t.Helper()
 	w.run(s.runOnce)
 	s.wait()
-}
-
-// wait waits until nothing is being chosen or sent.
-func (s *starter) wait() {
-	ended, end := context.WithCancel(context.Background())
-	end()
-	s.drain(ended)
-	for _, slots := range []chan struct{}{s.choosing, s.sending} {
-		for range cap(slots) {
-			<-slots
-		}
-	}
 }
 
 // untilSent waits until tasks are sent: a busy machine may take longer than a
@@ -318,9 +305,9 @@ func TestStarterIsOnTime(t *testing.T) {
 		defer stop()
 		var running sync.WaitGroup
 		running.Go(func() {
-			r.every(ctx, loop{name: "start", period: startPeriod, runOnce: s.runOnce, pause: s.pause})
+			r.every(ctx, s.loop())
+			s.wait()
 		})
-		running.Go(func() { s.drain(ctx) })
 		began := time.Now()
 		at := func(d time.Duration) time.Time { return began.Add(d) }
 		synctest.Wait()
@@ -371,14 +358,18 @@ func TestStarterIsOnTime(t *testing.T) {
 // TestStarterEndsItsWork: what was started when the process stops is still sent.
 func TestStarterEndsItsWork(t *testing.T) {
 	w := newWorld(t)
-	tasks := w.laterMany(10)
+	tasks := w.laterMany(2 * maxSending)
 	w.clock.advance(time.Minute)
 	ctx, stop := context.WithCancel(t.Context())
 	s := w.starter()
-	if err := s.runOnce(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
+	r := &Reconciler{starter: s, log: w.log}
+	l := s.loop()
+	runOnce := l.runOnce
+	l.runOnce = func(context.Context) error {
+		stop()
+		return runOnce(t.Context())
 	}
-	stop()
-	s.drain(ctx)
+	r.every(ctx, l)
+	s.wait()
 	w.untilSent(tasks...)
 }

@@ -54,6 +54,9 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 			payload.Milliseconds = 500 + r.IntN(2500)
 		}
 		document := map[string]any{"identifier": post.Identifier, "payload": payload}
+		if r.IntN(8) == 0 {
+			document["in"] = 1 + r.IntN(10)
+		}
 		if post.Endpoints != nil {
 			document["endpoints"] = post.Endpoints
 		}
@@ -97,9 +100,9 @@ func (c *clients) keepPosting(ctx context.Context, o *order) {
 	defer cancel()
 	for {
 		o.post.Tries++
-		id, err := c.tryPost(ctx, o)
+		id, start, err := c.tryPost(ctx, o)
 		if err == nil {
-			o.post.TaskID, o.post.Accepted = id, time.Now()
+			o.post.TaskID, o.post.StartTime, o.post.Accepted = id, start, time.Now()
 			return
 		}
 		if errors.Is(err, errRefused) {
@@ -118,31 +121,34 @@ func (c *clients) keepPosting(ctx context.Context, o *order) {
 // errRefused means that retrying cannot help.
 var errRefused = errors.New("refused")
 
-func (c *clients) tryPost(ctx context.Context, o *order) (int64, error) {
+func (c *clients) tryPost(ctx context.Context, o *order) (id int64, start time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base()+"/"+o.post.Type, bytes.NewReader(o.body))
 	if err != nil {
-		return 0, err
+		return 0, start, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return 0, start, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, start, err
 	case resp.StatusCode == http.StatusCreated, resp.StatusCode == http.StatusOK:
-		var task struct{ ID int64 }
+		var task struct {
+			ID        int64
+			StartTime time.Time `json:"start_time"`
+		}
 		err := json.Unmarshal(data, &task)
-		return task.ID, err
+		return task.ID, task.StartTime, err
 	case resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
-		return 0, fmt.Errorf("%w: %s: %s", errRefused, resp.Status, data)
+		return 0, start, fmt.Errorf("%w: %s: %s", errRefused, resp.Status, data)
 	}
-	return 0, errors.New(resp.Status)
+	return 0, start, errors.New(resp.Status)
 }
 
 func (c *clients) base() string { return c.bases[rand.IntN(len(c.bases))] }

@@ -119,10 +119,13 @@ func (w *world) create(c chance, a *api) {
 	switch {
 	case known == nil:
 		task.Endpoints = pick(c, [][]string{nil, {"a"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}}, "endpoints")
+		if c.oneIn(4, "later") {
+			task.Status, task.Start = tasker.Scheduled, tasker.Start{In: startDelay}
+		}
 	case c(2, "body") == 0:
-		task.Endpoints, task.Payload = known.Endpoints, json.RawMessage(`{ "n": 1 }`)
+		task.Endpoints, task.Start, task.Payload = known.Endpoints, known.asked, json.RawMessage(`{ "n": 1 }`)
 	case c(2, "other") == 0:
-		task.Endpoints, task.Payload, other = known.Endpoints, json.RawMessage(`{"n":2}`), true
+		task.Endpoints, task.Start, task.Payload, other = known.Endpoints, known.asked, json.RawMessage(`{"n":2}`), true
 	default:
 		task.Endpoints, other = []string{"zzz"}, true
 	}
@@ -139,11 +142,15 @@ func (w *world) create(c chance, a *api) {
 	if conflict || w.failed("CreateTask", err) || !created {
 		return
 	}
-	t := &accepted{Task: stored, relayTime: now.Add(relayGrace), attempt: 1}
+	t := &accepted{Task: stored, asked: task.Start, relayTime: now.Add(relayGrace), attempt: 1}
 	if w.identifiers[task.Identifier] != nil {
 		w.violate(1, "two tasks %s", task.Identifier)
 	}
 	w.tasks[stored.ID], w.identifiers[task.Identifier] = t, t
+	if stored.Status == tasker.Scheduled {
+		t.relayTime, t.attempt = stored.StartTime, 0
+		return
+	}
 	a.jobs = append(a.jobs, &dispatch{task: stored, attempt: 1})
 }
 
@@ -176,19 +183,79 @@ func (w *world) stepRelay(c chance) {
 	}
 }
 
+// due returns the first tasks of a status whose time has come.
+func (w *world) due(status tasker.TaskStatus, now time.Time, limit int) (due []int64) {
+	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
+		if w.before.tasks[id].status == status && !w.tasks[id].relayTime.After(now) {
+			due = append(due, id)
+		}
+	}
+	slices.SortStableFunc(due, func(a, b int64) int { return w.tasks[a].relayTime.Compare(w.tasks[b].relayTime) })
+	return due[:min(limit, len(due))]
+}
+
+// stepStarter is the loop of a reconciler that starts what is due, and sends it.
+func (w *world) stepStarter(c chance) {
+	r := pick(c, w.starters, "starter")
+	switch {
+	case r.busy:
+	case len(r.jobs) == 0:
+		r.busy = true
+		w.startDue(r, 1+c(3, "limit"))
+		r.busy = false
+	case c.oneIn(6, "starter crashes"):
+		w.logf("a starter crashes")
+		r.jobs = nil
+	default:
+		r.busy = true
+		r.jobs = w.advanceOne(c, r.jobs)
+		r.busy = false
+	}
+}
+
+func (w *world) startDue(r *relay, limit int) {
+	if w.alone {
+		w.check()
+	}
+	now := w.store.Now()
+	due := w.due(tasker.Scheduled, now, limit)
+	var tasks []tasker.Task
+	var err error
+	w.call(func() {
+		// As in claim.
+		for until := time.Now().Add(10 * time.Second); ; {
+			tasks, _, err = w.store.Schedule.StartDue(w.ctx, limit, relayLease)
+			if err != nil || len(tasks) > 0 || len(due) == 0 || time.Now().After(until) {
+				return
+			}
+		}
+	})
+	if w.failed("StartDue", err) {
+		return
+	}
+	var got []int64
+	for _, task := range tasks {
+		got = append(got, task.ID)
+		r.jobs = append(r.jobs, &dispatch{task: task, attempt: 1})
+		if task.StartTime.After(w.store.Now()) {
+			w.violate(1, "task %d started before its time", task.ID)
+		}
+		if t := w.tasks[task.ID]; t != nil {
+			t.relayTime, t.attempt = now.Add(relayGrace), 1
+		}
+	}
+	w.logf("StartDue: %v", got)
+	if w.alone && !slices.Equal(got, due) {
+		w.violate(1, "tasks %v are due to start, but %v were started", due, got)
+	}
+}
+
 func (w *world) claim(r *relay, limit int) {
 	if w.alone {
 		w.check()
 	}
 	now := w.store.Now()
-	var due []int64
-	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
-		if w.before.tasks[id].status == tasker.Created && !w.tasks[id].relayTime.After(now) {
-			due = append(due, id)
-		}
-	}
-	slices.SortStableFunc(due, func(a, b int64) int { return w.tasks[a].relayTime.Compare(w.tasks[b].relayTime) })
-	due = due[:min(limit, len(due))]
+	due := w.due(tasker.Created, now, limit)
 	var tasks []ledger.Unsent
 	var err error
 	w.call(func() {

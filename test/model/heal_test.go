@@ -58,6 +58,12 @@ func (w *world) round() {
 			a.jobs = w.advanceOne(calm, a.jobs)
 		}
 	}
+	for _, r := range w.starters {
+		w.startDue(r, 10)
+		for len(r.jobs) > 0 {
+			r.jobs = w.advanceOne(calm, r.jobs)
+		}
+	}
 	for _, r := range w.relays {
 		w.claim(r, 10)
 		for len(r.jobs) > 0 {

@@ -208,6 +208,12 @@ func (w *world) checkTasks(now snapshot) {
 				w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
 			}
 		}
+		if old.status == tasker.Scheduled && t.status != tasker.Scheduled {
+			if w.alone {
+				w.checkNew(id, t)
+			}
+			continue
+		}
 		for _, name := range t.expected {
 			if _, joined := now.results[tasker.ResultKey{TaskID: id, Endpoint: name}]; !joined && !slices.Contains(old.expected, name) && w.alone {
 				w.violate(5, "task %d expected %v and now expects %v, without a result of %s", id, old.expected, t.expected, name)
@@ -226,8 +232,15 @@ func (w *world) checkTasks(now snapshot) {
 	}
 }
 
-// checkNew checks a task that was just stored: it has all its targets.
+// checkNew checks a task that was just stored, or has just started: it has all its
+// targets, and none while it is SCHEDULED.
 func (w *world) checkNew(id int64, t taskRow) {
+	if t.status == tasker.Scheduled {
+		if len(t.expected) > 0 || t.targets != 0 {
+			w.violate(5, "task %d is SCHEDULED with %d targets, %v", id, t.targets, t.expected)
+		}
+		return
+	}
 	if t.status != tasker.Created {
 		w.violate(4, "task %d starts as %s", id, t.status)
 	}

@@ -94,6 +94,7 @@ func steps() map[string]step {
 	}{
 		{"api", 4, (*world).stepAPI},
 		{"relay", 2, (*world).stepRelay},
+		{"starter", 1, (*world).stepStarter},
 		{"manager", 12, (*world).stepManager},
 		{"reconciler", 4, (*world).stepReconciler},
 		{"new manager", 1, (*world).stepSpawn},

@@ -21,6 +21,7 @@ const (
 	leaseTime      = 8 * time.Second
 	relayGrace     = 15 * time.Second // as in the store
 	relayLease     = 30 * time.Second
+	startDelay     = 9 * time.Second
 	lostAfter      = 60 * time.Second
 	waitForAll     = 20 * time.Second
 	retryDelay     = 3 * time.Second
@@ -70,7 +71,8 @@ type run struct {
 // accepted is a stored task.
 type accepted struct {
 	tasker.Task
-	relayTime time.Time // when a relay may claim it while it is CREATED
+	asked     tasker.Start
+	relayTime time.Time // when a relay may claim it while it is CREATED, or it starts while it is SCHEDULED
 	attempt   int       // the last attempt to publish it
 }
 
@@ -95,6 +97,7 @@ type world struct {
 	made        int // number of managers so far
 	apis        []*api
 	relays      []*relay
+	starters    []*relay
 	reconcilers []*reconciler
 	hinted      []int64 // tasks named in events
 
@@ -116,8 +119,9 @@ func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf 
 	w := &world{
 		ctx: ctx, store: s, clock: c, rows: rows, logf: logf, alone: true,
 		tasks: map[int64]*accepted{}, identifiers: map[string]*accepted{}, queues: map[string]*queue{},
-		apis: []*api{{}, {}}, relays: []*relay{{}, {}}, reconcilers: []*reconciler{newReconciler(), newReconciler()},
-		holder: map[string]string{}, lastSeen: map[string]time.Time{}, leaseUntil: map[string]time.Time{},
+		apis: []*api{{}, {}}, relays: []*relay{{}, {}}, starters: []*relay{{}, {}},
+		reconcilers: []*reconciler{newReconciler(), newReconciler()},
+		holder:      map[string]string{}, lastSeen: map[string]time.Time{}, leaseUntil: map[string]time.Time{},
 		started: map[run]string{}, returned: map[run]ledger.End{}, taken: map[run]ledger.End{},
 		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{},
 		before: snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}},

@@ -42,11 +42,11 @@ func endpointTwice(w *world, report reportFunc) {
 
 // An answer names every expected endpoint. The endpoints of a task for all are
 // known when it is sent; before that, an answer names those that have received
-// it.
+// it. One that starts later expects nobody before.
 func endpointNowhere(w *world, report reportFunc) {
 	w.posted(func(a *Answer) {
-		unsent := a.Task.Status == statusCreated || a.Task.Status == statusScheduled
-		if unsent && w.posts[a.key()][0].Endpoints == nil {
+		unsent := a.Task.Status == statusCreated && w.posts[a.key()][0].Endpoints == nil
+		if unsent || a.Task.Status == statusScheduled {
 			return
 		}
 		mentions := a.mentions()

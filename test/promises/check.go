@@ -34,6 +34,7 @@ func rules() []rule {
 		{"accepted-task-lost", 1, acceptedTaskLost},
 		{"row-missing", 1, rowMissing},
 		{"row-without-run", 1, rowWithoutRun},
+		{"started-early", 1, startedEarly},
 
 		{"unknown-task", 2, unknownTask},
 		{"second-task", 2, secondTask},

@@ -28,12 +28,13 @@ type generator struct {
 	h      History
 	rows   map[place][]snapshot
 	sent   map[task]time.Time
+	starts map[task]time.Time
 	ids    int
 }
 
 // generate returns a history of n tasks.
 func generate(n int, choose func(n int) int) History {
-	g := &generator{choose: choose, rows: map[place][]snapshot{}, sent: map[task]time.Time{}}
+	g := &generator{choose: choose, rows: map[place][]snapshot{}, sent: map[task]time.Time{}, starts: map[task]time.Time{}}
 	g.h = History{
 		Seed: 1, Begin: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Types: testTypes,
 		Endpoints: []string{"e1", "e2", "e3", "e4"},
@@ -60,7 +61,12 @@ func (g *generator) task(i int) {
 		post.Endpoints = g.h.Endpoints[:1+g.choose(len(g.h.Endpoints))]
 	}
 	key := task{post.Type, post.Identifier}
-	g.sent[key] = post.Accepted.Add(g.millis(2000))
+	post.StartTime = post.Accepted
+	if g.choose(4) == 0 { // later
+		post.StartTime = post.StartTime.Add(g.millis(20_000))
+	}
+	g.starts[key] = post.StartTime
+	g.sent[key] = post.StartTime.Add(g.millis(2000))
 	if g.choose(8) == 0 {
 		post.Accepted = time.Time{} // stored nevertheless: only the answer was lost
 		post.TaskID = 0
@@ -73,6 +79,9 @@ func (g *generator) task(i int) {
 	for _, endpoint := range endpoints {
 		// Some receive it before it is marked SENT, some very late.
 		at := g.sent[key].Add(g.millis(4000) - time.Second)
+		if at.Before(post.StartTime) {
+			at = post.StartTime
+		}
 		if g.choose(6) == 0 {
 			at = at.Add(10 * time.Second)
 		}
@@ -215,7 +224,7 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 // answers generates answers about a task, now and then and at the end.
 func (g *generator) answers(post *Post) {
 	key := task{post.Type, post.Identifier}
-	at := g.sent[key].Add(-g.millis(2000))
+	at := g.starts[key].Add(-g.millis(2000))
 	for range g.choose(12) {
 		a := g.answer(post, at, at.Add(g.millis(200)), g.millis(200))
 		g.h.Seen = append(g.h.Seen, a)
@@ -260,13 +269,15 @@ func (g *generator) answer(post *Post, asked, at time.Time, way time.Duration) A
 		switch {
 		case row != nil:
 			a.Results = append(a.Results, *row)
-		case at.Before(sent) && post.Endpoints == nil:
+		case at.Before(g.starts[key]), at.Before(sent) && post.Endpoints == nil:
 		default:
 			a.Summary.Missing = append(a.Summary.Missing, endpoint)
 		}
 	}
 	a.recount()
 	switch {
+	case at.Before(g.starts[key]):
+		a.Task.Status = statusScheduled
 	case at.Before(sent):
 		a.Task.Status = statusCreated
 	case finalStatus(a.Task.Status) || a.Summary.Lost > 0:

@@ -45,7 +45,9 @@ type Post struct {
 	// Accepted is when the first 200 or 201 came; zero if none came.
 	Accepted time.Time `json:"accepted"`
 	TaskID   int64     `json:"task_id"` // from the answer
-	Tries    int       `json:"tries"`   // the number of POSTs sent
+	// StartTime is when the task is to start, from the answer; zero if none came.
+	StartTime time.Time `json:"start_time"`
+	Tries     int       `json:"tries"` // the number of POSTs sent
 }
 
 // Entry is a journal entry of a handler, synced before the handler continued:

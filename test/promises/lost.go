@@ -48,3 +48,20 @@ func hasOutcome(row *Result) bool {
 	}
 	return false
 }
+
+// No handler starts before the time at which its task was to start, and no
+// endpoint has received it before.
+func startedEarly(w *world, report reportFunc) {
+	for _, r := range w.runs {
+		for _, p := range w.posts[r.task] {
+			if from, _ := r.lasted(); from.Before(p.StartTime.Add(-grace)) {
+				report("%v: attempt %d ran at %s, but the task was to start at %s", r.place, r.attempt, clock(from), clock(p.StartTime))
+			}
+		}
+	}
+	for _, a := range w.all {
+		if a.Task.Status == statusScheduled && len(a.mentions()) > 0 {
+			report("%v at %s is %s, but has rows or missing endpoints", a.key(), clock(a.Time), a.Task.Status)
+		}
+	}
+}

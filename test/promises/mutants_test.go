@@ -22,6 +22,16 @@ func lostMutants() []mutant {
 			m.a.Results = m.a.Results[1:]
 			m.a.recount()
 		}, "row-missing"},
+		{"run before the task was to start", "work", true, func(m *mutation) {
+			postOf(m.h, m.a.key()).StartTime = m.start().Time.Add(grace + time.Millisecond)
+		}, "started-early"},
+		{"SCHEDULED with endpoints", "work", true, func(m *mutation) {
+			m.seen(time.Hour, func(a *Answer) {
+				a.Task.Status, a.Results = statusScheduled, nil
+				a.Summary.Missing = []string{m.row.Endpoint}
+				a.Summary.Expected, a.Summary.Received, a.Summary.Finished = 1, 0, 0
+			})
+		}, "started-early"},
 		{"DONE without a run", "work", false, func(m *mutation) { m.dropRuns(1) }, "row-without-run"},
 		{"FAILED without a run of the last attempt", "bad", false, func(m *mutation) { m.dropRuns(2) }, "row-without-run"},
 		{"TIMED_OUT without a run", "slow", false, func(m *mutation) { m.dropRuns(1) }, "row-without-run"},
