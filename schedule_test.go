@@ -1,6 +1,7 @@
 package tasker_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -31,8 +32,9 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s: %s, %q, want %s, %q", name, got, test.start, test.want, test.text)
 		}
 		field := ""
-		if err := test.start.Check(now); err != nil {
-			field = err.(*tasker.Error).Field
+		var problem *tasker.Error
+		if errors.As(test.start.Check(now), &problem) {
+			field = problem.Field
 		}
 		if field != test.far {
 			t.Errorf("%s: error of %q, want %q", name, field, test.far)

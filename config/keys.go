@@ -127,7 +127,7 @@ func apiKeys(d *draft) []key {
 				"503 with Retry-After",
 			number(&d.API.MaxConcurrent, 1, 10_000),
 		},
-		{"api.max_streams", forAPI, "live views, and requests that wait; the rest get 503, or do not wait", number(&d.API.MaxStreams, 1, 100_000)},
+		{"api.max_streams", forAPI, "live views, and requests that wait; others get 503, or do not", number(&d.API.MaxStreams, 1, 100_000)},
 		{"api.max_streams_per_address", forAPI, "live views of one address", number(&d.API.MaxStreamsPerAddress, 1, 100_000)},
 		{"api.max_connections", forAPI, "open connections; the rest are closed", number(&d.API.MaxConnections, 1, conn)},
 		{

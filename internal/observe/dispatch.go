@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // DispatchMetrics are the metrics of the sending of tasks.
 type DispatchMetrics struct {
-	SendDelay Histogram `name:"task_send_delay_seconds" help:"Time from the start of a task, at once or later, until the broker has confirmed it."`
+	SendDelay Histogram `name:"task_send_delay_seconds" help:"Time from the start of a task until the broker has confirmed it."`
 }
 
 // NewDispatchMetrics returns the metrics of the sending of tasks.

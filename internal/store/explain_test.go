@@ -103,8 +103,12 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Outbox.ClaimUnsent(ctx, 10, time.Minute)
 	must(err)
-	for _, later := range []tasker.Task{{Identifier: "all"}, {Identifier: "both", Endpoints: []string{"e7", "e8"}},
-		{Identifier: "chosen", Limit: "1"}, {Identifier: "failed", Limit: "1"}, {Identifier: "last", Start: tasker.Start{In: time.Hour}},
+	for _, later := range []tasker.Task{
+		{Identifier: "all"},
+		{Identifier: "both", Endpoints: []string{"e7", "e8"}},
+		{Identifier: "chosen", Limit: "1"},
+		{Identifier: "failed", Limit: "1"},
+		{Identifier: "last", Start: tasker.Start{In: time.Hour}},
 	} {
 		later.Type, later.Status = "t1", tasker.Scheduled
 		_, _, err = s.Tasks.CreateTask(ctx, later)

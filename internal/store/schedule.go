@@ -187,7 +187,8 @@ func (s Schedule) FailScheduled(ctx context.Context, claimed tasker.Task, reason
 		update := s.conn(ctx).Model(&taskRow{}).
 			Where("id = ? AND status = ? AND start_time = ?", claimed.ID, tasker.Scheduled, dbTime{claimed.StartTime}).
 			Updates(map[string]any{
-				"status": tasker.Failed, "errmsg": text.CutValid(reason, maxRefusal), "relay_time": nil, "last_modified_time": dbTime{s.Now()},
+				"status": tasker.Failed, "errmsg": text.CutValid(reason, maxRefusal), "relay_time": nil,
+				"last_modified_time": dbTime{s.Now()},
 			})
 		failed = update.RowsAffected > 0
 		return update.Error
