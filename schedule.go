@@ -52,6 +52,44 @@ func (s Start) String() string {
 	return "at " + s.At.UTC().Format(time.RFC3339Nano)
 }
 
+// Expiry is when a task expires, as it was asked for: at a time, or a while after
+// its start. The zero value is never.
+type Expiry struct {
+	At    time.Time     // zero if After tells
+	After time.Duration // 0 if At tells
+}
+
+// IsZero reports whether the task never expires.
+func (e Expiry) IsZero() bool { return e.At.IsZero() && e.After == 0 }
+
+// Time returns when a task expires that starts at a time; nil if it never does.
+func (e Expiry) Time(start time.Time) *time.Time {
+	switch {
+	case e.IsZero():
+		return nil
+	case e.At.IsZero():
+		return new(start.Add(e.After).UTC().Truncate(time.Microsecond))
+	}
+	return new(e.At.UTC().Truncate(time.Microsecond))
+}
+
+// Check returns an [Invalid] error unless the task expires after it starts.
+func (e Expiry) Check(start time.Time) error {
+	if at := e.Time(start); at != nil && !at.After(start) {
+		return FieldErrorf("/expires", "invalid expires: %s is not after the start of the task, %s",
+			at.Format(time.RFC3339Nano), start.UTC().Format(time.RFC3339Nano))
+	}
+	return nil
+}
+
+// String returns the same text for what means the same.
+func (e Expiry) String() string {
+	if e.At.IsZero() {
+		return fmt.Sprintf("after %s", e.After)
+	}
+	return "at " + e.At.UTC().Format(time.RFC3339Nano)
+}
+
 // Expect is how many endpoints a task must be for; nil is no bound.
 type Expect struct {
 	Min *int `json:"min,omitempty"`

@@ -44,3 +44,29 @@ func TestStart(t *testing.T) {
 		}
 	}
 }
+
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 5, 6, 1, 14, 24, 123456000, time.UTC)
+	for name, test := range map[string]struct {
+		expiry tasker.Expiry
+		want   time.Time // zero for never
+		text   string
+		wrong  bool
+	}{
+		"never":   {tasker.Expiry{}, time.Time{}, "after 0s", false},
+		"after":   {tasker.Expiry{After: time.Hour}, start.Add(time.Hour), "after 1h0m0s", false},
+		"at":      {tasker.Expiry{At: start.Add(time.Second)}, start.Add(time.Second), "at 2026-05-06T01:14:25.123456Z", false},
+		"at once": {tasker.Expiry{At: start}, start, "at 2026-05-06T01:14:24.123456Z", true},
+		"before":  {tasker.Expiry{At: start.Add(-1)}, start.Add(-time.Microsecond), "at 2026-05-06T01:14:24.123455999Z", true},
+	} {
+		got := test.expiry.Time(start)
+		if (got == nil) != test.want.IsZero() || got != nil && !got.Equal(test.want) || test.expiry.String() != test.text ||
+			test.expiry.IsZero() != test.want.IsZero() {
+			t.Errorf("%s: %v, %q, want %s, %q", name, got, test.expiry, test.want, test.text)
+		}
+		if err := test.expiry.Check(start); (err != nil) != test.wrong {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -25,7 +25,7 @@ const (
 	// Done: every expected endpoint finished without an error. Final.
 	Done TaskStatus = "DONE"
 	// Failed: every expected endpoint finished, some with an error; or the task
-	// could not start as asked, and no endpoint has it. Final.
+	// could not start as asked, or expired, and no endpoint has it. Final.
 	Failed TaskStatus = "FAILED"
 	// Canceled: somebody canceled it. Final.
 	Canceled TaskStatus = "CANCELED"
@@ -34,7 +34,7 @@ const (
 // taskMoves is the table of legal moves; the store guards its updates with it.
 var taskMoves = map[TaskStatus][]TaskStatus{
 	Scheduled:  {Created, Failed, Canceled},
-	Created:    {Sent, Canceled},
+	Created:    {Sent, Failed, Canceled},
 	Sent:       {Done, Failed, Incomplete, Canceled},
 	Incomplete: {Done, Failed, Canceled},
 	Done:       {},
@@ -105,7 +105,7 @@ var resultMoves = map[ResultState][]ResultState{
 	Received:       {Running, ResultCanceled, Expired, Rejected, Lost},
 	Running:        {Received, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Retrying, Lost},
 	Retrying:       {Running, ResultCanceled, Expired, Lost},
-	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected},
+	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected},
 	ResultDone:     {},
 	ResultFailed:   {},
 	TimedOut:       {},

@@ -46,13 +46,20 @@ type Task struct {
 	// others.
 	AcceptedTime *time.Time `json:"accepted_time,omitempty"`
 	SentTime     *time.Time `json:"sent_time,omitempty"` // when the broker had confirmed it
+	// Expires is when the task expires, nil for never: an endpoint that gets to it
+	// later does not run it.
+	Expires *time.Time `json:"expires,omitempty"`
 	// LastModifiedTime is when the status last changed, or the start time of a
 	// SCHEDULED task.
 	LastModifiedTime time.Time `json:"last_modified_time"`
 	// Errmsg is why the task FAILED without any result; empty for others.
 	Errmsg string `json:"errmsg,omitempty"`
-	// Start is when the task is to start, as its POST says it. Only a new task has it.
-	Start Start `json:"-"`
+	// Start is when the task is to start, as its POST says it, and Expiry when it
+	// expires. Only a new task has them, and Expiry may be the default of its type;
+	// AskedExpiry is false then.
+	Start       Start  `json:"-"`
+	Expiry      Expiry `json:"-"`
+	AskedExpiry bool   `json:"-"`
 	// Expected are the endpoints that must finish the task: those listed, or
 	// those registered for the type when it started, and those that joined since;
 	// without RemovedEndpoints. A SCHEDULED task has none.

@@ -29,6 +29,7 @@ type TaskType struct {
 	Timeout     time.Duration // limit of one attempt; 0 means DefaultTimeout
 	Retry       RetryPolicy
 	Retention   time.Duration     // how long a task is kept after its end; 0 means DefaultRetention
+	Expires     time.Duration     // after its start a task expires, unless it says when itself; 0 means never
 	MaxPayload  int64             // bytes; 0 means whatever fits a request
 	Schema      json.RawMessage   // JSON Schema of payloads, as written; nil accepts any payload
 	Example     json.RawMessage   // a payload to start from; may be nil
@@ -90,6 +91,9 @@ func (t TaskType) Validate() error {
 	}
 	if t.Retention <= 0 && t.Retention != Forever {
 		invalid("invalid retention %v: must be positive or Forever", t.Retention)
+	}
+	if t.Expires < 0 {
+		invalid("invalid expires %v: must not be negative", t.Expires)
 	}
 	if t.MaxPayload < 0 {
 		invalid("invalid max_payload %d: must not be negative", t.MaxPayload)

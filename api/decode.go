@@ -27,7 +27,7 @@ const maxDepth = tasker.MaxDepth
 const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {

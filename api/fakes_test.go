@@ -84,7 +84,8 @@ func (s *fakeStore) update(identifier string, change func(*tasker.Task)) {
 func sameRequest(a, b tasker.Task) bool {
 	frozen := a.Select != nil || a.Limit != ""
 	return bytes.Equal(a.Payload, b.Payload) && (frozen || slices.Equal(a.Endpoints, b.Endpoints)) &&
-		slices.Equal(a.Select, b.Select) && a.Limit == b.Limit && a.Seed == b.Seed && a.Start == b.Start
+		slices.Equal(a.Select, b.Select) && a.Limit == b.Limit && a.Seed == b.Seed && a.Start == b.Start &&
+		a.AskedExpiry == b.AskedExpiry && (!a.AskedExpiry || a.Expiry == b.Expiry)
 }
 
 func (s *fakeStore) SameTask(_ context.Context, t tasker.Task) (tasker.Task, bool, error) {
@@ -121,7 +122,7 @@ func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, b
 	} else {
 		t.Status = tasker.Created
 	}
-	t.Expected = t.Endpoints
+	t.Expected, t.Expires = t.Endpoints, t.Expiry.Time(t.StartTime)
 	s.tasks = append(s.tasks, t)
 	return t, true, nil
 }

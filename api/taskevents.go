@@ -218,7 +218,8 @@ func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
 		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints,
-		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,
+		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,
+		LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,
 	}
 }
 

@@ -22,15 +22,16 @@ import (
 type TaskStore interface {
 	// CreateTask stores a task as CREATED, or as SCHEDULED if t has that Status, with
 	// the Type, Identifier, Payload, Endpoints (nil, or sorted and unique), Select,
-	// Limit, Seed, Chosen, Expect, Plan and Start of t. created is false if the same task (same type, identifier and body) is stored
-	// already, which it then returns; the same identifier with another body is a
-	// [tasker.Conflict].
+	// Limit, Seed, Chosen, Expect, Plan, Start and Expiry of t. created is false if the
+	// same task (same type, identifier and body) is stored already, which it then
+	// returns; the same identifier with another body is a [tasker.Conflict].
 	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
 	// SameTask returns the stored task that CreateTask would return for t, if there
 	// is one; the same identifier with another body is a [tasker.Conflict].
 	SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task, found bool, err error)
 	// Reschedule changes when a SCHEDULED task starts, and returns it. The error is
-	// [tasker.NotFound], or [tasker.Conflict] if it has another status.
+	// [tasker.NotFound], [tasker.Conflict] if it has another status, or
+	// [tasker.Invalid] if it would have expired by then.
 	Reschedule(ctx context.Context, taskType, identifier string, start tasker.Start) (tasker.Task, error)
 	// FindTask returns a task, or a [tasker.NotFound] error. PeekTask leaves out a
 	// payload that is longer than maxPayload bytes, and sets PayloadSize.
@@ -150,8 +151,8 @@ func (h *taskHandlers) post(r *http.Request) (posted, error) {
 	if err := h.checkPayload(r.Context(), tt, in); err != nil {
 		return posted{}, err
 	}
-	task := in.task(tt.Name)
-	if in.where.looks() || !in.when.start.IsZero() || dry {
+	task := in.task(tt)
+	if in.where.looks() || !in.when.start.IsZero() || task.AskedExpiry || dry {
 		if answer, answered, err := h.look(r.Context(), &in, &task, dry); answered || err != nil {
 			return answer, err
 		}

@@ -110,6 +110,9 @@ func (t *taskTypes) describe(tt *tasker.TaskType) client.TaskTypeInfo {
 		seconds := int64(tt.Retention / time.Second)
 		info.Retention = &seconds
 	}
+	if tt.Expires > 0 {
+		info.Expires = new(tt.Expires.Seconds())
+	}
 	return info
 }
 

@@ -10,24 +10,24 @@ import (
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
-// when is the part of a request that says when a task starts.
+// when is the part of a request that says when a task starts, and when it expires.
 type when struct {
-	start tasker.Start
-	at    bool // start_time was given
-	in    bool
+	start   tasker.Start
+	at      bool // start_time was given
+	in      bool
+	expires tasker.Expiry
 }
 
 // decode decodes a member, and reports whether it is one of these. null means
 // absent.
 func (w *when) decode(key string, value json.RawMessage, errs *inputErrors) bool {
-	if key != "start_time" && key != "in" {
-		return false
-	}
 	if kindOfJSON(value) == "null" {
-		return true
+		return key == "start_time" || key == "in" || key == "expires"
 	}
 	var ok bool
 	switch key {
+	case "expires":
+		w.decodeExpires(value, errs)
 	case "start_time":
 		w.at = true
 		if w.start.At, ok = timeOf(value); !ok {
@@ -39,8 +39,25 @@ func (w *when) decode(key string, value json.RawMessage, errs *inputErrors) bool
 		if w.start.In, ok = durationOf(value); !ok {
 			errs.add("/in", `invalid in: must be a duration such as "1h30m", or a number of seconds, from 0 to 10 years`)
 		}
+	default:
+		return false
 	}
 	return true
+}
+
+// decodeExpires decodes when a task expires: a time, or a duration after its start.
+func (w *when) decodeExpires(value json.RawMessage, errs *inputErrors) {
+	if text, isText := stringOf(value); isText {
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			w.expires.At = at.UTC()
+			return
+		}
+	}
+	var ok bool
+	if w.expires.After, ok = durationOf(value); !ok || w.expires.After == 0 {
+		errs.add("/expires", `invalid expires: must be a time with its zone, such as "2026-05-06T03:14:24+02:00", `+
+			`or a duration after the start, such as "1h" or a number of seconds, of at most 10 years`)
+	}
 }
 
 // check adds what cannot be combined.
@@ -82,13 +99,13 @@ func durationOf(value json.RawMessage) (d time.Duration, ok bool) {
 // schedule makes a task SCHEDULED that starts later than now, and returns its start
 // time; nil if it starts at once. Whoever is to be chosen is chosen then.
 func (in *taskRequest) schedule(task *tasker.Task, now time.Time) (*time.Time, error) {
-	if in.when.start.IsZero() {
-		return nil, nil
-	}
 	if err := in.when.start.Check(now); err != nil {
 		return nil, err
 	}
 	start := in.when.start.Time(now)
+	if err := task.Expiry.Check(start); err != nil {
+		return nil, err
+	}
 	if !start.After(now) {
 		return nil, nil
 	}
@@ -144,7 +161,7 @@ func decodeReschedule(body []byte) (tasker.Start, error) {
 	var when when
 	var errs inputErrors
 	err := eachMember(body, fields, &errs, func(key string, value json.RawMessage) {
-		if !when.decode(key, value, &errs) {
+		if key == "expires" || !when.decode(key, value, &errs) {
 			errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), fields)
 		}
 	})

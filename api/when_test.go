@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/client"
 )
 
@@ -93,6 +94,65 @@ func TestCreateTaskLaterInvalid(t *testing.T) {
 	if len(h.store.tasks) > 0 {
 		t.Errorf("%d tasks are stored", len(h.store.tasks))
 	}
+}
+
+// A task may expire, by its own word or that of its type.
+func TestCreateTaskExpires(t *testing.T) {
+	h := newHarness(t, func(c *api.Config) { c.TaskTypes[1].Expires = time.Minute })
+	now := h.store.Now()
+	for _, test := range []struct {
+		path, body string
+		want       time.Time // zero for never
+	}{
+		{"/worker", `{}`, time.Time{}},
+		{"/worker", `{"expires":null}`, time.Time{}},
+		{"/worker", `{"expires":"1h"}`, now.Add(time.Hour)},
+		{"/worker", `{"expires":90}`, now.Add(90 * time.Second)},
+		{"/worker", `{"expires":"90"}`, now.Add(90 * time.Second)},
+		{"/worker", `{"expires":"2015-05-06T03:30:00+02:00"}`, time.Date(2015, 5, 6, 1, 30, 0, 0, time.UTC)},
+		{"/worker", `{"in":"1h","expires":"1h"}`, now.Add(2 * time.Hour)},
+		{"/worker", `{"in":"5m","expires":"2015-05-06T03:30:00+02:00"}`, time.Date(2015, 5, 6, 1, 30, 0, 0, time.UTC)},
+		{"/worker", `{"start_time":"1999-01-01T00:00:00Z","expires":"1h"}`, now.Add(time.Hour)},
+		{"/backup", `{}`, now.Add(time.Minute)},
+		{"/backup", `{"in":"1h"}`, now.Add(time.Hour + time.Minute)},
+		{"/backup", `{"expires":"1h"}`, now.Add(time.Hour)},
+	} {
+		a := h.post(t, test.path, test.body)
+		a.want(t, http.StatusCreated)
+		task := decode[tasker.Task](t, a.body)
+		if (task.Expires == nil) != test.want.IsZero() || task.Expires != nil && !task.Expires.Equal(test.want) {
+			t.Errorf("%s %s expires at %v, want %s", test.path, test.body, task.Expires, test.want)
+		}
+		h.get(t, test.path+"/"+task.Identifier).want(t, http.StatusOK)
+	}
+	h.get(t, "/v1/task-types").want(t, http.StatusOK)
+
+	const invalid = `invalid expires: must be a time with its zone, such as "2026-05-06T03:14:24+02:00", ` +
+		`or a duration after the start, such as "1h" or a number of seconds, of at most 10 years`
+	for body, want := range map[string]string{
+		`"expires":"soon"`:                            invalid,
+		`"expires":0`:                                 invalid,
+		`"expires":-5`:                                invalid,
+		`"expires":{}`:                                invalid,
+		`"expires":"2015-05-06T01:30:00"`:             invalid,
+		`"expires":"2015-05-06T01:14:24.103482Z"`:     "invalid expires: 2015-05-06T01:14:24.103482Z is not after the start of the task, 2015-05-06T01:14:24.103482Z",
+		`"expires":"2015-05-06T01:30:00Z","in":"1h"`:  "invalid expires: 2015-05-06T01:30:00Z is not after the start of the task, 2015-05-06T02:14:24.103482Z",
+		`"expires":"1999-05-06T01:30:00Z","in":"10h"`: "invalid expires: 1999-05-06T01:30:00Z is not after the start of the task, 2015-05-06T11:14:24.103482Z",
+	} {
+		a := h.post(t, "/worker", "{"+body+"}")
+		a.want(t, http.StatusUnprocessableEntity)
+		if p := a.problem(t); p.Detail != want || !slices.Equal(p.fields(), []string{"/expires"}) {
+			t.Errorf("%s: %q of %q, want %q", body, p.Detail, p.fields(), want)
+		}
+	}
+	// The same POST is the same task, also when it has expired.
+	const body = `{"identifier":"a","expires":"2015-05-06T01:30:00Z"}`
+	h.post(t, "/worker", body).want(t, http.StatusCreated)
+	h.store.mu.Lock()
+	h.store.now = h.store.now.Add(time.Hour)
+	h.store.mu.Unlock()
+	h.post(t, "/worker", body).want(t, http.StatusOK)
+	h.post(t, "/worker", `{"identifier":"a"}`).want(t, http.StatusConflict)
 }
 
 // The same POST again is the same task: it is not moved, even once its time has

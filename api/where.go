@@ -207,9 +207,14 @@ func (w *where) check(listed bool, errs *inputErrors) {
 }
 
 // task returns the task to be created. Chosen endpoints are still missing.
-func (in *taskRequest) task(taskType string) tasker.Task {
-	return tasker.Task{
-		Type: taskType, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
+func (in *taskRequest) task(tt *tasker.TaskType) tasker.Task {
+	task := tasker.Task{
+		Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
 		Select: in.where.texts(), Limit: in.where.limit, Seed: in.where.seed, Start: in.when.start,
+		Expiry: in.when.expires, AskedExpiry: !in.when.expires.IsZero(),
 	}
+	if !task.AskedExpiry {
+		task.Expiry.After = tt.Expires
+	}
+	return task
 }

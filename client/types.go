@@ -42,6 +42,9 @@ type NewTask struct {
 	// are chosen, and counted, when it starts.
 	StartTime *time.Time `json:"start_time,omitempty"`
 	In        string     `json:"in,omitempty"`
+	// Expires is when the task expires: a time in the form of RFC 3339, or a duration
+	// after its start, such as "1h"; empty means as its type says.
+	Expires string `json:"expires,omitempty"`
 }
 
 // Expect bounds the number of endpoints of a task; nil is no bound.
@@ -107,6 +110,7 @@ type TaskView struct {
 	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
 	StartTime        time.Time         `json:"start_time"`
 	AcceptedTime     *time.Time        `json:"accepted_time,omitempty"`
+	Expires          *time.Time        `json:"expires,omitempty"`
 	SentTime         *time.Time        `json:"sent_time,omitempty"`
 	LastModifiedTime time.Time         `json:"last_modified_time"`
 	Errmsg           string            `json:"errmsg,omitempty"`
@@ -217,6 +221,8 @@ type TaskTypeInfo struct {
 	MaxPayload    int64             `json:"max_payload"`  // in bytes
 	Labels        map[string]string `json:"labels"`
 	Retention     *int64            `json:"retention"` // nil if tasks are kept for ever
+	// Expires is how long after its start a task expires; nil for never.
+	Expires *float64 `json:"expires,omitempty"`
 }
 
 // TaskTypeList is the list of all task types.

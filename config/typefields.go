@@ -43,6 +43,10 @@ func (e *entryReader) fields(t *tasker.TaskType) []field {
 			retries(&t.Retry),
 		},
 		{"retention", "how long a task is kept after its end, or forever", retention(&t.Retention, tasker.Forever)},
+		{
+			"expires", "how long after its start a task expires, unless it says so itself; by default never",
+			optional(&t.Expires, time.Second, maxDuration),
+		},
 		{"max_payload", "bytes, such as 65536 or 64KiB; by default api.max_body", size(&t.MaxPayload, 1, giB)},
 		{"schema", "JSON Schema of payloads, or the path of a file; by default the handler's", ofNode(
 			func(node *yaml.Node) error { return e.readSchema(t, node) },

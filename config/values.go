@@ -127,6 +127,19 @@ func duration(at *time.Duration, least, most time.Duration) codec {
 	}
 }
 
+// optional is a duration that is shown only if it is set.
+func optional(at *time.Duration, least, most time.Duration) codec {
+	c := duration(at, least, most)
+	get := c.get
+	c.get = func() any {
+		if *at == 0 {
+			return ""
+		}
+		return get()
+	}
+	return c
+}
+
 // retention reads how long something is kept, or "forever", which is stored as
 // the given value.
 func retention(at *time.Duration, always time.Duration) codec {

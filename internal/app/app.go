@@ -191,8 +191,8 @@ func (s services) newReconciler(cfg config.Config, dispatcher *dispatch.Dispatch
 	conf := cfg.Reconcile
 	conf.TaskTypes, conf.Metrics = cfg.TaskTypeNames(), observe.NewReconcileMetrics(s.metrics)
 	return reconcile.New(conf, reconcile.Store{
-		Leases: s.store.Leases, Schedule: s.store.Schedule, Endpoints: s.store.Endpoints, Unsent: s.store.Outbox,
-		Statuses: s.store.Statuses, Lost: s.store.Endpoints,
+		Leases: s.store.Leases, Schedule: s.store.Schedule, Endpoints: s.store.Endpoints, Expired: s.store.Expiry,
+		Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
 		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters, Census: s.store.Inspection,
 	}, s.broker, dispatcher, s.log)
 }

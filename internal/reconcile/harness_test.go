@@ -203,7 +203,7 @@ func newWorld(t *testing.T) *world {
 
 // parts are the parts of the store.
 func (w *world) parts() Store {
-	return Store{Leases: w, Schedule: w, Endpoints: w, Unsent: w, Statuses: w, Lost: w, Retention: w, DeadLetters: w, Census: w}
+	return Store{Leases: w, Schedule: w, Endpoints: w, Expired: w, Unsent: w, Statuses: w, Lost: w, Retention: w, DeadLetters: w, Census: w}
 }
 
 func (w *world) dispatcher() *dispatch.Dispatcher {

@@ -35,6 +35,7 @@ type Store struct {
 	Leases      Leases
 	Schedule    Schedule
 	Endpoints   choice.Endpoints
+	Expired     Expired
 	Unsent      Unsent
 	Statuses    Statuses
 	Lost        Lost
@@ -103,6 +104,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	chooser := choice.Chooser{Endpoints: store.Endpoints, Clock: store.Schedule}
 	starter := newStarter(store.Schedule, chooser, dispatcher, cfg.Metrics.StartDelay, log)
 	incomplete := &incomplete{statuses: store.Statuses, wait: cfg.WaitForEndpoints}
+	expiry := &expiry{store: store.Expired, statuses: store.Statuses, wait: cfg.WaitForEndpoints, log: log}
 	lost := &lost{store: store.Lost, statuses: store.Statuses, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log}
 	aggregate := newAggregate(store.Statuses, cfg.WaitForEndpoints, log)
 	conversion := &conversion{statuses: store.Statuses}
@@ -116,6 +118,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		},
 		elected: []loop{
 			{name: "incomplete", period: 500 * time.Millisecond, runOnce: incomplete.runOnce},
+			{name: "expiry", period: time.Second, runOnce: expiry.runOnce},
 			{name: "lost", period: time.Second, runOnce: lost.runOnce},
 			{name: "aggregate", period: 500 * time.Millisecond, runOnce: aggregate.runOnce},
 			{name: "purge", period: time.Minute, runOnce: purge.runOnce},

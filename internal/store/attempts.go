@@ -43,7 +43,8 @@ func disjunction(term string, n int) string {
 // StartAttempts begins the next attempts of waiting results, up to some
 // hundreds: it counts them and moves the results to RUNNING, before their
 // handlers start. started[i] is false if the result is at another attempt or
-// has ended, or if its manager does not hold the endpoint. It may be called
+// has ended, if its task has expired, which makes it EXPIRED, or if its manager
+// does not hold the endpoint. It may be called
 // again after an error: attempts that the same manager has started are reported
 // as started, even if their endpoint was marked lost meanwhile, unless they
 // have asked for a reboot since.
@@ -61,6 +62,9 @@ func (s Attempts) StartAttempts(ctx context.Context, starts []ledger.Start) (sta
 	}
 	if matched == len(starts) {
 		return slices.Repeat([]bool{true}, matched), nil
+	}
+	if err := s.expireWaiting(ctx, starts); err != nil {
+		return nil, s.fail("store which results expired", err)
 	}
 	started = make([]bool, len(starts))
 	// Some were at another attempt. Those now at the next one, by the same
@@ -91,8 +95,8 @@ func (s Attempts) start(ctx context.Context, starts []ledger.Start) (matched int
 			{"step", "0"},
 			{"awaits_reboot", "NULL"},
 		},
-		where: "r.state IN ?",
-		args:  []any{tasker.Running, now, now, waiting},
+		where: "r.state IN ? AND " + unexpired("r."),
+		args:  []any{tasker.Running, now, now, waiting, s.at(now.Time)},
 	}
 	// Lock the endpoints in the same order as heartbeats do.
 	ordered := slices.SortedFunc(slices.Values(starts), func(a, b ledger.Start) int {

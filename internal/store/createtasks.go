@@ -25,6 +25,7 @@ type newTask struct {
 	key      taskKey
 	row      taskRow
 	start    tasker.Start
+	expiry   tasker.Expiry
 	creation *ledger.Creation // what became of it
 }
 
@@ -75,8 +76,9 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 	}
 	sum := sha256.Sum256([]byte(payload))
 	n := &newTask{
-		key:   taskKey{t.Type, t.Identifier},
-		start: t.Start,
+		key:    taskKey{t.Type, t.Identifier},
+		start:  t.Start,
+		expiry: t.Expiry,
 		row: taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
 			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints,
@@ -100,9 +102,15 @@ func (n *newTask) begin(now dbTime) {
 	if n.row.Status == tasker.Scheduled {
 		start := dbTime{n.start.Time(now.Time)}
 		n.row.StartTime, n.row.RelayTime, n.row.AcceptedTime = start, &start, &now
-		return
+	} else {
+		n.row.StartTime, n.row.RelayTime = now, &dbTime{now.Add(relayGrace)}
 	}
-	n.row.StartTime, n.row.RelayTime = now, &dbTime{now.Add(relayGrace)}
+	if expires := n.expiry.Time(n.row.StartTime.Time); expires != nil {
+		n.row.NotAfter, n.row.ExpireTime = &dbTime{*expires}, &dbTime{*expires}
+	}
+	if n.expiry.After > 0 {
+		n.row.ExpiresIn = new(n.expiry.After.Microseconds())
+	}
 }
 
 // create stores tasks with different identifiers. It assumes that all are new, and

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -26,7 +27,8 @@ type Inbox struct{ *DB }
 //
 // The stored task decides, not the message. A message is refused if its task is
 // not stored, if type or identifier differ, or if the task does not list the
-// endpoint; and if the task has ended without the endpoint. The endpoints'
+// endpoint; and if the task has ended without the endpoint. Of a task that has
+// expired an EXPIRED result is recorded, and the message is a Duplicate. The endpoints'
 // leases are locked meanwhile, so that no other manager takes over in between.
 // Tasks whose target the endpoint is are not locked, since they cannot end
 // without its result; others are.
@@ -62,7 +64,7 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 	if err != nil {
 		return nil, err
 	}
-	tasks, err := readTasks(tx, incoming)
+	tasks, err := s.readTasks(tx, incoming)
 	if err != nil {
 		return nil, err
 	}
@@ -70,10 +72,11 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 	if err != nil {
 		return nil, err
 	}
-	if err := lockJoined(tx, incoming, tasks, targets); err != nil {
+	if err := s.lockJoined(tx, incoming, tasks, targets); err != nil {
 		return nil, err
 	}
 	recordings := make([]ledger.Recording, len(incoming))
+	incoming = slices.Clone(incoming)
 	var open, ended []int // indexes of those to record, and of those whose task has ended
 	for i, a := range incoming {
 		task := tasks[a.TaskID]
@@ -92,10 +95,19 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		default:
 			recordings[i].Task = task.Task
 			open = append(open, i)
+			if task.expired {
+				a := &incoming[i]
+				a.State, a.Errnr, a.Errmsg = tasker.Expired, tasker.ErrnrExpired, expiredMessage(task.Expires)
+			}
 		}
 	}
-	if err := s.insertResults(tx, incoming, open, recordings); err != nil {
+	if err := s.insertResults(tx, incoming, tasks, open, recordings); err != nil {
 		return nil, err
+	}
+	for _, i := range open {
+		if incoming[i].State == tasker.Expired && recordings[i].Outcome == ledger.Recorded {
+			recordings[i] = ledger.Recording{Outcome: ledger.Duplicate, Task: recordings[i].Task, State: tasker.Expired}
+		}
 	}
 	if err := s.join(tx, incoming, open, tasks, targets); err != nil || len(ended) == 0 {
 		return recordings, err
@@ -107,8 +119,12 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 	for _, i := range ended {
 		row, ok := known[incoming[i].ResultKey]
 		task := tasks[incoming[i].TaskID].Task
-		if ok {
+		switch {
+		case ok:
 			recordings[i] = row.recording(incoming[i].Manager, task)
+			continue
+		case tasks[task.ID].expired && !task.Removed(incoming[i].Endpoint):
+			recordings[i] = ledger.Recording{Outcome: ledger.Duplicate, Task: task, State: tasker.Expired}
 			continue
 		}
 		recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(task, incoming[i].Endpoint)}
@@ -135,7 +151,9 @@ func (s Inbox) join(
 
 // insertResults records those at the given indexes. It assumes that none is a
 // duplicate, and looks only if that was wrong.
-func (s Inbox) insertResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int, recordings []ledger.Recording) error {
+func (s Inbox) insertResults(
+	tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]storedTask, indexes []int, recordings []ledger.Recording,
+) error {
 	if len(indexes) == 0 {
 		return nil
 	}
@@ -144,7 +162,7 @@ func (s Inbox) insertResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []
 		for n, i := range indexes {
 			chosen[n] = incoming[i]
 		}
-		statement, args := s.insertHeld(chosen, dbTime{s.Now()}, false)
+		statement, args := s.insertHeld(chosen, tasks, dbTime{s.Now()}, false)
 		return tx.Exec(statement, args...).Error
 	}
 	err := insert(indexes)
@@ -206,6 +224,7 @@ func keysOf(incoming []ledger.Incoming) []tasker.ResultKey {
 // lists of endpoints, except RemovedEndpoints.
 type storedTask struct {
 	tasker.Task
+	expired   bool
 	stored    bool
 	listed    bool // it lists endpoints
 	converted bool // it has targets
@@ -244,31 +263,34 @@ func tooLate(task tasker.Task, endpoint string) string {
 }
 
 // readTasks reads the tasks of the messages.
-func readTasks(db *gorm.DB, incoming []ledger.Incoming) (map[int64]storedTask, error) {
+func (s Inbox) readTasks(db *gorm.DB, incoming []ledger.Incoming) (map[int64]storedTask, error) {
 	ids := make([]int64, len(incoming))
 	for i, a := range incoming {
 		ids[i] = a.TaskID
 	}
 	slices.Sort(ids)
 	tasks := make(map[int64]storedTask, len(ids))
-	return tasks, readWork(db, slices.Compact(ids), tasks)
+	return tasks, s.readWork(db, slices.Compact(ids), tasks)
 }
 
-func readWork(db *gorm.DB, ids []int64, tasks map[int64]storedTask) error {
+func (s Inbox) readWork(db *gorm.DB, ids []int64, tasks map[int64]storedTask) error {
 	var rows []struct {
-		Row    taskRow `gorm:"embedded"`
-		Listed bool
+		Row     taskRow `gorm:"embedded"`
+		Listed  bool
+		Expired bool
 	}
-	err := db.Table("tasks").Select(workColumns).Where("id IN ?", ids).Order("id").Find(&rows).Error
+	columns := strings.Join(workColumns, ", ") + ", (not_after IS NOT NULL AND not_after <= ?) AS expired"
+	err := db.Table("tasks").Select(columns, s.at(s.Now())).
+		Where("id IN ?", ids).Order("id").Find(&rows).Error
 	for i := range rows {
 		row := &rows[i]
-		tasks[row.Row.ID] = storedTask{row.Row.work(), true, row.Listed, row.Row.Targets != nil}
+		tasks[row.Row.ID] = storedTask{row.Row.work(), row.Expired, true, row.Listed, row.Row.Targets != nil}
 	}
 	return err
 }
 
 // lockJoined locks the tasks that an endpoint would join, and reads them again.
-func lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]storedTask, targets map[tasker.ResultKey]bool) error {
+func (s Inbox) lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]storedTask, targets map[tasker.ResultKey]bool) error {
 	var joined []int64
 	for _, a := range incoming {
 		if task := tasks[a.TaskID]; task.stored && !task.Status.Final() && !targets[a.ResultKey] {
@@ -279,7 +301,7 @@ func lockJoined(tx *gorm.DB, incoming []ledger.Incoming, tasks map[int64]storedT
 		return nil
 	}
 	slices.Sort(joined)
-	return readWork(tx.Clauses(clause.Locking{Strength: "UPDATE"}), slices.Compact(joined), tasks)
+	return s.readWork(tx.Clauses(clause.Locking{Strength: "UPDATE"}), slices.Compact(joined), tasks)
 }
 
 // smallPayload selects a task's payload, or "" if it is large: what is read for
@@ -294,7 +316,7 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "start_time", "last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "start_time", "not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

@@ -19,7 +19,7 @@ import (
 // how many endpoints a task has. rest are the indexes of those that it did not
 // record: [Inbox.receive] must do it.
 func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (recordings []ledger.Recording, rest []int, err error) {
-	tasks, err := readTasks(s.conn(ctx), incoming)
+	tasks, err := s.readTasks(s.conn(ctx), incoming)
 	if err != nil {
 		return nil, nil, s.fail("read the received tasks", err)
 	}
@@ -33,7 +33,7 @@ func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (rec
 		if task.stored && !task.converted && !task.Status.Final() {
 			old = append(old, a.TaskID)
 		}
-		fast = fast && task.refusal(a) == "" && !task.Status.Final() && !task.Removed(a.Endpoint)
+		fast = fast && !task.expired && task.refusal(a) == "" && !task.Status.Final() && !task.Removed(a.Endpoint)
 		recordings[i].Task = task.Task
 	}
 	if len(old) > 0 {
@@ -48,7 +48,7 @@ func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (rec
 	var now dbTime
 	err = s.withRetry(ctx, func() error {
 		now = dbTime{s.Now()}
-		statement, args := s.insertHeld(incoming, now, true)
+		statement, args := s.insertHeld(incoming, tasks, now, true)
 		insert := s.conn(ctx).Exec(statement, args...)
 		recorded = insert.RowsAffected
 		return insert.Error
@@ -88,22 +88,27 @@ func (s Inbox) notRecorded(ctx context.Context, incoming []ledger.Incoming, now 
 // resultColumns are the columns of a new result, from the values of a message.
 var resultColumns = []string{
 	"task_id", "endpoint", "manager", "state", "attempt", "errnr", "errmsg", "start_time", "last_modified_time", "attempt_time",
+	"not_after",
 }
 
 // insertHeld returns the statement that inserts a result for each message whose
-// endpoint its manager holds and, if targeted, is a target of the open task. The
+// endpoint its manager holds and, if targeted, is a target of the open task, which
+// has not expired. The
 // list of values is read first, and each of its rows finds its endpoint, target
 // and task by their keys.
-func (s Inbox) insertHeld(incoming []ledger.Incoming, now dbTime, targeted bool) (statement string, args []any) {
+func (s Inbox) insertHeld(
+	incoming []ledger.Incoming, tasks map[int64]storedTask, now dbTime, targeted bool,
+) (statement string, args []any) {
 	// Lock the rows in the same order as heartbeats do.
 	ordered := slices.SortedFunc(slices.Values(incoming), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	// MySQL wants the word; MariaDB and SQLite, which do not know it, take it for a
 	// comment.
-	const row = "/*!80019 ROW*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	const row = "/*!80019 ROW*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	columns := strings.Join(resultColumns, ", ")
 	statement = "INSERT INTO task_results (" + columns + ") WITH v (" + columns + ") AS (VALUES " +
 		row + strings.Repeat(", "+row, len(ordered)-1) + ")" +
-		" SELECT v.task_id, e.name, e.manager, v.state, v.attempt, v.errnr, v.errmsg, v.start_time, v.last_modified_time, v.attempt_time" +
+		" SELECT v.task_id, e.name, e.manager, v.state, v.attempt, v.errnr, v.errmsg," +
+		" v.start_time, v.last_modified_time, v.attempt_time, v.not_after" +
 		// Only the endpoints are locked.
 		" FROM v JOIN (SELECT name, manager FROM endpoints WHERE name IN ?" + s.dialect.share + ") e" +
 		" ON e.name = " + s.dialect.asName("v.endpoint") + " AND e.manager = v.manager"
@@ -112,13 +117,17 @@ func (s Inbox) insertHeld(incoming []ledger.Incoming, now dbTime, targeted bool)
 		if a.State == tasker.Running {
 			attempt, begun = 1, now
 		}
-		args = append(args, a.TaskID, a.Endpoint, a.Manager, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun)
+		var expires any
+		if at := tasks[a.TaskID].Expires; at != nil {
+			expires = dbTime{*at}
+		}
+		args = append(args, a.TaskID, a.Endpoint, a.Manager, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, expires)
 	}
 	args = append(args, endpointsOf(incoming))
 	if targeted {
 		statement += " JOIN task_targets g ON g.task_id = v.task_id AND g.endpoint = e.name" +
-			" JOIN tasks t ON t.id = v.task_id AND t.status IN ?"
-		args = append(args, unended())
+			" JOIN tasks t ON t.id = v.task_id AND t.status IN ? AND " + unexpired("t.")
+		args = append(args, unended(), s.at(now.Time))
 	}
 	return statement, args
 }

@@ -22,7 +22,7 @@ type Outbox struct{ *DB }
 const maxRefusal = 1024
 
 // ClaimUnsent claims up to limit CREATED tasks whose next attempt to send is
-// due, longest due first, and begins that attempt. No other process gets them
+// due, and that have not expired, longest due first, and begins that attempt. No other process gets them
 // until lease has passed.
 func (s Outbox) ClaimUnsent(ctx context.Context, limit int, lease time.Duration) (claimed []ledger.Unsent, err error) {
 	err = s.transact(ctx, "claim unsent tasks", func(tx *gorm.DB) error {
@@ -30,6 +30,7 @@ func (s Outbox) ClaimUnsent(ctx context.Context, limit int, lease time.Duration)
 		var rows []taskRow
 		find := tx.Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
 			Where("status = ? AND relay_time <= ?", tasker.Created, dbTime{now}).
+			Where(unexpired(""), s.at(now)).
 			Order("relay_time, id").Limit(limit).Find(&rows)
 		if find.Error != nil || len(rows) == 0 {
 			claimed = nil

@@ -138,6 +138,9 @@ type taskRow struct {
 	PublishAttempts  int     // to send
 	SentTo           *string // see [ledger.Unsent]
 	Refusal          *string // why the broker refused it last; NULL if it did not
+	NotAfter         *dbTime // when it expires; NULL for never
+	ExpiresIn        *int64  // microseconds from its start, if it was told so
+	ExpireTime       *dbTime // when the reconciler looks whether it has expired; NULL if it need not
 	Targets          *int    // the number of its targets; NULL if an older program accepted it
 	StartTime        dbTime
 	AcceptedTime     *dbTime // of a task accepted to start later
@@ -154,6 +157,7 @@ func (r *taskRow) task() tasker.Task {
 		ID: r.ID, Identifier: r.Identifier, Type: r.Type, Status: r.Status,
 		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
 		StartTime: r.StartTime.Time, AcceptedTime: timePointer(r.AcceptedTime), SentTime: timePointer(r.SentTime),
+		Expires:          timePointer(r.NotAfter),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
 	}
 	if r.Errmsg != nil {
@@ -199,6 +203,7 @@ type resultRow struct {
 	StartTime        dbTime
 	LastModifiedTime dbTime
 	RetryTime        *dbTime
+	NotAfter         *dbTime // that of its task; NULL if an older program recorded it
 	AttemptTime      *dbTime // when the current attempt began
 	// Step is the step of the attempt that runs next. AwaitsReboot is the boot
 	// in which the attempt asked for a reboot.

@@ -37,7 +37,7 @@ func (s Schedule) NextStart(ctx context.Context) (next time.Time, ok bool, err e
 		return next, false, err
 	}
 	var times []dbTime
-	err = s.conn(ctx).Model(&taskRow{}).Where("status = ?", tasker.Scheduled).
+	err = s.conn(ctx).Model(&taskRow{}).Where("status = ?", tasker.Scheduled).Where(unexpired(""), dbTime{s.Now()}).
 		Order("relay_time").Limit(1).Pluck("relay_time", &times).Error
 	if err != nil || len(times) == 0 {
 		return next, false, s.fail("read when the next task starts", err)
@@ -96,6 +96,7 @@ func due(tx *gorm.DB, now dbTime, limit int) ([]taskRow, error) {
 	var found []sized
 	err := tx.Table("tasks").Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
 		Select("id, OCTET_LENGTH(payload) AS size").Where("status = ? AND relay_time <= ?", tasker.Scheduled, now).
+		Where(unexpired(""), now).
 		Order("relay_time, id").Limit(limit).Find(&found).Error
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -202,21 +203,41 @@ func (s Schedule) FailScheduled(ctx context.Context, claimed tasker.Task, reason
 }
 
 // Reschedule changes when a SCHEDULED task starts, and returns it. A time that has
-// passed is now. The error is [tasker.NotFound], or [tasker.Conflict] if the task
-// has another status.
+// passed is now. The time when it expires moves, too, if that was given from its
+// start. The error is [tasker.NotFound], [tasker.Conflict] if the task has another
+// status, or [tasker.Invalid] if it would have expired by then.
 func (s Tasks) Reschedule(ctx context.Context, taskType, identifier string, start tasker.Start) (tasker.Task, error) {
 	var moved bool
-	err := s.withRetry(ctx, func() error {
+	err := s.transact(ctx, "reschedule the task", func(tx *gorm.DB) error {
+		var row taskRow
+		err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).Select("id", "not_after", "expires_in").
+			Where("type = ? AND identifier = ? AND status = ?", taskType, identifier, tasker.Scheduled).Take(&row).Error
+		if moved = err == nil; errors.Is(err, gorm.ErrRecordNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		now := s.Now()
-		due := dbTime{start.Time(now)}
-		update := s.conn(ctx).Model(&taskRow{}).
-			Where("type = ? AND identifier = ? AND status = ?", taskType, identifier, tasker.Scheduled).
-			Updates(map[string]any{"start_time": due, "relay_time": due, "last_modified_time": dbTime{now}})
-		moved = update.RowsAffected > 0
-		return update.Error
+		due := start.Time(now)
+		var expiry tasker.Expiry
+		switch {
+		case row.ExpiresIn != nil:
+			expiry.After = time.Duration(*row.ExpiresIn) * time.Microsecond
+		case row.NotAfter != nil:
+			expiry.At = row.NotAfter.Time
+		}
+		if err := expiry.Check(due); err != nil {
+			return err
+		}
+		set := map[string]any{"start_time": dbTime{due}, "relay_time": dbTime{due}, "last_modified_time": dbTime{now}}
+		if expires := expiry.Time(due); expires != nil {
+			set["not_after"], set["expire_time"] = dbTime{*expires}, dbTime{*expires}
+		}
+		return tx.Model(&taskRow{}).Where("id = ?", row.ID).Updates(set).Error
 	})
 	if err != nil {
-		return tasker.Task{}, s.fail("reschedule the task", err)
+		return tasker.Task{}, err
 	}
 	task, err := s.FindTask(ctx, taskType, identifier)
 	if err == nil && !moved {

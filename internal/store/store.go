@@ -34,6 +34,7 @@ type Store struct {
 	Schema      Schema
 	Tasks       Tasks
 	Schedule    Schedule
+	Expiry      Expiry
 	Outbox      Outbox
 	Inbox       Inbox
 	Attempts    Attempts
@@ -119,7 +120,7 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 		return nil, fmt.Errorf("open the database file %s: %w", u.Path, err)
 	}
 	return &Store{
-		DB: db, Schema: schema, Tasks: Tasks{db}, Schedule: Schedule{db}, Outbox: Outbox{db}, Inbox: Inbox{db},
+		DB: db, Schema: schema, Tasks: Tasks{db}, Schedule: Schedule{db}, Expiry: Expiry{db}, Outbox: Outbox{db}, Inbox: Inbox{db},
 		Attempts: Attempts{db}, Results: Results{db},
 		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Tokens: Tokens{db},
 		DeadLetters: DeadLetters{db}, Retention: Retention{db}, Leases: Leases{db}, Inspection: Inspection{db},

@@ -23,8 +23,8 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Select, Limit, Seed, Chosen and Start of t; Endpoints is nil, or
-// sorted without duplicates.
+// Endpoints, Select, Limit, Seed, Chosen, Start and Expiry of t; Endpoints is
+// nil, or sorted without duplicates.
 // If the Status of t is SCHEDULED, so is the stored one, also if its time to start
 // has passed meanwhile: see [Schedule]. It has no targets, and keeps Expect and Plan.
 // If the same task exists, CreateTask returns that one and created is false.
@@ -75,6 +75,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	}
 	if !t.Start.IsZero() {
 		request = append(request, "start", t.Start.String())
+	}
+	if t.AskedExpiry {
+		request = append(request, "expires", t.Expiry.String())
 	}
 	canonical, err := json.Marshal(request)
 	if err != nil {

@@ -24,7 +24,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
 	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, expected, targets, unserved, removed_endpoints,"+
-		" start_time, accepted_time, sent_time, last_modified_time, errmsg,"+
+		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
 }
@@ -38,7 +38,7 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
 	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, unserved, removed_endpoints,"+
-		" start_time, accepted_time, sent_time, last_modified_time, errmsg"), taskType, identifier)
+		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
 	}
@@ -85,6 +85,7 @@ type peekedTask struct {
 	RemovedEndpoints names
 	StartTime        dbTime
 	AcceptedTime     *dbTime
+	NotAfter         *dbTime
 	SentTime         *dbTime
 	LastModifiedTime dbTime
 	Errmsg           *string
@@ -98,8 +99,8 @@ func (r *peekedTask) task() tasker.Task {
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Selection: r.Selection,
 		Expected: r.Expected,
 		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
-		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, SentTime: r.SentTime, LastModifiedTime: r.LastModifiedTime,
-		Errmsg: r.Errmsg, Targets: r.Targets,
+		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
+		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets,
 	}
 	t := row.task()
 	t.Payload = r.Payload
@@ -171,7 +172,7 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 	}
 	columns := []string{
 		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints",
-		"start_time", "accepted_time", "sent_time", "last_modified_time", "errmsg",
+		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}
 	if payload {
 		columns = append(columns, "payload")

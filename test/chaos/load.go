@@ -57,6 +57,9 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 		if r.IntN(8) == 0 {
 			document["in"] = 1 + r.IntN(10)
 		}
+		if r.IntN(8) == 0 {
+			document["expires"] = 1 + r.IntN(20)
+		}
 		if post.Endpoints != nil {
 			document["endpoints"] = post.Endpoints
 		}
@@ -100,9 +103,9 @@ func (c *clients) keepPosting(ctx context.Context, o *order) {
 	defer cancel()
 	for {
 		o.post.Tries++
-		id, start, err := c.tryPost(ctx, o)
+		task, err := c.tryPost(ctx, o)
 		if err == nil {
-			o.post.TaskID, o.post.StartTime, o.post.Accepted = id, start, time.Now()
+			o.post.TaskID, o.post.StartTime, o.post.Expires, o.post.Accepted = task.ID, task.StartTime, task.Expires, time.Now()
 			return
 		}
 		if errors.Is(err, errRefused) {
@@ -118,37 +121,40 @@ func (c *clients) keepPosting(ctx context.Context, o *order) {
 	}
 }
 
+// acceptedTask is what the answer to a POST says of a task.
+type acceptedTask struct {
+	ID        int64
+	StartTime time.Time `json:"start_time"`
+	Expires   time.Time `json:"expires"`
+}
+
 // errRefused means that retrying cannot help.
 var errRefused = errors.New("refused")
 
-func (c *clients) tryPost(ctx context.Context, o *order) (id int64, start time.Time, err error) {
+func (c *clients) tryPost(ctx context.Context, o *order) (task acceptedTask, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base()+"/"+o.post.Type, bytes.NewReader(o.body))
 	if err != nil {
-		return 0, start, err
+		return task, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, start, err
+		return task, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
 	switch {
 	case err != nil:
-		return 0, start, err
+		return task, err
 	case resp.StatusCode == http.StatusCreated, resp.StatusCode == http.StatusOK:
-		var task struct {
-			ID        int64
-			StartTime time.Time `json:"start_time"`
-		}
 		err := json.Unmarshal(data, &task)
-		return task.ID, task.StartTime, err
+		return task, err
 	case resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
-		return 0, start, fmt.Errorf("%w: %s: %s", errRefused, resp.Status, data)
+		return task, fmt.Errorf("%w: %s: %s", errRefused, resp.Status, data)
 	}
-	return 0, start, errors.New(resp.Status)
+	return task, errors.New(resp.Status)
 }
 
 func (c *clients) base() string { return c.bases[rand.IntN(len(c.bases))] }

@@ -59,3 +59,34 @@ func TestScheduled(t *testing.T) {
 		t.Errorf("PATCH of a task that has started: %d, %v", code, err)
 	}
 }
+
+// An endpoint that was away while a task expired does not run it, and the task has
+// ended without it.
+func TestExpired(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.api()
+	away := s.manager("console1")
+	s.manager("console2")
+	away.kill()
+	s.accept("worker", `{"identifier":"brief","expires":"1s","endpoints":["console1"]}`)
+	s.accept("worker", `{"identifier":"all","expires":3}`)
+	s.await("/worker/brief", "FAILED")
+	s.await("/worker/all", "FAILED")
+	s.manager("console1")
+	s.accept("worker", `{"identifier":"after"}`)
+	s.await("/worker/after", "DONE")
+	a := s.await("/worker/brief", "FAILED")
+	if r := a.TaskResponseList; len(r) != 1 || r[0].State != "EXPIRED" || r[0].Errnr != -4 || r[0].Attempt != 0 {
+		t.Errorf("brief: %+v", a)
+	}
+	if a := s.await("/worker/all", "FAILED"); a.state("console1") != "EXPIRED" {
+		t.Errorf("all: %+v", a)
+	}
+	var letters struct {
+		Letters []any `json:"dead_letters"`
+	}
+	if _, _, err := s.request(http.MethodGet, "/v1/dead-letters", "", &letters); err != nil || len(letters.Letters) > 0 {
+		t.Errorf("dead letters %v, %v", letters, err)
+	}
+}

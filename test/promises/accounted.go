@@ -46,7 +46,7 @@ func endpointTwice(w *world, report reportFunc) {
 func endpointNowhere(w *world, report reportFunc) {
 	w.posted(func(a *Answer) {
 		unsent := a.Task.Status == statusCreated && w.posts[a.key()][0].Endpoints == nil
-		if unsent || a.Task.Status == statusScheduled {
+		if unsent || a.Task.Status == statusScheduled || a.notStarted() {
 			return
 		}
 		mentions := a.mentions()

@@ -49,6 +49,7 @@ func rules() []rule {
 		{"run-after-final", 2, runAfterFinal},
 		{"interrupted-without-fault", 2, interruptedWithoutFault},
 		{"gave-up-early", 2, gaveUpEarly},
+		{"ran-expired", 2, ranExpired},
 
 		{"lost-done", 3, lostDone},
 		{"lost-failure", 3, lostFailure},

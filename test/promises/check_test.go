@@ -38,7 +38,7 @@ func TestOnlyFaultsExcuse(t *testing.T) {
 		FaultStop: {"interrupted-without-fault", "lost-timeout", "lost-failure"},
 		FaultPause: {
 			"interrupted-without-fault", "lost-done", "lost-failure", "lost-timeout",
-			"overlapping-runs", "attempts-out-of-order", "run-after-final",
+			"overlapping-runs", "attempts-out-of-order", "run-after-final", "ran-expired",
 		},
 		FaultTakeover: {"interrupted-without-fault", "lost-timeout", "overlapping-runs"},
 	} {

@@ -65,6 +65,9 @@ func (g *generator) task(i int) {
 	if g.choose(4) == 0 { // later
 		post.StartTime = post.StartTime.Add(g.millis(20_000))
 	}
+	if g.choose(6) == 0 {
+		post.Expires = post.StartTime.Add(4 * time.Second)
+	}
 	g.starts[key] = post.StartTime
 	g.sent[key] = post.StartTime.Add(g.millis(2000))
 	if g.choose(8) == 0 {
@@ -85,7 +88,7 @@ func (g *generator) task(i int) {
 		if g.choose(6) == 0 {
 			at = at.Add(10 * time.Second)
 		}
-		g.place(place{key, endpoint}, int64(i+1), testTypes[i%len(testTypes)], at)
+		g.place(place{key, endpoint}, int64(i+1), testTypes[i%len(testTypes)], at, post.Expires)
 	}
 }
 
@@ -99,7 +102,7 @@ func (g *generator) fault(kind, target string, pid int, at time.Time, lasts time
 const faultless = 14
 
 // place generates one endpoint's part: its runs, the faults, and its row.
-func (g *generator) place(p place, id int64, t Type, at time.Time) {
+func (g *generator) place(p place, id int64, t Type, at, expires time.Time) {
 	row := Result{Endpoint: p.endpoint, State: stateReceived}
 	save := func(at time.Time, state string, errnr int) {
 		row.State, row.Errnr, row.Errmsg, row.Status = state, errnr, nil, 0
@@ -112,7 +115,10 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 		}
 		g.rows[p] = append(g.rows[p], snapshot{at, row})
 	}
-	if g.choose(2) == 0 {
+	if expires.IsZero() {
+		expires = g.h.Begin.Add(24 * time.Hour)
+	}
+	if g.choose(2) == 0 && at.Before(expires) {
 		save(at, stateReceived, 0)
 		at = at.Add(g.millis(1000))
 	} else if g.choose(4) == 0 { // ahead of a slot, and given back
@@ -124,6 +130,10 @@ func (g *generator) place(p place, id int64, t Type, at time.Time) {
 		at = at.Add(g.millis(1000))
 	}
 	for {
+		if !at.Before(expires) {
+			save(expires, stateExpired, errnrExpired)
+			return
+		}
 		row.Attempt++
 		save(at, stateRunning, 0)
 		pid := g.next()
@@ -304,7 +314,7 @@ func (a *Answer) recount() {
 		switch row.State {
 		case stateDone:
 			s.Finished++
-		case stateFailed, stateTimedOut:
+		case stateFailed, stateTimedOut, stateExpired:
 			s.Finished++
 			s.Failed++
 		case stateLost:

@@ -47,7 +47,9 @@ type Post struct {
 	TaskID   int64     `json:"task_id"` // from the answer
 	// StartTime is when the task is to start, from the answer; zero if none came.
 	StartTime time.Time `json:"start_time"`
-	Tries     int       `json:"tries"` // the number of POSTs sent
+	// Expires is when the task expires, from the answer; zero if it does not.
+	Expires time.Time `json:"expires"`
+	Tries   int       `json:"tries"` // the number of POSTs sent
 }
 
 // Entry is a journal entry of a handler, synced before the handler continued:
@@ -110,6 +112,7 @@ type Answer struct {
 		Identifier string   `json:"identifier"`
 		Type       string   `json:"type"`
 		Status     string   `json:"status"`
+		Errmsg     string   `json:"errmsg"`
 		Endpoints  []string `json:"endpoints"`
 	} `json:"task"`
 	Results []Result `json:"taskResponseList"`

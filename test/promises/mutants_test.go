@@ -83,7 +83,17 @@ func runMutants() []mutant {
 			m.again(10*time.Second, func(e *Entry) { e.Attempt = 3 })
 			m.row.Attempt = 3
 		}, "attempt-not-allowed"},
+		{"run after the task expired", "work", true, func(m *mutation) {
+			postOf(m.h, m.a.key()).Expires = m.start().Time.Add(-grace - time.Millisecond)
+		}, "ran-expired"},
+		{"EXPIRED although it does not expire", "work", true, func(m *mutation) {
+			m.dropRuns(1)
+			postOf(m.h, m.a.key()).Expires = time.Time{}
+			m.row.Attempt, m.row.Payload = 0, nil
+			m.set(stateExpired, errnrExpired)
+		}, "ran-expired"},
 		{"attempt 0", "work", true, func(m *mutation) {
+			postOf(m.h, m.a.key()).StartTime = time.Time{}
 			m.again(-10*time.Second, func(e *Entry) {
 				e.Attempt = 0
 				if e.Event == "end" {

@@ -150,3 +150,26 @@ func runAfterFinal(w *world, report reportFunc) {
 		}
 	}
 }
+
+// No run begins after its task has expired, unless its process was paused right
+// before, and only a task that expires has EXPIRED rows. That none of these has a run
+// that is not counted, or succeeded, other rules check.
+func ranExpired(w *world, report reportFunc) {
+	for _, r := range w.runs {
+		for _, p := range w.posts[r.task] {
+			late := r.start != nil && !p.Expires.IsZero() && r.start.Time.After(p.Expires.Add(grace))
+			if late && !w.struck(r.endpoint, r.pid, p.Expires, r.start.Time, FaultPause) {
+				report("%v: attempt %d started at %s, but the task expired at %s", r.place, r.attempt,
+					clock(r.start.Time), clock(p.Expires))
+			}
+		}
+	}
+	w.finalRows(func(p place, row *Result) {
+		if row.State != stateExpired {
+			return
+		}
+		if !slices.ContainsFunc(w.posts[p.task], func(post Post) bool { return !post.Expires.IsZero() }) {
+			report("%v is %s, but the task does not expire", p, row.State)
+		}
+	})
+}

@@ -40,6 +40,11 @@ func (a *Answer) count() (c count) {
 	return c
 }
 
+// notStarted reports whether the task ended without any endpoint: it expired before.
+func (a *Answer) notStarted() bool {
+	return a.Task.Status == statusFailed && a.Task.Errmsg != "" && len(a.mentions()) == 0
+}
+
 // through reports whether all have finished, and there is at least one.
 func (c count) through() bool { return c.missing == 0 && c.received > 0 && c.finished == c.received }
 
@@ -74,7 +79,7 @@ func statusNotOfRows(w *world, report reportFunc) {
 // A task with a final status has no unfinished rows and no missing endpoints.
 func finalTaskUnfinished(w *world, report reportFunc) {
 	for _, a := range w.all {
-		if c := a.count(); finalStatus(a.Task.Status) && !c.through() {
+		if c := a.count(); finalStatus(a.Task.Status) && !c.through() && !a.notStarted() {
 			report("%v at %s is %s with %d rows, %d finished, %d missing", a.key(), clock(a.Time), a.Task.Status,
 				c.received, c.finished, c.missing)
 		}
@@ -167,7 +172,7 @@ func outcomeNotOfType(w *world, report reportFunc) {
 	reported := map[place]bool{}
 	w.rows(func(a *Answer, p place, row *Result) {
 		t, known := w.types[p.task.kind]
-		if !known || reported[p] || !finished(row.State) || row.State == stateFailed && row.Errnr < 0 {
+		if !known || reported[p] || !finished(row.State) || row.State == stateFailed && row.Errnr < 0 || row.State == stateExpired {
 			return
 		}
 		var fits bool

@@ -43,6 +43,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"unreceived":        testUnreceived,
 		"starts":            testStarts,
 		"give back":         testGiveBack,
+		"expiry":            testExpiry,
 		"ends":              testEnds,
 		"ends of a batch":   testBatch,
 		"waiting work":      testWaiting,
@@ -379,5 +380,31 @@ func testRefusals(w world) {
 	w.receive(incoming(managerA, EndpointA, task, tasker.Running))
 	if _, err := w.Results.TaskPayload(w.Context(), task.ID+1000); tasker.CodeOf(err) != tasker.NotFound {
 		w.Errorf("payload of no task: %v", err)
+	}
+}
+
+// What has expired is not run, and its message is no dead letter.
+func testExpiry(w world) {
+	w.acquire(managerA, EndpointA, EndpointB)
+	past := tasker.Expiry{At: w.Behind.Now().Add(-time.Minute)}
+	task, _, err := w.Behind.CreateTask(w.Context(), tasker.Task{
+		Type: taskType, Identifier: "expired", Endpoints: []string{EndpointA, EndpointB}, Expiry: past,
+	})
+	w.must(err)
+	_, err = w.Behind.MarkSent(w.Context(), task, nil)
+	w.must(err)
+	for range 2 {
+		r := w.receive(incoming(managerA, EndpointA, task, tasker.Running))[0]
+		if r.Outcome != ledger.Duplicate || r.State != tasker.Expired {
+			w.Errorf("recorded %+v", r)
+		}
+	}
+	if w.start(ledger.Start{ResultKey: tasker.ResultKey{TaskID: task.ID, Endpoint: EndpointA}, Manager: managerA})[0] {
+		w.Error("it has started")
+	}
+	results, err := w.Behind.TaskResults(w.Context(), task.ID)
+	w.must(err)
+	if len(results) != 1 || results[0].State != tasker.Expired || results[0].Errnr != tasker.ErrnrExpired || results[0].Attempt != 0 {
+		w.Errorf("results %+v", results)
 	}
 }

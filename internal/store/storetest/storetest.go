@@ -15,6 +15,7 @@ type Flat struct {
 	*store.DB
 	tasks
 	schedule
+	expiry
 	outbox
 	inbox
 	attempts
@@ -33,6 +34,7 @@ type Flat struct {
 type (
 	tasks       = store.Tasks
 	schedule    = store.Schedule
+	expiry      = store.Expiry
 	outbox      = store.Outbox
 	inbox       = store.Inbox
 	attempts    = store.Attempts
@@ -51,7 +53,7 @@ type (
 // Flatten returns s with the methods of its parts.
 func Flatten(s *store.Store) *Flat {
 	return &Flat{
-		s, s.DB, s.Tasks, s.Schedule, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
+		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
 		s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
 	}
 }
