@@ -22,21 +22,27 @@ const (
 	// lost. Not final: when the late ones finish, the aggregation moves it to
 	// DONE or FAILED.
 	Incomplete TaskStatus = "INCOMPLETE"
+	// Canceling: somebody canceled it, and some endpoints have not stopped yet.
+	// The aggregation moves it when the last one has stopped, or has finished
+	// after all; one that is away stops when it is back, or is removed.
+	Canceling TaskStatus = "CANCELING"
 	// Done: every expected endpoint finished without an error. Final.
 	Done TaskStatus = "DONE"
 	// Failed: every expected endpoint finished, some with an error; or the task
 	// could not start as asked, or expired, and no endpoint has it. Final.
 	Failed TaskStatus = "FAILED"
-	// Canceled: somebody canceled it. Final.
+	// Canceled: somebody canceled it, as a whole or for some endpoints, and no
+	// endpoint runs it any more; or all its endpoints were removed. Final.
 	Canceled TaskStatus = "CANCELED"
 )
 
 // taskMoves is the table of legal moves; the store guards its updates with it.
 var taskMoves = map[TaskStatus][]TaskStatus{
-	Scheduled:  {Created, Failed, Canceled},
-	Created:    {Sent, Failed, Canceled},
-	Sent:       {Done, Failed, Incomplete, Canceled},
-	Incomplete: {Done, Failed, Canceled},
+	Scheduled:  {Created, Failed, Canceling, Canceled},
+	Created:    {Sent, Failed, Canceling, Canceled},
+	Sent:       {Done, Failed, Incomplete, Canceling, Canceled},
+	Incomplete: {Done, Failed, Canceling, Canceled},
+	Canceling:  {Done, Failed, Canceled},
 	Done:       {},
 	Failed:     {},
 	Canceled:   {},
@@ -44,7 +50,7 @@ var taskMoves = map[TaskStatus][]TaskStatus{
 
 // TaskStatuses returns all statuses, in the order of a task's life.
 func TaskStatuses() []TaskStatus {
-	return []TaskStatus{Scheduled, Created, Sent, Incomplete, Done, Failed, Canceled}
+	return []TaskStatus{Scheduled, Created, Sent, Incomplete, Canceling, Done, Failed, Canceled}
 }
 
 // Valid reports whether s is one of the statuses.

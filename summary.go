@@ -18,7 +18,8 @@ type Summary struct {
 	Expected int `json:"expected"`
 	Received int `json:"received"` // those with a result
 	Finished int `json:"finished"` // those in a final state
-	Failed   int `json:"failed"`   // those in a final state other than DONE
+	Failed   int `json:"failed"`   // those in a final state other than DONE and CANCELED
+	Canceled int `json:"canceled"` // those that were canceled
 	// Lost counts those that stopped heartbeating before they finished the
 	// task.
 	Lost    int      `json:"lost"`
@@ -56,7 +57,11 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 			s.Lost++
 		case o.State.Finished():
 			s.Finished++
-			if o.State != ResultDone {
+			switch o.State {
+			case ResultDone:
+			case ResultCanceled:
+				s.Canceled++
+			default:
 				s.Failed++
 			}
 		}
@@ -78,8 +83,10 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 // from it:
 //
 //   - DONE if every expected endpoint has finished, and there is at least one;
-//     FAILED if one ended with an error;
-//   - CANCELED if no endpoint is expected because all were removed;
+//     FAILED if one ended with an error; CANCELED if one was canceled and, unless
+//     the task was canceled as a whole, none ended with an error;
+//   - CANCELED if no endpoint is expected because all were removed, or the task
+//     was canceled as a whole;
 //   - INCOMPLETE if an endpoint is lost, or the task is overdue and one is
 //     missing (or none is expected at all);
 //   - otherwise current.
@@ -87,21 +94,31 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 // Tasks not sent yet, and those in a final status, keep it. The names of the
 // missing endpoints are not needed.
 func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
-	if current != Sent && current != Incomplete {
+	if current != Sent && current != Incomplete && current != Canceling {
 		return current
 	}
 	switch {
 	case s.Expected > 0 && s.Finished == s.Expected:
-		if s.Failed > 0 {
-			return Failed
-		}
-		return Done
-	case s.Expected == 0 && s.Removed > 0:
+		return endOf(current, s)
+	case s.Expected == 0 && (s.Removed > 0 || current == Canceling):
 		return Canceled
+	case current == Canceling:
+		return current
 	case s.Lost > 0:
 		return Incomplete
 	case overdue && (s.Expected > s.Received || s.Expected == 0):
 		return Incomplete
 	}
 	return current
+}
+
+// endOf returns the final status of a task that all endpoints have finished.
+func endOf(current TaskStatus, s Summary) TaskStatus {
+	switch {
+	case s.Canceled > 0 && (current == Canceling || s.Failed == 0):
+		return Canceled
+	case s.Failed > 0:
+		return Failed
+	}
+	return Done
 }

@@ -63,7 +63,7 @@ func TestSummarize(t *testing.T) {
 				out("e", tasker.ResultDone), out("f", tasker.ResultFailed), out("g", tasker.TimedOut),
 				out("h", tasker.ResultCanceled), out("i", tasker.Expired), out("j", tasker.Rejected),
 			},
-			tasker.Summary{Expected: 11, Received: 10, Finished: 6, Failed: 5, Lost: 1, Missing: []string{"k"}},
+			tasker.Summary{Expected: 11, Received: 10, Finished: 6, Failed: 4, Canceled: 1, Lost: 1, Missing: []string{"k"}},
 		},
 		"one that was not expected counts as expected": {
 			[]string{"a"},
@@ -92,7 +92,7 @@ func TestSummaryAccountsForEveryEndpoint(t *testing.T) {
 			t.Fatalf("expected %d, received %d, missing %d", s.Expected, s.Received, len(s.Missing))
 		case s.Received != len(in.outcomes):
 			t.Fatalf("received %d of %d rows", s.Received, len(in.outcomes))
-		case s.Failed > s.Finished || s.Finished+s.Lost > s.Received:
+		case s.Failed+s.Canceled > s.Finished || s.Finished+s.Lost > s.Received:
 			t.Fatalf("it counts too many: %+v", s)
 		case s.Missing == nil || !slices.IsSorted(s.Missing):
 			t.Fatalf("missing is %#v", s.Missing)
@@ -137,6 +137,8 @@ func TestNextStatus(t *testing.T) {
 	all := tasker.Summary{Expected: 2, Received: 2, Finished: 2}
 	one := tasker.Summary{Expected: 2, Received: 1, Finished: 1, Missing: []string{"b"}}
 	failed := tasker.Summary{Expected: 2, Received: 2, Finished: 2, Failed: 1}
+	canceled := tasker.Summary{Expected: 2, Received: 2, Finished: 2, Canceled: 1}
+	both := tasker.Summary{Expected: 2, Received: 2, Finished: 2, Canceled: 1, Failed: 1}
 	running := tasker.Summary{Expected: 2, Received: 2, Finished: 1, Failed: 1}
 	lost := tasker.Summary{Expected: 2, Received: 2, Finished: 1, Lost: 1}
 	for name, test := range map[string]struct {
@@ -158,6 +160,14 @@ func TestNextStatus(t *testing.T) {
 		"the late one came, and failed":      {tasker.Incomplete, failed, true, tasker.Failed},
 		"not sent, though results are there": {tasker.Created, all, true, tasker.Created},
 		"canceled, though all finished":      {tasker.Canceled, all, true, tasker.Canceled},
+		"canceled for one endpoint":          {tasker.Sent, canceled, false, tasker.Canceled},
+		"canceled for one, the other failed": {tasker.Incomplete, both, false, tasker.Failed},
+		"canceled, and one failed":           {tasker.Canceling, both, false, tasker.Canceled},
+		"canceled, and one runs":             {tasker.Canceling, running, true, tasker.Canceling},
+		"canceled, and one is lost":          {tasker.Canceling, lost, true, tasker.Canceling},
+		"canceled, but all were done":        {tasker.Canceling, all, false, tasker.Done},
+		"canceled, but all had ended":        {tasker.Canceling, failed, false, tasker.Failed},
+		"canceled, and nobody is expected":   {tasker.Canceling, tasker.Summary{}, false, tasker.Canceled},
 		"scheduled":                          {tasker.Scheduled, tasker.Summary{}, true, tasker.Scheduled},
 	} {
 		if got := tasker.NextStatus(test.current, test.summary, test.overdue); got != test.want {
@@ -188,15 +198,19 @@ func TestNextStatusIsLegalAndHonest(t *testing.T) {
 			return
 		}
 		everyone := s.Expected > 0 && s.Finished == s.Expected
-		well := everyone && s.Failed == 0
+		well := everyone && s.Failed+s.Canceled == 0
 		switch next {
 		case tasker.Done:
 			if !well || len(s.Missing) > 0 || slices.ContainsFunc(in.outcomes, func(o tasker.Outcome) bool { return o.State != tasker.ResultDone }) {
 				t.Fatalf("DONE of %+v", in)
 			}
 		case tasker.Failed:
-			if !everyone || well {
+			if !everyone || s.Failed == 0 {
 				t.Fatalf("FAILED of %+v", in)
+			}
+		case tasker.Canceled:
+			if s.Expected > 0 && (!everyone || s.Canceled == 0) || s.Expected == 0 && current != tasker.Canceling {
+				t.Fatalf("CANCELED of %+v, which was %s", in, current)
 			}
 		case tasker.Incomplete:
 			if everyone || s.Lost == 0 && !overdue {
@@ -224,7 +238,7 @@ func TestFinishedTasksEnd(t *testing.T) {
 		if len(in.outcomes) == 0 {
 			return
 		}
-		current := rapid.SampledFrom([]tasker.TaskStatus{tasker.Sent, tasker.Incomplete}).Draw(t, "current")
+		current := rapid.SampledFrom([]tasker.TaskStatus{tasker.Sent, tasker.Incomplete, tasker.Canceling}).Draw(t, "current")
 		if next := tasker.NextStatus(current, in.summary(), rapid.Bool().Draw(t, "overdue")); !next.Final() {
 			t.Fatalf("all finished, and %s became %s", current, next)
 		}

@@ -38,6 +38,8 @@ type Task struct {
 	// RemovedEndpoints are endpoints, sorted, that an administrator removed
 	// before they finished the task: it no longer expects them.
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
+	// Cancel says who canceled the task; nil if nobody did.
+	Cancel *Cancellation `json:"cancel,omitempty"`
 
 	// StartTime is when the task starts: when it was accepted, or the later time
 	// that was asked for.
@@ -133,6 +135,9 @@ type TaskResult struct {
 	// Progress is the last progress of the current attempt; nil if none was
 	// reported, or a list leaves it out.
 	Progress *Progress
+	// CancelRequested is true if the endpoint was told to stop the task. It may
+	// finish it all the same.
+	CancelRequested bool
 	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64
 }
@@ -154,6 +159,7 @@ type resultJSON struct {
 	LastModifiedTime time.Time       `json:"last_modified_time"`
 	RetryTime        *time.Time      `json:"retry_time,omitempty"`
 	Progress         *Progress       `json:"progress,omitempty"`
+	CancelRequested  bool            `json:"cancel_requested,omitempty"`
 	PayloadSize      int64           `json:"payload_size,omitempty"`
 }
 
@@ -162,7 +168,8 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 	view := resultJSON{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
-		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress, PayloadSize: r.PayloadSize,
+		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress,
+		CancelRequested: r.CancelRequested, PayloadSize: r.PayloadSize,
 	}
 	if r.State.Finished() {
 		view.Status = 1
@@ -189,7 +196,8 @@ func (r *TaskResult) UnmarshalJSON(data []byte) error {
 	*r = TaskResult{
 		ID: view.ID, TaskID: view.TaskID, Endpoint: view.Endpoint, State: view.State, Attempt: view.Attempt,
 		Errnr: view.Errnr, Payload: view.Payload, StartTime: view.StartTime,
-		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress, PayloadSize: view.PayloadSize,
+		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress,
+		CancelRequested: view.CancelRequested, PayloadSize: view.PayloadSize,
 	}
 	if view.Errmsg != nil {
 		r.Errmsg = *view.Errmsg

@@ -68,6 +68,8 @@ type Work struct {
 	// AwaitsReboot is the boot id of the machine at the time the attempt asked
 	// for a reboot; empty if it did not.
 	AwaitsReboot string
+	// Canceled says who canceled it and why, for people; empty if nobody did.
+	Canceled string
 }
 
 // Key returns the key of the result.
@@ -83,6 +85,8 @@ type Unfinished struct {
 	Interrupted bool
 	// Waiting is true if some are RECEIVED or RETRYING.
 	Waiting bool
+	// Canceled is true if some run under the manager and were told to stop.
+	Canceled bool
 }
 
 // Any reports whether the endpoint has unfinished results other than those that

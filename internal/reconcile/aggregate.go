@@ -76,7 +76,7 @@ func newAggregate(store Statuses, wait time.Duration, log *slog.Logger) *aggrega
 // runOnce is one step of the sweep: the next page of the tasks of each open
 // status.
 func (a *aggregate) runOnce(ctx context.Context) error {
-	for _, status := range []tasker.TaskStatus{tasker.Sent, tasker.Incomplete} {
+	for _, status := range []tasker.TaskStatus{tasker.Sent, tasker.Incomplete, tasker.Canceling} {
 		page, err := a.store.OpenTasks(ctx, status, a.after[status], a.store.Now(), sweepPage)
 		if err != nil {
 			return err

@@ -53,6 +53,8 @@ tasker_oldest_open_seconds{task_type="worker"} 15
 tasker_oldest_unsent_seconds 15
 # HELP tasker_tasks_open Tasks not ended. From the database: use max, not sum.
 # TYPE tasker_tasks_open gauge
+tasker_tasks_open{status="CANCELING",task_type="backup"} 0
+tasker_tasks_open{status="CANCELING",task_type="worker"} 0
 tasker_tasks_open{status="CREATED",task_type="backup"} 0
 tasker_tasks_open{status="CREATED",task_type="worker"} 1
 tasker_tasks_open{status="INCOMPLETE",task_type="backup"} 0

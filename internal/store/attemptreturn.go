@@ -12,7 +12,7 @@ import (
 
 // ReturnAttempts undoes the start of attempts that have not begun, up to some
 // hundreds, and makes their results RECEIVED again. The Attempt of a start is the
-// number of the attempt. returned[i] is false if it is not current or has ended, or
+// number of the attempt. returned[i] is false if it is not current, was canceled or has ended, or
 // if its manager does not run it or does not hold the endpoint. It may be called
 // again after an error: attempts that were given back are reported as such.
 //
@@ -71,7 +71,7 @@ func (s Attempts) giveBack(ctx context.Context, starts []ledger.Start) (matched 
 		// The first attempt began at another time than its result if it was
 		// started later.
 		where: "(r.state = ? OR r.state = ? AND r.lost_from = ?) AND r.manager = v.manager AND r.attempt_time = r.start_time" +
-			" AND r.attempt = 1 AND r.step = 0",
+			" AND r.attempt = 1 AND r.step = 0 AND r.cancel_id IS NULL",
 		args: append([]any{tasker.Received, dbTime{s.Now()}}, runsArgs()...),
 	}
 	// Lock the endpoints in the same order as heartbeats do.

@@ -47,7 +47,7 @@ func disjunction(term string, n int) string {
 // does not hold the endpoint. It may be called
 // again after an error: attempts that the same manager has started are reported
 // as started, even if their endpoint was marked lost meanwhile, unless they
-// have asked for a reboot since.
+// have asked for a reboot or were canceled since.
 func (s Attempts) StartAttempts(ctx context.Context, starts []ledger.Start) (started []bool, err error) {
 	if len(starts) == 0 {
 		return nil, nil
@@ -113,7 +113,7 @@ func (s Attempts) begun(ctx context.Context, starts []ledger.Start) (map[tasker.
 	condition, args := anyAt(starts, 1)
 	var rows []resultRow
 	err := s.conn(ctx).Select("task_id", "endpoint", "manager").Where(condition, args...).
-		Where(runs+" AND step = 0", runsArgs()...).Find(&rows).Error
+		Where(runs+" AND step = 0 AND cancel_id IS NULL", runsArgs()...).Find(&rows).Error
 	begun := make(map[tasker.ResultKey]string, len(rows))
 	for _, r := range rows {
 		begun[r.key()] = r.Manager
@@ -133,7 +133,8 @@ var errUnclear = errors.New("it is unclear which ends of the batch were stored")
 // a race. On an error it is unknown which were stored: call it again.
 //
 // The end of an attempt that may be followed by another is kept in its history
-// as well, since the result will show the next attempt only.
+// as well, since the result will show the next attempt only. If the result was told
+// to stop, it is CANCELED instead of RETRYING.
 func (s Attempts) FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(ends))
 	if len(ends) > 1 {
@@ -216,7 +217,10 @@ func (s Attempts) finish(db *gorm.DB, ends []ledger.End) (stored []ledger.End, e
 		}
 	}
 	if len(followed) > 0 {
-		err = s.keepHistory(db, followed)
+		if err := s.keepHistory(db, followed); err != nil {
+			return ends, err
+		}
+		err = s.cancelRetries(db, followed, now)
 	}
 	return ends, err
 }

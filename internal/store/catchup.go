@@ -49,7 +49,7 @@ func (s Inbox) UnreceivedTasks(
 	var rows []taskRow
 	err = s.conn(ctx).Select("id", "type", "identifier", "status", "start_time", "sent_time", "last_modified_time").
 		Where("id IN ? AND type IN ?", page, taskTypes).
-		Where("(status = ? OR status IN ? AND sent_time >= ?)", tasker.Created, open, dbTime{since}).
+		Where("(status = ? OR status IN ? AND sent_time >= ?)", tasker.Created, wanted, dbTime{since}).
 		Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND r.endpoint = ?)", endpoint).
 		// Names need no escaping in JSON.
 		Where("INSTR(COALESCE(removed_endpoints, ''), ?) = 0", `"`+endpoint+`"`).
@@ -72,7 +72,7 @@ func (s Inbox) UnreceivedTasks(
 func (s Inbox) firstOpen(ctx context.Context, since time.Time) (first int64, err error) {
 	const lowest = "SELECT MIN(id) AS id FROM tasks WHERE status = ? AND "
 	parts, args := []string{lowest + "sent_time IS NULL"}, []any{tasker.Created}
-	for _, status := range open {
+	for _, status := range wanted {
 		if since.IsZero() {
 			parts, args = append(parts, lowest+"relay_time IS NULL"), append(args, status)
 		} else {

@@ -28,7 +28,7 @@ func (s Inspection) Census(ctx context.Context, taskTypes []string, seenSince ti
 		Number int
 		Oldest *dbTime
 	}
-	statuses := []tasker.TaskStatus{tasker.Scheduled, tasker.Created, tasker.Sent, tasker.Incomplete}
+	statuses := []tasker.TaskStatus{tasker.Scheduled, tasker.Created, tasker.Sent, tasker.Incomplete, tasker.Canceling}
 	since := s.at(seenSince)
 	if err := s.conn(ctx).Raw(censusStatement, taskTypes, statuses, since, since).Scan(&rows).Error; err != nil {
 		return ledger.Census{}, s.fail("count the tasks and endpoints", err)

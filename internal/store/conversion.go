@@ -156,7 +156,12 @@ func (s *DB) convertLocked(tx *gorm.DB, taskIDs []int64) error {
 		" WHERE id IN ? AND COALESCE(expected, endpoints) IS NOT NULL", taskIDs).Error
 }
 
-// unended are the statuses in which an endpoint may receive a task.
+// unended are the statuses of tasks that have started and not ended.
 func unended() []tasker.TaskStatus {
 	return slices.DeleteFunc(tasker.TaskStatuses(), func(s tasker.TaskStatus) bool { return s == tasker.Scheduled || s.Final() })
+}
+
+// receivable are the statuses in which a task may still be received.
+func receivable() []tasker.TaskStatus {
+	return slices.DeleteFunc(unended(), func(s tasker.TaskStatus) bool { return s == tasker.Canceling })
 }

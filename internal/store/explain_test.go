@@ -232,6 +232,18 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Statuses.Aggregate(ctx, []int64{7, task.ID}, time.Hour)
 	must(err)
+	_, err = s.Attempts.CanceledWork(ctx, managerA, "e7", 10)
+	must(err)
+	_, err = s.Cancels.CancelTask(ctx, tasker.CancelRequest{Type: "t1", Identifier: "listed", Endpoints: []string{"e8"}})
+	must(err)
+	_, err = s.Cancels.CancelTask(ctx, tasker.CancelRequest{Type: "t1", Identifier: "listed"})
+	must(err)
+	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
+	must(err)
+	_, err = s.Endpoints.CancelMark(ctx)
+	must(err)
+	_, err = s.Endpoints.CanceledAt(ctx, []string{"e7", "e8"})
+	must(err)
 	must(s.Endpoints.ReleaseEndpoints(ctx, managerA, []string{"e7"}))
 	_, err = s.Tokens.AddToken(ctx, "new", hash(1))
 	must(err)
@@ -342,7 +354,8 @@ func fill(t *testing.T, db *sql.DB) {
 			"SELECT i DIV 10, CONCAT('e', (i DIV 10) % 40), 1, 10 * (i % 10), 10 * (i % 10) + 9, '[]' FROM n",
 		"INSERT INTO endpoint_tokens (id, endpoint, hash, created_time) " + numbers +
 			"SELECT i, CONCAT('e', i), UNHEX(SHA2(i, 256)), NOW(6) FROM n WHERE i < 500",
-		"ANALYZE TABLE tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
+		"INSERT INTO cancels (id, task_id, requested_by, reason, cancel_time) " + numbers + "SELECT i, i, '', '', NOW(6) FROM n",
+		"ANALYZE TABLE cancels, tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
 	} {
 		// Each kind of server knows one of the two names of a variable.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {

@@ -27,7 +27,8 @@ type Inbox struct{ *DB }
 //
 // The stored task decides, not the message. A message is refused if its task is
 // not stored, if type or identifier differ, or if the task does not list the
-// endpoint; and if the task has ended without the endpoint. Of a task that has
+// endpoint; and if the task has ended without the endpoint. If it was canceled as
+// a whole, the message is a Duplicate, whose result is CANCELED. Of a task that has
 // expired an EXPIRED result is recorded, and the message is a Duplicate. The endpoints'
 // leases are locked meanwhile, so that no other manager takes over in between.
 // Tasks whose target the endpoint is are not locked, since they cannot end
@@ -90,7 +91,7 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 			recordings[i].Outcome = ledger.NotOwner
 		case reason != "":
 			recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: reason}
-		case task.Status.Final(), task.Removed(a.Endpoint):
+		case !slices.Contains(receivable(), task.Status), task.Removed(a.Endpoint):
 			ended = append(ended, i)
 		default:
 			recordings[i].Task = task.Task
@@ -117,19 +118,28 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		return nil, err
 	}
 	for _, i := range ended {
-		row, ok := known[incoming[i].ResultKey]
 		task := tasks[incoming[i].TaskID].Task
-		switch {
-		case ok:
+		if row, ok := known[incoming[i].ResultKey]; ok {
 			recordings[i] = row.recording(incoming[i].Manager, task)
 			continue
-		case tasks[task.ID].expired && !task.Removed(incoming[i].Endpoint):
-			recordings[i] = ledger.Recording{Outcome: ledger.Duplicate, Task: task, State: tasker.Expired}
-			continue
 		}
-		recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(task, incoming[i].Endpoint)}
+		recordings[i] = withoutResultOf(tasks[task.ID], incoming[i].Endpoint)
 	}
 	return recordings, nil
+}
+
+// withoutResultOf returns what becomes of the message of a task that an endpoint can
+// no longer record.
+func withoutResultOf(task storedTask, endpoint string) ledger.Recording {
+	// If the endpoint would have joined, its message is no mistake.
+	switch {
+	case task.Removed(endpoint):
+	case task.Cancel != nil && task.Cancel.All:
+		return ledger.Recording{Outcome: ledger.Duplicate, Task: task.Task, State: tasker.ResultCanceled}
+	case task.expired:
+		return ledger.Recording{Outcome: ledger.Duplicate, Task: task.Task, State: tasker.Expired}
+	}
+	return ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(task.Task, endpoint)}
 }
 
 // join makes the endpoints of recorded messages targets of their tasks, unless
@@ -316,7 +326,7 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "start_time", "not_after", "last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "start_time", "not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

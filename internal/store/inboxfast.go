@@ -33,7 +33,8 @@ func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (rec
 		if task.stored && !task.converted && !task.Status.Final() {
 			old = append(old, a.TaskID)
 		}
-		fast = fast && !task.expired && task.refusal(a) == "" && !task.Status.Final() && !task.Removed(a.Endpoint)
+		fast = fast && !task.expired && task.refusal(a) == "" && slices.Contains(receivable(), task.Status) &&
+			!task.Removed(a.Endpoint)
 		recordings[i].Task = task.Task
 	}
 	if len(old) > 0 {
@@ -127,7 +128,7 @@ func (s Inbox) insertHeld(
 	if targeted {
 		statement += " JOIN task_targets g ON g.task_id = v.task_id AND g.endpoint = e.name" +
 			" JOIN tasks t ON t.id = v.task_id AND t.status IN ? AND " + unexpired("t.")
-		args = append(args, unended(), s.at(now.Time))
+		args = append(args, receivable(), s.at(now.Time))
 	}
 	return statement, args
 }

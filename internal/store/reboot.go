@@ -17,14 +17,14 @@ func runsArgs() []any { return []any{tasker.Running, tasker.Lost, tasker.Running
 
 // AwaitReboot stores that a running attempt asked for a reboot, in the given
 // boot of its machine, and continues after it with a later step. stored is
-// false if the attempt no longer runs, or has continued with that step already.
+// false if the attempt no longer runs, was canceled, or has continued with that step already.
 // It may be called again after an error.
 func (s Attempts) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt, step int, boot string) (stored bool, err error) {
 	err = s.withRetry(ctx, func() error {
 		update := s.conn(ctx).Model(&resultRow{}).
 			Where("task_id = ? AND endpoint = ? AND attempt = ?", key.TaskID, key.Endpoint, attempt).
 			Where(runs, runsArgs()...).
-			Where("(step < ? OR (step = ? AND awaits_reboot = ?))", step, step, boot).
+			Where("(step < ? OR (step = ? AND awaits_reboot = ?)) AND cancel_id IS NULL", step, step, boot).
 			Updates(map[string]any{"step": step, "awaits_reboot": boot})
 		stored = update.RowsAffected == 1
 		return update.Error
@@ -35,7 +35,7 @@ func (s Attempts) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt
 // ResumeAttempts takes over up to 100 attempts that awaited a reboot, for their
 // managers to run their next steps. The Attempt of a start is the number of the
 // attempt that continues. resumed[i] is false if the attempt does not await a
-// reboot, is not current or has ended, or if its manager does not hold the
+// reboot, is not current, was canceled or has ended, or if its manager does not hold the
 // endpoint. It may be called again after an error: attempts that the same
 // manager has resumed are reported as resumed.
 func (s Attempts) ResumeAttempts(ctx context.Context, starts []ledger.Start) (resumed []bool, err error) {
@@ -55,7 +55,7 @@ func (s Attempts) resumeAttempts(ctx context.Context, manager string, starts []l
 			" last_modified_time = CASE WHEN state = ? THEN ? ELSE last_modified_time END,"+
 			" lost_from = NULL, lost_errnr = NULL, lost_errmsg = NULL, errnr = 0, errmsg = '',"+
 			" state = ?, manager = ?, awaits_reboot = NULL"+
-			" WHERE "+condition+" AND awaits_reboot IS NOT NULL AND "+runs+
+			" WHERE "+condition+" AND awaits_reboot IS NOT NULL AND cancel_id IS NULL AND "+runs+
 			" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", args...)
 		matched = int(update.RowsAffected)
 		return update.Error
@@ -71,7 +71,7 @@ func (s Attempts) resumeAttempts(ctx context.Context, manager string, starts []l
 	// first step were, now or before.
 	var rows []resultRow
 	err = s.conn(ctx).Select("task_id", "endpoint").Where(condition, keys...).Where(runs, runsArgs()...).
-		Where("manager = ? AND step > 1 AND awaits_reboot IS NULL", manager).Find(&rows).Error
+		Where("manager = ? AND step > 1 AND awaits_reboot IS NULL AND cancel_id IS NULL", manager).Find(&rows).Error
 	if err != nil {
 		return nil, s.fail("read which attempts were resumed", err)
 	}

@@ -197,7 +197,7 @@ func (s Results) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]t
 }
 
 // peekedColumns are those of a [peekedResult].
-const peekedColumns = "id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time," + peekedPayload
+const peekedColumns = "id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time, cancel_id," + peekedPayload
 
 // ResultsOf returns the results of some endpoints for a task, like TaskResults.
 func (s Results) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
@@ -235,6 +235,7 @@ type peekedResult struct {
 	StartTime        dbTime
 	LastModifiedTime dbTime
 	RetryTime        *dbTime
+	CancelID         *int64
 	Payload          []byte
 	PayloadSize      int64
 }
@@ -243,6 +244,7 @@ func (r *peekedResult) result() tasker.TaskResult {
 	row := resultRow{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime, LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime,
+		CancelID: r.CancelID,
 	}
 	t := row.result()
 	t.Payload = readable(r.Payload)

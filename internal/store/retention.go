@@ -100,9 +100,10 @@ func (s Retention) PurgeTasks(
 	return purged, unfinished, nil
 }
 
-// PurgeIncomplete deletes up to limit INCOMPLETE tasks of a type and returns
-// their ids. Neither the status nor any result has changed since a time, and no
-// endpoint is working on them: endpoints are missing or lost, perhaps for ever.
+// PurgeIncomplete deletes up to limit INCOMPLETE and CANCELING tasks of a type and
+// returns their ids. Neither the status nor any result has changed since a time,
+// and no endpoint is working on them: endpoints are missing or lost, perhaps for
+// ever.
 func (s Retention) PurgeIncomplete(
 	ctx context.Context, taskType string, unchangedSince time.Time, limit int,
 ) (purged []int64, err error) {
@@ -110,13 +111,19 @@ func (s Retention) PurgeIncomplete(
 	err = s.transact(ctx, "delete tasks that stayed incomplete", func(tx *gorm.DB) error {
 		purged = nil
 		before := s.at(unchangedSince)
-		err := tx.Model(&taskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
-			Where("type = ? AND status = ? AND last_modified_time < ?", taskType, tasker.Incomplete, before).
-			Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id"+
-				" AND (r.last_modified_time >= ? OR r.state IN ?))", before, inHand).
-			Order("last_modified_time, id").Limit(limit).Pluck("id", &purged).Error
-		if err != nil {
-			return err
+		for _, status := range []tasker.TaskStatus{tasker.Incomplete, tasker.Canceling} {
+			var found []int64
+			err := tx.Model(&taskRow{}).Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
+				Where("type = ? AND status = ? AND last_modified_time < ?", taskType, status, before).
+				Where("NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id"+
+					" AND (r.last_modified_time >= ? OR r.state IN ?))", before, inHand).
+				Order("last_modified_time, id").Limit(limit-len(purged)).Pluck("id", &found).Error
+			if err != nil {
+				return err
+			}
+			if purged = append(purged, found...); len(purged) == limit {
+				break
+			}
 		}
 		for chunk := range slices.Chunk(purged, batchSize) {
 			if err := s.deleteTasks(tx, chunk); err != nil {
@@ -154,6 +161,9 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 		rows[i] = purgedTaskRow{TaskID: id, PurgeTime: now}
 	}
 	if err := tx.Create(&rows).Error; err != nil {
+		return err
+	}
+	if err := tx.Where("task_id IN ?", ids).Delete(&cancelRow{}).Error; err != nil {
 		return err
 	}
 	return tx.Where("id IN ?", ids).Delete(&taskRow{}).Error

@@ -134,6 +134,7 @@ type taskRow struct {
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
+	Cancellation     *document[tasker.Cancellation]
 	RelayTime        *dbTime // while CREATED: when the next attempt to send is due; while SCHEDULED: when to start it
 	PublishAttempts  int     // to send
 	SentTo           *string // see [ledger.Unsent]
@@ -159,6 +160,9 @@ func (r *taskRow) task() tasker.Task {
 		StartTime: r.StartTime.Time, AcceptedTime: timePointer(r.AcceptedTime), SentTime: timePointer(r.SentTime),
 		Expires:          timePointer(r.NotAfter),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
+	}
+	if r.Cancellation != nil {
+		t.Cancel = &r.Cancellation.value
 	}
 	if r.Errmsg != nil {
 		t.Errmsg = *r.Errmsg
@@ -209,6 +213,7 @@ type resultRow struct {
 	// in which the attempt asked for a reboot.
 	Step         int
 	AwaitsReboot *string
+	CancelID     *int64 // of the cancellation that told it to stop
 }
 
 // TableName returns the table of results.
@@ -222,7 +227,7 @@ func (r *resultRow) result() tasker.TaskResult {
 	t := tasker.TaskResult{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime.Time,
-		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime),
+		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime), CancelRequested: r.CancelID != nil,
 	}
 	if r.Payload != nil {
 		t.Payload = readable([]byte(*r.Payload))

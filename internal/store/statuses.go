@@ -17,7 +17,10 @@ import (
 type Statuses struct{ *DB }
 
 // open are the statuses that results move a task out of.
-var open = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}
+var open = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete, tasker.Canceling}
+
+// wanted are those of them in which endpoints still receive the task.
+var wanted = []tasker.TaskStatus{tasker.Sent, tasker.Incomplete}
 
 // maxCounted bounds the results that one transaction of [Statuses.Aggregate]
 // counts, unless one task alone has more, so that no lock lasts for long.
@@ -196,7 +199,11 @@ func (c counted) summary() (s tasker.Summary) {
 			s.Lost += n
 		case state.Finished():
 			s.Finished += n
-			if state != tasker.ResultDone {
+			switch state {
+			case tasker.ResultDone:
+			case tasker.ResultCanceled:
+				s.Canceled += n
+			default:
 				s.Failed += n
 			}
 		}

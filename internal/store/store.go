@@ -43,6 +43,7 @@ type Store struct {
 	Live        Live
 	Endpoints   Endpoints
 	Removals    Removals
+	Cancels     Cancels
 	Tokens      Tokens
 	DeadLetters DeadLetters
 	Retention   Retention
@@ -122,7 +123,7 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	return &Store{
 		DB: db, Schema: schema, Tasks: Tasks{db}, Schedule: Schedule{db}, Expiry: Expiry{db}, Outbox: Outbox{db}, Inbox: Inbox{db},
 		Attempts: Attempts{db}, Results: Results{db},
-		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Tokens: Tokens{db},
+		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Cancels: Cancels{db}, Tokens: Tokens{db},
 		DeadLetters: DeadLetters{db}, Retention: Retention{db}, Leases: Leases{db}, Inspection: Inspection{db},
 	}, nil
 }

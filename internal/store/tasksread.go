@@ -23,7 +23,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // PeekTask is FindTask without the payload if that is longer than maxPayload
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
-	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, expected, targets, unserved, removed_endpoints,"+
+	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, expected, targets, unserved, removed_endpoints, cancellation,"+
 		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
@@ -37,7 +37,7 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // ViewTask is FindTask without the payload, and without Expected, whose length is
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
-	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, unserved, removed_endpoints,"+
+	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, unserved, removed_endpoints, cancellation,"+
 		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
@@ -83,6 +83,7 @@ type peekedTask struct {
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
+	Cancellation     *document[tasker.Cancellation]
 	StartTime        dbTime
 	AcceptedTime     *dbTime
 	NotAfter         *dbTime
@@ -98,7 +99,7 @@ func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Selection: r.Selection,
 		Expected: r.Expected,
-		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
+		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation,
 		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
 		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets,
 	}
@@ -171,7 +172,7 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 		ids[i] = r.ID
 	}
 	columns := []string{
-		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints",
+		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints", "cancellation",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}
 	if payload {

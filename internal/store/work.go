@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 )
@@ -29,7 +31,7 @@ func (s Attempts) DueWork(ctx context.Context, endpoint, taskType string, limit 
 // InterruptedWork returns up to limit results of an endpoint that are RUNNING,
 // or LOST from there, under another manager that ended or lost the endpoint
 // during the run. If AwaitsReboot is set, the run ended to continue after a
-// reboot: see [Attempts.ResumeAttempts]. It returns none if manager does not hold
+// reboot: see [Attempts.ResumeAttempts]. If Canceled is set, it was told to stop. It returns none if manager does not hold
 // the endpoint.
 func (s Attempts) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
@@ -42,9 +44,16 @@ func (s Attempts) InterruptedWork(ctx context.Context, manager, endpoint string,
 func (s Attempts) UnfinishedWork(ctx context.Context, manager, endpoint string) (ledger.Unfinished, error) {
 	const some = "EXISTS (SELECT 1 FROM task_results WHERE endpoint = ? AND state "
 	var u ledger.Unfinished
-	err := s.conn(ctx).Raw("SELECT "+some+"= ?) AS lost, "+some+"= ? AND manager <> ?) AS interrupted, "+some+"IN ?) AS waiting",
-		endpoint, tasker.Lost, endpoint, tasker.Running, manager, endpoint, waiting).Scan(&u).Error
+	err := s.conn(ctx).Raw("SELECT "+some+"= ?) AS lost, "+some+"= ? AND manager <> ?) AS interrupted, "+some+"IN ?) AS waiting, "+
+		some+"= ? AND manager = ? AND cancel_id IS NOT NULL) AS canceled",
+		endpoint, tasker.Lost, endpoint, tasker.Running, manager, endpoint, waiting, endpoint, tasker.Running, manager).Scan(&u).Error
 	return u, s.fail("look for the endpoint's unfinished results", err)
+}
+
+// CanceledWork returns up to limit results of an endpoint that a manager runs and
+// that were told to stop, each with the reason in Canceled.
+func (s Attempts) CanceledWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
+	return s.work(ctx, endpoint, limit, "r.state = ? AND r.manager = ? AND r.cancel_id IS NOT NULL", tasker.Running, manager)
 }
 
 // work returns the results of an endpoint that a condition on them (r) and
@@ -58,10 +67,14 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 		RetryTime *dbTime
 		Step      int
 		Awaits    *string
+		Canceler  *string
+		Reason    string
 	}
 	err := s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
+		Joins("LEFT JOIN cancels c ON c.id = r.cancel_id").
 		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.start_time, t.last_modified_time,"+
-			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.awaits_reboot AS awaits").
+			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.awaits_reboot AS awaits,"+
+			" c.requested_by AS canceler, COALESCE(c.reason, '') AS reason").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
 		Order("r.task_id").Limit(limit).Find(&rows).Error
 	if err != nil {
@@ -76,6 +89,10 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 		}
 		if r.Awaits != nil {
 			work[i].AwaitsReboot = *r.Awaits
+		}
+		if r.Canceler != nil {
+			by := tasker.Cancellation{By: *r.Canceler, Reason: r.Reason}
+			work[i].Canceled = by.Errmsg()
 		}
 	}
 	return work, nil
@@ -92,4 +109,29 @@ func (s Attempts) NextRetry(ctx context.Context, endpoint, taskType string) (nex
 		return time.Time{}, false, s.fail("read the time of the next retry", err)
 	}
 	return times[0].Time, true, nil
+}
+
+// cancelRetries ends results that were just stored as RETRYING, if they were told to
+// stop.
+func (s Attempts) cancelRetries(tx *gorm.DB, followed []ledger.Start, now time.Time) error {
+	condition, args := anyAt(followed, 0)
+	var rows []struct {
+		TaskID              int64
+		Endpoint            string
+		RequestedBy, Reason string
+	}
+	told := tx.Model(&resultRow{}).Select("task_id", "endpoint", "cancel_id").Where(condition, args...).
+		Where("state = ? AND cancel_id IS NOT NULL", tasker.Retrying)
+	err := tx.Table("(?) r", told).Joins("JOIN cancels c ON c.id = r.cancel_id").
+		Select("r.task_id, r.endpoint, c.requested_by, c.reason").Find(&rows).Error
+	for i := 0; err == nil && i < len(rows); i++ {
+		by := tasker.Cancellation{By: rows[i].RequestedBy, Reason: rows[i].Reason}
+		err = tx.Model(&resultRow{}).
+			Where("task_id = ? AND endpoint = ? AND state = ?", rows[i].TaskID, rows[i].Endpoint, tasker.Retrying).
+			Updates(map[string]any{
+				"state": tasker.ResultCanceled, "errnr": tasker.ErrnrCanceled, "errmsg": by.Errmsg(), "retry_time": nil,
+				"last_modified_time": dbTime{now},
+			}).Error
+	}
+	return err
 }

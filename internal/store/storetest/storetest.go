@@ -24,6 +24,7 @@ type Flat struct {
 	live
 	endpoints
 	removals
+	cancels
 	deadLetters
 	retention
 	leases
@@ -43,6 +44,7 @@ type (
 	live        = store.Live
 	endpoints   = store.Endpoints
 	removals    = store.Removals
+	cancels     = store.Cancels
 	deadLetters = store.DeadLetters
 	retention   = store.Retention
 	leases      = store.Leases
@@ -53,7 +55,7 @@ type (
 // Flatten returns s with the methods of its parts.
 func Flatten(s *store.Store) *Flat {
 	return &Flat{
-		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
+		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals, s.Cancels,
 		s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
 	}
 }
