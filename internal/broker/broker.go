@@ -5,7 +5,8 @@
 //
 // docs/protocol.md describes the topology: an exchange for each task type, a
 // durable queue for each endpoint and type, a fanout exchange and a queue for
-// dead letters, and a topic exchange for transient events.
+// dead letters, a topic exchange for transient events, and another one for hints to
+// managers.
 package broker
 
 import (
@@ -160,6 +161,7 @@ type Broker interface {
 	Publisher
 	Consumer
 	Events
+	Control
 	// Close closes the connections. Publish and Consume return errors.
 	Close() error
 }
@@ -216,4 +218,17 @@ type Events interface {
 	// returns nil. It survives the loss of the connection; events sent
 	// meanwhile are lost.
 	Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error
+}
+
+// Control carries hints to managers. Like events they are transient, and may be
+// lost: what they are about is in the database.
+type Control interface {
+	// SendControl sends a hint to the managers of the endpoints, or to all managers
+	// if none are named. It does not wait for the broker.
+	SendControl(ctx context.Context, endpoints []string, body []byte) error
+	// ListenControl calls handle for each hint to one of the endpoints, or to all,
+	// until ctx ends; then it returns nil. It survives the loss of the connection;
+	// hints sent meanwhile are lost. A hint to several of the endpoints may come
+	// several times.
+	ListenControl(ctx context.Context, endpoints []string, handle func(body []byte)) error
 }

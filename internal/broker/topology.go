@@ -11,8 +11,11 @@ const (
 	DeadExchange   = "tasker.dead"   // fanout
 	DeadQueue      = "tasker.dead"   // durable, bound to DeadExchange
 	EventsExchange = "tasker.events" // topic, transient messages
-	KeyAll         = "all"           // to every endpoint of a type
-	KeyAny         = "any"           // to the queue that they share
+	// ControlExchange is a topic exchange, too, bound to an exclusive queue of each
+	// manager with KeyAll and the key of each of its endpoints.
+	ControlExchange = "tasker.control"
+	KeyAll          = "all" // to every endpoint of a type; to all managers
+	KeyAny          = "any" // to the queue that they share
 )
 
 // The headers of a dead letter.
@@ -62,4 +65,17 @@ func (q Queue) Keys() []string {
 		return []string{KeyAny}
 	}
 	return []string{KeyAll, EndpointKey(q.Endpoint)}
+}
+
+// ControlKeys returns the routing keys to the managers of endpoints, or to all
+// managers if there are none. Names may have dots, and patterns are not used.
+func ControlKeys(endpoints []string) []string {
+	if len(endpoints) == 0 {
+		return []string{KeyAll}
+	}
+	keys := make([]string, len(endpoints))
+	for i, name := range endpoints {
+		keys[i] = EndpointKey(name)
+	}
+	return keys
 }

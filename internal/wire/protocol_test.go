@@ -113,12 +113,34 @@ func TestDocumentedEvent(t *testing.T) {
 	}
 }
 
+// TestDocumentedHint: the example is valid, and all commands are described.
+func TestDocumentedHint(t *testing.T) {
+	t.Parallel()
+	const heading = "Hints to managers"
+	want := wire.Control{Version: wire.EventVersion, Command: wire.CommandCancel, TaskID: 7}
+	if hint, err := wire.DecodeControl(example(t, heading)); err != nil || hint != want {
+		t.Errorf("it is read as %+v, %v", hint, err)
+	}
+	if commands := names(t, heading); !slices.Equal(commands, []string{wire.CommandCancel}) {
+		t.Errorf("documented are %v", commands)
+	}
+	body, err := wire.EncodeControl(want.Command, want.TaskID)
+	if again, failed := wire.DecodeControl(body); err != nil || failed != nil || again != want {
+		t.Errorf("%s is read as %+v, %v, %v", body, again, err, failed)
+	}
+	for _, body := range []string{"", "[]", `{"v":2,"command":"cancel","task_id":7}`, `{"v":1,"v":1}`} {
+		if _, err := wire.DecodeControl([]byte(body)); err == nil {
+			t.Errorf("%q is accepted", body)
+		}
+	}
+}
+
 // TestDocumentedTopology has the names in the code.
 func TestDocumentedTopology(t *testing.T) {
 	t.Parallel()
 	own, shared := broker.Queue{TaskType: "<type>", Endpoint: "<endpoint>"}, broker.Queue{TaskType: "<type>"}
 	want := []string{
-		broker.ExchangeName("<type>"), own.Name(), broker.DeadExchange, broker.EventsExchange,
+		broker.ExchangeName("<type>"), own.Name(), broker.DeadExchange, broker.EventsExchange, broker.ControlExchange,
 		broker.KeyAll, broker.EndpointKey("<endpoint>"), broker.KeyAny,
 		own.Name(), broker.DeadQueue,
 	}

@@ -115,18 +115,23 @@ func bind(ch *amqp.Channel, q broker.Queue) error {
 	return nil
 }
 
-// declareEvents declares the exchange of the transient events.
-func declareEvents(ch *amqp.Channel) error {
-	return ch.ExchangeDeclare(broker.EventsExchange, amqp.ExchangeTopic, true, false, false, false, nil)
+// declareTopic declares the exchange of transient events, or that of hints.
+func declareTopic(ch *amqp.Channel, exchange string) error {
+	return ch.ExchangeDeclare(exchange, amqp.ExchangeTopic, true, false, false, false, nil)
 }
 
-// eventsBinding returns the binding of a listener's queue, with its exchange.
-func eventsBinding(queue, pattern string) object {
-	return object{key: "events " + pattern, declare: func(ch *amqp.Channel) error {
-		if err := declareEvents(ch); err != nil {
+// topicBinding returns the bindings of a listener's queue, with their exchange.
+func topicBinding(queue, exchange string, patterns []string) object {
+	return object{key: exchange + " " + strings.Join(patterns, " "), declare: func(ch *amqp.Channel) error {
+		if err := declareTopic(ch, exchange); err != nil {
 			return err
 		}
-		return ch.QueueBind(queue, pattern, broker.EventsExchange, false, nil)
+		for _, pattern := range patterns {
+			if err := ch.QueueBind(queue, pattern, exchange, false, nil); err != nil {
+				return err
+			}
+		}
+		return nil
 	}}
 }
 
