@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/attempt"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/ledger"
 )
@@ -60,7 +61,39 @@ func (a *adopter) adoptOne(ctx context.Context, endpoint string) (unfinished led
 	if err == nil && (unfinished.Lost || unfinished.Interrupted) {
 		err = a.adoptInterrupted(ctx, endpoint)
 	}
+	if err == nil && unfinished.Canceled {
+		err = a.stopCanceled(ctx, endpoint)
+	}
 	return unfinished, err
+}
+
+// stopCanceled ends the runs at an endpoint that were told to stop. The end of one
+// that no pool knows is stored at once: the answer that it was to run was lost, or it
+// was given back too late, and the mark in its row keeps it from starting.
+func (a *adopter) stopCanceled(ctx context.Context, endpoint string) error {
+	var found []ledger.Work
+	err := a.db.retry(ctx, "read the canceled results", func(ctx context.Context) (err error) {
+		found, err = a.work.CanceledWork(ctx, a.manager, endpoint, maxCanceled)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var unknown []ledger.Work
+	for _, work := range found {
+		p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: endpoint})
+		if p == nil || !p.CancelRun(work.Task.ID, canceledBy(work.Canceled)) {
+			unknown = append(unknown, work)
+			continue
+		}
+		a.log.InfoContext(ctx, "task canceled", "endpoint", endpoint, "task_id", work.Task.ID, "reason", work.Canceled)
+	}
+	for part := range slices.Chunk(unknown, batchSize) {
+		if _, err := a.end(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *adopter) returnFromLost(ctx context.Context, endpoint string) error {
@@ -122,7 +155,7 @@ func (a *adopter) interrupted(ctx context.Context, found []ledger.Work) (list []
 			continue
 		}
 		p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: work.Endpoint})
-		if work.AwaitsReboot != "" && p != nil {
+		if work.AwaitsReboot != "" && work.Canceled == "" && p != nil {
 			p.adoptReboot(ctx, work, a.boot)
 			continue
 		}
@@ -131,13 +164,18 @@ func (a *adopter) interrupted(ctx context.Context, found []ledger.Work) (list []
 	return list
 }
 
-// end stores the ends of interrupted attempts.
+// end stores the ends of interrupted attempts, and of canceled ones.
 func (a *adopter) end(ctx context.Context, interrupted []ledger.Work) ([]completion, error) {
 	ends := make([]ledger.End, len(interrupted))
 	for i, work := range interrupted {
 		ends[i] = ledger.End{
 			ResultKey: work.Key(), Attempt: work.Attempt, State: tasker.ResultFailed, Errnr: tasker.ErrnrInterrupted,
 			Errmsg: fmt.Sprintf("interrupted: the manager of endpoint %s ended during attempt %d", work.Endpoint, work.Attempt),
+		}
+		if work.Canceled != "" {
+			ends[i] = attempt.Cancel(work.Attempt, canceledBy(work.Canceled))
+			ends[i].ResultKey = work.Key()
+			continue
 		}
 		if p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: work.Endpoint}); p != nil {
 			if delay, ok := p.bound().Retry.Next(work.Attempt, rand.Float64); ok {

@@ -60,6 +60,7 @@ func (p *pool) hasRoomAhead() bool { return 2*len(p.ahead.tasks) <= p.maxAhead()
 // follow runs do on a task that was recorded as RUNNING: in the slot of its claim,
 // or when one is free. The caller holds the lock.
 func (p *pool) follow(taking context.Context, work ledger.Work, c *claim, do doing) {
+	defer p.claims.remove(c.id)
 	if c.binding != nil {
 		p.launch(taking, work, c.binding, true, do)
 		return

@@ -121,6 +121,17 @@ func (delivery) Ack() error                                   { return nil }
 func (delivery) DeadLetter(_ context.Context, _ string) error { return nil }
 func (delivery) Requeue() error                               { return nil }
 
+func (f *free) CancelMark(context.Context) (string, error) { return "", nil }
+
+func (f *free) CanceledWork(context.Context, string, string, int) ([]ledger.Work, error) {
+	return nil, nil
+}
+
+func (f *free) ListenControl(ctx context.Context, _ []string, _ func([]byte)) error {
+	<-ctx.Done()
+	return nil
+}
+
 func (f *free) Consume(ctx context.Context, s broker.Subscription) error {
 	s.Ready(true)
 	for {

@@ -11,7 +11,27 @@ import (
 // claim is what a pool keeps for a task that is about to be recorded as RUNNING: a
 // slot or, if binding is nil, a place ahead of the next free one.
 type claim struct {
+	id      int64    // of the task
 	binding *binding // in use
+}
+
+// claims are the tasks of a pool that are about to be recorded as RUNNING. The
+// pool's lock guards it.
+type claims struct {
+	tasks map[int64]int // how many claims each has
+	// canceled has those of them that were canceled meanwhile, with the cause.
+	canceled map[int64]error
+}
+
+func newClaims() claims { return claims{map[int64]int{}, map[int64]error{}} }
+
+func (c *claims) add(id int64) { c.tasks[id]++ }
+
+func (c *claims) remove(id int64) {
+	if c.tasks[id]--; c.tasks[id] == 0 {
+		delete(c.tasks, id)
+		delete(c.canceled, id)
+	}
 }
 
 // acquire returns how to record a task that has arrived: RUNNING, with a claim, if a
@@ -34,12 +54,15 @@ func (p *pool) acquire(message wire.Task, hold bool) (in ledger.Incoming, c *cla
 	case len(p.waiting) == 0 && p.ahead.claimed+len(p.ahead.tasks) == 0 && p.canStart():
 		p.free--
 		p.binding.use()
-		in.State, c = tasker.Running, &claim{p.binding}
+		in.State, c = tasker.Running, &claim{message.TaskID, p.binding}
 	case len(p.waiting) == 0 && p.mayClaimAhead():
 		p.ahead.claimed++
-		in.State, c = tasker.Running, &claim{}
+		in.State, c = tasker.Running, &claim{id: message.TaskID}
 	case hold && p.turnover.await():
 		in.State = "" // those that wait in memory are older, and start before
+	}
+	if c != nil {
+		p.claims.add(c.id)
 	}
 	return in, c
 }
@@ -50,6 +73,7 @@ func (p *pool) release(taking context.Context, c *claim) {
 		return
 	}
 	p.mu.Lock()
+	p.claims.remove(c.id)
 	if c.binding == nil {
 		p.ahead.claimed--
 		p.mu.Unlock()

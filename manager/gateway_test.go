@@ -76,6 +76,10 @@ func (b beside) RenewLeases(ctx context.Context, renewals []ledger.Renewal) ([]b
 	return held, nil
 }
 
+func (b beside) CanceledAt(ctx context.Context, endpoints []string) ([]bool, error) {
+	return b.store.CanceledAt(ctx, endpoints)
+}
+
 func (b beside) ResultPayload(ctx context.Context, key tasker.ResultKey) (json.RawMessage, error) {
 	if _, err := b.store.ResultPayload(ctx, key); err != nil {
 		return nil, err

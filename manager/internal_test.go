@@ -21,6 +21,8 @@ func (nothing) Answered(error) bool                                { return fals
 func (nothing) Consume(context.Context, broker.Subscription) error { return nil }
 func (nothing) Notify(context.Context, string, []byte) error       { return nil }
 
+func (nothing) ListenControl(context.Context, []string, func([]byte)) error { return nil }
+
 // idle returns a manager that does not run.
 func idle(t *testing.T, h handlers.Handler) *Manager {
 	t.Helper()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/x/clock"
+	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
 // lease holds the endpoints of a manager: it acquires their names, renews them
@@ -25,6 +26,7 @@ type lease struct {
 	length    time.Duration
 	pacer     Pacer // nil if heartbeat and length are not changed
 	term      *leaseTerm
+	beaten    signal.Signal // raised after each successful heartbeat
 	// registration returns an endpoint as it is to be registered now.
 	registration func(endpoint string) tasker.Endpoint
 }
@@ -154,6 +156,7 @@ func (l *lease) run(ctx context.Context, lost context.CancelCauseFunc, silent fu
 		_, length = l.pace()
 		l.term.renew(asked, length)
 		l.db.beat.Store(&asked)
+		l.beaten.Raise()
 		last = asked
 	}
 }

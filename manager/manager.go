@@ -10,7 +10,8 @@
 //
 // A message goes from the [consumer] through the [recorder] to its [pool], which has
 // the [runner] run it and the [completer] store its end. The [feeder] of a pool, the
-// [adopter] and [resync] find in the database what came another way. [lease],
+// [adopter] and [resync] find in the database what came another way, and the
+// [canceler] what was canceled. [lease],
 // [telemetry], [livefeed.Feed], [deadLetters], [leftovers] and [registrar] work beside
 // them; [reloader] and [control] change them while they run. No part knows the
 // [Manager]: each gets what it needs from [New].
@@ -53,6 +54,7 @@ var ErrLeaseLost = errors.New("lease lost: another manager has taken over the en
 type Broker interface {
 	Consume(ctx context.Context, s broker.Subscription) error
 	Notify(ctx context.Context, key string, body []byte) error
+	ListenControl(ctx context.Context, endpoints []string, handle func(body []byte)) error
 }
 
 // Manager serves endpoints. Make one with [New] and run it once.
@@ -73,6 +75,7 @@ type Manager struct {
 	recorder    *recorder
 	pools       *pools
 	adopter     *adopter
+	canceler    *canceler
 	resync      *resync
 	registrar   *registrar
 	reloader    *reloader
@@ -121,7 +124,7 @@ func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
 	}
 	m.lease = &lease{
 		store: store.Endpoints, db: m.db, log: log, manager: id, endpoints: cfg.Endpoints,
-		heartbeat: cfg.Heartbeat, length: cfg.Lease, pacer: store.Pacer, term: newLeaseTerm(), registration: m.registration,
+		heartbeat: cfg.Heartbeat, length: cfg.Lease, pacer: store.Pacer, term: newLeaseTerm(), beaten: signal.New(), registration: m.registration,
 	}
 	m.events = livefeed.New(b.Notify, log)
 	m.telemetry = newTelemetry(store.Live, store.Database, m.db, m.events, cfg.MaxResult)
@@ -151,6 +154,9 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 		endpoints: store.Endpoints, work: store.Work, manager: id, boot: cfg.BootID, db: m.db,
 		pools: m.pools, leftovers: m.leftovers, completer: m.completer, log: log,
 	}
+	m.canceler = newCanceler(&canceler{
+		endpoints: cfg.Endpoints, store: store.Endpoints, broker: b, pools: m.pools, adopter: m.adopter, beat: m.lease.beaten, log: log,
+	})
 	stretch, count := m.lease.stretch, func(context.Context) {}
 	if store.Fleet != nil {
 		size := fleetsize.New(store.Fleet, store.Database.Now)
@@ -263,6 +269,7 @@ func (m *Manager) startBackground(work, taking context.Context, group *sync.Wait
 	group.Go(func() { m.lease.run(work, fatal, m.prompts.suspectAll) })
 	group.Go(func() { m.telemetry.run(work) })
 	group.Go(func() { m.events.Run(work) })
+	group.Go(func() { m.canceler.run(work) })
 	group.Go(func() { m.deadLetters.run(work) })
 }
 

@@ -34,6 +34,7 @@ type pool struct {
 	free     int // slots; negative after a reload to fewer than are taken
 	turnover turnover
 	ahead    ahead
+	claims   claims
 	waiting  []ledger.Work
 	queued   map[int64]bool // the tasks in waiting
 	active   map[int64]*run // by task
@@ -101,7 +102,7 @@ func newPool(
 		// What an earlier manager left is read like what memory had no room for.
 		behind: true, retries: &alarm{wake: wake, at: now()},
 		turnover: turnover{freed: freed},
-		binding:  b, free: b.Concurrency, queued: map[int64]bool{}, active: map[int64]*run{},
+		binding:  b, free: b.Concurrency, claims: newClaims(), queued: map[int64]bool{}, active: map[int64]*run{},
 	}
 }
 
@@ -212,6 +213,10 @@ func (p *pool) activate(taking context.Context, id int64) (running context.Conte
 	running, cancel := context.WithCancelCause(context.WithoutCancel(taking))
 	r = &run{cancel: cancel}
 	p.active[id] = r
+	if cause := p.claims.canceled[id]; cause != nil {
+		r.canceled = true
+		r.cancel(cause)
+	}
 	p.live.enter()
 	return running, r
 }
@@ -315,37 +320,6 @@ func (p *pool) Resume() {
 	p.paused = false
 	p.mu.Unlock()
 	p.wake.Raise()
-}
-
-// Cancel reports whether the pool had the task, and stops it:
-//
-// The context of a task that runs ends with the cause; its slot is free when its
-// handler returns. A handler that has not been called yet is called with a context
-// that has ended, and one that has returned already keeps its result. An attempt
-// that awaits a reboot ends at once.
-//
-// A task that waits in memory is dropped from it. Its row is unchanged, and unless
-// that has ended by then, the next look at the database brings the task back: store
-// its end before.
-//
-// A task that is ahead of a free slot is like one whose handler has not been called
-// yet or, if it is given back, like one that waits.
-//
-// A task that waits in the database only is not found.
-func (p *pool) Cancel(id int64, cause error) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if r := p.active[id]; r != nil {
-		r.canceled = true
-		r.cancel(cause)
-		return true
-	}
-	if !p.queued[id] {
-		return false
-	}
-	delete(p.queued, id)
-	p.waiting = slices.DeleteFunc(p.waiting, func(w ledger.Work) bool { return w.Task.ID == id })
-	return true
 }
 
 // cancelAll ends the contexts of all runs, for a stop. Nothing starts any more.

@@ -165,6 +165,11 @@ func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.
 		log.WarnContext(taking, "attempt not begun: left to the next manager", "err", err)
 		return followUp{}
 	}
+	if cause := context.Cause(running); errors.Is(cause, handlers.ErrCanceled) {
+		log.InfoContext(taking, "task canceled before its handler was called", "reason", cause)
+		j.freeSlot(0)
+		return r.complete(running, log, &j, attempt.Cancel(j.Attempt, cause), nil)
+	}
 	if err == nil {
 		err = validate(&j.Task, &j.binding.TaskType)
 	}

@@ -36,6 +36,8 @@ type Endpoints interface {
 	// attempt, which it returns.
 	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
+	// CancelMark returns a value that changes whenever a task may have been canceled.
+	CancelMark(ctx context.Context) (string, error)
 }
 
 // Results records tasks at endpoints.
@@ -70,6 +72,8 @@ type Work interface {
 	// what the other methods need to be asked for.
 	UnfinishedWork(ctx context.Context, manager, endpoint string) (ledger.Unfinished, error)
 	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
+	// CanceledWork returns results that run under the manager and were told to stop.
+	CanceledWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
 	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
 	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)

@@ -49,9 +49,10 @@ func (s services) databaseSide() managerSide {
 }
 
 // gatewayBroker is the broker of a manager in gateway mode: the gateway publishes
-// the events.
+// the events, and the hints to managers come from the broker.
 type gatewayBroker struct {
 	broker.Consumer
+	broker.Control
 	*gateway.Client
 }
 
@@ -64,7 +65,7 @@ func gatewaySide(
 			Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database,
 			Pacer: c, Gateway: true,
 		},
-		broker: gatewayBroker{b, c},
+		broker: gatewayBroker{b, b, c},
 		await:  func(ctx context.Context) error { return awaitGateway(ctx, c, endpoints, taskType, log) },
 		keep:   func(ctx context.Context) { <-ctx.Done() }, // each answer has the time
 		close: func(ctx context.Context) {

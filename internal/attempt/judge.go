@@ -57,7 +57,7 @@ func (r Rules) Judge(attempt int, exit Exit) (ledger.End, Decision) {
 	case timedOut:
 		fail(tasker.TimedOut, tasker.ErrnrTimedOut, fmt.Sprintf("the run limit of %v passed%s", r.Timeout, afterwards(exit)))
 	case canceled:
-		fail(tasker.ResultCanceled, tasker.ErrnrCanceled, "the task was canceled"+afterwards(exit))
+		fail(tasker.ResultCanceled, tasker.ErrnrCanceled, exit.Cause.Error()+afterwards(exit))
 	// A limit that the handler set itself. It passed before the manager's stop,
 	// if there is one.
 	case errors.Is(exit.Err, handlers.ErrTimeout) && !exit.Panicked:
@@ -101,6 +101,12 @@ func (r Rules) retry(finish *ledger.End, err error) {
 // with err as the message. The handler is not called.
 func Reject(attempt int, err error) ledger.End {
 	return ledger.End{Attempt: attempt, State: tasker.Rejected, Errnr: tasker.ErrnrRejected, Errmsg: Clean(err.Error())}
+}
+
+// Cancel returns the end of an attempt that was canceled for a cause, without its
+// handler: that was not called, or nobody knows what became of it.
+func Cancel(attempt int, cause error) ledger.End {
+	return ledger.End{Attempt: attempt, State: tasker.ResultCanceled, Errnr: tasker.ErrnrCanceled, Errmsg: Clean(cause.Error())}
 }
 
 // afterwards returns what to add to the message about what a handler did after

@@ -134,7 +134,7 @@ func (c clientWork) UnfinishedWork(ctx context.Context, manager, endpoint string
 	answer, err := call[protocol.UnfinishedKinds](ctx, c.connection, endpoint, protocol.OpUnfinished, &protocol.Unfinished{
 		Scope: protocol.Scope{Endpoint: endpoint}, Manager: manager,
 	})
-	return ledger.Unfinished{Lost: answer.Lost, Interrupted: answer.Interrupted, Waiting: answer.Waiting}, err
+	return ledger.Unfinished{Lost: answer.Lost, Interrupted: answer.Interrupted, Waiting: answer.Waiting, Canceled: answer.Canceled}, err
 }
 
 // InterruptedWork is manager.Work.InterruptedWork.
@@ -142,6 +142,18 @@ func (c clientWork) InterruptedWork(ctx context.Context, manager, endpoint strin
 	return c.work(ctx, endpoint, protocol.OpInterrupted, &protocol.Interrupted{
 		Scope: protocol.Scope{Endpoint: endpoint}, Manager: manager, Limit: limit,
 	})
+}
+
+// CanceledWork is manager.Work.CanceledWork. A gateway of an older release knows of
+// none.
+func (c clientWork) CanceledWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
+	work, err := c.work(ctx, endpoint, protocol.OpCanceled, &protocol.Canceled{
+		Scope: protocol.Scope{Endpoint: endpoint}, Manager: manager, Limit: limit,
+	})
+	if tasker.CodeOf(err) == tasker.NotFound {
+		return nil, nil
+	}
+	return work, err
 }
 
 // WaitingWork is manager.Work.WaitingWork.

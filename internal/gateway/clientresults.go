@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ func (c clientEndpoints) Heartbeat(
 ) (held bool, err error) {
 	var mu sync.Mutex
 	var granted []protocol.Granted
+	var canceled bool
 	held = true
 	err = each(ctx, one(endpoints), func(ctx context.Context, g group) error {
 		answer, err := call[protocol.Held](ctx, c.connection, g.endpoint, protocol.OpHeartbeat, &protocol.Heartbeat{
@@ -43,13 +45,23 @@ func (c clientEndpoints) Heartbeat(
 		mu.Lock()
 		defer mu.Unlock()
 		granted = append(granted, answer.Granted)
+		canceled = canceled || answer.Canceled
 		held = held && (err != nil || answer.Held)
 		return err
 	})
 	if err == nil {
 		c.pace.set(granted)
 	}
+	if canceled {
+		c.cancels.Add(1)
+	}
 	return held, err
+}
+
+// CancelMark is manager.Endpoints.CancelMark: it changes with each heartbeat whose
+// answer said that something was canceled.
+func (c clientEndpoints) CancelMark(context.Context) (string, error) {
+	return strconv.FormatInt(c.cancels.Load(), 10), nil
 }
 
 // ReleaseEndpoints is manager.Endpoints.ReleaseEndpoints.

@@ -40,6 +40,7 @@ type connection struct {
 	callers callers
 	clock   serverClock
 	pace    pace
+	cancels atomic.Int64 // the heartbeats that told of canceled results
 }
 
 // answerError is what the gateway answered, or why it did not.

@@ -13,6 +13,8 @@ type leaseOps struct {
 	endpoints Endpoints
 	fleet     *fleet
 	beats     *committer[ledger.Renewal, bool]
+	cancels   *cancelWatch
+	canceled  *committer[string, bool]
 }
 
 func (o *leaseOps) register(ctx context.Context, r *protocol.Register) (*protocol.Registered, error) {
@@ -30,7 +32,13 @@ func (o *leaseOps) heartbeat(_ context.Context, r *protocol.Heartbeat) (*protoco
 	if err != nil {
 		return nil, err
 	}
-	return &protocol.Held{Granted: granted, Held: held[0]}, nil
+	answer := &protocol.Held{Granted: granted, Held: held[0]}
+	if o.cancels.recent() {
+		// Without an answer the endpoint asks itself, a little later.
+		canceled, err := o.canceled.do([]string{r.Endpoint})
+		answer.Canceled = err == nil && canceled[0]
+	}
+	return answer, nil
 }
 
 func (o *leaseOps) release(ctx context.Context, r *protocol.Release) (*protocol.Empty, error) {

@@ -51,6 +51,7 @@ var documentTypes = map[string]reflect.Type{
 	"Held":            reflect.TypeFor[protocol.Held](),
 	"Release":         reflect.TypeFor[protocol.Release](),
 	"Forget":          reflect.TypeFor[protocol.Forget](),
+	"Canceled":        reflect.TypeFor[protocol.Canceled](),
 	"Forgotten":       reflect.TypeFor[protocol.Forgotten](),
 	"Return":          reflect.TypeFor[protocol.Return](),
 	"Returned":        reflect.TypeFor[protocol.Returned](),

@@ -28,8 +28,8 @@ func routeOf[R any, P interface {
 }
 
 // routes returns the table of all operations.
-func (w *writers) routes(stores Stores, fleet *fleet, news *news) map[string]route {
-	leases := &leaseOps{endpoints: stores.Endpoints, fleet: fleet, beats: w.beats}
+func (w *writers) routes(stores Stores, fleet *fleet, cancels *cancelWatch, news *news) map[string]route {
+	leases := &leaseOps{endpoints: stores.Endpoints, fleet: fleet, beats: w.beats, cancels: cancels, canceled: w.canceled}
 	results := &resultOps{results: stores.Results, work: stores.Work, arrivals: w.arrivals, news: news}
 	attempts := &attemptOps{store: stores.Attempts, starts: w.starts, ends: w.ends, updates: w.updates, news: news}
 	return map[string]route{
@@ -43,6 +43,7 @@ func (w *writers) routes(stores Stores, fleet *fleet, news *news) map[string]rou
 		protocol.OpPayload:     routeOf(results.payload),
 		protocol.OpUnfinished:  routeOf(results.unfinished),
 		protocol.OpInterrupted: routeOf(results.interrupted),
+		protocol.OpCanceled:    routeOf(results.canceled),
 		protocol.OpWaiting:     routeOf(results.waiting),
 		protocol.OpDue:         routeOf(results.due),
 		protocol.OpNextRetry:   routeOf(results.nextRetry),
@@ -63,6 +64,7 @@ type writers struct {
 	ends     *committer[ledger.End, bool]
 	updates  *committer[ledger.LiveUpdate, struct{}]
 	beats    *committer[ledger.Renewal, bool]
+	canceled *committer[string, bool] // which endpoints have canceled results: only read
 }
 
 func newWriters(cfg Config, stores Stores) *writers {
@@ -76,7 +78,8 @@ func newWriters(cfg Config, stores Stores) *writers {
 			func(ctx context.Context, updates []ledger.LiveUpdate) ([]struct{}, error) {
 				return make([]struct{}, len(updates)), stores.Live.SaveLive(ctx, updates)
 			}),
-		beats: newCommitter(stores.Database, fewRows, func(*ledger.Renewal) int { return 0 }, stores.Endpoints.RenewLeases),
+		beats:    newCommitter(stores.Database, fewRows, func(*ledger.Renewal) int { return 0 }, stores.Endpoints.RenewLeases),
+		canceled: newCommitter(stores.Database, fewRows, func(*string) int { return 0 }, stores.Endpoints.CanceledAt),
 	}
 	w.arrivals.gather(cfg.Gather)
 	w.starts.gather(cfg.Gather)
@@ -90,12 +93,14 @@ func newWriters(cfg Config, stores Stores) *writers {
 func (w *writers) run(ctx context.Context) {
 	ended := []<-chan struct{}{
 		w.arrivals.writer.Ended(), w.starts.writer.Ended(), w.ends.writer.Ended(), w.updates.writer.Ended(), w.beats.writer.Ended(),
+		w.canceled.writer.Ended(),
 	}
 	go w.arrivals.writer.Run(ctx)
 	go w.starts.writer.Run(ctx)
 	go w.ends.writer.Run(ctx)
 	go w.updates.writer.Run(ctx)
 	go w.beats.writer.Run(ctx)
+	go w.canceled.writer.Run(ctx)
 	for _, one := range ended {
 		<-one
 	}

@@ -54,11 +54,15 @@ func (o *resultOps) payload(ctx context.Context, r *protocol.Payload) (*protocol
 
 func (o *resultOps) unfinished(ctx context.Context, r *protocol.Unfinished) (*protocol.UnfinishedKinds, error) {
 	u, err := o.work.UnfinishedWork(ctx, r.Manager, r.Endpoint)
-	return &protocol.UnfinishedKinds{Lost: u.Lost, Interrupted: u.Interrupted, Waiting: u.Waiting}, err
+	return &protocol.UnfinishedKinds{Lost: u.Lost, Interrupted: u.Interrupted, Waiting: u.Waiting, Canceled: u.Canceled}, err
 }
 
 func (o *resultOps) interrupted(ctx context.Context, r *protocol.Interrupted) (*protocol.WorkList, error) {
 	return workList(o.work.InterruptedWork(ctx, r.Manager, r.Endpoint, r.Limit))
+}
+
+func (o *resultOps) canceled(ctx context.Context, r *protocol.Canceled) (*protocol.WorkList, error) {
+	return workList(o.work.CanceledWork(ctx, r.Manager, r.Endpoint, r.Limit))
 }
 
 func (o *resultOps) waiting(ctx context.Context, r *protocol.Waiting) (*protocol.WorkList, error) {

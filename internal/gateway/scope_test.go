@@ -38,6 +38,7 @@ func valid(endpoint string) map[string]protocol.Request {
 		protocol.OpAwaitReboot: &protocol.AwaitReboot{Scope: scope, TaskID: 1, Attempt: 1, Step: 2, Boot: "b"},
 		protocol.OpUnfinished:  &protocol.Unfinished{Scope: scope, Manager: "m"},
 		protocol.OpInterrupted: &protocol.Interrupted{Scope: scope, Manager: "m", Limit: 1},
+		protocol.OpCanceled:    &protocol.Canceled{Scope: scope, Manager: "m", Limit: 1},
 		protocol.OpWaiting:     &protocol.Waiting{Scope: scope, TaskType: "job", Limit: 1},
 		protocol.OpDue:         &protocol.Due{Scope: scope, TaskType: "job", Limit: 1},
 		protocol.OpNextRetry:   &protocol.NextRetry{Scope: scope, TaskType: "job"},
@@ -108,6 +109,8 @@ type reached struct {
 	gateway.Work
 	gateway.Live
 }
+
+func (reached) CancelMark(context.Context) (string, error) { return "", nil }
 
 func (reached) CountSeen(context.Context, time.Time) (int, error) { return 0, nil }
 

@@ -42,6 +42,10 @@ type Endpoints interface {
 	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
 	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
+	// CancelMark returns a value that changes whenever a task is canceled.
+	CancelMark(ctx context.Context) (string, error)
+	// CanceledAt reports at which endpoints a result runs that was told to stop.
+	CanceledAt(ctx context.Context, endpoints []string) ([]bool, error)
 	// CountSeen returns how many endpoints were seen since a time.
 	CountSeen(ctx context.Context, since time.Time) (n int, err error)
 }
@@ -70,6 +74,7 @@ type Attempts interface {
 type Work interface {
 	UnfinishedWork(ctx context.Context, manager, endpoint string) (ledger.Unfinished, error)
 	InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
+	CanceledWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error)
 	WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
 	DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error)
 	NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error)

@@ -146,12 +146,13 @@ func (s *simulation) side(endpoints []string, b *watchedBroker) (manager.Store, 
 	s.clients = append(s.clients, c)
 	return manager.Store{
 		Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database, Pacer: c,
-	}, quietBroker{b, c}, nil
+	}, quietBroker{b, b, c}, nil
 }
 
 // quietBroker is the broker of a manager over a gateway, which publishes the events.
 type quietBroker struct {
 	broker.Consumer
+	broker.Control
 	*gateway.Client
 }
 

@@ -184,6 +184,7 @@ type UnfinishedKinds struct {
 	Lost        bool `json:"lost"`
 	Interrupted bool `json:"interrupted"`
 	Waiting     bool `json:"waiting"`
+	Canceled    bool `json:"canceled,omitempty"`
 }
 
 // Interrupted asks for results that run under another manager.
@@ -195,6 +196,21 @@ type Interrupted struct {
 
 // Validate returns what is wrong with the request.
 func (r *Interrupted) Validate() error {
+	if err := validManager(r.Manager); err != nil {
+		return err
+	}
+	return validLimit(r.Limit)
+}
+
+// Canceled asks for results that run under the manager and were told to stop.
+type Canceled struct {
+	Scope
+	Manager string `json:"manager"`
+	Limit   int    `json:"limit"`
+}
+
+// Validate returns what is wrong with the request.
+func (r *Canceled) Validate() error {
 	if err := validManager(r.Manager); err != nil {
 		return err
 	}
@@ -231,7 +247,7 @@ func (r *Due) Validate() error {
 	return validLimit(r.Limit)
 }
 
-// WorkList answers [Interrupted], [Waiting] and [Due].
+// WorkList answers [Interrupted], [Canceled], [Waiting] and [Due].
 type WorkList struct {
 	Work []Work `json:"work"`
 }
@@ -244,12 +260,15 @@ type Work struct {
 	RetryTime    *time.Time         `json:"retry_time,omitempty"`
 	Step         int                `json:"step,omitempty"`
 	AwaitsReboot string             `json:"awaits_reboot,omitempty"`
+	// Canceled says who canceled it and why; absent if nobody did.
+	Canceled string `json:"canceled,omitempty"`
 }
 
 // WorkOf returns work as it is sent.
 func WorkOf(w *ledger.Work) Work {
 	return Work{
 		Task: TaskOf(&w.Task), State: w.State, Attempt: w.Attempt, RetryTime: w.RetryTime, Step: w.Step, AwaitsReboot: w.AwaitsReboot,
+		Canceled: w.Canceled,
 	}
 }
 
@@ -257,6 +276,7 @@ func WorkOf(w *ledger.Work) Work {
 func (w *Work) Work(endpoint string) ledger.Work {
 	work := ledger.Work{
 		Endpoint: endpoint, State: w.State, Attempt: w.Attempt, RetryTime: w.RetryTime, Step: w.Step, AwaitsReboot: w.AwaitsReboot,
+		Canceled: w.Canceled,
 	}
 	if w.Task != nil {
 		work.Task = w.Task.Task()

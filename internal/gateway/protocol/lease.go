@@ -72,6 +72,9 @@ type Held struct {
 	// Held is false if another manager has taken over the endpoint, or it was
 	// removed.
 	Held bool `json:"held"`
+	// Canceled is true if a result of the endpoint runs that was told to stop: see
+	// the operation canceled. It is also told without a heartbeat, if a hint comes.
+	Canceled bool `json:"canceled,omitempty"`
 }
 
 // Release ends the endpoint's lease.

@@ -59,6 +59,7 @@ const (
 	OpResume      = "resume"
 	OpUnfinished  = "unfinished"
 	OpInterrupted = "interrupted"
+	OpCanceled    = "canceled"
 	OpWaiting     = "waiting"
 	OpDue         = "due"
 	OpNextRetry   = "next-retry"

@@ -49,6 +49,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"waiting work":      testWaiting,
 		"unfinished work":   testUnfinished,
 		"interrupted work":  testInterrupted,
+		"canceled work":     testCanceled,
 		"reboots":           testReboots,
 		"live":              testLive,
 		"lost":              testLost,
