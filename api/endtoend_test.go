@@ -13,6 +13,7 @@ import (
 	"github.com/taskerhq/tasker/api"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/cancel"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/observe"
@@ -49,7 +50,7 @@ func newSystem(t *testing.T) *system {
 		DeadLetters: db.DeadLetters, Database: db.DB,
 		Dispatcher: dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log), Starter: &fakeStarter{},
 		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
-		Remover:  removal.New(db.Removals, b, log), Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
+		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log), Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
 	})
 	if err != nil {
 		t.Fatal(err)

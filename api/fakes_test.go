@@ -36,6 +36,7 @@ type fakeStore struct {
 	err       error                  // of every call
 	aggregate error                  // of Aggregate
 	calls     []string
+	canceled  []tasker.CancelRequest
 	payloads  int                // the bytes that ResultsOf returned
 	newsAsked []tasker.ResultKey // of ResultNews
 	searched  tasker.TaskSearch  // of SearchTasks

@@ -31,6 +31,9 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 	switch to.method {
 	case http.MethodPost:
 		body = []byte(newTask)
+		if strings.HasSuffix(to.path, "/cancel") {
+			body = []byte(`{"reason":"wrong file"}`)
+		}
 	case http.MethodPatch:
 		body = []byte(`{"in":1}`)
 	}

@@ -48,6 +48,7 @@ type Deps struct {
 	Starter     Starter
 	Requeuer    Requeuer
 	Remover     Remover
+	Canceler    Canceler
 	Broker      Broker
 	Log         *slog.Logger
 	// Exposition serves the metrics. Metrics may be left out: then nothing is
@@ -59,7 +60,7 @@ type Deps struct {
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
 		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Starter, d.Requeuer,
-		d.Remover, d.Broker, d.Exposition,
+		d.Remover, d.Canceler, d.Broker, d.Exposition,
 	}, nil)
 }
 

@@ -21,6 +21,10 @@ var contractTypes = map[string]reflect.Type{
 	"Reschedule":      reflect.TypeFor[client.Reschedule](),
 	"Plan":            reflect.TypeFor[client.Plan](),
 	"LackingEndpoint": reflect.TypeFor[client.LackingEndpoint](),
+	"Cancel":          reflect.TypeFor[client.Cancel](),
+	"Canceled":        reflect.TypeFor[client.Canceled](),
+	"CanceledAt":      reflect.TypeFor[client.CanceledAt](),
+	"Cancellation":    reflect.TypeFor[tasker.Cancellation](),
 	"Task":            reflect.TypeFor[tasker.Task](),
 	"TaskResult":      reflect.TypeFor[tasker.TaskResult](),
 	"Progress":        reflect.TypeFor[tasker.Progress](),
@@ -97,11 +101,12 @@ type resultForm struct {
 	LastModifiedTime time.Time          `json:"last_modified_time"`
 	RetryTime        *time.Time         `json:"retry_time,omitempty"`
 	Progress         *tasker.Progress   `json:"progress,omitempty"`
+	CancelRequested  bool               `json:"cancel_requested,omitempty"`
 	PayloadSize      int64              `json:"payload_size,omitempty"`
 }
 
 func TestResultForm(t *testing.T) {
-	encoded, err := json.Marshal(tasker.TaskResult{RetryTime: new(time.Time), Progress: new(tasker.Progress), PayloadSize: 1})
+	encoded, err := json.Marshal(tasker.TaskResult{RetryTime: new(time.Time), Progress: new(tasker.Progress), CancelRequested: true, PayloadSize: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

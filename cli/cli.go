@@ -170,7 +170,7 @@ func rootCommand(r *run) *cobra.Command {
 	})
 	root.AddCommand(
 		apiCommand(r), managerCommand(r), gatewayCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
-		endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
+		cancelCommand(r), endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
 	)
 	r.completeRoot(root)
 	r.rename(root)

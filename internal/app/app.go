@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
+	"github.com/taskerhq/tasker/internal/cancel"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/reconcile"
@@ -182,7 +183,8 @@ func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore,
 	return api.New(conf, api.Deps{
 		Tasks: tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
 		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
-		Dispatcher: dispatcher, Starter: starter, Requeuer: requeuer, Remover: remover, Broker: s.broker, Log: s.log,
+		Dispatcher: dispatcher, Starter: starter, Requeuer: requeuer, Remover: remover,
+		Canceler: cancel.New(s.store.Cancels, s.broker, s.log), Broker: s.broker, Log: s.log,
 		Exposition: observe.Handler(s.metrics), Metrics: observe.NewAPIMetrics(s.metrics),
 	})
 }

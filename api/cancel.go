@@ -1,0 +1,127 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/x/jsonx"
+)
+
+// maxCanceledNames bounds the names of each set in the answer to a cancellation.
+const maxCanceledNames = 1000
+
+// Canceler cancels tasks.
+type Canceler interface {
+	// Cancel cancels a task, or named endpoints of it, and returns what became of
+	// each; the same again changes nothing. Its errors are [tasker.NotFound],
+	// [tasker.Invalid] if the task is not for a named endpoint and [tasker.Conflict]
+	// if it has ended.
+	Cancel(ctx context.Context, request tasker.CancelRequest) (tasker.CancelOutcome, error)
+}
+
+// cancelHandlers cancel tasks.
+type cancelHandlers struct {
+	types    *taskTypes
+	canceler Canceler
+	limits   *limits
+	maxBody  int64
+	log      *slog.Logger
+}
+
+// cancel serves POST /{task_type}/{identifier}/cancel. The body may be left out.
+func (h *cancelHandlers) cancel(w http.ResponseWriter, r *http.Request) error {
+	taskType, identifier, err := h.types.taskOf(r)
+	if err != nil {
+		return err
+	}
+	request := tasker.CancelRequest{Type: taskType, Identifier: identifier}
+	if err := h.read(r, &request); err != nil {
+		return err
+	}
+	if principal, ok := PrincipalOf(r.Context()); ok {
+		request.By = principal.Name
+	}
+	outcome, err := h.canceler.Cancel(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	h.log.InfoContext(r.Context(), "task canceled", "task_id", outcome.Task.ID, "type", taskType, "identifier", identifier,
+		"by", request.By, "stopped", len(outcome.Stopped), "stopping", len(outcome.Stopping),
+		"unreachable", len(outcome.Unreachable), "request_id", requestInfoOf(r).id)
+	return writeJSON(w, http.StatusOK, client.Canceled{
+		Status: outcome.Task.Status, Cancel: outcome.Task.Cancel,
+		Stopped: canceledAt(outcome.Stopped), Stopping: canceledAt(outcome.Stopping),
+		FinishedBefore: canceledAt(outcome.FinishedBefore), Unreachable: canceledAt(outcome.Unreachable),
+	})
+}
+
+func canceledAt(endpoints []string) client.CanceledAt {
+	return client.CanceledAt{
+		Count: len(endpoints), Endpoints: append([]string{}, endpoints[:min(len(endpoints), maxCanceledNames)]...),
+	}
+}
+
+// read reads the body of a request, unless it is empty.
+func (h *cancelHandlers) read(r *http.Request, into *tasker.CancelRequest) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	if r.ContentLength < 0 { // unknown: it may be empty all the same
+		first := make([]byte, 1)
+		n, err := r.Body.Read(first)
+		if n == 0 && err == io.EOF {
+			return nil
+		}
+		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(first[:n]), r.Body))
+	}
+	body, free, err := readBody(r, h.limits.bodies, h.maxBody)
+	defer func() { free() }()
+	if err != nil {
+		return err
+	}
+	return decodeCancel(body, into)
+}
+
+// decodeCancel decodes the body of a cancellation strictly.
+func decodeCancel(body []byte, into *tasker.CancelRequest) error {
+	if err := checkJSON(body); err != nil {
+		return err
+	}
+	if kind := kindOfJSON(body); kind != "an object" {
+		return tasker.Errorf(tasker.Invalid, "invalid body: must be a JSON object with the fields endpoints and reason, not %s", kind)
+	}
+	var errs inputErrors
+	if at, found := jsonx.Duplicate(body); found {
+		errs.add(at, "duplicate field %q", clip(at, maxPointer))
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil {
+		return tasker.WrapError(tasker.Malformed, err, "invalid body")
+	}
+	for name, value := range fields {
+		switch name {
+		case "endpoints":
+			into.Endpoints = decodeEndpoints(value, &errs)
+			if kindOfJSON(value) == "an array" && string(bytes.TrimSpace(value[1:])) == "]" || kindOfJSON(value) == "null" {
+				errs.add("/endpoints", "no endpoints: name at least one, or leave the field out to cancel all")
+			}
+		case "reason":
+			reason, ok := stringOf(value)
+			if !ok {
+				errs.add("/reason", "invalid reason: must be a string, not %s", kindOfJSON(value))
+			} else if err := tasker.ValidateReason(reason); err != nil {
+				errs.add("/reason", "%v", err)
+			}
+			into.Reason = reason
+		default:
+			errs.add(pointer(name), "unknown field %q: use endpoints, reason", clip(name, tasker.MaxName))
+		}
+	}
+	return errs.err()
+}
