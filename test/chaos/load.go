@@ -23,7 +23,8 @@ type clients struct {
 
 	mu      sync.Mutex
 	posts   []promises.Post // accepted or abandoned
-	started int             // POSTs started
+	cancels []promises.Cancel
+	started int // POSTs started
 	seen    []promises.Answer
 	wrong   []promises.Violation // wrong answers
 }
@@ -33,6 +34,11 @@ type order struct {
 	at   time.Duration // since the start of the load
 	post promises.Post
 	body []byte
+	// cancel is the body of a cancellation that follows the POST after a delay; nil
+	// if none does. canceled are the endpoints that it names.
+	cancel   []byte
+	canceled []string
+	delay    time.Duration
 }
 
 // newOrders generates the tasks of a run from the seed.
@@ -67,9 +73,27 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 		if err != nil {
 			return nil, err
 		}
-		orders[i] = order{length * time.Duration(i) / time.Duration(count), post, body}
+		orders[i] = order{at: length * time.Duration(i) / time.Duration(count), post: post, body: body}
+		if err := orders[i].chooseCancel(r); err != nil {
+			return nil, err
+		}
 	}
 	return orders, nil
+}
+
+// chooseCancel has one in eight tasks canceled, some of these at one endpoint only.
+func (o *order) chooseCancel(r *rand.Rand) (err error) {
+	if r.IntN(8) > 0 {
+		return nil
+	}
+	o.delay = time.Duration(r.IntN(1500)) * time.Millisecond
+	document := map[string]any{"reason": "chaos"}
+	if len(o.post.Endpoints) > 0 && r.IntN(3) == 0 {
+		o.canceled = o.post.Endpoints[:1]
+		document["endpoints"] = o.canceled
+	}
+	o.cancel, err = json.Marshal(document)
+	return err
 }
 
 // postTimeout limits the retries of one POST.
@@ -94,6 +118,9 @@ func (c *clients) post(ctx context.Context, orders []order) {
 			c.mu.Lock()
 			c.posts = append(c.posts, o.post)
 			c.mu.Unlock()
+			if o.cancel != nil && !o.post.Accepted.IsZero() && sleep(ctx, o.delay) {
+				c.keepCanceling(ctx, &o)
+			}
 		})
 	}
 }

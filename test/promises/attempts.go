@@ -42,8 +42,9 @@ func attemptGap(w *world, report reportFunc) {
 	}
 	w.finalRows(func(p place, row *Result) {
 		counted := max(row.Attempt, highest[p])
-		if hasOutcome(row) {
-			counted-- // another rule checks that the last one ran
+		if hasOutcome(row) || row.State == stateCanceled {
+			// Another rule checks that the last one ran; one that was canceled need not.
+			counted--
 		}
 		gaps(p, min(counted, 1000))
 	})

@@ -47,6 +47,7 @@ func rules() []rule {
 		{"attempts-out-of-order", 2, attemptsOutOfOrder},
 		{"overlapping-runs", 2, overlappingRuns},
 		{"run-after-final", 2, runAfterFinal},
+		{"run-after-cancel", 2, runAfterCancel},
 		{"interrupted-without-fault", 2, interruptedWithoutFault},
 		{"gave-up-early", 2, gaveUpEarly},
 		{"ran-expired", 2, ranExpired},
@@ -70,6 +71,8 @@ func rules() []rule {
 		{"attempt-decreased", 4, attemptDecreased},
 		{"final-row-changed", 4, finalRowChanged},
 		{"row-vanished", 4, rowVanished},
+		{"cancel-contradicted", 4, cancelContradicted},
+		{"canceled-by-nobody", 4, canceledByNobody},
 
 		{"endpoint-twice", 5, endpointTwice},
 		{"endpoint-nowhere", 5, endpointNowhere},

@@ -309,7 +309,7 @@ func earlier(a, b time.Time) time.Time {
 // recount sets the summary and the status of a sent task from the rows.
 func (a *Answer) recount() {
 	s := &a.Summary
-	s.Received, s.Finished, s.Failed, s.Lost = len(a.Results), 0, 0, 0
+	s.Received, s.Finished, s.Failed, s.Canceled, s.Lost = len(a.Results), 0, 0, 0, 0
 	for _, row := range a.Results {
 		switch row.State {
 		case stateDone:
@@ -317,12 +317,17 @@ func (a *Answer) recount() {
 		case stateFailed, stateTimedOut, stateExpired:
 			s.Finished++
 			s.Failed++
+		case stateCanceled:
+			s.Finished++
+			s.Canceled++
 		case stateLost:
 			s.Lost++
 		}
 	}
 	s.Expected = s.Received + len(s.Missing)
 	switch {
+	case s.Finished == s.Expected && s.Failed == 0 && s.Canceled > 0:
+		a.Task.Status = statusCanceled
 	case s.Finished == s.Expected && s.Failed == 0:
 		a.Task.Status = statusDone
 	case s.Finished == s.Expected:

@@ -23,6 +23,8 @@ type History struct {
 	// after everything had settled, one per accepted task.
 	Seen  []Answer `json:"seen"`
 	Final []Answer `json:"final"`
+	// Cancels are the cancellations that were answered.
+	Cancels []Cancel `json:"cancels,omitempty"`
 	// Endpoints are all endpoints; each is alive at the end.
 	Endpoints []string `json:"endpoints"`
 }
@@ -50,6 +52,21 @@ type Post struct {
 	// Expires is when the task expires, from the answer; zero if it does not.
 	Expires time.Time `json:"expires"`
 	Tries   int       `json:"tries"` // the number of POSTs sent
+}
+
+// Cancel is a cancellation of a task and its answer.
+type Cancel struct {
+	Type       string    `json:"type"`
+	Identifier string    `json:"identifier"`
+	Endpoints  []string  `json:"endpoints"` // those named; nil means all
+	Asked      time.Time `json:"asked"`     // when the first request was sent
+	Answered   time.Time `json:"answered"`
+	// The sets of the answer. Refused is true if the task had ended.
+	Stopped        []string `json:"stopped"`
+	Stopping       []string `json:"stopping"`
+	FinishedBefore []string `json:"finished_before"`
+	Unreachable    []string `json:"unreachable"`
+	Refused        bool     `json:"refused,omitempty"`
 }
 
 // Entry is a journal entry of a handler, synced before the handler continued:
@@ -121,6 +138,7 @@ type Answer struct {
 		Received int      `json:"received"`
 		Finished int      `json:"finished"`
 		Failed   int      `json:"failed"`
+		Canceled int      `json:"canceled"`
 		Lost     int      `json:"lost"`
 		Missing  []string `json:"missing"`
 	} `json:"summary"`

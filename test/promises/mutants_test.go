@@ -7,7 +7,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), accountedMutants())
+	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), accountedMutants())
 }
 
 func lostMutants() []mutant {

@@ -17,7 +17,7 @@ func lostDone(w *world, report reportFunc) {
 		if row.State == stateDone && row.Attempt == r.attempt {
 			return // the payload is checked by another rule
 		}
-		if !w.cut(r) {
+		if !w.cut(r) && !(row.State == stateCanceled && w.canceledBy(r.place, r.end.Time.Add(grace))) {
 			report("%v: attempt %d succeeded at %s (run %s), but the row is %s, attempt %d, errnr %d, payload %.100s", r.place,
 				r.attempt, clock(r.end.Time), r.end.Run, row.State, row.Attempt, row.Errnr, row.Payload)
 		}
@@ -31,8 +31,8 @@ func lostFailure(w *world, report reportFunc) {
 		if row.Attempt > r.attempt || row.State == stateFailed && row.Errnr > 0 || row.State == stateExpired {
 			return
 		}
-		if row.State == stateDone {
-			return // another rule checks by which run
+		if row.State == stateDone || row.State == stateCanceled {
+			return // other rules check by which run, and who canceled it
 		}
 		from, to := r.lasted()
 		if !w.cut(r) && !w.struck(r.endpoint, r.pid, from, to, FaultStop) {
@@ -45,7 +45,8 @@ func lostFailure(w *world, report reportFunc) {
 // A timeout is in the row.
 func lostTimeout(w *world, report reportFunc) {
 	w.ends(ranStopped, func(r *run, row *Result) {
-		if w.types[r.task.kind].Outcome != "timed_out" || row.State == stateTimedOut && row.Attempt == r.attempt {
+		if w.types[r.task.kind].Outcome != "timed_out" || row.State == stateTimedOut && row.Attempt == r.attempt ||
+			row.State == stateCanceled {
 			return
 		}
 		from, to := r.lasted()

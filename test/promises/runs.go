@@ -99,8 +99,8 @@ func endWithoutStart(w *world, report reportFunc) {
 	}
 }
 
-// A run that its handler did not end was ended by a fault: its process was
-// killed, stopped, or paused until another took over.
+// A run that its handler did not end was ended by a fault, or canceled: its process
+// was killed, stopped, or paused until another took over.
 func interruptedWithoutFault(w *world, report reportFunc) {
 	for _, r := range w.runs {
 		if r.start == nil {
@@ -114,7 +114,7 @@ func interruptedWithoutFault(w *world, report reportFunc) {
 					r.place, r.attempt, clock(from), r.pid)
 			}
 		case r.ended(ranStopped) && w.types[r.task.kind].Outcome != "timed_out":
-			if !w.struck(r.endpoint, r.pid, from, to, FaultStop, FaultPause) {
+			if !w.struck(r.endpoint, r.pid, from, to, FaultStop, FaultPause) && !w.canceledBy(r.place, to) {
 				report("%v: attempt %d was stopped at %s in process %d, without a fault of the process",
 					r.place, r.attempt, clock(to), r.pid)
 			}

@@ -22,7 +22,7 @@ func unknownWord(w *world, report reportFunc) {
 }
 
 // count summarizes an answer's rows.
-type count struct{ received, finished, failed, lost, missing int }
+type count struct{ received, finished, failed, canceled, lost, missing int }
 
 func (a *Answer) count() (c count) {
 	c.received, c.missing = len(a.Results), len(a.Summary.Missing)
@@ -32,7 +32,11 @@ func (a *Answer) count() (c count) {
 			c.lost++
 		case finished(state):
 			c.finished++
-			if state != stateDone {
+			switch state {
+			case stateDone:
+			case stateCanceled:
+				c.canceled++
+			default:
 				c.failed++
 			}
 		}
@@ -64,8 +68,16 @@ func statusNotOfRows(w *world, report reportFunc) {
 			} else if a.Task.Status == statusSent && c.lost > 0 {
 				say("one is lost")
 			}
+		case statusCanceling:
+			if c.through() {
+				say("all have finished")
+			}
+		case statusCanceled:
+			if c.through() && c.canceled == 0 {
+				say("none was canceled")
+			}
 		case statusDone:
-			if c.through() && c.failed > 0 {
+			if c.through() && c.failed+c.canceled > 0 {
 				say("not all succeeded")
 			}
 		case statusFailed:
@@ -91,7 +103,7 @@ func summaryNotOfRows(w *world, report reportFunc) {
 	for _, a := range w.all {
 		c, s := a.count(), a.Summary
 		if s.Expected != c.received+c.missing || s.Received != c.received ||
-			s.Finished != c.finished || s.Failed != c.failed || s.Lost != c.lost {
+			s.Finished != c.finished || s.Failed != c.failed || s.Canceled != c.canceled || s.Lost != c.lost {
 			report("%v at %s: summary %+v, rows %+v", a.key(), clock(a.Time), s, c)
 		}
 	}
@@ -167,12 +179,13 @@ func attemptNotOfState(w *world, report reportFunc) {
 }
 
 // A handler with a fixed outcome never has another one, except being
-// interrupted by a fault.
+// interrupted by a fault, or canceled.
 func outcomeNotOfType(w *world, report reportFunc) {
 	reported := map[place]bool{}
 	w.rows(func(a *Answer, p place, row *Result) {
 		t, known := w.types[p.task.kind]
-		if !known || reported[p] || !finished(row.State) || row.State == stateFailed && row.Errnr < 0 || row.State == stateExpired {
+		if !known || reported[p] || !finished(row.State) || row.State == stateFailed && row.Errnr < 0 ||
+			row.State == stateExpired || row.State == stateCanceled {
 			return
 		}
 		var fits bool

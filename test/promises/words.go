@@ -12,6 +12,7 @@ const (
 	statusCreated    = "CREATED"
 	statusSent       = "SENT"
 	statusIncomplete = "INCOMPLETE"
+	statusCanceling  = "CANCELING"
 	statusDone       = "DONE"
 	statusFailed     = "FAILED"
 	statusCanceled   = "CANCELED"
@@ -42,7 +43,8 @@ const (
 
 // statusRank orders the statuses: a task never goes back.
 var statusRank = map[string]int{
-	statusScheduled: 0, statusCreated: 1, statusSent: 2, statusIncomplete: 3, statusDone: 4, statusFailed: 4, statusCanceled: 4,
+	statusScheduled: 0, statusCreated: 1, statusSent: 2, statusIncomplete: 3, statusCanceling: 4,
+	statusDone: 5, statusFailed: 5, statusCanceled: 5,
 }
 
 var unfinishedStates = []string{stateReceived, stateRunning, stateRetrying, stateLost}
@@ -51,7 +53,7 @@ var finalStates = []string{stateDone, stateFailed, stateTimedOut, stateCanceled,
 
 func finished(state string) bool { return slices.Contains(finalStates, state) }
 
-func finalStatus(status string) bool { return statusRank[status] == 4 }
+func finalStatus(status string) bool { return statusRank[status] == 5 }
 
 // clock formats a time as in the journals.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }

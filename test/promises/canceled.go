@@ -1,0 +1,68 @@
+package promises
+
+import (
+	"slices"
+	"time"
+)
+
+// Cancellations: what was answered about them is true, and stays so.
+
+// canceledBy returns the cancellations that were asked for by a time and include a
+// place.
+func (w *world) canceledBy(p place, by time.Time) bool {
+	return slices.ContainsFunc(w.Cancels, func(c Cancel) bool {
+		return c.key() == p.task && !c.Asked.After(by) && (c.Endpoints == nil || slices.Contains(c.Endpoints, p.endpoint))
+	})
+}
+
+func (c *Cancel) key() task { return task{c.Type, c.Identifier} }
+
+// No run starts after the answer that the task was stopped there, whatever happens
+// to the process.
+func runAfterCancel(w *world, report reportFunc) {
+	for _, c := range w.Cancels {
+		for _, endpoint := range c.Stopped {
+			for _, r := range w.at[place{c.key(), endpoint}] {
+				if r.start != nil && r.start.Time.After(c.Answered) {
+					report("%v: attempt %d started at %s, but a cancellation was answered with stopped at %s", r.place, r.attempt,
+						clock(r.start.Time), clock(c.Answered))
+				}
+			}
+		}
+	}
+}
+
+// The answer to a cancellation is what the rows say: what was stopped is CANCELED, what
+// had finished stays as it was.
+func cancelContradicted(w *world, report reportFunc) {
+	for _, c := range w.Cancels {
+		answers := slices.DeleteFunc(slices.Clone(w.answers[c.key()]), func(a *Answer) bool { return !a.Time.After(c.Answered) })
+		say := func(endpoint, word string, wrong func(row *Result) bool) {
+			for _, a := range answers {
+				if row := a.row(endpoint); row == nil || wrong(row) {
+					report("%v was answered as %s at %s, and at %s its row is %+v", place{c.key(), endpoint}, word,
+						clock(c.Answered), clock(a.Time), row)
+					return
+				}
+			}
+		}
+		for _, endpoint := range c.Stopped {
+			say(endpoint, "stopped", func(row *Result) bool { return row.State != stateCanceled })
+		}
+		for _, endpoint := range c.FinishedBefore {
+			say(endpoint, "finished before", func(row *Result) bool { return !finished(row.State) || row.State == stateCanceled })
+		}
+		for _, endpoint := range slices.Concat(c.Stopping, c.Unreachable) {
+			say(endpoint, "stopping", func(row *Result) bool { return row.State == stateReceived })
+		}
+	}
+}
+
+// Only what somebody canceled is CANCELED.
+func canceledByNobody(w *world, report reportFunc) {
+	w.rows(func(a *Answer, p place, row *Result) {
+		if row.State == stateCanceled && !w.canceledBy(p, a.Answered) {
+			report("%v at %s is CANCELED, and nobody canceled it", p, clock(a.Time))
+		}
+	})
+}
