@@ -256,6 +256,20 @@ func (f *fakeSchedule) add(name string, start time.Time) {
 	f.due[name] = start
 }
 
+// startOf returns when a task was started; zero if it was not.
+func (f *fakeSchedule) startOf(name string) time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.started[name]
+}
+
+// looked returns how often the loop has looked.
+func (f *fakeSchedule) looked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.looks
+}
+
 func (f *fakeSchedule) Now() time.Time { return time.Now() }
 
 func (f *fakeSchedule) NextStart(context.Context) (next time.Time, ok bool, err error) {
@@ -326,15 +340,15 @@ func TestStarterIsOnTime(t *testing.T) {
 			"hour": time.Hour, "soon": 300 * time.Millisecond, "sooner": 7 * time.Millisecond, "unsent": 8 * time.Millisecond,
 			"foreign": 2 * time.Second,
 		} {
-			if got := f.started[name]; !got.Equal(at(d)) {
+			if got := f.startOf(name); !got.Equal(at(d)) {
 				t.Errorf("%s started after %s, want %s", name, got.Sub(began), d)
 			}
 		}
-		if got := f.started["sudden"].Sub(began); got < 10*time.Millisecond || got > 5*startPeriod/4 {
+		if got := f.startOf("sudden").Sub(began); got < 10*time.Millisecond || got > 5*startPeriod/4 {
 			t.Errorf("sudden started after %s", got)
 		}
-		if f.looks > 2*int(time.Hour/startPeriod) {
-			t.Errorf("the loop has looked %d times in an hour", f.looks)
+		if looks := f.looked(); looks > 2*int(time.Hour/startPeriod) {
+			t.Errorf("the loop has looked %d times in an hour", looks)
 		}
 
 		// An outage is waited for.
@@ -347,7 +361,7 @@ func TestStarterIsOnTime(t *testing.T) {
 		f.away = false
 		f.mu.Unlock()
 		time.Sleep(5 * startPeriod / 4)
-		if f.started["after"].IsZero() {
+		if f.startOf("after").IsZero() {
 			t.Error("not started after an outage of the database")
 		}
 		stop()
