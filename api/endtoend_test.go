@@ -50,7 +50,8 @@ func newSystem(t *testing.T) *system {
 		DeadLetters: db.DeadLetters, Database: db.DB,
 		Dispatcher: dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log), Starter: &fakeStarter{},
 		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
-		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log), Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
+		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log),
+		Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
 	})
 	if err != nil {
 		t.Fatal(err)
