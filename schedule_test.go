@@ -32,8 +32,7 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s: %s, %q, want %s, %q", name, got, test.start, test.want, test.text)
 		}
 		field := ""
-		var problem *tasker.Error
-		if errors.As(test.start.Check(now), &problem) {
+		if problem, ok := errors.AsType[*tasker.Error](test.start.Check(now)); ok {
 			field = problem.Field
 		}
 		if field != test.far {

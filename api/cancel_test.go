@@ -51,7 +51,8 @@ func TestCancelTask(t *testing.T) {
 		}
 	}
 	want := []tasker.CancelRequest{
-		{Type: "worker", Identifier: identifier, By: "anonymous"}, {Type: "worker", Identifier: identifier, By: "anonymous"},
+		{Type: "worker", Identifier: identifier, By: "anonymous"},
+		{Type: "worker", Identifier: identifier, By: "anonymous"},
 		{
 			Type: "worker", Identifier: identifier, By: "anonymous", Reason: "wrong file",
 			Endpoints: []string{"console1", "console2"},

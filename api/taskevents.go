@@ -217,7 +217,8 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
-		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved, RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel,
+		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
+		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,
 		LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,
 	}
@@ -318,7 +319,8 @@ func sameProgress(known, now *tasker.Progress) bool {
 
 // sameSummary ignores the missing endpoints: they change with the numbers only.
 func sameSummary(a, b tasker.Summary) bool {
-	return a.Expected == b.Expected && a.Received == b.Received && a.Finished == b.Finished && a.Failed == b.Failed && a.Canceled == b.Canceled && a.Lost == b.Lost
+	return a.Expected == b.Expected && a.Received == b.Received && a.Finished == b.Finished && a.Failed == b.Failed &&
+		a.Canceled == b.Canceled && a.Lost == b.Lost
 }
 
 // logBatch is how many chunks of logs are read at once, each of at most about 64

@@ -124,7 +124,8 @@ func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
 	}
 	m.lease = &lease{
 		store: store.Endpoints, db: m.db, log: log, manager: id, endpoints: cfg.Endpoints,
-		heartbeat: cfg.Heartbeat, length: cfg.Lease, pacer: store.Pacer, term: newLeaseTerm(), beaten: signal.New(), registration: m.registration,
+		heartbeat: cfg.Heartbeat, length: cfg.Lease, pacer: store.Pacer, term: newLeaseTerm(), beaten: signal.New(),
+		registration: m.registration,
 	}
 	m.events = livefeed.New(b.Notify, log)
 	m.telemetry = newTelemetry(store.Live, store.Database, m.db, m.events, cfg.MaxResult)

@@ -9,13 +9,9 @@ import (
 	"time"
 )
 
-const (
-	// seenWithin is how long an endpoint counts after it was seen: those that return
-	// after an outage count at once.
-	seenWithin = 15 * time.Minute
-	// small is the size of a fleet up to which nothing is stretched.
-	small = 100
-)
+// seenWithin is how long an endpoint counts after it was seen: those that return after
+// an outage count at once.
+const seenWithin = 15 * time.Minute
 
 // Endpoints counts endpoints.
 type Endpoints interface {
@@ -63,12 +59,17 @@ func (c *Counter) Count(ctx context.Context, within time.Duration) error {
 	return nil
 }
 
-// Stretch returns how long a period is to be in a fleet of this size: as it is up to a
-// hundred endpoints, and from there on it grows with the square root of their number,
-// to three times for a thousand and ten times for ten thousand. So neither the load
-// nor the time until something is noticed grows as much as the fleet.
-func (c *Counter) Stretch(period time.Duration) time.Duration {
+// Factor returns the square root of the size of the fleet, in hundreds of endpoints: 1
+// for a hundred, 10 for ten thousand. If what each endpoint does takes turns that are
+// longer by it, neither the load nor the time until something is noticed grows as
+// much as the fleet.
+func (c *Counter) Factor() float64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Duration(float64(period) * max(1, math.Sqrt(float64(c.size)/small)))
+	return math.Sqrt(float64(c.size) / 100)
+}
+
+// Stretch returns a period that is longer by [Counter.Factor], but never shorter.
+func (c *Counter) Stretch(period time.Duration) time.Duration {
+	return time.Duration(float64(period) * max(1, c.Factor()))
 }

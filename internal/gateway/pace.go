@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// baseHeartbeat is the time between two heartbeats of an endpoint in a fleet of
-	// up to a hundred; see [fleetsize.Counter.Stretch].
+	// baseHeartbeat is the time between two heartbeats of an endpoint in a fleet of a
+	// hundred; see [fleetsize.Counter.Factor]. In a smaller one the shortest counts.
 	baseHeartbeat = 2 * time.Second
 	// maxHeartbeat bounds the time between two heartbeats of an endpoint.
 	maxHeartbeat = 30 * time.Second
@@ -50,7 +50,7 @@ func (f *fleet) count(ctx context.Context) {
 
 // heartbeat returns the time between two heartbeats of an endpoint.
 func (f *fleet) heartbeat() time.Duration {
-	return max(f.shortest, min(f.size.Stretch(baseHeartbeat), maxHeartbeat))
+	return max(f.shortest, min(time.Duration(f.size.Factor()*float64(baseHeartbeat)), maxHeartbeat))
 }
 
 // grant returns the lease for a manager that wishes one of a length.

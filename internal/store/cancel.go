@@ -124,7 +124,8 @@ func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTa
 	if outcome, _, err = c.look(); err != nil {
 		return outcome, err
 	}
-	if !c.task.Status.Final() && len(outcome.Stopped)+len(outcome.Stopping)+len(outcome.Unreachable) == 0 && len(outcome.FinishedBefore) > 0 {
+	canceled = len(outcome.Stopped)+len(outcome.Stopping)+len(outcome.Unreachable) > 0
+	if !c.task.Status.Final() && !canceled && len(outcome.FinishedBefore) > 0 {
 		return outcome, errNothing // they finished in between
 	}
 	return outcome, nil
@@ -229,8 +230,8 @@ func (c *cancellation) changeResults(id int64, errmsg string, now dbTime) error 
 			within, names = " AND g.endpoint IN ?", []any{part}
 		}
 		args := append([]any{tasker.ResultCanceled, tasker.ErrnrCanceled, errmsg, now, now, id, c.task.ID}, names...)
-		err := c.tx.Exec("INSERT INTO task_results (task_id, endpoint, manager, state, attempt, errnr, errmsg, start_time, last_modified_time,"+
-			" cancel_id) SELECT g.task_id, g.endpoint, '', ?, 0, ?, ?, ?, ?, ? FROM task_targets g WHERE g.task_id = ?"+within+
+		err := c.tx.Exec("INSERT INTO task_results (task_id, endpoint, manager, state, attempt, errnr, errmsg, start_time,"+
+			" last_modified_time, cancel_id) SELECT g.task_id, g.endpoint, '', ?, 0, ?, ?, ?, ?, ? FROM task_targets g WHERE g.task_id = ?"+within+
 			" AND NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = g.task_id AND r.endpoint = g.endpoint)"+
 			// If it arrives at the same time, nothing changes here.
 			c.dialect.upsert([]string{"task_id", "endpoint"}, []string{"task_id"}), args...).Error

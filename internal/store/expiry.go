@@ -18,7 +18,7 @@ import (
 // for the endpoints that have not received it, or wait with it, in steps; after a
 // crash the next call continues. It comes back while the task is open, since runs
 // that go on may leave another attempt behind, or an endpoint may be lost.
-//
+
 // Expiry finds the tasks that have expired.
 type Expiry struct{ *DB }
 

@@ -113,9 +113,17 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 	if err := s.join(tx, incoming, open, tasks, targets); err != nil || len(ended) == 0 {
 		return recordings, err
 	}
+	return recordings, receiveEnded(tx, incoming, ended, tasks, recordings)
+}
+
+// receiveEnded says what becomes of the messages of tasks that have ended, whose
+// indexes are given.
+func receiveEnded(
+	tx *gorm.DB, incoming []ledger.Incoming, ended []int, tasks map[int64]storedTask, recordings []ledger.Recording,
+) error {
 	known, err := knownResults(tx, incoming, ended)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, i := range ended {
 		task := tasks[incoming[i].TaskID].Task
@@ -125,7 +133,7 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		}
 		recordings[i] = withoutResultOf(tasks[task.ID], incoming[i].Endpoint)
 	}
-	return recordings, nil
+	return nil
 }
 
 // withoutResultOf returns what becomes of the message of a task that an endpoint can

@@ -197,7 +197,8 @@ func (s Results) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]t
 }
 
 // peekedColumns are those of a [peekedResult].
-const peekedColumns = "id, task_id, endpoint, state, attempt, errnr, errmsg, start_time, last_modified_time, retry_time, cancel_id," + peekedPayload
+const peekedColumns = "id, task_id, endpoint, state, attempt, errnr, errmsg," +
+	" start_time, last_modified_time, retry_time, cancel_id," + peekedPayload
 
 // ResultsOf returns the results of some endpoints for a task, like TaskResults.
 func (s Results) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {

@@ -17,7 +17,7 @@ func lostDone(w *world, report reportFunc) {
 		if row.State == stateDone && row.Attempt == r.attempt {
 			return // the payload is checked by another rule
 		}
-		if !w.cut(r) && !(row.State == stateCanceled && w.canceledBy(r.place, r.end.Time.Add(grace))) {
+		if !w.cut(r) && (row.State != stateCanceled || !w.canceledBy(r.place, r.end.Time.Add(grace))) {
 			report("%v: attempt %d succeeded at %s (run %s), but the row is %s, attempt %d, errnr %d, payload %.100s", r.place,
 				r.attempt, clock(r.end.Time), r.end.Run, row.State, row.Attempt, row.Errnr, row.Payload)
 		}

@@ -55,8 +55,8 @@ type (
 // Flatten returns s with the methods of its parts.
 func Flatten(s *store.Store) *Flat {
 	return &Flat{
-		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals, s.Cancels,
-		s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
+		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
+		s.Cancels, s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
 	}
 }
 
