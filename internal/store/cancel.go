@@ -231,7 +231,8 @@ func (c *cancellation) changeResults(id int64, errmsg string, now dbTime) error 
 		}
 		args := append([]any{tasker.ResultCanceled, tasker.ErrnrCanceled, errmsg, now, now, id, c.task.ID}, names...)
 		err := c.tx.Exec("INSERT INTO task_results (task_id, endpoint, manager, state, attempt, errnr, errmsg, start_time,"+
-			" last_modified_time, cancel_id) SELECT g.task_id, g.endpoint, '', ?, 0, ?, ?, ?, ?, ? FROM task_targets g WHERE g.task_id = ?"+within+
+			" last_modified_time, cancel_id) SELECT g.task_id, g.endpoint, '', ?, 0, ?, ?, ?, ?, ?"+
+			" FROM task_targets g WHERE g.task_id = ?"+within+
 			" AND NOT EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = g.task_id AND r.endpoint = g.endpoint)"+
 			// If it arrives at the same time, nothing changes here.
 			c.dialect.upsert([]string{"task_id", "endpoint"}, []string{"task_id"}), args...).Error

@@ -131,6 +131,10 @@ type Answer struct {
 		Status     string   `json:"status"`
 		Errmsg     string   `json:"errmsg"`
 		Endpoints  []string `json:"endpoints"`
+		// AcceptedTime is nil unless the task was to start later, and SentTime until it
+		// was sent.
+		AcceptedTime *time.Time `json:"accepted_time"`
+		SentTime     *time.Time `json:"sent_time"`
 	} `json:"task"`
 	Results []Result `json:"taskResponseList"`
 	Summary struct {

@@ -44,9 +44,14 @@ func (a *Answer) count() (c count) {
 	return c
 }
 
-// notStarted reports whether the task ended without any endpoint: it expired before.
+// notStarted reports whether the task ended without any endpoint: it expired before,
+// or was to start later and was canceled before.
 func (a *Answer) notStarted() bool {
-	return a.Task.Status == statusFailed && a.Task.Errmsg != "" && len(a.mentions()) == 0
+	if len(a.mentions()) > 0 {
+		return false
+	}
+	return a.Task.Status == statusFailed && a.Task.Errmsg != "" ||
+		a.Task.Status == statusCanceled && a.Task.AcceptedTime != nil && a.Task.SentTime == nil
 }
 
 // through reports whether all have finished, and there is at least one.
