@@ -1,6 +1,7 @@
 package selector_test
 
 import (
+	"cmp"
 	"errors"
 	"regexp"
 	"slices"
@@ -37,7 +38,8 @@ func FuzzSelector(f *testing.F) {
 		}
 		plain := readPlainly(text)
 		given := selector.Endpoint{
-			Name: strings.ToValidUTF8(name, ""), Labels: map[string]string{}, Version: strings.ToValidUTF8(version, ""), Drained: drained,
+			// No endpoint is without a name: a term that matches every other one is for all.
+			Name: cmp.Or(strings.ToValidUTF8(name, ""), "web1"), Labels: map[string]string{}, Version: strings.ToValidUTF8(version, ""), Drained: drained,
 			LastSeen: now.Add(-time.Duration(silent) * time.Second),
 		}
 		for pair := range strings.SplitSeq(labels, ";") {
@@ -135,7 +137,7 @@ func likely(terms []plainTerm, e selector.Endpoint) selector.Endpoint {
 		}
 		switch t.key {
 		case "name":
-			likely.Name = value
+			likely.Name = cmp.Or(value, likely.Name)
 		case "type":
 			likely.Types = append(likely.Types, value)
 		case "version":
