@@ -10,7 +10,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
-	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
 // maxCanceledNames bounds the names of each set in the answer to a cancellation.
@@ -90,22 +89,9 @@ func (h *cancelHandlers) read(r *http.Request, into *tasker.CancelRequest) error
 
 // decodeCancel decodes the body of a cancellation strictly.
 func decodeCancel(body []byte, into *tasker.CancelRequest) error {
-	if err := checkJSON(body); err != nil {
-		return err
-	}
-	if kind := kindOfJSON(body); kind != "an object" {
-		return tasker.Errorf(tasker.Invalid, "invalid body: must be a JSON object with the fields endpoints and reason, not %s", kind)
-	}
 	var errs inputErrors
-	if at, found := jsonx.Duplicate(body); found {
-		errs.add(at, "duplicate field %q", clip(at, maxPointer))
-	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return tasker.WrapError(tasker.Malformed, err, "invalid body")
-	}
-	for name, value := range fields {
-		switch name {
+	err := eachMember(body, "endpoints and reason", &errs, func(key string, value json.RawMessage) {
+		switch key {
 		case "endpoints":
 			into.Endpoints = decodeEndpoints(value, &errs)
 			if kindOfJSON(value) == "an array" && string(bytes.TrimSpace(value[1:])) == "]" || kindOfJSON(value) == "null" {
@@ -120,8 +106,11 @@ func decodeCancel(body []byte, into *tasker.CancelRequest) error {
 			}
 			into.Reason = reason
 		default:
-			errs.add(pointer(name), "unknown field %q: use endpoints, reason", clip(name, tasker.MaxName))
+			errs.add(pointer(key), "unknown field %q: use endpoints, reason", clip(key, tasker.MaxName))
 		}
+	})
+	if err != nil {
+		return err
 	}
 	return errs.err()
 }

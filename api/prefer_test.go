@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -137,7 +136,7 @@ func TestStopEndsWaits(t *testing.T) {
 	s := startServer(t, running(t, api.StreamSettings{Poll: time.Hour}))
 	answered := make(chan error, 1)
 	go func() {
-		req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.url("/worker/"+identifier), nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url("/worker/"+identifier), nil)
 		if err != nil {
 			answered <- err
 			return

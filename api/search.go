@@ -51,10 +51,7 @@ func (h *taskHandlers) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := client.TaskPage[client.TaskView]{Tasks: make([]client.TaskView, len(tasks))}
-	for i, task := range tasks {
-		page.Tasks[i] = viewTask(task)
-	}
+	page := client.TaskPage[client.TaskView]{Tasks: viewTasks(tasks)}
 	if next > 0 {
 		page.Next = nextPage(w, r, strconv.FormatInt(next, 10))
 	}
@@ -93,5 +90,5 @@ func (h *taskHandlers) sinceParam(query url.Values, errs *inputErrors) time.Time
 		errs.add("?since", "invalid since: must be a time such as 2026-11-30T10:00:00Z, or how long ago it was, such as 2h")
 		return time.Time{}
 	}
-	return h.reader.db.Now().Add(-ago)
+	return h.clock.Now().Add(-ago)
 }

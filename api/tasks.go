@@ -340,11 +340,15 @@ func (h *taskHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	if !q.WithoutPayload {
 		return writeJSON(w, http.StatusOK, client.TaskPage[tasker.Task]{Tasks: append([]tasker.Task{}, tasks...), Next: next})
 	}
-	page := client.TaskPage[client.TaskView]{Tasks: make([]client.TaskView, len(tasks)), Next: next}
+	return writeJSON(w, http.StatusOK, client.TaskPage[client.TaskView]{Tasks: viewTasks(tasks), Next: next})
+}
+
+func viewTasks(tasks []tasker.Task) []client.TaskView {
+	views := make([]client.TaskView, len(tasks))
 	for i, task := range tasks {
-		page.Tasks[i] = viewTask(task)
+		views[i] = viewTask(task)
 	}
-	return writeJSON(w, http.StatusOK, page)
+	return views
 }
 
 func statusParam(value string, errs *inputErrors) tasker.TaskStatus {

@@ -13,8 +13,10 @@ import (
 // are lost.
 const listenBuffer = 1024
 
+// listener is a running call of Listen or ListenControl.
 type listener struct {
-	pattern []string
+	pattern string // of events
+	wants   func(key string) bool
 	events  chan event
 	lost    bool // an event was lost, and it was logged
 }
@@ -29,39 +31,58 @@ func (b *Broker) Notify(ctx context.Context, key string, body []byte) error {
 	if err := b.usable(ctx); err != nil {
 		return fmt.Errorf("event %s: %w", key, err)
 	}
-	words := strings.Split(key, ".")
-	e := event{key, bytes.Clone(body)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for l := range b.listeners {
-		if !matches(l.pattern, words) {
-			continue
-		}
-		select {
-		case l.events <- e:
-		default:
-			if !l.lost {
-				l.lost = true
-				b.log.WarnContext(ctx, "listener too slow: events are lost", "pattern", strings.Join(l.pattern, "."))
-			}
+	for _, l := range tell(b.listeners, event{key, bytes.Clone(body)}) {
+		if !l.lost {
+			l.lost = true
+			b.log.WarnContext(ctx, "listener too slow: events are lost", "pattern", l.pattern)
 		}
 	}
 	return nil
 }
 
+// tell passes an event to those who want it, and returns those who are too slow for
+// it. The caller holds the lock.
+func tell(listeners map[*listener]bool, e event) (slow []*listener) {
+	for l := range listeners {
+		if !l.wants(e.key) {
+			continue
+		}
+		select {
+		case l.events <- e:
+		default:
+			slow = append(slow, l)
+		}
+	}
+	return slow
+}
+
 // Listen implements [broker.Broker].
 func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key string, body []byte)) error {
-	if err := b.Ready(); err != nil {
+	words := strings.Split(pattern, ".")
+	wants := func(key string) bool { return matches(words, strings.Split(key, ".")) }
+	if err := b.listen(ctx, b.listeners, &listener{pattern: pattern, wants: wants}, handle); err != nil {
 		return fmt.Errorf("listen to events %s: %w", pattern, err)
 	}
-	l := &listener{pattern: strings.Split(pattern, "."), events: make(chan event, listenBuffer)}
+	return nil
+}
+
+// listen adds l to the listeners until ctx ends, or the broker is closed.
+func (b *Broker) listen(
+	ctx context.Context, listeners map[*listener]bool, l *listener, handle func(key string, body []byte),
+) error {
+	if err := b.Ready(); err != nil {
+		return err
+	}
+	l.events = make(chan event, listenBuffer)
 	b.mu.Lock()
-	b.listeners[l] = true
+	listeners[l] = true
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		delete(b.listeners, l)
+		delete(listeners, l)
 	}()
 	for ctx.Err() == nil {
 		select {
@@ -69,7 +90,7 @@ func (b *Broker) Listen(ctx context.Context, pattern string, handle func(key str
 			handle(e.key, e.body)
 		case <-ctx.Done():
 		case <-b.closed:
-			return fmt.Errorf("listen to events %s: %w", pattern, broker.ErrClosed)
+			return broker.ErrClosed
 		}
 	}
 	return nil

@@ -28,7 +28,7 @@ type Broker struct {
 	dead      []*deadLetter
 	deadWake  chan struct{} // closed, and replaced, when there may be one to take
 	listeners map[*listener]bool
-	controls  map[*controlled]bool
+	controls  map[*listener]bool // to hints
 }
 
 var _ broker.Broker = (*Broker)(nil)
@@ -37,7 +37,7 @@ var _ broker.Broker = (*Broker)(nil)
 func New(log *slog.Logger) *Broker {
 	return &Broker{
 		log: log, closed: make(chan struct{}), deadWake: make(chan struct{}),
-		queues: make(map[broker.Queue]*queue), listeners: make(map[*listener]bool), controls: make(map[*controlled]bool),
+		queues: make(map[broker.Queue]*queue), listeners: make(map[*listener]bool), controls: make(map[*listener]bool),
 	}
 }
 

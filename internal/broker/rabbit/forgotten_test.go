@@ -11,30 +11,35 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-// TestForgottenConsumer: no test can make RabbitMQ forget a consumer, so these
-// do not exist, or another one stands in for them.
-func TestForgottenConsumer(t *testing.T) {
+// checking returns a broker that checks only when told to, over a connection, and a
+// channel of a foreign client.
+func checking(t *testing.T) (b *Broker, conn *amqp.Connection, admin *amqp.Channel) {
+	t.Helper()
 	uri := testservices.RabbitMQ(t)
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	b, err := New(Config{URIs: []string{uri}, CheckTopology: time.Hour}, log)
+	b, err := New(Config{URIs: []string{uri}, CheckTopology: time.Hour}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = b.Close() }()
+	t.Cleanup(func() { _ = b.Close() })
 	b.startConsuming()
-	conn, err := b.consumes.connection(t.Context())
-	if err != nil {
+	if conn, err = b.consumes.connection(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	foreign, err := amqp.Dial(uri)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = foreign.Close() }()
-	ch, err := foreign.Channel()
-	if err != nil {
+	t.Cleanup(func() { _ = foreign.Close() })
+	if admin, err = foreign.Channel(); err != nil {
 		t.Fatal(err)
 	}
+	return b, conn, admin
+}
+
+// TestForgottenConsumer: no test can make RabbitMQ forget a consumer, so these
+// do not exist, or another one stands in for them.
+func TestForgottenConsumer(t *testing.T) {
+	b, conn, ch := checking(t)
 	for name, test := range map[string]struct {
 		consumers, messages, taken, settled int
 		flows                               bool // between the rounds
@@ -55,6 +60,7 @@ func TestForgottenConsumer(t *testing.T) {
 		}
 		var deliveries <-chan amqp.Delivery
 		if test.consumers > 0 {
+			var err error
 			if deliveries, err = ch.Consume(q.Name(), "", false, false, false, false, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -101,26 +107,7 @@ func TestForgottenConsumer(t *testing.T) {
 // TestDeletedDuringACheck: a check that comes between the deletion of a queue and
 // what RabbitMQ tells its consumer does not create the queue.
 func TestDeletedDuringACheck(t *testing.T) {
-	uri := testservices.RabbitMQ(t)
-	b, err := New(Config{URIs: []string{uri}, CheckTopology: time.Hour}, slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = b.Close() }()
-	b.startConsuming()
-	conn, err := b.consumes.connection(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign, err := amqp.Dial(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = foreign.Close() }()
-	admin, err := foreign.Channel()
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, conn, admin := checking(t)
 	q := broker.Queue{TaskType: "deleted", Endpoint: "console1"}
 	if err := b.cfg.declareQueue(admin, q); err != nil {
 		t.Fatal(err)
