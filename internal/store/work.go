@@ -31,9 +31,8 @@ func (s Attempts) DueWork(ctx context.Context, endpoint, taskType string, limit 
 // InterruptedWork returns up to limit results of an endpoint that are RUNNING,
 // or LOST from there, under another manager that ended or lost the endpoint
 // during the run. If AwaitsReboot is set, the run ended to continue after a
-// reboot: see [Attempts.ResumeAttempts]. If Canceled is set, it was told to
-// stop. It returns none if manager does not hold
-// the endpoint.
+// reboot: see [Attempts.ResumeAttempts]. If Canceled is set, it was told to stop. It
+// returns none if manager does not hold the endpoint.
 func (s Attempts) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
 		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
