@@ -27,6 +27,15 @@ func removeAbandoned(root *os.Root, name string) error {
 	return err
 }
 
+// discard closes a file and removes it: not every system removes one that is open.
+func discard(root *os.Root, name string, file *os.File) error {
+	err := file.Close()
+	if e := root.Remove(name); !errors.Is(e, fs.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
 // syncDir does nothing: not every system can do it.
 func syncDir(*os.Root, string) error { return nil }
 

@@ -33,6 +33,16 @@ func removeAbandoned(root *os.Root, name string) error {
 	return notMine(root.Remove(name))
 }
 
+// discard removes a locked file and closes it. In this order: once it is closed,
+// another run may remove it, and a third one have another file of that name.
+func discard(root *os.Root, name string, file *os.File) error {
+	err := root.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, file.Close())
+}
+
 // notMine ignores the error that a file is gone, or is another user's.
 func notMine(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {

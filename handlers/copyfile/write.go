@@ -145,11 +145,10 @@ func (h *handler) replace(
 	}
 	gone := false
 	defer func() {
-		err = errors.Join(err, file.Close())
-		if !gone {
-			if e := to.Remove(name); e != nil && !errors.Is(e, fs.ErrNotExist) {
-				err = errors.Join(err, to.errorf("%w", e))
-			}
+		if gone {
+			err = errors.Join(err, file.Close())
+		} else if e := discard(to.Root, name, file); e != nil {
+			err = errors.Join(err, to.errorf("%w", e))
 		}
 	}()
 	sum, err = copySum(ctx, file, source, source.size, func(done int64) {
