@@ -70,18 +70,35 @@ func (s *stage) leave(ctx context.Context, manager string, state tasker.ResultSt
 	if err != nil {
 		return t, err
 	}
-	endpoint := tasker.Endpoint{Name: s.cfg.Endpoint, Manager: manager, TaskTypes: []string{s.cfg.TaskType}, Protocol: 2}
-	if _, err := s.store.Endpoints.AcquireEndpoint(ctx, endpoint, time.Minute); err != nil {
+	if err := s.acquire(ctx, manager); err != nil {
 		return t, err
 	}
-	_, err = s.store.Inbox.ReceiveResults(ctx, []ledger.Incoming{{
+	recordings, err := s.store.Inbox.ReceiveResults(ctx, []ledger.Incoming{{
 		ResultKey: tasker.ResultKey{TaskID: t.ID, Endpoint: s.cfg.Endpoint}, Identifier: t.Identifier, Type: t.Type,
 		Manager: manager, State: state,
 	}})
+	if err == nil && recordings[0].Outcome != ledger.Recorded {
+		err = fmt.Errorf("task %d was not recorded: %v", t.ID, recordings[0].Outcome)
+	}
 	if err != nil {
 		return t, err
 	}
 	return t, s.store.Endpoints.ReleaseEndpoints(ctx, manager, []string{s.cfg.Endpoint})
+}
+
+// acquire has a manager hold the endpoint. A heartbeat of a killed process may have been
+// stored after its lease was ended: then it waits until that expires.
+func (s *stage) acquire(ctx context.Context, manager string) (err error) {
+	endpoint := tasker.Endpoint{Name: s.cfg.Endpoint, Manager: manager, TaskTypes: []string{s.cfg.TaskType}, Protocol: 2}
+	var holder *tasker.Endpoint
+	s.until(ctx, func() bool {
+		holder, err = s.store.Endpoints.AcquireEndpoint(ctx, endpoint, time.Minute)
+		return err != nil || holder == nil
+	})
+	if err == nil && holder != nil {
+		err = fmt.Errorf("the lease of manager %s does not end", holder.Manager)
+	}
+	return err
 }
 
 // finishes returns the requests that finish a task.
