@@ -20,17 +20,28 @@ func (c census) CountSeen(context.Context, time.Time) (int, error) {
 	return 0, errors.New("away")
 }
 
-// The manager counts the fleet after each scan. That it fails does no harm.
+// The manager counts the fleet when it starts, and after each scan. That it fails does
+// no harm.
 func TestCountsTheFleet(t *testing.T) {
-	w := newWorld(t)
-	counts := make(census)
-	w.fleet = counts
-	w.serve(w.store, nil, func(c *manager.Config) { c.CatchUp = 10 * time.Millisecond })
-	for range 3 {
-		select {
-		case <-counts:
-		case <-time.After(5 * time.Minute):
-			t.Fatal("not counted")
-		}
+	for name, test := range map[string]struct {
+		catchUp time.Duration
+		counts  int
+	}{
+		"at the start":    {time.Hour, 1},
+		"after each scan": {10 * time.Millisecond, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			counts := make(census, 1)
+			w.fleet = counts
+			w.serve(w.store, nil, func(c *manager.Config) { c.CatchUp = test.catchUp })
+			for range test.counts {
+				select {
+				case <-counts:
+				case <-time.After(5 * time.Minute):
+					t.Fatal("not counted")
+				}
+			}
+		})
 	}
 }

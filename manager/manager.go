@@ -276,6 +276,7 @@ func (m *Manager) startBackground(work, taking context.Context, group *sync.Wait
 
 // take takes, records and starts tasks until ctx ends.
 func (m *Manager) take(ctx context.Context) {
+	m.resync.count(ctx) // before the first period, which depends on it
 	var group sync.WaitGroup
 	for _, endpoint := range m.cfg.Endpoints {
 		group.Go(func() { m.resync.run(ctx, endpoint) })
