@@ -91,3 +91,35 @@ func ExampleClient_Endpoints() {
 	// console1 true
 	// console2 true
 }
+
+// run is the program of docs/client.md.
+func run(ctx context.Context, url, token, identifier string) error {
+	c, err := client.New(url, token)
+	if err != nil {
+		return err
+	}
+	_, _, err = c.CreateTask(ctx, "worker", client.NewTask{Identifier: identifier, Payload: map[string]string{"foo": "bar"}})
+	if err != nil {
+		return err
+	}
+	answer, err := c.Wait(ctx, "worker", identifier)
+	if err != nil {
+		return err
+	}
+	if answer.Task.Status != tasker.Done {
+		return fmt.Errorf("%s at %d of %d endpoints", answer.Task.Status, answer.Summary.Failed, answer.Summary.Expected)
+	}
+	return nil
+}
+
+func ExampleClient_Wait() {
+	err := run(context.Background(), devURL, "", "order-4")
+	switch tasker.CodeOf(err) {
+	case tasker.Conflict: // the identifier belongs to another task
+	case tasker.Invalid: // the message names the field
+	case tasker.Unavailable: // try again later: a repeated call creates no second task
+	}
+	fmt.Println(err)
+	// Output:
+	// <nil>
+}

@@ -22,19 +22,22 @@ import (
 	"github.com/taskerhq/tasker/internal/store"
 )
 
-// DevEndpoints are the endpoints that [RunDev] serves.
+// DevEndpoints are the endpoints that [RunDev] serves unless it is told others.
 func DevEndpoints() []string { return []string{"console1", "console2"} }
 
 // devShutdown bounds how long handlers may run when the development process is
 // stopped: somebody waits at a terminal.
 const devShutdown = 3 * time.Second
 
-// RunDev runs the API and the endpoints console1 and console2, for every configured
-// task type, in this process, on SQLite and an in-process broker: nothing has to be
+// RunDev runs the API and some endpoints, console1 and console2 by default, for every
+// configured task type, in this process, on SQLite and an in-process broker: nothing has to be
 // installed. The endpoints work over a gateway, as those of a fleet do. It ends when ctx does. Tasks survive a restart on the same data
 // directory: they are in the database, from which endpoints catch up.
 func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.Logger) (err error) {
 	defer logState(ctx, log)()
+	if len(opts.Endpoints) == 0 {
+		opts.Endpoints = DevEndpoints()
+	}
 	dir, cleanup, err := dataDir(opts)
 	if err != nil {
 		return err
@@ -80,12 +83,12 @@ func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, re
 ) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		serve := ManagerOptions{Endpoints: DevEndpoints(), Version: opts.Version}
+		serve := ManagerOptions{Endpoints: opts.Endpoints, Version: opts.Version}
 		return s.runDevManager(ctx, cfg, r, registry, serve)
 	})
 	group.Go(func() error {
 		// A task for all endpoints that came before them would be for none.
-		if err := s.awaitEndpoints(ctx, len(DevEndpoints())); err != nil || ctx.Err() != nil {
+		if err := s.awaitEndpoints(ctx, len(opts.Endpoints)); err != nil || ctx.Err() != nil {
 			return err
 		}
 		return s.runAPI(ctx, cfg, r, opts.Version, func(addr string) {
@@ -185,7 +188,7 @@ Try it, in another terminal:
 
 %[8]s
 Stop it with Ctrl-C.
-`, opts.Version, addr, cfg.TaskTypeNames(), DevEndpoints(), cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr))
+`, opts.Version, addr, cfg.TaskTypeNames(), opts.Endpoints, cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr))
 }
 
 // firstSteps returns commands that work with the configured task types: a POST of the

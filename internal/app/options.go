@@ -38,6 +38,8 @@ type DevOptions struct {
 	DataDir string
 	// Ephemeral keeps the data in a directory that is deleted at the end.
 	Ephemeral bool
+	// Endpoints are those to serve; empty means those of [DevEndpoints].
+	Endpoints []string
 	// Out receives the greeting.
 	Out     io.Writer
 	Version string
