@@ -6,7 +6,7 @@ ARGS    ?=
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-fast test-loaded fuzz test-backlog test-cluster lint fmt bench fleet chaos services-up services-down clean need-go
+.PHONY: help dev build test test-fast test-loaded fuzz test-backlog test-cluster test-rules lint fmt bench fleet chaos services-up services-down clean need-go
 
 help: ## List the commands
 	@echo "tasker: make COMMAND [ARGS=...]"
@@ -29,6 +29,9 @@ test-loaded: need-go ## Run all tests three times on busy cores (ARGS="-n 5 ./ma
 
 test-cluster: need-go ## Run the tests on three RabbitMQ nodes that are killed and frozen (ARGS: for go test)
 	@scripts/test-cluster.sh $(ARGS)
+
+test-rules: ## Test the alerts for Prometheus
+	@scripts/test-rules.sh
 
 fuzz: need-go ## Run every fuzz target for 10 s (ARGS: number of seconds)
 	@scripts/fuzz.sh $(ARGS)
