@@ -6,7 +6,7 @@ ARGS    ?=
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
 .DEFAULT_GOAL := help
-.PHONY: help dev build test test-fast test-loaded fuzz test-backlog test-cluster test-rules lint fmt bench fleet chaos services-up services-down clean need-go
+.PHONY: help dev build package release test test-fast test-loaded fuzz test-backlog test-cluster test-rules lint fmt bench fleet chaos services-up services-down clean need-go
 
 help: ## List the commands
 	@echo "tasker: make COMMAND [ARGS=...]"
@@ -17,6 +17,12 @@ dev: need-go ## Run the whole system in one process, with nothing to install
 
 build: need-go ## Build bin/tasker
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/tasker ./cmd/tasker
+
+package: need-go ## Make a Debian package in dist (ARGS: amd64 or arm64)
+	@scripts/package.sh $(ARGS)
+
+release: need-go ## Make the programs and packages of a release in dist, with checksums
+	@scripts/release.sh
 
 test: need-go ## Run all tests, with the race detector, RabbitMQ and MariaDB (ARGS: for go test)
 	@scripts/test.sh $(ARGS)
@@ -61,7 +67,7 @@ services-down: ## Stop the private servers
 	@scripts/services.sh down
 
 clean: services-down ## Remove build results and the private servers' files
-	rm -rf bin .cache .services
+	rm -rf bin dist .cache .services
 
 need-go:
 	@command -v $(GO) >/dev/null 2>&1 || \

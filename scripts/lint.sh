@@ -34,7 +34,7 @@ check "go mod tidy of test/chaos" nested mod tidy -diff
 check golangci-lint go tool -modfile=tools/go.mod golangci-lint run ./...
 check "golangci-lint of test/chaos" nested tool -modfile=../../tools/go.mod golangci-lint run ./...
 if command -v shellcheck >/dev/null 2>&1; then
-	check shellcheck shellcheck -x -P "$root" scripts/*.sh .ci/run
+	check shellcheck shellcheck -x -P "$root" scripts/*.sh .ci/run packaging/p{ostinst,ostrm,rerm}
 else
 	echo "lint: shellcheck is not installed: shell scripts not checked"
 fi

@@ -62,3 +62,37 @@ ls "/proc/$!/fd"
 		}
 	}
 }
+
+// The versions of packages are in the order of the releases.
+func TestDebianVersion(t *testing.T) {
+	t.Parallel()
+	ordered := [][2]string{ // in the order of their age
+		{"1a2b3c4", "0~1a2b3c4"},
+		{"1234567-dirty", "0~1234567+dirty"},
+		{"v1.2.0-rc.1", "1.2.0~rc.1"},
+		{"v1.2.0-rc.1-3-g1a2b3c4", "1.2.0~rc.1+3+g1a2b3c4"},
+		{"v1.2.0", "1.2.0"},
+		{"v1.2.0-4-g1a2b3c4", "1.2.0+4+g1a2b3c4"},
+		{"v1.2.0-4-g1a2b3c4-dirty", "1.2.0+4+g1a2b3c4+dirty"},
+		{"v1.2.1", "1.2.1"},
+		{"1.10.0", "1.10.0"},
+	}
+	var script strings.Builder
+	for _, version := range ordered {
+		script.WriteString("debian_version " + version[0] + "\n")
+	}
+	got := strings.Fields(bash(t, script.String(), []string{"release-lib.sh"}))
+	for i, version := range ordered {
+		if i >= len(got) || got[i] != version[1] {
+			t.Fatalf("got %q, want %q of %s", got, version[1], version[0])
+		}
+	}
+	if _, err := exec.LookPath("dpkg"); err != nil {
+		return
+	}
+	for i := 2; i < len(got); i++ { // two commits without a tag have no order
+		if out, err := exec.CommandContext(t.Context(), "dpkg", "--compare-versions", got[i-1], "lt", got[i]).CombinedOutput(); err != nil {
+			t.Errorf("%s is not older than %s: %v %s", got[i-1], got[i], err, out)
+		}
+	}
+}

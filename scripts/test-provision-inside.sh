@@ -130,3 +130,39 @@ if rabbitmqctl --quiet list_users | grep -E "^(guest|tasker-provision)"; then
 	die "an administrator of RabbitMQ is left"
 fi
 supervisorctl stop all
+
+[ -e /root/tasker-1.0.0.deb ] || exit 0
+install_package() { DEBIAN_FRONTEND=noninteractive dpkg --install "/root/tasker-$1.deb"; }
+
+say "--- the package: installing it"
+rm -rf /usr/lib/systemd/system/tasker-* /usr/lib/sysusers.d/tasker.conf /usr/lib/tmpfiles.d/tasker.conf /usr/local/bin/tasker
+install_package 1.0.0
+[[ $(tasker version) = "tasker 1.0.0 "* ]] || die "wrong version: $(tasker version)"
+id tasker-api && id tasker-manager
+[ "$(stat -c '%U:%G %a' /var/lib/tasker)" = "tasker-manager:tasker-manager 750" ] || die "wrong permissions of /var/lib/tasker"
+bash -n /usr/share/bash-completion/completions/tasker
+gzip --test /usr/share/man/man1/tasker*.1.gz
+[ -e /usr/lib/systemd/system/tasker-manager@.service ] || die "no unit of the manager"
+if grep -r /usr/local /usr/lib/systemd/system/tasker-*; then
+	die "a unit starts another program"
+fi
+setpriv --reuid=tasker-api --regid=tasker-api --init-groups -- \
+	/usr/bin/tasker config check --programs=false --mode production --config /etc/tasker
+
+say "--- the package: upgrading it"
+token=$(cat /etc/tasker/secrets/api_token)
+install_package 1.0.1
+[[ $(tasker version) = "tasker 1.0.1 "* ]] || die "wrong version: $(tasker version)"
+[ "$(cat /etc/tasker/secrets/api_token)" = "$token" ] || die "the upgrade changed a secret"
+
+say "--- the package: removing it"
+dpkg --remove tasker
+hash -r
+if command -v tasker; then
+	die "the program is left"
+fi
+[ -e /etc/tasker/production.config.yaml ] || die "removing took the configuration away"
+dpkg --purge tasker
+left=$(find / -xdev -path '*tasker*' -not -path '/root/*' -not -path '/tmp/*' -not -path '/var/log/*' \
+	-not -path '/var/lib/mysql/*' -not -path '/var/lib/rabbitmq/*' -not -path '/etc/supervisor/*' -not -path '/go/*')
+[ -z "$left" ] || die "purging left $left"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Tests provision.sh in a plain Debian made with debootstrap, with its own
-# processes, mounts and network: installs the system there and uses it. Needs
-# root, debootstrap, Go, and some minutes; not part of CI.
+# Tests provision.sh and the Debian package in a plain Debian made with debootstrap,
+# with its own processes, mounts and network: installs the system there and uses it.
+# Needs root, debootstrap, Go, and some minutes; not part of CI.
 #
 #   scripts/test-provision.sh [bookworm|trixie] [DIRECTORY]
 #
@@ -76,7 +76,14 @@ mkdir -p "$target/root/tasker-source"
 	while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done |
 	tar --null -T - -c) | tar -C "$target/root/tasker-source" -x
 
+if command -v go >/dev/null; then
+	say "==> two versions of the Debian package"
+	for version in 1.0.0 1.0.1; do
+		cp "$root/$(VERSION=$version "$root/scripts/package.sh")" "$target/root/tasker-$version.deb"
+	done
+fi
+
 say "==> provision.sh, in its own namespaces"
 TASKER_TEST_PROVISION_STAGE=inside unshare --mount --uts --ipc --net --pid --fork --kill-child \
 	"$0" "$suite" "$target"
-say "==> provision.sh works on $suite"
+say "==> provision.sh and the package work on $suite"
