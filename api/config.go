@@ -25,6 +25,8 @@ type Config struct {
 	Token string
 	// Insecure allows a non-loopback address without a Token.
 	Insecure bool
+	// UI serves the dashboard at /ui/.
+	UI bool
 	// TaskTypes are those that have a route.
 	TaskTypes []tasker.TaskType
 	// WaitForEndpoints is the time in which every expected endpoint should have
@@ -59,7 +61,7 @@ type Config struct {
 }
 
 // DefaultConfig returns the defaults.
-func DefaultConfig() Config { return Config{Port: 8888}.withDefaults() }
+func DefaultConfig() Config { return Config{Port: 8888, UI: true}.withDefaults() }
 
 // withDefaults returns c with defaults in place of zeros.
 func (c Config) withDefaults() Config {

@@ -91,7 +91,11 @@ func (m *middleware) logAccess(r *http.Request, rec *recorder, info *requestInfo
 	if info.principal == "" && rejected && !m.refusals.count(netlimit.Host(r.RemoteAddr)) { //nolint:contextcheck // it reports later
 		return
 	}
-	m.log.LogAttrs(r.Context(), accessLevel(info.route, status), "request",
+	level := accessLevel(info.route, status)
+	if level == slog.LevelInfo && ofPage(r) {
+		level = slog.LevelDebug // the page itself is logged
+	}
+	m.log.LogAttrs(r.Context(), level, "request",
 		slog.String("method", clip(r.Method, 16)),
 		slog.String("route", info.route),
 		slog.String("path", clip(r.URL.Path, 256)),

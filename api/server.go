@@ -98,7 +98,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	problems := problems{deps.Log}
 	s.router = &router{problems: problems, types: s.types, routes: routes(cfg, deps, s.types, s.limits, s.streams)}
-	s.handler = newMiddleware(cfg, s.auth, problems, s.router.open(), deps.Metrics).wrap(s.router.handler())
+	around := newMiddleware(cfg, s.auth, problems, s.router.open(), deps.Metrics)
+	s.handler = around.wrap(s.router.handler())
+	if cfg.UI {
+		s.handler = around.withUI(s.handler)
+	}
 	s.http = &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: readHeaderTimeout,
@@ -115,7 +119,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// Handler returns the whole API, with its middleware.
+// Handler returns the whole API, with its middleware and the dashboard.
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // SetTaskTypes replaces the task types after the configuration was read again.

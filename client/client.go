@@ -51,11 +51,24 @@ type transport struct {
 	base  *url.URL
 	token string
 	http  *http.Client
+	tries int // how often a request is sent at most
 }
+
+// Option changes how a [Client] sends requests.
+type Option func(*transport)
+
+// WithRoundTripper sends requests through rt in place of the network.
+func WithRoundTripper(rt http.RoundTripper) Option {
+	return func(t *transport) { t.http.Transport = rt }
+}
+
+// WithTries sets how often a request that can be repeated without harm is sent at
+// most, in place of 3 times.
+func WithTries(n int) Option { return func(t *transport) { t.tries = max(1, n) } }
 
 // New returns a client of the API at an http or https URL. With an empty token
 // it sends none.
-func New(base, token string) (*Client, error) {
+func New(base, token string, options ...Option) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, tasker.Errorf(tasker.Invalid, "invalid API URL: must be like %s", DefaultURL)
@@ -63,10 +76,21 @@ func New(base, token string) (*Client, error) {
 	if u.User != nil {
 		return nil, tasker.Errorf(tasker.Invalid, "invalid API URL: must not contain a user; the API takes a token")
 	}
-	return &Client{transport{base: u, token: token, http: &http.Client{
+	c := &Client{transport{base: u, token: token, tries: maxTries, http: &http.Client{
 		// A redirect could pass the token to somebody else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}}, nil
+	}}}
+	for _, option := range options {
+		option(&c.transport)
+	}
+	return c, nil
+}
+
+// Get sends a GET for a path, such as "v1", "tasks", and decodes the response into
+// v. It is for what has no method of its own, such as a single page of a list.
+func (c *Client) Get(ctx context.Context, query url.Values, v any, path ...string) error {
+	_, err := c.call(ctx, request{path: path, query: query, retry: true}, v)
+	return err
 }
 
 // request is a request to the API.
@@ -86,7 +110,7 @@ func (t *transport) call(ctx context.Context, r request, v any) (status int, err
 	pause := backoff.Backoff{First: 200 * time.Millisecond, Most: maxPause}
 	for try := 1; ; try++ {
 		status, err = t.try(ctx, r, v)
-		if err == nil || !r.retry || try == maxTries || !temporary(err) {
+		if err == nil || !r.retry || try >= t.tries || !temporary(err) {
 			return status, err
 		}
 		if ended := clock.Sleep(ctx, retryAfter(err, &pause)); ended != nil {

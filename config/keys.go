@@ -121,6 +121,7 @@ func apiKeys(d *draft) []key {
 			text(&d.tokenFile),
 		},
 		{"api.insecure", forAPI, "lets anybody who can reach the address run tasks", boolean(&d.API.Insecure)},
+		{"api.ui", forAPI, "serves the dashboard at `/ui/`", boolean(&d.API.UI)},
 		{"api.max_body", forAPI, "bytes of a request's body", number(&d.API.MaxBody, kiB, giB)},
 		{
 			"api.max_concurrent", forAPI, "POSTs, and GETs, served at once; 16 times as many wait, up to 5 s, and the rest get " +

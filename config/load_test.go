@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 	}
 	types := []tasker.TaskType{{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour}}
 	wantAPI := api.Config{
-		Listen: "127.0.0.1", Port: 8888,
+		Listen: "127.0.0.1", Port: 8888, UI: true,
 		TaskTypes: types, WaitForEndpoints: time.Minute, MaxBody: 1 << 20, MaxConcurrent: 64, MaxStreams: 256, MaxStreamsPerAddress: 64, MaxConnections: 6000, MaxConnectionsPerAddress: 3000, MaxBodies: 64 << 20, IdleTimeout: time.Minute, TokenOverlap: 10 * time.Minute, ShutdownTimeout: 15 * time.Second,
 	}
 	if diff := cmp.Diff(wantAPI, c.API); diff != "" {
@@ -194,7 +194,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{
 		"TASKER_API_LISTEN": "::1", "TASKER_API_PORT": "1", "TASKER_API_WAIT_FOR_ENDPOINTS_TIMEOUT": "1",
-		"TASKER_API_TOKEN_FILE": "", "TASKER_API_INSECURE": "true", "TASKER_API_MAX_BODY": "2048",
+		"TASKER_API_TOKEN_FILE": "", "TASKER_API_INSECURE": "true", "TASKER_API_UI": "false", "TASKER_API_MAX_BODY": "2048",
 		"TASKER_API_PUBLISH_TIMEOUT": "1s", "TASKER_API_SHUTDOWN_TIMEOUT": "1s",
 		"TASKER_MANAGER_DB_URI": "sqlite:///x", "TASKER_MANAGER_DB_PASSWORD_FILE": "", "TASKER_MANAGER_DB_VERBOSE": "true",
 		"TASKER_MANAGER_DB_MAX_OPEN_CONNS": "3", "TASKER_MANAGER_MESSAGE_QUEUE_URI": "amqp://h",

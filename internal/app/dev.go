@@ -175,10 +175,14 @@ func greet(out io.Writer, cfg config.Config, addr, file string, opts DevOptions)
 	if opts.Ephemeral {
 		kept = "removed at the end"
 	}
+	dashboard := ""
+	if cfg.API.UI {
+		dashboard = "  dashboard      http://" + addr + "/ui/\n"
+	}
 	_, _ = fmt.Fprintf(out, `tasker %s for development: the API and two endpoints in one process,
 on SQLite and an in-process broker. For production, on MySQL and RabbitMQ: tasker api, tasker manager.
 
-  API            http://%[2]s   (contract: /openapi.yaml, state: /readyz)
+%[9]s  API            http://%[2]s   (contract: /openapi.yaml, state: /readyz)
   task types     %[3]v
   endpoints      %[4]v
   configuration  %[5]s
@@ -188,7 +192,7 @@ Try it, in another terminal:
 
 %[8]s
 Stop it with Ctrl-C.
-`, opts.Version, addr, cfg.TaskTypeNames(), opts.Endpoints, cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr))
+`, opts.Version, addr, cfg.TaskTypeNames(), opts.Endpoints, cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr), dashboard)
 }
 
 // firstSteps returns commands that work with the configured task types: a POST of the

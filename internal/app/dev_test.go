@@ -141,7 +141,7 @@ func status(want string) func(answer) bool {
 func TestDevReference(t *testing.T) {
 	var out bytes.Buffer
 	base, stop := dev(t, load(t, "TASKER_API_PUBLISH_TIMEOUT=10s"), app.DevOptions{Ephemeral: true, Out: &out, Version: "v-test"})
-	for _, want := range []string{base, "curl -X POST", "console1", "/openapi.yaml"} {
+	for _, want := range []string{base, base + "/ui/", "curl -X POST", "console1", "/openapi.yaml"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the greeting does not say %q:\n%s", want, &out)
 		}
