@@ -138,9 +138,22 @@ func (t *transport) try(ctx context.Context, r request, v any) (status int, err 
 		return 0, tasker.Errorf(tasker.TooLarge, "response too large: the limit is %d bytes", maxBody)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
+		if isWebPage(response) {
+			return 0, t.errWebPage()
+		}
 		return 0, fmt.Errorf("decode the response of %s: %w", t.base, err)
 	}
 	return response.StatusCode, nil
+}
+
+// isWebPage reports whether a response is HTML, which the API never sends.
+func isWebPage(response *http.Response) bool {
+	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return media == "text/html"
+}
+
+func (t *transport) errWebPage() error {
+	return tasker.Errorf(tasker.Internal, "unexpected web page at %s: check that the address is that of the API, and what stands in front of it", t.base)
 }
 
 // send sends a request once. A response that is not a success becomes an error.
@@ -199,7 +212,11 @@ func problemOf(response *http.Response) error {
 		if response.StatusCode >= http.StatusBadGateway && response.StatusCode <= http.StatusGatewayTimeout {
 			code = tasker.Unavailable
 		}
-		err = tasker.Errorf(code, "unexpected response of the API: %s", response.Status)
+		format := "unexpected response of the API: %s"
+		if isWebPage(response) {
+			format = "unexpected web page in place of the API's response: %s: check the address, and what stands in front of the API"
+		}
+		err = tasker.Errorf(code, format, response.Status)
 	}
 	if seconds, e := strconv.Atoi(response.Header.Get("Retry-After")); e == nil && seconds >= 0 {
 		err = &retryError{err, time.Duration(seconds) * time.Second}
@@ -225,7 +242,9 @@ func retryAfter(err error, pause *backoff.Backoff) time.Duration {
 func pages[P, T any](ctx context.Context, c *Client, r request, entries func(*P) ([]T, *string)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		r := r // the cursor below is this iteration's
-		r.retry, r.query = true, maps.Clone(r.query)
+		if r.retry, r.query = true, maps.Clone(r.query); r.query == nil {
+			r.query = url.Values{}
+		}
 		r.query.Set("limit", strconv.Itoa(pageSize))
 		for {
 			var page P

@@ -112,6 +112,9 @@ func TestTasks(t *testing.T) {
 	if names, err := groups.Groups[0].Endpoints(); err != nil || !slices.Equal(names, []string{"console1"}) {
 		t.Errorf("the group is of %q, %v", names, err)
 	}
+	for name, err := range c.Missing(ctx, "worker", "a") {
+		t.Errorf("%q is missing, %v", name, err)
+	}
 	if again, err := c.Task(ctx, "worker", "a"); err != nil || again.Results[0].ID != answer.Results[0].ID || again.Results[0].LastModifiedTime.IsZero() {
 		t.Errorf("got %+v, %v", again, err)
 	}

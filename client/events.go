@@ -65,10 +65,25 @@ var (
 // later have no payloads, but their PayloadSize; *[LeftOutEvent] counts those that
 // were too many to send; and there are no logs and no progress.
 func (c *Client) Watch(ctx context.Context, taskType, identifier string) iter.Seq2[Event, error] {
+	return c.WatchWith(ctx, taskType, identifier, Reconnect{})
+}
+
+// Reconnect says what a stream does when its connection is lost.
+type Reconnect struct {
+	// Patience is for how long the API may be out of reach before the stream ends with
+	// an error; 0 means for as long as the context lasts. A stream that was never
+	// connected ends after a few tries.
+	Patience time.Duration
+	// Lost, if set, is called after each try that failed, before the next one.
+	Lost func(err error)
+}
+
+// WatchWith is [Client.Watch] with other rules for lost connections.
+func (c *Client) WatchWith(ctx context.Context, taskType, identifier string, reconnect Reconnect) iter.Seq2[Event, error] {
 	if err := validTask(taskType, identifier); err != nil {
 		return func(yield func(Event, error) bool) { yield(Event{}, err) }
 	}
-	return c.watch(ctx, request{path: []string{taskType, identifier, "events"}}, taskEvents)
+	return c.watch(ctx, request{path: []string{taskType, identifier, "events"}}, taskEvents, reconnect)
 }
 
 // WatchQuery selects the events of all tasks.
@@ -89,7 +104,7 @@ func (c *Client) WatchAll(ctx context.Context, q WatchQuery) iter.Seq2[Event, er
 	if q.Status != "" {
 		query.Set("status", string(q.Status))
 	}
-	return c.watch(ctx, request{path: []string{"v1", "events"}, query: query}, allEvents)
+	return c.watch(ctx, request{path: []string{"v1", "events"}, query: query}, allEvents, Reconnect{})
 }
 
 // errStopped ends a stream whose reader wants no more.
@@ -97,14 +112,17 @@ var errStopped = errors.New("stopped")
 
 // watch reads a stream, and reconnects for as long as ctx lasts once it was
 // connected.
-func (t *transport) watch(ctx context.Context, r request, known map[string]func() any) iter.Seq2[Event, error] {
+func (t *transport) watch(
+	ctx context.Context, r request, known map[string]func() any, reconnect Reconnect,
+) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		pause := backoff.Backoff{First: reconnectPause, Most: maxPause}
 		r.header = http.Header{"Accept": {"text/event-stream"}}
 		connected := false
+		var lost time.Time // when the connection was lost; zero while there is one
 		for try := 1; ; try++ {
 			ended, err := t.readStream(ctx, r, known, func(e Event) bool {
-				connected = true
+				connected, lost = true, time.Time{}
 				pause.Reset()
 				if e.ID != "" {
 					r.header.Set("Last-Event-ID", e.ID)
@@ -117,9 +135,12 @@ func (t *transport) watch(ctx context.Context, r request, known map[string]func(
 			case ctx.Err() != nil:
 				yield(Event{}, context.Cause(ctx))
 				return
-			case !temporary(err), !connected && try == maxTries:
+			case !temporary(err), !connected && try == maxTries, reconnect.exhausted(&lost):
 				yield(Event{}, err)
 				return
+			}
+			if reconnect.Lost != nil {
+				reconnect.Lost(err)
 			}
 			if clock.Sleep(ctx, retryAfter(err, &pause)) != nil {
 				yield(Event{}, context.Cause(ctx))
@@ -127,6 +148,15 @@ func (t *transport) watch(ctx context.Context, r request, known map[string]func(
 			}
 		}
 	}
+}
+
+// exhausted reports whether the API has been out of reach for too long. lost is when
+// the connection was lost, which is now if it is zero.
+func (r Reconnect) exhausted(lost *time.Time) bool {
+	if lost.IsZero() {
+		*lost = time.Now()
+	}
+	return r.Patience > 0 && time.Since(*lost) >= r.Patience
 }
 
 // readStream reads one connection's events. ended reports that nothing more will
@@ -145,6 +175,9 @@ func (t *transport) readStream(
 	defer func() { _ = response.Body.Close() }()
 	if response.StatusCode == http.StatusNoContent {
 		return true, nil
+	}
+	if isWebPage(response) {
+		return false, t.errWebPage()
 	}
 	for in := bufio.NewReader(response.Body); ; {
 		name, id, data, err := readEvent(in, func() { idle.Reset(silence) })

@@ -146,3 +146,62 @@ func TestWaitForALargeTask(t *testing.T) {
 		t.Errorf("left out: %q", seen)
 	}
 }
+
+// TestWatchLosesPatience with an API that stays away, and not with one that comes
+// back: each event begins the wait anew.
+func TestWatchLosesPatience(t *testing.T) {
+	calls, lost := 0, 0
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if calls++; calls > 1 {
+			unavailable(w, "0")
+			return
+		}
+		_, _ = fmt.Fprint(w, "event: task\nid: 7-1\ndata: {\"task\":{},\"summary\":{}}\n\n")
+	})
+	var last error
+	events := 0
+	for _, err := range c.WatchWith(t.Context(), "worker", "a", client.Reconnect{Patience: 1, Lost: func(error) { lost++ }}) {
+		if last = err; err == nil {
+			events++
+		}
+	}
+	if events != 1 || lost > 1 || calls > 2 || (tasker.CodeOf(last) != tasker.Overloaded && tasker.CodeOf(last) != tasker.Unavailable) {
+		t.Errorf("got %d events, %d calls, %d losses, %v", events, calls, lost, last)
+	}
+	for _, err := range c.WatchWith(t.Context(), "worker", "a/b", client.Reconnect{}) {
+		wantCode(t, err, tasker.Invalid)
+	}
+}
+
+// TestWebPages are what a proxy in front of the API may answer.
+func TestWebPages(t *testing.T) {
+	status := http.StatusOK
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Retry-After", "0")
+		w.WriteHeader(status)
+		_, _ = fmt.Fprint(w, "<html>\x1b[2JWelcome</html>")
+	})
+	for status = range map[int]bool{http.StatusOK: true, http.StatusForbidden: true, http.StatusBadGateway: true} {
+		if _, err := c.Task(t.Context(), "worker", "a"); err == nil || !strings.Contains(err.Error(), "unexpected web page") {
+			t.Errorf("%d: got %v", status, err)
+		}
+		for _, err := range c.Watch(t.Context(), "worker", "a") {
+			if err == nil || !strings.Contains(err.Error(), "unexpected web page") {
+				t.Errorf("%d: events: got %v", status, err)
+			}
+		}
+	}
+}
+
+// TestTaskDocument has what a newer API adds.
+func TestTaskDocument(t *testing.T) {
+	const document = `{"task":{"status":"NEW_STATUS","new":1},"taskResponseList":[],"summary":{},"more":[1.0,{"a":"<b>"}]}`
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, document) })
+	got, err := c.TaskDocument(t.Context(), "worker", "a")
+	if err != nil || string(got) != document {
+		t.Errorf("got %s, %v", got, err)
+	}
+	_, err = c.TaskDocument(t.Context(), "worker", "")
+	wantCode(t, err, tasker.Invalid)
+}

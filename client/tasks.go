@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"iter"
 	"net/http"
 	"net/url"
@@ -52,6 +53,16 @@ func (c *Client) Task(ctx context.Context, taskType, identifier string) (answer 
 	}
 	_, err = c.call(ctx, request{path: []string{taskType, identifier}, retry: true}, &answer)
 	return answer, err
+}
+
+// TaskDocument is [Client.Task] as the API wrote it, with the fields that this client
+// does not know.
+func (c *Client) TaskDocument(ctx context.Context, taskType, identifier string) (document json.RawMessage, err error) {
+	if err := validTask(taskType, identifier); err != nil {
+		return nil, err
+	}
+	_, err = c.call(ctx, request{path: []string{taskType, identifier}, retry: true}, &document)
+	return document, err
 }
 
 // Summary returns a task without its payload and results, and their numbers.
@@ -183,14 +194,11 @@ func (c *Client) Result(ctx context.Context, taskType, identifier, endpoint stri
 // [Client.Watch].
 func (c *Client) Log(ctx context.Context, taskType, identifier, endpoint string, attempt int) iter.Seq2[tasker.LogLine, error] {
 	return func(yield func(tasker.LogLine, error) bool) {
-		path, err := resultPath(taskType, identifier, endpoint)
-		query := url.Values{}
-		if attempt > 0 {
-			query.Set("attempt", strconv.Itoa(attempt))
-		}
+		var err error
+		offset := int64(0)
 		for err == nil {
 			var part LogAnswer
-			if _, err = c.call(ctx, request{path: append(path, "log"), query: query, retry: true}, &part); err != nil {
+			if part, err = c.LogPart(ctx, taskType, identifier, endpoint, attempt, offset); err != nil {
 				break
 			}
 			for _, line := range part.Lines {
@@ -201,11 +209,31 @@ func (c *Client) Log(ctx context.Context, taskType, identifier, endpoint string,
 			if len(part.Lines) == 0 {
 				return
 			}
-			query.Set("offset", strconv.FormatInt(part.Next, 10))
-			query.Set("attempt", strconv.Itoa(part.Attempt)) // even if another one begins meanwhile
+			offset, attempt = part.Next, part.Attempt // even if another one begins meanwhile
 		}
 		yield(tasker.LogLine{}, err)
 	}
+}
+
+// LogPart returns part of the log of an attempt; 0 means the latest. An offset of 0 is
+// its beginning; that of what follows is in the answer, together with whether the log
+// is complete.
+func (c *Client) LogPart(
+	ctx context.Context, taskType, identifier, endpoint string, attempt int, offset int64,
+) (part LogAnswer, err error) {
+	path, err := resultPath(taskType, identifier, endpoint)
+	if err != nil {
+		return LogAnswer{}, err
+	}
+	query := url.Values{}
+	if attempt > 0 {
+		query.Set("attempt", strconv.Itoa(attempt))
+	}
+	if offset > 0 {
+		query.Set("offset", strconv.FormatInt(offset, 10))
+	}
+	_, err = c.call(ctx, request{path: append(path, "log"), query: query, retry: true}, &part)
+	return part, err
 }
 
 func resultPath(taskType, identifier, endpoint string) ([]string, error) {
