@@ -53,8 +53,8 @@ func TestDocumentedAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	answers := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(content), -1)
-	if len(answers) != 2 {
-		t.Fatalf("%d answers, want 2", len(answers))
+	if len(answers) != 1 {
+		t.Fatalf("%d answers, want 1", len(answers))
 	}
 	for _, m := range answers {
 		if !json.Valid([]byte(m[1])) || !strings.Contains(m[1], `"identifier":"`+asked.Identifier+`"`) {

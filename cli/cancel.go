@@ -14,7 +14,7 @@ func cancelCommand(r *run) *cobra.Command {
 	var cancel client.Cancel
 	var flags *apiFlags
 	cmd := &cobra.Command{
-		Use:   "cancel TYPE/IDENTIFIER",
+		Use:   "cancel TYPE/IDENTIFIER | -",
 		Short: "Cancel a task, or stop it at some of its endpoints",
 		Long: `Cancel a task. Where it has not begun, it never will. Where it runs, the run is
 told to stop and its programs are killed, within a moment if the endpoint is alive,
@@ -29,7 +29,7 @@ has ended, or does not exist.`,
   tasker cancel app-update/upd-17 -e web1 -e web2 --reason "wrong version"
   tasker cancel app-update/upd-17 --output json --api https://tasker.example.com --token-file ~/.tasker-token`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			taskType, identifier, err := taskArgument(cmd, args)
+			taskType, identifier, err := r.taskOf(cmd, flags, args)
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,7 @@ has ended, or does not exist.`,
 			if err != nil {
 				return err
 			}
-			return r.print(canceled, canceledText(args[0], canceled))
+			return r.print(canceled, canceledText(taskType+"/"+identifier, canceled))
 		},
 	}
 	flags = r.addAPIFlags(cmd)

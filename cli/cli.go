@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -28,9 +29,12 @@ import (
 const (
 	ExitOK      = 0
 	ExitFailure = 1 // the command failed
-	ExitUsage   = 2 // the command line or the configuration is invalid: nothing was tried
-	// ExitSomeFailed is reserved for commands that run tasks.
-	ExitSomeFailed = 3
+	ExitUsage   = 2 // the command line or the configuration is invalid, or the task was refused: nothing was started
+	// The others are of commands that watch a task. If several apply, it is the highest.
+	ExitSomeFailed  = 3 // it failed at some endpoints
+	ExitUnaccounted = 4 // nobody knows of some endpoints: missing, lost, or the wait ran out
+	ExitHeld        = 5 // it waits for a person
+	ExitStopped     = 6 // it was canceled
 )
 
 // Actions are what the commands do. They return nil when ctx ends.
@@ -51,6 +55,8 @@ type Program struct {
 	Actions Actions
 	Args    []string // without the program's name
 	Environ []string // as from os.Environ
+	// Stdin is what the user types, or pipes in; nil means nothing.
+	Stdin   io.Reader
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Version string
@@ -79,7 +85,8 @@ func Execute(ctx context.Context, p Program) int {
 	if err == nil {
 		return ExitOK
 	}
-	if !errors.Is(err, errFound) && !errors.Is(err, errMistakes) {
+	var ended *endedError
+	if !errors.Is(err, errFound) && !errors.Is(err, errMistakes) && !errors.As(err, &ended) {
 		_, _ = fmt.Fprintf(text.Lines(p.Stderr), "%s: %v\n", p.Name, err)
 	}
 	return exitCode(err)
@@ -98,9 +105,29 @@ func usagef(format string, args ...any) error {
 // with the configuration.
 var errMistakes = errors.New("invalid configuration")
 
+// endedError ends a command with an exit code, without a message.
+type endedError struct{ code int }
+
+func (e *endedError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// endWith returns the error that ends a command with an exit code.
+func endWith(code int) error {
+	if code == ExitOK {
+		return nil
+	}
+	return &endedError{code}
+}
+
 func exitCode(err error) int {
 	var usage *usageError
 	var wrong *config.Error
+	var ended *endedError
+	if errors.As(err, &ended) {
+		return ended.code
+	}
+	if i, ok := errors.AsType[*Interrupted](err); ok {
+		return i.code()
+	}
 	if errors.Is(err, errMistakes) || errors.As(err, &usage) || errors.As(err, &wrong) || tasker.CodeOf(err) == tasker.Invalid {
 		return ExitUsage
 	}
@@ -110,8 +137,12 @@ func exitCode(err error) int {
 // run is one execution: the program, and the flags that all commands have.
 type run struct {
 	Program
-	mode, dir, output, logLevel string
-	level                       slog.LevelVar // of the log
+	mode, dir, output, logLevel, color string
+
+	level slog.LevelVar // of the log
+
+	typing sync.Once     // sets lines
+	lines  <-chan string // see [run.typed]
 }
 
 // defaultName is the default of Program.Name.
@@ -127,11 +158,13 @@ Start with "tasker dev": an API and two endpoints in one process, with nothing t
 install. In production RabbitMQ and MySQL connect "tasker api" with a "tasker
 manager" on each endpoint.
 
+Run a task with "tasker run", and follow it with "tasker watch" and "tasker show".
+
 Exit codes:
-  0  success
-  1  failure
-  2  invalid command line or configuration; nothing was tried
-  3  reserved for commands that run tasks: some tasks failed
+  0    success
+  1    failure
+  2    invalid command line or configuration, or refused; nothing was started
+  3-6  of commands that watch a task: see "tasker help exit-codes"
 
 Environment:
   TASKER_MODE, TASKER_CONFIG  defaults of --mode and --config
@@ -149,11 +182,8 @@ func rootCommand(r *run) *cobra.Command {
 		SilenceUsage:  true,
 		Args:          r.noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if r.output != outputText && r.output != outputJSON {
-				return usagef("invalid --output %q: must be text or json", r.output)
-			}
-			return nil
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return r.checkOutput(cmd)
 		},
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -163,13 +193,15 @@ func rootCommand(r *run) *cobra.Command {
 		"run mode, development or production: selects the file <mode>.config.yaml ("+config.EnvMode+")")
 	flags.StringVar(&r.dir, "config", r.variable(config.EnvDir, ""),
 		"directory of the configuration files (default ./config; "+config.EnvDir+")")
-	flags.StringVar(&r.output, "output", outputText, "output format: text or json")
+	flags.StringVar(&r.output, "output", outputText, "output format: text or json; some commands have more")
+	flags.StringVar(&r.color, "color", colorAuto, "auto, always or never; NO_COLOR and CLICOLOR_FORCE are respected")
 	flags.StringVar(&r.logLevel, "log-level", "", "debug, info, warn or error; overrides log.level")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v%s (see %s --help)", err, nearestFlag(cmd, err), cmd.CommandPath())
 	})
 	root.AddCommand(
 		apiCommand(r), managerCommand(r), gatewayCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
+		runCommand(r), watchCommand(r), showCommand(r), logsCommand(r), listCommand(r), typesCommand(r), exitCodesTopic(),
 		cancelCommand(r), endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
 	)
 	r.completeRoot(root)

@@ -6,10 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
 
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
@@ -18,9 +20,41 @@ import (
 
 // The output formats.
 const (
-	outputText = "text"
-	outputJSON = "json"
+	outputText  = "text"
+	outputJSON  = "json"
+	outputLines = "jsonl" // one JSON object a line, each with a kind
+	outputNames = "names" // bare names, one a line, for other commands
+	outputCSV   = "csv"
 )
+
+// outputsKey is the annotation of a command with its output formats.
+const outputsKey = "outputs"
+
+// withOutputs sets the output formats of a command.
+func withOutputs(cmd *cobra.Command, formats ...string) *cobra.Command {
+	cmd.Annotations = map[string]string{outputsKey: strings.Join(formats, " ")}
+	return cmd
+}
+
+// outputs returns the output formats of a command.
+func outputs(cmd *cobra.Command) []string {
+	if formats := cmd.Annotations[outputsKey]; formats != "" {
+		return strings.Fields(formats)
+	}
+	return []string{outputText, outputJSON}
+}
+
+// checkOutput checks the flags that say how the output looks.
+func (r *run) checkOutput(cmd *cobra.Command) error {
+	if formats := outputs(cmd); !slices.Contains(formats, r.output) {
+		last := len(formats) - 1
+		return usagef("invalid --output %q: must be %s or %s", r.output, strings.Join(formats[:last], ", "), formats[last])
+	}
+	if !slices.Contains([]string{colorAuto, colorAlways, colorNever}, r.color) {
+		return usagef("invalid --color %q: must be auto, always or never", r.color)
+	}
+	return nil
+}
 
 // variable returns an environment variable, or the fallback if it is unset or
 // empty.
@@ -68,8 +102,9 @@ func (r *run) logger(cfg config.Log) *slog.Logger {
 	}
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// isTerminal reports whether a reader or writer is a terminal.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }
 

@@ -14,7 +14,10 @@ import (
 // no files as arguments.
 func (r *run) completeRoot(root *cobra.Command) {
 	complete(root, "mode", func() []string { return r.modes() })
-	complete(root, "output", func() []string { return []string{outputText, outputJSON} })
+	_ = root.RegisterFlagCompletionFunc("output", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return outputs(cmd), cobra.ShellCompDirectiveNoFileComp
+	})
+	complete(root, "color", func() []string { return []string{colorAuto, colorAlways, colorNever} })
 	complete(root, "log-level", func() []string { return []string{"debug", "info", "warn", "error"} })
 	_ = root.MarkPersistentFlagDirname("config") // the flag exists
 	noFiles(root)
@@ -22,7 +25,9 @@ func (r *run) completeRoot(root *cobra.Command) {
 
 // noFiles keeps the shell from offering files as arguments: no command takes one.
 func noFiles(cmd *cobra.Command) {
-	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	if cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
 	for _, sub := range cmd.Commands() {
 		noFiles(sub)
 	}

@@ -55,7 +55,8 @@ they were last seen; an endpoint is listed if one of several selectors chooses
 it.`,
 		Example: `  tasker endpoints list
   tasker endpoints list -S 'role=web,zone!=eu'
-  tasker endpoints list -S 'seen>1h' -S 'version!~1.4.*'`,
+  tasker endpoints list -S 'seen>1h' -S 'version!~1.4.*'
+  tasker endpoints list -S role=web --output names | tasker run diagnose -e - --yes`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := flags.client(cmd)
@@ -86,19 +87,40 @@ it.`,
 				}
 			}
 			if len(selectors) > 0 && len(list.Endpoints) == 0 {
-				return r.print(list, "no registered endpoint is chosen\n")
+				return r.printEndpoints(list, "no registered endpoint is chosen\n")
 			}
-			return r.print(list, list.table())
+			return r.printEndpoints(list, list.table())
 		},
 	}
 	cmd.Flags().StringArrayVarP(&selectors, "select", "S", nil, "list only those that this `selector` chooses; may be repeated")
-	return cmd
+	return withOutputs(cmd, outputText, outputJSON, outputLines, outputNames)
 }
 
 // endpointList is the output of "endpoints list".
 type endpointList struct {
 	Endpoints []tasker.Endpoint      `json:"endpoints"`
 	Tokens    []tasker.EndpointToken `json:"tokens"`
+}
+
+// printEndpoints prints the list; in the formats with a line for each endpoint, only
+// the registered ones.
+func (r *run) printEndpoints(l endpointList, text string) error {
+	switch r.output {
+	case outputNames:
+		var names []string
+		for _, e := range l.Endpoints {
+			names = append(names, e.Name)
+		}
+		return r.printNames(names)
+	case outputLines:
+		for i := range l.Endpoints {
+			if err := r.printLine("endpoint", map[string]any{"endpoint": &l.Endpoints[i]}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return r.print(l, text)
 }
 
 func (l endpointList) table() string {

@@ -131,6 +131,8 @@ func TestEndpoints(t *testing.T) {
 	}{
 		{env, []string{"endpoints", "list"}, cli.ExitOK, "a     yes", ""},
 		{env, []string{"endpoints", "list", "-S", "role=web", "--select", "role=db"}, cli.ExitOK, "chosen  no", ""},
+		{env, []string{"endpoints", "list", "--output", "names"}, cli.ExitOK, "a\nb\n", ""},
+		{env, []string{"endpoints", "list", "--output", "jsonl"}, cli.ExitOK, `{"endpoint":{"name":"a",`, ""},
 		{env, []string{"endpoints", "list", "-S", "role=none"}, cli.ExitOK, "no registered endpoint is chosen\n", ""},
 		{env, []string{"endpoints", "list", "-S", ""}, cli.ExitUsage, "", "invalid selector"},
 		{env, []string{"endpoints", "remove", "b"}, cli.ExitOK, "removed b: 3 open tasks", ""},

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -24,15 +23,13 @@ func Main(catalog *handlers.Catalog, version string) {
 		os.Exit(code)
 	}
 	systemd := sdnotify.FromEnvironment()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The second signal ends the process at once.
-	context.AfterFunc(ctx, stop)
+	ctx, stop := untilSignal()
 	os.Exit(Execute(ctx, Program{
 		Actions: Actions{
 			RunAPI: app.RunAPI, RunManager: app.RunManager, RunGateway: app.RunGateway, RunDev: app.RunDev,
 			InitDatabase: app.InitDatabase, InitRabbitMQ: app.InitRabbitMQ, Doctor: app.Doctor, CheckEndpoint: endpointcheck.Run,
 		},
-		Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
+		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Version: buildVersion(version), Handlers: catalog, Name: filepath.Base(os.Args[0]),
 		Daemon: func() <-chan os.Signal {
 			surviveBrokenPipes()

@@ -17,6 +17,7 @@ func (r *run) rename(cmd *cobra.Command) {
 		return
 	}
 	cmd.Example = strings.ReplaceAll("\n"+cmd.Example, "\n  "+defaultName+" ", "\n  "+r.Name+" ")[1:]
+	cmd.Example = strings.ReplaceAll(cmd.Example, "| "+defaultName+" ", "| "+r.Name+" ")
 	cmd.Long = r.called(cmd.Long)
 	cmd.Short = r.called(cmd.Short)
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {

@@ -1,0 +1,312 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/x/clock"
+	"github.com/taskerhq/tasker/internal/x/text"
+)
+
+// runFlags are the flags of "tasker run".
+type runFlags struct {
+	whom
+	watchFlags
+	payload         string
+	at, in, expires string
+	plan            string
+	dryRun, detach  bool
+}
+
+func runCommand(r *run) *cobra.Command {
+	f := &runFlags{}
+	var api *apiFlags
+	cmd := &cobra.Command{
+		Use:   "run TYPE [IDENTIFIER] [KEY=VALUE | KEY:=JSON]...",
+		Short: "Run a task, and watch it until it has ended",
+		Long: `Run a task at the endpoints that --all, --select or --endpoint says, and watch it
+until it has ended. One of them is mandatory: nobody should run something
+everywhere since a variable was empty.
+
+The arguments are the members of the payload, an object. KEY=VALUE is text, or
+what the schema of the task type says; KEY:=JSON is JSON. A key that the schema
+does not name is an error. --payload gives the payload as a whole.
+
+The identifier names the task for ever: the same command with the same identifier
+is the same task, so it can be repeated safely. Without one, one is made. It is
+printed before anything else: "tasker watch TYPE/IDENTIFIER" comes back to a task
+that was left alone, "tasker cancel TYPE/IDENTIFIER" stops it.
+
+A task for more than 10 endpoints, or for all, must be confirmed: on a terminal by
+typing their number, elsewhere with --yes=N, or with --yes for any number. --dry-run
+says whom a task would be for, with a digest; with it as --plan, the task is refused
+if that is different now.
+
+With Ctrl-C you can leave the task alone, or cancel it. The exit code says how it
+went: see "tasker help exit-codes".`,
+		Example: `  tasker run worker --all
+  tasker run sleep nap-1 seconds=2.5 -e console1 -e console2
+  tasker run app-update -S 'role=web,zone!=eu' --limit 10% --dry-run
+  tasker run app-update upd-17 version=2.4 --endpoint @hosts.txt --yes=50 --detach
+  tasker run backup --all --in 30m --expires 1h --detach --yes`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			parsed, err := parseRunArguments(args)
+			if err == nil {
+				err = f.check()
+			}
+			if err != nil {
+				return err
+			}
+			c, err := api.client(cmd)
+			if err != nil {
+				return err
+			}
+			return f.run(r, cmd, c, api, parsed)
+		},
+	}
+	api = r.addAPIFlags(cmd)
+	f.add(cmd)
+	cmd.ValidArgsFunction = r.completeTypes(api)
+	r.completeEndpoints(cmd, api)
+	return withOutputs(cmd, outputText, outputJSON, outputLines)
+}
+
+func (f *runFlags) add(cmd *cobra.Command) {
+	f.whom.add(cmd)
+	f.watchFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.payload, "payload", "", "the payload: `JSON`, @file, or - for stdin")
+	flags.StringVar(&f.at, "at", "", "start at this `time`, such as 2026-05-06T03:30:00+02:00 or \"2026-05-06 03:30\"")
+	flags.StringVar(&f.in, "in", "", "start after this `duration`, such as 5m")
+	flags.StringVar(&f.expires, "expires", "", "no endpoint begins it later: a `duration` after the start, or a time")
+	flags.StringVar(&f.plan, "plan", "", "refuse unless it is for the endpoints of this `digest` of --dry-run")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only say whom it would be for")
+	flags.BoolVar(&f.detach, "detach", false, "do not watch it")
+}
+
+// run runs a task.
+func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFlags, args runArguments) error {
+	ctx := cmd.Context()
+	t := client.NewTask{Identifier: cmp.Or(args.identifier, ulid.Make().String()), In: f.in, Expires: f.expires, Plan: f.plan}
+	if err := f.whom.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
+		return err
+	}
+	if err := f.applyTime(&t); err != nil {
+		return err
+	}
+	if err := f.applyPayload(ctx, r, c, args, &t); err != nil {
+		return err
+	}
+	plan, err := c.PlanTask(ctx, args.taskType, t)
+	if err != nil {
+		return refused(err)
+	}
+	if f.dryRun {
+		if r.output == outputLines {
+			return r.printLine("plan", map[string]any{"plan": plan})
+		}
+		return r.print(plan, planText(plan))
+	}
+	if !plan.Exists {
+		if err := f.confirm(ctx, r, "run "+args.taskType, plan); err != nil {
+			return err
+		}
+		if plan.StartTime == nil && t.Plan == "" && f.yes == "" {
+			t.Plan = plan.Plan // what was confirmed, and nothing else
+		}
+	}
+	task, created, err := c.CreateTask(ctx, args.taskType, t)
+	if err != nil {
+		return createError(r.Name, args.taskType, t.Identifier, err)
+	}
+	name := task.Type + "/" + task.Identifier
+	r.remember(api, name)
+	if err := r.printAccepted(name, &task, plan, created, f.detach); err != nil {
+		return err
+	}
+	if f.detach {
+		return nil
+	}
+	return newWatching(r, cmd, c, task.Type, task.Identifier, f.watchFlags).watch(ctx)
+}
+
+// applyTime puts when the task starts into it.
+func (f *runFlags) applyTime(t *client.NewTask) error {
+	if f.at != "" && f.in != "" {
+		return usagef("--at and --in exclude each other")
+	}
+	if f.in != "" {
+		if d, ok := clock.Parse(f.in); !ok || d < 0 {
+			return usagef("invalid --in %q: must be a duration such as 5m", f.in)
+		}
+	}
+	if f.at == "" {
+		return nil
+	}
+	at, err := parseTime(f.at)
+	if err != nil {
+		return usagef("invalid --at %q: must be a time such as 2026-05-06T03:30:00+02:00, or \"2026-05-06 03:30\" in the local zone", f.at)
+	}
+	t.StartTime = &at
+	return nil
+}
+
+// parseTime parses a time with its zone, or one of the local zone.
+func parseTime(s string) (time.Time, error) {
+	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02 15:04:05", "2006-01-02"} {
+		if at, err := time.ParseInLocation(layout, s, time.Local); err == nil {
+			return at, nil
+		}
+	}
+	return time.Parse(time.RFC3339Nano, s)
+}
+
+// applyPayload puts the payload into the task.
+func (f *runFlags) applyPayload(ctx context.Context, r *run, c *client.Client, args runArguments, t *client.NewTask) error {
+	if f.payload != "" {
+		if len(args.pairs) > 0 {
+			return usagef("--payload and arguments exclude each other")
+		}
+		content := []byte(f.payload)
+		if f.payload == "-" || strings.HasPrefix(f.payload, "@") {
+			var err error
+			if content, err = r.input("--payload", f.payload); err != nil {
+				return err
+			}
+		}
+		if !json.Valid(content) {
+			return usagef("invalid --payload: must be JSON, such as {\"seconds\":2}, @file, or - for stdin")
+		}
+		t.Payload = json.RawMessage(content)
+		return nil
+	}
+	if len(args.pairs) == 0 {
+		return nil
+	}
+	info, err := c.TaskType(ctx, args.taskType)
+	if err != nil {
+		return refused(err)
+	}
+	payload, err := args.payload(info.Schema)
+	if err != nil {
+		return err
+	}
+	t.Payload = payload
+	return nil
+}
+
+// refused makes a wrong use of the error of a task that the API refused: nothing was
+// started.
+func refused(err error) error {
+	switch tasker.CodeOf(err) {
+	case tasker.Invalid, tasker.Malformed, tasker.NotFound, tasker.Conflict, tasker.TooLarge, tasker.Unauthorized:
+	default:
+		return err
+	}
+	p, ok := errors.AsType[*client.Problem](err)
+	if !ok || len(p.Errors) == 0 {
+		return usagef("%v", err)
+	}
+	var rules []string
+	for _, e := range p.Errors {
+		rule := e.Message
+		if strings.HasPrefix(e.Field, "/payload/") { // the others say what they are about
+			rule = e.Field + ": " + rule
+		}
+		rules = append(rules, rule)
+	}
+	return usagef("%s", strings.Join(rules, "\n"))
+}
+
+// createError returns the error of a task that may have been created.
+func createError(program, taskType, identifier string, err error) error {
+	if e := refused(err); exitCode(e) == ExitUsage {
+		return e
+	}
+	return fmt.Errorf("%w\nwhether the task was accepted is unknown: the same command with the identifier %s repeats it safely, "+
+		"and \"%s show %s/%[2]s\" looks for it", err, identifier, program, taskType)
+}
+
+// printAccepted says that the API has the task, before anything is waited for: then
+// the user knows what to watch if this program is killed.
+func (r *run) printAccepted(name string, task *tasker.Task, plan client.Plan, created, detach bool) error {
+	what := fmt.Sprintf("sent to %s", endpoints(plan.Count))
+	switch {
+	case !created:
+		what = "exists already"
+	case task.Status == tasker.Scheduled:
+		what = "starts at " + task.StartTime.Format(time.RFC3339)
+	case task.Status == tasker.Created:
+		what = fmt.Sprintf("accepted for %s: it is sent once the broker can be reached", endpoints(plan.Count))
+	}
+	line := name + " " + what + "\n"
+	switch {
+	case r.output == outputLines:
+		return r.printLine("accepted", map[string]any{
+			"task": name, "type": task.Type, "identifier": task.Identifier, "status": task.Status, "created": created, "endpoints": plan.Count,
+		})
+	case r.output == outputJSON && detach:
+		return r.print(task, "")
+	case r.output == outputJSON:
+		_, _ = fmt.Fprint(text.Lines(r.Stderr), line) // stdout is one document, the task's at its end
+		return nil
+	}
+	return r.print(nil, line)
+}
+
+// endpoints returns a number of endpoints.
+func endpoints(n int) string {
+	if n == 1 {
+		return "1 endpoint"
+	}
+	return fmt.Sprintf("%d endpoints", n)
+}
+
+// planText returns a plan for people.
+func planText(p client.Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s would be for %s", p.Type, endpoints(p.Count))
+	if p.Chosen > p.Count {
+		fmt.Fprintf(&b, " of the %d that are chosen", p.Chosen)
+	}
+	if p.All {
+		b.WriteString(", and those that register for it later")
+	}
+	b.WriteByte('\n')
+	if p.Exists {
+		b.WriteString("it exists already: nothing would be done\n")
+	}
+	if p.StartTime != nil {
+		fmt.Fprintf(&b, "it would start at %s, for those that are chosen then\n", p.StartTime.Format(time.RFC3339))
+	}
+	for _, set := range []struct {
+		name  string
+		names []string
+	}{{"endpoints", p.Endpoints}, {"silent now", p.Silent}, {"lack the label", lackingNames(p.Lacking)}} {
+		if len(set.names) > 0 {
+			fmt.Fprintf(&b, "%s: %d (%s)\n", set.name, len(set.names), folded(set.names))
+		}
+	}
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", warning)
+	}
+	fmt.Fprintf(&b, "plan: %s\n", p.Plan)
+	return b.String()
+}
+
+func lackingNames(lacking []client.LackingEndpoint) (names []string) {
+	for _, l := range lacking {
+		names = append(names, l.Endpoint)
+	}
+	return names
+}

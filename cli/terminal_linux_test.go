@@ -1,0 +1,165 @@
+package cli_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/taskerhq/tasker/cli"
+)
+
+// terminal is a pseudo-terminal: what a program writes to it, and what is typed.
+type terminal struct {
+	*transcript
+	side   *os.File // the program's
+	master *os.File
+}
+
+// openTerminal returns a terminal of so many columns.
+func openTerminal(t *testing.T, columns uint16) *terminal {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(master.Fd())
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: columns})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	side, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := &terminal{transcript: newTranscript(), side: side, master: master}
+	go func() { // until nobody has the other side open
+		b := make([]byte, 4096)
+		for {
+			n, err := master.Read(b)
+			if err != nil {
+				return
+			}
+			_, _ = term.Write(b[:n])
+		}
+	}()
+	t.Cleanup(func() {
+		_ = side.Close()
+		_ = master.Close()
+	})
+	return term
+}
+
+func (w *terminal) typeLine(t *testing.T, line string) {
+	t.Helper()
+	if _, err := w.master.WriteString(line + "\n"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var sgr = regexp.MustCompile("\x1b\\[[0-9;]*[mK]")
+
+// checkWidth: no line is wider than the terminal. What is typed is not counted.
+func (w *terminal) checkWidth(t *testing.T, columns int) {
+	t.Helper()
+	for _, line := range strings.FieldsFunc(w.String(), func(c rune) bool { return c == '\r' || c == '\n' }) {
+		line = sgr.ReplaceAllString(line, "")
+		if n := utf8.RuneCountInString(line); n > columns && strings.Contains(line, "00:") {
+			t.Errorf("%d characters: %q", n, line)
+		}
+	}
+}
+
+// TestTerminal: a count is typed to confirm, a status line lives below, Ctrl-C asks.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	env := append(devAPI(t), "NO_COLOR=1")
+	term := openTerminal(t, 40)
+	s := start(t, env, term.side, term.side, "run", "sleep", "--all", "seconds=1000")
+	term.await(t, "run sleep on all 2 endpoints: console1, console2")
+	term.await(t, "Type 2 to go on: ")
+	term.typeLine(t, "2")
+	term.await(t, "0/2  ok 0  failed 0  ")
+	s.interrupt(&cli.Interrupted{Signal: syscall.SIGINT})
+	term.await(t, "goes on. Type Enter to watch it, d to detach, c to cancel it.")
+	term.typeLine(t, "x")
+	term.await(t, "Type Enter, d or c.")
+	term.typeLine(t, "")
+	term.typeLine(t, "")
+	term.checkWidth(t, 40)
+	name := taskName(t, s.stdout.String())
+	execute(t, env, "", "cancel", name).want(t, cli.ExitOK, "", "")
+	if code := <-s.code; code != cli.ExitStopped {
+		t.Errorf("exit code %d: %s%s", code, s.stdout, term)
+	}
+	if !strings.Contains(s.stdout.String(), "CANCELED: 0 ok, 2 canceled") {
+		t.Error(s.stdout.String())
+	}
+}
+
+func TestTerminalDetachAndCancel(t *testing.T) {
+	t.Parallel()
+	env := append(devAPI(t), "NO_COLOR=1", "LANG=C")
+	for answer, code := range map[string]int{"d": 130, "c": cli.ExitStopped} {
+		term := openTerminal(t, 120)
+		s := start(t, env, term.side, term.side, "run", "sleep", "-e", "console1", "seconds=1000")
+		term.await(t, "  ........................  0/1  ok 0  failed 0  ")
+		s.interrupt(&cli.Interrupted{Signal: syscall.SIGINT})
+		term.await(t, "Type Enter")
+		term.typeLine(t, answer)
+		if got := <-s.code; got != code {
+			t.Errorf("%s: exit code %d: %s", answer, got, term)
+		}
+		name := taskName(t, s.stdout.String())
+		if answer == "d" {
+			term.await(t, "tasker watch "+name+" comes back")
+			execute(t, env, "", "cancel", name).want(t, cli.ExitOK, "", "")
+		}
+	}
+}
+
+// TestTerminalRefusal: another number than the count starts nothing, as does Ctrl-C.
+func TestTerminalRefusal(t *testing.T) {
+	t.Parallel()
+	env := devAPI(t)
+	term := openTerminal(t, 80)
+	s := start(t, env, term.side, term.side, "run", "worker", "refused", "--all")
+	term.await(t, "Type 2 to go on: ")
+	term.typeLine(t, "y")
+	if code := <-s.code; code != cli.ExitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	term.await(t, `nothing was started: "y" is not 2`)
+	s = start(t, env, term.side, term.side, "run", "worker", "refused", "--all")
+	term.await(t, "is not 2")
+	s.interrupt(&cli.Interrupted{Signal: syscall.SIGINT})
+	if code := <-s.code; code != 130 {
+		t.Errorf("exit code %d", code)
+	}
+	execute(t, env, "", "show", "worker/refused").want(t, cli.ExitFailure, "", "not found")
+}
+
+// TestProgressNever leaves only what failed on a terminal.
+func TestProgressNever(t *testing.T) {
+	t.Parallel()
+	term := openTerminal(t, 80)
+	s := start(t, append(devAPI(t), "NO_COLOR=1"), nil, term.side, "run", "backup", "-e", "console1", "--progress", "never")
+	if code := <-s.code; code != cli.ExitSomeFailed {
+		t.Errorf("exit code %d", code)
+	}
+	term.await(t, "logs backup/")
+	if out := term.String(); strings.Contains(out, "\x1b") || !strings.Contains(out, "✗ console1  FAILED 32  could not backup!") {
+		t.Errorf("%q", out)
+	}
+}
