@@ -73,8 +73,10 @@ type ResultNews struct {
 // Attempt is one run of a result, from its history.
 type Attempt struct {
 	Attempt int `json:"attempt"`
-	// State is Running while the attempt runs, ResultFailed if another one
-	// followed or may follow, and otherwise the final state of the result.
+	// Round is the round of the task that it was a part of, from 2 on; 0 is the first.
+	Round int `json:"round,omitempty"`
+	// State is Running while the attempt runs, ResultFailed if another one of its round
+	// followed or may follow, and otherwise the state in which the result ended.
 	State     ResultState     `json:"state"`
 	Errnr     int             `json:"errnr"`
 	Errmsg    string          `json:"errmsg"`

@@ -26,7 +26,8 @@ const (
 	// The aggregation moves it when the last one has stopped, or has finished
 	// after all; one that is away stops when it is back, or is removed.
 	Canceling TaskStatus = "CANCELING"
-	// Done: every expected endpoint finished without an error. Final.
+	// Done: every expected endpoint finished without an error. Final, as the next two
+	// are: only a retry opens the task again.
 	Done TaskStatus = "DONE"
 	// Failed: every expected endpoint finished, some with an error; or the task
 	// could not start as asked, or expired, and no endpoint has it. Final.
@@ -36,7 +37,8 @@ const (
 	Canceled TaskStatus = "CANCELED"
 )
 
-// taskMoves is the table of legal moves; the store guards its updates with it.
+// taskMoves is the table of legal moves within a round; the store guards its updates
+// with it. A retry begins another round: see [TaskStatus.CanRetry].
 var taskMoves = map[TaskStatus][]TaskStatus{
 	Scheduled:  {Created, Failed, Canceling, Canceled},
 	Created:    {Sent, Failed, Canceling, Canceled},
@@ -56,14 +58,23 @@ func TaskStatuses() []TaskStatus {
 // Valid reports whether s is one of the statuses.
 func (s TaskStatus) Valid() bool { _, ok := taskMoves[s]; return ok }
 
-// Final reports whether no move leads out of s.
-func (s TaskStatus) Final() bool { return s.Valid() && len(taskMoves[s]) == 0 }
+// Final reports whether a task in s has ended: nothing but a retry moves it.
+func (s TaskStatus) Final() bool { return s == Done || s == Failed || s == Canceled }
 
-// CanMoveTo reports whether the move from s to next is legal.
+// CanRetry reports whether a task in s can be retried. That makes it SENT again.
+func (s TaskStatus) CanRetry() bool { return s.Final() || s == Sent || s == Incomplete }
+
+// RetriableTaskStatuses returns the statuses in which a task can be retried, for the
+// guard of an update.
+func RetriableTaskStatuses() []TaskStatus {
+	return slices.DeleteFunc(TaskStatuses(), func(s TaskStatus) bool { return !s.CanRetry() })
+}
+
+// CanMoveTo reports whether the move from s to next is legal within a round.
 func (s TaskStatus) CanMoveTo(next TaskStatus) bool { return slices.Contains(taskMoves[s], next) }
 
-// TaskStatusesBefore returns the statuses from which a move to next is legal,
-// for the guard of an update.
+// TaskStatusesBefore returns the statuses from which a move to next is legal within a
+// round, for the guard of an update.
 func TaskStatusesBefore(next TaskStatus) []TaskStatus {
 	return before(TaskStatuses(), taskMoves, next)
 }
@@ -88,7 +99,8 @@ const (
 	// reconciler moves results here. When the endpoint returns, the result
 	// moves back; a late end overwrites it.
 	Lost ResultState = "LOST"
-	// ResultDone: the handler finished without an error. Final.
+	// ResultDone: the handler finished without an error. Final, as those that follow
+	// are: only a retry of the task makes the result RECEIVED again.
 	ResultDone ResultState = "DONE"
 	// ResultFailed: the last attempt that the policy allows failed. Final.
 	ResultFailed ResultState = "FAILED"
@@ -105,8 +117,8 @@ const (
 	Rejected ResultState = "REJECTED"
 )
 
-// resultMoves is the table of legal moves; the store guards its updates with
-// it. A result begins as one of [InitialResultStates].
+// resultMoves is the table of legal moves within a round of the task; the store
+// guards its updates with it. A result begins as one of [InitialResultStates].
 var resultMoves = map[ResultState][]ResultState{
 	Received:       {Running, ResultCanceled, Expired, Rejected, Lost},
 	Running:        {Received, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Retrying, Lost},
@@ -137,15 +149,28 @@ func InitialResultStates() []ResultState {
 // Valid reports whether s is one of the states.
 func (s ResultState) Valid() bool { _, ok := resultMoves[s]; return ok }
 
-// Finished reports whether the endpoint has finished the task: no move leads
-// out of s. A LOST result is not finished, since its endpoint may return.
-func (s ResultState) Finished() bool { return s.Valid() && len(resultMoves[s]) == 0 }
+// Finished reports whether the endpoint has finished the task: nothing but a retry
+// of the task moves the result. A LOST result is not finished, since its endpoint may
+// return.
+func (s ResultState) Finished() bool {
+	switch s {
+	case ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected:
+		return true
+	case Received, Running, Retrying, Lost:
+	}
+	return false
+}
 
-// CanMoveTo reports whether the move from s to next is legal.
+// CanRetry reports whether a result in s can be run again by a retry of its task. That
+// makes it RECEIVED; one that is LOST stays so until its endpoint returns.
+func (s ResultState) CanRetry() bool { return s.Finished() || s == Lost }
+
+// CanMoveTo reports whether the move from s to next is legal within a round of the
+// task.
 func (s ResultState) CanMoveTo(next ResultState) bool { return slices.Contains(resultMoves[s], next) }
 
-// ResultStatesBefore returns the states from which a move to next is legal, for
-// the guard of an update.
+// ResultStatesBefore returns the states from which a move to next is legal within a
+// round of the task, for the guard of an update.
 func ResultStatesBefore(next ResultState) []ResultState {
 	return before(ResultStates(), resultMoves, next)
 }

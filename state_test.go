@@ -22,6 +22,9 @@ func TestTaskMoves(t *testing.T) {
 		if from.Final() == from.CanMoveTo(tasker.Canceled) {
 			t.Errorf("%s: every task that has not ended can be canceled, and no other", from)
 		}
+		if from.CanRetry() != slices.Contains(tasker.RetriableTaskStatuses(), from) || from.Final() && !from.CanRetry() {
+			t.Errorf("%s: it can be retried: %t", from, from.CanRetry())
+		}
 		for _, to := range tasker.TaskStatuses() {
 			if from.CanMoveTo(to) != slices.Contains(tasker.TaskStatusesBefore(to), from) {
 				t.Errorf("%s to %s: CanMoveTo and TaskStatusesBefore differ", from, to)

@@ -122,13 +122,17 @@ func compare[S ~string](t *testing.T, heading string, all, initial []S, canMove 
 func TestTaskDrawing(t *testing.T) {
 	t.Parallel()
 	compare(t, "Task", tasker.TaskStatuses(), []tasker.TaskStatus{tasker.Scheduled, tasker.Created},
-		tasker.TaskStatus.CanMoveTo, tasker.TaskStatus.Final)
+		func(from, to tasker.TaskStatus) bool {
+			return from.CanMoveTo(to) || to == tasker.Sent && from != to && from.CanRetry()
+		}, tasker.TaskStatus.Final)
 }
 
 func TestResultDrawing(t *testing.T) {
 	t.Parallel()
 	compare(t, "Result", tasker.ResultStates(), tasker.InitialResultStates(),
-		tasker.ResultState.CanMoveTo, tasker.ResultState.Finished)
+		func(from, to tasker.ResultState) bool {
+			return from.CanMoveTo(to) || to == tasker.Received && from.CanRetry()
+		}, tasker.ResultState.Finished)
 }
 
 // TestErrnrTable compares the table of error numbers with the constants, and

@@ -40,6 +40,9 @@ type Task struct {
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
 	Cancel *Cancellation `json:"cancel,omitempty"`
+	// Round counts how often the task was begun, from 2 on: 0 means that it was not
+	// retried.
+	Round int `json:"round,omitempty"`
 
 	// StartTime is when the task starts: when it was accepted, or the later time
 	// that was asked for.
@@ -48,6 +51,8 @@ type Task struct {
 	// others.
 	AcceptedTime *time.Time `json:"accepted_time,omitempty"`
 	SentTime     *time.Time `json:"sent_time,omitempty"` // when the broker had confirmed it
+	// RoundTime is when its Round began; nil in the first one.
+	RoundTime *time.Time `json:"round_time,omitempty"`
 	// Expires is when the task expires, nil for never: an endpoint that gets to it
 	// later does not run it.
 	Expires *time.Time `json:"expires,omitempty"`
@@ -99,6 +104,16 @@ func (t *Task) StillUnserved(outcomes []Outcome) []string {
 	return left
 }
 
+// Overdue reports whether the time in which every endpoint should have received the
+// task has passed. It counts from when the task was sent, or its latest round began.
+func (t *Task) Overdue(now time.Time, waitForEndpoints time.Duration) bool {
+	begun := t.SentTime
+	if t.RoundTime != nil {
+		begun = t.RoundTime
+	}
+	return begun != nil && !now.Before(begun.Add(waitForEndpoints))
+}
+
 // Removed reports whether an endpoint was removed before it finished the task.
 func (t *Task) Removed(endpoint string) bool {
 	return slices.Contains(t.RemovedEndpoints, endpoint)
@@ -138,6 +153,9 @@ type TaskResult struct {
 	// CancelRequested is true if the endpoint was told to stop the task. It may
 	// finish it all the same.
 	CancelRequested bool
+	// Round is the round of the task in which the endpoint runs it, from 2 on; 0 is the
+	// first.
+	Round int
 	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64
 }
@@ -160,6 +178,7 @@ type resultJSON struct {
 	RetryTime        *time.Time      `json:"retry_time,omitempty"`
 	Progress         *Progress       `json:"progress,omitempty"`
 	CancelRequested  bool            `json:"cancel_requested,omitempty"`
+	Round            int             `json:"round,omitempty"`
 	PayloadSize      int64           `json:"payload_size,omitempty"`
 }
 
@@ -169,7 +188,7 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
 		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress,
-		CancelRequested: r.CancelRequested, PayloadSize: r.PayloadSize,
+		CancelRequested: r.CancelRequested, Round: r.Round, PayloadSize: r.PayloadSize,
 	}
 	if r.State.Finished() {
 		view.Status = 1
@@ -197,7 +216,7 @@ func (r *TaskResult) UnmarshalJSON(data []byte) error {
 		ID: view.ID, TaskID: view.TaskID, Endpoint: view.Endpoint, State: view.State, Attempt: view.Attempt,
 		Errnr: view.Errnr, Payload: view.Payload, StartTime: view.StartTime,
 		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress,
-		CancelRequested: view.CancelRequested, PayloadSize: view.PayloadSize,
+		CancelRequested: view.CancelRequested, Round: view.Round, PayloadSize: view.PayloadSize,
 	}
 	if view.Errmsg != nil {
 		r.Errmsg = *view.Errmsg

@@ -6,7 +6,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
-	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // unrecorded kills the endpoint while its requests to record a message are refused:
@@ -90,10 +89,7 @@ func redelivered(ctx context.Context, s *stage, left task, check, expected strin
 
 // cancel ends a result that waits.
 func (s *stage) cancel(ctx context.Context, t task) {
-	_, _ = s.store.Attempts.FinishAttempts(ctx, []ledger.End{{
-		ResultKey: tasker.ResultKey{TaskID: t.ID, Endpoint: s.cfg.Endpoint}, State: tasker.ResultCanceled,
-		Errnr: tasker.ErrnrCanceled, Errmsg: "canceled by the check",
-	}})
+	_, _ = s.store.Cancels.CancelTask(ctx, tasker.CancelRequest{Type: t.Type, Identifier: t.Identifier, By: "the check"})
 }
 
 // killedInARun kills the endpoint in the middle of a run.

@@ -52,6 +52,7 @@ type Recording struct {
 	// result is LOST, State is the one it returns to with its endpoint.
 	State   tasker.ResultState
 	Attempt int
+	Earlier int // see [Work]
 	// Own is true if the same manager recorded or started the existing result.
 	Own bool
 }
@@ -63,6 +64,9 @@ type Work struct {
 	State     tasker.ResultState
 	Attempt   int
 	RetryTime *time.Time // only if RETRYING
+	// Earlier is how many of the attempts were of earlier rounds of the task: the retry
+	// policy does not count them.
+	Earlier int
 	// Step is the step that the attempt runs next; 0 and 1 both mean the first.
 	Step int
 	// AwaitsReboot is the boot id of the machine at the time the attempt asked
@@ -87,6 +91,14 @@ type Unfinished struct {
 	Waiting bool
 	// Canceled is true if some run under the manager and were told to stop.
 	Canceled bool
+}
+
+// Commands says what an endpoint is to look for after people asked for something.
+type Commands struct {
+	// Canceled is true if a result runs there that was told to stop.
+	Canceled bool
+	// Waiting is true if some are RECEIVED: the task may have been retried.
+	Waiting bool
 }
 
 // Any reports whether the endpoint has unfinished results other than those that

@@ -247,10 +247,11 @@ func (s Attempts) updateEnded(db *gorm.DB, ends []ledger.End, now time.Time) (ma
 			{"lost_errmsg", "NULL"},
 			{"awaits_reboot", "NULL"},
 		},
-		// A result LOST from RETRYING has no running attempt: the end of its last
-		// one is stored, or it was interrupted.
-		where: guard + " AND (r.state <> ? OR r.lost_from = ?)",
-		args:  append(append([]any{dbTime{now}}, args...), tasker.Lost, tasker.Running),
+		// Only an attempt that runs can end. A result that is RECEIVED, RETRYING or LOST
+		// from there has none: the end of its last one is stored, or it was interrupted,
+		// and an end that comes late must not be taken for that of the next round.
+		where: guard + " AND (r.state = ? OR r.lost_from = ?)",
+		args:  append(append([]any{dbTime{now}}, args...), tasker.Running, tasker.Running),
 	}
 	for _, end := range ends {
 		var payload, retry any

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/x/text"
@@ -133,13 +132,7 @@ func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTa
 
 // lockTask locks and reads the task, which then has targets.
 func (s Cancels) lockTask(tx *gorm.DB, request tasker.CancelRequest) (row taskRow, err error) {
-	find := func() error {
-		return tx.Clauses(clause.Locking{Strength: "UPDATE"}).Omit("payload", "request_hash", "expected").
-			Where("type = ? AND identifier = ?", request.Type, request.Identifier).Take(&row).Error
-	}
-	switch err = find(); {
-	case errors.Is(err, gorm.ErrRecordNotFound):
-		return row, tasker.Errorf(tasker.NotFound, "task %q of type %q not found", request.Identifier, request.Type)
+	switch row, err = lockNamed(tx, request.Type, request.Identifier); {
 	case err != nil || row.Targets != nil || row.Status.Final() || row.Status == tasker.Scheduled:
 		return row, err
 	case row.Status == tasker.Created:
@@ -160,14 +153,19 @@ type cancellation struct {
 
 // checkNames returns an error unless the task is for the named endpoints.
 func (c *cancellation) checkNames() error {
-	known := map[string]bool{}
 	if c.task.Status == tasker.Scheduled && c.request.Endpoints != nil {
 		return tasker.Errorf(tasker.Conflict, "task %q has not started: cancel it for all endpoints", c.task.Identifier)
 	}
-	for part := range slices.Chunk(c.request.Endpoints, maxRows) {
+	return checkEndpoints(c.tx, &c.task, c.request.Endpoints)
+}
+
+// checkEndpoints returns an error unless a task is for all of some endpoints.
+func checkEndpoints(tx *gorm.DB, task *tasker.Task, endpoints []string) error {
+	known := map[string]bool{}
+	for part := range slices.Chunk(endpoints, maxRows) {
 		for _, table := range []string{"task_targets", "task_results"} {
 			var found []string
-			err := c.tx.Table(table).Where("task_id = ? AND endpoint IN ?", c.task.ID, part).Pluck("endpoint", &found).Error
+			err := tx.Table(table).Where("task_id = ? AND endpoint IN ?", task.ID, part).Pluck("endpoint", &found).Error
 			if err != nil {
 				return err
 			}
@@ -176,12 +174,12 @@ func (c *cancellation) checkNames() error {
 			}
 		}
 	}
-	for _, name := range c.request.Endpoints {
+	for _, name := range endpoints {
 		switch {
-		case c.task.Removed(name):
+		case task.Removed(name):
 			return tasker.FieldErrorf("/endpoints", "endpoint %q was removed: the task no longer expects it", name)
 		case !known[name]:
-			return tasker.FieldErrorf("/endpoints", "task %q is not for endpoint %q", c.task.Identifier, name)
+			return tasker.FieldErrorf("/endpoints", "task %q is not for endpoint %q", task.Identifier, name)
 		}
 	}
 	return nil
@@ -330,34 +328,4 @@ func (c *cancellation) look() (outcome tasker.CancelOutcome, untouched int, err 
 		}
 	}
 	return outcome, untouched, nil
-}
-
-// latestCancels is how many of the latest cancellations [Endpoints.CancelMark] looks
-// at: more than are ever stored at the same time.
-const latestCancels = 100
-
-// CancelMark returns a value that changes whenever a task is canceled. Cancellations
-// may become visible in another order than that of their ids, so it depends on the
-// latest ones.
-func (s Endpoints) CancelMark(ctx context.Context) (string, error) {
-	var mark struct{ Latest, Total int64 }
-	err := s.conn(ctx).Raw("SELECT COALESCE(MAX(id), 0) AS latest, COALESCE(SUM(id), 0) AS total"+
-		" FROM (SELECT id FROM cancels ORDER BY id DESC LIMIT ?) c", latestCancels).Scan(&mark).Error
-	return strconv.FormatInt(mark.Latest, 10) + "." + strconv.FormatInt(mark.Total, 10), s.fail("look for new cancellations", err)
-}
-
-// CanceledAt reports at which of some endpoints a result runs that was told to stop.
-func (s Endpoints) CanceledAt(ctx context.Context, endpoints []string) ([]bool, error) {
-	var found []string
-	err := s.conn(ctx).Model(&resultRow{}).Distinct("endpoint").
-		Where("endpoint IN ? AND state IN ? AND cancel_id IS NOT NULL", endpoints, []tasker.ResultState{tasker.Running, tasker.Lost}).
-		Pluck("endpoint", &found).Error
-	if err != nil {
-		return nil, s.fail("look for canceled results", err)
-	}
-	canceled := make([]bool, len(endpoints))
-	for i, name := range endpoints {
-		canceled[i] = slices.Contains(found, name)
-	}
-	return canceled, nil
 }

@@ -1,7 +1,6 @@
 package store_test
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -57,7 +56,7 @@ func TestCancelTask(t *testing.T) {
 		if _, err := f.Endpoints.MarkLost(t.Context(), f.Now().Add(-lease), 10); err != nil {
 			t.Fatal(err)
 		}
-		mark, err := f.Endpoints.CancelMark(t.Context())
+		mark, err := f.Endpoints.CommandMark(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +67,7 @@ func TestCancelTask(t *testing.T) {
 		if n := f.rows(t, "cancels"); n != 1 {
 			t.Errorf("%d cancellations are stored, want 1", n)
 		}
-		if again, err := f.Endpoints.CancelMark(t.Context()); err != nil || again == mark {
+		if again, err := f.Endpoints.CommandMark(t.Context()); err != nil || again == mark {
 			t.Errorf("the mark stays %s, %v", mark, err)
 		}
 		found := f.find(t, task)
@@ -83,8 +82,8 @@ func TestCancelTask(t *testing.T) {
 		if r := f.result(t, task, "running"); r.State != tasker.Running || !r.CancelRequested {
 			t.Errorf("%+v", r)
 		}
-		at, err := f.Endpoints.CanceledAt(t.Context(), []string{"away", "done", "missing", "running"})
-		if err != nil || fmt.Sprint(at) != "[true false false true]" {
+		at, err := f.Endpoints.CommandsAt(t.Context(), []string{"away", "done", "missing", "running"})
+		if err != nil || !slices.Equal(at, []ledger.Commands{{Canceled: true}, {}, {}, {Canceled: true}}) {
 			t.Errorf("told to stop: %v, %v", at, err)
 		}
 		f.finish(t, finish(task, "running", 1, tasker.ResultCanceled), finish(task, "away", 1, tasker.ResultDone))

@@ -21,10 +21,30 @@ const catchUpPage = 500
 // begins, the zero value after the last one; a page may be empty although others
 // follow.
 //
+// With since, tasks that were retried since then come last.
+//
 // CREATED tasks, whose message may have been published just before the endpoint's
 // queue was bound, are among them: an endpoint that asks after binding its queue
 // misses none. Tasks sent before since are skipped; the zero time means none.
 func (s Inbox) UnreceivedTasks(
+	ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
+) (tasks []tasker.Task, next ledger.SentPosition, err error) {
+	if after.SentTime.IsZero() {
+		tasks, next, err = s.unreceived(ctx, endpoint, taskTypes, since, after, limit)
+		if err != nil || next != (ledger.SentPosition{}) || since.IsZero() {
+			return tasks, next, err
+		}
+		after = ledger.SentPosition{SentTime: since}
+		if len(tasks) > 0 {
+			return tasks, after, nil
+		}
+	}
+	return s.unreceivedAgain(ctx, endpoint, taskTypes, after, limit)
+}
+
+// unreceived is UnreceivedTasks without the tasks that were retried. A position is the
+// id of a task.
+func (s Inbox) unreceived(
 	ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
 ) (tasks []tasker.Task, next ledger.SentPosition, err error) {
 	if after == (ledger.SentPosition{}) {
@@ -62,6 +82,39 @@ func (s Inbox) UnreceivedTasks(
 			return tasks, ledger.SentPosition{ID: tasks[limit-1].ID}, nil
 		}
 		tasks = append(tasks, rows[i].task())
+	}
+	return tasks, next, nil
+}
+
+// unreceivedAgain is UnreceivedTasks for the tasks that were retried since a time. Such
+// a task may be older than all others that are open: they are read by themselves, so
+// that nobody goes through what has ended between. A position is that time, with the id
+// of a round.
+func (s Inbox) unreceivedAgain(
+	ctx context.Context, endpoint string, taskTypes []string, after ledger.SentPosition, limit int,
+) (tasks []tasker.Task, next ledger.SentPosition, err error) {
+	if err := s.clockKnown(ctx); err != nil {
+		return nil, next, err
+	}
+	var rows []struct {
+		Task    taskRow `gorm:"embedded"`
+		RoundID int64
+	}
+	err = s.conn(ctx).Table("rounds r").Joins("JOIN task_targets g ON g.task_id = r.task_id AND g.endpoint = ?", endpoint).
+		Joins("JOIN tasks t ON t.id = r.task_id").
+		Select("t.id, t.type, t.identifier, t.status, t.start_time, t.sent_time, t.round_time, t.last_modified_time, r.id AS round_id").
+		Where("r.round_time >= ? AND r.id > ? AND t.type IN ? AND t.status IN ?", dbTime{after.SentTime}, after.ID, taskTypes, wanted).
+		Where("NOT EXISTS (SELECT 1 FROM task_results x WHERE x.task_id = r.task_id AND x.endpoint = ?)", endpoint).
+		Where("INSTR(COALESCE(t.removed_endpoints, ''), ?) = 0", `"`+endpoint+`"`).
+		Order("r.id").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, next, s.fail("read the retried tasks not received by the endpoint", err)
+	}
+	for i := range rows {
+		tasks = append(tasks, rows[i].Task.task())
+	}
+	if len(rows) == limit {
+		next = ledger.SentPosition{SentTime: after.SentTime, ID: rows[limit-1].RoundID}
 	}
 	return tasks, next, nil
 }

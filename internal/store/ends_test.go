@@ -127,14 +127,14 @@ func TestFinishIsGuardedByEachState(t *testing.T) {
 			t.Fatal(err)
 		}
 		// A result LOST from RETRYING takes no late end, one LOST from RUNNING
-		// does. One that is RECEIVED can only be canceled.
+		// does. One that is RECEIVED has no attempt that could end.
 		got := f.finish(t, finish(task, "a", 1, tasker.ResultDone), finish(task, "b", 1, tasker.ResultFailed),
 			finish(task, "c", 1, tasker.Retrying), finish(task, "d", 0, tasker.ResultDone), finish(task, "e", 0, tasker.ResultCanceled))
-		if !slices.Equal(got, []bool{false, true, true, false, true}) {
+		if !slices.Equal(got, []bool{false, true, true, false, false}) {
 			t.Errorf("stored %v", got)
 		}
 		want := map[string]tasker.ResultState{
-			"a": tasker.Lost, "b": tasker.ResultFailed, "c": tasker.Retrying, "d": tasker.Received, "e": tasker.ResultCanceled,
+			"a": tasker.Lost, "b": tasker.ResultFailed, "c": tasker.Retrying, "d": tasker.Received, "e": tasker.Received,
 		}
 		if got := f.states(t, task); !maps.Equal(got, want) {
 			t.Errorf("states %v, want %v", got, want)

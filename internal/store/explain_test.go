@@ -240,9 +240,24 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Attempts.FinishAttempts(ctx, []ledger.End{{ResultKey: key, Attempt: 1, State: tasker.Retrying}})
 	must(err)
-	_, err = s.Endpoints.CancelMark(ctx)
+	_, err = s.Endpoints.CommandMark(ctx)
 	must(err)
-	_, err = s.Endpoints.CanceledAt(ctx, []string{"e7", "e8"})
+	_, err = s.Endpoints.CommandsAt(ctx, []string{"e7", "e8"})
+	must(err)
+	_, err = db.ExecContext(ctx, "UPDATE tasks SET cancellation = '{}' WHERE id = 4")
+	must(err)
+	_, err = db.ExecContext(ctx, "UPDATE task_results SET lost_from = 'RUNNING' WHERE task_id = 54 AND state = 'LOST'")
+	must(err)
+	for _, retry := range []tasker.RetryRequest{
+		{Type: "t1", Identifier: "id-4", Class: tasker.RetryAll, Key: "k", Expires: tasker.Expiry{After: time.Hour}},
+		{Type: "t1", Identifier: "id-4", Class: tasker.RetryAll, Key: "k", Expires: tasker.Expiry{After: time.Hour}},
+		{Type: "t0", Identifier: "id-54", Class: tasker.RetryUnfinished},
+		{Type: "t1", Identifier: "listed", Endpoints: []string{"e8"}},
+	} {
+		_, err = s.Rounds.RetryTask(ctx, retry)
+		must(err)
+	}
+	_, _, err = s.Inbox.UnreceivedTasks(ctx, "e7", []string{"t0", "t1"}, now, ledger.SentPosition{SentTime: now}, 10)
 	must(err)
 	must(s.Endpoints.ReleaseEndpoints(ctx, managerA, []string{"e7"}))
 	_, err = s.Tokens.AddToken(ctx, "new", hash(1))
@@ -355,7 +370,9 @@ func fill(t *testing.T, db *sql.DB) {
 		"INSERT INTO endpoint_tokens (id, endpoint, hash, created_time) " + numbers +
 			"SELECT i, CONCAT('e', i), UNHEX(SHA2(i, 256)), NOW(6) FROM n WHERE i < 500",
 		"INSERT INTO cancels (id, task_id, requested_by, reason, cancel_time) " + numbers + "SELECT i, i, '', '', NOW(6) FROM n",
-		"ANALYZE TABLE cancels, tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
+		"INSERT INTO rounds (task_id, round, request_hash, outcome, requested_by, reason, round_time) " + numbers +
+			"SELECT i + 9000, 2, '', '{}', '', '', NOW(6) - INTERVAL i SECOND FROM n",
+		"ANALYZE TABLE cancels, rounds, tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
 	} {
 		// Each kind of server knows one of the two names of a variable.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {

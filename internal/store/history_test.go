@@ -97,7 +97,7 @@ func TestHistoryOfWhatDidNotRunAgain(t *testing.T) {
 		if _, err := f.Endpoints.ReturnFromLost(t.Context(), []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
-		f.finish(t, finish(task, "a", 1, tasker.ResultCanceled))
+		f.cancel(t, task)
 		if f.states(t, task)["a"] != tasker.ResultCanceled {
 			t.Fatal("it is not canceled")
 		}

@@ -334,7 +334,7 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "start_time", "not_after", "last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "round", "start_time", "not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {
@@ -344,7 +344,7 @@ func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[t
 	}
 	condition, args := anyOf(keys)
 	var rows []resultRow
-	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "manager").Where(condition, args...).Find(&rows).Error
+	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "earlier_attempts", "manager").Where(condition, args...).Find(&rows).Error
 	known := make(map[tasker.ResultKey]resultRow, len(rows))
 	for _, r := range rows {
 		known[r.key()] = r
@@ -358,6 +358,6 @@ func (r *resultRow) recording(manager string, task tasker.Task) ledger.Recording
 		state = *r.LostFrom
 	}
 	return ledger.Recording{
-		Outcome: ledger.Duplicate, Task: task, State: state, Attempt: r.Attempt, Own: r.Manager == manager,
+		Outcome: ledger.Duplicate, Task: task, State: state, Attempt: r.Attempt, Earlier: r.EarlierAttempts, Own: r.Manager == manager,
 	}
 }

@@ -89,7 +89,7 @@ func (s Inbox) notRecorded(ctx context.Context, incoming []ledger.Incoming, now 
 // resultColumns are the columns of a new result, from the values of a message.
 var resultColumns = []string{
 	"task_id", "endpoint", "manager", "state", "attempt", "errnr", "errmsg", "start_time", "last_modified_time", "attempt_time",
-	"not_after",
+	"not_after", "round",
 }
 
 // insertHeld returns the statement that inserts a result for each message whose
@@ -104,12 +104,12 @@ func (s Inbox) insertHeld(
 	ordered := slices.SortedFunc(slices.Values(incoming), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	// MySQL wants the word; MariaDB and SQLite, which do not know it, take it for a
 	// comment.
-	const row = "/*!80019 ROW*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	const row = "/*!80019 ROW*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 	columns := strings.Join(resultColumns, ", ")
 	statement = "INSERT INTO task_results (" + columns + ") WITH v (" + columns + ") AS (VALUES " +
 		row + strings.Repeat(", "+row, len(ordered)-1) + ")" +
 		" SELECT v.task_id, e.name, e.manager, v.state, v.attempt, v.errnr, v.errmsg," +
-		" v.start_time, v.last_modified_time, v.attempt_time, v.not_after" +
+		" v.start_time, v.last_modified_time, v.attempt_time, v.not_after, v.round" +
 		// Only the endpoints are locked.
 		" FROM v JOIN (SELECT name, manager FROM endpoints WHERE name IN ?" + s.dialect.share + ") e" +
 		" ON e.name = " + s.dialect.asName("v.endpoint") + " AND e.manager = v.manager"
@@ -122,7 +122,8 @@ func (s Inbox) insertHeld(
 		if at := tasks[a.TaskID].Expires; at != nil {
 			expires = dbTime{*at}
 		}
-		args = append(args, a.TaskID, a.Endpoint, a.Manager, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, expires)
+		args = append(args, a.TaskID, a.Endpoint, a.Manager, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, expires,
+			max(tasks[a.TaskID].Round, 1))
 	}
 	args = append(args, endpointsOf(incoming))
 	if targeted {

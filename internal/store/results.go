@@ -21,6 +21,7 @@ type attemptRow struct {
 	TaskID      int64               `gorm:"primaryKey;autoIncrement:false"`
 	Endpoint    string              `gorm:"primaryKey"`
 	Attempt     int                 `gorm:"primaryKey;autoIncrement:false"`
+	Round       int                 `gorm:"->"` // of the task, when it ended
 	State       *tasker.ResultState `gorm:"->"`
 	Errnr       int                 `gorm:"->"`
 	Errmsg      *string             `gorm:"->"`
@@ -41,7 +42,7 @@ func (attemptRow) TableName() string { return "attempts" }
 func (r *attemptRow) history() tasker.Attempt {
 	a := tasker.Attempt{
 		// Older versions of tasker stored no end here.
-		Attempt: r.Attempt, State: tasker.ResultFailed, Errnr: r.Errnr,
+		Attempt: r.Attempt, Round: later(r.Round), State: tasker.ResultFailed, Errnr: r.Errnr,
 		StartTime: timePointer(r.StartTime), EndTime: timePointer(r.EndTime), Progress: progressPointer(r.Progress),
 		Log: tasker.LogTotals{Lines: r.LogLines, Bytes: r.LogBytes, LeftOut: r.LogLeftOut, Complete: r.LogComplete},
 	}
@@ -69,9 +70,9 @@ func progressPointer(d *document[tasker.Progress]) *tasker.Progress {
 func (s Attempts) keepHistory(tx *gorm.DB, ended []ledger.Start) error {
 	condition, args := anyAt(ended, 0)
 	key := []string{"task_id", "endpoint", "attempt"}
-	columns := []string{"state", "errnr", "errmsg", "start_time", "end_time"}
-	return tx.Exec("INSERT INTO attempts (task_id, endpoint, attempt, state, errnr, errmsg, start_time, end_time)"+
-		" SELECT task_id, endpoint, attempt, '"+string(tasker.ResultFailed)+"', errnr, errmsg, attempt_time, last_modified_time"+
+	columns := []string{"state", "errnr", "errmsg", "start_time", "end_time", "round"}
+	return tx.Exec("INSERT INTO attempts (task_id, endpoint, attempt, state, errnr, errmsg, start_time, end_time, round)"+
+		" SELECT task_id, endpoint, attempt, '"+string(tasker.ResultFailed)+"', errnr, errmsg, attempt_time, last_modified_time, round"+
 		" FROM task_results WHERE "+condition+s.dialect.upsert(key, columns), args...).Error
 }
 
@@ -128,7 +129,7 @@ func (r *resultRow) current(row attemptRow) tasker.Attempt {
 			a.EndTime = &r.LastModifiedTime.Time
 		}
 	}
-	a.Errnr, a.Errmsg, a.StartTime = r.Errnr, r.Errmsg, timePointer(r.AttemptTime)
+	a.Errnr, a.Errmsg, a.StartTime, a.Round = r.Errnr, r.Errmsg, timePointer(r.AttemptTime), later(r.Round)
 	return a
 }
 
@@ -198,7 +199,7 @@ func (s Results) PeekResults(ctx context.Context, taskID, maxPayload int64) ([]t
 
 // peekedColumns are those of a [peekedResult].
 const peekedColumns = "id, task_id, endpoint, state, attempt, errnr, errmsg," +
-	" start_time, last_modified_time, retry_time, cancel_id," + peekedPayload
+	" start_time, last_modified_time, retry_time, cancel_id, round," + peekedPayload
 
 // ResultsOf returns the results of some endpoints for a task, like TaskResults.
 func (s Results) ResultsOf(ctx context.Context, taskID int64, endpoints []string) ([]tasker.TaskResult, error) {
@@ -237,6 +238,7 @@ type peekedResult struct {
 	LastModifiedTime dbTime
 	RetryTime        *dbTime
 	CancelID         *int64
+	Round            int
 	Payload          []byte
 	PayloadSize      int64
 }
@@ -245,7 +247,7 @@ func (r *peekedResult) result() tasker.TaskResult {
 	row := resultRow{
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime, LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime,
-		CancelID: r.CancelID,
+		CancelID: r.CancelID, Round: r.Round,
 	}
 	t := row.result()
 	t.Payload = readable(r.Payload)

@@ -163,8 +163,10 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	if err := tx.Create(&rows).Error; err != nil {
 		return err
 	}
-	if err := tx.Where("task_id IN ?", ids).Delete(&cancelRow{}).Error; err != nil {
-		return err
+	for _, row := range []any{&cancelRow{}, &roundRow{}} {
+		if err := tx.Where("task_id IN ?", ids).Delete(row).Error; err != nil {
+			return err
+		}
 	}
 	return tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
 }

@@ -148,6 +148,8 @@ type taskRow struct {
 	SentTime         *dbTime
 	LastModifiedTime dbTime
 	Errmsg           *string // why it could not start
+	Round            int     `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
+	RoundTime        *dbTime // when it began; NULL for the first one
 }
 
 // TableName returns the table of tasks.
@@ -159,7 +161,7 @@ func (r *taskRow) task() tasker.Task {
 		Payload: json.RawMessage(r.Payload), Endpoints: r.Endpoints, Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints,
 		StartTime: r.StartTime.Time, AcceptedTime: timePointer(r.AcceptedTime), SentTime: timePointer(r.SentTime),
 		Expires:          timePointer(r.NotAfter),
-		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected,
+		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected, Round: later(r.Round), RoundTime: timePointer(r.RoundTime),
 	}
 	if r.Cancellation != nil {
 		t.Cancel = &r.Cancellation.value
@@ -181,6 +183,14 @@ func (r *taskRow) task() tasker.Task {
 	}
 	slices.Sort(t.Expected)
 	return t
+}
+
+// later returns a round as it is shown: 0 for the first one.
+func later(round int) int {
+	if round <= 1 {
+		return 0
+	}
+	return round
 }
 
 // work is task with what an endpoint needs to check the payload.
@@ -214,6 +224,10 @@ type resultRow struct {
 	Step         int
 	AwaitsReboot *string
 	CancelID     *int64 // of the cancellation that told it to stop
+	// Round is the round of the task in which the endpoint runs it, and EarlierAttempts
+	// is how many attempts it had begun before.
+	Round           int `gorm:"<-:update"`
+	EarlierAttempts int
 }
 
 // TableName returns the table of results.
@@ -228,6 +242,7 @@ func (r *resultRow) result() tasker.TaskResult {
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Errmsg: r.Errmsg, StartTime: r.StartTime.Time,
 		LastModifiedTime: r.LastModifiedTime.Time, RetryTime: timePointer(r.RetryTime), CancelRequested: r.CancelID != nil,
+		Round: later(r.Round),
 	}
 	if r.Payload != nil {
 		t.Payload = readable([]byte(*r.Payload))

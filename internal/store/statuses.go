@@ -64,7 +64,7 @@ func (s Statuses) aggregate(
 ) (changed int, rest []int64, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-		Select("id", "type", "status", "targets", "unserved", "removed_endpoints", "sent_time").
+		Select("id", "type", "status", "targets", "unserved", "removed_endpoints", "sent_time", "round_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, nil, err
@@ -74,8 +74,9 @@ func (s Statuses) aggregate(
 		return 0, nil, err
 	}
 	now := s.Now()
-	overdue := func(task *taskRow) bool {
-		return task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
+	overdue := func(row *taskRow) bool {
+		task := tasker.Task{SentTime: timePointer(row.SentTime), RoundTime: timePointer(row.RoundTime)}
+		return task.Overdue(now, waitForEndpoints)
 	}
 	summaries, err := summarize(tx, tasks, overdue)
 	if err != nil {
@@ -301,11 +302,11 @@ func (s Statuses) LookAtTasks(ctx context.Context, taskIDs []int64, waitForEndpo
 		var tasks []struct {
 			ID       int64
 			Status   tasker.TaskStatus
-			SentTime *dbTime
+			SentTime *dbTime // or when its latest round began
 			Targets  int
 		}
 		err := s.conn(ctx).Table("tasks").
-			Select("id, status, sent_time, CASE WHEN targets IS NULL THEN COALESCE("+s.dialect.jsonLength+
+			Select("id, status, COALESCE(round_time, sent_time) AS sent_time, CASE WHEN targets IS NULL THEN COALESCE("+s.dialect.jsonLength+
 				"(COALESCE(expected, endpoints)), 0) ELSE targets END AS targets").
 			Where("id IN ? AND status IN ?", chunk, open).Order("id").Find(&tasks).Error
 		if err != nil {

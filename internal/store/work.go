@@ -66,6 +66,7 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 		Attempt   int
 		RetryTime *dbTime
 		Step      int
+		Earlier   int
 		Awaits    *string
 		Canceler  *string
 		Reason    string
@@ -73,7 +74,7 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	err := s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Joins("LEFT JOIN cancels c ON c.id = r.cancel_id").
 		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.start_time, t.last_modified_time,"+
-			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.awaits_reboot AS awaits,"+
+			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.earlier_attempts AS earlier, r.awaits_reboot AS awaits,"+
 			" c.requested_by AS canceler, COALESCE(c.reason, '') AS reason").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
 		Order("r.task_id").Limit(limit).Find(&rows).Error
@@ -85,7 +86,7 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 		r := &rows[i]
 		work[i] = ledger.Work{
 			Task: r.Task.work(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime),
-			Step: r.Step,
+			Step: r.Step, Earlier: r.Earlier,
 		}
 		if r.Awaits != nil {
 			work[i].AwaitsReboot = *r.Awaits

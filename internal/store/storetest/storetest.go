@@ -25,6 +25,7 @@ type Flat struct {
 	endpoints
 	removals
 	cancels
+	rounds
 	deadLetters
 	retention
 	leases
@@ -45,6 +46,7 @@ type (
 	endpoints   = store.Endpoints
 	removals    = store.Removals
 	cancels     = store.Cancels
+	rounds      = store.Rounds
 	deadLetters = store.DeadLetters
 	retention   = store.Retention
 	leases      = store.Leases
@@ -56,7 +58,7 @@ type (
 func Flatten(s *store.Store) *Flat {
 	return &Flat{
 		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
-		s.Cancels, s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
+		s.Cancels, s.Rounds, s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
 	}
 }
 
