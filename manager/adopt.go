@@ -51,10 +51,7 @@ func (a *adopter) adopt(ctx context.Context, endpoints []string) error {
 // adoptOne adopts the results of an endpoint, and returns what it found. It looks
 // first, by one statement: as a rule there is nothing.
 func (a *adopter) adoptOne(ctx context.Context, endpoint string) (unfinished ledger.Unfinished, err error) {
-	err = a.db.retry(ctx, "look for unfinished results", func(ctx context.Context) (err error) {
-		unfinished, err = a.work.UnfinishedWork(ctx, a.manager, endpoint)
-		return err
-	})
+	unfinished, err = a.unfinished(ctx, endpoint)
 	if err == nil && unfinished.Lost {
 		err = a.returnFromLost(ctx, endpoint)
 	}
@@ -64,6 +61,15 @@ func (a *adopter) adoptOne(ctx context.Context, endpoint string) (unfinished led
 	if err == nil && unfinished.Canceled {
 		err = a.stopCanceled(ctx, endpoint)
 	}
+	return unfinished, err
+}
+
+// unfinished returns which kinds of unfinished results an endpoint has.
+func (a *adopter) unfinished(ctx context.Context, endpoint string) (unfinished ledger.Unfinished, err error) {
+	err = a.db.retry(ctx, "look for unfinished results", func(ctx context.Context) (err error) {
+		unfinished, err = a.work.UnfinishedWork(ctx, a.manager, endpoint)
+		return err
+	})
 	return unfinished, err
 }
 
@@ -178,7 +184,7 @@ func (a *adopter) end(ctx context.Context, interrupted []ledger.Work) ([]complet
 			continue
 		}
 		if p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: work.Endpoint}); p != nil {
-			if delay, ok := p.bound().Retry.Next(work.Attempt, rand.Float64); ok {
+			if delay, ok := p.bound().Retry.Next(work.Attempt-work.Earlier, rand.Float64); ok {
 				ends[i].State, ends[i].RetryDelay = tasker.Retrying, delay
 			}
 		}

@@ -66,7 +66,7 @@ func (p *pool) follow(taking context.Context, work ledger.Work, c *claim, do doi
 		return
 	}
 	p.ahead.claimed--
-	running, r := p.activate(taking, work.Task.ID)
+	running, r := p.activate(taking, work)
 	p.ahead.tasks = append(p.ahead.tasks, aheadTask{
 		work: work, run: r, until: time.Now().Add(aheadWait),
 		begin: func(b *binding) { go p.perform(taking, running, r, work, b, do) },

@@ -121,7 +121,7 @@ func (delivery) Ack() error                                   { return nil }
 func (delivery) DeadLetter(_ context.Context, _ string) error { return nil }
 func (delivery) Requeue() error                               { return nil }
 
-func (f *free) CancelMark(context.Context) (string, error) { return "", nil }
+func (f *free) CommandMark(context.Context) (string, error) { return "", nil }
 
 func (f *free) CanceledWork(context.Context, string, string, int) ([]ledger.Work, error) {
 	return nil, nil

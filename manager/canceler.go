@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -30,13 +31,15 @@ func (c canceledBy) Error() string { return string(c) }
 // Is reports whether target is [handlers.ErrCanceled].
 func (canceledBy) Is(target error) bool { return target == handlers.ErrCanceled }
 
-// canceler stops runs that were canceled. The database says which: it looks there
-// when a hint comes, and after a heartbeat if a task was canceled since the last look.
+// canceler stops runs that were canceled, and has tasks found that were retried. The
+// database says which: it looks there when a hint comes, and after a heartbeat if there
+// was a command since the last look.
 type canceler struct {
 	endpoints []string
 	store     Endpoints
 	broker    Broker
 	pools     *pools
+	prompts   prompts
 	adopter   *adopter
 	beat      signal.Signal // raised after each successful heartbeat
 	hinted    signal.Signal // a hint has come
@@ -51,13 +54,13 @@ func newCanceler(c *canceler) *canceler {
 	return c
 }
 
-// run stops canceled runs until ctx ends.
+// run follows commands until ctx ends.
 func (c *canceler) run(ctx context.Context) {
 	var listening sync.WaitGroup
 	defer listening.Wait()
 	listening.Go(func() {
 		if err := c.broker.ListenControl(ctx, c.endpoints, func(body []byte) { c.hint(ctx, body) }); err != nil && ctx.Err() == nil {
-			c.log.ErrorContext(ctx, "no hints any more: cancellations are found with the next heartbeat", "err", err)
+			c.log.ErrorContext(ctx, "no hints any more: commands are found with the next heartbeat", "err", err)
 		}
 	})
 	mark := ""
@@ -70,7 +73,7 @@ func (c *canceler) run(ctx context.Context) {
 			endpoints := slices.Sorted(maps.Keys(c.hints))
 			clear(c.hints)
 			c.mu.Unlock()
-			c.look(ctx, endpoints)
+			c.each(ctx, endpoints, c.adopter.stopCanceled)
 		case <-ctx.Done():
 			return
 		}
@@ -78,19 +81,19 @@ func (c *canceler) run(ctx context.Context) {
 	}
 }
 
-// afterBeat looks at all endpoints if a task was canceled since the last look, whose
+// afterBeat looks at all endpoints if there was a command since the last look, whose
 // mark it takes, and returns the new mark.
 func (c *canceler) afterBeat(ctx context.Context, mark string) string {
 	var found string
 	err := call(ctx, func(ctx context.Context) (err error) {
-		found, err = c.store.CancelMark(ctx)
+		found, err = c.store.CommandMark(ctx)
 		return err
 	})
 	if err != nil {
-		c.log.DebugContext(ctx, "could not look for new cancellations", "err", err)
+		c.log.DebugContext(ctx, "could not look for new commands", "err", err)
 		return mark
 	}
-	if found == mark || !c.look(ctx, c.endpoints) {
+	if found == mark || !c.each(ctx, c.endpoints, c.look) {
 		return mark
 	}
 	return found
@@ -103,11 +106,23 @@ func (c *canceler) hint(ctx context.Context, body []byte) {
 		c.log.DebugContext(ctx, "invalid hint", "err", err)
 		return
 	}
-	if hint.Command != wire.CommandCancel {
-		return
+	switch hint.Command {
+	case wire.CommandCancel:
+		c.hintCanceled(hint.TaskID)
+	case wire.CommandRetry:
+		c.later(hint, func() { c.rescan(hint.Type) })
+	case wire.CommandReceive:
+		c.later(hint, func() {
+			for _, prompt := range c.prompts {
+				prompt.retried.Raise()
+			}
+		})
 	}
+}
+
+func (c *canceler) hintCanceled(taskID int64) {
 	for _, p := range c.pools.all() {
-		if p.drop(hint.TaskID) {
+		if p.drop(taskID) {
 			c.mu.Lock()
 			c.hints[p.queue.Endpoint] = true
 			c.mu.Unlock()
@@ -116,15 +131,51 @@ func (c *canceler) hint(ctx context.Context, body []byte) {
 	}
 }
 
-// look stops what was canceled at some endpoints, and reports whether it could look
-// at all of them.
-func (c *canceler) look(ctx context.Context, endpoints []string) bool {
+// maxSpread bounds the time within which managers look after a hint for very many.
+const maxSpread = 10 * time.Second
+
+// later calls fn, after a while if the hint is for very many.
+func (*canceler) later(hint wire.Control, fn func()) {
+	if hint.SpreadMS <= 0 {
+		fn()
+		return
+	}
+	time.AfterFunc(rand.N(min(time.Duration(hint.SpreadMS)*time.Millisecond, maxSpread)), fn)
+}
+
+// rescan has the pools of a type read what waits.
+func (c *canceler) rescan(taskType string) {
+	for _, p := range c.pools.all() {
+		if p.queue.TaskType == taskType {
+			p.rescan()
+		}
+	}
+}
+
+// look stops what was canceled at an endpoint, and has its pools read what waits: it
+// may have been retried.
+func (c *canceler) look(ctx context.Context, endpoint string) error {
+	unfinished, err := c.adopter.unfinished(ctx, endpoint)
+	if err == nil && unfinished.Canceled {
+		err = c.adopter.stopCanceled(ctx, endpoint)
+	}
+	if unfinished.Waiting {
+		for _, p := range c.pools.at(endpoint) {
+			p.rescan()
+		}
+	}
+	return err
+}
+
+// each calls look for each of some endpoints, and reports whether all could be looked
+// at.
+func (c *canceler) each(ctx context.Context, endpoints []string, look func(ctx context.Context, endpoint string) error) bool {
 	all := true
 	for _, endpoint := range endpoints {
-		if err := c.adopter.stopCanceled(ctx, endpoint); err != nil {
+		if err := look(ctx, endpoint); err != nil {
 			all = false
 			if ctx.Err() == nil {
-				c.log.ErrorContext(ctx, "could not stop canceled tasks: retrying with the next heartbeat", "endpoint", endpoint, "err", err)
+				c.log.ErrorContext(ctx, "could not look for commands: retrying with the next heartbeat", "endpoint", endpoint, "err", err)
 			}
 		}
 	}

@@ -115,7 +115,7 @@ func (p *pool) onDuplicate(taking context.Context, c *claim, rec ledger.Recordin
 	case rec.State == tasker.Running && rec.Own && c != nil:
 		// The task may have ended since the database was asked. Starting the
 		// attempt asks again, now that the task is active.
-		work := ledger.Work{Task: rec.Task, Endpoint: p.queue.Endpoint, State: tasker.Running, Attempt: rec.Attempt}
+		work := ledger.Work{Task: rec.Task, Endpoint: p.queue.Endpoint, State: tasker.Running, Attempt: rec.Attempt, Earlier: rec.Earlier}
 		p.follow(taking, work, c, func(taking, running context.Context, j job) followUp {
 			j.Attempt--
 			return p.runner.start(taking, running, j)

@@ -88,6 +88,9 @@ func (c *completer) complete(ctx context.Context, log *slog.Logger, work *ledger
 			"state", end.State, "errnr", end.Errnr, "errmsg", end.Errmsg, "payload", string(end.Payload))
 	}
 	c.report(work, done)
+	if !done.stored {
+		return followUp{rescan: true} // the task may have been retried while this endpoint was lost
+	}
 	if done.state == tasker.Retrying {
 		return followUp{retryAt: c.database.Now().Add(end.RetryDelay)}
 	}

@@ -73,7 +73,7 @@ func (f *feeder) refill(ctx context.Context) error {
 	fresh := p.waiting // enqueued meanwhile: newer than what was read
 	p.waiting, p.queued = nil, map[int64]bool{}
 	for _, w := range work {
-		if p.active[w.Task.ID] == nil {
+		if !p.isActive(&w) {
 			p.waiting = append(p.waiting, lean(w))
 			p.queued[w.Task.ID] = true
 		}

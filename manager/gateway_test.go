@@ -76,8 +76,8 @@ func (b beside) RenewLeases(ctx context.Context, renewals []ledger.Renewal) ([]b
 	return held, nil
 }
 
-func (b beside) CanceledAt(ctx context.Context, endpoints []string) ([]bool, error) {
-	return b.store.CanceledAt(ctx, endpoints)
+func (b beside) CommandsAt(ctx context.Context, endpoints []string) ([]ledger.Commands, error) {
+	return b.store.CommandsAt(ctx, endpoints)
 }
 
 func (b beside) ResultPayload(ctx context.Context, key tasker.ResultKey) (json.RawMessage, error) {

@@ -11,7 +11,7 @@
 // A message goes from the [consumer] through the [recorder] to its [pool], which has
 // the [runner] run it and the [completer] store its end. The [feeder] of a pool, the
 // [adopter] and [resync] find in the database what came another way, and the
-// [canceler] what was canceled. [lease],
+// [canceler] what was canceled or retried. [lease],
 // [telemetry], [livefeed.Feed], [deadLetters], [leftovers] and [registrar] work beside
 // them; [reloader] and [control] change them while they run. No part knows the
 // [Manager]: each gets what it needs from [New].
@@ -156,7 +156,8 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 		pools: m.pools, leftovers: m.leftovers, completer: m.completer, log: log,
 	}
 	m.canceler = newCanceler(&canceler{
-		endpoints: cfg.Endpoints, store: store.Endpoints, broker: b, pools: m.pools, adopter: m.adopter, beat: m.lease.beaten, log: log,
+		endpoints: cfg.Endpoints, store: store.Endpoints, broker: b, pools: m.pools, prompts: m.prompts,
+		adopter: m.adopter, beat: m.lease.beaten, log: log,
 	})
 	stretch, count := m.lease.stretch, func(context.Context) {}
 	if store.Fleet != nil {

@@ -55,6 +55,8 @@ type run struct {
 	cancel   context.CancelCauseFunc
 	slot     bool // it has a slot
 	canceled bool // by Cancel
+	counted  int  // attempts, with the one that runs
+	again    bool // its result waits once more: the task was retried right after its end
 }
 
 // job is what a [jobRunner] works on. Its binding is in use until the run ends.
@@ -166,12 +168,23 @@ func (p *pool) adoptReboot(taking context.Context, work ledger.Work, boot string
 	}
 }
 
+// isActive reports whether the task of waiting work is being worked on. If it waits
+// with all attempts that this run knows of, the run has ended and the task was retried:
+// it is read once more when the task is no longer active. The caller holds the lock.
+func (p *pool) isActive(work *ledger.Work) bool {
+	r := p.active[work.Task.ID]
+	if r != nil && work.Attempt >= r.counted {
+		r.again = true
+	}
+	return r != nil
+}
+
 // enqueue holds work in memory until a slot is free, if there is room. The caller
 // holds the lock.
 func (p *pool) enqueue(work ledger.Work) {
 	id := work.Task.ID
 	switch {
-	case p.queued[id] || p.active[id] != nil:
+	case p.queued[id] || p.isActive(&work):
 	case len(p.waiting) >= maxWaiting || p.behind && work.State == tasker.Received:
 		p.behind = true
 	default:
@@ -203,15 +216,19 @@ func (p *pool) startWaiting(taking context.Context) {
 // launch runs do in a new goroutine, with b in use and, if slot is true, in a slot
 // that is taken already. The caller holds the lock.
 func (p *pool) launch(taking context.Context, work ledger.Work, b *binding, slot bool, do doing) {
-	running, r := p.activate(taking, work.Task.ID)
+	running, r := p.activate(taking, work)
 	r.slot = slot
 	go p.perform(taking, running, r, work, b, do)
 }
 
 // activate makes a task active. perform ends that. The caller holds the lock.
-func (p *pool) activate(taking context.Context, id int64) (running context.Context, r *run) {
+func (p *pool) activate(taking context.Context, work ledger.Work) (running context.Context, r *run) {
 	running, cancel := context.WithCancelCause(context.WithoutCancel(taking))
-	r = &run{cancel: cancel}
+	id := work.Task.ID
+	r = &run{cancel: cancel, counted: work.Attempt}
+	if work.State != tasker.Running {
+		r.counted++
+	}
 	p.active[id] = r
 	if cause := p.claims.canceled[id]; cause != nil {
 		r.canceled = true
@@ -228,6 +245,7 @@ func (p *pool) perform(taking, running context.Context, r *run, work ledger.Work
 	r.cancel(nil)
 	p.mu.Lock()
 	delete(p.active, work.Task.ID)
+	next.rescan = next.rescan || r.again
 	p.behind = p.behind || next.rescan
 	p.mu.Unlock()
 	p.freeSlot(taking, r, 0)

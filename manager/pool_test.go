@@ -208,3 +208,48 @@ func TestDrain(t *testing.T) {
 		r.end <- followUp{}
 	})
 }
+
+// A task that waits once more, since it was retried right after its run, while that has
+// not returned yet, is read again when it has. One whose start is under way is not.
+func TestPoolReadsWhatWaitsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newBlocking()
+		p := poolOf(r, 2)
+		arrive(t.Context(), p, 1)
+		<-r.begun
+		p.mu.Lock()
+		p.enqueue(ledger.Work{Task: tasker.Task{ID: 2}, State: tasker.Received})
+		p.startWaiting(t.Context())
+		p.mu.Unlock()
+		<-r.begun
+		for _, test := range []struct {
+			id      int64
+			attempt int
+			behind  bool
+		}{{2, 0, false}, {1, 1, true}} {
+			p.mu.Lock()
+			p.enqueue(ledger.Work{Task: tasker.Task{ID: test.id}, State: tasker.Received, Attempt: test.attempt})
+			if len(p.waiting) > 0 {
+				t.Errorf("task %d waits in memory", test.id)
+			}
+			p.mu.Unlock()
+		}
+		for _, want := range []bool{false, true} {
+			p.mu.Lock()
+			id := int64(2)
+			if want {
+				id = 1
+			}
+			p.active[id].cancel(handlers.ErrCanceled)
+			p.mu.Unlock()
+			<-r.causes
+			synctest.Wait()
+			if p.behind != want {
+				t.Errorf("after the end of task %d: behind is %t", id, p.behind)
+			}
+		}
+		if !isIdle(p) {
+			t.Error("a task runs")
+		}
+	})
+}

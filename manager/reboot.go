@@ -110,7 +110,7 @@ func (r *runner) endWait(taking, running context.Context, log *slog.Logger, j *j
 	if report != nil {
 		exit.Partial = report.last()
 	}
-	end, _ := r.rules(j.binding).Judge(j.Attempt, exit)
+	end, _ := r.rules(j).Judge(j.Attempt, exit)
 	log.WarnContext(running, "attempt not continued after a reboot", "state", end.State, "errmsg", end.Errmsg)
 	return r.complete(running, log, j, end, nil)
 }

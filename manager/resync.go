@@ -34,6 +34,7 @@ const (
 type prompt struct {
 	suspect    signal.Signal // a result may not be what this manager takes it for
 	subscribed signal.Signal // a consumer or new task types are registered
+	retried    signal.Signal // a task was retried that the endpoint has not received
 	fullScan   atomic.Bool   // there are new task types: scan all open tasks
 }
 
@@ -43,7 +44,7 @@ type prompts map[string]*prompt
 func newPrompts(endpoints []string) prompts {
 	list := prompts{}
 	for _, endpoint := range endpoints {
-		list[endpoint] = &prompt{suspect: signal.New(), subscribed: signal.New()}
+		list[endpoint] = &prompt{suspect: signal.New(), subscribed: signal.New(), retried: signal.New()}
 	}
 	return list
 }
@@ -99,6 +100,10 @@ func (r *resync) run(ctx context.Context, endpoint string) {
 				since, err = r.catchUp(ctx, endpoint, r.scanFrom(prompt, since), deliveryTime)
 			}
 			r.count(ctx)
+		case <-prompt.retried:
+			if !since.IsZero() { // otherwise the first scan finds it
+				since, err = r.catchUp(ctx, endpoint, since, 0)
+			}
 		case <-prompt.suspect:
 			if err = r.repair(ctx, endpoint); err == nil {
 				err = clock.Sleep(ctx, repairPause)

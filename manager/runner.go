@@ -185,7 +185,7 @@ func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.
 	report := r.telemetry.report(j.Work, earlier, log)
 	exit := r.call(running, &j, report, log)
 	j.freeSlot(time.Since(begin))
-	end, decision := r.rules(j.binding).Judge(j.Attempt, exit)
+	end, decision := r.rules(&j).Judge(j.Attempt, exit)
 	duration := time.Since(begin).Round(time.Microsecond)
 	countRun(r.metrics, j.Task.Type, end.State, decision, duration)
 	switch decision {
@@ -235,8 +235,8 @@ func (r *runner) logFor(work *ledger.Work) *slog.Logger {
 		"identifier", work.Task.Identifier, "attempt", work.Attempt)
 }
 
-func (r *runner) rules(b *binding) attempt.Rules {
-	return attempt.Rules{Timeout: b.Timeout, Retry: b.Retry, MaxResult: r.maxResult}
+func (r *runner) rules(j *job) attempt.Rules {
+	return attempt.Rules{Timeout: j.binding.Timeout, Retry: j.binding.Retry, Earlier: j.Earlier, MaxResult: r.maxResult}
 }
 
 // loadPayload reads the payload of a task that is about to run, if memory does not

@@ -36,8 +36,9 @@ type Endpoints interface {
 	// attempt, which it returns.
 	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
-	// CancelMark returns a value that changes whenever a task may have been canceled.
-	CancelMark(ctx context.Context) (string, error)
+	// CommandMark returns a value that changes whenever a task may have been canceled or
+	// retried.
+	CommandMark(ctx context.Context) (string, error)
 }
 
 // Results records tasks at endpoints.

@@ -20,6 +20,7 @@ import (
 type Rules struct {
 	Timeout   time.Duration // the run limit; used in the message only
 	Retry     tasker.RetryPolicy
+	Earlier   int // attempts that Retry does not count: those of earlier rounds of the task
 	MaxResult int // in bytes
 	// Random draws the jitter of Retry; see [tasker.RetryPolicy.Next]. Nil means
 	// [rand.Float64].
@@ -87,10 +88,11 @@ func (r Rules) retry(finish *ledger.End, err error) {
 	if random == nil {
 		random = rand.Float64
 	}
-	delay, again := r.Retry.Next(finish.Attempt, random)
+	attempt := finish.Attempt - r.Earlier
+	delay, again := r.Retry.Next(attempt, random)
 	if asked, asks := handlers.RetryDelay(err); asks {
 		delay = min(max(asked, 0), handlers.MaxAskedDelay)
-		again = again || len(r.Retry.Delays) == 0 && finish.Attempt < handlers.MaxAskedAttempts
+		again = again || len(r.Retry.Delays) == 0 && attempt < handlers.MaxAskedAttempts
 	}
 	if again && !handlers.IsPermanent(err) {
 		finish.State, finish.RetryDelay = tasker.Retrying, delay

@@ -45,7 +45,7 @@ func (c *Canceler) Cancel(ctx context.Context, request tasker.CancelRequest) (ta
 	if err != nil || len(outcome.Stopping) == 0 {
 		return outcome, err
 	}
-	body, err := wire.EncodeControl(wire.CommandCancel, outcome.Task.ID)
+	body, err := wire.EncodeControl(wire.Control{Command: wire.CommandCancel, TaskID: outcome.Task.ID})
 	if err != nil {
 		return outcome, err
 	}

@@ -36,7 +36,7 @@ func (c clientEndpoints) Heartbeat(
 ) (held bool, err error) {
 	var mu sync.Mutex
 	var granted []protocol.Granted
-	var canceled bool
+	var commanded bool
 	held = true
 	err = each(ctx, one(endpoints), func(ctx context.Context, g group) error {
 		answer, err := call[protocol.Held](ctx, c.connection, g.endpoint, protocol.OpHeartbeat, &protocol.Heartbeat{
@@ -45,23 +45,23 @@ func (c clientEndpoints) Heartbeat(
 		mu.Lock()
 		defer mu.Unlock()
 		granted = append(granted, answer.Granted)
-		canceled = canceled || answer.Canceled
+		commanded = commanded || answer.Canceled || answer.Waiting
 		held = held && (err != nil || answer.Held)
 		return err
 	})
 	if err == nil {
 		c.pace.set(granted)
 	}
-	if canceled {
-		c.cancels.Add(1)
+	if commanded {
+		c.commands.Add(1)
 	}
 	return held, err
 }
 
-// CancelMark is manager.Endpoints.CancelMark: it changes with each heartbeat whose
-// answer said that something was canceled.
-func (c clientEndpoints) CancelMark(context.Context) (string, error) {
-	return strconv.FormatInt(c.cancels.Load(), 10), nil
+// CommandMark is manager.Endpoints.CommandMark: it changes with each heartbeat whose
+// answer said that something was canceled, or may have been retried.
+func (c clientEndpoints) CommandMark(context.Context) (string, error) {
+	return strconv.FormatInt(c.commands.Load(), 10), nil
 }
 
 // ReleaseEndpoints is manager.Endpoints.ReleaseEndpoints.

@@ -33,14 +33,14 @@ const (
 
 // connection sends requests to the addresses of a gateway.
 type connection struct {
-	cfg     ClientConfig
-	http    *http.Client
-	bases   []string
-	current atomic.Int64 // the number of failures so far: modulo bases, the address in use
-	callers callers
-	clock   serverClock
-	pace    pace
-	cancels atomic.Int64 // the heartbeats that told of canceled results
+	cfg      ClientConfig
+	http     *http.Client
+	bases    []string
+	current  atomic.Int64 // the number of failures so far: modulo bases, the address in use
+	callers  callers
+	clock    serverClock
+	pace     pace
+	commands atomic.Int64 // the heartbeats that told of canceled or waiting results
 }
 
 // answerError is what the gateway answered, or why it did not.

@@ -13,8 +13,8 @@ type leaseOps struct {
 	endpoints Endpoints
 	fleet     *fleet
 	beats     *committer[ledger.Renewal, bool]
-	cancels   *cancelWatch
-	canceled  *committer[string, bool]
+	commands  *commandWatch
+	found     *committer[string, ledger.Commands]
 }
 
 func (o *leaseOps) register(ctx context.Context, r *protocol.Register) (*protocol.Registered, error) {
@@ -33,10 +33,11 @@ func (o *leaseOps) heartbeat(_ context.Context, r *protocol.Heartbeat) (*protoco
 		return nil, err
 	}
 	answer := &protocol.Held{Granted: granted, Held: held[0]}
-	if o.cancels.recent() {
+	if o.commands.recent() {
 		// Without an answer the endpoint asks itself, a little later.
-		canceled, err := o.canceled.do([]string{r.Endpoint})
-		answer.Canceled = err == nil && canceled[0]
+		if found, err := o.found.do([]string{r.Endpoint}); err == nil {
+			answer.Canceled, answer.Waiting = found[0].Canceled, found[0].Waiting
+		}
 	}
 	return answer, nil
 }

@@ -28,8 +28,8 @@ func routeOf[R any, P interface {
 }
 
 // routes returns the table of all operations.
-func (w *writers) routes(stores Stores, fleet *fleet, cancels *cancelWatch, news *news) map[string]route {
-	leases := &leaseOps{endpoints: stores.Endpoints, fleet: fleet, beats: w.beats, cancels: cancels, canceled: w.canceled}
+func (w *writers) routes(stores Stores, fleet *fleet, commands *commandWatch, news *news) map[string]route {
+	leases := &leaseOps{endpoints: stores.Endpoints, fleet: fleet, beats: w.beats, commands: commands, found: w.commands}
 	results := &resultOps{results: stores.Results, work: stores.Work, arrivals: w.arrivals, news: news}
 	attempts := &attemptOps{store: stores.Attempts, starts: w.starts, ends: w.ends, updates: w.updates, news: news}
 	return map[string]route{
@@ -64,7 +64,7 @@ type writers struct {
 	ends     *committer[ledger.End, bool]
 	updates  *committer[ledger.LiveUpdate, struct{}]
 	beats    *committer[ledger.Renewal, bool]
-	canceled *committer[string, bool] // which endpoints have canceled results: only read
+	commands *committer[string, ledger.Commands] // what endpoints are to look for: only read
 }
 
 func newWriters(cfg Config, stores Stores) *writers {
@@ -79,7 +79,7 @@ func newWriters(cfg Config, stores Stores) *writers {
 				return make([]struct{}, len(updates)), stores.Live.SaveLive(ctx, updates)
 			}),
 		beats:    newCommitter(stores.Database, fewRows, func(*ledger.Renewal) int { return 0 }, stores.Endpoints.RenewLeases),
-		canceled: newCommitter(stores.Database, fewRows, func(*string) int { return 0 }, stores.Endpoints.CanceledAt),
+		commands: newCommitter(stores.Database, fewRows, func(*string) int { return 0 }, stores.Endpoints.CommandsAt),
 	}
 	w.arrivals.gather(cfg.Gather)
 	w.starts.gather(cfg.Gather)
@@ -93,14 +93,14 @@ func newWriters(cfg Config, stores Stores) *writers {
 func (w *writers) run(ctx context.Context) {
 	ended := []<-chan struct{}{
 		w.arrivals.writer.Ended(), w.starts.writer.Ended(), w.ends.writer.Ended(), w.updates.writer.Ended(), w.beats.writer.Ended(),
-		w.canceled.writer.Ended(),
+		w.commands.writer.Ended(),
 	}
 	go w.arrivals.writer.Run(ctx)
 	go w.starts.writer.Run(ctx)
 	go w.ends.writer.Run(ctx)
 	go w.updates.writer.Run(ctx)
 	go w.beats.writer.Run(ctx)
-	go w.canceled.writer.Run(ctx)
+	go w.commands.writer.Run(ctx)
 	for _, one := range ended {
 		<-one
 	}

@@ -110,7 +110,7 @@ type reached struct {
 	gateway.Live
 }
 
-func (reached) CancelMark(context.Context) (string, error) { return "", nil }
+func (reached) CommandMark(context.Context) (string, error) { return "", nil }
 
 func (reached) CountSeen(context.Context, time.Time) (int, error) { return 0, nil }
 

@@ -30,7 +30,7 @@ type Server struct {
 	bodies   *bodies.Pool
 	writers  *writers
 	fleet    *fleet
-	cancels  *cancelWatch
+	commands *commandWatch
 	news     *news
 }
 
@@ -40,11 +40,11 @@ func NewServer(cfg Config, stores Stores, auth Authenticator, notifier Notifier,
 	s := &Server{
 		cfg: cfg, database: stores.Database, auth: auth, log: log,
 		limits: newLimits(cfg.MaxRequests, cfg.MaxPerEndpoint), bodies: bodies.NewPool(cfg.MaxBodies), writers: newWriters(cfg, stores),
-		fleet:   &fleet{size: fleetsize.New(stores.Endpoints, stores.Database.Now), shortest: cfg.Heartbeat, log: log},
-		cancels: &cancelWatch{endpoints: stores.Endpoints, log: log},
-		news:    newNews(stores.Live, notifier, log),
+		fleet:    &fleet{size: fleetsize.New(stores.Endpoints, stores.Database.Now), shortest: cfg.Heartbeat, log: log},
+		commands: &commandWatch{endpoints: stores.Endpoints, log: log},
+		news:     newNews(stores.Live, notifier, log),
 	}
-	s.routes = s.writers.routes(stores, s.fleet, s.cancels, s.news)
+	s.routes = s.writers.routes(stores, s.fleet, s.commands, s.news)
 	return s
 }
 
@@ -56,7 +56,7 @@ func (s *Server) Run(ctx context.Context) {
 	defer stop()
 	var group sync.WaitGroup
 	group.Go(func() { s.fleet.run(ctx) })
-	group.Go(func() { s.cancels.run(ctx) })
+	group.Go(func() { s.commands.run(ctx) })
 	group.Go(func() { s.news.run(telling) })
 	s.writers.run(ctx)
 	stop()

@@ -42,10 +42,10 @@ type Endpoints interface {
 	ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error
 	ForgetEndpoints(ctx context.Context, manager string, endpoints []string) (kept []string, err error)
 	ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error)
-	// CancelMark returns a value that changes whenever a task is canceled.
-	CancelMark(ctx context.Context) (string, error)
-	// CanceledAt reports at which endpoints a result runs that was told to stop.
-	CanceledAt(ctx context.Context, endpoints []string) ([]bool, error)
+	// CommandMark returns a value that changes whenever a task is canceled or retried.
+	CommandMark(ctx context.Context) (string, error)
+	// CommandsAt returns what the endpoints are to look for.
+	CommandsAt(ctx context.Context, endpoints []string) ([]ledger.Commands, error)
 	// CountSeen returns how many endpoints were seen since a time.
 	CountSeen(ctx context.Context, since time.Time) (n int, err error)
 }

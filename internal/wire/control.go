@@ -11,14 +11,27 @@ type Control struct {
 	Version int    `json:"v"`
 	Command string `json:"command"` // such as CommandCancel; readers ignore others
 	TaskID  int64  `json:"task_id"`
+	// Type is that of the task; empty if the command does not need it.
+	Type string `json:"type,omitempty"`
+	// SpreadMS is within how many milliseconds managers are to look, each at a random
+	// time, if the hint is for very many.
+	SpreadMS int64 `json:"spread_ms,omitempty"`
 }
 
-// CommandCancel says that a task was canceled.
-const CommandCancel = "cancel"
+// The commands.
+const (
+	// CommandCancel says that a task was canceled.
+	CommandCancel = "cancel"
+	// CommandRetry says that a task was retried: results of its type wait.
+	CommandRetry = "retry"
+	// CommandReceive says that a task was retried which the endpoint has not received.
+	CommandReceive = "receive"
+)
 
-// EncodeControl encodes a hint about a task.
-func EncodeControl(command string, taskID int64) ([]byte, error) {
-	body, err := json.Marshal(Control{Version: EventVersion, Command: command, TaskID: taskID})
+// EncodeControl encodes a hint, with the version of this package.
+func EncodeControl(hint Control) ([]byte, error) {
+	hint.Version = EventVersion
+	body, err := json.Marshal(hint)
 	if err != nil {
 		return nil, fmt.Errorf("encode a hint: %w", err)
 	}

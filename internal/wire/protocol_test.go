@@ -121,10 +121,11 @@ func TestDocumentedHint(t *testing.T) {
 	if hint, err := wire.DecodeControl(example(t, heading)); err != nil || hint != want {
 		t.Errorf("it is read as %+v, %v", hint, err)
 	}
-	if commands := names(t, heading); !slices.Equal(commands, []string{wire.CommandCancel}) {
+	if commands := names(t, heading); !slices.Equal(commands, []string{wire.CommandCancel, wire.CommandRetry, wire.CommandReceive}) {
 		t.Errorf("documented are %v", commands)
 	}
-	body, err := wire.EncodeControl(want.Command, want.TaskID)
+	want.Type, want.SpreadMS = "backup", 2000
+	body, err := wire.EncodeControl(want)
 	if again, failed := wire.DecodeControl(body); err != nil || failed != nil || again != want {
 		t.Errorf("%s is read as %+v, %v, %v", body, again, err, failed)
 	}

@@ -257,6 +257,7 @@ type Work struct {
 	Task         *Task              `json:"task"`
 	State        tasker.ResultState `json:"state"`
 	Attempt      int                `json:"attempt"`
+	Earlier      int                `json:"earlier,omitempty"` // of the attempts, in earlier rounds of the task
 	RetryTime    *time.Time         `json:"retry_time,omitempty"`
 	Step         int                `json:"step,omitempty"`
 	AwaitsReboot string             `json:"awaits_reboot,omitempty"`
@@ -267,16 +268,16 @@ type Work struct {
 // WorkOf returns work as it is sent.
 func WorkOf(w *ledger.Work) Work {
 	return Work{
-		Task: TaskOf(&w.Task), State: w.State, Attempt: w.Attempt, RetryTime: w.RetryTime, Step: w.Step, AwaitsReboot: w.AwaitsReboot,
-		Canceled: w.Canceled,
+		Task: TaskOf(&w.Task), State: w.State, Attempt: w.Attempt, Earlier: w.Earlier, RetryTime: w.RetryTime, Step: w.Step,
+		AwaitsReboot: w.AwaitsReboot, Canceled: w.Canceled,
 	}
 }
 
 // Work returns what was sent about an endpoint.
 func (w *Work) Work(endpoint string) ledger.Work {
 	work := ledger.Work{
-		Endpoint: endpoint, State: w.State, Attempt: w.Attempt, RetryTime: w.RetryTime, Step: w.Step, AwaitsReboot: w.AwaitsReboot,
-		Canceled: w.Canceled,
+		Endpoint: endpoint, State: w.State, Attempt: w.Attempt, Earlier: w.Earlier, RetryTime: w.RetryTime, Step: w.Step,
+		AwaitsReboot: w.AwaitsReboot, Canceled: w.Canceled,
 	}
 	if w.Task != nil {
 		work.Task = w.Task.Task()

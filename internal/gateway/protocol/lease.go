@@ -75,6 +75,9 @@ type Held struct {
 	// Canceled is true if a result of the endpoint runs that was told to stop: see
 	// the operation canceled. It is also told without a heartbeat, if a hint comes.
 	Canceled bool `json:"canceled,omitempty"`
+	// Waiting is true if results of the endpoint are RECEIVED, and a task was retried of
+	// late: those of it are among them, and no message tells.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // Release ends the endpoint's lease.

@@ -64,12 +64,13 @@ type Recording struct {
 	Task    *Task              `json:"task,omitempty"`
 	State   tasker.ResultState `json:"state,omitempty"`
 	Attempt int                `json:"attempt,omitempty"`
+	Earlier int                `json:"earlier,omitempty"`
 	Own     bool               `json:"own,omitempty"`
 }
 
 // RecordingOf returns a recording as it is sent.
 func RecordingOf(r ledger.Recording) Recording {
-	sent := Recording{Outcome: outcomes[r.Outcome], Reason: r.Reason, State: r.State, Attempt: r.Attempt, Own: r.Own}
+	sent := Recording{Outcome: outcomes[r.Outcome], Reason: r.Reason, State: r.State, Attempt: r.Attempt, Earlier: r.Earlier, Own: r.Own}
 	if r.Outcome == ledger.Recorded || r.Outcome == ledger.Duplicate {
 		sent.Task = TaskOf(&r.Task)
 	}
@@ -82,7 +83,7 @@ func (r *Recording) Recording() (ledger.Recording, error) {
 	if at < 0 {
 		return ledger.Recording{}, fmt.Errorf("unknown outcome %q", r.Outcome)
 	}
-	got := ledger.Recording{Outcome: ledger.Outcome(at), Reason: r.Reason, State: r.State, Attempt: r.Attempt, Own: r.Own}
+	got := ledger.Recording{Outcome: ledger.Outcome(at), Reason: r.Reason, State: r.State, Attempt: r.Attempt, Earlier: r.Earlier, Own: r.Own}
 	if got.Outcome == ledger.Recorded || got.Outcome == ledger.Duplicate {
 		if r.Task == nil {
 			return ledger.Recording{}, fmt.Errorf("no task with outcome %q", r.Outcome)
