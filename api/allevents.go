@@ -202,6 +202,9 @@ func (f *allFeed) refresh(ctx context.Context, out *eventStream) (ended bool, er
 		out.send("left_out", "", client.LeftOutEvent{Changes: leftOut})
 	}
 	for _, t := range held {
+		if changed := f.seen[t.ID]; changed.After(t.LastModifiedTime) {
+			continue // it was retried: that is sent already
+		}
 		f.ended[t.ID] = t.LastModifiedTime
 		f.sendTask(out, t)
 	}
@@ -276,6 +279,7 @@ func (f *allFeed) see(out *eventStream, t tasker.Task) {
 		f.held = append(f.held, t)
 		return
 	}
+	delete(f.ended, t.ID) // it may have been retried
 	f.sendTask(out, t)
 }
 

@@ -98,13 +98,7 @@ func decodeCancel(body []byte, into *tasker.CancelRequest) error {
 				errs.add("/endpoints", "no endpoints: name at least one, or leave the field out to cancel all")
 			}
 		case "reason":
-			reason, ok := stringOf(value)
-			if !ok {
-				errs.add("/reason", "invalid reason: must be a string, not %s", kindOfJSON(value))
-			} else if err := tasker.ValidateReason(reason); err != nil {
-				errs.add("/reason", "%v", err)
-			}
-			into.Reason = reason
+			into.Reason = decodeReason(value, &errs)
 		default:
 			errs.add(pointer(key), "unknown field %q: use endpoints, reason", clip(key, tasker.MaxName))
 		}
@@ -113,4 +107,15 @@ func decodeCancel(body []byte, into *tasker.CancelRequest) error {
 		return err
 	}
 	return errs.err()
+}
+
+// decodeReason decodes why something is asked for.
+func decodeReason(value json.RawMessage, errs *inputErrors) string {
+	reason, ok := stringOf(value)
+	if !ok {
+		errs.add("/reason", "invalid reason: must be a string, not %s", kindOfJSON(value))
+	} else if err := tasker.ValidateReason(reason); err != nil {
+		errs.add("/reason", "%v", err)
+	}
+	return reason
 }

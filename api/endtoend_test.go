@@ -18,6 +18,7 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/removal"
+	"github.com/taskerhq/tasker/internal/rounds"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/wire"
 )
@@ -50,7 +51,7 @@ func newSystem(t *testing.T) *system {
 		DeadLetters: db.DeadLetters, Database: db.DB,
 		Dispatcher: dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log), Starter: &fakeStarter{},
 		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
-		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log),
+		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log), Retrier: rounds.New(db.Rounds, b, log),
 		Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
 	})
 	if err != nil {

@@ -37,6 +37,7 @@ type fakeStore struct {
 	aggregate error                  // of Aggregate
 	calls     []string
 	canceled  []tasker.CancelRequest
+	retried   []tasker.RetryRequest
 	payloads  int                // the bytes that ResultsOf returned
 	newsAsked []tasker.ResultKey // of ResultNews
 	searched  tasker.TaskSearch  // of SearchTasks

@@ -34,6 +34,9 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 		if strings.HasSuffix(to.path, "/cancel") {
 			body = []byte(`{"reason":"wrong file"}`)
 		}
+		if strings.HasSuffix(to.path, "/retry") {
+			body = []byte(`{"endpoints":"failed"}`)
+		}
 	case http.MethodPatch:
 		body = []byte(`{"in":1}`)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -79,24 +80,31 @@ func (t *taskReader) current(
 func (t *taskReader) read(
 	ctx context.Context, taskType, identifier string, maxPayload int64, most int,
 ) (client.TaskAnswer, tasker.TaskStatus, error) {
-	task, err := t.tasks.PeekTask(ctx, taskType, identifier, maxPayload)
-	if err == nil && most > 0 && len(task.Expected) > most {
-		err = errMany
+	for again := false; ; again = true {
+		task, err := t.tasks.PeekTask(ctx, taskType, identifier, maxPayload)
+		if err == nil && most > 0 && len(task.Expected) > most {
+			err = errMany
+		}
+		if err != nil {
+			return client.TaskAnswer{}, "", err
+		}
+		results, err := t.results.PeekResults(ctx, task.ID, maxPayload)
+		if err != nil {
+			return client.TaskAnswer{}, "", err
+		}
+		if results == nil {
+			results = []tasker.TaskResult{}
+		}
+		if !again && task.Status.Final() && slices.ContainsFunc(results, unfinished) {
+			continue // it was retried between the two reads
+		}
+		answer := client.TaskAnswer{Task: task, Results: results}
+		status := t.summarize(&answer)
+		return answer, status, nil
 	}
-	if err != nil {
-		return client.TaskAnswer{}, "", err
-	}
-	results, err := t.results.PeekResults(ctx, task.ID, maxPayload)
-	if err != nil {
-		return client.TaskAnswer{}, "", err
-	}
-	if results == nil {
-		results = []tasker.TaskResult{}
-	}
-	answer := client.TaskAnswer{Task: task, Results: results}
-	status := t.summarize(&answer)
-	return answer, status, nil
 }
+
+func unfinished(r tasker.TaskResult) bool { return !r.State.Finished() }
 
 // summarize counts the results, and returns the status that they imply.
 func (t *taskReader) summarize(a *client.TaskAnswer) tasker.TaskStatus {
@@ -112,7 +120,7 @@ func (t *taskReader) summarize(a *client.TaskAnswer) tasker.TaskStatus {
 // overdue reports whether the time in which every endpoint should have received
 // the task has passed.
 func (t *taskReader) overdue(task tasker.Task) bool {
-	return task.SentTime != nil && !t.db.Now().Before(task.SentTime.Add(t.waitForEndpoints))
+	return task.Overdue(t.db.Now(), t.waitForEndpoints)
 }
 
 // aggregate stores the status just computed, and reports whether it could.

@@ -137,6 +137,9 @@ func (t *taskReader) summary(ctx context.Context, taskType, identifier string) (
 			return tasker.Task{}, tasker.Summary{}, err
 		}
 		status := tasker.NextStatus(task.Status, summary, t.overdue(task))
+		if task.Status.Final() && summary.Finished < summary.Received && !again {
+			continue // it was retried between the two reads
+		}
 		if status != task.Status && !again && t.aggregate(ctx, task, status) {
 			continue
 		}

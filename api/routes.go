@@ -92,6 +92,7 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 		deps.Metrics.TasksCreated, deps.Log,
 	}
 	cancels := &cancelHandlers{types, deps.Canceler, limits, cfg.MaxBody, deps.Log}
+	retries := &retryHandlers{types, deps.Retrier, limits, cfg.MaxBody, deps.Log}
 	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
@@ -111,6 +112,10 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, waits: true},
 		{method: patch, path: "/{task_type}/{identifier}", handle: tasks.reschedule},
 		{method: post, path: "/{task_type}/{identifier}/cancel", handle: cancels.cancel, limit: limits.writes},
+		{
+			method: post, path: "/{task_type}/{identifier}/retry", handle: retries.retry, limit: limits.writes,
+			query: []string{"dry_run"},
+		},
 		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, waits: true},
 		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},

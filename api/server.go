@@ -49,6 +49,7 @@ type Deps struct {
 	Requeuer    Requeuer
 	Remover     Remover
 	Canceler    Canceler
+	Retrier     Retrier
 	Broker      Broker
 	Log         *slog.Logger
 	// Exposition serves the metrics. Metrics may be left out: then nothing is
@@ -60,7 +61,7 @@ type Deps struct {
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
 		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Starter, d.Requeuer,
-		d.Remover, d.Canceler, d.Broker, d.Exposition,
+		d.Remover, d.Canceler, d.Retrier, d.Broker, d.Exposition,
 	}, nil)
 }
 

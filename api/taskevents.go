@@ -218,7 +218,7 @@ func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
 		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
-		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel,
+		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Round: t.Round, RoundTime: t.RoundTime,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,
 		LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,
 	}
@@ -251,6 +251,8 @@ func (f *taskFeed) refresh(ctx context.Context, out *eventStream) (ended bool, e
 		return false, err
 	}
 	if !f.task.Status.Final() {
+		f.endedAt = time.Time{} // it may have been retried since
+		clear(f.complete)
 		return false, nil
 	}
 	if f.endedAt.IsZero() {
@@ -294,7 +296,7 @@ func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer clien
 	if err != nil {
 		return err
 	}
-	if answer.Task.Status != f.task.Status || !sameSummary(answer.Summary, f.summary) {
+	if answer.Task.Status != f.task.Status || answer.Task.Round != f.task.Round || !sameSummary(answer.Summary, f.summary) {
 		out.send("task", id, client.TaskEvent{Task: viewTask(answer.Task), Summary: answer.Summary})
 	}
 	f.task, f.summary = answer.Task, answer.Summary

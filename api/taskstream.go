@@ -18,7 +18,8 @@ const (
 
 // stream answers with a task of many endpoints: whatever their number, a page of
 // results is in memory. The status is from before the results were read, so
-// results may be newer than it is; those of a task that has ended do not change.
+// results may be newer than it is; those of a task that has ended do not change, unless
+// it is retried meanwhile: then the answer is cut off.
 func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, identifier string) error {
 	view, _, err := h.reader.summary(r.Context(), taskType, identifier)
 	if err != nil {
@@ -52,6 +53,9 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 	var outcomes []tasker.Outcome
 	for {
 		for i := range page {
+			if task.Status.Final() && unfinished(page[i]) && !task.Removed(page[i].Endpoint) {
+				err = errReplaced()
+			}
 			e.result(page[i])
 			outcomes = append(outcomes, tasker.Outcome{Endpoint: page[i].Endpoint, State: page[i].State})
 		}

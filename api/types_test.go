@@ -24,6 +24,10 @@ var contractTypes = map[string]reflect.Type{
 	"Cancel":          reflect.TypeFor[client.Cancel](),
 	"Canceled":        reflect.TypeFor[client.Canceled](),
 	"CanceledAt":      reflect.TypeFor[client.CanceledAt](),
+	"Retry":           reflect.TypeFor[client.Retry](),
+	"Retried":         reflect.TypeFor[client.Retried](),
+	"EndpointNames":   reflect.TypeFor[client.EndpointNames](),
+	"NotRetried":      reflect.TypeFor[client.NotRetried](),
 	"Cancellation":    reflect.TypeFor[tasker.Cancellation](),
 	"Task":            reflect.TypeFor[tasker.Task](),
 	"TaskResult":      reflect.TypeFor[tasker.TaskResult](),
@@ -79,7 +83,9 @@ func comparison(t *testing.T) testopenapi.Comparison {
 	}
 	return testopenapi.Comparison{
 		Schemas: c.doc.Components.Schemas, Types: contractTypes,
-		Forms: map[reflect.Type]reflect.Type{reflect.TypeFor[tasker.TaskResult](): reflect.TypeFor[resultForm]()},
+		Forms: map[reflect.Type]reflect.Type{
+			reflect.TypeFor[tasker.TaskResult](): reflect.TypeFor[resultForm](), reflect.TypeFor[client.Retry](): reflect.TypeFor[retryForm](),
+		},
 	}
 }
 
@@ -102,11 +108,33 @@ type resultForm struct {
 	RetryTime        *time.Time         `json:"retry_time,omitempty"`
 	Progress         *tasker.Progress   `json:"progress,omitempty"`
 	CancelRequested  bool               `json:"cancel_requested,omitempty"`
+	Round            int                `json:"round,omitempty"`
 	PayloadSize      int64              `json:"payload_size,omitempty"`
 }
 
+// retryForm stands for the JSON form of a [client.Retry], which TestRetryForm
+// compares with the real one.
+type retryForm struct {
+	Endpoints any    `json:"endpoints"`
+	Reason    string `json:"reason,omitempty"`
+	Expires   string `json:"expires,omitempty"`
+}
+
+func TestRetryForm(t *testing.T) {
+	for want, retry := range map[string]client.Retry{
+		`{"endpoints":"failed"}`:                               {Class: tasker.RetryFailed},
+		`{"endpoints":["a"],"reason":"mended","expires":"1h"}`: {Endpoints: []string{"a"}, Reason: "mended", Expires: "1h", Key: "k"},
+	} {
+		if got, err := json.Marshal(retry); err != nil || string(got) != want {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+	}
+}
+
 func TestResultForm(t *testing.T) {
-	encoded, err := json.Marshal(tasker.TaskResult{RetryTime: new(time.Time), Progress: new(tasker.Progress), CancelRequested: true, PayloadSize: 1})
+	encoded, err := json.Marshal(tasker.TaskResult{
+		RetryTime: new(time.Time), Progress: new(tasker.Progress), CancelRequested: true, Round: 2, PayloadSize: 1,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,6 +161,17 @@ func (c *Client) Search(ctx context.Context, q TaskSearch) iter.Seq2[TaskView, e
 // Wait waits until a task has ended, and returns it. A task is INCOMPLETE, not
 // ended, while an endpoint is missing: bound the wait with ctx.
 func (c *Client) Wait(ctx context.Context, taskType, identifier string) (TaskAnswer, error) {
+	for {
+		answer, err := c.wait(ctx, taskType, identifier)
+		if err != nil || answer.Task.Status.Final() {
+			return answer, err
+		}
+		// It was retried just after its end.
+	}
+}
+
+// wait is Wait until the first end that it sees.
+func (c *Client) wait(ctx context.Context, taskType, identifier string) (TaskAnswer, error) {
 	for event, err := range c.Watch(ctx, taskType, identifier) {
 		if err != nil {
 			return TaskAnswer{}, err

@@ -109,13 +109,16 @@ type TaskView struct {
 	Unserved         []string          `json:"unserved,omitempty"`
 	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
-	Cancel           *tasker.Cancellation `json:"cancel,omitempty"`
-	StartTime        time.Time            `json:"start_time"`
-	AcceptedTime     *time.Time           `json:"accepted_time,omitempty"`
-	Expires          *time.Time           `json:"expires,omitempty"`
-	SentTime         *time.Time           `json:"sent_time,omitempty"`
-	LastModifiedTime time.Time            `json:"last_modified_time"`
-	Errmsg           string               `json:"errmsg,omitempty"`
+	Cancel *tasker.Cancellation `json:"cancel,omitempty"`
+	// Round is that of a task that was retried, from 2 on, and RoundTime when it began.
+	Round            int        `json:"round,omitempty"`
+	RoundTime        *time.Time `json:"round_time,omitempty"`
+	StartTime        time.Time  `json:"start_time"`
+	AcceptedTime     *time.Time `json:"accepted_time,omitempty"`
+	Expires          *time.Time `json:"expires,omitempty"`
+	SentTime         *time.Time `json:"sent_time,omitempty"`
+	LastModifiedTime time.Time  `json:"last_modified_time"`
+	Errmsg           string     `json:"errmsg,omitempty"`
 }
 
 // TaskPage is one page of tasks, each a [tasker.Task] or a [TaskView].

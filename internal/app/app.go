@@ -25,6 +25,7 @@ import (
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/removal"
+	"github.com/taskerhq/tasker/internal/rounds"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -184,7 +185,8 @@ func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore,
 		Tasks: tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
 		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
 		Dispatcher: dispatcher, Starter: starter, Requeuer: requeuer, Remover: remover,
-		Canceler: cancel.New(s.store.Cancels, s.broker, s.log), Broker: s.broker, Log: s.log,
+		Canceler: cancel.New(s.store.Cancels, s.broker, s.log), Retrier: rounds.New(s.store.Rounds, s.broker, s.log),
+		Broker: s.broker, Log: s.log,
 		Exposition: observe.Handler(s.metrics), Metrics: observe.NewAPIMetrics(s.metrics),
 	})
 }
