@@ -24,6 +24,7 @@ type clients struct {
 	mu      sync.Mutex
 	posts   []promises.Post // accepted or abandoned
 	cancels []promises.Cancel
+	retries []promises.Retry
 	started int // POSTs started
 	seen    []promises.Answer
 	wrong   []promises.Violation // wrong answers
@@ -39,6 +40,10 @@ type order struct {
 	cancel   []byte
 	canceled []string
 	delay    time.Duration
+	// retry is the class of a retry that follows the POST after retryDelay; empty if none
+	// does.
+	retry      string
+	retryDelay time.Duration
 }
 
 // newOrders generates the tasks of a run from the seed.
@@ -77,6 +82,7 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 		if err := orders[i].chooseCancel(r); err != nil {
 			return nil, err
 		}
+		orders[i].chooseRetry(r)
 	}
 	return orders, nil
 }
@@ -118,8 +124,14 @@ func (c *clients) post(ctx context.Context, orders []order) {
 			c.mu.Lock()
 			c.posts = append(c.posts, o.post)
 			c.mu.Unlock()
-			if o.cancel != nil && !o.post.Accepted.IsZero() && sleep(ctx, o.delay) {
+			if o.post.Accepted.IsZero() {
+				return
+			}
+			if o.cancel != nil && sleep(ctx, o.delay) {
 				c.keepCanceling(ctx, &o)
+			}
+			if o.retry != "" && sleep(ctx, o.retryDelay) {
+				c.keepRetrying(ctx, &o)
 			}
 		})
 	}

@@ -106,7 +106,8 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	r.stopAll()
 
 	h.End = time.Now()
-	h.Posts, h.Cancels, h.Seen, h.Faults = r.clients.posts, r.clients.cancels, r.clients.seen, r.nemesis.faults
+	h.Posts, h.Cancels, h.Retries = r.clients.posts, r.clients.cancels, r.clients.retries
+	h.Seen, h.Faults = r.clients.seen, r.nemesis.faults
 	if h.Runs, err = work.ReadJournals(filepath.Join(r.dir, "journal")); err != nil {
 		return report{}, err
 	}

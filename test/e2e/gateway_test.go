@@ -23,9 +23,9 @@ type guests struct {
 	command  []string // the environment of commands that use the API
 }
 
-func newGuests(t *testing.T) *guests {
+func newGuests(t *testing.T, env ...string) *guests {
 	t.Helper()
-	f := &guests{system: newSystem(t), dir: t.TempDir()}
+	f := &guests{system: newSystem(t, env...), dir: t.TempDir()}
 	ofAPI, ofAlone := "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
 	ca := testcerts.New(t)
 	certFile, keyFile := ca.Issue(t, "gateway", time.Now().Add(1000*time.Hour))

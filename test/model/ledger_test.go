@@ -17,6 +17,7 @@ type taskRow struct {
 	status          tasker.TaskStatus
 	expected        []string // its targets
 	targets         int      // their number, as stored
+	round           int
 }
 
 type resultRow struct {
@@ -27,6 +28,7 @@ type resultRow struct {
 	errnr    int
 	errmsg   string
 	payload  string // "" is NULL
+	round    int
 }
 
 // reader reads all rows, bypassing the store.
@@ -42,11 +44,11 @@ func newReader(driver, dsn string) (*reader, error) {
 	}
 	db.SetMaxOpenConns(1)
 	r := &reader{db: db}
-	if r.tasks, err = db.Prepare("SELECT id, type, identifier, status, COALESCE(targets, -1) FROM tasks"); err != nil {
+	if r.tasks, err = db.Prepare("SELECT id, type, identifier, status, COALESCE(targets, -1), round FROM tasks"); err != nil {
 		return nil, err
 	}
 	if r.targets, err = db.Prepare("SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint"); err == nil {
-		r.results, err = db.Prepare("SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload FROM task_results")
+		r.results, err = db.Prepare("SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload, round FROM task_results")
 	}
 	return r, err
 }
@@ -72,7 +74,7 @@ func (w *world) look() (snapshot, error) {
 	err := each(w.ctx, w.rows.tasks, func(rows *sql.Rows) error {
 		var id int64
 		var t taskRow
-		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets)
+		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets, &t.round)
 		s.tasks[id] = t
 		return err
 	})
@@ -95,7 +97,8 @@ func (w *world) look() (snapshot, error) {
 		var key tasker.ResultKey
 		var r resultRow
 		var lostFrom, payload sql.NullString
-		if err := rows.Scan(&key.TaskID, &key.Endpoint, &r.state, &lostFrom, &r.attempt, &r.manager, &r.errnr, &r.errmsg, &payload); err != nil {
+		err := rows.Scan(&key.TaskID, &key.Endpoint, &r.state, &lostFrom, &r.attempt, &r.manager, &r.errnr, &r.errmsg, &payload, &r.round)
+		if err != nil {
 			return err
 		}
 		r.lostFrom, r.payload = tasker.ResultState(lostFrom.String), payload.String
@@ -199,6 +202,10 @@ func (w *world) checkTasks(now snapshot) {
 			continue
 		}
 		switch {
+		case t.round > old.round: // see retry
+			if t.round != old.round+1 || t.status != tasker.Sent || !old.status.CanRetry() {
+				w.violate(4, "task %d went from %s to %s, and from round %d to %d", id, old.status, t.status, old.round, t.round)
+			}
 		case t.status == old.status:
 		case old.status.Final(), w.alone && !old.status.CanMoveTo(t.status):
 			w.violate(4, "task %d went from %s to %s", id, old.status, t.status)
@@ -289,6 +296,11 @@ func (w *world) checkResults(now snapshot) {
 
 func (w *world) checkMove(key tasker.ResultKey, old, now resultRow) {
 	switch {
+	case now.round > old.round: // see retry
+		again := now.state == tasker.Received || now.state == tasker.Lost && now.lostFrom == tasker.Received
+		if !again || !old.state.CanRetry() || now.attempt != old.attempt || now.payload != "" {
+			w.violate(4, "the result of %v was %+v, and a retry has made it %+v", key, old, now)
+		}
 	case old.state.Finished():
 		if now != old {
 			w.violate(3, "the result of %v had ended as %+v and is now %+v", key, old, now)

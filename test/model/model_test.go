@@ -97,6 +97,7 @@ func steps() map[string]step {
 		{"starter", 1, (*world).stepStarter},
 		{"manager", 12, (*world).stepManager},
 		{"reconciler", 4, (*world).stepReconciler},
+		{"retry", 1, (*world).stepRetry},
 		{"new manager", 1, (*world).stepSpawn},
 		{"pause", 1, (*world).stepPause},
 		{"broker", 2, (*world).stepBroker},

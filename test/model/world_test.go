@@ -110,6 +110,7 @@ type world struct {
 	taken    map[run]ledger.End              // the ends that the store said it stored
 	ended    map[tasker.ResultKey]ledger.End // final ends
 	rejected map[tasker.ResultKey]bool       // recorded as REJECTED
+	earlier  map[tasker.ResultKey]int        // attempts of earlier rounds
 
 	before    snapshot // before the last call
 	unchecked bool     // if there was a call since the last check
@@ -123,7 +124,7 @@ func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf 
 		reconcilers: []*reconciler{newReconciler(), newReconciler()},
 		holder:      map[string]string{}, lastSeen: map[string]time.Time{}, leaseUntil: map[string]time.Time{},
 		started: map[run]string{}, returned: map[run]ledger.End{}, taken: map[run]ledger.End{},
-		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{},
+		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{}, earlier: map[tasker.ResultKey]int{},
 		before: snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}},
 	}
 	for _, name := range endpoints {
@@ -178,7 +179,7 @@ func (w *world) start(m *manager, key tasker.ResultKey, attempt int) {
 	if by, ok := w.started[r]; ok {
 		w.violate(2, "attempt %d of task %d at %s starts in manager %s, but has started in %s", attempt, key.TaskID, key.Endpoint, m.id, by)
 	}
-	if attempt > maxAttempts {
+	if attempt > maxAttempts+w.earlier[key] {
 		w.violate(2, "attempt %d of task %d at %s is more than the policy allows", attempt, key.TaskID, key.Endpoint)
 	}
 	w.started[r] = m.id

@@ -2,12 +2,13 @@ package promises
 
 import "time"
 
-// The policy allows each attempt, each is counted, and they follow each other.
+// The policy allows each attempt, in each round of the task, each is counted, and they
+// follow each other.
 func attemptNotAllowed(w *world, report reportFunc) {
 	allowed := func(p place, attempt, least int, what string) {
 		t, known := w.types[p.task.kind]
-		if known && (attempt < least || attempt > t.MaxAttempts) {
-			report("%v: %s has attempt %d of %d allowed", p, what, attempt, t.MaxAttempts)
+		if most := t.MaxAttempts * w.rounds(p); known && (attempt < least || attempt > most) {
+			report("%v: %s has attempt %d of %d allowed", p, what, attempt, most)
 		}
 	}
 	for _, r := range w.runs {
@@ -25,6 +26,9 @@ func attemptGap(w *world, report reportFunc) {
 				continue
 			}
 			from, to := w.between(p, attempt)
+			if w.rounds(p) > 1 && w.canceledBy(p, to) {
+				continue // in a round that was canceled before the run began
+			}
 			if !w.struck(p.endpoint, 0, from, to, FaultKill, FaultStop, FaultPause) {
 				report("%v: attempt %d of %d never started, without a fault of its manager between %s and %s",
 					p, attempt, counted, clock(from), clock(to))
@@ -100,7 +104,7 @@ func attemptsOutOfOrder(w *world, report reportFunc) {
 }
 
 // An attempt starts after the end of the one before, unless that one's process
-// was paused and replaced.
+// was paused and replaced; it may even have been paused before it started.
 func overlappingRuns(w *world, report reportFunc) {
 	w.pairs(func(a, b *run) {
 		var over time.Time
@@ -111,7 +115,12 @@ func overlappingRuns(w *world, report reportFunc) {
 		} else {
 			return // another rule checks that runs end
 		}
-		if a.attempt != b.attempt && b.start.Time.Before(over) && !w.struck(a.endpoint, a.pid, a.start.Time, b.start.Time, FaultPause) {
+		paused := a
+		if b.attempt < a.attempt {
+			paused = b
+		}
+		if a.attempt != b.attempt && b.start.Time.Before(over) &&
+			!w.struck(a.endpoint, paused.pid, a.start.Time, b.start.Time, FaultPause) {
 			report("%v: attempt %d started at %s in process %d, while attempt %d ran in process %d until %s", a.place,
 				b.attempt, clock(b.start.Time), b.pid, a.attempt, a.pid, clock(over))
 		}
@@ -137,7 +146,7 @@ func (w *world) pairs(each func(a, b *run)) {
 func gaveUpEarly(w *world, report reportFunc) {
 	w.finalRows(func(p place, row *Result) {
 		if t, known := w.types[p.task.kind]; known && row.State == stateFailed && row.Errnr != errnrBadResult &&
-			row.Attempt < t.MaxAttempts {
+			row.Round < 2 && row.Attempt < t.MaxAttempts {
 			report("%v is FAILED (errnr %d) after attempt %d of %d", p, row.Errnr, row.Attempt, t.MaxAttempts)
 		}
 	})

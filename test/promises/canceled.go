@@ -18,12 +18,12 @@ func (w *world) canceledBy(p place, by time.Time) bool {
 func (c *Cancel) key() task { return task{c.Type, c.Identifier} }
 
 // No run starts after the answer that the task was stopped there, whatever happens
-// to the process.
+// to the process, unless it is retried.
 func runAfterCancel(w *world, report reportFunc) {
 	for _, c := range w.Cancels {
 		for _, endpoint := range c.Stopped {
 			for _, r := range w.at[place{c.key(), endpoint}] {
-				if r.start != nil && r.start.Time.After(c.Answered) {
+				if r.start != nil && r.start.Time.After(c.Answered) && !w.retriedBetween(r.place, c.Asked, r.start.Time) {
 					report("%v: attempt %d started at %s, but a cancellation was answered with stopped at %s", r.place, r.attempt,
 						clock(r.start.Time), clock(c.Answered))
 				}
@@ -32,13 +32,16 @@ func runAfterCancel(w *world, report reportFunc) {
 	}
 }
 
-// The answer to a cancellation is what the rows say: what was stopped is CANCELED, what
-// had finished stays as it was.
+// The answer to a cancellation is what the rows say, until the task is retried: what was
+// stopped is CANCELED, what had finished stays as it was.
 func cancelContradicted(w *world, report reportFunc) {
 	for _, c := range w.Cancels {
 		answers := slices.DeleteFunc(slices.Clone(w.answers[c.key()]), func(a *Answer) bool { return !a.Time.After(c.Answered) })
 		say := func(endpoint, word string, wrong func(row *Result) bool) {
 			for _, a := range answers {
+				if w.retriedBetween(place{c.key(), endpoint}, c.Asked, a.read()) {
+					return
+				}
 				if row := a.row(endpoint); row == nil || wrong(row) {
 					report("%v was answered as %s at %s, and at %s its row is %+v", place{c.key(), endpoint}, word,
 						clock(c.Answered), clock(a.Time), row)

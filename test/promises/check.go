@@ -73,6 +73,8 @@ func rules() []rule {
 		{"row-vanished", 4, rowVanished},
 		{"cancel-contradicted", 4, cancelContradicted},
 		{"canceled-by-nobody", 4, canceledByNobody},
+		{"round-without-retry", 4, roundWithoutRetry},
+		{"retry-without-effect", 4, retryWithoutEffect},
 
 		{"endpoint-twice", 5, endpointTwice},
 		{"endpoint-nowhere", 5, endpointNowhere},

@@ -29,12 +29,13 @@ type generator struct {
 	rows   map[place][]snapshot
 	sent   map[task]time.Time
 	starts map[task]time.Time
+	again  map[task]time.Time // when the second round began
 	ids    int
 }
 
 // generate returns a history of n tasks.
 func generate(n int, choose func(n int) int) History {
-	g := &generator{choose: choose, rows: map[place][]snapshot{}, sent: map[task]time.Time{}, starts: map[task]time.Time{}}
+	g := &generator{choose: choose, rows: map[place][]snapshot{}, sent: map[task]time.Time{}, starts: map[task]time.Time{}, again: map[task]time.Time{}}
 	g.h = History{
 		Seed: 1, Begin: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Types: testTypes,
 		Endpoints: []string{"e1", "e2", "e3", "e4"},
@@ -114,6 +115,25 @@ func (g *generator) place(p place, id int64, t Type, at, expires time.Time) {
 			row.Status = 1
 		}
 		g.rows[p] = append(g.rows[p], snapshot{at, row})
+	}
+	retries := expires.IsZero() && g.again[p.task].IsZero() && g.choose(8) == 0
+	earlier := 0 // attempts of the first round
+	retry := func(at time.Time) time.Time {
+		retries, earlier = false, row.Attempt
+		r := Retry{
+			Type: p.task.kind, Identifier: p.task.identifier, Class: "all", Asked: at.Add(g.millis(1000)), Round: 2,
+			Retried: []string{p.endpoint},
+		}
+		begun := r.Asked.Add(g.millis(5))
+		r.Answered = begun.Add(g.millis(5))
+		if row.State != stateDone {
+			r.Class = retryFailed
+		}
+		g.h.Retries = append(g.h.Retries, r)
+		g.again[p.task] = begun
+		row.Payload, row.Round = nil, 2
+		save(begun, stateReceived, 0)
+		return begun.Add(g.millis(1000))
 	}
 	if expires.IsZero() {
 		expires = g.h.Begin.Add(24 * time.Hour)
@@ -203,25 +223,28 @@ func (g *generator) place(p place, id int64, t Type, at, expires time.Time) {
 			write("end", outcome, end)
 		}
 		at = end.Add(5*time.Millisecond + g.millis(100))
-		last := row.Attempt == t.MaxAttempts
+		last := row.Attempt == earlier+t.MaxAttempts
 		switch {
 		case interrupted && last:
 			save(at, stateFailed, errnrInterrupted)
-			return
 		case interrupted:
 			save(at, stateRetrying, errnrInterrupted)
 		case outcome == ranDone:
 			row.Payload = json.RawMessage(`{"run":"` + entry.Run + `"}`)
 			save(at, stateDone, 0)
-			return
 		case outcome == ranStopped:
 			save(at, stateTimedOut, errnrTimedOut)
-			return
 		case last:
 			save(at, stateFailed, 3)
-			return
 		default:
 			save(at, stateRetrying, 3)
+		}
+		if finished(row.State) {
+			if !retries {
+				return
+			}
+			at = retry(at)
+			continue
 		}
 		if g.choose(4) == 0 { // LOST while waiting, and back
 			save(at.Add(time.Millisecond), stateLost, errnrLost)
@@ -256,6 +279,9 @@ func (g *generator) answer(post *Post, asked, at time.Time, way time.Duration) A
 		}
 	}
 	sent := g.sent[key]
+	if again, ok := g.again[key]; ok && !at.Before(again) {
+		a.Task.Round, sent = 2, again
+	}
 	incomplete := g.h.End // since this time
 	endpoints := post.Endpoints
 	if endpoints == nil {

@@ -25,6 +25,8 @@ type History struct {
 	Final []Answer `json:"final"`
 	// Cancels are the cancellations that were answered.
 	Cancels []Cancel `json:"cancels,omitempty"`
+	// Retries are the retries that were asked for.
+	Retries []Retry `json:"retries,omitempty"`
 	// Endpoints are all endpoints; each is alive at the end.
 	Endpoints []string `json:"endpoints"`
 }
@@ -67,6 +69,20 @@ type Cancel struct {
 	FinishedBefore []string `json:"finished_before"`
 	Unreachable    []string `json:"unreachable"`
 	Refused        bool     `json:"refused,omitempty"`
+}
+
+// Retry is a retry of a task and its answer.
+type Retry struct {
+	Type       string    `json:"type"`
+	Identifier string    `json:"identifier"`
+	Class      string    `json:"class"` // such as "failed"
+	Asked      time.Time `json:"asked"` // when the first request was sent
+	// Answered is zero if there was no answer: then a round may have begun all the same.
+	Answered time.Time `json:"answered"`
+	Round    int       `json:"round"`
+	Retried  []string  `json:"retried"` // the endpoints of the answer
+	// Refused is true if there was nothing to retry, or not now.
+	Refused bool `json:"refused,omitempty"`
 }
 
 // Entry is a journal entry of a handler, synced before the handler continued:
@@ -135,6 +151,7 @@ type Answer struct {
 		// was sent.
 		AcceptedTime *time.Time `json:"accepted_time"`
 		SentTime     *time.Time `json:"sent_time"`
+		Round        int        `json:"round"` // 0 in the first one
 	} `json:"task"`
 	Results []Result `json:"taskResponseList"`
 	Summary struct {
@@ -154,6 +171,7 @@ type Result struct {
 	Status   int             `json:"status"`
 	State    string          `json:"state"`
 	Attempt  int             `json:"attempt"`
+	Round    int             `json:"round"` // 0 in the first one
 	Errnr    int             `json:"errnr"`
 	Errmsg   *string         `json:"errmsg"`
 	Payload  json.RawMessage `json:"payload"`

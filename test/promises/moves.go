@@ -30,11 +30,12 @@ func (w *world) consecutiveRows(each func(p place, before, after *Result, at *An
 	})
 }
 
-// A task does not go back, and a final status does not change.
+// A task does not go back, and a final status does not change, unless it is retried.
 func illegalTaskMove(w *world, report reportFunc) {
 	w.consecutive(func(before, after *Answer) {
 		from, to := before.Task.Status, after.Task.Status
-		if from != to && (statusRank[to] < statusRank[from] || finalStatus(from)) {
+		if from != to && (statusRank[to] < statusRank[from] || finalStatus(from)) &&
+			!w.openedBetween(after.key(), before.Time, after.read()) {
 			report("%v was %s at %s, then %s at %s", after.key(), from, clock(before.Time), to, clock(after.Time))
 		}
 	})
@@ -70,10 +71,10 @@ func (w *world) givenBack(p place, before, after *Result, at *Answer) bool {
 		after.Attempt == 0 && (begun == nil || !begun.start.Time.Before(at.Time))
 }
 
-// A final row does not change.
+// A final row does not change, unless the task is retried there.
 func finalRowChanged(w *world, report reportFunc) {
 	w.consecutiveRows(func(p place, before, after *Result, at *Answer) {
-		if finished(before.State) && !same(before, after) {
+		if finished(before.State) && !same(before, after) && !w.retriedBetween(p, w.before(at).Time, at.read()) {
 			report("%v was %s, attempt %d, errnr %d, payload %.100s, and at %s is %s, attempt %d, errnr %d, payload %.100s", p,
 				before.State, before.Attempt, before.Errnr, before.Payload,
 				clock(at.Time), after.State, after.Attempt, after.Errnr, after.Payload)

@@ -7,7 +7,8 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), accountedMutants())
+	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), retryMutants(),
+		accountedMutants())
 }
 
 func lostMutants() []mutant {

@@ -12,7 +12,7 @@ import (
 // excused.
 func calm() History {
 	random := rand.New(rand.NewPCG(7, 7))
-	return generate(60, func(n int) int {
+	return generate(150, func(n int) int {
 		if n == faultless {
 			return n - 1
 		}
@@ -48,6 +48,9 @@ func pick(t *testing.T, h *History, kind string, listed bool) *mutation {
 	for i := range h.Final {
 		a := &h.Final[i]
 		post := postOf(h, a.key())
+		if slices.ContainsFunc(h.Retries, func(r Retry) bool { return r.key() == a.key() }) {
+			continue
+		}
 		if a.Task.Type != kind || post.Accepted.IsZero() || len(a.Results) < 2 ||
 			(post.Endpoints != nil) != listed || listed && len(a.Results) == 4 {
 			continue

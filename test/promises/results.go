@@ -14,7 +14,7 @@ import (
 // A success is in the row.
 func lostDone(w *world, report reportFunc) {
 	w.ends(ranDone, func(r *run, row *Result) {
-		if row.State == stateDone && row.Attempt == r.attempt {
+		if row.State == stateDone && row.Attempt == r.attempt || w.followed(r, row) {
 			return // the payload is checked by another rule
 		}
 		if !w.cut(r) && (row.State != stateCanceled || !w.canceledBy(r.place, r.end.Time.Add(grace))) {
@@ -46,7 +46,7 @@ func lostFailure(w *world, report reportFunc) {
 func lostTimeout(w *world, report reportFunc) {
 	w.ends(ranStopped, func(r *run, row *Result) {
 		if w.types[r.task.kind].Outcome != "timed_out" || row.State == stateTimedOut && row.Attempt == r.attempt ||
-			row.State == stateCanceled {
+			row.State == stateCanceled || w.followed(r, row) {
 			return
 		}
 		from, to := r.lasted()

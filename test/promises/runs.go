@@ -122,7 +122,7 @@ func interruptedWithoutFault(w *world, report reportFunc) {
 	}
 }
 
-// No run starts after its row is final, except in a process that was paused
+// No run starts after its row is final, unless the task is retried there, except in a process that was paused
 // between counting the attempt and starting it.
 func runAfterFinal(w *world, report reportFunc) {
 	type end struct {
@@ -141,7 +141,8 @@ func runAfterFinal(w *world, report reportFunc) {
 	}
 	for _, r := range w.runs {
 		known, ok := ends[r.place]
-		if !ok || r.start == nil || !r.start.Time.After(known.answer.Answered) {
+		if !ok || r.start == nil || !r.start.Time.After(known.answer.Answered) ||
+			w.retriedBetween(r.place, known.answer.Time, r.start.Time) {
 			continue
 		}
 		if !w.struck(r.endpoint, r.pid, known.answer.Answered, r.start.Time, FaultPause) {

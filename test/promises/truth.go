@@ -172,8 +172,8 @@ func attemptNotOfState(w *world, report reportFunc) {
 	w.rows(func(a *Answer, p place, row *Result) {
 		wrong := row.Attempt < 0
 		switch row.State {
-		case stateReceived, stateRejected:
-			wrong = row.Attempt != 0
+		case stateReceived, stateRejected: // in later rounds there are attempts of earlier ones
+			wrong = row.Attempt != 0 && row.Round < 2
 		case stateRunning, stateRetrying, stateDone, stateFailed, stateTimedOut:
 			wrong = row.Attempt < 1
 		}
