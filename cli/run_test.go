@@ -54,46 +54,47 @@ func TestRunRefused(t *testing.T) {
 	}
 	execute(t, env, "", "run", "sleep", "taken", "-e", "console1", "seconds=0", "--detach").want(t, cli.ExitOK, "sleep/taken sent to 1 endpoint\n", "")
 	for args, want := range map[string]string{
-		"worker":                                     "say whom: --all (2 endpoints perform worker), -S SELECTOR or -e NAME",
-		"nosuchtype":                                 "say whom: --all, -S SELECTOR or -e NAME",
-		"nosuchtype --all":                           "not found",
-		"worker --all -e a":                          "--all, --select and --endpoint exclude each other",
-		"worker --all":                               `nothing was started: "run worker" on 2 endpoints (console1, console2) needs --yes=2`,
-		"worker --all --yes=3":                       "expected", // of the API
-		"worker --all --yes=x":                       "invalid --yes=x",
-		"worker --all --yes --expect 3":              "expected",
-		"worker --all --yes --expect-min 3":          "expected",
-		"worker --all --yes --expect-max 1":          "expected",
-		"worker --all --expect 2 --expect-min 1":     "--expect excludes",
-		"worker --all --limit 0":                     "invalid --limit",
-		"worker -e -":                                "--endpoint: no endpoints",
-		"worker -e @" + names:                        "--endpoint: no endpoints",
-		"worker -e @/nowhere":                        "--endpoint: open /nowhere",
-		"worker -e a/b":                              "--endpoint: invalid set of names",
-		"worker -e any":                              "reserved name",
-		"worker -S role=none":                        "select",
-		"worker -S role==web":                        "invalid selector",
-		"worker -e console1 --plan sha256:0":         "invalid plan",
-		"worker -e console1 --at tomorrow":           "invalid --at",
-		"worker -e console1 --in soon":               "invalid --in",
-		"worker -e console1 --in 1m --at 2030-01-01": "exclude each other",
-		"worker -e console1 --expires x":             "expires",
-		"worker -e console1 --payload {":             "invalid --payload",
-		"worker -e console1 --payload 1 a=b":         "--payload and arguments exclude each other",
-		"sleep -e console1 secnds=1":                 `unknown argument "secnds": did you mean seconds?`,
-		"sleep -e console1 seconds=-1":               "/payload/seconds",
-		"sleep -e console1":                          "payload",
-		"sleep taken -e console1 seconds=1":          "taken",
-		"worker -e console1 --wait -1s":              "invalid --wait",
-		"worker -e console1 --progress loud":         "invalid --progress",
-		"worker -e console1 --output names":          "invalid --output",
-		"worker -e console1 --color blue":            "invalid --color",
+		"worker":                                      "say whom: --all (2 endpoints perform worker), -S SELECTOR or -e NAME",
+		"nosuchtype":                                  "say whom: --all, -S SELECTOR or -e NAME",
+		"nosuchtype --all":                            "not found",
+		"worker --all -e a":                           "--all, --select and --endpoint exclude each other",
+		"worker --all":                                `nothing was started: "run worker" on 2 endpoints (console1, console2) needs --yes=2`,
+		"worker --all --yes=3":                        "expected", // of the API
+		"worker --all --yes=x":                        "invalid --yes=x",
+		"worker --all --yes --expect 3":               "expected",
+		"worker --all --yes --expect-min 3":           "expected",
+		"worker --all --yes --expect-max 1":           "expected",
+		"worker --all --expect 2 --expect-min 1":      "--expect excludes",
+		"worker --all --limit 0":                      "invalid --limit",
+		"worker -e -":                                 "--endpoint: no endpoints",
+		"worker -e @" + names:                         "--endpoint: no endpoints",
+		"worker -e @/nowhere":                         "--endpoint: open /nowhere",
+		"worker -e a/b":                               "--endpoint: invalid set of names",
+		"worker -e any":                               "reserved name",
+		"worker -S role=none":                         "select",
+		"worker -S role==web":                         "invalid selector",
+		"worker -e console1 --plan sha256:0":          "invalid plan",
+		"worker -e console1 --at tomorrow":            "invalid --at",
+		"worker -e console1 --in soon":                "invalid --in",
+		"worker -e console1 --in 1m --at 2030-01-01":  "exclude each other",
+		"worker -e console1 --expires x":              "expires",
+		"worker -e console1 --payload {":              "invalid --payload",
+		"worker -e console1 --payload 1 a=b":          "--payload and arguments exclude each other",
+		"sleep -e console1 secnds=1":                  `unknown argument "secnds": did you mean seconds?`,
+		"sleep -e console1 seconds=-1":                "/payload/seconds",
+		"sleep -e console1":                           "payload",
+		"sleep taken -e console1 seconds=1":           "taken",
+		"worker not-started -e console1 --wait -1s":   "invalid --wait",
+		"worker not-started -e console1 --progress x": "invalid --progress",
+		"worker -e console1 --output names":           "invalid --output",
+		"worker -e console1 --color blue":             "invalid --color",
 	} {
 		o := execute(t, env, "", append([]string{"run"}, strings.Fields(args)...)...)
 		if o.code != cli.ExitUsage || !strings.Contains(o.stderr, want) {
 			t.Errorf("%s: exit code %d, want %s\nstdout %s\nstderr %s", args, o.code, want, o.stdout, o.stderr)
 		}
 	}
+	execute(t, env, "", "show", "worker/not-started").want(t, cli.ExitFailure, "", "not found")
 }
 
 // TestPlanThenRun: what was planned, and nothing else.
