@@ -26,9 +26,10 @@ func TestRunExitCodes(t *testing.T) {
 	}
 	o = execute(t, env, "", "run", "backup", "-e", "console1")
 	o.want(t, cli.ExitSomeFailed, "FAILED: 0 ok, 1 failed\n", "✗ console1  FAILED 32  could not backup!\n")
-	o.want(t, cli.ExitSomeFailed, "", "tasker logs "+taskName(t, o.stdout)+" -e NAME\n")
+	o.want(t, cli.ExitSomeFailed, "", "tasker logs "+taskName(t, o.stdout)+" -e NAME\nagain: tasker retry "+taskName(t, o.stdout)+" --only failed\n")
 
 	o = execute(t, env, "", "run", "worker", "-e", "console1,ghost1,ghost2")
+	o.want(t, cli.ExitUnaccounted, "", "again: tasker retry "+taskName(t, o.stdout)+" --only missing\n")
 	o.want(t, cli.ExitUnaccounted, "  2  missing  never received it (last seen never, never)  ghost[1-2]\nINCOMPLETE: 1 ok, 2 missing\n", "")
 
 	o = execute(t, env, "", "run", "sleep", "-e", "console1", "seconds=1000", "--wait", "1ms")
@@ -271,8 +272,9 @@ func TestLast(t *testing.T) {
 	execute(t, env, "", "watch", "-").want(t, cli.ExitOK, "DONE: 1 ok", "")
 	execute(t, env, "", "cancel", "-").want(t, cli.ExitFailure, "", "ended")
 	execute(t, append(env, "TASKER_API_URL=http://127.0.0.1:1"), "", "show", "-", "--api", "http://127.0.0.1:2").want(t, cli.ExitUsage, "", "unknown last task")
-	o := execute(t, env, "", "__complete", "watch", "")
-	o.want(t, cli.ExitOK, second+"\n"+first+"\n:4\n", "")
+	for _, verb := range []string{"watch", "show", "logs", "cancel", "retry"} {
+		execute(t, env, "", "__complete", verb, "").want(t, cli.ExitOK, second+"\n"+first+"\n:4\n", "")
+	}
 	for range 60 {
 		execute(t, env, "", "run", "worker", "again", "-e", "console1", "--detach")
 	}
@@ -327,6 +329,8 @@ func TestCompletionOfTasks(t *testing.T) {
 		"show --only|":   "failed missing unfinished ok RECEIVED RUNNING RETRYING LOST DONE FAILED TIMED_OUT CANCELED EXPIRED REJECTED :4",
 		"show --output|": "text json jsonl names csv :4",
 		"watch|":         ":4",
+		"retry|":         ":4",
+		"cancel|":        ":4",
 	} {
 		line := append([]string{"__complete"}, strings.Fields(strings.TrimSuffix(args, "|"))...)
 		o := execute(t, env, "", append(line, "")...)
