@@ -40,6 +40,8 @@ type Task struct {
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
 	Cancel *Cancellation `json:"cancel,omitempty"`
+	// Retry is the task's own retry policy; nil if it has that of its type.
+	Retry *RetryPolicy `json:"retry,omitempty"`
 	// Round counts how often the task was begun, from 2 on: 0 means that it was not
 	// retried.
 	Round int `json:"round,omitempty"`
