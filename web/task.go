@@ -29,6 +29,8 @@ type taskPage struct {
 	Token     bool   // the API asks for one
 	Wrong     string // why the last form was refused
 	Reason    string // that the form had
+	Retriable bool   // some of its endpoints may run it again
+	Classes   []tasker.RetryClass
 }
 
 // Verdict says in words how it stands.
@@ -59,6 +61,7 @@ func (v *visit) showTask(status int, wrong, reason string) error {
 	p := taskPage{
 		Task: g.Task, Row: taskRow{TaskView: g.Task}, Counts: numbers, Groups: g.Groups, Missing: g.Missing, Payload: documentOf(payload),
 		Open: !g.Task.Status.Final(), Address: v.address(), Token: v.token != "", Wrong: wrong, Reason: reason,
+		Retriable: g.Task.Status.CanRetry() && numbers.Expected > numbers.OK+numbers.Open, Classes: tasker.RetryClasses(),
 	}
 	if p.MoreKinds = len(g.Groups) + len(g.Other) - maxGroups; p.MoreKinds > 0 {
 		p.Groups = g.Groups[:min(maxGroups, len(g.Groups))]

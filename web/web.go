@@ -76,6 +76,8 @@ func (s *site) routes() map[string]func(*visit) error {
 		"GET " + task + "/results":        showResults,
 		"GET " + task + "/missing":        showMissing,
 		"POST " + task + "/cancel":        cancelTask,
+		"POST " + task + "/retry/plan":    planRetry,
+		"POST " + task + "/retry":         retryTask,
 		"GET " + result:                   showResult,
 		"GET " + result + "/log":          serveLog,
 		"GET " + result + "/payload":      serveResultPayload,

@@ -154,7 +154,8 @@ async function renew() {
 	}
 }
 
-// selecting reports whether a person is selecting text in an element.
+// selecting reports whether a person is selecting text in an element. Neither that nor
+// a form that is open is taken away.
 function selecting(element) {
 	const selection = document.getSelection();
 	return selection && !selection.isCollapsed && element.contains(selection.anchorNode);
@@ -165,7 +166,7 @@ function replace(page) {
 	document.title = page.title;
 	for (const fresh of page.querySelectorAll("[data-region]")) {
 		const old = document.getElementById(fresh.id);
-		if (!old || old.innerHTML === fresh.innerHTML || selecting(old)) {
+		if (!old || old.innerHTML === fresh.innerHTML || selecting(old) || old.querySelector("details[open]")) {
 			continue;
 		}
 		const focus = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
