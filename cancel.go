@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxReason is the length of the reason for a cancellation, in bytes.
+// MaxReason is the length of the reason for a cancellation, a pause or a drain, in bytes.
 const MaxReason = 1024
 
 // Cancellation says who canceled a task.
@@ -41,7 +41,8 @@ type CancelOutcome struct {
 	Unreachable []string
 }
 
-// ValidateReason returns why a reason for a cancellation is invalid, or nil.
+// ValidateReason returns why a reason for a cancellation, a pause or a drain is invalid,
+// or nil.
 func ValidateReason(reason string) error {
 	switch {
 	case len(reason) > MaxReason:

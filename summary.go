@@ -20,6 +20,9 @@ type Summary struct {
 	Finished int `json:"finished"` // those in a final state
 	Failed   int `json:"failed"`   // those in a final state other than DONE and CANCELED
 	Canceled int `json:"canceled"` // those that were canceled
+	// Held counts those that wait with the task and do not start it because of a pause
+	// or a drain.
+	Held int `json:"held"`
 	// Lost counts those that stopped heartbeating before they finished the
 	// task.
 	Lost    int      `json:"lost"`

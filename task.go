@@ -40,8 +40,9 @@ type Task struct {
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
 	Cancel *Cancellation `json:"cancel,omitempty"`
-	// Retry is the task's own retry policy; nil if it has that of its type.
-	Retry *RetryPolicy `json:"retry,omitempty"`
+	// Hold says who paused the task; nil if it is not paused. A task of a type that is
+	// paused, or at an endpoint that is drained, has none for that.
+	Hold *Hold `json:"hold,omitempty"`
 	// Round counts how often the task was begun, from 2 on: 0 means that it was not
 	// retried.
 	Round int `json:"round,omitempty"`
@@ -155,6 +156,9 @@ type TaskResult struct {
 	// CancelRequested is true if the endpoint was told to stop the task. It may
 	// finish it all the same.
 	CancelRequested bool
+	// Held says why a result that waits does not start, such as "endpoint drained by
+	// ann"; empty if nothing holds it, or a read leaves it out.
+	Held string
 	// Round is the round of the task in which the endpoint runs it, from 2 on; 0 is the
 	// first.
 	Round int
@@ -180,6 +184,7 @@ type resultJSON struct {
 	RetryTime        *time.Time      `json:"retry_time,omitempty"`
 	Progress         *Progress       `json:"progress,omitempty"`
 	CancelRequested  bool            `json:"cancel_requested,omitempty"`
+	Held             string          `json:"held,omitempty"`
 	Round            int             `json:"round,omitempty"`
 	PayloadSize      int64           `json:"payload_size,omitempty"`
 }
@@ -190,7 +195,7 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
 		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress,
-		CancelRequested: r.CancelRequested, Round: r.Round, PayloadSize: r.PayloadSize,
+		CancelRequested: r.CancelRequested, Held: r.Held, Round: r.Round, PayloadSize: r.PayloadSize,
 	}
 	if r.State.Finished() {
 		view.Status = 1
@@ -218,7 +223,7 @@ func (r *TaskResult) UnmarshalJSON(data []byte) error {
 		ID: view.ID, TaskID: view.TaskID, Endpoint: view.Endpoint, State: view.State, Attempt: view.Attempt,
 		Errnr: view.Errnr, Payload: view.Payload, StartTime: view.StartTime,
 		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress,
-		CancelRequested: view.CancelRequested, Round: view.Round, PayloadSize: view.PayloadSize,
+		CancelRequested: view.CancelRequested, Held: view.Held, Round: view.Round, PayloadSize: view.PayloadSize,
 	}
 	if view.Errmsg != nil {
 		r.Errmsg = *view.Errmsg
@@ -260,6 +265,8 @@ type Endpoint struct {
 	LeaseUntil time.Time `json:"lease_until"`
 	// Alive is true if the lease was running when this was read.
 	Alive bool `json:"alive"`
+	// Drain says who drained the endpoint: it starts nothing. Nil if nobody did.
+	Drain *Hold `json:"drain,omitempty"`
 }
 
 // EndpointToken describes a token with which an endpoint identifies itself at

@@ -14,6 +14,8 @@ type Census struct {
 	// Seen and Silent are numbers of registered endpoints.
 	Seen, Silent int
 	DeadLetters  int
+	// Drained counts the endpoints that are drained, and the others what is paused.
+	Drained, PausedTypes, PausedTasks int
 }
 
 // OpenTasks are the tasks of a type and a status.

@@ -105,6 +105,15 @@ type Commands struct {
 // the manager runs.
 func (u Unfinished) Any() bool { return u != Unfinished{} }
 
+// Hold keeps attempts from starting at an endpoint: all of them, those of a task type if
+// TaskType is set, or those of one task if TaskID is.
+type Hold struct {
+	Endpoint string
+	TaskType string
+	TaskID   int64
+	Until    *time.Time // when it ends by itself; nil if somebody must end it
+}
+
 // Start is an attempt to start.
 type Start struct {
 	tasker.ResultKey

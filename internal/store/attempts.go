@@ -43,8 +43,8 @@ func disjunction(term string, n int) string {
 // StartAttempts begins the next attempts of waiting results, up to some
 // hundreds: it counts them and moves the results to RUNNING, before their
 // handlers start. started[i] is false if the result is at another attempt or
-// has ended, if its task has expired, which makes it EXPIRED, or if its manager
-// does not hold the endpoint. It may be called
+// has ended, if its task has expired, which makes it EXPIRED, if a hold applies to it,
+// or if its manager does not hold the endpoint. It may be called
 // again after an error: attempts that the same manager has started are reported
 // as started, even if their endpoint was marked lost meanwhile, unless they
 // have asked for a reboot or were canceled since.
@@ -54,9 +54,14 @@ func (s Attempts) StartAttempts(ctx context.Context, starts []ledger.Start) (sta
 	}
 	var matched int
 	err = s.withRetry(ctx, func() (err error) {
-		matched, err = s.start(ctx, starts)
+		matched, err = s.start(s.conn(ctx), starts, " AND e.gate = 0")
 		return err
 	})
+	if err == nil && matched < len(starts) {
+		var more int
+		more, err = s.startGated(ctx, starts)
+		matched += more
+	}
 	if err != nil {
 		return nil, s.fail("start the attempts", err)
 	}
@@ -79,7 +84,57 @@ func (s Attempts) StartAttempts(ctx context.Context, starts []ledger.Start) (sta
 	return started, nil
 }
 
-func (s Attempts) start(ctx context.Context, starts []ledger.Start) (matched int, err error) {
+// startGated starts attempts whose endpoints may have had closed gates, unless a hold
+// applies to them, and returns how many. By now a gate may be open.
+func (s Attempts) startGated(ctx context.Context, starts []ledger.Start) (matched int, err error) {
+	var free []string
+	err = s.withRetry(ctx, func() error {
+		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
+			matched = 0
+			allowed, found, err := s.allowed(tx, starts)
+			if free = found; err != nil || len(allowed) == 0 {
+				return err
+			}
+			matched, err = s.start(tx, allowed, "")
+			return err
+		})
+	})
+	if err == nil {
+		s.openGates(ctx, free)
+	}
+	return matched, err
+}
+
+// allowed locks the endpoints of some starts, and returns those of the starts to which
+// no hold applies, and the endpoints whose gates are closed for no reason.
+func (s *DB) allowed(tx *gorm.DB, starts []ledger.Start) (allowed []ledger.Start, free []string, err error) {
+	locked, err := lockEndpoints(tx, endpointsOfStarts(starts), "SHARE")
+	if err != nil {
+		return nil, nil, err
+	}
+	keys := make([]tasker.ResultKey, len(starts))
+	for i, start := range starts {
+		keys[i] = start.ResultKey
+	}
+	found, err := s.look(tx, keys)
+	allowed = slices.DeleteFunc(slices.Clone(starts), func(start ledger.Start) bool { return found.held[start.ResultKey] })
+	free = slices.DeleteFunc(found.free, func(name string) bool { return locked[name].Gate == 0 })
+	return allowed, free, err
+}
+
+// endpointsOfStarts returns the endpoints of some starts, sorted.
+func endpointsOfStarts(starts []ledger.Start) []string {
+	list := make([]string, len(starts))
+	for i, start := range starts {
+		list[i] = start.Endpoint
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// start starts attempts by one statement, as far as a condition on their endpoints (e)
+// holds, and returns how many.
+func (s Attempts) start(db *gorm.DB, starts []ledger.Start, condition string) (matched int, err error) {
 	now := dbTime{s.Now()}
 	update := joinedUpdate{
 		columns: []string{"manager"}, held: true,
@@ -95,7 +150,7 @@ func (s Attempts) start(ctx context.Context, starts []ledger.Start) (matched int
 			{"step", "0"},
 			{"awaits_reboot", "NULL"},
 		},
-		where: "r.state IN ? AND " + unexpired("r."),
+		where: "r.state IN ? AND " + unexpired("r.") + condition,
 		args:  []any{tasker.Running, now, now, waiting, s.at(now.Time)},
 	}
 	// Lock the endpoints in the same order as heartbeats do.
@@ -105,7 +160,7 @@ func (s Attempts) start(ctx context.Context, starts []ledger.Start) (matched int
 	for _, start := range ordered {
 		update.add(start.ResultKey, start.Attempt, start.Manager)
 	}
-	return update.exec(&s.dialect, s.conn(ctx))
+	return update.exec(&s.dialect, db)
 }
 
 // begun returns by whom the attempts after the given ones were begun.

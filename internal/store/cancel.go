@@ -90,7 +90,7 @@ func hasEnded(o tasker.CancelOutcome) error {
 // cancel is CancelTask in a transaction. The error is errNothing, with the outcome,
 // if there is nothing to cancel.
 func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTasks) (tasker.CancelOutcome, error) {
-	row, err := s.lockTask(tx, request)
+	row, err := s.lockTask(tx, request.Type, request.Identifier)
 	if err != nil {
 		return tasker.CancelOutcome{}, err
 	}
@@ -131,12 +131,12 @@ func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTa
 }
 
 // lockTask locks and reads the task, which then has targets.
-func (s Cancels) lockTask(tx *gorm.DB, request tasker.CancelRequest) (row taskRow, err error) {
-	switch row, err = lockNamed(tx, request.Type, request.Identifier); {
+func (s *DB) lockTask(tx *gorm.DB, taskType, identifier string) (row taskRow, err error) {
+	switch row, err = lockNamed(tx, taskType, identifier); {
 	case err != nil || row.Targets != nil || row.Status.Final() || row.Status == tasker.Scheduled:
 		return row, err
 	case row.Status == tasker.Created:
-		_, err = Outbox(s).targetUnsent(tx, row.ID)
+		_, err = Outbox{s}.targetUnsent(tx, row.ID)
 	default:
 		err = s.convertLocked(tx, []int64{row.ID})
 	}

@@ -8,18 +8,21 @@ import (
 	"github.com/taskerhq/tasker/internal/ledger"
 )
 
-// censusStatement counts the open tasks by type and status, the endpoints and the
-// dead letters. It reads indexes only, of tasks the part with the open ones, and a
+// censusStatement counts the open tasks by type and status, the endpoints, the dead
+// letters and the holds. It reads indexes only, of tasks the part with the open ones, and a
 // row for each type and status. The ids of tasks grow with their time.
 const censusStatement = `SELECT 'tasks' AS kind, c.type AS type, c.status AS status, c.number AS number, t.start_time AS oldest
 FROM (SELECT type, status, COUNT(*) AS number, MIN(id) AS oldest_id FROM tasks WHERE type IN ? AND status IN ? GROUP BY type, status) c
 JOIN tasks t ON t.id = c.oldest_id
 UNION ALL SELECT 'seen', '', '', COUNT(*), NULL FROM endpoints WHERE last_seen >= ?
 UNION ALL SELECT 'silent', '', '', COUNT(*), NULL FROM endpoints WHERE last_seen < ?
-UNION ALL SELECT 'dead letters', '', '', COUNT(*), NULL FROM dead_letters`
+UNION ALL SELECT 'dead letters', '', '', COUNT(*), NULL FROM dead_letters
+UNION ALL SELECT 'drained', '', '', COUNT(*), NULL FROM holds WHERE endpoint IS NOT NULL
+UNION ALL SELECT 'paused types', '', '', COUNT(*), NULL FROM holds WHERE task_type IS NOT NULL
+UNION ALL SELECT 'paused tasks', '', '', COUNT(*), NULL FROM holds WHERE task_id IS NOT NULL`
 
 // Census counts the open tasks of some types, the endpoints that were seen since a
-// time and those that were not, and the dead letters.
+// time and those that were not, the dead letters, and what is drained and paused.
 func (s Inspection) Census(ctx context.Context, taskTypes []string, seenSince time.Time) (census ledger.Census, err error) {
 	var rows []struct {
 		Kind   string
@@ -41,6 +44,12 @@ func (s Inspection) Census(ctx context.Context, taskTypes []string, seenSince ti
 			census.Silent = r.Number
 		case "dead letters":
 			census.DeadLetters = r.Number
+		case "drained":
+			census.Drained = r.Number
+		case "paused types":
+			census.PausedTypes = r.Number
+		case "paused tasks":
+			census.PausedTasks = r.Number
 		default:
 			open := ledger.OpenTasks{Type: r.Type, Status: r.Status, Tasks: r.Number}
 			if r.Oldest != nil {

@@ -43,12 +43,15 @@ func TestCensus(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.bury(t, tasker.DeadLetter{Key: "k"})
+		for _, subject := range subjects(sent) {
+			f.hold(t, subject, tasker.Expiry{})
+		}
 		want := ledger.Census{
 			Open: []ledger.OpenTasks{
 				{Type: created.Type, Status: tasker.Created, Tasks: 2, Oldest: created.StartTime},
 				{Type: created.Type, Status: tasker.Sent, Tasks: 1, Oldest: sent.StartTime},
 			},
-			Seen: 1, Silent: 2, DeadLetters: 1,
+			Seen: 1, Silent: 2, DeadLetters: 1, Drained: 1, PausedTypes: 1, PausedTasks: 1,
 		}
 		if diff := cmp.Diff(want, census("another", created.Type)); diff != "" {
 			t.Error(diff)

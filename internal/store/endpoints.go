@@ -54,7 +54,7 @@ func (s Endpoints) acquire(
 		row := map[string]any{
 			"manager": e.Manager, "host": e.Host, "pid": e.PID, "version": e.Version, "labels": nil,
 			"start_time": s.at(now), "last_seen": s.at(now), "lease_until": s.at(now.Add(lease)),
-			"protocol": max(e.Protocol, 1), "protocol_manager": e.Manager,
+			"protocol": max(e.Protocol, 1), "protocol_manager": e.Manager, "gate": 1, "gated_by": e.Manager,
 		}
 		if len(e.Labels) > 0 {
 			row["labels"] = document[map[string]string]{e.Labels}
@@ -84,7 +84,10 @@ func (s Endpoints) acquire(
 		for i, name := range e.TaskTypes {
 			types[i] = endpointTypeRow{TaskType: name, Endpoint: e.Name}
 		}
-		return tx.Create(&types).Error
+		if err := tx.Create(&types).Error; err != nil {
+			return err
+		}
+		return awaitHolds(tx, e.TaskTypes)
 	})
 	return holder, begun, err
 }
@@ -245,5 +248,10 @@ func (s Endpoints) ListEndpoints(ctx context.Context, q tasker.EndpointQuery) ([
 		e := &list[index[t.Endpoint]]
 		e.TaskTypes = append(e.TaskTypes, t.TaskType)
 	}
-	return list, nil
+	var holds []holdRow
+	err := s.conn(ctx).Table("holds h").Where("h.endpoint IN ? AND "+active, found, s.at(now)).Find(&holds).Error
+	for i := range holds {
+		list[index[*holds[i].Endpoint]].Drain = new(holds[i].hold())
+	}
+	return list, s.fail("read which endpoints are drained", err)
 }

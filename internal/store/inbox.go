@@ -29,8 +29,10 @@ type Inbox struct{ *DB }
 // not stored, if type or identifier differ, or if the task does not list the
 // endpoint; and if the task has ended without the endpoint. If it was canceled as
 // a whole, the message is a Duplicate, whose result is CANCELED. Of a task that has
-// expired an EXPIRED result is recorded, and the message is a Duplicate. The endpoints'
-// leases are locked meanwhile, so that no other manager takes over in between.
+// expired an EXPIRED result is recorded, and the message is a Duplicate; so is that of
+// a task that must not start because of a hold, whose result is recorded as RECEIVED
+// in place of RUNNING. The endpoints' leases are locked meanwhile, so that no other
+// manager takes over in between.
 // Tasks whose target the endpoint is are not locked, since they cannot end
 // without its result; others are.
 func (s Inbox) ReceiveResults(ctx context.Context, incoming []ledger.Incoming) ([]ledger.Recording, error) {
@@ -45,8 +47,11 @@ func (s Inbox) ReceiveResults(ctx context.Context, incoming []ledger.Incoming) (
 	for n, i := range rest {
 		slow[n] = incoming[i]
 	}
+	var free []string
 	err = s.transact(ctx, "record the received tasks", func(tx *gorm.DB) error {
-		part, err := s.receive(tx, slow)
+		var part []ledger.Recording
+		var err error
+		part, free, err = s.receive(tx, slow)
 		for n, i := range rest {
 			if err == nil {
 				recordings[i] = part[n]
@@ -57,26 +62,79 @@ func (s Inbox) ReceiveResults(ctx context.Context, incoming []ledger.Incoming) (
 	if err != nil {
 		return nil, err
 	}
+	s.openGates(ctx, free)
 	return recordings, nil
 }
 
-func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Recording, error) {
-	holders, err := lockHolders(tx, incoming)
+// receive records messages in a transaction. It also returns the endpoints whose gates
+// are closed for no reason.
+func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) (recordings []ledger.Recording, free []string, err error) {
+	holders, err := lockEndpoints(tx, endpointsOf(incoming), "SHARE")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	tasks, err := s.readTasks(tx, incoming)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	targets, err := targeted(tx, keysOf(incoming))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.lockJoined(tx, incoming, tasks, targets); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	holds, err := s.holdsOfArrivals(tx, incoming, holders, targets)
+	if err != nil {
+		return nil, nil, err
+	}
+	recordings, err = s.recordLocked(tx, incoming, received{holders, tasks, targets, holds.held})
+	return recordings, holds.free, err
+}
+
+// received is what was read for messages, at endpoints that are locked.
+type received struct {
+	holders map[string]endpointRow
+	tasks   map[int64]storedTask
+	targets map[tasker.ResultKey]bool
+	held    map[tasker.ResultKey]bool // must not start
+}
+
+// holdsOfArrivals finds which messages must not be recorded as RUNNING. At open gates
+// none applies to the tasks that the endpoints expect; one that joins a task closes
+// its gate, since that may be held.
+func (s Inbox) holdsOfArrivals(
+	tx *gorm.DB, incoming []ledger.Incoming, holders map[string]endpointRow, targets map[tasker.ResultKey]bool,
+) (gated, error) {
+	var keys []tasker.ResultKey
+	var joining []string
+	for _, a := range incoming {
+		closed := holders[a.Endpoint].Gate != 0
+		if a.State == tasker.Running && closed || !targets[a.ResultKey] {
+			keys = append(keys, a.ResultKey)
+		}
+		if !closed && !targets[a.ResultKey] {
+			joining = append(joining, a.Endpoint)
+		}
+	}
+	if len(keys) == 0 {
+		return gated{}, nil
+	}
+	found, err := s.look(tx, keys)
+	if err != nil || len(found.held) == 0 {
+		found.free = slices.DeleteFunc(found.free, func(name string) bool { return holders[name].Gate == 0 })
+		return found, err
+	}
+	slices.Sort(joining)
+	return found, closeGates(tx, slices.Compact(joining))
+}
+
+// recordLocked records messages whose endpoints are locked, and the tasks that these
+// join.
+func (s Inbox) recordLocked(tx *gorm.DB, incoming []ledger.Incoming, r received) ([]ledger.Recording, error) {
+	tasks, targets := r.tasks, r.targets
 	recordings := make([]ledger.Recording, len(incoming))
+	asked := incoming
 	incoming = slices.Clone(incoming)
 	var open, ended []int // indexes of those to record, and of those whose task has ended
 	for i, a := range incoming {
@@ -85,9 +143,8 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		if reason == "" && !targets[a.ResultKey] {
 			reason = task.notFor(a)
 		}
-		holder, held := holders[a.Endpoint]
 		switch {
-		case !held || holder != a.Manager:
+		case a.Manager == "" || r.holders[a.Endpoint].Manager != a.Manager:
 			recordings[i].Outcome = ledger.NotOwner
 		case reason != "":
 			recordings[i] = ledger.Recording{Outcome: ledger.Refused, Reason: reason}
@@ -96,9 +153,11 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		default:
 			recordings[i].Task = task.Task
 			open = append(open, i)
-			if task.expired {
-				a := &incoming[i]
+			switch a := &incoming[i]; {
+			case task.expired:
 				a.State, a.Errnr, a.Errmsg = tasker.Expired, tasker.ErrnrExpired, expiredMessage(task.Expires)
+			case r.held[a.ResultKey] && a.State == tasker.Running:
+				a.State = tasker.Received
 			}
 		}
 	}
@@ -106,8 +165,8 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) ([]ledger.Record
 		return nil, err
 	}
 	for _, i := range open {
-		if incoming[i].State == tasker.Expired && recordings[i].Outcome == ledger.Recorded {
-			recordings[i] = ledger.Recording{Outcome: ledger.Duplicate, Task: recordings[i].Task, State: tasker.Expired}
+		if state := incoming[i].State; state != asked[i].State && recordings[i].Outcome == ledger.Recorded {
+			recordings[i] = ledger.Recording{Outcome: ledger.Duplicate, Task: recordings[i].Task, State: state}
 		}
 	}
 	if err := s.join(tx, incoming, open, tasks, targets); err != nil || len(ended) == 0 {
@@ -208,16 +267,17 @@ func (s Inbox) insertResults(
 	return insert(fresh)
 }
 
-// lockHolders locks the endpoints of the messages, and returns who holds each.
-func lockHolders(tx *gorm.DB, incoming []ledger.Incoming) (holders map[string]string, err error) {
+// lockEndpoints locks endpoints, which are sorted, in the order of their names, and
+// returns those that are registered: who holds each, and whether its gate is closed.
+func lockEndpoints(tx *gorm.DB, names []string, strength string) (map[string]endpointRow, error) {
 	var found []endpointRow
-	err = tx.Clauses(clause.Locking{Strength: "SHARE"}).Select("name", "manager").
-		Where("name IN ?", endpointsOf(incoming)).Order("name").Find(&found).Error
-	holders = make(map[string]string, len(found))
+	err := tx.Clauses(clause.Locking{Strength: strength}).Select("name", "manager", "gate").
+		Where("name IN ?", names).Order("name").Find(&found).Error
+	rows := make(map[string]endpointRow, len(found))
 	for _, row := range found {
-		holders[row.Name] = row.Manager
+		rows[row.Name] = row
 	}
-	return holders, err
+	return rows, err
 }
 
 // endpointsOf returns the endpoints of the messages, sorted.
@@ -334,7 +394,7 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "round", "start_time", "not_after", "last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "round", "start_time", "not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

@@ -15,7 +15,8 @@ import (
 // receiveFast is the fast path: one read and one statement instead of a
 // transaction of six. It records the messages if all are new, for open tasks
 // whose targets their endpoints are, at endpoints that their managers hold; the
-// statement locks the rows of these endpoints. What it costs does not depend on
+// statement locks the rows of these endpoints. It records none as RUNNING where starts
+// have to look for holds. What it costs does not depend on
 // how many endpoints a task has. rest are the indexes of those that it did not
 // record: [Inbox.receive] must do it.
 func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (recordings []ledger.Recording, rest []int, err error) {
@@ -69,17 +70,19 @@ func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (rec
 }
 
 // notRecorded returns the indexes of the messages that the fast path did not
-// record at a time. Nobody else records the others: the key is unique.
+// record at a time. Nobody else records the others: the key is unique. If a batch has
+// the same message twice, in two states, a closed gate may have refused one of them.
 func (s Inbox) notRecorded(ctx context.Context, incoming []ledger.Incoming, now dbTime) (rest []int, err error) {
 	condition, args := anyOf(keysOf(incoming))
 	var rows []resultRow
-	err = s.conn(ctx).Select("task_id", "endpoint", "manager").Where(condition, args...).Where("start_time = ?", now).Find(&rows).Error
-	by := make(map[tasker.ResultKey]string, len(rows))
+	err = s.conn(ctx).Select("task_id", "endpoint", "manager", "state").Where(condition, args...).Where("start_time = ?", now).
+		Find(&rows).Error
+	by := make(map[tasker.ResultKey]resultRow, len(rows))
 	for _, r := range rows {
-		by[r.key()] = r.Manager
+		by[r.key()] = r
 	}
 	for i, a := range incoming {
-		if manager, ok := by[a.ResultKey]; !ok || manager != a.Manager {
+		if row, ok := by[a.ResultKey]; !ok || row.Manager != a.Manager || row.State != a.State {
 			rest = append(rest, i)
 		}
 	}
@@ -94,7 +97,7 @@ var resultColumns = []string{
 
 // insertHeld returns the statement that inserts a result for each message whose
 // endpoint its manager holds and, if targeted, is a target of the open task, which
-// has not expired. The
+// has not expired; then none is RUNNING at an endpoint whose gate is closed. The
 // list of values is read first, and each of its rows finds its endpoint, target
 // and task by their keys.
 func (s Inbox) insertHeld(
@@ -111,7 +114,7 @@ func (s Inbox) insertHeld(
 		" SELECT v.task_id, e.name, e.manager, v.state, v.attempt, v.errnr, v.errmsg," +
 		" v.start_time, v.last_modified_time, v.attempt_time, v.not_after, v.round" +
 		// Only the endpoints are locked.
-		" FROM v JOIN (SELECT name, manager FROM endpoints WHERE name IN ?" + s.dialect.share + ") e" +
+		" FROM v JOIN (SELECT name, manager, gate FROM endpoints WHERE name IN ?" + s.dialect.share + ") e" +
 		" ON e.name = " + s.dialect.asName("v.endpoint") + " AND e.manager = v.manager"
 	for _, a := range ordered {
 		attempt, begun := 0, any(nil)
@@ -128,8 +131,9 @@ func (s Inbox) insertHeld(
 	args = append(args, endpointsOf(incoming))
 	if targeted {
 		statement += " JOIN task_targets g ON g.task_id = v.task_id AND g.endpoint = e.name" +
-			" JOIN tasks t ON t.id = v.task_id AND t.status IN ? AND " + unexpired("t.")
-		args = append(args, receivable(), s.at(now.Time))
+			" JOIN tasks t ON t.id = v.task_id AND t.status IN ? AND " + unexpired("t.") +
+			" WHERE (e.gate = 0 OR v.state <> ?)"
+		args = append(args, receivable(), s.at(now.Time), tasker.Running)
 	}
 	return statement, args
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"gorm.io/gorm"
+
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 )
@@ -35,8 +37,8 @@ func (s Attempts) AwaitReboot(ctx context.Context, key tasker.ResultKey, attempt
 // ResumeAttempts takes over up to 100 attempts that awaited a reboot, for their
 // managers to run their next steps. The Attempt of a start is the number of the
 // attempt that continues. resumed[i] is false if the attempt does not await a
-// reboot, is not current, was canceled or has ended, or if its manager does not hold the
-// endpoint. It may be called again after an error: attempts that the same
+// reboot, is not current, was canceled or has ended, if a hold applies to it, or if its
+// manager does not hold the endpoint. It may be called again after an error: attempts that the same
 // manager has resumed are reported as resumed.
 func (s Attempts) ResumeAttempts(ctx context.Context, starts []ledger.Start) (resumed []bool, err error) {
 	return byManager(starts, func(manager string, starts []ledger.Start) ([]bool, error) {
@@ -48,17 +50,14 @@ func (s Attempts) resumeAttempts(ctx context.Context, manager string, starts []l
 	condition, keys := anyAt(starts, 0)
 	var matched int
 	err = s.withRetry(ctx, func() error {
-		// Set state last: MySQL uses the values set so far.
-		args := append([]any{tasker.Lost, dbTime{s.Now()}, tasker.Running, manager}, keys...)
-		args = append(append(args, runsArgs()...), manager)
-		update := s.conn(ctx).Exec("UPDATE task_results SET"+
-			" last_modified_time = CASE WHEN state = ? THEN ? ELSE last_modified_time END,"+
-			" lost_from = NULL, lost_errnr = NULL, lost_errmsg = NULL, errnr = 0, errmsg = '',"+
-			" state = ?, manager = ?, awaits_reboot = NULL"+
-			" WHERE "+condition+" AND awaits_reboot IS NOT NULL AND cancel_id IS NULL AND "+runs+
-			" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", args...)
-		matched = int(update.RowsAffected)
-		return update.Error
+		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
+			matched = 0
+			allowed, _, err := s.allowed(tx, starts)
+			if err == nil && len(allowed) > 0 {
+				matched, err = s.takeOver(tx, manager, allowed)
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return nil, s.fail("resume the attempts", err)
@@ -83,6 +82,21 @@ func (s Attempts) resumeAttempts(ctx context.Context, manager string, starts []l
 		resumed[i] = taken[start.ResultKey]
 	}
 	return resumed, nil
+}
+
+// takeOver makes attempts that await a reboot run under a manager, and returns how many.
+func (s Attempts) takeOver(tx *gorm.DB, manager string, starts []ledger.Start) (matched int, err error) {
+	condition, keys := anyAt(starts, 0)
+	// Set state last: MySQL uses the values set so far.
+	args := append([]any{tasker.Lost, dbTime{s.Now()}, tasker.Running, manager}, keys...)
+	args = append(append(args, runsArgs()...), manager)
+	update := tx.Exec("UPDATE task_results SET"+
+		" last_modified_time = CASE WHEN state = ? THEN ? ELSE last_modified_time END,"+
+		" lost_from = NULL, lost_errnr = NULL, lost_errmsg = NULL, errnr = 0, errmsg = '',"+
+		" state = ?, manager = ?, awaits_reboot = NULL"+
+		" WHERE "+condition+" AND awaits_reboot IS NOT NULL AND cancel_id IS NULL AND "+runs+
+		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = task_results.endpoint AND e.manager = ?)", args...)
+	return int(update.RowsAffected), update.Error
 }
 
 // byManager calls fn with the starts of each manager, and returns what it

@@ -48,7 +48,7 @@ func (r *endpointRemovalRow) removal() tasker.Removal {
 }
 
 // RemoveEndpoint deletes an endpoint's registration and returns the removal,
-// for the caller to complete. Its tokens end with it. The error is a
+// for the caller to complete. Its tokens end with it, and so does its drain. The error is a
 // [tasker.Conflict] with the manager's name if the endpoint is alive, and
 // [tasker.NotFound] if there is neither such an endpoint, nor a token of it, nor
 // a removal of it under way.
@@ -70,6 +70,10 @@ func (s Removals) removeEndpoint(tx *gorm.DB, name string) (tasker.Removal, erro
 			name, row.Host, row.PID, row.LastSeen.Format(time.RFC3339))
 	})
 	if err != nil && tasker.CodeOf(err) != tasker.NotFound {
+		return removal, err
+	}
+	// Not when a manager forgets it, which may start again under the same name.
+	if err := tx.Where("endpoint = ?", name).Delete(&holdRow{}).Error; err != nil {
 		return removal, err
 	}
 	ended, failed := deleteTokens(tx, name)

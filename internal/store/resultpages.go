@@ -83,5 +83,6 @@ func (s Results) Summary(ctx context.Context, task tasker.Task, limit int) (task
 	}
 	summary.Missing = append([]string{}, missing...)
 	summary.Expected = summary.Received + int(all)
-	return summary, nil
+	summary.Held, err = s.countHeld(ctx, &task, counts[task.ID][tasker.Received]+counts[task.ID][tasker.Retrying])
+	return summary, s.fail(what, err)
 }

@@ -135,22 +135,22 @@ type taskRow struct {
 	Unserved         names
 	RemovedEndpoints names
 	Cancellation     *document[tasker.Cancellation]
-	RelayTime        *dbTime // while CREATED: when the next attempt to send is due; while SCHEDULED: when to start it
-	PublishAttempts  int     // to send
-	SentTo           *string // see [ledger.Unsent]
-	Refusal          *string // why the broker refused it last; NULL if it did not
-	NotAfter         *dbTime // when it expires; NULL for never
-	ExpiresIn        *int64  // microseconds from its start, if it was told so
-	ExpireTime       *dbTime // when the reconciler looks whether it has expired; NULL if it need not
-	Targets          *int    // the number of its targets; NULL if an older program accepted it
+	Hold             *document[tasker.Hold] // a copy of what table holds has
+	RelayTime        *dbTime                // while CREATED: when the next attempt to send is due; while SCHEDULED: when to start it
+	PublishAttempts  int                    // to send
+	SentTo           *string                // see [ledger.Unsent]
+	Refusal          *string                // why the broker refused it last; NULL if it did not
+	NotAfter         *dbTime                // when it expires; NULL for never
+	ExpiresIn        *int64                 // microseconds from its start, if it was told so
+	ExpireTime       *dbTime                // when the reconciler looks whether it has expired; NULL if it need not
+	Targets          *int                   // the number of its targets; NULL if an older program accepted it
 	StartTime        dbTime
 	AcceptedTime     *dbTime // of a task accepted to start later
 	SentTime         *dbTime
 	LastModifiedTime dbTime
-	Errmsg           *string                       // why it could not start
-	Retry            *document[tasker.RetryPolicy] // its own policy; NULL for that of its type
-	Round            int                           `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
-	RoundTime        *dbTime                       // when it began; NULL for the first one
+	Errmsg           *string // why it could not start
+	Round            int     `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
+	RoundTime        *dbTime // when it began; NULL for the first one
 }
 
 // TableName returns the table of tasks.
@@ -167,11 +167,11 @@ func (r *taskRow) task() tasker.Task {
 	if r.Cancellation != nil {
 		t.Cancel = &r.Cancellation.value
 	}
+	if r.Hold != nil && !r.Status.Final() {
+		t.Hold = &r.Hold.value
+	}
 	if r.Errmsg != nil {
 		t.Errmsg = *r.Errmsg
-	}
-	if r.Retry != nil {
-		t.Retry = &r.Retry.value
 	}
 	if r.Selection != nil {
 		s := r.Selection.value
@@ -278,6 +278,9 @@ type endpointRow struct {
 	// Protocol is what ProtocolManager reads: see [tasker.Endpoint].
 	Protocol        int
 	ProtocolManager *string
+	Gate            int // 1 while starts have to look for holds; see gate.go
+	// GatedBy is the manager that registered through a program which knows the gate.
+	GatedBy *string
 }
 
 // TableName returns the table of endpoints.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -30,14 +31,18 @@ func (s *selection) chooses() bool {
 	return s.Select != nil || s.Limit != "" || s.Expect != nil || s.Plan != ""
 }
 
-// NextStart returns when the next SCHEDULED task is due; ok is false if there is
-// none.
+// unpaused is the condition that a task is not paused at a time, its argument.
+const unpaused = "NOT EXISTS (SELECT 1 FROM holds h WHERE h.task_id = tasks.id AND " + active + ")"
+
+// NextStart returns when the next SCHEDULED task is due that is not paused; ok is false
+// if there is none.
 func (s Schedule) NextStart(ctx context.Context) (next time.Time, ok bool, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return next, false, err
 	}
 	var times []dbTime
-	err = s.conn(ctx).Model(&taskRow{}).Where("status = ?", tasker.Scheduled).Where(unexpired(""), dbTime{s.Now()}).
+	now := dbTime{s.Now()}
+	err = s.conn(ctx).Model(&taskRow{}).Where("status = ?", tasker.Scheduled).Where(unexpired(""), now).Where(unpaused, now).
 		Order("relay_time").Limit(1).Pluck("relay_time", &times).Error
 	if err != nil || len(times) == 0 {
 		return next, false, s.fail("read when the next task starts", err)
@@ -51,7 +56,7 @@ const maxStarted = 8 << 20
 
 // StartDue moves up to limit SCHEDULED tasks that are due to CREATED, with their
 // targets, those due longest first, and returns them: the caller has to send them,
-// as their first attempt. Those whose endpoints must be chosen are returned as
+// as their first attempt. Those that are paused stay SCHEDULED. Those whose endpoints must be chosen are returned as
 // choosing, still SCHEDULED; no other process gets them until lease has passed. No
 // task at all means that none is due.
 func (s Schedule) StartDue(ctx context.Context, limit int, lease time.Duration) (started, choosing []tasker.Task, err error) {
@@ -96,7 +101,7 @@ func due(tx *gorm.DB, now dbTime, limit int) ([]taskRow, error) {
 	var found []sized
 	err := tx.Table("tasks").Clauses(clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}).
 		Select("id, OCTET_LENGTH(payload) AS size").Where("status = ? AND relay_time <= ?", tasker.Scheduled, now).
-		Where(unexpired(""), now).
+		Where(unexpired(""), now).Where(unpaused, now).
 		Order("relay_time, id").Limit(limit).Find(&found).Error
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -107,8 +112,13 @@ func due(tx *gorm.DB, now dbTime, limit int) ([]taskRow, error) {
 		ids[i] = r.ID
 	}
 	var rows []taskRow
-	return rows, tx.Where("id IN ?", ids).Order("relay_time, id").Find(&rows).Error
+	err = tx.Where("id IN ?", ids).Order("relay_time, id").Find(&rows).Error
+	// One may have been paused before it was locked.
+	return slices.DeleteFunc(rows, func(row taskRow) bool { return row.paused(now.Time) }), err
 }
+
+// paused reports whether somebody paused the task.
+func (r *taskRow) paused(now time.Time) bool { return r.Hold != nil && !r.Hold.value.Over(now) }
 
 // start moves locked tasks to CREATED, with their targets.
 func (s Schedule) start(tx *gorm.DB, tasks []*newTask, now dbTime) error {
@@ -152,13 +162,14 @@ func lockScheduled(tx *gorm.DB, claimed tasker.Task) (row taskRow, found bool, e
 // StartChosen moves a task that [Schedule.StartDue] returned as choosing to CREATED.
 // endpoints are those that were chosen, sorted, of as many as chosen before the
 // limit; nil if the task is for all of its type. started is false if another
-// process moved the task, or its time was changed.
+// process moved the task, its time was changed, or it was paused.
 func (s Schedule) StartChosen(
 	ctx context.Context, claimed tasker.Task, endpoints []string, chosen int,
 ) (task tasker.Task, started bool, err error) {
 	err = s.transact(ctx, "start the task", func(tx *gorm.DB) error {
 		var row taskRow
 		row, started, err = lockScheduled(tx, claimed)
+		started = started && !row.paused(s.Now())
 		if err != nil || !started {
 			return err
 		}

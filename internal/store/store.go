@@ -44,6 +44,7 @@ type Store struct {
 	Endpoints   Endpoints
 	Removals    Removals
 	Cancels     Cancels
+	Holds       Holds
 	Rounds      Rounds
 	Tokens      Tokens
 	DeadLetters DeadLetters
@@ -124,8 +125,8 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	return &Store{
 		DB: db, Schema: schema, Tasks: Tasks{db}, Schedule: Schedule{db}, Expiry: Expiry{db}, Outbox: Outbox{db}, Inbox: Inbox{db},
 		Attempts: Attempts{db}, Results: Results{db},
-		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Cancels: Cancels{db}, Rounds: Rounds{db},
-		Tokens:      Tokens{db},
+		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Cancels: Cancels{db}, Holds: Holds{db},
+		Rounds: Rounds{db}, Tokens: Tokens{db},
 		DeadLetters: DeadLetters{db}, Retention: Retention{db}, Leases: Leases{db}, Inspection: Inspection{db},
 	}, nil
 }

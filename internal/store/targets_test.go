@@ -113,6 +113,8 @@ func TestArrivalReadsItsOwnRows(t *testing.T) {
 		endpoints[i] = fmt.Sprintf("e%04d", i)
 	}
 	f.acquire(t, managerA, endpoints[:20]...)
+	opens := f.send(t, "opens", endpoints[5:7]...) // their gates are closed since they registered
+	f.receive(t, managerA, incoming(opens, endpoints[5], tasker.Running), incoming(opens, endpoints[6], tasker.Running))
 	tasks := map[int]tasker.Task{}
 	for _, n := range []int{10, 2000} {
 		tasks[n] = f.send(t, fmt.Sprint("task", n), endpoints[:n]...)

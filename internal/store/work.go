@@ -11,32 +11,35 @@ import (
 )
 
 // WaitingWork returns up to limit results of an endpoint and type that wait for
-// a free slot (RECEIVED), oldest task first.
+// a free slot (RECEIVED), oldest task first, without those to which a hold applies.
 func (s Attempts) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
-	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ?", tasker.Received, taskType)
+	args := append([]any{tasker.Received, taskType}, s.unheldArgs()...)
+	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ? AND "+unheld, args...)
 }
 
 // DueWork returns up to limit results of an endpoint and type whose next
-// attempt is due (RETRYING).
+// attempt is due (RETRYING), without those to which a hold applies.
 func (s Attempts) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
 	}
 	// A retry stored in the future is due: the database's clock was set back.
 	now := s.Now()
-	return s.work(ctx, endpoint, limit, "r.state = ? AND (r.retry_time <= ? OR r.last_modified_time > ?) AND t.type = ?",
-		tasker.Retrying, s.at(now), s.at(now.Add(clockError)), taskType)
+	args := append([]any{tasker.Retrying, s.at(now), s.at(now.Add(clockError)), taskType}, s.unheldArgs()...)
+	return s.work(ctx, endpoint, limit, "r.state = ? AND (r.retry_time <= ? OR r.last_modified_time > ?) AND t.type = ? AND "+unheld, args...)
 }
 
 // InterruptedWork returns up to limit results of an endpoint that are RUNNING,
 // or LOST from there, under another manager that ended or lost the endpoint
 // during the run. If AwaitsReboot is set, the run ended to continue after a
-// reboot: see [Attempts.ResumeAttempts]. If Canceled is set, it was told to stop. It
-// returns none if manager does not hold the endpoint.
+// reboot: see [Attempts.ResumeAttempts]; those to which a hold applies are left out. If
+// Canceled is set, it was told to stop. It returns none if manager does not hold the
+// endpoint.
 func (s Attempts) InterruptedWork(ctx context.Context, manager, endpoint string, limit int) ([]ledger.Work, error) {
+	args := []any{[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager}
 	return s.work(ctx, endpoint, limit, "r.state IN ? AND COALESCE(r.lost_from, r.state) = ? AND r.manager <> ?"+
-		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)",
-		[]tasker.ResultState{tasker.Running, tasker.Lost}, tasker.Running, manager, manager)
+		" AND EXISTS (SELECT 1 FROM endpoints e WHERE e.name = r.endpoint AND e.manager = ?)"+
+		" AND (r.awaits_reboot IS NULL OR r.cancel_id IS NOT NULL OR "+unheld+")", append(args, s.unheldArgs()...)...)
 }
 
 // UnfinishedWork returns which kinds of unfinished results an endpoint of a manager
@@ -73,7 +76,7 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	}
 	err := s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Joins("LEFT JOIN cancels c ON c.id = r.cancel_id").
-		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.retry, t.start_time, t.last_modified_time,"+
+		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.start_time, t.last_modified_time,"+
 			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.earlier_attempts AS earlier, r.awaits_reboot AS awaits,"+
 			" c.requested_by AS canceler, COALESCE(c.reason, '') AS reason").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
@@ -99,12 +102,12 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	return work, nil
 }
 
-// NextRetry returns when the next attempt of an endpoint and type is due; ok is
-// false if there is none.
+// NextRetry returns when the next attempt of an endpoint and type is due to which no
+// hold applies; ok is false if there is none.
 func (s Attempts) NextRetry(ctx context.Context, endpoint, taskType string) (next time.Time, ok bool, err error) {
 	var times []dbTime
 	err = s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
-		Where("r.endpoint = ? AND r.state = ? AND t.type = ?", endpoint, tasker.Retrying, taskType).
+		Where("r.endpoint = ? AND r.state = ? AND t.type = ?", endpoint, tasker.Retrying, taskType).Where(unheld, s.unheldArgs()...).
 		Order("r.retry_time").Limit(1).Pluck("r.retry_time", &times).Error
 	if err != nil || len(times) == 0 {
 		return time.Time{}, false, s.fail("read the time of the next retry", err)

@@ -50,6 +50,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"unfinished work":   testUnfinished,
 		"interrupted work":  testInterrupted,
 		"canceled work":     testCanceled,
+		"held work":         testHeld,
 		"another round":     testRetried,
 		"reboots":           testReboots,
 		"live":              testLive,

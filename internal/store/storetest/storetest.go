@@ -25,6 +25,7 @@ type Flat struct {
 	endpoints
 	removals
 	cancels
+	holds
 	rounds
 	deadLetters
 	retention
@@ -46,6 +47,7 @@ type (
 	endpoints   = store.Endpoints
 	removals    = store.Removals
 	cancels     = store.Cancels
+	holds       = store.Holds
 	rounds      = store.Rounds
 	deadLetters = store.DeadLetters
 	retention   = store.Retention
@@ -58,7 +60,7 @@ type (
 func Flatten(s *store.Store) *Flat {
 	return &Flat{
 		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
-		s.Cancels, s.Rounds, s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
+		s.Cancels, s.Holds, s.Rounds, s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
 	}
 }
 
