@@ -81,7 +81,7 @@ func (p *pool) follow(taking context.Context, work ledger.Work, c *claim, do doi
 
 // mayBegin reports whether what is ahead may begin when a slot is free: a stop does
 // not prevent it. The caller holds the lock.
-func (p *pool) mayBegin() bool { return p.binding.handler != nil && !p.paused }
+func (p *pool) mayBegin() bool { return p.binding.handler != nil && !p.rests() }
 
 // startAhead starts what is ahead, oldest first, while slots are free. The caller
 // holds the lock.

@@ -123,6 +123,8 @@ func (delivery) Requeue() error                               { return nil }
 
 func (f *free) CommandMark(context.Context) (string, error) { return "", nil }
 
+func (f *free) HoldsAt(context.Context, []string) ([]ledger.Hold, error) { return nil, nil }
+
 func (f *free) CanceledWork(context.Context, string, string, int) ([]ledger.Work, error) {
 	return nil, nil
 }

@@ -41,6 +41,7 @@ type canceler struct {
 	pools     *pools
 	prompts   prompts
 	adopter   *adopter
+	holder    *holder
 	beat      signal.Signal // raised after each successful heartbeat
 	hinted    signal.Signal // a hint has come
 	log       *slog.Logger
@@ -68,6 +69,7 @@ func (c *canceler) run(ctx context.Context) {
 		select {
 		case <-c.beat:
 			mark = c.afterBeat(ctx, mark)
+			c.holder.afterBeat()
 		case <-c.hinted:
 			c.mu.Lock()
 			endpoints := slices.Sorted(maps.Keys(c.hints))
@@ -117,6 +119,8 @@ func (c *canceler) hint(ctx context.Context, body []byte) {
 				prompt.retried.Raise()
 			}
 		})
+	case wire.CommandHold:
+		c.holder.refused(c.endpoints...)
 	}
 }
 

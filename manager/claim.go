@@ -50,7 +50,7 @@ func (p *pool) acquire(message wire.Task, hold bool) (in ledger.Incoming, c *cla
 	case p.binding.handler == nil:
 		in.State, in.Errnr = tasker.Rejected, tasker.ErrnrRejected
 		in.Errmsg = "endpoint " + p.queue.Endpoint + " has no handler for task type " + p.queue.TaskType
-	case p.behind || p.paused || p.suspended || p.ahead.returning > 0:
+	case p.behind || p.rests() || p.suspended || p.ahead.returning > 0:
 	case len(p.waiting) == 0 && p.ahead.claimed+len(p.ahead.tasks) == 0 && p.canStart():
 		p.free--
 		p.binding.use()

@@ -21,7 +21,7 @@ var (
 // are in the spool.
 const spooledWait = 2 * time.Second
 
-// control carries out commands about the pools: those of operators, and the stop.
+// control stops the pools.
 type control struct {
 	pools *pools
 	// unsaved counts what would be lost if the process ended: ends of attempts
@@ -32,44 +32,6 @@ type control struct {
 	// shutdownTimeout and abandonAfter are those of [Config].
 	shutdownTimeout, abandonAfter time.Duration
 	log                           *slog.Logger
-}
-
-// Cancel stops a task at an endpoint and reports whether a pool had it; see
-// [pool.Cancel].
-func (c *control) Cancel(endpoint string, taskID int64, cause error) bool {
-	for _, p := range c.pools.at(endpoint) {
-		if p.Cancel(taskID, cause) {
-			return true
-		}
-	}
-	return false
-}
-
-// Pause lets no task start until Resume; see [pool.Pause].
-func (c *control) Pause() {
-	for _, p := range c.pools.all() {
-		p.Pause()
-	}
-}
-
-// Resume ends a pause.
-func (c *control) Resume() {
-	for _, p := range c.pools.all() {
-		p.Resume()
-	}
-}
-
-// Drain pauses and waits until nothing runs and all ends are stored. An attempt that
-// awaits a reboot counts as running. If ctx ends first, Drain returns the cause; the
-// pause goes on.
-func (c *control) Drain(ctx context.Context) error {
-	c.Pause()
-	select {
-	case <-c.idle():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // idle returns a channel that is closed when all pools have been idle.

@@ -105,7 +105,8 @@ func TestOverGateway(t *testing.T) {
 	t.Parallel()
 	names := []string{
 		"Test.*AnswerIsLost", "TestBackFromLost", "TestCatches.*", "TestCrash.*", "TestDatabaseFaults", "TestDeadManagersNameIsFree",
-		"TestDuplicateMessages", "TestEnds", "TestForget.*", "TestGivesBack.*", "TestInterrupted.*", "TestLargePayloads", "TestLive.*",
+		"TestDuplicateMessages", "TestDrainRace", "TestEnds", "TestForget.*", "TestGivesBack.*", "TestHeld.*",
+		"TestHolds.*", "TestInterrupted.*", "TestLargePayloads", "TestLive.*",
 		"TestNoAttemptBeginsWithoutALease", "TestPoison.*", "TestReboot", "TestResultsOutliveTheManager", "TestRetr.*",
 		"TestRowBeforeAcknowledgement", "TestSecondManagerIsRefused", "TestServesBesideTheSpool", "TestSpool.*",
 		"TestStopLetsHandlersFinish", "TestTakenOver.*", "TestWaitingIsBackFromLost",

@@ -75,6 +75,7 @@ type Manager struct {
 	recorder    *recorder
 	pools       *pools
 	adopter     *adopter
+	holder      *holder
 	canceler    *canceler
 	resync      *resync
 	registrar   *registrar
@@ -151,13 +152,17 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 		holding: newHolding(maxBatch), results: store.Results, manager: id, db: m.db, events: m.events,
 		deadLetters: m.deadLetters, log: log,
 	}
+	m.holder = newHolder(&holder{
+		endpoints: cfg.Endpoints, store: store.Endpoints, database: store.Database, db: m.db, pools: m.pools, prompts: m.prompts, log: log,
+	})
+	m.recorder.refused = m.holder.refused
 	m.adopter = &adopter{
 		endpoints: store.Endpoints, work: store.Work, manager: id, boot: cfg.BootID, db: m.db,
 		pools: m.pools, leftovers: m.leftovers, completer: m.completer, log: log,
 	}
 	m.canceler = newCanceler(&canceler{
 		endpoints: cfg.Endpoints, store: store.Endpoints, broker: b, pools: m.pools, prompts: m.prompts,
-		adopter: m.adopter, beat: m.lease.beaten, log: log,
+		adopter: m.adopter, holder: m.holder, beat: m.lease.beaten, log: log,
 	})
 	stretch, count := m.lease.stretch, func(context.Context) {}
 	if store.Fleet != nil {
@@ -170,14 +175,15 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 	}
 	m.resync = &resync{
 		results: store.Results, database: store.Database, db: m.db, pools: m.pools, adopter: m.adopter,
-		recorder: m.recorder, prompts: m.prompts, period: cfg.CatchUp, stretch: stretch, count: count, log: log,
+		recorder: m.recorder, prompts: m.prompts, holds: m.holder.wake, period: cfg.CatchUp, stretch: stretch, count: count, log: log,
 	}
 	m.reloader = &reloader{cfg: cfg, pools: m.pools, changed: signal.New(), log: log}
 	m.registrar = &registrar{lease: m.lease, prompts: m.prompts, changed: m.reloader.changed, log: log}
 	consumer := &consumer{broker: b, recorder: m.recorder, deadLetters: m.deadLetters, prefetch: cfg.Prefetch, log: log}
 	m.pools.create = func(queue broker.Queue, b *binding) *member {
 		prompt := m.prompts[queue.Endpoint]
-		p := newPool(queue, b, m.runner, store.Database.Now, prompt.suspect.Raise, m.recorder.holding.freed)
+		suspect := func() { m.holder.refused(queue.Endpoint); prompt.suspect.Raise() }
+		p := newPool(queue, b, m.runner, store.Database.Now, suspect, m.recorder.holding.freed)
 		feeder := &feeder{pool: p, work: store.Work, database: store.Database, db: m.db, log: log}
 		return &member{pool: p, fill: func(ctx, taking context.Context) {
 			var both sync.WaitGroup
@@ -240,6 +246,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	background.Go(func() { m.leftovers.deliver(taking, left) })
 	if err := m.adopter.adopt(taking, m.cfg.Endpoints); err == nil {
 		checkHandlers(m.pools, m.log)
+		m.holder.look(taking)
 		m.log.InfoContext(ctx, "serving", "endpoints", m.cfg.Endpoints, "task_types", m.pools.typeNames())
 		if m.cfg.Ready != nil {
 			m.cfg.Ready()
@@ -272,6 +279,7 @@ func (m *Manager) startBackground(work, taking context.Context, group *sync.Wait
 	group.Go(func() { m.telemetry.run(work) })
 	group.Go(func() { m.events.Run(work) })
 	group.Go(func() { m.canceler.run(work) })
+	group.Go(func() { m.holder.run(taking) })
 	group.Go(func() { m.deadLetters.run(work) })
 }
 

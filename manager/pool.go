@@ -43,7 +43,8 @@ type pool struct {
 	behind bool
 	// refilling is true while the feeder reads waiting results: nothing starts.
 	refilling bool
-	paused    bool
+	paused    bool      // what waits is held; see holder
+	stopping  bool      // the manager stops, and ends what runs
 	suspended bool      // the pool rests, or the manager stops
 	retired   bool      // the type was removed
 	live      liveCount // of the goroutines of runs
@@ -141,7 +142,7 @@ func (p *pool) bind(b *binding) {
 
 // canStart reports whether a task could start now. The caller holds the lock.
 func (p *pool) canStart() bool {
-	return p.free > 0 && p.binding.handler != nil && !p.refilling && !p.paused && !p.suspended && p.ahead.returning == 0
+	return p.free > 0 && p.binding.handler != nil && !p.refilling && !p.rests() && !p.suspended && p.ahead.returning == 0
 }
 
 // adoptReboot takes over an attempt that has awaited a reboot since before this
@@ -322,28 +323,37 @@ func (p *pool) settle() {
 	p.retries.clear()
 }
 
+// rests reports whether nothing may start. The caller holds the lock.
+func (p *pool) rests() bool { return p.paused || p.stopping }
+
 // Pause lets nothing start until Resume. Runs go on, and tasks that arrive are
 // recorded and wait. What is ahead of a free slot is given back, and counts as
 // running until that is known.
 func (p *pool) Pause() {
 	p.mu.Lock()
+	paused := p.paused
 	p.paused = true
 	p.mu.Unlock()
-	go p.giveBack()
+	if !paused {
+		go p.giveBack()
+	}
 }
 
-// Resume ends a pause.
+// Resume ends a pause, if there is one.
 func (p *pool) Resume() {
 	p.mu.Lock()
+	paused := p.paused
 	p.paused = false
 	p.mu.Unlock()
-	p.wake.Raise()
+	if paused {
+		p.wake.Raise()
+	}
 }
 
 // cancelAll ends the contexts of all runs, for a stop. Nothing starts any more.
 func (p *pool) cancelAll(cause error) {
 	p.mu.Lock()
-	p.paused = true
+	p.stopping = true
 	for _, r := range p.active {
 		r.cancel(cause)
 	}

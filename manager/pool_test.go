@@ -179,36 +179,6 @@ func TestPoolFollowUp(t *testing.T) {
 	})
 }
 
-// A drain lets what runs end, and nothing start.
-func TestDrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newBlocking()
-		p := poolOf(r, 1)
-		c := control{pools: &pools{list: map[broker.Queue]*member{p.queue: {pool: p}}}}
-		arrive(t.Context(), p, 1)
-		arrive(t.Context(), p, 2)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if err := c.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("with a task that runs: %v", err)
-		}
-		drained := make(chan error)
-		go func() { drained <- c.Drain(t.Context()) }()
-		r.end <- followUp{}
-		if err := <-drained; err != nil || c.busy() != 0 {
-			t.Errorf("drained: %v, %d slots taken", err, c.busy())
-		}
-		if !c.Cancel("a", 2, handlers.ErrCanceled) || c.Cancel("b", 2, handlers.ErrCanceled) {
-			t.Error("the second task does not wait")
-		}
-		c.Resume()
-		if state := arrive(t.Context(), p, 3); state != tasker.Running {
-			t.Errorf("after Resume a task was recorded as %s", state)
-		}
-		r.end <- followUp{}
-	})
-}
-
 // A task that waits once more, since it was retried right after its run, while that has
 // not returned yet, is read again when it has. One whose start is under way is not.
 func TestPoolReadsWhatWaitsAgain(t *testing.T) {

@@ -25,6 +25,7 @@ type recorder struct {
 	db          *database
 	events      *livefeed.Feed
 	deadLetters *deadLetters
+	refused     func(endpoints ...string) // has the holder look
 	log         *slog.Logger
 }
 
@@ -81,6 +82,9 @@ func (r *recorder) record(taking context.Context, tasks []prepared) {
 			r.report(&records[i], &rec.Task) // before the end of the run is reported
 			in.pool.onRecorded(taking, records[i].State, rec.Task, in.claim)
 		case rec.Outcome == ledger.Duplicate:
+			if records[i].State == tasker.Running && rec.State == tasker.Received {
+				r.onHeld(&records[i], &rec.Task)
+			}
 			in.pool.onDuplicate(taking, in.claim, rec)
 		default:
 			in.pool.release(taking, in.claim)
@@ -111,6 +115,13 @@ func (r *recorder) onFailed(ctx context.Context, in incoming, err error) {
 	if in.delivery != nil {
 		r.deadLetters.requeue(in.delivery)
 	}
+}
+
+// onHeld handles a task that must not start, and was recorded as RECEIVED for that.
+func (r *recorder) onHeld(record *ledger.Incoming, task *tasker.Task) {
+	r.refused(record.Endpoint)
+	record.State = tasker.Received
+	r.report(record, task)
 }
 
 // report tells live views of a result that is recorded.

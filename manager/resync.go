@@ -76,6 +76,7 @@ type resync struct {
 	adopter  *adopter
 	recorder *recorder
 	prompts  prompts
+	holds    signal.Signal // has the holder look
 	period   time.Duration
 	stretch  func(time.Duration) time.Duration // of the period, in a large fleet
 	count    func(context.Context)             // counts the fleet for that, now and then
@@ -130,8 +131,9 @@ func (r *resync) scanFrom(prompt *prompt, since time.Time) time.Time {
 
 // repair takes back lost results, judges attempts that others began, and has the
 // pools read what waits: what they could not start while it was lost is not in
-// memory.
+// memory. A start may have been refused because of a hold.
 func (r *resync) repair(ctx context.Context, endpoint string) error {
+	r.holds.Raise()
 	unfinished, err := r.adopter.adoptOne(ctx, endpoint)
 	if err == nil && !unfinished.Any() {
 		return nil

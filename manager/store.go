@@ -39,6 +39,8 @@ type Endpoints interface {
 	// CommandMark returns a value that changes whenever a task may have been canceled or
 	// retried.
 	CommandMark(ctx context.Context) (string, error)
+	// HoldsAt returns what keeps attempts from starting at the endpoints.
+	HoldsAt(ctx context.Context, endpoints []string) ([]ledger.Hold, error)
 }
 
 // Results records tasks at endpoints.

@@ -64,6 +64,27 @@ func (c clientEndpoints) CommandMark(context.Context) (string, error) {
 	return strconv.FormatInt(c.commands.Load(), 10), nil
 }
 
+// HoldsAt is manager.Endpoints.HoldsAt. A gateway of an older release knows of none.
+func (c clientEndpoints) HoldsAt(ctx context.Context, endpoints []string) ([]ledger.Hold, error) {
+	var mu sync.Mutex
+	list := []ledger.Hold{}
+	err := each(ctx, one(endpoints), func(ctx context.Context, g group) error {
+		answer, err := call[protocol.HoldList](ctx, c.connection, g.endpoint, protocol.OpHolds, &protocol.Holds{
+			Scope: protocol.Scope{Endpoint: g.endpoint},
+		})
+		if tasker.CodeOf(err) == tasker.NotFound {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, h := range answer.Holds {
+			list = append(list, ledger.Hold{Endpoint: g.endpoint, TaskType: h.TaskType, TaskID: h.TaskID, Until: h.Until})
+		}
+		return err
+	})
+	return list, err
+}
+
 // ReleaseEndpoints is manager.Endpoints.ReleaseEndpoints.
 func (c clientEndpoints) ReleaseEndpoints(ctx context.Context, manager string, endpoints []string) error {
 	return each(ctx, one(endpoints), func(ctx context.Context, g group) error {

@@ -55,3 +55,12 @@ func (o *leaseOps) returnFromLost(ctx context.Context, r *protocol.Return) (*pro
 	n, err := o.endpoints.ReturnFromLost(ctx, []string{r.Endpoint})
 	return &protocol.Returned{Results: n}, err
 }
+
+func (o *leaseOps) holds(ctx context.Context, r *protocol.Holds) (*protocol.HoldList, error) {
+	holds, err := o.endpoints.HoldsAt(ctx, []string{r.Endpoint})
+	answer := &protocol.HoldList{Holds: make([]protocol.Hold, len(holds))}
+	for i := range holds {
+		answer.Holds[i] = protocol.Hold{TaskType: holds[i].TaskType, TaskID: holds[i].TaskID, Until: holds[i].Until}
+	}
+	return answer, err
+}

@@ -38,6 +38,7 @@ func (w *writers) routes(stores Stores, fleet *fleet, commands *commandWatch, ne
 		protocol.OpRelease:     routeOf(leases.release),
 		protocol.OpForget:      routeOf(leases.forget),
 		protocol.OpReturn:      routeOf(leases.returnFromLost),
+		protocol.OpHolds:       routeOf(leases.holds),
 		protocol.OpReceive:     routeOf(results.receive),
 		protocol.OpUnreceived:  routeOf(results.unreceived),
 		protocol.OpPayload:     routeOf(results.payload),

@@ -31,7 +31,11 @@ func (o *resultOps) receive(_ context.Context, r *protocol.Receive) (*protocol.R
 	answer := &protocol.Recordings{Recordings: make([]protocol.Recording, len(recorded))}
 	for i := range recorded {
 		answer.Recordings[i] = protocol.RecordingOf(recorded[i])
-		if recorded[i].Outcome == ledger.Recorded {
+		held := recorded[i].Outcome == ledger.Duplicate && recorded[i].State == tasker.Received && incoming[i].State == tasker.Running
+		if held {
+			incoming[i].State = tasker.Received
+		}
+		if held || recorded[i].Outcome == ledger.Recorded {
 			o.news.recorded(&incoming[i], &recorded[i].Task)
 		}
 	}

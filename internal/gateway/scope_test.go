@@ -38,6 +38,7 @@ func valid(endpoint string) map[string]protocol.Request {
 		protocol.OpAwaitReboot: &protocol.AwaitReboot{Scope: scope, TaskID: 1, Attempt: 1, Step: 2, Boot: "b"},
 		protocol.OpUnfinished:  &protocol.Unfinished{Scope: scope, Manager: "m"},
 		protocol.OpInterrupted: &protocol.Interrupted{Scope: scope, Manager: "m", Limit: 1},
+		protocol.OpHolds:       &protocol.Holds{Scope: scope},
 		protocol.OpCanceled:    &protocol.Canceled{Scope: scope, Manager: "m", Limit: 1},
 		protocol.OpWaiting:     &protocol.Waiting{Scope: scope, TaskType: "job", Limit: 1},
 		protocol.OpDue:         &protocol.Due{Scope: scope, TaskType: "job", Limit: 1},

@@ -46,6 +46,8 @@ type Endpoints interface {
 	CommandMark(ctx context.Context) (string, error)
 	// CommandsAt returns what the endpoints are to look for.
 	CommandsAt(ctx context.Context, endpoints []string) ([]ledger.Commands, error)
+	// HoldsAt returns what keeps attempts from starting at the endpoints.
+	HoldsAt(ctx context.Context, endpoints []string) ([]ledger.Hold, error)
 	// CountSeen returns how many endpoints were seen since a time.
 	CountSeen(ctx context.Context, since time.Time) (n int, err error)
 }

@@ -22,6 +22,9 @@ type Control struct {
 const (
 	// CommandCancel says that a task was canceled.
 	CommandCancel = "cancel"
+	// CommandHold says that something was paused, drained or resumed. TaskID is 0 unless
+	// it was a task.
+	CommandHold = "hold"
 	// CommandRetry says that a task was retried: results of its type wait.
 	CommandRetry = "retry"
 	// CommandReceive says that a task was retried which the endpoint has not received.

@@ -121,7 +121,8 @@ func TestDocumentedHint(t *testing.T) {
 	if hint, err := wire.DecodeControl(example(t, heading)); err != nil || hint != want {
 		t.Errorf("it is read as %+v, %v", hint, err)
 	}
-	if commands := names(t, heading); !slices.Equal(commands, []string{wire.CommandCancel, wire.CommandRetry, wire.CommandReceive}) {
+	all := []string{wire.CommandCancel, wire.CommandHold, wire.CommandRetry, wire.CommandReceive}
+	if commands := names(t, heading); !slices.Equal(commands, all) {
 		t.Errorf("documented are %v", commands)
 	}
 	want.Type, want.SpreadMS = "backup", 2000

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/taskerhq/tasker"
 )
@@ -114,6 +115,27 @@ func (*Return) Validate() error { return nil }
 // Returned answers [Return].
 type Returned struct {
 	Results int `json:"results"`
+}
+
+// Holds asks what keeps attempts from starting at the endpoint.
+type Holds struct {
+	Scope
+}
+
+// Validate returns nil.
+func (*Holds) Validate() error { return nil }
+
+// HoldList answers [Holds].
+type HoldList struct {
+	Holds []Hold `json:"holds"`
+}
+
+// Hold keeps attempts from starting at the endpoint: all of them, those of a task type
+// if TaskType is set, or those of one task if TaskID is.
+type Hold struct {
+	TaskType string     `json:"task_type,omitempty"`
+	TaskID   int64      `json:"task_id,omitempty"`
+	Until    *time.Time `json:"until,omitempty"` // when it ends by itself; absent if it does not
 }
 
 // Empty is an answer without content.

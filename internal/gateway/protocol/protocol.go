@@ -48,6 +48,7 @@ const (
 	OpRelease     = "release"
 	OpForget      = "forget"
 	OpReturn      = "return"
+	OpHolds       = "holds"
 	OpReceive     = "receive"
 	OpUnreceived  = "unreceived"
 	OpPayload     = "payload"
