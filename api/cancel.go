@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/bodies"
 )
 
 // maxCanceledNames bounds the names of each set in the answer to a cancellation.
@@ -40,8 +41,15 @@ func (h *cancelHandlers) cancel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	request := tasker.CancelRequest{Type: taskType, Identifier: identifier}
-	if err := h.read(r, &request); err != nil {
+	body, free, err := optionalBody(r, h.limits.bodies, h.maxBody)
+	defer func() { free() }()
+	if err != nil {
 		return err
+	}
+	if body != nil {
+		if err := decodeCancel(body, &request); err != nil {
+			return err
+		}
 	}
 	if principal, ok := PrincipalOf(r.Context()); ok {
 		request.By = principal.Name
@@ -66,25 +74,20 @@ func canceledAt(endpoints []string) client.CanceledAt {
 	}
 }
 
-// read reads the body of a request, unless it is empty.
-func (h *cancelHandlers) read(r *http.Request, into *tasker.CancelRequest) error {
+// optionalBody reads the body of a request; nil if it is empty. free frees its memory.
+func optionalBody(r *http.Request, pool *bodies.Pool, limit int64) (body []byte, free func(), err error) {
 	if r.ContentLength == 0 {
-		return nil
+		return nil, func() {}, nil
 	}
 	if r.ContentLength < 0 { // unknown: it may be empty all the same
 		first := make([]byte, 1)
 		n, err := r.Body.Read(first)
 		if n == 0 && err == io.EOF {
-			return nil
+			return nil, func() {}, nil
 		}
 		r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(first[:n]), r.Body))
 	}
-	body, free, err := readBody(r, h.limits.bodies, h.maxBody)
-	defer func() { free() }()
-	if err != nil {
-		return err
-	}
-	return decodeCancel(body, into)
+	return readBody(r, pool, limit)
 }
 
 // decodeCancel decodes the body of a cancellation strictly.

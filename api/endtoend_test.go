@@ -15,6 +15,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/cancel"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/hold"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/removal"
@@ -52,6 +53,7 @@ func newSystem(t *testing.T) *system {
 		Dispatcher: dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log), Starter: &fakeStarter{},
 		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
 		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log), Retrier: rounds.New(db.Rounds, b, log),
+		Holder: hold.New(db.Holds, b, func(time.Time) {}, log), Holds: db.Holds,
 		Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
 	})
 	if err != nil {

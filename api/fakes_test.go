@@ -37,6 +37,7 @@ type fakeStore struct {
 	aggregate error                  // of Aggregate
 	calls     []string
 	canceled  []tasker.CancelRequest
+	held      []tasker.HoldRequest
 	retried   []tasker.RetryRequest
 	payloads  int                // the bytes that ResultsOf returned
 	newsAsked []tasker.ResultKey // of ResultNews
@@ -425,4 +426,59 @@ func (b *fakeBroker) Listen(ctx context.Context, pattern string, handle func(str
 			return nil
 		}
 	}
+}
+
+// Hold is that of a Holder which finds that console1 runs what is held.
+func (s *fakeStore) Hold(_ context.Context, request tasker.HoldRequest) (tasker.HoldOutcome, error) {
+	defer s.begin("Hold")()
+	if s.err != nil {
+		return tasker.HoldOutcome{}, s.err
+	}
+	if request.Identifier == "ended" || request.Endpoint == "unknown" {
+		return tasker.HoldOutcome{}, tasker.Errorf(tasker.Conflict, "it has ended")
+	}
+	s.held = append(s.held, request)
+	hold := tasker.Hold{By: request.By, At: s.now, Reason: request.Reason, Until: request.Until.Time(s.now)}
+	running := []string{"console1"}
+	if request.Endpoint != "" {
+		running = []string{"worker/one", "worker/two"}
+	}
+	return tasker.HoldOutcome{Hold: hold, Running: running, Waiting: 3, Unaware: []string{"console2"}}, nil
+}
+
+// Resume is that of a Holder for which everything is held that was ever held.
+func (s *fakeStore) Resume(_ context.Context, subject tasker.HoldSubject) (resumed bool, err error) {
+	defer s.begin("Resume")()
+	for _, request := range s.held {
+		resumed = resumed || request.HoldSubject == subject
+	}
+	return resumed, s.err
+}
+
+func (s *fakeStore) HoldsOf(
+	_ context.Context, taskType string, endpoints []string,
+) (ofType *tasker.Hold, drains map[string]tasker.Hold, err error) {
+	defer s.begin("HoldsOf")()
+	drains = map[string]tasker.Hold{}
+	for _, request := range s.held {
+		hold := tasker.Hold{By: request.By, At: s.now, Reason: request.Reason}
+		switch {
+		case request.Endpoint != "" && (endpoints == nil || slices.Contains(endpoints, request.Endpoint)):
+			drains[request.Endpoint] = hold
+		case request.Identifier == "" && request.TaskType == taskType:
+			ofType = &hold
+		}
+	}
+	return ofType, drains, s.err
+}
+
+func (s *fakeStore) HeldTypes(context.Context) (map[string]tasker.Hold, error) {
+	defer s.begin("HeldTypes")()
+	held := map[string]tasker.Hold{}
+	for _, request := range s.held {
+		if request.Endpoint == "" && request.Identifier == "" {
+			held[request.TaskType] = tasker.Hold{By: request.By, At: s.now, Reason: request.Reason}
+		}
+	}
+	return held, s.err
 }

@@ -31,7 +31,10 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 	switch to.method {
 	case http.MethodPost:
 		body = []byte(newTask)
-		if strings.HasSuffix(to.path, "/cancel") {
+		for _, verb := range []string{"/cancel", "/pause", "/drain"} {
+			if !strings.HasSuffix(to.path, verb) {
+				continue
+			}
 			body = []byte(`{"reason":"wrong file"}`)
 		}
 		if strings.HasSuffix(to.path, "/retry") {
@@ -49,7 +52,7 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 // Internal errors reveal nothing to the client; the log has them.
 func TestFaults(t *testing.T) {
 	usesStore := func(to target) bool {
-		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/endpoint-tokens" || to.template == "/v1/events" || to.template == "/v1/dead-letters"
+		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/task-types" || to.template == "/v1/endpoint-tokens" || to.template == "/v1/events" || to.template == "/v1/dead-letters"
 	}
 	for name, tc := range map[string]struct {
 		err    error

@@ -62,7 +62,8 @@ func (h *harness) deps() api.Deps {
 	return api.Deps{
 		Tasks: h.store, Statuses: h.store, Results: h.store, Live: h.store, Endpoints: h.store, Tokens: h.store,
 		DeadLetters: h.store, Database: h.store,
-		Dispatcher: h.dispatcher, Starter: h.starter, Requeuer: h.store, Remover: h.store, Canceler: h.store, Retrier: h.store, Broker: h.broker, Log: h.log.logger(),
+		Dispatcher: h.dispatcher, Starter: h.starter, Requeuer: h.store, Remover: h.store, Canceler: h.store, Retrier: h.store,
+		Holder: h.store, Holds: h.store, Broker: h.broker, Log: h.log.logger(),
 		Exposition: observe.Handler(registry), Metrics: observe.NewAPIMetrics(registry),
 	}
 }

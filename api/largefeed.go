@@ -158,7 +158,8 @@ func (f *largeFeed) sendChanges(ctx context.Context, out *eventStream, task task
 	if leftOut > 0 {
 		out.send("left_out", "", client.LeftOutEvent{Changes: leftOut})
 	}
-	if task.Status != f.task.Status || task.Round != f.task.Round || !sameSummary(summary, f.summary) {
+	if task.Status != f.task.Status || task.Round != f.task.Round ||
+		!sameHold(task.Hold, f.task.Hold) || !sameSummary(summary, f.summary) {
 		f.sendNumbers(out, task, summary)
 	}
 	return out.err

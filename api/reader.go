@@ -38,6 +38,7 @@ type taskReader struct {
 	tasks            TaskStore
 	statuses         StatusStore
 	results          ResultStore
+	holds            HoldStore
 	db               Database
 	waitForEndpoints time.Duration
 	log              *slog.Logger
@@ -99,6 +100,9 @@ func (t *taskReader) read(
 			continue // it was retried between the two reads
 		}
 		answer := client.TaskAnswer{Task: task, Results: results}
+		if err := t.markAll(ctx, &answer); err != nil {
+			return client.TaskAnswer{}, "", err
+		}
 		status := t.summarize(&answer)
 		return answer, status, nil
 	}
@@ -109,10 +113,15 @@ func unfinished(r tasker.TaskResult) bool { return !r.State.Finished() }
 // summarize counts the results, and returns the status that they imply.
 func (t *taskReader) summarize(a *client.TaskAnswer) tasker.TaskStatus {
 	outcomes := make([]tasker.Outcome, len(a.Results))
+	held := 0
 	for i := range a.Results {
 		outcomes[i] = tasker.Outcome{Endpoint: a.Results[i].Endpoint, State: a.Results[i].State}
+		if a.Results[i].Held != "" {
+			held++
+		}
 	}
 	a.Summary = a.Task.Summarize(outcomes)
+	a.Summary.Held = held
 	a.Task.Unserved = a.Task.StillUnserved(outcomes)
 	return tasker.NextStatus(a.Task.Status, a.Summary, t.overdue(a.Task))
 }
@@ -156,6 +165,9 @@ func (t *taskReader) fill(ctx context.Context, a *client.TaskAnswer) error {
 	}
 	for i := range a.Results {
 		if r, ok := byEndpoint[a.Results[i].Endpoint]; ok {
+			if r.State == a.Results[i].State {
+				r.Held = a.Results[i].Held
+			}
 			a.Results[i] = *r
 		}
 	}

@@ -68,6 +68,13 @@ func (h *pageHandlers) list(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	page := client.ResultPage{Results: append([]tasker.TaskResult{}, results...)}
+	held, err := h.reader.holdsOf(r.Context(), &task, nil)
+	if err != nil {
+		return err
+	}
+	for i := range page.Results {
+		held.mark(&page.Results[i])
+	}
 	if more && len(results) > 0 {
 		page.Next = nextPage(w, r, results[len(results)-1].Endpoint)
 	}

@@ -58,6 +58,7 @@ type resultHandlers struct {
 	tasks   TaskStore
 	results ResultStore
 	live    LiveStore
+	reader  *taskReader
 }
 
 // get serves GET /{task_type}/{identifier}/results/{endpoint}.
@@ -93,6 +94,11 @@ func (h *resultHandlers) read(r *http.Request) (tasker.TaskResult, []tasker.Atte
 	if err != nil {
 		return tasker.TaskResult{}, nil, err
 	}
+	held, err := h.reader.holdsOf(r.Context(), &task, []string{endpoint})
+	if err != nil {
+		return tasker.TaskResult{}, nil, err
+	}
+	held.mark(&result)
 	attempts, err := h.results.Attempts(r.Context(), task.ID, endpoint)
 	if err != nil {
 		return tasker.TaskResult{}, nil, err

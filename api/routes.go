@@ -56,7 +56,8 @@ const (
 // dead letters.
 func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, limits *limits) []route {
 	health := &healthHandlers{deps.Database, deps.Broker, cfg.Version, deps.Log}
-	taskTypes := &taskTypeHandlers{types, deps.Endpoints}
+	taskTypes := &taskTypeHandlers{types, deps.Endpoints, deps.Holds}
+	holds := &holdHandlers{types, deps.Holder, limits, cfg.MaxBody, deps.Log}
 	endpoints := &endpointHandlers{chooser, deps.Endpoints, deps.Remover, deps.Log}
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
@@ -68,11 +69,15 @@ func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, 
 		{method: get, path: routeOpenAPI, handle: serveOpenAPI, anyQuery: true},
 		{method: get, path: routeTaskTypes, handle: taskTypes.list},
 		{method: get, path: "/v1/task-types/{task_type}", handle: taskTypes.get, limit: reads},
+		{method: post, path: "/v1/task-types/{task_type}/pause", handle: holds.hold(holds.taskType), limit: writes},
+		{method: post, path: "/v1/task-types/{task_type}/resume", handle: holds.resume(holds.taskType), limit: writes},
 		{
 			method: get, path: routeEndpoints, handle: endpoints.list, limit: reads,
 			query: []string{"task_type", "select", "limit", "cursor"}, repeatable: []string{"select"},
 		},
 		{method: del, path: "/v1/endpoints/{endpoint}", handle: endpoints.remove, limit: writes},
+		{method: post, path: "/v1/endpoints/{endpoint}/drain", handle: holds.hold(holds.endpoint), limit: writes},
+		{method: post, path: "/v1/endpoints/{endpoint}/resume", handle: holds.resume(holds.endpoint), limit: writes},
 		{method: post, path: "/v1/endpoints/{endpoint}/token", handle: tokens.add, limit: writes},
 		{method: post, path: "/v1/endpoints/{endpoint}/token/rotate", handle: tokens.rotate, limit: writes, query: []string{"overlap"}},
 		{method: get, path: routeTokens, handle: tokens.list, limit: reads, query: []string{"limit", "cursor"}},
@@ -85,16 +90,17 @@ func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, 
 
 // taskRoutes returns the routes of the tasks and their results.
 func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, limits *limits, streams *streams) []route {
-	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Database, cfg.WaitForEndpoints, deps.Log}
+	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Holds, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	waiter := &waiter{reader, streams, deps.Log}
 	tasks := &taskHandlers{
 		types, deps.Tasks, chooser, deps.Database, &plans{}, deps.Dispatcher, deps.Starter, reader, waiter, limits, cfg.MaxBody,
 		deps.Metrics.TasksCreated, deps.Log,
 	}
+	holds := &holdHandlers{types, deps.Holder, limits, cfg.MaxBody, deps.Log}
 	cancels := &cancelHandlers{types, deps.Canceler, limits, cfg.MaxBody, deps.Log}
 	retries := &retryHandlers{types, deps.Retrier, limits, cfg.MaxBody, deps.Log}
 	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
-	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live}
+	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live, reader}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
 	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
 	reads := limits.reads
@@ -112,6 +118,8 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, waits: true},
 		{method: patch, path: "/{task_type}/{identifier}", handle: tasks.reschedule},
 		{method: post, path: "/{task_type}/{identifier}/cancel", handle: cancels.cancel, limit: limits.writes},
+		{method: post, path: "/{task_type}/{identifier}/pause", handle: holds.hold(holds.task), limit: limits.writes},
+		{method: post, path: "/{task_type}/{identifier}/resume", handle: holds.resume(holds.task), limit: limits.writes},
 		{
 			method: post, path: "/{task_type}/{identifier}/retry", handle: retries.retry, limit: limits.writes,
 			query: []string{"dry_run"},

@@ -49,6 +49,8 @@ type Deps struct {
 	Requeuer    Requeuer
 	Remover     Remover
 	Canceler    Canceler
+	Holder      Holder
+	Holds       HoldStore
 	Retrier     Retrier
 	Broker      Broker
 	Log         *slog.Logger
@@ -61,7 +63,7 @@ type Deps struct {
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
 		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Starter, d.Requeuer,
-		d.Remover, d.Canceler, d.Retrier, d.Broker, d.Exposition,
+		d.Remover, d.Canceler, d.Retrier, d.Holder, d.Holds, d.Broker, d.Exposition,
 	}, nil)
 }
 

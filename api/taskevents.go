@@ -218,7 +218,7 @@ func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
 		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
-		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, Round: t.Round, RoundTime: t.RoundTime,
+		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,
 		LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,
 	}
@@ -296,7 +296,8 @@ func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer clien
 	if err != nil {
 		return err
 	}
-	if answer.Task.Status != f.task.Status || answer.Task.Round != f.task.Round || !sameSummary(answer.Summary, f.summary) {
+	if answer.Task.Status != f.task.Status || answer.Task.Round != f.task.Round ||
+		!sameHold(answer.Task.Hold, f.task.Hold) || !sameSummary(answer.Summary, f.summary) {
 		out.send("task", id, client.TaskEvent{Task: viewTask(answer.Task), Summary: answer.Summary})
 	}
 	f.task, f.summary = answer.Task, answer.Summary
@@ -322,7 +323,11 @@ func sameProgress(known, now *tasker.Progress) bool {
 // sameSummary ignores the missing endpoints: they change with the numbers only.
 func sameSummary(a, b tasker.Summary) bool {
 	return a.Expected == b.Expected && a.Received == b.Received && a.Finished == b.Finished && a.Failed == b.Failed &&
-		a.Canceled == b.Canceled && a.Lost == b.Lost
+		a.Canceled == b.Canceled && a.Lost == b.Lost && a.Held == b.Held
+}
+
+func sameHold(a, b *tasker.Hold) bool {
+	return (a == nil) == (b == nil) && (a == nil || a.At.Equal(b.At))
 }
 
 // logBatch is how many chunks of logs are read at once, each of at most about 64

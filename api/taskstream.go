@@ -40,6 +40,10 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 	if view.Status.Final() {
 		task.Status = view.Status
 	}
+	held, err := h.reader.holdsOf(r.Context(), &task, nil)
+	if err != nil {
+		return err
+	}
 	q := tasker.ResultQuery{TaskID: task.ID, Limit: streamPage, MaxBytes: maxPageBytes}
 	page, more, err := h.reader.results.ResultPage(r.Context(), q)
 	if err != nil {
@@ -51,10 +55,14 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 	e := answerEncoder{out: out}
 	e.begin(task)
 	var outcomes []tasker.Outcome
+	waiting := 0
 	for {
 		for i := range page {
 			if task.Status.Final() && unfinished(page[i]) && !task.Removed(page[i].Endpoint) {
 				err = errReplaced()
+			}
+			if held.mark(&page[i]); page[i].Held != "" {
+				waiting++
 			}
 			e.result(page[i])
 			outcomes = append(outcomes, tasker.Outcome{Endpoint: page[i].Endpoint, State: page[i].State})
@@ -65,7 +73,9 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 		q.After = page[len(page)-1].Endpoint
 		page, more, err = h.reader.results.ResultPage(r.Context(), q)
 	}
-	e.end(task.Summarize(outcomes))
+	summary := task.Summarize(outcomes)
+	summary.Held = waiting
+	e.end(summary)
 	e.text("\n")
 	if errors.Join(err, e.err, out.Flush()) != nil {
 		// The response has begun: abort it, so that nobody takes it for complete.

@@ -120,14 +120,22 @@ func (t *taskTypes) describe(tt *tasker.TaskType) client.TaskTypeInfo {
 type taskTypeHandlers struct {
 	types     *taskTypes
 	endpoints EndpointStore
+	holds     HoldStore
 }
 
 // list serves GET /v1/task-types, in the configuration's order and in one page.
-func (h *taskTypeHandlers) list(w http.ResponseWriter, _ *http.Request) error {
+func (h *taskTypeHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	types := h.types.load()
+	held, err := h.holds.HeldTypes(r.Context())
+	if err != nil {
+		return err
+	}
 	infos := make([]client.TaskTypeInfo, len(types.list))
 	for i := range types.list {
 		infos[i] = h.types.describe(&types.list[i])
+		if hold, ok := held[infos[i].Name]; ok {
+			infos[i].Hold = &hold
+		}
 	}
 	return writeJSON(w, http.StatusOK, client.TaskTypeList{TaskTypes: infos})
 }
@@ -143,7 +151,12 @@ func (h *taskTypeHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	hold, _, err := h.holds.HoldsOf(r.Context(), tt.Name, []string{})
+	if err != nil {
+		return err
+	}
 	answer := client.TaskTypeAnswer{TaskTypeInfo: h.types.describe(tt), Endpoints: []client.ServingEndpoint{}}
+	answer.Hold = hold
 	for _, e := range endpoints[:min(maxPage, len(endpoints))] {
 		answer.Endpoints = append(answer.Endpoints, client.ServingEndpoint{Name: e.Name, Alive: e.Alive})
 	}

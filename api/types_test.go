@@ -24,8 +24,14 @@ var contractTypes = map[string]reflect.Type{
 	"Cancel":          reflect.TypeFor[client.Cancel](),
 	"Canceled":        reflect.TypeFor[client.Canceled](),
 	"CanceledAt":      reflect.TypeFor[client.CanceledAt](),
+	"Pause":           reflect.TypeFor[client.Pause](),
+	"Paused":          reflect.TypeFor[client.Paused](),
+	"Drained":         reflect.TypeFor[client.Drained](),
+	"HeldAt":          reflect.TypeFor[client.HeldAt](),
+	"HeldTasks":       reflect.TypeFor[client.HeldTasks](),
+	"Resumed":         reflect.TypeFor[client.Resumed](),
+	"Hold":            reflect.TypeFor[tasker.Hold](),
 	"Retry":           reflect.TypeFor[client.Retry](),
-	"RetryPolicy":     reflect.TypeFor[tasker.RetryPolicy](),
 	"Retried":         reflect.TypeFor[client.Retried](),
 	"EndpointNames":   reflect.TypeFor[client.EndpointNames](),
 	"NotRetried":      reflect.TypeFor[client.NotRetried](),
@@ -86,7 +92,6 @@ func comparison(t *testing.T) testopenapi.Comparison {
 		Schemas: c.doc.Components.Schemas, Types: contractTypes,
 		Forms: map[reflect.Type]reflect.Type{
 			reflect.TypeFor[tasker.TaskResult](): reflect.TypeFor[resultForm](), reflect.TypeFor[client.Retry](): reflect.TypeFor[retryForm](),
-			reflect.TypeFor[tasker.RetryPolicy](): reflect.TypeFor[policyForm](),
 		},
 	}
 }
@@ -110,6 +115,7 @@ type resultForm struct {
 	RetryTime        *time.Time         `json:"retry_time,omitempty"`
 	Progress         *tasker.Progress   `json:"progress,omitempty"`
 	CancelRequested  bool               `json:"cancel_requested,omitempty"`
+	Held             string             `json:"held,omitempty"`
 	Round            int                `json:"round,omitempty"`
 	PayloadSize      int64              `json:"payload_size,omitempty"`
 }
@@ -120,29 +126,6 @@ type retryForm struct {
 	Endpoints any    `json:"endpoints"`
 	Reason    string `json:"reason,omitempty"`
 	Expires   string `json:"expires,omitempty"`
-}
-
-// policyForm stands for the JSON form of a [tasker.RetryPolicy].
-type policyForm struct {
-	Intervals []float64 `json:"intervals"`
-	Jitter    bool      `json:"jitter,omitempty"`
-}
-
-func TestPolicyForm(t *testing.T) {
-	for want, policy := range map[string]tasker.RetryPolicy{
-		`{"intervals":[]}`:                 {},
-		`{"intervals":[60,0.25,0.000001]}`: {Delays: []time.Duration{time.Minute, 250 * time.Millisecond, time.Microsecond}},
-		`{"intervals":[1],"jitter":true}`:  {Delays: []time.Duration{time.Second}, Jitter: true},
-		`{"intervals":[315360000]}`:        {Delays: []time.Duration{87600 * time.Hour}},
-	} {
-		got, err := json.Marshal(policy)
-		if err != nil || string(got) != want {
-			t.Errorf("%s, %v, want %s", got, err, want)
-		}
-		if again := decode[tasker.RetryPolicy](t, got); !reflect.DeepEqual(again, policy) {
-			t.Errorf("%s is read as %v", got, again)
-		}
-	}
 }
 
 func TestRetryForm(t *testing.T) {
@@ -158,7 +141,8 @@ func TestRetryForm(t *testing.T) {
 
 func TestResultForm(t *testing.T) {
 	encoded, err := json.Marshal(tasker.TaskResult{
-		RetryTime: new(time.Time), Progress: new(tasker.Progress), CancelRequested: true, Round: 2, PayloadSize: 1,
+		RetryTime: new(time.Time), Progress: new(tasker.Progress), CancelRequested: true, Held: "held", Round: 2,
+		PayloadSize: 1,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -123,3 +123,24 @@ func ExampleClient_Wait() {
 	// Output:
 	// <nil>
 }
+
+func ExampleClient_Drain() {
+	ctx := context.Background()
+	c, err := client.New(devURL, "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	drained, err := c.Drain(ctx, "console2", client.Pause{Reason: "new disk", Until: "2h"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(drained.Hold.Reason, drained.Hold.Until.Sub(drained.Hold.At))
+	resumed, err := c.ResumeEndpoint(ctx, "console2")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(resumed.Changed)
+	// Output:
+	// new disk 2h0m0s
+	// true
+}

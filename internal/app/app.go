@@ -22,6 +22,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
 	"github.com/taskerhq/tasker/internal/cancel"
 	"github.com/taskerhq/tasker/internal/dispatch"
+	"github.com/taskerhq/tasker/internal/hold"
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/removal"
@@ -186,7 +187,7 @@ func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore,
 		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
 		Dispatcher: dispatcher, Starter: starter, Requeuer: requeuer, Remover: remover,
 		Canceler: cancel.New(s.store.Cancels, s.broker, s.log), Retrier: rounds.New(s.store.Rounds, s.broker, s.log),
-		Broker: s.broker, Log: s.log,
+		Holder: hold.New(s.store.Holds, s.broker, starter.Expect, s.log), Holds: s.store.Holds, Broker: s.broker, Log: s.log,
 		Exposition: observe.Handler(s.metrics), Metrics: observe.NewAPIMetrics(s.metrics),
 	})
 }
@@ -198,6 +199,8 @@ func (s services) newReconciler(cfg config.Config, dispatcher *dispatch.Dispatch
 		Leases: s.store.Leases, Schedule: s.store.Schedule, Endpoints: s.store.Endpoints, Expired: s.store.Expiry,
 		Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
 		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters, Census: s.store.Inspection,
+		// The starter looks once a second.
+		Holds: hold.New(s.store.Holds, s.broker, func(time.Time) {}, s.log),
 	}, s.broker, dispatcher, s.log)
 }
 

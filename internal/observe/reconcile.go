@@ -11,6 +11,7 @@ type ReconcileMetrics struct {
 	OldestOpen   Reading   `name:"oldest_open_seconds" labels:"task_type" help:"Age of the oldest open task. From the database: use max."`
 	OldestUnsent Reading   `name:"oldest_unsent_seconds" help:"Age of the oldest task not sent. From the database: use max, not sum."`
 	Endpoints    Reading   `name:"endpoints" labels:"state" help:"Endpoints, seen or silent. From the database: use max, not sum."`
+	Holds        Reading   `name:"holds" labels:"subject" help:"What is drained or paused. From the database: use max, not sum."`
 	DeadLetters  Reading   `name:"dead_letters" help:"Dead letters stored. From the database: use max, not sum."`
 }
 

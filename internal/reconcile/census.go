@@ -41,6 +41,11 @@ func newCensus(store Census, cfg Config) *census {
 		report(float64(latest.Seen), "seen")
 		report(float64(latest.Silent), "silent")
 	}))
+	metrics.Holds.From(c.reading(func(latest *ledger.Census, report observe.Report) {
+		report(float64(latest.Drained), "endpoint")
+		report(float64(latest.PausedTypes), "task_type")
+		report(float64(latest.PausedTasks), "task")
+	}))
 	metrics.DeadLetters.From(c.reading(func(latest *ledger.Census, report observe.Report) { report(float64(latest.DeadLetters)) }))
 	return c
 }

@@ -21,7 +21,7 @@ func TestCensus(t *testing.T) {
 	compare := func(want string) {
 		t.Helper()
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(want),
-			"tasker_tasks_open", "tasker_oldest_open_seconds", "tasker_oldest_unsent_seconds", "tasker_endpoints", "tasker_dead_letters"); err != nil {
+			"tasker_tasks_open", "tasker_oldest_open_seconds", "tasker_oldest_unsent_seconds", "tasker_endpoints", "tasker_holds", "tasker_dead_letters"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -31,6 +31,9 @@ func TestCensus(t *testing.T) {
 	}
 	w.clock.advance(10 * time.Second)
 	if _, err := w.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "e", Manager: manager, TaskTypes: []string{"worker"}}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Hold(t.Context(), tasker.HoldRequest{HoldSubject: tasker.HoldSubject{Endpoint: "e"}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.runOnce(t.Context()); err != nil {
@@ -44,6 +47,11 @@ tasker_dead_letters 0
 # TYPE tasker_endpoints gauge
 tasker_endpoints{state="seen"} 1
 tasker_endpoints{state="silent"} 0
+# HELP tasker_holds What is drained or paused. From the database: use max, not sum.
+# TYPE tasker_holds gauge
+tasker_holds{subject="endpoint"} 1
+tasker_holds{subject="task"} 0
+tasker_holds{subject="task_type"} 0
 # HELP tasker_oldest_open_seconds Age of the oldest open task. From the database: use max.
 # TYPE tasker_oldest_open_seconds gauge
 tasker_oldest_open_seconds{task_type="backup"} 0

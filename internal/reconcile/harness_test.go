@@ -203,7 +203,7 @@ func newWorld(t *testing.T) *world {
 
 // parts are the parts of the store.
 func (w *world) parts() Store {
-	return Store{Leases: w, Schedule: w, Endpoints: w, Expired: w, Unsent: w, Statuses: w, Lost: w, Retention: w, DeadLetters: w, Census: w}
+	return Store{Leases: w, Schedule: w, Endpoints: w, Expired: w, Unsent: w, Statuses: w, Lost: w, Retention: w, DeadLetters: w, Census: w, Holds: w}
 }
 
 func (w *world) dispatcher() *dispatch.Dispatcher {
@@ -361,4 +361,10 @@ func (w *world) until(what string, condition func() bool) {
 			w.t.Fatal(w.t.Context().Err())
 		}
 	}
+}
+
+// EndOver ends holds in the database alone.
+func (w *world) EndOver(ctx context.Context) error {
+	_, err := w.EndHolds(ctx, pageSize)
+	return err
 }

@@ -42,6 +42,12 @@ type Store struct {
 	Retention   Retention
 	DeadLetters DeadLetters
 	Census      Census
+	Holds       Holds
+}
+
+// Holds ends the pauses and drains whose time has passed; see internal/hold.
+type Holds interface {
+	EndOver(ctx context.Context) error
 }
 
 // Statuses are the stored statuses of tasks, and the results that decide them.
@@ -115,6 +121,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		everywhere: []loop{
 			{name: "relay", period: time.Second, runOnce: relay.runOnce},
 			{name: "census", period: censusPeriod, runOnce: census.runOnce},
+			{name: "holds", period: time.Second, runOnce: store.Holds.EndOver},
 		},
 		elected: []loop{
 			{name: "incomplete", period: 500 * time.Millisecond, runOnce: incomplete.runOnce},
