@@ -19,7 +19,7 @@ import (
 func endpointsCommand(r *run) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "endpoints",
-		Short: "Add, list or remove endpoints",
+		Short: "Add, list, drain or remove endpoints",
 		Long: `An endpoint registers when its manager starts for the first time, and stays
 registered: tasks for all endpoints are for it, too, and its queues collect them
 while it is down. An endpoint without access to the database (manager.mode:
@@ -28,6 +28,7 @@ the API at --api, with the token in --token-file; with --dev, that of "tasker
 dev".`,
 		Example: `  tasker endpoints add console7
   tasker endpoints list
+  tasker endpoints drain console7 --reason "new disk"
   tasker endpoints remove console7
   tasker endpoints remove console7 --api https://tasker.example.com --token-file ~/.tasker-token`,
 		Args: r.noSuchCommand,
@@ -36,7 +37,7 @@ dev".`,
 	cmd.SuggestionsMinimumDistance = suggestionDistance
 	flags := r.addAPIFlags(cmd)
 	cmd.AddCommand(addEndpointCommand(r, flags), rotateEndpointCommand(r, flags), listEndpointsCommand(r, flags),
-		removeEndpointsCommand(r, flags))
+		drainEndpointsCommand(r, flags), resumeEndpointsCommand(r, flags), removeEndpointsCommand(r, flags))
 	return cmd
 }
 
@@ -135,6 +136,9 @@ func (l endpointList) table() string {
 		alive := "no"
 		if e.Alive {
 			alive = "yes"
+		}
+		if e.Drain != nil {
+			alive += ", drained"
 		}
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", oneLine(e.Name), alive, e.LastSeen.Format(time.RFC3339),
 			tokenCell(tokens[e.Name]), oneLine(e.Host), e.PID, oneLine(strings.Join(e.TaskTypes, " ")))

@@ -69,6 +69,7 @@ func (e *examination) checkEndpoints(ctx context.Context) {
 		return
 	}
 	e.check(ctx, groupEndpoints, "alive", func(context.Context) []Finding { return e.facts.silent() })
+	e.check(ctx, groupEndpoints, "drained", func(context.Context) []Finding { return e.facts.drained() })
 	e.check(ctx, groupEndpoints, "task types", func(context.Context) []Finding { return e.facts.served(e.Settings.TaskTypes) })
 	if e.OwnBroker {
 		return
@@ -98,6 +99,20 @@ func (f facts) silent() []Finding {
 	}
 	return one(Warning, "start their managers, or remove them: their tasks wait for them",
 		"%d of %s down: %s", len(names), count(len(f.endpoints), "endpoint"), some(names))
+}
+
+// drained finds the endpoints that somebody drained.
+func (f facts) drained() []Finding {
+	var names []string
+	for _, s := range f.endpoints {
+		if s.Drain != nil {
+			names = append(names, s.Drain.Describe(s.Name))
+		}
+	}
+	if len(names) == 0 {
+		return okay("no endpoint is drained")
+	}
+	return one(Warning, "tasker endpoints resume NAME has them start tasks again", "%s drained: %s", are(len(names), "endpoint"), some(names))
 }
 
 // served finds the configured task types that no endpoint performs.

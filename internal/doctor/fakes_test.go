@@ -31,6 +31,7 @@ type fakeDatabase struct {
 	lost             int
 	lostAt           []string
 	dead             int
+	held             map[string]tasker.Hold
 	hang             bool // in Ping, until the time is up
 }
 
@@ -88,6 +89,10 @@ func (f *fakeDatabase) LostResults(context.Context, int) (int, []string, error) 
 }
 
 func (f *fakeDatabase) CountDeadLetters(context.Context) (int, error) { return f.dead, nil }
+
+func (f *fakeDatabase) PausedTypes(context.Context) (map[string]tasker.Hold, error) {
+	return f.held, nil
+}
 
 // fakeNode is a RabbitMQ that has what is in its maps.
 type fakeNode struct {

@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +32,8 @@ type TaskStore interface {
 	IncompleteTasks(ctx context.Context, limit int) (total int, latest []ledger.IncompleteTask, err error)
 	LostResults(ctx context.Context, limit int) (total int, endpoints []string, err error)
 	CountDeadLetters(ctx context.Context) (int, error)
+	// PausedTypes returns the holds of the task types that are paused.
+	PausedTypes(ctx context.Context) (map[string]tasker.Hold, error)
 }
 
 func (e *examination) checkTasks(ctx context.Context) {
@@ -87,6 +91,21 @@ func (e *examination) checkResults(ctx context.Context) {
 			return okay("none")
 		}
 		return one(Warning, "tasker dead-letters list shows the reasons: requeue or discard them", "%s stored", are(n, "dead letter"))
+	})
+	e.check(ctx, groupTasks, "paused", func(ctx context.Context) []Finding {
+		held, err := db.PausedTypes(ctx)
+		switch {
+		case err != nil:
+			return failed(ctx, err, "")
+		case len(held) == 0:
+			return okay("no task type is paused")
+		}
+		var list []string
+		for _, name := range slices.Sorted(maps.Keys(held)) {
+			hold := held[name]
+			list = append(list, hold.Describe(name))
+		}
+		return one(Warning, "tasker resume TYPE lets their tasks start again", "%s paused: %s", are(len(list), "task type"), some(list))
 	})
 	e.check(ctx, groupTasks, "incomplete", func(ctx context.Context) []Finding {
 		total, latest, err := db.IncompleteTasks(ctx, mostNames)
