@@ -24,6 +24,7 @@ type clients struct {
 	mu      sync.Mutex
 	posts   []promises.Post // accepted or abandoned
 	cancels []promises.Cancel
+	holds   []promises.Hold
 	retries []promises.Retry
 	started int // POSTs started
 	seen    []promises.Answer

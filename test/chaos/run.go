@@ -81,12 +81,18 @@ func (r *run) perform(ctx context.Context) (report, error) {
 
 	var load sync.WaitGroup
 	load.Go(func() { r.clients.post(ctx, orders) })
+	holding, release := context.WithCancel(ctx)
+	defer release()
+	var held sync.WaitGroup
+	held.Go(func() { r.clients.holdThings(holding, managers()) })
 	r.nemesis.run(ctx, plan)
 	r.logf("the faults are over")
 	if err := r.nemesis.heal(ctx); err != nil {
 		return report{}, fmt.Errorf("heal: %w", err)
 	}
 	load.Wait()
+	release()
+	held.Wait()
 	r.logf("the load and all faults are over")
 	resting, cancel := context.WithTimeout(ctx, restTimeout)
 	var all bool
@@ -106,8 +112,8 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	r.stopAll()
 
 	h.End = time.Now()
-	h.Posts, h.Cancels, h.Retries = r.clients.posts, r.clients.cancels, r.clients.retries
-	h.Seen, h.Faults = r.clients.seen, r.nemesis.faults
+	h.Posts, h.Seen, h.Faults = r.clients.posts, r.clients.seen, r.nemesis.faults
+	h.Cancels, h.Holds, h.Retries = r.clients.cancels, r.clients.holds, r.clients.retries
 	if h.Runs, err = work.ReadJournals(filepath.Join(r.dir, "journal")); err != nil {
 		return report{}, err
 	}

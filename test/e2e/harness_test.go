@@ -380,8 +380,8 @@ type answer struct {
 		Payload  any
 	}
 	Summary struct {
-		Expected, Finished, Failed int
-		Missing                    []string
+		Expected, Finished, Failed, Held int
+		Missing                          []string
 	}
 }
 

@@ -15,6 +15,7 @@ func (w *world) heal(t tb) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.logf("all faults end")
+	w.resumeAll()
 	for _, m := range w.managers {
 		m.paused = false
 	}

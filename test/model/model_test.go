@@ -102,6 +102,8 @@ func steps() map[string]step {
 		{"pause", 1, (*world).stepPause},
 		{"broker", 2, (*world).stepBroker},
 		{"time", 2, (*world).stepTime},
+		{"hold", 1, (*world).stepHold},
+		{"end of holds", 1, (*world).stepEndHolds},
 		{"GET", 1, (*world).observe},
 	} {
 		for i := range s.weight {
@@ -157,6 +159,9 @@ func (w *world) burst(t tb, random *rand.Rand) {
 		})
 	}
 	players.Wait()
+	w.mu.Lock()
+	w.resumeAll() // in which order they were held and resumed is not known
+	w.mu.Unlock()
 	w.check()
 	if err := w.learn(); err != nil {
 		t.Fatal(err)

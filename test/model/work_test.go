@@ -170,6 +170,9 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 		if w.alone && !holds {
 			w.violate(2, "manager %s does not hold %s, but task %d was recorded", m.id, a.Endpoint, a.TaskID)
 		}
+		if w.alone && a.State == tasker.Running && w.isHeld(a.ResultKey) {
+			w.violate(4, "task %d is held, and was recorded as RUNNING at %s", a.TaskID, a.Endpoint)
+		}
 		if a.State == tasker.Rejected {
 			w.rejected[a.ResultKey] = true
 		}
@@ -286,6 +289,9 @@ func (w *world) startSome(c chance, m *manager) {
 				if w.alone && started[i] && !own && (w.holder[s.Endpoint] != m.id || row.attempt != s.Attempt) {
 					w.violate(2, "manager %s started attempt %d of task %d at %s, which %s holds, and whose row was %+v",
 						m.id, s.Attempt+1, s.TaskID, s.Endpoint, w.holder[s.Endpoint], row)
+				}
+				if w.alone && started[i] && !own && w.isHeld(s.ResultKey) {
+					w.violate(4, "task %d is held, and manager %s started attempt %d at %s", s.TaskID, m.id, s.Attempt+1, s.Endpoint)
 				}
 			}
 		},

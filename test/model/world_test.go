@@ -105,12 +105,13 @@ type world struct {
 	lastSeen   map[string]time.Time
 	leaseUntil map[string]time.Time
 
-	started  map[run]string                  // the managers of handlers that started
-	returned map[run]ledger.End              // what the handlers returned
-	taken    map[run]ledger.End              // the ends that the store said it stored
-	ended    map[tasker.ResultKey]ledger.End // final ends
-	rejected map[tasker.ResultKey]bool       // recorded as REJECTED
-	earlier  map[tasker.ResultKey]int        // attempts of earlier rounds
+	started  map[run]string                   // the managers of handlers that started
+	returned map[run]ledger.End               // what the handlers returned
+	taken    map[run]ledger.End               // the ends that the store said it stored
+	ended    map[tasker.ResultKey]ledger.End  // final ends
+	rejected map[tasker.ResultKey]bool        // recorded as REJECTED
+	held     map[tasker.HoldSubject]time.Time // what is held, until when; the zero time is for ever
+	earlier  map[tasker.ResultKey]int         // attempts of earlier rounds
 
 	before    snapshot // before the last call
 	unchecked bool     // if there was a call since the last check
@@ -124,7 +125,7 @@ func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf 
 		reconcilers: []*reconciler{newReconciler(), newReconciler()},
 		holder:      map[string]string{}, lastSeen: map[string]time.Time{}, leaseUntil: map[string]time.Time{},
 		started: map[run]string{}, returned: map[run]ledger.End{}, taken: map[run]ledger.End{},
-		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{}, earlier: map[tasker.ResultKey]int{},
+		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{}, held: map[tasker.HoldSubject]time.Time{}, earlier: map[tasker.ResultKey]int{},
 		before: snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}},
 	}
 	for _, name := range endpoints {

@@ -48,6 +48,7 @@ func rules() []rule {
 		{"overlapping-runs", 2, overlappingRuns},
 		{"run-after-final", 2, runAfterFinal},
 		{"run-after-cancel", 2, runAfterCancel},
+		{"run-while-held", 2, runWhileHeld},
 		{"interrupted-without-fault", 2, interruptedWithoutFault},
 		{"gave-up-early", 2, gaveUpEarly},
 		{"ran-expired", 2, ranExpired},

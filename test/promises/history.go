@@ -25,6 +25,8 @@ type History struct {
 	Final []Answer `json:"final"`
 	// Cancels are the cancellations that were answered.
 	Cancels []Cancel `json:"cancels,omitempty"`
+	// Holds are the pauses and drains that were answered.
+	Holds []Hold `json:"holds,omitempty"`
 	// Retries are the retries that were asked for.
 	Retries []Retry `json:"retries,omitempty"`
 	// Endpoints are all endpoints; each is alive at the end.
@@ -69,6 +71,19 @@ type Cancel struct {
 	FinishedBefore []string `json:"finished_before"`
 	Unreachable    []string `json:"unreachable"`
 	Refused        bool     `json:"refused,omitempty"`
+}
+
+// Hold is the pause of a task, or of a type if Identifier is empty, or the drain of an
+// endpoint, with its answer.
+type Hold struct {
+	Endpoint   string    `json:"endpoint,omitempty"`
+	Type       string    `json:"type,omitempty"`
+	Identifier string    `json:"identifier,omitempty"`
+	Answered   time.Time `json:"answered"`
+	// Until is when its end was first asked for, or the time at which it ended by itself.
+	Until time.Time `json:"until"`
+	// Running is that of the answer: endpoints or, of a drain, tasks as TYPE/IDENTIFIER.
+	Running []string `json:"running"`
 }
 
 // Retry is a retry of a task and its answer.
@@ -160,6 +175,7 @@ type Answer struct {
 		Finished int      `json:"finished"`
 		Failed   int      `json:"failed"`
 		Canceled int      `json:"canceled"`
+		Held     int      `json:"held"`
 		Lost     int      `json:"lost"`
 		Missing  []string `json:"missing"`
 	} `json:"summary"`

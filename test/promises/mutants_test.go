@@ -7,7 +7,7 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), retryMutants(),
+	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), holdMutants(), retryMutants(),
 		accountedMutants())
 }
 
