@@ -27,7 +27,8 @@ func keepHolds(h *History) {
 			continue
 		}
 		of := Hold{Type: r.Type, Identifier: r.Identifier}
-		before, after, during := of, of, Hold{Endpoint: r.Endpoint, Running: []string{r.Type + "/" + r.Identifier}}
+		before, after, during := of, of, of
+		during.Running = h.Endpoints // others may start at the same moment
 		before.Answered, before.Until = r.Time.Add(-time.Hour), r.Time.Add(-time.Hour)
 		after.Answered, after.Until = r.Time, r.Time
 		during.Answered, during.Until = r.Time.Add(-time.Nanosecond), r.Time.Add(time.Nanosecond)
