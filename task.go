@@ -40,6 +40,8 @@ type Task struct {
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
 	Cancel *Cancellation `json:"cancel,omitempty"`
+	// Retry is the task's own retry policy; nil if it has that of its type.
+	Retry *RetryPolicy `json:"retry,omitempty"`
 	// Hold says who paused the task; nil if it is not paused. A task of a type that is
 	// paused, or at an endpoint that is drained, has none for that.
 	Hold *Hold `json:"hold,omitempty"`

@@ -16,6 +16,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/bodies"
 	"github.com/taskerhq/tasker/internal/choice"
+	"github.com/taskerhq/tasker/internal/retrypolicy"
 	"github.com/taskerhq/tasker/internal/x/jsonx"
 )
 
@@ -27,7 +28,7 @@ const maxDepth = tasker.MaxDepth
 const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
@@ -36,6 +37,7 @@ type taskRequest struct {
 	endpoints  []string        // sorted, unique; nil if absent
 	where      where
 	when       when
+	retry      *tasker.RetryPolicy // nil if absent
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -107,6 +109,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 			in.payload = value
 		case "endpoints":
 			in.endpoints = decodeEndpoints(value, &errs)
+		case "retry":
+			in.retry = decodePolicy(value, &errs)
 		default:
 			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
@@ -122,6 +126,33 @@ func decodeTask(body []byte) (taskRequest, error) {
 		return taskRequest{}, err
 	}
 	return in, nil
+}
+
+// decodePolicy decodes a retry policy. null means absent.
+func decodePolicy(value json.RawMessage, errs *inputErrors) *tasker.RetryPolicy {
+	if kindOfJSON(value) == "null" {
+		return nil
+	}
+	policy, err := retrypolicy.Decode(value)
+	if err == nil {
+		return &policy
+	}
+	for _, one := range unjoined(err) {
+		field := "/retry"
+		if e, ok := errors.AsType[*tasker.Error](one); ok {
+			field += e.Field
+		}
+		errs.add(clip(field, maxPointer), "%v", one)
+	}
+	return nil
+}
+
+// unjoined returns the errors that were joined.
+func unjoined(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it is not wrapped
+		return joined.Unwrap()
+	}
+	return []error{err}
 }
 
 // eachMember calls decode with each member of a JSON object. A body that is none is

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -118,4 +119,34 @@ func TestRetryBadInput(t *testing.T) {
 	h.do(t, http.MethodPost, "/worker/none/retry", valid, "Content-Type", "application/json").want(t, http.StatusNotFound)
 	h.store.update(identifier, func(task *tasker.Task) { task.Status = tasker.Canceling })
 	h.do(t, http.MethodPost, path, valid, "Content-Type", "application/json").want(t, http.StatusConflict)
+}
+
+// A task may have its own retry policy, in every form that a type may have it.
+func TestRetryPolicyOfATask(t *testing.T) {
+	h := newHarness(t)
+	for policy, want := range map[string]string{
+		`"60 600 3600"`: `{"intervals":[60,600,3600]}`,
+		`[1, "1m30s"]`:  `{"intervals":[1,90]}`,
+		`{"attempts": 3, "policy": "exponential", "interval": "10s"}`: `{"intervals":[10,20],"jitter":true}`,
+		`[]`:   `{"intervals":[]}`,
+		`null`: ``,
+	} {
+		a := h.post(t, "/worker", `{"retry": `+policy+`}`)
+		a.want(t, http.StatusCreated)
+		if got := decode[struct{ Retry json.RawMessage }](t, a.body).Retry; string(got) != want {
+			t.Errorf("%s: %s, want %s", policy, got, want)
+		}
+	}
+	for policy, want := range map[string]string{
+		`"60 x"`:         `"field":"/retry"`,
+		`[1, "x"]`:       `"field":"/retry/1"`,
+		`{"attempts":0}`: `"field":"/retry/attempts"`,
+		`{"atempts":2}`:  `did you mean`,
+		`true`:           `must be a list of intervals`,
+	} {
+		a := h.post(t, "/worker", `{"retry": `+policy+`}`)
+		if a.want(t, http.StatusUnprocessableEntity); !strings.Contains(string(a.body), want) {
+			t.Errorf("%s: %s", policy, a.body)
+		}
+	}
 }

@@ -32,6 +32,7 @@ var contractTypes = map[string]reflect.Type{
 	"Resumed":         reflect.TypeFor[client.Resumed](),
 	"Hold":            reflect.TypeFor[tasker.Hold](),
 	"Retry":           reflect.TypeFor[client.Retry](),
+	"RetryPolicy":     reflect.TypeFor[tasker.RetryPolicy](),
 	"Retried":         reflect.TypeFor[client.Retried](),
 	"EndpointNames":   reflect.TypeFor[client.EndpointNames](),
 	"NotRetried":      reflect.TypeFor[client.NotRetried](),
@@ -92,6 +93,7 @@ func comparison(t *testing.T) testopenapi.Comparison {
 		Schemas: c.doc.Components.Schemas, Types: contractTypes,
 		Forms: map[reflect.Type]reflect.Type{
 			reflect.TypeFor[tasker.TaskResult](): reflect.TypeFor[resultForm](), reflect.TypeFor[client.Retry](): reflect.TypeFor[retryForm](),
+			reflect.TypeFor[tasker.RetryPolicy](): reflect.TypeFor[policyForm](),
 		},
 	}
 }
@@ -126,6 +128,29 @@ type retryForm struct {
 	Endpoints any    `json:"endpoints"`
 	Reason    string `json:"reason,omitempty"`
 	Expires   string `json:"expires,omitempty"`
+}
+
+// policyForm stands for the JSON form of a [tasker.RetryPolicy].
+type policyForm struct {
+	Intervals []float64 `json:"intervals"`
+	Jitter    bool      `json:"jitter,omitempty"`
+}
+
+func TestPolicyForm(t *testing.T) {
+	for want, policy := range map[string]tasker.RetryPolicy{
+		`{"intervals":[]}`:                 {},
+		`{"intervals":[60,0.25,0.000001]}`: {Delays: []time.Duration{time.Minute, 250 * time.Millisecond, time.Microsecond}},
+		`{"intervals":[1],"jitter":true}`:  {Delays: []time.Duration{time.Second}, Jitter: true},
+		`{"intervals":[315360000]}`:        {Delays: []time.Duration{87600 * time.Hour}},
+	} {
+		got, err := json.Marshal(policy)
+		if err != nil || string(got) != want {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
+		if again := decode[tasker.RetryPolicy](t, got); !reflect.DeepEqual(again, policy) {
+			t.Errorf("%s is read as %v", got, again)
+		}
+	}
 }
 
 func TestRetryForm(t *testing.T) {

@@ -56,6 +56,8 @@ has ended, or does not exist.`,
 		},
 	}
 	flags = r.addAPIFlags(cmd)
+	cmd.ValidArgsFunction = r.completeTasks(flags)
+	r.completeEndpoints(cmd, flags)
 	cmd.Flags().StringArrayVarP(&cancel.Endpoints, "endpoint", "e", nil, "stop only this `endpoint`; may be repeated")
 	cmd.Flags().StringVar(&cancel.Reason, "reason", "", "why, for people; kept with the task")
 	return cmd

@@ -23,7 +23,7 @@ func Main(catalog *handlers.Catalog, version string) {
 		os.Exit(code)
 	}
 	systemd := sdnotify.FromEnvironment()
-	ctx, stop := untilSignal()
+	ctx, stop := untilSignal(signalsTogether)
 	os.Exit(Execute(ctx, Program{
 		Actions: Actions{
 			RunAPI: app.RunAPI, RunManager: app.RunManager, RunGateway: app.RunGateway, RunDev: app.RunDev,

@@ -30,7 +30,7 @@ func (r *run) rename(cmd *cobra.Command) {
 
 // called puts the program's name into the commands that a text quotes.
 func (r *run) called(text string) string {
-	return strings.ReplaceAll(text, `"`+defaultName+" ", `"`+r.Name+" ")
+	return strings.NewReplacer(`"`+defaultName+" ", `"`+r.Name+" ", `"`+defaultName+"\n", `"`+r.Name+"\n").Replace(text)
 }
 
 // nearestFlag suggests a flag in place of an unknown one.

@@ -58,6 +58,8 @@ retry, or the task cannot be retried now, or does not exist.`,
 		},
 	}
 	flags = r.addAPIFlags(cmd)
+	cmd.ValidArgsFunction = r.completeTasks(flags)
+	r.completeEndpoints(cmd, flags)
 	cmd.Flags().StringVar(&only, "only", "", "which endpoints: failed, missing, unfinished or all")
 	complete(cmd, "only", func() []string {
 		var classes []string

@@ -26,9 +26,10 @@ func TestRunExitCodes(t *testing.T) {
 	}
 	o = execute(t, env, "", "run", "backup", "-e", "console1")
 	o.want(t, cli.ExitSomeFailed, "FAILED: 0 ok, 1 failed\n", "✗ console1  FAILED 32  could not backup!\n")
-	o.want(t, cli.ExitSomeFailed, "", "tasker logs "+taskName(t, o.stdout)+" -e NAME\n")
+	o.want(t, cli.ExitSomeFailed, "", "tasker logs "+taskName(t, o.stdout)+" -e NAME\nagain: tasker retry "+taskName(t, o.stdout)+" --only failed\n")
 
 	o = execute(t, env, "", "run", "worker", "-e", "console1,ghost1,ghost2")
+	o.want(t, cli.ExitUnaccounted, "", "again: tasker retry "+taskName(t, o.stdout)+" --only missing\n")
 	o.want(t, cli.ExitUnaccounted, "  2  missing  never received it (last seen never, never)  ghost[1-2]\nINCOMPLETE: 1 ok, 2 missing\n", "")
 
 	o = execute(t, env, "", "run", "sleep", "-e", "console1", "seconds=1000", "--wait", "1ms")
@@ -54,46 +55,47 @@ func TestRunRefused(t *testing.T) {
 	}
 	execute(t, env, "", "run", "sleep", "taken", "-e", "console1", "seconds=0", "--detach").want(t, cli.ExitOK, "sleep/taken sent to 1 endpoint\n", "")
 	for args, want := range map[string]string{
-		"worker":                                     "say whom: --all (2 endpoints perform worker), -S SELECTOR or -e NAME",
-		"nosuchtype":                                 "say whom: --all, -S SELECTOR or -e NAME",
-		"nosuchtype --all":                           "not found",
-		"worker --all -e a":                          "--all, --select and --endpoint exclude each other",
-		"worker --all":                               `nothing was started: "run worker" on 2 endpoints (console1, console2) needs --yes=2`,
-		"worker --all --yes=3":                       "expected", // of the API
-		"worker --all --yes=x":                       "invalid --yes=x",
-		"worker --all --yes --expect 3":              "expected",
-		"worker --all --yes --expect-min 3":          "expected",
-		"worker --all --yes --expect-max 1":          "expected",
-		"worker --all --expect 2 --expect-min 1":     "--expect excludes",
-		"worker --all --limit 0":                     "invalid --limit",
-		"worker -e -":                                "--endpoint: no endpoints",
-		"worker -e @" + names:                        "--endpoint: no endpoints",
-		"worker -e @/nowhere":                        "--endpoint: open /nowhere",
-		"worker -e a/b":                              "--endpoint: invalid set of names",
-		"worker -e any":                              "reserved name",
-		"worker -S role=none":                        "select",
-		"worker -S role==web":                        "invalid selector",
-		"worker -e console1 --plan sha256:0":         "invalid plan",
-		"worker -e console1 --at tomorrow":           "invalid --at",
-		"worker -e console1 --in soon":               "invalid --in",
-		"worker -e console1 --in 1m --at 2030-01-01": "exclude each other",
-		"worker -e console1 --expires x":             "expires",
-		"worker -e console1 --payload {":             "invalid --payload",
-		"worker -e console1 --payload 1 a=b":         "--payload and arguments exclude each other",
-		"sleep -e console1 secnds=1":                 `unknown argument "secnds": did you mean seconds?`,
-		"sleep -e console1 seconds=-1":               "/payload/seconds",
-		"sleep -e console1":                          "payload",
-		"sleep taken -e console1 seconds=1":          "taken",
-		"worker -e console1 --wait -1s":              "invalid --wait",
-		"worker -e console1 --progress loud":         "invalid --progress",
-		"worker -e console1 --output names":          "invalid --output",
-		"worker -e console1 --color blue":            "invalid --color",
+		"worker":                                      "say whom: --all (2 endpoints perform worker), -S SELECTOR or -e NAME",
+		"nosuchtype":                                  "say whom: --all, -S SELECTOR or -e NAME",
+		"nosuchtype --all":                            "not found",
+		"worker --all -e a":                           "--all, --select and --endpoint exclude each other",
+		"worker --all":                                `nothing was started: "run worker" on 2 endpoints (console1, console2) needs --yes=2`,
+		"worker --all --yes=3":                        "expected", // of the API
+		"worker --all --yes=x":                        "invalid --yes=x",
+		"worker --all --yes --expect 3":               "expected",
+		"worker --all --yes --expect-min 3":           "expected",
+		"worker --all --yes --expect-max 1":           "expected",
+		"worker --all --expect 2 --expect-min 1":      "--expect excludes",
+		"worker --all --limit 0":                      "invalid --limit",
+		"worker -e -":                                 "--endpoint: no endpoints",
+		"worker -e @" + names:                         "--endpoint: no endpoints",
+		"worker -e @/nowhere":                         "--endpoint: open /nowhere",
+		"worker -e a/b":                               "--endpoint: invalid set of names",
+		"worker -e any":                               "reserved name",
+		"worker -S role=none":                         "select",
+		"worker -S role==web":                         "invalid selector",
+		"worker -e console1 --plan sha256:0":          "invalid plan",
+		"worker -e console1 --at tomorrow":            "invalid --at",
+		"worker -e console1 --in soon":                "invalid --in",
+		"worker -e console1 --in 1m --at 2030-01-01":  "exclude each other",
+		"worker -e console1 --expires x":              "expires",
+		"worker -e console1 --payload {":              "invalid --payload",
+		"worker -e console1 --payload 1 a=b":          "--payload and arguments exclude each other",
+		"sleep -e console1 secnds=1":                  `unknown argument "secnds": did you mean seconds?`,
+		"sleep -e console1 seconds=-1":                "/payload/seconds",
+		"sleep -e console1":                           "payload",
+		"sleep taken -e console1 seconds=1":           "taken",
+		"worker not-started -e console1 --wait -1s":   "invalid --wait",
+		"worker not-started -e console1 --progress x": "invalid --progress",
+		"worker -e console1 --output names":           "invalid --output",
+		"worker -e console1 --color blue":             "invalid --color",
 	} {
 		o := execute(t, env, "", append([]string{"run"}, strings.Fields(args)...)...)
 		if o.code != cli.ExitUsage || !strings.Contains(o.stderr, want) {
 			t.Errorf("%s: exit code %d, want %s\nstdout %s\nstderr %s", args, o.code, want, o.stdout, o.stderr)
 		}
 	}
+	execute(t, env, "", "show", "worker/not-started").want(t, cli.ExitFailure, "", "not found")
 }
 
 // TestPlanThenRun: what was planned, and nothing else.
@@ -270,8 +272,9 @@ func TestLast(t *testing.T) {
 	execute(t, env, "", "watch", "-").want(t, cli.ExitOK, "DONE: 1 ok", "")
 	execute(t, env, "", "cancel", "-").want(t, cli.ExitFailure, "", "ended")
 	execute(t, append(env, "TASKER_API_URL=http://127.0.0.1:1"), "", "show", "-", "--api", "http://127.0.0.1:2").want(t, cli.ExitUsage, "", "unknown last task")
-	o := execute(t, env, "", "__complete", "watch", "")
-	o.want(t, cli.ExitOK, second+"\n"+first+"\n:4\n", "")
+	for _, verb := range []string{"watch", "show", "logs", "cancel", "retry"} {
+		execute(t, env, "", "__complete", verb, "").want(t, cli.ExitOK, second+"\n"+first+"\n:4\n", "")
+	}
 	for range 60 {
 		execute(t, env, "", "run", "worker", "again", "-e", "console1", "--detach")
 	}
@@ -326,6 +329,8 @@ func TestCompletionOfTasks(t *testing.T) {
 		"show --only|":   "failed missing unfinished ok RECEIVED RUNNING RETRYING LOST DONE FAILED TIMED_OUT CANCELED EXPIRED REJECTED :4",
 		"show --output|": "text json jsonl names csv :4",
 		"watch|":         ":4",
+		"retry|":         ":4",
+		"cancel|":        ":4",
 	} {
 		line := append([]string{"__complete"}, strings.Fields(strings.TrimSuffix(args, "|"))...)
 		o := execute(t, env, "", append(line, "")...)

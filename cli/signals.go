@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Interrupted is the cause of the end of a context that a signal has ended.
@@ -29,16 +30,21 @@ func interruption(ctx context.Context) *Interrupted {
 	return i
 }
 
+// signalsTogether is how long further signals count as the first one: timeout(1) sends
+// it to the process and then to its group, a terminal and a supervisor may both send one.
+const signalsTogether = 100 * time.Millisecond
+
 // untilSignal returns a context that the first INT or TERM ends, with an
-// [*Interrupted] as its cause. The second one ends the process at once.
-func untilSignal() (ctx context.Context, stop func()) {
+// [*Interrupted] as its cause. Another one that comes later than together ends the
+// process at once.
+func untilSignal(together time.Duration) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		select {
 		case s := <-signals:
-			signal.Stop(signals)
+			time.AfterFunc(together, func() { signal.Stop(signals) })
 			cancel(&Interrupted{s})
 		case <-ctx.Done():
 			signal.Stop(signals)

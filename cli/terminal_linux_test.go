@@ -2,6 +2,9 @@ package cli_test
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strings"
@@ -162,4 +165,47 @@ func TestProgressNever(t *testing.T) {
 	if out := term.String(); strings.Contains(out, "\x1b") || !strings.Contains(out, "✗ console1  FAILED 32  could not backup!") {
 		t.Errorf("%q", out)
 	}
+}
+
+// TestWhatWasConfirmed is what is sent: the endpoints of the plan, or as many as --yes
+// says.
+func TestWhatWasConfirmed(t *testing.T) {
+	t.Parallel()
+	bodies := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("dry_run") == "true" {
+			_, _ = fmt.Fprint(w, `{"type":"worker","plan":"sha256:abc","count":20,"endpoints":["a","b","c","d","e","f","g","h","i","j","k","l","m","n","o","p","q","r","s","t"],"silent":["a"],"warnings":["no endpoint has the label x"]}`)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		bodies <- string(body)
+		_, _ = fmt.Fprint(w, `{"type":"worker","identifier":"a","status":"SENT"}`)
+	}))
+	t.Cleanup(server.Close)
+	env := []string{"TASKER_API_URL=" + server.URL}
+	term := openTerminal(t, 100)
+	s := start(t, env, term.side, term.side, "run", "worker", "a", "-S", "x=1", "--detach")
+	term.await(t, "run worker on 20 endpoints: a, b, c, d, e and 15 more")
+	term.await(t, "1 of them are silent now: a")
+	term.await(t, "warning: no endpoint has the label x")
+	term.await(t, "Type 20 to go on: ")
+	term.typeLine(t, "20")
+	if code, body := <-s.code, <-bodies; code != cli.ExitOK || !strings.Contains(body, `"plan":"sha256:abc"`) {
+		t.Errorf("exit code %d, sent %s", code, body)
+	}
+	for args, want := range map[string]string{
+		"--yes":               `{"identifier":"a","select":["x=1"]}`,
+		"--yes=20":            `{"identifier":"a","select":["x=1"],"expect":{"min":20,"max":20}}`,
+		"--yes --expect 20":   `{"identifier":"a","select":["x=1"],"expect":{"min":20,"max":20}}`,
+		"--yes --plan sha256": `{"identifier":"a","select":["x=1"],"plan":"sha256"}`,
+	} {
+		o := execute(t, env, "", append([]string{"run", "worker", "a", "-S", "x=1", "--detach"}, strings.Fields(args)...)...)
+		if o.code != cli.ExitOK {
+			t.Fatalf("%s: exit code %d: %s", args, o.code, o.stderr)
+		}
+		if body := strings.TrimSpace(<-bodies); body != want {
+			t.Errorf("%s: sent %s, want %s", args, body, want)
+		}
+	}
+	execute(t, env, "", "run", "worker", "a", "-S", "x=1", "--yes=19").want(t, cli.ExitUsage, "", "--yes=19, and 20 endpoints are chosen")
 }

@@ -155,7 +155,7 @@ func TestWatchOfALargeTask(t *testing.T) {
 // TestHostileOutput: control characters, what is not UTF-8, and 10 MB.
 func TestHostileOutput(t *testing.T) {
 	t.Parallel()
-	huge, err := json.Marshal(strings.Repeat(hostile, 10<<20/len(hostile)))
+	huge, err := json.Marshal(hostile + strings.Repeat("x", 10<<20) + hostile)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,9 @@ type NewTask struct {
 	// Expires is when the task expires: a time in the form of RFC 3339, or a duration
 	// after its start, such as "1h"; empty means as its type says.
 	Expires string `json:"expires,omitempty"`
+	// Retry is the task's own retry policy, in any form that openapi.yaml has; nil means
+	// that of its type.
+	Retry any `json:"retry,omitempty"`
 }
 
 // Expect bounds the number of endpoints of a task; nil is no bound.
@@ -110,7 +113,9 @@ type TaskView struct {
 	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
 	Cancel *tasker.Cancellation `json:"cancel,omitempty"`
-	Hold   *tasker.Hold         `json:"hold,omitempty"` // who paused it; nil if nobody did
+	// Retry is the task's own retry policy; nil if it has that of its type.
+	Retry *tasker.RetryPolicy `json:"retry,omitempty"`
+	Hold  *tasker.Hold        `json:"hold,omitempty"` // who paused it; nil if nobody did
 	// Round is that of a task that was retried, from 2 on, and RoundTime when it began.
 	Round            int        `json:"round,omitempty"`
 	RoundTime        *time.Time `json:"round_time,omitempty"`

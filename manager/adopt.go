@@ -184,7 +184,7 @@ func (a *adopter) end(ctx context.Context, interrupted []ledger.Work) ([]complet
 			continue
 		}
 		if p := a.pools.get(broker.Queue{TaskType: work.Task.Type, Endpoint: work.Endpoint}); p != nil {
-			if delay, ok := p.bound().Retry.Next(work.Attempt-work.Earlier, rand.Float64); ok {
+			if delay, ok := retryOf(&work.Task, p.bound()).Next(work.Attempt-work.Earlier, rand.Float64); ok {
 				ends[i].State, ends[i].RetryDelay = tasker.Retrying, delay
 			}
 		}

@@ -195,3 +195,40 @@ func TestRetryOfALostRun(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A task with a retry policy of its own is tried as often as that says, whatever its
+// type says, also where it waited or was interrupted.
+func TestRetryPolicyOfATask(t *testing.T) {
+	w := newWorld(t)
+	h := &failing{runs: 100}
+	create := func(identifier string, policy tasker.RetryPolicy) tasker.Task {
+		task, _, err := w.store.CreateTask(t.Context(), tasker.Task{
+			Type: "job", Identifier: identifier, Payload: []byte("null"), Endpoints: []string{"a"}, Retry: &policy,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return task
+	}
+	one := jobType(func(j *tasker.TaskType) { j.Retry.Delays, j.Concurrency = []time.Duration{0}, 1 })
+	s := w.serve(w.store, h, one)
+	often := w.send(create("often", tasker.RetryPolicy{Delays: []time.Duration{0, 0, 0}}))
+	never := w.send(create("never", tasker.RetryPolicy{}))
+	plain := w.post("plain", "null", "a")
+	w.ended(often, tasker.ResultFailed, 4)
+	w.ended(never, tasker.ResultFailed, 1)
+	w.ended(plain, tasker.ResultFailed, 2)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	f := newFaulty(w.store, false, map[string]int{})
+	g := newGated()
+	done := w.start(f, w.broker, g, one)
+	killed := w.send(create("killed", tasker.RetryPolicy{}))
+	g.until(w, 1)
+	f.crash(t, done)
+	w.serve(w.store, h, one)
+	if r := w.ended(killed, tasker.ResultFailed, 1); r.Errnr != tasker.ErrnrInterrupted {
+		t.Errorf("%+v", r)
+	}
+}

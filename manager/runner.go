@@ -236,7 +236,15 @@ func (r *runner) logFor(work *ledger.Work) *slog.Logger {
 }
 
 func (r *runner) rules(j *job) attempt.Rules {
-	return attempt.Rules{Timeout: j.binding.Timeout, Retry: j.binding.Retry, Earlier: j.Earlier, MaxResult: r.maxResult}
+	return attempt.Rules{Timeout: j.binding.Timeout, Retry: retryOf(&j.Task, j.binding), Earlier: j.Earlier, MaxResult: r.maxResult}
+}
+
+// retryOf returns the retry policy of a task: its own, or that of its type.
+func retryOf(task *tasker.Task, b *binding) tasker.RetryPolicy {
+	if task.Retry != nil {
+		return *task.Retry
+	}
+	return b.Retry
 }
 
 // loadPayload reads the payload of a task that is about to run, if memory does not

@@ -57,5 +57,5 @@ find "$stage" -exec touch --no-dereference --date="@$(release_time)" {} +
 mkdir -p dist
 file=dist/tasker_$(debian_version "$version")_$arch.deb
 ARCH=$arch VERSION=$(debian_version "$version") STAGE=$stage SOURCE_DATE_EPOCH=$(release_time) \
-	go tool -modfile=tools/go.mod nfpm package --config packaging/nfpm.yaml --packager deb --target "$file" >&2
+	go tool -modfile=tools/nfpm/go.mod nfpm package --config packaging/nfpm.yaml --packager deb --target "$file" >&2
 echo "$file"

@@ -63,7 +63,7 @@ func TestPagesTell(t *testing.T) {
 		"tasks?q=status:failed":              {"backup/b1", "2 failed of 2"},
 		"tasks?q=type:worker+w":              {"worker/w1"},
 		"tasks?q=nosuch":                     {"No task matches"},
-		"tasks/worker/w1":                    {"all 2 done", "console[1-2]", "&#34;foo&#34;: &#34;bar&#34;", "curl http://127.0.0.1:", "/worker/w1"},
+		"tasks/worker/w1":                    {"all 2 done", "console[1-2]", "&#34;foo&#34;: &#34;bar&#34;", "curl http://127.0.0.1:", "tasker show worker/w1"},
 		"tasks/backup/b1":                    {"2 failed of 2", "could not backup!", "32"},
 		"tasks/backup/b1/results":            {"console1", "console2", "could not backup!"},
 		"tasks/backup/b1/results?state=DONE": {"No result is DONE"},

@@ -85,6 +85,9 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 			Targets: new(len(t.Endpoints)), PublishAttempts: 1,
 		},
 	}
+	if t.Retry != nil {
+		n.row.Retry = &document[tasker.RetryPolicy]{*t.Retry}
+	}
 	chosen := selection{Select: t.Select, Chosen: t.Chosen, Limit: t.Limit, Seed: t.Seed}
 	if t.Status == tasker.Scheduled {
 		n.row.Status, n.row.Targets, n.row.PublishAttempts = tasker.Scheduled, new(0), 0

@@ -394,7 +394,7 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "round", "start_time", "not_after", "last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "round", "start_time", "not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

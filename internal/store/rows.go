@@ -148,9 +148,10 @@ type taskRow struct {
 	AcceptedTime     *dbTime // of a task accepted to start later
 	SentTime         *dbTime
 	LastModifiedTime dbTime
-	Errmsg           *string // why it could not start
-	Round            int     `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
-	RoundTime        *dbTime // when it began; NULL for the first one
+	Errmsg           *string                       // why it could not start
+	Retry            *document[tasker.RetryPolicy] // its own policy; NULL for that of its type
+	Round            int                           `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
+	RoundTime        *dbTime                       // when it began; NULL for the first one
 }
 
 // TableName returns the table of tasks.
@@ -172,6 +173,9 @@ func (r *taskRow) task() tasker.Task {
 	}
 	if r.Errmsg != nil {
 		t.Errmsg = *r.Errmsg
+	}
+	if r.Retry != nil {
+		t.Retry = &r.Retry.value
 	}
 	if r.Selection != nil {
 		s := r.Selection.value

@@ -23,7 +23,7 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Select, Limit, Seed, Chosen, Start and Expiry of t; Endpoints is
+// Endpoints, Select, Limit, Seed, Chosen, Start, Expiry and Retry of t; Endpoints is
 // nil, or sorted without duplicates.
 // If the Status of t is SCHEDULED, so is the stored one, also if its time to start
 // has passed meanwhile: see [Schedule]. It has no targets, and keeps Expect and Plan.
@@ -78,6 +78,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	}
 	if t.AskedExpiry {
 		request = append(request, "expires", t.Expiry.String())
+	}
+	if t.Retry != nil {
+		request = append(request, "retry", t.Retry.String())
 	}
 	canonical, err := json.Marshal(request)
 	if err != nil {

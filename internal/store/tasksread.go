@@ -24,7 +24,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
 	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, expected, targets, unserved, removed_endpoints,"+
-		" cancellation, hold, round, round_time, start_time, accepted_time, not_after,"+
+		" cancellation, retry, hold, round, round_time, start_time, accepted_time, not_after,"+
 		" sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
@@ -39,7 +39,7 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
 	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, unserved, removed_endpoints,"+
-		" cancellation, hold, round, round_time, start_time, accepted_time, not_after,"+
+		" cancellation, retry, hold, round, round_time, start_time, accepted_time, not_after,"+
 		" sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
@@ -86,6 +86,7 @@ type peekedTask struct {
 	Unserved         names
 	RemovedEndpoints names
 	Cancellation     *document[tasker.Cancellation]
+	Retry            *document[tasker.RetryPolicy]
 	Hold             *document[tasker.Hold]
 	Round            int
 	RoundTime        *dbTime
@@ -104,8 +105,8 @@ func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Selection: r.Selection,
 		Expected: r.Expected,
-		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Hold: r.Hold, Round: r.Round,
-		RoundTime: r.RoundTime,
+		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry, Hold: r.Hold,
+		Round: r.Round, RoundTime: r.RoundTime,
 		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
 		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets,
 	}
@@ -178,7 +179,7 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 		ids[i] = r.ID
 	}
 	columns := []string{
-		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints", "cancellation", "hold",
+		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints", "cancellation", "retry", "hold",
 		"round", "round_time",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}

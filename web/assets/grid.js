@@ -50,7 +50,7 @@ async function read() {
 			states = Array.from(grid.states);
 			index = new Map(names.map((name, i) => [name, i]));
 			box.hidden = false;
-			draw();
+			paint();
 		}
 	} catch {
 		stale = true;
@@ -118,7 +118,9 @@ function mark(pen, shape, color, paper, x, y) {
 	pen.lineWidth = 1;
 	switch (shape) {
 	case "full":
+		pen.globalAlpha = 0.45; // what is well is not to draw the eye
 		pen.fillRect(x + 1, y + 1, size, size);
+		pen.globalAlpha = 1;
 		break;
 	case "half":
 		pen.strokeRect(x + 1.5, y + 1.5, size - 1, size - 1);
@@ -204,6 +206,5 @@ if (box && canvas) {
 	document.addEventListener("tasker:end", readSoon);
 	addEventListener("resize", draw);
 	matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-	box.hidden = false;
 	read();
 }

@@ -103,18 +103,20 @@ type Task struct {
 	PayloadSHA256 string `json:"payload_sha256,omitempty"`
 	// Payload is the JSON text. It is absent if it is large; then read it by
 	// itself, when it is needed.
-	Payload          string     `json:"payload,omitempty"`
-	PayloadSize      int64      `json:"payload_size,omitempty"`
-	StartTime        time.Time  `json:"start_time,omitzero"`
-	SentTime         *time.Time `json:"sent_time,omitempty"`
-	LastModifiedTime time.Time  `json:"last_modified_time,omitzero"`
+	Payload     string `json:"payload,omitempty"`
+	PayloadSize int64  `json:"payload_size,omitempty"`
+	// Retry is the task's own retry policy; absent if it has that of its type.
+	Retry            *tasker.RetryPolicy `json:"retry,omitempty"`
+	StartTime        time.Time           `json:"start_time,omitzero"`
+	SentTime         *time.Time          `json:"sent_time,omitempty"`
+	LastModifiedTime time.Time           `json:"last_modified_time,omitzero"`
 }
 
 // TaskOf returns a task as it is sent.
 func TaskOf(t *tasker.Task) *Task {
 	return &Task{
 		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: string(t.Payload),
-		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256,
+		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256, Retry: t.Retry,
 		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }
@@ -123,7 +125,7 @@ func TaskOf(t *tasker.Task) *Task {
 func (t *Task) Task() tasker.Task {
 	return tasker.Task{
 		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: rawText(t.Payload),
-		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256,
+		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256, Retry: t.Retry,
 		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
 }
