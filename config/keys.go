@@ -261,7 +261,8 @@ func otherKeys(d *draft) []key {
 			duration(&d.Reconcile.LostAfter, time.Millisecond, maxDuration),
 		},
 		{
-			"reconcile.incomplete_retention", forAPI, "how long a task may stay INCOMPLETE without any change before it is deleted; never less than the retention of its type",
+			"reconcile.incomplete_retention", forAPI,
+			"how long a task may stay INCOMPLETE without any change before it is deleted; never less than the retention of its type",
 			retention(&d.Reconcile.IncompleteRetention, 0),
 		},
 		{
