@@ -4,6 +4,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/liveview"
 )
 
 // exitCodesTopic is a page of the help.
@@ -23,7 +25,8 @@ end with 3 to 6; if several apply, it is the highest.
   3    some endpoints failed
   4    nobody knows of some endpoints: they have not received the task in time, or
        were lost while they ran it, or --wait ran out before they had finished
-  5    the task waits for a person
+  5    the task waits for a person: it was paused, or nothing but paused task types
+       and drained endpoints keeps it from going on
   6    the task was canceled, as a whole or for some endpoints
   130  interrupted with Ctrl-C: the task goes on
   143  ended by the signal TERM: the task goes on`,
@@ -41,11 +44,13 @@ func waitsForPerson(status tasker.TaskStatus) bool {
 }
 
 // exitOf returns the exit code that says how a task went, or stands.
-func exitOf(status tasker.TaskStatus, s tasker.Summary) int {
+func exitOf(task client.TaskView, s tasker.Summary) int {
+	status := task.Status
+	paused := !status.Final() && task.Hold != nil && task.Hold.Until == nil
 	switch {
 	case status == tasker.Canceled, status == tasker.Canceling, status == "SUPERSEDED", s.Canceled > 0:
 		return ExitStopped
-	case waitsForPerson(status):
+	case waitsForPerson(status), paused, liveview.Held(status, task.Hold, s):
 		return ExitHeld
 	case status == tasker.Failed && s.Finished == s.Expected:
 		return ExitSomeFailed

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
 )
 
 func TestExitOf(t *testing.T) {
@@ -25,17 +26,25 @@ func TestExitOf(t *testing.T) {
 		{tasker.Scheduled, tasker.Summary{}, ExitUnaccounted},
 		{"PAUSED", some, ExitHeld},
 		{"HALTED", some, ExitHeld},
+		{tasker.Sent, tasker.Summary{Expected: 3, Received: 3, Finished: 1, Held: 2}, ExitHeld},
+		{tasker.Sent, tasker.Summary{Expected: 3, Received: 3, Finished: 1, Held: 1}, ExitUnaccounted},
 		{tasker.Canceled, some, ExitStopped},
 		{tasker.Canceling, ok, ExitStopped},
 		{tasker.Failed, tasker.Summary{Expected: 3, Received: 3, Finished: 3, Failed: 1, Canceled: 1}, ExitStopped},
 		{"NEW_STATUS", ok, ExitUnaccounted},
 	} {
-		if got := exitOf(test.status, test.s); got != test.want {
+		if got := exitOf(client.TaskView{Status: test.status}, test.s); got != test.want {
 			t.Errorf("%s, %+v: got %d, want %d", test.status, test.s, got, test.want)
 		}
 	}
+	for status, want := range map[tasker.TaskStatus]int{tasker.Sent: ExitHeld, tasker.Scheduled: ExitHeld, tasker.Done: ExitOK} {
+		paused := client.TaskView{Status: status, Hold: &tasker.Hold{By: "ann"}}
+		if got := exitOf(paused, tasker.Summary{Expected: 1, Received: 1}); got != want {
+			t.Errorf("%s, paused: got %d, want %d", status, got, want)
+		}
+	}
 	for _, status := range tasker.TaskStatuses() {
-		if code := exitOf(status, some); code == ExitOK && status != tasker.Done || !slices.Contains([]int{0, 3, 4, 6}, code) {
+		if code := exitOf(client.TaskView{Status: status}, some); code == ExitOK && status != tasker.Done || !slices.Contains([]int{0, 3, 4, 6}, code) {
 			t.Errorf("%s: got %d", status, code)
 		}
 	}

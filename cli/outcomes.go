@@ -35,7 +35,7 @@ func (w *watching) finish(ctx context.Context, end ending) error {
 	if err != nil {
 		return w.lost(err)
 	}
-	code := exitOf(final.Task.Status, final.Summary)
+	code := exitOf(final.Task, final.Summary)
 	if end == firstFailed && code == ExitUnaccounted && final.Summary.Lost == 0 {
 		code = ExitSomeFailed // of the others nobody has asked
 	}
@@ -147,6 +147,9 @@ func ago(d time.Duration) string {
 // nextSteps returns what to run after a task that did not go well.
 func (r *run) nextSteps(cmd *cobra.Command, name string, final client.TaskSummary) (lines []string) {
 	s := final.Summary
+	if hold := final.Task.Hold; hold != nil && !final.Task.Status.Final() {
+		lines = append(lines, fmt.Sprintf("%s; %s resume %s", oneLine(hold.Describe("paused")), r.Name, name))
+	}
 	if s.Failed > 0 {
 		lines = append(lines, fmt.Sprintf("look: %s show %s --only failed; %[1]s logs %[2]s -e NAME", r.Name, name))
 	}

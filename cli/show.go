@@ -94,7 +94,7 @@ func (f *showFlags) show(ctx context.Context, r *run, cmd *cobra.Command, c *cli
 		err = r.showResults(ctx, c, final, states, missing)
 	}
 	if err == nil && f.exitStatus {
-		err = endWith(exitOf(final.Task.Status, final.Summary))
+		err = endWith(exitOf(final.Task, final.Summary))
 	}
 	return err
 }
@@ -153,6 +153,9 @@ func (r *run) showTask(ctx context.Context, cmd *cobra.Command, c *client.Client
 	}
 	if len(t.RemovedEndpoints) > 0 {
 		add("removed", folded(t.RemovedEndpoints))
+	}
+	if t.Hold != nil {
+		add("paused", t.Hold.At.Format(time.RFC3339)+" "+t.Hold.Describe("paused"))
 	}
 	if t.Cancel != nil {
 		by := t.Cancel.By

@@ -92,6 +92,20 @@ func TestHeld(t *testing.T) {
 	execute(t, env, "", "watch", "worker/a", "--wait", "1ms").want(t, cli.ExitHeld, "HALTED", "")
 }
 
+// TestPaused ends a watch, once nothing runs, and resuming is what helps.
+func TestPaused(t *testing.T) {
+	t.Parallel()
+	env := devAPI(t)
+	execute(t, env, "", "run", "worker", "paused", "-e", "console1", "--in", "1h", "--detach").want(t, cli.ExitOK, "starts at", "")
+	execute(t, env, "", "pause", "worker/paused", "--reason", "not yet").want(t, cli.ExitOK, "", "")
+	o := execute(t, env, "", "watch", "worker/paused")
+	o.want(t, cli.ExitHeld, "SCHEDULED: ", "paused by anonymous: not yet; tasker resume worker/paused\n")
+	execute(t, env, "", "show", "worker/paused", "--exit-status").want(t, cli.ExitHeld, "paused    2", "")
+	execute(t, env, "", "resume", "worker/paused").want(t, cli.ExitOK, "", "")
+	execute(t, env, "", "show", "worker/paused", "--exit-status").want(t, cli.ExitUnaccounted, "SCHEDULED", "")
+	execute(t, env, "", "cancel", "worker/paused").want(t, cli.ExitOK, "CANCELED", "")
+}
+
 // TestWatchANewerAPI: events, states and fields that this program does not know.
 func TestWatchANewerAPI(t *testing.T) {
 	t.Parallel()

@@ -180,7 +180,8 @@ func (s Style) SummaryLine(status tasker.TaskStatus, sum tasker.Summary) string 
 		{sum.Failed, "failed"},
 		{sum.Canceled, "canceled"},
 		{sum.Lost, "lost"},
-		{sum.Received - sum.Finished - sum.Lost, "unfinished"},
+		{sum.Held, "held"},
+		{sum.Received - sum.Finished - sum.Lost - sum.Held, "unfinished"},
 		{sum.Expected - sum.Received, "missing"},
 	} {
 		if part.count > 0 {

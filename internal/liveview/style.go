@@ -116,7 +116,7 @@ func (n numbers) words() string {
 	for _, part := range []struct {
 		name  string
 		count int
-	}{{"canceled", n.canceled}, {"running", n.running}, {"waiting", n.waiting}, {"unfinished", n.open}} {
+	}{{"canceled", n.canceled}, {"running", n.running}, {"waiting", n.waiting}, {"held", n.held}, {"unfinished", n.open}} {
 		if part.count > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", part.name, part.count))
 		}

@@ -9,6 +9,7 @@ package liveview
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
@@ -27,6 +28,7 @@ type View struct {
 	style Style
 
 	status   tasker.TaskStatus
+	hold     *tasker.Hold // of the task
 	summary  tasker.Summary
 	starts   string // when a SCHEDULED task starts
 	complete bool   // results has every result
@@ -61,13 +63,13 @@ func (v *View) Apply(event client.Event, width int) (lines []string) {
 	switch data := event.Data.(type) {
 	case *client.TaskAnswer:
 		v.complete = data.ResultsLeftOut == nil
-		v.setTask(data.Task.Status, data.Task.StartTime.Format("2006-01-02 15:04:05 MST"))
+		v.setTask(data.Task.Status, data.Task.Hold, data.Task.StartTime)
 		v.summary = data.Summary
 		for i := range data.Results {
 			lines = append(lines, v.result(&data.Results[i], width)...)
 		}
 	case *client.TaskEvent:
-		v.setTask(data.Task.Status, data.Task.StartTime.Format("2006-01-02 15:04:05 MST"))
+		v.setTask(data.Task.Status, data.Task.Hold, data.Task.StartTime)
 		v.summary = data.Summary
 	case *tasker.TaskResult:
 		lines = v.result(data, width)
@@ -77,8 +79,8 @@ func (v *View) Apply(event client.Event, width int) (lines []string) {
 	return lines
 }
 
-func (v *View) setTask(status tasker.TaskStatus, starts string) {
-	v.status, v.starts = status, starts
+func (v *View) setTask(status tasker.TaskStatus, hold *tasker.Hold, start time.Time) {
+	v.status, v.hold, v.starts = status, hold, start.Format("2006-01-02 15:04:05 MST")
 }
 
 // result takes a result, and returns the line about its failure, if that is new.
@@ -143,11 +145,21 @@ func (v *View) Status() tasker.TaskStatus { return v.status }
 // Summary returns the numbers of the task's results.
 func (v *View) Summary() tasker.Summary { return v.summary }
 
-// Over reports whether nothing more is to be expected of the task: it has ended, or
-// is INCOMPLETE and nobody works on it.
+// Held reports whether a task waits for a person: nothing runs, since somebody has
+// paused it without saying until when, or what is open is held.
+func Held(status tasker.TaskStatus, hold *tasker.Hold, s tasker.Summary) bool {
+	if status.Final() || s.Received-s.Finished-s.Lost != s.Held {
+		return false
+	}
+	paused := hold != nil && hold.Until == nil
+	return paused || s.Held > 0 && (s.Expected == s.Received || status == tasker.Incomplete)
+}
+
+// Over reports whether nothing more is to be expected of the task by itself: it has
+// ended, waits for a person, or is INCOMPLETE and nobody works on it.
 func (v *View) Over() bool {
 	s := v.summary
-	return v.status.Final() || v.status == tasker.Incomplete && s.Received == s.Finished+s.Lost
+	return Held(v.status, v.hold, s) || v.status.Final() || v.status == tasker.Incomplete && s.Received == s.Finished+s.Lost
 }
 
 // numbers are the parts of a status line.
@@ -155,13 +167,14 @@ type numbers struct {
 	total, ended           int
 	ok, failed, canceled   int
 	running, waiting, open int
+	held                   int
 }
 
 func (v *View) numbers() numbers {
 	s := v.summary
-	n := numbers{total: s.Expected, ended: s.Finished + s.Lost, failed: s.Failed + s.Lost, canceled: s.Canceled}
+	n := numbers{total: s.Expected, ended: s.Finished + s.Lost, failed: s.Failed + s.Lost, canceled: s.Canceled, held: s.Held}
 	n.ok = max(s.Finished-s.Failed-s.Canceled, 0)
-	unfinished := max(s.Expected-n.ended, 0)
+	unfinished := max(s.Expected-n.ended-n.held, 0)
 	if !v.complete {
 		n.open = unfinished
 		return n

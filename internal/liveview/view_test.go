@@ -95,6 +95,10 @@ func TestOver(t *testing.T) {
 		{tasker.Incomplete, tasker.Summary{Expected: 3, Received: 2, Finished: 1}, false},
 		{tasker.Incomplete, tasker.Summary{Expected: 3, Received: 2, Finished: 1, Lost: 1}, true},
 		{"NEW_STATUS", tasker.Summary{Expected: 2, Received: 2, Finished: 2}, false},
+		{tasker.Sent, tasker.Summary{Expected: 3, Received: 3, Finished: 1, Held: 2}, true},
+		{tasker.Sent, tasker.Summary{Expected: 3, Received: 3, Finished: 1, Held: 1}, false}, // one runs
+		{tasker.Sent, tasker.Summary{Expected: 4, Received: 3, Finished: 1, Held: 2}, false}, // one may come
+		{tasker.Incomplete, tasker.Summary{Expected: 4, Received: 3, Finished: 1, Held: 2}, true},
 	} {
 		v := liveview.New("deploy/a", liveview.Style{})
 		v.Apply(task(c.status, c.s), 0)
@@ -144,6 +148,34 @@ func TestScheduled(t *testing.T) {
 		Status: tasker.Scheduled, StartTime: time.Date(2026, 5, 6, 3, 30, 0, 0, time.UTC),
 	}}}, 0)
 	if got := v.StatusLine(0, 80); got != "deploy/a  starts at 2026-05-06 03:30:00 UTC  00:00" {
+		t.Error(got)
+	}
+}
+
+// TestPaused: a task that was paused without an end waits for a person, once nothing
+// runs.
+func TestPaused(t *testing.T) {
+	t.Parallel()
+	v := liveview.New("deploy/a", liveview.Style{})
+	pause := func(hold *tasker.Hold, s tasker.Summary) bool {
+		v.Apply(client.Event{Data: &client.TaskEvent{Task: client.TaskView{Status: tasker.Sent, Hold: hold}, Summary: s}}, 0)
+		return v.Over()
+	}
+	for _, over := range []bool{
+		pause(&tasker.Hold{Until: new(time.Now())}, tasker.Summary{Expected: 2}), // it ends by itself
+		pause(&tasker.Hold{}, tasker.Summary{Expected: 2, Received: 2, Held: 1}), // one runs
+		pause(nil, tasker.Summary{Expected: 2}),
+		!pause(&tasker.Hold{}, tasker.Summary{Expected: 2, Received: 1, Finished: 1}),
+		!pause(&tasker.Hold{}, tasker.Summary{Expected: 2, Received: 2, Held: 2}),
+	} {
+		if over {
+			t.Error("over too early, or not at all")
+		}
+	}
+	if got := v.StatusLine(0, 100); got != "deploy/a  ░░░░░░░░░░░░░░░░░░░░░░░░  0/2  ok 0  failed 0  held 2  00:00" {
+		t.Error(got)
+	}
+	if got := (liveview.Style{}).SummaryLine(tasker.Sent, v.Summary()); got != "SENT: 0 ok, 2 held" {
 		t.Error(got)
 	}
 }
