@@ -30,6 +30,7 @@ func functions(a assets) template.FuncMap {
 		"cut":     func(limit int, s string) string { return text.Shorten(s, limit) },
 		"names":   foldedNames,
 		"clock":   func(t time.Time) string { return t.UTC().Format("15:04:05") },
+		"hold":    func(path, verb, held string, hold *tasker.Hold) holdForm { return holdForm{path, verb, held, hold} },
 		"deref":   func(s *string) string { return value(s) },
 	}
 }
