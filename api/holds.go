@@ -94,7 +94,7 @@ func (h *holdHandlers) hold(of subjectOf) handlerFunc {
 		if err != nil {
 			return err
 		}
-		h.logHold(r, "held: nothing of it starts", subject, "reason", request.Reason, "until", outcome.Hold.Until,
+		h.logHold(r, "held", subject, "reason", request.Reason, "until", outcome.Hold.Until,
 			"running", len(outcome.Running))
 		return writeJSON(w, http.StatusOK, heldAnswer(subject, &outcome))
 	}
@@ -131,9 +131,9 @@ func (h *holdHandlers) resume(of subjectOf) handlerFunc {
 	}
 }
 
-func (h *holdHandlers) logHold(r *http.Request, message string, subject tasker.HoldSubject, args ...any) {
-	h.log.InfoContext(r.Context(), message, append([]any{
-		"endpoint", subject.Endpoint, "type", subject.TaskType, "identifier", subject.Identifier,
+func (h *holdHandlers) logHold(r *http.Request, change string, subject tasker.HoldSubject, args ...any) {
+	h.log.InfoContext(r.Context(), "hold changed", append([]any{
+		"change", change, "endpoint", subject.Endpoint, "type", subject.TaskType, "identifier", subject.Identifier,
 		"principal", requestInfoOf(r).principal, "request_id", requestInfoOf(r).id,
 	}, args...)...)
 }

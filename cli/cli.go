@@ -121,8 +121,7 @@ func endWith(code int) error {
 func exitCode(err error) int {
 	var usage *usageError
 	var wrong *config.Error
-	var ended *endedError
-	if errors.As(err, &ended) {
+	if ended, ok := errors.AsType[*endedError](err); ok {
 		return ended.code
 	}
 	if i, ok := errors.AsType[*Interrupted](err); ok {

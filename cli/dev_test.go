@@ -53,7 +53,9 @@ func devAPI(t *testing.T) []string {
 		}()
 		dev.stop = func() {
 			cancel()
-			<-done
+			if err := <-done; err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
 		}
 		select {
 		case addr := <-ready:

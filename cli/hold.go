@@ -173,7 +173,9 @@ code is 1.`,
 			if err := validPause(pause); err != nil {
 				return err
 			}
-			return r.eachEndpoint(cmd, args, flags, "drained", func(ctx context.Context, c *client.Client, name string) (any, string, error) {
+			return r.eachEndpoint(cmd, args, flags, "drained", func(
+				ctx context.Context, c *client.Client, name string,
+			) (any, string, error) {
 				drained, err := c.Drain(ctx, name, *pause)
 				return drained, drainedText(name, drained), err
 			})
@@ -190,7 +192,9 @@ func resumeEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
 		Long:    `End the drain of endpoints: what waited there starts. It is no error if one is not drained.`,
 		Example: `  tasker endpoints resume web1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return r.eachEndpoint(cmd, args, flags, "resumed", func(ctx context.Context, c *client.Client, name string) (any, string, error) {
+			return r.eachEndpoint(cmd, args, flags, "resumed", func(
+				ctx context.Context, c *client.Client, name string,
+			) (any, string, error) {
 				resumed, err := c.ResumeEndpoint(ctx, name)
 				text := name + " is not drained any more\n"
 				if !resumed.Changed {

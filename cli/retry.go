@@ -26,7 +26,7 @@ an endpoint did in earlier rounds stays in its attempts.
               EXPIRED and CANCELED
   missing     those that have not received it
   unfinished  both of them, and those that are LOST
-  all         all that have ended, with success or without, and the missing ones
+  all         those that have ended, with success or without, and the missing ones
 
 Or name endpoints. What runs or waits is left alone, and so is what was named and
 has succeeded: the output says which. The exit code is 1 if there is nothing to
@@ -61,13 +61,7 @@ retry, or the task cannot be retried now, or does not exist.`,
 	cmd.ValidArgsFunction = r.completeTasks(flags)
 	r.completeEndpoints(cmd, flags)
 	cmd.Flags().StringVar(&only, "only", "", "which endpoints: failed, missing, unfinished or all")
-	complete(cmd, "only", func() []string {
-		var classes []string
-		for _, class := range tasker.RetryClasses() {
-			classes = append(classes, string(class))
-		}
-		return classes
-	})
+	complete(cmd, "only", retryClasses)
 	cmd.Flags().StringArrayVarP(&retry.Endpoints, "endpoint", "e", nil, "run it again at this `endpoint`; may be repeated")
 	cmd.Flags().StringVar(&retry.Reason, "reason", "", "why, for people; kept with the round")
 	cmd.Flags().StringVar(&retry.Expires, "expires", "",
@@ -75,6 +69,14 @@ retry, or the task cannot be retried now, or does not exist.`,
 	cmd.Flags().StringVar(&retry.Key, "idempotency-key", "", "makes the command safe to repeat: the same key is the same round")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be done")
 	return cmd
+}
+
+// retryClasses returns the names of the classes of endpoints.
+func retryClasses() (names []string) {
+	for _, class := range tasker.RetryClasses() {
+		names = append(names, string(class))
+	}
+	return names
 }
 
 // whichRetried sets and checks which endpoints run the task again.

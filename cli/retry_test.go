@@ -37,12 +37,14 @@ func TestRetry(t *testing.T) {
 		text string
 	}{
 		"failed": {
-			[]string{"worker/one", "--only", "failed"}, cli.ExitOK,
+			[]string{"worker/one", "--only", "failed"},
+			cli.ExitOK,
 			"worker/one is SENT, round 2\nretried: 1200 (a, b, ...)\nnot retried, running: 1 (c)\n",
 		},
 		"a dry run": {[]string{"worker/one", "--only", "failed", "--dry-run"}, cli.ExitOK, "worker/one would be SENT, round 2\n"},
 		"named": {
-			[]string{"worker/one", "-e", "a", "-e", "b", "--reason", "mended", "--expires", "1h", "--idempotency-key", "k1"}, cli.ExitOK,
+			[]string{"worker/one", "-e", "a", "-e", "b", "--reason", "mended", "--expires", "1h", "--idempotency-key", "k1"},
+			cli.ExitOK,
 			"retried: 1200",
 		},
 		"JSON":             {[]string{"worker/one", "--only", "failed", "--output", "json"}, cli.ExitOK, `"round": 2`},

@@ -98,7 +98,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFlags, args runArguments) error {
 	ctx := cmd.Context()
 	t := client.NewTask{Identifier: cmp.Or(args.identifier, ulid.Make().String()), In: f.in, Expires: f.expires, Plan: f.plan}
-	if err := f.whom.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
+	if err := f.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
 		return err
 	}
 	if err := f.applyTime(&t); err != nil {
@@ -253,7 +253,8 @@ func (r *run) printAccepted(name string, task *tasker.Task, plan client.Plan, cr
 	switch {
 	case r.output == outputLines:
 		return r.printLine("accepted", map[string]any{
-			"task": name, "type": task.Type, "identifier": task.Identifier, "status": task.Status, "created": created, "endpoints": plan.Count,
+			"task": name, "type": task.Type, "identifier": task.Identifier, "status": task.Status, "created": created,
+			"endpoints": plan.Count,
 		})
 	case r.output == outputJSON && detach:
 		return r.print(task, "")

@@ -42,7 +42,8 @@ func (f *whom) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.BoolVar(&f.all, "all", false, "all endpoints that perform the type")
 	flags.StringArrayVarP(&f.selectors, "select", "S", nil, "those that this `selector` chooses; may be repeated")
-	flags.StringArrayVarP(&f.endpoints, "endpoint", "e", nil, "these `endpoints`: a,b or web[01-20], @file, or - for stdin; may be repeated")
+	flags.StringArrayVarP(&f.endpoints, "endpoint", "e", nil,
+		"these `endpoints`: a,b or web[01-20], @file, or - for stdin; may be repeated")
 	flags.StringVar(&f.limit, "limit", "", "only so many of them, such as 10 or 10%")
 	flags.StringVar(&f.seed, "seed", "", "with --limit: another `text` takes others")
 	flags.IntVar(&f.expect, "expect", 0, "refuse unless they are exactly `N`")

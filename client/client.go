@@ -153,7 +153,8 @@ func isWebPage(response *http.Response) bool {
 }
 
 func (t *transport) errWebPage() error {
-	return tasker.Errorf(tasker.Internal, "unexpected web page at %s: check that the address is that of the API, and what stands in front of it", t.base)
+	return tasker.Errorf(tasker.Internal,
+		"unexpected web page at %s: check that the address is that of the API, and what stands in front of it", t.base)
 }
 
 // send sends a request once. A response that is not a success becomes an error.

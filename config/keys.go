@@ -153,8 +153,7 @@ func apiKeys(d *draft) []key {
 			duration(&d.PublishTimeout, ms, dispatch.MaxTimeout),
 		},
 		{
-			"api.message_payload", forAPI, "largest payload that a task's message carries; endpoints read a larger one from the " +
-				"database",
+			"api.message_payload", forAPI, "largest payload that a message carries; endpoints read a larger one from the database",
 			size(&d.MessagePayload, 1, 16*miB),
 		},
 		{

@@ -212,7 +212,9 @@ func TestPoolReadsWhatWaitsAgain(t *testing.T) {
 			}
 			p.active[id].cancel(handlers.ErrCanceled)
 			p.mu.Unlock()
-			<-r.causes
+			if cause := <-r.causes; !errors.Is(cause, handlers.ErrCanceled) {
+				t.Errorf("task %d: got %v", id, cause)
+			}
 			synctest.Wait()
 			if p.behind != want {
 				t.Errorf("after the end of task %d: behind is %t", id, p.behind)

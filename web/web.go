@@ -46,7 +46,7 @@ func Handler(opts Options) http.Handler {
 				err = handle(v)
 			}
 			if err != nil {
-				v.fail(err)
+				v.fail(err) //nolint:contextcheck // the visit has that of the request
 			}
 		})
 	}

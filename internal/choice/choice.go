@@ -189,7 +189,9 @@ func (c Chooser) Silent(ctx context.Context, names []string) (silent []string, e
 
 // selectable returns an endpoint as a selector sees it.
 func selectable(e *tasker.Endpoint) selector.Endpoint {
-	return selector.Endpoint{Name: e.Name, Labels: e.Labels, Types: e.TaskTypes, Version: e.Version, LastSeen: e.LastSeen, Drained: e.Drain != nil}
+	return selector.Endpoint{
+		Name: e.Name, Labels: e.Labels, Types: e.TaskTypes, Version: e.Version, LastSeen: e.LastSeen, Drained: e.Drain != nil,
+	}
 }
 
 // warn adds a warning for each key of the selectors that no endpoint has.

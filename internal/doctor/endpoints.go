@@ -112,7 +112,8 @@ func (f facts) drained() []Finding {
 	if len(names) == 0 {
 		return okay("no endpoint is drained")
 	}
-	return one(Warning, "tasker endpoints resume NAME has them start tasks again", "%s drained: %s", are(len(names), "endpoint"), some(names))
+	return one(Warning, "tasker endpoints resume NAME has them start tasks again",
+		"%s drained: %s", are(len(names), "endpoint"), some(names))
 }
 
 // served finds the configured task types that no endpoint performs.

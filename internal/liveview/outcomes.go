@@ -81,7 +81,8 @@ func rowsOf(o Outcomes) (rows []row) {
 	}
 	for _, other := range o.Groups.Other {
 		rows = append(rows, row{
-			count: other.Count, label: string(other.State), message: "various", names: strings.Join(other.Names, ","), ink: ink(other.State),
+			count: other.Count, label: string(other.State), message: "various", names: strings.Join(other.Names, ","),
+			ink: ink(other.State),
 		})
 	}
 	if missing := o.Groups.Missing; missing.Count > 0 {
@@ -92,7 +93,9 @@ func rowsOf(o Outcomes) (rows []row) {
 		if !tookTime(o.Groups.Task.Status) {
 			message = "not received yet"
 		}
-		rows = append(rows, row{count: missing.Count, label: "missing", message: message, names: strings.Join(missing.Names, ","), ink: yellow})
+		rows = append(rows, row{
+			count: missing.Count, label: "missing", message: message, names: strings.Join(missing.Names, ","), ink: yellow,
+		})
 	}
 	for i := range rows {
 		r := &rows[i]

@@ -134,7 +134,8 @@ func (v *View) Hidden() (lines []string) {
 		lines = append(lines, v.style.dim(fmt.Sprintf("... and %d others", others)))
 	}
 	if v.leftOut > 0 {
-		lines = append(lines, v.style.dim(fmt.Sprintf("... and %d changes that were too many to follow: they are in the numbers", v.leftOut)))
+		more := fmt.Sprintf("... and %d changes that were too many to follow: they are in the numbers", v.leftOut)
+		lines = append(lines, v.style.dim(more))
 	}
 	return lines
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
@@ -25,11 +26,11 @@ func (s Endpoints) CommandMark(ctx context.Context) (string, error) {
 	const end = " ORDER BY id DESC LIMIT ?) c"
 	var marks []struct{ Latest, Total int64 }
 	err := s.conn(ctx).Raw(latest+"cancels"+end+" UNION ALL "+latest+"rounds"+end, latestCommands, latestCommands).Scan(&marks).Error
-	mark := ""
+	var mark strings.Builder
 	for _, m := range marks {
-		mark += strconv.FormatInt(m.Latest, 10) + "." + strconv.FormatInt(m.Total, 10) + "."
+		mark.WriteString(strconv.FormatInt(m.Latest, 10) + "." + strconv.FormatInt(m.Total, 10) + ".")
 	}
-	return mark, s.fail("look for new commands", err)
+	return mark.String(), s.fail("look for new commands", err)
 }
 
 // CommandsAt returns what some endpoints are to look for after a command. Its cost
@@ -44,7 +45,8 @@ func (s Endpoints) CommandsAt(ctx context.Context, endpoints []string) ([]ledger
 		return nil, s.fail(what, err)
 	}
 	err = s.conn(ctx).Table("endpoints e").
-		Where("e.name IN ? AND EXISTS (SELECT 1 FROM task_results r WHERE r.endpoint = e.name AND r.state = ?)", endpoints, tasker.Received).
+		Where("e.name IN ? AND EXISTS (SELECT 1 FROM task_results r WHERE r.endpoint = e.name AND r.state = ?)",
+			endpoints, tasker.Received).
 		Pluck("e.name", &again).Error
 	if err != nil {
 		return nil, s.fail(what, err)

@@ -279,7 +279,8 @@ func (s Holds) EndHolds(ctx context.Context, limit int) (list []tasker.EndedHold
 	err = s.conn(ctx).Table("holds h").Where("h.held_until <= ?", s.at(s.Now())).Order("h.id").Limit(limit).Pluck("h.id", &over).Error
 	if err == nil {
 		err = s.conn(ctx).Table("holds h").Joins("LEFT JOIN tasks t ON t.id = h.task_id").
-			Where("h.task_id IS NOT NULL AND (t.id IS NULL OR t.status IN ?)", ended()).Order("h.id").Limit(limit).Pluck("h.id", &useless).Error
+			Where("h.task_id IS NOT NULL AND (t.id IS NULL OR t.status IN ?)", ended()).
+			Order("h.id").Limit(limit).Pluck("h.id", &useless).Error
 	}
 	if err != nil {
 		return nil, s.fail("read the holds whose time has passed", err)

@@ -394,7 +394,8 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "round", "start_time", "not_after", "last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "round", "start_time", "not_after",
+	"last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {
@@ -404,7 +405,8 @@ func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[t
 	}
 	condition, args := anyOf(keys)
 	var rows []resultRow
-	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "earlier_attempts", "manager").Where(condition, args...).Find(&rows).Error
+	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "earlier_attempts", "manager").
+		Where(condition, args...).Find(&rows).Error
 	known := make(map[tasker.ResultKey]resultRow, len(rows))
 	for _, r := range rows {
 		known[r.key()] = r

@@ -173,7 +173,8 @@ func (r *round) receiveAgain(results []found) error {
 	}
 	var rows int64
 	if len(ended) > 0 {
-		update := r.tx.Model(&resultRow{}).Where("task_id = ? AND endpoint IN ? AND state IN ?", r.row.ID, ended, tasker.RetryAll.Results()).
+		update := r.tx.Model(&resultRow{}).Where("task_id = ? AND endpoint IN ? AND state IN ?",
+			r.row.ID, ended, tasker.RetryAll.Results()).
 			Updates(set)
 		if update.Error != nil {
 			return update.Error

@@ -306,7 +306,8 @@ func (s Statuses) LookAtTasks(ctx context.Context, taskIDs []int64, waitForEndpo
 			Targets  int
 		}
 		err := s.conn(ctx).Table("tasks").
-			Select("id, status, COALESCE(round_time, sent_time) AS sent_time, CASE WHEN targets IS NULL THEN COALESCE("+s.dialect.jsonLength+
+			Select("id, status, COALESCE(round_time, sent_time) AS sent_time,"+
+				" CASE WHEN targets IS NULL THEN COALESCE("+s.dialect.jsonLength+
 				"(COALESCE(expected, endpoints)), 0) ELSE targets END AS targets").
 			Where("id IN ? AND status IN ?", chunk, open).Order("id").Find(&tasks).Error
 		if err != nil {

@@ -76,7 +76,8 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	}
 	err := s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
 		Joins("LEFT JOIN cancels c ON c.id = r.cancel_id").
-		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.retry, t.start_time, t.last_modified_time,"+
+		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.retry,"+
+			" t.start_time, t.last_modified_time,"+
 			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.earlier_attempts AS earlier, r.awaits_reboot AS awaits,"+
 			" c.requested_by AS canceler, COALESCE(c.reason, '') AS reason").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).

@@ -83,7 +83,9 @@ func (r *Recording) Recording() (ledger.Recording, error) {
 	if at < 0 {
 		return ledger.Recording{}, fmt.Errorf("unknown outcome %q", r.Outcome)
 	}
-	got := ledger.Recording{Outcome: ledger.Outcome(at), Reason: r.Reason, State: r.State, Attempt: r.Attempt, Earlier: r.Earlier, Own: r.Own}
+	got := ledger.Recording{
+		Outcome: ledger.Outcome(at), Reason: r.Reason, State: r.State, Attempt: r.Attempt, Earlier: r.Earlier, Own: r.Own,
+	}
 	if got.Outcome == ledger.Recorded || got.Outcome == ledger.Duplicate {
 		if r.Task == nil {
 			return ledger.Recording{}, fmt.Errorf("no task with outcome %q", r.Outcome)
