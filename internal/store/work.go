@@ -26,7 +26,8 @@ func (s Attempts) DueWork(ctx context.Context, endpoint, taskType string, limit 
 	// A retry stored in the future is due: the database's clock was set back.
 	now := s.Now()
 	args := append([]any{tasker.Retrying, s.at(now), s.at(now.Add(clockError)), taskType}, s.unheldArgs()...)
-	return s.work(ctx, endpoint, limit, "r.state = ? AND (r.retry_time <= ? OR r.last_modified_time > ?) AND t.type = ? AND "+unheld, args...)
+	const due = "r.state = ? AND (r.retry_time <= ? OR r.last_modified_time > ?) AND t.type = ? AND "
+	return s.work(ctx, endpoint, limit, due+unheld, args...)
 }
 
 // InterruptedWork returns up to limit results of an endpoint that are RUNNING,

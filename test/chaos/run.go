@@ -81,10 +81,8 @@ func (r *run) perform(ctx context.Context) (report, error) {
 
 	var load sync.WaitGroup
 	load.Go(func() { r.clients.post(ctx, orders) })
-	holding, release := context.WithCancel(ctx)
+	release := r.hold(ctx)
 	defer release()
-	var held sync.WaitGroup
-	held.Go(func() { r.clients.holdThings(holding, managers()) })
 	r.nemesis.run(ctx, plan)
 	r.logf("the faults are over")
 	if err := r.nemesis.heal(ctx); err != nil {
@@ -92,7 +90,6 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	}
 	load.Wait()
 	release()
-	held.Wait()
 	r.logf("the load and all faults are over")
 	resting, cancel := context.WithTimeout(ctx, restTimeout)
 	var all bool
@@ -126,6 +123,17 @@ func (r *run) perform(ctx context.Context) (report, error) {
 		r.nemesis.errs = append(r.nemesis.errs, err)
 	}
 	return rep, errors.Join(r.nemesis.errs...)
+}
+
+// hold pauses and drains until release is called, which returns when all is resumed.
+func (r *run) hold(ctx context.Context) (release func()) {
+	holding, end := context.WithCancel(ctx)
+	var held sync.WaitGroup
+	held.Go(func() { r.clients.holdThings(holding, managers()) })
+	return func() {
+		end()
+		held.Wait()
+	}
 }
 
 // stopAll stops all processes, which must succeed.
