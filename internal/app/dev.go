@@ -141,7 +141,10 @@ func ownBroker(cfg config.Config) bool { return len(cfg.Rabbit.URIs) == 0 }
 func (s services) awaitEndpoints(ctx context.Context, n int) error {
 	for {
 		list, err := s.store.Endpoints.ListEndpoints(ctx, tasker.EndpointQuery{Limit: n})
-		if err != nil || len(list) == n {
+		switch {
+		case ctx.Err() != nil: // asked to stop while it waited
+			return nil
+		case err != nil || len(list) == n:
 			return err
 		}
 		select {

@@ -240,6 +240,22 @@ func TestManagerServesItsMetrics(t *testing.T) {
 	}
 }
 
+// Being stopped while it starts is no error.
+func TestDevIsStoppedWhileItStarts(t *testing.T) {
+	cfg := load(t, "TASKER_MANAGER_METRICS_LISTEN=127.0.0.1:0")
+	for range 10 {
+		log := &addressLog{Handler: slog.DiscardHandler, address: make(chan string, 1)}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- app.RunDev(ctx, cfg, app.DevOptions{Ephemeral: true}, slog.New(log)) }()
+		<-log.address // its endpoints are not registered yet
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // addressLog is a log handler that passes on where metrics are served.
 type addressLog struct {
 	slog.Handler
