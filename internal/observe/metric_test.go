@@ -98,7 +98,8 @@ func TestLabelsAreOfClosedSets(t *testing.T) {
 	t.Parallel()
 	closed := map[string]bool{
 		"task_type": true, "status": true, "state": true, "outcome": true, "loop": true,
-		"route": true, "method": true, "code": true, // see APIMetrics.Answered
+		"subject": true,                               // endpoint, task_type or task
+		"route":   true, "method": true, "code": true, // see APIMetrics.Answered
 		"version": true, "revision": true, "go": true,
 	}
 	for _, c := range components {
