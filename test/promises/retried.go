@@ -43,11 +43,12 @@ func (w *world) rounds(p place) int {
 	return n
 }
 
-// followed reports whether a run was followed by one of a later round, which is in
-// its row.
+// followed reports whether a run was followed by a later round, which is in its row: by
+// a run, or by none, if it expired or was canceled before.
 func (w *world) followed(r *run, row *Result) bool {
 	_, to := r.lasted()
-	return row.Attempt > r.attempt && w.retriedBetween(r.place, to, w.end())
+	notRun := row.Round > 1 && (row.State == stateExpired || row.State == stateCanceled)
+	return (row.Attempt > r.attempt || notRun) && w.retriedBetween(r.place, to, w.end())
 }
 
 // A task has no more rounds than people asked for, and does not go back to an earlier
