@@ -13,8 +13,8 @@ import (
 	"github.com/taskerhq/tasker/internal/bodies"
 )
 
-// maxCanceledNames bounds the names of each set in the answer to a cancellation.
-const maxCanceledNames = 1000
+// maxNames bounds the names of each set in the answer to a command.
+const maxNames = 1000
 
 // Canceler cancels tasks.
 type Canceler interface {
@@ -63,15 +63,19 @@ func (h *cancelHandlers) cancel(w http.ResponseWriter, r *http.Request) error {
 		"unreachable", len(outcome.Unreachable), "request_id", requestInfoOf(r).id)
 	return writeJSON(w, http.StatusOK, client.Canceled{
 		Status: outcome.Task.Status, Cancel: outcome.Task.Cancel,
-		Stopped: canceledAt(outcome.Stopped), Stopping: canceledAt(outcome.Stopping),
-		FinishedBefore: canceledAt(outcome.FinishedBefore), Unreachable: canceledAt(outcome.Unreachable),
+		Stopped: endpointNames(outcome.Stopped), Stopping: endpointNames(outcome.Stopping),
+		FinishedBefore: endpointNames(outcome.FinishedBefore), Unreachable: endpointNames(outcome.Unreachable),
 	})
 }
 
-func canceledAt(endpoints []string) client.CanceledAt {
-	return client.CanceledAt{
-		Count: len(endpoints), Endpoints: append([]string{}, endpoints[:min(len(endpoints), maxCanceledNames)]...),
-	}
+// endpointNames returns a set of endpoints with the first of its names.
+func endpointNames(endpoints []string) client.EndpointNames {
+	return client.EndpointNames{Count: len(endpoints), Endpoints: firstNames(endpoints)}
+}
+
+// firstNames returns as many names as an answer has, as a list that is not null.
+func firstNames(names []string) []string {
+	return append([]string{}, names[:min(len(names), maxNames)]...)
 }
 
 // optionalBody reads the body of a request; nil if it is empty. free frees its memory.

@@ -13,9 +13,6 @@ import (
 	"github.com/taskerhq/tasker/client"
 )
 
-// maxHeldNames bounds the names in the answer to a pause or drain.
-const maxHeldNames = 1000
-
 // Holder pauses tasks and task types, drains endpoints, and resumes them.
 type Holder interface {
 	// Hold pauses or drains. Of what is held already it replaces the reason and the end.
@@ -102,16 +99,14 @@ func (h *holdHandlers) hold(of subjectOf) handlerFunc {
 
 // heldAnswer returns the answer to a pause or drain.
 func heldAnswer(subject tasker.HoldSubject, o *tasker.HoldOutcome) any {
-	names := append([]string{}, o.Running[:min(len(o.Running), maxHeldNames)]...)
 	if subject.Endpoint != "" {
 		return client.Drained{
-			Hold: o.Hold, Running: client.HeldTasks{Count: len(o.Running), Tasks: names}, Held: o.Waiting, Unaware: len(o.Unaware) > 0,
+			Hold: o.Hold, Running: client.HeldTasks{Count: len(o.Running), Tasks: firstNames(o.Running)}, Held: o.Waiting,
+			Unaware: len(o.Unaware) > 0,
 		}
 	}
-	unaware := append([]string{}, o.Unaware[:min(len(o.Unaware), maxHeldNames)]...)
 	return client.Paused{
-		Hold: o.Hold, Running: client.HeldAt{Count: len(o.Running), Endpoints: names}, Held: o.Waiting,
-		Unaware: client.HeldAt{Count: len(o.Unaware), Endpoints: unaware},
+		Hold: o.Hold, Running: endpointNames(o.Running), Held: o.Waiting, Unaware: endpointNames(o.Unaware),
 	}
 }
 

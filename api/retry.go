@@ -67,16 +67,13 @@ func (h *retryHandlers) retry(w http.ResponseWriter, r *http.Request) error {
 }
 
 func retriedOf(o *tasker.RetryOutcome) client.Retried {
-	first := func(endpoints []string) []string {
-		return append([]string{}, endpoints[:min(len(endpoints), maxCanceledNames)]...)
-	}
 	retried := client.Retried{
 		Status: o.Task.Status, Round: o.Round, NotRetried: []client.NotRetried{},
-		Retried: client.EndpointNames{Count: len(o.Retried), Endpoints: first(o.Retried)},
+		Retried: endpointNames(o.Retried),
 	}
 	for _, not := range o.NotRetried {
 		retried.NotRetried = append(retried.NotRetried,
-			client.NotRetried{Reason: not.Reason, Count: len(not.Endpoints), Endpoints: first(not.Endpoints)})
+			client.NotRetried{Reason: not.Reason, Count: len(not.Endpoints), Endpoints: firstNames(not.Endpoints)})
 	}
 	return retried
 }

@@ -88,20 +88,25 @@ func canceledText(task string, c client.Canceled) string {
 	fmt.Fprintf(&b, "%s is %s\n", oneLine(task), oneLine(string(c.Status)))
 	for _, set := range []struct {
 		name string
-		at   client.CanceledAt
+		at   client.EndpointNames
 	}{
 		{"stopped", c.Stopped}, {"stopping", c.Stopping}, {"finished before", c.FinishedBefore}, {"unreachable", c.Unreachable},
 	} {
-		if set.at.Count == 0 {
-			continue
-		}
-		const most = 10 // names in a line
-		names := set.at.Endpoints[:min(len(set.at.Endpoints), most)]
-		more := ""
-		if set.at.Count > len(names) {
-			more = ", ..."
-		}
-		fmt.Fprintf(&b, "%s: %d (%s%s)\n", set.name, set.at.Count, oneLine(strings.Join(names, ", ")), more)
+		writeSet(&b, set.name, set.at.Count, set.at.Endpoints)
 	}
 	return b.String()
+}
+
+// writeSet writes how many there are of a set that is not empty, and some of their names.
+func writeSet(b *strings.Builder, set string, count int, names []string) {
+	if count == 0 {
+		return
+	}
+	const most = 10 // names in a line
+	first := names[:min(len(names), most)]
+	more := ""
+	if count > len(first) {
+		more = ", ..."
+	}
+	fmt.Fprintf(b, "%s: %d (%s%s)\n", oneLine(set), count, oneLine(strings.Join(first, ", ")), more)
 }

@@ -130,8 +130,8 @@ func pausedText(what string, p client.Paused) string {
 	if p.Held > 0 {
 		fmt.Fprintf(&b, "held: %d\n", p.Held)
 	}
-	holdLine(&b, "still running", p.Running.Count, p.Running.Endpoints)
-	holdLine(&b, "not obeyed by managers of an older release", p.Unaware.Count, p.Unaware.Endpoints)
+	writeSet(&b, "still running", p.Running.Count, p.Running.Endpoints)
+	writeSet(&b, "not obeyed by managers of an older release", p.Unaware.Count, p.Unaware.Endpoints)
 	return b.String()
 }
 
@@ -140,19 +140,6 @@ func untilText(h tasker.Hold) string {
 		return ""
 	}
 	return " until " + h.Until.Format(time.RFC3339)
-}
-
-// holdLine writes how many there are, and some of their names.
-func holdLine(b *strings.Builder, name string, count int, names []string) {
-	if count == 0 {
-		return
-	}
-	const most = 10 // names in a line
-	more := ""
-	if count > most || count > len(names) {
-		more = ", ..."
-	}
-	fmt.Fprintf(b, "%s: %d (%s%s)\n", name, count, oneLine(strings.Join(names[:min(len(names), most)], ", ")), more)
 }
 
 func drainEndpointsCommand(r *run, flags *apiFlags) *cobra.Command {
@@ -213,7 +200,7 @@ func drainedText(name string, d client.Drained) string {
 	if d.Held > 0 {
 		fmt.Fprintf(&b, "held: %d\n", d.Held)
 	}
-	holdLine(&b, "still running", d.Running.Count, d.Running.Tasks)
+	writeSet(&b, "still running", d.Running.Count, d.Running.Tasks)
 	if d.Unaware {
 		b.WriteString("not obeyed: its manager is of an older release, and starts tasks all the same\n")
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -105,19 +104,11 @@ func retriedText(task string, retried client.Retried, dryRun bool) string {
 	if dryRun {
 		form = "%s would be %s, round %d\n"
 	}
-	lines := []string{fmt.Sprintf(form, oneLine(task), oneLine(string(retried.Status)), retried.Round)}
-	sets := []client.NotRetried{{Reason: "retried", Count: retried.Retried.Count, Endpoints: retried.Retried.Endpoints}}
-	for _, set := range slices.Concat(sets, retried.NotRetried) {
-		name := set.Reason
-		if len(lines) > 1 {
-			name = "not retried, " + name
-		}
-		const most = 10 // names in a line
-		names := strings.Join(set.Endpoints[:min(len(set.Endpoints), most)], ", ")
-		if set.Count > min(len(set.Endpoints), most) {
-			names += ", ..."
-		}
-		lines = append(lines, fmt.Sprintf("%s: %d (%s)\n", oneLine(name), set.Count, oneLine(names)))
+	var b strings.Builder
+	fmt.Fprintf(&b, form, oneLine(task), oneLine(string(retried.Status)), retried.Round)
+	writeSet(&b, "retried", retried.Retried.Count, retried.Retried.Endpoints)
+	for _, set := range retried.NotRetried {
+		writeSet(&b, "not retried, "+set.Reason, set.Count, set.Endpoints)
 	}
-	return strings.Join(lines, "")
+	return b.String()
 }

@@ -21,18 +21,18 @@ type Canceled struct {
 	Status tasker.TaskStatus    `json:"status"` // of the task
 	Cancel *tasker.Cancellation `json:"cancel,omitempty"`
 	// Stopped had not begun, or have stopped: nothing starts there any more.
-	Stopped CanceledAt `json:"stopped"`
+	Stopped EndpointNames `json:"stopped"`
 	// Stopping run it and have been told to stop.
-	Stopping CanceledAt `json:"stopping"`
+	Stopping EndpointNames `json:"stopping"`
 	// FinishedBefore had finished before the cancellation reached them.
-	FinishedBefore CanceledAt `json:"finished_before"`
+	FinishedBefore EndpointNames `json:"finished_before"`
 	// Unreachable were running it when they were last heard of. They stop when they
 	// are back.
-	Unreachable CanceledAt `json:"unreachable"`
+	Unreachable EndpointNames `json:"unreachable"`
 }
 
-// CanceledAt is a set of endpoints.
-type CanceledAt struct {
+// EndpointNames is a set of endpoints.
+type EndpointNames struct {
 	Count     int      `json:"count"`
 	Endpoints []string `json:"endpoints"` // the first 1,000 of them, sorted
 }

@@ -21,18 +21,12 @@ type Pause struct {
 type Paused struct {
 	Hold tasker.Hold `json:"hold"`
 	// Running are the endpoints that still run it: the pause does not interrupt them.
-	Running HeldAt `json:"running"`
+	Running EndpointNames `json:"running"`
 	// Held counts the results that have arrived and wait.
 	Held int `json:"held"`
 	// Unaware are endpoints whose managers are of a release that does not know pauses,
 	// and reach the database by themselves: they start tasks all the same.
-	Unaware HeldAt `json:"unaware"`
-}
-
-// HeldAt is a set of endpoints.
-type HeldAt struct {
-	Count     int      `json:"count"`
-	Endpoints []string `json:"endpoints"` // the first 1,000 of them, sorted
+	Unaware EndpointNames `json:"unaware"`
 }
 
 // Drained is what the drain of an endpoint found. Nothing starts there any more.

@@ -46,12 +46,6 @@ type Retried struct {
 	NotRetried []NotRetried `json:"not_retried"`
 }
 
-// EndpointNames is a set of endpoints.
-type EndpointNames struct {
-	Count     int      `json:"count"`
-	Endpoints []string `json:"endpoints"` // the first 1,000 of them, sorted
-}
-
 // NotRetried is a set of endpoints that do not run a task again.
 type NotRetried struct {
 	Reason    string   `json:"reason"` // one of [tasker.NotRetriedReasons]
