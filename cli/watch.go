@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -102,7 +102,7 @@ type watching struct {
 	view    *liveview.View
 	screen  *screen
 	started time.Time
-	away    atomic.Bool    // the connection is lost
+	away    bool           // the connection is lost
 	printed map[string]any // what --output jsonl has printed of each endpoint
 	failed  bool           // something failed
 }
@@ -173,28 +173,21 @@ func (w *watching) lost(err error) error {
 // comeBack returns the command that watches the task again.
 func (w *watching) comeBack() string { return w.r.Name + " watch " + w.name }
 
-// received is an event, or the end of the events.
+// received is an event, the loss of the connection, or the end of the events.
 type received struct {
 	event client.Event
+	lost  error
 	err   error
 }
 
 // follow shows the events of the task until it has ended, or something else happens.
 func (w *watching) follow(ctx context.Context) (ending, error) {
 	followed, cancel := context.WithCancel(ctx)
-	defer cancel()
 	events := make(chan received)
-	go func() {
-		defer close(events)
-		reconnect := client.Reconnect{Patience: w.reconnect, Lost: w.onLost}
-		for event, err := range w.client.WatchWith(followed, w.taskType, w.identifier, reconnect) {
-			select {
-			case events <- received{event, err}:
-			case <-followed.Done():
-				return
-			}
-		}
-	}()
+	var reader sync.WaitGroup
+	reader.Go(func() { w.read(followed, events) })
+	defer reader.Wait()
+	defer cancel()
 	ticks := time.NewTicker(w.period())
 	defer ticks.Stop()
 	var waited <-chan time.Time
@@ -213,6 +206,9 @@ func (w *watching) follow(ctx context.Context) (ending, error) {
 				return over, nil
 			case e.err != nil:
 				return over, e.err
+			case e.lost != nil:
+				w.onLost(e.lost)
+				continue
 			}
 			if err := w.show(e.event); err != nil {
 				return over, err
@@ -233,6 +229,25 @@ func (w *watching) follow(ctx context.Context) (ending, error) {
 	}
 }
 
+// read sends what it reads of the task's stream to events, and closes it at the end.
+func (w *watching) read(ctx context.Context, events chan<- received) {
+	defer close(events)
+	send := func(r received) bool {
+		select {
+		case events <- r:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	reconnect := client.Reconnect{Patience: w.reconnect, Lost: func(err error) { send(received{lost: err}) }}
+	for event, err := range w.client.WatchWith(ctx, w.taskType, w.identifier, reconnect) {
+		if !send(received{event: event, err: err}) {
+			return
+		}
+	}
+}
+
 // period returns how often [watching.tick] is called.
 func (w *watching) period() time.Duration {
 	if w.screen.live {
@@ -247,7 +262,7 @@ func (w *watching) tick() {
 	case w.progress == colorNever:
 	case !w.screen.live:
 		w.screen.Lines(w.view.CountsLine(time.Since(w.started)))
-	case w.away.Load():
+	case w.away:
 		w.screen.Status(clipped("the API is out of reach: trying again", columns(w.r.Stderr)-1))
 	default:
 		w.screen.Status(w.view.StatusLine(time.Since(w.started), columns(w.r.Stderr)))
@@ -258,14 +273,15 @@ func clipped(s string, limit int) string { return s[:min(len(s), max(limit, 0))]
 
 // onLost says once that the connection is lost.
 func (w *watching) onLost(err error) {
-	if !w.away.Swap(true) && !w.screen.live {
+	if !w.away && !w.screen.live {
 		w.screen.Lines("connection lost: trying again: " + oneLine(err.Error()))
 	}
+	w.away = true
 }
 
 // show shows an event.
 func (w *watching) show(event client.Event) error {
-	w.away.Store(false)
+	w.away = false
 	w.screen.Lines(w.view.Apply(event, columns(w.r.Stderr))...)
 	s := w.view.Summary()
 	w.failed = w.failed || s.Failed > 0 || s.Lost > 0

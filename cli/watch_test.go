@@ -169,7 +169,7 @@ func TestWatchOfALargeTask(t *testing.T) {
 // TestHostileOutput: control characters, what is not UTF-8, and 10 MB.
 func TestHostileOutput(t *testing.T) {
 	t.Parallel()
-	huge, err := json.Marshal(hostile + strings.Repeat("x", 10<<20) + hostile)
+	huge, err := json.Marshal(hostile + strings.Repeat("x", 2<<20) + hostile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +203,20 @@ func TestHostileOutput(t *testing.T) {
 		o := execute(t, env, "", "watch", "worker/a", "--output", "jsonl")
 		if strings.ContainsFunc(o.stdout, steers) || !strings.Contains(o.stdout, "PWNED") {
 			t.Errorf("%s: %.300q", name, o.stdout)
+		}
+	}
+}
+
+// TestNothingIsLostAfterTheEnd: the API closes the stream of a task that has ended.
+func TestNothingIsLostAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	f := &fakeTask{status: domain.Done, summary: domain.Summary{Expected: 1, Received: 1, Finished: 1}, payload: "null"}
+	f.events = event("task", `{"task":{"status":"DONE"},"summary":{"expected":1,"received":1,"finished":1}}`)
+	env := f.serve(t)
+	for range 50 {
+		f.streams.Store(0)
+		if o := execute(t, env, "", "watch", "worker/a", "--output", "jsonl"); strings.Contains(o.stderr, "lost") {
+			t.Fatalf("exit code %d, %s", o.code, o.stderr)
 		}
 	}
 }
