@@ -179,7 +179,7 @@ func TestAlarmDuringBroadcasts(t *testing.T) {
 // what was confirmed.
 func TestLargeTaskYields(t *testing.T) {
 	t.Parallel()
-	const endpoints, others, payload = 500, 20, 1 << 20
+	const endpoints, others, payload = 250, 10, 1 << 20
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	s := newSystemOn(t, ownRabbitMQ(ctx, t).URI(), "TASKER_API_WAIT_FOR_ENDPOINTS_TIMEOUT=1h", "TASKER_API_PUBLISH_TIMEOUT=500ms",
