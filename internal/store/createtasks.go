@@ -150,26 +150,7 @@ func (s Tasks) create(ctx context.Context, tasks []*newTask) error {
 // insertTasks stores tasks, with the targets of those that are CREATED.
 func (s Tasks) insertTasks(ctx context.Context, tasks []*newTask) error {
 	err := s.withRetry(ctx, func() error {
-		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
-			now := dbTime{s.Now()}
-			for part := range chunksByBytes(tasks) {
-				rows := make([]taskRow, len(part))
-				for i, n := range part {
-					n.begin(now)
-					rows[i] = n.row
-				}
-				if err := tx.Create(&rows).Error; err != nil {
-					return err
-				}
-				if len(part) == 1 {
-					part[0].row.ID = rows[0].ID
-				}
-			}
-			if err := readIDs(tx, tasks); err != nil {
-				return err
-			}
-			return s.target(tx, tasks)
-		})
+		return s.conn(ctx).Transaction(func(tx *gorm.DB) error { return s.insertInto(tx, tasks, dbTime{s.Now()}) })
 	})
 	if err != nil {
 		return err
@@ -178,6 +159,27 @@ func (s Tasks) insertTasks(ctx context.Context, tasks []*newTask) error {
 		*n.creation = ledger.Creation{Task: n.row.task(), Created: true}
 	}
 	return nil
+}
+
+// insertInto is insertTasks as a part of a transaction.
+func (s *DB) insertInto(tx *gorm.DB, tasks []*newTask, now dbTime) error {
+	for part := range chunksByBytes(tasks) {
+		rows := make([]taskRow, len(part))
+		for i, n := range part {
+			n.begin(now)
+			rows[i] = n.row
+		}
+		if err := tx.Create(&rows).Error; err != nil {
+			return err
+		}
+		if len(part) == 1 {
+			part[0].row.ID = rows[0].ID
+		}
+	}
+	if err := readIDs(tx, tasks); err != nil {
+		return err
+	}
+	return s.target(tx, tasks)
 }
 
 // chunksByBytes yields the tasks in parts whose payloads fit into a statement.

@@ -32,8 +32,8 @@ type Schema struct {
 // tables are the tables that Reset drops, dependents first.
 var tables = []string{
 	"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "task_targets",
-	"purged_tasks", "cancels", "rounds", "holds", "tasks", "dead_letters", "endpoint_tokens", "revisions", "turns", rangeTable,
-	versionTable, lockTable,
+	"purged_tasks", "cancels", "rounds", "holds", "tasks", "dead_letters", "endpoint_tokens", "schedule_slots", "schedules",
+	"revisions", "turns", rangeTable, versionTable, lockTable,
 }
 
 // provider returns a provider of the migrations for db.

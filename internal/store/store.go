@@ -34,6 +34,7 @@ type Store struct {
 	Schema      Schema
 	Tasks       Tasks
 	Schedule    Schedule
+	Schedules   Schedules
 	Expiry      Expiry
 	Outbox      Outbox
 	Inbox       Inbox
@@ -123,7 +124,8 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 		return nil, fmt.Errorf("open the database file %s: %w", u.Path, err)
 	}
 	return &Store{
-		DB: db, Schema: schema, Tasks: Tasks{db}, Schedule: Schedule{db}, Expiry: Expiry{db}, Outbox: Outbox{db}, Inbox: Inbox{db},
+		DB: db, Schema: schema, Tasks: Tasks{db}, Schedule: Schedule{db}, Schedules: Schedules{db},
+		Expiry: Expiry{db}, Outbox: Outbox{db}, Inbox: Inbox{db},
 		Attempts: Attempts{db}, Results: Results{db},
 		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Cancels: Cancels{db}, Holds: Holds{db},
 		Rounds: Rounds{db}, Tokens: Tokens{db},
