@@ -25,6 +25,7 @@ var components = []struct {
 	{"API", DispatchMetrics{}},
 	{"API", BrokerMetrics{}},
 	{"API", ReconcileMetrics{}},
+	{"API", ScheduleMetrics{}},
 	{"both", StoreMetrics{}},
 	{"manager", ManagerMetrics{}},
 	{"both", processMetrics{}},
@@ -35,7 +36,8 @@ func everything(t *testing.T) *Registry {
 	t.Helper()
 	r := NewRegistry("1.2.3")
 	for _, metrics := range []any{
-		NewAPIMetrics(r), NewDispatchMetrics(r), NewBrokerMetrics(r), NewReconcileMetrics(r), NewStoreMetrics(r), NewManagerMetrics(r),
+		NewAPIMetrics(r), NewDispatchMetrics(r), NewBrokerMetrics(r), NewReconcileMetrics(r), NewScheduleMetrics(r), NewStoreMetrics(r),
+		NewManagerMetrics(r),
 	} {
 		fields := reflect.ValueOf(metrics)
 		for i := range fields.NumField() {
@@ -97,7 +99,7 @@ func TestNamesFollowTheConventions(t *testing.T) {
 func TestLabelsAreOfClosedSets(t *testing.T) {
 	t.Parallel()
 	closed := map[string]bool{
-		"task_type": true, "status": true, "state": true, "outcome": true, "loop": true,
+		"task_type": true, "status": true, "state": true, "outcome": true, "loop": true, "reason": true,
 		"subject": true,                               // endpoint, task_type or task
 		"route":   true, "method": true, "code": true, // see APIMetrics.Answered
 		"version": true, "revision": true, "go": true,

@@ -154,6 +154,13 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 // It may be called before Run.
 func (r *Reconciler) Expect(start time.Time) { r.starter.expect(start) }
 
+// AddLoop adds a loop of another component, which runs in every process: runOnce again
+// and again, with a pause after each success, or about a period after each failure. It
+// must be called before Run.
+func (r *Reconciler) AddLoop(name string, period time.Duration, runOnce func(context.Context) error, pause func(context.Context)) {
+	r.everywhere = append(r.everywhere, loop{name: name, period: period, runOnce: runOnce, pause: pause})
+}
+
 // SetRetention replaces Config.Retention. It may be called while Run runs.
 func (r *Reconciler) SetRetention(retention map[string]time.Duration) {
 	r.retention.Store(&retention)
