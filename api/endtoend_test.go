@@ -20,6 +20,7 @@ import (
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/removal"
 	"github.com/taskerhq/tasker/internal/rounds"
+	"github.com/taskerhq/tasker/internal/scheduler"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/wire"
 )
@@ -47,6 +48,7 @@ func newSystem(t *testing.T) *system {
 	b := local.New(log)
 	t.Cleanup(func() { _ = b.Close() })
 	h := &harness{log: &logBuffer{}}
+	schedules := scheduler.New(scheduler.Config{Store: db.Schedules, Starter: &fakeStarter{}, Canceler: cancel.New(db.Cancels, b, log), Log: log})
 	h.server, err = api.New(testConfig(), api.Deps{
 		Tasks: db.Tasks, Statuses: db.Statuses, Results: db.Results, Live: db.Live, Endpoints: db.Endpoints, Tokens: db.Tokens,
 		DeadLetters: db.DeadLetters, Database: db.DB,
@@ -54,11 +56,13 @@ func newSystem(t *testing.T) *system {
 		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
 		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log), Retrier: rounds.New(db.Rounds, b, log),
 		Holder: hold.New(db.Holds, b, func(time.Time) {}, log), Holds: db.Holds,
+		Schedules: db.Schedules, Scheduler: schedules,
 		Broker: b, Log: h.log.logger(), Exposition: observe.Handler(observe.NewRegistry("")),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	schedules.Tasks = h.server
 	h.serve(t, h.server.Handler())
 	return &system{harness: h, db: db, broker: b}
 }

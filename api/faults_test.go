@@ -17,7 +17,7 @@ type target struct{ template, method, path string }
 // targets returns every operation of the API.
 func (h *harness) targets() (all []target) {
 	for template, methods := range h.server.Operations() {
-		path := strings.NewReplacer("{task_type}", "worker", "{identifier}", identifier, "{id}", "1", "{endpoint}", "console1").Replace(template)
+		path := strings.NewReplacer("{task_type}", "worker", "{identifier}", identifier, "{id}", "1", "{endpoint}", "console1", "{schedule}", "nightly").Replace(template)
 		for _, method := range methods {
 			all = append(all, target{template, method, path})
 		}
@@ -37,9 +37,14 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 			}
 			body = []byte(`{"reason":"wrong file"}`)
 		}
+		if strings.HasSuffix(to.path, "/backfill") {
+			body = []byte(`{"from":"2015-05-05T00:00:00Z","to":"2015-05-06T00:00:00Z"}`)
+		}
 		if strings.HasSuffix(to.path, "/retry") {
 			body = []byte(`{"endpoints":"failed"}`)
 		}
+	case http.MethodPut:
+		body = []byte(newSchedule)
 	case http.MethodPatch:
 		body = []byte(`{"in":1}`)
 	}
@@ -52,7 +57,7 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 // Internal errors reveal nothing to the client; the log has them.
 func TestFaults(t *testing.T) {
 	usesStore := func(to target) bool {
-		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/task-types" || to.template == "/v1/endpoint-tokens" || to.template == "/v1/events" || to.template == "/v1/dead-letters"
+		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/task-types" || to.template == "/v1/endpoint-tokens" || to.template == "/v1/events" || to.template == "/v1/dead-letters" || to.template == "/v1/schedules"
 	}
 	for name, tc := range map[string]struct {
 		err    error

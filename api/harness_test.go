@@ -22,6 +22,7 @@ type harness struct {
 	server     *api.Server
 	http       *httptest.Server
 	store      *fakeStore
+	schedules  *fakeSchedules
 	dispatcher *fakeDispatcher
 	starter    *fakeStarter
 	broker     *fakeBroker
@@ -32,6 +33,7 @@ func newHarness(t testing.TB, change ...func(*api.Config)) *harness {
 	t.Helper()
 	h := &harness{store: newFakeStore(), broker: &fakeBroker{}, starter: &fakeStarter{}, log: &logBuffer{}}
 	h.dispatcher = &fakeDispatcher{store: h.store}
+	h.schedules = &fakeSchedules{fakeStore: h.store}
 	cfg := testConfig()
 	for _, f := range change {
 		f(&cfg)
@@ -63,7 +65,7 @@ func (h *harness) deps() api.Deps {
 		Tasks: h.store, Statuses: h.store, Results: h.store, Live: h.store, Endpoints: h.store, Tokens: h.store,
 		DeadLetters: h.store, Database: h.store,
 		Dispatcher: h.dispatcher, Starter: h.starter, Requeuer: h.store, Remover: h.store, Canceler: h.store, Retrier: h.store,
-		Holder: h.store, Holds: h.store, Broker: h.broker, Log: h.log.logger(),
+		Holder: h.store, Holds: h.store, Schedules: h.schedules, Scheduler: h.schedules, Broker: h.broker, Log: h.log.logger(),
 		Exposition: observe.Handler(registry), Metrics: observe.NewAPIMetrics(registry),
 	}
 }

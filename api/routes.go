@@ -18,6 +18,7 @@ const (
 	routeTokens      = "/v1/endpoint-tokens"
 	routeDeadLetters = "/v1/dead-letters"
 	routeTasks       = "/v1/tasks"
+	routeSchedules   = "/v1/schedules"
 )
 
 // handlerFunc serves a request. It returns an error before it writes anything;
@@ -41,13 +42,15 @@ type route struct {
 // before templates.
 func routes(cfg Config, deps Deps, types *taskTypes, limits *limits, streams *streams) []route {
 	chooser := choice.Chooser{Endpoints: deps.Endpoints, Clock: deps.Database}
-	return slices.Concat(ownRoutes(cfg, deps, types, chooser, limits), taskRoutes(cfg, deps, types, chooser, limits, streams))
+	return slices.Concat(ownRoutes(cfg, deps, types, chooser, limits), scheduleRoutes(cfg, deps, types, limits),
+		taskRoutes(cfg, deps, types, chooser, limits, streams))
 }
 
 // The methods of routes.
 const (
 	get   = http.MethodGet
 	post  = http.MethodPost
+	put   = http.MethodPut
 	patch = http.MethodPatch
 	del   = http.MethodDelete
 )
@@ -85,6 +88,30 @@ func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, 
 		{method: get, path: "/v1/dead-letters/{id}", handle: letters.get, limit: reads},
 		{method: del, path: "/v1/dead-letters/{id}", handle: letters.discard, limit: writes},
 		{method: post, path: "/v1/dead-letters/{id}/requeue", handle: letters.requeue, limit: writes},
+	}
+}
+
+// scheduleRoutes returns the routes of the schedules.
+func scheduleRoutes(cfg Config, deps Deps, types *taskTypes, limits *limits) []route {
+	h := &scheduleHandlers{
+		deps.Schedules, deps.Scheduler, scheduledTasks{types, deps.Dispatcher}, deps.Database, limits,
+		min(cfg.MaxBody, maxScheduleBody), deps.Log,
+	}
+	const one = routeSchedules + "/{schedule}"
+	reads, writes := limits.reads, limits.writes
+	pages, version := []string{"limit", "cursor"}, []string{"version"}
+	return []route{
+		{method: get, path: "/v1/schedule-preview", handle: h.preview, limit: reads, query: previewQuery, repeatable: []string{"at"}},
+		{method: get, path: routeSchedules, handle: h.list, limit: reads, query: pages},
+		{method: get, path: one, handle: h.get, limit: reads},
+		{method: put, path: one, handle: h.put, limit: writes, query: version},
+		{method: del, path: one, handle: h.remove, limit: writes, query: version},
+		{method: get, path: one + "/next", handle: h.next, limit: reads, query: []string{"n"}},
+		{method: get, path: one + "/slots", handle: h.slots, limit: reads, query: pages},
+		{method: post, path: one + "/pause", handle: h.pause, limit: writes},
+		{method: post, path: one + "/resume", handle: h.resume, limit: writes},
+		{method: post, path: one + "/trigger", handle: h.trigger, limit: writes},
+		{method: post, path: one + "/backfill", handle: h.backfill, limit: writes, query: []string{"dry_run"}},
 	}
 }
 

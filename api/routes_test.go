@@ -13,7 +13,10 @@ func TestWrongMethods(t *testing.T) {
 		"/v1/task-types": "GET, HEAD", "/v1/task-types/worker": "GET, HEAD", "/v1/events": "GET, HEAD", "/v1/endpoints": "GET, HEAD", "/v1/dead-letters": "GET, HEAD",
 		"/v1/endpoints/a": "DELETE", "/v1/endpoints/a/token": "POST", "/v1/endpoints/a/token/rotate": "POST", "/v1/endpoint-tokens": "GET, HEAD",
 		"/v1/dead-letters/1": "DELETE, GET, HEAD", "/v1/dead-letters/1/requeue": "POST",
-		"/worker": "GET, HEAD, POST", "/worker/a": "GET, HEAD, PATCH",
+		"/v1/schedules": "GET, HEAD", "/v1/schedules/nightly": "DELETE, GET, HEAD, PUT", "/v1/schedules/nightly/next": "GET, HEAD", "/v1/schedules/nightly/slots": "GET, HEAD",
+		"/v1/schedules/nightly/pause": "POST", "/v1/schedules/nightly/resume": "POST", "/v1/schedules/nightly/trigger": "POST", "/v1/schedules/nightly/backfill": "POST",
+		"/v1/schedule-preview": "GET, HEAD",
+		"/worker":              "GET, HEAD, POST", "/worker/a": "GET, HEAD, PATCH",
 		"/worker/a/events": "GET, HEAD", "/worker/a/summary": "GET, HEAD", "/worker/a/missing": "GET, HEAD", "/worker/a/groups": "GET, HEAD", "/worker/a/results": "GET, HEAD", "/worker/a/results/console1": "GET, HEAD", "/worker/a/results/console1/log": "GET, HEAD",
 	} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} {

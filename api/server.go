@@ -52,6 +52,8 @@ type Deps struct {
 	Holder      Holder
 	Holds       HoldStore
 	Retrier     Retrier
+	Schedules   ScheduleStore
+	Scheduler   Scheduler
 	Broker      Broker
 	Log         *slog.Logger
 	// Exposition serves the metrics. Metrics may be left out: then nothing is
@@ -63,22 +65,24 @@ type Deps struct {
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
 		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Starter, d.Requeuer,
-		d.Remover, d.Canceler, d.Retrier, d.Holder, d.Holds, d.Broker, d.Exposition,
+		d.Remover, d.Canceler, d.Retrier, d.Holder, d.Holds, d.Schedules, d.Scheduler, d.Broker, d.Exposition,
 	}, nil)
 }
 
 // Server is the HTTP server. Create one with [New].
 type Server struct {
-	cfg      Config
-	log      *slog.Logger
-	auth     Authenticator
-	types    *taskTypes
-	limits   *limits
-	streams  *streams
-	router   *router
-	handler  http.Handler
-	http     *http.Server
-	listener net.Listener
+	cfg     Config
+	log     *slog.Logger
+	auth    Authenticator
+	types   *taskTypes
+	limits  *limits
+	streams *streams
+	router  *router
+	// scheduled makes the tasks of schedules.
+	scheduled scheduledTasks
+	handler   http.Handler
+	http      *http.Server
+	listener  net.Listener
 }
 
 // New returns a server with a valid configuration; it does not listen yet.
@@ -99,6 +103,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := s.types.replace(cfg.TaskTypes); err != nil {
 		return nil, err
 	}
+	s.scheduled = scheduledTasks{s.types, deps.Dispatcher}
 	problems := problems{deps.Log}
 	s.router = &router{problems: problems, types: s.types, routes: routes(cfg, deps, s.types, s.limits, s.streams)}
 	around := newMiddleware(cfg, s.auth, problems, s.router.open(), deps.Metrics)

@@ -77,6 +77,21 @@ var contractTypes = map[string]reflect.Type{
 	"Check":           reflect.TypeFor[client.Check](),
 	"Readiness":       reflect.TypeFor[client.Readiness](),
 	"Problem":         reflect.TypeFor[client.Problem](),
+
+	"NewSchedule":          reflect.TypeFor[client.NewSchedule](),
+	"ScheduleDefinition":   reflect.TypeFor[tasker.ScheduleDefinition](),
+	"SchedulePause":        reflect.TypeFor[tasker.SchedulePause](),
+	"Schedule":             reflect.TypeFor[tasker.Schedule](),
+	"ScheduleAnswer":       reflect.TypeFor[client.ScheduleAnswer](),
+	"SchedulePage":         reflect.TypeFor[client.SchedulePage](),
+	"ScheduleSlot":         reflect.TypeFor[tasker.ScheduleSlot](),
+	"SlotPage":             reflect.TypeFor[client.SlotPage](),
+	"UpcomingSlot":         reflect.TypeFor[tasker.UpcomingSlot](),
+	"UpcomingSlots":        reflect.TypeFor[client.UpcomingSlots](),
+	"SchedulePauseRequest": reflect.TypeFor[client.SchedulePauseRequest](),
+	"Backfill":             reflect.TypeFor[client.Backfill](),
+	"Backfilled":           reflect.TypeFor[client.Backfilled](),
+	"BackfilledSlot":       reflect.TypeFor[tasker.BackfilledSlot](),
 }
 
 // comparison compares the types that the server encodes and the client decodes with

@@ -27,6 +27,7 @@ import (
 	"github.com/taskerhq/tasker/internal/reconcile"
 	"github.com/taskerhq/tasker/internal/removal"
 	"github.com/taskerhq/tasker/internal/rounds"
+	"github.com/taskerhq/tasker/internal/scheduler"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/manager"
 )
@@ -125,7 +126,8 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	remover := removal.New(s.store.Removals, s.broker, s.log)
 	requeuer := dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher)
 	reconciler := s.newReconciler(cfg, dispatcher)
-	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, reconciler, requeuer, remover)
+	schedules := s.newScheduler(reconciler)
+	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, reconciler, schedules, requeuer, remover)
 	if err != nil {
 		return err
 	}
@@ -176,20 +178,36 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	return group.Wait()
 }
 
-// newAPI returns the server of the API; it does not listen yet.
+// newScheduler returns a scheduler that the reconciler runs. The API that makes its
+// tasks is still missing.
+func (s services) newScheduler(reconciler *reconcile.Reconciler) *scheduler.Scheduler {
+	schedules := scheduler.New(scheduler.Config{
+		Store: s.store.Schedules, Starter: reconciler, Canceler: cancel.New(s.store.Cancels, s.broker, s.log),
+		Metrics: observe.NewScheduleMetrics(s.metrics), Log: s.log,
+	})
+	reconciler.AddLoop("schedules", scheduler.Period, schedules.RunOnce, schedules.Pause)
+	return schedules
+}
+
+// newAPI returns the server of the API, which does not listen yet. It makes the tasks of
+// the schedules.
 func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore, dispatcher *dispatch.Dispatcher,
-	starter api.Starter, requeuer *dispatch.Requeuer, remover *removal.Remover,
+	starter api.Starter, schedules *scheduler.Scheduler, requeuer *dispatch.Requeuer, remover *removal.Remover,
 ) (*api.Server, error) {
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
-	return api.New(conf, api.Deps{
+	metrics := observe.NewAPIMetrics(s.metrics)
+	server, err := api.New(conf, api.Deps{
 		Tasks: tasks, Statuses: s.store.Statuses, Results: s.store.Results, Live: s.store.Live, Endpoints: s.store.Endpoints,
 		Tokens: s.store.Tokens, DeadLetters: s.store.DeadLetters, Database: s.store.DB,
 		Dispatcher: dispatcher, Starter: starter, Requeuer: requeuer, Remover: remover,
 		Canceler: cancel.New(s.store.Cancels, s.broker, s.log), Retrier: rounds.New(s.store.Rounds, s.broker, s.log),
-		Holder: hold.New(s.store.Holds, s.broker, starter.Expect, s.log), Holds: s.store.Holds, Broker: s.broker, Log: s.log,
-		Exposition: observe.Handler(s.metrics), Metrics: observe.NewAPIMetrics(s.metrics),
+		Holder: hold.New(s.store.Holds, s.broker, starter.Expect, s.log), Holds: s.store.Holds,
+		Schedules: s.store.Schedules, Scheduler: schedules,
+		Broker: s.broker, Log: s.log, Exposition: observe.Handler(s.metrics), Metrics: metrics,
 	})
+	schedules.Tasks, schedules.Created = server, metrics.TasksCreated
+	return server, err
 }
 
 func (s services) newReconciler(cfg config.Config, dispatcher *dispatch.Dispatcher) *reconcile.Reconciler {

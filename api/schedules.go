@@ -1,0 +1,352 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/choice"
+	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/scheduler"
+)
+
+// ScheduleStore holds the schedules. Those of its methods that name one return a
+// [tasker.NotFound] error if it does not exist.
+type ScheduleStore interface {
+	// PutSchedule creates or replaces a schedule, and reports whether it created it.
+	// The error is [tasker.Conflict] if it has another version than expected.
+	PutSchedule(ctx context.Context, put ledger.SchedulePut) (stored tasker.Schedule, created bool, err error)
+	FindSchedule(ctx context.Context, name string) (tasker.Schedule, error)
+	// ListSchedules returns one page, by name.
+	ListSchedules(ctx context.Context, after string, limit int) ([]tasker.Schedule, error)
+	// PauseSchedule pauses a schedule, or resumes it if pause is nil.
+	PauseSchedule(ctx context.Context, name string, pause *tasker.SchedulePause) (tasker.Schedule, error)
+	// DeleteSchedule returns a [tasker.Conflict] if it has another version than
+	// expected.
+	DeleteSchedule(ctx context.Context, name string, version *int64) error
+	// ListSlots returns one page of those before a time, newest first; zero is no
+	// bound.
+	ListSlots(ctx context.Context, scheduleID int64, before time.Time, limit int) ([]tasker.ScheduleSlot, error)
+}
+
+// Scheduler fires schedules.
+type Scheduler interface {
+	// Changed tells that a schedule was changed.
+	Changed()
+	// Trigger creates a task of a schedule now.
+	Trigger(ctx context.Context, name, by string) (tasker.ScheduleSlot, error)
+	// Backfill creates the tasks of slots that have passed, or with dry lists them.
+	Backfill(ctx context.Context, name string, from, to time.Time, by string, dry bool) ([]tasker.BackfilledSlot, error)
+}
+
+// scheduleHandlers serve the schedules.
+type scheduleHandlers struct {
+	store     ScheduleStore
+	scheduler Scheduler
+	tasks     scheduledTasks
+	clock     choice.Clock
+	limits    *limits
+	maxBody   int64
+	log       *slog.Logger
+}
+
+// maxScheduleBody bounds the body of a PUT, since a list has many schedules.
+const maxScheduleBody = 64 << 10
+
+// The numbers of slots in an answer.
+const (
+	shownSlots = 10
+	maxNext    = 100
+)
+
+// scheduleName returns the name of the schedule in a request's path.
+func scheduleName(r *http.Request) (string, error) {
+	name := mux.Vars(r)["schedule"]
+	if tasker.ValidateScheduleName(name) != nil {
+		return "", tasker.Errorf(tasker.NotFound, "schedule %q not found: %s lists them", clip(name, tasker.MaxName), routeSchedules)
+	}
+	return name, nil
+}
+
+// find returns the schedule in a request's path.
+func (h *scheduleHandlers) find(r *http.Request) (tasker.Schedule, error) {
+	name, err := scheduleName(r)
+	if err != nil {
+		return tasker.Schedule{}, err
+	}
+	return h.store.FindSchedule(r.Context(), name)
+}
+
+// upcoming returns the first n slots of a schedule from now on. It has none if this
+// process does not know the schedule's time zone.
+func (h *scheduleHandlers) upcoming(schedule tasker.Schedule, n int) []tasker.UpcomingSlot {
+	table, err := scheduler.TableOf(schedule)
+	if err != nil {
+		return []tasker.UpcomingSlot{}
+	}
+	return scheduler.Upcoming(table, schedule.Name, schedule.Definition, h.clock.Now(), n)
+}
+
+// answer returns a schedule with its next and its last slots.
+func (h *scheduleHandlers) answer(ctx context.Context, schedule tasker.Schedule) (client.ScheduleAnswer, error) {
+	slots, err := h.store.ListSlots(ctx, schedule.ID, time.Time{}, shownSlots)
+	return client.ScheduleAnswer{
+		Schedule: schedule, Upcoming: h.upcoming(schedule, shownSlots), Slots: append([]tasker.ScheduleSlot{}, slots...),
+	}, err
+}
+
+// list serves GET /v1/schedules, by name.
+func (h *scheduleHandlers) list(w http.ResponseWriter, r *http.Request) error {
+	var errs inputErrors
+	query := r.URL.Query()
+	limit := pageLimit(query, &errs)
+	after := query.Get("cursor")
+	if query.Has("cursor") && tasker.ValidateScheduleName(after) != nil {
+		errs.add("?cursor", invalidCursor)
+	}
+	if err := errs.err(); err != nil {
+		return err
+	}
+	schedules, err := h.store.ListSchedules(r.Context(), after, limit+1)
+	if err != nil {
+		return err
+	}
+	page := client.SchedulePage{Schedules: append([]tasker.Schedule{}, schedules[:min(limit, len(schedules))]...)}
+	if len(schedules) > limit {
+		page.Next = nextPage(w, r, schedules[limit-1].Name)
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// get serves GET /v1/schedules/{schedule}.
+func (h *scheduleHandlers) get(w http.ResponseWriter, r *http.Request) error {
+	schedule, err := h.find(r)
+	if err != nil {
+		return err
+	}
+	answer, err := h.answer(r.Context(), schedule)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// next serves GET /v1/schedules/{schedule}/next.
+func (h *scheduleHandlers) next(w http.ResponseWriter, r *http.Request) error {
+	var errs inputErrors
+	n := intParam(r.URL.Query(), "n", shownSlots, 1, maxNext, &errs)
+	if err := errs.err(); err != nil {
+		return err
+	}
+	schedule, err := h.find(r)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.UpcomingSlots{Upcoming: h.upcoming(schedule, int(n))})
+}
+
+// slots serves GET /v1/schedules/{schedule}/slots, newest first.
+func (h *scheduleHandlers) slots(w http.ResponseWriter, r *http.Request) error {
+	var errs inputErrors
+	query := r.URL.Query()
+	limit := pageLimit(query, &errs)
+	var before time.Time
+	if query.Has("cursor") {
+		var err error
+		if before, err = time.Parse(time.RFC3339Nano, query.Get("cursor")); err != nil {
+			errs.add("?cursor", invalidCursor)
+		}
+	}
+	if err := errs.err(); err != nil {
+		return err
+	}
+	schedule, err := h.find(r)
+	if err != nil {
+		return err
+	}
+	slots, err := h.store.ListSlots(r.Context(), schedule.ID, before, limit+1)
+	if err != nil {
+		return err
+	}
+	page := client.SlotPage{Slots: append([]tasker.ScheduleSlot{}, slots[:min(limit, len(slots))]...)}
+	if len(slots) > limit {
+		page.Next = nextPage(w, r, slots[limit-1].Time.UTC().Format(time.RFC3339Nano))
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// expectedVersion returns the version that a request expects; nil if it expects none.
+func expectedVersion(query url.Values, errs *inputErrors) *int64 {
+	if !query.Has("version") {
+		return nil
+	}
+	const most = 1 << 53 // the largest number that every parser of JSON reads
+	return new(intParam(query, "version", 0, 0, most, errs))
+}
+
+// put serves PUT /v1/schedules/{schedule}.
+func (h *scheduleHandlers) put(w http.ResponseWriter, r *http.Request) error {
+	put := ledger.SchedulePut{Name: mux.Vars(r)["schedule"], By: principalName(r)}
+	if err := tasker.ValidateScheduleName(put.Name); err != nil {
+		return err
+	}
+	var errs inputErrors
+	put.Version = expectedVersion(r.URL.Query(), &errs)
+	if err := errs.err(); err != nil {
+		return err
+	}
+	body, free, err := readBody(r, h.limits.bodies, h.maxBody)
+	defer func() { free() }()
+	if err != nil {
+		return err
+	}
+	request, err := h.decode(r.Context(), body, put.Name)
+	if err != nil {
+		return err
+	}
+	put.Definition, put.Paused = request.definition, request.paused
+	put.Next = func(created, now time.Time) time.Time {
+		table, err := scheduler.TableOf(tasker.Schedule{Name: put.Name, Definition: put.Definition, CreatedTime: created})
+		if err != nil {
+			return time.Time{} // it was checked before
+		}
+		return table.Next(now)
+	}
+	stored, created, err := h.store.PutSchedule(r.Context(), put)
+	if err != nil {
+		return err
+	}
+	h.changed(r, "schedule stored", stored)
+	answer, err := h.answer(r.Context(), stored)
+	if err != nil {
+		return err
+	}
+	if created {
+		w.Header().Set("Location", routeSchedules+"/"+stored.Name)
+		return writeJSON(w, http.StatusCreated, answer)
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// principalName returns who sent a request.
+func principalName(r *http.Request) string {
+	principal, _ := PrincipalOf(r.Context())
+	return principal.Name
+}
+
+// changed tells the log and the scheduler of a change.
+func (h *scheduleHandlers) changed(r *http.Request, what string, schedule tasker.Schedule) {
+	h.log.LogAttrs(r.Context(), slog.LevelInfo, what, slog.String("schedule", schedule.Name), slog.Int64("version", schedule.Version),
+		slog.String("principal", principalName(r)), slog.String("request_id", requestInfoOf(r).id))
+	h.scheduler.Changed()
+}
+
+// remove serves DELETE /v1/schedules/{schedule}.
+func (h *scheduleHandlers) remove(w http.ResponseWriter, r *http.Request) error {
+	var errs inputErrors
+	expected := expectedVersion(r.URL.Query(), &errs)
+	if err := errs.err(); err != nil {
+		return err
+	}
+	name, err := scheduleName(r)
+	if err != nil {
+		return err
+	}
+	if err := h.store.DeleteSchedule(r.Context(), name, expected); err != nil {
+		return err
+	}
+	h.changed(r, "schedule deleted", tasker.Schedule{Name: name})
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// pause serves POST /v1/schedules/{schedule}/pause. The body may be left out.
+func (h *scheduleHandlers) pause(w http.ResponseWriter, r *http.Request) error {
+	pause := tasker.SchedulePause{By: principalName(r)}
+	body, free, err := optionalBody(r, h.limits.bodies, h.maxBody)
+	defer func() { free() }()
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		if err := decodePause(body, &pause); err != nil {
+			return err
+		}
+	}
+	return h.setPause(w, r, "schedule paused", &pause)
+}
+
+// resume serves POST /v1/schedules/{schedule}/resume.
+func (h *scheduleHandlers) resume(w http.ResponseWriter, r *http.Request) error {
+	return h.setPause(w, r, "schedule resumed", nil)
+}
+
+func (h *scheduleHandlers) setPause(w http.ResponseWriter, r *http.Request, what string, pause *tasker.SchedulePause) error {
+	name, err := scheduleName(r)
+	if err != nil {
+		return err
+	}
+	schedule, err := h.store.PauseSchedule(r.Context(), name, pause)
+	if err != nil {
+		return err
+	}
+	h.changed(r, what, schedule)
+	answer, err := h.answer(r.Context(), schedule)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// trigger serves POST /v1/schedules/{schedule}/trigger.
+func (h *scheduleHandlers) trigger(w http.ResponseWriter, r *http.Request) error {
+	name, err := scheduleName(r)
+	if err != nil {
+		return err
+	}
+	slot, err := h.scheduler.Trigger(r.Context(), name, principalName(r))
+	if err != nil {
+		return err
+	}
+	h.log.InfoContext(r.Context(), "schedule triggered", "schedule", name, "type", slot.Type, "identifier", slot.Identifier,
+		"principal", principalName(r), "request_id", requestInfoOf(r).id)
+	w.Header().Set("Location", taskPath(slot.Type, slot.Identifier))
+	return writeJSON(w, http.StatusCreated, slot)
+}
+
+// backfill serves POST /v1/schedules/{schedule}/backfill.
+func (h *scheduleHandlers) backfill(w http.ResponseWriter, r *http.Request) error {
+	name, err := scheduleName(r)
+	if err != nil {
+		return err
+	}
+	var errs inputErrors
+	dry := boolParam(r.URL.Query(), "dry_run", &errs)
+	if err := errs.err(); err != nil {
+		return err
+	}
+	body, free, err := readBody(r, h.limits.bodies, h.maxBody)
+	defer func() { free() }()
+	if err != nil {
+		return err
+	}
+	from, to, err := decodeBackfill(body)
+	if err != nil {
+		return err
+	}
+	slots, err := h.scheduler.Backfill(r.Context(), name, from, to, principalName(r), dry)
+	if err != nil {
+		return err
+	}
+	if !dry {
+		h.log.InfoContext(r.Context(), "schedule backfilled", "schedule", name, "from", from, "to", to, "slots", len(slots),
+			"principal", principalName(r), "request_id", requestInfoOf(r).id)
+	}
+	return writeJSON(w, http.StatusOK, client.Backfilled{DryRun: dry, Slots: append([]tasker.BackfilledSlot{}, slots...)})
+}
