@@ -7,6 +7,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -32,9 +33,7 @@ func TestClocksOfMachines(t *testing.T) {
 	}
 	// The difference is ten times each of the limits below.
 	api, consumer, other := machine(10*time.Hour), machine(-10*time.Hour), machine(10*time.Hour)
-	if _, _, err := api.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, api.Store)
 	for _, f := range []fixture{api, consumer, other} {
 		if err := f.SyncClock(t.Context()); err != nil { // as each process does when it starts
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -27,9 +28,7 @@ type rival struct {
 func against(t *testing.T) (fixture, *rival) {
 	t.Helper()
 	f := open(t, testservices.MySQL(t))
-	if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, f.Store)
 	conn, err := plain(t, f.uri).Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)

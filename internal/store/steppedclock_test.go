@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -64,9 +65,7 @@ func testSteppedClock(t *testing.T, open func(*testing.T, string) (fixture, func
 	const lease = time.Hour // the test does not take as long
 	f, step := open(t, testservices.MySQL(t))
 	other, _ := stepped(t, f.uri) // a machine whose clock is right
-	if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, f.Store)
 	for _, f := range []fixture{f, other} {
 		if err := f.SyncClock(t.Context()); err != nil {
 			t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -47,9 +48,7 @@ func eachBackend(t *testing.T, test func(t *testing.T, f fixture)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := open(t, uri(t))
-			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			storetest.Migrate(t, f.Store)
 			test(t, f)
 		})
 	}
@@ -319,9 +318,7 @@ func TestReadersClock(t *testing.T) {
 	t.Parallel()
 	uri := testservices.MySQL(t)
 	w := open(t, uri)
-	if _, _, err := w.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, w.Store)
 	const lease = time.Hour // the test does not take as long
 	if _, err := w.Endpoints.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "a", Manager: managerA, TaskTypes: []string{"worker"}},
 		lease); err != nil {

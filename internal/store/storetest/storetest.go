@@ -1,4 +1,5 @@
-// Package storetest has a store for tests that replace single methods of it.
+// Package storetest has a store for tests that replace single methods of it, and makes the
+// tables of a test quickly.
 package storetest
 
 import (
