@@ -77,6 +77,7 @@ func (f fixture) catchUp(t *testing.T, endpoint string, since time.Time, limit i
 // The search for missed tasks reads the open tasks, and not those that have
 // ended, however many are open.
 func TestCatchUpReadsOpenTasksOnly(t *testing.T) {
+	t.Parallel()
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,7 +8,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/internal/testservices"
 )
 
 // A start that waits for the lock of a hold's gate finds the hold, and a hold waits for
@@ -76,25 +75,16 @@ func TestRegistrationWaitsForHold(t *testing.T) {
 // TestHoldRace: whatever starts while a hold is stored either is among what the answer
 // says runs, or does not start.
 func TestHoldRace(t *testing.T) {
-	for name, uri := range map[string]func(t *testing.T) string{
-		"sqlite": func(t *testing.T) string { return sqliteURI(t) },
-		"mysql":  func(t *testing.T) string { return testservices.MySQL(t) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := open(t, uri(t))
-			if _, _, err := f.Schema.Migrate(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			f.acquire(t, managerA, "a", "b")
-			rounds := 60
-			if testing.Short() {
-				rounds = 9
-			}
-			for i := range rounds {
-				f.race(t, i, []string{"task", "type", "endpoint"}[i%3])
-			}
-		})
-	}
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		rounds := 60
+		if testing.Short() {
+			rounds = 9
+		}
+		for i := range rounds {
+			f.race(t, i, []string{"task", "type", "endpoint"}[i%3])
+		}
+	})
 }
 
 // race stores a hold while a task arrives at two endpoints and another attempt of it

@@ -92,6 +92,7 @@ func interrupt(t *testing.T, db *sql.DB, name string, done []string) {
 // running it again, for each release; each adds one migration. The way down
 // leaves nothing.
 func TestMigrationInterruptedAnywhere(t *testing.T) {
+	t.Parallel()
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -160,6 +161,7 @@ func TestMigrationInterruptedAtItsBeginning(t *testing.T) {
 
 // An interrupted reset does not leave a schema that seems complete.
 func TestResetInterrupted(t *testing.T) {
+	t.Parallel()
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -202,6 +204,7 @@ func TestResetInterrupted(t *testing.T) {
 
 // Foreign tables are left alone, and not mistaken for an interrupted migration.
 func TestMigrationMeetsForeignTables(t *testing.T) {
+	t.Parallel()
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

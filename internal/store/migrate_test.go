@@ -32,6 +32,7 @@ func steps(t *testing.T, db *sql.DB, name string) *goose.Provider {
 // Rows from before live reports are readable after the migration, and unchanged
 // after the way back.
 func TestMigrationToLive(t *testing.T) {
+	t.Parallel()
 	const version = 6
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {

@@ -48,6 +48,7 @@ func filesOf(t *testing.T, paths []string) fstest.MapFS {
 // programs can use its schema. Those continue, and start again; the others
 // refuse to. The later program never uses an older schema.
 func TestProgramsOfTwoReleases(t *testing.T) {
+	t.Parallel()
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -41,9 +41,10 @@ type fixture struct {
 }
 
 // eachBackend runs a test on SQLite and, if the service is available, on MySQL
-// or MariaDB.
+// or MariaDB, in parallel with other tests.
 func eachBackend(t *testing.T, test func(t *testing.T, f fixture)) {
 	t.Helper()
+	t.Parallel()
 	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
