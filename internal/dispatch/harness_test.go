@@ -126,9 +126,7 @@ func setUp(t *testing.T, endpoints ...string) fixture {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, s)
 	task, _, err := s.Tasks.CreateTask(t.Context(), tasker.Task{
 		Type: "worker", Identifier: "one", Payload: []byte(`{"foo":"bar"}`), Endpoints: endpoints,
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/gateway/protocol"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -206,9 +207,7 @@ func benchStore(b *testing.B) *store.Store {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
-	if _, _, err := s.Schema.Migrate(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	storetest.Migrate(b, s)
 	return s
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -70,9 +71,7 @@ func openStore(t *testing.T, uri string) *store.Store {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, s)
 	return s
 }
 

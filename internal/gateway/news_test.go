@@ -12,6 +12,7 @@ import (
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -186,9 +187,7 @@ func TestClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, s)
 	c := newClient(t, newServer(t, s, gateway.Config{}), "a")
 	if ahead := time.Until(c.Database.Now()); ahead > time.Minute {
 		t.Errorf("%v ahead before the first answer", ahead)
