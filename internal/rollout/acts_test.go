@@ -124,6 +124,25 @@ func TestPause(t *testing.T) {
 	f.want(rollout.Halted, 2)
 }
 
+// Those that a pause keeps from starting are not late, and it forgives nobody.
+func TestPauseAndWaveTimeout(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, `{"batch":[3,"100%"],"wave_timeout":"15m","max_failures":1,"wave_max_failures":1}`, 10)
+	f.advance()
+	f.end(tasker.Received, 1, 2)
+	f.end(tasker.ResultFailed, 3, 3)
+	f.person(f.rec.Pause(f.act()))
+	f.now = f.now.Add(time.Hour)
+	f.advance()
+	f.want(rollout.Paused, 3)
+	f.resume(false)
+	f.advance()
+	f.want(rollout.Running, 3)
+	f.end(tasker.ResultFailed, 1, 1)
+	f.advance()
+	f.want(rollout.Halted, 3)
+}
+
 func TestApprove(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, `{"batch":[1,2,3,"100%"],"approve":[1,2,4]}`, 10)
@@ -139,8 +158,9 @@ func TestApprove(t *testing.T) {
 	}
 	f.person(f.rec.Approve(f.p, 2, f.act())) // two at once
 	f.want(rollout.Running, 0)
-	f.advance()
 	f.person(f.rec.Approve(f.p, 1, f.act())) // a second click
+	f.advance()
+	f.person(f.rec.Approve(f.p, 1, f.act()))
 	f.end(tasker.ResultDone, 1, 1)
 	f.advance()
 	f.end(tasker.ResultDone, 2, 2)
@@ -167,8 +187,12 @@ func TestPromote(t *testing.T) {
 	f.advance()
 	f.end(tasker.Running, 1, 1)
 	f.resume(true)
-	f.resume(true)  // twice
-	f.resume(false) // does not end it
+	promoted := f.rec
+	f.resume(true)
+	f.resume(false)
+	if f.rec != promoted {
+		t.Errorf("promoted twice: %+v", f.rec)
+	}
 	f.advance()
 	f.want(rollout.WaitingApproval, 3)
 	f.person(f.rec.Approve(f.p, 4, f.act()))

@@ -9,9 +9,9 @@
 //
 // N is the number of endpoints that the task is for, frozen when it is accepted
 // and without duplicates. A list of batches is cumulative: [1, "10%", "100%"]
-// is "until 1, until 10 %, until all have been tried". It must rise, and end
-// at "100%" or at N. A percentage of N is rounded up, so it is at least 1. A
-// border that has been passed already adds no wave, so a small N has fewer
+// is "until 1, until 10 %, until all have been tried". It must rise, and end at
+// "100%", or at N or more. A percentage of N is rounded up, so it is at least 1.
+// A border that has been passed already adds no wave, so a small N has fewer
 // waves. A single batch, 5 or "10%", is the size of every wave. The answer to
 // the POST has the resolved [Plan]; that, not the arithmetic, is the contract.
 //

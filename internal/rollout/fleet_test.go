@@ -223,6 +223,9 @@ func (f *fleet) person(next rollout.Record, err error) {
 func (f *fleet) resume(all bool) {
 	f.t.Helper()
 	next, forgive, err := f.rec.Resume(f.act(), all)
+	if forgive != (f.rec.State == rollout.Halted) {
+		f.t.Fatalf("%s is resumed, and forgives: %v", f.rec.State, forgive)
+	}
 	f.person(next, err)
 	if !forgive {
 		return

@@ -111,6 +111,9 @@ func (m *model) checkHalt(d rollout.Decision) {
 	if m.rec.State.Final() || m.rec.State == rollout.Halted || d.Action == rollout.Finish {
 		return
 	}
+	if d.Late && !m.rec.State.MayStart() {
+		m.rt.Fatalf("late while it is held: %+v", d)
+	}
 	bad := make([]int, len(m.rows)+1) // per wave, and all of them at 0
 	for _, e := range m.rows {
 		late := d.Late && e.wave > m.rec.Closed && e.wave <= m.rec.Opened && e.unfinished(m.now)
@@ -319,7 +322,10 @@ func (m *model) step() {
 // finish lets everything go on until the rollout ends.
 func (m *model) finish() {
 	for range 20*len(m.rows) + 100 {
-		for m.decideAndApply() {
+		for decided := 0; m.decideAndApply(); decided++ {
+			if decided > 4*len(m.rows)+10 {
+				m.rt.Fatalf("decides for ever: %v", m.log)
+			}
 		}
 		open := slices.IndexFunc(m.rows, func(e *endpoint) bool { return !e.opened.IsZero() && !e.settled(m.now) })
 		d := m.decide()

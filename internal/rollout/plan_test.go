@@ -74,6 +74,7 @@ func TestBorders(t *testing.T) {
 		{`"50%"`, 5, []int{3, 5}},
 		{`50`, 7, []int{7}},
 		{`[2,"10%","100%"]`, 10, []int{2, 10}},  // 10 % have been tried already
+		{`["99%",40]`, 50, []int{50}},           // so are 40
 		{`["10%",20,"100%"]`, 10, []int{1, 10}}, // 20 are all of them
 		{`[1,3,5]`, 5, []int{1, 3, 5}},          // ends at N
 		{`[1,3,50]`, 5, []int{1, 3, 5}},         // more than N
