@@ -10,8 +10,8 @@ type Outcome struct {
 	State    ResultState
 }
 
-// Summary counts a task's endpoints. Every expected endpoint is either in
-// Missing or counted in Received, so Expected == Received + len(Missing).
+// Summary counts a task's endpoints. Every expected endpoint is in Missing, or counted
+// in Received or in Unopened, so Expected == Received + len(Missing) + Unopened.
 type Summary struct {
 	// Expected counts the endpoints that must finish the task: those the task
 	// expects, and any other that recorded a result for it.
@@ -23,6 +23,8 @@ type Summary struct {
 	// Held counts those that wait with the task and do not start it because of a pause
 	// or a drain.
 	Held int `json:"held"`
+	// Unopened counts those that wait for their wave of a rollout to open.
+	Unopened int `json:"unopened,omitempty"`
 	// Lost counts those that stopped heartbeating before they finished the
 	// task.
 	Lost    int      `json:"lost"`
@@ -41,6 +43,8 @@ func (t *Task) Summarize(outcomes []Outcome) Summary {
 	}
 	s := Summarize(t.Expected, kept)
 	s.Removed = len(t.RemovedEndpoints)
+	s.Unopened = t.Unopened
+	s.Expected += t.Unopened
 	return s
 }
 
@@ -109,7 +113,7 @@ func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
 		return current
 	case s.Lost > 0:
 		return Incomplete
-	case overdue && (s.Expected > s.Received || s.Expected == 0):
+	case overdue && (s.Expected > s.Received+s.Unopened || s.Expected == 0):
 		return Incomplete
 	}
 	return current

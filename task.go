@@ -42,6 +42,9 @@ type Task struct {
 	Cancel *Cancellation `json:"cancel,omitempty"`
 	// Retry is the task's own retry policy; nil if it has that of its type.
 	Retry *RetryPolicy `json:"retry,omitempty"`
+	// Rollout says how far the task is on its way through its endpoints; nil if it is for
+	// all of them at once.
+	Rollout *Rollout `json:"rollout,omitempty"`
 	// Hold says who paused the task; nil if it is not paused. A task of a type that is
 	// paused, or at an endpoint that is drained, has none for that.
 	Hold *Hold `json:"hold,omitempty"`
@@ -74,8 +77,10 @@ type Task struct {
 	AskedExpiry bool   `json:"-"`
 	// Expected are the endpoints that must finish the task: those listed, or
 	// those registered for the type when it started, and those that joined since;
-	// without RemovedEndpoints. A SCHEDULED task has none.
+	// without RemovedEndpoints. A SCHEDULED task has none. Unopened are how many others
+	// must do so, once their wave of the rollout opens.
 	Expected []string `json:"-"`
+	Unopened int      `json:"-"`
 	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64 `json:"-"`
 	// PayloadSHA256 is the SHA-256 of the payload, in hexadecimal, that was stored

@@ -38,6 +38,9 @@ type Decision struct {
 	// Wave is where a rollout halts: the wave that reached its own limit, or the
 	// last one opened.
 	Wave int
+	// Limit is the setting whose limit halts the rollout: max_failures or
+	// wave_max_failures.
+	Limit string
 	// Late is true if wave_timeout ended the open waves, those from Closed+1 to
 	// Opened of the record that was given: their endpoints that are counted as
 	// Unfinished are to be marked as late.
@@ -63,8 +66,8 @@ func Decide(p Plan, s Settings, r Record, v View) Decision {
 	case r.State == Halted:
 		return d.wait()
 	}
-	if wave, reason := d.exceeded(late); wave >= 0 {
-		return d.halt(wave, reason, late)
+	if e := d.exceeded(late); e.limit != "" {
+		return d.halt(e, late)
 	}
 	switch {
 	case r.State == Paused:
@@ -123,9 +126,16 @@ func (d decider) soakEnd() time.Time {
 	return d.r.ClosedTime.Add(d.s.Pause)
 }
 
-// exceeded returns the wave in which too many endpoints are bad, and why; -1 if
-// there are not. late counts the unfinished ones of the open waves, too.
-func (d decider) exceeded(late bool) (wave int, reason string) {
+// excess is where and why too many endpoints are bad. limit is empty if they are not.
+type excess struct {
+	limit  string
+	wave   int
+	reason string
+}
+
+// exceeded returns where too many endpoints are bad. late counts the unfinished ones of
+// the open waves, too.
+func (d decider) exceeded(late bool) excess {
 	counts := func(w int) Counts {
 		c := d.v.Waves[w]
 		if late && w >= d.r.Closed && w < d.r.Opened {
@@ -138,15 +148,17 @@ func (d decider) exceeded(late bool) (wave int, reason string) {
 		total = total.plus(counts(w))
 	}
 	if bad := total.bad(d.s); bad >= d.p.HaltsAt {
-		return d.r.Opened, fmt.Sprintf("bad endpoints: %d of %d%s; the rollout halts at %d", bad, d.p.N, d.detail(total), d.p.HaltsAt)
+		reason := fmt.Sprintf("bad endpoints: %d of %d%s; the rollout halts at %d", bad, d.p.N, d.detail(total), d.p.HaltsAt)
+		return excess{"max_failures", d.r.Opened, reason}
 	}
 	for i, w := range d.p.Waves {
 		c := counts(i)
 		if bad := c.bad(d.s); w.HaltsAt > 0 && bad >= w.HaltsAt {
-			return w.N, fmt.Sprintf("bad endpoints in wave %d: %d of %d%s; the wave halts at %d", w.N, bad, w.Size, d.detail(c), w.HaltsAt)
+			reason := fmt.Sprintf("bad endpoints in wave %d: %d of %d%s; the wave halts at %d", w.N, bad, w.Size, d.detail(c), w.HaltsAt)
+			return excess{"wave_max_failures", w.N, reason}
 		}
 	}
-	return -1, ""
+	return excess{}
 }
 
 // detail says how many bad endpoints did not end, in parentheses.
@@ -234,13 +246,13 @@ func (d decider) closed(next Record) Record {
 
 // halt halts the rollout. A wave that was ended by its timeout stays ended, so
 // that resuming does not wait for the same endpoints again.
-func (d decider) halt(wave int, reason string, late bool) Decision {
+func (d decider) halt(e excess, late bool) Decision {
 	next := d.move(Halted)
-	next.Reason = reason
+	next.Reason = e.reason
 	if late {
 		next = d.closed(next)
 	}
-	return Decision{Action: Halt, Next: next, Wave: wave, Late: late, CancelRunning: d.s.OnHalt == CancelRunning}
+	return Decision{Action: Halt, Next: next, Wave: e.wave, Limit: e.limit, Late: late, CancelRunning: d.s.OnHalt == CancelRunning}
 }
 
 // move returns the record of the next version, in a state.

@@ -28,7 +28,7 @@ const (
 // The fields of the object, in the order of the documentation.
 var fieldNames = []string{
 	"batch", "max_concurrency", "ramp", "pause", "max_failures", "wave_max_failures", "unreached", "wave_timeout",
-	"proceed_at", "on_halt", "approve", "order", "seed",
+	"proceed_at", "on_halt", "approve", "splay", "skip_silent", "order", "seed",
 }
 
 // What values must be, for messages.
@@ -153,6 +153,10 @@ func (d *decoder) set(s *Settings, f field, name string, value any) {
 		s.OnHalt = d.word(f, value, FinishRunning, CancelRunning)
 	case "approve":
 		s.Approve = d.approve(f, value)
+	case "splay":
+		s.Splay = d.duration(f, value, 0, mustBePause)
+	case "skip_silent":
+		s.SkipSilent = d.duration(f, value, 1, mustBeLimit)
 	case "order":
 		s.OrderBy = d.order(f, value)
 	case "seed":
@@ -322,11 +326,14 @@ func (d *decoder) checkTogether(s Settings) {
 		d.checkWindow(s)
 	default:
 		d.checkApprove(s)
+		if s.WaveTimeout > 0 && s.Splay >= s.WaveTimeout {
+			d.add(of("splay"), "invalid rollout.splay %s: must be shorter than rollout.wave_timeout, %s", s.Splay, s.WaveTimeout)
+		}
 	}
 	if s.Ramp && !s.windowed() {
 		d.add(of("ramp"), "invalid rollout.ramp: needs rollout.max_concurrency")
 	}
-	if s.Seed != "" && s.OrderBy == OrderName {
+	if s.Seed != "" && !s.UsesSeed() {
 		d.add(of("seed"), `invalid rollout.seed: has no effect if rollout.order is "name": remove one`)
 	}
 }
@@ -342,6 +349,7 @@ func (d *decoder) checkWindow(s Settings) {
 		{"wave_timeout", s.WaveTimeout > 0},
 		{"proceed_at", s.ProceedAt != 100},
 		{"approve", s.Approve.All || len(s.Approve.Waves) > 0},
+		{"splay", s.Splay > 0},
 	} {
 		if only.set {
 			f := of(only.name)

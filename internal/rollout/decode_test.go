@@ -32,6 +32,10 @@ func TestDecode(t *testing.T) {
 		`{"max_concurrency":"10%","ramp":true,"order":"name","approve":false,"pause":"0s","proceed_at":"100%"}`: {
 			MaxConcurrency: percent(10), Ramp: true, Unreached: "count", ProceedAt: 100, OnHalt: "finish", OrderBy: "name",
 		},
+		`{"batch":5,"splay":"1m","skip_silent":"5m","order":"name","seed":"x"}`: {
+			Every: number(5), Unreached: "count", ProceedAt: 100, OnHalt: "finish", OrderBy: "name", Seed: "x",
+			Splay: time.Minute, SkipSilent: 5 * time.Minute,
+		},
 		`{"batch":1,"approve":true}`: {
 			Every: number(1), Unreached: "count", ProceedAt: 100, OnHalt: "finish", OrderBy: "seed", Approve: rollout.Approve{All: true},
 		},
@@ -116,6 +120,11 @@ func TestImpossibleSettings(t *testing.T) {
 		{`{"max_concurrency":5,"proceed_at":"99%"}`, "/rollout/proceed_at", "invalid rollout.proceed_at: needs waves"},
 		{`{"max_concurrency":5,"approve":true}`, "/rollout/approve", "invalid rollout.approve: needs waves"},
 		{`{"max_concurrency":5,"approve":[1]}`, "/rollout/approve", "invalid rollout.approve: needs waves"},
+
+		{`{"max_concurrency":5,"splay":"1s"}`, "/rollout/splay", "invalid rollout.splay: needs waves"},
+		{`{"batch":1,"splay":"-1s"}`, "/rollout/splay", `invalid rollout.splay "-1s": must be a duration that is not negative`},
+		{`{"batch":1,"splay":"1m","wave_timeout":"1m"}`, "/rollout/splay", "invalid rollout.splay 1m0s: must be shorter than rollout.wave_timeout, 1m0s"},
+		{`{"batch":1,"skip_silent":"0s"}`, "/rollout/skip_silent", `invalid rollout.skip_silent "0s": must be a positive duration`},
 
 		{`{"batch":1,"pause":"-1s"}`, "/rollout/pause", `invalid rollout.pause "-1s": must be a duration that is not negative`},
 		{`{"batch":1,"pause":30}`, "/rollout/pause", "invalid rollout.pause 30: must be a duration"},

@@ -20,6 +20,11 @@
 // as endpoints succeed: it is the largest power of two that is at most one more
 // than the number that are DONE.
 //
+// With splay, each endpoint of a wave begins after a delay of its own, at random
+// between 0 and splay; its receive deadline counts from there. With skip_silent,
+// endpoints that were not seen for so long are left out when the endpoints are
+// frozen, and named.
+//
 // # Failures
 //
 // An endpoint is bad if its result is FAILED after the last attempt, TIMED_OUT,

@@ -46,6 +46,8 @@ type Settings struct {
 	ProceedAt       int           // the percentage of a wave that must be settled to end it; 100 by default
 	OnHalt          string        // FinishRunning or CancelRunning
 	Approve         Approve
+	Splay           time.Duration // each endpoint of a wave begins at random within it; 0: all at once
+	SkipSilent      time.Duration // endpoints not seen for so long are left out; 0: none
 
 	// OrderBy is "order": OrderSeed, OrderName, or OrderLabel with a key. Seed is
 	// any text. If it is empty, the caller fills in one that is stored and shown,
@@ -70,6 +72,9 @@ func (a Approve) before(entry int) bool {
 // LabelKey returns the key of the label that orders the endpoints, if one does.
 func (s Settings) LabelKey() (key string, ok bool) { return strings.CutPrefix(s.OrderBy, OrderLabel) }
 
+// UsesSeed reports whether Seed decides anything.
+func (s Settings) UsesSeed() bool { return s.OrderBy != OrderName || s.Splay > 0 }
+
 // windowed reports whether the rollout has a window in place of waves.
 func (s Settings) windowed() bool { return s.MaxConcurrency.Value > 0 }
 
@@ -86,6 +91,8 @@ type settingsJSON struct {
 	ProceedAt       *Amount `json:"proceed_at,omitempty"`
 	OnHalt          string  `json:"on_halt"`
 	Approve         any     `json:"approve,omitempty"`
+	Splay           string  `json:"splay,omitempty"`
+	SkipSilent      string  `json:"skip_silent,omitempty"`
 	Order           string  `json:"order"`
 	Seed            string  `json:"seed,omitempty"`
 }
@@ -95,6 +102,9 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	out := settingsJSON{
 		MaxFailures: s.MaxFailures, WaveMaxFailures: s.WaveMaxFailures,
 		Unreached: s.Unreached, OnHalt: s.OnHalt, Order: s.OrderBy, Seed: s.Seed,
+	}
+	if s.SkipSilent > 0 {
+		out.SkipSilent = s.SkipSilent.String()
 	}
 	if s.windowed() {
 		out.MaxConcurrency, out.Ramp = &s.MaxConcurrency, s.Ramp
@@ -110,6 +120,9 @@ func (s Settings) MarshalJSON() ([]byte, error) {
 	out.Pause = s.Pause.String()
 	if s.WaveTimeout > 0 {
 		out.WaveTimeout = s.WaveTimeout.String()
+	}
+	if s.Splay > 0 {
+		out.Splay = s.Splay.String()
 	}
 	out.ProceedAt = &Amount{Value: s.ProceedAt, Percent: true}
 	return json.Marshal(out)

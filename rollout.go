@@ -1,0 +1,71 @@
+package tasker
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Rollout says how far a task is on its way through its endpoints, which get it in
+// waves, or through a window of so many at once. docs/rollouts.md has the rules.
+type Rollout struct {
+	// State is RUNNING, SOAKING, WAITING_APPROVAL, HALTED, PAUSED, DONE or CANCELED. It
+	// is empty until the task starts.
+	State string `json:"state,omitempty"`
+	// Reason is why it is HALTED, or what the person said who brought it into State.
+	Reason string `json:"reason,omitempty"`
+	// Wave is the last wave that was opened, 0 before the first. With a window, it is the
+	// number of endpoints that were opened.
+	Wave  int        `json:"wave"`
+	Since *time.Time `json:"since,omitempty"` // when it came into State
+	Until *time.Time `json:"until,omitempty"` // when it leaves SOAKING
+	By    string     `json:"by,omitempty"`    // who brought it into State; empty if nobody did
+	// Settings are those of the POST, with their defaults.
+	Settings json.RawMessage `json:"settings"`
+
+	// The plan, once the task has started. Lists of tasks leave it out.
+	*RolloutPlan
+	// Bad are the endpoints that count as bad now, Forgiven those whose failure was
+	// accepted when a halted rollout was resumed, and Skipped those that skip_silent left
+	// out; sorted. Lists of tasks leave them out.
+	Bad      []string `json:"bad,omitempty"`
+	Forgiven []string `json:"forgiven,omitempty"`
+	Skipped  []string `json:"skipped,omitempty"`
+}
+
+// RolloutPlan is a rollout resolved for its endpoints.
+type RolloutPlan struct {
+	Endpoints int `json:"endpoints"` // how many there are
+	// HaltsAt is the number of bad endpoints that halts the rollout. If it is more than
+	// there are endpoints, nothing does.
+	HaltsAt int `json:"halts_at"`
+	// MaxConcurrency is how many endpoints are open at once, and Ramp whether it begins at
+	// 1. MaxConcurrency is 0 if there are waves.
+	MaxConcurrency int  `json:"max_concurrency,omitempty"`
+	Ramp           bool `json:"ramp,omitempty"`
+	// BadAtMost is how many endpoints can be bad if a rollout with a window halts.
+	BadAtMost int           `json:"bad_at_most,omitempty"`
+	Waves     []RolloutWave `json:"waves"` // empty if there is a window
+}
+
+// RolloutWave is one wave of a [RolloutPlan].
+type RolloutWave struct {
+	N     int `json:"n"`     // from 1
+	Size  int `json:"size"`  // of this wave
+	Until int `json:"until"` // with the waves before it
+	// HaltsAt is the number of bad endpoints of this wave that halts the rollout, 0 if it
+	// has no limit of its own.
+	HaltsAt int `json:"halts_at,omitempty"`
+	// BadAtMost is how many endpoints can be bad if the rollout halts in this wave.
+	BadAtMost int  `json:"bad_at_most"`
+	Approve   bool `json:"approve,omitempty"` // it waits for a person
+}
+
+// RolloutAct is what a person does to a rollout.
+type RolloutAct struct {
+	Type, Identifier string
+	By, Reason       string
+	// Wave is the wave up to which all are approved; 0 means the one that waits.
+	Wave int
+	// All promotes the rollout when it is resumed: it waits for no wave and no soak.
+	All bool
+}
