@@ -23,31 +23,27 @@ type Rollout struct {
 	Settings json.RawMessage `json:"settings"`
 
 	// The plan, once the task has started. Lists of tasks leave it out.
-	*RolloutPlan
-	// Bad are the endpoints that count as bad now, Forgiven those whose failure was
-	// accepted when a halted rollout was resumed, and Skipped those that skip_silent left
-	// out; sorted. Lists of tasks leave them out.
-	Bad      []string `json:"bad,omitempty"`
-	Forgiven []string `json:"forgiven,omitempty"`
-	Skipped  []string `json:"skipped,omitempty"`
-}
-
-// RolloutPlan is a rollout resolved for its endpoints.
-type RolloutPlan struct {
-	Endpoints int `json:"endpoints"` // how many there are
+	Endpoints int `json:"endpoints,omitempty"` // how many there are
 	// HaltsAt is the number of bad endpoints that halts the rollout. If it is more than
 	// there are endpoints, nothing does.
-	HaltsAt int `json:"halts_at"`
+	HaltsAt int `json:"halts_at,omitempty"`
 	// MaxConcurrency is how many endpoints are open at once, and Ramp whether it begins at
 	// 1. MaxConcurrency is 0 if there are waves.
 	MaxConcurrency int  `json:"max_concurrency,omitempty"`
 	Ramp           bool `json:"ramp,omitempty"`
 	// BadAtMost is how many endpoints can be bad if a rollout with a window halts.
 	BadAtMost int           `json:"bad_at_most,omitempty"`
-	Waves     []RolloutWave `json:"waves"` // empty if there is a window
+	Waves     []RolloutWave `json:"waves,omitempty"` // none if there is a window
+
+	// Bad are the endpoints that count as bad now, Forgiven those whose failure was
+	// accepted when a halted rollout was resumed, and Skipped those that skip_silent left
+	// out; sorted, the first 1,000 of each. Lists of tasks leave them out.
+	Bad      []string `json:"bad,omitempty"`
+	Forgiven []string `json:"forgiven,omitempty"`
+	Skipped  []string `json:"skipped,omitempty"`
 }
 
-// RolloutWave is one wave of a [RolloutPlan].
+// RolloutWave is one wave of a [Rollout].
 type RolloutWave struct {
 	N     int `json:"n"`     // from 1
 	Size  int `json:"size"`  // of this wave

@@ -48,11 +48,12 @@ type Request struct {
 	Limit  tasker.Limit
 	Seed   string
 	Expect tasker.Expect
+	Freeze bool // it is for the chosen endpoints alone, even if nothing chooses among them
 }
 
 // RequestOf returns the request of a stored task that is not started yet.
 func RequestOf(t *tasker.Task) (Request, error) {
-	r := Request{Type: t.Type, Listed: t.Endpoints, Limit: t.Limit, Seed: t.Seed}
+	r := Request{Type: t.Type, Listed: t.Endpoints, Limit: t.Limit, Seed: t.Seed, Freeze: t.Rollout != nil}
 	if t.Expect != nil {
 		r.Expect = *t.Expect
 	}
@@ -65,7 +66,7 @@ func RequestOf(t *tasker.Task) (Request, error) {
 
 // Frozen reports whether the task is for the chosen endpoints alone, and not for
 // those that register for its type later.
-func (r *Request) Frozen() bool { return r.Union != nil || r.Limit != "" }
+func (r *Request) Frozen() bool { return r.Union != nil || r.Limit != "" || r.Freeze }
 
 // Choice is whom a task would be for.
 type Choice struct {
@@ -211,8 +212,12 @@ func (c *Choice) check(r Request) error {
 	field, least := "/expect/min", 0
 	if r.Frozen() {
 		field, least = "/select", 1
-		if r.Union == nil {
+		switch {
+		case r.Union != nil:
+		case r.Limit != "":
 			field = "/limit"
+		default:
+			field = "/rollout"
 		}
 	}
 	if r.Expect.Min != nil {
@@ -277,10 +282,14 @@ func limited(names []string, limit tasker.Limit, seed string) []string {
 }
 
 // Digest returns the digest of what a task would do where: of lines with the type,
-// the SHA-256 of the payload in hexadecimal, and each endpoint's name, sorted.
+// the SHA-256 of the payload in hexadecimal, and each endpoint's name, sorted; and the
+// settings of its rollout, if it has one.
 func Digest(task *tasker.Task, names []string) string {
 	payload := sha256.Sum256(task.Payload)
 	lines := append([]string{task.Type, hex.EncodeToString(payload[:])}, names...)
+	if task.Rollout != nil {
+		lines = append(lines, string(task.Rollout.Settings))
+	}
 	sum := sha256.Sum256([]byte(strings.Join(lines, "\n") + "\n"))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -16,6 +16,8 @@ type Census struct {
 	DeadLetters  int
 	// Drained counts the endpoints that are drained, and the others what is paused.
 	Drained, PausedTypes, PausedTasks int
+	// Rollouts are the numbers of rollouts that have not ended, by state.
+	Rollouts map[string]int
 }
 
 // OpenTasks are the tasks of a type and a status.

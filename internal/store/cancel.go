@@ -94,6 +94,11 @@ func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTa
 	if err != nil {
 		return tasker.CancelOutcome{}, err
 	}
+	if row.Rollout != nil {
+		if err := releaseTargets(tx, row.ID, request.Endpoints); err != nil {
+			return tasker.CancelOutcome{}, err
+		}
+	}
 	c := cancellation{Cancels: s, tx: tx, request: request, task: row.task()}
 	if err := c.checkNames(); err != nil {
 		return tasker.CancelOutcome{}, err
@@ -205,6 +210,12 @@ func (c *cancellation) change(ended endedTasks) error {
 	}
 	if err := move.Updates(set).Error; err != nil {
 		return err
+	}
+	if c.task.Rollout != nil && by.All {
+		row := taskRow{ID: c.task.ID, Rollout: &document[tasker.Rollout]{*c.task.Rollout}}
+		if err := (Rollouts{c.DB}).cancelRollout(c.tx, &row, &by); err != nil {
+			return err
+		}
 	}
 	if err := c.changeResults(entry.ID, by.Errmsg(), now); err != nil {
 		return err

@@ -26,6 +26,7 @@ type newTask struct {
 	row      taskRow
 	start    tasker.Start
 	expiry   tasker.Expiry
+	frozen   *frozenRollout   // nil if it has no rollout, or starts later
 	creation *ledger.Creation // what became of it
 }
 
@@ -40,6 +41,9 @@ func (s Tasks) CreateTasks(ctx context.Context, tasks []tasker.Task) ([]ledger.C
 	var repeated []int // indexes of tasks whose identifier an earlier one has
 	for i, t := range tasks {
 		n, err := prepareTask(t)
+		if err == nil && t.Rollout != nil && t.Status != tasker.Scheduled {
+			err = s.prepareRollout(ctx, n, &t)
+		}
 		if err != nil {
 			creations[i].Err = err
 			continue
@@ -93,10 +97,33 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 		n.row.Status, n.row.Targets, n.row.PublishAttempts = tasker.Scheduled, new(0), 0
 		chosen.Expect, chosen.Plan = t.Expect, t.Plan
 	}
+	if t.Rollout != nil {
+		n.row.Rollout = &document[tasker.Rollout]{tasker.Rollout{Settings: t.Rollout.Settings}}
+	}
 	if t.Chosen != nil || t.Status == tasker.Scheduled && chosen.chooses() {
 		n.row.Selection = &document[selection]{chosen}
 	}
 	return n, nil
+}
+
+// prepareRollout decides on the endpoints of a new task with a rollout that starts now.
+func (s Tasks) prepareRollout(ctx context.Context, n *newTask, t *tasker.Task) error {
+	if err := s.clockKnown(ctx); err != nil {
+		return err
+	}
+	frozen, err := s.freeze(s.conn(ctx), t, t.Endpoints)
+	if err != nil {
+		return s.fail("prepare the rollout", err)
+	}
+	n.setFrozen(frozen)
+	return nil
+}
+
+// setFrozen sets the endpoints of a task with a rollout.
+func (n *newTask) setFrozen(f *frozenRollout) {
+	n.frozen = f
+	n.row.Endpoints = f.endpoints()
+	n.row.Targets = new(len(n.row.Endpoints))
 }
 
 // begin sets the times of a task that is stored now.
@@ -107,6 +134,10 @@ func (n *newTask) begin(now dbTime) {
 		n.row.StartTime, n.row.RelayTime, n.row.AcceptedTime = start, &start, &now
 	} else {
 		n.row.StartTime, n.row.RelayTime = now, &dbTime{now.Add(relayGrace)}
+	}
+	if n.frozen != nil {
+		n.row.RelayTime = nil // its rollout has one
+		n.row.Rollout = &document[tasker.Rollout]{tasker.Rollout{Settings: n.row.Rollout.value.Settings}}
 	}
 	if expires := n.expiry.Time(n.row.StartTime.Time); expires != nil {
 		n.row.NotAfter, n.row.ExpireTime = &dbTime{*expires}, &dbTime{*expires}
@@ -179,7 +210,23 @@ func (s *DB) insertInto(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 	if err := readIDs(tx, tasks); err != nil {
 		return err
 	}
-	return s.target(tx, tasks)
+	if err := s.target(tx, tasks); err != nil {
+		return err
+	}
+	return s.beginRollouts(tx, tasks)
+}
+
+// beginRollouts stores the rollouts of tasks that start now.
+func (s *DB) beginRollouts(tx *gorm.DB, tasks []*newTask) error {
+	for _, n := range tasks {
+		if n.frozen == nil {
+			continue
+		}
+		if err := (Rollouts{s}).beginRollout(tx, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chunksByBytes yields the tasks in parts whose payloads fit into a statement.
@@ -228,13 +275,14 @@ func readIDs(tx *gorm.DB, tasks []*newTask) error {
 	return nil
 }
 
-// target stores the targets of new tasks, except those that are SCHEDULED.
+// target stores the targets of new tasks, except those that are SCHEDULED, and those of
+// rollouts.
 func (s *DB) target(tx *gorm.DB, tasks []*newTask) error {
 	var targets []targetRow
 	var toAll []int64
 	for _, n := range tasks {
 		switch {
-		case n.row.Status == tasker.Scheduled:
+		case n.row.Status == tasker.Scheduled, n.frozen != nil:
 			continue
 		case n.row.Endpoints == nil:
 			toAll = append(toAll, n.row.ID)

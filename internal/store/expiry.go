@@ -130,7 +130,7 @@ func (s Expiry) expireResults(ctx context.Context, id int64) error {
 func (s Expiry) lockExpired(tx *gorm.DB, id int64) (*taskRow, error) {
 	var row taskRow
 	err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-		Select("id", "type", "status", "targets", "not_after", "start_time").
+		Select("id", "type", "status", "targets", "rollout", "not_after", "start_time").
 		Where("id = ? AND expire_time <= ? AND status NOT IN ?", id, s.at(s.Now()), ended()).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return nil, nil
@@ -139,6 +139,11 @@ func (s Expiry) lockExpired(tx *gorm.DB, id int64) (*taskRow, error) {
 }
 
 func (s Expiry) expireStep(tx *gorm.DB, row *taskRow) (n int64, err error) {
+	if row.Rollout != nil {
+		if err := releaseTargets(tx, row.ID, nil); err != nil {
+			return 0, err
+		}
+	}
 	now := dbTime{s.Now()}
 	at := timePointer(row.NotAfter)
 	var missing []string

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log/slog"
 	"regexp"
 	"slices"
@@ -278,6 +279,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	must(err)
 	_, err = s.Holds.EndHolds(ctx, 10)
 	must(err)
+	must(explainRollouts(t, s))
 	must(s.Endpoints.ReleaseEndpoints(ctx, managerA, []string{"e7"}))
 	_, err = s.Tokens.AddToken(ctx, "new", hash(1))
 	must(err)
@@ -332,6 +334,60 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 	if explained < 25 {
 		t.Errorf("only %d statements were explained", explained)
 	}
+}
+
+// explainRollouts has the store make the statements of rollouts.
+func explainRollouts(t *testing.T, s *store.Store) error {
+	t.Helper()
+	ctx := t.Context()
+	var errs []error
+	must := func(err error) { errs = append(errs, err) }
+	waves := &tasker.Rollout{Settings: settingsOf(t,
+		`{"batch":1,"order":"label:zone","skip_silent":"1h","splay":"1ms","approve":[1],"on_halt":"cancel"}`)}
+	_, err := s.Rollouts.PlanRollout(ctx, &tasker.Task{Type: "t1", Rollout: waves}, []string{"e7", "e8"})
+	must(err)
+	task, _, err := s.Tasks.CreateTask(ctx, tasker.Task{
+		Type: "t1", Identifier: "waves", Endpoints: []string{"e7", "e8", "e9"}, Rollout: waves,
+	})
+	must(err)
+	act := tasker.RolloutAct{Type: "t1", Identifier: "waves"}
+	approved, err := s.Rollouts.Approve(ctx, act, time.Minute)
+	must(err)
+	_, err = s.Outbox.WaveTask(ctx, task.ID)
+	must(err)
+	_, _, err = s.Outbox.NextWave(ctx, approved.Send, time.Minute, 10)
+	must(err)
+	must(s.Outbox.SaveWave(ctx, approved.Send, []string{"e7"}, []string{"e7"}))
+	_, _, err = s.Outbox.NextWave(ctx, approved.Send, time.Minute, 10)
+	must(err)
+	must(s.Outbox.ReleaseWave(ctx, approved.Send, 0))
+	_, err = s.Outbox.ClaimWaves(ctx, 10, time.Minute)
+	must(err)
+	_, err = s.Rollouts.DueRollouts(ctx, 10)
+	must(err)
+	_, err = s.Rollouts.OpenRollouts(ctx, nil, 1)
+	must(err)
+	_, err = s.Rollouts.OpenRollouts(ctx, []int64{7, task.ID}, 2)
+	must(err)
+	for _, wait := range []time.Duration{time.Hour, 0, 0} { // the second time all are unreached
+		_, err = s.Rollouts.Advance(ctx, task.ID, wait)
+		must(err)
+	}
+	_, err = s.Rollouts.FindRollout(ctx, &task, 0, 10)
+	must(err)
+	_, err = s.Rollouts.ResumeRollout(ctx, act, 0)
+	must(err)
+	_, err = s.Statuses.LookAtTasks(ctx, []int64{task.ID}, 0)
+	must(err)
+	_, err = s.Statuses.Aggregate(ctx, []int64{task.ID}, 0)
+	must(err)
+	_, err = s.Tasks.FindTask(ctx, "t1", "waves")
+	must(err)
+	_, err = s.Cancels.CancelTask(ctx, tasker.CancelRequest{Type: "t1", Identifier: "waves", Endpoints: []string{"e8"}})
+	must(err)
+	_, err = s.Cancels.CancelTask(ctx, tasker.CancelRequest{Type: "t1", Identifier: "waves"})
+	must(err)
+	return errors.Join(errs...)
 }
 
 // raw opens a session of a store's database, of either kind.
@@ -389,6 +445,9 @@ func fill(t *testing.T, db *sql.DB) {
 		"INSERT INTO endpoint_tokens (id, endpoint, hash, created_time) " + numbers +
 			"SELECT i, CONCAT('e', i), UNHEX(SHA2(i, 256)), NOW(6) FROM n WHERE i < 500",
 		"INSERT INTO cancels (id, task_id, requested_by, reason, cancel_time) " + numbers + "SELECT i, i, '', '', NOW(6) FROM n",
+		"INSERT INTO rollouts (task_id, version, state, record, plan, settings, next_look, relay_time, publish_attempts) " + numbers +
+			"SELECT i, 0, 'DONE', '{}', '{}', '{}', IF(i % 50 = 0, NOW(6), NULL), IF(i % 51 = 0, NOW(6), NULL), 0 FROM n",
+		"INSERT INTO rollout_targets (task_id, endpoint, wave, stage, open_time) SELECT task_id, endpoint, 1, 3, NOW(6) FROM task_results",
 		"INSERT INTO holds (task_id, requested_by, reason, hold_time, held_until) " + numbers +
 			"SELECT i, '', '', NOW(6), NOW(6) - INTERVAL 1 HOUR FROM n WHERE i < 500",
 		"INSERT INTO holds (endpoint, requested_by, reason, hold_time, held_until) " + numbers +
@@ -397,7 +456,7 @@ func fill(t *testing.T, db *sql.DB) {
 			"SELECT CONCAT('t', i), '', '', NOW(6), NOW(6) - INTERVAL 1 HOUR FROM n WHERE i < 500",
 		"INSERT INTO rounds (task_id, round, request_hash, outcome, requested_by, reason, round_time) " + numbers +
 			"SELECT i + 9000, 2, '', '{}', '', '', NOW(6) - INTERVAL i SECOND FROM n",
-		"ANALYZE TABLE holds, cancels, rounds, tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
+		"ANALYZE TABLE rollouts, rollout_targets, holds, cancels, rounds, tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
 	} {
 		// Each kind of server knows one of the two names of a variable.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {

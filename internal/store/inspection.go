@@ -84,17 +84,20 @@ func (s Inspection) MeasureClock(ctx context.Context) (ahead, roundTrip time.Dur
 }
 
 // Unsent counts the tasks that are CREATED at least since a time: the broker
-// has not confirmed them.
+// has not confirmed them. Those with a rollout, which may wait for an approval, are left
+// out.
 func (s Inspection) Unsent(ctx context.Context, since time.Time) (ledger.Backlog, error) {
 	return s.backlog(ctx, "count the unsent tasks", "start_time",
-		"status = ? AND start_time <= ?", tasker.Created, dbTime{since})
+		"status = ? AND start_time <= ? AND relay_time IS NOT NULL", tasker.Created, dbTime{since})
 }
 
 // Overdue counts the tasks sent by a time that are still SENT and lack an
-// endpoint, as far as counting can tell: they should be INCOMPLETE by now.
+// endpoint, as far as counting can tell: they should be INCOMPLETE by now. A task with a
+// rollout waits for endpoints whose waves are not open.
 func (s Inspection) Overdue(ctx context.Context, sentUntil time.Time) (ledger.Backlog, error) {
 	return s.backlog(ctx, "count the overdue tasks", "sent_time",
-		"status = ? AND sent_time <= ? AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> ?) < "+
+		"status = ? AND sent_time <= ? AND rollout IS NULL"+
+			" AND (SELECT COUNT(*) FROM task_results r WHERE r.task_id = tasks.id AND r.errnr <> ?) < "+
 			s.dialect.greatest+"(1, "+s.dialect.jsonLength+"(COALESCE(expected, endpoints)))",
 		tasker.Sent, dbTime{sentUntil}, tasker.ErrnrRemoved)
 }

@@ -251,7 +251,11 @@ func (s Removals) DetachEndpoint(ctx context.Context, removal tasker.Removal) (t
 	if err := d.unfinished(ctx); err != nil {
 		return d.changed, s.fail("read the results of the removed endpoint", err)
 	}
-	return d.changed, s.fail("read the tasks of the removed endpoint", d.targets(ctx))
+	if err := d.targets(ctx); err != nil {
+		return d.changed, s.fail("read the tasks of the removed endpoint", err)
+	}
+	err = d.waves(ctx)
+	return d.changed, s.fail("read the rollouts of the removed endpoint", err)
 }
 
 // detachment is one call of [Removals.DetachEndpoint].

@@ -64,6 +64,11 @@ func (s Results) missing(ctx context.Context, taskID int64) *gorm.DB {
 // endpoints: Expected says how many there are.
 func (s Results) Summary(ctx context.Context, task tasker.Task, limit int) (tasker.Summary, error) {
 	const what = "count the results of the task"
+	// First, since the others become missing and are received.
+	unopened, err := s.unopened(ctx, &task)
+	if err != nil {
+		return tasker.Summary{}, s.fail(what, err)
+	}
 	counts, err := countResults(s.conn(ctx), []taskRow{{ID: task.ID}})
 	if err != nil {
 		return tasker.Summary{}, s.fail(what, err)
@@ -82,7 +87,8 @@ func (s Results) Summary(ctx context.Context, task tasker.Task, limit int) (task
 		}
 	}
 	summary.Missing = append([]string{}, missing...)
-	summary.Expected = summary.Received + int(all)
+	summary.Unopened = unopened
+	summary.Expected = summary.Received + int(all) + unopened
 	summary.Held, err = s.countHeld(ctx, &task, counts[task.ID][tasker.Received]+counts[task.ID][tasker.Retrying])
 	return summary, s.fail(what, err)
 }

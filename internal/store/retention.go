@@ -168,11 +168,14 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 			return err
 		}
 	}
+	if err := tx.Where("task_id IN ?", ids).Delete(&rolloutRow{}).Error; err != nil {
+		return err
+	}
 	return tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
 }
 
 // PurgeResults deletes up to limit results and as many attempts, with chunks of
-// their logs, and the targets, of tasks deleted before a time. It returns how many results it
+// their logs, and the targets and endpoints of rollouts, of tasks deleted before a time. It returns how many results it
 // deleted and whether there may be more. Several processes may do so at once:
 // each takes other tasks.
 func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, limit int) (deleted int, more bool, err error) {
@@ -200,6 +203,9 @@ func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, lim
 			})
 		if err == nil {
 			through, err = purgeTargets(tx, through, limit)
+		}
+		if err == nil {
+			through, err = purgeRolloutTargets(tx, through, limit)
 		}
 		if err == nil {
 			through, err = purgeLive(tx, through, limit)

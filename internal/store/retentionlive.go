@@ -21,6 +21,20 @@ func purgeTargets(tx *gorm.DB, tasks []int64, limit int) (through []int64, err e
 		func(r targetRow) int64 { return r.TaskID }, func(part []targetRow) error { return deleteTargets(tx, part) })
 }
 
+// purgeRolloutTargets does the same for the endpoints of rollouts.
+func purgeRolloutTargets(tx *gorm.DB, tasks []int64, limit int) (through []int64, err error) {
+	var targets []rolloutTargetRow
+	return purgePart(tx, tasks, 5*limit, &targets, []string{"task_id", "endpoint"},
+		func(r rolloutTargetRow) int64 { return r.TaskID }, func(part []rolloutTargetRow) error {
+			keys := make([]tasker.ResultKey, len(part))
+			for i, r := range part {
+				keys[i] = tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint}
+			}
+			condition, args := anyOf(keys)
+			return tx.Where(condition, args...).Delete(&rolloutTargetRow{}).Error
+		})
+}
+
 func deleteTargets(tx *gorm.DB, targets []targetRow) error {
 	keys := make([]tasker.ResultKey, len(targets))
 	for i, r := range targets {

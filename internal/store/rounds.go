@@ -214,6 +214,11 @@ func (r *round) open(outcome roundOutcome) error {
 	if move.Error != nil {
 		return move.Error
 	}
+	if r.row.Rollout != nil {
+		if err := retryRollout(r.tx, r.row.ID, outcome, r.now); err != nil {
+			return err
+		}
+	}
 	row := roundRow{
 		TaskID: r.row.ID, Round: next, RequestHash: r.hash(), Outcome: document[roundOutcome]{outcome},
 		RequestedBy: r.request.By, Reason: r.request.Reason, RoundTime: r.now,

@@ -135,15 +135,16 @@ type taskRow struct {
 	Unserved         names
 	RemovedEndpoints names
 	Cancellation     *document[tasker.Cancellation]
-	Hold             *document[tasker.Hold] // a copy of what table holds has
-	RelayTime        *dbTime                // while CREATED: when the next attempt to send is due; while SCHEDULED: when to start it
-	PublishAttempts  int                    // to send
-	SentTo           *string                // see [ledger.Unsent]
-	Refusal          *string                // why the broker refused it last; NULL if it did not
-	NotAfter         *dbTime                // when it expires; NULL for never
-	ExpiresIn        *int64                 // microseconds from its start, if it was told so
-	ExpireTime       *dbTime                // when the reconciler looks whether it has expired; NULL if it need not
-	Targets          *int                   // the number of its targets; NULL if an older program accepted it
+	Rollout          *document[tasker.Rollout] // a copy of what table rollouts has, except the plan
+	Hold             *document[tasker.Hold]    // a copy of what table holds has
+	RelayTime        *dbTime                   // while CREATED: when the next attempt to send is due; while SCHEDULED: when to start it
+	PublishAttempts  int                       // to send
+	SentTo           *string                   // see [ledger.Unsent]
+	Refusal          *string                   // why the broker refused it last; NULL if it did not
+	NotAfter         *dbTime                   // when it expires; NULL for never
+	ExpiresIn        *int64                    // microseconds from its start, if it was told so
+	ExpireTime       *dbTime                   // when the reconciler looks whether it has expired; NULL if it need not
+	Targets          *int                      // the number of its targets; NULL if an older program accepted it
 	StartTime        dbTime
 	AcceptedTime     *dbTime // of a task accepted to start later
 	SentTime         *dbTime
@@ -167,6 +168,9 @@ func (r *taskRow) task() tasker.Task {
 	}
 	if r.Cancellation != nil {
 		t.Cancel = &r.Cancellation.value
+	}
+	if r.Rollout != nil {
+		t.Rollout = new(r.Rollout.value)
 	}
 	if r.Hold != nil && !r.Status.Final() {
 		t.Hold = &r.Hold.value

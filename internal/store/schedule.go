@@ -71,7 +71,7 @@ func (s Schedule) StartDue(ctx context.Context, limit int, lease time.Duration) 
 		var claimed []int64
 		for i := range rows {
 			row := &rows[i]
-			if row.Selection != nil && row.Selection.value.chooses() {
+			if row.Rollout != nil || row.Selection != nil && row.Selection.value.chooses() {
 				claimed = append(claimed, row.ID)
 				choosing = append(choosing, row.task())
 				continue
@@ -130,7 +130,7 @@ func (s Schedule) start(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 	for i, n := range tasks {
 		ids[i] = n.row.ID
 		n.row.Status, n.row.PublishAttempts, n.row.LastModifiedTime = tasker.Created, 1, now
-		if n.row.Endpoints != nil {
+		if n.row.Endpoints != nil && n.frozen == nil {
 			listed = append(listed, n.row.ID)
 		}
 	}
@@ -142,10 +142,40 @@ func (s Schedule) start(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 			return err
 		}
 	}
-	return tx.Model(&taskRow{}).Where("id IN ? AND status IN ?", ids, tasker.TaskStatusesBefore(tasker.Created)).
-		Updates(map[string]any{
-			"status": tasker.Created, "relay_time": dbTime{now.Add(relayGrace)}, "publish_attempts": 1, "last_modified_time": now,
-		}).Error
+	set := map[string]any{
+		"status": tasker.Created, "relay_time": dbTime{now.Add(relayGrace)}, "publish_attempts": 1, "last_modified_time": now,
+	}
+	if tasks[0].frozen != nil { // it is the only one
+		set["relay_time"] = nil
+	}
+	err := tx.Model(&taskRow{}).Where("id IN ? AND status IN ?", ids, tasker.TaskStatusesBefore(tasker.Created)).Updates(set).Error
+	if err != nil {
+		return err
+	}
+	return s.beginRollouts(tx, tasks)
+}
+
+// setChosen stores the endpoints that were chosen for a task which starts now. The error
+// is [tasker.Invalid] if its rollout cannot have them.
+func (s Schedule) setChosen(tx *gorm.DB, n *newTask, endpoints []string, chosen int) error {
+	listed := n.row.Endpoints != nil
+	n.row.Endpoints = endpoints
+	if n.row.Rollout != nil {
+		task := n.row.task()
+		frozen, err := s.freeze(tx, &task, endpoints)
+		if err != nil {
+			return err
+		}
+		n.setFrozen(frozen)
+	}
+	if n.row.Selection == nil && !listed {
+		n.row.Selection = &document[selection]{}
+	}
+	if n.row.Selection != nil {
+		n.row.Selection.value.Chosen = &chosen
+	}
+	return tx.Model(&taskRow{}).Where("id = ?", n.row.ID).
+		Updates(map[string]any{"endpoints": n.row.Endpoints, "selection": n.row.Selection, "targets": n.row.Targets}).Error
 }
 
 // lockScheduled returns a task that is still as it was claimed, locked. found is
@@ -162,7 +192,8 @@ func lockScheduled(tx *gorm.DB, claimed tasker.Task) (row taskRow, found bool, e
 // StartChosen moves a task that [Schedule.StartDue] returned as choosing to CREATED.
 // endpoints are those that were chosen, sorted, of as many as chosen before the
 // limit; nil if the task is for all of its type. started is false if another
-// process moved the task, its time was changed, or it was paused.
+// process moved the task, its time was changed, or it was paused. The error is
+// [tasker.Invalid] if its rollout cannot have these endpoints.
 func (s Schedule) StartChosen(
 	ctx context.Context, claimed tasker.Task, endpoints []string, chosen int,
 ) (task tasker.Task, started bool, err error) {
@@ -173,15 +204,12 @@ func (s Schedule) StartChosen(
 		if err != nil || !started {
 			return err
 		}
+		n := &newTask{row: row}
 		if endpoints != nil {
-			row.Endpoints, row.Selection.value.Chosen = endpoints, &chosen
-			err := tx.Model(&taskRow{}).Where("id = ?", row.ID).
-				Updates(map[string]any{"endpoints": row.Endpoints, "selection": row.Selection}).Error
-			if err != nil {
+			if err := s.setChosen(tx, n, endpoints, chosen); err != nil {
 				return err
 			}
 		}
-		n := &newTask{row: row}
 		if err := s.start(tx, []*newTask{n}, dbTime{s.Now()}); err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ func (s Statuses) aggregate(
 ) (changed int, rest []int64, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-		Select("id", "type", "status", "targets", "unserved", "removed_endpoints", "sent_time", "round_time").
+		Select("id", "type", "status", "targets", "unserved", "removed_endpoints", "rollout", "sent_time", "round_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, nil, err
@@ -74,7 +74,14 @@ func (s Statuses) aggregate(
 		return 0, nil, err
 	}
 	now := s.Now()
+	waves, err := s.overdueRollouts(tx, withRollout(tasks), waitForEndpoints)
+	if err != nil {
+		return 0, nil, err
+	}
 	overdue := func(row *taskRow) bool {
+		if row.Rollout != nil {
+			return waves[row.ID]
+		}
 		task := tasker.Task{SentTime: timePointer(row.SentTime), RoundTime: timePointer(row.RoundTime)}
 		return task.Overdue(now, waitForEndpoints)
 	}
@@ -102,6 +109,17 @@ func (s Statuses) aggregate(
 		changed += int(update.RowsAffected)
 	}
 	return changed, rest, nil
+}
+
+// withRollout returns the tasks that have a rollout: each of their endpoints has a time of
+// its own to receive them.
+func withRollout(tasks []taskRow) (ids []int64) {
+	for i := range tasks {
+		if tasks[i].Rollout != nil {
+			ids = append(ids, tasks[i].ID)
+		}
+	}
+	return ids
 }
 
 // firstPart returns the first tasks, as many as one transaction may count the
@@ -304,18 +322,22 @@ func (s Statuses) LookAtTasks(ctx context.Context, taskIDs []int64, waitForEndpo
 			Status   tasker.TaskStatus
 			SentTime *dbTime // or when its latest round began
 			Targets  int
+			Waves    bool
 		}
 		err := s.conn(ctx).Table("tasks").
 			Select("id, status, COALESCE(round_time, sent_time) AS sent_time,"+
 				" CASE WHEN targets IS NULL THEN COALESCE("+s.dialect.jsonLength+
-				"(COALESCE(expected, endpoints)), 0) ELSE targets END AS targets").
+				"(COALESCE(expected, endpoints)), 0) ELSE targets END AS targets, rollout IS NOT NULL AS waves").
 			Where("id IN ? AND status IN ?", chunk, open).Order("id").Find(&tasks).Error
 		if err != nil {
 			return nil, s.fail("read the open tasks", err)
 		}
 		rows := make([]taskRow, len(tasks))
+		var rollouts []int64
 		for i, task := range tasks {
-			rows[i].ID = task.ID
+			if rows[i].ID = task.ID; task.Waves {
+				rollouts = append(rollouts, task.ID)
+			}
 		}
 		if len(rows) == 0 {
 			continue
@@ -324,11 +346,18 @@ func (s Statuses) LookAtTasks(ctx context.Context, taskIDs []int64, waitForEndpo
 		if err != nil {
 			return nil, s.fail("count the results of open tasks", err)
 		}
+		waves, err := s.overdueRollouts(s.conn(ctx), rollouts, waitForEndpoints)
+		if err != nil {
+			return nil, s.fail("look for endpoints that have not received open tasks", err)
+		}
 		for _, task := range tasks {
 			have := counts[task.ID].summary()
 			// A task without targets is settled by the results it has.
 			want := max(1, task.Targets)
 			overdue := task.SentTime != nil && !now.Before(task.SentTime.Add(waitForEndpoints))
+			if task.Waves {
+				overdue = waves[task.ID]
+			}
 			looks = append(looks, ledger.Look{
 				ID: task.ID, Results: have.Received,
 				Unsettled: have.Finished >= want || task.Status == tasker.Sent && (have.Lost > 0 || overdue && have.Received < want),

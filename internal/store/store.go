@@ -47,6 +47,7 @@ type Store struct {
 	Cancels     Cancels
 	Holds       Holds
 	Rounds      Rounds
+	Rollouts    Rollouts
 	Tokens      Tokens
 	DeadLetters DeadLetters
 	Retention   Retention
@@ -128,7 +129,7 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 		Expiry: Expiry{db}, Outbox: Outbox{db}, Inbox: Inbox{db},
 		Attempts: Attempts{db}, Results: Results{db},
 		Statuses: Statuses{db}, Live: Live{db}, Endpoints: Endpoints{db}, Removals: Removals{db}, Cancels: Cancels{db}, Holds: Holds{db},
-		Rounds: Rounds{db}, Tokens: Tokens{db},
+		Rounds: Rounds{db}, Rollouts: Rollouts{db}, Tokens: Tokens{db},
 		DeadLetters: DeadLetters{db}, Retention: Retention{db}, Leases: Leases{db}, Inspection: Inspection{db},
 	}, nil
 }

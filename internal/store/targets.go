@@ -120,10 +120,18 @@ func changeTargets(tx *gorm.DB, taskIDs []int64, n int) error {
 	return tx.Exec(fmt.Sprintf("UPDATE tasks SET targets = targets + (%d) WHERE id IN ?", n), taskIDs).Error
 }
 
-// dropTarget deletes an endpoint from the targets of locked tasks.
+// dropTarget deletes an endpoint from the targets of locked tasks, and from those that
+// their rollouts have not come to.
 func (s *DB) dropTarget(tx *gorm.DB, endpoint string, taskIDs []int64) error {
+	waiting, err := dropRolloutTarget(tx, endpoint, taskIDs)
+	if err != nil {
+		return err
+	}
+	if err := changeTargets(tx, waiting, -1); err != nil {
+		return err
+	}
 	var had []int64
-	err := tx.Model(&targetRow{}).Where("endpoint = ? AND task_id IN ?", endpoint, taskIDs).Pluck("task_id", &had).Error
+	err = tx.Model(&targetRow{}).Where("endpoint = ? AND task_id IN ?", endpoint, taskIDs).Pluck("task_id", &had).Error
 	if err != nil || len(had) == 0 {
 		return err
 	}

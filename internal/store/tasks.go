@@ -23,8 +23,10 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Select, Limit, Seed, Chosen, Start, Expiry and Retry of t; Endpoints is
-// nil, or sorted without duplicates.
+// Endpoints, Select, Limit, Seed, Chosen, Start, Expiry and Retry of t, and the Settings of its
+// Rollout; Endpoints is nil, or sorted without duplicates. A task with a rollout that
+// starts now has Endpoints, and those of its first wave become targets; the error is
+// [tasker.Invalid] if the rollout cannot have them.
 // If the Status of t is SCHEDULED, so is the stored one, also if its time to start
 // has passed meanwhile: see [Schedule]. It has no targets, and keeps Expect and Plan.
 // If the same task exists, CreateTask returns that one and created is false.
@@ -59,7 +61,7 @@ func (s Tasks) SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task,
 // space and the order of members do not matter. What decoding would lose,
 // unpaired surrogates and duplicate members, is hashed as it was sent; then
 // order matters. Of chosen endpoints the way of choosing counts, not the choice, and
-// of the time to start what was asked for.
+// of the time to start and the rollout what was asked for.
 func requestHash(t tasker.Task) ([]byte, error) {
 	var payload any
 	if t.Payload != nil {
@@ -70,6 +72,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 		}
 	}
 	request := []any{payload, t.Endpoints}
+	if t.Chosen != nil {
+		request[1] = nil
+	}
 	if t.Select != nil || t.Limit != "" {
 		request = []any{payload, nil, t.Select, t.Limit, t.Seed}
 	}
@@ -81,6 +86,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	}
 	if t.Retry != nil {
 		request = append(request, "retry", t.Retry.String())
+	}
+	if t.Rollout != nil {
+		request = append(request, "rollout", t.Rollout.Settings)
 	}
 	canonical, err := json.Marshal(request)
 	if err != nil {

@@ -24,7 +24,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
 	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, expected, targets, unserved, removed_endpoints,"+
-		" cancellation, retry, hold, round, round_time, start_time, accepted_time, not_after,"+
+		" cancellation, retry, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
 		" sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
@@ -39,7 +39,7 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
 	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, unserved, removed_endpoints,"+
-		" cancellation, retry, hold, round, round_time, start_time, accepted_time, not_after,"+
+		" cancellation, retry, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
 		" sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
@@ -55,6 +55,10 @@ func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier s
 		return tasker.Task{}, err
 	}
 	task := row.task()
+	// Before the targets, which the others become: so that none is left out.
+	if task.Unopened, err = s.unopened(ctx, &task); err != nil {
+		return tasker.Task{}, s.fail("read the waves of the task", err)
+	}
 	if row.Targets != nil {
 		if task.Expected, err = s.targets(ctx, task.ID); err != nil {
 			return tasker.Task{}, s.fail("read the targets of the task", err)
@@ -87,6 +91,7 @@ type peekedTask struct {
 	RemovedEndpoints names
 	Cancellation     *document[tasker.Cancellation]
 	Retry            *document[tasker.RetryPolicy]
+	Rollout          *document[tasker.Rollout]
 	Hold             *document[tasker.Hold]
 	Round            int
 	RoundTime        *dbTime
@@ -105,7 +110,8 @@ func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Selection: r.Selection,
 		Expected: r.Expected,
-		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry, Hold: r.Hold,
+		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry,
+		Rollout: r.Rollout, Hold: r.Hold,
 		Round: r.Round, RoundTime: r.RoundTime,
 		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
 		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets,
@@ -179,7 +185,8 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 		ids[i] = r.ID
 	}
 	columns := []string{
-		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints", "cancellation", "retry", "hold",
+		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints", "cancellation", "retry",
+		"rollout", "hold",
 		"round", "round_time",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}

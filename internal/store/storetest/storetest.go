@@ -28,6 +28,7 @@ type Flat struct {
 	cancels
 	holds
 	rounds
+	rollouts
 	deadLetters
 	retention
 	leases
@@ -50,6 +51,7 @@ type (
 	cancels     = store.Cancels
 	holds       = store.Holds
 	rounds      = store.Rounds
+	rollouts    = store.Rollouts
 	deadLetters = store.DeadLetters
 	retention   = store.Retention
 	leases      = store.Leases
@@ -61,7 +63,7 @@ type (
 func Flatten(s *store.Store) *Flat {
 	return &Flat{
 		s, s.DB, s.Tasks, s.Schedule, s.Expiry, s.Outbox, s.Inbox, s.Attempts, s.Results, s.Statuses, s.Live, s.Endpoints, s.Removals,
-		s.Cancels, s.Holds, s.Rounds, s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
+		s.Cancels, s.Holds, s.Rounds, s.Rollouts, s.DeadLetters, s.Retention, s.Leases, s.Inspection, s.Schema,
 	}
 }
 
