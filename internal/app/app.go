@@ -21,6 +21,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbit"
 	"github.com/taskerhq/tasker/internal/cancel"
+	"github.com/taskerhq/tasker/internal/conductor"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/hold"
 	"github.com/taskerhq/tasker/internal/observe"
@@ -125,9 +126,10 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 	defer dispatcher.Close()
 	remover := removal.New(s.store.Removals, s.broker, s.log)
 	requeuer := dispatch.NewRequeuer(sending, s.store.DeadLetters, publisher)
-	reconciler := s.newReconciler(cfg, dispatcher)
+	conducting := s.newConductor(cfg, dispatcher)
+	reconciler := s.newReconciler(cfg, dispatcher, conducting)
 	schedules := s.newScheduler(reconciler)
-	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, reconciler, schedules, requeuer, remover)
+	server, err := s.newAPI(cfg, version, taking.tasks(), dispatcher, reconciler, schedules, requeuer, remover, conducting)
 	if err != nil {
 		return err
 	}
@@ -193,6 +195,7 @@ func (s services) newScheduler(reconciler *reconcile.Reconciler) *scheduler.Sche
 // the schedules.
 func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore, dispatcher *dispatch.Dispatcher,
 	starter api.Starter, schedules *scheduler.Scheduler, requeuer *dispatch.Requeuer, remover *removal.Remover,
+	conducting *conductor.Conductor,
 ) (*api.Server, error) {
 	conf := cfg.API
 	conf.TaskTypes, conf.Version = cfg.TaskTypes, version
@@ -203,20 +206,28 @@ func (s services) newAPI(cfg config.Config, version string, tasks api.TaskStore,
 		Dispatcher: dispatcher, Starter: starter, Requeuer: requeuer, Remover: remover,
 		Canceler: cancel.New(s.store.Cancels, s.broker, s.log), Retrier: rounds.New(s.store.Rounds, s.broker, s.log),
 		Holder: hold.New(s.store.Holds, s.broker, starter.Expect, s.log), Holds: s.store.Holds,
-		Schedules: s.store.Schedules, Scheduler: schedules,
+		Schedules: s.store.Schedules, Scheduler: schedules, Conductor: conducting, Rollouts: s.store.Rollouts,
 		Broker: s.broker, Log: s.log, Exposition: observe.Handler(s.metrics), Metrics: metrics,
 	})
 	schedules.Tasks, schedules.Created = server, metrics.TasksCreated
 	return server, err
 }
 
-func (s services) newReconciler(cfg config.Config, dispatcher *dispatch.Dispatcher) *reconcile.Reconciler {
+func (s services) newConductor(cfg config.Config, dispatcher *dispatch.Dispatcher) *conductor.Conductor {
+	return conductor.New(conductor.Deps{
+		Store: s.store.Rollouts, Statuses: s.store.Statuses, Sender: dispatcher, Broker: s.broker,
+		Metrics: observe.NewRolloutMetrics(s.metrics), Log: s.log,
+	}, cfg.Reconcile.WaitForEndpoints)
+}
+
+func (s services) newReconciler(cfg config.Config, dispatcher *dispatch.Dispatcher, conducting *conductor.Conductor) *reconcile.Reconciler {
 	conf := cfg.Reconcile
 	conf.TaskTypes, conf.Metrics = cfg.TaskTypeNames(), observe.NewReconcileMetrics(s.metrics)
 	return reconcile.New(conf, reconcile.Store{
 		Leases: s.store.Leases, Schedule: s.store.Schedule, Endpoints: s.store.Endpoints, Expired: s.store.Expiry,
 		Unsent: s.store.Outbox, Statuses: s.store.Statuses, Lost: s.store.Endpoints,
 		Retention: s.store.Retention, DeadLetters: s.store.DeadLetters, Census: s.store.Inspection,
+		Rollouts: s.store.Rollouts, Conductor: conducting,
 		// The starter looks once a second.
 		Holds: hold.New(s.store.Holds, s.broker, func(time.Time) {}, s.log),
 	}, s.broker, dispatcher, s.log)

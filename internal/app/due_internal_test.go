@@ -80,7 +80,9 @@ func BenchmarkDue(b *testing.B) {
 		defer taking.stop()
 		dispatcher := dispatch.New(dispatch.Config{}, taking.outbox(), rabbitmq, log)
 		defer dispatcher.Close()
-		running.Go(func() { s.newReconciler(config.Config{}, dispatcher).Run(ctx) })
+		running.Go(func() {
+			s.newReconciler(config.Config{}, dispatcher, s.newConductor(config.Config{}, dispatcher)).Run(ctx)
+		})
 	}
 	defer running.Wait()
 	defer stop()

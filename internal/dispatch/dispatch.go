@@ -26,6 +26,7 @@ import (
 
 // Store is the part of the database that a Dispatcher uses.
 type Store interface {
+	WaveStore
 	MarkSent(ctx context.Context, task tasker.Task, unserved []string) (tasker.Task, error)
 	ReleaseTask(ctx context.Context, r ledger.Release) error
 	RenewUnsent(ctx context.Context, taskID int64, attempt int, lease time.Duration) error
@@ -108,9 +109,11 @@ type Dispatcher struct {
 	audiences audiences
 	load      *semaphore.Weighted // messages that await a confirm; see publishTo
 
-	mu       sync.Mutex
-	closed   bool
-	attempts map[int64]context.CancelFunc // by task id: the attempts of this process
+	mu     sync.Mutex
+	closed bool
+	// The attempts of this process: by task id or, of waves, by a negative number.
+	attempts map[int64]context.CancelFunc
+	waves    int64 // the last of these numbers
 	group    sync.WaitGroup
 }
 
@@ -175,8 +178,11 @@ const messageOverhead = 512
 // CREATED: either the attempt goes on ([ErrOutstanding]) or the relay makes
 // another one. The returned task is the newest known; its Unserved lists the
 // endpoints already known not to be served. Dispatch does not wait for a broker
-// that is not ready.
+// that is not ready. A task with a rollout is sent to its first wave.
 func (d *Dispatcher) Dispatch(ctx context.Context, task tasker.Task) (tasker.Task, error) {
+	if task.Rollout != nil {
+		return d.sendWaves(ctx, task, ledger.WaveClaim{TaskID: task.ID, Attempt: 1}, d.cfg.Timeout)
+	}
 	return d.send(ctx, ledger.Unsent{Task: task, Attempt: 1}, d.cfg.Timeout)
 }
 

@@ -25,6 +25,7 @@ var components = []struct {
 	{"API", DispatchMetrics{}},
 	{"API", BrokerMetrics{}},
 	{"API", ReconcileMetrics{}},
+	{"API", RolloutMetrics{}},
 	{"API", ScheduleMetrics{}},
 	{"both", StoreMetrics{}},
 	{"manager", ManagerMetrics{}},
@@ -36,8 +37,8 @@ func everything(t *testing.T) *Registry {
 	t.Helper()
 	r := NewRegistry("1.2.3")
 	for _, metrics := range []any{
-		NewAPIMetrics(r), NewDispatchMetrics(r), NewBrokerMetrics(r), NewReconcileMetrics(r), NewScheduleMetrics(r), NewStoreMetrics(r),
-		NewManagerMetrics(r),
+		NewAPIMetrics(r), NewDispatchMetrics(r), NewBrokerMetrics(r), NewReconcileMetrics(r), NewRolloutMetrics(r), NewScheduleMetrics(r),
+		NewStoreMetrics(r), NewManagerMetrics(r),
 	} {
 		fields := reflect.ValueOf(metrics)
 		for i := range fields.NumField() {

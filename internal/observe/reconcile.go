@@ -12,8 +12,17 @@ type ReconcileMetrics struct {
 	OldestUnsent Reading   `name:"oldest_unsent_seconds" help:"Age of the oldest task not sent. From the database: use max, not sum."`
 	Endpoints    Reading   `name:"endpoints" labels:"state" help:"Endpoints, seen or silent. From the database: use max, not sum."`
 	Holds        Reading   `name:"holds" labels:"subject" help:"What is drained or paused. From the database: use max, not sum."`
+	Rollouts     Reading   `name:"rollouts_open" labels:"state" help:"Rollouts not ended. From the database: use max, not sum."`
 	DeadLetters  Reading   `name:"dead_letters" help:"Dead letters stored. From the database: use max, not sum."`
 }
+
+// RolloutMetrics are the metrics of what decides about rollouts.
+type RolloutMetrics struct {
+	Halts Counter `name:"rollout_halts_total" labels:"reason" help:"Rollouts that this API halted, by the setting whose limit they reached."`
+}
+
+// NewRolloutMetrics returns the metrics of what decides about rollouts.
+func NewRolloutMetrics(r prometheus.Registerer) RolloutMetrics { return register[RolloutMetrics](r) }
 
 // NewReconcileMetrics returns the metrics of the reconciler.
 func NewReconcileMetrics(r prometheus.Registerer) ReconcileMetrics {

@@ -37,6 +37,8 @@ type aggregate struct {
 	hinted map[int64]bool
 	wake   signal.Signal
 	looked map[int64]look // the last look at tasks that are open
+
+	also func(ids []int64) // is told the same tasks as the events name
 }
 
 // look is when a task was looked at, and for how long that is enough.
@@ -69,7 +71,7 @@ const sweepPage = 5 * pageSize
 func newAggregate(store Statuses, wait time.Duration, log *slog.Logger) *aggregate {
 	return &aggregate{
 		store: store, wait: wait, log: log, after: map[tasker.TaskStatus]ledger.SentPosition{},
-		hinted: map[int64]bool{}, wake: signal.New(), looked: map[int64]look{},
+		hinted: map[int64]bool{}, wake: signal.New(), looked: map[int64]look{}, also: func([]int64) {},
 	}
 }
 
@@ -160,6 +162,7 @@ func (a *aggregate) listen(ctx context.Context, broker Broker) {
 			return
 		}
 		a.hint(event.TaskIDs)
+		a.also(event.TaskIDs)
 	})
 	if err != nil && ctx.Err() == nil {
 		a.log.ErrorContext(ctx, "cannot listen to events: statuses are stored a little later", "err", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/observe"
+	"github.com/taskerhq/tasker/internal/rollout"
 )
 
 // censusPeriod is how often the database is asked: the metrics are as old as that
@@ -45,6 +46,13 @@ func newCensus(store Census, cfg Config) *census {
 		report(float64(latest.Drained), "endpoint")
 		report(float64(latest.PausedTypes), "task_type")
 		report(float64(latest.PausedTasks), "task")
+	}))
+	metrics.Rollouts.From(c.reading(func(latest *ledger.Census, report observe.Report) {
+		for _, state := range rollout.States() {
+			if !state.Final() {
+				report(float64(latest.Rollouts[string(state)]), string(state))
+			}
+		}
 	}))
 	metrics.DeadLetters.From(c.reading(func(latest *ledger.Census, report observe.Report) { report(float64(latest.DeadLetters)) }))
 	return c

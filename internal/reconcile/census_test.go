@@ -21,7 +21,7 @@ func TestCensus(t *testing.T) {
 	compare := func(want string) {
 		t.Helper()
 		if err := testutil.GatherAndCompare(registry, strings.NewReader(want),
-			"tasker_tasks_open", "tasker_oldest_open_seconds", "tasker_oldest_unsent_seconds", "tasker_endpoints", "tasker_holds", "tasker_dead_letters"); err != nil {
+			"tasker_tasks_open", "tasker_oldest_open_seconds", "tasker_oldest_unsent_seconds", "tasker_endpoints", "tasker_holds", "tasker_rollouts_open", "tasker_dead_letters"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -33,6 +33,7 @@ func TestCensus(t *testing.T) {
 	if _, err := w.AcquireEndpoint(t.Context(), tasker.Endpoint{Name: "e", Manager: manager, TaskTypes: []string{"worker"}}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
+	w.roll("waves", `{"batch":1}`, "e")
 	if _, err := w.Hold(t.Context(), tasker.HoldRequest{HoldSubject: tasker.HoldSubject{Endpoint: "e"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +60,19 @@ tasker_oldest_open_seconds{task_type="worker"} 15
 # HELP tasker_oldest_unsent_seconds Age of the oldest task not sent. From the database: use max, not sum.
 # TYPE tasker_oldest_unsent_seconds gauge
 tasker_oldest_unsent_seconds 15
+# HELP tasker_rollouts_open Rollouts not ended. From the database: use max, not sum.
+# TYPE tasker_rollouts_open gauge
+tasker_rollouts_open{state="HALTED"} 0
+tasker_rollouts_open{state="PAUSED"} 0
+tasker_rollouts_open{state="RUNNING"} 1
+tasker_rollouts_open{state="SOAKING"} 0
+tasker_rollouts_open{state="WAITING_APPROVAL"} 0
 # HELP tasker_tasks_open Tasks not ended. From the database: use max, not sum.
 # TYPE tasker_tasks_open gauge
 tasker_tasks_open{status="CANCELING",task_type="backup"} 0
 tasker_tasks_open{status="CANCELING",task_type="worker"} 0
 tasker_tasks_open{status="CREATED",task_type="backup"} 0
-tasker_tasks_open{status="CREATED",task_type="worker"} 1
+tasker_tasks_open{status="CREATED",task_type="worker"} 2
 tasker_tasks_open{status="INCOMPLETE",task_type="backup"} 0
 tasker_tasks_open{status="INCOMPLETE",task_type="worker"} 0
 tasker_tasks_open{status="SCHEDULED",task_type="backup"} 0

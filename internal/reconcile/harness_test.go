@@ -15,6 +15,7 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
+	"github.com/taskerhq/tasker/internal/conductor"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/store"
@@ -203,7 +204,17 @@ func newWorld(t *testing.T) *world {
 
 // parts are the parts of the store.
 func (w *world) parts() Store {
-	return Store{Leases: w, Schedule: w, Endpoints: w, Expired: w, Unsent: w, Statuses: w, Lost: w, Retention: w, DeadLetters: w, Census: w, Holds: w}
+	return Store{
+		Leases: w, Schedule: w, Endpoints: w, Expired: w, Unsent: w, Statuses: w, Lost: w, Retention: w, DeadLetters: w, Census: w, Holds: w,
+		Rollouts: w, Conductor: w.conductor(w.dispatcher()),
+	}
+}
+
+// conductor returns a conductor on the store, whose waves a sender sends.
+func (w *world) conductor(sender conductor.Sender) *conductor.Conductor {
+	c := conductor.New(conductor.Deps{Store: w.Rollouts, Statuses: w, Sender: sender, Broker: w.broker, Log: w.log}, time.Minute)
+	w.t.Cleanup(c.Wait)
+	return c
 }
 
 func (w *world) dispatcher() *dispatch.Dispatcher {

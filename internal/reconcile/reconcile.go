@@ -1,5 +1,6 @@
 // Package reconcile does what time makes necessary: it starts tasks that are due,
-// relays those that could not be published, finds tasks not received in time and endpoints that stopped
+// takes those with rollouts through their waves, relays those that could not be
+// published, finds tasks not received in time and endpoints that stopped
 // heartbeating, stores the statuses of tasks whose results have ended, and
 // deletes old tasks.
 //
@@ -43,6 +44,8 @@ type Store struct {
 	DeadLetters DeadLetters
 	Census      Census
 	Holds       Holds
+	Rollouts    Rollouts
+	Conductor   Conductor
 }
 
 // Holds ends the pauses and drains whose time has passed; see internal/hold.
@@ -75,6 +78,7 @@ type Dispatcher interface {
 	Check(ctx context.Context, t tasker.Task) error
 	Dispatch(ctx context.Context, t tasker.Task) (tasker.Task, error)
 	Resume(ctx context.Context, u ledger.Unsent) (tasker.Task, error)
+	WaveSender
 }
 
 // pageSize limits what a loop looks at in one step.
@@ -113,6 +117,8 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	expiry := &expiry{store: store.Expired, statuses: store.Statuses, wait: cfg.WaitForEndpoints, log: log}
 	lost := &lost{store: store.Lost, statuses: store.Statuses, after: cfg.LostAfter, wait: cfg.WaitForEndpoints, log: log}
 	aggregate := newAggregate(store.Statuses, cfg.WaitForEndpoints, log)
+	rollouts := newRollouts(store, dispatcher, broker, log)
+	aggregate.also = rollouts.hint
 	conversion := &conversion{statuses: store.Statuses}
 	purge := newPurge(store.Retention, store.DeadLetters, cfg, log)
 	deadLetters := newDeadLetters(store.DeadLetters, log)
@@ -122,6 +128,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 			{name: "relay", period: time.Second, runOnce: relay.runOnce},
 			{name: "census", period: censusPeriod, runOnce: census.runOnce},
 			{name: "holds", period: time.Second, runOnce: store.Holds.EndOver},
+			{name: "rollouts", period: rolloutPeriod, runOnce: rollouts.runOnce},
 		},
 		elected: []loop{
 			{name: "incomplete", period: 500 * time.Millisecond, runOnce: incomplete.runOnce},
@@ -133,6 +140,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		},
 		background: []func(context.Context){
 			aggregate.hints,
+			rollouts.hints,
 			func(ctx context.Context) { aggregate.listen(ctx, broker) },
 			func(ctx context.Context) { deadLetters.run(ctx, broker) },
 		},

@@ -14,6 +14,8 @@ import (
 // Unsent are the tasks that are not sent yet.
 type Unsent interface {
 	ClaimUnsent(ctx context.Context, limit int, lease time.Duration) ([]ledger.Unsent, error)
+	// ClaimWaves does so for the waves of rollouts.
+	ClaimWaves(ctx context.Context, limit int, lease time.Duration) ([]ledger.WaveClaim, error)
 }
 
 // relay makes further attempts to send CREATED tasks: those accepted while the

@@ -183,6 +183,11 @@ func (s *starter) startChosen(ctx context.Context, task tasker.Task) error {
 		aimed.Endpoints = endpoints
 		err = s.dispatcher.Check(ctx, aimed)
 	}
+	var begun tasker.Task
+	var started bool
+	if err == nil {
+		begun, started, err = s.store.StartChosen(ctx, task, endpoints, chosen.Chosen)
+	}
 	switch tasker.CodeOf(err) {
 	case tasker.Invalid, tasker.TooLarge:
 		failed, storing := s.store.FailScheduled(ctx, task, "not started: "+err.Error())
@@ -192,12 +197,8 @@ func (s *starter) startChosen(ctx context.Context, task tasker.Task) error {
 		}
 		return storing
 	}
-	if err != nil {
-		return err
-	}
-	task, started, err := s.store.StartChosen(ctx, task, endpoints, chosen.Chosen)
 	if started && err == nil {
-		s.send(ctx, task)
+		s.send(ctx, begun)
 	}
 	return err
 }
