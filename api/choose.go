@@ -12,7 +12,7 @@ import (
 func (in *taskRequest) request(taskType string) choice.Request {
 	return choice.Request{
 		Type: taskType, Listed: in.endpoints, Union: in.where.union, Limit: in.where.limit, Seed: in.where.seed,
-		Expect: in.where.expect,
+		Expect: in.where.expect, Freeze: in.rollout != nil,
 	}
 }
 

@@ -28,7 +28,7 @@ const maxDepth = tasker.MaxDepth
 const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, rollout"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
@@ -38,6 +38,7 @@ type taskRequest struct {
 	where      where
 	when       when
 	retry      *tasker.RetryPolicy // nil if absent
+	rollout    json.RawMessage     // its settings in their canonical form; nil if absent
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -111,6 +112,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 			in.endpoints = decodeEndpoints(value, &errs)
 		case "retry":
 			in.retry = decodePolicy(value, &errs)
+		case "rollout":
+			in.rollout = decodeRollout(value, &errs)
 		default:
 			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)

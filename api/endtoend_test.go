@@ -14,6 +14,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/local"
 	"github.com/taskerhq/tasker/internal/cancel"
+	"github.com/taskerhq/tasker/internal/conductor"
 	"github.com/taskerhq/tasker/internal/dispatch"
 	"github.com/taskerhq/tasker/internal/hold"
 	"github.com/taskerhq/tasker/internal/ledger"
@@ -30,8 +31,9 @@ const managerID = "01AAAAAAAAAAAAAAAAAAAAAAAA"
 // system is the API on the embedded database and broker.
 type system struct {
 	*harness
-	db     *store.Store
-	broker *local.Broker
+	db        *store.Store
+	broker    *local.Broker
+	conductor *conductor.Conductor
 }
 
 func newSystem(t *testing.T) *system {
@@ -49,10 +51,16 @@ func newSystem(t *testing.T) *system {
 	t.Cleanup(func() { _ = b.Close() })
 	h := &harness{log: &logBuffer{}}
 	schedules := scheduler.New(scheduler.Config{Store: db.Schedules, Starter: &fakeStarter{}, Canceler: cancel.New(db.Cancels, b, log), Log: log})
+	dispatcher := dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log)
+	t.Cleanup(dispatcher.Close)
+	conducting := conductor.New(conductor.Deps{
+		Store: db.Rollouts, Statuses: db.Statuses, Sender: dispatcher, Broker: b, Log: log,
+	}, time.Minute)
+	t.Cleanup(conducting.Wait)
 	h.server, err = api.New(testConfig(), api.Deps{
 		Tasks: db.Tasks, Statuses: db.Statuses, Results: db.Results, Live: db.Live, Endpoints: db.Endpoints, Tokens: db.Tokens,
 		DeadLetters: db.DeadLetters, Database: db.DB,
-		Dispatcher: dispatch.New(dispatch.Config{Timeout: dispatch.MaxTimeout}, db.Outbox, b, log), Starter: &fakeStarter{},
+		Dispatcher: dispatcher, Starter: &fakeStarter{}, Conductor: conducting, Rollouts: db.Rollouts,
 		Requeuer: dispatch.NewRequeuer(dispatch.Config{}, db.DeadLetters, b),
 		Remover:  removal.New(db.Removals, b, log), Canceler: cancel.New(db.Cancels, b, log), Retrier: rounds.New(db.Rounds, b, log),
 		Holder: hold.New(db.Holds, b, func(time.Time) {}, log), Holds: db.Holds,
@@ -64,7 +72,7 @@ func newSystem(t *testing.T) *system {
 	}
 	schedules.Tasks = h.server
 	h.serve(t, h.server.Handler())
-	return &system{harness: h, db: db, broker: b}
+	return &system{harness: h, db: db, broker: b, conductor: conducting}
 }
 
 // subscribe registers an endpoint and returns the messages that reach its queue.

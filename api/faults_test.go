@@ -31,7 +31,7 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 	switch to.method {
 	case http.MethodPost:
 		body = []byte(newTask)
-		for _, verb := range []string{"/cancel", "/pause", "/drain"} {
+		for _, verb := range []string{"/cancel", "/pause", "/drain", "/resume", "/approve"} {
 			if !strings.HasSuffix(to.path, verb) {
 				continue
 			}

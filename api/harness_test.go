@@ -65,7 +65,8 @@ func (h *harness) deps() api.Deps {
 		Tasks: h.store, Statuses: h.store, Results: h.store, Live: h.store, Endpoints: h.store, Tokens: h.store,
 		DeadLetters: h.store, Database: h.store,
 		Dispatcher: h.dispatcher, Starter: h.starter, Requeuer: h.store, Remover: h.store, Canceler: h.store, Retrier: h.store,
-		Holder: h.store, Holds: h.store, Schedules: h.schedules, Scheduler: h.schedules, Broker: h.broker, Log: h.log.logger(),
+		Holder: h.store, Holds: h.store, Conductor: noRollouts{h.store}, Rollouts: noRollouts{h.store},
+		Schedules: h.schedules, Scheduler: h.schedules, Broker: h.broker, Log: h.log.logger(),
 		Exposition: observe.Handler(registry), Metrics: observe.NewAPIMetrics(registry),
 	}
 }

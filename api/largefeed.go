@@ -158,8 +158,7 @@ func (f *largeFeed) sendChanges(ctx context.Context, out *eventStream, task task
 	if leftOut > 0 {
 		out.send("left_out", "", client.LeftOutEvent{Changes: leftOut})
 	}
-	if task.Status != f.task.Status || task.Round != f.task.Round ||
-		!sameHold(task.Hold, f.task.Hold) || !sameSummary(summary, f.summary) {
+	if !sameTask(&task, &f.task) || !sameSummary(summary, f.summary) {
 		f.sendNumbers(out, task, summary)
 	}
 	return out.err

@@ -54,7 +54,7 @@ type waiter struct {
 	log     *slog.Logger
 }
 
-// wait waits until the task has ended, for the preferred time at most, and reports
+// wait waits until the task has ended or waits for a person, for the preferred time at most, and reports
 // whether it waited at all: too many others may do so. Then the response says that
 // the preference was applied. The error is [tasker.NotFound] if there is no such task.
 func (wt *waiter) wait(w http.ResponseWriter, r *http.Request, taskType, identifier string) (waited bool, err error) {
@@ -101,7 +101,7 @@ func (wt *waiter) awaitPosted(w http.ResponseWriter, r *http.Request, task taske
 	return now
 }
 
-// until returns once the task has ended, ctx has, or the server stops; or with an
+// until returns once the task has ended or waits for a person, ctx has ended, or the server stops; or with an
 // error if there is no such task.
 func (wt *waiter) until(ctx context.Context, wake <-chan struct{}, taskType, identifier string) error {
 	reads := newPace(wt.streams.poll)
@@ -130,10 +130,11 @@ func (wt *waiter) until(ctx context.Context, wake <-chan struct{}, taskType, ide
 	}
 }
 
+// ended reports whether the task has ended, or its rollout waits for a person.
 func (wt *waiter) ended(ctx context.Context, taskType, identifier string) (ended bool, err error) {
 	err = wt.streams.read(ctx, func(ctx context.Context) error {
 		task, _, err := wt.reader.summary(ctx, taskType, identifier)
-		ended = task.Status.Final()
+		ended = task.Status.Final() || waitsForPerson(task.Rollout)
 		return err
 	})
 	return ended, err

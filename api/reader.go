@@ -39,6 +39,7 @@ type taskReader struct {
 	statuses         StatusStore
 	results          ResultStore
 	holds            HoldStore
+	rollouts         RolloutStore
 	db               Database
 	waitForEndpoints time.Duration
 	log              *slog.Logger
@@ -83,7 +84,7 @@ func (t *taskReader) read(
 ) (client.TaskAnswer, tasker.TaskStatus, error) {
 	for again := false; ; again = true {
 		task, err := t.tasks.PeekTask(ctx, taskType, identifier, maxPayload)
-		if err == nil && most > 0 && len(task.Expected) > most {
+		if err == nil && most > 0 && len(task.Expected)+task.Unopened > most {
 			err = errMany
 		}
 		if err != nil {
@@ -101,6 +102,9 @@ func (t *taskReader) read(
 		}
 		answer := client.TaskAnswer{Task: task, Results: results}
 		if err := t.markAll(ctx, &answer); err != nil {
+			return client.TaskAnswer{}, "", err
+		}
+		if err := t.addRollout(ctx, &answer.Task); err != nil {
 			return client.TaskAnswer{}, "", err
 		}
 		status := t.summarize(&answer)
@@ -127,9 +131,10 @@ func (t *taskReader) summarize(a *client.TaskAnswer) tasker.TaskStatus {
 }
 
 // overdue reports whether the time in which every endpoint should have received
-// the task has passed.
+// the task has passed. In a rollout each has a time of its own: only the reconciler counts
+// them.
 func (t *taskReader) overdue(task tasker.Task) bool {
-	return task.Overdue(t.db.Now(), t.waitForEndpoints)
+	return task.Rollout == nil && task.Overdue(t.db.Now(), t.waitForEndpoints)
 }
 
 // aggregate stores the status just computed, and reports whether it could.

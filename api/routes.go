@@ -117,13 +117,14 @@ func scheduleRoutes(cfg Config, deps Deps, types *taskTypes, limits *limits) []r
 
 // taskRoutes returns the routes of the tasks and their results.
 func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, limits *limits, streams *streams) []route {
-	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Holds, deps.Database, cfg.WaitForEndpoints, deps.Log}
+	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Holds, deps.Rollouts, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	waiter := &waiter{reader, streams, deps.Log}
 	tasks := &taskHandlers{
-		types, deps.Tasks, chooser, deps.Database, &plans{}, deps.Dispatcher, deps.Starter, reader, waiter, limits, cfg.MaxBody,
+		types, deps.Tasks, chooser, deps.Database, &plans{}, deps.Dispatcher, deps.Starter, deps.Rollouts, reader, waiter, limits, cfg.MaxBody,
 		deps.Metrics.TasksCreated, deps.Log,
 	}
 	holds := &holdHandlers{types, deps.Holder, limits, cfg.MaxBody, deps.Log}
+	rollouts := &rolloutHandlers{holds, deps.Tasks, deps.Conductor, reader}
 	cancels := &cancelHandlers{types, deps.Canceler, limits, cfg.MaxBody, deps.Log}
 	retries := &retryHandlers{types, deps.Retrier, limits, cfg.MaxBody, deps.Log}
 	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
@@ -146,11 +147,12 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 		{method: patch, path: "/{task_type}/{identifier}", handle: tasks.reschedule},
 		{method: post, path: "/{task_type}/{identifier}/cancel", handle: cancels.cancel, limit: limits.writes},
 		{method: post, path: "/{task_type}/{identifier}/pause", handle: holds.hold(holds.task), limit: limits.writes},
-		{method: post, path: "/{task_type}/{identifier}/resume", handle: holds.resume(holds.task), limit: limits.writes},
 		{
 			method: post, path: "/{task_type}/{identifier}/retry", handle: retries.retry, limit: limits.writes,
 			query: []string{"dry_run"},
 		},
+		{method: post, path: "/{task_type}/{identifier}/resume", handle: rollouts.resume, limit: limits.writes},
+		{method: post, path: "/{task_type}/{identifier}/approve", handle: rollouts.approve, limit: limits.writes},
 		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, waits: true},
 		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},

@@ -77,6 +77,13 @@ func (e *inputErrors) join(err error) bool {
 		e.more += input.more
 		return true
 	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		has := false
+		for _, err := range joined.Unwrap() {
+			has = e.join(err) || has
+		}
+		return has
+	}
 	rule, ok := errors.AsType[*tasker.Error](err)
 	if ok {
 		e.add(rule.Field, "%s", rule.Message)

@@ -61,6 +61,8 @@ func decodeScheduledTask(body []byte) (taskType string, in taskRequest, err erro
 			}
 		case "identifier", "start_time", "in":
 			errs.add(pointer(key), "%s is given by the schedule: omit it", key)
+		case "rollout":
+			errs.add("/rollout", "rollout is not supported in schedules yet: omit it")
 		case "plan":
 			errs.add("/plan", "plan is for one task: use expect")
 		default:

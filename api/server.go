@@ -54,6 +54,8 @@ type Deps struct {
 	Retrier     Retrier
 	Schedules   ScheduleStore
 	Scheduler   Scheduler
+	Conductor   Conductor
+	Rollouts    RolloutStore
 	Broker      Broker
 	Log         *slog.Logger
 	// Exposition serves the metrics. Metrics may be left out: then nothing is
@@ -65,7 +67,8 @@ type Deps struct {
 func (d Deps) complete() bool {
 	return d.Log != nil && !slices.Contains([]any{
 		d.Tasks, d.Statuses, d.Results, d.Live, d.Endpoints, d.Tokens, d.DeadLetters, d.Database, d.Dispatcher, d.Starter, d.Requeuer,
-		d.Remover, d.Canceler, d.Retrier, d.Holder, d.Holds, d.Schedules, d.Scheduler, d.Broker, d.Exposition,
+		d.Remover, d.Canceler, d.Retrier, d.Holder, d.Holds, d.Schedules, d.Scheduler, d.Conductor, d.Rollouts, d.Broker,
+		d.Exposition,
 	}, nil)
 }
 

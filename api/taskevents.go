@@ -218,7 +218,8 @@ func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
 		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
-		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
+		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry,
+		Rollout: t.Rollout, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,
 		LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,
 	}
@@ -296,8 +297,7 @@ func (f *taskFeed) sendState(ctx context.Context, out *eventStream, answer clien
 	if err != nil {
 		return err
 	}
-	if answer.Task.Status != f.task.Status || answer.Task.Round != f.task.Round ||
-		!sameHold(answer.Task.Hold, f.task.Hold) || !sameSummary(answer.Summary, f.summary) {
+	if !sameTask(&answer.Task, &f.task) || !sameSummary(answer.Summary, f.summary) {
 		out.send("task", id, client.TaskEvent{Task: viewTask(answer.Task), Summary: answer.Summary})
 	}
 	f.task, f.summary = answer.Task, answer.Summary
@@ -323,7 +323,19 @@ func sameProgress(known, now *tasker.Progress) bool {
 // sameSummary ignores the missing endpoints: they change with the numbers only.
 func sameSummary(a, b tasker.Summary) bool {
 	return a.Expected == b.Expected && a.Received == b.Received && a.Finished == b.Finished && a.Failed == b.Failed &&
-		a.Canceled == b.Canceled && a.Lost == b.Lost && a.Held == b.Held
+		a.Canceled == b.Canceled && a.Lost == b.Lost && a.Held == b.Held && a.Unopened == b.Unopened
+}
+
+// sameTask reports whether two states of a task are alike in what an event says.
+func sameTask(a, b *tasker.Task) bool {
+	return a.Status == b.Status && a.Round == b.Round && sameHold(a.Hold, b.Hold) && sameRollout(a.Rollout, b.Rollout)
+}
+
+func sameRollout(a, b *tasker.Rollout) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.State == b.State && a.Wave == b.Wave && (a.Since == nil) == (b.Since == nil) && (a.Since == nil || a.Since.Equal(*b.Since))
 }
 
 func sameHold(a, b *tasker.Hold) bool {

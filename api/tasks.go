@@ -22,7 +22,8 @@ import (
 type TaskStore interface {
 	// CreateTask stores a task as CREATED, or as SCHEDULED if t has that Status, with
 	// the Type, Identifier, Payload, Endpoints (nil, or sorted and unique), Select,
-	// Limit, Seed, Chosen, Expect, Plan, Start and Expiry of t. created is false if the
+	// Limit, Seed, Chosen, Expect, Plan, Start and Expiry of t, and the Settings of its
+	// Rollout. created is false if the
 	// same task (same type, identifier and body) is stored already, which it then
 	// returns; the same identifier with another body is a [tasker.Conflict].
 	CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error)
@@ -80,6 +81,7 @@ type taskHandlers struct {
 	plans      *plans
 	dispatcher Dispatcher
 	starter    Starter
+	rollouts   RolloutStore
 	reader     *taskReader
 	waiter     *waiter
 	limits     *limits
@@ -110,7 +112,11 @@ func (h *taskHandlers) create(w http.ResponseWriter, r *http.Request) error {
 	case answer.status == http.StatusCreated:
 		w.Header().Set("Location", taskPath(answer.task.Type, answer.task.Identifier))
 	}
-	return writeJSON(w, answer.status, h.waiter.awaitPosted(w, r, answer.task))
+	task := h.waiter.awaitPosted(w, r, answer.task)
+	if full := task; h.reader.addRollout(r.Context(), &full) == nil { // the task is stored, whatever this says
+		task = full
+	}
+	return writeJSON(w, answer.status, task)
 }
 
 // post accepts a task, or looks at what would be accepted.
@@ -152,7 +158,7 @@ func (h *taskHandlers) post(r *http.Request) (posted, error) {
 		return posted{}, err
 	}
 	task := in.task(tt)
-	if in.where.looks() || !in.when.start.IsZero() || task.AskedExpiry || dry {
+	if in.where.looks() || !in.when.start.IsZero() || task.AskedExpiry || in.rollout != nil || dry {
 		if answer, answered, err := h.look(r.Context(), &in, &task, dry); answered || err != nil {
 			return answer, err
 		}
@@ -176,7 +182,7 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 		return posted{}, false, err
 	}
 	chosenLater := start != nil && in.endpoints == nil && in.where.plan == ""
-	if !dry && (chosenLater || !in.where.looks()) {
+	if !dry && (chosenLater || !in.where.looks() && in.rollout == nil) {
 		return posted{}, false, nil
 	}
 	chosen, err := h.chooser.Choose(ctx, in.request(task.Type))
@@ -187,8 +193,14 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	if err := h.plans.check(in.where.plan, digest, chosen.Names); err != nil {
 		return posted{}, false, err
 	}
-	if in.where.frozen() && (dry || start == nil) {
+	if (in.where.frozen() || in.rollout != nil && in.endpoints == nil) && (dry || start == nil) {
 		task.Endpoints, task.Chosen = chosen.Names, &chosen.Chosen
+	}
+	var waves *tasker.Rollout
+	if in.rollout != nil {
+		if waves, err = h.rollouts.PlanRollout(ctx, task, chosen.Names); err != nil {
+			return posted{}, false, err
+		}
 	}
 	if !dry {
 		return posted{}, false, nil
@@ -203,7 +215,7 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	}
 	h.plans.remember(digest, chosen.Names)
 	plan := planOf(task, digest, chosen)
-	plan.Exists, plan.StartTime = found, start
+	plan.Exists, plan.StartTime, plan.Rollout = found, start, waves
 	return posted{status: http.StatusOK, plan: &plan}, true, nil
 }
 

@@ -40,6 +40,9 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 	if view.Status.Final() {
 		task.Status = view.Status
 	}
+	if err := h.reader.addRollout(r.Context(), &task); err != nil {
+		return err
+	}
 	held, err := h.reader.holdsOf(r.Context(), &task, nil)
 	if err != nil {
 		return err

@@ -18,6 +18,12 @@ import (
 var contractTypes = map[string]reflect.Type{
 	"NewTask":         reflect.TypeFor[client.NewTask](),
 	"Expect":          reflect.TypeFor[client.Expect](),
+	"NewRollout":      reflect.TypeFor[client.NewRollout](),
+	"Rollout":         reflect.TypeFor[tasker.Rollout](),
+	"RolloutWave":     reflect.TypeFor[tasker.RolloutWave](),
+	"Approve":         reflect.TypeFor[client.Approve](),
+	"Approved":        reflect.TypeFor[client.Approved](),
+	"ResumeRollout":   reflect.TypeFor[client.ResumeRollout](),
 	"Reschedule":      reflect.TypeFor[client.Reschedule](),
 	"Plan":            reflect.TypeFor[client.Plan](),
 	"LackingEndpoint": reflect.TypeFor[client.LackingEndpoint](),

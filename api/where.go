@@ -216,5 +216,8 @@ func (in *taskRequest) task(tt *tasker.TaskType) tasker.Task {
 	if !task.AskedExpiry {
 		task.Expiry.After = tt.Expires
 	}
+	if in.rollout != nil {
+		task.Rollout = &tasker.Rollout{Settings: in.rollout}
+	}
 	return task
 }

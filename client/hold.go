@@ -50,6 +50,8 @@ type HeldTasks struct {
 // Resumed is the end of a pause or a drain.
 type Resumed struct {
 	Changed bool `json:"changed"` // false if nothing was paused or drained
+	// Rollout is that of the task afterwards, if it has one.
+	Rollout *tasker.Rollout `json:"rollout,omitempty"`
 }
 
 // Pause pauses a task: no endpoint starts it, or tries it again, until it is resumed.

@@ -48,6 +48,9 @@ type NewTask struct {
 	// Retry is the task's own retry policy, in any form that openapi.yaml has; nil means
 	// that of its type.
 	Retry any `json:"retry,omitempty"`
+	// Rollout takes the task through its endpoints in waves, or through a window; nil
+	// means all at once. The endpoints are frozen.
+	Rollout *NewRollout `json:"rollout,omitempty"`
 }
 
 // Expect bounds the number of endpoints of a task; nil is no bound.
@@ -81,6 +84,8 @@ type Plan struct {
 	// StartTime is when the task would start, if later: the endpoints are chosen anew
 	// then.
 	StartTime *time.Time `json:"start_time,omitempty"`
+	// Rollout is the rollout that it would have.
+	Rollout *tasker.Rollout `json:"rollout,omitempty"`
 }
 
 // LackingEndpoint is an endpoint that lacks the label with a key.
@@ -115,7 +120,9 @@ type TaskView struct {
 	Cancel *tasker.Cancellation `json:"cancel,omitempty"`
 	// Retry is the task's own retry policy; nil if it has that of its type.
 	Retry *tasker.RetryPolicy `json:"retry,omitempty"`
-	Hold  *tasker.Hold        `json:"hold,omitempty"` // who paused it; nil if nobody did
+	// Rollout is how far it is on its way through its endpoints, without the plan.
+	Rollout *tasker.Rollout `json:"rollout,omitempty"`
+	Hold    *tasker.Hold    `json:"hold,omitempty"` // who paused it; nil if nobody did
 	// Round is that of a task that was retried, from 2 on, and RoundTime when it began.
 	Round            int        `json:"round,omitempty"`
 	RoundTime        *time.Time `json:"round_time,omitempty"`

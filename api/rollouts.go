@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/rollout"
+)
+
+// maxRolloutNames bounds each list of endpoints of a rollout.
+const maxRolloutNames = 1000
+
+// Conductor does with rollouts what people want.
+type Conductor interface {
+	// Approve approves the waves up to act.Wave, or the one that waits if that is 0. Its
+	// errors are [tasker.NotFound], [tasker.Conflict] if there is nothing to approve, and
+	// [tasker.Invalid] if there is no such wave.
+	Approve(ctx context.Context, act tasker.RolloutAct) (changed bool, err error)
+	// Resume continues a rollout that is halted or paused, or promotes it. Its errors are
+	// [tasker.NotFound], and [tasker.Conflict] if it has ended or waits for an approval.
+	Resume(ctx context.Context, act tasker.RolloutAct) (changed bool, err error)
+}
+
+// RolloutStore says how far rollouts are.
+type RolloutStore interface {
+	// PlanRollout returns the rollout that a new task with these endpoints would have; the
+	// error is [tasker.Invalid] if it cannot have them.
+	PlanRollout(ctx context.Context, task *tasker.Task, endpoints []string) (*tasker.Rollout, error)
+	// FindRollout returns the rollout of a task, nil if it has none, with at most limit of
+	// its endpoints in each list.
+	FindRollout(ctx context.Context, task *tasker.Task, waitForEndpoints time.Duration, limit int) (*tasker.Rollout, error)
+}
+
+// decodeRollout decodes the rollout of a POST into its canonical form; nil if it is null.
+func decodeRollout(value json.RawMessage, errs *inputErrors) json.RawMessage {
+	if kindOfJSON(value) == "null" {
+		return nil
+	}
+	settings, err := rollout.Decode(value)
+	if err != nil {
+		errs.join(err)
+		return nil
+	}
+	canonical, err := json.Marshal(settings)
+	if err != nil {
+		errs.add("/rollout", "invalid rollout: %v", err)
+	}
+	return canonical
+}
+
+// rolloutHandlers approve and resume rollouts.
+type rolloutHandlers struct {
+	holds     *holdHandlers
+	tasks     TaskStore
+	conductor Conductor
+	reader    *taskReader
+}
+
+// act returns what a request wants of a rollout. The body may be left out; decode decodes
+// its members besides reason, whose names are in fields.
+func (h *rolloutHandlers) act(
+	r *http.Request, fields string, decode func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool,
+) (tasker.RolloutAct, error) {
+	taskType, identifier, err := h.holds.types.taskOf(r)
+	if err != nil {
+		return tasker.RolloutAct{}, err
+	}
+	act := tasker.RolloutAct{Type: taskType, Identifier: identifier}
+	if principal, ok := PrincipalOf(r.Context()); ok {
+		act.By = principal.Name
+	}
+	body, free, err := optionalBody(r, h.holds.limits.bodies, h.holds.maxBody)
+	defer func() { free() }()
+	if err != nil || body == nil {
+		return act, err
+	}
+	var errs inputErrors
+	err = eachMember(body, fields, &errs, func(key string, value json.RawMessage) {
+		switch {
+		case key == "reason":
+			act.Reason = decodeReason(value, &errs)
+		case !decode(&act, key, value, &errs):
+			errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), fields)
+		}
+	})
+	if err != nil {
+		return act, err
+	}
+	return act, errs.err()
+}
+
+// approve serves POST /{task_type}/{identifier}/approve.
+func (h *rolloutHandlers) approve(w http.ResponseWriter, r *http.Request) error {
+	act, err := h.act(r, "wave, reason", func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool {
+		if key != "wave" {
+			return false
+		}
+		n, err := strconv.Atoi(string(value))
+		if act.Wave = n; err != nil || n < 1 {
+			errs.add("/wave", "invalid wave: must be the number of a wave, from 1 up")
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	changed, err := h.conductor.Approve(r.Context(), act)
+	if err != nil {
+		return err
+	}
+	h.log(r, "wave approved", act, changed)
+	_, found, err := h.find(r.Context(), act)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.Approved{Changed: changed, Rollout: found})
+}
+
+// resume serves POST /{task_type}/{identifier}/resume: of a rollout, and of the pause of a
+// task without one.
+func (h *rolloutHandlers) resume(w http.ResponseWriter, r *http.Request) error {
+	act, err := h.act(r, "all, reason", func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool {
+		if key != "all" {
+			return false
+		}
+		if act.All = string(value) == "true"; kindOfJSON(value) != "a boolean" {
+			errs.add("/all", "invalid all: must be true or false, not %s", kindOfJSON(value))
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	task, found, err := h.find(r.Context(), act)
+	switch {
+	case err != nil:
+		return err
+	case !act.All && (found == nil || found.State == "" || rollout.State(found.State).Final()):
+		resumed, err := h.holds.holder.Resume(r.Context(), tasker.HoldSubject{TaskType: task.Type, Identifier: task.Identifier})
+		if err != nil {
+			return err
+		}
+		h.log(r, "resumed", act, resumed)
+		return writeJSON(w, http.StatusOK, client.Resumed{Changed: resumed, Rollout: found})
+	}
+	changed, err := h.conductor.Resume(r.Context(), act)
+	if err != nil {
+		return err
+	}
+	h.log(r, "rollout resumed", act, changed)
+	if _, found, err = h.find(r.Context(), act); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.Resumed{Changed: changed, Rollout: found})
+}
+
+// find returns a task and its rollout, nil if it has none.
+func (h *rolloutHandlers) find(ctx context.Context, act tasker.RolloutAct) (tasker.Task, *tasker.Rollout, error) {
+	task, err := h.tasks.ViewTask(ctx, act.Type, act.Identifier)
+	if err == nil {
+		err = h.reader.addRollout(ctx, &task)
+	}
+	return task, task.Rollout, err
+}
+
+func (h *rolloutHandlers) log(r *http.Request, message string, act tasker.RolloutAct, changed bool) {
+	h.holds.log.InfoContext(r.Context(), message, "type", act.Type, "identifier", act.Identifier, "by", act.By, "reason", act.Reason,
+		"wave", act.Wave, "all", act.All, "changed", changed, "request_id", requestInfoOf(r).id)
+}
+
+// waitsForPerson reports whether a rollout goes on only when somebody says so.
+func waitsForPerson(r *tasker.Rollout) bool {
+	if r == nil {
+		return false
+	}
+	switch rollout.State(r.State) {
+	case rollout.WaitingApproval, rollout.Halted, rollout.Paused:
+		return true
+	}
+	return false
+}
+
+// addRollout completes the rollout of a task.
+func (t *taskReader) addRollout(ctx context.Context, task *tasker.Task) (err error) {
+	if task.Rollout != nil {
+		task.Rollout, err = t.rollouts.FindRollout(ctx, task, t.waitForEndpoints, maxRolloutNames)
+	}
+	return err
+}
