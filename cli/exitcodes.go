@@ -33,8 +33,8 @@ end with 3 to 6; if several apply, it is the highest.
 	}
 }
 
-// waitsForPerson reports whether a status, of a newer API, says that a task waits for
-// a person.
+// waitsForPerson reports whether a status, of a newer API, or the state of a rollout says
+// that a task waits for a person.
 func waitsForPerson(status tasker.TaskStatus) bool {
 	switch status {
 	case "HALTED", "PAUSED", "WAITING_APPROVAL":
@@ -43,9 +43,18 @@ func waitsForPerson(status tasker.TaskStatus) bool {
 	return false
 }
 
+// standing returns the status of a task, or the state of its rollout if that waits for a
+// person.
+func standing(task *client.TaskView) tasker.TaskStatus {
+	if r := task.Rollout; r != nil && !task.Status.Final() && waitsForPerson(tasker.TaskStatus(r.State)) {
+		return tasker.TaskStatus(r.State)
+	}
+	return task.Status
+}
+
 // exitOf returns the exit code that says how a task went, or stands.
 func exitOf(task client.TaskView, s tasker.Summary) int {
-	status := task.Status
+	status := standing(&task)
 	paused := !status.Final() && task.Hold != nil && task.Hold.Until == nil
 	switch {
 	case status == tasker.Canceled, status == tasker.Canceling, status == "SUPERSEDED", s.Canceled > 0:

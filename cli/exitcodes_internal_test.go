@@ -8,6 +8,30 @@ import (
 	"github.com/taskerhq/tasker/client"
 )
 
+// TestStanding: a rollout that waits for a person says more than the status.
+func TestStanding(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		status  tasker.TaskStatus
+		rollout string
+		want    tasker.TaskStatus
+	}{
+		{tasker.Sent, "", tasker.Sent},
+		{tasker.Sent, "HALTED", "HALTED"},
+		{tasker.Incomplete, "WAITING_APPROVAL", "WAITING_APPROVAL"},
+		{tasker.Sent, "RUNNING", tasker.Sent},
+		{tasker.Failed, "PAUSED", tasker.Failed},
+	} {
+		task := client.TaskView{Status: test.status}
+		if test.rollout != "" {
+			task.Rollout = &tasker.Rollout{State: test.rollout}
+		}
+		if got := standing(&task); got != test.want {
+			t.Errorf("%s, %s: %s, want %s", test.status, test.rollout, got, test.want)
+		}
+	}
+}
+
 func TestExitOf(t *testing.T) {
 	t.Parallel()
 	ok := tasker.Summary{Expected: 3, Received: 3, Finished: 3}

@@ -74,18 +74,30 @@ The exit code is 1 if the task has ended, or does not exist.`,
 
 func resumeCommand(r *run) *cobra.Command {
 	var flags *apiFlags
+	var resume client.ResumeRollout
 	cmd := &cobra.Command{
 		Use:   "resume TYPE[/IDENTIFIER]",
-		Short: "End the pause of a task or of a type",
+		Short: "End the pause of a task or of a type, or continue a rollout",
 		Long: `End the pause of a task or of a type: what waited starts. A task whose type is
 paused, or whose endpoint is drained, waits for that, too. It is no error if nothing
-is paused.`,
+is paused.
+
+A rollout that is halted or paused goes on. If it was halted, the endpoints that are
+bad are forgiven: the output names them, and the rollout counts from zero. With --all
+it is promoted: it waits for no wave to end and no soak any more.`,
 		Example: `  tasker resume app-update/upd-17
+  tasker resume app-update/upd-17 --all --reason "fixed by hand"
   tasker resume backup`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			taskType, identifier, err := holdArgument(cmd, args)
 			if err != nil {
 				return err
+			}
+			if identifier == "" && resume != (client.ResumeRollout{}) {
+				return usagef("invalid flag: --all and --reason are for the rollout of a task: name it as TYPE/IDENTIFIER")
+			}
+			if err := tasker.ValidateReason(resume.Reason); err != nil {
+				return usagef("%v", err)
 			}
 			c, err := flags.client(cmd)
 			if err != nil {
@@ -95,20 +107,27 @@ is paused.`,
 			if identifier == "" {
 				resumed, err = c.ResumeType(cmd.Context(), taskType)
 			} else {
-				resumed, err = c.Resume(cmd.Context(), taskType, identifier)
+				resumed, err = c.ResumeRollout(cmd.Context(), taskType, identifier, resume)
 			}
 			if err != nil {
 				return err
 			}
-			text := oneLine(args[0]) + " is not paused any more\n"
-			if !resumed.Changed {
-				text = oneLine(args[0]) + " was not paused\n"
-			}
-			return r.print(resumed, text)
+			return r.print(resumed, resumedText(args[0], resumed))
 		},
 	}
 	flags = r.addAPIFlags(cmd)
+	cmd.Flags().BoolVar(&resume.All, "all", false, "promote the rollout: it waits for no wave and no soak any more")
+	cmd.Flags().StringVar(&resume.Reason, "reason", "", "why, for people")
 	return cmd
+}
+
+// resumedText returns what has ended, for people.
+func resumedText(what string, resumed client.Resumed) string {
+	text := oneLine(what) + " is not paused any more\n"
+	if !resumed.Changed {
+		text = oneLine(what) + " was not paused\n"
+	}
+	return text + rolloutText(resumed.Rollout)
 }
 
 // holdArgument returns the task or, with an empty identifier, the type that the only

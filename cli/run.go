@@ -22,6 +22,7 @@ import (
 type runFlags struct {
 	whom
 	watchFlags
+	rolloutFlags
 	payload         string
 	at, in, expires string
 	plan            string
@@ -58,6 +59,7 @@ went: see "tasker help exit-codes".`,
   tasker run sleep nap-1 seconds=2.5 -e console1 -e console2
   tasker run app-update -S 'role=web,zone!=eu' --limit 10% --dry-run
   tasker run app-update upd-17 version=2.4 --endpoint @hosts.txt --yes=50 --detach
+  tasker run app-update upd-17 version=2.4 -S role=web --rollout 1,10%,50%,100% --max-failures 2
   tasker run backup --all --in 30m --expires 1h --detach --yes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			parsed, err := parseRunArguments(args)
@@ -84,6 +86,7 @@ went: see "tasker help exit-codes".`,
 func (f *runFlags) add(cmd *cobra.Command) {
 	f.whom.add(cmd)
 	f.watchFlags.add(cmd)
+	f.rolloutFlags.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.payload, "payload", "", "the payload: `JSON`, @file, or - for stdin")
 	flags.StringVar(&f.at, "at", "", "start at this `time`, such as 2026-05-06T03:30:00+02:00 or \"2026-05-06 03:30\"")
@@ -99,6 +102,9 @@ func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFla
 	ctx := cmd.Context()
 	t := client.NewTask{Identifier: cmp.Or(args.identifier, ulid.Make().String()), In: f.in, Expires: f.expires, Plan: f.plan}
 	if err := f.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
+		return err
+	}
+	if err := f.applyRollout(&t); err != nil {
 		return err
 	}
 	if err := f.applyTime(&t); err != nil {
@@ -246,6 +252,8 @@ func (r *run) printAccepted(name string, task *tasker.Task, plan client.Plan, cr
 		what = "exists already"
 	case task.Status == tasker.Scheduled:
 		what = "starts at " + task.StartTime.Format(time.RFC3339)
+	case task.Rollout != nil && len(task.Rollout.Waves) > 0:
+		what = fmt.Sprintf("goes to %s in %d waves", endpoints(plan.Count), len(task.Rollout.Waves))
 	case task.Status == tasker.Created:
 		what = fmt.Sprintf("accepted for %s: it is sent once the broker can be reached", endpoints(plan.Count))
 	}
@@ -290,6 +298,7 @@ func planText(p client.Plan) string {
 	if p.StartTime != nil {
 		fmt.Fprintf(&b, "it would start at %s, for those that are chosen then\n", p.StartTime.Format(time.RFC3339))
 	}
+	b.WriteString(wavesText(p.Rollout))
 	for _, set := range []struct {
 		name  string
 		names []string
