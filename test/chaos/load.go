@@ -74,6 +74,9 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 		}
 		if post.Endpoints != nil {
 			document["endpoints"] = post.Endpoints
+			if r.IntN(6) == 0 { // never halts: nobody is there to resume it
+				document["rollout"] = map[string]any{"batch": 1, "max_failures": "100%", "wave_max_failures": "100%"}
+			}
 		}
 		body, err := json.Marshal(document)
 		if err != nil {

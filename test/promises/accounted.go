@@ -50,8 +50,12 @@ func endpointNowhere(w *world, report reportFunc) {
 			return
 		}
 		mentions := a.mentions()
+		unopened := a.Summary.Unopened
 		for _, endpoint := range w.addressed(a.key()) {
-			if mentions[endpoint] == 0 {
+			if mentions[endpoint] > 0 {
+				continue
+			}
+			if unopened--; unopened < 0 {
 				report("%v at %s is %s, and %s has no row and is not missing", a.key(), clock(a.Time), a.Task.Status, endpoint)
 			}
 		}

@@ -52,6 +52,7 @@ func rules() []rule {
 		{"interrupted-without-fault", 2, interruptedWithoutFault},
 		{"gave-up-early", 2, gaveUpEarly},
 		{"ran-expired", 2, ranExpired},
+		{"ran-before-its-wave", 2, ranBeforeItsWave},
 
 		{"lost-done", 3, lostDone},
 		{"lost-failure", 3, lostFailure},

@@ -14,6 +14,7 @@ func TestCleanHistory(t *testing.T) {
 	for seed := range uint64(10) {
 		h := generate(100, rand.New(rand.NewPCG(seed, 0)).IntN)
 		keepHolds(&h)
+		keepWaves(&h)
 		for _, v := range Check(h) {
 			t.Errorf("seed %d: promise %d, %s: %s", seed, v.Promise, v.Rule, v.Detail)
 		}

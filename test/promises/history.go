@@ -167,6 +167,8 @@ type Answer struct {
 		AcceptedTime *time.Time `json:"accepted_time"`
 		SentTime     *time.Time `json:"sent_time"`
 		Round        int        `json:"round"` // 0 in the first one
+		// Rollout is nil unless the task goes through its endpoints in waves.
+		Rollout *Rollout `json:"rollout"`
 	} `json:"task"`
 	Results []Result `json:"taskResponseList"`
 	Summary struct {
@@ -175,10 +177,23 @@ type Answer struct {
 		Finished int      `json:"finished"`
 		Failed   int      `json:"failed"`
 		Canceled int      `json:"canceled"`
+		Unopened int      `json:"unopened"` // wait for their wave
 		Held     int      `json:"held"`
 		Lost     int      `json:"lost"`
 		Missing  []string `json:"missing"`
 	} `json:"summary"`
+}
+
+// Rollout says how far a task is.
+type Rollout struct {
+	State string `json:"state"`
+	Wave  int    `json:"wave"` // the last one that is open
+	Waves []Wave `json:"waves"`
+}
+
+// Wave is a wave of a [Rollout].
+type Wave struct {
+	Until int `json:"until"` // the endpoints of this one and of those before it
 }
 
 // Result is one endpoint's part of an [Answer].

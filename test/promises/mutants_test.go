@@ -7,7 +7,8 @@ import (
 )
 
 func mutants() []mutant {
-	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), holdMutants(), retryMutants(),
+	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), holdMutants(),
+		retryMutants(), waveMutants(),
 		accountedMutants())
 }
 
