@@ -163,7 +163,13 @@ func TestFindings(t *testing.T) {
 		"incomplete": {func(i *installation) {
 			i.db.incompleteTotal, i.db.incomplete = 7, []ledger.IncompleteTask{{Type: "worker", Identifier: "one", Missing: []string{"a", "b"}, Lost: []string{"c"}}}
 		}, []string{"warning 7 tasks are INCOMPLETE, the latest 1: worker/one without a, b, lost at c"}},
-		"lost":         {func(i *installation) { i.db.lost, i.db.lostAt = 4, []string{"a"} }, []string{"warning 4 results are LOST, at a"}},
+		"lost": {func(i *installation) { i.db.lost, i.db.lostAt = 4, []string{"a"} }, []string{"warning 4 results are LOST, at a"}},
+		"a halted rollout": {
+			func(i *installation) {
+				i.db.rollouts = []tasker.Task{{Type: "worker", Identifier: "r", Rollout: &tasker.Rollout{State: "HALTED", Reason: "bad endpoints: 3 of 50"}}}
+			},
+			[]string{"warning 1 rollout is waiting for a person: worker/r is HALTED: bad endpoints: 3 of 50"},
+		},
 		"dead letters": {func(i *installation) { i.db.dead = 1 }, []string{"warning 1 dead letter is stored"}},
 	} {
 		t.Run(name, func(t *testing.T) {

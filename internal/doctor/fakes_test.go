@@ -31,6 +31,7 @@ type fakeDatabase struct {
 	lost             int
 	lostAt           []string
 	dead             int
+	rollouts         []tasker.Task
 	held             map[string]tasker.Hold
 	hang             bool // in Ping, until the time is up
 }
@@ -89,6 +90,10 @@ func (f *fakeDatabase) LostResults(context.Context, int) (int, []string, error) 
 }
 
 func (f *fakeDatabase) CountDeadLetters(context.Context) (int, error) { return f.dead, nil }
+
+func (f *fakeDatabase) WaitingRollouts(context.Context, int) (int, []tasker.Task, error) {
+	return len(f.rollouts), f.rollouts, nil
+}
 
 func (f *fakeDatabase) PausedTypes(context.Context) (map[string]tasker.Hold, error) {
 	return f.held, nil

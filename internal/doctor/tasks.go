@@ -34,6 +34,9 @@ type TaskStore interface {
 	CountDeadLetters(ctx context.Context) (int, error)
 	// PausedTypes returns the holds of the task types that are paused.
 	PausedTypes(ctx context.Context) (map[string]tasker.Hold, error)
+	// WaitingRollouts counts the rollouts that wait for a person, and returns up to limit of
+	// their tasks.
+	WaitingRollouts(ctx context.Context, limit int) (total int, tasks []tasker.Task, err error)
 }
 
 func (e *examination) checkTasks(ctx context.Context) {
@@ -107,6 +110,16 @@ func (e *examination) checkResults(ctx context.Context) {
 		}
 		return one(Warning, "tasker resume TYPE lets their tasks start again", "%s paused: %s", are(len(list), "task type"), some(list))
 	})
+	e.check(ctx, groupTasks, "rollouts", func(ctx context.Context) []Finding {
+		total, tasks, err := db.WaitingRollouts(ctx, mostNames)
+		switch {
+		case err != nil:
+			return failed(ctx, err, "")
+		case total == 0:
+			return okay("no rollout waits for a person")
+		}
+		return waitingRollouts(total, tasks)
+	})
 	e.check(ctx, groupTasks, "incomplete", func(ctx context.Context) []Finding {
 		total, latest, err := db.IncompleteTasks(ctx, mostNames)
 		if err != nil {
@@ -175,4 +188,18 @@ func are(n int, noun string) string {
 		return count(n, noun) + " is"
 	}
 	return count(n, noun) + " are"
+}
+
+func waitingRollouts(total int, tasks []tasker.Task) []Finding {
+	var list []string
+	for i := range tasks {
+		t, r := &tasks[i], tasks[i].Rollout
+		what := t.Type + "/" + t.Identifier + " is " + r.State
+		if r.Reason != "" {
+			what += ": " + r.Reason
+		}
+		list = append(list, what)
+	}
+	return one(Warning, "tasker approve, resume or cancel TYPE/IDENTIFIER lets them go on or ends them", "%s waiting for a person: %s",
+		are(total, "rollout"), strings.Join(list, "; "))
 }

@@ -373,6 +373,8 @@ func explainRollouts(t *testing.T, s *store.Store) error {
 		_, err = s.Rollouts.Advance(ctx, task.ID, wait)
 		must(err)
 	}
+	_, _, err = s.Inspection.WaitingRollouts(ctx, 10)
+	must(err)
 	_, err = s.Rollouts.FindRollout(ctx, &task, 0, 10)
 	must(err)
 	_, err = s.Rollouts.ResumeRollout(ctx, act, 0)

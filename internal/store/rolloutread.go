@@ -55,3 +55,23 @@ func badEndpoint(settings *rollout.Settings, now time.Time, wait time.Duration) 
 	}
 	return "(" + condition + ")", args
 }
+
+// waitStates are the states in which a rollout waits for a person.
+var waitStates = []rollout.State{rollout.WaitingApproval, rollout.Halted, rollout.Paused}
+
+// WaitingRollouts counts the rollouts that wait for a person, and returns up to limit of
+// their tasks, the latest first, with their names and rollouts only.
+func (s Inspection) WaitingRollouts(ctx context.Context, limit int) (total int, tasks []tasker.Task, err error) {
+	const what = "read the rollouts that wait"
+	var count int64
+	if err := s.conn(ctx).Model(&rolloutRow{}).Where("state IN ?", waitStates).Count(&count).Error; err != nil {
+		return 0, nil, s.fail(what, err)
+	}
+	var rows []taskRow
+	err = s.conn(ctx).Table("rollouts r").Joins("JOIN tasks t ON t.id = r.task_id").Select("t.id, t.type, t.identifier, t.rollout").
+		Where("r.state IN ?", waitStates).Order("r.task_id DESC").Limit(limit).Find(&rows).Error
+	for i := range rows {
+		tasks = append(tasks, rows[i].task())
+	}
+	return int(count), tasks, s.fail(what, err)
+}

@@ -128,6 +128,10 @@ func TestRolloutHalts(t *testing.T) {
 		if !slices.Equal(r.Bad, []string{"e01", "e02"}) || r.Reason != "bad endpoints: 2 of 10; the rollout halts at 2" || r.By != "" {
 			t.Errorf("%+v", r)
 		}
+		total, waits, err := f.Inspection.WaitingRollouts(t.Context(), 10)
+		if err != nil || total != 1 || waits[0].Identifier != "r" || waits[0].Rollout.State != "HALTED" || waits[0].Rollout.Reason != r.Reason {
+			t.Errorf("waiting: %d, %+v, %v", total, waits, err)
+		}
 		if f.attempt(t, fl.task, "e04", 0) {
 			t.Error("an attempt started")
 		}
