@@ -23,6 +23,7 @@ import (
 	"github.com/taskerhq/tasker/internal/rounds"
 	"github.com/taskerhq/tasker/internal/scheduler"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -44,9 +45,7 @@ func newSystem(t *testing.T) *system {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	if _, _, err := db.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, db)
 	b := local.New(log)
 	t.Cleanup(func() { _ = b.Close() })
 	h := &harness{log: &logBuffer{}}

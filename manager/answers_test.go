@@ -187,9 +187,7 @@ func TestCatchUpOfWhatBecomesIncomplete(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, s)
 	f := newFaulty(w.store, false, map[string]int{})
 	w.serve(f, &counting{}, func(cfg *manager.Config) { cfg.CatchUp = 50 * time.Millisecond })
 	task, err := s.Outbox.MarkSent(t.Context(), w.create("one", "null", "a"), nil)

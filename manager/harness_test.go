@@ -51,9 +51,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, s)
 	return &world{t: t, store: storetest.Flatten(s), broker: b, log: log}
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/identity"
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/testcerts"
 	"github.com/taskerhq/tasker/internal/x/certfile"
 )
@@ -46,9 +47,7 @@ func newStand(t *testing.T, certFile, keyFile string) *stand {
 	}
 	s := &stand{services: newServices(st, local.New(testLog(t)), "", testLog(t))}
 	t.Cleanup(func() { s.close(context.Background()) })
-	if _, _, err := st.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, st)
 	s.conf = config.GatewayServer{
 		Listen: "127.0.0.1:0", CertFile: certFile, KeyFile: keyFile, MaxConnections: 100, MaxConnectionsPerAddress: 100,
 	}

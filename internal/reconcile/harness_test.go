@@ -189,9 +189,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, s)
 	return &world{
 		faultyStore: &faultyStore{Flat: storetest.Flatten(s), fails: map[string]bool{}, calls: map[string]int{}},
 		t:           t, clock: c, log: log,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker/internal/store"
+	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
@@ -62,9 +63,7 @@ func (b backend) open(t testing.TB) opener {
 			t.Error(err)
 		}
 	})
-	if _, _, err := s.Schema.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	storetest.Migrate(t, s)
 	// The model reads the store's time before any statement does.
 	if err := s.SyncClock(t.Context()); err != nil {
 		t.Fatal(err)
