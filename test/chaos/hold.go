@@ -70,7 +70,7 @@ func (c *clients) holdOne(ctx context.Context, h promises.Hold) {
 	}
 	var answer holdAnswer
 	// One whose answer was lost may hold all the same.
-	err = c.keepAsking(ctx, path+"/"+verb, body, &answer)
+	err = c.keepAsking(ctx, http.MethodPost, path+"/"+verb, body, &answer)
 	h.Answered = time.Now()
 	if err == nil {
 		h.Running = slices.Concat(answer.Running.Endpoints, answer.Running.Tasks)
@@ -82,7 +82,7 @@ func (c *clients) holdOne(ctx context.Context, h promises.Hold) {
 	if now := time.Now(); h.Until.IsZero() || now.Before(h.Until) {
 		h.Until = now
 	}
-	if resumed := c.keepAsking(context.WithoutCancel(ctx), path+"/resume", nil, &struct{}{}); resumed != nil {
+	if resumed := c.keepAsking(context.WithoutCancel(ctx), http.MethodPost, path+"/resume", nil, &struct{}{}); resumed != nil {
 		err = resumed
 	}
 	c.mu.Lock()
@@ -105,12 +105,12 @@ func holdPath(h promises.Hold) (path, verb string) {
 	return "/v1/task-types/" + h.Type, "pause"
 }
 
-// keepAsking sends a POST until there is an answer.
-func (c *clients) keepAsking(ctx context.Context, path string, body []byte, into any) error {
+// keepAsking sends a POST or a PUT until there is an answer.
+func (c *clients) keepAsking(ctx context.Context, method, path string, body []byte, into any) error {
 	ctx, stop := context.WithTimeout(ctx, postTimeout)
 	defer stop()
 	for {
-		err := c.tryAsking(ctx, path, body, into)
+		err := c.tryAsking(ctx, method, path, body, into)
 		if err == nil || errors.Is(err, errRefused) || errors.Is(err, errEnded) {
 			return err
 		}
@@ -120,10 +120,10 @@ func (c *clients) keepAsking(ctx context.Context, path string, body []byte, into
 	}
 }
 
-func (c *clients) tryAsking(ctx context.Context, path string, body []byte, into any) error {
+func (c *clients) tryAsking(ctx context.Context, method, path string, body []byte, into any) error {
 	ctx, stop := context.WithTimeout(ctx, requestTimeout)
 	defer stop()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base()+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.base()+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (c *clients) tryAsking(ctx context.Context, path string, body []byte, into 
 		return errEnded
 	case resp.StatusCode >= 400 && resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests:
 		return fmt.Errorf("%w: %s: %s", errRefused, resp.Status, data)
-	case resp.StatusCode != http.StatusOK:
+	case resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated:
 		return errors.New(resp.Status)
 	}
 	return json.Unmarshal(data, into)

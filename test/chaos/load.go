@@ -26,9 +26,11 @@ type clients struct {
 	cancels []promises.Cancel
 	holds   []promises.Hold
 	retries []promises.Retry
-	started int // POSTs started
-	seen    []promises.Answer
-	wrong   []promises.Violation // wrong answers
+	// schedules are those that were accepted or abandoned.
+	schedules []promises.Schedule
+	started   int // POSTs started
+	seen      []promises.Answer
+	wrong     []promises.Violation // wrong answers
 }
 
 // order is a task to post.

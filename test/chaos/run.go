@@ -81,6 +81,7 @@ func (r *run) perform(ctx context.Context) (report, error) {
 
 	var load sync.WaitGroup
 	load.Go(func() { r.clients.post(ctx, orders) })
+	load.Go(func() { r.clients.schedule(ctx, newSchedules(r.seed, r.length, h.Begin)) })
 	release := r.hold(ctx)
 	defer release()
 	r.nemesis.run(ctx, plan)
@@ -111,6 +112,7 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	h.End = time.Now()
 	h.Posts, h.Seen, h.Faults = r.clients.posts, r.clients.seen, r.nemesis.faults
 	h.Cancels, h.Holds, h.Retries = r.clients.cancels, r.clients.holds, r.clients.retries
+	h.Schedules = r.clients.schedules
 	if h.Runs, err = work.ReadJournals(filepath.Join(r.dir, "journal")); err != nil {
 		return report{}, err
 	}

@@ -35,6 +35,7 @@ func rules() []rule {
 		{"row-missing", 1, rowMissing},
 		{"row-without-run", 1, rowWithoutRun},
 		{"started-early", 1, startedEarly},
+		{"slot-lost", 1, slotLost},
 
 		{"unknown-task", 2, unknownTask},
 		{"second-task", 2, secondTask},
@@ -53,6 +54,7 @@ func rules() []rule {
 		{"gave-up-early", 2, gaveUpEarly},
 		{"ran-expired", 2, ranExpired},
 		{"ran-before-its-wave", 2, ranBeforeItsWave},
+		{"slot-twice", 2, slotTwice},
 
 		{"lost-done", 3, lostDone},
 		{"lost-failure", 3, lostFailure},

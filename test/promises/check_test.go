@@ -15,6 +15,7 @@ func TestCleanHistory(t *testing.T) {
 		h := generate(100, rand.New(rand.NewPCG(seed, 0)).IntN)
 		keepHolds(&h)
 		keepWaves(&h)
+		keepSchedules(&h)
 		for _, v := range Check(h) {
 			t.Errorf("seed %d: promise %d, %s: %s", seed, v.Promise, v.Rule, v.Detail)
 		}
@@ -82,6 +83,7 @@ func TestOverlappingAnswersAreNotCompared(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	h := generate(200, rand.New(rand.NewPCG(5, 0)).IntN)
+	keepSchedules(&h)
 	r := NewReport(h, []Violation{{Promise: 3, Rule: "lost-done", Detail: "what was lost"}})
 	if r.Posted != 200 || r.Accepted < 100 || r.Accepted >= 200 || r.Started < 200 || r.Ended >= r.Started || r.Attempts[2] == 0 {
 		t.Errorf("report %+v", r)
@@ -113,7 +115,10 @@ func TestReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(out.String()), " ")
-	for _, line := range []string{"violations of promise 3 1", "lost-done: what was lost", "violations of promise 1 0"} {
+	for _, line := range []string{
+		"schedules 3 accepted of 4; slots: 3 FIRED, 1 MISSED, 1 SKIPPED_OVERLAP", "violations of promise 3 1",
+		"lost-done: what was lost", "violations of promise 1 0",
+	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("the report lacks %q:\n%s", line, out.String())
 		}

@@ -29,6 +29,8 @@ type History struct {
 	Holds []Hold `json:"holds,omitempty"`
 	// Retries are the retries that were asked for.
 	Retries []Retry `json:"retries,omitempty"`
+	// Schedules are the schedules that clients tried to store.
+	Schedules []Schedule `json:"schedules,omitempty"`
 	// Endpoints are all endpoints; each is alive at the end.
 	Endpoints []string `json:"endpoints"`
 }
@@ -98,6 +100,27 @@ type Retry struct {
 	Retried  []string  `json:"retried"` // the endpoints of the answer
 	// Refused is true if there was nothing to retry, or not now.
 	Refused bool `json:"refused,omitempty"`
+}
+
+// Schedule is a schedule that a client tried to store, with what became of its slots. The
+// tasks of those that have fired are among the posts.
+type Schedule struct {
+	Name    string      `json:"name"`
+	Type    string      `json:"type"` // of its tasks
+	Missed  string      `json:"missed"`
+	Overlap string      `json:"overlap"`
+	At      []time.Time `json:"at"`
+	// Accepted is when it was answered that it is stored; zero if it was not.
+	Accepted time.Time `json:"accepted"`
+	Slots    []Slot    `json:"slots"` // at the end
+}
+
+// Slot is one slot of a [Schedule].
+type Slot struct {
+	Time       time.Time `json:"time"`
+	Outcome    string    `json:"outcome"` // such as "FIRED"
+	Reason     string    `json:"reason"`
+	Identifier string    `json:"identifier"` // of its task
 }
 
 // Entry is a journal entry of a handler, synced before the handler continued:

@@ -8,8 +8,7 @@ import (
 
 func mutants() []mutant {
 	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), holdMutants(),
-		retryMutants(), waveMutants(),
-		accountedMutants())
+		retryMutants(), waveMutants(), scheduleMutants(), accountedMutants())
 }
 
 func lostMutants() []mutant {

@@ -20,6 +20,9 @@ type Report struct {
 	Accepted int // those that were answered
 	Tries    int // number of POSTs
 
+	Schedules, Stored int            // schedules, and those that were accepted
+	Slots             map[string]int // slots of schedules, by outcome
+
 	Started, Ended int            // runs
 	Outcomes       map[string]int // ends of runs, by outcome
 	Attempts       map[int]int    // runs, by attempt
@@ -37,6 +40,7 @@ type Report struct {
 func NewReport(h History, found []Violation) Report {
 	r := Report{
 		Seed: h.Seed, Duration: h.End.Sub(h.Begin),
+		Schedules: len(h.Schedules), Slots: map[string]int{},
 		Outcomes: map[string]int{}, Attempts: map[int]int{}, Faults: map[string]int{},
 		Seen: len(h.Seen), Statuses: map[string]int{}, States: map[string]int{},
 		Violations: found,
@@ -51,6 +55,14 @@ func NewReport(h History, found []Violation) Report {
 	for _, accepted := range posts {
 		if accepted {
 			r.Accepted++
+		}
+	}
+	for _, s := range h.Schedules {
+		if !s.Accepted.IsZero() {
+			r.Stored++
+		}
+		for _, slot := range s.Slots {
+			r.Slots[slot.Outcome]++
 		}
 	}
 	for i := range h.Runs {
@@ -92,6 +104,7 @@ func (r Report) Write(out io.Writer) error {
 	line("seed", "%d", r.Seed)
 	line("duration", "%v", r.Duration.Round(time.Second))
 	line("tasks", "%d accepted of %d, in %d tries", r.Accepted, r.Posted, r.Tries)
+	line("schedules", "%d accepted of %d; slots: %s", r.Stored, r.Schedules, list(r.Slots, ""))
 	line("runs", "%d started, %d ended%s", r.Started, r.Ended, list(r.Outcomes, ": "))
 	named := map[string]int{}
 	for attempt, n := range r.Attempts {
