@@ -348,10 +348,13 @@ func (w *world) results(task tasker.Task) []tasker.TaskResult {
 	return results
 }
 
-// run runs one step of a loop, which must succeed.
+// run runs one step of a loop, which must succeed. Its context ends with it, as that of
+// a step of the loop does.
 func (w *world) run(runOnce func(context.Context) error) {
 	w.t.Helper()
-	if err := runOnce(w.t.Context()); err != nil {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	defer cancel()
+	if err := runOnce(ctx); err != nil {
 		w.t.Fatal(err)
 	}
 }

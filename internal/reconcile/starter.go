@@ -156,7 +156,10 @@ func (s *starter) choose(ctx context.Context, task tasker.Task) {
 	s.choosing <- struct{}{}
 	go func() {
 		defer func() { <-s.choosing }()
-		if err := s.startChosen(ctx, task); err != nil && ctx.Err() == nil {
+		// The run of the loop that found it may be over, and its context with it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), chooseLease)
+		defer cancel()
+		if err := s.startChosen(ctx, task); err != nil {
 			s.log.WarnContext(ctx, "could not choose the endpoints of a task: it is tried again",
 				"err", err, "task_id", task.ID, "type", task.Type, "identifier", task.Identifier, "pause", chooseLease)
 		}
