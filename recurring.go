@@ -14,7 +14,8 @@ const MaxScheduleName = 40
 // shorter.
 func ValidateScheduleName(name string) error {
 	if len(name) > MaxScheduleName || !validName(name, true) {
-		return Errorf(Invalid, "invalid schedule name %q: must be 1 to %d letters, digits, '.', '_' or '-', starting with a letter or digit",
+		return Errorf(Invalid,
+			"invalid schedule name %q: must be 1 to %d letters, digits, '.', '_' or '-', starting with a letter or digit",
 			clip(name), MaxScheduleName)
 	}
 	return nil

@@ -113,7 +113,7 @@ func (h *rolloutHandlers) approve(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	h.log(r, "wave approved", act, changed)
+	h.log(r, "approved", act, changed)
 	_, found, err := h.find(r.Context(), act)
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (h *rolloutHandlers) resume(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h.log(r, "rollout resumed", act, changed)
+	h.log(r, "resumed", act, changed)
 	if _, found, err = h.find(r.Context(), act); err != nil {
 		return err
 	}
@@ -168,9 +168,9 @@ func (h *rolloutHandlers) find(ctx context.Context, act tasker.RolloutAct) (task
 	return task, task.Rollout, err
 }
 
-func (h *rolloutHandlers) log(r *http.Request, message string, act tasker.RolloutAct, changed bool) {
-	h.holds.log.InfoContext(r.Context(), message, "type", act.Type, "identifier", act.Identifier, "by", act.By, "reason", act.Reason,
-		"wave", act.Wave, "all", act.All, "changed", changed, "request_id", requestInfoOf(r).id)
+func (h *rolloutHandlers) log(r *http.Request, change string, act tasker.RolloutAct, changed bool) {
+	h.holds.log.InfoContext(r.Context(), "rollout changed", "change", change, "type", act.Type, "identifier", act.Identifier,
+		"by", act.By, "reason", act.Reason, "wave", act.Wave, "all", act.All, "changed", changed, "request_id", requestInfoOf(r).id)
 }
 
 // waitsForPerson reports whether a rollout goes on only when somebody says so.

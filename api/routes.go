@@ -94,7 +94,9 @@ func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, 
 // scheduleRoutes returns the routes of the schedules.
 func scheduleRoutes(cfg Config, deps Deps, types *taskTypes, limits *limits) []route {
 	h := &scheduleHandlers{
-		deps.Schedules, deps.Scheduler, scheduledTasks{types, deps.Dispatcher}, deps.Database, limits,
+		deps.Schedules, deps.Scheduler,
+		scheduledTasks{types, deps.Dispatcher},
+		deps.Database, limits,
 		min(cfg.MaxBody, maxScheduleBody), deps.Log,
 	}
 	const one = routeSchedules + "/{schedule}"
@@ -120,8 +122,8 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Holds, deps.Rollouts, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	waiter := &waiter{reader, streams, deps.Log}
 	tasks := &taskHandlers{
-		types, deps.Tasks, chooser, deps.Database, &plans{}, deps.Dispatcher, deps.Starter, deps.Rollouts, reader, waiter, limits, cfg.MaxBody,
-		deps.Metrics.TasksCreated, deps.Log,
+		types, deps.Tasks, chooser, deps.Database, &plans{}, deps.Dispatcher, deps.Starter, deps.Rollouts, reader, waiter,
+		limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
 	}
 	holds := &holdHandlers{types, deps.Holder, limits, cfg.MaxBody, deps.Log}
 	rollouts := &rolloutHandlers{holds, deps.Tasks, deps.Conductor, reader}

@@ -26,7 +26,8 @@ func (s scheduledTasks) task(ctx context.Context, body []byte) (tasker.Task, err
 	}
 	tt, ok := s.types.load().byName[taskType]
 	if !ok {
-		return tasker.Task{}, tasker.FieldErrorf("/type", "task type %q not found: %s lists them", clip(taskType, tasker.MaxName), routeTaskTypes)
+		return tasker.Task{}, tasker.FieldErrorf("/type", "task type %q not found: %s lists them",
+			clip(taskType, tasker.MaxName), routeTaskTypes)
 	}
 	if limit := s.types.maxPayload(tt); int64(len(in.payload)) > limit {
 		return tasker.Task{}, payloadTooLarge(tt, len(in.payload), limit)

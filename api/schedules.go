@@ -222,7 +222,7 @@ func (h *scheduleHandlers) put(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h.changed(r, "schedule stored", stored)
+	h.changed(r, "stored", stored)
 	answer, err := h.answer(r.Context(), stored)
 	if err != nil {
 		return err
@@ -242,8 +242,8 @@ func principalName(r *http.Request) string {
 
 // changed tells the log and the scheduler of a change.
 func (h *scheduleHandlers) changed(r *http.Request, what string, schedule tasker.Schedule) {
-	h.log.LogAttrs(r.Context(), slog.LevelInfo, what, slog.String("schedule", schedule.Name), slog.Int64("version", schedule.Version),
-		slog.String("principal", principalName(r)), slog.String("request_id", requestInfoOf(r).id))
+	h.log.InfoContext(r.Context(), "schedule changed", "change", what, "schedule", schedule.Name, "version", schedule.Version,
+		"principal", principalName(r), "request_id", requestInfoOf(r).id)
 	h.scheduler.Changed()
 }
 
@@ -261,7 +261,7 @@ func (h *scheduleHandlers) remove(w http.ResponseWriter, r *http.Request) error 
 	if err := h.store.DeleteSchedule(r.Context(), name, expected); err != nil {
 		return err
 	}
-	h.changed(r, "schedule deleted", tasker.Schedule{Name: name})
+	h.changed(r, "deleted", tasker.Schedule{Name: name})
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -279,12 +279,12 @@ func (h *scheduleHandlers) pause(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	return h.setPause(w, r, "schedule paused", &pause)
+	return h.setPause(w, r, "paused", &pause)
 }
 
 // resume serves POST /v1/schedules/{schedule}/resume.
 func (h *scheduleHandlers) resume(w http.ResponseWriter, r *http.Request) error {
-	return h.setPause(w, r, "schedule resumed", nil)
+	return h.setPause(w, r, "resumed", nil)
 }
 
 func (h *scheduleHandlers) setPause(w http.ResponseWriter, r *http.Request, what string, pause *tasker.SchedulePause) error {

@@ -205,18 +205,28 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	if !dry {
 		return posted{}, false, nil
 	}
+	plan, err := h.plan(ctx, in, task, digest, chosen)
+	if err != nil {
+		return posted{}, false, err
+	}
+	plan.Exists, plan.StartTime, plan.Rollout = found, start, waves
+	return posted{status: http.StatusOK, plan: &plan}, true, nil
+}
+
+// plan returns whom a task would be for, and remembers it.
+func (h *taskHandlers) plan(
+	ctx context.Context, in *taskRequest, task *tasker.Task, digest string, chosen choice.Choice,
+) (plan client.Plan, err error) {
 	if in.endpoints != nil {
 		if chosen.Silent, err = h.chooser.Silent(ctx, chosen.Names); err != nil {
-			return posted{}, false, err
+			return plan, err
 		}
 	}
 	if err := h.dispatcher.Check(ctx, *task); err != nil {
-		return posted{}, false, err
+		return plan, err
 	}
 	h.plans.remember(digest, chosen.Names)
-	plan := planOf(task, digest, chosen)
-	plan.Exists, plan.StartTime, plan.Rollout = found, start, waves
-	return posted{status: http.StatusOK, plan: &plan}, true, nil
+	return planOf(task, digest, chosen), nil
 }
 
 func planOf(task *tasker.Task, digest string, chosen choice.Choice) client.Plan {

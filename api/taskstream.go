@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"net/http"
 
@@ -30,20 +31,7 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 		return err
 	}
 	defer release()
-	task, err := h.store.FindTask(r.Context(), taskType, identifier)
-	if err != nil {
-		return err
-	}
-	if task.ID != view.ID {
-		return errReplaced()
-	}
-	if view.Status.Final() {
-		task.Status = view.Status
-	}
-	if err := h.reader.addRollout(r.Context(), &task); err != nil {
-		return err
-	}
-	held, err := h.reader.holdsOf(r.Context(), &task, nil)
+	task, held, err := h.streamed(r.Context(), &view)
 	if err != nil {
 		return err
 	}
@@ -85,4 +73,22 @@ func (h *taskHandlers) stream(w http.ResponseWriter, r *http.Request, taskType, 
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// streamed returns the whole task of a view, with its rollout, and what holds it.
+func (h *taskHandlers) streamed(ctx context.Context, view *tasker.Task) (task tasker.Task, held holds, err error) {
+	if task, err = h.store.FindTask(ctx, view.Type, view.Identifier); err != nil {
+		return task, held, err
+	}
+	if task.ID != view.ID {
+		return task, held, errReplaced()
+	}
+	if view.Status.Final() {
+		task.Status = view.Status
+	}
+	if err := h.reader.addRollout(ctx, &task); err != nil {
+		return task, held, err
+	}
+	held, err = h.reader.holdsOf(ctx, &task, nil)
+	return task, held, err
 }

@@ -22,7 +22,7 @@ type rolloutFlags struct {
 
 func (f *rolloutFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.batch, "rollout", "", "go in waves: until so many endpoints each, such as `1,10%,50%,100%`, or the size of each wave")
+	flags.StringVar(&f.batch, "rollout", "", "go in waves: until so many endpoints each, as `1,10%,50%,100%`, or the size of each wave")
 	flags.StringVar(&f.window, "max-concurrency", "", "have so many endpoints work at once, by `number` or percentage")
 	flags.BoolVar(&f.ramp, "ramp", false, "with --max-concurrency: begin with one, and double on success")
 	flags.StringVar(&f.maxFailures, "max-failures", "", "halt when more endpoints than this `number` or percentage are bad; 0 by default")

@@ -43,7 +43,8 @@ schedule and the slot, such as backup-20270328T013000Z. These commands use the A
 // scheduleArgument returns the name that the only argument is.
 func scheduleArgument(cmd *cobra.Command, args []string) (string, error) {
 	if len(args) != 1 {
-		return "", usagef("missing or extra argument: %s takes the name of one schedule (see %s --help)", cmd.CommandPath(), cmd.CommandPath())
+		path := cmd.CommandPath()
+		return "", usagef("missing or extra argument: %s takes the name of one schedule (see %s --help)", path, path)
 	}
 	if err := tasker.ValidateScheduleName(args[0]); err != nil {
 		return "", usagef("%v", err)

@@ -199,7 +199,8 @@ stored.`,
 			case len(args) == 1 == given("every") || len(args) > 1:
 				return usagef("missing or extra argument: give the name of a schedule, a cron expression in quotes, or --every")
 			case len(args) == 1 && !expression && (given("time-zone") || given("jitter") || given("name")):
-				return usagef("%q is the name of a schedule, which has its own time zone and jitter: give a cron expression instead", args[0])
+				return usagef("%q is the name of a schedule, which has its own time zone and jitter: give a cron expression instead",
+					args[0])
 			case n < 1 || n > 100:
 				return usagef("invalid -n %d: must be 1-100", n)
 			}

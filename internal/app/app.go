@@ -114,6 +114,14 @@ func reloading(ctx context.Context, r *reloader, roles func(context.Context, *re
 	return group.Wait()
 }
 
+// reloadAPI changes what a running API takes from its configuration.
+func reloadAPI(next config.Config, server *api.Server, reconciler *reconcile.Reconciler) error {
+	reconciler.SetRetention(next.Reconcile.Retention)
+	reconciler.SetTaskTypes(next.TaskTypeNames())
+	server.SetToken(next.API.Token)
+	return server.SetTaskTypes(next.TaskTypes)
+}
+
 func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, version string, ready func(addr string)) error {
 	sending := dispatch.Config{
 		Timeout: cfg.PublishTimeout, SeenWithin: cfg.Rabbit.QueueExpires, MaxPayload: cfg.MessagePayload,
@@ -143,12 +151,7 @@ func (s services) runAPI(ctx context.Context, cfg config.Config, r *reloader, ve
 		}
 	}
 	err = r.join(ctx, func(_, next config.Config) (func(context.Context) error, error) {
-		return func(context.Context) error {
-			reconciler.SetRetention(next.Reconcile.Retention)
-			reconciler.SetTaskTypes(next.TaskTypeNames())
-			server.SetToken(next.API.Token)
-			return server.SetTaskTypes(next.TaskTypes)
-		}, nil
+		return func(context.Context) error { return reloadAPI(next, server, reconciler) }, nil
 	})
 	if err != nil {
 		if endpoints != nil {

@@ -18,7 +18,7 @@ type ReconcileMetrics struct {
 
 // RolloutMetrics are the metrics of what decides about rollouts.
 type RolloutMetrics struct {
-	Halts Counter `name:"rollout_halts_total" labels:"reason" help:"Rollouts that this API halted, by the setting whose limit they reached."`
+	Halts Counter `name:"rollout_halts_total" labels:"reason" help:"Rollouts that this API halted, by the setting whose limit was reached."`
 }
 
 // NewRolloutMetrics returns the metrics of what decides about rollouts.

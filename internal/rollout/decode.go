@@ -299,7 +299,7 @@ func (d *decoder) approve(f field, value any) Approve {
 func (d *decoder) order(f field, value any) string {
 	s, _ := value.(string)
 	key, byLabel := strings.CutPrefix(s, OrderLabel)
-	if s != OrderSeed && s != OrderName && !(byLabel && labelKey.MatchString(key)) {
+	if s != OrderSeed && s != OrderName && (!byLabel || !labelKey.MatchString(key)) {
 		d.invalid(f, value, `"seed", "name" or "label:KEY" such as "label:zone"`)
 	}
 	return s

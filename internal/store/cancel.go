@@ -91,13 +91,11 @@ func hasEnded(o tasker.CancelOutcome) error {
 // if there is nothing to cancel.
 func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTasks) (tasker.CancelOutcome, error) {
 	row, err := s.lockTask(tx, request.Type, request.Identifier)
+	if err == nil && row.Rollout != nil {
+		err = releaseTargets(tx, row.ID, request.Endpoints)
+	}
 	if err != nil {
 		return tasker.CancelOutcome{}, err
-	}
-	if row.Rollout != nil {
-		if err := releaseTargets(tx, row.ID, request.Endpoints); err != nil {
-			return tasker.CancelOutcome{}, err
-		}
 	}
 	c := cancellation{Cancels: s, tx: tx, request: request, task: row.task()}
 	if err := c.checkNames(); err != nil {

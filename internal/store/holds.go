@@ -46,7 +46,7 @@ func (r *holdRow) hold() tasker.Hold {
 func (s Holds) Hold(ctx context.Context, request tasker.HoldRequest) (outcome tasker.HoldOutcome, err error) {
 	request.By = text.CutValid(request.By, maxPrincipal)
 	err = s.transact(ctx, "store the hold", func(tx *gorm.DB) error {
-		if err := (Rollouts{s.DB}).pauseRollout(tx, request); err != nil {
+		if err := Rollouts(s).pauseRollout(tx, request); err != nil {
 			return err
 		}
 		outcome, err = s.store(tx, request)

@@ -97,7 +97,8 @@ func (s *DB) freeze(db *gorm.DB, task *tasker.Task, endpoints []string) (*frozen
 		e, found := known[name]
 		return f.settings.SkipSilent > 0 && (!found || e.LastSeen.Before(s.Now().Add(-f.settings.SkipSilent)))
 	})
-	if f.skipped = slices.DeleteFunc(slices.Clone(endpoints), func(name string) bool { return slices.Contains(left, name) }); len(left) == 0 {
+	f.skipped = slices.DeleteFunc(slices.Clone(endpoints), func(name string) bool { return slices.Contains(left, name) })
+	if len(left) == 0 {
 		return nil, tasker.FieldErrorf("/rollout", "no endpoint to roll out to: %d were not seen for %s and are skipped", len(f.skipped),
 			f.settings.SkipSilent)
 	}

@@ -103,6 +103,7 @@ func (s *DB) unopened(ctx context.Context, task *tasker.Task) (int, error) {
 		return 0, nil
 	}
 	var n int64
-	err := s.conn(ctx).Model(&rolloutTargetRow{}).Where("task_id = ? AND stage IN ?", task.ID, []int{stageWaits, stageOpened}).Count(&n).Error
+	err := s.conn(ctx).Model(&rolloutTargetRow{}).
+		Where("task_id = ? AND stage IN ?", task.ID, []int{stageWaits, stageOpened}).Count(&n).Error
 	return int(n), err
 }

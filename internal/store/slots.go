@@ -95,7 +95,7 @@ func (s Schedules) StepSchedule(ctx context.Context, step ledger.ScheduleStep) (
 		if fresh == nil || !errors.Is(err, gorm.ErrDuplicatedKey) || try == tries {
 			return stepped, err
 		}
-		left, err := Tasks{s.DB}.resolve(ctx, []*newTask{fresh})
+		left, err := Tasks(s).resolve(ctx, []*newTask{fresh})
 		switch {
 		case err != nil:
 			return ledger.ScheduleStepped{}, s.fail("read the task with that identifier", err)

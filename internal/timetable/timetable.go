@@ -153,8 +153,8 @@ func parseCron(text, name string) (spec *cron.SpecSchedule, realTime bool, err e
 	case strings.HasPrefix(strings.TrimSpace(text), "@every"):
 		return nil, false, invalid(`@every is not accepted: use "every" instead of "cron"`)
 	}
-	for _, field := range strings.Fields(text) {
-		for _, part := range strings.Split(field, ",") {
+	for field := range strings.FieldsSeq(text) {
+		for part := range strings.SplitSeq(field, ",") {
 			switch {
 			case part == "":
 				return nil, false, invalid("%.64q has an empty part: %s", field, form)
