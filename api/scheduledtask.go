@@ -46,7 +46,7 @@ func (s scheduledTasks) task(ctx context.Context, body []byte) (tasker.Task, err
 }
 
 // scheduledFields are the fields of the task of a schedule.
-const scheduledFields = "type, payload, endpoints, select, all, limit, seed, expect, expires, retry"
+const scheduledFields = "type, payload, endpoints, select, all, limit, seed, expect, expires, retry, rollout"
 
 // decodeScheduledTask decodes the task of a schedule strictly: the body of a POST with
 // the type, without what the schedule decides.
@@ -62,8 +62,6 @@ func decodeScheduledTask(body []byte) (taskType string, in taskRequest, err erro
 			}
 		case "identifier", "start_time", "in":
 			errs.add(pointer(key), "%s is given by the schedule: omit it", key)
-		case "rollout":
-			errs.add("/rollout", "rollout is not supported in schedules yet: omit it")
 		case "plan":
 			errs.add("/plan", "plan is for one task: use expect")
 		default:

@@ -160,7 +160,7 @@ func TestWrongSchedules(t *testing.T) {
 		task(`,"in":"5m"`):                                              "/task/in",
 		task(`,"start_time":1`):                                         "/task/start_time",
 		task(`,"plan":"sha256:00"`):                                     "/task/plan",
-		task(`,"rollout":{"batch":1}`):                                  "/task/rollout",
+		task(`,"rollout":{"batch":0}`):                                  "/task/rollout/batch",
 		task(`,"expires":"2027-01-01T00:00:00Z"`):                       "/task/expires",
 		task(`,"endpoints":["a","a"]`):                                  "/task/endpoints/1",
 		task(`,"select":"role="`):                                       "/task/select",

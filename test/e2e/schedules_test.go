@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,5 +99,33 @@ func TestSchedulesUnderKills(t *testing.T) {
 		if !slices.ContainsFunc(fired, func(slot tasker.ScheduleSlot) bool { return slot.TaskID == task.ID }) {
 			t.Errorf("task %s has no slot", task.Identifier)
 		}
+	}
+}
+
+// The task of a schedule goes through its endpoints in waves.
+func TestScheduleRollsOut(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.api()
+	s.manager("console1")
+	s.manager("console2")
+	s.until("both endpoints", func() bool { return strings.Contains(s.text("/v1/endpoints"), `"console2"`) })
+	code, _, err := s.request(http.MethodPut, "/v1/schedules/nightly",
+		`{"cron":"@yearly","task":{"type":"sleep","payload":{"seconds":0},"expect":{"min":2},"rollout":{"batch":1}}}`, nil)
+	if err != nil || code != http.StatusCreated {
+		t.Fatalf("put: %d, %v", code, err)
+	}
+	var slot tasker.ScheduleSlot
+	code, _, err = s.request(http.MethodPost, "/v1/schedules/nightly/trigger", "", &slot)
+	if err != nil || code != http.StatusCreated {
+		t.Fatalf("trigger: %d, %+v, %v", code, slot, err)
+	}
+	a := s.await("/sleep/"+slot.Identifier, "DONE")
+	var view rolled
+	if _, _, err := s.request(http.MethodGet, "/sleep/"+slot.Identifier+"/summary", "", &view); err != nil {
+		t.Fatal(err)
+	}
+	if r := view.Task.Rollout; r.State != "DONE" || r.Wave != 2 || len(a.TaskResponseList) != 2 {
+		t.Errorf("%+v, %+v", r, a)
 	}
 }
