@@ -36,6 +36,9 @@ test-loaded: need-go ## Run all tests three times on busy cores (ARGS="-n 5 ./ma
 test-cluster: need-go ## Run the tests on three RabbitMQ nodes that are killed and frozen (ARGS: for go test)
 	@scripts/test-cluster.sh $(ARGS)
 
+test-browser: need-go ## Test the dashboard in Chromium (ARGS: for go test)
+	@scripts/test-browser.sh $(ARGS)
+
 test-rules: ## Test the alerts for Prometheus
 	@scripts/test-rules.sh
 

@@ -23,16 +23,20 @@ formatted() {
 	}
 }
 
-# nested runs go in the module of the chaos command, which ./... does not include.
-nested() { (cd test/chaos && go "$@"); }
+# nested runs go in a module of its own, which ./... does not include.
+nested() { # DIRECTORY ARGUMENTS...
+	(cd "$1" && go "${@:2}")
+}
 
 check gofmt formatted
 check "go vet" go vet ./...
-check "go vet of test/chaos" nested vet ./...
 check "go mod tidy" go mod tidy -diff
-check "go mod tidy of test/chaos" nested mod tidy -diff
 check golangci-lint go tool -modfile=tools/go.mod golangci-lint run ./...
-check "golangci-lint of test/chaos" nested tool -modfile=../../tools/go.mod golangci-lint run ./...
+for module in test/chaos test/browser; do
+	check "go vet of $module" nested $module vet ./...
+	check "go mod tidy of $module" nested $module mod tidy -diff
+	check "golangci-lint of $module" nested $module tool -modfile=../../tools/go.mod golangci-lint run ./...
+done
 if command -v shellcheck >/dev/null 2>&1; then
 	check shellcheck shellcheck -x -P "$root" scripts/*.sh .ci/run packaging/p{ostinst,ostrm,rerm}
 else
