@@ -45,6 +45,9 @@ type Task struct {
 	// Rollout says how far the task is on its way through its endpoints; nil if it is for
 	// all of them at once.
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// Priority orders what waits at an endpoint, from 0 to [MaxPriority], which comes
+	// first; see [PriorityAge].
+	Priority int `json:"priority,omitempty"`
 	// Hold says who paused the task; nil if it is not paused. A task of a type that is
 	// paused, or at an endpoint that is drained, has none for that.
 	Hold *Hold `json:"hold,omitempty"`
@@ -70,11 +73,12 @@ type Task struct {
 	// Errmsg is why the task FAILED without any result; empty for others.
 	Errmsg string `json:"errmsg,omitempty"`
 	// Start is when the task is to start, as its POST says it, and Expiry when it
-	// expires. Only a new task has them, and Expiry may be the default of its type;
-	// AskedExpiry is false then.
-	Start       Start  `json:"-"`
-	Expiry      Expiry `json:"-"`
-	AskedExpiry bool   `json:"-"`
+	// expires. Only a new task has them. Expiry and Priority may be the default of its
+	// type; AskedExpiry and AskedPriority are false then.
+	Start         Start  `json:"-"`
+	Expiry        Expiry `json:"-"`
+	AskedExpiry   bool   `json:"-"`
+	AskedPriority bool   `json:"-"`
 	// Expected are the endpoints that must finish the task: those listed, or
 	// those registered for the type when it started, and those that joined since;
 	// without RemovedEndpoints. A SCHEDULED task has none. Unopened are how many others
@@ -166,6 +170,10 @@ type TaskResult struct {
 	// Held says why a result that waits does not start, such as "endpoint drained by
 	// ann"; empty if nothing holds it, or a read leaves it out.
 	Held string
+	// Position is the place of a result that waits for a slot among those of its type at
+	// its endpoint: 1 is the next. It is 0 if the result does not wait, if more than some
+	// thousands wait before it, or if a read leaves it out.
+	Position int
 	// Round is the round of the task in which the endpoint runs it, from 2 on; 0 is the
 	// first.
 	Round int
@@ -192,6 +200,7 @@ type resultJSON struct {
 	Progress         *Progress       `json:"progress,omitempty"`
 	CancelRequested  bool            `json:"cancel_requested,omitempty"`
 	Held             string          `json:"held,omitempty"`
+	Position         int             `json:"position,omitempty"`
 	Round            int             `json:"round,omitempty"`
 	PayloadSize      int64           `json:"payload_size,omitempty"`
 }
@@ -202,7 +211,7 @@ func (r TaskResult) MarshalJSON() ([]byte, error) {
 		ID: r.ID, TaskID: r.TaskID, Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt,
 		Errnr: r.Errnr, Payload: r.Payload, StartTime: r.StartTime,
 		LastModifiedTime: r.LastModifiedTime, RetryTime: r.RetryTime, Progress: r.Progress,
-		CancelRequested: r.CancelRequested, Held: r.Held, Round: r.Round, PayloadSize: r.PayloadSize,
+		CancelRequested: r.CancelRequested, Held: r.Held, Position: r.Position, Round: r.Round, PayloadSize: r.PayloadSize,
 	}
 	if r.State.Finished() {
 		view.Status = 1
@@ -230,7 +239,8 @@ func (r *TaskResult) UnmarshalJSON(data []byte) error {
 		ID: view.ID, TaskID: view.TaskID, Endpoint: view.Endpoint, State: view.State, Attempt: view.Attempt,
 		Errnr: view.Errnr, Payload: view.Payload, StartTime: view.StartTime,
 		LastModifiedTime: view.LastModifiedTime, RetryTime: view.RetryTime, Progress: view.Progress,
-		CancelRequested: view.CancelRequested, Held: view.Held, Round: view.Round, PayloadSize: view.PayloadSize,
+		CancelRequested: view.CancelRequested, Held: view.Held, Position: view.Position, Round: view.Round,
+		PayloadSize: view.PayloadSize,
 	}
 	if view.Errmsg != nil {
 		r.Errmsg = *view.Errmsg

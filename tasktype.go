@@ -30,6 +30,7 @@ type TaskType struct {
 	Retry       RetryPolicy
 	Retention   time.Duration     // how long a task is kept after its end; 0 means DefaultRetention
 	Expires     time.Duration     // after its start a task expires, unless it says when itself; 0 means never
+	Priority    int               // of a task that does not say its own, from 0 to MaxPriority
 	MaxPayload  int64             // bytes; 0 means whatever fits a request
 	Schema      json.RawMessage   // JSON Schema of payloads, as written; nil accepts any payload
 	Example     json.RawMessage   // a payload to start from; may be nil
@@ -94,6 +95,9 @@ func (t TaskType) Validate() error {
 	}
 	if t.Expires < 0 {
 		invalid("invalid expires %v: must not be negative", t.Expires)
+	}
+	if err := ValidatePriority(t.Priority); err != nil {
+		invalid("%v", err)
 	}
 	if t.MaxPayload < 0 {
 		invalid("invalid max_payload %d: must not be negative", t.MaxPayload)

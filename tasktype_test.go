@@ -20,6 +20,8 @@ func TestTaskTypesAreValidated(t *testing.T) {
 		"invalid timeout -1s":           {{Name: "a", Timeout: -time.Second}},
 		"invalid retention -2ns":        {{Name: "a", Retention: -2}},
 		"invalid max_payload -1":        {{Name: "a", MaxPayload: -1}},
+		"invalid priority -1":           {{Name: "a", Priority: -1}},
+		"invalid priority 10: must be":  {{Name: "a", Priority: 10}},
 		"b\": invalid retry pause -1ns": {{Name: "a"}, {Name: "b", Retry: tasker.RetryPolicy{Delays: []time.Duration{0, -1}}}},
 	} {
 		err := tasker.ValidateTaskTypes(types)

@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -24,9 +23,9 @@ const (
 // ahead has the tasks of a pool that are RUNNING in the database and wait for a slot:
 // where runs are very brief, it is free before anybody could tell the difference, and
 // one statement records more tasks than there are slots. They start before all
-// others, oldest first. If a run turns long, or the pool is paused, they are given
-// back: they are RECEIVED again, as if no attempt had been counted. The pool's lock
-// guards it.
+// others, in the order in which they arrived. If a run turns long, or the pool is
+// paused, they are given back: they are RECEIVED again, as if no attempt had been
+// counted. The pool's lock guards it.
 type ahead struct {
 	claimed   int // about to be recorded
 	tasks     []aheadTask
@@ -83,8 +82,8 @@ func (p *pool) follow(taking context.Context, work ledger.Work, c *claim, do doi
 // not prevent it. The caller holds the lock.
 func (p *pool) mayBegin() bool { return p.binding.handler != nil && !p.rests() }
 
-// startAhead starts what is ahead, oldest first, while slots are free. The caller
-// holds the lock.
+// startAhead starts what is ahead, in the order of its arrival, while slots are free.
+// The caller holds the lock.
 func (p *pool) startAhead() {
 	for len(p.ahead.tasks) > 0 && p.free > 0 && p.mayBegin() {
 		next := p.ahead.tasks[0]
@@ -159,13 +158,8 @@ func (p *pool) takeBack(t aheadTask, returned bool) {
 	switch {
 	case p.suspended: // it waits in the database
 	case returned && t.run.canceled: // see Cancel
-		p.behind = true
-	default:
-		at := slices.IndexFunc(p.waiting, func(w ledger.Work) bool { return w.AwaitsReboot == "" && w.Task.ID > work.Task.ID })
-		if at < 0 {
-			at = len(p.waiting)
-		}
-		p.queued[work.Task.ID] = true
-		p.waiting = slices.Insert(p.waiting, at, work)
+		p.doubt()
+	case p.fits(&work):
+		p.insert(work)
 	}
 }

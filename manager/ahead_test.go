@@ -101,7 +101,7 @@ func record(t *testing.T, p *pool, state tasker.ResultState, tasks ...int64) {
 		}
 	}
 	for i, id := range tasks {
-		p.onRecorded(t.Context(), state, tasker.Task{ID: id, Type: "job"}, claims[i])
+		p.onRecorded(t.Context(), state, ledger.Recording{Task: tasker.Task{ID: id, Type: "job"}}, claims[i])
 	}
 }
 
@@ -166,7 +166,7 @@ func TestAheadKeepsItsPlace(t *testing.T) {
 			_, claims[id] = p.acquire(wire.Task{TaskID: id + 1}, false)
 		}
 		for i, c := range claims {
-			p.onRecorded(t.Context(), tasker.Running, tasker.Task{ID: int64(i) + 1, Type: "job"}, c)
+			p.onRecorded(t.Context(), tasker.Running, ledger.Recording{Task: tasker.Task{ID: int64(i) + 1, Type: "job"}}, c)
 		}
 		if begun := drain(g.begun); !slices.Equal(begun, []int64{1}) {
 			t.Errorf("begun %v", begun)
@@ -315,7 +315,7 @@ func TestAheadIsGivenBackByAPause(t *testing.T) {
 				}
 				g.answers <- givenBack{returned: true}
 				synctest.Wait()
-				p.onRecorded(t.Context(), in.State, tasker.Task{ID: 3, Type: "job"}, c)
+				p.onRecorded(t.Context(), in.State, ledger.Recording{Task: tasker.Task{ID: 3, Type: "job"}}, c)
 				given = drain(g.given)
 				if begun := drain(g.begun); len(begun) > 0 || len(given) != 1 || !slices.Equal(given[0], []int64{3}) {
 					t.Fatalf("begun %v, given back %v", begun, given)
@@ -384,7 +384,7 @@ func TestAheadDuringAStop(t *testing.T) {
 					t.Errorf("begun after the stop: %v", begun)
 				}
 				// One that was being recorded meanwhile.
-				p.onRecorded(t.Context(), tasker.Running, tasker.Task{ID: 5, Type: "job"}, c)
+				p.onRecorded(t.Context(), tasker.Running, ledger.Recording{Task: tasker.Task{ID: 5, Type: "job"}}, c)
 				g.answers <- answer
 				if begun := drain(g.begun); len(begun) > 0 || !isIdle(p) {
 					t.Errorf("begun after the stop: %v", begun)

@@ -35,7 +35,7 @@ func (c *claims) remove(id int64) {
 }
 
 // acquire returns how to record a task that has arrived: RUNNING, with a claim, if a
-// slot is free and nothing older waits, or if one will be in no time; see [ahead]. If
+// slot is free and nothing waits, or if one will be in no time; see [ahead]. If
 // hold is true and a slot is likely to be free in a moment, the state is empty: ask
 // again when [holding.freed] is raised.
 func (p *pool) acquire(message wire.Task, hold bool) (in ledger.Incoming, c *claim) {
@@ -59,7 +59,7 @@ func (p *pool) acquire(message wire.Task, hold bool) (in ledger.Incoming, c *cla
 		p.ahead.claimed++
 		in.State, c = tasker.Running, &claim{id: message.TaskID}
 	case hold && p.turnover.await():
-		in.State = "" // those that wait in memory are older, and start before
+		in.State = "" // those that wait in memory start before; it has no place among them yet
 	}
 	if c != nil {
 		p.claims.add(c.id)
@@ -87,8 +87,8 @@ func (p *pool) release(taking context.Context, c *claim) {
 }
 
 // onRecorded runs or enqueues a task that was recorded as acquire said.
-func (p *pool) onRecorded(taking context.Context, state tasker.ResultState, task tasker.Task, c *claim) {
-	work := ledger.Work{Task: task, Endpoint: p.queue.Endpoint, State: state}
+func (p *pool) onRecorded(taking context.Context, state tasker.ResultState, rec ledger.Recording, c *claim) {
+	work := ledger.Work{Task: rec.Task, Endpoint: p.queue.Endpoint, State: state, StartOrder: rec.StartOrder}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch state {
@@ -110,12 +110,15 @@ func (p *pool) onDuplicate(taking context.Context, c *claim, rec ledger.Recordin
 	switch {
 	case p.active[id] != nil || p.queued[id]:
 	case rec.State == tasker.Received:
-		p.behind = true
+		p.doubt()
 		p.wake.Raise()
 	case rec.State == tasker.Running && rec.Own && c != nil:
 		// The task may have ended since the database was asked. Starting the
 		// attempt asks again, now that the task is active.
-		work := ledger.Work{Task: rec.Task, Endpoint: p.queue.Endpoint, State: tasker.Running, Attempt: rec.Attempt, Earlier: rec.Earlier}
+		work := ledger.Work{
+			Task: rec.Task, Endpoint: p.queue.Endpoint, State: tasker.Running, StartOrder: rec.StartOrder,
+			Attempt: rec.Attempt, Earlier: rec.Earlier,
+		}
 		p.follow(taking, work, c, func(taking, running context.Context, j job) followUp {
 			j.Attempt--
 			return p.runner.start(taking, running, j)

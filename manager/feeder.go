@@ -3,9 +3,11 @@ package manager
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
@@ -18,6 +20,9 @@ type feeder struct {
 	database Database
 	db       *database
 	log      *slog.Logger
+	// dueLeft is true if a result whose next attempt is due was left out of memory,
+	// since what waits in the database may come before it.
+	dueLeft bool
 }
 
 // run feeds the pool until ctx ends, and then suspends it. What it has started
@@ -27,7 +32,7 @@ func (f *feeder) run(ctx, taking context.Context) {
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	for {
-		if err := f.refill(ctx); err != nil {
+		if err := f.fill(ctx); err != nil {
 			if ctx.Err() != nil {
 				return
 			}
@@ -52,37 +57,58 @@ func (f *feeder) run(ctx, taking context.Context) {
 	}
 }
 
-// refill reads waiting results if memory has none left and a slot is free.
-func (f *feeder) refill(ctx context.Context) error {
+// fill reads what waits if a slot is free and memory has nothing for it, and then what
+// is due and was left out before.
+func (f *feeder) fill(ctx context.Context) error {
+	read, err := f.refill(ctx)
+	if read && err == nil && f.dueLeft {
+		return f.enqueueDue(ctx)
+	}
+	return err
+}
+
+// refill reads waiting results if a slot is free and memory has none left, or the
+// database may have some that come first.
+func (f *feeder) refill(ctx context.Context) (read bool, err error) {
 	p := f.pool
 	p.mu.Lock()
-	needed := p.behind && len(p.waiting) == 0 && p.canStart()
+	needed := p.mustRead()
 	p.refilling = needed
+	var counted map[int64]int
+	if needed {
+		p.beyond = place{math.MaxInt64, 0} // a doubt from now on is noticed
+		counted = p.countedAttempts()
+	}
 	p.mu.Unlock()
 	if !needed {
-		return nil
+		return false, nil
 	}
 	work, full, err := f.readWaiting(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refilling = false
 	if err != nil {
-		p.behind = true
-		return err
+		p.doubt()
+		return true, err
 	}
-	fresh := p.waiting // enqueued meanwhile: newer than what was read
+	if full && !p.outdated() {
+		p.behind, p.beyond = true, after(&work[len(work)-1])
+	}
+	before := p.waiting // with what was enqueued meanwhile
 	p.waiting, p.queued = nil, map[int64]bool{}
 	for _, w := range work {
-		if !p.isActive(&w) {
-			p.waiting = append(p.waiting, lean(w))
-			p.queued[w.Task.ID] = true
+		// One that was active when the read began may have been read before its start was
+		// stored, and have ended since.
+		if !p.isActive(&w) && w.Attempt >= counted[w.Task.ID] {
+			p.insert(w)
 		}
 	}
-	for _, w := range fresh {
-		p.enqueue(w)
+	for _, w := range before {
+		if !p.enqueue(w) && w.State == tasker.Retrying {
+			f.dueLeft = true
+		}
 	}
-	p.behind = p.behind || full
-	return nil
+	return true, nil
 }
 
 // readWaiting reads waiting results, and reports whether the database may have more
@@ -126,10 +152,11 @@ func (f *feeder) enqueueDue(ctx context.Context) error {
 		p.retries.by(f.database.Now().Add(soon))
 		return err
 	}
+	f.dueLeft = false
 	p.mu.Lock()
 	for _, w := range due {
-		if len(p.waiting) < maxWaiting {
-			p.enqueue(w)
+		if !p.enqueue(w) {
+			f.dueLeft = true
 		}
 	}
 	p.mu.Unlock()

@@ -73,7 +73,7 @@ func (i *intake) run(ctx context.Context, write time.Duration) (batches int) {
 		time.Sleep(write)
 		for _, in := range tasks {
 			i.states[in.record.State] = append(i.states[in.record.State], in.message.TaskID)
-			i.pool.onRecorded(ctx, in.record.State, tasker.Task{ID: in.message.TaskID, Type: "job"}, in.claim)
+			i.pool.onRecorded(ctx, in.record.State, ledger.Recording{Task: tasker.Task{ID: in.message.TaskID, Type: "job"}}, in.claim)
 		}
 	}
 }

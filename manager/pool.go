@@ -2,7 +2,6 @@ package manager
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +16,9 @@ import (
 // in the database only. Together with [maxKeptPayload] it bounds their memory.
 const maxWaiting = 256
 
-// pool runs the tasks of one type at one endpoint in a bounded number of slots,
-// oldest first. Its [feeder] reads from the database what memory does not hold.
+// pool runs the tasks of one type at one endpoint in a bounded number of slots, in
+// the order of their places. Its [feeder] reads from the database what memory does not
+// hold.
 type pool struct {
 	queue   broker.Queue
 	runner  jobRunner
@@ -35,12 +35,14 @@ type pool struct {
 	turnover turnover
 	ahead    ahead
 	claims   claims
-	waiting  []ledger.Work
+	waiting  []ledger.Work  // in the order in which they start
 	queued   map[int64]bool // the tasks in waiting
 	active   map[int64]*run // by task
 	// behind is true if the database may have waiting results that memory does
-	// not have. Newer ones must not overtake them.
+	// not have, from the place beyond on; see order.go. None of these must be overtaken
+	// by one that comes after it.
 	behind bool
+	beyond place
 	// refilling is true while the feeder reads waiting results: nothing starts.
 	refilling bool
 	paused    bool      // what waits is held; see holder
@@ -158,13 +160,8 @@ func (p *pool) adoptReboot(taking context.Context, work ledger.Work, boot string
 	case work.AwaitsReboot == boot:
 		p.binding.use()
 		p.launch(taking, work, p.binding, false, p.runner.awaitReboot)
-	case len(p.waiting) < maxWaiting:
-		p.queued[id] = true
-		at := slices.IndexFunc(p.waiting, func(w ledger.Work) bool { return w.AwaitsReboot == "" })
-		if at < 0 {
-			at = len(p.waiting)
-		}
-		p.waiting = slices.Insert(p.waiting, at, lean(work))
+	default:
+		p.insert(work)
 		p.wake.Raise()
 	}
 }
@@ -180,25 +177,25 @@ func (p *pool) isActive(work *ledger.Work) bool {
 	return r != nil
 }
 
-// enqueue holds work in memory until a slot is free, if there is room. The caller
-// holds the lock.
-func (p *pool) enqueue(work ledger.Work) {
-	id := work.Task.ID
+// enqueue holds work in memory until a slot is free, unless something that waits in
+// the database only may come before it, and reports whether it need not be looked for
+// again. The caller holds the lock.
+func (p *pool) enqueue(work ledger.Work) bool {
 	switch {
-	case p.queued[id] || p.isActive(&work):
-	case len(p.waiting) >= maxWaiting || p.behind && work.State == tasker.Received:
-		p.behind = true
+	case p.queued[work.Task.ID] || p.isActive(&work):
+	case !p.fits(&work):
+		return false
 	default:
-		p.queued[id] = true
-		p.waiting = append(p.waiting, lean(work))
+		p.insert(work)
 	}
+	return true
 }
 
-// startWaiting starts waiting tasks, oldest first, while slots are free, and wakes
-// the feeder if memory has none left. The caller holds the lock.
+// startWaiting starts waiting tasks, in their order, while slots are free, and wakes
+// the feeder if it has to read first. The caller holds the lock.
 func (p *pool) startWaiting(taking context.Context) {
 	p.startAhead()
-	for len(p.waiting) > 0 && p.canStart() && taking.Err() == nil {
+	for len(p.waiting) > 0 && p.canStart() && !p.outdated() && taking.Err() == nil {
 		work := p.waiting[0]
 		p.waiting = p.waiting[1:]
 		delete(p.queued, work.Task.ID)
@@ -209,7 +206,7 @@ func (p *pool) startWaiting(taking context.Context) {
 		p.binding.use()
 		p.launch(taking, work, p.binding, true, p.runner.start)
 	}
-	if p.behind && len(p.waiting) == 0 && p.canStart() {
+	if p.mustRead() {
 		p.wake.Raise()
 	}
 }
@@ -246,8 +243,9 @@ func (p *pool) perform(taking, running context.Context, r *run, work ledger.Work
 	r.cancel(nil)
 	p.mu.Lock()
 	delete(p.active, work.Task.ID)
-	next.rescan = next.rescan || r.again
-	p.behind = p.behind || next.rescan
+	if next.rescan = next.rescan || r.again; next.rescan {
+		p.doubt()
+	}
 	p.mu.Unlock()
 	p.freeSlot(taking, r, 0)
 	switch {
@@ -289,7 +287,7 @@ func (p *pool) busy() int {
 // rescan has the feeder read from the database what waits there.
 func (p *pool) rescan() {
 	p.mu.Lock()
-	p.behind = true
+	p.doubt()
 	p.mu.Unlock()
 	p.retries.by(p.now())
 }
@@ -299,7 +297,8 @@ func (p *pool) rescan() {
 func (p *pool) suspend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.suspended, p.behind = true, true
+	p.suspended = true
+	p.doubt()
 	p.waiting, p.queued = nil, map[int64]bool{}
 }
 

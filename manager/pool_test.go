@@ -64,7 +64,7 @@ func poolOf(r jobRunner, slots int) *pool {
 // arrive has a task arrive and recorded, and returns its state.
 func arrive(ctx context.Context, p *pool, id int64) tasker.ResultState {
 	in, b := p.acquire(wire.Task{TaskID: id, Identifier: "one", Type: "job"}, false)
-	p.onRecorded(ctx, in.State, tasker.Task{ID: id, Type: "job"}, b)
+	p.onRecorded(ctx, in.State, ledger.Recording{Task: tasker.Task{ID: id, Type: "job"}}, b)
 	return in.State
 }
 

@@ -70,7 +70,7 @@ func (p *pool) drop(id int64) (running bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.unqueue(id) {
-		p.behind = true
+		p.doubt()
 		p.wake.Raise()
 	}
 	return p.active[id] != nil || p.claims.tasks[id] > 0

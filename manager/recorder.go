@@ -80,7 +80,7 @@ func (r *recorder) record(taking context.Context, tasks []prepared) {
 			in.pool.release(taking, in.claim)
 		case rec.Outcome == ledger.Recorded:
 			r.report(&records[i], &rec.Task) // before the end of the run is reported
-			in.pool.onRecorded(taking, records[i].State, rec.Task, in.claim)
+			in.pool.onRecorded(taking, records[i].State, rec, in.claim)
 		case rec.Outcome == ledger.Duplicate:
 			if records[i].State == tasker.Running && rec.State == tasker.Received {
 				r.onHeld(&records[i], &rec.Task)

@@ -53,17 +53,31 @@ type Recording struct {
 	State   tasker.ResultState
 	Attempt int
 	Earlier int // see [Work]
+	// StartOrder is that of the result: see [Work].
+	StartOrder int64
 	// Own is true if the same manager recorded or started the existing result.
 	Own bool
 }
 
+// StartOrder returns the place of a result that is due at a time in the order in which
+// those that wait at an endpoint start: the microseconds since 1970, less
+// [tasker.PriorityAge] for each step of priority. So one that waits rises by a step in
+// that time, as seen from those that come later, and nothing has to be stored for it.
+func StartOrder(due time.Time, priority int) int64 {
+	return due.UnixMicro() - int64(priority)*tasker.PriorityAge.Microseconds()
+}
+
 // Work is an unfinished result with its task.
 type Work struct {
-	Task      tasker.Task
-	Endpoint  string
-	State     tasker.ResultState
-	Attempt   int
-	RetryTime *time.Time // only if RETRYING
+	Task     tasker.Task
+	Endpoint string
+	State    tasker.ResultState
+	// StartOrder and then the id of the task say which of the results that wait at the
+	// endpoint starts first: the one with the lowest. It is 0 if a program recorded the
+	// result that knew of no priorities.
+	StartOrder int64
+	Attempt    int
+	RetryTime  *time.Time // only if RETRYING
 	// Earlier is how many of the attempts were of earlier rounds of the task: the retry
 	// policy does not count them.
 	Earlier int

@@ -289,13 +289,15 @@ func (s Attempts) updateEnded(db *gorm.DB, ends []ledger.End, now time.Time) (ma
 	}
 	guard, args := guardedBy(targets)
 	update := joinedUpdate{
-		columns: []string{"state", "errnr", "errmsg", "payload", "retry_time"},
+		columns: []string{"state", "errnr", "errmsg", "payload", "retry_time", "due"},
 		set: [][2]string{
 			{"state", "v.state"},
 			{"errnr", "v.errnr"},
 			{"errmsg", "v.errmsg"},
 			{"payload", "v.payload"},
 			{"retry_time", "v.retry_time"},
+			// The next attempt waits from when it is due.
+			{"start_order", "COALESCE(v.due - r.priority * ?, r.start_order)"},
 			{"last_modified_time", "?"},
 			{"lost_from", "NULL"},
 			{"lost_errnr", "NULL"},
@@ -306,17 +308,19 @@ func (s Attempts) updateEnded(db *gorm.DB, ends []ledger.End, now time.Time) (ma
 		// from there has none: the end of its last one is stored, or it was interrupted,
 		// and an end that comes late must not be taken for that of the next round.
 		where: guard + " AND (r.state = ? OR r.lost_from = ?)",
-		args:  append(append([]any{dbTime{now}}, args...), tasker.Running, tasker.Running),
+		args: slices.Concat([]any{tasker.PriorityAge.Microseconds(), dbTime{now}}, args,
+			[]any{tasker.Running, tasker.Running}),
 	}
 	for _, end := range ends {
-		var payload, retry any
+		var payload, retry, due any
 		if end.Payload != nil {
 			payload = string(end.Payload)
 		}
 		if end.State == tasker.Retrying {
-			retry = s.at(now.Add(end.RetryDelay))
+			at := now.Add(end.RetryDelay)
+			retry, due = s.at(at), ledger.StartOrder(at, 0)
 		}
-		update.add(end.ResultKey, end.Attempt, end.State, end.Errnr, end.Errmsg, payload, retry)
+		update.add(end.ResultKey, end.Attempt, end.State, end.Errnr, end.Errmsg, payload, retry, due)
 	}
 	return update.exec(&s.dialect, db)
 }

@@ -86,7 +86,7 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 		row: taskRow{
 			Type: t.Type, Identifier: t.Identifier, RequestHash: hash, Status: tasker.Created,
 			Payload: payload, PayloadSHA256: sum[:], Endpoints: t.Endpoints,
-			Targets: new(len(t.Endpoints)), PublishAttempts: 1,
+			Targets: new(len(t.Endpoints)), PublishAttempts: 1, Priority: t.Priority,
 		},
 	}
 	if t.Retry != nil {

@@ -54,6 +54,15 @@ type dialect struct {
 	clock string
 }
 
+// orderedJoin returns the word for a join that reads its tables in the order in which
+// they are written.
+func (d *dialect) orderedJoin() string {
+	if d.name == sqliteDialect.name {
+		return " CROSS JOIN "
+	}
+	return " STRAIGHT_JOIN "
+}
+
 // asName returns a text in the form of the columns with names, so that their
 // indexes serve a comparison with it.
 func (d *dialect) asName(text string) string {

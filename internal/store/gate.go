@@ -52,10 +52,7 @@ type appliedHold struct {
 
 // holdsAt returns the holds that apply at some endpoints, and those of some tasks.
 func (s *DB) holdsAt(db *gorm.DB, endpoints []string, tasks []int64) (list []appliedHold, err error) {
-	join := " CROSS JOIN " // SQLite keeps this order of the tables
-	if s.dialect.name == mysqlDialect.name {
-		join = " STRAIGHT_JOIN "
-	}
+	join := s.dialect.orderedJoin()
 	now := s.at(s.Now())
 	statement := "SELECT h.endpoint AS endpoint, '' AS task_type, 0 AS task_id, h.held_until AS held_until" +
 		" FROM holds h WHERE h.endpoint IN ? AND " + active +

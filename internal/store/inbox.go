@@ -151,7 +151,7 @@ func (s Inbox) recordLocked(tx *gorm.DB, incoming []ledger.Incoming, r received)
 		case !slices.Contains(receivable(), task.Status), task.Removed(a.Endpoint):
 			ended = append(ended, i)
 		default:
-			recordings[i].Task = task.Task
+			recordings[i].Task, recordings[i].StartOrder = task.Task, task.startOrder()
 			open = append(open, i)
 			switch a := &incoming[i]; {
 			case task.expired:
@@ -166,7 +166,7 @@ func (s Inbox) recordLocked(tx *gorm.DB, incoming []ledger.Incoming, r received)
 	}
 	for _, i := range open {
 		if state := incoming[i].State; state != asked[i].State && recordings[i].Outcome == ledger.Recorded {
-			recordings[i] = ledger.Recording{Outcome: ledger.Duplicate, Task: recordings[i].Task, State: state}
+			recordings[i].Outcome, recordings[i].State = ledger.Duplicate, state
 		}
 	}
 	if err := s.join(tx, incoming, open, tasks, targets); err != nil || len(ended) == 0 {
@@ -258,7 +258,7 @@ func (s Inbox) insertResults(
 			continue
 		}
 		// One batch may have the same message twice.
-		known[key] = resultRow{State: incoming[i].State, Manager: incoming[i].Manager}
+		known[key] = resultRow{State: incoming[i].State, Manager: incoming[i].Manager, StartOrder: recordings[i].StartOrder}
 		fresh = append(fresh, i)
 	}
 	if len(fresh) == 0 {
@@ -394,8 +394,8 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "round", "start_time", "not_after",
-	"last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "priority", "round", "round_time", "start_time",
+	"not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {
@@ -405,7 +405,7 @@ func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[t
 	}
 	condition, args := anyOf(keys)
 	var rows []resultRow
-	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "earlier_attempts", "manager").
+	err := tx.Select("task_id", "endpoint", "state", "lost_from", "attempt", "earlier_attempts", "start_order", "manager").
 		Where(condition, args...).Find(&rows).Error
 	known := make(map[tasker.ResultKey]resultRow, len(rows))
 	for _, r := range rows {
@@ -420,6 +420,7 @@ func (r *resultRow) recording(manager string, task tasker.Task) ledger.Recording
 		state = *r.LostFrom
 	}
 	return ledger.Recording{
-		Outcome: ledger.Duplicate, Task: task, State: state, Attempt: r.Attempt, Earlier: r.EarlierAttempts, Own: r.Manager == manager,
+		Outcome: ledger.Duplicate, Task: task, State: state, Attempt: r.Attempt, Earlier: r.EarlierAttempts, StartOrder: r.StartOrder,
+		Own: r.Manager == manager,
 	}
 }

@@ -36,7 +36,7 @@ func (s Inbox) receiveFast(ctx context.Context, incoming []ledger.Incoming) (rec
 		}
 		fast = fast && !task.expired && task.refusal(a) == "" && slices.Contains(receivable(), task.Status) &&
 			!task.Removed(a.Endpoint)
-		recordings[i].Task = task.Task
+		recordings[i].Task, recordings[i].StartOrder = task.Task, task.startOrder()
 	}
 	if len(old) > 0 {
 		if err := s.convert(ctx, slices.Compact(slices.Sorted(slices.Values(old)))); err != nil {
@@ -92,7 +92,7 @@ func (s Inbox) notRecorded(ctx context.Context, incoming []ledger.Incoming, now 
 // resultColumns are the columns of a new result, from the values of a message.
 var resultColumns = []string{
 	"task_id", "endpoint", "manager", "state", "attempt", "errnr", "errmsg", "start_time", "last_modified_time", "attempt_time",
-	"not_after", "round",
+	"not_after", "round", "priority", "start_order",
 }
 
 // insertHeld returns the statement that inserts a result for each message whose
@@ -107,12 +107,12 @@ func (s Inbox) insertHeld(
 	ordered := slices.SortedFunc(slices.Values(incoming), func(a, b ledger.Incoming) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 	// MySQL wants the word; MariaDB and SQLite, which do not know it, take it for a
 	// comment.
-	const row = "/*!80019 ROW*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	row := "/*!80019 ROW*/ (?" + strings.Repeat(", ?", len(resultColumns)-1) + ")"
 	columns := strings.Join(resultColumns, ", ")
 	statement = "INSERT INTO task_results (" + columns + ") WITH v (" + columns + ") AS (VALUES " +
 		row + strings.Repeat(", "+row, len(ordered)-1) + ")" +
 		" SELECT v.task_id, e.name, e.manager, v.state, v.attempt, v.errnr, v.errmsg," +
-		" v.start_time, v.last_modified_time, v.attempt_time, v.not_after, v.round" +
+		" v.start_time, v.last_modified_time, v.attempt_time, v.not_after, v.round, v.priority, v.start_order" +
 		// Only the endpoints are locked.
 		" FROM v JOIN (SELECT name, manager, gate FROM endpoints WHERE name IN ?" + s.dialect.share + ") e" +
 		" ON e.name = " + s.dialect.asName("v.endpoint") + " AND e.manager = v.manager"
@@ -122,11 +122,12 @@ func (s Inbox) insertHeld(
 			attempt, begun = 1, now
 		}
 		var expires any
-		if at := tasks[a.TaskID].Expires; at != nil {
-			expires = dbTime{*at}
+		task := tasks[a.TaskID]
+		if task.Expires != nil {
+			expires = dbTime{*task.Expires}
 		}
 		args = append(args, a.TaskID, a.Endpoint, a.Manager, a.State, attempt, a.Errnr, a.Errmsg, now, now, begun, expires,
-			max(tasks[a.TaskID].Round, 1))
+			max(task.Round, 1), task.Priority, task.startOrder())
 	}
 	args = append(args, endpointsOf(incoming))
 	if targeted {

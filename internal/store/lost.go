@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -27,22 +28,27 @@ const (
 // lost their errnr and errmsg.
 func (s Endpoints) ReturnFromLost(ctx context.Context, endpoints []string) (returned int, err error) {
 	for _, endpoint := range endpoints {
-		for after := int64(0); ; {
-			var tasks []int64
-			err := s.conn(ctx).Model(&resultRow{}).
-				Where("endpoint = ? AND state = ? AND lost_from IS NOT NULL AND task_id > ?", endpoint, tasker.Lost, after).
-				Order("task_id").Limit(lostStep).Pluck("task_id", &tasks).Error
+		for after := (resultRow{StartOrder: math.MinInt64}); ; {
+			var rows []resultRow
+			err := s.conn(ctx).Select("start_order", "task_id").
+				Where("endpoint = ? AND state = ? AND lost_from IS NOT NULL", endpoint, tasker.Lost).
+				Where("(start_order > ? OR start_order = ? AND task_id > ?)", after.StartOrder, after.StartOrder, after.TaskID).
+				Order("start_order, task_id").Limit(lostStep).Find(&rows).Error
 			if err != nil {
 				return returned, s.fail("read the lost results", err)
 			}
-			if len(tasks) == 0 {
+			if len(rows) == 0 {
 				break
+			}
+			tasks := make([]int64, len(rows))
+			for i, r := range rows {
+				tasks[i] = r.TaskID
 			}
 			n, err := s.returnFromLost(ctx, endpoint, tasks)
 			if err != nil {
 				return returned, s.fail("restore the lost results", err)
 			}
-			returned, after = returned+n, tasks[len(tasks)-1]
+			returned, after = returned+n, rows[len(rows)-1]
 		}
 	}
 	return returned, nil
@@ -140,7 +146,7 @@ func (s Endpoints) markLost(
 			return err
 		}
 		err = tx.Model(&resultRow{}).Where("endpoint = ? AND state = ?", name, state).
-			Order("task_id").Limit(lostStep).Pluck("task_id", &tasks).Error
+			Order("start_order, task_id").Limit(lostStep).Pluck("task_id", &tasks).Error
 		if err != nil || len(tasks) == 0 {
 			return err
 		}

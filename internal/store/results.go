@@ -133,8 +133,8 @@ func (r *resultRow) current(row attemptRow) tasker.Attempt {
 	return a
 }
 
-// FindResult returns an endpoint's result for a task, with its progress, or
-// [tasker.NotFound].
+// FindResult returns an endpoint's result for a task, with its progress and its
+// position, or [tasker.NotFound].
 func (s Results) FindResult(ctx context.Context, taskID int64, endpoint string) (tasker.TaskResult, error) {
 	var row struct {
 		Result   resultRow `gorm:"embedded"`
@@ -148,7 +148,8 @@ func (s Results) FindResult(ctx context.Context, taskID int64, endpoint string) 
 	}
 	result := row.Result.result()
 	result.Progress = progressPointer(row.Progress)
-	return result, nil
+	result.Position, err = s.position(ctx, &row.Result)
+	return result, err
 }
 
 func (s Results) noResult(err error, taskID int64, endpoint string) error {

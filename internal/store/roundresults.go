@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/ledger"
 )
 
 // parts returns the named endpoints in parts for one statement each, or nil alone for
@@ -170,6 +171,7 @@ func (r *round) receiveAgain(results []found) error {
 		"state": tasker.Received, "errnr": 0, "errmsg": "", "payload": nil, "retry_time": nil, "cancel_id": nil,
 		"step": 0, "awaits_reboot": nil, "round": r.row.Round + 1, "earlier_attempts": gorm.Expr("attempt"),
 		"not_after": r.row.NotAfter, "last_modified_time": r.now,
+		"priority": r.row.Priority, "start_order": ledger.StartOrder(r.now.Time, r.row.Priority),
 	}
 	var rows int64
 	if len(ended) > 0 {

@@ -151,8 +151,9 @@ type taskRow struct {
 	LastModifiedTime dbTime
 	Errmsg           *string                       // why it could not start
 	Retry            *document[tasker.RetryPolicy] // its own policy; NULL for that of its type
-	Round            int                           `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
-	RoundTime        *dbTime                       // when it began; NULL for the first one
+	Priority         int
+	Round            int     `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
+	RoundTime        *dbTime // when it began; NULL for the first one
 }
 
 // TableName returns the table of tasks.
@@ -165,6 +166,7 @@ func (r *taskRow) task() tasker.Task {
 		StartTime: r.StartTime.Time, AcceptedTime: timePointer(r.AcceptedTime), SentTime: timePointer(r.SentTime),
 		Expires:          timePointer(r.NotAfter),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected, Round: later(r.Round), RoundTime: timePointer(r.RoundTime),
+		Priority: r.Priority,
 	}
 	if r.Cancellation != nil {
 		t.Cancel = &r.Cancellation.value
@@ -240,6 +242,10 @@ type resultRow struct {
 	// is how many attempts it had begun before.
 	Round           int `gorm:"<-:update"`
 	EarlierAttempts int
+	// Priority is that of its task, and StartOrder its place among what waits at the
+	// endpoint: see [ledger.StartOrder]. Both are 0 if an older program recorded it.
+	Priority   int
+	StartOrder int64
 }
 
 // TableName returns the table of results.

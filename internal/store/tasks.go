@@ -87,6 +87,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	if t.Retry != nil {
 		request = append(request, "retry", t.Retry.String())
 	}
+	if t.AskedPriority {
+		request = append(request, "priority", t.Priority)
+	}
 	if t.Rollout != nil {
 		request = append(request, "rollout", t.Rollout.Settings)
 	}

@@ -11,14 +11,16 @@ import (
 )
 
 // WaitingWork returns up to limit results of an endpoint and type that wait for
-// a free slot (RECEIVED), oldest task first, without those to which a hold applies.
+// a free slot (RECEIVED), in the order in which they start, without those to which a
+// hold applies.
 func (s Attempts) WaitingWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	args := append([]any{tasker.Received, taskType}, s.unheldArgs()...)
 	return s.work(ctx, endpoint, limit, "r.state = ? AND t.type = ? AND "+unheld, args...)
 }
 
 // DueWork returns up to limit results of an endpoint and type whose next
-// attempt is due (RETRYING), without those to which a hold applies.
+// attempt is due (RETRYING), in the order in which they start, without those to which
+// a hold applies.
 func (s Attempts) DueWork(ctx context.Context, endpoint, taskType string, limit int) ([]ledger.Work, error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
@@ -61,12 +63,13 @@ func (s Attempts) CanceledWork(ctx context.Context, manager, endpoint string, li
 }
 
 // work returns the results of an endpoint that a condition on them (r) and
-// their tasks (t) selects, oldest task first.
+// their tasks (t) selects, by start order and then by task.
 func (s Attempts) work(ctx context.Context, endpoint string, limit int, condition string, args ...any) ([]ledger.Work, error) {
 	var rows []struct {
 		Task      taskRow `gorm:"embedded"`
 		Endpoint  string
 		State     tasker.ResultState
+		Ordinal   int64
 		Attempt   int
 		RetryTime *dbTime
 		Step      int
@@ -75,14 +78,16 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 		Canceler  *string
 		Reason    string
 	}
-	err := s.conn(ctx).Table("task_results r").Joins("JOIN tasks t ON t.id = r.task_id").
+	// The results come first, so that nothing is sorted: their index has the order.
+	err := s.conn(ctx).Table("task_results r").Joins(s.dialect.orderedJoin()+"tasks t ON t.id = r.task_id").
 		Joins("LEFT JOIN cancels c ON c.id = r.cancel_id").
 		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.retry,"+
 			" t.start_time, t.last_modified_time,"+
-			" r.endpoint, r.state, r.attempt, r.retry_time, r.step, r.earlier_attempts AS earlier, r.awaits_reboot AS awaits,"+
+			" r.endpoint, r.state, r.start_order AS ordinal, r.attempt, r.retry_time, r.step,"+
+			" r.earlier_attempts AS earlier, r.awaits_reboot AS awaits,"+
 			" c.requested_by AS canceler, COALESCE(c.reason, '') AS reason").
 		Where("r.endpoint = ?", endpoint).Where(condition, args...).
-		Order("r.task_id").Limit(limit).Find(&rows).Error
+		Order("r.start_order, r.task_id").Limit(limit).Find(&rows).Error
 	if err != nil {
 		return nil, s.fail("read the endpoint's unfinished results", err)
 	}
@@ -90,8 +95,8 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	for i := range rows {
 		r := &rows[i]
 		work[i] = ledger.Work{
-			Task: r.Task.work(), Endpoint: r.Endpoint, State: r.State, Attempt: r.Attempt, RetryTime: timePointer(r.RetryTime),
-			Step: r.Step, Earlier: r.Earlier,
+			Task: r.Task.work(), Endpoint: r.Endpoint, State: r.State, StartOrder: r.Ordinal, Attempt: r.Attempt,
+			RetryTime: timePointer(r.RetryTime), Step: r.Step, Earlier: r.Earlier,
 		}
 		if r.Awaits != nil {
 			work[i].AwaitsReboot = *r.Awaits

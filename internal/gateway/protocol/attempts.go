@@ -258,6 +258,7 @@ type Work struct {
 	State        tasker.ResultState `json:"state"`
 	Attempt      int                `json:"attempt"`
 	Earlier      int                `json:"earlier,omitempty"` // of the attempts, in earlier rounds of the task
+	StartOrder   int64              `json:"start_order,omitempty"`
 	RetryTime    *time.Time         `json:"retry_time,omitempty"`
 	Step         int                `json:"step,omitempty"`
 	AwaitsReboot string             `json:"awaits_reboot,omitempty"`
@@ -269,7 +270,7 @@ type Work struct {
 func WorkOf(w *ledger.Work) Work {
 	return Work{
 		Task: TaskOf(&w.Task), State: w.State, Attempt: w.Attempt, Earlier: w.Earlier, RetryTime: w.RetryTime, Step: w.Step,
-		AwaitsReboot: w.AwaitsReboot, Canceled: w.Canceled,
+		AwaitsReboot: w.AwaitsReboot, Canceled: w.Canceled, StartOrder: w.StartOrder,
 	}
 }
 
@@ -277,7 +278,7 @@ func WorkOf(w *ledger.Work) Work {
 func (w *Work) Work(endpoint string) ledger.Work {
 	work := ledger.Work{
 		Endpoint: endpoint, State: w.State, Attempt: w.Attempt, Earlier: w.Earlier, RetryTime: w.RetryTime, Step: w.Step,
-		AwaitsReboot: w.AwaitsReboot, Canceled: w.Canceled,
+		AwaitsReboot: w.AwaitsReboot, Canceled: w.Canceled, StartOrder: w.StartOrder,
 	}
 	if w.Task != nil {
 		work.Task = w.Task.Task()

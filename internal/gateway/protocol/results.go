@@ -66,11 +66,16 @@ type Recording struct {
 	Attempt int                `json:"attempt,omitempty"`
 	Earlier int                `json:"earlier,omitempty"`
 	Own     bool               `json:"own,omitempty"`
+	// StartOrder is that of the [Work].
+	StartOrder int64 `json:"start_order,omitempty"`
 }
 
 // RecordingOf returns a recording as it is sent.
 func RecordingOf(r ledger.Recording) Recording {
-	sent := Recording{Outcome: outcomes[r.Outcome], Reason: r.Reason, State: r.State, Attempt: r.Attempt, Earlier: r.Earlier, Own: r.Own}
+	sent := Recording{
+		Outcome: outcomes[r.Outcome], Reason: r.Reason, State: r.State, Attempt: r.Attempt, Earlier: r.Earlier, Own: r.Own,
+		StartOrder: r.StartOrder,
+	}
 	if r.Outcome == ledger.Recorded || r.Outcome == ledger.Duplicate {
 		sent.Task = TaskOf(&r.Task)
 	}
@@ -85,6 +90,7 @@ func (r *Recording) Recording() (ledger.Recording, error) {
 	}
 	got := ledger.Recording{
 		Outcome: ledger.Outcome(at), Reason: r.Reason, State: r.State, Attempt: r.Attempt, Earlier: r.Earlier, Own: r.Own,
+		StartOrder: r.StartOrder,
 	}
 	if got.Outcome == ledger.Recorded || got.Outcome == ledger.Duplicate {
 		if r.Task == nil {

@@ -47,6 +47,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"ends":              testEnds,
 		"ends of a batch":   testBatch,
 		"waiting work":      testWaiting,
+		"priorities":        testPriorities,
 		"unfinished work":   testUnfinished,
 		"interrupted work":  testInterrupted,
 		"canceled work":     testCanceled,
