@@ -28,7 +28,7 @@ const maxDepth = tasker.MaxDepth
 const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, rollout"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, priority, rollout"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
@@ -39,6 +39,7 @@ type taskRequest struct {
 	when       when
 	retry      *tasker.RetryPolicy // nil if absent
 	rollout    json.RawMessage     // its settings in their canonical form; nil if absent
+	priority   *int                // nil if absent
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -114,6 +115,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 			in.retry = decodePolicy(value, &errs)
 		case "rollout":
 			in.rollout = decodeRollout(value, &errs)
+		case "priority":
+			in.priority = decodePriority(value, &errs)
 		default:
 			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
@@ -129,6 +132,19 @@ func decodeTask(body []byte) (taskRequest, error) {
 		return taskRequest{}, err
 	}
 	return in, nil
+}
+
+// decodePriority decodes a priority. null means absent.
+func decodePriority(value json.RawMessage, errs *inputErrors) *int {
+	if kindOfJSON(value) == "null" {
+		return nil
+	}
+	var priority int
+	if json.Unmarshal(value, &priority) != nil || tasker.ValidatePriority(priority) != nil {
+		errs.add("/priority", "invalid priority: must be a whole number 0-%d, and %[1]d comes first", tasker.MaxPriority)
+		return nil
+	}
+	return &priority
 }
 
 // decodePolicy decodes a retry policy. null means absent.

@@ -137,6 +137,7 @@ type resultForm struct {
 	Progress         *tasker.Progress   `json:"progress,omitempty"`
 	CancelRequested  bool               `json:"cancel_requested,omitempty"`
 	Held             string             `json:"held,omitempty"`
+	Position         int                `json:"position,omitempty"`
 	Round            int                `json:"round,omitempty"`
 	PayloadSize      int64              `json:"payload_size,omitempty"`
 }
@@ -185,7 +186,7 @@ func TestRetryForm(t *testing.T) {
 
 func TestResultForm(t *testing.T) {
 	encoded, err := json.Marshal(tasker.TaskResult{
-		RetryTime: new(time.Time), Progress: new(tasker.Progress), CancelRequested: true, Held: "held", Round: 2,
+		RetryTime: new(time.Time), Progress: new(tasker.Progress), CancelRequested: true, Held: "held", Position: 1, Round: 2,
 		PayloadSize: 1,
 	})
 	if err != nil {

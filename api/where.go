@@ -216,6 +216,10 @@ func (in *taskRequest) task(tt *tasker.TaskType) tasker.Task {
 	if !task.AskedExpiry {
 		task.Expiry.After = tt.Expires
 	}
+	task.Priority, task.AskedPriority = tt.Priority, in.priority != nil
+	if task.AskedPriority {
+		task.Priority = *in.priority
+	}
 	if in.rollout != nil {
 		task.Rollout = &tasker.Rollout{Settings: in.rollout}
 	}

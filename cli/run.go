@@ -26,6 +26,7 @@ type runFlags struct {
 	payload         string
 	at, in, expires string
 	plan            string
+	priority        int
 	dryRun, detach  bool
 }
 
@@ -92,6 +93,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.at, "at", "", "start at this `time`, such as 2026-05-06T03:30:00+02:00 or \"2026-05-06 03:30\"")
 	flags.StringVar(&f.in, "in", "", "start after this `duration`, such as 5m")
 	flags.StringVar(&f.expires, "expires", "", "no endpoint begins it later: a `duration` after the start, or a time")
+	flags.IntVar(&f.priority, "priority", 0, "from 0 to 9, which starts first where tasks wait; by default that of the type")
 	flags.StringVar(&f.plan, "plan", "", "refuse unless it is for the endpoints of this `digest` of --dry-run")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say whom it would be for")
 	flags.BoolVar(&f.detach, "detach", false, "do not watch it")
@@ -101,6 +103,9 @@ func (f *runFlags) add(cmd *cobra.Command) {
 func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFlags, args runArguments) error {
 	ctx := cmd.Context()
 	t := client.NewTask{Identifier: cmp.Or(args.identifier, ulid.Make().String()), In: f.in, Expires: f.expires, Plan: f.plan}
+	if cmd.Flags().Changed("priority") {
+		t.Priority = &f.priority
+	}
 	if err := f.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
 		return err
 	}

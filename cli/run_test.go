@@ -79,6 +79,8 @@ func TestRunRefused(t *testing.T) {
 		"worker -e console1 --in soon":                "invalid --in",
 		"worker -e console1 --in 1m --at 2030-01-01":  "exclude each other",
 		"worker -e console1 --expires x":              "expires",
+		"worker -e console1 --priority 10":            "invalid priority: must be a whole number 0-9",
+		"worker -e console1 --priority high":          "invalid argument",
 		"worker -e console1 --payload {":              "invalid --payload",
 		"worker -e console1 --payload 1 a=b":          "--payload and arguments exclude each other",
 		"sleep -e console1 secnds=1":                  `unknown argument "secnds": did you mean seconds?`,
@@ -131,6 +133,21 @@ func TestRunLater(t *testing.T) {
 	execute(t, env, "", "cancel", name).want(t, cli.ExitOK, "CANCELED", "")
 	o = execute(t, env, "", "run", "worker", "-e", "console1", "--at", "2020-01-01 03:30")
 	o.want(t, cli.ExitOK, "DONE: 1 ok", "")
+}
+
+// TestRunPriority: the task has the priority of the flag, and is shown with it.
+func TestRunPriority(t *testing.T) {
+	t.Parallel()
+	env := devAPI(t)
+	o := execute(t, env, "", "run", "worker", "urgent", "-e", "console1", "--priority", "7")
+	o.want(t, cli.ExitOK, "DONE: 1 ok", "")
+	execute(t, env, "", "show", "worker/urgent").want(t, cli.ExitOK, "\npriority  7\n", "")
+	execute(t, env, "", "show", "worker/urgent", "-e", "console1").want(t, cli.ExitOK, "console1 DONE\nattempt", "")
+	// The flag counts, even with the default.
+	execute(t, env, "", "run", "worker", "urgent", "-e", "console1").want(t, cli.ExitUsage, "", "urgent")
+	o = execute(t, env, "", "run", "worker", "zero", "-e", "console1", "--priority", "0")
+	o.want(t, cli.ExitOK, "DONE: 1 ok", "")
+	execute(t, env, "", "run", "worker", "zero", "-e", "console1").want(t, cli.ExitUsage, "", "zero")
 }
 
 // TestRunOutputs: json is the answer of the API, jsonl an object a line.

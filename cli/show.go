@@ -148,6 +148,9 @@ func (r *run) showTask(ctx context.Context, cmd *cobra.Command, c *client.Client
 	if t.Expires != nil {
 		add("expires", t.Expires.Format(time.RFC3339))
 	}
+	if t.Priority > 0 {
+		add("priority", strconv.Itoa(t.Priority))
+	}
 	if len(t.Select) > 0 {
 		add("select", strings.Join(t.Select, " or "))
 	}
@@ -200,6 +203,9 @@ func resultText(a client.ResultAnswer) string {
 	b.WriteByte('\n')
 	if result.Errmsg != "" {
 		fmt.Fprintf(&b, "error    %s\n", text.Visible(result.Errmsg))
+	}
+	if result.Position > 0 {
+		fmt.Fprintf(&b, "position %d of what waits there\n", result.Position)
 	}
 	for _, attempt := range a.Attempts {
 		fmt.Fprintf(&b, "attempt  %d %s", attempt.Attempt, attempt.State)

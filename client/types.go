@@ -51,6 +51,9 @@ type NewTask struct {
 	// Rollout takes the task through its endpoints in waves, or through a window; nil
 	// means all at once. The endpoints are frozen.
 	Rollout *NewRollout `json:"rollout,omitempty"`
+	// Priority orders what waits at an endpoint, from 0 to [tasker.MaxPriority], which
+	// comes first; nil means that of its type.
+	Priority *int `json:"priority,omitempty"`
 }
 
 // Expect bounds the number of endpoints of a task; nil is no bound.
@@ -121,8 +124,9 @@ type TaskView struct {
 	// Retry is the task's own retry policy; nil if it has that of its type.
 	Retry *tasker.RetryPolicy `json:"retry,omitempty"`
 	// Rollout is how far it is on its way through its endpoints, without the plan.
-	Rollout *tasker.Rollout `json:"rollout,omitempty"`
-	Hold    *tasker.Hold    `json:"hold,omitempty"` // who paused it; nil if nobody did
+	Rollout  *tasker.Rollout `json:"rollout,omitempty"`
+	Priority int             `json:"priority,omitempty"` // from 0 to 9, which comes first
+	Hold     *tasker.Hold    `json:"hold,omitempty"`     // who paused it; nil if nobody did
 	// Round is that of a task that was retried, from 2 on, and RoundTime when it began.
 	Round            int        `json:"round,omitempty"`
 	RoundTime        *time.Time `json:"round_time,omitempty"`
@@ -241,6 +245,8 @@ type TaskTypeInfo struct {
 	Retention     *int64            `json:"retention"` // nil if tasks are kept for ever
 	// Expires is how long after its start a task expires; nil for never.
 	Expires *float64 `json:"expires,omitempty"`
+	// Priority is that of a task that does not say its own.
+	Priority int `json:"priority,omitempty"`
 	// Hold says who paused the type; nil if nobody did.
 	Hold *tasker.Hold `json:"hold,omitempty"`
 }

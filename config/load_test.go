@@ -102,6 +102,7 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
     timeout: 90
     retry: [1, 1.5, 2m]
     retention: 48h
+    priority: 3
     settings: {duration: 0}
   - {name: EU-Backup_1, handler: plain, retry: "60 600 3600", retention: forever}`, catalogWith(t, "plain", handlers.Func(nothing)))
 	if err != nil {
@@ -118,7 +119,7 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 		{Name: "plain", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retention: 720 * time.Hour},
 		{
 			Name: "deploy", Handler: "plain", Description: "Deploys", Concurrency: 2, Timeout: 90 * time.Second,
-			Retry: pauses(1, 1.5, 120), Retention: 48 * time.Hour, Settings: map[string]any{"duration": 0},
+			Retry: pauses(1, 1.5, 120), Retention: 48 * time.Hour, Priority: 3, Settings: map[string]any{"duration": 0},
 		},
 		{Name: "EU-Backup_1", Handler: "plain", Concurrency: 4, Timeout: time.Hour, Retry: pauses(60, 600, 3600), Retention: tasker.Forever},
 	}

@@ -47,6 +47,7 @@ func (e *entryReader) fields(t *tasker.TaskType) []field {
 			"expires", "how long after its start a task expires, unless it says so itself; by default never",
 			optional(&t.Expires, time.Second, maxDuration),
 		},
+		{"priority", "of a task that does not say its own: 9 comes first", number(&t.Priority, 0, tasker.MaxPriority)},
 		{"max_payload", "bytes, such as 65536 or 64KiB; by default api.max_body", size(&t.MaxPayload, 1, giB)},
 		{"schema", "JSON Schema of payloads, or the path of a file; by default the handler's", ofNode(
 			func(node *yaml.Node) error { return e.readSchema(t, node) },

@@ -89,7 +89,7 @@ func TestWrongInput(t *testing.T) {
 		"task types, none": {"", []string{"TASKER_TASK_TYPES=[]"}, []string{
 			"TASKER_TASK_TYPES: invalid task_types: must name at least one task type, such as worker",
 		}},
-		"task types, wrong": {"", []string{`TASKER_TASK_TYPES=[worker, worker, a.b, nope, [], {handler: worker}, {name: w, handler: worker, concurency: 1, timeout: 0, retry: [x], retention: 30s, settings: {a: 1}}, {name: v, handler: sleep, concurrency: 0}, metrics]`}, []string{
+		"task types, wrong": {"", []string{`TASKER_TASK_TYPES=[worker, worker, a.b, nope, [], {handler: worker}, {name: w, handler: worker, concurency: 1, timeout: 0, retry: [x], retention: 30s, settings: {a: 1}}, {name: v, handler: sleep, concurrency: 0, priority: 10}, metrics]`}, []string{
 			`TASKER_TASK_TYPES: duplicate task type "worker" in task_types[1]`,
 			`TASKER_TASK_TYPES: task_types[2]: invalid task type "a.b": must be 1 to 64 letters, digits, '_' or '-', starting with a letter or digit`,
 			`TASKER_TASK_TYPES: task_types[3]: task type nope: unknown handler "nope": the handlers are ` + strings.Join(builtin.Catalog().Names(), ", "),
@@ -100,6 +100,7 @@ func TestWrongInput(t *testing.T) {
 			`TASKER_TASK_TYPES: invalid task_types[6].retry: interval 1: must be seconds, or a duration such as "1m30s", got "x"`,
 			`TASKER_TASK_TYPES: invalid task_types[6].retention: must be forever, or 1m-87600h, got "30s"`,
 			"TASKER_TASK_TYPES: invalid task_types[7].concurrency: must be a whole number 1-1024, got 0",
+			"TASKER_TASK_TYPES: invalid task_types[7].priority: must be a whole number 0-9, got 10",
 			`TASKER_TASK_TYPES: task_types[8]: invalid task type "metrics": reserved name: choose another`,
 		}},
 		"addresses of different virtual hosts": {"", []string{"TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://u@h1/a,amqp://u@h2/a,amqp://u@h3/b"}, []string{
