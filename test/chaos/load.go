@@ -74,6 +74,10 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 		if r.IntN(8) == 0 {
 			document["expires"] = 1 + r.IntN(20)
 		}
+		if r.IntN(4) == 0 {
+			post.Priority = r.IntN(10)
+			document["priority"] = post.Priority
+		}
 		if post.Endpoints != nil {
 			document["endpoints"] = post.Endpoints
 			if r.IntN(6) == 0 { // never halts: nobody is there to resume it

@@ -119,6 +119,7 @@ func (w *world) create(c chance, a *api) {
 	switch {
 	case known == nil:
 		task.Endpoints = pick(c, [][]string{nil, {"a"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}}, "endpoints")
+		task.Priority = pick(c, []int{0, 1, tasker.MaxPriority}, "priority")
 		if c.oneIn(4, "later") {
 			task.Status, task.Start = tasker.Scheduled, tasker.Start{In: startDelay}
 		}

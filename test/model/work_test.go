@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -243,9 +244,28 @@ func (w *world) lookForWork(c chance, m *manager) {
 			work = slices.Concat(waits, due)
 			return err
 		},
-		seen:   func() {},
+		seen:   func() { w.judgeOrder(work) },
 		absorb: func() { m.looked = append(m.looked, work...) },
 	})
+}
+
+// judgeOrder compares the work that waits at an endpoint with the order in which it is
+// to start: by when its task started, less the time that its priority is worth.
+func (w *world) judgeOrder(work []ledger.Work) {
+	for i, one := range work {
+		if i > 0 && work[i-1].State == one.State &&
+			cmp.Or(cmp.Compare(work[i-1].StartOrder, one.StartOrder), cmp.Compare(work[i-1].Task.ID, one.Task.ID)) >= 0 {
+			w.violate(1, "task %d with order %d comes after task %d with order %d at %s",
+				one.Task.ID, one.StartOrder, work[i-1].Task.ID, work[i-1].StartOrder, one.Endpoint)
+		}
+		task, row := w.tasks[one.Task.ID], w.before.results[one.Key()]
+		if task == nil || !task.asked.IsZero() || !w.alone || row.state != tasker.Received || row.attempt > 0 || row.round > 1 {
+			continue
+		}
+		if want := task.StartTime.UnixMicro() - int64(task.Priority)*600_000_000; one.StartOrder != want {
+			w.violate(1, "task %d with priority %d has order %d at %s, want %d", task.ID, task.Priority, one.StartOrder, one.Endpoint, want)
+		}
+	}
 }
 
 // enqueue takes over something that was read, perhaps long ago.

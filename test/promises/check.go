@@ -36,6 +36,7 @@ func rules() []rule {
 		{"row-without-run", 1, rowWithoutRun},
 		{"started-early", 1, startedEarly},
 		{"slot-lost", 1, slotLost},
+		{"overtaken", 1, overtaken},
 
 		{"unknown-task", 2, unknownTask},
 		{"second-task", 2, secondTask},

@@ -56,8 +56,9 @@ type Post struct {
 	// StartTime is when the task is to start, from the answer; zero if none came.
 	StartTime time.Time `json:"start_time"`
 	// Expires is when the task expires, from the answer; zero if it does not.
-	Expires time.Time `json:"expires"`
-	Tries   int       `json:"tries"` // the number of POSTs sent
+	Expires  time.Time `json:"expires"`
+	Priority int       `json:"priority,omitempty"` // as it was asked for
+	Tries    int       `json:"tries"`              // the number of POSTs sent
 }
 
 // Cancel is a cancellation of a task and its answer.
