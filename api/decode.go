@@ -28,7 +28,8 @@ const maxDepth = tasker.MaxDepth
 const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, priority, rollout"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, priority, " +
+	"rollout"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {

@@ -185,12 +185,8 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	if !dry && (chosenLater || !in.where.looks() && in.rollout == nil) {
 		return posted{}, false, nil
 	}
-	chosen, err := h.chooser.Choose(ctx, in.request(task.Type))
+	chosen, digest, err := h.choose(ctx, in, task)
 	if err != nil {
-		return posted{}, false, err
-	}
-	digest := choice.Digest(task, chosen.Names)
-	if err := h.plans.check(in.where.plan, digest, chosen.Names); err != nil {
 		return posted{}, false, err
 	}
 	if (in.where.frozen() || in.rollout != nil && in.endpoints == nil) && (dry || start == nil) {
@@ -211,6 +207,16 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	}
 	plan.Exists, plan.StartTime, plan.Rollout = found, start, waves
 	return posted{status: http.StatusOK, plan: &plan}, true, nil
+}
+
+// choose returns whom a task is for now, which must be as planned, and the digest of
+// that.
+func (h *taskHandlers) choose(ctx context.Context, in *taskRequest, task *tasker.Task) (chosen choice.Choice, digest string, err error) {
+	if chosen, err = h.chooser.Choose(ctx, in.request(task.Type)); err != nil {
+		return chosen, "", err
+	}
+	digest = choice.Digest(task, chosen.Names)
+	return chosen, digest, h.plans.check(in.where.plan, digest, chosen.Names)
 }
 
 // plan returns whom a task would be for, and remembers it.

@@ -105,20 +105,8 @@ func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTa
 	if err != nil {
 		return outcome, err
 	}
-	whole := c.task.Cancel != nil && c.task.Cancel.All
-	canceled := len(outcome.Stopped)+len(outcome.Stopping)+len(outcome.Unreachable) > 0
-	switch {
-	case whole:
-		return outcome, nil
-	case c.task.Status.Final():
-		if request.Endpoints == nil || !canceled || len(outcome.FinishedBefore) > 0 {
-			return outcome, errNothing
-		}
-		return outcome, nil
-	case untouched == 0 && !canceled && len(outcome.FinishedBefore) > 0:
-		return outcome, errNothing
-	case untouched == 0 && request.Endpoints != nil:
-		return outcome, nil
+	if over, err := c.over(outcome, untouched); over || err != nil {
+		return outcome, err
 	}
 	if err := c.change(ended); err != nil {
 		return outcome, err
@@ -126,11 +114,33 @@ func (s Cancels) cancel(tx *gorm.DB, request tasker.CancelRequest, ended endedTa
 	if outcome, _, err = c.look(); err != nil {
 		return outcome, err
 	}
-	canceled = len(outcome.Stopped)+len(outcome.Stopping)+len(outcome.Unreachable) > 0
-	if !c.task.Status.Final() && !canceled && len(outcome.FinishedBefore) > 0 {
+	if !c.task.Status.Final() && !canceledAny(outcome) && len(outcome.FinishedBefore) > 0 {
 		return outcome, errNothing // they finished in between
 	}
 	return outcome, nil
+}
+
+// over reports whether there is nothing to change, since it is canceled already. The
+// error is errNothing if there was nothing to cancel.
+func (c *cancellation) over(outcome tasker.CancelOutcome, untouched int) (bool, error) {
+	canceled := canceledAny(outcome)
+	switch {
+	case c.task.Cancel != nil && c.task.Cancel.All:
+		return true, nil
+	case c.task.Status.Final():
+		if c.request.Endpoints == nil || !canceled || len(outcome.FinishedBefore) > 0 {
+			return true, errNothing
+		}
+		return true, nil
+	case untouched == 0 && !canceled && len(outcome.FinishedBefore) > 0:
+		return true, errNothing
+	}
+	return untouched == 0 && c.request.Endpoints != nil, nil
+}
+
+// canceledAny reports whether the task is canceled at some endpoint.
+func canceledAny(o tasker.CancelOutcome) bool {
+	return len(o.Stopped)+len(o.Stopping)+len(o.Unreachable) > 0
 }
 
 // lockTask locks and reads the task, which then has targets.

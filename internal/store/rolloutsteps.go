@@ -325,7 +325,8 @@ func (r *rolloutTx) openDelayed(waves *gorm.DB, settings *rollout.Settings, now 
 			args = append(args, name, dbTime{now.Add(settings.Delay(name))})
 		}
 		args = append(args, r.task.ID, part)
-		err := r.tx.Exec("UPDATE rollout_targets SET stage = ?, open_time = "+open+" END WHERE task_id = ? AND endpoint IN ?", args...).Error
+		statement := "UPDATE rollout_targets SET stage = ?, open_time = " + open + " END WHERE task_id = ? AND endpoint IN ?"
+		err := r.tx.Exec(statement, args...).Error
 		if err != nil {
 			return err
 		}

@@ -105,7 +105,8 @@ func checkVersion(name string, version int64, expected *int64) error {
 	case version == 0:
 		return tasker.Errorf(tasker.Conflict, "schedule %q does not exist: omit version, or give 0", name)
 	}
-	return tasker.Errorf(tasker.Conflict, "schedule %q has version %d, not %d: somebody changed it; read it again", name, version, *expected)
+	return tasker.Errorf(tasker.Conflict, "schedule %q has version %d, not %d: somebody changed it; read it again",
+		name, version, *expected)
 }
 
 // put stores a schedule, which is locked, or new.

@@ -221,7 +221,8 @@ func (s Schedules) RunningSlots(ctx context.Context, scheduleID int64) ([]tasker
 		" OR t.status IN @open AND EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = t.id"+
 		" AND (r.state = @running OR r.state IN @waiting AND "+valid+")) ORDER BY f.slot_time DESC",
 		map[string]any{
-			"schedule": scheduleID, "fired": tasker.SlotFired, "looked": lookedAt, "now": dbTime{now}, "recently": dbTime{now.Add(-onTheWay)},
+			"schedule": scheduleID, "fired": tasker.SlotFired, "looked": lookedAt,
+			"now": dbTime{now}, "recently": dbTime{now.Add(-onTheWay)},
 			"unsent": []tasker.TaskStatus{tasker.Scheduled, tasker.Created}, "sent": tasker.Sent,
 			"open":    []tasker.TaskStatus{tasker.Sent, tasker.Incomplete, tasker.Canceling},
 			"running": tasker.Running, "waiting": []tasker.ResultState{tasker.Received, tasker.Retrying},
