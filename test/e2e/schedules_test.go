@@ -121,11 +121,13 @@ func TestScheduleRollsOut(t *testing.T) {
 		t.Fatalf("trigger: %d, %+v, %v", code, slot, err)
 	}
 	a := s.await("/sleep/"+slot.Identifier, "DONE")
-	var view rolled
-	if _, _, err := s.request(http.MethodGet, "/sleep/"+slot.Identifier+"/summary", "", &view); err != nil {
-		t.Fatal(err)
+	if len(a.TaskResponseList) != 2 {
+		t.Errorf("%+v", a)
 	}
-	if r := view.Task.Rollout; r.State != "DONE" || r.Wave != 2 || len(a.TaskResponseList) != 2 {
-		t.Errorf("%+v, %+v", r, a)
-	}
+	// The rollout ends once the task has.
+	s.until("the rollout to be DONE after two waves", func() bool {
+		var view rolled
+		_, _, err := s.request(http.MethodGet, "/sleep/"+slot.Identifier+"/summary", "", &view)
+		return err == nil && view.Task.Rollout.State == "DONE" && view.Task.Rollout.Wave == 2
+	})
 }
