@@ -192,11 +192,9 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	if (in.where.frozen() || in.rollout != nil && in.endpoints == nil) && (dry || start == nil) {
 		task.Endpoints, task.Chosen = chosen.Names, &chosen.Chosen
 	}
-	var waves *tasker.Rollout
-	if in.rollout != nil {
-		if waves, err = h.rollouts.PlanRollout(ctx, task, chosen.Names); err != nil {
-			return posted{}, false, err
-		}
+	waves, err := h.waves(ctx, in, task, chosen.Names)
+	if err != nil {
+		return posted{}, false, err
 	}
 	if !dry {
 		return posted{}, false, nil
@@ -217,6 +215,14 @@ func (h *taskHandlers) choose(ctx context.Context, in *taskRequest, task *tasker
 	}
 	digest = choice.Digest(task, chosen.Names)
 	return chosen, digest, h.plans.check(in.where.plan, digest, chosen.Names)
+}
+
+// waves returns the rollout of a task to some endpoints; nil if it has none.
+func (h *taskHandlers) waves(ctx context.Context, in *taskRequest, task *tasker.Task, endpoints []string) (*tasker.Rollout, error) {
+	if in.rollout == nil {
+		return nil, nil
+	}
+	return h.rollouts.PlanRollout(ctx, task, endpoints)
 }
 
 // plan returns whom a task would be for, and remembers it.

@@ -111,8 +111,7 @@ func (r *run) perform(ctx context.Context) (report, error) {
 
 	h.End = time.Now()
 	h.Posts, h.Seen, h.Faults = r.clients.posts, r.clients.seen, r.nemesis.faults
-	h.Cancels, h.Holds, h.Retries = r.clients.cancels, r.clients.holds, r.clients.retries
-	h.Schedules = r.clients.schedules
+	h.Cancels, h.Holds, h.Retries, h.Schedules = r.clients.cancels, r.clients.holds, r.clients.retries, r.clients.schedules
 	if h.Runs, err = work.ReadJournals(filepath.Join(r.dir, "journal")); err != nil {
 		return report{}, err
 	}

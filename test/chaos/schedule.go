@@ -79,7 +79,8 @@ func (c *clients) schedule(ctx context.Context, list []schedule) {
 			defer c.mu.Unlock()
 			c.schedules = append(c.schedules, s.Schedule)
 			if refused {
-				c.wrong = append(c.wrong, promises.Violation{Promise: 4, Rule: "schedule-refused", Detail: fmt.Sprintf("%s: %v", path, err)})
+				detail := fmt.Sprintf("%s: %v", path, err)
+				c.wrong = append(c.wrong, promises.Violation{Promise: 4, Rule: "schedule-refused", Detail: detail})
 			}
 		})
 	}
