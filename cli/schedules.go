@@ -133,11 +133,7 @@ that fired with their tasks, the others with the reason.`,
 		Example: `  tasker schedules show nightly
   tasker schedules show nightly --output json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := scheduleArgument(cmd, args)
-			if err != nil {
-				return err
-			}
-			c, err := flags.client(cmd)
+			name, c, err := flags.schedule(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -148,6 +144,15 @@ that fired with their tasks, the others with the reason.`,
 			return r.print(s, scheduleText(s))
 		},
 	}
+}
+
+// schedule returns the name of the schedule that the only argument is, and a client.
+func (f *apiFlags) schedule(cmd *cobra.Command, args []string) (name string, c *client.Client, err error) {
+	if name, err = scheduleArgument(cmd, args); err != nil {
+		return "", nil, err
+	}
+	c, err = f.client(cmd)
+	return name, c, err
 }
 
 // scheduleText returns a schedule for people.

@@ -19,11 +19,7 @@ func deleteScheduleCommand(r *run, flags *apiFlags) *cobra.Command {
 		Long:    `Delete a schedule and what is known of its slots. Its tasks stay.`,
 		Example: `  tasker schedules delete nightly`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := scheduleArgument(cmd, args)
-			if err != nil {
-				return err
-			}
-			c, err := flags.client(cmd)
+			name, c, err := flags.schedule(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -74,11 +70,7 @@ func resumeScheduleCommand(r *run, flags *apiFlags) *cobra.Command {
 		Long:    `Resume a schedule that is paused. What passed meanwhile does not fire: see backfill.`,
 		Example: `  tasker schedules resume nightly`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := scheduleArgument(cmd, args)
-			if err != nil {
-				return err
-			}
-			c, err := flags.client(cmd)
+			name, c, err := flags.schedule(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -99,11 +91,7 @@ func triggerScheduleCommand(r *run, flags *apiFlags) *cobra.Command {
 earlier task runs. The output names the task.`,
 		Example: `  tasker schedules trigger nightly`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := scheduleArgument(cmd, args)
-			if err != nil {
-				return err
-			}
-			c, err := flags.client(cmd)
+			name, c, err := flags.schedule(cmd, args)
 			if err != nil {
 				return err
 			}
