@@ -75,7 +75,9 @@ func TestSchedulesUnderKills(t *testing.T) {
 	if code, _, err := s.request(http.MethodPost, "/v1/schedules/often/pause", "", nil); code != http.StatusOK || err != nil {
 		t.Fatalf("pause: %d, %v", code, err)
 	}
-	s.until("the pause", func() bool { return slots()[len(slots())-1].Outcome == tasker.SlotPaused })
+	s.until("the pause", func() bool {
+		return slices.ContainsFunc(slots(), func(slot tasker.ScheduleSlot) bool { return slot.Outcome == tasker.SlotPaused })
+	})
 
 	fired := slots()
 	fired = fired[:slices.IndexFunc(fired, func(slot tasker.ScheduleSlot) bool { return slot.Outcome == tasker.SlotPaused })]
