@@ -96,7 +96,7 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	defer b.consumes.closeChannel(ch)
 	var consumed flow
 	acks := newAcks(ch, &consumed)
-	stale, unwatch := b.checker.watch(b.cfg.bindings(s.Queue), s.Queue.Name(), &consumed)
+	stale, unwatch := b.checker.watch(bindings(s.Queue), s.Queue.Name(), &consumed)
 	defer unwatch()
 	if s.Ready != nil {
 		s.Ready(true)

@@ -46,7 +46,7 @@ func (b *Broker) consumeDead(ctx context.Context, conn *amqp.Connection, handle 
 		return err
 	}
 	defer b.consumes.closeChannel(ch)
-	stale, unwatch := b.checker.watch(b.cfg.deadLetters(), broker.DeadQueue, nil)
+	stale, unwatch := b.checker.watch(deadLettersBinding(), broker.DeadQueue, nil)
 	defer unwatch()
 	pause := newRetry()
 	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {

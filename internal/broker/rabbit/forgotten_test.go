@@ -76,7 +76,7 @@ func TestForgottenConsumer(t *testing.T) {
 		var consumed flow
 		consumed.taken.Store(int64(test.taken))
 		consumed.settled.Store(int64(test.settled))
-		stale, unwatch := b.checker.watch(b.cfg.bindings(q), q.Name(), &consumed)
+		stale, unwatch := b.checker.watch(bindings(q), q.Name(), &consumed)
 		isStale := func() bool {
 			select {
 			case <-stale:
@@ -109,19 +109,39 @@ func TestForgottenConsumer(t *testing.T) {
 func TestDeletedDuringACheck(t *testing.T) {
 	b, conn, admin := checking(t)
 	q := broker.Queue{TaskType: "deleted", Endpoint: "console1"}
-	if err := b.cfg.declareQueue(admin, q); err != nil {
-		t.Fatal(err)
-	}
-	needs := b.cfg.bindings(q)
-	_, unwatch := b.checker.watch(object{key: needs.key, declare: func(ch *amqp.Channel) error {
-		if _, err := admin.QueueDelete(q.Name(), false, false, false); err != nil {
-			t.Error(err)
+	for _, test := range []struct {
+		name    string // of the queue that is watched
+		deleted string // meanwhile
+		needs   object
+	}{
+		{q.Name(), q.Name(), bindings(q)},
+		{broker.DeadQueue, broker.DeadQueue, deadLettersBinding()},
+		{q.Name(), broker.DeadQueue, bindings(q)}, // another process consumes from that one
+	} {
+		if err := b.cfg.declareQueue(admin, q); err != nil {
+			t.Fatal(err)
 		}
-		return needs.declare(ch)
-	}}, q.Name(), nil)
-	defer unwatch()
-	b.checker.round(t.Context(), conn)
-	if _, err := admin.QueueDeclarePassive(q.Name(), true, false, false, false, nil); err == nil {
-		t.Error("the check has created the queue")
+		stale, unwatch := b.checker.watch(object{key: test.needs.key, declare: func(ch *amqp.Channel) error {
+			if _, err := admin.QueueDelete(test.deleted, false, false, false); err != nil {
+				t.Error(err)
+			}
+			return test.needs.declare(ch)
+		}}, test.name, nil)
+		b.checker.round(t.Context(), conn)
+		look, err := conn.Channel() // a look at what is not there closes it
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := look.QueueDeclarePassive(test.deleted, true, false, false, false, nil); err == nil {
+			t.Errorf("the check of %s has created the queue %s", test.name, test.deleted)
+		}
+		select {
+		case <-stale:
+		default:
+			if test.name == test.deleted {
+				t.Errorf("the consumer of %s goes on without its queue", test.name)
+			}
+		}
+		unwatch()
 	}
 }

@@ -34,8 +34,23 @@ func (cfg Config) deadLetters() object {
 	}}
 }
 
+// deadLettersBinding returns the exchange of the dead letters and what binds their
+// queue. It does not create the queue.
+func deadLettersBinding() object {
+	return object{key: "dead letters", declare: func(ch *amqp.Channel) error {
+		if err := declareDeadExchange(ch, false); err != nil {
+			return err
+		}
+		return ch.QueueBind(broker.DeadQueue, "", broker.DeadExchange, false, nil)
+	}}
+}
+
+func declareDeadExchange(ch *amqp.Channel, noWait bool) error {
+	return ch.ExchangeDeclare(broker.DeadExchange, amqp.ExchangeFanout, true, false, false, noWait, nil)
+}
+
 func (cfg Config) declareDeadLetters(ch *amqp.Channel, noWait bool) error {
-	if err := ch.ExchangeDeclare(broker.DeadExchange, amqp.ExchangeFanout, true, false, false, noWait, nil); err != nil {
+	if err := declareDeadExchange(ch, noWait); err != nil {
 		return err
 	}
 	if _, err := ch.QueueDeclare(broker.DeadQueue, true, false, false, noWait, cfg.queueArgs()); err != nil {
@@ -70,10 +85,14 @@ func (cfg Config) argsOf(q broker.Queue) amqp.Table {
 }
 
 // bindings returns what a durable queue of a task type needs besides itself: the
-// exchanges, and what binds it. It does not create the queue.
-func (cfg Config) bindings(q broker.Queue) object {
+// exchanges, and what binds it. It creates no queue, not even that of the dead letters,
+// which another process consumes from.
+func bindings(q broker.Queue) object {
 	return object{key: "queue " + q.Name(), declare: func(ch *amqp.Channel) error {
-		if err := cfg.declareExchanges(ch, q); err != nil {
+		if err := declareDeadExchange(ch, true); err != nil {
+			return err
+		}
+		if err := declareTypeExchange(ch, q); err != nil {
 			return err
 		}
 		return bind(ch, q)
@@ -89,7 +108,10 @@ func (cfg Config) queue(q broker.Queue) object {
 // asynchronous declaration is refused, the channel is closed, and one of these
 // calls fails.
 func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
-	if err := cfg.declareExchanges(ch, q); err != nil {
+	if err := cfg.declareDeadLetters(ch, true); err != nil {
+		return err
+	}
+	if err := declareTypeExchange(ch, q); err != nil {
 		return err
 	}
 	if _, err := ch.QueueDeclare(q.Name(), true, false, false, false, cfg.argsOf(q)); err != nil {
@@ -98,11 +120,8 @@ func (cfg Config) declareQueue(ch *amqp.Channel, q broker.Queue) error {
 	return bind(ch, q)
 }
 
-// declareExchanges does not wait for the broker.
-func (cfg Config) declareExchanges(ch *amqp.Channel, q broker.Queue) error {
-	if err := cfg.declareDeadLetters(ch, true); err != nil {
-		return err
-	}
+// declareTypeExchange does not wait for the broker.
+func declareTypeExchange(ch *amqp.Channel, q broker.Queue) error {
 	return ch.ExchangeDeclare(broker.ExchangeName(q.TaskType), amqp.ExchangeDirect, true, false, false, true, nil)
 }
 
