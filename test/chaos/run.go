@@ -108,6 +108,7 @@ func (r *run) perform(ctx context.Context) (report, error) {
 		return report{}, ctx.Err()
 	}
 	r.stopAll()
+	r.clients.wrong = append(r.clients.wrong, programsLeft(ctx, filepath.Join(r.dir, "journal"))...)
 
 	h.End = time.Now()
 	h.Posts, h.Seen, h.Faults = r.clients.posts, r.clients.seen, r.nemesis.faults

@@ -28,10 +28,11 @@ type Type struct {
 	Timeout string   `yaml:"timeout"`
 	Retry   []string `yaml:"retry"`
 	Outcome string   `yaml:"-"`
+	Program bool     `yaml:"-"` // each run is a program of its own
 }
 
 // Types returns the task types of a chaos run: one for each way in which a
-// handler ends, and one whose interrupted attempts are retried.
+// handler ends, one whose interrupted attempts are retried, and one that runs programs.
 func Types() []Type {
 	return []Type{
 		{Name: "done", Handler: "worker", Timeout: "1m", Retry: []string{}, Outcome: "done"},
@@ -39,6 +40,7 @@ func Types() []Type {
 		{Name: "failed", Handler: "worker", Timeout: "1m", Retry: []string{"200ms"}, Outcome: "failed"},
 		{Name: "timed_out", Handler: "worker", Timeout: "300ms", Retry: []string{}, Outcome: "timed_out"},
 		{Name: "flaky", Handler: "worker", Timeout: "1m", Retry: []string{"200ms", "200ms"}, Outcome: "flaky"},
+		{Name: "program", Handler: "worker", Timeout: "1m", Retry: []string{"100ms", "100ms"}, Outcome: "done", Program: true},
 	}
 }
 
@@ -58,10 +60,17 @@ type Payload struct {
 
 // Registry returns the handlers of all types, with journals in dir.
 func Registry(dir string) (*handlers.Registry, error) {
-	j := &journals{dir: dir, files: map[string]*os.File{}}
+	j := newJournals(dir)
 	registry := handlers.NewRegistry()
 	for _, t := range Types() {
-		if err := registry.Register(t.Name, &handler{outcome: t.Outcome, journals: j}); err != nil {
+		var h handlers.Handler = &handler{outcome: t.Outcome, journals: j}
+		if t.Program {
+			var err error
+			if h, err = newProgram(dir); err != nil {
+				return nil, err
+			}
+		}
+		if err := registry.Register(t.Name, h); err != nil {
 			return nil, err
 		}
 	}
@@ -88,11 +97,18 @@ func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.R
 	if err := json.Unmarshal(req.Payload, &payload); err != nil {
 		return nil, handlers.Permanent(err)
 	}
+	return h.journals.record(entry, func() (handlers.Result, error) {
+		return h.work(ctx, req, time.Duration(payload.Milliseconds)*time.Millisecond, entry.Run)
+	})
+}
+
+// record calls work between the entries of its start and its end.
+func (j *journals) record(entry promises.Entry, work func() (handlers.Result, error)) (handlers.Result, error) {
 	entry.Event = "start"
-	if err := h.journals.write(entry); err != nil {
+	if err := j.write(entry); err != nil {
 		return nil, err
 	}
-	result, err := h.work(ctx, req, time.Duration(payload.Milliseconds)*time.Millisecond, entry.Run)
+	result, err := work()
 	switch {
 	case err == nil:
 		entry.Outcome = "done"
@@ -102,7 +118,7 @@ func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.R
 		entry.Outcome = "stopped"
 	}
 	entry.Event = "end"
-	if err := h.journals.write(entry); err != nil {
+	if err := j.write(entry); err != nil {
 		return nil, err
 	}
 	return result, err
@@ -131,6 +147,8 @@ type journals struct {
 	mu    sync.Mutex
 	files map[string]*os.File
 }
+
+func newJournals(dir string) *journals { return &journals{dir: dir, files: map[string]*os.File{}} }
 
 // write appends an entry and syncs.
 func (j *journals) write(entry promises.Entry) error {

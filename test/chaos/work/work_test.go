@@ -3,13 +3,25 @@ package work_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/taskerhq/tasker/handlers"
 	"github.com/taskerhq/tasker/test/chaos/work"
 )
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == work.ProgramArgument {
+		if err := work.RunProgram(context.Background(), os.Stdin, os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	m.Run()
+}
 
 // Each handler ends with its type's outcome, and records what it is about to
 // return.
@@ -26,6 +38,7 @@ func TestHandlers(t *testing.T) {
 		{"flaky", 1, "failed"},
 		{"flaky", 2, "done"},
 		{"timed_out", 1, "stopped"},
+		{"program", 1, "done"},
 	} {
 		dir := t.TempDir()
 		registry, err := work.Registry(dir)
@@ -59,6 +72,40 @@ func TestHandlers(t *testing.T) {
 		if test.outcome == "done" && (json.Unmarshal(result, &payload) != nil || payload.Run != end.Run) {
 			t.Errorf("%s: result %s, want run %s", test.taskType, result, end.Run)
 		}
+	}
+}
+
+// A program that is stopped records so.
+func TestStoppedProgram(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	registry, err := work.Registry(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler, _ := registry.Lookup("program")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	stopped := errors.New("stopped")
+	handled := make(chan error, 1)
+	go func() {
+		_, err := handler.Handle(ctx, &handlers.Request{
+			TaskID: 7, Identifier: "a", Type: "program", Endpoint: "console0", Attempt: 1, Payload: []byte(`{"ms":600000}`),
+		})
+		handled <- err
+	}()
+	for deadline := time.Now().Add(time.Minute); work.CountRuns(dir) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the program did not start")
+		}
+	}
+	cancel(stopped)
+	if err := <-handled; !errors.Is(err, stopped) {
+		t.Errorf("%v, want the cause of the end", err)
+	}
+	entries, err := work.ReadJournals(dir)
+	if err != nil || len(entries) != 2 || entries[1].Outcome != "stopped" {
+		t.Errorf("journal %+v, %v", entries, err)
 	}
 }
 
