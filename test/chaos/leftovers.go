@@ -29,7 +29,8 @@ func programsLeft(ctx context.Context, journal string) (found []promises.Violati
 				continue // has ended, or is not of this run
 			}
 			command, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-			detail := fmt.Sprintf("%s runs %q after all managers have ended", filepath.Base(filepath.Dir(path)), command)
+			detail := fmt.Sprintf("process %s runs %q after all managers have ended", filepath.Base(filepath.Dir(path)),
+				bytes.ReplaceAll(command, []byte{0}, []byte{' '}))
 			found = append(found, promises.Violation{Promise: 2, Rule: "program-left", Detail: detail})
 		}
 		if len(found) == 0 || !sleep(ctx, 100*time.Millisecond) {
