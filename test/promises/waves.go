@@ -8,12 +8,15 @@ func (r *Rollout) opened() int {
 	return r.Waves[r.Wave-1].Until
 }
 
+func (r *Rollout) over() bool { return r.State == "DONE" || r.State == "CANCELED" }
+
 // A task with a rollout has run at no more endpoints, when an answer was asked for, than
-// those whose waves the answer says are open.
+// those whose waves the answer says are open. A rollout that is over holds nothing: what
+// is retried after it starts everywhere at once.
 func ranBeforeItsWave(w *world, report reportFunc) {
 	for _, a := range w.all {
 		rollout := a.Task.Rollout
-		if rollout == nil || len(rollout.Waves) == 0 {
+		if rollout == nil || len(rollout.Waves) == 0 || rollout.over() && a.Task.Round > 1 {
 			continue
 		}
 		begun := map[string]bool{}

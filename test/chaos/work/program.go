@@ -32,11 +32,40 @@ func newProgram(dir string) (handlers.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return execprogram.New(handlers.Settings{
+	h, err := execprogram.New(handlers.Settings{
 		"command":     []any{self, ProgramArgument},
 		"environment": map[string]any{JournalVariable: dir, managerVariable: strconv.Itoa(os.Getpid())},
 		"result":      "json",
 	})
+	if err != nil {
+		return nil, err
+	}
+	return handlers.Wrap(h, func(next handlers.Handler) handlers.Handler { return begin{next} }), nil
+}
+
+// begin is middleware that tells a program when its run began.
+type begin struct{ next handlers.Handler }
+
+// Handle implements [handlers.Handler].
+func (b begin) Handle(ctx context.Context, req *handlers.Request) (handlers.Result, error) {
+	payload := programPayload{Begun: time.Now()}
+	if err := json.Unmarshal(req.Payload, &payload.Payload); err != nil {
+		return nil, handlers.Permanent(err)
+	}
+	begun := *req
+	var err error
+	if begun.Payload, err = json.Marshal(payload); err != nil {
+		return nil, err
+	}
+	return b.next.Handle(ctx, &begun)
+}
+
+// programPayload is what a program reads.
+type programPayload struct {
+	Payload
+	// Begun is when the manager began the run. On a busy machine it takes seconds until the
+	// program can record something, which is no fault of the manager's.
+	Begun time.Time `json:"begun"`
 }
 
 // RunProgram is one run as a program: it records its start, works as long as its
@@ -47,7 +76,7 @@ func newProgram(dir string) (handlers.Handler, error) {
 func RunProgram(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, release := signal.NotifyContext(ctx, syscall.SIGTERM)
 	defer release()
-	var payload Payload
+	var payload programPayload
 	if err := json.NewDecoder(in).Decode(&payload); err != nil {
 		return fmt.Errorf("read the payload: %w", err)
 	}
@@ -55,6 +84,7 @@ func RunProgram(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	entry.Time = payload.Begun
 	result, err := newJournals(os.Getenv(JournalVariable)).record(entry, func() (handlers.Result, error) {
 		child := exec.Command("sleep", "600")
 		child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -102,9 +102,13 @@ func (h *handler) Handle(ctx context.Context, req *handlers.Request) (handlers.R
 	})
 }
 
-// record calls work between the entries of its start and its end.
+// record calls work between the entries of its start, at the entry's time or else now,
+// and of its end.
 func (j *journals) record(entry promises.Entry, work func() (handlers.Result, error)) (handlers.Result, error) {
 	entry.Event = "start"
+	if entry.Time.IsZero() {
+		entry.Time = time.Now()
+	}
 	if err := j.write(entry); err != nil {
 		return nil, err
 	}
@@ -117,7 +121,7 @@ func (j *journals) record(entry promises.Entry, work func() (handlers.Result, er
 	default:
 		entry.Outcome = "stopped"
 	}
-	entry.Event = "end"
+	entry.Event, entry.Time = "end", time.Now()
 	if err := j.write(entry); err != nil {
 		return nil, err
 	}
@@ -156,7 +160,6 @@ func (j *journals) write(entry promises.Entry) error {
 	if err != nil {
 		return err
 	}
-	entry.Time = time.Now()
 	line, err := json.Marshal(entry)
 	if err != nil {
 		return err
