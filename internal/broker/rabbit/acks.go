@@ -44,6 +44,14 @@ func (a *acks) requeue(tag uint64) error {
 	return a.settle(tag, func() error { return a.ch.Nack(tag, false, true) })
 }
 
+// reject has RabbitMQ make one delivery a dead letter. Unlike [delivery.DeadLetter] it
+// waits for no confirm, so nothing of the message is kept here meanwhile.
+func (a *acks) reject(tag uint64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.settle(tag, func() error { return a.ch.Nack(tag, false, false) })
+}
+
 // settle writes the settlement of a delivery. The caller holds the lock.
 func (a *acks) settle(tag uint64, write func() error) error {
 	a.flow.settled.Add(1)

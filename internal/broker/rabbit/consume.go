@@ -104,31 +104,14 @@ func (b *Broker) consume(ctx context.Context, conn *amqp.Connection, s broker.Su
 	}
 	return each(ctx, deliveries, closes, stale, func(d amqp.Delivery) error {
 		consumed.taken.Add(1)
-		taken := &delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b, acks: acks}
 		if len(d.Body) > b.cfg.MaxBody {
-			b.group.run(func() { b.refuse(ctx, taken) })
-			return nil
+			b.log.WarnContext(ctx, "message too large: it becomes a dead letter", "queue", s.Queue.Name(), "message_id", d.MessageId,
+				"bytes", len(d.Body), "limit", b.cfg.MaxBody)
+			return acks.reject(d.DeliveryTag)
 		}
-		s.Deliver(taken)
+		s.Deliver(&delivery{amqp: d, ch: ch, queue: s.Queue.Name(), broker: b, acks: acks})
 		return nil
 	})
-}
-
-// refuse makes a message that is too large a dead letter, and retries until
-// that worked or its channel has ended.
-func (b *Broker) refuse(ctx context.Context, d *delivery) {
-	reason := fmt.Sprintf("message has %d bytes, but an endpoint accepts at most %d", len(d.amqp.Body), b.cfg.MaxBody)
-	b.log.WarnContext(ctx, "message too large: it becomes a dead letter", "queue", d.queue, "message_id", d.amqp.MessageId,
-		"bytes", len(d.amqp.Body), "limit", b.cfg.MaxBody)
-	pause := newRetry()
-	for ctx.Err() == nil && !d.ch.IsClosed() {
-		err := d.DeadLetter(ctx, reason)
-		if err == nil {
-			return
-		}
-		b.log.DebugContext(ctx, "cannot make a message that is too large a dead letter yet", "queue", d.queue, "err", err)
-		pause.wait(ctx)
-	}
 }
 
 // each passes the deliveries of a consumer to handle until that fails, or the

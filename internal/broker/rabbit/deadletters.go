@@ -13,12 +13,16 @@ import (
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
-// deadPrefetch limits the dead letters waiting in this process. It is small,
-// since each waits for the pauses of failed ones before it.
-const deadPrefetch = 16
+// deadPrefetch limits the dead letters waiting in this process. It is small, since
+// each waits for the pauses of failed ones before it, and may be as large as RabbitMQ
+// takes.
+const deadPrefetch = 4
 
 // headerDeath is RabbitMQ's own record of dead-lettering, newest first.
 const headerDeath = "x-death"
+
+// deathRejected is the reason in RabbitMQ's record of a message that a consumer rejected.
+const deathRejected = "rejected"
 
 // ConsumeDeadLetters implements [broker.Broker].
 func (b *Broker) ConsumeDeadLetters(ctx context.Context, handle func(context.Context, broker.DeadLetter) error) error {
@@ -63,7 +67,7 @@ func (b *Broker) consumeDead(ctx context.Context, conn *amqp.Connection, handle 
 func (b *Broker) takeDead(
 	ctx context.Context, d amqp.Delivery, handle func(context.Context, broker.DeadLetter) error, pause *retry,
 ) error {
-	letter := deadLetterOf(d)
+	letter := deadLetterOf(d, b.cfg.MaxBody)
 	if letter.ID != "" {
 		err := handle(ctx, letter)
 		if err == nil {
@@ -116,8 +120,9 @@ func deadPublishing(letter broker.DeadLetter) amqp.Publishing {
 
 // deadLetterOf decodes a message of the dead letters. RabbitMQ's own record is
 // newer than tasker's headers, which are then from an earlier time: the ID in
-// them no longer counts.
-func deadLetterOf(d amqp.Delivery) broker.DeadLetter {
+// them no longer counts. The reason of one that an endpoint rejected for being larger
+// than limit says so.
+func deadLetterOf(d amqp.Delivery, limit int) broker.DeadLetter {
 	letter := broker.DeadLetter{Body: d.Body, MessageID: d.MessageId, Time: d.Timestamp, Redelivered: d.Redelivered}
 	if deaths, ok := d.Headers[headerDeath].([]any); ok && len(deaths) > 0 {
 		if death, ok := deaths[0].(amqp.Table); ok {
@@ -125,6 +130,9 @@ func deadLetterOf(d amqp.Delivery) broker.DeadLetter {
 			letter.Reason, _ = death["reason"].(string)
 			if when, ok := death["time"].(time.Time); ok {
 				letter.Time = when
+			}
+			if letter.Reason == deathRejected && len(d.Body) > limit {
+				letter.Reason = fmt.Sprintf("message has %d bytes, but an endpoint accepts at most %d", len(d.Body), limit)
 			}
 			return letter
 		}
