@@ -35,7 +35,7 @@ come until the endpoint has finished the task. "-" is the last task that you hav
 run.
 
 Control characters are escaped: a program must not be able to write to your
-terminal. --raw prints the lines as they are.`,
+terminal. --raw prints the lines as they are, but not to a terminal.`,
 		Example: `  tasker logs app-update/upd-17 -e web07
   tasker logs - -e console1 --follow
   tasker logs app-update/upd-17 -e web07 --attempt 1 --output jsonl`,
@@ -51,6 +51,10 @@ terminal. --raw prints the lines as they are.`,
 			}
 			if err := tasker.ValidateEndpoint(f.endpoint); err != nil {
 				return usagef("--endpoint: %v", err)
+			}
+			if f.raw && isTerminal(r.Stdout) {
+				return usagef("--raw writes control characters as they are, which could control the terminal: " +
+					"redirect them (--raw > log), or omit --raw")
 			}
 			c, err := api.client(cmd)
 			if err != nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -182,8 +183,8 @@ func greet(out io.Writer, cfg config.Config, addr, file string, opts DevOptions)
 	if cfg.API.UI {
 		dashboard = "  dashboard      http://" + addr + "/ui/\n"
 	}
-	_, _ = fmt.Fprintf(out, `tasker %s for development: the API and two endpoints in one process,
-on SQLite and an in-process broker. For production, on MySQL and RabbitMQ: tasker api, tasker manager.
+	_, _ = fmt.Fprintf(out, `%[10]s %[1]s for development: the API and two endpoints in one process,
+on SQLite and an in-process broker. For production, on MySQL and RabbitMQ: %[10]s api, %[10]s manager.
 
 %[9]s  API            http://%[2]s   (contract: /openapi.yaml, state: /readyz)
   task types     %[3]v
@@ -195,7 +196,8 @@ Try it, in another terminal:
 
 %[8]s
 Stop it with Ctrl-C.
-`, opts.Version, addr, cfg.TaskTypeNames(), opts.Endpoints, cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr), dashboard)
+`, opts.Version, addr, cfg.TaskTypeNames(), opts.Endpoints, cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr), dashboard,
+		cmp.Or(opts.Program, "tasker"))
 }
 
 // firstSteps returns commands that work with the configured task types: a POST of the

@@ -140,8 +140,8 @@ func status(want string) func(answer) bool {
 
 func TestDevReference(t *testing.T) {
 	var out bytes.Buffer
-	base, stop := dev(t, load(t, "TASKER_API_PUBLISH_TIMEOUT=10s"), app.DevOptions{Ephemeral: true, Out: &out, Version: "v-test"})
-	for _, want := range []string{base, base + "/ui/", "curl -X POST", "console1", "/openapi.yaml"} {
+	base, stop := dev(t, load(t, "TASKER_API_PUBLISH_TIMEOUT=10s"), app.DevOptions{Ephemeral: true, Out: &out, Version: "v-test", Program: "mine"})
+	for _, want := range []string{base, base + "/ui/", "curl -X POST", "console1", "/openapi.yaml", "mine v-test for", "mine manager"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the greeting does not say %q:\n%s", want, &out)
 		}

@@ -43,6 +43,8 @@ type DevOptions struct {
 	// Out receives the greeting.
 	Out     io.Writer
 	Version string
+	// Program is the program's name in the greeting; empty means tasker.
+	Program string
 	// Ready, if set, is called with the API's address once it serves.
 	Ready  func(addr string)
 	Reload Reload
