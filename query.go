@@ -28,7 +28,10 @@ type TaskSearch struct {
 	Statuses []TaskStatus // one of these, as they are stored
 	Endpoint string       // is for this endpoint
 	Prefix   string       // has an identifier that begins so
-	Since    time.Time    // its status changed then, or later
+	// Since and Until say when its status changed last: at Since or later, and before
+	// Until. CreatedSince and CreatedUntil say when it was accepted, likewise.
+	Since, Until               time.Time
+	CreatedSince, CreatedUntil time.Time
 	// Text is in its payload, in the form in which it was sent, or in an error of one
 	// of its results; upper and lower case differ.
 	Text string

@@ -14,31 +14,21 @@ import (
 	"github.com/taskerhq/tasker/internal/x/clock"
 )
 
+// searchQuery are the parameters that select tasks of all types, and searchRepeatable
+// those that may be given more than once.
+var (
+	searchQuery = []string{
+		"task_type", "status", "endpoint", "identifier", "since", "until", "created_since", "created_until", "text",
+	}
+	searchRepeatable = []string{"task_type", "status"}
+)
+
 // search serves GET /v1/tasks: the tasks of all types, newest first.
 func (h *taskHandlers) search(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
-	q := tasker.TaskSearch{
-		Types: h.typesParam(query["task_type"], &errs), Prefix: query.Get("identifier"), Text: query.Get("text"),
-		Since: h.sinceParam(query, &errs), Before: idCursor(query, &errs), Limit: pageLimit(query, &errs), MaxBytes: maxPageBytes,
-	}
-	for _, value := range query["status"] {
-		q.Statuses = append(q.Statuses, statusParam(value, &errs))
-	}
-	if query.Has("endpoint") {
-		q.Endpoint = query.Get("endpoint")
-		if err := tasker.ValidateEndpoint(q.Endpoint); err != nil {
-			errs.add("?endpoint", "%v", err)
-		}
-	}
-	if query.Has("identifier") {
-		if err := tasker.ValidateIdentifier(q.Prefix); err != nil {
-			errs.add("?identifier", "%v", err)
-		}
-	}
-	if query.Has("text") && (q.Text == "" || len(q.Text) > maxSearchText || !utf8.ValidString(q.Text)) {
-		errs.add("?text", "invalid text: must be 1-%d bytes of UTF-8", maxSearchText)
-	}
+	q := h.searchParams(query, &errs)
+	q.Before, q.Limit, q.MaxBytes = idCursor(query, &errs), pageLimit(query, &errs), maxPageBytes
 	if err := errs.err(); err != nil {
 		return err
 	}
@@ -61,6 +51,31 @@ func (h *taskHandlers) search(w http.ResponseWriter, r *http.Request) error {
 // maxSearchText limits the text of a search, in bytes.
 const maxSearchText = 256
 
+// searchParams returns which tasks a request selects.
+func (h *taskHandlers) searchParams(query url.Values, errs *inputErrors) tasker.TaskSearch {
+	q := tasker.TaskSearch{Types: h.typesParam(query["task_type"], errs), Prefix: query.Get("identifier"), Text: query.Get("text")}
+	for _, value := range query["status"] {
+		q.Statuses = append(q.Statuses, statusParam(value, errs))
+	}
+	if query.Has("endpoint") {
+		q.Endpoint = query.Get("endpoint")
+		if err := tasker.ValidateEndpoint(q.Endpoint); err != nil {
+			errs.add("?endpoint", "%v", err)
+		}
+	}
+	if query.Has("identifier") {
+		if err := tasker.ValidateIdentifier(q.Prefix); err != nil {
+			errs.add("?identifier", "%v", err)
+		}
+	}
+	q.Since, q.Until = h.windowParams(query, "since", "until", errs)
+	q.CreatedSince, q.CreatedUntil = h.windowParams(query, "created_since", "created_until", errs)
+	if query.Has("text") && (q.Text == "" || len(q.Text) > maxSearchText || !utf8.ValidString(q.Text)) {
+		errs.add("?text", "invalid text: must be 1-%d bytes of UTF-8", maxSearchText)
+	}
+	return q
+}
+
 // typesParam returns the task types that a search names, or else all of them, sorted.
 func (h *taskHandlers) typesParam(names []string, errs *inputErrors) []string {
 	known := h.types.load().byName
@@ -76,19 +91,31 @@ func (h *taskHandlers) typesParam(names []string, errs *inputErrors) []string {
 	return slices.Compact(names)
 }
 
-// sinceParam returns a time, which is given as such or as how long ago it was.
-func (h *taskHandlers) sinceParam(query url.Values, errs *inputErrors) time.Time {
-	value := query.Get("since")
-	if !query.Has("since") {
+// windowParams returns a window of time from the parameters of its two ends, which are
+// zero if absent: it has the first one, and not the other.
+func (h *taskHandlers) windowParams(query url.Values, first, other string, errs *inputErrors) (since, until time.Time) {
+	now := h.clock.Now() // once, so that both are as long ago as they say
+	since, until = timeParam(query, first, now, errs), timeParam(query, other, now, errs)
+	if !since.IsZero() && !until.IsZero() && !since.Before(until) {
+		errs.add("?"+other, "invalid %s: must be later than %s", other, first)
+	}
+	return since, until
+}
+
+// timeParam returns a time, which is given as such or as how long ago it was; it is zero
+// if absent.
+func timeParam(query url.Values, name string, now time.Time, errs *inputErrors) time.Time {
+	value := query.Get(name)
+	if !query.Has(name) {
 		return time.Time{}
 	}
-	if since, err := time.Parse(time.RFC3339, value); err == nil {
-		return since
+	if at, err := time.Parse(time.RFC3339, value); err == nil {
+		return at
 	}
 	ago, ok := clock.Parse(value)
 	if !ok || ago < 0 {
-		errs.add("?since", "invalid since: must be a time such as 2026-11-30T10:00:00Z, or how long ago it was, such as 2h")
+		errs.add("?"+name, "invalid %s: must be a time such as 2026-11-30T10:00:00Z, or how long ago it was, such as 2h", name)
 		return time.Time{}
 	}
-	return h.clock.Now().Add(-ago)
+	return now.Add(-ago)
 }

@@ -39,6 +39,10 @@ func TestSearch(t *testing.T) {
 		"?endpoint=web1&identifier=upd-&text=no%20space&cursor=7&since=2h": {
 			Types: []string{"backup", "worker"}, Endpoint: "web1", Prefix: "upd-", Text: "no space", Before: 7, Since: now.Add(-2 * time.Hour),
 		},
+		"?since=2h&until=1h&created_since=2015-05-06T01:00:00Z&created_until=2015-05-06T01:30:00Z": {
+			Types: []string{"backup", "worker"}, Since: now.Add(-2 * time.Hour), Until: now.Add(-time.Hour),
+			CreatedSince: time.Date(2015, 5, 6, 1, 0, 0, 0, time.UTC), CreatedUntil: time.Date(2015, 5, 6, 1, 30, 0, 0, time.UTC),
+		},
 		"?since=2015-05-06T01:00:00Z": {Types: []string{"backup", "worker"}, Since: time.Date(2015, 5, 6, 1, 0, 0, 0, time.UTC)},
 	} {
 		h.get(t, "/v1/tasks"+query).want(t, http.StatusOK)
@@ -49,7 +53,8 @@ func TestSearch(t *testing.T) {
 	}
 	for _, query := range []string{
 		"task_type=none", "status=LATE", "endpoint=a/b", "endpoint=", "identifier=-x", "since=yesterday", "since=-2h", "text=", "text=" + strings.Repeat("x", 257),
-		"text=%ff", "cursor=x",
+		"text=%ff", "cursor=x", "until=tomorrow", "until=", "created_since=-1s", "created_until=2015-05-06", "until=2h&since=1h",
+		"until=2015-05-06T01:00:00Z&since=2015-05-06T01:00:00Z", "created_until=1h&created_since=1m",
 	} {
 		a := h.get(t, "/v1/tasks?"+query)
 		a.want(t, http.StatusUnprocessableEntity)

@@ -14,11 +14,19 @@ import (
 	"github.com/taskerhq/tasker/client"
 )
 
+// windowFlags are the flags of windows of time, and what they are for.
+var windowFlags = [4]struct{ name, usage string }{
+	{"since", "changed so long ago at most, such as 2h or 7d, or since a `time`"},
+	{"until", "changed longer ago, such as 1h, or before a `time`"},
+	{"created-since", "accepted so long ago at most, or since a `time`"},
+	{"created-until", "accepted longer ago, or before a `time`"},
+}
+
 // listFlags are the flags of "tasker list".
 type listFlags struct {
 	search   client.TaskSearch
 	statuses []string
-	since    string
+	window   [4]string // what the flags of windowFlags say
 	limit    int
 }
 
@@ -33,6 +41,7 @@ func listCommand(r *run) *cobra.Command {
 		Example: `  tasker list
   tasker list --status FAILED,INCOMPLETE --since 2h
   tasker list --type app-update --endpoint web07 --text "no space"
+  tasker list --created-since "2026-11-30 22:00" --created-until "2026-11-30 23:00"
   tasker list --status SCHEDULED --output names`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,7 +58,9 @@ func listCommand(r *run) *cobra.Command {
 	flags.StringSliceVar(&f.statuses, "status", nil, "with this `status`; may be repeated")
 	flags.StringVar(&f.search.Endpoint, "endpoint", "", "for this `endpoint`")
 	flags.StringVar(&f.search.Prefix, "identifier", "", "with an identifier that begins with this `text`")
-	flags.StringVar(&f.since, "since", "", "changed so long ago at most, such as 2h or 7d, or since a `time`")
+	for i, flag := range windowFlags {
+		flags.StringVar(&f.window[i], flag.name, "", flag.usage)
+	}
 	flags.StringVar(&f.search.Text, "text", "", "with this `text` in the payload or in the error of a result")
 	flags.IntVar(&f.limit, "limit", 20, "how many to list")
 	complete(cmd, "status", func() []string {
@@ -64,14 +75,14 @@ func listCommand(r *run) *cobra.Command {
 	return withOutputs(cmd, outputText, outputJSON, outputLines, outputNames, outputCSV)
 }
 
-func (f *listFlags) list(ctx context.Context, r *run, c *client.Client) (err error) {
+func (f *listFlags) list(ctx context.Context, r *run, c *client.Client) error {
 	if f.limit < 1 {
 		return usagef("invalid --limit %d: must be 1 or more", f.limit)
 	}
 	for _, status := range f.statuses {
 		f.search.Statuses = append(f.search.Statuses, tasker.TaskStatus(strings.ToUpper(status)))
 	}
-	if f.search.Since, err = parseSince(f.since, time.Now()); err != nil {
+	if err := f.applyWindows(time.Now()); err != nil {
 		return err
 	}
 	tasks := []client.TaskView{}
@@ -88,8 +99,20 @@ func (f *listFlags) list(ctx context.Context, r *run, c *client.Client) (err err
 	return r.printTasks(tasks)
 }
 
-// parseSince parses a time, or a duration before now; no text is the zero time.
-func parseSince(s string, now time.Time) (time.Time, error) {
+// applyWindows puts the windows of time into the search.
+func (f *listFlags) applyWindows(now time.Time) (err error) {
+	q := &f.search
+	for i, at := range []*time.Time{&q.Since, &q.Until, &q.CreatedSince, &q.CreatedUntil} {
+		if *at, err = parseAgo(windowFlags[i].name, f.window[i], now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseAgo parses what a flag says: a time, or a duration before now; no text is the
+// zero time.
+func parseAgo(flag, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
@@ -103,7 +126,7 @@ func parseSince(s string, now time.Time) (time.Time, error) {
 	}
 	at, err := parseTime(s)
 	if err != nil {
-		return time.Time{}, usagef("invalid --since %q: must be a duration such as 2h or 7d, or a time such as 2026-05-06T03:30:00Z", s)
+		return time.Time{}, usagef("invalid --%s %q: must be a duration such as 2h or 7d, or a time such as 2026-05-06T03:30:00Z", flag, s)
 	}
 	return at, nil
 }

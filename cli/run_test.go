@@ -318,9 +318,12 @@ func TestListAndTypes(t *testing.T) {
 	execute(t, env, "", "list", "--identifier", "listed", "--output", "jsonl").want(t, cli.ExitOK, `{"kind":"task","task":{`, "")
 	execute(t, env, "", "list", "--identifier", "listed", "--output", "json").want(t, cli.ExitOK, `"identifier": "listed"`, "")
 	execute(t, env, "", "list", "--identifier", "nobody").want(t, cli.ExitOK, "no tasks\n", "")
+	execute(t, env, "", "list", "--identifier", "listed", "--created-since", "1h", "--created-until", "2100-01-01").want(t, cli.ExitOK, "backup/listed  FAILED", "")
+	execute(t, env, "", "list", "--identifier", "listed", "--until", "1h").want(t, cli.ExitOK, "no tasks\n", "")
 	execute(t, env, "", "list", "--type", "backup", "--since", "2000-01-01", "--endpoint", "console1", "--limit", "1").want(t, cli.ExitOK, "backup/", "")
 	for args, want := range map[string]string{
-		"--since x": "invalid --since", "--limit 0": "invalid --limit", "--status nonsense": "status", "--type a/b": "type", "x": "unexpected argument",
+		"--since x": "invalid --since", "--until x": "invalid --until", "--created-since x": "invalid --created-since", "--created-until -1h": "invalid --created-until",
+		"--since 1h --until 2h": "until",  "--limit 0": "invalid --limit", "--status nonsense": "status", "--type a/b": "type", "x": "unexpected argument",
 	} {
 		execute(t, env, "", append([]string{"list"}, strings.Fields(args)...)...).want(t, cli.ExitUsage, "", want)
 	}

@@ -135,6 +135,10 @@ type TaskSearch struct {
 	Endpoint string              // for this endpoint
 	Prefix   string              // with an identifier that begins so
 	Since    time.Time           // changed then or later
+	Until    time.Time           // changed before then
+	// CreatedSince and CreatedUntil say likewise when the task was accepted.
+	CreatedSince time.Time
+	CreatedUntil time.Time
 	Text     string              // in the payload, or in the error of a result; case matters
 }
 
@@ -151,8 +155,12 @@ func (c *Client) Search(ctx context.Context, q TaskSearch) iter.Seq2[TaskView, e
 			query.Set(name, value)
 		}
 	}
-	if !q.Since.IsZero() {
-		query.Set("since", q.Since.Format(time.RFC3339Nano))
+	for name, at := range map[string]time.Time{
+		"since": q.Since, "until": q.Until, "created_since": q.CreatedSince, "created_until": q.CreatedUntil,
+	} {
+		if !at.IsZero() {
+			query.Set(name, at.Format(time.RFC3339Nano))
+		}
 	}
 	return pages(ctx, c, request{path: []string{"v1", "tasks"}, query: query},
 		func(p *TaskPage[TaskView]) ([]TaskView, *string) { return p.Tasks, p.Next })

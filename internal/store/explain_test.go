@@ -161,6 +161,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		{Types: []string{"t1"}},
 		{Types: []string{"t1", "t2"}, Statuses: []tasker.TaskStatus{tasker.Failed, tasker.Incomplete}, Prefix: "a", Before: 900},
 		{Types: []string{"t1"}, Endpoint: "e7", Since: now.Add(-time.Hour), Text: "no space"},
+		{Types: []string{"t1"}, Since: now.Add(-time.Hour), Until: now, CreatedSince: now.Add(-time.Hour), CreatedUntil: now},
 	} {
 		q.Limit = 10
 		_, _, err = s.Tasks.SearchTasks(ctx, q)

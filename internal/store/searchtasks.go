@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/taskerhq/tasker"
 )
 
@@ -26,14 +28,14 @@ const (
 // empty, although more may follow.
 func (s Tasks) SearchTasks(ctx context.Context, q tasker.TaskSearch) (tasks []tasker.Task, next int64, err error) {
 	begun := time.Now()
-	oldest, err := s.oldestSince(ctx, q.Since)
-	if err != nil || oldest < 0 {
+	bounds, err := s.searchBounds(ctx, q)
+	if err != nil || bounds.empty() {
 		return nil, 0, s.fail("search for the tasks", err)
 	}
 	var page []sized
-	for window := q; ; window.Before, window.Limit = next, q.Limit-len(page) {
+	for limit := q.Limit; ; bounds.before, limit = next, q.Limit-len(page) {
 		var found []sized
-		if found, next, err = s.searchWindow(ctx, window, oldest); err != nil {
+		if found, next, err = s.searchWindow(ctx, q, bounds, limit); err != nil {
 			return nil, 0, s.fail("search for the tasks", err)
 		}
 		page = append(page, found...)
@@ -48,73 +50,85 @@ func (s Tasks) SearchTasks(ctx context.Context, q tasker.TaskSearch) (tasks []ta
 	return tasks, next, s.fail("search for the tasks", err)
 }
 
-// oldestSince returns the smallest ID of the tasks that changed since a time: 0 for
-// the zero time, and -1 if there are none.
-func (s Tasks) oldestSince(ctx context.Context, since time.Time) (id int64, err error) {
-	if since.IsZero() {
-		return 0, nil
-	}
-	err = s.conn(ctx).Raw("SELECT COALESCE(MIN(id), -1) FROM tasks WHERE last_modified_time >= ?", dbTime{since}).Scan(&id).Error
-	return id, err
-}
-
 // searchWindow looks at a limited number of tasks. It returns those that match, at
-// most q.Limit, and the ID before which the next window begins; 0 if this was the
-// last one.
-func (s Tasks) searchWindow(ctx context.Context, q tasker.TaskSearch, oldest int64) (found []sized, next int64, err error) {
-	size := q.Limit + 1
+// most limit, and the ID before which the next window begins; 0 if this was the last
+// one.
+func (s Tasks) searchWindow(ctx context.Context, q tasker.TaskSearch, bounds idBounds, limit int) (found []sized, next int64, err error) {
+	size := limit + 1
 	switch {
 	case q.Text != "":
 		size = textWindow
-	case q.Endpoint != "" || q.Prefix != "" || !q.Since.IsZero() || len(q.Types)*max(1, len(q.Statuses)) > maxRanges:
+	case !byIndex(q):
 		size = searchWindow
 	}
 	var ids []int64
-	statement, values := candidates(q, oldest, size)
+	statement, values := candidates(q, bounds, size)
 	if err := s.conn(ctx).Raw(statement, values...).Scan(&ids).Error; err != nil || len(ids) == 0 {
 		return nil, 0, err
 	}
-	find := s.conn(ctx).Table("tasks").Select("id, "+listSize+" AS size").Where("id IN ? AND type IN ?", ids, q.Types)
-	if len(q.Statuses) > 0 {
-		find = find.Where("status IN ?", q.Statuses)
-	}
-	if q.Prefix != "" { // no LIKE: names may contain an underscore
-		find = find.Where("identifier >= ? AND identifier < ?", q.Prefix, q.Prefix+"\x7f")
-	}
-	if !q.Since.IsZero() {
-		find = find.Where("last_modified_time >= ?", dbTime{q.Since})
-	}
-	if q.Text != "" {
-		find = find.Where("(INSTR(payload, ?) > 0 OR EXISTS"+
-			" (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND INSTR(r.errmsg, ?) > 0))", q.Text, q.Text)
-	}
-	if err := find.Order("id DESC").Limit(q.Limit + 1).Find(&found).Error; err != nil {
-		return nil, 0, err
-	}
+	err = s.matching(ctx, q, ids).Select("id, " + listSize + " AS size").Order("id DESC").Limit(limit + 1).Find(&found).Error
 	switch {
-	case len(found) > q.Limit:
-		return found[:q.Limit], found[q.Limit-1].ID, nil
+	case err != nil:
+		return nil, 0, err
+	case len(found) > limit:
+		return found[:limit], found[limit-1].ID, nil
 	case len(ids) < size:
 		return found, 0, nil
 	}
 	return found, ids[len(ids)-1], nil
 }
 
+// byIndex reports whether the ranges of an index that candidates reads have only tasks
+// that a search selects.
+func byIndex(q tasker.TaskSearch) bool {
+	return q.Endpoint == "" && q.Prefix == "" && q.Text == "" && q.Since.IsZero() && q.Until.IsZero() &&
+		q.CreatedSince.IsZero() && q.CreatedUntil.IsZero() && len(q.Types)*max(1, len(q.Statuses)) <= maxRanges
+}
+
+// matching returns a query for those of some tasks that a search selects.
+func (s Tasks) matching(ctx context.Context, q tasker.TaskSearch, ids []int64) *gorm.DB {
+	find := s.conn(ctx).Table("tasks").Where("id IN ? AND type IN ?", ids, q.Types)
+	if len(q.Statuses) > 0 {
+		find = find.Where("status IN ?", q.Statuses)
+	}
+	if q.Prefix != "" { // no LIKE: names may contain an underscore
+		find = find.Where("identifier >= ? AND identifier < ?", q.Prefix, q.Prefix+"\x7f")
+	}
+	for _, bound := range []struct {
+		condition string
+		at        time.Time
+	}{
+		{"last_modified_time >= ?", q.Since},
+		{"last_modified_time < ?", q.Until},
+		{createdTime + " >= ?", q.CreatedSince},
+		{createdTime + " < ?", q.CreatedUntil},
+	} {
+		if !bound.at.IsZero() {
+			find = find.Where(bound.condition, dbTime{bound.at})
+		}
+	}
+	if q.Text != "" {
+		find = find.Where("(INSTR(payload, ?) > 0 OR EXISTS"+
+			" (SELECT 1 FROM task_results r WHERE r.task_id = tasks.id AND INSTR(r.errmsg, ?) > 0))", q.Text, q.Text)
+	}
+	return find
+}
+
 // candidates returns the statement that reads the IDs of a window: those that the
 // best index has, newest first.
-func candidates(q tasker.TaskSearch, oldest int64, size int) (statement string, values []any) {
+func candidates(q tasker.TaskSearch, bounds idBounds, size int) (statement string, values []any) {
 	// each adds a range of an index that is sorted by the column of the ID.
 	var ranges []string
 	each := func(from, id string, equal ...any) {
 		where := from
 		values = append(values, equal...)
-		if q.Before > 0 {
+		if bounds.before > 0 {
 			where += " AND " + id + " < ?"
-			values = append(values, q.Before)
+			values = append(values, bounds.before)
 		}
-		if oldest > 0 {
+		if bounds.from > 0 {
 			where += " AND " + id + " >= ?"
-			values = append(values, oldest)
+			values = append(values, bounds.from)
 		}
 		ranges = append(ranges, "SELECT "+id+" AS id FROM "+where+" ORDER BY "+id+" DESC LIMIT ?")
 		values = append(values, size)

@@ -50,30 +50,89 @@ func TestSearchTasks(t *testing.T) {
 			"since the future":   {tasker.TaskSearch{Types: both, Since: f.Now().Add(time.Hour)}, nil},
 			"before":             {tasker.TaskSearch{Types: both, Before: failed.ID}, []string{"aX3", "a_2", "a_1"}},
 		} {
-			for limit := 1; limit <= 5; limit++ { // in pages of any size
-				var got []string
-				q := c.q
-				q.Limit = limit
-				for page := 0; ; page++ {
-					tasks, next, err := f.Tasks.SearchTasks(t.Context(), q)
-					if err != nil || len(tasks) > limit || page > 10 {
-						t.Fatalf("%s: %d tasks of %d, page %d, %v", name, len(tasks), limit, page, err)
-					}
-					for _, task := range tasks {
-						got = append(got, task.Identifier)
-					}
-					if q.Before = next; next == 0 {
-						break
-					}
-				}
-				if !slices.Equal(got, c.want) {
-					t.Errorf("%s, in pages of %d: %v, want %v", name, limit, got, c.want)
-				}
-			}
+			f.wantFound(t, name, c.q, c.want)
 		}
 		tasks, next, err := f.Tasks.SearchTasks(t.Context(), tasker.TaskSearch{Types: both, Limit: 4, MaxBytes: 1})
 		if err != nil || len(tasks) != 1 || next != failed.ID || tasks[0].Payload != nil {
 			t.Errorf("%v, next %d, %v", tasks, next, err)
+		}
+	})
+}
+
+// wantFound checks what a search finds, in pages of any size.
+func (f fixture) wantFound(t *testing.T, name string, q tasker.TaskSearch, want []string) {
+	t.Helper()
+	before := q.Before
+	for limit := 1; limit <= 5; limit++ {
+		var got []string
+		q.Limit, q.Before = limit, before
+		for page := 0; ; page++ {
+			tasks, next, err := f.Tasks.SearchTasks(t.Context(), q)
+			if err != nil || len(tasks) > limit || page > 10 {
+				t.Fatalf("%s: %d tasks of %d, page %d, %v", name, len(tasks), limit, page, err)
+			}
+			for _, task := range tasks {
+				got = append(got, task.Identifier)
+			}
+			if q.Before = next; next == 0 {
+				break
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s, in pages of %d: %v, want %v", name, limit, got, want)
+		}
+	}
+}
+
+// A window of time has all that was accepted, or has changed, in it, although the order
+// of the IDs is not quite that of the times.
+func TestSearchTasksByTime(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		begun := f.Now()
+		at := func(hours float64) time.Time { return begun.Add(time.Duration(hours * float64(time.Hour))) }
+		var tasks []tasker.Task
+		create := func(task tasker.Task) {
+			t.Helper()
+			task.Type = "worker"
+			stored, _, err := f.Tasks.CreateTask(t.Context(), task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tasks = append(tasks, stored)
+		}
+		for i := range 8 { // w0 at 0 h, w1 at 3 h, ...
+			create(tasker.Task{Identifier: fmt.Sprint("w", i), Endpoints: []string{"a"}})
+			f.clock.advance(3 * time.Hour)
+		}
+		create(tasker.Task{Identifier: "later", Status: tasker.Scheduled, Start: tasker.Start{In: 100 * time.Hour}})
+		if _, err := f.Outbox.MarkSent(t.Context(), tasks[2], nil); err != nil {
+			t.Fatal(err)
+		}
+		for id, hours := range map[int64]float64{tasks[4].ID: 8.5, tasks[7].ID: 17.5} { // before the one before
+			if err := store.Exec(f.Store, "UPDATE tasks SET start_time = ? WHERE id = ?", at(hours).Format("2006-01-02 15:04:05.000000"), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, c := range map[string]struct {
+			q    tasker.TaskSearch
+			want []string
+		}{
+			"changed since":               {tasker.TaskSearch{Since: at(12)}, []string{"later", "w7", "w6", "w5", "w4", "w2"}},
+			"changed until":               {tasker.TaskSearch{Until: at(12)}, []string{"w3", "w1", "w0"}},
+			"changed in":                  {tasker.TaskSearch{Since: at(6), Until: at(12)}, []string{"w3"}},
+			"changed in the future":       {tasker.TaskSearch{Since: at(25)}, nil},
+			"changed before all":          {tasker.TaskSearch{Until: at(0)}, nil},
+			"accepted since":              {tasker.TaskSearch{CreatedSince: at(8.75)}, []string{"later", "w7", "w6", "w5", "w3"}},
+			"accepted until":              {tasker.TaskSearch{CreatedUntil: at(18)}, []string{"w7", "w5", "w4", "w3", "w2", "w1", "w0"}},
+			"accepted in":                 {tasker.TaskSearch{CreatedSince: at(3), CreatedUntil: at(9)}, []string{"w4", "w2", "w1"}},
+			"accepted to start later":     {tasker.TaskSearch{CreatedSince: at(24), CreatedUntil: at(25)}, []string{"later"}},
+			"accepted in the future":      {tasker.TaskSearch{CreatedSince: at(25)}, nil},
+			"accepted before all":         {tasker.TaskSearch{CreatedUntil: at(0)}, nil},
+			"accepted early, changed late": {tasker.TaskSearch{CreatedUntil: at(12), Since: at(24)}, []string{"w2"}},
+			"accepted and changed":        {tasker.TaskSearch{CreatedSince: at(9), Until: at(19)}, []string{"w6", "w5", "w3"}},
+		} {
+			c.q.Types = []string{"worker"}
+			f.wantFound(t, name, c.q, c.want)
 		}
 	})
 }
