@@ -24,10 +24,11 @@ type TaskQuery struct {
 // TaskSearch asks for one page of the tasks of all types, newest first, which means
 // by descending ID. What is empty does not limit it, except Types.
 type TaskSearch struct {
-	Types    []string     // one of these; at least one
-	Statuses []TaskStatus // one of these, as they are stored
-	Endpoint string       // is for this endpoint
-	Prefix   string       // has an identifier that begins so
+	Types    []string      // one of these; at least one
+	Statuses []TaskStatus  // one of these, as they are stored
+	Endpoint string        // is for this endpoint
+	Prefix   string        // has an identifier that begins so
+	Labels   []LabelFilter // has all of these
 	// Since and Until say when its status changed last: at Since or later, and before
 	// Until. CreatedSince and CreatedUntil say when it was accepted, likewise.
 	Since, Until               time.Time

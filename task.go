@@ -32,6 +32,8 @@ type Task struct {
 	// must comply with when it starts.
 	Expect *Expect `json:"expect,omitempty"`
 	Plan   string  `json:"plan,omitempty"`
+	// Labels are the customer's own, such as ticket: CHG-7, by which tasks are found.
+	Labels map[string]string `json:"labels,omitempty"`
 	// Unserved are listed endpoints that had no queue when the task was sent.
 	// They stay expected, and leave the list once they have received the task.
 	Unserved []string `json:"unserved,omitempty"`

@@ -29,7 +29,7 @@ const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
 const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, priority, " +
-	"rollout"
+	"rollout, labels"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
@@ -41,6 +41,7 @@ type taskRequest struct {
 	retry      *tasker.RetryPolicy // nil if absent
 	rollout    json.RawMessage     // its settings in their canonical form; nil if absent
 	priority   *int                // nil if absent
+	labels     map[string]string   // nil if absent
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -118,6 +119,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 			in.rollout = decodeRollout(value, &errs)
 		case "priority":
 			in.priority = decodePriority(value, &errs)
+		case "labels":
+			in.labels = decodeLabels(value, &errs)
 		default:
 			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)

@@ -18,9 +18,9 @@ import (
 // those that may be given more than once.
 var (
 	searchQuery = []string{
-		"task_type", "status", "endpoint", "identifier", "since", "until", "created_since", "created_until", "text",
+		"task_type", "status", "endpoint", "identifier", "label", "since", "until", "created_since", "created_until", "text",
 	}
-	searchRepeatable = []string{"task_type", "status"}
+	searchRepeatable = []string{"task_type", "status", "label"}
 )
 
 // search serves GET /v1/tasks: the tasks of all types, newest first.
@@ -68,6 +68,7 @@ func (h *taskHandlers) searchParams(query url.Values, errs *inputErrors) tasker.
 			errs.add("?identifier", "%v", err)
 		}
 	}
+	q.Labels = labelParams(query, errs)
 	q.Since, q.Until = h.windowParams(query, "since", "until", errs)
 	q.CreatedSince, q.CreatedUntil = h.windowParams(query, "created_since", "created_until", errs)
 	if query.Has("text") && (q.Text == "" || len(q.Text) > maxSearchText || !utf8.ValidString(q.Text)) {

@@ -217,7 +217,7 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
-		Endpoints: t.Endpoints, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
+		Endpoints: t.Endpoints, Labels: t.Labels, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
 		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, Priority: t.Priority,
 		Rollout: t.Rollout, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,

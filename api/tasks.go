@@ -21,8 +21,8 @@ import (
 // TaskStore holds the tasks.
 type TaskStore interface {
 	// CreateTask stores a task as CREATED, or as SCHEDULED if t has that Status, with
-	// the Type, Identifier, Payload, Endpoints (nil, or sorted and unique), Select,
-	// Limit, Seed, Chosen, Expect, Plan, Start and Expiry of t, and the Settings of its
+	// the Type, Identifier, Payload, Endpoints (nil, or sorted and unique), Labels,
+	// Select, Limit, Seed, Chosen, Expect, Plan, Start and Expiry of t, and the Settings of its
 	// Rollout. created is false if the
 	// same task (same type, identifier and body) is stored already, which it then
 	// returns; the same identifier with another body is a [tasker.Conflict].

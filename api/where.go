@@ -211,7 +211,7 @@ func (in *taskRequest) task(tt *tasker.TaskType) tasker.Task {
 	task := tasker.Task{
 		Type: tt.Name, Identifier: in.identifier, Payload: in.payload, Endpoints: in.endpoints,
 		Select: in.where.texts(), Limit: in.where.limit, Seed: in.where.seed, Start: in.when.start,
-		Expiry: in.when.expires, AskedExpiry: !in.when.expires.IsZero(), Retry: in.retry,
+		Expiry: in.when.expires, AskedExpiry: !in.when.expires.IsZero(), Retry: in.retry, Labels: in.labels,
 	}
 	if !task.AskedExpiry {
 		task.Expiry.After = tt.Expires

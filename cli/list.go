@@ -26,6 +26,7 @@ var windowFlags = [4]struct{ name, usage string }{
 type listFlags struct {
 	search   client.TaskSearch
 	statuses []string
+	labels   []string
 	window   [4]string // what the flags of windowFlags say
 	limit    int
 }
@@ -42,6 +43,7 @@ func listCommand(r *run) *cobra.Command {
   tasker list --status FAILED,INCOMPLETE --since 2h
   tasker list --type app-update --endpoint web07 --text "no space"
   tasker list --created-since "2026-11-30 22:00" --created-until "2026-11-30 23:00"
+  tasker list --label ticket=CHG-7
   tasker list --status SCHEDULED --output names`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,6 +60,7 @@ func listCommand(r *run) *cobra.Command {
 	flags.StringSliceVar(&f.statuses, "status", nil, "with this `status`; may be repeated")
 	flags.StringVar(&f.search.Endpoint, "endpoint", "", "for this `endpoint`")
 	flags.StringVar(&f.search.Prefix, "identifier", "", "with an identifier that begins with this `text`")
+	flags.StringArrayVar(&f.labels, "label", nil, "with this label, such as `ticket=CHG-7`, or ticket for any value; may be repeated")
 	for i, flag := range windowFlags {
 		flags.StringVar(&f.window[i], flag.name, "", flag.usage)
 	}
@@ -81,6 +84,9 @@ func (f *listFlags) list(ctx context.Context, r *run, c *client.Client) error {
 	}
 	for _, status := range f.statuses {
 		f.search.Statuses = append(f.search.Statuses, tasker.TaskStatus(strings.ToUpper(status)))
+	}
+	for _, label := range f.labels {
+		f.search.Labels = append(f.search.Labels, tasker.ParseLabelFilter(label))
 	}
 	if err := f.applyWindows(time.Now()); err != nil {
 		return err

@@ -27,6 +27,7 @@ type runFlags struct {
 	at, in, expires string
 	plan            string
 	priority        int
+	labels          []string
 	dryRun, detach  bool
 }
 
@@ -61,7 +62,8 @@ went: see "tasker help exit-codes".`,
   tasker run app-update -S 'role=web,zone!=eu' --limit 10% --dry-run
   tasker run app-update upd-17 version=2.4 --endpoint @hosts.txt --yes=50 --detach
   tasker run app-update upd-17 version=2.4 -S role=web --rollout 1,10%,50%,100% --max-failures 2
-  tasker run backup --all --in 30m --expires 1h --detach --yes`,
+  tasker run backup --all --in 30m --expires 1h --detach --yes
+  tasker run deploy dep-7 -S role=web --label ticket=CHG-7 --label customer=acme`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			parsed, err := parseRunArguments(args)
 			if err == nil {
@@ -94,6 +96,7 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.in, "in", "", "start after this `duration`, such as 5m")
 	flags.StringVar(&f.expires, "expires", "", "no endpoint begins it later: a `duration` after the start, or a time")
 	flags.IntVar(&f.priority, "priority", 0, "from 0 to 9, which starts first where tasks wait; by default that of the type")
+	flags.StringArrayVar(&f.labels, "label", nil, "a label by which to find it, such as `ticket=CHG-7`; may be repeated")
 	flags.StringVar(&f.plan, "plan", "", "refuse unless it is for the endpoints of this `digest` of --dry-run")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say whom it would be for")
 	flags.BoolVar(&f.detach, "detach", false, "do not watch it")
@@ -105,6 +108,9 @@ func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFla
 	t := client.NewTask{Identifier: cmp.Or(args.identifier, ulid.Make().String()), In: f.in, Expires: f.expires, Plan: f.plan}
 	if cmd.Flags().Changed("priority") {
 		t.Priority = &f.priority
+	}
+	if err := f.applyLabels(&t); err != nil {
+		return err
 	}
 	if err := f.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
 		return err
@@ -149,6 +155,24 @@ func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFla
 		return nil
 	}
 	return newWatching(r, cmd, c, task.Type, task.Identifier, f.watchFlags).watch(ctx)
+}
+
+// applyLabels puts the labels into it.
+func (f *runFlags) applyLabels(t *client.NewTask) error {
+	for _, label := range f.labels {
+		key, value, ok := strings.Cut(label, "=")
+		if !ok {
+			return usagef("invalid --label %q: must be a key and a value such as ticket=CHG-7", label)
+		}
+		if _, twice := t.Labels[key]; twice {
+			return usagef("duplicate --label %q: give each key once", key)
+		}
+		if t.Labels == nil {
+			t.Labels = map[string]string{}
+		}
+		t.Labels[key] = value
+	}
+	return nil
 }
 
 // applyTime puts when the task starts into it.

@@ -150,6 +150,27 @@ func TestRunPriority(t *testing.T) {
 	execute(t, env, "", "run", "worker", "zero", "-e", "console1").want(t, cli.ExitUsage, "", "zero")
 }
 
+// TestRunLabels: the task has the labels of the flags, is shown with them, and found by
+// them.
+func TestRunLabels(t *testing.T) {
+	t.Parallel()
+	env := devAPI(t)
+	o := execute(t, env, "", "run", "worker", "labeled", "-e", "console1", "--label", "ticket=CHG-7", "--label", "note=a, b=c")
+	o.want(t, cli.ExitOK, "DONE: 1 ok", "")
+	execute(t, env, "", "show", "worker/labeled").want(t, cli.ExitOK, "\nlabel     note=a, b=c\nlabel     ticket=CHG-7\n", "")
+	for _, args := range [][]string{{"--label", "ticket=CHG-7"}, {"--label", "ticket"}, {"--label", "ticket", "--label", "note=a, b=c"}} {
+		execute(t, env, "", append([]string{"list", "--output", "names"}, args...)...).want(t, cli.ExitOK, "worker/labeled\n", "")
+	}
+	execute(t, env, "", "list", "--label", "ticket=CHG-8").want(t, cli.ExitOK, "no tasks\n", "")
+	execute(t, env, "", "list", "--label", "-x").want(t, cli.ExitUsage, "", "invalid label")
+	for flags, want := range map[string]string{
+		"--label ticket": "invalid --label", "--label a=1 --label a=2": "duplicate --label", "--label -a=1": "invalid label key",
+	} {
+		args := append([]string{"run", "worker", "wrong", "-e", "console1"}, strings.Fields(flags)...)
+		execute(t, env, "", args...).want(t, cli.ExitUsage, "", want)
+	}
+}
+
 // TestRunOutputs: json is the answer of the API, jsonl an object a line.
 func TestRunOutputs(t *testing.T) {
 	t.Parallel()
@@ -323,7 +344,7 @@ func TestListAndTypes(t *testing.T) {
 	execute(t, env, "", "list", "--type", "backup", "--since", "2000-01-01", "--endpoint", "console1", "--limit", "1").want(t, cli.ExitOK, "backup/", "")
 	for args, want := range map[string]string{
 		"--since x": "invalid --since", "--until x": "invalid --until", "--created-since x": "invalid --created-since", "--created-until -1h": "invalid --created-until",
-		"--since 1h --until 2h": "until",  "--limit 0": "invalid --limit", "--status nonsense": "status", "--type a/b": "type", "x": "unexpected argument",
+		"--since 1h --until 2h": "until", "--limit 0": "invalid --limit", "--status nonsense": "status", "--type a/b": "type", "x": "unexpected argument",
 	} {
 		execute(t, env, "", append([]string{"list"}, strings.Fields(args)...)...).want(t, cli.ExitUsage, "", want)
 	}

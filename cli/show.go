@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -150,6 +151,9 @@ func (r *run) showTask(ctx context.Context, cmd *cobra.Command, c *client.Client
 	}
 	if t.Priority > 0 {
 		add("priority", strconv.Itoa(t.Priority))
+	}
+	for _, key := range slices.Sorted(maps.Keys(t.Labels)) {
+		add("label", key+"="+t.Labels[key])
 	}
 	if len(t.Select) > 0 {
 		add("select", strings.Join(t.Select, " or "))

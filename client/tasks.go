@@ -130,16 +130,17 @@ func (c *Client) Tasks(ctx context.Context, taskType string, q TaskQuery) iter.S
 
 // TaskSearch selects tasks of all types. What is empty does not limit it.
 type TaskSearch struct {
-	Types    []string            // one of these
-	Statuses []tasker.TaskStatus // one of these
-	Endpoint string              // for this endpoint
-	Prefix   string              // with an identifier that begins so
-	Since    time.Time           // changed then or later
-	Until    time.Time           // changed before then
+	Types    []string             // one of these
+	Statuses []tasker.TaskStatus  // one of these
+	Endpoint string               // for this endpoint
+	Prefix   string               // with an identifier that begins so
+	Labels   []tasker.LabelFilter // with all of these
+	Since    time.Time            // changed then or later
+	Until    time.Time            // changed before then
 	// CreatedSince and CreatedUntil say likewise when the task was accepted.
 	CreatedSince time.Time
 	CreatedUntil time.Time
-	Text     string              // in the payload, or in the error of a result; case matters
+	Text         string // in the payload, or in the error of a result; case matters
 }
 
 // Search returns the tasks of all types that a search selects, newest first, without
@@ -149,6 +150,9 @@ func (c *Client) Search(ctx context.Context, q TaskSearch) iter.Seq2[TaskView, e
 	query["task_type"] = q.Types
 	for _, status := range q.Statuses {
 		query.Add("status", string(status))
+	}
+	for _, label := range q.Labels {
+		query.Add("label", label.String())
 	}
 	for name, value := range map[string]string{"endpoint": q.Endpoint, "identifier": q.Prefix, "text": q.Text} {
 		if value != "" {

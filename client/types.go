@@ -54,6 +54,9 @@ type NewTask struct {
 	// Priority orders what waits at an endpoint, from 0 to [tasker.MaxPriority], which
 	// comes first; nil means that of its type.
 	Priority *int `json:"priority,omitempty"`
+	// Labels, such as ticket: CHG-7, are for finding the task; at most
+	// [tasker.MaxTaskLabels].
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // Expect bounds the number of endpoints of a task; nil is no bound.
@@ -115,6 +118,7 @@ type TaskView struct {
 	Type             string            `json:"type"`
 	Status           tasker.TaskStatus `json:"status"`
 	Endpoints        []string          `json:"endpoints"`
+	Labels           map[string]string `json:"labels,omitempty"`
 	Select           []string          `json:"select,omitempty"`
 	Chosen           *int              `json:"chosen,omitempty"`
 	Unserved         []string          `json:"unserved,omitempty"`

@@ -92,6 +92,9 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 	if t.Retry != nil {
 		n.row.Retry = &document[tasker.RetryPolicy]{*t.Retry}
 	}
+	if len(t.Labels) > 0 {
+		n.row.Labels = &document[map[string]string]{t.Labels}
+	}
 	chosen := selection{Select: t.Select, Chosen: t.Chosen, Limit: t.Limit, Seed: t.Seed}
 	if t.Status == tasker.Scheduled {
 		n.row.Status, n.row.Targets, n.row.PublishAttempts = tasker.Scheduled, new(0), 0
@@ -208,6 +211,9 @@ func (s *DB) insertInto(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 		}
 	}
 	if err := readIDs(tx, tasks); err != nil {
+		return err
+	}
+	if err := storeLabels(tx, tasks); err != nil {
 		return err
 	}
 	if err := s.target(tx, tasks); err != nil {

@@ -161,6 +161,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		{Types: []string{"t1"}},
 		{Types: []string{"t1", "t2"}, Statuses: []tasker.TaskStatus{tasker.Failed, tasker.Incomplete}, Prefix: "a", Before: 900},
 		{Types: []string{"t1"}, Endpoint: "e7", Since: now.Add(-time.Hour), Text: "no space"},
+		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("ticket=5"), label("customer")}},
+		{Types: []string{"t1", "t2"}, Labels: []tasker.LabelFilter{label("customer")}, Before: 900},
 		{Types: []string{"t1"}, Since: now.Add(-time.Hour), Until: now, CreatedSince: now.Add(-time.Hour), CreatedUntil: now},
 	} {
 		q.Limit = 10
@@ -438,6 +440,8 @@ func fill(t *testing.T, db *sql.DB) {
 		"INSERT INTO endpoints (name, manager, host, pid, version, start_time, last_seen, lease_until) " + numbers +
 			"SELECT CONCAT('e', i), '', '', 1, '', NOW(6), NOW(6), NOW(6) - INTERVAL 1 HOUR FROM n WHERE i < 500",
 		"INSERT INTO task_targets (task_id, endpoint) SELECT task_id, endpoint FROM task_results",
+		"INSERT INTO task_labels (task_id, name, value) SELECT id, 'ticket', id DIV 10 FROM tasks",
+		"INSERT INTO task_labels (task_id, name, value) SELECT id, 'customer', id % 10 FROM tasks",
 		"UPDATE tasks SET targets = 2",
 		"INSERT INTO endpoint_task_types (task_type, endpoint) " + numbers + "SELECT CONCAT('t', i % 3), CONCAT('e', i) FROM n WHERE i < 500",
 		"INSERT INTO dead_letters (id, digest, reason, queue, message_id, body, size, dead_time) " + numbers +
@@ -459,7 +463,7 @@ func fill(t *testing.T, db *sql.DB) {
 			"SELECT CONCAT('t', i), '', '', NOW(6), NOW(6) - INTERVAL 1 HOUR FROM n WHERE i < 500",
 		"INSERT INTO rounds (task_id, round, request_hash, outcome, requested_by, reason, round_time) " + numbers +
 			"SELECT i + 9000, 2, '', '{}', '', '', NOW(6) - INTERVAL i SECOND FROM n",
-		"ANALYZE TABLE rollouts, rollout_targets, holds, cancels, rounds, tasks, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
+		"ANALYZE TABLE rollouts, rollout_targets, holds, cancels, rounds, tasks, task_labels, task_results, task_targets, endpoints, endpoint_task_types, dead_letters, attempts, log_chunks, endpoint_tokens",
 	} {
 		// Each kind of server knows one of the two names of a variable.
 		if _, err := db.ExecContext(t.Context(), statement); err != nil && !strings.HasPrefix(statement, "SET") {

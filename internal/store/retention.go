@@ -163,7 +163,7 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	if err := tx.Create(&rows).Error; err != nil {
 		return err
 	}
-	for _, row := range []any{&cancelRow{}, &roundRow{}} {
+	for _, row := range []any{&cancelRow{}, &roundRow{}, &labelRow{}} {
 		if err := tx.Where("task_id IN ?", ids).Delete(row).Error; err != nil {
 			return err
 		}
@@ -186,6 +186,9 @@ func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, lim
 			Where("purge_time < ?", s.at(purgedBefore)).Order("purge_time, task_id").Limit(batchSize).Pluck("task_id", &tasks).Error
 		if err == nil && len(tasks) == 0 {
 			more, err = purgeStrayTargets(tx, limit)
+			if err == nil && !more {
+				more, err = purgeStrayLabels(tx, limit)
+			}
 			return err
 		}
 		if err != nil {

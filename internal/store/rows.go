@@ -130,7 +130,8 @@ type taskRow struct {
 	Payload          string
 	PayloadSHA256    []byte `gorm:"column:payload_sha256"` // NULL of a task that an older API stored
 	Endpoints        names
-	Selection        *document[selection] // how the endpoints were chosen; NULL if they were not
+	Labels           *document[map[string]string] // a copy of what table task_labels has; NULL if it has none
+	Selection        *document[selection]         // how the endpoints were chosen; NULL if they were not
 	Expected         names
 	Unserved         names
 	RemovedEndpoints names
@@ -170,6 +171,9 @@ func (r *taskRow) task() tasker.Task {
 	}
 	if r.Cancellation != nil {
 		t.Cancel = &r.Cancellation.value
+	}
+	if r.Labels != nil {
+		t.Labels = r.Labels.value
 	}
 	if r.Rollout != nil {
 		t.Rollout = new(r.Rollout.value)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,7 +82,7 @@ func (s Tasks) searchWindow(ctx context.Context, q tasker.TaskSearch, bounds idB
 // byIndex reports whether the ranges of an index that candidates reads have only tasks
 // that a search selects.
 func byIndex(q tasker.TaskSearch) bool {
-	return q.Endpoint == "" && q.Prefix == "" && q.Text == "" && q.Since.IsZero() && q.Until.IsZero() &&
+	return q.Endpoint == "" && q.Prefix == "" && len(q.Labels) == 0 && q.Text == "" && q.Since.IsZero() && q.Until.IsZero() &&
 		q.CreatedSince.IsZero() && q.CreatedUntil.IsZero() && len(q.Types)*max(1, len(q.Statuses)) <= maxRanges
 }
 
@@ -93,6 +94,10 @@ func (s Tasks) matching(ctx context.Context, q tasker.TaskSearch, ids []int64) *
 	}
 	if q.Prefix != "" { // no LIKE: names may contain an underscore
 		find = find.Where("identifier >= ? AND identifier < ?", q.Prefix, q.Prefix+"\x7f")
+	}
+	for _, label := range q.Labels {
+		condition, args := labeled(label)
+		find = find.Where("EXISTS (SELECT 1 FROM task_labels l WHERE l.task_id = tasks.id AND "+condition+")", args...)
 	}
 	for _, bound := range []struct {
 		condition string
@@ -133,7 +138,10 @@ func candidates(q tasker.TaskSearch, bounds idBounds, size int) (statement strin
 		ranges = append(ranges, "SELECT "+id+" AS id FROM "+where+" ORDER BY "+id+" DESC LIMIT ?")
 		values = append(values, size)
 	}
-	switch {
+	switch label := rarest(q.Labels); {
+	case label != nil:
+		condition, args := labeled(*label)
+		each("task_labels WHERE "+condition, "task_id", args...)
 	case q.Endpoint != "":
 		each("task_targets WHERE endpoint = ?", "task_id", q.Endpoint)
 	case len(q.Types)*max(1, len(q.Statuses)) > maxRanges:
@@ -155,4 +163,14 @@ func candidates(q tasker.TaskSearch, bounds idBounds, size int) (statement strin
 		ranges[i] = "SELECT id FROM (" + r + ") r"
 	}
 	return strings.Join(ranges, " UNION ALL ") + " ORDER BY id DESC LIMIT ?", append(values, size)
+}
+
+// rarest returns the label of a search that the fewest tasks seem to have: one with a
+// value, if there is one. It is nil without labels.
+func rarest(labels []tasker.LabelFilter) *tasker.LabelFilter {
+	if len(labels) == 0 {
+		return nil
+	}
+	at := max(0, slices.IndexFunc(labels, func(f tasker.LabelFilter) bool { return f.Value != nil }))
+	return &labels[at]
 }

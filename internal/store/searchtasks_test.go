@@ -117,19 +117,19 @@ func TestSearchTasksByTime(t *testing.T) {
 			q    tasker.TaskSearch
 			want []string
 		}{
-			"changed since":               {tasker.TaskSearch{Since: at(12)}, []string{"later", "w7", "w6", "w5", "w4", "w2"}},
-			"changed until":               {tasker.TaskSearch{Until: at(12)}, []string{"w3", "w1", "w0"}},
-			"changed in":                  {tasker.TaskSearch{Since: at(6), Until: at(12)}, []string{"w3"}},
-			"changed in the future":       {tasker.TaskSearch{Since: at(25)}, nil},
-			"changed before all":          {tasker.TaskSearch{Until: at(0)}, nil},
-			"accepted since":              {tasker.TaskSearch{CreatedSince: at(8.75)}, []string{"later", "w7", "w6", "w5", "w3"}},
-			"accepted until":              {tasker.TaskSearch{CreatedUntil: at(18)}, []string{"w7", "w5", "w4", "w3", "w2", "w1", "w0"}},
-			"accepted in":                 {tasker.TaskSearch{CreatedSince: at(3), CreatedUntil: at(9)}, []string{"w4", "w2", "w1"}},
-			"accepted to start later":     {tasker.TaskSearch{CreatedSince: at(24), CreatedUntil: at(25)}, []string{"later"}},
-			"accepted in the future":      {tasker.TaskSearch{CreatedSince: at(25)}, nil},
-			"accepted before all":         {tasker.TaskSearch{CreatedUntil: at(0)}, nil},
+			"changed since":                {tasker.TaskSearch{Since: at(12)}, []string{"later", "w7", "w6", "w5", "w4", "w2"}},
+			"changed until":                {tasker.TaskSearch{Until: at(12)}, []string{"w3", "w1", "w0"}},
+			"changed in":                   {tasker.TaskSearch{Since: at(6), Until: at(12)}, []string{"w3"}},
+			"changed in the future":        {tasker.TaskSearch{Since: at(25)}, nil},
+			"changed before all":           {tasker.TaskSearch{Until: at(0)}, nil},
+			"accepted since":               {tasker.TaskSearch{CreatedSince: at(8.75)}, []string{"later", "w7", "w6", "w5", "w3"}},
+			"accepted until":               {tasker.TaskSearch{CreatedUntil: at(18)}, []string{"w7", "w5", "w4", "w3", "w2", "w1", "w0"}},
+			"accepted in":                  {tasker.TaskSearch{CreatedSince: at(3), CreatedUntil: at(9)}, []string{"w4", "w2", "w1"}},
+			"accepted to start later":      {tasker.TaskSearch{CreatedSince: at(24), CreatedUntil: at(25)}, []string{"later"}},
+			"accepted in the future":       {tasker.TaskSearch{CreatedSince: at(25)}, nil},
+			"accepted before all":          {tasker.TaskSearch{CreatedUntil: at(0)}, nil},
 			"accepted early, changed late": {tasker.TaskSearch{CreatedUntil: at(12), Since: at(24)}, []string{"w2"}},
-			"accepted and changed":        {tasker.TaskSearch{CreatedSince: at(9), Until: at(19)}, []string{"w6", "w5", "w3"}},
+			"accepted and changed":         {tasker.TaskSearch{CreatedSince: at(9), Until: at(19)}, []string{"w6", "w5", "w3"}},
 		} {
 			c.q.Types = []string{"worker"}
 			f.wantFound(t, name, c.q, c.want)

@@ -23,7 +23,7 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Select, Limit, Seed, Chosen, Start, Expiry and Retry of t, and the Settings of its
+// Endpoints, Labels, Select, Limit, Seed, Chosen, Start, Expiry and Retry of t, and the Settings of its
 // Rollout; Endpoints is nil, or sorted without duplicates. A task with a rollout that
 // starts now has Endpoints, and those of its first wave become targets; the error is
 // [tasker.Invalid] if the rollout cannot have them.
@@ -89,6 +89,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	}
 	if t.AskedPriority {
 		request = append(request, "priority", t.Priority)
+	}
+	if len(t.Labels) > 0 {
+		request = append(request, "labels", t.Labels)
 	}
 	if t.Rollout != nil {
 		request = append(request, "rollout", t.Rollout.Settings)

@@ -23,7 +23,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // PeekTask is FindTask without the payload if that is longer than maxPayload
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
-	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, expected, targets, unserved, removed_endpoints,"+
+	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, expected, targets, unserved, removed_endpoints,"+
 		" cancellation, retry, priority, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
 		" sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
@@ -38,7 +38,7 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // ViewTask is FindTask without the payload, and without Expected, whose length is
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
-	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, selection, unserved, removed_endpoints,"+
+	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, unserved, removed_endpoints,"+
 		" cancellation, retry, priority, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
 		" sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
@@ -85,6 +85,7 @@ type peekedTask struct {
 	Identifier       string
 	Status           tasker.TaskStatus
 	Endpoints        names
+	Labels           *document[map[string]string]
 	Selection        *document[selection]
 	Expected         names
 	Unserved         names
@@ -109,7 +110,7 @@ type peekedTask struct {
 
 func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
-		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Selection: r.Selection,
+		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Labels: r.Labels, Selection: r.Selection,
 		Expected: r.Expected,
 		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry,
 		Priority: r.Priority, Rollout: r.Rollout, Hold: r.Hold,
@@ -136,9 +137,10 @@ func (r sized) position() tasker.ChangePosition {
 	return tasker.ChangePosition{LastModifiedTime: r.LastModifiedTime.Time, ID: r.ID}
 }
 
-// listSize is the size of a task's lists of endpoints, and of its selectors.
+// listSize is the size of a task's lists of endpoints, and of its selectors and labels.
 const listSize = "COALESCE(OCTET_LENGTH(endpoints), 0) + COALESCE(OCTET_LENGTH(unserved), 0)" +
-	" + COALESCE(OCTET_LENGTH(removed_endpoints), 0) + COALESCE(OCTET_LENGTH(selection), 0)"
+	" + COALESCE(OCTET_LENGTH(removed_endpoints), 0) + COALESCE(OCTET_LENGTH(selection), 0)" +
+	" + COALESCE(OCTET_LENGTH(labels), 0)"
 
 // withinBytes returns the leading rows whose total size is within limit, but at
 // least one if there are any; 0 means no limit.
@@ -186,8 +188,8 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 		ids[i] = r.ID
 	}
 	columns := []string{
-		"id", "type", "identifier", "status", "endpoints", "selection", "unserved", "removed_endpoints", "cancellation", "retry",
-		"priority", "rollout", "hold",
+		"id", "type", "identifier", "status", "endpoints", "labels", "selection", "unserved", "removed_endpoints", "cancellation",
+		"retry", "priority", "rollout", "hold",
 		"round", "round_time",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}
