@@ -45,6 +45,20 @@ type TaskSearch struct {
 	MaxBytes int64
 }
 
+// TaskCounts are how many tasks a search selects, by status.
+type TaskCounts struct {
+	Statuses []StatusCount `json:"statuses"` // those asked for, in the order of [TaskStatuses]
+	Total    int           `json:"total"`
+	AtLeast  bool          `json:"at_least"` // not all were looked at: there may be more
+}
+
+// StatusCount is how many tasks have a status.
+type StatusCount struct {
+	Status  TaskStatus `json:"status"`
+	Count   int        `json:"count"`
+	AtLeast bool       `json:"at_least"` // not all were looked at: there may be more
+}
+
 // ResultQuery asks for one page of the results of a task, by endpoint.
 type ResultQuery struct {
 	TaskID int64

@@ -329,6 +329,19 @@ func (s *fakeStore) SearchTasks(_ context.Context, q tasker.TaskSearch) (tasks [
 	return tasks, 0, s.err
 }
 
+func (s *fakeStore) CountTasks(_ context.Context, q tasker.TaskSearch) (counts tasker.TaskCounts, err error) {
+	defer s.begin("CountTasks")()
+	s.searched = q
+	for _, t := range s.tasks {
+		if slices.Contains(q.Types, t.Type) {
+			counts.Total++
+		}
+	}
+	counts.Statuses = []tasker.StatusCount{{Status: tasker.Sent, Count: counts.Total, AtLeast: true}}
+	counts.AtLeast = true
+	return counts, s.err
+}
+
 func (s *fakeStore) ListEndpoints(_ context.Context, q tasker.EndpointQuery) ([]tasker.Endpoint, error) {
 	defer s.begin("ListEndpoints")()
 	var endpoints []tasker.Endpoint

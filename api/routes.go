@@ -139,6 +139,7 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 			method: get, path: routeTasks, handle: tasks.search, limit: reads,
 			query: slices.Concat(searchQuery, []string{"limit", "cursor"}), repeatable: searchRepeatable,
 		},
+		{method: get, path: routeTasks + "/counts", handle: tasks.counts, limit: reads, query: searchQuery, repeatable: searchRepeatable},
 		{method: get, path: "/v1/tasks/{id}", handle: tasks.redirect, limit: reads},
 		{method: get, path: "/v1/events", handle: allEvents.follow, stream: true, query: []string{"task_type", "status", "last_event_id"}},
 

@@ -48,6 +48,20 @@ func (h *taskHandlers) search(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, page)
 }
 
+// counts serves GET /v1/tasks/counts: how many tasks a search selects.
+func (h *taskHandlers) counts(w http.ResponseWriter, r *http.Request) error {
+	var errs inputErrors
+	q := h.searchParams(r.URL.Query(), &errs)
+	if err := errs.err(); err != nil {
+		return err
+	}
+	counts, err := h.store.CountTasks(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, counts)
+}
+
 // maxSearchText limits the text of a search, in bytes.
 const maxSearchText = 256
 

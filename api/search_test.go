@@ -69,3 +69,32 @@ func TestSearch(t *testing.T) {
 	h.store.setError(errors.New("a bug"))
 	h.get(t, "/v1/tasks").want(t, http.StatusInternalServerError)
 }
+
+func TestCounts(t *testing.T) {
+	h := newHarness(t)
+	h.postTask(t, "worker", "a")
+	a := h.get(t, "/v1/tasks/counts?status=SENT&status=DONE&label=ticket=CHG-7&since=2h&endpoint=web1")
+	a.want(t, http.StatusOK)
+	if got := decode[tasker.TaskCounts](t, a.body); got.Total != 1 || !got.AtLeast || len(got.Statuses) != 1 || got.Statuses[0].Count != 1 {
+		t.Errorf("%s", a.body)
+	}
+	want := tasker.TaskSearch{
+		Types: []string{"backup", "worker"}, Statuses: []tasker.TaskStatus{tasker.Sent, tasker.Done}, Endpoint: "web1",
+		Labels: []tasker.LabelFilter{{Key: "ticket", Value: new("CHG-7")}}, Since: h.store.now.Add(-2 * time.Hour),
+	}
+	if diff := cmp.Diff(want, h.store.searched); diff != "" {
+		t.Error(diff)
+	}
+	for query, field := range map[string]string{"since=x": "?since", "label=": "?label", "limit=1": "?limit", "cursor=1": "?cursor", "status=LATE": "?status"} {
+		a := h.get(t, "/v1/tasks/counts?"+query)
+		a.want(t, http.StatusUnprocessableEntity)
+		if p := a.problem(t); len(p.Errors) != 1 || p.Errors[0].Field != field {
+			t.Errorf("%s: %s", query, a.body)
+		}
+	}
+	h.get(t, "/v1/tasks/counts?%").want(t, http.StatusBadRequest)
+	h.store.setError(tasker.Errorf(tasker.Unavailable, "the database is away"))
+	h.get(t, "/v1/tasks/counts").want(t, http.StatusServiceUnavailable)
+	h.store.setError(errors.New("a bug"))
+	h.get(t, "/v1/tasks/counts").want(t, http.StatusInternalServerError)
+}

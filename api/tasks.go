@@ -48,6 +48,8 @@ type TaskStore interface {
 	// SearchTasks returns one page, and the ID before which the next one begins, 0 if
 	// this is the last. A page may be short although more follow.
 	SearchTasks(ctx context.Context, q tasker.TaskSearch) (tasks []tasker.Task, next int64, err error)
+	// CountTasks returns how many tasks a search selects, as far as it looks.
+	CountTasks(ctx context.Context, q tasker.TaskSearch) (tasker.TaskCounts, error)
 	// ChangedTasks returns at most limit tasks, without their payloads, in the
 	// order in which they last changed, except those that known reports; the
 	// position to continue from; and whether more follow.

@@ -60,6 +60,8 @@ var contractTypes = map[string]reflect.Type{
 	"LeftOutEvent":    reflect.TypeFor[client.LeftOutEvent](),
 	"Summary":         reflect.TypeFor[tasker.Summary](),
 	"TaskAnswer":      reflect.TypeFor[client.TaskAnswer](),
+	"TaskCounts":      reflect.TypeFor[tasker.TaskCounts](),
+	"StatusCount":     reflect.TypeFor[tasker.StatusCount](),
 	"TaskPage":        reflect.TypeFor[client.TaskPage[client.TaskView]](),
 	"TaskSummary":     reflect.TypeFor[client.TaskSummary](),
 	"ResultPage":      reflect.TypeFor[client.ResultPage](),

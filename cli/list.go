@@ -29,6 +29,7 @@ type listFlags struct {
 	labels   []string
 	window   [4]string // what the flags of windowFlags say
 	limit    int
+	counts   bool
 }
 
 func listCommand(r *run) *cobra.Command {
@@ -38,12 +39,16 @@ func listCommand(r *run) *cobra.Command {
 		Use:   "list",
 		Short: "List tasks, newest first",
 		Long: `List tasks of all types, newest first: those that all the given flags select.
---output names prints TYPE/IDENTIFIER, one a line.`,
+--output names prints TYPE/IDENTIFIER, one a line.
+
+With --counts it says how many there are, by status. It looks at a limited number of
+them: a + behind a number says that there may be more.`,
 		Example: `  tasker list
   tasker list --status FAILED,INCOMPLETE --since 2h
   tasker list --type app-update --endpoint web07 --text "no space"
   tasker list --created-since "2026-11-30 22:00" --created-until "2026-11-30 23:00"
   tasker list --label ticket=CHG-7
+  tasker list --label ticket=CHG-7 --counts
   tasker list --status SCHEDULED --output names`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,6 +71,7 @@ func listCommand(r *run) *cobra.Command {
 	}
 	flags.StringVar(&f.search.Text, "text", "", "with this `text` in the payload or in the error of a result")
 	flags.IntVar(&f.limit, "limit", 20, "how many to list")
+	flags.BoolVar(&f.counts, "counts", false, "only say how many there are, by status")
 	complete(cmd, "status", func() []string {
 		var names []string
 		for _, status := range tasker.TaskStatuses() {
@@ -91,6 +97,9 @@ func (f *listFlags) list(ctx context.Context, r *run, c *client.Client) error {
 	if err := f.applyWindows(time.Now()); err != nil {
 		return err
 	}
+	if f.counts {
+		return f.count(ctx, r, c)
+	}
 	tasks := []client.TaskView{}
 	for task, err := range c.Search(ctx, f.search) {
 		if err != nil {
@@ -103,6 +112,41 @@ func (f *listFlags) list(ctx context.Context, r *run, c *client.Client) error {
 		tasks = append(tasks, task)
 	}
 	return r.printTasks(tasks)
+}
+
+// count prints how many tasks there are.
+func (f *listFlags) count(ctx context.Context, r *run, c *client.Client) error {
+	if r.output == outputNames || r.output == outputLines {
+		return usagef("--counts has no --output %s: use %s, %s or %s", r.output, outputText, outputJSON, outputCSV)
+	}
+	counts, err := c.Count(ctx, f.search)
+	if err != nil {
+		return err
+	}
+	if r.output == outputJSON {
+		return r.print(counts, "")
+	}
+	var cells [][]string
+	if r.output == outputCSV {
+		for _, n := range counts.Statuses {
+			cells = append(cells, []string{string(n.Status), strconv.Itoa(n.Count), strconv.FormatBool(n.AtLeast)})
+		}
+		return r.printCSV([]string{"STATUS", "TASKS", "AT_LEAST"}, cells)
+	}
+	for _, n := range counts.Statuses {
+		if n.Count > 0 || n.AtLeast {
+			cells = append(cells, []string{string(n.Status), atLeast(n.Count, n.AtLeast)})
+		}
+	}
+	return r.printTable([]string{"STATUS", "TASKS"}, append(cells, []string{"all", atLeast(counts.Total, counts.AtLeast)}))
+}
+
+// atLeast returns a number, with a + if there may be more.
+func atLeast(n int, more bool) string {
+	if more {
+		return strconv.Itoa(n) + "+"
+	}
+	return strconv.Itoa(n)
 }
 
 // applyWindows puts the windows of time into the search.

@@ -161,6 +161,11 @@ func TestRunLabels(t *testing.T) {
 	for _, args := range [][]string{{"--label", "ticket=CHG-7"}, {"--label", "ticket"}, {"--label", "ticket", "--label", "note=a, b=c"}} {
 		execute(t, env, "", append([]string{"list", "--output", "names"}, args...)...).want(t, cli.ExitOK, "worker/labeled\n", "")
 	}
+	execute(t, env, "", "list", "--label", "ticket", "--counts").want(t, cli.ExitOK, "STATUS  TASKS\nDONE    1\nall     1\n", "")
+	execute(t, env, "", "list", "--label", "ticket", "--counts", "--output", "json").want(t, cli.ExitOK, `"total": 1,`, "")
+	execute(t, env, "", "list", "--label", "ticket", "--counts", "--output", "csv").want(t, cli.ExitOK, "\nDONE,1,false\n", "")
+	execute(t, env, "", "list", "--label", "none", "--counts").want(t, cli.ExitOK, "STATUS  TASKS\nall     0\n", "")
+	execute(t, env, "", "list", "--counts", "--output", "names").want(t, cli.ExitUsage, "", "--counts")
 	execute(t, env, "", "list", "--label", "ticket=CHG-8").want(t, cli.ExitOK, "no tasks\n", "")
 	execute(t, env, "", "list", "--label", "-x").want(t, cli.ExitUsage, "", "invalid label")
 	for flags, want := range map[string]string{

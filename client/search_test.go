@@ -41,3 +41,20 @@ func TestSearchQuery(t *testing.T) {
 		t.Errorf("asked for %v, want %v", got, want)
 	}
 }
+
+// A count asks for the same, and has its own answer.
+func TestCount(t *testing.T) {
+	t.Parallel()
+	var got url.URL
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = *r.URL
+		_, _ = w.Write([]byte(`{"statuses":[{"status":"DONE","count":7,"at_least":true}],"total":7,"at_least":true}`))
+	})
+	counts, err := c.Count(t.Context(), client.TaskSearch{Types: []string{"worker"}, Labels: []tasker.LabelFilter{tasker.ParseLabelFilter("ticket")}})
+	if err != nil || counts.Total != 7 || !counts.AtLeast || len(counts.Statuses) != 1 || counts.Statuses[0] != (tasker.StatusCount{Status: tasker.Done, Count: 7, AtLeast: true}) {
+		t.Errorf("%+v, %v", counts, err)
+	}
+	if got.Path != "/v1/tasks/counts" || got.RawQuery != "label=ticket&task_type=worker" {
+		t.Errorf("asked for %s", &got)
+	}
+}

@@ -146,6 +146,19 @@ type TaskSearch struct {
 // Search returns the tasks of all types that a search selects, newest first, without
 // their payloads. It ends after an error.
 func (c *Client) Search(ctx context.Context, q TaskSearch) iter.Seq2[TaskView, error] {
+	return pages(ctx, c, request{path: []string{"v1", "tasks"}, query: q.values()},
+		func(p *TaskPage[TaskView]) ([]TaskView, *string) { return p.Tasks, p.Next })
+}
+
+// Count returns how many tasks of all types a search selects, by status. It ends early
+// where there are very many, and says so.
+func (c *Client) Count(ctx context.Context, q TaskSearch) (counts tasker.TaskCounts, err error) {
+	_, err = c.call(ctx, request{path: []string{"v1", "tasks", "counts"}, query: q.values(), retry: true}, &counts)
+	return counts, err
+}
+
+// values returns the parameters of a search.
+func (q TaskSearch) values() url.Values {
 	query := url.Values{}
 	query["task_type"] = q.Types
 	for _, status := range q.Statuses {
@@ -166,8 +179,7 @@ func (c *Client) Search(ctx context.Context, q TaskSearch) iter.Seq2[TaskView, e
 			query.Set(name, at.Format(time.RFC3339Nano))
 		}
 	}
-	return pages(ctx, c, request{path: []string{"v1", "tasks"}, query: query},
-		func(p *TaskPage[TaskView]) ([]TaskView, *string) { return p.Tasks, p.Next })
+	return query
 }
 
 // Wait waits until a task has ended, and returns it. A task is INCOMPLETE, not

@@ -168,6 +168,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		q.Limit = 10
 		_, _, err = s.Tasks.SearchTasks(ctx, q)
 		must(err)
+		_, err = s.Tasks.CountTasks(ctx, q)
+		must(err)
 	}
 	_, err = s.Endpoints.AcquireEndpoint(ctx, tasker.Endpoint{Name: "e7", Manager: managerA, TaskTypes: []string{"t1"}}, time.Minute)
 	must(err)

@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"io/fs"
+	"time"
+
+	"github.com/taskerhq/tasker"
 )
 
 // WithMigrations replaces the migrations by those of another release.
@@ -16,6 +19,11 @@ func Exec(s *Store, statement string, args ...any) error {
 // Targets returns the targets of a task.
 func Targets(ctx context.Context, s *Store, taskID int64) ([]string, error) {
 	return s.targets(ctx, taskID)
+}
+
+// CountTasks is [Tasks.CountTasks] with other bounds.
+func CountTasks(ctx context.Context, s *Store, q tasker.TaskSearch, tasks int, limit time.Duration) (tasker.TaskCounts, error) {
+	return s.Tasks.countTasks(ctx, q, countBounds{tasks, limit})
 }
 
 // The limits of searches that tests use.

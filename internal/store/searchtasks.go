@@ -82,8 +82,13 @@ func (s Tasks) searchWindow(ctx context.Context, q tasker.TaskSearch, bounds idB
 // byIndex reports whether the ranges of an index that candidates reads have only tasks
 // that a search selects.
 func byIndex(q tasker.TaskSearch) bool {
+	return plain(q) && len(q.Types)*max(1, len(q.Statuses)) <= maxRanges
+}
+
+// plain reports whether a search selects tasks by their types and statuses alone.
+func plain(q tasker.TaskSearch) bool {
 	return q.Endpoint == "" && q.Prefix == "" && len(q.Labels) == 0 && q.Text == "" && q.Since.IsZero() && q.Until.IsZero() &&
-		q.CreatedSince.IsZero() && q.CreatedUntil.IsZero() && len(q.Types)*max(1, len(q.Statuses)) <= maxRanges
+		q.CreatedSince.IsZero() && q.CreatedUntil.IsZero()
 }
 
 // matching returns a query for those of some tasks that a search selects.
