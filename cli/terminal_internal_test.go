@@ -70,18 +70,18 @@ func TestAgo(t *testing.T) {
 	}
 }
 
-func TestParseSince(t *testing.T) {
+func TestParseAgo(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 5, 6, 12, 0, 0, 0, time.UTC)
 	for s, want := range map[string]time.Time{
 		"": {}, "2h": now.Add(-2 * time.Hour), "7d": now.AddDate(0, 0, -7), "2026-05-06T01:00:00+02:00": now.Add(-13 * time.Hour),
 	} {
-		if got, err := parseSince(s, now); err != nil || !got.Equal(want) {
+		if got, err := parseAgo("since", s, now); err != nil || !got.Equal(want) {
 			t.Errorf("%q: got %s, %v", s, got, err)
 		}
 	}
 	for _, s := range []string{"-2h", "-1d", "x", "d", "9999999d"} {
-		if got, err := parseSince(s, now); err == nil || exitCode(err) != ExitUsage {
+		if got, err := parseAgo("since", s, now); err == nil || exitCode(err) != ExitUsage {
 			t.Errorf("%q: got %s, %v", s, got, err)
 		}
 	}

@@ -49,6 +49,9 @@ type dialect struct {
 	// inserted is the value that an INSERT would have given a column, in the
 	// clause for a row that exists already.
 	inserted string
+	// byID follows the name of a table that is read by the primary key, whatever else the
+	// optimizer would prefer.
+	byID string
 	// clock is the statement that reads the time; empty if the local clock is
 	// the database's.
 	clock string

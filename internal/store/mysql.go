@@ -22,6 +22,7 @@ var mysqlDialect = dialect{
 	greatest:   "GREATEST",
 	share:      " LOCK IN SHARE MODE", // MariaDB has no FOR SHARE
 	inserted:   "VALUES(%s)",          // MariaDB does not have the newer form
+	byID:       " FORCE INDEX (PRIMARY)",
 	clock:      "SELECT UTC_TIMESTAMP(6)",
 }
 

@@ -93,7 +93,7 @@ func plain(q tasker.TaskSearch) bool {
 
 // matching returns a query for those of some tasks that a search selects.
 func (s Tasks) matching(ctx context.Context, q tasker.TaskSearch, ids []int64) *gorm.DB {
-	find := s.conn(ctx).Table("tasks").Where("id IN ? AND type IN ?", ids, q.Types)
+	find := s.conn(ctx).Table("tasks"+s.dialect.byID).Where("id IN ? AND type IN ?", ids, q.Types)
 	if len(q.Statuses) > 0 {
 		find = find.Where("status IN ?", q.Statuses)
 	}

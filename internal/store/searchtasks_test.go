@@ -88,6 +88,9 @@ func (f fixture) wantFound(t *testing.T, name string, q tasker.TaskSearch, want 
 // of the IDs is not quite that of the times.
 func TestSearchTasksByTime(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
+		if err := f.SyncClock(t.Context()); err != nil { // before the first time is read
+			t.Fatal(err)
+		}
 		begun := f.Now()
 		at := func(hours float64) time.Time { return begun.Add(time.Duration(hours * float64(time.Hour))) }
 		var tasks []tasker.Task
