@@ -98,8 +98,8 @@ func (s Tasks) changedIDs(ctx context.Context, since, until time.Time) (idBounds
 // halving the IDs: about 30 rows are read. It is more than any task has if none was.
 func (s Tasks) firstCreated(ctx context.Context, at time.Time) (int64, error) {
 	var ids struct{ Lowest, Highest int64 }
-	err := s.conn(ctx).Raw("SELECT COALESCE((SELECT MIN(id) FROM tasks), 1) AS lowest, COALESCE((SELECT MAX(id) FROM tasks), 0) AS highest").
-		Scan(&ids).Error
+	err := s.conn(ctx).Raw("SELECT COALESCE((SELECT MIN(id) FROM tasks), 1) AS lowest," +
+		" COALESCE((SELECT MAX(id) FROM tasks), 0) AS highest").Scan(&ids).Error
 	if err != nil {
 		return 0, err
 	}
@@ -110,8 +110,8 @@ func (s Tasks) firstCreated(ctx context.Context, at time.Time) (int64, error) {
 			ID      int64
 			Created dbTime
 		}
-		err := s.conn(ctx).Raw("SELECT id, "+createdTime+" AS created FROM tasks WHERE id >= ? AND id < ? ORDER BY id LIMIT 1", middle, high).
-			Scan(&found).Error
+		err := s.conn(ctx).Raw("SELECT id, "+createdTime+" AS created FROM tasks WHERE id >= ? AND id < ?"+
+			" ORDER BY id LIMIT 1", middle, high).Scan(&found).Error
 		switch {
 		case err != nil:
 			return 0, err

@@ -38,8 +38,8 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // ViewTask is FindTask without the payload, and without Expected, whose length is
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
-	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, unserved, removed_endpoints,"+
-		" cancellation, retry, priority, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
+	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, unserved,"+
+		" removed_endpoints, cancellation, retry, priority, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
 		" sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
@@ -110,8 +110,8 @@ type peekedTask struct {
 
 func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
-		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Labels: r.Labels, Selection: r.Selection,
-		Expected: r.Expected,
+		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Labels: r.Labels,
+		Selection: r.Selection, Expected: r.Expected,
 		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry,
 		Priority: r.Priority, Rollout: r.Rollout, Hold: r.Hold,
 		Round: r.Round, RoundTime: r.RoundTime,
