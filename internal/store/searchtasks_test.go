@@ -111,8 +111,12 @@ func TestSearchTasksByTime(t *testing.T) {
 		if _, err := f.Outbox.MarkSent(t.Context(), tasks[2], nil); err != nil {
 			t.Fatal(err)
 		}
-		for id, hours := range map[int64]float64{tasks[4].ID: 8.5, tasks[7].ID: 17.5} { // before the one before
-			if err := store.Exec(f.Store, "UPDATE tasks SET start_time = ? WHERE id = ?", at(hours).Format("2006-01-02 15:04:05.000000"), id); err != nil {
+		for column, c := range map[string]struct {
+			task  tasker.Task
+			hours float64
+		}{"start_time": {tasks[4], 8.5}, "accepted_time": {tasks[8], 20.5}} { // each before the one before
+			err := store.Exec(f.Store, "UPDATE tasks SET "+column+" = ? WHERE id = ?", at(c.hours).Format("2006-01-02 15:04:05.000000"), c.task.ID)
+			if err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -126,9 +130,9 @@ func TestSearchTasksByTime(t *testing.T) {
 			"changed in the future":        {tasker.TaskSearch{Since: at(25)}, nil},
 			"changed before all":           {tasker.TaskSearch{Until: at(0)}, nil},
 			"accepted since":               {tasker.TaskSearch{CreatedSince: at(8.75)}, []string{"later", "w7", "w6", "w5", "w3"}},
-			"accepted until":               {tasker.TaskSearch{CreatedUntil: at(18)}, []string{"w7", "w5", "w4", "w3", "w2", "w1", "w0"}},
+			"accepted until":               {tasker.TaskSearch{CreatedUntil: at(21)}, []string{"later", "w6", "w5", "w4", "w3", "w2", "w1", "w0"}},
 			"accepted in":                  {tasker.TaskSearch{CreatedSince: at(3), CreatedUntil: at(9)}, []string{"w4", "w2", "w1"}},
-			"accepted to start later":      {tasker.TaskSearch{CreatedSince: at(24), CreatedUntil: at(25)}, []string{"later"}},
+			"accepted to start later":      {tasker.TaskSearch{CreatedSince: at(20.25), CreatedUntil: at(20.75)}, []string{"later"}},
 			"accepted in the future":       {tasker.TaskSearch{CreatedSince: at(25)}, nil},
 			"accepted before all":          {tasker.TaskSearch{CreatedUntil: at(0)}, nil},
 			"accepted early, changed late": {tasker.TaskSearch{CreatedUntil: at(12), Since: at(24)}, []string{"w2"}},
