@@ -59,6 +59,20 @@ type StatusCount struct {
 	AtLeast bool       `json:"at_least"` // not all were looked at: there may be more
 }
 
+// RolloutQuery asks for one page of the tasks with a rollout, newest first, which means
+// by descending ID.
+type RolloutQuery struct {
+	States []string // the rollout is in one of these; at least one
+	// Before is the ID of a task: the page has older ones only. 0 means from the
+	// newest.
+	Before int64
+	// Limit is the maximum number of tasks to return, at least 1.
+	Limit int
+	// MaxBytes limits the size of the lists of endpoints of a page, which has at least
+	// one task if there is any. 0 means no limit.
+	MaxBytes int64
+}
+
 // ResultQuery asks for one page of the results of a task, by endpoint.
 type ResultQuery struct {
 	TaskID int64

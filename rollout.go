@@ -56,6 +56,41 @@ type RolloutWave struct {
 	Approve   bool `json:"approve,omitempty"` // it waits for a person
 }
 
+// WaveState is how far a wave of a rollout is.
+type WaveState string
+
+// The states of waves.
+const (
+	WaveUnopened WaveState = "UNOPENED" // its endpoints do not have the task
+	WaveOpen     WaveState = "OPEN"
+	WaveEnded    WaveState = "ENDED" // its endpoints are no longer waited for
+)
+
+// RolloutProgress says what has become of the endpoints of a rollout.
+type RolloutProgress struct {
+	Total RolloutCounts  `json:"total"`
+	Waves []WaveProgress `json:"waves"` // in their order; none if there is a window
+}
+
+// WaveProgress is how far a wave of a rollout is.
+type WaveProgress struct {
+	N     int       `json:"n"` // from 1
+	State WaveState `json:"state"`
+	RolloutCounts
+}
+
+// RolloutCounts are numbers of endpoints of a rollout. Each is in one of them; one that
+// was removed is in none.
+type RolloutCounts struct {
+	Done       int `json:"done"`
+	Bad        int `json:"bad"`        // count against the limits
+	Ignored    int `json:"ignored"`    // unreached, where the rollout ignores that
+	Forgiven   int `json:"forgiven"`   // were bad when a halted rollout was resumed
+	Canceled   int `json:"canceled"`   // were canceled
+	Unfinished int `json:"unfinished"` // have the task, or are to receive it
+	Unopened   int `json:"unopened"`   // wait for their wave to open
+}
+
 // RolloutAct is what a person does to a rollout.
 type RolloutAct struct {
 	Type, Identifier string

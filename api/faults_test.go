@@ -57,7 +57,7 @@ func (h *harness) call(t *testing.T, to target, headers ...string) answer {
 // Internal errors reveal nothing to the client; the log has them.
 func TestFaults(t *testing.T) {
 	usesStore := func(to target) bool {
-		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/task-types" || to.template == "/v1/endpoint-tokens" || to.template == "/v1/events" || to.template == "/v1/dead-letters" || to.template == "/v1/schedules"
+		return strings.Contains(to.template, "{") || to.template == "/v1/endpoints" || to.template == "/v1/task-types" || to.template == "/v1/endpoint-tokens" || to.template == "/v1/events" || to.template == "/v1/dead-letters" || to.template == "/v1/schedules" || to.template == "/v1/rollouts"
 	}
 	for name, tc := range map[string]struct {
 		err    error

@@ -79,6 +79,8 @@ func TestBadQueries(t *testing.T) {
 		"/worker/a?verbose":                       {"?verbose"},
 		"/worker/a/summary?limit=1":               {"?limit"},
 		"/worker/a/groups?limit=1&state=DONE":     {"?limit", "?state"},
+		"/worker/a/rollout?limit=1":               {"?limit"},
+		"/v1/rollouts?state=x&limit=0&cursor=-1":  {"?state", "?cursor", "?limit"},
 		"/worker/a/missing?limit=0&cursor=-a":     {"?limit", "?cursor"},
 		"/worker/a/results?state=done&cursor=":    {"?cursor", "?state"},
 		"/v1/task-types?limit=1":                  {"?limit"},
@@ -104,7 +106,7 @@ func TestBadQueries(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/worker?a=%", "/worker/a?a;b", "/v1/task-types?%", "/v1/task-types/worker?%", "/v1/endpoints?%",
+		"/worker?a=%", "/worker/a?a;b", "/v1/task-types?%", "/v1/task-types/worker?%", "/v1/endpoints?%", "/v1/rollouts?%",
 		"/v1/events?%", "/worker/a/events?%", "/worker/a/results/b?%", "/worker/a/results/b/log?%",
 	} {
 		h.get(t, path).want(t, http.StatusBadRequest)

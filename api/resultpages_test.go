@@ -171,7 +171,7 @@ func TestCompressed(t *testing.T) {
 
 func TestNoSuchPages(t *testing.T) {
 	h := newHarness(t)
-	for _, name := range []string{"summary", "groups", "missing", "results"} {
+	for _, name := range []string{"summary", "groups", "missing", "results", "rollout"} {
 		h.get(t, "/worker/nosuch/"+name).want(t, http.StatusNotFound)
 		h.get(t, "/worker/nosuch/"+name+"?%zz").want(t, http.StatusBadRequest)
 	}

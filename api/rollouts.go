@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -34,6 +36,12 @@ type RolloutStore interface {
 	// FindRollout returns the rollout of a task, nil if it has none, with at most limit of
 	// its endpoints in each list.
 	FindRollout(ctx context.Context, task *tasker.Task, waitForEndpoints time.Duration, limit int) (*tasker.Rollout, error)
+	// CountRollout is FindRollout together with what has become of the endpoints.
+	CountRollout(ctx context.Context, task *tasker.Task, waitForEndpoints time.Duration, limit int) (
+		*tasker.Rollout, tasker.RolloutProgress, error)
+	// ListRollouts returns one page, and the ID before which the next one begins, 0 if
+	// this is the last.
+	ListRollouts(ctx context.Context, q tasker.RolloutQuery) (tasks []tasker.Task, next int64, err error)
 }
 
 // decodeRollout decodes the rollout of a POST into its canonical form; nil if it is null.
@@ -53,12 +61,77 @@ func decodeRollout(value json.RawMessage, errs *inputErrors) json.RawMessage {
 	return canonical
 }
 
-// rolloutHandlers approve and resume rollouts.
+// rolloutHandlers show, approve and resume rollouts.
 type rolloutHandlers struct {
 	holds     *holdHandlers
 	tasks     TaskStore
 	conductor Conductor
 	reader    *taskReader
+}
+
+// get serves GET /{task_type}/{identifier}/rollout.
+func (h *rolloutHandlers) get(w http.ResponseWriter, r *http.Request) error {
+	taskType, identifier, err := h.holds.types.taskOf(r)
+	if err != nil {
+		return err
+	}
+	task, err := h.tasks.ViewTask(r.Context(), taskType, identifier)
+	if err != nil {
+		return err
+	}
+	if task.Rollout == nil {
+		return tasker.Errorf(tasker.NotFound, "rollout not found: task %q of type %q has none", identifier, taskType)
+	}
+	found, progress, err := h.reader.rollouts.CountRollout(r.Context(), &task, h.reader.waitForEndpoints, maxRolloutNames)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.RolloutAnswer{Rollout: *found, RolloutProgress: progress})
+}
+
+// list serves GET /v1/rollouts: the tasks whose rollouts go on or wait, newest first.
+func (h *rolloutHandlers) list(w http.ResponseWriter, r *http.Request) error {
+	var errs inputErrors
+	query := r.URL.Query()
+	q := tasker.RolloutQuery{
+		States: rolloutStates(query["state"], &errs), Before: idCursor(query, &errs), Limit: pageLimit(query, &errs),
+		MaxBytes: maxPageBytes,
+	}
+	if err := errs.err(); err != nil {
+		return err
+	}
+	release, err := h.holds.limits.payloads.acquire(r.Context(), q.MaxBytes)
+	if err != nil {
+		return err
+	}
+	defer release()
+	tasks, next, err := h.reader.rollouts.ListRollouts(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	page := client.TaskPage[client.TaskView]{Tasks: viewTasks(tasks)}
+	if next > 0 {
+		page.Next = nextPage(w, r, strconv.FormatInt(next, 10))
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// rolloutStates returns the states that a request names, or else those of the rollouts
+// that have not ended.
+func rolloutStates(names []string, errs *inputErrors) []string {
+	var states, all []string
+	for _, state := range rollout.States() {
+		all = append(all, string(state))
+		if len(names) == 0 && !state.Final() || slices.Contains(names, string(state)) {
+			states = append(states, string(state))
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			errs.add("?state", "unknown state %q: must be one of %s", clip(name, tasker.MaxName), strings.Join(all, ", "))
+		}
+	}
+	return states
 }
 
 // act returns what a request wants of a rollout. The body may be left out; decode decodes

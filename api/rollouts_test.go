@@ -4,9 +4,12 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
@@ -34,6 +37,17 @@ func (noRollouts) PlanRollout(context.Context, *tasker.Task, []string) (*tasker.
 
 func (noRollouts) FindRollout(_ context.Context, task *tasker.Task, _ time.Duration, _ int) (*tasker.Rollout, error) {
 	return task.Rollout, nil
+}
+
+func (n noRollouts) CountRollout(
+	context.Context, *tasker.Task, time.Duration, int,
+) (*tasker.Rollout, tasker.RolloutProgress, error) {
+	return nil, tasker.RolloutProgress{}, n.store.err
+}
+
+func (n noRollouts) ListRollouts(context.Context, tasker.RolloutQuery) ([]tasker.Task, int64, error) {
+	defer n.store.begin("ListRollouts")()
+	return nil, 0, n.store.err
 }
 
 // waves is a system with endpoints a to f, which get messages.
@@ -189,6 +203,75 @@ func TestRolloutApproval(t *testing.T) {
 	s.post(t, "/worker/plain/resume", `{"all":true}`).want(t, http.StatusConflict)
 	s.post(t, "/worker/plain/resume", "").want(t, http.StatusOK)
 	s.post(t, "/worker/none/resume", "").want(t, http.StatusNotFound)
+}
+
+// The rollout of a task says what has become of the endpoints of each wave, and the list has
+// those that go on, or are in some state.
+func TestRolloutProgress(t *testing.T) {
+	s, arrived := waves(t)
+	const rollout = `"rollout":{"batch":[1,"50%","100%"],"max_failures":1,"wave_max_failures":"100%","order":"name"}`
+	a := s.post(t, "/worker", `{"identifier":"r",`+rollout+`}`)
+	a.want(t, http.StatusCreated)
+	task := decode[tasker.Task](t, a.body)
+	list := func(query string) string {
+		t.Helper()
+		a := s.get(t, "/v1/rollouts"+query)
+		a.want(t, http.StatusOK)
+		page := decode[client.TaskPage[client.TaskView]](t, a.body)
+		var found []string
+		for _, task := range page.Tasks {
+			found = append(found, task.Identifier+" "+task.Rollout.State)
+		}
+		if page.Next != nil {
+			found = append(found, "next")
+			if *page.Next != strconv.FormatInt(page.Tasks[len(page.Tasks)-1].ID, 10) {
+				t.Errorf("%s: next is %s", query, *page.Next)
+			}
+		}
+		return strings.Join(found, ", ")
+	}
+	progress := func() client.RolloutAnswer {
+		t.Helper()
+		a := s.get(t, "/worker/r/rollout")
+		a.want(t, http.StatusOK)
+		return decode[client.RolloutAnswer](t, a.body)
+	}
+	got := progress()
+	want := tasker.RolloutProgress{Total: tasker.RolloutCounts{Unfinished: 1, Unopened: 5}, Waves: []tasker.WaveProgress{
+		{N: 1, State: tasker.WaveOpen, RolloutCounts: tasker.RolloutCounts{Unfinished: 1}},
+		{N: 2, State: tasker.WaveUnopened, RolloutCounts: tasker.RolloutCounts{Unopened: 2}},
+		{N: 3, State: tasker.WaveUnopened, RolloutCounts: tasker.RolloutCounts{Unopened: 3}},
+	}}
+	if diff := cmp.Diff(want, got.RolloutProgress); diff != "" || got.Rollout.State != "RUNNING" || len(got.Rollout.Waves) != 3 {
+		t.Errorf("%+v: %s", got.Rollout, diff)
+	}
+	s.end(t, task, arrived, tasker.ResultFailed, "a")
+	s.end(t, task, arrived, tasker.ResultFailed, "b")
+	want = tasker.RolloutProgress{Total: tasker.RolloutCounts{Bad: 2, Unfinished: 1, Unopened: 3}, Waves: []tasker.WaveProgress{
+		{N: 1, State: tasker.WaveEnded, RolloutCounts: tasker.RolloutCounts{Bad: 1}},
+		{N: 2, State: tasker.WaveOpen, RolloutCounts: tasker.RolloutCounts{Bad: 1, Unfinished: 1}},
+		{N: 3, State: tasker.WaveUnopened, RolloutCounts: tasker.RolloutCounts{Unopened: 3}},
+	}}
+	if got = progress(); got.Rollout.State != "HALTED" || !slices.Equal(got.Rollout.Bad, []string{"a", "b"}) {
+		t.Errorf("%+v", got.Rollout)
+	}
+	if diff := cmp.Diff(want, got.RolloutProgress); diff != "" {
+		t.Error(diff)
+	}
+	s.post(t, "/worker", `{"identifier":"later",`+rollout+`}`).want(t, http.StatusCreated)
+	for query, want := range map[string]string{
+		"":                           "later RUNNING, r HALTED",
+		"?limit=1":                   "later RUNNING, next",
+		"?limit=1&cursor=2":          "r HALTED",
+		"?state=HALTED&state=PAUSED": "r HALTED",
+		"?state=DONE":                "",
+	} {
+		if got := list(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	s.post(t, "/worker", `{"identifier":"plain"}`).want(t, http.StatusCreated)
+	s.get(t, "/worker/plain/rollout").want(t, http.StatusNotFound)
 }
 
 // What cannot be is refused with the field and the rule, and nothing is stored.

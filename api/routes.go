@@ -19,6 +19,7 @@ const (
 	routeDeadLetters = "/v1/dead-letters"
 	routeTasks       = "/v1/tasks"
 	routeSchedules   = "/v1/schedules"
+	routeRollouts    = "/v1/rollouts"
 )
 
 // handlerFunc serves a request. It returns an error before it writes anything;
@@ -141,6 +142,10 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 		},
 		{method: get, path: routeTasks + "/counts", handle: tasks.counts, limit: reads, query: searchQuery, repeatable: searchRepeatable},
 		{method: get, path: "/v1/tasks/{id}", handle: tasks.redirect, limit: reads},
+		{
+			method: get, path: routeRollouts, handle: rollouts.list, limit: reads, query: []string{"state", "limit", "cursor"},
+			repeatable: []string{"state"},
+		},
 		{method: get, path: "/v1/events", handle: allEvents.follow, stream: true, query: []string{"task_type", "status", "last_event_id"}},
 
 		{method: get, path: "/{task_type}", handle: tasks.list, limit: reads, query: []string{"status", "payload", "limit", "cursor"}},
@@ -157,6 +162,7 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 		{method: post, path: "/{task_type}/{identifier}/approve", handle: rollouts.approve, limit: limits.writes},
 		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, waits: true},
 		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},
+		{method: get, path: "/{task_type}/{identifier}/rollout", handle: rollouts.get, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},
 		{
 			method: get, path: "/{task_type}/{identifier}/results", handle: pages.list, limit: reads,

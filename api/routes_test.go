@@ -15,9 +15,9 @@ func TestWrongMethods(t *testing.T) {
 		"/v1/dead-letters/1": "DELETE, GET, HEAD", "/v1/dead-letters/1/requeue": "POST",
 		"/v1/schedules": "GET, HEAD", "/v1/schedules/nightly": "DELETE, GET, HEAD, PUT", "/v1/schedules/nightly/next": "GET, HEAD", "/v1/schedules/nightly/slots": "GET, HEAD",
 		"/v1/schedules/nightly/pause": "POST", "/v1/schedules/nightly/resume": "POST", "/v1/schedules/nightly/trigger": "POST", "/v1/schedules/nightly/backfill": "POST",
-		"/v1/schedule-preview": "GET, HEAD",
-		"/worker":              "GET, HEAD, POST", "/worker/a": "GET, HEAD, PATCH",
-		"/worker/a/events": "GET, HEAD", "/worker/a/summary": "GET, HEAD", "/worker/a/missing": "GET, HEAD", "/worker/a/groups": "GET, HEAD", "/worker/a/results": "GET, HEAD", "/worker/a/results/console1": "GET, HEAD", "/worker/a/results/console1/log": "GET, HEAD",
+		"/v1/schedule-preview": "GET, HEAD", "/v1/rollouts": "GET, HEAD",
+		"/worker": "GET, HEAD, POST", "/worker/a": "GET, HEAD, PATCH",
+		"/worker/a/events": "GET, HEAD", "/worker/a/summary": "GET, HEAD", "/worker/a/missing": "GET, HEAD", "/worker/a/groups": "GET, HEAD", "/worker/a/rollout": "GET, HEAD", "/worker/a/results": "GET, HEAD", "/worker/a/results/console1": "GET, HEAD", "/worker/a/results/console1/log": "GET, HEAD",
 	} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} {
 			if strings.Contains(allow, method) {

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"iter"
+	"net/url"
 
 	"github.com/taskerhq/tasker"
 )
@@ -41,6 +43,12 @@ type NewRollout struct {
 	Seed  string `json:"seed,omitempty"`
 }
 
+// RolloutAnswer is the rollout of a task, with what has become of its endpoints.
+type RolloutAnswer struct {
+	Rollout tasker.Rollout `json:"rollout"`
+	tasker.RolloutProgress
+}
+
 // Approve approves waves of a rollout.
 type Approve struct {
 	// Wave is the wave up to which all are approved; 0 means the one that waits.
@@ -60,6 +68,27 @@ type ResumeRollout struct {
 	// approvals, and halts as before.
 	All    bool   `json:"all,omitempty"`
 	Reason string `json:"reason,omitempty"` // for people; at most [tasker.MaxReason] bytes
+}
+
+// Rollout returns the rollout of a task, with what has become of its endpoints. The error
+// is [tasker.NotFound] if there is no such task, or it has no rollout.
+func (c *Client) Rollout(ctx context.Context, taskType, identifier string) (answer RolloutAnswer, err error) {
+	if err := validTask(taskType, identifier); err != nil {
+		return RolloutAnswer{}, err
+	}
+	_, err = c.call(ctx, request{path: []string{taskType, identifier, "rollout"}, retry: true}, &answer)
+	return answer, err
+}
+
+// Rollouts returns the tasks whose rollouts are in one of some states, newest first, or, if
+// none is given, that have not ended. It ends after an error.
+func (c *Client) Rollouts(ctx context.Context, states ...string) iter.Seq2[TaskView, error] {
+	query := url.Values{}
+	if len(states) > 0 {
+		query["state"] = states
+	}
+	return pages(ctx, c, request{path: []string{"v1", "rollouts"}, query: query},
+		func(p *TaskPage[TaskView]) ([]TaskView, *string) { return p.Tasks, p.Next })
 }
 
 // Approve approves the wave of a rollout that waits for it, or all up to a wave. The error

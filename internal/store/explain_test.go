@@ -382,6 +382,13 @@ func explainRollouts(t *testing.T, s *store.Store) error {
 	must(err)
 	_, err = s.Rollouts.FindRollout(ctx, &task, 0, 10)
 	must(err)
+	_, _, err = s.Rollouts.CountRollout(ctx, &task, 0, 10)
+	must(err)
+	for _, q := range []tasker.RolloutQuery{{States: []string{"HALTED"}}, {States: []string{"HALTED", "DONE"}, Before: 900}} {
+		q.Limit = 10
+		_, _, err = s.Rollouts.ListRollouts(ctx, q)
+		must(err)
+	}
 	_, err = s.Rollouts.ResumeRollout(ctx, act, 0)
 	must(err)
 	_, err = s.Statuses.LookAtTasks(ctx, []int64{task.ID}, 0)

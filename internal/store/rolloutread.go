@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -12,7 +13,36 @@ import (
 // bad, that were forgiven and that were skipped, at most limit of each. wait is the time in
 // which an endpoint should have received a task.
 func (s Rollouts) FindRollout(ctx context.Context, task *tasker.Task, wait time.Duration, limit int) (*tasker.Rollout, error) {
-	const what = "read the rollout of the task"
+	row, err := s.begun(ctx, task)
+	if err != nil || row == nil {
+		return task.Rollout, err
+	}
+	return s.describeRow(ctx, row, wait, limit)
+}
+
+// CountRollout is FindRollout, together with what has become of the endpoints. There is
+// nothing of that before the task has started.
+func (s Rollouts) CountRollout(
+	ctx context.Context, task *tasker.Task, wait time.Duration, limit int,
+) (*tasker.Rollout, tasker.RolloutProgress, error) {
+	none := tasker.RolloutProgress{Waves: []tasker.WaveProgress{}}
+	row, err := s.begun(ctx, task)
+	if err != nil || row == nil {
+		return task.Rollout, none, err
+	}
+	public, err := s.describeRow(ctx, row, wait, limit)
+	if err != nil {
+		return nil, none, err
+	}
+	v, err := s.view(s.conn(ctx), row, s.Now(), wait) // after the record: see [rollout.View]
+	if err != nil {
+		return nil, none, s.fail("count the endpoints of the rollout", err)
+	}
+	return public, rollout.Progress(row.Plan.value, row.Settings.value, row.Record.value, v), nil
+}
+
+// begun returns the row of a task's rollout; nil if it has none, or has not started.
+func (s Rollouts) begun(ctx context.Context, task *tasker.Task) (*rolloutRow, error) {
 	if task.Rollout == nil {
 		return nil, nil
 	}
@@ -20,13 +50,16 @@ func (s Rollouts) FindRollout(ctx context.Context, task *tasker.Task, wait time.
 		return nil, err
 	}
 	var rows []rolloutRow
-	if err := s.conn(ctx).Where("task_id = ?", task.ID).Limit(1).Find(&rows).Error; err != nil {
-		return nil, s.fail(what, err)
+	err := s.conn(ctx).Where("task_id = ?", task.ID).Limit(1).Find(&rows).Error
+	if err != nil || len(rows) == 0 {
+		return nil, s.fail("read the rollout of the task", err)
 	}
-	if len(rows) == 0 {
-		return task.Rollout, nil // it has not started
-	}
-	row := &rows[0]
+	return &rows[0], nil
+}
+
+// describeRow returns a rollout in its form for people.
+func (s Rollouts) describeRow(ctx context.Context, row *rolloutRow, wait time.Duration, limit int) (*tasker.Rollout, error) {
+	const what = "read the rollout of the task"
 	public, err := publicRollout(row.Record.value, row.Settings.value)
 	if err != nil {
 		return nil, s.fail(what, err)
@@ -34,7 +67,7 @@ func (s Rollouts) FindRollout(ctx context.Context, task *tasker.Task, wait time.
 	setPlan(&public, row.Plan.value)
 	public.Skipped = row.Skipped[:min(limit, len(row.Skipped))]
 	list := func(into *[]string, condition string, args ...any) error {
-		return s.conn(ctx).Table("rollout_targets g").Joins(rolloutJoin).Where("g.task_id = ?", task.ID).Where(condition, args...).
+		return s.conn(ctx).Table("rollout_targets g").Joins(rolloutJoin).Where("g.task_id = ?", row.TaskID).Where(condition, args...).
 			Order("g.endpoint").Limit(limit).Pluck("g.endpoint", into).Error
 	}
 	condition, args := badEndpoint(&row.Settings.value, s.Now(), wait)
@@ -42,6 +75,44 @@ func (s Rollouts) FindRollout(ctx context.Context, task *tasker.Task, wait time.
 		return nil, s.fail(what, err)
 	}
 	return &public, s.fail(what, list(&public.Forgiven, "g.forgiven = ?", true))
+}
+
+// ListRollouts returns one page of the tasks whose rollouts are in one of some states,
+// newest first, without their payloads and Expected, and the ID before which the next page
+// begins, 0 if this is the last one.
+func (s Rollouts) ListRollouts(ctx context.Context, q tasker.RolloutQuery) (tasks []tasker.Task, next int64, err error) {
+	const what = "list the rollouts"
+	ranges, values := make([]string, len(q.States)), []any(nil)
+	for i, state := range q.States { // each is a range of an index that has the task last
+		older := ""
+		values = append(values, state)
+		if q.Before > 0 {
+			older = " AND task_id < ?"
+			values = append(values, q.Before)
+		}
+		values = append(values, q.Limit+1)
+		// SQLite wants it within another one.
+		ranges[i] = "SELECT id FROM (SELECT task_id AS id FROM rollouts WHERE state = ?" + older + " ORDER BY task_id DESC LIMIT ?) r"
+	}
+	var ids []int64
+	err = s.conn(ctx).Raw(strings.Join(ranges, " UNION ALL ")+" ORDER BY id DESC LIMIT ?", append(values, q.Limit+1)...).Scan(&ids).Error
+	if err != nil || len(ids) == 0 {
+		return nil, 0, s.fail(what, err)
+	}
+	if len(ids) > q.Limit {
+		ids = ids[:q.Limit]
+		next = ids[q.Limit-1]
+	}
+	var page []sized
+	err = s.conn(ctx).Table("tasks").Select("id, "+listSize+" AS size").Where("id IN ?", ids).Order("id DESC").Find(&page).Error
+	if err != nil {
+		return nil, 0, s.fail(what, err)
+	}
+	if fits := withinBytes(page, q.MaxBytes); len(fits) < len(page) {
+		page, next = fits, fits[len(fits)-1].ID
+	}
+	tasks, err = Tasks{s.DB}.tasksOf(ctx, page, false)
+	return tasks, next, s.fail(what, err)
 }
 
 // badEndpoint returns the condition that an endpoint of a rollout counts as bad.

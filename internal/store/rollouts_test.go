@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/rollout"
@@ -59,6 +61,47 @@ func TestRolloutWaves(t *testing.T) {
 		want := "[RUNNING 1 SOAKING 1 RUNNING 2 SOAKING 2 RUNNING 3 RUNNING 3 DONE 3]"
 		if got := fmt.Sprint(slices.DeleteFunc(fl.moves, func(m string) bool { return m == "" })); !strings.HasSuffix(got, "DONE 3]") {
 			t.Errorf("it went %s, want %s", got, want)
+		}
+	})
+}
+
+// A rollout is listed by its state, in pages, and says what has become of each wave.
+func TestRolloutCounts(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		fl := f.roll(t, 4, `{"batch":[1,"100%"],"max_failures":1,"wave_max_failures":"100%"}`)
+		other := f.rollAt(t, 4, "s", `{"batch":[1,"100%"]}`)
+		fl.end(t, tasker.ResultFailed, "e01")
+		fl.end(t, tasker.ResultFailed, "e02")
+		fl.want(t, rollout.Halted, 2, 4)
+		task, _ := fl.found(t)
+		public, progress, err := f.Rollouts.CountRollout(t.Context(), &task, time.Minute, 1)
+		want := tasker.RolloutProgress{Total: tasker.RolloutCounts{Bad: 2, Unfinished: 2}, Waves: []tasker.WaveProgress{
+			{N: 1, State: tasker.WaveEnded, RolloutCounts: tasker.RolloutCounts{Bad: 1}},
+			{N: 2, State: tasker.WaveOpen, RolloutCounts: tasker.RolloutCounts{Bad: 1, Unfinished: 2}},
+		}}
+		if diff := cmp.Diff(want, progress); err != nil || diff != "" || public.State != "HALTED" || len(public.Bad) != 1 {
+			t.Errorf("%+v, %v: %s", public, err, diff)
+		}
+		all := []string{"HALTED", "RUNNING", "DONE"}
+		for name, test := range map[string]struct {
+			q    tasker.RolloutQuery
+			want []int64
+		}{
+			"both":         {tasker.RolloutQuery{States: all, Limit: 2}, []int64{other.task.ID, task.ID, 0}},
+			"the first":    {tasker.RolloutQuery{States: all, Limit: 1}, []int64{other.task.ID, other.task.ID}},
+			"the second":   {tasker.RolloutQuery{States: all, Limit: 1, Before: other.task.ID}, []int64{task.ID, 0}},
+			"a state":      {tasker.RolloutQuery{States: []string{"HALTED"}, Limit: 5}, []int64{task.ID, 0}},
+			"other states": {tasker.RolloutQuery{States: []string{"DONE", "PAUSED"}, Limit: 5}, []int64{0}},
+			"few bytes":    {tasker.RolloutQuery{States: all, Limit: 2, MaxBytes: 1}, []int64{other.task.ID, other.task.ID}},
+		} {
+			tasks, next, err := f.Rollouts.ListRollouts(t.Context(), test.q)
+			var got []int64
+			for _, found := range tasks {
+				got = append(got, found.ID)
+			}
+			if got = append(got, next); err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("%s: %v, %v, want %v", name, got, err, test.want)
+			}
 		}
 	})
 }
