@@ -13,18 +13,21 @@ import (
 type counts struct {
 	Expected, Received                        int
 	OK, Failed, Canceled, Lost, Open, Missing int
+	Unopened                                  int // wait for their wave of a rollout
 }
 
 func countsOf(s tasker.Summary) counts {
 	return counts{
 		Expected: s.Expected, Received: s.Received, OK: s.Finished - s.Failed - s.Canceled, Failed: s.Failed,
-		Canceled: s.Canceled, Lost: s.Lost, Open: s.Received - s.Finished - s.Lost, Missing: s.Expected - s.Received,
+		Canceled: s.Canceled, Lost: s.Lost, Open: s.Received - s.Finished - s.Lost, Missing: s.Expected - s.Received - s.Unopened,
+		Unopened: s.Unopened,
 	}
 }
 
 // countsOfGroups returns the same from the groups of a task.
 func countsOfGroups(g client.TaskGroups) counts {
 	c := counts{Expected: g.Expected, Received: g.Received, Missing: g.Missing.Count}
+	c.Unopened = c.Expected - c.Received - c.Missing
 	add := func(state tasker.ResultState, n int) {
 		switch {
 		case state == tasker.ResultDone:
@@ -61,6 +64,7 @@ func (c counts) Words() string {
 		{c.Canceled, "canceled"},
 		{c.Open, "not finished"},
 		{c.OK, "done"},
+		{c.Unopened, "in later waves"},
 	} {
 		if part.n > 0 {
 			parts = append(parts, number(part.n)+" "+part.word)
@@ -94,6 +98,7 @@ func (c counts) Segments() []segment {
 		{Class: "off", N: c.Canceled},
 		{Class: "run", N: c.Open},
 		{Class: "wait", N: c.Missing},
+		{Class: "later", N: c.Unopened},
 	} {
 		if s.N > 0 {
 			s.X = x
@@ -105,6 +110,10 @@ func (c counts) Segments() []segment {
 }
 
 // stamp is what live.js compares with the events of a task.
-func stamp(status tasker.TaskStatus, c counts) string {
-	return fmt.Sprintf("%s %d %d %d %d %d %d", status, c.Expected, c.Received, c.OK+c.Failed+c.Canceled, c.Failed, c.Canceled, c.Lost)
+func stamp(t client.TaskView, c counts) string {
+	s := fmt.Sprintf("%s %d %d %d %d %d %d", t.Status, c.Expected, c.Received, c.OK+c.Failed+c.Canceled, c.Failed, c.Canceled, c.Lost)
+	if t.Rollout != nil {
+		s += fmt.Sprintf(" %s %d", t.Rollout.State, t.Rollout.Wave)
+	}
+	return s
 }

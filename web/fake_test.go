@@ -128,6 +128,37 @@ func TestPageOfTenThousandEndpoints(t *testing.T) {
 	}
 }
 
+// A rollout with a wave for each of 10,000 endpoints, 1,000 of which are bad.
+func TestPageOfTenThousandWaves(t *testing.T) {
+	t.Parallel()
+	api := large()
+	groups := api.answers["/worker/w1/groups"].(client.TaskGroups)
+	rollout := tasker.Rollout{State: "HALTED", Wave: 5000, Endpoints: 10_000, HaltsAt: 1000, Reason: "bad endpoints: 1000 of 10000; the rollout halts at 1000"}
+	progress := tasker.RolloutProgress{Total: tasker.RolloutCounts{Done: 4000, Bad: 1000, Unopened: 5000}}
+	groups.Task.Rollout = &tasker.Rollout{State: rollout.State, Wave: rollout.Wave}
+	for i := range 10_000 {
+		rollout.Waves = append(rollout.Waves, tasker.RolloutWave{N: i + 1, Size: 1, Until: i + 1, HaltsAt: 1})
+		progress.Waves = append(progress.Waves, tasker.WaveProgress{N: i + 1, State: tasker.WaveEnded, RolloutCounts: tasker.RolloutCounts{Done: 1}})
+	}
+	rollout.Bad = groups.Task.Endpoints[8990:9990] // all but ten of them have not received it
+	rollout.Forgiven, rollout.Skipped = groups.Task.Endpoints[:1000], groups.Task.Endpoints[1000:2000]
+	api.answers["/worker/w1/groups"] = groups
+	api.answers["/worker/w1/rollout"] = client.RolloutAnswer{Rollout: rollout, RolloutProgress: progress}
+	a := page(t, api, "/tasks/worker/w1")
+	if a.status != http.StatusOK || len(a.body) >= 100_000 || len(api.asked) > 3 {
+		t.Errorf("status %d, %d bytes of HTML, asked %v", a.status, len(a.body), api.asked)
+	}
+	t.Logf("%d bytes of HTML, %d requests", len(a.body), len(api.asked))
+	for _, text := range []string{
+		"1,000 bad endpoints: ", "and 980 others", "9,980 waves before and after these", `<th scope="row">5001</th>`, "Resume, and forgive 1,000 endpoints",
+		"the rollout halts at 1000", `<a href="tasks/worker/w1/results/web08999.rack4.example">web08999.rack4.example</a>, web09000.rack5.example (has not`,
+	} {
+		if !strings.Contains(a.body, text) {
+			t.Errorf("the page does not contain %q:\n%s", text, clip(a.body))
+		}
+	}
+}
+
 // hostile is what a stranger can put into any text.
 const hostile = "\x1b]0;PWNED\x07\u009b2J\x7f\u202e</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{.}} \xff end"
 
@@ -148,18 +179,29 @@ func TestHostileTexts(t *testing.T) {
 		ID: 1, TaskID: 7, Endpoint: "web01", State: tasker.ResultFailed, Attempt: 1, Errnr: 2, Errmsg: text, Payload: quoted,
 		Progress: &tasker.Progress{Message: text},
 	}
+	halted := view(tasker.Sent)
+	halted.Rollout = &tasker.Rollout{State: "HALTED", Reason: text, By: text, Endpoints: 1, Forgiven: []string{text}, Skipped: []string{text}, Bad: []string{text}}
+	schedule := tasker.Schedule{Name: "s1", Definition: tasker.ScheduleDefinition{Cron: text, TimeZone: text, Task: quoted, CatchUp: text, Jitter: text}}
+	schedule.Pause, schedule.ChangedBy = &tasker.SchedulePause{By: text, Reason: text}, text
+	slots := []tasker.ScheduleSlot{{Outcome: tasker.SlotMissed, Reason: text, By: text, Type: "worker", Identifier: "w1"}}
 	letter := client.DeadLetter{ID: 3, Reason: text, Queue: text, MessageID: text, Body: &text}
 	api := &fakeAPI{answers: map[string]any{
-		"/v1/tasks":             client.TaskPage[client.TaskView]{Tasks: []client.TaskView{task}},
-		"/v1/endpoints":         client.EndpointPage{Endpoints: []tasker.Endpoint{endpoint}},
-		"/v1/task-types":        client.TaskTypeList{TaskTypes: []client.TaskTypeInfo{info}},
-		"/v1/task-types/worker": client.TaskTypeAnswer{TaskTypeInfo: info},
-		"/v1/dead-letters":      client.DeadLetterPage{DeadLetters: []client.DeadLetter{letter}},
-		"/v1/dead-letters/3":    letter,
-		"/healthz":              client.Health{Status: text, Version: text},
-		"/readyz":               client.Readiness{Checks: client.Checks{Database: client.Check{Error: text}}},
-		"/worker":               client.TaskPage[tasker.Task]{Tasks: []tasker.Task{{ID: 7, Payload: quoted}}},
-		"/worker/w1/summary":    client.TaskSummary{Task: task},
+		"/v1/tasks":              client.TaskPage[client.TaskView]{Tasks: []client.TaskView{task}},
+		"/v1/rollouts":           client.TaskPage[client.TaskView]{Tasks: []client.TaskView{halted}},
+		"/worker/w2/groups":      client.TaskGroups{Task: halted, Expected: 1},
+		"/worker/w1/rollout":     client.RolloutAnswer{Rollout: *halted.Rollout, RolloutProgress: tasker.RolloutProgress{Total: tasker.RolloutCounts{Bad: 1}}},
+		"/v1/schedules":          client.SchedulePage{Schedules: []tasker.Schedule{schedule}},
+		"/v1/schedules/s1":       client.ScheduleAnswer{Schedule: schedule, Slots: slots, Upcoming: []tasker.UpcomingSlot{{ClockChange: text}}},
+		"/v1/schedules/s1/slots": client.SlotPage{Slots: slots},
+		"/v1/endpoints":          client.EndpointPage{Endpoints: []tasker.Endpoint{endpoint}},
+		"/v1/task-types":         client.TaskTypeList{TaskTypes: []client.TaskTypeInfo{info}},
+		"/v1/task-types/worker":  client.TaskTypeAnswer{TaskTypeInfo: info},
+		"/v1/dead-letters":       client.DeadLetterPage{DeadLetters: []client.DeadLetter{letter}},
+		"/v1/dead-letters/3":     letter,
+		"/healthz":               client.Health{Status: text, Version: text},
+		"/readyz":                client.Readiness{Checks: client.Checks{Database: client.Check{Error: text}}},
+		"/worker":                client.TaskPage[tasker.Task]{Tasks: []tasker.Task{{ID: 7, Payload: quoted}}},
+		"/worker/w1/summary":     client.TaskSummary{Task: task},
 		"/worker/w1/groups": client.TaskGroups{
 			Task: task, Expected: 1, Received: 1,
 			Groups: []client.ResultGroup{{State: tasker.ResultFailed, Errmsg: &text, Endpoint: "web01", EndpointSet: client.EndpointSet{Count: 1, Names: []string{text}}}},
@@ -172,7 +214,7 @@ func TestHostileTexts(t *testing.T) {
 		"/v1/task-types/evil": &client.Problem{Status: http.StatusBadRequest, Code: tasker.Malformed, Detail: text, Errors: []client.FieldError{{Field: text, Message: text}, {Field: text, Message: text}}},
 	}}
 	for _, path := range []string{
-		"/", "/tasks", "/tasks?q=" + url.QueryEscape(hostile), "/tasks?q=id:a&cursor=" + url.QueryEscape(hostile), "/tasks/worker/w1",
+		"/", "/tasks", "/tasks?q=" + url.QueryEscape(hostile), "/tasks?q=id:a&cursor=" + url.QueryEscape(hostile), "/tasks/worker/w1", "/tasks/worker/w2", "/rollouts", "/schedules", "/schedules/s1",
 		"/tasks/worker/w1/results", "/tasks/worker/w1/results?state=" + url.QueryEscape(hostile), "/tasks/worker/w1/results/web01",
 		"/endpoints", "/endpoints?select=" + url.QueryEscape(hostile), "/endpoints/web01", "/types", "/types/worker", "/dead-letters", "/dead-letters/3",
 		"/system", "/login?next=" + url.QueryEscape(hostile), "/nosuch?" + url.QueryEscape(hostile), "/types/evil",

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/nodeset"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
@@ -21,6 +22,7 @@ func functions(a assets) template.FuncMap {
 		"mark":    markOf,
 		"ago":     func(t time.Time) string { return ago(now().Sub(t)) },
 		"utc":     utc,
+		"local":   func(t time.Time) string { return t.Format("Mon 2006-01-02 15:04:05 -07:00") },
 		"since":   since,
 		"seconds": seconds,
 		"size":    size,
@@ -29,6 +31,7 @@ func functions(a assets) template.FuncMap {
 		"lines":   text.VisibleLines,
 		"cut":     func(limit int, s string) string { return text.Shorten(s, limit) },
 		"names":   foldedNames,
+		"fold":    nodeset.Fold,
 		"clock":   func(t time.Time) string { return t.UTC().Format("15:04:05") },
 		"hold":    func(path, verb, held string, hold *tasker.Hold) holdForm { return holdForm{path, verb, held, hold} },
 		"deref":   func(s *string) string { return value(s) },
@@ -50,8 +53,8 @@ type mark struct {
 // missing is the state of an endpoint that has not received the task.
 const missing = "MISSING"
 
-// marks are those of the task statuses and result states. A name that is in both means
-// the same in both.
+// marks are those of everything that has a state. A name that several have means the same
+// in all.
 var marks = map[string]mark{
 	string(tasker.Scheduled):  {Glyph: "◷", Class: "wait"},
 	string(tasker.Created):    {Glyph: "○", Class: "wait"},
@@ -69,6 +72,18 @@ var marks = map[string]mark{
 	string(tasker.Expired):    {Glyph: "✗", Class: "bad"},
 	string(tasker.Rejected):   {Glyph: "✗", Class: "bad"},
 	missing:                   {Glyph: "–", Class: "warn"},
+
+	rolloutSoaking:             {Glyph: "◷", Class: "run"},
+	rolloutWaiting:             {Glyph: "!", Class: "warn"},
+	rolloutHalted:              {Glyph: "■", Class: "bad"},
+	rolloutPaused:              {Glyph: "‖", Class: "warn"},
+	string(tasker.SlotFired):   {Glyph: "▸", Class: "run"},
+	string(tasker.SlotMissed):  {Glyph: "✗", Class: "bad"},
+	string(tasker.SlotOverlap): {Glyph: "⊘", Class: "off"},
+
+	string(tasker.WaveUnopened): {Glyph: "○", Class: "wait"},
+	string(tasker.WaveOpen):     {Glyph: "▸", Class: "run"},
+	string(tasker.WaveEnded):    {Glyph: "▪", Class: "off"},
 }
 
 // markOf returns the mark of a status or a state, also of one that a newer API has.

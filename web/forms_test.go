@@ -140,7 +140,7 @@ func TestCrossSitePosts(t *testing.T) {
 	b.run("sleep", "s1", map[string]float64{"seconds": 3600}, "")
 	for name, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
 		b.headers = map[string]string{name: value}
-		for _, page := range []string{"tasks/sleep/s1/cancel", "types/sleep/plan", "types/sleep/run", "login", "logout", "dead-letters/1/discard"} {
+		for _, page := range []string{"tasks/sleep/s1/cancel", "tasks/sleep/s1/resume", "tasks/sleep/s1/approve", "tasks/sleep/s1/promote", "types/sleep/plan", "types/sleep/run", "schedules/nightly/pause", "schedules/nightly/resume", "schedules/nightly/trigger", "login", "logout", "dead-letters/1/discard"} {
 			if a := b.post(page, url.Values{}); a.status != http.StatusForbidden {
 				t.Errorf("%s with %s: %d", page, name, a.status)
 			}

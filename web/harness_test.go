@@ -41,7 +41,10 @@ type browser struct {
 // open starts "tasker dev", and returns a browser at its dashboard.
 func open(t *testing.T, environ ...string) *browser {
 	t.Helper()
-	cfg, err := config.Load(config.Options{Environ: append([]string{types, "TASKER_API_PORT=0"}, environ...)})
+	if !slices.ContainsFunc(environ, func(s string) bool { return strings.HasPrefix(s, "TASKER_TASK_TYPES=") }) {
+		environ = append(environ, types)
+	}
+	cfg, err := config.Load(config.Options{Environ: append(environ, "TASKER_API_PORT=0")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +272,7 @@ func (b *browser) fields(a answer, action string) url.Values {
 			found = found || inside
 		case "input":
 			_, checked := e.attrs["checked"]
-			if inside && e.attrs["name"] != "" && (e.attrs["type"] != "radio" || checked) {
+			if inside && e.attrs["name"] != "" && (e.attrs["type"] != "radio" && e.attrs["type"] != "checkbox" || checked) {
 				form.Set(e.attrs["name"], e.attrs["value"])
 			}
 		}

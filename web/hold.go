@@ -37,14 +37,6 @@ func pauseTask(v *visit) error {
 	return v.changed(err, "tasks/"+taskType+"/"+identifier)
 }
 
-func resumeTask(v *visit) error {
-	taskType, identifier, err := v.task()
-	if err == nil {
-		_, err = v.api.Resume(v.ctx(), taskType, identifier)
-	}
-	return v.changed(err, "tasks/"+taskType+"/"+identifier)
-}
-
 func pauseType(v *visit) error {
 	taskType := v.r.PathValue("type")
 	pause, err := v.readPause()

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,7 @@ func TestWords(t *testing.T) {
 		"the one endpoint is done": {Expected: 1, Received: 1, OK: 1},
 		"2 failed, 1 lost, 3 missing, 4 done of 10": {Expected: 10, Received: 7, Failed: 2, Lost: 1, Missing: 3, OK: 4},
 		"1 canceled, 1 not finished of 2":           {Expected: 2, Received: 2, Canceled: 1, Open: 1},
+		"1 done, 49 in later waves of 50":           {Expected: 50, Received: 1, OK: 1, Unopened: 49},
 	} {
 		if got := c.Words(); got != want {
 			t.Errorf("%+v is %q, want %q", c, got, want)
@@ -99,6 +101,17 @@ func TestEveryStateHasALook(t *testing.T) {
 	for _, status := range tasker.TaskStatuses() {
 		if _, ok := marks[string(status)]; !ok {
 			t.Errorf("task status %s has no mark", status)
+		}
+	}
+	for _, state := range append(slices.Clone(waitingStates),
+		rolloutRunning, rolloutSoaking, "DONE", "CANCELED", string(tasker.WaveUnopened), string(tasker.WaveOpen), string(tasker.WaveEnded)) {
+		if _, ok := marks[state]; !ok {
+			t.Errorf("state %s of a rollout or a wave has no mark", state)
+		}
+	}
+	for _, outcome := range tasker.SlotOutcomes() {
+		if _, ok := marks[string(outcome)]; !ok {
+			t.Errorf("outcome %s of a slot has no mark", outcome)
 		}
 	}
 	letters := map[byte]bool{cellMissing: true, cellOther: true}
@@ -179,6 +192,7 @@ func TestNowIsCalmOnlyIfItLookedAtEverything(t *testing.T) {
 		t.Error("nothing is not calm")
 	}
 	for name, p := range map[string]nowPage{
+		"waiting":    {Waiting: taskList{Rows: make([]taskRow, 1)}},
 		"incomplete": {Incomplete: taskList{Rows: make([]taskRow, 1)}},
 		"failed":     {Failed: taskList{Rows: make([]taskRow, 1)}},
 		"unfinished": {Failed: taskList{More: true}},

@@ -3,6 +3,8 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
@@ -13,6 +15,7 @@ const fewRows = 10
 
 // nowPage is the first page: what needs a person, what runs, what has ended.
 type nowPage struct {
+	Waiting            taskList // their rollouts wait for a person
 	Incomplete, Failed taskList // Failed are those of the last 24 hours
 	Letters            []client.DeadLetter
 	MoreLetters        bool
@@ -31,7 +34,8 @@ type taskList struct {
 // Calm reports whether nothing needs a person. A search that stopped before it had
 // looked at everything is no reason to say so.
 func (p nowPage) Calm() bool {
-	return len(p.Incomplete.Rows)+len(p.Failed.Rows)+len(p.Letters)+len(p.Silent) == 0 && !p.Incomplete.More && !p.Failed.More
+	needs := len(p.Waiting.Rows) + len(p.Incomplete.Rows) + len(p.Failed.Rows) + len(p.Letters) + len(p.Silent)
+	return needs == 0 && !p.Incomplete.More && !p.Failed.More
 }
 
 // Empty reports whether there is no task at all.
@@ -59,6 +63,12 @@ func showNow(v *visit) error {
 			return err
 		}
 	}
+	waiting, err := get[client.TaskPage[client.TaskView]](v,
+		url.Values{"state": waitingStates, "limit": {strconv.Itoa(fewRows)}}, "v1", "rollouts")
+	if err != nil {
+		return err
+	}
+	p.Waiting = taskList{Rows: v.rows(waiting.Tasks), More: waiting.Next != nil}
 	letters, err := get[client.DeadLetterPage](v, url.Values{"limit": {"5"}}, "v1", "dead-letters")
 	if err != nil {
 		return err
@@ -70,7 +80,11 @@ func showNow(v *visit) error {
 	}
 	p.Silent, p.MoreSilent = silent.Endpoints, silent.Next != nil
 	say := plural(len(p.Incomplete.Rows)+len(p.Failed.Rows), "task") + " failed or incomplete"
-	return v.show(http.StatusOK, "now", page{Title: "Now", Section: "now", Events: "events", Say: say, Body: p})
+	if n := len(p.Waiting.Rows); n > 0 {
+		say += ", " + plural(n, "rollout") + " waiting for a person"
+	}
+	poll := rolling(slices.Concat(p.Waiting.Rows, p.Running.Rows)...)
+	return v.show(http.StatusOK, "now", page{Title: "Now", Section: "now", Events: "events", Poll: poll, Say: say, Body: p})
 }
 
 // list returns the newest tasks that a filter selects.

@@ -28,6 +28,11 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	b.run("worker", "w1", map[string]string{"foo": "bar"}, tasker.Done)
 	b.run("backup", "b1", nil, tasker.Failed)
 	b.run("sleep", "s1", map[string]float64{"seconds": 3600}, "")
+	b.roll("backup", "b2", client.NewRollout{Batch: 1}, "HALTED")
+	b.schedule("nightly", client.NewSchedule{Cron: "30 2 * * *", TimeZone: "Europe/Berlin"})
+	if _, err := b.api.TriggerSchedule(t.Context(), "nightly"); err != nil {
+		t.Fatal(err)
+	}
 	seen := map[string]bool{"": true}
 	for queue := []string{""}; len(queue) > 0; queue = queue[1:] {
 		a := b.want(b.get(queue[0]), http.StatusOK)
@@ -42,8 +47,8 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 		}
 	}
 	for _, page := range []string{
-		"tasks", "tasks/worker/w1", "tasks/worker/w1/results", "tasks/worker/w1/results/console1", "tasks/worker/w1/payload",
-		"tasks/worker/w1/results/console1/payload", "tasks/backup/b1", "endpoints", "endpoints/console2", "types", "types/sleep", "dead-letters", "system",
+		"tasks", "rollouts", "rollouts?waiting=true", "tasks/backup/b2", "tasks/worker/w1", "tasks/worker/w1/results", "tasks/worker/w1/results/console1", "tasks/worker/w1/payload",
+		"tasks/worker/w1/results/console1/payload", "tasks/backup/b1", "endpoints", "endpoints/console2", "types", "types/sleep", "schedules", "schedules/nightly", "dead-letters", "system",
 	} {
 		if !seen[page] {
 			t.Errorf("no page links to %s", page)
@@ -74,6 +79,7 @@ func TestPagesTell(t *testing.T) {
 		"endpoints/console1":                 {"worker/w1", "backup/b1", "alive"},
 		"types":                              {"worker", "backup", "sleep", "works"},
 		"types/sleep":                        {"seconds", "All endpoints of the type"},
+		"schedules":                          {"There are none"},
 		"dead-letters":                       {"There are none"},
 		"system":                             {"v-test", "ready"},
 	} {
@@ -129,7 +135,7 @@ func TestNotFound(t *testing.T) {
 		"nosuch", "tasks/", "tasks/worker", "tasks/worker/nosuch", "tasks/nosuch/w1", "tasks/worker/-", "tasks/worker/w1/results/nosuch",
 		"tasks/worker/w1/results/console1?attempt=7", "tasks/worker/w1/results/console1?attempt=x", "tasks/worker/w1/results/any",
 		"tasks/worker/nosuch/results", "tasks/worker/nosuch/missing", "tasks/worker/nosuch/grid", "tasks/worker/nosuch/payload",
-		"endpoints/nosuch", "endpoints/-", "types/nosuch", "types/v1", "dead-letters/1", "dead-letters/x", "assets/nosuch.js",
+		"endpoints/nosuch", "endpoints/-", "types/nosuch", "types/v1", "schedules/nosuch", "schedules/-", "dead-letters/1", "dead-letters/x", "assets/nosuch.js",
 	} {
 		a := b.want(b.get(page), http.StatusNotFound, "First page")
 		if strings.Contains(a.body, "internal error") {

@@ -56,7 +56,7 @@ func (v *visit) showRetry(status int, p retryPage) error {
 	plan, err := v.api.PlanRetry(v.ctx(), p.Type, p.Identifier, client.Retry{Class: p.Class, Reason: p.Reason})
 	if err != nil && refused(err) {
 		f, code := failureOf(err)
-		return v.showTask(code, f.Detail, "")
+		return v.showTask(code, refusal{Detail: f.Detail})
 	}
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func retryTask(v *visit) error {
 	}
 	if _, err = v.api.Retry(v.ctx(), p.Type, p.Identifier, retry); err != nil && refused(err) {
 		f, status := failureOf(err)
-		return v.showTask(status, f.Detail, "")
+		return v.showTask(status, refusal{Detail: f.Detail})
 	}
 	if err != nil {
 		return err

@@ -27,10 +27,30 @@ type taskPage struct {
 	Open      bool   // it can be canceled
 	Address   string // of the API, for commands
 	Token     bool   // the API asks for one
-	Wrong     string // why the last form was refused
-	Reason    string // that the form had
-	Retriable bool   // some of its endpoints may run it again
+	Wrong     refusal
+	Retriable bool // some of its endpoints may run it again
 	Classes   []tasker.RetryClass
+	Rollout   *rolloutView // nil if it has none
+}
+
+// refusal is why a form was refused; the zero value is that none was.
+type refusal struct {
+	Cancel bool // it was the form that cancels, which is shown again
+	Detail string
+	Reason string // that the form had
+}
+
+// Pausable reports whether it can be paused, or resumed if it has no rollout.
+func (p taskPage) Pausable() bool {
+	return p.Open && (p.Rollout == nil || !p.Rollout.Open() || p.Task.Hold == nil && !p.Rollout.Halted() && !p.Rollout.Paused())
+}
+
+// Hold returns who paused it. That a rollout has halted it is said elsewhere.
+func (p taskPage) Hold() *tasker.Hold {
+	if p.Rollout != nil && p.Rollout.Halted() {
+		return nil
+	}
+	return p.Task.Hold
 }
 
 // Verdict says in words how it stands.
@@ -41,10 +61,10 @@ func (p taskPage) Verdict() string {
 	return p.Counts.Words()
 }
 
-func showTask(v *visit) error { return v.showTask(http.StatusOK, "", "") }
+func showTask(v *visit) error { return v.showTask(http.StatusOK, refusal{}) }
 
 // showTask shows a task, with the form that was refused, if any.
-func (v *visit) showTask(status int, wrong, reason string) error {
+func (v *visit) showTask(status int, wrong refusal) error {
 	taskType, identifier, err := v.task()
 	if err != nil {
 		return err
@@ -60,17 +80,26 @@ func (v *visit) showTask(status int, wrong, reason string) error {
 	numbers := countsOfGroups(g)
 	p := taskPage{
 		Task: g.Task, Row: taskRow{TaskView: g.Task}, Counts: numbers, Groups: g.Groups, Missing: g.Missing, Payload: documentOf(payload),
-		Open: !g.Task.Status.Final(), Address: v.address(), Token: v.token != "", Wrong: wrong, Reason: reason,
-		Retriable: g.Task.Status.CanRetry() && numbers.Expected > numbers.OK+numbers.Open, Classes: tasker.RetryClasses(),
+		Open: !g.Task.Status.Final(), Address: v.address(), Token: v.token != "", Wrong: wrong,
+		Retriable: g.Task.Status.CanRetry() && numbers.Expected > numbers.OK+numbers.Open+numbers.Unopened, Classes: tasker.RetryClasses(),
 	}
 	if p.MoreKinds = len(g.Groups) + len(g.Other) - maxGroups; p.MoreKinds > 0 {
 		p.Groups = g.Groups[:min(maxGroups, len(g.Groups))]
 	}
 	out := page{
 		Title: taskType + "/" + identifier, Section: "tasks", Status: string(g.Task.Status),
-		Stamp: stamp(g.Task.Status, numbers), Large: g.Expected > 1000, Body: p,
+		Stamp: stamp(g.Task, numbers), Large: g.Expected > 1000,
 		Say: string(g.Task.Status) + ": " + numbers.Words(),
 	}
+	if g.Task.Rollout != nil { // after the groups, so that the stamp is not newer than what is shown
+		if p.Rollout, err = v.rollout(g.Task, g.Missing); err != nil {
+			return err
+		}
+		if state := p.Rollout.Rollout.State; p.Open && p.Rollout.Open() {
+			out.Status, out.Say = state, out.Say+", rollout "+state
+		}
+	}
+	out.Body = p
 	if p.Open {
 		out.Events = "tasks/" + taskType + "/" + identifier + "/events"
 	}
@@ -123,7 +152,7 @@ func cancelTask(v *visit) error {
 	_, err = v.api.Cancel(v.ctx(), taskType, identifier, client.Cancel{Reason: reason})
 	if err != nil && refused(err) {
 		f, status := failureOf(err)
-		return v.showTask(status, f.Detail, text.Visible(reason))
+		return v.showTask(status, refusal{Cancel: true, Detail: f.Detail, Reason: text.Visible(reason)})
 	}
 	if err != nil {
 		return err

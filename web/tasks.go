@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -34,6 +35,28 @@ func (t taskRow) Took() string {
 		return since(t.StartTime, t.LastModifiedTime)
 	}
 	return since(t.StartTime, now())
+}
+
+// RolloutState returns the state of its rollout, if it has one that has not ended.
+func (t taskRow) RolloutState() string {
+	if t.Rollout == nil || t.Status.Final() || !isOpenRollout(t.Rollout.State) {
+		return ""
+	}
+	return t.Rollout.State
+}
+
+// Why returns why its rollout is in that state.
+func (t taskRow) Why() string {
+	if t.RolloutState() == "" {
+		return ""
+	}
+	return t.Rollout.Reason
+}
+
+// rolling reports whether a task in a list has a rollout that goes on or waits. That may
+// change without an event of all tasks.
+func rolling(rows ...taskRow) bool {
+	return slices.ContainsFunc(rows, func(t taskRow) bool { return t.RolloutState() != "" })
 }
 
 // search asks for tasks, newest first.
@@ -114,7 +137,7 @@ func showTasks(v *visit) error {
 	}
 	out := page{Title: "Tasks", Section: "tasks", Body: p}
 	if p.First && p.Wrong == "" {
-		out.Events = "events"
+		out.Events, out.Poll = "events", rolling(p.Rows...)
 	}
 	return v.show(status, "tasks", out)
 }

@@ -11,6 +11,7 @@ package web
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
 	"path"
 	"strings"
@@ -60,29 +61,14 @@ func Handler(opts Options) http.Handler {
 // routes returns the handler of every pattern.
 func (s *site) routes() map[string]func(*visit) error {
 	const (
-		task   = "/tasks/{type}/{identifier}"
-		result = task + "/results/{endpoint}"
+		schedule = "/schedules/{schedule}"
+		letter   = "/dead-letters/{id}"
 	)
-	return map[string]func(*visit) error{
+	routes := map[string]func(*visit) error{
 		"GET /":                             notFound,
 		"POST /":                            notFound,
 		"GET /{$}":                          showNow,
 		"GET /events":                       passAllEvents,
-		"GET /tasks":                        showTasks,
-		"GET " + task:                       showTask,
-		"GET " + task + "/events":           passTaskEvents,
-		"GET " + task + "/grid":             serveGrid,
-		"GET " + task + "/payload":          serveTaskPayload,
-		"GET " + task + "/results":          showResults,
-		"GET " + task + "/missing":          showMissing,
-		"POST " + task + "/cancel":          cancelTask,
-		"POST " + task + "/retry/plan":      planRetry,
-		"POST " + task + "/retry":           retryTask,
-		"POST " + task + "/pause":           pauseTask,
-		"POST " + task + "/resume":          resumeTask,
-		"GET " + result:                     showResult,
-		"GET " + result + "/log":            serveLog,
-		"GET " + result + "/payload":        serveResultPayload,
 		"GET /endpoints":                    showEndpoints,
 		"GET /endpoints/{endpoint}":         showEndpoint,
 		"GET /types":                        showTypes,
@@ -93,15 +79,50 @@ func (s *site) routes() map[string]func(*visit) error {
 		"POST /types/{type}/resume":         resumeType,
 		"POST /endpoints/{endpoint}/pause":  drainEndpoint,
 		"POST /endpoints/{endpoint}/resume": resumeEndpoint,
+		"GET /schedules":                    showSchedules,
+		"GET " + schedule:                   showSchedule,
+		"POST " + schedule + "/pause":       pauseSchedule,
+		"POST " + schedule + "/resume":      resumeSchedule,
+		"POST " + schedule + "/trigger":     triggerSchedule,
 		"GET /dead-letters":                 showDeadLetters,
-		"GET /dead-letters/{id}":            showDeadLetter,
-		"POST /dead-letters/{id}/requeue":   requeueDeadLetter,
-		"POST /dead-letters/{id}/discard":   discardDeadLetter,
+		"GET " + letter:                     showDeadLetter,
+		"POST " + letter + "/requeue":       requeueDeadLetter,
+		"POST " + letter + "/discard":       discardDeadLetter,
 		"GET /system":                       showSystem,
 		"GET /login":                        showLogin,
 		"POST /login":                       login,
 		"POST /logout":                      logout,
 		"GET /" + assetDir + "/{name}":      serveAsset,
+	}
+	maps.Copy(routes, taskRoutes())
+	return routes
+}
+
+// taskRoutes returns those of the tasks and their results.
+func taskRoutes() map[string]func(*visit) error {
+	const (
+		task   = "/tasks/{type}/{identifier}"
+		result = task + "/results/{endpoint}"
+	)
+	return map[string]func(*visit) error{
+		"GET /tasks":                   showTasks,
+		"GET /rollouts":                showRollouts,
+		"GET " + task:                  showTask,
+		"GET " + task + "/events":      passTaskEvents,
+		"GET " + task + "/grid":        serveGrid,
+		"GET " + task + "/payload":     serveTaskPayload,
+		"GET " + task + "/results":     showResults,
+		"GET " + task + "/missing":     showMissing,
+		"POST " + task + "/cancel":     cancelTask,
+		"POST " + task + "/retry/plan": planRetry,
+		"POST " + task + "/retry":      retryTask,
+		"POST " + task + "/pause":      pauseTask,
+		"POST " + task + "/resume":     resumeTask,
+		"POST " + task + "/approve":    approveWave,
+		"POST " + task + "/promote":    promoteTask,
+		"GET " + result:                showResult,
+		"GET " + result + "/log":       serveLog,
+		"GET " + result + "/payload":   serveResultPayload,
 	}
 }
 

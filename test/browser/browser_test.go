@@ -2,6 +2,7 @@ package browser
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -58,6 +59,21 @@ func start(t *testing.T) *world {
 	w.run(t, "worker", "upd-17", map[string]string{"version": "2.4"}, true)
 	w.run(t, "backup", "nightly", nil, true)
 	w.run(t, "sleep", "long", map[string]float64{"seconds": 3600}, false)
+	w.roll(t, "backup", "halted", client.NewRollout{Batch: 1}, "HALTED")
+	w.roll(t, "worker", "waits", client.NewRollout{Batch: 1, Approve: true}, "WAITING_APPROVAL")
+	w.roll(t, "worker", "soaks", client.NewRollout{Batch: 1, Pause: "1h"}, "SOAKING")
+	for _, name := range []string{"nightly", "paused"} {
+		s := client.NewSchedule{Cron: "30 2 * * *", TimeZone: "Europe/Berlin", Jitter: "5m", Task: json.RawMessage(`{"type":"worker","all":true}`)}
+		if _, _, err := api.PutSchedule(t.Context(), name, s, client.AnyVersion); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := api.TriggerSchedule(t.Context(), "nightly"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.PauseSchedule(t.Context(), "paused", "the disks are moved"); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -70,6 +86,28 @@ func (w *world) run(t *testing.T, taskType, identifier string, payload any, wait
 	if wait {
 		if _, err := w.api.Wait(t.Context(), taskType, identifier); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// roll creates a task with a rollout, and waits until that has a state.
+func (w *world) roll(t *testing.T, taskType, identifier string, rollout client.NewRollout, state string) {
+	t.Helper()
+	if _, _, err := w.api.CreateTask(t.Context(), taskType, client.NewTask{Identifier: identifier, Rollout: &rollout}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		got, err := w.api.Rollout(t.Context(), taskType, identifier)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Rollout.State == state {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatalf("the rollout of %s/%s is %s, want %s", taskType, identifier, got.Rollout.State, state)
 		}
 	}
 }
@@ -182,6 +220,9 @@ func (b *tab) until(expression string) {
 const planned = `location.pathname.endsWith("/plan") ? document.querySelector("[name=plan]") :
 	(window.sent || (window.sent = document.querySelector(".run")) && window.sent.submit(), false)`
 
+// opened opens all forms of a page.
+const opened = `(document.querySelectorAll("details").forEach(d => d.open = true), document.querySelectorAll("details[open]").length > 0)`
+
 // screens are the pages, each with what is true once it is drawn.
 var screens = []struct{ name, path, drawn string }{
 	{"now", "", ""},
@@ -190,6 +231,11 @@ var screens = []struct{ name, path, drawn string }{
 	{"tasks-wrong", "tasks?q=color:red", ""},
 	{"task-failed", "tasks/backup/nightly", `!document.getElementById("grid").hidden`},
 	{"task-running", "tasks/sleep/long", `!document.getElementById("grid").hidden`},
+	{"task-halted", "tasks/backup/halted", opened},
+	{"task-waiting", "tasks/worker/waits", opened},
+	{"task-soaking", "tasks/worker/soaks", opened},
+	{"rollouts", "rollouts", ""},
+	{"rollouts-waiting", "rollouts?waiting=true", ""},
 	{"results", "tasks/backup/nightly/results", ""},
 	{"plan", "types/worker", planned},
 	{"missing", "tasks/backup/nightly/missing", ""},
@@ -199,6 +245,9 @@ var screens = []struct{ name, path, drawn string }{
 	{"endpoint", "endpoints/console1", ""},
 	{"types", "types", ""},
 	{"type", "types/sleep", ""},
+	{"schedules", "schedules", ""},
+	{"schedule", "schedules/nightly", opened},
+	{"schedule-paused", "schedules/paused", opened},
 	{"dead-letters", "dead-letters", ""},
 	{"system", "system", ""},
 	{"login", "login", ""},

@@ -8,10 +8,11 @@ const help = [
 	["n", "Now"],
 	["t", "Tasks"],
 	["e", "Endpoints"],
+	["s", "Schedules"],
 	["p", "live or paused"],
 	["?", "this list"],
 ];
-const pages = { n: "./", t: "tasks", e: "endpoints" };
+const pages = { n: "./", t: "tasks", e: "endpoints", s: "schedules" };
 const button = document.getElementById("keys");
 let dialog = null;
 

@@ -33,7 +33,8 @@ function active() {
 // The numbers of a task, as the server writes them into the page.
 function stampOf(task, s) {
 	const numbers = [s.expected, s.received, s.finished, s.failed, s.canceled, s.lost];
-	return task.status + " " + numbers.join(" ");
+	const rollout = task.rollout ? " " + (task.rollout.state || "") + " " + task.rollout.wave : "";
+	return task.status + " " + numbers.join(" ") + rollout;
 }
 
 function outdated(name, event) {
@@ -187,7 +188,9 @@ function replace(page) {
 		close();
 		show();
 	}
-	if (!("poll" in page.body.dataset)) {
+	if ("poll" in page.body.dataset) {
+		data.poll = "";
+	} else {
 		delete data.poll;
 	}
 }
