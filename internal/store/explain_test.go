@@ -163,6 +163,8 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		{Types: []string{"t1"}, Endpoint: "e7", Since: now.Add(-time.Hour), Text: "no space"},
 		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("ticket=5"), label("customer")}},
 		{Types: []string{"t1", "t2"}, Labels: []tasker.LabelFilter{label("customer")}, Before: 900},
+		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("customer")}, Endpoint: "e7"},
+		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("ticket=5")}, Endpoint: "e7"},
 		{Types: []string{"t1"}, Since: now.Add(-time.Hour), Until: now, CreatedSince: now.Add(-time.Hour), CreatedUntil: now},
 	} {
 		q.Limit = 10

@@ -100,6 +100,9 @@ func (s Tasks) matching(ctx context.Context, q tasker.TaskSearch, ids []int64) *
 	if q.Prefix != "" { // no LIKE: names may contain an underscore
 		find = find.Where("identifier >= ? AND identifier < ?", q.Prefix, q.Prefix+"\x7f")
 	}
+	if q.Endpoint != "" && indexed(q) != nil { // else it has the candidates
+		find = find.Where("EXISTS (SELECT 1 FROM task_targets t WHERE t.task_id = tasks.id AND t.endpoint = ?)", q.Endpoint)
+	}
 	for _, label := range q.Labels {
 		condition, args := labeled(label)
 		find = find.Where("EXISTS (SELECT 1 FROM task_labels l WHERE l.task_id = tasks.id AND "+condition+")", args...)
@@ -143,7 +146,7 @@ func candidates(q tasker.TaskSearch, bounds idBounds, size int) (statement strin
 		ranges = append(ranges, "SELECT "+id+" AS id FROM "+where+" ORDER BY "+id+" DESC LIMIT ?")
 		values = append(values, size)
 	}
-	switch label := rarest(q.Labels); {
+	switch label := indexed(q); {
 	case label != nil:
 		condition, args := labeled(*label)
 		each("task_labels WHERE "+condition, "task_id", args...)
@@ -170,12 +173,16 @@ func candidates(q tasker.TaskSearch, bounds idBounds, size int) (statement strin
 	return strings.Join(ranges, " UNION ALL ") + " ORDER BY id DESC LIMIT ?", append(values, size)
 }
 
-// rarest returns the label of a search that the fewest tasks seem to have: one with a
-// value, if there is one. It is nil without labels.
-func rarest(labels []tasker.LabelFilter) *tasker.LabelFilter {
-	if len(labels) == 0 {
+// indexed returns the label by which a search finds its candidates: one with a value, or
+// else any unless it has an endpoint, which fewer tasks may be for. It is nil if there is
+// none.
+func indexed(q tasker.TaskSearch) *tasker.LabelFilter {
+	at := slices.IndexFunc(q.Labels, func(f tasker.LabelFilter) bool { return f.Value != nil })
+	if at < 0 && q.Endpoint == "" && len(q.Labels) > 0 {
+		at = 0
+	}
+	if at < 0 {
 		return nil
 	}
-	at := max(0, slices.IndexFunc(labels, func(f tasker.LabelFilter) bool { return f.Value != nil }))
-	return &labels[at]
+	return &q.Labels[at]
 }
