@@ -270,6 +270,10 @@ func TestRolloutProgress(t *testing.T) {
 			t.Errorf("%s: %s, want %s", query, got, want)
 		}
 	}
+	s.post(t, "/worker/later/cancel", "").want(t, http.StatusOK)
+	if got, ended := list(""), list("?state=CANCELED"); got != "r HALTED" || ended != "later CANCELED" {
+		t.Errorf("after the end of one: %s; ended: %s", got, ended)
+	}
 	s.post(t, "/worker", `{"identifier":"plain"}`).want(t, http.StatusCreated)
 	s.get(t, "/worker/plain/rollout").want(t, http.StatusNotFound)
 }

@@ -248,8 +248,9 @@ the end. Only one process at a time can use a directory.`,
 			if err != nil {
 				return err
 			}
-			opts := app.DevOptions{DataDir: data, Ephemeral: ephemeral, Out: text.Lines(r.Stdout), Version: r.Version,
-				Program: r.Name, Reload: r.reload()}
+			opts := app.DevOptions{
+				DataDir: data, Ephemeral: ephemeral, Out: text.Lines(r.Stdout), Version: r.Version, Program: r.Name, Reload: r.reload(),
+			}
 			if ephemeral {
 				opts.DataDir = ""
 			}

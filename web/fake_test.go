@@ -159,6 +159,27 @@ func TestPageOfTenThousandWaves(t *testing.T) {
 	}
 }
 
+// A rollout ends a moment after its task, whose stream has ended by then: the page asks until
+// it has.
+func TestRolloutThatFollowsItsTask(t *testing.T) {
+	t.Parallel()
+	for state, follows := range map[string]bool{"RUNNING": true, "DONE": false} {
+		task := view(tasker.Done)
+		task.Rollout = &tasker.Rollout{State: state, Wave: 1}
+		a := page(t, &fakeAPI{answers: map[string]any{
+			"/worker/w1/groups":  client.TaskGroups{Task: task, Expected: 1, Received: 1},
+			"/worker":            client.TaskPage[tasker.Task]{Tasks: []tasker.Task{{ID: 7}}},
+			"/worker/w1/rollout": client.RolloutAnswer{Rollout: *task.Rollout},
+		}}, "/tasks/worker/w1")
+		if got := strings.Contains(a.body, `data-events="tasks/`) && strings.Contains(a.body, " data-poll"); got != follows || a.status != http.StatusOK {
+			t.Errorf("%s: status %d, followed: %t", state, a.status, got)
+		}
+		if strings.Contains(a.body, "Promote") {
+			t.Errorf("%s: the rollout of a task that has ended can be promoted", state)
+		}
+	}
+}
+
 // hostile is what a stranger can put into any text.
 const hostile = "\x1b]0;PWNED\x07\u009b2J\x7f\u202e</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'{{.}} \xff end"
 

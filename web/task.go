@@ -98,9 +98,10 @@ func (v *visit) showTask(status int, wrong refusal) error {
 		if state := p.Rollout.Rollout.State; p.Open && p.Rollout.Open() {
 			out.Status, out.Say = state, out.Say+", rollout "+state
 		}
+		out.Poll = !p.Open && p.Rollout.Open() // it ends a moment after its task, of which no event tells
 	}
 	out.Body = p
-	if p.Open {
+	if p.Open || out.Poll {
 		out.Events = "tasks/" + taskType + "/" + identifier + "/events"
 	}
 	return v.show(status, "task", out)

@@ -72,8 +72,8 @@ func TestCountTasks(t *testing.T) {
 			"a label":                {tasker.TaskSearch{Types: both, Labels: with("n=0")}, 5, time.Hour, "CREATED 2, SENT 1"},
 			"a label, all looked at": {tasker.TaskSearch{Types: worker, Labels: with("all")}, 7, time.Hour, "CREATED 4, SENT 2"},
 			"a label, more": {
-				tasker.TaskSearch{Types: worker, Labels: with("all"), Statuses: []tasker.TaskStatus{tasker.Created, tasker.Done}}, 3, time.Hour,
-				"CREATED 3+, DONE 0+",
+				tasker.TaskSearch{Types: worker, Labels: with("all"), Statuses: []tasker.TaskStatus{tasker.Created, tasker.Done}},
+				3, time.Hour, "CREATED 3+, DONE 0+",
 			},
 			"a label, no time":     {tasker.TaskSearch{Types: worker, Labels: with("all"), Statuses: sent}, 7, 0, "SENT 0+, FAILED 0+"},
 			"no such label":        {tasker.TaskSearch{Types: both, Labels: with("none")}, 5, time.Hour, ""},

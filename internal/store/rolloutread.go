@@ -111,7 +111,7 @@ func (s Rollouts) ListRollouts(ctx context.Context, q tasker.RolloutQuery) (task
 	if fits := withinBytes(page, q.MaxBytes); len(fits) < len(page) {
 		page, next = fits, fits[len(fits)-1].ID
 	}
-	tasks, err = Tasks{s.DB}.tasksOf(ctx, page, false)
+	tasks, err = Tasks(s).tasksOf(ctx, page, false)
 	return tasks, next, s.fail(what, err)
 }
 

@@ -100,7 +100,8 @@ func (c Comparison) compareValue(t *testing.T, path string, typ reflect.Type, s 
 		c.compareValue(t, path, typ, s.AnyOf[0].Value) // of a page of tasks: the views
 		return
 	}
-	if s.Nullable && !slices.Contains([]reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.String}, typ.Kind()) {
+	nullable := []reflect.Kind{reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.String}
+	if s.Nullable && !slices.Contains(nullable, typ.Kind()) {
 		t.Errorf("%s: may be null, but %v cannot", path, typ)
 	}
 	if typ.Kind() == reflect.Pointer {

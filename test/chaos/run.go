@@ -107,8 +107,7 @@ func (r *run) perform(ctx context.Context) (report, error) {
 	if ctx.Err() != nil {
 		return report{}, ctx.Err()
 	}
-	r.stopAll()
-	r.clients.wrong = append(r.clients.wrong, programsLeft(ctx, filepath.Join(r.dir, "journal"))...)
+	r.stopAll(ctx)
 
 	h.End = time.Now()
 	h.Posts, h.Seen, h.Faults = r.clients.posts, r.clients.seen, r.nemesis.faults
@@ -138,13 +137,14 @@ func (r *run) hold(ctx context.Context) (release func()) {
 	}
 }
 
-// stopAll stops all processes, which must succeed.
-func (r *run) stopAll() {
+// stopAll stops all processes, which must succeed, and leave nothing behind.
+func (r *run) stopAll(ctx context.Context) {
 	var stopped sync.WaitGroup
 	for _, d := range r.system.daemons {
 		stopped.Go(func() { r.nemesis.stop(d, d.current()) })
 	}
 	stopped.Wait()
+	r.clients.wrong = append(r.clients.wrong, programsLeft(ctx, filepath.Join(r.dir, "journal"))...)
 }
 
 // keep writes the history to a file.
