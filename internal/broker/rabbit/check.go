@@ -132,10 +132,7 @@ func (c *checker) check(ch *amqp.Channel, w *watched) (ended bool, err error) {
 	}
 	q, err := ch.QueueDeclarePassive(w.queue, true, false, false, false, nil)
 	if err == nil && !w.neglects(q) {
-		err = w.declare(ch) // fails with 404 if the queue was deleted just now
-		if err == nil {
-			return false, nil
-		}
+		return false, w.declare(ch) // fails if the queue was deleted just now: the next round finds it gone
 	}
 	var refusal *amqp.Error
 	if err != nil && (!errors.As(err, &refusal) || refusal.Code != amqp.NotFound) {

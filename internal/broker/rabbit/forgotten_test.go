@@ -135,10 +135,11 @@ func TestDeletedDuringACheck(t *testing.T) {
 		if _, err := look.QueueDeclarePassive(test.deleted, true, false, false, false, nil); err == nil {
 			t.Errorf("the check of %s has created the queue %s", test.name, test.deleted)
 		}
-		select {
-		case <-stale:
-		default:
-			if test.name == test.deleted {
+		if test.name == test.deleted {
+			b.checker.round(t.Context(), conn)
+			select {
+			case <-stale:
+			default:
 				t.Errorf("the consumer of %s goes on without its queue", test.name)
 			}
 		}
