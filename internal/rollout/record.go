@@ -63,8 +63,8 @@ func (r Record) Pause(a Act) (Record, error) {
 // for an approval.
 //
 // If it was halted, forgive is true, and the same transaction forgives all
-// endpoints that are bad: those counted as Bad or Unreached are marked as
-// forgiven, and those counted as Late no longer are late. A retry removes the
+// endpoints that are bad: those counted as Bad, or as Unreached unless these are
+// ignored, are marked as forgiven, and those counted as Late no longer are late. A retry removes the
 // mark.
 func (r Record) Resume(a Act, all bool) (next Record, forgive bool, err error) {
 	switch r.State {

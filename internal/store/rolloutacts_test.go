@@ -77,6 +77,25 @@ func TestRolloutResumes(t *testing.T) {
 	})
 }
 
+// Whoever is unreached and ignored is not bad, and so not forgiven: its failure counts when
+// it comes.
+func TestRolloutForgivesNobodyElse(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		fl := f.roll(t, 4, `{"batch":[3,"100%"],"unreached":"ignore"}`)
+		fl.end(t, tasker.ResultFailed, "e01")
+		fl.after(t, waveWait)
+		fl.want(t, rollout.Halted, 1, 3)
+		fl.resume(t, false, true)
+		if _, r := fl.found(t); !slices.Equal(r.Forgiven, []string{"e01"}) {
+			t.Errorf("forgiven: %v", r.Forgiven)
+		}
+		fl.end(t, tasker.ResultFailed, "e02")
+		if _, r := fl.found(t); r.State != string(rollout.Halted) || !slices.Equal(r.Bad, []string{"e02"}) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 // What is retried in a halted rollout counts by its latest attempt, waits until it is
 // resumed, and is no longer forgiven.
 func TestRolloutRetry(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/rollout"
 )
 
 // markLate marks the unfinished endpoints of the open waves as late.
@@ -14,9 +15,14 @@ func (r *rolloutTx) markLate(now time.Time) error {
 		record.Closed+1, record.Opened, atWork, since(now, r.wait))
 }
 
-// forgive marks the endpoints that are bad as forgiven, and takes back the other mark.
+// forgive marks the endpoints that are bad as forgiven, and takes back the other mark. Those
+// that are unreached and ignored are not bad: what they do later counts.
 func (r *rolloutTx) forgive(now time.Time) error {
-	if err := r.mark("forgiven", "(r.state IN ? OR "+isUnreached+")", badStates, since(now, r.wait)); err != nil {
+	condition, args := "r.state IN ?", []any{badStates}
+	if r.row.Settings.value.Unreached != rollout.IgnoreUnreached {
+		condition, args = "("+condition+" OR "+isUnreached+")", append(args, since(now, r.wait))
+	}
+	if err := r.mark("forgiven", condition, args...); err != nil {
 		return err
 	}
 	return r.tx.Model(&rolloutTargetRow{}).Where("task_id = ? AND late = ?", r.task.ID, true).Update("late", false).Error
