@@ -101,7 +101,9 @@ func (v *visit) showTask(status int, wrong refusal) error {
 		out.Poll = !p.Open && p.Rollout.Open() // it ends a moment after its task, of which no event tells
 	}
 	out.Body = p
-	if p.Open || out.Poll {
+	if wrong.Detail != "" {
+		out.Poll = false // the address is that of a form, which no script can ask for again
+	} else if p.Open || out.Poll {
 		out.Events = "tasks/" + taskType + "/" + identifier + "/events"
 	}
 	return v.show(status, "task", out)
