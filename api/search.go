@@ -125,6 +125,9 @@ func timeParam(query url.Values, name string, now time.Time, errs *inputErrors) 
 		return time.Time{}
 	}
 	if at, err := time.Parse(time.RFC3339, value); err == nil {
+		if year := at.UTC().Year(); year < 1970 || year > 9999 { // MySQL has no others, and year 1 would mean no time
+			errs.add("?"+name, "invalid %s: must be a time between 1970 and 9999", name)
+		}
 		return at
 	}
 	ago, ok := clock.Parse(value)

@@ -55,6 +55,7 @@ func TestSearch(t *testing.T) {
 		"task_type=none", "status=LATE", "endpoint=a/b", "endpoint=", "identifier=-x", "since=yesterday", "since=-2h", "text=", "text=" + strings.Repeat("x", 257),
 		"text=%ff", "cursor=x", "until=tomorrow", "until=", "created_since=-1s", "created_until=2015-05-06", "until=2h&since=1h",
 		"until=2015-05-06T01:00:00Z&since=2015-05-06T01:00:00Z", "created_until=1h&created_since=1m",
+		"until=0001-01-01T00:00:00Z", "created_until=9999-12-31T23:30:00-01:00",
 	} {
 		a := h.get(t, "/v1/tasks?"+query)
 		a.want(t, http.StatusUnprocessableEntity)
