@@ -15,6 +15,7 @@ func TestRollouts(t *testing.T) {
 		t.Fatal(err)
 	}
 	var answer client.RolloutAnswer
+	late := time.After(time.Minute)
 	for answer.Rollout.State != "WAITING_APPROVAL" {
 		var err error
 		if answer, err = c.Rollout(ctx, "worker", "waves"); err != nil {
@@ -22,7 +23,7 @@ func TestRollouts(t *testing.T) {
 		}
 		select {
 		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
+		case <-late:
 			t.Fatalf("the rollout is %s", answer.Rollout.State)
 		}
 	}

@@ -25,12 +25,12 @@ func (b *browser) schedule(name string, s client.NewSchedule) {
 func TestScheduleWithoutJavaScript(t *testing.T) {
 	t.Parallel()
 	b := open(t)
-	b.schedule("nightly", client.NewSchedule{Cron: "30 2 * * *", TimeZone: "Europe/Berlin"})
+	b.schedule("nightly", client.NewSchedule{Cron: "30 12 * * *", TimeZone: "Europe/Berlin"})
 	b.schedule("often", client.NewSchedule{Every: "90m"})
-	b.want(b.get("schedules"), http.StatusOK, "nightly", "30 2 * * *", "Europe/Berlin", "every 1h30m0s", "worker")
+	b.want(b.get("schedules"), http.StatusOK, "nightly", "30 12 * * *", "Europe/Berlin", "every 1h30m0s", "worker")
 	const path = "schedules/nightly"
-	page := b.want(b.get(path), http.StatusOK, "30 2 * * *", "Europe/Berlin", "&#34;keep&#34;: 7", "None has passed yet", "skip", "tasker schedules pause nightly")
-	if n := strings.Count(page.body, " 02:30:00 &#43;0"); n != 10 {
+	page := b.want(b.get(path), http.StatusOK, "30 12 * * *", "Europe/Berlin", "&#34;keep&#34;: 7", "None has passed yet", "skip", "tasker schedules pause nightly")
+	if n := strings.Count(page.body, " 12:30:00 &#43;0"); n != 10 {
 		t.Errorf("%d next slots, want 10\n%s", n, page.body)
 	}
 

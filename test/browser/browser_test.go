@@ -96,6 +96,7 @@ func (w *world) roll(t *testing.T, taskType, identifier string, rollout client.N
 	if _, _, err := w.api.CreateTask(t.Context(), taskType, client.NewTask{Identifier: identifier, Rollout: &rollout}); err != nil {
 		t.Fatal(err)
 	}
+	late := time.After(time.Minute)
 	for {
 		got, err := w.api.Rollout(t.Context(), taskType, identifier)
 		if err != nil {
@@ -106,7 +107,7 @@ func (w *world) roll(t *testing.T, taskType, identifier string, rollout client.N
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
-		case <-t.Context().Done():
+		case <-late:
 			t.Fatalf("the rollout of %s/%s is %s, want %s", taskType, identifier, got.Rollout.State, state)
 		}
 	}
