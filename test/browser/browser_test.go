@@ -323,6 +323,25 @@ func TestLive(t *testing.T) {
 	if !ask(b, chromedp.Evaluate[bool](`window.kept === true`)) {
 		t.Error("the page was loaded again")
 	}
+
+	// The numbers stay the same when the rollout is paused; it ends after its task.
+	b.do(chromedp.Navigate(w.base+"tasks/worker/waits"), chromedp.Evaluate[chromedp.Void](`window.kept = true`))
+	b.until(`document.getElementById("live").dataset.state === "live"`)
+	if _, err := w.api.Pause(t.Context(), "worker", "waits", client.Pause{}); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`document.getElementById("rollout").textContent.includes("PAUSED")`)
+	if _, err := w.api.ResumeRollout(t.Context(), "worker", "waits", client.ResumeRollout{}); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`document.getElementById("rollout").textContent.includes("WAITING_APPROVAL")`)
+	if _, err := w.api.Approve(t.Context(), "worker", "waits", client.Approve{Wave: 2}); err != nil {
+		t.Fatal(err)
+	}
+	b.until(`document.getElementById("rollout").textContent.includes("all endpoints have ended")`)
+	if !ask(b, chromedp.Evaluate[bool](`window.kept === true`)) {
+		t.Error("the page was loaded again")
+	}
 	for _, wrong := range b.errors() {
 		t.Error(wrong)
 	}
