@@ -11,15 +11,15 @@ type RetryClass string
 // The classes of endpoints of a retry. None of them has an endpoint that was removed.
 const (
 	// RetryFailed selects those that ended without success: FAILED, TIMED_OUT,
-	// REJECTED, EXPIRED and CANCELED.
+	// REJECTED, EXPIRED and CANCELED. SUPERSEDED ones have a newer task instead.
 	RetryFailed RetryClass = "failed"
 	// RetryMissing selects those that have not received the task.
 	RetryMissing RetryClass = "missing"
 	// RetryUnfinished selects all without success that do not work on the task:
 	// those of RetryFailed and RetryMissing, and LOST ones.
 	RetryUnfinished RetryClass = "unfinished"
-	// RetryAll selects all that have ended, DONE ones included, and those of
-	// RetryMissing.
+	// RetryAll selects all that have ended, DONE and SUPERSEDED ones included, and those
+	// of RetryMissing.
 	RetryAll RetryClass = "all"
 )
 
@@ -36,7 +36,7 @@ func (c RetryClass) Results() (states []ResultState) {
 	for _, s := range ResultStates() {
 		switch {
 		case c == RetryMissing, !s.CanRetry():
-		case s == ResultDone && c != RetryAll, s == Lost && c != RetryUnfinished:
+		case (s == ResultDone || s == Superseded) && c != RetryAll, s == Lost && c != RetryUnfinished:
 		default:
 			states = append(states, s)
 		}

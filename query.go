@@ -27,6 +27,7 @@ type TaskSearch struct {
 	Types    []string      // one of these; at least one
 	Statuses []TaskStatus  // one of these, as they are stored
 	Endpoint string        // is for this endpoint
+	Topic    string        // has this topic
 	Prefix   string        // has an identifier that begins so
 	Labels   []LabelFilter // has all of these
 	// Since and Until say when its status changed last: at Since or later, and before

@@ -32,8 +32,9 @@ const (
 	// Failed: every expected endpoint finished, some with an error; or the task
 	// could not start as asked, or expired, and no endpoint has it. Final.
 	Failed TaskStatus = "FAILED"
-	// Canceled: somebody canceled it, as a whole or for some endpoints, and no
-	// endpoint runs it any more; or all its endpoints were removed. Final.
+	// Canceled: somebody canceled it, as a whole or for some endpoints, or a newer task
+	// of its topic superseded it at some, and no endpoint runs it any more; or all its
+	// endpoints were removed. Final.
 	Canceled TaskStatus = "CANCELED"
 )
 
@@ -115,27 +116,31 @@ const (
 	// schema, which may be found after an attempt was counted; no handler ran.
 	// Final.
 	Rejected ResultState = "REJECTED"
+	// Superseded: a newer task of its topic replaced the task while it waited; it did
+	// not run, or not once more. Final.
+	Superseded ResultState = "SUPERSEDED"
 )
 
 // resultMoves is the table of legal moves within a round of the task; the store
 // guards its updates with it. A result begins as one of [InitialResultStates].
 var resultMoves = map[ResultState][]ResultState{
-	Received:       {Running, ResultCanceled, Expired, Rejected, Lost},
-	Running:        {Received, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Retrying, Lost},
-	Retrying:       {Running, ResultCanceled, Expired, Lost},
-	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected},
+	Received:       {Running, ResultCanceled, Expired, Rejected, Superseded, Lost},
+	Running:        {Received, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Superseded, Retrying, Lost},
+	Retrying:       {Running, ResultCanceled, Expired, Superseded, Lost},
+	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected, Superseded},
 	ResultDone:     {},
 	ResultFailed:   {},
 	TimedOut:       {},
 	ResultCanceled: {},
 	Expired:        {},
 	Rejected:       {},
+	Superseded:     {},
 }
 
 // ResultStates returns all states, in the order of a result's life.
 func ResultStates() []ResultState {
 	return []ResultState{
-		Received, Running, Retrying, Lost, ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected,
+		Received, Running, Retrying, Lost, ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected, Superseded,
 	}
 }
 
@@ -143,7 +148,7 @@ func ResultStates() []ResultState {
 // RUNNING if a slot is free or is about to be, RECEIVED otherwise, or a final one
 // without a run.
 func InitialResultStates() []ResultState {
-	return []ResultState{Received, Running, ResultCanceled, Expired, Rejected}
+	return []ResultState{Received, Running, ResultCanceled, Expired, Rejected, Superseded}
 }
 
 // Valid reports whether s is one of the states.
@@ -154,7 +159,7 @@ func (s ResultState) Valid() bool { _, ok := resultMoves[s]; return ok }
 // return.
 func (s ResultState) Finished() bool {
 	switch s {
-	case ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected:
+	case ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected, Superseded:
 		return true
 	case Received, Running, Retrying, Lost:
 	}

@@ -18,8 +18,8 @@ type Summary struct {
 	Expected int `json:"expected"`
 	Received int `json:"received"` // those with a result
 	Finished int `json:"finished"` // those in a final state
-	Failed   int `json:"failed"`   // those in a final state other than DONE and CANCELED
-	Canceled int `json:"canceled"` // those that were canceled
+	Failed   int `json:"failed"`   // those in a final state other than DONE, CANCELED and SUPERSEDED
+	Canceled int `json:"canceled"` // those that were canceled, or superseded
 	// Held counts those that wait with the task and do not start it because of a pause
 	// or a drain.
 	Held int `json:"held"`
@@ -66,7 +66,7 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 			s.Finished++
 			switch o.State {
 			case ResultDone:
-			case ResultCanceled:
+			case ResultCanceled, Superseded:
 				s.Canceled++
 			default:
 				s.Failed++
@@ -90,8 +90,8 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 // from it:
 //
 //   - DONE if every expected endpoint has finished, and there is at least one;
-//     FAILED if one ended with an error; CANCELED if one was canceled and, unless
-//     the task was canceled as a whole, none ended with an error;
+//     FAILED if one ended with an error; CANCELED if one was canceled or superseded
+//     and, unless the task was canceled as a whole, none ended with an error;
 //   - CANCELED if no endpoint is expected because all were removed, or the task
 //     was canceled as a whole;
 //   - INCOMPLETE if an endpoint is lost, or the task is overdue and one is

@@ -50,6 +50,12 @@ type Task struct {
 	// Priority orders what waits at an endpoint, from 0 to [MaxPriority], which comes
 	// first; see [PriorityAge].
 	Priority int `json:"priority,omitempty"`
+	// Topic is what the task is about, empty if it has none; see [OnConflict], which is
+	// empty then.
+	Topic      string     `json:"topic,omitempty"`
+	OnConflict OnConflict `json:"on_conflict,omitempty"`
+	// Superseded says which newer task of its topic has replaced it; nil if none has.
+	Superseded *Supersession `json:"superseded,omitempty"`
 	// Hold says who paused the task; nil if it is not paused. A task of a type that is
 	// paused, or at an endpoint that is drained, has none for that.
 	Hold *Hold `json:"hold,omitempty"`
@@ -261,6 +267,7 @@ const (
 	ErrnrInterrupted = -6 // the manager ended while the handler ran; state FAILED
 	ErrnrBadResult   = -7 // the handler's result is not JSON or too large; state FAILED
 	ErrnrRemoved     = -8 // the endpoint was removed before it finished; state CANCELED
+	ErrnrSuperseded  = -9 // a newer task of its topic replaced the task; state SUPERSEDED
 )
 
 // Endpoint is a named place that performs tasks, usually a server. It is served

@@ -32,7 +32,7 @@ func countsOfGroups(g client.TaskGroups) counts {
 		switch {
 		case state == tasker.ResultDone:
 			c.OK += n
-		case state == tasker.ResultCanceled:
+		case state == tasker.ResultCanceled || state == tasker.Superseded:
 			c.Canceled += n
 		case state == tasker.Lost:
 			c.Lost += n

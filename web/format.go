@@ -71,6 +71,7 @@ var marks = map[string]mark{
 	string(tasker.TimedOut):   {Glyph: "✗", Class: "bad"},
 	string(tasker.Expired):    {Glyph: "✗", Class: "bad"},
 	string(tasker.Rejected):   {Glyph: "✗", Class: "bad"},
+	string(tasker.Superseded): {Glyph: "⊘", Class: "off"},
 	missing:                   {Glyph: "–", Class: "warn"},
 
 	rolloutSoaking:             {Glyph: "◷", Class: "run"},

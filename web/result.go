@@ -40,6 +40,7 @@ var errnrs = map[int]string{
 	tasker.ErrnrInterrupted: "the manager ended while the handler ran",
 	tasker.ErrnrBadResult:   "the handler's result was not JSON, or too large",
 	tasker.ErrnrRemoved:     "the endpoint was removed before it finished",
+	tasker.ErrnrSuperseded:  "a newer task of its topic replaced the task before it ran",
 }
 
 // result returns the names of the result in the path of the page.

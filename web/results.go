@@ -84,6 +84,7 @@ func showMissing(v *visit) error {
 var cells = map[tasker.ResultState]byte{
 	tasker.Received: 'w', tasker.Running: 'r', tasker.Retrying: 'y', tasker.Lost: 'l', tasker.ResultDone: 'd',
 	tasker.ResultFailed: 'f', tasker.TimedOut: 't', tasker.ResultCanceled: 'c', tasker.Expired: 'e', tasker.Rejected: 'j',
+	tasker.Superseded: 's',
 }
 
 const (

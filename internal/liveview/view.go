@@ -107,10 +107,11 @@ func (v *View) result(r *tasker.TaskResult, width int) []string {
 	return []string{v.style.failure(r, width)}
 }
 
-// Failed reports whether a state is an end that is neither DONE nor CANCELED, or LOST.
+// Failed reports whether a state is an end that is neither DONE, CANCELED nor SUPERSEDED,
+// or LOST.
 func Failed(state tasker.ResultState) bool {
 	switch state {
-	case tasker.ResultDone, tasker.ResultCanceled:
+	case tasker.ResultDone, tasker.ResultCanceled, tasker.Superseded:
 		return false
 	case tasker.Lost:
 		return true

@@ -167,7 +167,7 @@ func (s *starter) choose(ctx context.Context, task tasker.Task) {
 }
 
 // startChosen starts a task for the endpoints that are chosen now, or ends it if
-// they are not those that were asked for.
+// they are not those that were asked for, or its topic does not allow it to start.
 func (s *starter) startChosen(ctx context.Context, task tasker.Task) error {
 	request, err := choice.RequestOf(&task)
 	if err != nil {
@@ -183,7 +183,9 @@ func (s *starter) startChosen(ctx context.Context, task tasker.Task) error {
 	}
 	if err == nil {
 		aimed := task
-		aimed.Endpoints = endpoints
+		if endpoints != nil {
+			aimed.Endpoints = endpoints
+		}
 		err = s.dispatcher.Check(ctx, aimed)
 	}
 	var begun tasker.Task
@@ -192,7 +194,7 @@ func (s *starter) startChosen(ctx context.Context, task tasker.Task) error {
 		begun, started, err = s.store.StartChosen(ctx, task, endpoints, chosen.Chosen)
 	}
 	switch tasker.CodeOf(err) {
-	case tasker.Invalid, tasker.TooLarge:
+	case tasker.Invalid, tasker.TooLarge, tasker.Conflict:
 		failed, storing := s.store.FailScheduled(ctx, task, "not started: "+err.Error())
 		if failed {
 			s.log.WarnContext(ctx, "task not started: it has failed",

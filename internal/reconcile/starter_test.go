@@ -203,6 +203,33 @@ func TestStarterChooses(t *testing.T) {
 	}
 }
 
+// TestStarterTopic: a task that may not start beside an older one of its topic has failed,
+// and says why; one that supersedes it starts.
+func TestStarterTopic(t *testing.T) {
+	w := newWorld(t)
+	topic := func(on tasker.OnConflict) func(*tasker.Task) {
+		return func(t *tasker.Task) { t.Topic, t.OnConflict = "nightly", on }
+	}
+	w.label("a", "web")
+	older, _, err := w.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "older", Payload: []byte("1"), Topic: "nightly"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := w.later("refused", topic(tasker.ConflictRefuse))
+	w.clock.advance(time.Minute)
+	w.startDue(w.starter())
+	w.expect(tasker.Failed, refused)
+	if why := w.stored(refused).Errmsg; !strings.HasPrefix(why, `not started: topic "nightly" of task type "worker"`) ||
+		!strings.Contains(why, `"older" is CREATED`) {
+		t.Errorf("errmsg %q", why)
+	}
+	newer := w.later("newer", topic(tasker.ConflictSupersede))
+	w.clock.advance(time.Minute)
+	w.startDue(w.starter())
+	w.untilSent(newer)
+	w.expect(tasker.Canceled, older)
+}
+
 // TestStarterChoiceFails: endpoints that could not be read are read again, and the
 // task starts later.
 func TestStarterChoiceFails(t *testing.T) {

@@ -7,10 +7,6 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// superseded is the state of a result whose task a newer one of its topic
-// replaced before it started.
-const superseded tasker.ResultState = "SUPERSEDED"
-
 // View is what the rows say. It is read in the transaction that read the
 // [Record], or after it: never before.
 type View struct {
@@ -51,7 +47,7 @@ func (c *Counts) Add(t Target) {
 	switch t.State {
 	case tasker.ResultDone:
 		to = &c.OK
-	case tasker.ResultCanceled, superseded:
+	case tasker.ResultCanceled, tasker.Superseded:
 		to = &c.Canceled
 	case tasker.ResultFailed, tasker.TimedOut, tasker.Rejected, tasker.Expired, tasker.Lost:
 		to = &c.Bad

@@ -11,7 +11,8 @@ import (
 )
 
 // ReturnAttempts undoes the start of attempts that have not begun, up to some
-// hundreds, and makes their results RECEIVED again. The Attempt of a start is the
+// hundreds, and makes their results RECEIVED again, or SUPERSEDED if a newer task of
+// their topic has come. The Attempt of a start is the
 // number of the attempt. returned[i] is false if it is not current, was canceled or has ended, or
 // if its manager does not run it or does not hold the endpoint. It may be called
 // again after an error: attempts that were given back are reported as such.
@@ -58,11 +59,11 @@ func (s Attempts) giveBack(ctx context.Context, starts []ledger.Start) (matched 
 	update := joinedUpdate{
 		columns: []string{"manager"}, held: true,
 		set: [][2]string{
-			{"state", "?"},
+			{"state", "CASE WHEN r.superseded_by IS NULL THEN ? ELSE ? END"},
 			{"attempt", "v.attempt - 1"},
 			{"attempt_time", "NULL"},
-			{"errnr", "0"},
-			{"errmsg", "''"},
+			{"errnr", "CASE WHEN r.superseded_by IS NULL THEN 0 ELSE ? END"},
+			{"errmsg", "CASE WHEN r.superseded_by IS NULL THEN '' ELSE ? END"},
 			{"last_modified_time", "?"},
 			{"lost_from", "NULL"},
 			{"lost_errnr", "NULL"},
@@ -72,7 +73,9 @@ func (s Attempts) giveBack(ctx context.Context, starts []ledger.Start) (matched 
 		// started later.
 		where: "(r.state = ? OR r.state = ? AND r.lost_from = ?) AND r.manager = v.manager AND r.attempt_time = r.start_time" +
 			" AND r.attempt = 1 AND r.step = 0 AND r.cancel_id IS NULL",
-		args: append([]any{tasker.Received, dbTime{s.Now()}}, runsArgs()...),
+		args: append([]any{
+			tasker.Received, tasker.Superseded, tasker.ErrnrSuperseded, tasker.SupersededErrmsg(""), dbTime{s.Now()},
+		}, runsArgs()...),
 	}
 	// Lock the endpoints in the same order as heartbeats do.
 	ordered := slices.SortedFunc(slices.Values(starts), func(a, b ledger.Start) int {

@@ -43,7 +43,7 @@ func disjunction(term string, n int) string {
 // StartAttempts begins the next attempts of waiting results, up to some
 // hundreds: it counts them and moves the results to RUNNING, before their
 // handlers start. started[i] is false if the result is at another attempt or
-// has ended, if its task has expired, which makes it EXPIRED, if a hold applies to it,
+// has ended, if its task has expired, which makes it EXPIRED, or was superseded, if a hold applies to it,
 // or if its manager does not hold the endpoint. It may be called
 // again after an error: attempts that the same manager has started are reported
 // as started, even if their endpoint was marked lost meanwhile, unless they
@@ -70,6 +70,10 @@ func (s Attempts) StartAttempts(ctx context.Context, starts []ledger.Start) (sta
 	}
 	if err := s.expireWaiting(ctx, starts); err != nil {
 		return nil, s.fail("store which results expired", err)
+	}
+	err = s.withRetry(ctx, func() error { return supersedeMarked(s.conn(ctx), starts, dbTime{s.Now()}) })
+	if err != nil {
+		return nil, s.fail("store which results were superseded", err)
 	}
 	started = make([]bool, len(starts))
 	// Some were at another attempt. Those now at the next one, by the same
@@ -150,7 +154,7 @@ func (s Attempts) start(db *gorm.DB, starts []ledger.Start, condition string) (m
 			{"step", "0"},
 			{"awaits_reboot", "NULL"},
 		},
-		where: "r.state IN ? AND " + unexpired("r.") + condition,
+		where: "r.state IN ? AND r.superseded_by IS NULL AND " + unexpired("r.") + condition,
 		args:  []any{tasker.Running, now, now, waiting, s.at(now.Time)},
 	}
 	// Lock the endpoints in the same order as heartbeats do.
@@ -189,7 +193,7 @@ var errUnclear = errors.New("it is unclear which ends of the batch were stored")
 //
 // The end of an attempt that may be followed by another is kept in its history
 // as well, since the result will show the next attempt only. If the result was told
-// to stop, it is CANCELED instead of RETRYING.
+// to stop, it is CANCELED instead of RETRYING; if a newer task superseded it, SUPERSEDED.
 func (s Attempts) FinishAttempts(ctx context.Context, ends []ledger.End) (stored []bool, err error) {
 	stored = make([]bool, len(ends))
 	if len(ends) > 1 {
@@ -275,7 +279,9 @@ func (s Attempts) finish(db *gorm.DB, ends []ledger.End) (stored []ledger.End, e
 		if err := s.keepHistory(db, followed); err != nil {
 			return ends, err
 		}
-		err = s.cancelRetries(db, followed, now)
+		if err = s.cancelRetries(db, followed, now); err == nil {
+			err = supersedeMarked(db, followed, dbTime{now})
+		}
 	}
 	return ends, err
 }

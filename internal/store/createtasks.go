@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -32,11 +33,11 @@ type newTask struct {
 
 // CreateTasks is [Tasks.CreateTask] for many tasks in one transaction. It returns
 // what became of each, in the same order: a task that conflicts with another one,
-// or that the database refuses, does not affect the others. An error means that
-// none is known to be stored.
+// or that the database refuses, does not affect the others. Those with a topic have
+// transactions of their own. An error means that none is known to be stored.
 func (s Tasks) CreateTasks(ctx context.Context, tasks []tasker.Task) ([]ledger.Creation, error) {
 	creations := make([]ledger.Creation, len(tasks))
-	var fresh []*newTask
+	var fresh, ofTopics []*newTask
 	first := map[taskKey]*newTask{}
 	var repeated []int // indexes of tasks whose identifier an earlier one has
 	for i, t := range tasks {
@@ -54,10 +55,19 @@ func (s Tasks) CreateTasks(ctx context.Context, tasks []tasker.Task) ([]ledger.C
 			continue
 		}
 		first[n.key] = n
+		if n.row.Topic != nil {
+			ofTopics = append(ofTopics, n)
+			continue
+		}
 		fresh = append(fresh, n)
 	}
 	if err := s.create(ctx, fresh); err != nil {
 		return nil, err
+	}
+	for i, n := range ofTopics {
+		if err := s.create(ctx, ofTopics[i:i+1]); err != nil {
+			n.creation.Err = err
+		}
 	}
 	for _, i := range repeated {
 		if again, err := s.CreateTasks(ctx, tasks[i:i+1]); err != nil {
@@ -91,6 +101,9 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 	}
 	if t.Retry != nil {
 		n.row.Retry = &document[tasker.RetryPolicy]{*t.Retry}
+	}
+	if t.Topic != "" {
+		n.row.Topic, n.row.OnConflict = &t.Topic, new(string(cmp.Or(t.OnConflict, tasker.ConflictRefuse)))
 	}
 	if len(t.Labels) > 0 {
 		n.row.Labels = &document[map[string]string]{t.Labels}
@@ -183,12 +196,21 @@ func (s Tasks) create(ctx context.Context, tasks []*newTask) error {
 
 // insertTasks stores tasks, with the targets of those that are CREATED.
 func (s Tasks) insertTasks(ctx context.Context, tasks []*newTask) error {
+	ended := endedTasks{}
 	err := s.withRetry(ctx, func() error {
-		return s.conn(ctx).Transaction(func(tx *gorm.DB) error { return s.insertInto(tx, tasks, dbTime{s.Now()}) })
+		return s.conn(ctx).Transaction(func(tx *gorm.DB) error {
+			clear(ended)
+			now := dbTime{s.Now()}
+			if err := s.insertInto(tx, tasks, now); err != nil {
+				return err
+			}
+			return s.beginTopics(tx, tasks, now, ended)
+		})
 	})
 	if err != nil {
 		return err
 	}
+	s.report(ended)
 	for _, n := range tasks {
 		*n.creation = ledger.Creation{Task: n.row.task(), Created: true}
 	}

@@ -29,7 +29,8 @@ type Inbox struct{ *DB }
 // not stored, if type or identifier differ, or if the task does not list the
 // endpoint; and if the task has ended without the endpoint. If it was canceled as
 // a whole, the message is a Duplicate, whose result is CANCELED. Of a task that has
-// expired an EXPIRED result is recorded, and the message is a Duplicate; so is that of
+// expired an EXPIRED result is recorded, and of one that a newer task of its topic has
+// superseded a SUPERSEDED one, and the message is a Duplicate; so is that of
 // a task that must not start because of a hold, whose result is recorded as RECEIVED
 // in place of RUNNING. The endpoints' leases are locked meanwhile, so that no other
 // manager takes over in between.
@@ -88,7 +89,11 @@ func (s Inbox) receive(tx *gorm.DB, incoming []ledger.Incoming) (recordings []le
 	if err != nil {
 		return nil, nil, err
 	}
-	recordings, err = s.recordLocked(tx, incoming, received{holders, tasks, targets, holds.held})
+	superseded, err := supersededAt(tx, incoming, tasks, targets)
+	if err != nil {
+		return nil, nil, err
+	}
+	recordings, err = s.recordLocked(tx, incoming, received{holders, tasks, targets, holds.held, superseded})
 	return recordings, holds.free, err
 }
 
@@ -98,6 +103,8 @@ type received struct {
 	tasks   map[int64]storedTask
 	targets map[tasker.ResultKey]bool
 	held    map[tasker.ResultKey]bool // must not start
+	// superseded has the newer tasks that replace those which endpoints would join.
+	superseded map[tasker.ResultKey]string
 }
 
 // holdsOfArrivals finds which messages must not be recorded as RUNNING. At open gates
@@ -156,6 +163,9 @@ func (s Inbox) recordLocked(tx *gorm.DB, incoming []ledger.Incoming, r received)
 			switch a := &incoming[i]; {
 			case task.expired:
 				a.State, a.Errnr, a.Errmsg = tasker.Expired, tasker.ErrnrExpired, expiredMessage(task.Expires)
+			case r.superseded[a.ResultKey] != "":
+				a.State, a.Errnr = tasker.Superseded, tasker.ErrnrSuperseded
+				a.Errmsg = tasker.SupersededErrmsg(r.superseded[a.ResultKey])
 			case r.held[a.ResultKey] && a.State == tasker.Running:
 				a.State = tasker.Received
 			}
@@ -205,6 +215,8 @@ func withoutResultOf(task storedTask, endpoint string) ledger.Recording {
 		return ledger.Recording{Outcome: ledger.Duplicate, Task: task.Task, State: tasker.ResultCanceled}
 	case task.expired:
 		return ledger.Recording{Outcome: ledger.Duplicate, Task: task.Task, State: tasker.Expired}
+	case task.Superseded != nil:
+		return ledger.Recording{Outcome: ledger.Duplicate, Task: task.Task, State: tasker.Superseded}
 	}
 	return ledger.Recording{Outcome: ledger.Refused, Reason: tooLate(task.Task, endpoint)}
 }
@@ -394,8 +406,8 @@ func smallPayload(column string) string {
 // list of those that were removed.
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
-	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "priority", "round", "round_time", "start_time",
-	"not_after", "last_modified_time",
+	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "priority",
+	"topic", "on_conflict", "superseded", "round", "round_time", "start_time", "not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

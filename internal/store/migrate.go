@@ -33,7 +33,7 @@ type Schema struct {
 var tables = []string{
 	"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "task_targets",
 	"purged_tasks", "cancels", "rounds", "holds", "rollout_targets", "rollouts", "task_labels", "tasks", "dead_letters", "endpoint_tokens",
-	"schedule_slots", "schedules",
+	"schedule_slots", "schedules", "topic_tasks", "topics",
 	"revisions", "turns", rangeTable, versionTable, lockTable,
 }
 

@@ -171,6 +171,9 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	if err := tx.Where("task_id IN ?", ids).Delete(&rolloutRow{}).Error; err != nil {
 		return err
 	}
+	if err := deleteTopics(tx, ids); err != nil {
+		return err
+	}
 	return tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
 }
 

@@ -168,7 +168,7 @@ func (r *round) receiveAgain(results []found) error {
 		return err
 	}
 	set := map[string]any{
-		"state": tasker.Received, "errnr": 0, "errmsg": "", "payload": nil, "retry_time": nil, "cancel_id": nil,
+		"state": tasker.Received, "errnr": 0, "errmsg": "", "payload": nil, "retry_time": nil, "cancel_id": nil, "superseded_by": nil,
 		"step": 0, "awaits_reboot": nil, "round": r.row.Round + 1, "earlier_attempts": gorm.Expr("attempt"),
 		"not_after": r.row.NotAfter, "last_modified_time": r.now,
 		"priority": r.row.Priority, "start_order": ledger.StartOrder(r.now.Time, r.row.Priority),

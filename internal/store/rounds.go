@@ -33,7 +33,8 @@ type Rounds struct{ *DB }
 //     lost: see [Inbox.UnreceivedTasks]. The unique key of results keeps a message of an earlier round,
 //     which may still be in a queue, from running it twice.
 //
-// The mark of a cancellation goes with the round. The task is SENT, and ends anew.
+// The marks of a cancellation and of a newer task of its topic go with the round. The task
+// is SENT, and ends anew.
 
 // roundRow is a round from the second on.
 type roundRow struct {
@@ -210,9 +211,21 @@ func (r *round) open(outcome roundOutcome) error {
 		}
 		set["cancellation"] = cancellation
 	}
+	if r.row.Superseded != nil {
+		left, err := r.superseded()
+		if err != nil {
+			return err
+		}
+		if !left {
+			set["superseded"] = nil
+		}
+	}
 	move := r.tx.Model(&taskRow{}).Where("id = ? AND status IN ?", r.row.ID, tasker.RetriableTaskStatuses()).Updates(set)
 	if move.Error != nil {
 		return move.Error
+	}
+	if err := reopenTopic(r.tx, &r.row); err != nil {
+		return err
 	}
 	if r.row.Rollout != nil {
 		if err := retryRollout(r.tx, r.row.ID, outcome, r.now); err != nil {
@@ -241,6 +254,13 @@ func (r *round) cancellation() (any, error) {
 	by := r.row.Cancellation.value
 	by.All = false // or its endpoints would start nothing
 	return document[tasker.Cancellation]{by}, nil
+}
+
+// superseded reports whether the task is superseded at an endpoint that is not retried.
+func (r *round) superseded() (bool, error) {
+	var left []string
+	err := r.tx.Model(&resultRow{}).Where("task_id = ? AND superseded_by IS NOT NULL", r.row.ID).Limit(1).Pluck("endpoint", &left).Error
+	return len(left) > 0, err
 }
 
 // nothing returns the error for a task with nothing to retry.

@@ -153,6 +153,9 @@ type taskRow struct {
 	Errmsg           *string                       // why it could not start
 	Retry            *document[tasker.RetryPolicy] // its own policy; NULL for that of its type
 	Priority         int
+	Topic            *string
+	OnConflict       *string // set if the topic is
+	Superseded       *document[tasker.Supersession]
 	Round            int     `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
 	RoundTime        *dbTime // when it began; NULL for the first one
 }
@@ -180,6 +183,12 @@ func (r *taskRow) task() tasker.Task {
 	}
 	if r.Hold != nil && !r.Status.Final() {
 		t.Hold = &r.Hold.value
+	}
+	if r.Topic != nil && r.OnConflict != nil {
+		t.Topic, t.OnConflict = *r.Topic, tasker.OnConflict(*r.OnConflict)
+	}
+	if r.Superseded != nil {
+		t.Superseded = &r.Superseded.value
 	}
 	if r.Errmsg != nil {
 		t.Errmsg = *r.Errmsg
@@ -242,6 +251,7 @@ type resultRow struct {
 	Step         int
 	AwaitsReboot *string
 	CancelID     *int64 // of the cancellation that told it to stop
+	SupersededBy *int64 // the newer task of its topic that superseded it: no attempt starts
 	// Round is the round of the task in which the endpoint runs it, and EarlierAttempts
 	// is how many attempts it had begun before.
 	Round           int `gorm:"<-:update"`

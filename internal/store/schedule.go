@@ -56,7 +56,8 @@ const maxStarted = 8 << 20
 
 // StartDue moves up to limit SCHEDULED tasks that are due to CREATED, with their
 // targets, those due longest first, and returns them: the caller has to send them,
-// as their first attempt. Those that are paused stay SCHEDULED. Those whose endpoints must be chosen are returned as
+// as their first attempt. Those that are paused stay SCHEDULED. Those that [Schedule.StartChosen]
+// has to start one by one, since their endpoints must be chosen or they have a topic, are returned as
 // choosing, still SCHEDULED; no other process gets them until lease has passed. No
 // task at all means that none is due.
 func (s Schedule) StartDue(ctx context.Context, limit int, lease time.Duration) (started, choosing []tasker.Task, err error) {
@@ -71,7 +72,7 @@ func (s Schedule) StartDue(ctx context.Context, limit int, lease time.Duration) 
 		var claimed []int64
 		for i := range rows {
 			row := &rows[i]
-			if row.Rollout != nil || row.Selection != nil && row.Selection.value.chooses() {
+			if row.Rollout != nil || row.Topic != nil || row.Selection != nil && row.Selection.value.chooses() {
 				claimed = append(claimed, row.ID)
 				choosing = append(choosing, row.task())
 				continue
@@ -193,11 +194,14 @@ func lockScheduled(tx *gorm.DB, claimed tasker.Task) (row taskRow, found bool, e
 // endpoints are those that were chosen, sorted, of as many as chosen before the
 // limit; nil if the task is for all of its type. started is false if another
 // process moved the task, its time was changed, or it was paused. The error is
-// [tasker.Invalid] if its rollout cannot have these endpoints.
+// [tasker.Invalid] if its rollout cannot have these endpoints, and [tasker.Conflict] if an
+// older task of its topic has not ended, unless it supersedes that.
 func (s Schedule) StartChosen(
 	ctx context.Context, claimed tasker.Task, endpoints []string, chosen int,
 ) (task tasker.Task, started bool, err error) {
+	ended := endedTasks{}
 	err = s.transact(ctx, "start the task", func(tx *gorm.DB) error {
+		clear(ended)
 		var row taskRow
 		row, started, err = lockScheduled(tx, claimed)
 		started = started && !row.paused(s.Now())
@@ -210,13 +214,18 @@ func (s Schedule) StartChosen(
 				return err
 			}
 		}
-		if err := s.start(tx, []*newTask{n}, dbTime{s.Now()}); err != nil {
+		now := dbTime{s.Now()}
+		if err := s.start(tx, []*newTask{n}, now); err != nil {
 			return err
 		}
 		task = n.row.task()
-		return nil
+		return s.beginTopics(tx, []*newTask{n}, now, ended)
 	})
-	return task, started, err
+	if err != nil {
+		return tasker.Task{}, false, err
+	}
+	s.report(ended)
+	return task, started, nil
 }
 
 // FailScheduled moves a task that [Schedule.StartDue] returned as choosing to FAILED,

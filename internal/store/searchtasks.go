@@ -87,8 +87,8 @@ func byIndex(q tasker.TaskSearch) bool {
 
 // plain reports whether a search selects tasks by their types and statuses alone.
 func plain(q tasker.TaskSearch) bool {
-	return q.Endpoint == "" && q.Prefix == "" && len(q.Labels) == 0 && q.Text == "" && q.Since.IsZero() && q.Until.IsZero() &&
-		q.CreatedSince.IsZero() && q.CreatedUntil.IsZero()
+	return q.Endpoint == "" && q.Topic == "" && q.Prefix == "" && len(q.Labels) == 0 && q.Text == "" &&
+		q.Since.IsZero() && q.Until.IsZero() && q.CreatedSince.IsZero() && q.CreatedUntil.IsZero()
 }
 
 // matching returns a query for those of some tasks that a search selects.
@@ -96,6 +96,9 @@ func (s Tasks) matching(ctx context.Context, q tasker.TaskSearch, ids []int64) *
 	find := s.conn(ctx).Table("tasks"+s.dialect.byID).Where("id IN ? AND type IN ?", ids, q.Types)
 	if len(q.Statuses) > 0 {
 		find = find.Where("status IN ?", q.Statuses)
+	}
+	if q.Topic != "" {
+		find = find.Where("topic = ?", q.Topic)
 	}
 	if q.Prefix != "" { // no LIKE: names may contain an underscore
 		find = find.Where("identifier >= ? AND identifier < ?", q.Prefix, q.Prefix+"\x7f")

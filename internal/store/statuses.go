@@ -220,7 +220,7 @@ func (c counted) summary() (s tasker.Summary) {
 			s.Finished += n
 			switch state {
 			case tasker.ResultDone:
-			case tasker.ResultCanceled:
+			case tasker.ResultCanceled, tasker.Superseded:
 				s.Canceled += n
 			default:
 				s.Failed += n

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -23,14 +24,15 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Labels, Select, Limit, Seed, Chosen, Start, Expiry and Retry of t, and the Settings of its
+// Endpoints, Labels, Select, Limit, Seed, Chosen, Start, Expiry, Retry, Topic and OnConflict of t, and the Settings of its
 // Rollout; Endpoints is nil, or sorted without duplicates. A task with a rollout that
 // starts now has Endpoints, and those of its first wave become targets; the error is
 // [tasker.Invalid] if the rollout cannot have them.
 // If the Status of t is SCHEDULED, so is the stored one, also if its time to start
 // has passed meanwhile: see [Schedule]. It has no targets, and keeps Expect and Plan.
 // If the same task exists, CreateTask returns that one and created is false.
-// The same identifier with another body is a [tasker.Conflict].
+// The same identifier with another body is a [tasker.Conflict], and so is a task that
+// would start now if an older one of its Topic has not ended, unless it supersedes that.
 func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
 	creations, err := s.CreateTasks(ctx, []tasker.Task{t})
 	if err != nil {
@@ -95,6 +97,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	}
 	if t.Rollout != nil {
 		request = append(request, "rollout", t.Rollout.Settings)
+	}
+	if t.Topic != "" {
+		request = append(request, "topic", t.Topic, cmp.Or(t.OnConflict, tasker.ConflictRefuse))
 	}
 	canonical, err := json.Marshal(request)
 	if err != nil {

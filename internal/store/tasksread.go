@@ -24,8 +24,8 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
 	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, expected, targets, unserved, removed_endpoints,"+
-		" cancellation, retry, priority, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
-		" sent_time, last_modified_time, errmsg,"+
+		" cancellation, retry, priority, topic, on_conflict, superseded, rollout, hold, round, round_time, start_time, accepted_time,"+
+		" not_after, sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
 }
@@ -39,8 +39,8 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
 	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, unserved,"+
-		" removed_endpoints, cancellation, retry, priority, rollout, hold, round, round_time, start_time, accepted_time, not_after,"+
-		" sent_time, last_modified_time, errmsg"), taskType, identifier)
+		" removed_endpoints, cancellation, retry, priority, topic, on_conflict, superseded, rollout, hold, round, round_time, start_time,"+
+		" accepted_time, not_after, sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
 	}
@@ -94,6 +94,9 @@ type peekedTask struct {
 	Retry            *document[tasker.RetryPolicy]
 	Rollout          *document[tasker.Rollout]
 	Priority         int
+	Topic            *string
+	OnConflict       *string
+	Superseded       *document[tasker.Supersession]
 	Hold             *document[tasker.Hold]
 	Round            int
 	RoundTime        *dbTime
@@ -113,7 +116,7 @@ func (r *peekedTask) task() tasker.Task {
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Labels: r.Labels,
 		Selection: r.Selection, Expected: r.Expected,
 		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry,
-		Priority: r.Priority, Rollout: r.Rollout, Hold: r.Hold,
+		Priority: r.Priority, Topic: r.Topic, OnConflict: r.OnConflict, Superseded: r.Superseded, Rollout: r.Rollout, Hold: r.Hold,
 		Round: r.Round, RoundTime: r.RoundTime,
 		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
 		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets,
@@ -189,7 +192,7 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 	}
 	columns := []string{
 		"id", "type", "identifier", "status", "endpoints", "labels", "selection", "unserved", "removed_endpoints", "cancellation",
-		"retry", "priority", "rollout", "hold",
+		"retry", "priority", "topic", "on_conflict", "superseded", "rollout", "hold",
 		"round", "round_time",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}

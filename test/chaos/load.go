@@ -70,6 +70,9 @@ func newOrders(seed uint64, count int, length time.Duration, endpoints []string)
 		document := map[string]any{"identifier": post.Identifier, "payload": payload}
 		if r.IntN(8) == 0 {
 			document["in"] = 1 + r.IntN(10)
+		} else if r.IntN(6) == 0 {
+			post.Topic, post.Supersedes = fmt.Sprintf("topic-%d", r.IntN(3)), true
+			document["topic"], document["on_conflict"] = post.Topic, "supersede"
 		}
 		if r.IntN(8) == 0 {
 			document["expires"] = 1 + r.IntN(20)

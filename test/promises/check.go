@@ -55,6 +55,7 @@ func rules() []rule {
 		{"gave-up-early", 2, gaveUpEarly},
 		{"ran-expired", 2, ranExpired},
 		{"ran-before-its-wave", 2, ranBeforeItsWave},
+		{"ran-superseded", 2, ranSuperseded},
 		{"slot-twice", 2, slotTwice},
 
 		{"lost-done", 3, lostDone},
@@ -78,6 +79,7 @@ func rules() []rule {
 		{"row-vanished", 4, rowVanished},
 		{"cancel-contradicted", 4, cancelContradicted},
 		{"canceled-by-nobody", 4, canceledByNobody},
+		{"superseded-by-nobody", 4, supersededByNobody},
 		{"round-without-retry", 4, roundWithoutRetry},
 		{"retry-without-effect", 4, retryWithoutEffect},
 

@@ -16,6 +16,7 @@ func TestCleanHistory(t *testing.T) {
 		keepHolds(&h)
 		keepWaves(&h)
 		keepSchedules(&h)
+		keepTopics(&h)
 		for _, v := range Check(h) {
 			t.Errorf("seed %d: promise %d, %s: %s", seed, v.Promise, v.Rule, v.Detail)
 		}

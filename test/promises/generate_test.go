@@ -343,7 +343,7 @@ func (a *Answer) recount() {
 		case stateFailed, stateTimedOut, stateExpired:
 			s.Finished++
 			s.Failed++
-		case stateCanceled:
+		case stateCanceled, stateSuperseded:
 			s.Finished++
 			s.Canceled++
 		case stateLost:

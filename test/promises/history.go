@@ -58,7 +58,10 @@ type Post struct {
 	// Expires is when the task expires, from the answer; zero if it does not.
 	Expires  time.Time `json:"expires"`
 	Priority int       `json:"priority,omitempty"` // as it was asked for
-	Tries    int       `json:"tries"`              // the number of POSTs sent
+	// Topic is what it is about, and Supersedes says that it replaces older tasks of that.
+	Topic      string `json:"topic,omitempty"`
+	Supersedes bool   `json:"supersedes,omitempty"`
+	Tries      int    `json:"tries"` // the number of POSTs sent
 }
 
 // Cancel is a cancellation of a task and its answer.

@@ -8,7 +8,7 @@ import (
 
 func mutants() []mutant {
 	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), holdMutants(),
-		retryMutants(), orderMutants(), waveMutants(), scheduleMutants(), accountedMutants())
+		retryMutants(), orderMutants(), waveMutants(), supersedeMutants(), scheduleMutants(), accountedMutants())
 }
 
 func lostMutants() []mutant {

@@ -28,7 +28,8 @@ func lostDone(w *world, report reportFunc) {
 // asked to stop may have failed because of that: it counts as interrupted.
 func lostFailure(w *world, report reportFunc) {
 	w.ends(ranFailed, func(r *run, row *Result) {
-		if row.Attempt > r.attempt || row.State == stateFailed && row.Errnr > 0 || row.State == stateExpired {
+		if row.Attempt > r.attempt || row.State == stateFailed && row.Errnr > 0 || row.State == stateExpired ||
+			row.State == stateSuperseded {
 			return
 		}
 		if row.State == stateDone || row.State == stateCanceled {

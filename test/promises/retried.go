@@ -44,10 +44,10 @@ func (w *world) rounds(p place) int {
 }
 
 // followed reports whether a run was followed by a later round, which is in its row: by
-// a run, or by none, if it expired or was canceled before.
+// a run, or by none, if it expired, was canceled or was superseded before.
 func (w *world) followed(r *run, row *Result) bool {
 	_, to := r.lasted()
-	notRun := row.Round > 1 && (row.State == stateExpired || row.State == stateCanceled)
+	notRun := row.Round > 1 && (row.State == stateExpired || row.State == stateCanceled || row.State == stateSuperseded)
 	return (row.Attempt > r.attempt || notRun) && w.retriedBetween(r.place, to, w.end())
 }
 

@@ -34,7 +34,7 @@ func (a *Answer) count() (c count) {
 			c.finished++
 			switch state {
 			case stateDone:
-			case stateCanceled:
+			case stateCanceled, stateSuperseded:
 				c.canceled++
 			default:
 				c.failed++
@@ -79,7 +79,7 @@ func statusNotOfRows(w *world, report reportFunc) {
 			}
 		case statusCanceled:
 			if c.through() && c.canceled == 0 {
-				say("none was canceled")
+				say("none was canceled or superseded")
 			}
 		case statusDone:
 			if c.through() && c.failed+c.canceled > 0 {
@@ -154,6 +154,8 @@ func errnrFits(state string, errnr int) bool {
 		return errnr == errnrExpired
 	case stateRejected:
 		return errnr == errnrRejected
+	case stateSuperseded:
+		return errnr == errnrSuperseded
 	}
 	return true // unknown state: another rule reports it
 }
@@ -184,13 +186,13 @@ func attemptNotOfState(w *world, report reportFunc) {
 }
 
 // A handler with a fixed outcome never has another one, except being
-// interrupted by a fault, or canceled.
+// interrupted by a fault, canceled or superseded.
 func outcomeNotOfType(w *world, report reportFunc) {
 	reported := map[place]bool{}
 	w.rows(func(a *Answer, p place, row *Result) {
 		t, known := w.types[p.task.kind]
 		if !known || reported[p] || !finished(row.State) || row.State == stateFailed && row.Errnr < 0 ||
-			row.State == stateExpired || row.State == stateCanceled {
+			row.State == stateExpired || row.State == stateCanceled || row.State == stateSuperseded {
 			return
 		}
 		var fits bool

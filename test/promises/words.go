@@ -17,16 +17,17 @@ const (
 	statusFailed     = "FAILED"
 	statusCanceled   = "CANCELED"
 
-	stateReceived = "RECEIVED"
-	stateRunning  = "RUNNING"
-	stateRetrying = "RETRYING"
-	stateLost     = "LOST"
-	stateDone     = "DONE"
-	stateFailed   = "FAILED"
-	stateTimedOut = "TIMED_OUT"
-	stateCanceled = "CANCELED"
-	stateExpired  = "EXPIRED"
-	stateRejected = "REJECTED"
+	stateReceived   = "RECEIVED"
+	stateRunning    = "RUNNING"
+	stateRetrying   = "RETRYING"
+	stateLost       = "LOST"
+	stateDone       = "DONE"
+	stateFailed     = "FAILED"
+	stateTimedOut   = "TIMED_OUT"
+	stateCanceled   = "CANCELED"
+	stateExpired    = "EXPIRED"
+	stateRejected   = "REJECTED"
+	stateSuperseded = "SUPERSEDED"
 
 	errnrTimedOut    = -1
 	errnrCanceled    = -2
@@ -35,6 +36,7 @@ const (
 	errnrRejected    = -5
 	errnrInterrupted = -6
 	errnrBadResult   = -7
+	errnrSuperseded  = -9
 
 	ranDone    = "done"
 	ranFailed  = "failed"
@@ -49,7 +51,7 @@ var statusRank = map[string]int{
 
 var unfinishedStates = []string{stateReceived, stateRunning, stateRetrying, stateLost}
 
-var finalStates = []string{stateDone, stateFailed, stateTimedOut, stateCanceled, stateExpired, stateRejected}
+var finalStates = []string{stateDone, stateFailed, stateTimedOut, stateCanceled, stateExpired, stateRejected, stateSuperseded}
 
 func finished(state string) bool { return slices.Contains(finalStates, state) }
 

@@ -19,6 +19,7 @@ const looks = {
 	y: ["--warn", "half", "RETRYING"],
 	l: ["--warn", "frame", "LOST"],
 	c: ["--off", "dash", "CANCELED"],
+	s: ["--off", "dash", "SUPERSEDED"],
 	m: ["--warn", "dot", "MISSING: has not received it"],
 	o: ["--wait", "frame", "another state"],
 };

@@ -53,6 +53,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"canceled work":     testCanceled,
 		"held work":         testHeld,
 		"another round":     testRetried,
+		"superseded work":   testSuperseded,
 		"reboots":           testReboots,
 		"live":              testLive,
 		"lost":              testLost,
