@@ -29,7 +29,7 @@ const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
 const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, priority, " +
-	"rollout, labels"
+	"topic, on_conflict, rollout, labels"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
@@ -41,7 +41,8 @@ type taskRequest struct {
 	retry      *tasker.RetryPolicy // nil if absent
 	rollout    json.RawMessage     // its settings in their canonical form; nil if absent
 	priority   *int                // nil if absent
-	labels     map[string]string   // nil if absent
+	topic      topic
+	labels     map[string]string // nil if absent
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -122,7 +123,7 @@ func decodeTask(body []byte) (taskRequest, error) {
 		case "labels":
 			in.labels = decodeLabels(value, &errs)
 		default:
-			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) {
+			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) && !in.topic.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
 			}
 		}
@@ -132,6 +133,7 @@ func decodeTask(body []byte) (taskRequest, error) {
 	}
 	in.where.check(in.endpoints != nil, &errs)
 	in.when.check(&errs)
+	in.topic.check(&errs)
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err
 	}

@@ -90,7 +90,8 @@ func sameRequest(a, b tasker.Task) bool {
 	return bytes.Equal(a.Payload, b.Payload) && (frozen || slices.Equal(a.Endpoints, b.Endpoints)) &&
 		slices.Equal(a.Select, b.Select) && a.Limit == b.Limit && a.Seed == b.Seed && a.Start == b.Start &&
 		a.AskedExpiry == b.AskedExpiry && (!a.AskedExpiry || a.Expiry == b.Expiry) &&
-		maps.Equal(a.Labels, b.Labels) && a.AskedPriority == b.AskedPriority && (!a.AskedPriority || a.Priority == b.Priority)
+		maps.Equal(a.Labels, b.Labels) && a.AskedPriority == b.AskedPriority && (!a.AskedPriority || a.Priority == b.Priority) &&
+		a.Topic == b.Topic && a.OnConflict == b.OnConflict
 }
 
 func (s *fakeStore) SameTask(_ context.Context, t tasker.Task) (tasker.Task, bool, error) {

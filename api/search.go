@@ -18,7 +18,7 @@ import (
 // those that may be given more than once.
 var (
 	searchQuery = []string{
-		"task_type", "status", "endpoint", "identifier", "label", "since", "until", "created_since", "created_until", "text",
+		"task_type", "status", "endpoint", "topic", "identifier", "label", "since", "until", "created_since", "created_until", "text",
 	}
 	searchRepeatable = []string{"task_type", "status", "label"}
 )
@@ -75,6 +75,12 @@ func (h *taskHandlers) searchParams(query url.Values, errs *inputErrors) tasker.
 		q.Endpoint = query.Get("endpoint")
 		if err := tasker.ValidateEndpoint(q.Endpoint); err != nil {
 			errs.add("?endpoint", "%v", err)
+		}
+	}
+	if query.Has("topic") {
+		q.Topic = query.Get("topic")
+		if err := tasker.ValidateTopic(q.Topic); err != nil {
+			errs.add("?topic", "%v", err)
 		}
 	}
 	if query.Has("identifier") {

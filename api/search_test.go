@@ -36,8 +36,8 @@ func TestSearch(t *testing.T) {
 	for query, want := range map[string]tasker.TaskSearch{
 		"":                                   {Types: []string{"backup", "worker"}},
 		"?task_type=worker&task_type=worker": {Types: []string{"worker"}},
-		"?endpoint=web1&identifier=upd-&text=no%20space&cursor=7&since=2h": {
-			Types: []string{"backup", "worker"}, Endpoint: "web1", Prefix: "upd-", Text: "no space", Before: 7, Since: now.Add(-2 * time.Hour),
+		"?endpoint=web1&topic=upd&identifier=upd-&text=no%20space&cursor=7&since=2h": {
+			Types: []string{"backup", "worker"}, Endpoint: "web1", Topic: "upd", Prefix: "upd-", Text: "no space", Before: 7, Since: now.Add(-2 * time.Hour),
 		},
 		"?since=2h&until=1h&created_since=2015-05-06T01:00:00Z&created_until=2015-05-06T01:30:00Z": {
 			Types: []string{"backup", "worker"}, Since: now.Add(-2 * time.Hour), Until: now.Add(-time.Hour),

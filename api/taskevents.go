@@ -219,6 +219,7 @@ func viewTask(t tasker.Task) client.TaskView {
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
 		Endpoints: t.Endpoints, Labels: t.Labels, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
 		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, Priority: t.Priority,
+		Topic: t.Topic, OnConflict: t.OnConflict, Superseded: t.Superseded,
 		Rollout: t.Rollout, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,
 		LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,
@@ -328,7 +329,8 @@ func sameSummary(a, b tasker.Summary) bool {
 
 // sameTask reports whether two states of a task are alike in what an event says.
 func sameTask(a, b *tasker.Task) bool {
-	return a.Status == b.Status && a.Round == b.Round && sameHold(a.Hold, b.Hold) && sameRollout(a.Rollout, b.Rollout)
+	return a.Status == b.Status && a.Round == b.Round && sameHold(a.Hold, b.Hold) && sameRollout(a.Rollout, b.Rollout) &&
+		(a.Superseded == nil) == (b.Superseded == nil)
 }
 
 func sameRollout(a, b *tasker.Rollout) bool {

@@ -44,6 +44,7 @@ var contractTypes = map[string]reflect.Type{
 	"EndpointNames":   reflect.TypeFor[client.EndpointNames](),
 	"NotRetried":      reflect.TypeFor[client.NotRetried](),
 	"Cancellation":    reflect.TypeFor[tasker.Cancellation](),
+	"Supersession":    reflect.TypeFor[tasker.Supersession](),
 	"Task":            reflect.TypeFor[tasker.Task](),
 	"TaskResult":      reflect.TypeFor[tasker.TaskResult](),
 	"Progress":        reflect.TypeFor[tasker.Progress](),

@@ -220,6 +220,7 @@ func (in *taskRequest) task(tt *tasker.TaskType) tasker.Task {
 	if task.AskedPriority {
 		task.Priority = *in.priority
 	}
+	in.topic.apply(&task)
 	if in.rollout != nil {
 		task.Rollout = &tasker.Rollout{Settings: in.rollout}
 	}

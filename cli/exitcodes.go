@@ -27,7 +27,8 @@ end with 3 to 6; if several apply, it is the highest.
        were lost while they ran it, or --wait ran out before they had finished
   5    the task waits for a person: it was paused, or nothing but paused task types
        and drained endpoints keeps it from going on
-  6    the task was canceled, as a whole or for some endpoints
+  6    the task was canceled, as a whole or for some endpoints, or a newer task of its
+       topic superseded it at some
   130  interrupted with Ctrl-C: the task goes on
   143  ended by the signal TERM: the task goes on`,
 	}
@@ -57,7 +58,7 @@ func exitOf(task client.TaskView, s tasker.Summary) int {
 	status := standing(&task)
 	paused := !status.Final() && task.Hold != nil && task.Hold.Until == nil
 	switch {
-	case status == tasker.Canceled, status == tasker.Canceling, status == "SUPERSEDED", s.Canceled > 0:
+	case status == tasker.Canceled, status == tasker.Canceling, s.Canceled > 0:
 		return ExitStopped
 	case waitsForPerson(status), paused, liveview.Held(status, task.Hold, s):
 		return ExitHeld

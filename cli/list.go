@@ -64,6 +64,7 @@ them: a + behind a number says that there may be more.`,
 	flags.StringSliceVar(&f.search.Types, "type", nil, "of this task `type`; may be repeated")
 	flags.StringSliceVar(&f.statuses, "status", nil, "with this `status`; may be repeated")
 	flags.StringVar(&f.search.Endpoint, "endpoint", "", "for this `endpoint`")
+	flags.StringVar(&f.search.Topic, "topic", "", "with this `topic`")
 	flags.StringVar(&f.search.Prefix, "identifier", "", "with an identifier that begins with this `text`")
 	flags.StringArrayVar(&f.labels, "label", nil, "with this label, such as `ticket=CHG-7`, or ticket for any value; may be repeated")
 	for i, flag := range windowFlags {

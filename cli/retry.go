@@ -25,7 +25,8 @@ an endpoint did in earlier rounds stays in its attempts.
               EXPIRED and CANCELED
   missing     those that have not received it
   unfinished  both of them, and those that are LOST
-  all         those that have ended, with success or without, and the missing ones
+  all         those that have ended, with success or without, and the missing ones;
+              also those that a newer task of the topic superseded
 
 Or name endpoints. What runs or waits is left alone, and so is what was named and
 has succeeded: the output says which. The exit code is 1 if there is nothing to

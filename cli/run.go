@@ -27,6 +27,8 @@ type runFlags struct {
 	at, in, expires string
 	plan            string
 	priority        int
+	topic           string
+	supersede       bool
 	labels          []string
 	dryRun, detach  bool
 }
@@ -55,6 +57,10 @@ typing their number, elsewhere with --yes=N, or with --yes for any number. --dry
 says whom a task would be for, with a digest; with it as --plan, the task is refused
 if that is different now.
 
+With --topic, of the tasks of a type with one topic an endpoint needs the newest
+only: while an older one has not ended the task is refused, or with --supersede
+replaces it where that has not begun.
+
 With Ctrl-C you can leave the task alone, or cancel it. The exit code says how it
 went: see "tasker help exit-codes".`,
 		Example: `  tasker run worker --all
@@ -63,6 +69,7 @@ went: see "tasker help exit-codes".`,
   tasker run app-update upd-17 version=2.4 --endpoint @hosts.txt --yes=50 --detach
   tasker run app-update upd-17 version=2.4 -S role=web --rollout 1,10%,50%,100% --max-failures 2
   tasker run backup --all --in 30m --expires 1h --detach --yes
+  tasker run app-update --all --yes --topic app-update --supersede
   tasker run deploy dep-7 -S role=web --label ticket=CHG-7 --label customer=acme`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			parsed, err := parseRunArguments(args)
@@ -96,6 +103,8 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.in, "in", "", "start after this `duration`, such as 5m")
 	flags.StringVar(&f.expires, "expires", "", "no endpoint begins it later: a `duration` after the start, or a time")
 	flags.IntVar(&f.priority, "priority", 0, "from 0 to 9, which starts first where tasks wait; by default that of the type")
+	flags.StringVar(&f.topic, "topic", "", "the `name` of what it is about: refuse it while an older task of that has not ended")
+	flags.BoolVar(&f.supersede, "supersede", false, "with --topic: replace older tasks at the same endpoints where they have not begun")
 	flags.StringArrayVar(&f.labels, "label", nil, "a label by which to find it, such as `ticket=CHG-7`; may be repeated")
 	flags.StringVar(&f.plan, "plan", "", "refuse unless it is for the endpoints of this `digest` of --dry-run")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only say whom it would be for")
@@ -116,6 +125,9 @@ func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFla
 		return err
 	}
 	if err := f.applyRollout(&t); err != nil {
+		return err
+	}
+	if err := f.applyTopic(&t); err != nil {
 		return err
 	}
 	if err := f.applyTime(&t); err != nil {
@@ -155,6 +167,18 @@ func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFla
 		return nil
 	}
 	return newWatching(r, cmd, c, task.Type, task.Identifier, f.watchFlags).watch(ctx)
+}
+
+// applyTopic puts the topic into the task.
+func (f *runFlags) applyTopic(t *client.NewTask) error {
+	if f.supersede && f.topic == "" {
+		return usagef("missing flag: --supersede needs --topic, such as --topic app-update")
+	}
+	t.Topic = f.topic
+	if f.supersede {
+		t.OnConflict = tasker.ConflictSupersede
+	}
+	return nil
 }
 
 // applyLabels puts the labels into it.

@@ -81,6 +81,8 @@ func TestRunRefused(t *testing.T) {
 		"worker -e console1 --expires x":              "expires",
 		"worker -e console1 --priority 10":            "invalid priority: must be a whole number 0-9",
 		"worker -e console1 --priority high":          "invalid argument",
+		"worker -e console1 --supersede":              "--supersede needs --topic",
+		"worker -e console1 --topic -x":               "invalid topic",
 		"worker -e console1 --payload {":              "invalid --payload",
 		"worker -e console1 --payload 1 a=b":          "--payload and arguments exclude each other",
 		"sleep -e console1 secnds=1":                  `unknown argument "secnds": did you mean seconds?`,
@@ -133,6 +135,27 @@ func TestRunLater(t *testing.T) {
 	execute(t, env, "", "cancel", name).want(t, cli.ExitOK, "CANCELED", "")
 	o = execute(t, env, "", "run", "worker", "-e", "console1", "--at", "2020-01-01 03:30")
 	o.want(t, cli.ExitOK, "DONE: 1 ok", "")
+}
+
+// TestRunTopic: while an older task of the topic has not ended a task is refused, or
+// replaces it.
+func TestRunTopic(t *testing.T) {
+	t.Parallel()
+	env := devAPI(t)
+	run := func(identifier string, flags ...string) outcome {
+		return execute(t, env, "", append([]string{"run", "worker", identifier, "-e", "nowhere", "--topic", "once", "--detach"}, flags...)...)
+	}
+	run("topic-older").want(t, cli.ExitOK, "worker/topic-older ", "")
+	run("topic-refused").want(t, cli.ExitUsage, "", `topic "once" of task type "worker" has a task that has not ended: "topic-older"`)
+	run("topic-newer", "--supersede").want(t, cli.ExitOK, "worker/topic-newer ", "")
+	o := execute(t, env, "", "show", "worker/topic-older", "--exit-status")
+	o.want(t, cli.ExitStopped, "CANCELED: 0 ok, 1 canceled", "")
+	if !strings.Contains(o.stdout, "\ntopic     once\n") || !strings.Contains(o.stdout, " by worker/topic-newer\n") {
+		t.Errorf("%s", o.stdout)
+	}
+	o = execute(t, env, "", "list", "--topic", "once", "--output", "names")
+	o.want(t, cli.ExitOK, "worker/topic-newer\nworker/topic-older\n", "")
+	execute(t, env, "", "cancel", "worker/topic-newer").want(t, cli.ExitOK, "CANCELED", "")
 }
 
 // TestRunPriority: the task has the priority of the flag, and is shown with it.
@@ -372,7 +395,7 @@ func TestCompletionOfTasks(t *testing.T) {
 		"run worker|":    ":4",
 		"run worker -e|": "console1 console2 :4",
 		"types|":         "worker backup sleep :4",
-		"show --only|":   "failed missing unfinished ok RECEIVED RUNNING RETRYING LOST DONE FAILED TIMED_OUT CANCELED EXPIRED REJECTED :4",
+		"show --only|":   "failed missing unfinished ok RECEIVED RUNNING RETRYING LOST DONE FAILED TIMED_OUT CANCELED EXPIRED REJECTED SUPERSEDED :4",
 		"show --output|": "text json jsonl names csv :4",
 		"watch|":         ":4",
 		"retry|":         ":4",

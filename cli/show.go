@@ -152,6 +152,12 @@ func (r *run) showTask(ctx context.Context, cmd *cobra.Command, c *client.Client
 	if t.Priority > 0 {
 		add("priority", strconv.Itoa(t.Priority))
 	}
+	if t.Topic != "" {
+		add("topic", t.Topic)
+	}
+	if t.Superseded != nil {
+		add("replaced", t.Superseded.At.Format(time.RFC3339)+" by "+t.Type+"/"+t.Superseded.By)
+	}
 	for _, key := range slices.Sorted(maps.Keys(t.Labels)) {
 		add("label", key+"="+t.Labels[key])
 	}

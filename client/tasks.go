@@ -133,6 +133,7 @@ type TaskSearch struct {
 	Types    []string             // one of these
 	Statuses []tasker.TaskStatus  // one of these
 	Endpoint string               // for this endpoint
+	Topic    string               // with this topic
 	Prefix   string               // with an identifier that begins so
 	Labels   []tasker.LabelFilter // with all of these
 	Since    time.Time            // changed then or later
@@ -167,7 +168,7 @@ func (q TaskSearch) values() url.Values {
 	for _, label := range q.Labels {
 		query.Add("label", label.String())
 	}
-	for name, value := range map[string]string{"endpoint": q.Endpoint, "identifier": q.Prefix, "text": q.Text} {
+	for name, value := range map[string]string{"endpoint": q.Endpoint, "topic": q.Topic, "identifier": q.Prefix, "text": q.Text} {
 		if value != "" {
 			query.Set(name, value)
 		}

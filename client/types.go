@@ -54,6 +54,11 @@ type NewTask struct {
 	// Priority orders what waits at an endpoint, from 0 to [tasker.MaxPriority], which
 	// comes first; nil means that of its type.
 	Priority *int `json:"priority,omitempty"`
+	// Topic is what the task is about; OnConflict says what happens if an older task of
+	// the topic and the type has not ended when this one starts, by default that it is
+	// refused.
+	Topic      string            `json:"topic,omitempty"`
+	OnConflict tasker.OnConflict `json:"on_conflict,omitempty"`
 	// Labels, such as ticket: CHG-7, are for finding the task; at most
 	// [tasker.MaxTaskLabels].
 	Labels map[string]string `json:"labels,omitempty"`
@@ -128,9 +133,13 @@ type TaskView struct {
 	// Retry is the task's own retry policy; nil if it has that of its type.
 	Retry *tasker.RetryPolicy `json:"retry,omitempty"`
 	// Rollout is how far it is on its way through its endpoints, without the plan.
-	Rollout  *tasker.Rollout `json:"rollout,omitempty"`
-	Priority int             `json:"priority,omitempty"` // from 0 to 9, which comes first
-	Hold     *tasker.Hold    `json:"hold,omitempty"`     // who paused it; nil if nobody did
+	Rollout    *tasker.Rollout   `json:"rollout,omitempty"`
+	Priority   int               `json:"priority,omitempty"` // from 0 to 9, which comes first
+	Topic      string            `json:"topic,omitempty"`
+	OnConflict tasker.OnConflict `json:"on_conflict,omitempty"`
+	// Superseded says which newer task of its topic has replaced it; nil if none has.
+	Superseded *tasker.Supersession `json:"superseded,omitempty"`
+	Hold       *tasker.Hold         `json:"hold,omitempty"` // who paused it; nil if nobody did
 	// Round is that of a task that was retried, from 2 on, and RoundTime when it began.
 	Round            int        `json:"round,omitempty"`
 	RoundTime        *time.Time `json:"round_time,omitempty"`
