@@ -64,7 +64,7 @@ func keepTopics(h *History) {
 		elsewhere.Expires = h.End
 		elsewhere.StartTime, elsewhere.Accepted = post.StartTime.Add(2*grace), post.StartTime.Add(2*grace)
 		refused.Identifier, refused.Accepted, refused.StartTime = post.Identifier+"-refused", time.Time{}, time.Time{}
-		unknown.Identifier, unknown.StartTime, unknown.Accepted = post.Identifier+"-unknown", post.StartTime, post.StartTime
+		unknown.Identifier, unknown.StartTime, unknown.Accepted = post.Identifier+"-unknown", post.Accepted, post.Accepted
 		for _, p := range []Post{of, elsewhere, refused, unknown} {
 			h.Posts = append(h.Posts, p)
 			if p.Accepted.IsZero() {
