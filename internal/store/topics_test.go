@@ -188,7 +188,8 @@ func TestTopicRefuses(t *testing.T) {
 			t.Errorf("%d tasks, %d of topics", n, m)
 		}
 		for _, other := range []tasker.Task{
-			{Type: "worker", Identifier: "weekly", Topic: "weekly"}, {Type: "backup", Identifier: "nightly", Topic: "nightly"},
+			{Type: "worker", Identifier: "weekly", Topic: "weekly"},
+			{Type: "backup", Identifier: "nightly", Topic: "nightly"},
 			{Type: "worker", Identifier: "none"},
 		} {
 			if _, created, err := f.Tasks.CreateTask(t.Context(), other); err != nil || !created {
