@@ -25,6 +25,8 @@ type Config struct {
 	Token string
 	// Insecure allows a non-loopback address without a Token.
 	Insecure bool
+	// TLS is the certificate, and who may connect; without one it speaks clear text.
+	TLS TLS
 	// UI serves the dashboard at /ui/.
 	UI bool
 	// TaskTypes are those that have a route.
@@ -100,6 +102,9 @@ func (c Config) Validate() error {
 	}
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		invalid("token_file: the token must be printable ASCII characters without blanks") // without the token
+	}
+	if err := c.TLS.validate(); err != nil {
+		invalid("tls: %w", err)
 	}
 	for _, limit := range []struct {
 		key   string

@@ -121,7 +121,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       cfg.IdleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(deps.Log.Handler(), slog.LevelWarn),
+		ErrorLog:          errorLog(deps.Log),
 		// "OPTIONS *" would otherwise be answered without authentication.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -147,9 +147,13 @@ func (s *Server) SetToken(token string) {
 	}
 }
 
-// Listen opens the listener, so that an address in use is reported before
-// anything else starts. Requests wait until [Server.Serve] runs.
+// Listen opens the listener, so that an address in use, or a certificate that cannot
+// be used, is reported before anything else starts. Requests wait until [Server.Serve]
+// runs.
 func (s *Server) Listen() error {
+	if err := s.useTLS(); err != nil {
+		return err
+	}
 	address := s.cfg.address()
 	l, err := net.Listen("tcp", address)
 	if err != nil {
@@ -202,9 +206,15 @@ func (s *Server) Serve(ctx context.Context) error {
 			return err
 		}
 	}
-	s.log.InfoContext(ctx, "api listening", "address", s.Addr())
+	s.log.InfoContext(ctx, "api listening", "address", s.Addr(), "tls", s.cfg.TLS.On())
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() {
+		if s.cfg.TLS.On() {
+			served <- s.http.ServeTLS(s.listener, "", "")
+			return
+		}
+		served <- s.http.Serve(s.listener)
+	}()
 	select {
 	case err := <-served:
 		return fmt.Errorf("api: serve on %s: %w", s.Addr(), err)

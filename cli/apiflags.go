@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/tls"
 	"io"
 	"os"
 	"strings"
@@ -10,12 +11,14 @@ import (
 	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/x/certfile"
 )
 
 // apiFlags say how a command reaches the API.
 type apiFlags struct {
-	url, tokenFile string
-	dev            devData
+	url, tokenFile    string
+	ca, cert, certKey string // files
+	dev               devData
 }
 
 func (r *run) addAPIFlags(cmd *cobra.Command) *apiFlags {
@@ -24,6 +27,11 @@ func (r *run) addAPIFlags(cmd *cobra.Command) *apiFlags {
 	flags.StringVar(&f.url, "api", r.variable(config.EnvAPIURL, client.DefaultURL), "URL of the API ("+config.EnvAPIURL+")")
 	tokenFile := config.EnvName("api.token_file")
 	flags.StringVar(&f.tokenFile, "token-file", r.variable(tokenFile, ""), "file with the token of the API ("+tokenFile+")")
+	flags.StringVar(&f.ca, "ca", r.variable(config.EnvAPICA, ""),
+		"file with the authorities of the API's certificate, if the system does not know them ("+config.EnvAPICA+")")
+	flags.StringVar(&f.cert, "cert", r.variable(config.EnvAPICert, ""),
+		"file with your certificate, if the API requires one ("+config.EnvAPICert+")")
+	flags.StringVar(&f.certKey, "key", r.variable(config.EnvAPIKey, ""), "file with its private key ("+config.EnvAPIKey+")")
 	f.dev.add(cmd, "use the API of the \"tasker dev\" that runs in the directory of --data")
 	return f
 }
@@ -61,9 +69,44 @@ func (f *apiFlags) client(cmd *cobra.Command) (*client.Client, error) {
 			return nil, usagef("--token-file: %s is empty", f.tokenFile)
 		}
 	}
-	c, err := client.New(url, token)
+	options, err := f.tls(cmd, url)
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(url, token, options...)
 	if err != nil {
 		return nil, usagef("--api: %v", err)
 	}
 	return c, nil
+}
+
+// tls returns the options of a client of an https URL. A flag that has no effect is an
+// error; a variable may be there for other commands.
+func (f *apiFlags) tls(cmd *cobra.Command, url string) ([]client.Option, error) {
+	if !strings.HasPrefix(strings.ToLower(url), "https://") {
+		for _, name := range []string{"ca", "cert", "key"} {
+			if cmd.Flags().Changed(name) {
+				return nil, usagef("--%s is for an API with TLS: use https:// in --api, or leave it out", name)
+			}
+		}
+		return nil, nil
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12} // of a proxy in front, too
+	var err error
+	if f.ca != "" {
+		if conf.RootCAs, err = certfile.Pool(f.ca); err != nil {
+			return nil, usagef("--ca: %v", err)
+		}
+	}
+	if (f.cert == "") != (f.certKey == "") {
+		return nil, usagef("--cert and --key belong together: give both, or neither")
+	}
+	if f.cert != "" {
+		own, err := certfile.Load(f.cert, f.certKey)
+		if err != nil {
+			return nil, usagef("--cert: %v", err)
+		}
+		conf.Certificates = []tls.Certificate{*own}
+	}
+	return []client.Option{client.WithTLS(conf)}, nil
 }

@@ -66,8 +66,8 @@ func WithRoundTripper(rt http.RoundTripper) Option {
 // most, in place of 3 times.
 func WithTries(n int) Option { return func(t *transport) { t.tries = max(1, n) } }
 
-// New returns a client of the API at an http or https URL. With an empty token
-// it sends none.
+// New returns a client of the API at an http or https URL; [WithTLS] says whom to trust
+// there. With an empty token it sends none.
 func New(base, token string, options ...Option) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
@@ -147,9 +147,14 @@ func (t *transport) try(ctx context.Context, r request, v any) (status int, err 
 }
 
 // isWebPage reports whether a response is HTML, which the API never sends.
-func isWebPage(response *http.Response) bool {
-	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	return media == "text/html"
+func isWebPage(response *http.Response) bool { return media(response) == "text/html" }
+
+// isProblem reports whether a response is an error of the API.
+func isProblem(response *http.Response) bool { return media(response) == "application/problem+json" }
+
+func media(response *http.Response) string {
+	kind, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return kind
 }
 
 func (t *transport) errWebPage() error {
@@ -182,16 +187,15 @@ func (t *transport) send(ctx context.Context, r request) (*http.Response, error)
 	}
 	response, err := t.http.Do(req)
 	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err
-		}
-		return nil, tasker.WrapError(tasker.Unavailable, err,
-			"cannot reach the API at "+t.base.String()+": check that it runs, and that the address is right")
+		return nil, t.unreachable(err)
 	}
 	if response.StatusCode/100 == 2 || response.StatusCode == r.also {
 		return response, nil
 	}
 	defer func() { _ = response.Body.Close() }()
+	if t.speaksTLS(response) {
+		return nil, tasker.Errorf(tasker.Invalid, "invalid API URL %s: the server speaks TLS: use https://", t.base)
+	}
 	return nil, problemOf(response)
 }
 
@@ -206,9 +210,8 @@ func (e *retryError) Unwrap() error { return e.error }
 func problemOf(response *http.Response) error {
 	var p Problem
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxBody))
-	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	var err error = &p
-	if media != "application/problem+json" || json.Unmarshal(body, &p) != nil || p.Code == "" {
+	if !isProblem(response) || json.Unmarshal(body, &p) != nil || p.Code == "" {
 		code := tasker.Internal
 		if response.StatusCode >= http.StatusBadGateway && response.StatusCode <= http.StatusGatewayTimeout {
 			code = tasker.Unavailable

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,8 +23,6 @@ type checker struct {
 	without Part
 	dir     string
 	files   *Files // that were read
-
-	certificate *x509.Certificate // the gateway's, if it has one
 }
 
 // uses reports whether the command needs a part. A manager in gateway mode needs no
@@ -121,6 +118,7 @@ func (c *checker) checkListen() {
 	if !c.uses(PartAPI) {
 		return
 	}
+	c.checkTLS()
 	if !loopback && c.tokenFile == "" && !c.API.Insecure {
 		c.invalid(path, "%s is reachable from other hosts, and the API has no token: "+
 			"listen on 127.0.0.1, set api.token_file, or set api.insecure: true to let anybody run tasks", host)

@@ -59,12 +59,13 @@ type Config struct {
 	Log          Log
 	TaskTypes    []tasker.TaskType
 
-	options  Options
-	settings []setting // every key as it is shown, in the order of the table
-	catalog  *handlers.Catalog
-	entries  map[string]typeEntry // of TaskTypes, by name
-	files    Files
-	warnings []string
+	options      Options
+	settings     []setting // every key as it is shown, in the order of the table
+	catalog      *handlers.Catalog
+	entries      map[string]typeEntry // of TaskTypes, by name
+	files        Files
+	certificates []Certificate
+	warnings     []string
 }
 
 // RabbitAdmin is the address of RabbitMQ's management API, and a user that may

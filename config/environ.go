@@ -14,9 +14,16 @@ const (
 	EnvDir  = EnvPrefix + "CONFIG" // the directory of the configuration file
 )
 
-// EnvAPIURL is the address of the API, for commands that call it. It is not a
-// key of the configuration.
-const EnvAPIURL = EnvPrefix + "API_URL"
+// The variables of commands that call the API. They are no keys of the configuration.
+const (
+	EnvAPIURL  = EnvPrefix + "API_URL"  // its address
+	EnvAPICA   = EnvPrefix + "API_CA"   // file with the authorities of its certificate
+	EnvAPICert = EnvPrefix + "API_CERT" // file with the caller's own certificate
+	EnvAPIKey  = EnvPrefix + "API_KEY"  // file with its private key
+)
+
+// ownVariables are those that override no key.
+var ownVariables = []string{EnvMode, EnvDir, EnvAPIURL, EnvAPICA, EnvAPICert, EnvAPIKey}
 
 // foreignVariables are names with tasker's prefix that others set: tests, and
 // Kubernetes for each Service whose name begins with "tasker".
@@ -41,7 +48,7 @@ func environment(environ []string, p *problems) overrides {
 	var unknown []string
 	for _, variable := range environ {
 		name, value, _ := strings.Cut(variable, "=")
-		if !strings.HasPrefix(name, EnvPrefix) || value == "" || name == EnvMode || name == EnvDir || name == EnvAPIURL {
+		if !strings.HasPrefix(name, EnvPrefix) || value == "" || slices.Contains(ownVariables, name) {
 			continue
 		}
 		if path, ok := variables[name]; ok && serviceAddress(name, value) {
@@ -55,7 +62,7 @@ func environment(environ []string, p *problems) overrides {
 		}
 	}
 	var known []string
-	for _, name := range append(slices.Collect(maps.Keys(variables)), EnvMode, EnvDir, EnvAPIURL) {
+	for _, name := range append(slices.Collect(maps.Keys(variables)), ownVariables...) {
 		known = append(known, strings.TrimPrefix(name, EnvPrefix))
 	}
 	slices.Sort(known)

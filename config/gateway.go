@@ -1,14 +1,12 @@
 package config
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/identity"
@@ -233,44 +231,17 @@ func (c *checker) checkGatewayServer() {
 		c.invalid(gatewayListenKey, "must be host:port, such as %s, got %s", DefaultGatewayListen, quote(g.Listen))
 		return
 	}
-	switch {
-	case g.CertFile != "" && g.KeyFile == "":
-		c.missing(gatewayKeyKey, "the file with the private key of "+gatewayCertKey)
-	case g.CertFile == "" && g.KeyFile != "":
-		c.missing(gatewayCertKey, "the file with the certificate of "+gatewayKeyKey)
-	case g.CertFile == "" && !isLoopback(host):
+	c.certificate(gatewayCertKey, g.CertFile, gatewayKeyKey, g.KeyFile)
+	if g.CertFile == "" && g.KeyFile == "" && !isLoopback(host) {
 		c.invalid(gatewayListenKey, "%s is reachable from other hosts, and tokens and payloads would cross the network in clear text: "+
 			"set %s and %s, or listen on %s behind a proxy with TLS", g.Listen, gatewayCertKey, gatewayKeyKey, DefaultGatewayListen)
-	case g.CertFile != "":
-		pair, err := certfile.Load(g.CertFile, g.KeyFile)
-		if err != nil {
-			c.invalid(gatewayCertKey, "%v", err)
-			return
-		}
-		c.certificate = pair.Leaf
 	}
 }
 
-// warnOfGateway warns of what a manager in gateway mode does not need, and of a
-// certificate that clients refuse.
+// warnOfGateway warns of what a manager in gateway mode does not need.
 func (w *warner) warnOfGateway() {
 	if w.managesAtGateway() && w.managesOnly() && w.dbURI != "" {
 		w.warn(databaseURIKey, "not needed, since manager.mode is %s: remove manager.db from the configuration of this manager, whose "+
 			"handlers could read the database's password", ModeGateway)
-	}
-	if leaf := w.certificate; leaf != nil {
-		w.warnOfCertificate(leaf, time.Now())
-	}
-}
-
-func (w *warner) warnOfCertificate(leaf *x509.Certificate, now time.Time) {
-	switch left := leaf.NotAfter.Sub(now); {
-	case left <= 0:
-		w.warn(gatewayCertKey, "%s ended at %s: endpoints refuse it: renew it", w.Gateway.CertFile, leaf.NotAfter.Format(time.RFC3339))
-	case now.Before(leaf.NotBefore):
-		w.warn(gatewayCertKey, "%s begins at %s: endpoints refuse it until then, or this machine's clock is wrong",
-			w.Gateway.CertFile, leaf.NotBefore.Format(time.RFC3339))
-	case left < 7*day:
-		w.warn(gatewayCertKey, "%s ends at %s: renew it", w.Gateway.CertFile, leaf.NotAfter.Format(time.RFC3339))
 	}
 }

@@ -97,7 +97,7 @@ const (
 // A new key is a row here and a field of its component's Config with a default;
 // go test ./config -run Docs -update documents it.
 func keys(d *draft) []key {
-	return slices.Concat(apiKeys(d), connectionKeys(d), managerKeys(d), gatewayKeys(d), otherKeys(d))
+	return slices.Concat(apiKeys(d), tlsKeys(d), connectionKeys(d), managerKeys(d), gatewayKeys(d), otherKeys(d))
 }
 
 func apiKeys(d *draft) []key {

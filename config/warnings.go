@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/taskerhq/tasker/internal/x/trust"
 )
@@ -45,6 +46,7 @@ func (c *checker) warn() []string {
 		w.warnOfAddress("rabbitmq.management_uri", c.RabbitAdmin.ManagementURI)
 	}
 	w.warnOfGateway()
+	w.warnOfCertificates(time.Now())
 	w.warnOfReaders()
 	w.warnOfSpool()
 	return w.found.list
@@ -55,11 +57,12 @@ func (w *warner) warnOfAPI() {
 		return
 	}
 	switch open := !isLoopback(w.API.Listen); {
+	case open && w.tokenFile == "" && w.API.TLS.ClientCAFile != "": // who has a certificate may
 	case open && w.tokenFile == "":
 		w.warn("api.insecure", "anybody who can reach %s may run tasks: listen on 127.0.0.1, or set api.token_file", w.API.Listen)
-	case open:
-		w.warn("api.listen",
-			"token and payloads arrive at %s in clear text: put a proxy with TLS in front, and listen on 127.0.0.1", w.API.Listen)
+	case open && !w.API.TLS.On():
+		w.warn("api.listen", "token and payloads arrive at %s in clear text: set %s and %s, or put a proxy with TLS in front, "+
+			"and listen on 127.0.0.1", w.API.Listen, apiCertKey, apiKeyKey)
 	case w.tokenFile == "" && w.Mode != DefaultMode:
 		w.warn(tokenFileKey, "not set: every user of this machine may run tasks")
 	}

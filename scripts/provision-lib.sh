@@ -338,14 +338,15 @@ all_running() {
 
 # api_url prints the API's configured address, as seen from this machine.
 api_url() {
-	local listen port
+	local listen port scheme=http
+	[ -z "$(api_setting cert_file)" ] || scheme=https
 	listen=$(api_setting listen)
 	port=$(api_setting port)
 	case $listen in
 	'' | 0.0.0.0 | ::) listen=127.0.0.1 ;;
 	*:*) listen="[$listen]" ;;
 	esac
-	echo "http://$listen:${port:-8888}"
+	echo "$scheme://$listen:${port:-8888}"
 }
 
 api_setting() {
@@ -361,9 +362,13 @@ curl_text() {
 	printf '"%s"' "$s"
 }
 
+# api_ready does not check the certificate, which need not be for this address: the
+# request stays on this machine. Nothing is asked of an API that wants a certificate of
+# its clients.
 api_ready() {
+	[ -z "$(api_setting client_ca_file)" ] || return 0
 	printf 'header = %s\n' "$(curl_text "Authorization: Bearer $(cat "$etc/secrets/api_token")")" |
-		curl -sf --config - -o /dev/null "$(api_url)/readyz"
+		curl -sfk --config - -o /dev/null "$(api_url)/readyz"
 }
 
 report() {

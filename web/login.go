@@ -51,7 +51,7 @@ func login(v *visit) error {
 	c := cookie(v.r, token)
 	if c.Secure && strings.HasPrefix(v.r.Header.Get("Origin"), "http://") {
 		p.Wrong = "the browser keeps a token only if the page comes over https: " +
-			"put a proxy with TLS before the API, or open it on its own host"
+			"set api.tls, put a proxy with TLS before the API, or open it on its own host"
 		return v.showLogin(http.StatusBadRequest, p)
 	}
 	http.SetCookie(v.w, c)

@@ -93,12 +93,13 @@ func (s services) runDev(ctx context.Context, cfg config.Config, r *reloader, re
 			return err
 		}
 		return s.runAPI(ctx, cfg, r, opts.Version, func(addr string) {
+			base := cfg.API.TLS.Scheme() + "://" + addr
 			urlFile := filepath.Join(filepath.Dir(file), devURL)
-			if err := os.WriteFile(urlFile, []byte("http://"+addr+"\n"), 0o600); err != nil {
+			if err := os.WriteFile(urlFile, []byte(base+"\n"), 0o600); err != nil {
 				s.log.WarnContext(ctx, "write API URL failed: commands with --dev will not find it", "err", err)
 			}
 			if opts.Out != nil {
-				greet(opts.Out, cfg, addr, file, opts)
+				greet(opts.Out, cfg, base, file, opts)
 			}
 			if opts.Ready != nil {
 				opts.Ready(addr)
@@ -174,19 +175,19 @@ func dataDir(opts DevOptions) (dir string, cleanup func() error, err error) {
 	return dir, func() error { return nil }, nil
 }
 
-func greet(out io.Writer, cfg config.Config, addr, file string, opts DevOptions) {
+func greet(out io.Writer, cfg config.Config, base, file string, opts DevOptions) {
 	kept := "kept; --ephemeral keeps none"
 	if opts.Ephemeral {
 		kept = "removed at the end"
 	}
 	dashboard := ""
 	if cfg.API.UI {
-		dashboard = "  dashboard      http://" + addr + "/ui/\n"
+		dashboard = "  dashboard      " + base + "/ui/\n"
 	}
 	_, _ = fmt.Fprintf(out, `%[10]s %[1]s for development: the API and two endpoints in one process,
 on SQLite and an in-process broker. For production, on MySQL and RabbitMQ: %[10]s api, %[10]s manager.
 
-%[9]s  API            http://%[2]s   (contract: /openapi.yaml, state: /readyz)
+%[9]s  API            %[2]s   (contract: /openapi.yaml, state: /readyz)
   task types     %[3]v
   endpoints      %[4]v
   configuration  %[5]s
@@ -196,13 +197,13 @@ Try it, in another terminal:
 
 %[8]s
 Stop it with Ctrl-C.
-`, opts.Version, addr, cfg.TaskTypeNames(), opts.Endpoints, cfg.File, file, kept, firstSteps(cfg.TaskTypes, addr), dashboard,
+`, opts.Version, base, cfg.TaskTypeNames(), opts.Endpoints, cfg.File, file, kept, firstSteps(cfg.TaskTypes, base), dashboard,
 		cmp.Or(opts.Program, "tasker"))
 }
 
 // firstSteps returns commands that work with the configured task types: a POST of the
 // first one with a known payload, or where to find out what it must be.
-func firstSteps(types []tasker.TaskType, addr string) string {
+func firstSteps(types []tasker.TaskType, base string) string {
 	for _, t := range types {
 		payload := t.Example
 		switch {
@@ -219,9 +220,9 @@ func firstSteps(types []tasker.TaskType, addr string) string {
 		}
 		quoted := strings.ReplaceAll(string(payload), "'", `'\''`)
 		return fmt.Sprintf(`  curl -X POST -H 'content-type: application/json' \
-    -d '{"identifier":"first","payload":%[1]s}' http://%[2]s/%[3]s
-  curl http://%[2]s/%[3]s/first
-`, quoted, addr, t.Name)
+    -d '{"identifier":"first","payload":%[1]s}' %[2]s/%[3]s
+  curl %[2]s/%[3]s/first
+`, quoted, base, t.Name)
 	}
-	return fmt.Sprintf("  curl http://%s/v1/task-types/%s     # describes its payload\n", addr, types[0].Name)
+	return fmt.Sprintf("  curl %s/v1/task-types/%s     # describes its payload\n", base, types[0].Name)
 }

@@ -21,7 +21,7 @@ func TestFirstSteps(t *testing.T) {
 		`-d '{"identifier":"first","payload":{"to":0}}' http://host/simple`:            {strict, simple},
 		"  curl http://host/v1/task-types/strict     # describes its payload\n":        {strict, labeled},
 	} {
-		if got := firstSteps(types, "host"); !strings.Contains(got, want) {
+		if got := firstSteps(types, "http://host"); !strings.Contains(got, want) {
 			t.Errorf("got %s\nwant %s", got, want)
 		}
 	}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -72,7 +71,7 @@ type gatewayRole struct {
 
 // listenGateway makes the gateway and opens its address.
 func (s services) listenGateway(ctx context.Context, cfg config.Config, version string) (*gatewayRole, error) {
-	conf, err := s.gatewayTLS(ctx, cfg.Gateway)
+	conf, err := s.gatewayTLS(cfg.Gateway)
 	if err != nil {
 		return nil, err
 	}
@@ -103,22 +102,15 @@ func (s services) gatewayStores() gateway.Stores {
 
 // gatewayTLS returns the configuration with the gateway's certificate, which is
 // read again when it changes; nil for clear text.
-func (s services) gatewayTLS(ctx context.Context, conf config.GatewayServer) (*tls.Config, error) {
+func (s services) gatewayTLS(conf config.GatewayServer) (*tls.Config, error) {
 	if conf.CertFile == "" {
 		return nil, nil
 	}
-	ctx = context.WithoutCancel(ctx)
-	pair, err := certfile.NewPair(conf.CertFile, conf.KeyFile, func(leaf *x509.Certificate, err error) {
-		if err != nil {
-			s.log.ErrorContext(ctx, "read gateway certificate failed: keeping the previous one", "err", err)
-			return
-		}
-		s.log.InfoContext(ctx, "gateway certificate changed", "file", conf.CertFile, "valid_until", leaf.NotAfter)
-	})
+	server, err := certfile.ServerConfig(certfile.Files{Cert: conf.CertFile, Key: conf.KeyFile}, s.log)
 	if err != nil {
 		return nil, fmt.Errorf("read the gateway's certificate: %w", err)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: pair.Certificate}, nil
+	return server, nil
 }
 
 // addr returns the address on which the gateway listens.

@@ -24,6 +24,11 @@ type Settings struct {
 	Listen       string
 	Token        bool // every request needs one
 	Insecure     bool // api.insecure
+	// TLS reports that the API speaks TLS, and ClientCertificates that its clients
+	// need certificates.
+	TLS, ClientCertificates bool
+	// Certificates are those of the servers of this machine.
+	Certificates []Certificate
 	Accounts     []Account
 	// MaxOpenConns bounds the database connections of a process.
 	MaxOpenConns int
@@ -45,6 +50,12 @@ type Account struct {
 	User, Password string
 }
 
+// Certificate is a server's, and says when it is valid.
+type Certificate struct {
+	Key, File  string // of the configuration, and the path
+	Begin, End time.Time
+}
+
 // defaultPasswords are those of RabbitMQ and of the examples.
 var defaultPasswords = []string{"guest", "tasker"}
 
@@ -59,6 +70,9 @@ func (e *examination) checkSettings(ctx context.Context) {
 	})
 	e.check(ctx, groupConfiguration, "access", func(context.Context) []Finding { return s.access() })
 	e.check(ctx, groupConfiguration, "passwords", func(context.Context) []Finding { return s.passwords() })
+	if len(s.Certificates) > 0 {
+		e.check(ctx, groupConfiguration, "certificates", func(context.Context) []Finding { return s.certificates(time.Now()) })
+	}
 }
 
 // access checks who may run tasks.
@@ -70,19 +84,53 @@ func (s Settings) access() []Finding {
 		return one(Note, "", "not checked: the configuration is that of managers only")
 	case s.Error != nil:
 		return one(Note, "", "not checked: the API's part of the configuration cannot be read")
-	case s.Insecure && !loopback:
+	case s.Insecure && !loopback && !s.ClientCertificates:
 		return one(Warning, "set api.token_file to a file with a bearer token, and remove api.insecure",
 			"api.insecure lets everybody who can reach %s run tasks", s.Listen)
-	case s.Insecure:
+	case s.Insecure && loopback:
 		return one(Warning, "remove api.insecure: a loopback address does not need it",
 			"api.insecure is set: once api.listen is changed, everybody may run tasks")
+	case !loopback && !s.TLS:
+		return one(Note, "set api.tls.cert_file and api.tls.key_file, or put a TLS proxy in front",
+			"the API listens on %s without TLS: the token crosses the network unencrypted", s.Listen)
 	case !loopback:
-		return one(Note, "put a TLS proxy in front", "the API listens on %s without TLS: the token crosses the network unencrypted",
-			s.Listen)
-	case !s.Token:
+		return okay("the API listens on %s with TLS, and requires %s", s.Listen, s.credentials())
+	case !s.Token && !s.ClientCertificates:
 		return one(OK, "", "the API listens on %s only; every user of this machine may run tasks", s.Listen)
 	}
-	return okay("the API listens on %s only, and requires a token", s.Listen)
+	return okay("the API listens on %s only, and requires %s", s.Listen, s.credentials())
+}
+
+// credentials says what the API requires of its clients.
+func (s Settings) credentials() string {
+	switch {
+	case !s.ClientCertificates:
+		return "a token"
+	case !s.Token:
+		return "a client certificate"
+	}
+	return "a client certificate and a token"
+}
+
+// certificates finds those that clients refuse, or will soon.
+func (s Settings) certificates(now time.Time) (findings []Finding) {
+	for _, c := range s.Certificates {
+		switch left := c.End.Sub(now); {
+		case left <= 0:
+			findings = append(findings, one(Problem, "renew it: it is read again when its files change", "%s: %s ended at %s",
+				c.Key, c.File, c.End.Format(time.RFC3339))...)
+		case now.Before(c.Begin):
+			findings = append(findings, one(Problem, "check the clock of this machine, or take another certificate",
+				"%s: %s begins at %s", c.Key, c.File, c.Begin.Format(time.RFC3339))...)
+		case left < 7*24*time.Hour:
+			findings = append(findings, one(Warning, "renew it: it is read again when its files change", "%s: %s ends at %s",
+				c.Key, c.File, c.End.Format(time.RFC3339))...)
+		}
+	}
+	if len(findings) == 0 {
+		return okay("valid for a week at least")
+	}
+	return findings
 }
 
 // passwords finds well-known passwords.

@@ -43,13 +43,13 @@ func New(t testing.TB) *Authority {
 	return a
 }
 
-// Issue writes a certificate for 127.0.0.1, localhost and the names into
-// name.pem and name.key, and returns their paths. It is valid until then.
+// Issue writes a certificate for 127.0.0.1, localhost and the names, for servers and
+// clients, into name.pem and name.key, and returns their paths. It is valid until then.
 func (a *Authority) Issue(t testing.TB, name string, until time.Time, names ...string) (certFile, keyFile string) {
 	t.Helper()
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, NotBefore: until.Add(-500 * time.Hour), NotAfter: until,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, KeyUsage: x509.KeyUsageDigitalSignature,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: append([]string{"localhost"}, names...),
 	}
 	der, key := a.sign(t, template)

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,65 +76,137 @@ func read(path string) ([]byte, error) {
 	return os.ReadFile(path) //nolint:gosec // the path is the configuration's
 }
 
-// Pair is the certificate of a server, from two files. When they change it is read
+// Files are those of a server.
+type Files struct {
+	Cert string // its certificate, with the chain
+	Key  string // the private key
+	// ClientCA has the certificates of the authorities from one of which each client
+	// must have a certificate, too; empty means that clients need none.
+	ClientCA string
+}
+
+// paths returns those that are set.
+func (f Files) paths() []string {
+	if f.ClientCA == "" {
+		return []string{f.Cert, f.Key}
+	}
+	return []string{f.Cert, f.Key, f.ClientCA}
+}
+
+// content is what the files of a server say.
+type content struct {
+	certificate *tls.Certificate
+	clients     *x509.CertPool // nil if clients need no certificate
+}
+
+func (f Files) load() (c content, err error) {
+	if c.certificate, err = Load(f.Cert, f.Key); err == nil && f.ClientCA != "" {
+		c.clients, err = Pool(f.ClientCA)
+	}
+	return c, err
+}
+
+// ServerConfig returns the configuration of a server, for TLS 1.3. The files are read
+// again when they change, for new connections, and the log says so. Until they can be
+// used, all of them, what they were before stays.
+func ServerConfig(files Files, log *slog.Logger) (*tls.Config, error) {
+	pair, err := NewPair(files, func(leaf *x509.Certificate, err error) {
+		if err != nil {
+			log.Error("read certificate failed: keeping the previous one", "file", files.Cert, "err", err)
+			return
+		}
+		log.Info("certificate changed", "file", files.Cert, "valid_until", leaf.NotAfter)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pair.Config(), nil
+}
+
+// Pair is the certificate of a server, from its files. When they change it is read
 // again; as long as they do not fit together, the one before stays. Make one with
 // [NewPair].
 type Pair struct {
-	certFile, keyFile string
-	changed           func(leaf *x509.Certificate, err error)
-	now               func() time.Time
+	files   Files
+	changed func(leaf *x509.Certificate, err error)
+	now     func() time.Time
 
 	mu      sync.Mutex
-	current *tls.Certificate
+	current content
 	looked  time.Time
-	loaded  [2]os.FileInfo // of what is current
-	failed  [2]os.FileInfo // of what could not be loaded
+	loaded  []os.FileInfo // of what is current
+	failed  []os.FileInfo // of what could not be loaded
 }
 
 // period is the time between two looks at the files.
 const period = time.Second
 
-// NewPair returns the certificate of two files. It calls changed when it has read
-// them again, or when it could not: then err is why.
-func NewPair(certFile, keyFile string, changed func(leaf *x509.Certificate, err error)) (*Pair, error) {
-	p := &Pair{certFile: certFile, keyFile: keyFile, changed: changed, now: time.Now}
+// NewPair returns the certificate of files. It calls changed when it has read them
+// again, or when it could not: then err is why.
+func NewPair(files Files, changed func(leaf *x509.Certificate, err error)) (*Pair, error) {
+	p := &Pair{files: files, changed: changed, now: time.Now}
 	p.looked, p.loaded = p.now(), p.states()
 	var err error
-	p.current, err = Load(certFile, keyFile)
+	p.current, err = files.load()
 	return p, err
+}
+
+// Config returns the configuration of a server with the certificate. See
+// [ServerConfig].
+func (p *Pair) Config() *tls.Config {
+	conf := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: p.Certificate}
+	if p.files.ClientCA == "" {
+		return conf
+	}
+	conf.ClientAuth = tls.RequireAndVerifyClientCert
+	conf.SessionTicketsDisabled = true // who resumes a session does not show a certificate again
+	each := conf.Clone()
+	conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		own := each.Clone()
+		own.ClientCAs = p.look().clients
+		return own, nil
+	}
+	return conf
 }
 
 // Certificate returns the certificate for a handshake, as
 // [tls.Config.GetCertificate] asks for it.
 func (p *Pair) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return p.look().certificate, nil
+}
+
+// look returns what the files say, which it reads again if they have changed.
+func (p *Pair) look() content {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := p.now(); now.Sub(p.looked) >= period {
 		p.looked = now
-		p.look()
+		p.reload()
 	}
-	return p.current, nil
+	return p.current
 }
 
-// look loads the files if they have changed. The caller holds the lock.
-func (p *Pair) look() {
+// reload loads the files if they have changed. The caller holds the lock.
+func (p *Pair) reload() {
 	states := p.states()
 	if same(states, p.loaded) || same(states, p.failed) {
 		return
 	}
-	next, err := Load(p.certFile, p.keyFile)
+	next, err := p.files.load()
 	if err != nil {
 		p.failed = states
 		p.changed(nil, err)
 		return
 	}
-	p.current, p.loaded, p.failed = next, states, [2]os.FileInfo{}
-	p.changed(next.Leaf, nil)
+	p.current, p.loaded, p.failed = next, states, nil
+	p.changed(next.certificate.Leaf, nil)
 }
 
 // states returns what tells whether the files have changed. Links are followed.
-func (p *Pair) states() (states [2]os.FileInfo) {
-	for i, path := range []string{p.certFile, p.keyFile} {
+func (p *Pair) states() []os.FileInfo {
+	paths := p.files.paths()
+	states := make([]os.FileInfo, len(paths))
+	for i, path := range paths {
 		if info, err := os.Stat(path); err == nil {
 			states[i] = info
 		}
@@ -140,12 +214,8 @@ func (p *Pair) states() (states [2]os.FileInfo) {
 	return states
 }
 
-func same(a, b [2]os.FileInfo) bool {
-	for i := range a {
-		if a[i] == nil || b[i] == nil || !os.SameFile(a[i], b[i]) || a[i].Size() != b[i].Size() ||
-			!a[i].ModTime().Equal(b[i].ModTime()) || a[i].Mode() != b[i].Mode() {
-			return false
-		}
-	}
-	return true
+func same(a, b []os.FileInfo) bool {
+	return slices.EqualFunc(a, b, func(a, b os.FileInfo) bool {
+		return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
+	})
 }

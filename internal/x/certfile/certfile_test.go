@@ -1,7 +1,10 @@
 package certfile_test
 
 import (
+	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +23,7 @@ func TestPair(t *testing.T) {
 	until := time.Now().Add(time.Hour).Truncate(time.Second)
 	certFile, keyFile := ca.Issue(t, "a", until)
 	var changes []string
-	pair, err := certfile.NewPair(certFile, keyFile, func(leaf *x509.Certificate, err error) {
+	pair, err := certfile.NewPair(certfile.Files{Cert: certFile, Key: keyFile}, func(leaf *x509.Certificate, err error) {
 		if err != nil {
 			changes = append(changes, err.Error())
 			return
@@ -71,6 +74,102 @@ func TestPair(t *testing.T) {
 	want(next, 3)
 }
 
+// A server with a file of authorities lets in who has a certificate from one of them,
+// as the file is now, and nobody by an earlier connection.
+func TestClientAuthorities(t *testing.T) {
+	t.Parallel()
+	until := time.Now().Add(time.Hour)
+	servers, ours, others := testcerts.New(t), testcerts.New(t), testcerts.New(t)
+	certFile, keyFile := servers.Issue(t, "server", until)
+	changes := 0
+	pair, err := certfile.NewPair(certfile.Files{Cert: certFile, Key: keyFile, ClientCA: ours.File}, func(*x509.Certificate, error) { changes++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	pair.SetNow(func() time.Time { return now })
+	conf := pair.Config()
+	client := func(a *testcerts.Authority) *tls.Config {
+		pool, err := certfile.Pool(servers.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
+		if a != nil {
+			own, err := certfile.Load(a.Issue(t, "client", until))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Certificates = []tls.Certificate{*own}
+		}
+		return c
+	}
+	nobody, friend, foe := client(nil), client(ours), client(others)
+	want := func(who string, client *tls.Config, in bool) {
+		t.Helper()
+		for range 2 {
+			resumed, err := connect(t, conf, client)
+			if (err == nil) != in || resumed {
+				t.Errorf("%s: %v, resumed %t; want let in %t", who, err, resumed, in)
+			}
+		}
+	}
+	want("nobody", nobody, false)
+	want("a friend", friend, true)
+	want("a foe", foe, false)
+
+	now = now.Add(time.Minute)
+	content, err := os.ReadFile(others.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := func(content []byte) {
+		t.Helper()
+		next := ours.File + ".next"
+		if err := errors.Join(os.WriteFile(next, content, 0o600), os.Rename(next, ours.File)); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(time.Minute)
+	}
+	replace([]byte("no certificate"))
+	want("a friend, and a broken file", friend, true)
+	want("a foe, and a broken file", foe, false)
+	if changes != 1 {
+		t.Errorf("%d changes, want 1", changes)
+	}
+	replace(content)
+	want("who was a friend", friend, false)
+	want("who was a foe", foe, true)
+	want("still nobody", nobody, false)
+}
+
+// connect makes a connection from a client to a server. In TLS 1.3 a client hears that
+// it was refused when it reads.
+func connect(t *testing.T, server, client *tls.Config) (resumed bool, err error) {
+	t.Helper()
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if conn, err := listener.Accept(); err == nil {
+			_, _ = conn.Write([]byte("x")) // with the handshake before it
+			_ = conn.Close()
+		}
+	}()
+	conn, err := tls.Dial("tcp", listener.Addr().String(), client)
+	if err == nil {
+		_, err = conn.Read(make([]byte, 1))
+		resumed = conn.ConnectionState().DidResume
+		_ = conn.Close()
+	}
+	<-served
+	return resumed, err
+}
+
 func TestWrongFiles(t *testing.T) {
 	t.Parallel()
 	ca := testcerts.New(t)
@@ -95,6 +194,10 @@ func TestWrongFiles(t *testing.T) {
 		if _, err := certfile.Load(test.cert, test.key); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s, %s: %v, want %q", test.cert, test.key, err, test.want)
 		}
+	}
+	if _, err := certfile.ServerConfig(certfile.Files{Cert: certFile, Key: keyFile, ClientCA: keyFile}, slog.New(slog.DiscardHandler)); err == nil ||
+		!strings.Contains(err.Error(), "no certificate") {
+		t.Error(err)
 	}
 	if _, err := certfile.Pool(ca.File); err != nil {
 		t.Error(err)
