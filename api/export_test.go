@@ -23,6 +23,9 @@ func (s *Server) Wrap(h http.Handler) http.Handler {
 	return newMiddleware(s.cfg, s.auth, s.router.problems, s.router.open(), observe.APIMetrics{}).wrap(h)
 }
 
+// ErrorLog is the log of what net/http says.
+var ErrorLog = errorLog
+
 // The limits that tests use.
 const (
 	MaxPage        = maxPage

@@ -17,6 +17,7 @@ import (
 // started is a server on its own port.
 type started struct {
 	*harness
+	scheme string
 	stop   context.CancelFunc
 	served chan error
 	client *http.Client
@@ -34,7 +35,7 @@ func startServer(t *testing.T, h *harness) *started {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &started{harness: h, stop: cancel, served: make(chan error, 1), client: &http.Client{Transport: &http.Transport{}}}
+	s := &started{harness: h, scheme: "http", stop: cancel, served: make(chan error, 1), client: &http.Client{Transport: &http.Transport{}}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -48,7 +49,7 @@ func startServer(t *testing.T, h *harness) *started {
 	return s
 }
 
-func (s *started) url(path string) string { return "http://" + s.server.Addr() + path }
+func (s *started) url(path string) string { return s.scheme + "://" + s.server.Addr() + path }
 
 func (s *started) post(ctx context.Context, body string) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url("/worker"), strings.NewReader(body))

@@ -230,8 +230,8 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			t.Errorf("%s did not set its key:\n%s", name, shown)
 		}
 	}
-	if n := strings.Count(string(shown), "_file:"); n != 8 {
-		t.Errorf("%d keys of files, want 8:\n%s", n, shown)
+	if n := strings.Count(string(shown), "_file:"); n != 11 {
+		t.Errorf("%d keys of files, want 11:\n%s", n, shown)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/testcerts"
 )
 
 // plan sends the form of a type, and returns the page with the plan and the fields of
@@ -239,4 +241,28 @@ func TestLoginOverAProxy(t *testing.T) {
 	if a := b.get(""); a.status != http.StatusSeeOther {
 		t.Errorf("a cookie without the prefix, which another host can set, is taken: %d", a.status)
 	}
+}
+
+// Where the API itself speaks TLS, the cookie needs it on this host, too.
+func TestLoginOverTLS(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	certFile, keyFile := testcerts.New(t).Issue(t, "api", time.Now().Add(time.Hour))
+	b := open(t, "TASKER_API_TOKEN_FILE="+file, "TASKER_API_TLS_CERT_FILE="+certFile, "TASKER_API_TLS_KEY_FILE="+keyFile)
+	b.run("worker", "w1", nil, tasker.Done)
+	if a := b.get("tasks/worker/w1"); a.status != http.StatusSeeOther {
+		t.Errorf("without a cookie: %d", a.status)
+	}
+	b.headers["Origin"] = strings.TrimSuffix(b.base, "/ui/")
+	a := b.post("login", url.Values{"token": {token}})
+	cookie, attributes, _ := strings.Cut(a.header.Get("Set-Cookie"), ";")
+	if !strings.HasPrefix(cookie, "__Host-tasker=") || !strings.Contains(attributes, "; Secure") {
+		t.Errorf("cookie %q", a.header.Get("Set-Cookie"))
+	}
+	b.headers["Cookie"] = cookie
+	b.want(b.get("tasks/worker/w1"), http.StatusOK, "w1", "Log out")
+	b.want(b.get("tasks/worker/w1/events"), http.StatusOK)
 }

@@ -3,6 +3,7 @@ package web_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/config"
 	"github.com/taskerhq/tasker/internal/app"
+	"github.com/taskerhq/tasker/internal/x/certfile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -59,8 +61,16 @@ func open(t *testing.T, environ ...string) *browser {
 		cancel()
 		t.Fatalf("tasker dev ended: %v", err)
 	}
-	b := &browser{t: t, base: "http://" + address + "/ui/", headers: map[string]string{}}
+	api := cfg.API.TLS.Scheme() + "://" + address
+	b := &browser{t: t, base: api + "/ui/", headers: map[string]string{}}
 	transport := &http.Transport{}
+	if cfg.API.TLS.On() {
+		own, err := certfile.Pool(cfg.API.TLS.CertFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: own}
+	}
 	b.client = http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
@@ -69,7 +79,7 @@ func open(t *testing.T, environ ...string) *browser {
 			t.Error(err)
 		}
 	})
-	if b.api, err = client.New("http://"+address, cfg.API.Token, client.WithRoundTripper(transport)); err != nil {
+	if b.api, err = client.New(api, cfg.API.Token, client.WithRoundTripper(transport)); err != nil {
 		t.Fatal(err)
 	}
 	return b

@@ -35,6 +35,16 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
+// certificate returns what gives an installation a certificate of 500 hours, so much of
+// which is left.
+func certificate(left time.Duration) func(*installation) {
+	return func(i *installation) {
+		end := time.Now().Add(left)
+		i.Settings.TLS = true
+		i.Settings.Certificates = []Certificate{{"api.tls.cert_file", "api.pem", end.Add(-500 * time.Hour), end}}
+	}
+}
+
 // TestFindings changes one thing of a healthy installation at a time.
 func TestFindings(t *testing.T) {
 	t.Parallel()
@@ -55,6 +65,17 @@ func TestFindings(t *testing.T) {
 		},
 		"insecure on loopback": {func(i *installation) { i.Settings.Insecure = true }, []string{"warning api.insecure is set"}},
 		"no TLS":               {func(i *installation) { i.Settings.Listen = "10.0.0.1" }, []string{"note listens on 10.0.0.1 without TLS"}},
+		"no client certificate": {
+			func(i *installation) { i.Settings.Listen, i.Settings.TLS, i.Settings.Insecure = "10.0.0.1", true, true },
+			[]string{"warning api.insecure lets everybody who can reach 10.0.0.1 run tasks"},
+		},
+		"client certificates": {func(i *installation) {
+			i.Settings.Listen, i.Settings.TLS, i.Settings.Insecure, i.Settings.ClientCertificates = "10.0.0.1", true, true, true
+		}, nil},
+		"certificate ended":  {certificate(-time.Hour), []string{"problem configuration/certificates: api.tls.cert_file: api.pem ended at"}},
+		"certificate begins": {certificate(900 * time.Hour), []string{"problem configuration/certificates: api.tls.cert_file: api.pem begins at"}},
+		"certificate ends":   {certificate(24 * time.Hour), []string{"warning configuration/certificates: api.tls.cert_file: api.pem ends at"}},
+		"certificate lasts":  {certificate(300 * time.Hour), nil},
 		"default password": {func(i *installation) {
 			i.Settings.Accounts = append(i.Settings.Accounts, Account{"rabbitmq", "guest", "guest"})
 		}, []string{"warning configuration/passwords: rabbitmq has a well-known password"}},
