@@ -72,7 +72,7 @@ func TestAPIWithTLS(t *testing.T) {
 	execute(t, trusting, "", "types").want(t, cli.ExitFailure, "", "it requires a client certificate: give its file and that of its key (--cert and --key")
 	execute(t, trusting, "", "types", "--cert", foreign, "--key", foreignKey).want(t, cli.ExitFailure, "", "certificate")
 	execute(t, trusting, "", "types", "--cert", own, "--key", ownKey).want(t, cli.ExitOK, "worker", "")
-	execute(t, append(trusting, "TASKER_API_CERT="+own, "TASKER_API_KEY="+ownKey), "", "types").want(t, cli.ExitOK, "worker", "")
+	execute(t, append(trusting, "TASKER_API_CERT="+own, "TASKER_API_CERT_KEY="+ownKey), "", "types").want(t, cli.ExitOK, "worker", "")
 }
 
 func TestWrongTLSFlags(t *testing.T) {
