@@ -57,6 +57,15 @@ func TestRefusalsAreCounted(t *testing.T) {
 	if log := out.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "remote=10.0.0.1 requests=999") {
 		t.Errorf("logged %s", log)
 	}
+	ends, _ = nil, c.count("10.0.0.3")
+	c.count("10.0.0.3")
+	c.flush()
+	for _, end := range ends { // after the end of the server
+		end()
+	}
+	if log := out.String(); strings.Count(log, "\n") != 2 || !strings.Contains(log, "remote=10.0.0.3 requests=1") {
+		t.Errorf("logged at the end %s", log)
+	}
 	for i := range 2 * maxRefusers {
 		c.count(strings.Repeat("x", i+1))
 	}

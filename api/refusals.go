@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,6 +53,17 @@ func (c *refusals) count(address string) (first bool) {
 	c.counted[address] = 0
 	c.after(refusalPeriod, func() { c.report(address) })
 	return address != "others"
+}
+
+// flush reports all that is counted, at the end of a server: what a timer reports later
+// is nothing.
+func (c *refusals) flush() {
+	c.mu.Lock()
+	addresses := slices.Sorted(maps.Keys(c.counted))
+	c.mu.Unlock()
+	for _, address := range addresses {
+		c.report(address)
+	}
 }
 
 // report logs how many more there were.

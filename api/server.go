@@ -81,6 +81,8 @@ type Server struct {
 	limits  *limits
 	streams *streams
 	router  *router
+	// refusals are counted until the server ends.
+	refusals *refusals
 	// scheduled makes the tasks of schedules.
 	scheduled scheduledTasks
 	handler   http.Handler
@@ -110,6 +112,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	problems := problems{deps.Log}
 	s.router = &router{problems: problems, types: s.types, routes: routes(cfg, deps, s.types, s.limits, s.streams)}
 	around := newMiddleware(cfg, s.auth, problems, s.router.open(), deps.Metrics)
+	s.refusals = around.refusals
 	s.handler = around.wrap(s.router.handler())
 	if cfg.UI {
 		s.handler = around.withUI(s.handler)
@@ -229,6 +232,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("api: serve on %s: %w", s.Addr(), end))
 	}
+	s.refusals.flush() //nolint:contextcheck // it reports what came before
 	s.log.InfoContext(ctx, "api stopped", "address", s.Addr())
 	return err
 }
