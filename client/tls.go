@@ -57,7 +57,8 @@ func refusedCertificate(err error) string {
 	// What the server says of the client's has no type.
 	switch text := err.Error(); {
 	case strings.Contains(text, "tls: certificate required"):
-		return "it requires a client certificate: give its file and that of its key (--cert and --key, TASKER_API_CERT and TASKER_API_CERT_KEY)"
+		return "it requires a client certificate: give its file and that of its key " +
+			"(--cert and --key, TASKER_API_CERT and TASKER_API_CERT_KEY)"
 	case strings.Contains(text, "remote error: tls: ") && strings.Contains(text, "certificate"):
 		return "it refuses the client certificate"
 	}
