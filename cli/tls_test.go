@@ -82,15 +82,16 @@ func TestWrongTLSFlags(t *testing.T) {
 	if err := os.WriteFile(file, []byte("no certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for args, want := range map[string]string{
-		"--ca x":                              "--ca is for an API with TLS: use https:// in --api, or leave it out",
-		"--key x":                             "--key is for an API with TLS: use https:// in --api, or leave it out",
-		"--api " + secure + " --ca /nowhere":  "--ca: /nowhere does not exist",
-		"--api " + secure + " --ca " + file:   "--ca: ",
-		"--api " + secure + " --cert " + file: "--cert and --key belong together: give both, or neither",
-		"--api " + secure + " --key " + file:  "--cert and --key belong together: give both, or neither",
-		"--api " + secure + " --cert " + file + " --key " + file: "--cert: ",
+	for _, test := range [][2]string{
+		{"--ca x", "--ca is for an API with TLS: use https:// in --api, or leave it out"},
+		{"--key x", "--key is for an API with TLS: use https:// in --api, or leave it out"},
+		{"--api " + secure + " --ca /nowhere", "--ca: /nowhere does not exist"},
+		{"--api " + secure + " --ca " + file, "--ca: "},
+		{"--api " + secure + " --cert " + file, "--cert and --key belong together: give both, or neither"},
+		{"--api " + secure + " --key " + file, "--cert and --key belong together: give both, or neither"},
+		{"--api " + secure + " --cert " + file + " --key " + file, "--cert: "},
 	} {
+		args, want := test[0], test[1]
 		execute(t, nil, "", append([]string{"types"}, strings.Fields(args)...)...).want(t, cli.ExitUsage, "", "tasker: "+want)
 	}
 	// Variables may be there for other commands.
