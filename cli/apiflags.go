@@ -31,7 +31,7 @@ func (r *run) addAPIFlags(cmd *cobra.Command) *apiFlags {
 		"file with the authorities of the API's certificate, if the system does not know them ("+config.EnvAPICA+")")
 	flags.StringVar(&f.cert, "cert", r.variable(config.EnvAPICert, ""),
 		"file with your certificate, if the API requires one ("+config.EnvAPICert+")")
-	flags.StringVar(&f.certKey, "key", r.variable(config.EnvAPIKey, ""), "file with its private key ("+config.EnvAPIKey+")")
+	flags.StringVar(&f.certKey, "key", r.variable(config.EnvAPICertKey, ""), "file with its private key ("+config.EnvAPICertKey+")")
 	f.dev.add(cmd, "use the API of the \"tasker dev\" that runs in the directory of --data")
 	return f
 }

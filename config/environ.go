@@ -16,14 +16,14 @@ const (
 
 // The variables of commands that call the API. They are no keys of the configuration.
 const (
-	EnvAPIURL  = EnvPrefix + "API_URL"  // its address
-	EnvAPICA   = EnvPrefix + "API_CA"   // file with the authorities of its certificate
-	EnvAPICert = EnvPrefix + "API_CERT" // file with the caller's own certificate
-	EnvAPIKey  = EnvPrefix + "API_KEY"  // file with its private key
+	EnvAPIURL     = EnvPrefix + "API_URL"      // its address
+	EnvAPICA      = EnvPrefix + "API_CA"       // file with the authorities of its certificate
+	EnvAPICert    = EnvPrefix + "API_CERT"     // file with the caller's own certificate
+	EnvAPICertKey = EnvPrefix + "API_CERT_KEY" // file with its private key
 )
 
 // ownVariables are those that override no key.
-var ownVariables = []string{EnvMode, EnvDir, EnvAPIURL, EnvAPICA, EnvAPICert, EnvAPIKey}
+var ownVariables = []string{EnvMode, EnvDir, EnvAPIURL, EnvAPICA, EnvAPICert, EnvAPICertKey}
 
 // foreignVariables are names with tasker's prefix that others set: tests, and
 // Kubernetes for each Service whose name begins with "tasker".
