@@ -18,8 +18,8 @@ const (
 	// Sent: the broker has confirmed it for every queue. The aggregation moves
 	// it when its results end, or when the time to receive it has passed.
 	Sent TaskStatus = "SENT"
-	// Incomplete: an expected endpoint did not receive the task in time, or was
-	// lost. Not final: when the late ones finish, the aggregation moves it to
+	// Incomplete: an expected endpoint did not receive the task in time, nobody took
+	// a place of it, or an endpoint was lost. Not final: when the late ones finish, the aggregation moves it to
 	// DONE or FAILED.
 	Incomplete TaskStatus = "INCOMPLETE"
 	// Canceling: somebody canceled it, and some endpoints have not stopped yet.

@@ -10,8 +10,9 @@ type Outcome struct {
 	State    ResultState
 }
 
-// Summary counts a task's endpoints. Every expected endpoint is in Missing, or counted
-// in Received or in Unopened, so Expected == Received + len(Missing) + Unopened.
+// Summary counts a task's endpoints. Every expected endpoint is in Missing, or counted in
+// Received, in Unopened or in Untaken, so
+// Expected == Received + len(Missing) + Unopened + Untaken.
 type Summary struct {
 	// Expected counts the endpoints that must finish the task: those the task
 	// expects, and any other that recorded a result for it.
@@ -25,6 +26,8 @@ type Summary struct {
 	Held int `json:"held"`
 	// Unopened counts those that wait for their wave of a rollout to open.
 	Unopened int `json:"unopened,omitempty"`
+	// Untaken counts the places of a task with [Task].Deliver that no endpoint has taken.
+	Untaken int `json:"untaken,omitempty"`
 	// Lost counts those that stopped heartbeating before they finished the
 	// task.
 	Lost    int      `json:"lost"`
@@ -32,6 +35,10 @@ type Summary struct {
 	// Removed counts the endpoints removed before they finished the task. They
 	// are in none of the other numbers.
 	Removed int `json:"-"`
+	// Closed counts the places that nobody can take any more: the task was canceled
+	// before, or the endpoint that had one was removed. They are in none of the other
+	// numbers either, and keep the task from being DONE.
+	Closed int `json:"-"`
 }
 
 // Summarize counts the outcomes of the task, without those of removed
@@ -43,8 +50,9 @@ func (t *Task) Summarize(outcomes []Outcome) Summary {
 	}
 	s := Summarize(t.Expected, kept)
 	s.Removed = len(t.RemovedEndpoints)
-	s.Unopened = t.Unopened
-	s.Expected += t.Unopened
+	s.Unopened, s.Untaken = t.Unopened, t.Untaken
+	s.Expected += t.Unopened + t.Untaken
+	s.Closed = t.Closed
 	return s
 }
 
@@ -90,12 +98,13 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 // from it:
 //
 //   - DONE if every expected endpoint has finished, and there is at least one;
-//     FAILED if one ended with an error; CANCELED if one was canceled or superseded
-//     and, unless the task was canceled as a whole, none ended with an error;
+//     FAILED if one ended with an error; CANCELED if one was canceled or superseded, or
+//     a place was closed, and, unless the task was canceled as a whole, none ended with
+//     an error;
 //   - CANCELED if no endpoint is expected because all were removed, or the task
 //     was canceled as a whole;
 //   - INCOMPLETE if an endpoint is lost, or the task is overdue and one is
-//     missing (or none is expected at all);
+//     missing, or a place is not taken (or none is expected at all);
 //   - otherwise current.
 //
 // Tasks not sent yet, and those in a final status, keep it. The names of the
@@ -122,7 +131,7 @@ func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
 // endOf returns the final status of a task that all endpoints have finished.
 func endOf(current TaskStatus, s Summary) TaskStatus {
 	switch {
-	case s.Canceled > 0 && (current == Canceling || s.Failed == 0):
+	case s.Canceled+s.Closed > 0 && (current == Canceling || s.Failed == 0):
 		return Canceled
 	case s.Failed > 0:
 		return Failed

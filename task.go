@@ -28,6 +28,9 @@ type Task struct {
 	// Limit is how many of them were taken, and Seed decided which.
 	Limit Limit  `json:"limit,omitempty"`
 	Seed  string `json:"seed,omitempty"`
+	// Deliver is how many of the endpoints perform the task, those which take it first; 0
+	// means that all do.
+	Deliver Places `json:"deliver,omitempty"`
 	// Expect and Plan are what the choice of a task that was accepted to start later
 	// must comply with when it starts.
 	Expect *Expect `json:"expect,omitempty"`
@@ -90,9 +93,13 @@ type Task struct {
 	// Expected are the endpoints that must finish the task: those listed, or
 	// those registered for the type when it started, and those that joined since;
 	// without RemovedEndpoints. A SCHEDULED task has none. Unopened are how many others
-	// must do so, once their wave of the rollout opens.
+	// must do so, once their wave of the rollout opens. Of a task with Deliver they are the
+	// endpoints that took a place, Untaken is how many places nobody has taken yet, and
+	// Closed how many nobody can take any more.
 	Expected []string `json:"-"`
 	Unopened int      `json:"-"`
+	Untaken  int      `json:"-"`
+	Closed   int      `json:"-"`
 	// PayloadSize is the length of the payload in bytes if a read left it out.
 	PayloadSize int64 `json:"-"`
 	// PayloadSHA256 is the SHA-256 of the payload, in hexadecimal, that was stored

@@ -22,6 +22,7 @@ type Cancels struct{ *DB }
 //   - A target without a result gets one, which is CANCELED. If the task arrives at
 //     the same time, the unique key lets one of the two come first.
 //   - A result that waits becomes CANCELED. Its start finds it in another state.
+//   - A place that nobody has taken is closed.
 //   - A result that runs is only marked, with the id of the cancellation. Its
 //     manager sees the mark, stops the run and stores the end. The mark keeps every
 //     further attempt and step from starting. If the run finishes before, that end is
@@ -225,6 +226,11 @@ func (c *cancellation) change(ended endedTasks) error {
 			return err
 		}
 	}
+	if c.task.Deliver > 0 && by.All {
+		if err := closePlaces(c.tx, c.task.ID); err != nil {
+			return err
+		}
+	}
 	if err := c.changeResults(entry.ID, by.Errmsg(), now); err != nil {
 		return err
 	}
@@ -308,6 +314,11 @@ func (c *cancellation) look() (outcome tasker.CancelOutcome, untouched int, err 
 	outcome.Task = c.task
 	outcome.Task.Payload = nil
 	now := c.Now()
+	if c.task.Deliver > 0 && c.request.Endpoints == nil {
+		if untouched, err = untakenPlaces(c.tx, c.task.ID); err != nil {
+			return outcome, 0, err
+		}
+	}
 	for _, part := range c.parts() {
 		var rows []struct {
 			Endpoint   string

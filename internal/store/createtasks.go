@@ -109,6 +109,7 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 		n.row.Labels = &document[map[string]string]{t.Labels}
 	}
 	chosen := selection{Select: t.Select, Chosen: t.Chosen, Limit: t.Limit, Seed: t.Seed}
+	n.row.setPlaces(t.Deliver)
 	if t.Status == tasker.Scheduled {
 		n.row.Status, n.row.Targets, n.row.PublishAttempts = tasker.Scheduled, new(0), 0
 		chosen.Expect, chosen.Plan = t.Expect, t.Plan
@@ -241,6 +242,9 @@ func (s *DB) insertInto(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 	if err := s.target(tx, tasks); err != nil {
 		return err
 	}
+	if err := s.openPlaces(tx, tasks); err != nil {
+		return err
+	}
 	return s.beginRollouts(tx, tasks)
 }
 
@@ -304,13 +308,13 @@ func readIDs(tx *gorm.DB, tasks []*newTask) error {
 }
 
 // target stores the targets of new tasks, except those that are SCHEDULED, and those of
-// rollouts.
+// rollouts and places.
 func (s *DB) target(tx *gorm.DB, tasks []*newTask) error {
 	var targets []targetRow
 	var toAll []int64
 	for _, n := range tasks {
 		switch {
-		case n.row.Status == tasker.Scheduled, n.frozen != nil:
+		case n.row.Status == tasker.Scheduled, n.frozen != nil, n.row.Places != nil:
 			continue
 		case n.row.Endpoints == nil:
 			toAll = append(toAll, n.row.ID)

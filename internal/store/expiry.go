@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"gorm.io/gorm"
@@ -130,7 +131,7 @@ func (s Expiry) expireResults(ctx context.Context, id int64) error {
 func (s Expiry) lockExpired(tx *gorm.DB, id int64) (*taskRow, error) {
 	var row taskRow
 	err := tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-		Select("id", "type", "status", "targets", "rollout", "not_after", "start_time").
+		Select("id", "type", "status", "targets", "places", "rollout", "not_after", "start_time").
 		Where("id = ? AND expire_time <= ? AND status NOT IN ?", id, s.at(s.Now()), ended()).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
 		return nil, nil
@@ -193,6 +194,9 @@ func (s Expiry) expireTask(ctx context.Context, id int64) error {
 		}
 		if set["status"] == tasker.Failed {
 			counted.add(row.Type, tasker.Failed)
+			if err := tx.Where("task_id = ?", row.ID).Delete(&placeRow{}).Error; err != nil {
+				return err
+			}
 		}
 		return tx.Model(&taskRow{}).Where("id = ? AND status = ?", row.ID, row.Status).Updates(set).Error
 	})
@@ -200,6 +204,22 @@ func (s Expiry) expireTask(ctx context.Context, id int64) error {
 		s.report(counted)
 	}
 	return err
+}
+
+// expiredPlaces returns why a locked task ends that has expired with places which nobody has
+// taken: "" while an endpoint that has one has not finished.
+func expiredPlaces(tx *gorm.DB, row *taskRow) (why string, err error) {
+	untaken, err := untakenPlaces(tx, row.ID)
+	if err != nil || untaken == 0 {
+		return "", err
+	}
+	var unfinished []int64
+	err = tx.Model(&resultRow{}).Where("task_id = ? AND state IN ?", row.ID, tasker.UnfinishedResultStates()).
+		Limit(1).Pluck("task_id", &unfinished).Error
+	if err != nil || len(unfinished) > 0 {
+		return "", err
+	}
+	return fmt.Sprintf("the task expired before %d of %d places were taken", untaken, *row.Places), nil
 }
 
 // expiredTask returns the columns to set of a locked task whose endpoints that did
@@ -211,7 +231,12 @@ func expiredTask(tx *gorm.DB, row *taskRow, now dbTime) (map[string]any, error) 
 		err = tx.Model(&resultRow{}).Where("task_id = ? AND state <> ?", row.ID, tasker.Expired).Limit(1).Pluck("task_id", &ran).Error
 	}
 	why := ""
+	if err == nil && row.Places != nil {
+		why, err = expiredPlaces(tx, row)
+	}
 	switch {
+	case err != nil:
+		return nil, err
 	case row.Status == tasker.Scheduled:
 		why = "the task expired before it was started"
 	case row.Status == tasker.Created && len(ran) == 0:
@@ -227,5 +252,5 @@ func expiredTask(tx *gorm.DB, row *taskRow, now dbTime) (map[string]any, error) 
 		// An endpoint has received it: the confirm was lost.
 		set["status"], set["relay_time"], set["sent_time"], set["last_modified_time"] = tasker.Sent, nil, now, now
 	}
-	return set, err
+	return set, nil
 }

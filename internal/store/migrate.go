@@ -32,7 +32,8 @@ type Schema struct {
 // tables are the tables that Reset drops, dependents first.
 var tables = []string{
 	"endpoint_task_types", "endpoints", "endpoint_removals", "log_chunks", "attempts", "task_results", "task_targets",
-	"purged_tasks", "cancels", "rounds", "holds", "rollout_targets", "rollouts", "task_labels", "tasks", "dead_letters", "endpoint_tokens",
+	"purged_tasks", "cancels", "rounds", "holds", "rollout_targets", "rollouts", "place_claims", "place_candidates", "task_places",
+	"task_labels", "tasks", "dead_letters", "endpoint_tokens",
 	"schedule_slots", "schedules", "topic_tasks", "topics",
 	"revisions", "turns", rangeTable, versionTable, lockTable,
 }

@@ -359,10 +359,14 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64, ended endedT
 	if err != nil {
 		return 0, err
 	}
+	given, err := s.givePlaces(tx, endpoint, ids)
+	if err != nil {
+		return 0, err
+	}
 	var left []int64
 	for i := range tasks {
 		task := tasks[i].task()
-		if finished[task.ID] || task.Status.Final() {
+		if finished[task.ID] || given[task.ID] || task.Status.Final() {
 			continue
 		}
 		left = append(left, task.ID)

@@ -69,6 +69,10 @@ func (s Results) Summary(ctx context.Context, task tasker.Task, limit int) (task
 	if err != nil {
 		return tasker.Summary{}, s.fail(what, err)
 	}
+	untaken, closed, err := s.places(ctx, &task)
+	if err != nil {
+		return tasker.Summary{}, s.fail(what, err)
+	}
 	counts, err := countResults(s.conn(ctx), []taskRow{{ID: task.ID}})
 	if err != nil {
 		return tasker.Summary{}, s.fail(what, err)
@@ -89,6 +93,10 @@ func (s Results) Summary(ctx context.Context, task tasker.Task, limit int) (task
 	summary.Missing = append([]string{}, missing...)
 	summary.Unopened = unopened
 	summary.Expected = summary.Received + int(all) + unopened
+	if task.Deliver > 0 { // one that was taken meanwhile is not counted twice
+		summary.Untaken = max(0, min(untaken, int(task.Deliver)-closed-summary.Expected))
+		summary.Expected, summary.Closed = summary.Expected+summary.Untaken, closed
+	}
 	summary.Held, err = s.countHeld(ctx, &task, counts[task.ID][tasker.Received]+counts[task.ID][tasker.Retrying])
 	return summary, s.fail(what, err)
 }

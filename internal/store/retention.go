@@ -174,6 +174,9 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	if err := deleteTopics(tx, ids); err != nil {
 		return err
 	}
+	if err := deletePlaces(tx, ids); err != nil {
+		return err
+	}
 	return tx.Where("id IN ?", ids).Delete(&taskRow{}).Error
 }
 
@@ -212,6 +215,9 @@ func (s Retention) PurgeResults(ctx context.Context, purgedBefore time.Time, lim
 		}
 		if err == nil {
 			through, err = purgeRolloutTargets(tx, through, limit)
+		}
+		if err == nil {
+			through, err = purgeCandidates(tx, through, limit)
 		}
 		if err == nil {
 			through, err = purgeLive(tx, through, limit)

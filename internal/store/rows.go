@@ -146,6 +146,7 @@ type taskRow struct {
 	ExpiresIn        *int64                    // microseconds from its start, if it was told so
 	ExpireTime       *dbTime                   // when the reconciler looks whether it has expired; NULL if it need not
 	Targets          *int                      // the number of its targets; NULL if an older program accepted it
+	Places           *int                      // how many endpoints perform it; NULL if all do
 	StartTime        dbTime
 	AcceptedTime     *dbTime // of a task accepted to start later
 	SentTime         *dbTime
@@ -171,6 +172,12 @@ func (r *taskRow) task() tasker.Task {
 		Expires:          timePointer(r.NotAfter),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected, Round: later(r.Round), RoundTime: timePointer(r.RoundTime),
 		Priority: r.Priority,
+	}
+	if r.Places != nil {
+		t.Deliver = tasker.Places(*r.Places)
+		if len(t.Endpoints) == 0 { // any endpoint of the type
+			t.Endpoints = nil
+		}
 	}
 	if r.Cancellation != nil {
 		t.Cancel = &r.Cancellation.value

@@ -127,11 +127,15 @@ func (s Schedule) start(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 		return nil
 	}
 	ids := make([]int64, len(tasks))
-	var listed []int64
+	var listed, placed []int64
 	for i, n := range tasks {
 		ids[i] = n.row.ID
 		n.row.Status, n.row.PublishAttempts, n.row.LastModifiedTime = tasker.Created, 1, now
-		if n.row.Endpoints != nil && n.frozen == nil {
+		switch {
+		case n.row.Places != nil:
+			n.row.Targets = n.row.Places
+			placed = append(placed, n.row.ID)
+		case n.row.Endpoints != nil && n.frozen == nil:
 			listed = append(listed, n.row.ID)
 		}
 	}
@@ -140,6 +144,14 @@ func (s Schedule) start(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 	}
 	if len(listed) > 0 {
 		if err := countTargets(tx, listed); err != nil {
+			return err
+		}
+	}
+	if len(placed) > 0 {
+		if err := tx.Model(&taskRow{}).Where("id IN ?", placed).Update("targets", gorm.Expr("places")).Error; err != nil {
+			return err
+		}
+		if err := s.openPlaces(tx, tasks); err != nil {
 			return err
 		}
 	}
@@ -159,7 +171,10 @@ func (s Schedule) start(tx *gorm.DB, tasks []*newTask, now dbTime) error {
 // setChosen stores the endpoints that were chosen for a task which starts now. The error
 // is [tasker.Invalid] if its rollout cannot have them.
 func (s Schedule) setChosen(tx *gorm.DB, n *newTask, endpoints []string, chosen int) error {
-	listed := n.row.Endpoints != nil
+	listed := n.row.Endpoints != nil && (n.row.Places == nil || len(n.row.Endpoints) > 0)
+	if n.row.Places != nil && *n.row.Places > len(endpoints) {
+		return tooFewFor(*n.row.Places, len(endpoints))
+	}
 	n.row.Endpoints = endpoints
 	if n.row.Rollout != nil {
 		task := n.row.task()

@@ -64,7 +64,7 @@ func (s Statuses) aggregate(
 ) (changed int, rest []int64, err error) {
 	var tasks []taskRow
 	err = tx.Clauses(clause.Locking{Strength: "UPDATE"}).
-		Select("id", "type", "status", "targets", "unserved", "removed_endpoints", "rollout", "sent_time", "round_time").
+		Select("id", "type", "status", "targets", "places", "unserved", "removed_endpoints", "rollout", "sent_time", "round_time").
 		Where("id IN ? AND status IN ?", ids, open).Order("id").Find(&tasks).Error
 	if err != nil || len(tasks) == 0 {
 		return 0, nil, err
@@ -246,6 +246,9 @@ func summarize(tx *gorm.DB, tasks []taskRow, overdue func(*taskRow) bool) ([]tas
 		}
 		s := counts[task.ID].summary()
 		s.Removed = len(task.RemovedEndpoints)
+		if task.Places != nil {
+			s.Closed = max(0, *task.Places-targets)
+		}
 		s.Expected = max(targets, s.Received)
 		if s.Received >= targets && (overdue(task) || s.Finished >= s.Received) {
 			decided = append(decided, task.ID)

@@ -24,8 +24,9 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Labels, Select, Limit, Seed, Chosen, Start, Expiry, Retry, Topic and OnConflict of t, and the Settings of its
-// Rollout; Endpoints is nil, or sorted without duplicates. A task with a rollout that
+// Endpoints, Labels, Select, Limit, Seed, Deliver, Chosen, Start, Expiry, Retry, Topic and OnConflict of t, and the Settings of its
+// Rollout; Endpoints is nil, or sorted without duplicates. A task with Deliver has no targets, but
+// places: see [Inbox.TakeTasks]. A task with a rollout that
 // starts now has Endpoints, and those of its first wave become targets; the error is
 // [tasker.Invalid] if the rollout cannot have them.
 // If the Status of t is SCHEDULED, so is the stored one, also if its time to start
@@ -100,6 +101,9 @@ func requestHash(t tasker.Task) ([]byte, error) {
 	}
 	if t.Topic != "" {
 		request = append(request, "topic", t.Topic, cmp.Or(t.OnConflict, tasker.ConflictRefuse))
+	}
+	if t.Deliver != 0 {
+		request = append(request, "deliver", int(t.Deliver))
 	}
 	canonical, err := json.Marshal(request)
 	if err != nil {

@@ -23,9 +23,9 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // PeekTask is FindTask without the payload if that is longer than maxPayload
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
-	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, expected, targets, unserved, removed_endpoints,"+
-		" cancellation, retry, priority, topic, on_conflict, superseded, rollout, hold, round, round_time, start_time, accepted_time,"+
-		" not_after, sent_time, last_modified_time, errmsg,"+
+	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, expected, targets, places, unserved,"+
+		" removed_endpoints, cancellation, retry, priority, topic, on_conflict, superseded, rollout, hold, round, round_time,"+
+		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
 }
@@ -38,7 +38,7 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // ViewTask is FindTask without the payload, and without Expected, whose length is
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
-	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, unserved,"+
+	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, places, unserved,"+
 		" removed_endpoints, cancellation, retry, priority, topic, on_conflict, superseded, rollout, hold, round, round_time, start_time,"+
 		" accepted_time, not_after, sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
@@ -63,6 +63,9 @@ func (s Tasks) findTask(ctx context.Context, db *gorm.DB, taskType, identifier s
 		if task.Expected, err = s.targets(ctx, task.ID); err != nil {
 			return tasker.Task{}, s.fail("read the targets of the task", err)
 		}
+	}
+	if task.Deliver > 0 && row.Targets != nil && task.Status != tasker.Scheduled {
+		task.Untaken, task.Closed = max(0, *row.Targets-len(task.Expected)), max(0, int(task.Deliver)-*row.Targets)
 	}
 	return task, nil
 }
@@ -107,6 +110,7 @@ type peekedTask struct {
 	LastModifiedTime dbTime
 	Errmsg           *string
 	Targets          *int
+	Places           *int
 	Payload          []byte
 	PayloadSize      int64
 }
@@ -119,7 +123,7 @@ func (r *peekedTask) task() tasker.Task {
 		Priority: r.Priority, Topic: r.Topic, OnConflict: r.OnConflict, Superseded: r.Superseded, Rollout: r.Rollout, Hold: r.Hold,
 		Round: r.Round, RoundTime: r.RoundTime,
 		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
-		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets,
+		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets, Places: r.Places,
 	}
 	t := row.task()
 	t.Payload = r.Payload
@@ -191,7 +195,7 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 		ids[i] = r.ID
 	}
 	columns := []string{
-		"id", "type", "identifier", "status", "endpoints", "labels", "selection", "unserved", "removed_endpoints", "cancellation",
+		"id", "type", "identifier", "status", "endpoints", "labels", "selection", "places", "unserved", "removed_endpoints", "cancellation",
 		"retry", "priority", "topic", "on_conflict", "superseded", "rollout", "hold",
 		"round", "round_time",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
