@@ -12,7 +12,6 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/gateway"
 	"github.com/taskerhq/tasker/internal/ledger"
-	"github.com/taskerhq/tasker/internal/store/storetest"
 	"github.com/taskerhq/tasker/manager"
 )
 
@@ -26,9 +25,11 @@ const overGateway = "TASKER_TEST_OVER_GATEWAY"
 func (w *world) parts(d database) manager.Store {
 	w.t.Helper()
 	if os.Getenv(overGateway) == "" {
-		return parts(d)
+		s := parts(d)
+		s.Places = w.places
+		return s
 	}
-	behind := beside{d, w.store}
+	behind := beside{d, w}
 	// Leases as short as those of the managers of these tests.
 	server := gateway.NewServer(gateway.Config{Heartbeat: time.Millisecond}, gateway.Stores{
 		Endpoints: behind, Results: behind, Attempts: d, Work: d, Live: behind, Database: behind,
@@ -47,10 +48,14 @@ func (w *world) parts(d database) manager.Store {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return manager.Store{
+	s := manager.Store{
 		Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database, Pacer: c,
 		Gateway: true,
 	}
+	if w.places != nil {
+		s.Places = c.Results
+	}
+	return s
 }
 
 // anyEndpoint is an authenticator for which the name of an endpoint is its token.
@@ -62,7 +67,12 @@ func (anyEndpoint) Endpoint(_ context.Context, token string) (string, error) { r
 // another way than a manager are those of the manager's way.
 type beside struct {
 	database
-	store *storetest.Flat
+	*world
+}
+
+// TakeTasks is that of the world, if its managers take places.
+func (b beside) TakeTasks(ctx context.Context, manager, endpoint, taskType string, limit int) ([]tasker.Task, error) {
+	return b.places.TakeTasks(ctx, manager, endpoint, taskType, limit)
 }
 
 func (b beside) RenewLeases(ctx context.Context, renewals []ledger.Renewal) ([]bool, error) {

@@ -32,7 +32,8 @@ type world struct {
 	t      *testing.T
 	store  *storetest.Flat
 	broker *local.Broker
-	fleet  manager.Fleet // usually nil
+	fleet  manager.Fleet  // usually nil
+	places manager.Places // nil if the managers take no places
 	log    *slog.Logger
 	made   func(*manager.Manager) // called before a manager runs, if set
 }
@@ -238,6 +239,9 @@ type signaling struct {
 }
 
 func (b signaling) Consume(ctx context.Context, s broker.Subscription) error {
+	if s.Queue.Endpoint == "" {
+		return b.Broker.Consume(ctx, s)
+	}
 	forward := s.Ready
 	s.Ready = func(registered bool) {
 		forward(registered)

@@ -9,7 +9,7 @@
 // # Parts
 //
 // A message goes from the [consumer] through the [recorder] to its [pool], which has
-// the [runner] run it and the [completer] store its end. The [feeder] of a pool, the
+// the [runner] run it and the [completer] store its end. The [feeder] and the [taker] of a pool, the
 // [adopter] and [resync] find in the database what came another way, and the
 // [canceler] what was canceled or retried. [lease],
 // [telemetry], [livefeed.Feed], [deadLetters], [leftovers] and [registrar] work beside
@@ -32,6 +32,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -42,6 +43,7 @@ import (
 	"github.com/taskerhq/tasker/internal/livefeed"
 	"github.com/taskerhq/tasker/internal/spool"
 	"github.com/taskerhq/tasker/internal/wire"
+	"github.com/taskerhq/tasker/internal/x/clock"
 	"github.com/taskerhq/tasker/internal/x/signal"
 )
 
@@ -186,11 +188,22 @@ func (m *Manager) buildIncoming(store Store, b Broker, types int) {
 		p := newPool(queue, b, m.runner, store.Database.Now, suspect, m.recorder.holding.freed)
 		feeder := &feeder{pool: p, work: store.Work, database: store.Database, db: m.db, log: log}
 		return &member{pool: p, fill: func(ctx, taking context.Context) {
-			var both sync.WaitGroup
-			both.Go(func() { feeder.run(ctx, taking) })
-			both.Go(func() { consumer.run(ctx, p, prompt.subscribed) })
-			both.Wait()
+			var all sync.WaitGroup
+			all.Go(func() { feeder.run(ctx, taking) })
+			all.Go(func() { consumer.run(ctx, p, prompt.subscribed) })
+			if store.Places != nil {
+				all.Go(func() { m.newTaker(store.Places, consumer.broker, p).run(ctx) })
+			}
+			all.Wait()
 		}}
+	}
+}
+
+// newTaker returns what takes places for a pool.
+func (m *Manager) newTaker(places Places, b Broker, p *pool) *taker {
+	return &taker{
+		pool: p, places: places, broker: b, recorder: m.recorder, db: m.db, manager: m.id,
+		period: func() time.Duration { return clock.Around(m.resync.stretch(m.cfg.CatchUp)) }, log: m.log,
 	}
 }
 

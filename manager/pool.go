@@ -50,6 +50,10 @@ type pool struct {
 	suspended bool      // the pool rests, or the manager stops
 	retired   bool      // the type was removed
 	live      liveCount // of the goroutines of runs
+	// roomAwaited is true while the taker waits for roomFree, which is raised when slots are
+	// free and nothing waits for them.
+	roomAwaited bool
+	roomFree    signal.Signal
 }
 
 // run is a task that is being worked on: one that has a slot, or that awaits a
@@ -106,8 +110,8 @@ func newPool(
 		queue: queue, runner: runner, now: now, suspect: suspect, wake: wake,
 		// What an earlier manager left is read like what memory had no room for.
 		behind: true, retries: &alarm{wake: wake, at: now()},
-		turnover: turnover{freed: freed},
-		binding:  b, free: b.Concurrency, claims: newClaims(), queued: map[int64]bool{}, active: map[int64]*run{},
+		turnover: turnover{freed: freed}, roomFree: signal.New(),
+		binding: b, free: b.Concurrency, claims: newClaims(), queued: map[int64]bool{}, active: map[int64]*run{},
 	}
 }
 
@@ -209,6 +213,7 @@ func (p *pool) startWaiting(taking context.Context) {
 	if p.mustRead() {
 		p.wake.Raise()
 	}
+	p.signalRoom()
 }
 
 // launch runs do in a new goroutine, with b in use and, if slot is true, in a slot

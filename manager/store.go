@@ -18,8 +18,9 @@ type Store struct {
 	Work      Work
 	Live      Live
 	Database  Database
-	Pacer     Pacer // nil if heartbeats and leases are as configured
-	Fleet     Fleet // nil if the Pacer follows the size of the fleet
+	Places    Places // nil if the manager takes no places
+	Pacer     Pacer  // nil if heartbeats and leases are as configured
+	Fleet     Fleet  // nil if the Pacer follows the size of the fleet
 	// Gateway says that the parts reach the database over a gateway. The log then
 	// names that in place of the database.
 	Gateway bool
@@ -54,6 +55,14 @@ type Results interface {
 	// TaskPayload returns the payload of a task. The other methods leave out a
 	// large one.
 	TaskPayload(ctx context.Context, taskID int64) (json.RawMessage, error)
+}
+
+// Places takes places in tasks that are for so many endpoints of their own choice.
+type Places interface {
+	// TakeTasks takes a place in up to limit tasks of a type for an endpoint. The manager
+	// must record them; until it has, the next call returns them again. Fewer than limit
+	// means that there are no more.
+	TakeTasks(ctx context.Context, manager, endpoint, taskType string, limit int) ([]tasker.Task, error)
 }
 
 // Attempts stores the begin, the end and the reboots of attempts.

@@ -37,7 +37,7 @@ func (s services) databaseSide() managerSide {
 	return managerSide{
 		store: manager.Store{
 			Endpoints: s.store.Endpoints, Results: s.store.Inbox, Attempts: s.store.Attempts, Work: s.store.Attempts,
-			Live: s.store.Live, Database: s.store.DB, Fleet: s.store.Endpoints,
+			Live: s.store.Live, Database: s.store.DB, Places: s.store.Inbox, Fleet: s.store.Endpoints,
 		},
 		broker:  s.broker,
 		await:   s.awaitSchema,
@@ -63,7 +63,7 @@ func gatewaySide(
 	return managerSide{
 		store: manager.Store{
 			Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database,
-			Pacer: c, Gateway: true,
+			Places: c.Results, Pacer: c, Gateway: true,
 		},
 		broker: gatewayBroker{b, b, c},
 		await:  func(ctx context.Context) error { return awaitGateway(ctx, c, endpoints, taskType, log) },

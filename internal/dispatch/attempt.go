@@ -108,6 +108,9 @@ func storing(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func (a *attempt) publish(ctx context.Context) error {
+	if a.u.Deliver > 0 {
+		return a.publishWakeUps(ctx)
+	}
 	copies, known := a.d.audiences.of(ctx, a.u.Task)
 	if known != nil {
 		a.skip(known)
@@ -127,6 +130,28 @@ func (a *attempt) publish(ctx context.Context) error {
 		return err
 	}
 	return a.publishList(ctx, known, body)
+}
+
+// maxWakeUps bounds the wake-ups of one task. Endpoints look for places from time to time.
+const maxWakeUps = 100
+
+// publishWakeUps publishes one message for each place of the task to the queue that the
+// endpoints of the type share. It wakes an endpoint with a free slot, which takes a place in
+// the database, perhaps of another task: so it carries no payload.
+func (a *attempt) publishWakeUps(ctx context.Context) error {
+	if err := a.d.broker.Ready(); err != nil {
+		return err
+	}
+	body, err := wire.Form{Version: wire.Version}.Encode(a.u.Task)
+	if err != nil {
+		return err
+	}
+	for range min(int(a.u.Deliver), maxWakeUps) {
+		if _, err := a.publishTo(ctx, broker.ToAny(), 1, body); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // skip records the listed endpoints that are not registered. Nothing is published

@@ -48,6 +48,30 @@ func TestDispatch(t *testing.T) {
 	}
 }
 
+// A task for any endpoint wakes one for each of its places, and no message has the payload.
+func TestDispatchToAny(t *testing.T) {
+	f := setUp(t)
+	task, _, err := f.CreateTask(t.Context(), tasker.Task{
+		Type: "worker", Identifier: "any", Payload: []byte(`"secret"`), Endpoints: []string{"a", "b", "c"}, Deliver: 3,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, err := f.dispatcher(t, dispatch.Config{}).Dispatch(t.Context(), task)
+	if err != nil || sent.Status != tasker.Sent || len(sent.Unserved) > 0 {
+		t.Fatalf("got %+v, %v", sent, err)
+	}
+	if len(f.broker.published) != 3 {
+		t.Fatalf("published %d messages", len(f.broker.published))
+	}
+	for _, p := range f.broker.published {
+		message, err := wire.DecodeTask(p.Body)
+		if err != nil || !p.Target.Any() || message.TaskID != task.ID || message.Payload != nil {
+			t.Errorf("published %+v: %s, %v", p.Target, p.Body, err)
+		}
+	}
+}
+
 // A task whose listed endpoints were all removed is for none, not for all.
 func TestDispatchToNobody(t *testing.T) {
 	f := setUp(t, "console1", "console2")

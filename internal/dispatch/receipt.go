@@ -29,7 +29,7 @@ const (
 // receives it before the broker confirms it. stop ends that, and reports whether
 // the task was marked. There is a timer and no goroutine, as for claims.
 func (a *attempt) watchReceipt(ctx context.Context) (stop func() (marked bool)) {
-	if a.u.Endpoints != nil { // each listed endpoint has a message of its own
+	if a.u.Endpoints != nil || a.u.Deliver > 0 { // each listed endpoint has a message of its own
 		return func() bool { return false }
 	}
 	var mu sync.Mutex // held during a look, which stop waits for

@@ -187,6 +187,22 @@ func (c clientResults) UnreceivedTasks(
 	return tasks, answer.Next.Position(), nil
 }
 
+// TakeTasks is manager.Places.TakeTasks. A gateway of an older release has none.
+func (c clientResults) TakeTasks(
+	ctx context.Context, manager, endpoint, taskType string, limit int,
+) (tasks []tasker.Task, err error) {
+	answer, err := call[protocol.Tasks](ctx, c.connection, endpoint, protocol.OpTake, &protocol.Take{
+		Scope: protocol.Scope{Endpoint: endpoint}, Manager: manager, TaskType: taskType, Limit: limit,
+	})
+	if tasker.CodeOf(err) == tasker.NotFound {
+		return nil, nil
+	}
+	for _, t := range answer.Tasks {
+		tasks = append(tasks, t.Task())
+	}
+	return tasks, err
+}
+
 // TaskPayload is manager.Results.TaskPayload.
 func (c clientResults) TaskPayload(ctx context.Context, taskID int64) (payload json.RawMessage, err error) {
 	// The first endpoint that has the task: a manager of several asks for each.

@@ -22,6 +22,7 @@ func TestConformance(t *testing.T) {
 		"store": func(_ *testing.T, s *store.Store) manager.Store {
 			return manager.Store{
 				Endpoints: s.Endpoints, Results: s.Inbox, Attempts: s.Attempts, Work: s.Attempts, Live: s.Live, Database: s.DB,
+				Places: s.Inbox,
 			}
 		},
 		"gateway": func(t *testing.T, s *store.Store) manager.Store {
@@ -51,7 +52,8 @@ func TestConformance(t *testing.T) {
 // partsOf returns what a manager needs of a client.
 func partsOf(c *gateway.Client) manager.Store {
 	return manager.Store{
-		Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database, Pacer: c,
+		Endpoints: c.Endpoints, Results: c.Results, Attempts: c.Attempts, Work: c.Work, Live: c.Live, Database: c.Database,
+		Places: c.Results, Pacer: c,
 	}
 }
 

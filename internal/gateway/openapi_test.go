@@ -66,6 +66,7 @@ var documentTypes = map[string]reflect.Type{
 	"Task":            reflect.TypeFor[protocol.Task](),
 	"Unreceived":      reflect.TypeFor[protocol.Unreceived](),
 	"Position":        reflect.TypeFor[protocol.Position](),
+	"Take":            reflect.TypeFor[protocol.Take](),
 	"Tasks":           reflect.TypeFor[protocol.Tasks](),
 	"Payload":         reflect.TypeFor[protocol.Payload](),
 	"PayloadText":     reflect.TypeFor[protocol.PayloadText](),

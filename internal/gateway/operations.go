@@ -41,6 +41,7 @@ func (w *writers) routes(stores Stores, fleet *fleet, commands *commandWatch, ne
 		protocol.OpHolds:       routeOf(leases.holds),
 		protocol.OpReceive:     routeOf(results.receive),
 		protocol.OpUnreceived:  routeOf(results.unreceived),
+		protocol.OpTake:        routeOf(results.take),
 		protocol.OpPayload:     routeOf(results.payload),
 		protocol.OpUnfinished:  routeOf(results.unfinished),
 		protocol.OpInterrupted: routeOf(results.interrupted),

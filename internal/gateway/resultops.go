@@ -51,6 +51,15 @@ func (o *resultOps) unreceived(ctx context.Context, r *protocol.Unreceived) (*pr
 	return answer, err
 }
 
+func (o *resultOps) take(ctx context.Context, r *protocol.Take) (*protocol.Tasks, error) {
+	tasks, err := o.results.TakeTasks(ctx, r.Manager, r.Endpoint, r.TaskType, r.Limit)
+	answer := &protocol.Tasks{Tasks: make([]*protocol.Task, len(tasks))}
+	for i := range tasks {
+		answer.Tasks[i] = protocol.TaskOf(&tasks[i])
+	}
+	return answer, err
+}
+
 func (o *resultOps) payload(ctx context.Context, r *protocol.Payload) (*protocol.PayloadText, error) {
 	payload, err := o.results.ResultPayload(ctx, tasker.ResultKey{TaskID: r.TaskID, Endpoint: r.Endpoint})
 	return &protocol.PayloadText{Payload: string(payload)}, err

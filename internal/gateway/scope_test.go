@@ -29,6 +29,7 @@ func valid(endpoint string) map[string]protocol.Request {
 			{TaskID: 1, Type: "job", Identifier: "one", State: tasker.Received},
 		}},
 		protocol.OpUnreceived:  &protocol.Unreceived{Scope: scope, TaskTypes: []string{"job"}, Limit: 1},
+		protocol.OpTake:        &protocol.Take{Scope: scope, Manager: "m", TaskType: "job", Limit: 1},
 		protocol.OpPayload:     &protocol.Payload{Scope: scope, TaskID: 1},
 		protocol.OpStart:       &protocol.Start{Scope: scope, Manager: "m", Starts: []protocol.Started{{TaskID: 1}}},
 		protocol.OpGiveBack:    &protocol.GiveBack{Scope: scope, Manager: "m", Starts: []protocol.Started{{TaskID: 1, Attempt: 1}}},

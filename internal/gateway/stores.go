@@ -58,6 +58,8 @@ type Results interface {
 	UnreceivedTasks(
 		ctx context.Context, endpoint string, taskTypes []string, since time.Time, after ledger.SentPosition, limit int,
 	) (tasks []tasker.Task, next ledger.SentPosition, err error)
+	// TakeTasks takes a place in up to limit tasks of a type for an endpoint.
+	TakeTasks(ctx context.Context, manager, endpoint, taskType string, limit int) ([]tasker.Task, error)
 	// ResultPayload returns the payload of a task that an endpoint has a result of.
 	ResultPayload(ctx context.Context, key tasker.ResultKey) (json.RawMessage, error)
 }

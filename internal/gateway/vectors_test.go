@@ -38,6 +38,8 @@ type vectorTask struct {
 	Identifier string   `json:"identifier"`
 	Payload    string   `json:"payload"`
 	Endpoints  []string `json:"endpoints"`
+	// Deliver is as in a POST.
+	Deliver tasker.Places `json:"deliver"`
 }
 
 type exchange struct {
@@ -95,6 +97,7 @@ func newVectorServer(t *testing.T, tasks []vectorTask) *gateway.Server {
 		slices.Sort(task.Endpoints)
 		stored, _, err := s.Tasks.CreateTask(t.Context(), tasker.Task{
 			Type: task.Type, Identifier: task.Identifier, Payload: json.RawMessage(task.Payload), Endpoints: task.Endpoints,
+			Deliver: task.Deliver,
 		})
 		if err != nil || stored.ID != task.ID {
 			t.Fatalf("create task %d: got %d, %v", task.ID, stored.ID, err)

@@ -11,6 +11,9 @@ import (
 // Lost marks the results of silent endpoints.
 type Lost interface {
 	MarkLost(ctx context.Context, notSeenSince time.Time, limit int) (tasks []int64, err error)
+	// ReleasePlaces gives back places that endpoints which are gone have taken and not
+	// recorded, and returns their tasks.
+	ReleasePlaces(ctx context.Context, limit int) (tasks []int64, err error)
 }
 
 // lost finds endpoints that stopped heartbeating, and marks their unfinished

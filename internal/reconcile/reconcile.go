@@ -134,6 +134,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 			{name: "incomplete", period: 500 * time.Millisecond, runOnce: incomplete.runOnce},
 			{name: "expiry", period: time.Second, runOnce: expiry.runOnce},
 			{name: "lost", period: time.Second, runOnce: lost.runOnce},
+			{name: "places", period: time.Second, runOnce: (&places{store: store.Lost, log: log}).runOnce},
 			{name: "aggregate", period: 500 * time.Millisecond, runOnce: aggregate.runOnce},
 			{name: "purge", period: time.Minute, runOnce: purge.runOnce},
 			{name: "conversion", period: 5 * time.Second, runOnce: conversion.runOnce},

@@ -97,7 +97,7 @@ func TestTopology(t *testing.T) {
 			}
 			for name, args := range map[string]amqp.Table{
 				"tasker.worker.console1": {"x-queue-type": queueType, "x-dead-letter-exchange": "tasker.dead", "x-expires": int64(3_600_000)},
-				"tasker.worker.any":      {"x-queue-type": queueType, "x-dead-letter-exchange": "tasker.dead"},
+				"tasker.worker.any":      {"x-queue-type": queueType, "x-max-length": int64(1000)},
 				"tasker.dead":            {"x-queue-type": queueType},
 			} {
 				if queueType == "quorum" {
@@ -169,11 +169,23 @@ func TestMessages(t *testing.T) {
 func TestServerDeadLetters(t *testing.T) {
 	uri := testservices.RabbitMQ(t)
 	b := newBroker(t, rabbit.Config{URIs: []string{uri}})
-	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", Target: broker.ToAny(), MessageID: "m"}); err != nil {
+	consuming, stop := context.WithCancel(t.Context())
+	err := b.Consume(consuming, broker.Subscription{ // which leaves the queue behind
+		Queue: broker.Queue{TaskType: "worker", Endpoint: "console1"}, Deliver: func(broker.Delivery) {},
+		Ready: func(registered bool) {
+			if registered {
+				stop()
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Publish(t.Context(), broker.Publication{TaskType: "worker", Target: broker.To("console1"), MessageID: "m"}); err != nil {
 		t.Fatal(err)
 	}
 	ch := admin(t, uri)
-	d, ok, err := ch.Get("tasker.worker.any", false)
+	d, ok, err := ch.Get("tasker.worker.console1", false)
 	if err != nil || !ok {
 		t.Fatal(ok, err)
 	}

@@ -74,13 +74,20 @@ func (cfg Config) queueArgs() amqp.Table {
 	return args
 }
 
+// maxShared bounds the messages in the shared queue of a task type: the oldest are dropped,
+// and do not become dead letters. Endpoints whose slots are never free do not consume it, and
+// one that has a free slot looks in the database first.
+const maxShared = 1000
+
 // argsOf returns the arguments of the queue of a task type.
 func (cfg Config) argsOf(q broker.Queue) amqp.Table {
 	args := cfg.queueArgs()
-	args["x-dead-letter-exchange"] = broker.DeadExchange
-	if q.Endpoint != "" { // the shared queue belongs to no endpoint, and stays
-		args[amqp.QueueTTLArg] = cfg.QueueExpires.Milliseconds()
+	if q.Endpoint == "" { // the shared queue belongs to no endpoint, and stays
+		args[amqp.QueueMaxLenArg] = int64(maxShared)
+		return args
 	}
+	args["x-dead-letter-exchange"] = broker.DeadExchange
+	args[amqp.QueueTTLArg] = cfg.QueueExpires.Milliseconds()
 	return args
 }
 

@@ -51,6 +51,7 @@ const (
 	OpHolds       = "holds"
 	OpReceive     = "receive"
 	OpUnreceived  = "unreceived"
+	OpTake        = "take"
 	OpPayload     = "payload"
 	OpStart       = "start"
 	OpGiveBack    = "give-back"

@@ -184,7 +184,29 @@ func (p *Position) Position() ledger.SentPosition {
 	return ledger.SentPosition{SentTime: p.SentTime, ID: p.ID}
 }
 
-// Tasks answers [Unreceived].
+// Take takes a place in tasks of a type that are for so many endpoints of their own choice.
+type Take struct {
+	Scope
+	Manager  string `json:"manager"`
+	TaskType string `json:"task_type"`
+	Limit    int    `json:"limit"` // how many tasks
+}
+
+// Validate returns what is wrong with the request.
+func (r *Take) Validate() error {
+	if err := validManager(r.Manager); err != nil {
+		return err
+	}
+	if err := validType("/task_type", r.TaskType); err != nil {
+		return err
+	}
+	if r.Limit < 1 || r.Limit > MaxItems {
+		return tasker.FieldErrorf("/limit", "invalid limit: must be 1 to %d, not %d", MaxItems, r.Limit)
+	}
+	return nil
+}
+
+// Tasks answers [Unreceived] and [Take].
 type Tasks struct {
 	Tasks []*Task   `json:"tasks"`
 	Next  *Position `json:"next,omitempty"` // absent after the last page

@@ -41,6 +41,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"receive":           testReceive,
 		"payloads":          testPayloads,
 		"unreceived":        testUnreceived,
+		"places":            testPlaces,
 		"starts":            testStarts,
 		"give back":         testGiveBack,
 		"expiry":            testExpiry,
