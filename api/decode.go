@@ -28,8 +28,8 @@ const maxDepth = tasker.MaxDepth
 const maxEndpoints = choice.MaxEndpoints
 
 // knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, expect, plan, start_time, in, expires, retry, priority, " +
-	"topic, on_conflict, rollout, labels"
+const knownFields = "identifier, payload, endpoints, select, all, limit, seed, deliver, expect, plan, start_time, in, expires, retry, " +
+	"priority, topic, on_conflict, rollout, labels"
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {
@@ -43,6 +43,7 @@ type taskRequest struct {
 	priority   *int                // nil if absent
 	topic      topic
 	labels     map[string]string // nil if absent
+	deliver    tasker.Places     // 0 if absent
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -122,6 +123,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 			in.priority = decodePriority(value, &errs)
 		case "labels":
 			in.labels = decodeLabels(value, &errs)
+		case "deliver":
+			in.deliver = decodeDeliver(value, &errs)
 		default:
 			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) && !in.topic.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
@@ -134,10 +137,39 @@ func decodeTask(body []byte) (taskRequest, error) {
 	in.where.check(in.endpoints != nil, &errs)
 	in.when.check(&errs)
 	in.topic.check(&errs)
+	in.checkDeliver(&errs)
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err
 	}
 	return in, nil
+}
+
+// decodeDeliver decodes how many endpoints perform a task. null means absent.
+func decodeDeliver(value json.RawMessage, errs *inputErrors) (places tasker.Places) {
+	if kindOfJSON(value) == "null" {
+		return 0
+	}
+	if _, duplicate := jsonx.Duplicate(value); duplicate || json.Unmarshal(value, &places) != nil {
+		errs.add("/deliver", `invalid deliver: must be "any", or an object such as {"any": 3} with a number from 1 to %d`, tasker.MaxPlaces)
+	}
+	return places
+}
+
+// checkDeliver adds what cannot be combined with places.
+func (in *taskRequest) checkDeliver(errs *inputErrors) {
+	if in.deliver == 0 {
+		return
+	}
+	if in.rollout != nil {
+		errs.add("/deliver", "deliver and rollout cannot be combined: a rollout is for all of its endpoints: omit one of them")
+	}
+	if in.where.limit != "" {
+		errs.add("/deliver", "deliver and limit cannot be combined: with limit the API chooses the endpoints, and with deliver "+
+			"those which take the task first: omit one of them")
+	}
+	if n := len(in.endpoints); n > 0 && int(in.deliver) > n {
+		errs.add("/deliver", "too many places: %d, and the task lists %d endpoints", in.deliver, n)
+	}
 }
 
 // decodePriority decodes a priority. null means absent.

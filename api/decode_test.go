@@ -49,6 +49,29 @@ func TestDecodeTask(t *testing.T) {
 	}
 }
 
+func TestDecodeDeliver(t *testing.T) {
+	for body, want := range map[string]tasker.Places{
+		`{}`: 0, `{"deliver":null}`: 0, `{"deliver":"any"}`: 1, `{"deliver":{"any":3}}`: 3, `{"deliver":"any","select":"role=web"}`: 1,
+		`{"deliver":{"any":2},"endpoints":["a","b"]}`: 2, `{"deliver":"any","all":true,"priority":9,"in":"1h"}`: 1,
+	} {
+		if got, err := decodeTask([]byte(body)); err != nil || got.deliver != want {
+			t.Errorf("%s: %d, %v; want %d", body, got.deliver, err, want)
+		}
+	}
+	for body, text := range map[string]string{
+		`{"deliver":"all"}`: "must be", `{"deliver":3}`: "must be", `{"deliver":{"any":0}}`: "must be", `{"deliver":{"any":1001}}`: "must be",
+		`{"deliver":{"any":1,"any":2}}`: "must be", `{"deliver":{"some":1}}`: "must be",
+		`{"deliver":"any","rollout":{"batch":1}}`:     "deliver and rollout",
+		`{"deliver":"any","limit":3}`:                 "deliver and limit",
+		`{"deliver":{"any":3},"endpoints":["a","b"]}`: "too many places",
+	} {
+		_, err := decodeTask([]byte(body))
+		if tasker.CodeOf(err) != tasker.Invalid || !strings.Contains(fmt.Sprint(err), text) {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
 func TestDecodeTaskRefuses(t *testing.T) {
 	long := strings.Repeat("x", 65)
 	for name, tc := range map[string]struct {

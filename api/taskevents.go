@@ -217,7 +217,8 @@ func logPosition(id string) (taskID, after int64, ok bool) {
 func viewTask(t tasker.Task) client.TaskView {
 	return client.TaskView{
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
-		Endpoints: t.Endpoints, Labels: t.Labels, Select: t.Select, Chosen: t.Chosen, Unserved: t.Unserved,
+		Endpoints: t.Endpoints, Labels: t.Labels, Select: t.Select, Chosen: t.Chosen, Deliver: t.Deliver,
+		Unserved:         t.Unserved,
 		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, Priority: t.Priority,
 		Topic: t.Topic, OnConflict: t.OnConflict, Superseded: t.Superseded,
 		Rollout: t.Rollout, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
@@ -324,7 +325,7 @@ func sameProgress(known, now *tasker.Progress) bool {
 // sameSummary ignores the missing endpoints: they change with the numbers only.
 func sameSummary(a, b tasker.Summary) bool {
 	return a.Expected == b.Expected && a.Received == b.Received && a.Finished == b.Finished && a.Failed == b.Failed &&
-		a.Canceled == b.Canceled && a.Lost == b.Lost && a.Held == b.Held && a.Unopened == b.Unopened
+		a.Canceled == b.Canceled && a.Lost == b.Lost && a.Held == b.Held && a.Unopened == b.Unopened && a.Untaken == b.Untaken
 }
 
 // sameTask reports whether two states of a task are alike in what an event says.

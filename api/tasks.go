@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -215,6 +216,14 @@ func (h *taskHandlers) choose(ctx context.Context, in *taskRequest, task *tasker
 	if chosen, err = h.chooser.Choose(ctx, in.request(task.Type)); err != nil {
 		return chosen, "", err
 	}
+	if task.Deliver > 0 && int(task.Deliver) > len(chosen.Names) {
+		if in.where.frozen() {
+			return chosen, "", tasker.FieldErrorf("/deliver", "too many places: %d, and %d endpoints may take one", task.Deliver,
+				len(chosen.Names))
+		}
+		chosen.Warnings = append(chosen.Warnings, fmt.Sprintf("there are %d places, and %d endpoints that may take one now",
+			task.Deliver, len(chosen.Names)))
+	}
 	digest = choice.Digest(task, chosen.Names)
 	return chosen, digest, h.plans.check(in.where.plan, digest, chosen.Names)
 }
@@ -246,7 +255,7 @@ func (h *taskHandlers) plan(
 func planOf(task *tasker.Task, digest string, chosen choice.Choice) client.Plan {
 	plan := client.Plan{
 		Type: task.Type, Plan: digest, Count: len(chosen.Names), Endpoints: chosen.Names, All: task.Endpoints == nil,
-		Select: task.Select, Chosen: chosen.Chosen, Lacking: make([]client.LackingEndpoint, len(chosen.Lacking)),
+		Select: task.Select, Chosen: chosen.Chosen, Deliver: task.Deliver, Lacking: make([]client.LackingEndpoint, len(chosen.Lacking)),
 		Silent: append([]string{}, chosen.Silent...), Warnings: append([]string{}, chosen.Warnings...),
 	}
 	for i, l := range chosen.Lacking {

@@ -119,6 +119,7 @@ func comparison(t *testing.T) testopenapi.Comparison {
 		Forms: map[reflect.Type]reflect.Type{
 			reflect.TypeFor[tasker.TaskResult](): reflect.TypeFor[resultForm](), reflect.TypeFor[client.Retry](): reflect.TypeFor[retryForm](),
 			reflect.TypeFor[tasker.RetryPolicy](): reflect.TypeFor[policyForm](),
+			reflect.TypeFor[tasker.Places]():      reflect.TypeFor[string](), // or an object
 		},
 	}
 }

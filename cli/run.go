@@ -41,7 +41,8 @@ func runCommand(r *run) *cobra.Command {
 		Short: "Run a task, and watch it until it has ended",
 		Long: `Run a task at the endpoints that --all, --select or --endpoint says, and watch it
 until it has ended. One of them is mandatory: nobody should run something
-everywhere since a variable was empty.
+everywhere since a variable was empty. With --any one of these endpoints performs
+it, whichever takes it first; --any alone means one of all.
 
 The arguments are the members of the payload, an object. KEY=VALUE is text, or
 what the schema of the task type says; KEY:=JSON is JSON. A key that the schema
@@ -299,7 +300,11 @@ func createError(program, taskType, identifier string, err error) error {
 // printAccepted says that the API has the task, before anything is waited for: then
 // the user knows what to watch if this program is killed.
 func (r *run) printAccepted(name string, task *tasker.Task, plan client.Plan, created, detach bool) error {
-	what := fmt.Sprintf("sent to %s", endpoints(plan.Count))
+	whom := endpoints(plan.Count)
+	if task.Deliver > 0 {
+		whom = fmt.Sprintf("any %d of %s", task.Deliver, whom)
+	}
+	what := "sent to " + whom
 	switch {
 	case !created:
 		what = "exists already"
@@ -308,7 +313,7 @@ func (r *run) printAccepted(name string, task *tasker.Task, plan client.Plan, cr
 	case task.Rollout != nil && len(task.Rollout.Waves) > 0:
 		what = fmt.Sprintf("goes to %s in %d waves", endpoints(plan.Count), len(task.Rollout.Waves))
 	case task.Status == tasker.Created:
-		what = fmt.Sprintf("accepted for %s: it is sent once the broker can be reached", endpoints(plan.Count))
+		what = "accepted for " + whom + ": it is sent once the broker can be reached"
 	}
 	line := name + " " + what + "\n"
 	switch {
@@ -337,7 +342,11 @@ func endpoints(n int) string {
 // planText returns a plan for people.
 func planText(p client.Plan) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s would be for %s", p.Type, endpoints(p.Count))
+	fmt.Fprintf(&b, "%s would be for ", p.Type)
+	if p.Deliver > 0 {
+		fmt.Fprintf(&b, "any %d of ", p.Deliver)
+	}
+	b.WriteString(endpoints(p.Count))
 	if p.Chosen > p.Count {
 		fmt.Fprintf(&b, " of the %d that are chosen", p.Chosen)
 	}

@@ -55,8 +55,8 @@ func TestRunRefused(t *testing.T) {
 	}
 	execute(t, env, "", "run", "sleep", "taken", "-e", "console1", "seconds=0", "--detach").want(t, cli.ExitOK, "sleep/taken sent to 1 endpoint\n", "")
 	for args, want := range map[string]string{
-		"worker":                                      "say whom: --all (2 endpoints perform worker), -S SELECTOR or -e NAME",
-		"nosuchtype":                                  "say whom: --all, -S SELECTOR or -e NAME",
+		"worker":                                      "say whom: --all (2 endpoints perform worker), -S SELECTOR, -e NAME or --any",
+		"nosuchtype":                                  "say whom: --all, -S SELECTOR, -e NAME or --any",
 		"nosuchtype --all":                            "not found",
 		"worker --all -e a":                           "--all, --select and --endpoint exclude each other",
 		"worker --all":                                `nothing was started: "run worker" on 2 endpoints (console1, console2) needs --yes=2`,

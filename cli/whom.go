@@ -33,6 +33,7 @@ type whom struct {
 	limit, seed                    string
 	expect, expectMin, expectAtMax int
 	yes                            string
+	deliver                        int
 }
 
 // yesAny is the value of --yes without a number.
@@ -49,6 +50,8 @@ func (f *whom) add(cmd *cobra.Command) {
 	flags.IntVar(&f.expect, "expect", 0, "refuse unless they are exactly `N`")
 	flags.IntVar(&f.expectMin, "expect-min", 0, "refuse if they are fewer than `N`")
 	flags.IntVar(&f.expectAtMax, "expect-max", 0, "refuse if they are more than `N`")
+	flags.IntVar(&f.deliver, "any", 0, "one of them performs the task, or with =`N` so many: those which take it first")
+	flags.Lookup("any").NoOptDefVal = "1"
 	flags.StringVar(&f.yes, "yes", "", "do not ask for a confirmation; with =`N`, refuse unless they are exactly N")
 	flags.Lookup("yes").NoOptDefVal = yesAny
 }
@@ -62,13 +65,16 @@ func (f *whom) apply(ctx context.Context, r *run, cmd *cobra.Command, c *client.
 			ways++
 		}
 	}
+	deliver := tasker.Places(f.deliver)
 	switch {
-	case ways == 0:
-		return usagef("say whom: --all%s, -S SELECTOR or -e NAME", performers(ctx, c, taskType))
+	case cmd.Flags().Changed("any") && !deliver.Valid():
+		return usagef("invalid --any=%d: must be 1 to %d endpoints", f.deliver, tasker.MaxPlaces)
+	case ways == 0 && deliver == 0:
+		return usagef("say whom: --all%s, -S SELECTOR, -e NAME or --any", performers(ctx, c, taskType))
 	case ways > 1:
 		return usagef("--all, --select and --endpoint exclude each other")
 	}
-	t.All, t.Select, t.Limit, t.Seed = f.all, f.selectors, tasker.Limit(f.limit), f.seed
+	t.All, t.Select, t.Limit, t.Seed, t.Deliver = f.all, f.selectors, tasker.Limit(f.limit), f.seed, deliver
 	if len(f.endpoints) > 0 {
 		names, err := r.names(f.endpoints)
 		if err != nil {
@@ -190,7 +196,7 @@ func (f *whom) confirm(ctx context.Context, r *run, what string, plan client.Pla
 	if f.yes != "" && f.yes != yesAny && f.yes != fmt.Sprint(plan.Count) {
 		return usagef("nothing was started: --yes=%s, and %d endpoints are chosen", f.yes, plan.Count)
 	}
-	if f.yes != "" || plan.Count < 2 || plan.Count <= confirmOver && !plan.All {
+	if plan.Deliver > 0 && plan.Deliver <= confirmOver || f.yes != "" || plan.Count < 2 || plan.Count <= confirmOver && !plan.All {
 		return nil
 	}
 	const shown = 5

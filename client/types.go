@@ -33,6 +33,9 @@ type NewTask struct {
 	// takes others.
 	Limit tasker.Limit `json:"limit,omitempty"`
 	Seed  string       `json:"seed,omitempty"`
+	// Deliver is how many of the endpoints perform the task, those which take it first; 0
+	// means all.
+	Deliver tasker.Places `json:"deliver,omitempty"`
 	// Expect is how many endpoints there must be.
 	Expect *Expect `json:"expect,omitempty"`
 	// Plan is that of a [Plan]: the task is refused if it would be for others now.
@@ -89,7 +92,9 @@ type Plan struct {
 	Lacking []LackingEndpoint `json:"lacking"`
 	// Silent are those that are not alive, or not registered.
 	Silent   []string `json:"silent"`
-	Warnings []string `json:"warnings"` // for people: labels that no endpoint has
+	Warnings []string `json:"warnings"` // for people: labels that no endpoint has, too few endpoints
+	// Deliver is how many of the endpoints would perform the task; 0 means all.
+	Deliver tasker.Places `json:"deliver,omitempty"`
 	// Exists reports that the task exists already: nothing would be done.
 	Exists bool `json:"exists"`
 	// StartTime is when the task would start, if later: the endpoints are chosen anew
@@ -126,6 +131,7 @@ type TaskView struct {
 	Labels           map[string]string `json:"labels,omitempty"`
 	Select           []string          `json:"select,omitempty"`
 	Chosen           *int              `json:"chosen,omitempty"`
+	Deliver          tasker.Places     `json:"deliver,omitempty"` // how many endpoints perform it; 0 means all
 	Unserved         []string          `json:"unserved,omitempty"`
 	RemovedEndpoints []string          `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
@@ -161,7 +167,7 @@ type TaskPage[T tasker.Task | TaskView] struct {
 type TaskSummary struct {
 	Task TaskView `json:"task"`
 	// Summary names the first of the missing endpoints only; the others are
-	// Expected - Received - len(Missing).
+	// Expected - Received - Unopened - Untaken - len(Missing).
 	Summary tasker.Summary `json:"summary"`
 }
 

@@ -283,12 +283,15 @@ func limited(names []string, limit tasker.Limit, seed string) []string {
 
 // Digest returns the digest of what a task would do where: of lines with the type,
 // the SHA-256 of the payload in hexadecimal, and each endpoint's name, sorted; and the
-// settings of its rollout, if it has one.
+// settings of its rollout, if it has one, or the number of its places.
 func Digest(task *tasker.Task, names []string) string {
 	payload := sha256.Sum256(task.Payload)
 	lines := append([]string{task.Type, hex.EncodeToString(payload[:])}, names...)
 	if task.Rollout != nil {
 		lines = append(lines, string(task.Rollout.Settings))
+	}
+	if task.Deliver > 0 {
+		lines = append(lines, fmt.Sprintf("deliver %d", task.Deliver))
 	}
 	sum := sha256.Sum256([]byte(strings.Join(lines, "\n") + "\n"))
 	return "sha256:" + hex.EncodeToString(sum[:])

@@ -185,7 +185,8 @@ func (s Style) SummaryLine(status tasker.TaskStatus, sum tasker.Summary) string 
 		{sum.Lost, "lost"},
 		{sum.Held, "held"},
 		{sum.Received - sum.Finished - sum.Lost - sum.Held, "unfinished"},
-		{sum.Expected - sum.Received, "missing"},
+		{sum.Expected - sum.Received - sum.Untaken, "missing"},
+		{sum.Untaken, "not taken"},
 	} {
 		if part.count > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", part.count, part.name))

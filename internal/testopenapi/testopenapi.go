@@ -92,6 +92,9 @@ func (c Comparison) compareObject(t *testing.T, path string, typ reflect.Type, s
 
 func (c Comparison) compareValue(t *testing.T, path string, typ reflect.Type, s *openapi3.Schema) {
 	t.Helper()
+	if form, ok := c.Forms[typ]; ok && form.Kind() != reflect.Struct {
+		typ = form
+	}
 	switch {
 	case len(s.AllOf) == 1:
 		c.compareValue(t, path, typ, s.AllOf[0].Value)
