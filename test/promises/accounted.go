@@ -49,6 +49,9 @@ func endpointNowhere(w *world, report reportFunc) {
 		if unsent || a.Task.Status == statusScheduled || a.notStarted() {
 			return
 		}
+		if w.posts[a.key()][0].Deliver > 0 { // for those that took it
+			return
+		}
 		mentions := a.mentions()
 		unopened := a.Summary.Unopened
 		for _, endpoint := range w.addressed(a.key()) {

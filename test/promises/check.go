@@ -56,6 +56,7 @@ func rules() []rule {
 		{"ran-expired", 2, ranExpired},
 		{"ran-before-its-wave", 2, ranBeforeItsWave},
 		{"ran-superseded", 2, ranSuperseded},
+		{"more-than-its-places", 2, moreThanItsPlaces},
 		{"slot-twice", 2, slotTwice},
 
 		{"lost-done", 3, lostDone},

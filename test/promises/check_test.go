@@ -15,6 +15,7 @@ func TestCleanHistory(t *testing.T) {
 		h := generate(100, rand.New(rand.NewPCG(seed, 0)).IntN)
 		keepHolds(&h)
 		keepWaves(&h)
+		keepPlaces(&h)
 		keepSchedules(&h)
 		keepTopics(&h)
 		for _, v := range Check(h) {

@@ -61,7 +61,8 @@ type Post struct {
 	// Topic is what it is about, and Supersedes says that it replaces older tasks of that.
 	Topic      string `json:"topic,omitempty"`
 	Supersedes bool   `json:"supersedes,omitempty"`
-	Tries      int    `json:"tries"` // the number of POSTs sent
+	Deliver    int    `json:"deliver,omitempty"` // to how many endpoints of their own choice; 0 means all
+	Tries      int    `json:"tries"`             // the number of POSTs sent
 }
 
 // Cancel is a cancellation of a task and its answer.
@@ -205,6 +206,7 @@ type Answer struct {
 		Failed   int      `json:"failed"`
 		Canceled int      `json:"canceled"`
 		Unopened int      `json:"unopened"` // wait for their wave
+		Untaken  int      `json:"untaken"`  // places that nobody has taken
 		Held     int      `json:"held"`
 		Lost     int      `json:"lost"`
 		Missing  []string `json:"missing"`

@@ -8,7 +8,7 @@ import (
 
 func mutants() []mutant {
 	return slices.Concat(lostMutants(), runMutants(), resultMutants(), truthMutants(), moveMutants(), cancelMutants(), holdMutants(),
-		retryMutants(), orderMutants(), waveMutants(), supersedeMutants(), scheduleMutants(), accountedMutants())
+		retryMutants(), orderMutants(), waveMutants(), supersedeMutants(), placeMutants(), scheduleMutants(), accountedMutants())
 }
 
 func lostMutants() []mutant {

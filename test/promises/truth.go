@@ -25,7 +25,7 @@ func unknownWord(w *world, report reportFunc) {
 type count struct{ received, finished, failed, canceled, lost, missing int }
 
 func (a *Answer) count() (c count) {
-	c.received, c.missing = len(a.Results), len(a.Summary.Missing)+a.Summary.Unopened
+	c.received, c.missing = len(a.Results), len(a.Summary.Missing)+a.Summary.Unopened+a.Summary.Untaken
 	for i := range a.Results {
 		switch state := a.Results[i].State; {
 		case state == stateLost:

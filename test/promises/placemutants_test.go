@@ -1,0 +1,18 @@
+package promises
+
+func placeMutants() []mutant {
+	return []mutant{
+		{"run at more endpoints than there are places", "work", true, func(m *mutation) {
+			postOf(m.h, m.a.key()).Deliver = len(m.a.Results) - 1
+		}, "more-than-its-places"},
+	}
+}
+
+// keepPlaces gives tasks in a history that it keeps as many places as they have endpoints.
+func keepPlaces(h *History) {
+	for i := range h.Final {
+		if post := postOf(h, h.Final[i].key()); post != nil {
+			post.Deliver = len(h.Final[i].Results)
+		}
+	}
+}
