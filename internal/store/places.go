@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
@@ -194,8 +195,9 @@ func (s Inbox) take(tx *gorm.DB, manager, endpoint string, taskID int64) (task t
 	task.RemovedEndpoints = nil
 	// Only now: whoever pauses a task locks it.
 	var held []int64
-	err = tx.Table("holds h").Where("(h.endpoint = ? OR h.task_type = ? OR h.task_id = ?)", endpoint, task.Type, taskID).
-		Where(active, s.at(now)).Limit(1).Pluck("h.id", &held).Error
+	const of = "SELECT h.id FROM holds h WHERE "
+	err = tx.Raw(of+"h.endpoint = ? AND "+active+" UNION ALL "+of+"h.task_type = ? AND "+active+
+		" UNION ALL "+of+"h.task_id = ? AND "+active, endpoint, s.at(now), task.Type, s.at(now), taskID, s.at(now)).Scan(&held).Error
 	if err != nil || len(held) > 0 {
 		return task, false, err
 	}
@@ -347,6 +349,19 @@ func closePlaces(tx *gorm.DB, taskID int64) error {
 		return err
 	}
 	return countTargets(tx, []int64{taskID})
+}
+
+// reopenPlaces opens the places of a locked task again that nobody had taken when it
+// expired. Those that were closed stay so.
+func reopenPlaces(tx *gorm.DB, task *taskRow) error {
+	var taken int64
+	err := tx.Model(&targetRow{}).Where("task_id = ?", task.ID).Count(&taken).Error
+	n := *task.Targets - int(taken)
+	if err != nil || n <= 0 {
+		return err
+	}
+	row := task.place(n)
+	return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&row).Error
 }
 
 // untakenPlaces returns how many places of a task nobody has taken.

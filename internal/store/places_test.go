@@ -289,6 +289,12 @@ func TestPlacesExpire(t *testing.T) {
 			t.Errorf("%q", got.Errmsg)
 		}
 		f.wantEmpty(t, "task_places")
+		f.acquire(t, managerA, "a", "b")
+		f.retry(t, tasker.RetryRequest{
+			Type: half.Type, Identifier: half.Identifier, Class: tasker.RetryAll, By: "ann", Expires: tasker.Expiry{After: time.Hour},
+		})
+		f.wantPlaces(t, half, 1, 0, "a")
+		f.wantTaken(t, map[string]string{"a": "", "b": "half"})
 	})
 }
 

@@ -232,6 +232,11 @@ func (r *round) open(outcome roundOutcome) error {
 			return err
 		}
 	}
+	if r.row.Places != nil {
+		if err := reopenPlaces(r.tx, &r.row); err != nil {
+			return err
+		}
+	}
 	row := roundRow{
 		TaskID: r.row.ID, Round: next, RequestHash: r.hash(), Outcome: document[roundOutcome]{outcome},
 		RequestedBy: r.request.By, Reason: r.request.Reason, RoundTime: r.now,
