@@ -53,6 +53,10 @@ func TestRunRefused(t *testing.T) {
 	if err := os.WriteFile(names, []byte("# nobody\n\n , \n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	execute(t, env, "", "run", "sleep", "any-1", "--any", "seconds=0").want(t, cli.ExitOK, "DONE: 1 ok",
+		"")
+	execute(t, env, "", "run", "sleep", "any-2", "--any=2", "--all", "seconds=0", "--detach").
+		want(t, cli.ExitOK, "sleep/any-2 sent to any 2 of 2 endpoints\n", "")
 	execute(t, env, "", "run", "sleep", "taken", "-e", "console1", "seconds=0", "--detach").want(t, cli.ExitOK, "sleep/taken sent to 1 endpoint\n", "")
 	for args, want := range map[string]string{
 		"worker":                                      "say whom: --all (2 endpoints perform worker), -S SELECTOR, -e NAME or --any",
@@ -67,6 +71,8 @@ func TestRunRefused(t *testing.T) {
 		"worker --all --yes --expect-max 1":           "expected",
 		"worker --all --expect 2 --expect-min 1":      "--expect excludes",
 		"worker --all --limit 0":                      "invalid --limit",
+		"worker --any=0":                              "invalid --any=0",
+		"worker --any=3 -e a,b":                       "too many places",
 		"worker -e -":                                 "--endpoint: no endpoints",
 		"worker -e @" + names:                         "--endpoint: no endpoints",
 		"worker -e @/nowhere":                         "--endpoint: open /nowhere",
