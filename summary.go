@@ -35,8 +35,8 @@ type Summary struct {
 	// Removed counts the endpoints removed before they finished the task. They
 	// are in none of the other numbers.
 	Removed int `json:"-"`
-	// Closed counts the places that nobody can take any more: the task was canceled
-	// before, or the endpoint that had one was removed. They are in none of the other
+	// Closed counts the places that nobody can take any more: the task was canceled or
+	// superseded before, or the endpoint that had one was removed. They are in none of the other
 	// numbers either, and keep the task from being DONE.
 	Closed int `json:"-"`
 }
@@ -101,8 +101,8 @@ func Summarize(expected []string, outcomes []Outcome) Summary {
 //     FAILED if one ended with an error; CANCELED if one was canceled or superseded, or
 //     a place was closed, and, unless the task was canceled as a whole, none ended with
 //     an error;
-//   - CANCELED if no endpoint is expected because all were removed, or the task
-//     was canceled as a whole;
+//   - CANCELED if no endpoint is expected because all were removed, all places are
+//     closed, or the task was canceled as a whole;
 //   - INCOMPLETE if an endpoint is lost, or the task is overdue and one is
 //     missing, or a place is not taken (or none is expected at all);
 //   - otherwise current.
@@ -116,7 +116,7 @@ func NextStatus(current TaskStatus, s Summary, overdue bool) TaskStatus {
 	switch {
 	case s.Expected > 0 && s.Finished == s.Expected:
 		return endOf(current, s)
-	case s.Expected == 0 && (s.Removed > 0 || current == Canceling):
+	case s.Expected == 0 && (s.Removed > 0 || s.Closed > 0 || current == Canceling):
 		return Canceled
 	case current == Canceling:
 		return current

@@ -168,6 +168,9 @@ func TestNextStatus(t *testing.T) {
 		"canceled, but all were done":        {tasker.Canceling, all, false, tasker.Done},
 		"canceled, but all had ended":        {tasker.Canceling, failed, false, tasker.Failed},
 		"canceled, and nobody is expected":   {tasker.Canceling, tasker.Summary{}, false, tasker.Canceled},
+		"no place taken, in time":            {tasker.Sent, tasker.Summary{Expected: 2, Untaken: 2}, false, tasker.Sent},
+		"no place taken, too late":           {tasker.Sent, tasker.Summary{Expected: 2, Untaken: 2}, true, tasker.Incomplete},
+		"all places closed":                  {tasker.Sent, tasker.Summary{Closed: 2}, false, tasker.Canceled},
 		"scheduled":                          {tasker.Scheduled, tasker.Summary{}, true, tasker.Scheduled},
 	} {
 		if got := tasker.NextStatus(test.current, test.summary, test.overdue); got != test.want {

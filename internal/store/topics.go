@@ -22,7 +22,8 @@ import (
 //
 // So nothing of the older task starts there from the commit on. An endpoint that joins the
 // older task later looks whether a newer one is for it. A rollout that is superseded
-// anywhere opens nothing any more: it is superseded at all of its endpoints.
+// anywhere opens nothing any more: it is superseded at all of its endpoints. So is a task
+// with places, and those that nobody has taken are closed, as if it was canceled.
 //
 // The mark goes when somebody retries the older task.
 
@@ -135,8 +136,12 @@ func (p *supersession) supersede() error {
 			return err
 		}
 	}
+	closed, err := p.endPlaces()
+	if err != nil {
+		return err
+	}
 	changed, err := p.changeResults()
-	if err != nil || changed == 0 {
+	if err != nil || changed == 0 && closed == 0 {
 		return err
 	}
 	by := document[tasker.Supersession]{tasker.Supersession{By: p.by.row.Identifier, At: p.now.Time}}
@@ -155,15 +160,30 @@ func (p *supersession) endRollout() error {
 	return Rollouts{p.DB}.cancelRollout(p.tx, &p.task, &why)
 }
 
+// endPlaces closes the places of the older task that nobody has taken, and returns how many.
+func (p *supersession) endPlaces() (closed int, err error) {
+	if p.task.Places == nil {
+		return 0, nil
+	}
+	if closed, err = untakenPlaces(p.tx, p.task.ID); err != nil || closed == 0 {
+		return 0, err
+	}
+	p.task.Targets = new(*p.task.Targets - closed)
+	return closed, closePlaces(p.tx, p.task.ID)
+}
+
 // within returns the condition that an endpoint, a column, is one at which the older task
-// is superseded.
+// is superseded. A newer task with places is for all that may take one.
 func (p *supersession) within(endpoint string) (condition string, args []any) {
-	if p.task.Rollout != nil {
+	if p.task.Rollout != nil || p.task.Places != nil || p.by.row.Places != nil && len(p.by.row.Endpoints) == 0 {
 		return "", nil
 	}
 	targets := "task_targets"
-	if p.by.row.Rollout != nil { // those whose wave is not open are no targets yet
+	switch {
+	case p.by.row.Rollout != nil: // those whose wave is not open are no targets yet
 		targets = "rollout_targets"
+	case p.by.row.Places != nil:
+		targets = "place_candidates"
 	}
 	return " AND EXISTS (SELECT 1 FROM " + targets + " n WHERE n.task_id = ? AND n.endpoint = " + endpoint + ")", []any{p.by.row.ID}
 }
@@ -265,8 +285,11 @@ func supersededAt(
 			Joins("JOIN tasks t ON t.id = m.task_id AND t.on_conflict = ?", string(tasker.ConflictSupersede)).
 			Where("o.task_id = ?", a.TaskID).
 			Where("(t.endpoints IS NULL"+
+				" OR t.places IS NOT NULL AND NOT EXISTS (SELECT 1 FROM place_candidates g WHERE g.task_id = t.id)"+
+				" OR EXISTS (SELECT 1 FROM place_candidates g WHERE g.task_id = t.id AND g.endpoint = ?)"+
 				" OR EXISTS (SELECT 1 FROM task_targets g WHERE g.task_id = t.id AND g.endpoint = ?)"+
-				" OR EXISTS (SELECT 1 FROM rollout_targets g WHERE g.task_id = t.id AND g.endpoint = ?))", a.Endpoint, a.Endpoint).
+				" OR EXISTS (SELECT 1 FROM rollout_targets g WHERE g.task_id = t.id AND g.endpoint = ?))",
+				a.Endpoint, a.Endpoint, a.Endpoint).
 			Order("m.id DESC").Limit(1).Pluck("t.identifier", &newer).Error
 		if err != nil {
 			return nil, err

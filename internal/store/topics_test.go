@@ -400,6 +400,57 @@ func TestSupersedeRollout(t *testing.T) {
 	})
 }
 
+// A task with places is superseded as a whole, like one that is canceled: nobody takes what
+// was left of it. A newer one replaces the older ones wherever it may be taken.
+func TestSupersedePlaces(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b", "c")
+		topical := func(topic string) func(*tasker.Task) {
+			return func(t *tasker.Task) { t.Topic, t.OnConflict = topic, tasker.ConflictSupersede }
+		}
+		older := f.placed(t, "older", 3, topical("nightly"))
+		f.wantTaken(t, map[string]string{"a": "older", "b": "older"})
+		f.receive(t, managerA, incoming(older, "a", tasker.Running))
+		untaken := f.placed(t, "untaken", 1, topical("weekly"))
+		given := tasker.Task{Type: "worker", Identifier: "unsent", Payload: []byte("1"), Deliver: 2}
+		topical("monthly")(&given)
+		unsent, _, err := f.Tasks.CreateTask(t.Context(), given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for topic, change := range map[string]func(*tasker.Task){
+			"nightly": func(t *tasker.Task) { t.Endpoints = []string{"z"} },
+			"weekly":  func(*tasker.Task) {}, "monthly": func(*tasker.Task) {},
+		} {
+			f.placed(t, "newer "+topic, 1, func(t *tasker.Task) { topical(topic)(t); change(t); t.Priority = -1 })
+		}
+		f.wantPlaces(t, older, 0, 1, "a", "b")
+		wantStates(t, f, older, "a:RUNNING b:SUPERSEDED")
+		f.wantPlaces(t, untaken, 0, 1)
+		f.wantPlaces(t, unsent, 0, 2)
+		for _, task := range []tasker.Task{untaken, unsent} {
+			if got := f.find(t, task); got.Status != tasker.Canceled || got.Superseded == nil {
+				t.Errorf("%s is %s, superseded by %+v", got.Identifier, got.Status, got.Superseded)
+			}
+		}
+		if got := f.take(t, managerA, "c", 10); strings.Contains(got, "older") || strings.Contains(got, "un") {
+			t.Errorf("c takes %q", got)
+		}
+		f.finish(t, finish(older, "a", 1, tasker.ResultDone))
+		f.wantStatus(t, older, tasker.Canceled)
+
+		// A newer one with places, and older ones for all.
+		f.acquire(t, managerA, "a", "b", "c")
+		plain := f.sentTopical(t, "plain", "a", "b", "c")
+		f.placed(t, "at b", 1, func(t *tasker.Task) { topical("nightly")(t); t.Endpoints = []string{"b", "late"} })
+		wantStates(t, f, plain, "b:SUPERSEDED")
+		f.acquire(t, managerA, "late")
+		all := f.sentTopical(t, "all")
+		f.placed(t, "anywhere", 1, topical("nightly"))
+		wantStates(t, f, all, "a:SUPERSEDED b:SUPERSEDED c:SUPERSEDED late:SUPERSEDED")
+	})
+}
+
 // An endpoint that would join an older task for all does not run it if the newer one is
 // for it, too.
 func TestSupersededBeforeItJoins(t *testing.T) {
