@@ -95,13 +95,16 @@ func TestTakesWhereSlotsAreFree(t *testing.T) {
 			return ""
 		})
 	}
-	total := int64(0)
-	for _, h := range running {
-		total += h.started.Load()
-	}
-	if total != 20 {
-		t.Errorf("%d runs of 20 tasks", total)
-	}
+	w.until(func() string { // a row says that it runs before its handler is called
+		total := int64(0)
+		for _, h := range running {
+			total += h.started.Load()
+		}
+		if total != 20 {
+			return fmt.Sprintf("20 runs of 20 tasks, there are %d", total)
+		}
+		return ""
+	})
 }
 
 // A task with three places runs at three endpoints, of those that may take it.
@@ -125,9 +128,12 @@ func TestTakesSeveralPlaces(t *testing.T) {
 			return ""
 		})
 	}
-	if n := h.of("two"); n != 2 {
-		t.Errorf("%d runs of a task with two places", n)
-	}
+	w.until(func() string {
+		if n := h.of("two"); n != 2 {
+			return fmt.Sprintf("two runs of a task with two places, there are %d", n)
+		}
+		return ""
+	})
 }
 
 // What waits for an endpoint is taken in the order of its priority, and not before a slot is
