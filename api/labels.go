@@ -38,16 +38,15 @@ func decodeLabels(value json.RawMessage, errs *inputErrors) map[string]string {
 	for _, key := range slices.Sorted(maps.Keys(members)) {
 		field := "/labels" + pointer(key)
 		text, ok := stringOf(members[key])
+		err := selector.WellFormedLabelKey(key)
+		if err == nil && ok {
+			err = selector.ValidLabelValue(text)
+		}
 		switch {
-		case !selector.IsLabelKey(key):
-			errs.add(field, "invalid label key %q: must be 1-%d letters, digits, '.', '_', '/' or '-', and start with a letter or digit",
-				clip(key, selector.MaxLabelKey), selector.MaxLabelKey)
+		case err != nil:
+			errs.add(field, "%v", err)
 		case !ok:
 			errs.add(field, "invalid label value: must be a string, not %s: put it in quotes", kindOfJSON(members[key]))
-		default:
-			if err := selector.ValidLabelValue(text); err != nil {
-				errs.add(field, "%v", err)
-			}
 		}
 		labels[key] = text
 		size += len(key) + len(text)

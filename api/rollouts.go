@@ -109,11 +109,7 @@ func (h *rolloutHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := client.TaskPage[client.TaskView]{Tasks: viewTasks(tasks)}
-	if next > 0 {
-		page.Next = nextPage(w, r, strconv.FormatInt(next, 10))
-	}
-	return writeJSON(w, http.StatusOK, page)
+	return writeTaskPage(w, r, tasks, next)
 }
 
 // rolloutStates returns the states that a request names, or else those of the rollouts

@@ -46,7 +46,7 @@ func (s scheduledTasks) task(ctx context.Context, body []byte) (tasker.Task, err
 }
 
 // scheduledFields are the fields of the task of a schedule.
-const scheduledFields = "type, payload, endpoints, select, all, limit, seed, expect, expires, retry, priority, " +
+const scheduledFields = "type, payload, endpoints, select, all, limit, seed, deliver, expect, expires, retry, priority, " +
 	"topic, on_conflict, rollout, labels"
 
 // decodeScheduledTask decodes the task of a schedule strictly: the body of a POST with

@@ -41,6 +41,12 @@ func (h *taskHandlers) search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return writeTaskPage(w, r, tasks, next)
+}
+
+// writeTaskPage writes one page of tasks; next is the ID before which the next one begins, 0
+// if this is the last.
+func writeTaskPage(w http.ResponseWriter, r *http.Request, tasks []tasker.Task, next int64) error {
 	page := client.TaskPage[client.TaskView]{Tasks: viewTasks(tasks)}
 	if next > 0 {
 		page.Next = nextPage(w, r, strconv.FormatInt(next, 10))

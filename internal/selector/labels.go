@@ -39,12 +39,21 @@ func IsLabelKey(key string) bool { return labelKey.MatchString(key) }
 // ValidLabelKey returns nil for a label's key that is not the name of an attribute,
 // and otherwise an error that says what is allowed.
 func ValidLabelKey(key string) error {
-	if !IsLabelKey(key) {
-		return fmt.Errorf("invalid label key %q: must be 1-%d letters, digits, '.', '_', '/' or '-', and start with a letter or digit",
-			text.Shorten(key, MaxLabelKey), MaxLabelKey)
+	if err := WellFormedLabelKey(key); err != nil {
+		return err
 	}
 	if slices.Contains(attributes, key) {
 		return fmt.Errorf("invalid label key %q: reserved name: choose another", key)
+	}
+	return nil
+}
+
+// WellFormedLabelKey returns nil for what [IsLabelKey] allows, and otherwise an error that
+// says what is allowed.
+func WellFormedLabelKey(key string) error {
+	if !IsLabelKey(key) {
+		return fmt.Errorf("invalid label key %q: must be 1-%d letters, digits, '.', '_', '/' or '-', and start with a letter or digit",
+			text.Shorten(key, MaxLabelKey), MaxLabelKey)
 	}
 	return nil
 }
