@@ -23,7 +23,8 @@ func TestNodesFail(t *testing.T) {
 	c := startNodes(t)
 	t.Logf("cluster complete after %v", time.Since(began).Round(time.Second))
 	s := startSystem(t, c.uris(), "console1", "console2", "console3")
-	queues := len(taskTypes)*len(s.endpoints) + 1 // plus the dead letters
+	// A type has a queue for each endpoint, and one for tasks for any of them.
+	queues := len(taskTypes)*(len(s.endpoints)+1) + 1 // plus the dead letters
 	h := promises.History{Begin: time.Now(), Endpoints: s.endpoints}
 	for _, name := range taskTypes {
 		h.Types = append(h.Types, promises.Type{Name: name, MaxAttempts: 1, Outcome: "done"})

@@ -188,7 +188,7 @@ func (c *nodes) untilReplicated(count int) {
 	var last string
 	until(c.t, "the queues to have all their members", func() bool {
 		list, err := c.queues(c.all[0])
-		last = fmt.Sprintf("%+v, %v", list, err)
+		last = fmt.Sprintf("%d queues, want %d: %+v, %v", len(list), count, list, err)
 		for _, q := range list {
 			if q.Type != "quorum" || q.Leader == "" || len(q.Members) != len(c.all) || len(q.Online) != len(c.all) {
 				return false
