@@ -41,7 +41,8 @@ type Task struct {
 	// They stay expected, and leave the list once they have received the task.
 	Unserved []string `json:"unserved,omitempty"`
 	// RemovedEndpoints are endpoints, sorted, that an administrator removed
-	// before they finished the task: it no longer expects them.
+	// before they finished the task, or whose place in it was passed on to another
+	// one since they were lost: it no longer expects them.
 	RemovedEndpoints []string `json:"removed_endpoints,omitempty"`
 	// Cancel says who canceled the task; nil if nobody did.
 	Cancel *Cancellation `json:"cancel,omitempty"`
@@ -273,7 +274,7 @@ const (
 	ErrnrRejected    = -5 // the endpoint cannot perform the task; state REJECTED
 	ErrnrInterrupted = -6 // the manager ended while the handler ran; state FAILED
 	ErrnrBadResult   = -7 // the handler's result is not JSON or too large; state FAILED
-	ErrnrRemoved     = -8 // the endpoint was removed before it finished; state CANCELED
+	ErrnrRemoved     = -8 // the endpoint was removed before it finished, or its place passed on; state CANCELED
 	ErrnrSuperseded  = -9 // a newer task of its topic replaced the task; state SUPERSEDED
 )
 

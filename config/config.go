@@ -95,6 +95,15 @@ func (c Config) retention() map[string]time.Duration {
 	return times
 }
 
+// attempts returns how many attempts the retry policy of each type allows.
+func (c Config) attempts() map[string]int {
+	most := make(map[string]int, len(c.TaskTypes))
+	for _, t := range c.TaskTypes {
+		most[t.Name] = t.Retry.MaxAttempts()
+	}
+	return most
+}
+
 // TaskTypeNames returns the names of all task types, in their order.
 func (c Config) TaskTypeNames() []string {
 	names := make([]string, 0, len(c.TaskTypes))

@@ -132,7 +132,7 @@ func load(opts Options, f file, files *Files) (Config, error) {
 	d.warnings = append(p.warnings, c.warn()...)
 	cfg := d.Config
 	cfg.Reconcile.WaitForEndpoints = cfg.API.WaitForEndpoints
-	cfg.Reconcile.Retention = cfg.retention()
+	cfg.Reconcile.Retention, cfg.Reconcile.Attempts = cfg.retention(), cfg.attempts()
 	cfg.API.TaskTypes, cfg.Manager.TaskTypes = cfg.TaskTypes, cfg.TaskTypes
 	return cfg, nil
 }

@@ -126,6 +126,10 @@ func TestTaskTypesMayBeNamesAndEntries(t *testing.T) {
 	if diff := cmp.Diff(want, c.TaskTypes); diff != "" {
 		t.Error(diff)
 	}
+	wantAttempts := map[string]int{"plain": 1, "deploy": 4, "EU-Backup_1": 4}
+	if diff := cmp.Diff(wantAttempts, c.Reconcile.Attempts); diff != "" {
+		t.Errorf("attempts (-want +got):\n%s", diff)
+	}
 	wantRetention := map[string]time.Duration{"plain": 720 * time.Hour, "deploy": 48 * time.Hour, "EU-Backup_1": 0}
 	if diff := cmp.Diff(wantRetention, c.Reconcile.Retention); diff != "" {
 		t.Error("retention:", diff)

@@ -117,6 +117,7 @@ func reloading(ctx context.Context, r *reloader, roles func(context.Context, *re
 // reloadAPI changes what a running API takes from its configuration.
 func reloadAPI(next config.Config, server *api.Server, reconciler *reconcile.Reconciler) error {
 	reconciler.SetRetention(next.Reconcile.Retention)
+	reconciler.SetAttempts(next.Reconcile.Attempts)
 	reconciler.SetTaskTypes(next.TaskTypeNames())
 	server.SetToken(next.API.Token)
 	return server.SetTaskTypes(next.TaskTypes)

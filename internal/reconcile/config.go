@@ -26,6 +26,9 @@ type Config struct {
 	// Retention is how long tasks of each configured type are kept after they
 	// ended, 0 for ever. Types not in it have [tasker.DefaultRetention].
 	Retention map[string]time.Duration
+	// Attempts is how many attempts the retry policy of each configured type allows.
+	// Types not in it have none but the first.
+	Attempts map[string]int
 	// IncompleteRetention is how long a task stays INCOMPLETE, without any
 	// change of it or its results, before it is deleted; at least its
 	// Retention. 0 means for ever.

@@ -14,6 +14,9 @@ type Lost interface {
 	// ReleasePlaces gives back places that endpoints which are gone have taken and not
 	// recorded, and returns their tasks.
 	ReleasePlaces(ctx context.Context, limit int) (tasks []int64, err error)
+	// PassOnPlaces passes on places of endpoints that are lost, and returns their tasks.
+	// attempts tells how many attempts the retry policy of a type allows.
+	PassOnPlaces(ctx context.Context, attempts func(taskType string) int, limit int) (tasks []int64, err error)
 }
 
 // lost finds endpoints that stopped heartbeating, and marks their unfinished

@@ -101,6 +101,7 @@ type Reconciler struct {
 	background []func(context.Context)
 	starter    *starter
 	retention  *atomic.Pointer[map[string]time.Duration]
+	attempts   *atomic.Pointer[map[string]int]
 	census     *census
 	succeeded  observe.Gauge
 	log        *slog.Logger
@@ -119,6 +120,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 	aggregate := newAggregate(store.Statuses, cfg.WaitForEndpoints, log)
 	rollouts := newRollouts(store, dispatcher, broker, log)
 	aggregate.also = rollouts.hint
+	places := newPlaces(store.Lost, cfg, log)
 	conversion := &conversion{statuses: store.Statuses}
 	purge := newPurge(store.Retention, store.DeadLetters, cfg, log)
 	deadLetters := newDeadLetters(store.DeadLetters, log)
@@ -134,7 +136,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 			{name: "incomplete", period: 500 * time.Millisecond, runOnce: incomplete.runOnce},
 			{name: "expiry", period: time.Second, runOnce: expiry.runOnce},
 			{name: "lost", period: time.Second, runOnce: lost.runOnce},
-			{name: "places", period: time.Second, runOnce: (&places{store: store.Lost, log: log}).runOnce},
+			{name: "places", period: time.Second, runOnce: places.runOnce},
 			{name: "aggregate", period: 500 * time.Millisecond, runOnce: aggregate.runOnce},
 			{name: "purge", period: time.Minute, runOnce: purge.runOnce},
 			{name: "conversion", period: 5 * time.Second, runOnce: conversion.runOnce},
@@ -148,6 +150,7 @@ func New(cfg Config, store Store, broker Broker, dispatcher Dispatcher, log *slo
 		elector:   &elector{leases: store.Leases, holder: ulid.Make().String(), observe: lost.observe, log: log},
 		starter:   starter,
 		retention: &purge.retention,
+		attempts:  &places.attempts,
 		census:    census,
 		succeeded: cfg.Metrics.LoopSuccess,
 		log:       log,
@@ -173,6 +176,11 @@ func (r *Reconciler) AddLoop(name string, period time.Duration, runOnce func(con
 // SetRetention replaces Config.Retention. It may be called while Run runs.
 func (r *Reconciler) SetRetention(retention map[string]time.Duration) {
 	r.retention.Store(&retention)
+}
+
+// SetAttempts replaces Config.Attempts. It may be called while Run runs.
+func (r *Reconciler) SetAttempts(attempts map[string]int) {
+	r.attempts.Store(&attempts)
 }
 
 // SetTaskTypes replaces Config.TaskTypes. It may be called while Run runs.

@@ -150,6 +150,9 @@ func (s Endpoints) markLost(
 		if err != nil || len(tasks) == 0 {
 			return err
 		}
+		if err := claimLost(tx, name, tasks); err != nil {
+			return err
+		}
 		message := "endpoint " + name + " was last seen at " + row.LastSeen.Format(time.RFC3339)
 		return tx.Exec("UPDATE task_results SET lost_from = state, lost_errnr = errnr, lost_errmsg = errmsg,"+
 			" state = ?, errnr = ?, errmsg = ?, last_modified_time = ?"+

@@ -22,7 +22,8 @@ import (
 //     task, or finds it. The number of places that are left is the guard.
 //   - place_claims has the targets that were taken and may not be recorded yet. A manager
 //     whose answer was lost gets them again. If no manager holds the endpoint any more they
-//     are given back, since there was no run: a run has a result.
+//     are given back, since there was no run: a run has a result. It also has those that
+//     were lost: see [Endpoints.PassOnPlaces].
 //   - tasks.targets counts all places from the start, so that a task with places to take does
 //     not end. A cancellation lowers it to those that are taken: the others are closed.
 //
@@ -222,7 +223,8 @@ const recorded = "EXISTS (SELECT 1 FROM task_results r WHERE r.task_id = c.task_
 
 // ReleasePlaces gives back up to limit places that an endpoint has taken and not recorded,
 // since no manager holds it any more, and returns their tasks: others may take them. Nothing
-// of them ran. It also forgets which of the others were taken and have a result.
+// of them ran. It also forgets which of the others were taken and have a result that is not
+// lost.
 func (s Endpoints) ReleasePlaces(ctx context.Context, limit int) (tasks []int64, err error) {
 	if err := s.clockKnown(ctx); err != nil {
 		return nil, err
@@ -253,11 +255,12 @@ func (s Endpoints) ReleasePlaces(ctx context.Context, limit int) (tasks []int64,
 	return slices.Compact(tasks), nil
 }
 
-// forgetClaims deletes the claims whose endpoints have recorded the task.
+// forgetClaims deletes the claims whose endpoints have recorded the task and are not lost.
 func (s Endpoints) forgetClaims(ctx context.Context) error {
 	for {
 		var rows []claimRow
-		err := s.conn(ctx).Table("place_claims c").Select("c.task_id, c.endpoint").Where(recorded).
+		err := s.conn(ctx).Table("place_claims c").Select("c.task_id, c.endpoint").
+			Joins("JOIN task_results r ON r.task_id = c.task_id AND r.endpoint = c.endpoint").Where("r.state <> ?", tasker.Lost).
 			Order("c.task_id, c.endpoint").Limit(batchSize).Find(&rows).Error
 		if err != nil || len(rows) == 0 {
 			return err
@@ -279,9 +282,7 @@ func (s Endpoints) forgetClaims(ctx context.Context) error {
 // releasePlace gives back one place, unless a manager holds the endpoint by now. The
 // endpoint is locked: whoever records the task does so before, or finds no target.
 func (s Endpoints) releasePlace(tx *gorm.DB, claim claimRow) (released bool, err error) {
-	var holders []endpointRow
-	err = forUpdate(tx).Select("name", "lease_until").Where("name = ?", claim.Endpoint).Limit(1).Find(&holders).Error
-	if err != nil || len(holders) > 0 && holders[0].LeaseUntil.After(s.Now()) {
+	if gone, _, err := s.lockGone(tx, claim.Endpoint); err != nil || !gone {
 		return false, err
 	}
 	tasks, err := lockPlaces(tx, []int64{claim.TaskID})
@@ -313,12 +314,17 @@ func (s *DB) givePlace(tx *gorm.DB, task *taskRow, endpoint string) (given bool,
 	if dropped.Error != nil || dropped.RowsAffected == 0 {
 		return false, dropped.Error
 	}
+	return true, addPlace(tx, task)
+}
+
+// addPlace opens a place of a locked task again.
+func addPlace(tx *gorm.DB, task *taskRow) error {
 	update := tx.Model(&placeRow{}).Where("task_id = ?", task.ID).Update("untaken", gorm.Expr("untaken + 1"))
 	if update.Error != nil || update.RowsAffected > 0 {
-		return true, update.Error
+		return update.Error
 	}
 	row := task.place(1)
-	return true, tx.Create(&row).Error
+	return tx.Create(&row).Error
 }
 
 // givePlaces gives back the places of an endpoint that is being removed, in locked tasks

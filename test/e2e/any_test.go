@@ -40,6 +40,27 @@ func TestAnyEndpoint(t *testing.T) {
 	}
 }
 
+// A manager is killed while it runs a task for any endpoint that may be tried again: another
+// one runs it, and the first one does not when it is back.
+func TestAnyEndpointPassedOn(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, `TASKER_TASK_TYPES=[{name: sleep, retry: [1]}]`, "TASKER_RECONCILE_LOST_AFTER=2s")
+	s.api()
+	first := s.manager("console1")
+	s.accept("sleep", `{"identifier":"one","payload":{"seconds":3600},"deliver":"any"}`)
+	s.awaitFor("/sleep/one", "run", func(a answer) bool { return a.state("console1") == "RUNNING" })
+	first.kill()
+	s.manager("console2")
+	s.awaitFor("/sleep/one", "run at console2", func(a answer) bool { return a.state("console2") == "RUNNING" })
+	s.manager("console1")
+	s.accept("sleep", `{"identifier":"two","payload":{"seconds":0},"endpoints":["console1"]}`)
+	s.await("/sleep/two", "DONE") // it is back, and works
+	a := s.await("/sleep/one", "INCOMPLETE") // as it was when console1 was lost
+	if a.state("console1") != "CANCELED" || a.state("console2") != "RUNNING" || a.Summary.Expected != 1 {
+		t.Errorf("%+v", a)
+	}
+}
+
 // A manager is killed while it runs tasks for any endpoint. Nobody else runs these; the
 // others go to those that are left.
 func TestAnyEndpointKilled(t *testing.T) {

@@ -61,9 +61,13 @@ func cancelContradicted(w *world, report reportFunc) {
 	}
 }
 
-// Only what somebody canceled is CANCELED.
+// Only what somebody canceled is CANCELED, or what an endpoint lost whose place went to
+// another one.
 func canceledByNobody(w *world, report reportFunc) {
 	w.rows(func(a *Answer, p place, row *Result) {
+		if row.passedOn() && slices.ContainsFunc(w.posts[p.task], func(post Post) bool { return post.Deliver > 0 }) {
+			return
+		}
 		if row.State == stateCanceled && !w.canceledBy(p, a.Answered) {
 			report("%v at %s is CANCELED, and nobody canceled it", p, clock(a.Time))
 		}

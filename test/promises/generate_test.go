@@ -337,6 +337,10 @@ func (a *Answer) recount() {
 	s := &a.Summary
 	s.Received, s.Finished, s.Failed, s.Canceled, s.Lost = len(a.Results), 0, 0, 0, 0
 	for _, row := range a.Results {
+		if row.passedOn() {
+			s.Received--
+			continue
+		}
 		switch row.State {
 		case stateDone:
 			s.Finished++

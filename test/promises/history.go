@@ -237,6 +237,10 @@ type Result struct {
 	Payload  json.RawMessage `json:"payload"`
 }
 
+// passedOn reports whether the task no longer expects the endpoint, which was lost: its
+// place went to another one. The endpoint is not counted.
+func (r *Result) passedOn() bool { return r.State == stateCanceled && r.Errnr == errnrRemoved }
+
 // Violation is a contradiction to a promise.
 type Violation struct {
 	// Promise is the number of the broken promise, 1 to 5.

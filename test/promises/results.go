@@ -14,7 +14,8 @@ import (
 // A success is in the row.
 func lostDone(w *world, report reportFunc) {
 	w.ends(ranDone, func(r *run, row *Result) {
-		if row.State == stateDone && row.Attempt == r.attempt || w.followed(r, row) {
+		if row.State == stateDone && row.Attempt == r.attempt || w.followed(r, row) ||
+			row.passedOn() { // another rule checks that it may be
 			return // the payload is checked by another rule
 		}
 		if !w.cut(r) && (row.State != stateCanceled || !w.canceledBy(r.place, r.end.Time.Add(grace))) {

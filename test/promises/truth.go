@@ -28,6 +28,8 @@ func (a *Answer) count() (c count) {
 	c.received, c.missing = len(a.Results), len(a.Summary.Missing)+a.Summary.Unopened+a.Summary.Untaken
 	for i := range a.Results {
 		switch state := a.Results[i].State; {
+		case a.Results[i].passedOn():
+			c.received--
 		case state == stateLost:
 			c.lost++
 		case finished(state):
@@ -147,7 +149,7 @@ func errnrFits(state string, errnr int) bool {
 	case stateTimedOut:
 		return errnr == errnrTimedOut
 	case stateCanceled:
-		return errnr == errnrCanceled
+		return errnr == errnrCanceled || errnr == errnrRemoved
 	case stateLost:
 		return errnr == errnrLost
 	case stateExpired:

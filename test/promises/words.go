@@ -36,6 +36,7 @@ const (
 	errnrRejected    = -5
 	errnrInterrupted = -6
 	errnrBadResult   = -7
+	errnrRemoved     = -8
 	errnrSuperseded  = -9
 
 	ranDone    = "done"
