@@ -151,6 +151,7 @@ func TestRatiosAreThoseWithinARun(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for _, args := range []string{
 		"-endpoints 2,x", "-runs 0", "-mode gateway", "-processes -mode other", "-endpoints 0", "-inflight 0", "-duration 0s", "-payload 3", "-output xml", "-tasks -1", "stray", "-unknown",
+		"-fields [1]",
 	} {
 		if _, err := parse(strings.Fields(args), io.Discard); !errors.Is(err, errUsage) {
 			t.Errorf("%s: %v", args, err)
@@ -183,6 +184,24 @@ func TestWholeRun(t *testing.T) {
 	out.Reset()
 	if err := rep.text(&out); err != nil || !strings.Contains(out.String(), "results/s") {
 		t.Errorf("text output %q, %v", out.String(), err)
+	}
+}
+
+// With -any, a task has one result, whichever endpoint takes it.
+func TestAny(t *testing.T) {
+	testservices.Need(t)
+	var out, progress bytes.Buffer
+	if err := run(t.Context(), shortRun(t, `-any -fields {"priority":5} -endpoints 2 -runs 1`), &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	var rep report
+	if err := json.Unmarshal(out.Bytes(), &rep); err != nil {
+		t.Fatal(err)
+	}
+	checkMeasured(t, rep.Rounds[0])
+	out.Reset()
+	if err := rep.text(&out); err != nil || !rep.Any || rep.Fields["priority"] != 5.0 || !strings.Contains(out.String(), anyEndpoint) {
+		t.Errorf("%+v, text output %q, %v", rep, out.String(), err)
 	}
 }
 

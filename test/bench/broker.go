@@ -22,11 +22,12 @@ const (
 	prefetch = 64
 )
 
-// fanout publishes to N queues and consumes them, with amqp091-go alone, in
-// tasker's topology: two connections, a channel per consumer, persistent and
-// mandatory messages.
+// fanout publishes to the queues of N endpoints and consumes them, with amqp091-go
+// alone, in tasker's topology: two connections, a channel per consumer, mandatory
+// messages. If each message is for any endpoint, they share one queue.
 type fanout struct {
 	endpoints int
+	copies    int // of a message
 	body      []byte
 	mode      uint8 // amqp.Persistent or amqp.Transient
 	publishes *amqp.Connection
@@ -57,7 +58,7 @@ func each(deliver func(endpoint string, d amqp.Delivery) error) takeFunc {
 func ackOnly(_ string, d amqp.Delivery) error { return d.Ack(false) }
 
 func openFanout(ctx context.Context, uri string, opts options, endpoints int, take takeFunc) (*fanout, error) {
-	f := &fanout{endpoints: endpoints, body: bytes.Repeat([]byte{'x'}, messageSize(opts.payload)), mode: amqp.Transient}
+	f := &fanout{endpoints: endpoints, copies: opts.results(endpoints), body: bytes.Repeat([]byte{'x'}, messageSize(opts.payload)), mode: amqp.Transient}
 	if opts.persistent {
 		f.mode = amqp.Persistent
 	}
@@ -103,7 +104,7 @@ func (f *fanout) open(ctx context.Context, uri string, take takeFunc) (err error
 	return nil
 }
 
-// consume declares and consumes an endpoint's queue until the connection is
+// consume declares and consumes an endpoint's queue, or the shared one, until the connection is
 // closed.
 func (f *fanout) consume(exchange, endpoint string, take takeFunc) error {
 	ch, err := f.consumes.Channel()
@@ -111,6 +112,9 @@ func (f *fanout) consume(exchange, endpoint string, take takeFunc) error {
 		return err
 	}
 	queue := broker.Queue{TaskType: noop.Type, Endpoint: endpoint}.Name()
+	if f.copies < f.endpoints {
+		queue = broker.Queue{TaskType: noop.Type, Endpoint: "shared"}.Name()
+	}
 	args := amqp.Table{
 		amqp.QueueTypeArg:        amqp.QueueTypeClassic,
 		"x-dead-letter-exchange": broker.DeadExchange,
@@ -177,7 +181,7 @@ func confirmed(ctx context.Context, confirm *amqp.DeferredConfirmation) error {
 
 // all waits until everything published is handled.
 func (f *fanout) all(ctx context.Context) (time.Time, error) {
-	return f.handled.wait(ctx, f.published*int64(f.endpoints))
+	return f.handled.wait(ctx, f.published*int64(f.copies))
 }
 
 // latency sends one message after another, each after the previous one was
@@ -211,7 +215,7 @@ func (f *fanout) throughput(ctx context.Context, d time.Duration, inFlight int) 
 	confirms := make(chan *amqp.DeferredConfirmation, confirmWindow)
 	begin := time.Now()
 	for time.Since(begin) < d {
-		if _, err := f.handled.wait(ctx, (f.published-int64(inFlight)+1)*int64(f.endpoints)); err != nil {
+		if _, err := f.handled.wait(ctx, (f.published-int64(inFlight)+1)*int64(f.copies)); err != nil {
 			return 0, 0, err
 		}
 		if len(confirms) == cap(confirms) {
@@ -234,7 +238,7 @@ func (f *fanout) throughput(ctx context.Context, d time.Duration, inFlight int) 
 	if err != nil {
 		return 0, 0, err
 	}
-	return (f.published - before) * int64(f.endpoints), last.Sub(begin), nil
+	return (f.published - before) * int64(f.copies), last.Sub(begin), nil
 }
 
 // brokerCeiling is what RabbitMQ can do without a database.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ const taskLimit = 3 * time.Minute
 // load sends tasks to a system and waits for their results.
 type load struct {
 	sys     *system
+	opts    options
 	http    *http.Client
 	db      *sql.DB // to count the tasks
 	payload json.RawMessage
@@ -41,7 +43,7 @@ func newLoad(sys *system, s *services, opts options) (*load, error) {
 	}
 	transport := &http.Transport{MaxIdleConns: opts.inFlight, MaxIdleConnsPerHost: opts.inFlight}
 	return &load{
-		sys: sys, http: &http.Client{Transport: transport, Timeout: taskLimit}, db: db, payload: payloadOf(opts.payload),
+		sys: sys, opts: opts, http: &http.Client{Transport: transport, Timeout: taskLimit}, db: db, payload: payloadOf(opts.payload),
 	}, nil
 }
 
@@ -101,10 +103,15 @@ type times struct {
 	stored time.Duration // until all results were stored
 }
 
-// one sends a task to all endpoints and waits until all results are stored.
+// one sends a task and waits until all its results are stored.
 func (l *load) one(ctx context.Context) (name string, t times, err error) {
 	name = identifier(l.next.Add(1))
-	body, err := json.Marshal(map[string]any{"identifier": name, "payload": l.payload})
+	members := map[string]any{"identifier": name, "payload": l.payload}
+	if l.opts.any {
+		members["deliver"] = "any"
+	}
+	maps.Copy(members, l.opts.fields)
+	body, err := json.Marshal(members)
 	if err != nil {
 		return name, t, err
 	}
@@ -187,16 +194,16 @@ type throughput struct {
 	results int64
 }
 
-func (l *load) throughput(ctx context.Context, opts options, endpoints int, limit time.Duration) (t throughput, err error) {
+func (l *load) throughput(ctx context.Context, endpoints int, limit time.Duration) (t throughput, err error) {
 	var mu sync.Mutex
 	var all []time.Duration
 	var started atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	begin := time.Now()
-	for range opts.inFlight {
+	for range l.opts.inFlight {
 		group.Go(func() error {
 			var took []time.Duration
-			for time.Since(begin) < limit && (opts.tasks == 0 || started.Add(1) <= int64(opts.tasks)) {
+			for time.Since(begin) < limit && (l.opts.tasks == 0 || started.Add(1) <= int64(l.opts.tasks)) {
 				_, one, err := l.one(ctx)
 				if err != nil {
 					return err
@@ -213,7 +220,7 @@ func (l *load) throughput(ctx context.Context, opts options, endpoints int, limi
 		return t, err
 	}
 	elapsed := time.Since(begin)
-	results := int64(len(all) * endpoints)
+	results := int64(len(all) * l.opts.results(endpoints))
 	return throughput{
 		Tasks: int64(len(all)), Seconds: elapsed.Seconds(), PerSec: rate(int64(len(all)), elapsed),
 		Results: rate(results, elapsed), Stored: latencyOf(all), results: results,

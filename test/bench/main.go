@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -38,7 +39,17 @@ type options struct {
 	processes  bool
 	mode       string
 	persistent bool
+	any        bool
+	fields     map[string]any // further members of each POST
 	cpuProfile string
+}
+
+// results returns how many results a task has.
+func (o *options) results(endpoints int) int {
+	if o.any {
+		return 1
+	}
+	return endpoints
 }
 
 func main() {
@@ -82,6 +93,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&opts.mode, "mode", config.ModeDatabase, "mode of the managers with -processes: database or gateway")
 	flags.BoolVar(&opts.persistent, "persistent", false,
 		"persistent messages: tasker's, as with manager.message_queue.persistent, and all others'")
+	flags.BoolVar(&opts.any, "any", false, "each task is for any one of the endpoints; the others share a queue, as workers do")
+	flags.Func("fields", `further members of each POST as a JSON object, such as {"priority":5}`, func(text string) error {
+		return json.Unmarshal([]byte(text), &opts.fields)
+	})
 	flags.IntVar(&opts.inFlight, "inflight", 64, "tasks in flight in the throughput phase")
 	flags.IntVar(&opts.slots, "slots", 4, "tasks that an endpoint runs at once")
 	flags.IntVar(&opts.tasks, "tasks", 20000, "maximum number of tasks in a throughput phase; 0 means only -duration limits it")

@@ -31,7 +31,7 @@ func startProcesses(ctx context.Context, s *services, opts options, endpoints in
 	}
 	p := &processes{group: group}
 	sys := &system{ctx: ctx, parts: p}
-	w, err := newWatcher(s.mysql, endpoints, &p.polls)
+	w, err := newWatcher(s.mysql, opts.results(endpoints), &p.polls)
 	if err != nil {
 		return nil, errors.Join(err, group.Stop(time.Minute))
 	}

@@ -24,11 +24,14 @@ type report struct {
 	Slots    int       `json:"slots"`
 	Runs     int       `json:"runs"`
 	// Processes is set if tasker ran in processes of its own.
-	Processes  bool    `json:"processes"`
-	Mode       string  `json:"mode"`
-	Persistent bool    `json:"persistent"`
-	Idle       *idle   `json:"idle_manager,omitempty"`
-	Rounds     []round `json:"rounds"`
+	Processes  bool   `json:"processes"`
+	Mode       string `json:"mode"`
+	Persistent bool   `json:"persistent"`
+	// Any is set if each task was for any one of the endpoints.
+	Any    bool           `json:"any"`
+	Fields map[string]any `json:"fields,omitempty"` // further members of each POST
+	Idle   *idle          `json:"idle_manager,omitempty"`
+	Rounds []round        `json:"rounds"`
 }
 
 func newReport(opts options) *report {
@@ -36,6 +39,7 @@ func newReport(opts options) *report {
 		Time: time.Now().UTC().Truncate(time.Second), Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0),
 		Payload: opts.payload, Message: messageSize(opts.payload), InFlight: opts.inFlight, Slots: opts.slots,
 		Runs: opts.runs, Processes: opts.processes, Mode: opts.mode, Persistent: opts.persistent,
+		Any: opts.any, Fields: opts.fields,
 	}
 	if data, err := os.ReadFile("/proc/loadavg"); err == nil {
 		r.Load = strings.Join(strings.Fields(string(data))[:3], " ")
@@ -63,7 +67,8 @@ const (
 endpoints, and the clients.`
 	manyProcesses = `tasker is an API process and a manager process for each endpoint here, in mode
 %s. The CPU of the clients is not counted.`
-	scope = `The prototype and the naive daemon are one process each: publisher and all
+	anyEndpoint = `Each task is for any one of the endpoints; the others consume one queue.`
+	scope       = `The prototype and the naive daemon are one process each: publisher and all
 consumers. Each result has a payload of its own. Values are medians of all runs;
 ratios are those within a run, with their extremes.`
 )
@@ -75,6 +80,9 @@ func (r *report) text(w io.Writer) error {
 	}
 	if r.Persistent {
 		messages = "persistent"
+	}
+	if r.Any {
+		setup += "\n" + anyEndpoint
 	}
 	_, err := fmt.Fprintf(w, "tasker benchmark, %s, %s, %d CPUs, load average %s\n"+
 		"%d bytes of payload, %d of message, %d tasks in flight, %d slots per endpoint,\n"+

@@ -55,7 +55,8 @@ func measureRival(
 	ctx context.Context, s *services, opts options, endpoints, connections int, prepare func(*rows) (takeFunc, func()),
 ) (rv rival, err error) {
 	seconds := max(opts.duration.Seconds(), 0.5)
-	r, err := openRows(ctx, s.mysql, endpoints, connections, int64(20_000*seconds)/int64(endpoints)+1000)
+	results := opts.results(endpoints)
+	r, err := openRows(ctx, s.mysql, results, connections, int64(20_000*seconds)/int64(results)+1000)
 	if err != nil {
 		return rv, err
 	}

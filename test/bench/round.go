@@ -104,7 +104,7 @@ func (b *bench) measure(ctx context.Context, n int) (r round, err error) {
 	r.Endpoints = n
 	b.progress("%d endpoints: the ceilings of the database and the broker", n)
 	err = withServices(ctx, func(s *services) (err error) {
-		if r.Database, err = measureDatabase(ctx, s.mysql, n, b.opts.duration); err != nil {
+		if r.Database, err = measureDatabase(ctx, s.mysql, b.opts.results(n), b.opts.duration); err != nil {
 			return err
 		}
 		r.Broker, err = measureBroker(ctx, s.rabbit, b.opts, n)
@@ -164,14 +164,14 @@ func (b *bench) tasker(ctx context.Context, s *services, r *round, i int) (err e
 		return err
 	}
 	if i == 0 {
-		r.Messages, err = countMessages(sys.ctx, s.rabbit, l.next.Load()*int64(n))
+		r.Messages, err = countMessages(sys.ctx, s.rabbit, l.next.Load()*int64(b.opts.results(n)))
 	}
 	return err
 }
 
 // load measures a system that is ready.
 func (b *bench) load(sys *system, s *services, l *load, t *tasked, n int) (err error) {
-	if _, err := l.throughput(sys.ctx, b.opts, n, b.opts.duration/4); err != nil {
+	if _, err := l.throughput(sys.ctx, n, b.opts.duration/4); err != nil {
 		return err
 	}
 	if _, err := l.settle(sys.ctx); err != nil {
@@ -190,7 +190,7 @@ func (b *bench) load(sys *system, s *services, l *load, t *tasked, n int) (err e
 	var settled time.Duration
 	err = b.profile.during(func() (err error) {
 		t.Cost, err = m.during(sys.ctx, func() (_ int64, err error) {
-			if t.Throughput, err = l.throughput(sys.ctx, b.opts, n, b.opts.duration); err != nil {
+			if t.Throughput, err = l.throughput(sys.ctx, n, b.opts.duration); err != nil {
 				return 0, err
 			}
 			// What is done later for these results is part of their cost.

@@ -72,7 +72,7 @@ func startSystem(ctx context.Context, s *services, opts options, endpoints int) 
 	}
 
 	watched := &watchedBroker{Broker: b}
-	tracker := newTracker(st.Attempts, endpoints)
+	tracker := newTracker(st.Attempts, opts.results(endpoints))
 	sys := &system{await: tracker.wait}
 	conf := cfg.Manager
 	conf.Version = "bench"
@@ -162,7 +162,7 @@ func (b *watchedBroker) Consume(ctx context.Context, s broker.Subscription) erro
 // GET. So measuring needs no polling.
 type tracker struct {
 	attempts
-	endpoints int
+	results int // of a task
 
 	mu    sync.Mutex
 	tasks map[int64]*tracked
@@ -180,8 +180,8 @@ type tracked struct {
 
 var errNotDone = errors.New("not DONE")
 
-func newTracker(a store.Attempts, endpoints int) *tracker {
-	return &tracker{attempts: a, endpoints: endpoints, tasks: map[int64]*tracked{}}
+func newTracker(a store.Attempts, results int) *tracker {
+	return &tracker{attempts: a, results: results, tasks: map[int64]*tracked{}}
 }
 
 // FinishAttempts stores and counts ends.
@@ -206,7 +206,7 @@ func (t *tracker) count(finishes []ledger.End, stored []bool) {
 		if f.State != tasker.ResultDone {
 			task.notDone++
 		}
-		if task.finished == t.endpoints {
+		if task.finished == t.results {
 			task.at = now
 			close(task.complete)
 		}

@@ -24,12 +24,12 @@ const (
 // watcher finds out when all results of a task are stored, by polling the database
 // for all tasks that are waited for.
 type watcher struct {
-	db        *sql.DB
-	endpoints int
-	polls     *atomic.Int64
-	end       context.CancelFunc
-	ended     chan struct{}
-	wake      chan struct{}
+	db      *sql.DB
+	results int // of a task
+	polls   *atomic.Int64
+	end     context.CancelFunc
+	ended   chan struct{}
+	wake    chan struct{}
 
 	mu      sync.Mutex
 	waiting map[int64]*awaited
@@ -42,14 +42,14 @@ type awaited struct {
 	err  error
 }
 
-func newWatcher(uri string, endpoints int, polls *atomic.Int64) (*watcher, error) {
+func newWatcher(uri string, results int, polls *atomic.Int64) (*watcher, error) {
 	db, err := daemons.OpenDB(uri, 1)
 	if err != nil {
 		return nil, err
 	}
 	ctx, end := context.WithCancel(context.Background())
 	w := &watcher{
-		db: db, endpoints: endpoints, polls: polls, end: end, ended: make(chan struct{}), wake: make(chan struct{}, 1),
+		db: db, results: results, polls: polls, end: end, ended: make(chan struct{}), wake: make(chan struct{}, 1),
 		waiting: map[int64]*awaited{},
 	}
 	go func() {
@@ -144,7 +144,7 @@ func (w *watcher) read(ctx context.Context, ids string) (err error) {
 		if err := rows.Scan(&id, &finished, &done); err != nil {
 			return err
 		}
-		if finished < w.endpoints {
+		if finished < w.results {
 			continue
 		}
 		var failed error
