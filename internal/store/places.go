@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -127,22 +129,19 @@ func (s Inbox) TakeTasks(ctx context.Context, manager, endpoint, taskType string
 		if err != nil || len(page) == 0 {
 			return tasks, s.fail("read the tasks with places", err)
 		}
-		for _, row := range page {
-			if len(tasks) == limit {
-				break
-			}
-			after = row
-			var task taskRow
-			var taken bool
-			err := s.transact(ctx, "take a place of the task", func(tx *gorm.DB) (err error) {
-				task, taken, err = s.take(tx, manager, endpoint, row.TaskID)
+		for len(page) > 0 && len(tasks) < limit {
+			part := page[:min(len(page), limit-len(tasks))]
+			after, page = part[len(part)-1], page[len(part):]
+			var taken []taskRow
+			err := s.transact(ctx, "take places of tasks", func(tx *gorm.DB) (err error) {
+				taken, err = s.take(tx, manager, endpoint, taskType, part)
 				return err
 			})
 			if err != nil {
 				return tasks, err
 			}
-			if taken {
-				tasks = append(tasks, task.task())
+			for i := range taken {
+				tasks = append(tasks, taken[i].task())
 			}
 		}
 	}
@@ -179,43 +178,92 @@ func (s Inbox) untakenBy(ctx context.Context, endpoint, taskType string, after p
 	return page, err
 }
 
-// take takes a place of a task, if one is left and the endpoint may have it.
-func (s Inbox) take(tx *gorm.DB, manager, endpoint string, taskID int64) (task taskRow, taken bool, err error) {
+// take takes a place of each task of a part, where one is left and the endpoint may have it,
+// and returns those tasks in their order.
+func (s Inbox) take(tx *gorm.DB, manager, endpoint, taskType string, part []placeRow) (taken []taskRow, err error) {
 	holders, err := lockEndpoints(tx, []string{endpoint}, "SHARE")
 	if err != nil || manager == "" || holders[endpoint].Manager != manager {
-		return task, false, err
+		return nil, err
+	}
+	ids := make([]int64, len(part))
+	for i := range part {
+		ids[i] = part[i].TaskID
 	}
 	now := s.Now()
-	var found []taskRow
+	var open []taskRow // by id, as all lock several
 	err = forUpdate(tx).Select("id", "type", "identifier", "status", "removed_endpoints", "start_time", "sent_time", "last_modified_time").
-		Where("id = ? AND status IN ?", taskID, receivable()).Where(unexpired(""), s.at(now)).Limit(1).Find(&found).Error
-	if err != nil || len(found) == 0 || found[0].RemovedEndpoints.contain(endpoint) {
-		return task, false, err
+		Where("id IN ? AND status IN ?", ids, receivable()).Where(unexpired(""), s.at(now)).Order("id").Find(&open).Error
+	if err != nil {
+		return nil, err
 	}
-	task = found[0]
-	task.RemovedEndpoints = nil
 	// Only now: whoever pauses a task locks it.
-	var held []int64
-	const of = "SELECT h.id FROM holds h WHERE "
-	err = tx.Raw(of+"h.endpoint = ? AND "+active+" UNION ALL "+of+"h.task_type = ? AND "+active+
-		" UNION ALL "+of+"h.task_id = ? AND "+active, endpoint, s.at(now), task.Type, s.at(now), taskID, s.at(now)).Scan(&held).Error
-	if err != nil || len(held) > 0 {
-		return task, false, err
+	held, all, err := s.heldAmong(tx, endpoint, taskType, ids, now)
+	if err != nil || all {
+		return nil, err
 	}
-	update := tx.Exec("UPDATE task_places SET untaken = untaken - 1 WHERE task_id = ? AND untaken > 0"+
-		" AND (listed = 0 OR EXISTS (SELECT 1 FROM place_candidates c WHERE c.task_id = task_places.task_id AND c.endpoint = ?))"+
-		" AND NOT EXISTS (SELECT 1 FROM task_targets g WHERE g.task_id = task_places.task_id AND g.endpoint = ?)",
-		taskID, endpoint, endpoint)
-	if update.Error != nil || update.RowsAffected == 0 {
-		return task, false, update.Error
+	open = slices.DeleteFunc(open, func(t taskRow) bool { return held[t.ID] || t.RemovedEndpoints.contain(endpoint) })
+	if open, err = takeFrom(tx, endpoint, open); err != nil || len(open) == 0 {
+		return nil, err
 	}
-	if err := tx.Where("task_id = ? AND untaken = 0", taskID).Delete(&placeRow{}).Error; err != nil {
-		return task, false, err
+	targets, claims := make([]targetRow, len(open)), make([]claimRow, len(open))
+	for i := range open {
+		open[i].RemovedEndpoints = nil
+		targets[i] = targetRow{TaskID: open[i].ID, Endpoint: endpoint}
+		claims[i] = claimRow{TaskID: open[i].ID, Endpoint: endpoint}
 	}
-	if err := tx.Create(&targetRow{TaskID: taskID, Endpoint: endpoint}).Error; err != nil {
-		return task, false, err
+	if err := tx.Create(&targets).Error; err != nil {
+		return nil, err
 	}
-	return task, true, tx.Create(&claimRow{TaskID: taskID, Endpoint: endpoint}).Error
+	slices.SortFunc(open, func(a, b taskRow) int { return cmp.Compare(slices.Index(ids, a.ID), slices.Index(ids, b.ID)) })
+	return open, tx.Create(&claims).Error
+}
+
+// heldAmong returns which of some tasks a hold applies to, or that one applies to all that an
+// endpoint has of a type.
+func (s *DB) heldAmong(tx *gorm.DB, endpoint, taskType string, ids []int64, now time.Time) (held map[int64]bool, all bool, err error) {
+	const of = " FROM holds h WHERE "
+	var found []int64
+	err = tx.Raw("SELECT 0"+of+"h.endpoint = ? AND "+active+" UNION ALL SELECT 0"+of+"h.task_type = ? AND "+active+
+		" UNION ALL SELECT h.task_id"+of+"h.task_id IN ? AND "+active, endpoint, s.at(now), taskType, s.at(now), ids, s.at(now)).
+		Scan(&found).Error
+	held = make(map[int64]bool, len(found))
+	for _, id := range found {
+		held[id] = true
+	}
+	return held, held[0], err
+}
+
+// takeFrom lowers the number of untaken places of locked tasks, where there are any for an
+// endpoint, and returns these tasks.
+func takeFrom(tx *gorm.DB, endpoint string, tasks []taskRow) ([]taskRow, error) {
+	ids := make([]int64, len(tasks))
+	for i := range tasks {
+		ids[i] = tasks[i].ID
+	}
+	const mayTake = "task_id IN ? AND untaken > 0" +
+		" AND (listed = 0 OR EXISTS (SELECT 1 FROM place_candidates c WHERE c.task_id = task_places.task_id AND c.endpoint = ?))" +
+		" AND NOT EXISTS (SELECT 1 FROM task_targets g WHERE g.task_id = task_places.task_id AND g.endpoint = ?)"
+	if len(ids) > 1 { // a single one is known by whether it was updated
+		var with []int64
+		if err := tx.Model(&placeRow{}).Where(mayTake, ids, endpoint, endpoint).Pluck("task_id", &with).Error; err != nil {
+			return nil, err
+		}
+		ids = with
+		tasks = slices.DeleteFunc(tasks, func(t taskRow) bool { return !slices.Contains(ids, t.ID) })
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	update := tx.Exec("UPDATE task_places SET untaken = untaken - 1 WHERE "+mayTake, ids, endpoint, endpoint)
+	switch taken := int(update.RowsAffected); {
+	case update.Error != nil:
+		return nil, update.Error
+	case taken == 0 && len(ids) == 1:
+		return nil, nil
+	case taken != len(ids): // their tasks are locked
+		return nil, tasker.Errorf(tasker.Internal, "took %d places of %d", taken, len(ids))
+	}
+	return tasks, tx.Where("task_id IN ? AND untaken = 0", ids).Delete(&placeRow{}).Error
 }
 
 // recorded is the condition that the endpoint of a claim (c) has a result of the task.

@@ -207,6 +207,31 @@ func TestPlacesRace(t *testing.T) {
 	})
 }
 
+// Of several tasks that are taken at once, each is decided by itself, and they come in their
+// order.
+func TestPlacesTakenTogether(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b")
+		last := f.placed(t, "last", 1, nil)
+		held, gone := f.placed(t, "held", 1, nil), f.placed(t, "gone", 2, nil)
+		first := f.placed(t, "first", 1, func(t *tasker.Task) { t.Priority = 9 })
+		f.placed(t, "others", 1, func(t *tasker.Task) { t.Endpoints = []string{"b"} })
+		f.hold(t, subjects(held)["task"], tasker.Expiry{})
+		if got := f.take(t, managerA, "a", 1); got != "first" {
+			t.Fatalf("takes %q", got)
+		}
+		f.receive(t, managerA, incoming(first, "a", tasker.Running))
+		f.cancel(t, gone)
+		two := f.placed(t, "two", 2, func(t *tasker.Task) { t.Priority = 1 })
+		if got := f.take(t, managerA, "a", 4); got != "two last" {
+			t.Errorf("takes %q", got)
+		}
+		f.wantPlaces(t, last, 0, 0, "a")
+		f.wantPlaces(t, two, 1, 0, "a")
+		f.wantPlaces(t, held, 1, 0)
+	})
+}
+
 // Nothing is taken while a hold applies.
 func TestPlacesHeld(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
