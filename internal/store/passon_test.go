@@ -117,6 +117,23 @@ func TestPassOnPlacesUpToTheLimit(t *testing.T) {
 	})
 }
 
+// Where no attempt has begun the place is passed on, whatever others have used up.
+func TestPassOnWhatDidNotBegin(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a", "b", "c")
+		task := f.placed(t, "one", 1, nil)
+		f.wantTaken(t, map[string]string{"a": "one"})
+		f.receive(t, managerA, incoming(task, "a", tasker.Running))
+		f.lose(t, "b", "c")
+		f.passOn(t, 2, task)
+		f.wantTaken(t, map[string]string{"b": "one"})
+		f.receive(t, managerA, incoming(task, "b", tasker.Received))
+		f.lose(t, "c")
+		f.passOn(t, 1, task) // the policy is stricter now
+		f.wantTaken(t, map[string]string{"c": "one"})
+	})
+}
+
 // A place stays where it is if its task is canceled or has expired, if its endpoint is back,
 // and for tasks that are not for any endpoint.
 func TestPassOnNothing(t *testing.T) {
