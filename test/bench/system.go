@@ -84,7 +84,8 @@ func startSystem(ctx context.Context, s *services, opts options, endpoints int) 
 		return nil, errors.Join(err, closeAll())
 	}
 	stores := manager.Store{
-		Endpoints: st.Endpoints, Results: st.Inbox, Attempts: tracker, Work: st.Attempts, Live: st.Live, Database: st.DB,
+		Endpoints: st.Endpoints, Results: st.Inbox, Places: st.Inbox, Attempts: tracker, Work: st.Attempts, Live: st.Live,
+		Database: st.DB,
 	}
 	m, err := manager.New(conf, stores, watched, registry, log)
 	if err != nil {
@@ -140,7 +141,7 @@ func (f warnings) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// watchedBroker counts the registered consumers.
+// watchedBroker counts the registered consumers of the endpoints' own queues.
 type watchedBroker struct {
 	broker.Broker
 	ready counter
@@ -148,6 +149,9 @@ type watchedBroker struct {
 
 func (b *watchedBroker) Consume(ctx context.Context, s broker.Subscription) error {
 	ready := s.Ready
+	if ready == nil { // of tasks for any endpoint, while a slot is free
+		return b.Broker.Consume(ctx, s)
+	}
 	s.Ready = func(registered bool) {
 		ready(registered)
 		if registered {
