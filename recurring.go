@@ -74,6 +74,66 @@ type SchedulePause struct {
 	Reason string    `json:"reason"` // for people; may be empty
 }
 
+// ScheduleExpect is how somebody saw a schedule who acts on it, so that two who act at the
+// same moment do not both have their way. What is nil may be anything; the zero time
+// stands for none.
+type ScheduleExpect struct {
+	Version *int64     `json:"version,omitempty"` // of the definition
+	Pause   *time.Time `json:"pause,omitempty"`   // when it was paused
+	Latest  *time.Time `json:"latest,omitempty"`  // its latest slot, whatever became of it
+}
+
+// IsZero reports whether nothing is expected.
+func (e ScheduleExpect) IsZero() bool { return e == ScheduleExpect{} }
+
+// Expect returns what an act expects of a schedule whose definition and pause somebody
+// has seen.
+func (s *Schedule) Expect() ScheduleExpect {
+	e := ScheduleExpect{Version: new(s.Version), Pause: new(time.Time)}
+	if s.Pause != nil {
+		*e.Pause = s.Pause.At
+	}
+	return e
+}
+
+// Check returns a [Conflict] error that says how a schedule is, unless its version and
+// its pause are as expected.
+func (e ScheduleExpect) Check(s *Schedule) error {
+	if e.Version != nil && *e.Version != s.Version {
+		return Errorf(Conflict, "schedule %q changed meanwhile: it has version %d, not %d: nothing was done; look again",
+			s.Name, s.Version, *e.Version)
+	}
+	switch {
+	case e.Pause == nil:
+		return nil
+	case s.Pause == nil && !e.Pause.IsZero():
+		return Errorf(Conflict, "schedule %q changed meanwhile: it is no longer paused: nothing was done; look again", s.Name)
+	case s.Pause != nil && !e.Pause.Equal(s.Pause.At):
+		return Errorf(Conflict, "schedule %q changed meanwhile: %s paused it at %s: nothing was done; look again",
+			s.Name, s.Pause.By, s.Pause.At.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// CheckLatest returns a [Conflict] error that says what the latest slot of a schedule is,
+// nil if it has none, unless that is the expected one.
+func (e ScheduleExpect) CheckLatest(name string, latest *ScheduleSlot) error {
+	if latest == nil {
+		latest = &ScheduleSlot{}
+	}
+	if e.Latest == nil || e.Latest.Equal(latest.Time) {
+		return nil
+	}
+	text := "it has no slot any more"
+	if !latest.Time.IsZero() {
+		text = "its latest slot is " + latest.Time.UTC().Format(time.RFC3339Nano) + " " + string(latest.Outcome)
+	}
+	if latest.By != "" {
+		text += " by " + latest.By
+	}
+	return Errorf(Conflict, "schedule %q fired or was triggered meanwhile: %s: nothing was done; look again", name, text)
+}
+
 // MissedPolicy decides which slots fire that passed more than a minute ago, since no
 // API process ran or the database was away.
 type MissedPolicy string

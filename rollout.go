@@ -1,7 +1,10 @@
 package tasker
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -41,6 +44,36 @@ type Rollout struct {
 	Bad      []string `json:"bad,omitempty"`
 	Forgiven []string `json:"forgiven,omitempty"`
 	Skipped  []string `json:"skipped,omitempty"`
+	// BadDigest is another one if other endpoints count as bad, also if they are not among
+	// the first 1,000; see [EndpointsDigest]. It is empty where the lists are left out.
+	BadDigest string `json:"bad_digest,omitempty"`
+}
+
+// EndpointsDigest returns a text that tells sets of endpoints apart. The names are sorted.
+func EndpointsDigest(names []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(names, "\n")))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// RolloutExpect is how somebody saw a rollout who acts on it, so that two who act at the
+// same moment do not both have their way. What is nil may be anything.
+type RolloutExpect struct {
+	// State is the state; empty if the rollout has not begun, or has ended.
+	State *string    `json:"state,omitempty"`
+	Since *time.Time `json:"since,omitempty"` // when it came into that state
+	Wave  *int       `json:"wave,omitempty"`  // the last one that was opened
+	// BadDigest is that of the endpoints that count as bad.
+	BadDigest *string `json:"bad_digest,omitempty"`
+}
+
+// Expect returns what an act expects of a rollout that somebody has seen: that it did not
+// come into another state since and, if it is HALTED, that nobody else would be forgiven.
+func (r *Rollout) Expect() *RolloutExpect {
+	e := &RolloutExpect{State: new(r.State), Since: r.Since}
+	if r.State == "HALTED" {
+		e.BadDigest = new(r.BadDigest)
+	}
+	return e
 }
 
 // RolloutWave is one wave of a [Rollout].
@@ -99,4 +132,6 @@ type RolloutAct struct {
 	Wave int
 	// All promotes the rollout when it is resumed: it waits for no wave and no soak.
 	All bool
+	// Expect is how the person saw the rollout; nil if it may be in any state.
+	Expect *RolloutExpect
 }

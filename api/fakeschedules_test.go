@@ -73,9 +73,12 @@ func (s *fakeSchedules) ListSchedules(_ context.Context, after string, limit int
 	return list, s.err
 }
 
-func (s *fakeSchedules) PauseSchedule(_ context.Context, name string, pause *tasker.SchedulePause) (tasker.Schedule, error) {
+func (s *fakeSchedules) PauseSchedule(_ context.Context, name string, expect tasker.ScheduleExpect, pause *tasker.SchedulePause) (tasker.Schedule, error) {
 	defer s.begin("PauseSchedule")()
 	i, err := s.at(name)
+	if err == nil {
+		err = expect.Check(&s.list[i])
+	}
 	if err != nil {
 		return tasker.Schedule{}, err
 	}
@@ -111,10 +114,16 @@ func (s *fakeSchedules) Changed() {
 	s.changes++
 }
 
-func (s *fakeSchedules) Trigger(_ context.Context, name, by string) (tasker.ScheduleSlot, error) {
+func (s *fakeSchedules) Trigger(_ context.Context, name, by string, expect tasker.ScheduleExpect) (tasker.ScheduleSlot, error) {
 	defer s.begin("Trigger")()
+	i, err := s.at(name)
+	if err == nil {
+		err = expect.Check(&s.list[i])
+	}
+	if err == nil && len(s.slots) > 0 {
+		err = expect.CheckLatest(name, &s.slots[0])
+	}
 	s.asked = append(s.asked, "trigger "+name+" by "+by)
-	_, err := s.at(name)
 	return tasker.ScheduleSlot{
 		Time: s.now, Outcome: tasker.SlotFired, Type: "worker", Identifier: tasker.SlotIdentifier(name, s.now), By: by, RecordedTime: s.now,
 	}, err

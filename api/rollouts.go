@@ -131,7 +131,7 @@ func rolloutStates(names []string, errs *inputErrors) []string {
 }
 
 // act returns what a request wants of a rollout. The body may be left out; decode decodes
-// its members besides reason, whose names are in fields.
+// its members besides reason and expect, whose names are in fields.
 func (h *rolloutHandlers) act(
 	r *http.Request, fields string, decode func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool,
 ) (tasker.RolloutAct, error) {
@@ -153,6 +153,8 @@ func (h *rolloutHandlers) act(
 		switch {
 		case key == "reason":
 			act.Reason = decodeReason(value, &errs)
+		case key == "expect":
+			act.Expect = decodeExpectation(value, &errs)
 		case !decode(&act, key, value, &errs):
 			errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), fields)
 		}
@@ -163,9 +165,49 @@ func (h *rolloutHandlers) act(
 	return act, errs.err()
 }
 
+// decodeExpectation decodes how a request expects a rollout to be, strictly.
+func decodeExpectation(value json.RawMessage, errs *inputErrors) *tasker.RolloutExpect {
+	const fields = "state, since, wave, bad_digest"
+	expect := &tasker.RolloutExpect{}
+	var states []string
+	for _, state := range rollout.States() {
+		states = append(states, string(state))
+	}
+	err := eachMember(value, fields, errs, func(key string, value json.RawMessage) {
+		text, isText := stringOf(value)
+		switch key {
+		case "state":
+			if expect.State = &text; !isText || text != "" && !slices.Contains(states, text) {
+				errs.add("/expect/state", `invalid state: must be one of %s, or "" if the rollout has not begun or has ended`,
+					strings.Join(states, ", "))
+			}
+		case "since":
+			since, ok := timeOf(value)
+			if expect.Since = &since; !ok {
+				errs.add("/expect/since", `invalid since: must be the "since" of the rollout, such as "2026-05-06T03:14:24.123456Z"`)
+			}
+		case "wave":
+			n, err := strconv.Atoi(string(value))
+			if expect.Wave = &n; err != nil || n < 0 {
+				errs.add("/expect/wave", `invalid wave: must be the "wave" of the rollout, from 0 up`)
+			}
+		case "bad_digest":
+			if expect.BadDigest = &text; !isText {
+				errs.add("/expect/bad_digest", `invalid bad_digest: must be the "bad_digest" of the rollout`)
+			}
+		default:
+			errs.add("/expect"+pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), fields)
+		}
+	})
+	if err != nil {
+		errs.add("/expect", "invalid expect: must be an object with some of %s, not %s", fields, kindOfJSON(value))
+	}
+	return expect
+}
+
 // approve serves POST /{task_type}/{identifier}/approve.
 func (h *rolloutHandlers) approve(w http.ResponseWriter, r *http.Request) error {
-	act, err := h.act(r, "wave, reason", func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool {
+	act, err := h.act(r, "wave, reason, expect", func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool {
 		if key != "wave" {
 			return false
 		}
@@ -193,7 +235,7 @@ func (h *rolloutHandlers) approve(w http.ResponseWriter, r *http.Request) error 
 // resume serves POST /{task_type}/{identifier}/resume: of a rollout, and of the pause of a
 // task without one.
 func (h *rolloutHandlers) resume(w http.ResponseWriter, r *http.Request) error {
-	act, err := h.act(r, "all, reason", func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool {
+	act, err := h.act(r, "all, reason, expect", func(act *tasker.RolloutAct, key string, value json.RawMessage, errs *inputErrors) bool {
 		if key != "all" {
 			return false
 		}
@@ -209,7 +251,7 @@ func (h *rolloutHandlers) resume(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case err != nil:
 		return err
-	case !act.All && (found == nil || found.State == "" || rollout.State(found.State).Final()):
+	case !act.All && expectsNone(act.Expect) && (found == nil || found.State == "" || rollout.State(found.State).Final()):
 		resumed, err := h.holds.holder.Resume(r.Context(), tasker.HoldSubject{TaskType: task.Type, Identifier: task.Identifier})
 		if err != nil {
 			return err
@@ -227,6 +269,9 @@ func (h *rolloutHandlers) resume(w http.ResponseWriter, r *http.Request) error {
 	}
 	return writeJSON(w, http.StatusOK, client.Resumed{Changed: changed, Rollout: found})
 }
+
+// expectsNone reports whether an act is also for a task without a rollout that goes on.
+func expectsNone(e *tasker.RolloutExpect) bool { return e == nil || e.State != nil && *e.State == "" }
 
 // find returns a task and its rollout, nil if it has none.
 func (h *rolloutHandlers) find(ctx context.Context, act tasker.RolloutAct) (tasker.Task, *tasker.Rollout, error) {

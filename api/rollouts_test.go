@@ -313,3 +313,55 @@ func TestRolloutRefusals(t *testing.T) {
 		t.Errorf("stored: %+v", page.Tasks)
 	}
 }
+
+// What somebody expects of a rollout that is another one by now is a 409 that says how it
+// is, and nothing is done.
+func TestRolloutExpectations(t *testing.T) {
+	s, arrived := waves(t)
+	a := s.post(t, "/worker", `{"identifier":"r","rollout":{"batch":2,"order":"name"}}`)
+	a.want(t, http.StatusCreated)
+	task := decode[tasker.Task](t, a.body)
+	s.end(t, task, arrived, tasker.ResultFailed, "a")
+	seen := decode[client.RolloutAnswer](t, s.get(t, "/worker/r/rollout").body).Rollout
+	if seen.State != "HALTED" || seen.BadDigest != tasker.EndpointsDigest([]string{"a"}) {
+		t.Fatalf("%+v", seen)
+	}
+	for _, expect := range []string{
+		`{"state":"RUNNING"}`, `{"state":""}`, `{"wave":2}`, `{"since":"2026-05-06T01:14:24Z"}`, `{"bad_digest":"sha256:00"}`, `{"state":"HALTED","wave":0}`,
+	} {
+		for _, act := range []string{"resume", "approve"} {
+			a := s.post(t, "/worker/r/"+act, `{"expect":`+expect+`}`)
+			a.want(t, http.StatusConflict)
+			if act == "resume" && !strings.Contains(string(a.body), "rollout changed meanwhile: it is HALTED, wave 1 of 3 is open") {
+				t.Errorf("%s", a.body)
+			}
+		}
+	}
+	for expect, field := range map[string]string{
+		`7`: "/expect", `{"state":"halted"}`: "/expect/state", `{"state":1}`: "/expect/state", `{"since":"now"}`: "/expect/since",
+		`{"wave":-1}`: "/expect/wave", `{"wave":"1"}`: "/expect/wave", `{"bad_digest":null}`: "/expect/bad_digest", `{"version":1}`: "/expect/version",
+	} {
+		a := s.post(t, "/worker/r/resume", `{"expect":`+expect+`}`)
+		a.want(t, http.StatusUnprocessableEntity)
+		if problem := decode[client.Problem](t, a.body); len(problem.Errors) != 1 || problem.Errors[0].Field != field {
+			t.Errorf("%s: %s", expect, a.body)
+		}
+	}
+	if got := decode[client.RolloutAnswer](t, s.get(t, "/worker/r/rollout").body).Rollout; got.State != "HALTED" || len(got.Forgiven) > 0 {
+		t.Fatalf("%+v", got)
+	}
+	since := seen.Since.Format(time.RFC3339Nano)
+	good := `{"expect":{"state":"HALTED","wave":1,"since":"` + since + `","bad_digest":"` + seen.BadDigest + `"}}`
+	s.post(t, "/worker/r/resume", good).want(t, http.StatusOK)
+	s.post(t, "/worker/r/resume", good).want(t, http.StatusConflict)
+	s.post(t, "/worker/r/resume", `{"expect":{"state":""}}`).want(t, http.StatusConflict)
+	// A task without a rollout is resumed by who expects none.
+	s.post(t, "/worker", `{"identifier":"plain"}`).want(t, http.StatusCreated)
+	s.post(t, "/worker/plain/pause", "").want(t, http.StatusOK)
+	s.post(t, "/worker/plain/resume", good).want(t, http.StatusConflict)
+	resumed := s.post(t, "/worker/plain/resume", `{"expect":{"state":""}}`)
+	resumed.want(t, http.StatusOK)
+	if !decode[client.Resumed](t, resumed.body).Changed {
+		t.Errorf("%s", resumed.body)
+	}
+}

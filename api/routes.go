@@ -102,7 +102,7 @@ func scheduleRoutes(cfg Config, deps Deps, types *taskTypes, limits *limits) []r
 	}
 	const one = routeSchedules + "/{schedule}"
 	reads, writes := limits.reads, limits.writes
-	pages, version := []string{"limit", "cursor"}, []string{"version"}
+	pages, version, seen := []string{"limit", "cursor"}, []string{"version"}, []string{"version", "pause"}
 	return []route{
 		{method: get, path: "/v1/schedule-preview", handle: h.preview, limit: reads, query: previewQuery, repeatable: []string{"at"}},
 		{method: get, path: routeSchedules, handle: h.list, limit: reads, query: pages},
@@ -111,9 +111,9 @@ func scheduleRoutes(cfg Config, deps Deps, types *taskTypes, limits *limits) []r
 		{method: del, path: one, handle: h.remove, limit: writes, query: version},
 		{method: get, path: one + "/next", handle: h.next, limit: reads, query: []string{"n"}},
 		{method: get, path: one + "/slots", handle: h.slots, limit: reads, query: pages},
-		{method: post, path: one + "/pause", handle: h.pause, limit: writes},
-		{method: post, path: one + "/resume", handle: h.resume, limit: writes},
-		{method: post, path: one + "/trigger", handle: h.trigger, limit: writes},
+		{method: post, path: one + "/pause", handle: h.pause, limit: writes, query: seen},
+		{method: post, path: one + "/resume", handle: h.resume, limit: writes, query: seen},
+		{method: post, path: one + "/trigger", handle: h.trigger, limit: writes, query: append(seen, "latest")},
 		{method: post, path: one + "/backfill", handle: h.backfill, limit: writes, query: []string{"dry_run"}},
 	}
 }

@@ -25,8 +25,9 @@ type ScheduleStore interface {
 	FindSchedule(ctx context.Context, name string) (tasker.Schedule, error)
 	// ListSchedules returns one page, by name.
 	ListSchedules(ctx context.Context, after string, limit int) ([]tasker.Schedule, error)
-	// PauseSchedule pauses a schedule, or resumes it if pause is nil.
-	PauseSchedule(ctx context.Context, name string, pause *tasker.SchedulePause) (tasker.Schedule, error)
+	// PauseSchedule pauses a schedule, or resumes it if pause is nil. The error is
+	// [tasker.Conflict] if its version or its pause is another one than expected.
+	PauseSchedule(ctx context.Context, name string, expect tasker.ScheduleExpect, pause *tasker.SchedulePause) (tasker.Schedule, error)
 	// DeleteSchedule returns a [tasker.Conflict] if it has another version than
 	// expected.
 	DeleteSchedule(ctx context.Context, name string, version *int64) error
@@ -39,8 +40,9 @@ type ScheduleStore interface {
 type Scheduler interface {
 	// Changed tells that a schedule was changed.
 	Changed()
-	// Trigger creates a task of a schedule now.
-	Trigger(ctx context.Context, name, by string) (tasker.ScheduleSlot, error)
+	// Trigger creates a task of a schedule now. The error is [tasker.Conflict] if the
+	// schedule is not as expected.
+	Trigger(ctx context.Context, name, by string, expect tasker.ScheduleExpect) (tasker.ScheduleSlot, error)
 	// Backfill creates the tasks of slots that have passed, or with dry lists them.
 	Backfill(ctx context.Context, name string, from, to time.Time, by string, dry bool) ([]tasker.BackfilledSlot, error)
 }
@@ -190,6 +192,32 @@ func expectedVersion(query url.Values, errs *inputErrors) *int64 {
 	return new(intParam(query, "version", 0, 0, most, errs))
 }
 
+// expectedSchedule returns how a request that acts on a schedule expects it to be.
+func expectedSchedule(query url.Values) (tasker.ScheduleExpect, error) {
+	var errs inputErrors
+	expect := tasker.ScheduleExpect{Version: expectedVersion(query, &errs)}
+	expect.Pause = expectedTime(query, "pause", &errs)
+	expect.Latest = expectedTime(query, "latest", &errs)
+	return expect, errs.err()
+}
+
+// expectedTime returns the time that a request expects, zero for none; nil if it expects
+// nothing.
+func expectedTime(query url.Values, name string, errs *inputErrors) *time.Time {
+	if !query.Has(name) {
+		return nil
+	}
+	given := query.Get(name)
+	if given == client.NoTime {
+		return &time.Time{}
+	}
+	at, ok := timeOf(quoted(given))
+	if !ok {
+		errs.add("?"+name, `invalid %s: must be a time that the schedule has, such as "2026-05-06T03:14:24Z", or %s`, name, client.NoTime)
+	}
+	return &at
+}
+
 // put serves PUT /v1/schedules/{schedule}.
 func (h *scheduleHandlers) put(w http.ResponseWriter, r *http.Request) error {
 	put := ledger.SchedulePut{Name: mux.Vars(r)["schedule"], By: principalName(r)}
@@ -288,11 +316,15 @@ func (h *scheduleHandlers) resume(w http.ResponseWriter, r *http.Request) error 
 }
 
 func (h *scheduleHandlers) setPause(w http.ResponseWriter, r *http.Request, what string, pause *tasker.SchedulePause) error {
+	expect, err := expectedSchedule(r.URL.Query())
+	if err != nil {
+		return err
+	}
 	name, err := scheduleName(r)
 	if err != nil {
 		return err
 	}
-	schedule, err := h.store.PauseSchedule(r.Context(), name, pause)
+	schedule, err := h.store.PauseSchedule(r.Context(), name, expect, pause)
 	if err != nil {
 		return err
 	}
@@ -306,11 +338,15 @@ func (h *scheduleHandlers) setPause(w http.ResponseWriter, r *http.Request, what
 
 // trigger serves POST /v1/schedules/{schedule}/trigger.
 func (h *scheduleHandlers) trigger(w http.ResponseWriter, r *http.Request) error {
+	expect, err := expectedSchedule(r.URL.Query())
+	if err != nil {
+		return err
+	}
 	name, err := scheduleName(r)
 	if err != nil {
 		return err
 	}
-	slot, err := h.scheduler.Trigger(r.Context(), name, principalName(r))
+	slot, err := h.scheduler.Trigger(r.Context(), name, principalName(r), expect)
 	if err != nil {
 		return err
 	}

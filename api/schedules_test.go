@@ -246,6 +246,10 @@ func TestWrongScheduleRequests(t *testing.T) {
 		{"POST", one + "/pause?a=b", "", 422},
 		{"POST", one + "/resume?a=b", "", 422},
 		{"POST", one + "/trigger?a=b", "", 422},
+		{"POST", one + "/trigger?latest=yesterday", "", 422},
+		{"POST", one + "/pause?pause=yes", "", 422},
+		{"POST", one + "/resume?version=x", "", 422},
+		{"POST", one + "/resume?latest=none", "", 422},
 		{"POST", one + "/backfill", `{}`, 422},
 		{"POST", one + "/backfill", `{"from":"x","to":[]}`, 422},
 		{"POST", one + "/backfill", `{"from":1,"to":2,"by":3}`, 422},
@@ -344,7 +348,23 @@ func TestScheduleEndToEnd(t *testing.T) {
 	if len(got.Slots) != 1 || got.Slots[0].Identifier != slot.Identifier || got.Version != 1 || len(got.Upcoming) != 10 {
 		t.Errorf("%+v", got)
 	}
-	s.post(t, "/v1/schedules/nightly/pause", `{"reason":"moving"}`).want(t, http.StatusOK)
+	// What somebody saw before is not what there is.
+	latest := slot.Time.Format(time.RFC3339Nano)
+	for verb, queries := range map[string][]string{
+		"trigger": {"latest=none", "latest=2015-05-05T00:00:00Z", "version=2", "pause=2015-05-05T00:00:00Z"},
+		"pause":   {"version=0", "pause=2015-05-05T00:00:00Z"},
+		"resume":  {"version=2", "pause=" + latest},
+	} {
+		for _, query := range queries {
+			s.post(t, "/v1/schedules/nightly/"+verb+"?"+query, "").want(t, http.StatusConflict)
+		}
+	}
+	if a := s.post(t, "/v1/schedules/nightly/trigger?latest=none", ""); !strings.Contains(string(a.body), "its latest slot is "+latest+" FIRED") {
+		t.Errorf("%s", a.body)
+	}
+	s.post(t, "/v1/schedules/nightly/trigger?version=1&pause=none&latest="+latest, "").want(t, http.StatusCreated)
+	s.post(t, "/v1/schedules/nightly/pause?version=1&pause=none", `{"reason":"moving"}`).want(t, http.StatusOK)
+	s.post(t, "/v1/schedules/nightly/pause?version=1&pause=none", `{"reason":"moving"}`).want(t, http.StatusConflict)
 	past := time.Now().Add(-4 * 24 * time.Hour).UTC().Format(time.RFC3339)
 	a = s.post(t, "/v1/schedules/nightly/backfill", fmt.Sprintf(`{"from":%q,"to":%q}`, past, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)))
 	a.want(t, http.StatusOK)

@@ -25,6 +25,7 @@ var contractTypes = map[string]reflect.Type{
 	"RolloutCounts":   reflect.TypeFor[tasker.RolloutCounts](),
 	"WaveProgress":    reflect.TypeFor[tasker.WaveProgress](),
 	"Approve":         reflect.TypeFor[client.Approve](),
+	"RolloutExpect":   reflect.TypeFor[tasker.RolloutExpect](),
 	"Approved":        reflect.TypeFor[client.Approved](),
 	"ResumeRollout":   reflect.TypeFor[client.ResumeRollout](),
 	"Reschedule":      reflect.TypeFor[client.Reschedule](),

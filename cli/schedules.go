@@ -174,7 +174,7 @@ func scheduleText(s client.ScheduleAnswer) string {
 		if slot.Identifier != "" {
 			what = slot.Type + "/" + slot.Identifier
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", slot.Time.Format(time.RFC3339), oneLine(string(slot.Outcome)), oneLine(what))
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", slot.Time.Format(time.RFC3339Nano), oneLine(string(slot.Outcome)), oneLine(what))
 	}
 	_ = table.Flush()
 	return b.String()

@@ -57,8 +57,15 @@ func schedulesAPI(t *testing.T, s string) string {
 		_, _ = w.Write([]byte(answer))
 	})
 	mux.HandleFunc("POST /v1/schedules/nightly/resume", write(answer))
-	mux.HandleFunc("POST /v1/schedules/nightly/trigger",
-		write(`{"time":"2027-03-27T01:30:00Z","outcome":"FIRED","reason":"","type":"worker`+s+`","identifier":"nightly-1","recorded_time":"2027-03-27T01:30:00Z"}`))
+	fired := write(`{"time":"2027-03-27T01:30:00Z","outcome":"FIRED","reason":"","type":"worker` + s + `","identifier":"nightly-1","recorded_time":"2027-03-27T01:30:00Z"}`)
+	mux.HandleFunc("POST /v1/schedules/nightly/trigger", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.RawQuery {
+		case "", "latest=2027-03-28T01%3A30%3A00Z":
+			fired(w, r)
+		default:
+			problem(w, http.StatusConflict, domain.Conflict, "schedule fired or was triggered meanwhile: "+r.URL.RawQuery)
+		}
+	})
 	mux.HandleFunc("POST /v1/schedules/nightly/backfill", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(`{"dry_run":` + r.FormValue("dry_run") + `,"slots":[{"time":"2027-03-01T01:30:00Z","identifier":"nightly-1` + s +
 			`","fired":false},{"time":"2027-03-02T01:30:00Z","identifier":"nightly-2","fired":true}]}`))
@@ -126,6 +133,9 @@ SLOT                  OUTCOME  TASK OR REASON
 		{[]string{"pause", "nightly", "--reason", strings.Repeat("x", 2000)}, cli.ExitUsage, "too long"},
 		{[]string{"resume", "nightly"}, cli.ExitOK, "nightly:"},
 		{[]string{"trigger", "nightly"}, cli.ExitOK, "worker/nightly-1\n"},
+		{[]string{"trigger", "nightly", "--latest", "2027-03-28T03:30:00+02:00"}, cli.ExitOK, "worker/nightly-1\n"},
+		{[]string{"trigger", "nightly", "--latest", "none"}, cli.ExitFailure, "triggered meanwhile: latest=none"},
+		{[]string{"trigger", "nightly", "--latest", "yesterday"}, cli.ExitUsage, `invalid --latest "yesterday"`},
 		{[]string{"backfill", "nightly", "--from", "2027-03-01T00:00:00Z", "--to", "2027-03-02T23:00:00Z"}, cli.ExitOK, "2027-03-01T01:30:00Z  fired now  nightly-1\n2027-03-02T01:30:00Z  had fired  nightly-2\n"},
 		{[]string{"backfill", "nightly", "--from", "2027-03-01T00:00:00Z", "--to", "2027-03-02T23:00:00Z", "--dry-run"}, cli.ExitOK, "would fire"},
 		{[]string{"backfill", "nightly", "--from", "yesterday"}, cli.ExitUsage, `invalid --from "yesterday"`},

@@ -52,7 +52,7 @@ func pauseScheduleCommand(r *run, flags *apiFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := c.PauseSchedule(cmd.Context(), name, reason)
+			s, err := c.PauseSchedule(cmd.Context(), name, reason, tasker.ScheduleExpect{})
 			if err != nil {
 				return err
 			}
@@ -74,7 +74,7 @@ func resumeScheduleCommand(r *run, flags *apiFlags) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := c.ResumeSchedule(cmd.Context(), name)
+			s, err := c.ResumeSchedule(cmd.Context(), name, tasker.ScheduleExpect{})
 			if err != nil {
 				return err
 			}
@@ -84,24 +84,45 @@ func resumeScheduleCommand(r *run, flags *apiFlags) *cobra.Command {
 }
 
 func triggerScheduleCommand(r *run, flags *apiFlags) *cobra.Command {
-	return &cobra.Command{
+	var latest string
+	cmd := &cobra.Command{
 		Use:   "trigger NAME",
 		Short: "Create a task of a schedule now",
 		Long: `Create a task of a schedule now, besides its slots, also while it is paused or an
-earlier task runs. The output names the task.`,
-		Example: `  tasker schedules trigger nightly`,
+earlier task runs. The output names the task.
+
+With --latest it is created only if the schedule has had no slot since, and was not
+triggered: of two people who do so at the same moment one creates a task, and the
+other one is told. "tasker schedules show" prints the latest slot.`,
+		Example: `  tasker schedules trigger nightly
+  tasker schedules trigger nightly --latest 2027-03-28T01:30:00Z`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, c, err := flags.schedule(cmd, args)
+			name, err := scheduleArgument(cmd, args)
 			if err != nil {
 				return err
 			}
-			slot, err := c.TriggerSchedule(cmd.Context(), name)
+			var expect tasker.ScheduleExpect
+			if cmd.Flags().Changed("latest") {
+				expect.Latest = new(time.Time)
+				if latest != client.NoTime {
+					if *expect.Latest, err = time.Parse(time.RFC3339Nano, latest); err != nil {
+						return usagef("invalid --latest %q: must be the time of a slot, such as 2027-03-28T01:30:00Z, or none", latest)
+					}
+				}
+			}
+			c, err := flags.client(cmd)
+			if err != nil {
+				return err
+			}
+			slot, err := c.TriggerSchedule(cmd.Context(), name, expect)
 			if err != nil {
 				return err
 			}
 			return r.print(slot, oneLine(slot.Type+"/"+slot.Identifier)+"\n")
 		},
 	}
+	cmd.Flags().StringVar(&latest, "latest", "", "only if this `time` is that of the latest slot; none if there is none")
+	return cmd
 }
 
 func backfillScheduleCommand(r *run, flags *apiFlags) *cobra.Command {

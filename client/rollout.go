@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"net/http"
 	"net/url"
 
 	"github.com/taskerhq/tasker"
@@ -54,6 +55,9 @@ type Approve struct {
 	// Wave is the wave up to which all are approved; 0 means the one that waits.
 	Wave   int    `json:"wave,omitempty"`
 	Reason string `json:"reason,omitempty"` // for people; at most [tasker.MaxReason] bytes
+	// Expect is how the rollout must be, such as [tasker.Rollout.Expect]; nil if it may be
+	// in any state.
+	Expect *tasker.RolloutExpect `json:"expect,omitempty"`
 }
 
 // Approved is a rollout after an approval.
@@ -68,6 +72,9 @@ type ResumeRollout struct {
 	// approvals, and halts as before.
 	All    bool   `json:"all,omitempty"`
 	Reason string `json:"reason,omitempty"` // for people; at most [tasker.MaxReason] bytes
+	// Expect is how the rollout must be, such as [tasker.Rollout.Expect]; nil if it may be
+	// in any state. With it those alone are forgiven whom it counts as bad.
+	Expect *tasker.RolloutExpect `json:"expect,omitempty"`
 }
 
 // Rollout returns the rollout of a task, with what has become of its endpoints. The error
@@ -92,23 +99,26 @@ func (c *Client) Rollouts(ctx context.Context, states ...string) iter.Seq2[TaskV
 }
 
 // Approve approves the wave of a rollout that waits for it, or all up to a wave. The error
-// is [tasker.Conflict] if the task has no rollout, or this waits for no approval or has
-// ended.
+// is [tasker.Conflict] if the task has no rollout, or this waits for no approval, has ended
+// or is not as expected.
 func (c *Client) Approve(ctx context.Context, taskType, identifier string, approve Approve) (approved Approved, err error) {
 	if err := validTask(taskType, identifier); err != nil {
 		return Approved{}, err
 	}
-	err = c.post(ctx, approve, &approved, taskType, identifier, "approve")
+	r := request{method: http.MethodPost, path: []string{taskType, identifier, "approve"}, body: approve, retry: approve.Expect == nil}
+	_, err = c.call(ctx, r, &approved)
 	return approved, err
 }
 
 // ResumeRollout continues a rollout that is HALTED or PAUSED, or promotes it. The endpoints
 // that are bad when a HALTED one is resumed are forgiven: they do not count any more. The
-// error is [tasker.Conflict] if the rollout has ended or waits for an approval.
+// error is [tasker.Conflict] if the rollout has ended, waits for an approval or is not as
+// expected.
 func (c *Client) ResumeRollout(ctx context.Context, taskType, identifier string, resume ResumeRollout) (resumed Resumed, err error) {
 	if err := validTask(taskType, identifier); err != nil {
 		return Resumed{}, err
 	}
-	err = c.post(ctx, resume, &resumed, taskType, identifier, "resume")
+	r := request{method: http.MethodPost, path: []string{taskType, identifier, "resume"}, body: resume, retry: resume.Expect == nil}
+	_, err = c.call(ctx, r, &resumed)
 	return resumed, err
 }

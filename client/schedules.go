@@ -104,6 +104,27 @@ func versionQuery(version int64) url.Values {
 	return url.Values{"version": {strconv.FormatInt(version, 10)}}
 }
 
+// NoTime stands for the time of what does not exist, in a query.
+const NoTime = "none"
+
+// scheduleQuery returns the query of an act that expects a schedule to be so.
+func scheduleQuery(expect tasker.ScheduleExpect) url.Values {
+	query := url.Values{}
+	if expect.Version != nil {
+		query.Set("version", strconv.FormatInt(*expect.Version, 10))
+	}
+	for name, at := range map[string]*time.Time{"pause": expect.Pause, "latest": expect.Latest} {
+		switch {
+		case at == nil:
+		case at.IsZero():
+			query.Set(name, NoTime)
+		default:
+			query.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	return query
+}
+
 func schedulePath(name string, more ...string) ([]string, error) {
 	return append([]string{"v1", "schedules", name}, more...), tasker.ValidateScheduleName(name)
 }
@@ -171,34 +192,41 @@ func (c *Client) PreviewSchedule(ctx context.Context, name string, s NewSchedule
 }
 
 // PauseSchedule pauses a schedule: its slots pass without firing. The reason is for
-// people. It is safe to repeat the call.
-func (c *Client) PauseSchedule(ctx context.Context, name, reason string) (ScheduleAnswer, error) {
-	return c.changeSchedule(ctx, name, "pause", SchedulePauseRequest{Reason: reason})
+// people. The error is [tasker.Conflict] if its version or its pause is not as expected;
+// without an expectation it is safe to repeat the call.
+func (c *Client) PauseSchedule(ctx context.Context, name, reason string, expect tasker.ScheduleExpect) (ScheduleAnswer, error) {
+	return c.changeSchedule(ctx, name, "pause", expect, SchedulePauseRequest{Reason: reason})
 }
 
-// ResumeSchedule resumes a schedule. What passed while it was paused does not fire. It
-// is safe to repeat the call.
-func (c *Client) ResumeSchedule(ctx context.Context, name string) (ScheduleAnswer, error) {
-	return c.changeSchedule(ctx, name, "resume", nil)
+// ResumeSchedule resumes a schedule. What passed while it was paused does not fire. The
+// expectation is as for PauseSchedule.
+func (c *Client) ResumeSchedule(ctx context.Context, name string, expect tasker.ScheduleExpect) (ScheduleAnswer, error) {
+	return c.changeSchedule(ctx, name, "resume", expect, nil)
 }
 
-func (c *Client) changeSchedule(ctx context.Context, name, verb string, body any) (answer ScheduleAnswer, err error) {
+func (c *Client) changeSchedule(
+	ctx context.Context, name, verb string, expect tasker.ScheduleExpect, body any,
+) (answer ScheduleAnswer, err error) {
 	path, err := schedulePath(name, verb)
 	if err != nil {
 		return ScheduleAnswer{}, err
 	}
-	_, err = c.call(ctx, request{method: http.MethodPost, path: path, body: body, retry: true}, &answer)
+	expect.Latest = nil // slots do not matter
+	r := request{method: http.MethodPost, path: path, query: scheduleQuery(expect), body: body, retry: expect.IsZero()}
+	_, err = c.call(ctx, r, &answer)
 	return answer, err
 }
 
 // TriggerSchedule creates a task of a schedule now, besides its slots, also while it is
-// paused. Each call creates one.
-func (c *Client) TriggerSchedule(ctx context.Context, name string) (slot tasker.ScheduleSlot, err error) {
+// paused. Each call creates one. The error is [tasker.Conflict] if the schedule is not as
+// expected: with the latest slot that somebody saw, of two that trigger it at the same
+// moment one does.
+func (c *Client) TriggerSchedule(ctx context.Context, name string, expect tasker.ScheduleExpect) (slot tasker.ScheduleSlot, err error) {
 	path, err := schedulePath(name, "trigger")
 	if err != nil {
 		return tasker.ScheduleSlot{}, err
 	}
-	_, err = c.call(ctx, request{method: http.MethodPost, path: path}, &slot)
+	_, err = c.call(ctx, request{method: http.MethodPost, path: path, query: scheduleQuery(expect)}, &slot)
 	return slot, err
 }
 

@@ -30,7 +30,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	b.run("sleep", "s1", map[string]float64{"seconds": 3600}, "")
 	b.roll("backup", "b2", client.NewRollout{Batch: 1}, "HALTED")
 	b.schedule("nightly", client.NewSchedule{Cron: "30 2 * * *", TimeZone: "Europe/Berlin"})
-	if _, err := b.api.TriggerSchedule(t.Context(), "nightly"); err != nil {
+	if _, err := b.api.TriggerSchedule(t.Context(), "nightly", tasker.ScheduleExpect{}); err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{"": true}

@@ -1,14 +1,13 @@
 package web
 
 import (
-	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
@@ -206,34 +205,23 @@ func (r *rolloutView) place() string {
 // it does nothing to another one: a halted rollout is not taken for one that runs, and
 // nobody is forgiven whom the page did not count as bad.
 func seenOf(a client.RolloutAnswer) string {
-	seen := a.Rollout.State
-	if a.Rollout.Since != nil {
-		seen += " " + a.Rollout.Since.UTC().Format(time.RFC3339Nano)
-	}
-	if a.Rollout.State == rolloutHalted {
-		sum := sha256.Sum256([]byte(strings.Join(a.Rollout.Bad, "\n")))
-		seen += fmt.Sprintf(" %d %x", a.Total.Bad, sum[:8])
-	}
-	return seen
+	seen, _ := json.Marshal(a.Rollout.Expect()) // texts, a number and a time are always encoded
+	return string(seen)
 }
 
-// sawRollout reports whether a task has a rollout that has not ended. The error is
-// [tasker.Conflict] if that is another one than a form says. What happens between this and
-// the request that follows is not seen: the API takes no condition.
-func (v *visit) sawRollout(taskType, identifier, seen string) (open bool, err error) {
-	answer, err := v.api.Rollout(v.ctx(), taskType, identifier)
-	switch {
-	case tasker.CodeOf(err) == tasker.NotFound:
-		return false, nil // what follows says whether that is the rollout, or the task
-	case err != nil:
-		return false, err
-	case !isOpenRollout(answer.Rollout.State):
-		return false, nil
-	case seen != seenOf(answer):
-		return true, tasker.Errorf(tasker.Conflict, "rollout changed meanwhile: it is %s, %s: nothing was done; look again",
-			answer.Rollout.State, plural(answer.Total.Bad, "bad endpoint"))
+// sawRollout returns what a form says of the rollout. A page without one that goes on says
+// nothing.
+func (v *visit) sawRollout() (*tasker.RolloutExpect, error) {
+	expect := &tasker.RolloutExpect{}
+	seen := v.r.PostForm.Get("seen")
+	if seen == "" {
+		expect.State = new("")
+		return expect, nil
 	}
-	return true, nil
+	if json.Unmarshal([]byte(seen), expect) != nil {
+		return nil, tasker.Errorf(tasker.Malformed, "malformed form: send it from the page of the task")
+	}
+	return expect, nil
 }
 
 // approveWave approves the wave that a page showed.
@@ -243,37 +231,28 @@ func approveWave(v *visit) error {
 		if err != nil || wave < 1 {
 			return tasker.Errorf(tasker.Invalid, "missing wave: approve it on the page of the task")
 		}
-		if _, err := v.sawRollout(taskType, identifier, v.r.PostForm.Get("seen")); err != nil {
+		expect, err := v.sawRollout()
+		if err != nil {
 			return err
 		}
-		_, err = v.api.Approve(v.ctx(), taskType, identifier, client.Approve{Wave: wave, Reason: v.reason()})
+		_, err = v.api.Approve(v.ctx(), taskType, identifier, client.Approve{Wave: wave, Reason: v.reason(), Expect: expect})
 		return err
 	})
 }
 
 // resumeTask continues a task that is paused, and its rollout.
-func resumeTask(v *visit) error {
-	return v.actOnTask(func(taskType, identifier string) error {
-		open, err := v.sawRollout(taskType, identifier, v.r.PostForm.Get("seen"))
-		switch {
-		case err != nil:
-			return err
-		case open:
-			_, err = v.api.ResumeRollout(v.ctx(), taskType, identifier, client.ResumeRollout{Reason: v.reason()})
-		default:
-			_, err = v.api.Resume(v.ctx(), taskType, identifier)
-		}
-		return err
-	})
-}
+func resumeTask(v *visit) error { return v.resumeRollout(false) }
 
 // promoteTask has the rollout of a task wait for no wave and no soak any more.
-func promoteTask(v *visit) error {
+func promoteTask(v *visit) error { return v.resumeRollout(true) }
+
+func (v *visit) resumeRollout(all bool) error {
 	return v.actOnTask(func(taskType, identifier string) error {
-		if _, err := v.sawRollout(taskType, identifier, v.r.PostForm.Get("seen")); err != nil {
+		expect, err := v.sawRollout()
+		if err != nil {
 			return err
 		}
-		_, err := v.api.ResumeRollout(v.ctx(), taskType, identifier, client.ResumeRollout{All: true, Reason: v.reason()})
+		_, err = v.api.ResumeRollout(v.ctx(), taskType, identifier, client.ResumeRollout{All: all, Reason: v.reason(), Expect: expect})
 		return err
 	})
 }

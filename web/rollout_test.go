@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,4 +166,39 @@ func TestPromote(t *testing.T) {
 	b.until("worker", "w1", tasker.Done)
 	b.run("sleep", "s1", map[string]float64{"seconds": 3600}, tasker.Sent)
 	b.want(b.post("tasks/sleep/s1/promote", url.Values{}), http.StatusConflict, "no rollout")
+}
+
+// Of people who press the same button at the same moment one is heard, and the others are
+// told how it is.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	b := open(t)
+	b.roll("worker", "w1", client.NewRollout{Batch: 1, Approve: true}, "WAITING_APPROVAL")
+	b.schedule("nightly", client.NewSchedule{Cron: "30 12 * * *"})
+	for form, told := range map[string]string{
+		"tasks/worker/w1/approve":   "rollout changed meanwhile: it is ",
+		"schedules/nightly/trigger": "fired or was triggered meanwhile: its latest slot is ",
+	} {
+		page, _, _ := strings.Cut(form, "/approve")
+		page, _, _ = strings.Cut(page, "/trigger")
+		fields := b.fields(b.get(page), form)
+		answers := make([]answer, 4)
+		var group sync.WaitGroup
+		for i := range answers {
+			group.Go(func() { answers[i] = b.post(form, fields) })
+		}
+		group.Wait()
+		heard := 0
+		for _, a := range answers {
+			if a.status == http.StatusSeeOther {
+				heard++
+				continue
+			}
+			b.want(a, http.StatusConflict, told, "nothing was done")
+		}
+		if heard != 1 {
+			t.Errorf("%s: %d were heard", form, heard)
+		}
+	}
+	b.until("worker", "w1", tasker.Done)
 }

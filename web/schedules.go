@@ -98,7 +98,6 @@ type schedulePage struct {
 	Next     string
 	Task     document
 	Seen     string // see seenSchedule
-	Latest   string // see latestSlot
 	Wrong    string // why the last form was refused
 }
 
@@ -144,8 +143,7 @@ func (v *visit) showSchedule(status int, wrong string) error {
 	}
 	p := schedulePage{
 		Row: scheduleRow{Schedule: answer.Schedule}, Upcoming: answer.Upcoming, Slots: slots.Slots, First: !query.Has("cursor"),
-		Next: value(slots.Next), Task: documentOf(answer.Definition.Task), Seen: seenSchedule(answer), Latest: latestSlot(answer),
-		Wrong: wrong,
+		Next: value(slots.Next), Task: documentOf(answer.Definition.Task), Seen: seenSchedule(answer), Wrong: wrong,
 	}
 	out := page{Title: "Schedule " + name, Section: "schedules", Body: p}
 	if p.First && wrong == "" {
@@ -155,53 +153,41 @@ func (v *visit) showSchedule(status int, wrong string) error {
 }
 
 // seenSchedule returns what a form says of the schedule that the person saw who sends it, so
-// that it does nothing to another one.
+// that it does nothing to another one, and one that is sent twice triggers once.
 func seenSchedule(a client.ScheduleAnswer) string {
-	seen := strconv.FormatInt(a.Version, 10)
-	if a.Pause != nil {
-		seen += " " + a.Pause.At.UTC().Format(time.RFC3339Nano)
+	expect := a.Expect()
+	expect.Latest = new(time.Time)
+	if len(a.Slots) > 0 {
+		*expect.Latest = a.Slots[0].Time
 	}
-	return seen
-}
-
-// latestSlot returns what the form that triggers a schedule says of its latest slot, so that
-// one that is sent twice triggers once.
-func latestSlot(a client.ScheduleAnswer) string {
-	if len(a.Slots) == 0 {
-		return "none"
-	}
-	return a.Slots[0].Time.UTC().Format(time.RFC3339Nano)
+	seen, _ := json.Marshal(expect) // a number and times are always encoded
+	return string(seen)
 }
 
 func pauseSchedule(v *visit) error {
-	return v.actOnSchedule(func(schedule client.ScheduleAnswer) error {
-		_, err := v.api.PauseSchedule(v.ctx(), schedule.Name, v.reason())
+	return v.actOnSchedule(func(name string, expect tasker.ScheduleExpect) error {
+		_, err := v.api.PauseSchedule(v.ctx(), name, v.reason(), expect)
 		return err
 	})
 }
 
 func resumeSchedule(v *visit) error {
-	return v.actOnSchedule(func(schedule client.ScheduleAnswer) error {
-		_, err := v.api.ResumeSchedule(v.ctx(), schedule.Name)
+	return v.actOnSchedule(func(name string, expect tasker.ScheduleExpect) error {
+		_, err := v.api.ResumeSchedule(v.ctx(), name, expect)
 		return err
 	})
 }
 
 func triggerSchedule(v *visit) error {
-	return v.actOnSchedule(func(schedule client.ScheduleAnswer) error {
-		if v.r.PostForm.Get("latest") != latestSlot(schedule) {
-			return tasker.Errorf(tasker.Conflict, "schedule %q fired or was triggered meanwhile: nothing was done; look again",
-				schedule.Name)
-		}
-		_, err := v.api.TriggerSchedule(v.ctx(), schedule.Name)
+	return v.actOnSchedule(func(name string, expect tasker.ScheduleExpect) error {
+		_, err := v.api.TriggerSchedule(v.ctx(), name, expect)
 		return err
 	})
 }
 
 // actOnSchedule does something to the schedule in the path, if it is as the person saw it
-// who sent the form, and leads back to its page. What happens between the look at it and
-// the request that follows is not seen: the API takes no condition.
-func (v *visit) actOnSchedule(do func(schedule client.ScheduleAnswer) error) error {
+// who sent the form, and leads back to its page.
+func (v *visit) actOnSchedule(do func(name string, expect tasker.ScheduleExpect) error) error {
 	name, err := v.schedule()
 	if err == nil {
 		err = v.form()
@@ -209,14 +195,11 @@ func (v *visit) actOnSchedule(do func(schedule client.ScheduleAnswer) error) err
 	if err != nil {
 		return err
 	}
-	schedule, err := v.api.Schedule(v.ctx(), name)
-	if err != nil {
-		return err
-	}
-	if v.r.PostForm.Get("seen") == seenSchedule(schedule) {
-		err = do(schedule)
+	var expect tasker.ScheduleExpect
+	if json.Unmarshal([]byte(v.r.PostForm.Get("seen")), &expect) == nil {
+		err = do(name, expect)
 	} else {
-		err = tasker.Errorf(tasker.Conflict, "schedule %q changed meanwhile: nothing was done; look again", name)
+		err = tasker.Errorf(tasker.Malformed, "malformed form: nothing was done; send it from the page of the schedule")
 	}
 	if err != nil {
 		if !refused(err) {

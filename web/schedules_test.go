@@ -45,7 +45,7 @@ func TestScheduleWithoutJavaScript(t *testing.T) {
 	b.want(b.post(path+"/resume", resume), http.StatusConflict, "changed meanwhile")
 
 	trigger := b.fields(page, path+"/trigger")
-	b.want(b.post(path+"/trigger", url.Values{}), http.StatusConflict, "nothing was done")
+	b.want(b.post(path+"/trigger", url.Values{}), http.StatusBadRequest, "nothing was done")
 	b.want(b.follow(b.post(path+"/trigger", trigger)), http.StatusOK, "FIRED", "anonymous", `href="tasks/worker/nightly-`)
 	b.want(b.post(path+"/trigger", trigger), http.StatusConflict, "fired or was triggered meanwhile") // twice is once
 	n := 0

@@ -33,6 +33,8 @@ type Store interface {
 	RunningSlots(ctx context.Context, scheduleID int64) ([]tasker.ScheduleSlot, error)
 	FiredSlots(ctx context.Context, scheduleID int64, slots []time.Time) ([]tasker.ScheduleSlot, error)
 	FailedInARow(ctx context.Context, schedule tasker.Schedule, n int) (bool, error)
+	// ListSlots returns slots before a time, newest first; zero is no bound.
+	ListSlots(ctx context.Context, scheduleID int64, before time.Time, limit int) ([]tasker.ScheduleSlot, error)
 	Now() time.Time
 }
 

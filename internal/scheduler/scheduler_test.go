@@ -238,7 +238,7 @@ func TestPause(t *testing.T) {
 	w.later(5*time.Minute, s) // waits
 	pause := func(pause *tasker.SchedulePause) {
 		t.Helper()
-		if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", pause); err != nil {
+		if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, pause); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -273,10 +273,10 @@ func TestTriggerKeepsWhatWaits(t *testing.T) {
 	w.later(5*time.Minute, s)
 	w.begin()
 	w.later(5*time.Minute, s) // waits
-	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", &tasker.SchedulePause{By: "me"}); err != nil {
+	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, &tasker.SchedulePause{By: "me"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Trigger(t.Context(), "backup", "me"); err != nil {
+	if _, err := s.Trigger(t.Context(), "backup", "me", tasker.ScheduleExpect{}); err != nil {
 		t.Fatal(err)
 	}
 	w.later(queuePeriod, s)
@@ -301,7 +301,7 @@ func TestPauseOnFailures(t *testing.T) {
 		t.Errorf("paused by %+v", pause)
 	}
 	w.clock.advance(time.Second)
-	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", nil); err != nil {
+	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.later(5*time.Minute, s)
@@ -370,14 +370,14 @@ func TestTrigger(t *testing.T) {
 	w := newWorld(t)
 	w.put("backup", "5m", func(d *tasker.ScheduleDefinition) { d.Overlap = tasker.OverlapSkip })
 	s := w.scheduler()
-	if _, err := s.Trigger(t.Context(), "nothing", "me"); tasker.CodeOf(err) != tasker.NotFound {
+	if _, err := s.Trigger(t.Context(), "nothing", "me", tasker.ScheduleExpect{}); tasker.CodeOf(err) != tasker.NotFound {
 		t.Errorf("of nothing: %v", err)
 	}
-	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", &tasker.SchedulePause{By: "me"}); err != nil {
+	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, &tasker.SchedulePause{By: "me"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"backup-20260506T011424.000001Z", "backup-20260506T011524.000001Z"} {
-		slot, err := s.Trigger(t.Context(), "backup", "you")
+		slot, err := s.Trigger(t.Context(), "backup", "you", tasker.ScheduleExpect{})
 		if err != nil || slot.Identifier != want || slot.Type != "worker" || slot.By != "you" || slot.Outcome != tasker.SlotFired {
 			t.Errorf("%+v, %v", slot, err)
 		}
@@ -386,12 +386,12 @@ func TestTrigger(t *testing.T) {
 	}
 	w.want("backup", "0s FIRED, 1m0s FIRED")
 	w.tasks.fail(tasker.Errorf(tasker.Invalid, "no"))
-	if _, err := s.Trigger(t.Context(), "backup", "me"); tasker.CodeOf(err) != tasker.Invalid {
+	if _, err := s.Trigger(t.Context(), "backup", "me", tasker.ScheduleExpect{}); tasker.CodeOf(err) != tasker.Invalid {
 		t.Errorf("invalid: %v", err)
 	}
 	w.tasks.fail(nil)
 	// What was triggered counts for the overlap.
-	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", nil); err != nil {
+	if _, err := w.store.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	w.later(3*time.Minute, s)
@@ -612,4 +612,77 @@ func TestIsOnTime(t *testing.T) {
 		stop()
 		running.Wait()
 	})
+}
+
+// hurriedStore lets somebody else act after a schedule was read, once.
+type hurriedStore struct {
+	scheduleStore
+	first func()
+}
+
+func (s *hurriedStore) FindSchedule(ctx context.Context, name string) (tasker.Schedule, error) {
+	schedule, err := s.scheduleStore.FindSchedule(ctx, name)
+	if first := s.first; first != nil {
+		s.first = nil
+		first()
+	}
+	return schedule, err
+}
+
+// ListSlots is read after the schedule; what comes after it is found by the step.
+func (s *hurriedStore) ListSlots(ctx context.Context, id int64, before time.Time, limit int) ([]tasker.ScheduleSlot, error) {
+	slots, err := s.scheduleStore.ListSlots(ctx, id, before, limit)
+	if first := s.first; first != nil {
+		s.first = nil
+		first()
+	}
+	return slots, err
+}
+
+// lateStore lets somebody else act after the slots were read, too.
+type lateStore struct{ hurriedStore }
+
+func (s *lateStore) FindSchedule(ctx context.Context, name string) (tasker.Schedule, error) {
+	return s.scheduleStore.FindSchedule(ctx, name)
+}
+
+// TestTriggerExpected: of two people who trigger a schedule with the same latest slot before
+// their eyes, one creates a task, whenever the other one comes.
+func TestTriggerExpected(t *testing.T) {
+	w := newWorld(t)
+	w.put("backup", "5m", nil)
+	trigger := func(s *Scheduler, by string, expect tasker.ScheduleExpect) (tasker.ScheduleSlot, error) {
+		w.clock.advance(time.Second)
+		return s.Trigger(t.Context(), "backup", by, expect)
+	}
+	latest := time.Time{}
+	for _, between := range []func(first func()) Store{
+		func(first func()) Store { return &hurriedStore{scheduleStore{w.store.Schedules}, first} },
+		func(first func()) Store { return &lateStore{hurriedStore{scheduleStore{w.store.Schedules}, first}} },
+	} {
+		seen := tasker.ScheduleExpect{Latest: new(latest)}
+		before := len(w.slots("backup"))
+		s := w.schedulerWith(between(func() {
+			slot, err := trigger(w.scheduler(), "ann", seen)
+			if err != nil {
+				t.Error(err)
+			}
+			latest = slot.Time
+		}))
+		if _, err := trigger(s, "bob", seen); tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), "FIRED by ann") {
+			t.Errorf("both were heard: %v", err)
+		}
+		if got := len(w.slots("backup")); got != before+1 {
+			t.Errorf("%d tasks, want one", got-before)
+		}
+	}
+	for _, expect := range []tasker.ScheduleExpect{{Version: new(int64(7))}, {Pause: new(began)}, {Latest: new(time.Time{})}} {
+		if _, err := trigger(w.scheduler(), "bob", expect); tasker.CodeOf(err) != tasker.Conflict {
+			t.Errorf("%+v: %v", expect, err)
+		}
+	}
+	all := tasker.ScheduleExpect{Version: new(int64(1)), Pause: new(time.Time{}), Latest: &latest}
+	if _, err := trigger(w.scheduler(), "bob", all); err != nil {
+		t.Error(err)
+	}
 }

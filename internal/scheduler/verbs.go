@@ -14,11 +14,15 @@ func errBusy(name string) error {
 
 // Trigger creates a task of a schedule now, whatever its slots are, also while it is
 // paused or a task of it runs. The error is [tasker.NotFound] if there is no such
-// schedule, and that of a POST if the task cannot be created.
-func (s *Scheduler) Trigger(ctx context.Context, name, by string) (tasker.ScheduleSlot, error) {
+// schedule, [tasker.Conflict] if it is not as expected, and that of a POST if the task
+// cannot be created.
+func (s *Scheduler) Trigger(ctx context.Context, name, by string, expect tasker.ScheduleExpect) (tasker.ScheduleSlot, error) {
 	for range tries {
 		schedule, err := s.Store.FindSchedule(ctx, name)
 		if err != nil {
+			return tasker.ScheduleSlot{}, err
+		}
+		if err := s.expects(ctx, &schedule, expect); err != nil {
 			return tasker.ScheduleSlot{}, err
 		}
 		now := s.Store.Now()
@@ -36,6 +40,24 @@ func (s *Scheduler) Trigger(ctx context.Context, name, by string) (tasker.Schedu
 		}
 	}
 	return tasker.ScheduleSlot{}, errBusy(name)
+}
+
+// expects returns a [tasker.Conflict] error unless a schedule that was read is as
+// expected. Its slots are read after it: one that comes in between is seen here, and one
+// that comes later counts up the revision, which guards the step.
+func (s *Scheduler) expects(ctx context.Context, schedule *tasker.Schedule, expect tasker.ScheduleExpect) error {
+	if err := expect.Check(schedule); err != nil || expect.Latest == nil {
+		return err
+	}
+	slots, err := s.Store.ListSlots(ctx, schedule.ID, time.Time{}, 1)
+	if err != nil {
+		return err
+	}
+	var latest *tasker.ScheduleSlot
+	if len(slots) > 0 {
+		latest = &slots[0]
+	}
+	return expect.CheckLatest(schedule.Name, latest)
 }
 
 // again creates the task of a slot at a time of its own. It returns nil if the schedule

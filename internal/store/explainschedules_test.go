@@ -42,7 +42,7 @@ func TestEveryScheduleStatementHasItsIndex(t *testing.T) {
 	}
 	_, _, err = s.Schedules.PutSchedule(ctx, hourly("new"))
 	must(err)
-	_, err = s.Schedules.PauseSchedule(ctx, "s8", &tasker.SchedulePause{By: "me"})
+	_, err = s.Schedules.PauseSchedule(ctx, "s8", tasker.ScheduleExpect{}, &tasker.SchedulePause{By: "me"})
 	must(err)
 	_, err = s.Schedules.FindSchedule(ctx, "s9")
 	must(err)

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/taskerhq/tasker"
 )
 
@@ -31,3 +33,8 @@ const (
 	TextWindow = textWindow
 	MaxRanges  = maxRanges
 )
+
+// AfterQueries calls f with each statement that reads, after it.
+func AfterQueries(s *Store, f func(statement string)) error {
+	return s.DB.gorm.Callback().Query().After("gorm:query").Register("test:after", func(db *gorm.DB) { f(db.Statement.SQL.String()) })
+}

@@ -37,6 +37,9 @@ func (s Rollouts) act(
 		}
 		r.ended = ended
 		version := r.row.Version
+		if err := r.expects(act.Expect); err != nil {
+			return err
+		}
 		a := rollout.Act{By: text.CutValid(act.By, maxPrincipal), Reason: act.Reason, Now: s.Now()}
 		if err := do(r, a); err != nil {
 			return err
@@ -57,10 +60,40 @@ func (s Rollouts) act(
 	return out, err
 }
 
+// expects returns a [tasker.Conflict] error that says how the rollout is, unless it is as a
+// person saw it. If the endpoints that are bad were part of that, only they can be forgiven:
+// others may become bad until they are.
+func (r *rolloutTx) expects(e *tasker.RolloutExpect) error {
+	if e == nil {
+		return nil
+	}
+	record := &r.row.Record.value
+	same := (e.State == nil || *e.State == string(record.State) || *e.State == "" && record.State.Final()) &&
+		(e.Since == nil || e.Since.Equal(record.Since)) && (e.Wave == nil || *e.Wave == record.Opened)
+	if same && e.BadDigest == nil {
+		return nil
+	}
+	bad, err := badNames(r.tx, &r.row, r.Now(), r.wait)
+	if err != nil {
+		return err
+	}
+	if same && *e.BadDigest == tasker.EndpointsDigest(bad) {
+		r.seenBad = append([]string{}, bad...)
+		return nil
+	}
+	by := ""
+	if record.By != "" {
+		by = " by " + record.By
+	}
+	return tasker.Errorf(tasker.Conflict, "rollout changed meanwhile: %s, since %s%s, bad endpoints: %d: nothing was done; look again",
+		r.describe(), record.Since.UTC().Format(time.RFC3339), by, len(bad))
+}
+
 // Approve approves the waves of a rollout up to one, or the one that waits, and opens it
 // if it does. wait is the time in which an endpoint should have received a task. The error
-// is [tasker.NotFound]; [tasker.Conflict] if the task has no rollout, or this has ended or
-// waits for no approval; or [tasker.Invalid] with the field if there is no such wave.
+// is [tasker.NotFound]; [tasker.Conflict] if the task has no rollout, or this has ended, waits
+// for no approval or is not as the act expects it; or [tasker.Invalid] with the field if there
+// is no such wave.
 func (s Rollouts) Approve(ctx context.Context, act tasker.RolloutAct, wait time.Duration) (ledger.Advance, error) {
 	return s.act(ctx, "approve the wave", act, wait, func(r *rolloutTx, a rollout.Act) error {
 		record, plan := &r.row.Record.value, r.row.Plan.value
@@ -86,8 +119,8 @@ func (s Rollouts) Approve(ctx context.Context, act tasker.RolloutAct, wait time.
 // ResumeRollout continues a rollout that is HALTED or PAUSED, and ends the hold of its
 // task. If it was HALTED, the endpoints that are bad are forgiven. With act.All it is
 // promoted. wait is as for Approve. Changed is false if there was nothing to do. The error
-// is [tasker.NotFound], or [tasker.Conflict] if the task has no rollout, or this has ended
-// or waits for an approval.
+// is [tasker.NotFound], or [tasker.Conflict] if the task has no rollout, or this has ended,
+// waits for an approval or is not as the act expects it.
 func (s Rollouts) ResumeRollout(ctx context.Context, act tasker.RolloutAct, wait time.Duration) (ledger.Advance, error) {
 	return s.act(ctx, "resume the rollout", act, wait, func(r *rolloutTx, a rollout.Act) error {
 		record := r.row.Record.value

@@ -11,7 +11,7 @@ import (
 // markLate marks the unfinished endpoints of the open waves as late.
 func (r *rolloutTx) markLate(now time.Time) error {
 	record := &r.row.Record.value
-	return r.mark("late", "g.wave BETWEEN ? AND ? AND g.stage > 0 AND "+isUnfinished,
+	return r.mark("late", nil, "g.wave BETWEEN ? AND ? AND g.stage > 0 AND "+isUnfinished,
 		record.Closed+1, record.Opened, atWork, since(now, r.wait))
 }
 
@@ -22,19 +22,27 @@ func (r *rolloutTx) forgive(now time.Time) error {
 	if r.row.Settings.value.Unreached != rollout.IgnoreUnreached {
 		condition, args = "("+condition+" OR "+isUnreached+")", append(args, since(now, r.wait))
 	}
-	if err := r.mark("forgiven", condition, args...); err != nil {
+	if err := r.mark("forgiven", r.seenBad, condition, args...); err != nil {
 		return err
 	}
 	return r.tx.Model(&rolloutTargetRow{}).Where("task_id = ? AND late = ?", r.task.ID, true).Update("late", false).Error
 }
 
-// mark sets a mark of the endpoints to which a condition applies.
-func (r *rolloutTx) mark(column, condition string, args ...any) error {
+// mark sets a mark of the endpoints to which a condition applies, and that are among some
+// unless these are nil.
+func (r *rolloutTx) mark(column string, among []string, condition string, args ...any) error {
 	var list []string
 	err := r.tx.Table("rollout_targets g").Joins(rolloutJoin).Where("g.task_id = ?", r.task.ID).Where(condition, args...).
 		Order("g.endpoint").Pluck("g.endpoint", &list).Error
 	if err != nil {
 		return err
+	}
+	if among != nil {
+		within := map[string]bool{}
+		for _, name := range among {
+			within[name] = true
+		}
+		list = slices.DeleteFunc(list, func(name string) bool { return !within[name] })
 	}
 	for part := range slices.Chunk(list, maxRows) {
 		err := r.tx.Model(&rolloutTargetRow{}).Where("task_id = ? AND endpoint IN ?", r.task.ID, part).Update(column, true).Error

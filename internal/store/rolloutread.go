@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/rollout"
 )
@@ -66,15 +68,14 @@ func (s Rollouts) describeRow(ctx context.Context, row *rolloutRow, wait time.Du
 	}
 	setPlan(&public, row.Plan.value)
 	public.Skipped = row.Skipped[:min(limit, len(row.Skipped))]
-	list := func(into *[]string, condition string, args ...any) error {
-		return s.conn(ctx).Table("rollout_targets g").Joins(rolloutJoin).Where("g.task_id = ?", row.TaskID).Where(condition, args...).
-			Order("g.endpoint").Limit(limit).Pluck("g.endpoint", into).Error
-	}
-	condition, args := badEndpoint(&row.Settings.value, s.Now(), wait)
-	if err := list(&public.Bad, condition, args...); err != nil {
+	bad, err := badNames(s.conn(ctx), row, s.Now(), wait)
+	if err != nil {
 		return nil, s.fail(what, err)
 	}
-	return &public, s.fail(what, list(&public.Forgiven, "g.forgiven = ?", true))
+	public.Bad, public.BadDigest = bad[:min(limit, len(bad))], tasker.EndpointsDigest(bad)
+	err = s.conn(ctx).Model(&rolloutTargetRow{}).Where("task_id = ? AND forgiven = ?", row.TaskID, true).
+		Order("endpoint").Limit(limit).Pluck("endpoint", &public.Forgiven).Error
+	return &public, s.fail(what, err)
 }
 
 // ListRollouts returns one page of the tasks whose rollouts are in one of some states,
@@ -113,6 +114,14 @@ func (s Rollouts) ListRollouts(ctx context.Context, q tasker.RolloutQuery) (task
 	}
 	tasks, err = Tasks(s).tasksOf(ctx, page, false)
 	return tasks, next, s.fail(what, err)
+}
+
+// badNames returns all endpoints of a rollout that count as bad, sorted.
+func badNames(db *gorm.DB, row *rolloutRow, now time.Time, wait time.Duration) (names []string, err error) {
+	condition, args := badEndpoint(&row.Settings.value, now, wait)
+	err = db.Table("rollout_targets g").Joins(rolloutJoin).Where("g.task_id = ?", row.TaskID).Where(condition, args...).
+		Order("g.endpoint").Pluck("g.endpoint", &names).Error
+	return names, err
 }
 
 // badEndpoint returns the condition that an endpoint of a rollout counts as bad.

@@ -131,12 +131,14 @@ func (s Rollouts) idle(ctx context.Context, taskID int64, wait time.Duration, ou
 // rolloutTx is a transaction that has locked a task and its rollout.
 type rolloutTx struct {
 	*DB
-	tx    *gorm.DB
-	task  taskRow
-	row   rolloutRow
-	wait  time.Duration
-	ended endedTasks // the tasks that it ends; to be reported after the commit
-	out   ledger.Advance
+	tx   *gorm.DB
+	task taskRow
+	row  rolloutRow
+	wait time.Duration
+	// seenBad are the only endpoints that a person forgives; nil means all that are bad.
+	seenBad []string
+	ended   endedTasks // the tasks that it ends; to be reported after the commit
+	out     ledger.Advance
 }
 
 // maxSteps bounds the decisions of one transaction; the next look makes the others.

@@ -155,12 +155,18 @@ func sameDefinition(a, b tasker.ScheduleDefinition) bool {
 }
 
 // PauseSchedule pauses a schedule or, without a pause, resumes it, and returns it. One
-// that is paused keeps its pause. The error is [tasker.NotFound] if it does not exist.
-func (s Schedules) PauseSchedule(ctx context.Context, name string, pause *tasker.SchedulePause) (stored tasker.Schedule, err error) {
+// that is paused keeps its pause. The error is [tasker.NotFound] if it does not exist, or
+// [tasker.Conflict] if its version or its pause is another one than expected.
+func (s Schedules) PauseSchedule(
+	ctx context.Context, name string, expect tasker.ScheduleExpect, pause *tasker.SchedulePause,
+) (stored tasker.Schedule, err error) {
 	err = s.transact(ctx, "pause or resume the schedule", func(tx *gorm.DB) error {
 		row, err := lockSchedule(tx, name)
-		if err != nil || (row.Pause != nil) == (pause != nil) {
-			stored = row.schedule()
+		if err != nil {
+			return err
+		}
+		stored = row.schedule()
+		if err := expect.Check(&stored); err != nil || (row.Pause != nil) == (pause != nil) {
 			return err
 		}
 		now := dbTime{s.Now()}

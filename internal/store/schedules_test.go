@@ -163,11 +163,11 @@ func TestPutSchedule(t *testing.T) {
 
 func TestPauseSchedule(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
-		_, err := f.Schedules.PauseSchedule(t.Context(), "backup", nil)
+		_, err := f.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, nil)
 		wantCode(t, err, tasker.NotFound)
 		before := f.put(t, hourly("backup"))
 		for _, by := range []string{"me", "you"} { // the second finds it paused
-			paused, err := f.Schedules.PauseSchedule(t.Context(), "backup", &tasker.SchedulePause{By: by, Reason: "moving"})
+			paused, err := f.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, &tasker.SchedulePause{By: by, Reason: "moving"})
 			if err != nil || paused.Pause == nil || paused.Pause.By != "me" || paused.Pause.Reason != "moving" || paused.Version != 1 ||
 				paused.Revision != before.Revision+1 {
 				t.Errorf("paused %+v, %v", paused, err)
@@ -178,7 +178,7 @@ func TestPauseSchedule(t *testing.T) {
 			t.Errorf("fired although it is paused: %+v, %v", stepped, err)
 		}
 		f.clock.advance(time.Minute)
-		resumed, err := f.Schedules.PauseSchedule(t.Context(), "backup", nil)
+		resumed, err := f.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, nil)
 		if err != nil || resumed.Pause != nil || !resumed.FailuresSince.Equal(f.Now()) || !resumed.NextTime.Equal(*before.NextTime) {
 			t.Errorf("resumed %+v, %v", resumed, err)
 		}
@@ -463,7 +463,7 @@ func TestFailedInARow(t *testing.T) {
 		failed(4, true, "a missed one does not count")
 		f.clock.advance(time.Second)
 		for _, pause := range []*tasker.SchedulePause{{By: "me"}, nil} {
-			if _, err := f.Schedules.PauseSchedule(t.Context(), "backup", pause); err != nil {
+			if _, err := f.Schedules.PauseSchedule(t.Context(), "backup", tasker.ScheduleExpect{}, pause); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -68,10 +68,10 @@ func start(t *testing.T) *world {
 			t.Fatal(err)
 		}
 	}
-	if _, err := api.TriggerSchedule(t.Context(), "nightly"); err != nil {
+	if _, err := api.TriggerSchedule(t.Context(), "nightly", tasker.ScheduleExpect{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := api.PauseSchedule(t.Context(), "paused", "the disks are moved"); err != nil {
+	if _, err := api.PauseSchedule(t.Context(), "paused", "the disks are moved", tasker.ScheduleExpect{}); err != nil {
 		t.Fatal(err)
 	}
 	return w
