@@ -64,6 +64,7 @@ type StatusCount struct {
 // by descending ID.
 type RolloutQuery struct {
 	States []string // the rollout is in one of these; at least one
+	Types  []string // the task is of one of these; empty means of any
 	// Before is the ID of a task: the page has older ones only. 0 means from the
 	// newest.
 	Before int64

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -89,13 +90,14 @@ func (h *rolloutHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, client.RolloutAnswer{Rollout: *found, RolloutProgress: progress})
 }
 
-// list serves GET /v1/rollouts: the tasks whose rollouts go on or wait, newest first.
+// list serves GET /v1/rollouts: the tasks whose rollouts go on or wait, newest first, of the
+// types that are configured: those of others are not found.
 func (h *rolloutHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
 	q := tasker.RolloutQuery{
 		States: rolloutStates(query["state"], &errs), Before: idCursor(query, &errs), Limit: pageLimit(query, &errs),
-		MaxBytes: maxPageBytes,
+		Types: slices.Sorted(maps.Keys(h.holds.types.load().byName)), MaxBytes: maxPageBytes,
 	}
 	if err := errs.err(); err != nil {
 		return err

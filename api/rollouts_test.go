@@ -276,6 +276,13 @@ func TestRolloutProgress(t *testing.T) {
 	}
 	s.post(t, "/worker", `{"identifier":"plain"}`).want(t, http.StatusCreated)
 	s.get(t, "/worker/plain/rollout").want(t, http.StatusNotFound)
+	// The tasks of a type that is no longer configured are not found, so they are not listed.
+	if err := s.server.SetTaskTypes([]tasker.TaskType{{Name: "backup"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(""); got != "" {
+		t.Errorf("of no type any more: %s", got)
+	}
 }
 
 // What cannot be is refused with the field and the rule, and nothing is stored.

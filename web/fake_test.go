@@ -187,6 +187,7 @@ func TestHostileTexts(t *testing.T) {
 	t.Parallel()
 	text := strings.ToValidUTF8(hostile, "?")
 	task := view(tasker.Canceled)
+	task.Labels = map[string]string{text: text, "note": "a b"}
 	task.Errmsg, task.Select, task.Cancel = text, []string{text}, &tasker.Cancellation{By: text, Reason: text}
 	quoted, err := json.Marshal(text)
 	if err != nil {

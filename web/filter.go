@@ -8,23 +8,30 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// filterKeys are the parameters of the API's search by the words of a filter. Those
-// that can have several values take them with commas, too.
+// How often a word may be in a filter.
+const (
+	once    = iota
+	several // or with several values and commas between them, one of which must match
+	all     // and all must match
+)
+
+// filterKeys are the parameters of the API's search by the words of a filter.
 var filterKeys = map[string]struct {
-	name    string
-	several bool
+	name  string
+	often int
 }{
-	"type":     {"task_type", true},
-	"status":   {"status", true},
-	"endpoint": {"endpoint", false},
-	"id":       {"identifier", false},
-	"since":    {"since", false},
-	"text":     {"text", false},
+	"type":     {"task_type", several},
+	"status":   {"status", several},
+	"endpoint": {"endpoint", once},
+	"id":       {"identifier", once},
+	"label":    {"label", all},
+	"since":    {"since", once},
+	"text":     {"text", once},
 }
 
 // parseFilter turns a filter, such as
 //
-//	type:worker status:FAILED,INCOMPLETE endpoint:web07 since:2h text:"no space" upd-
+//	type:worker status:FAILED,INCOMPLETE endpoint:web07 label:ticket=CHG-7 since:2h text:"no space" upd-
 //
 // into the parameters of a search. A word without a key is the beginning of an
 // identifier. The API checks the values.
@@ -40,17 +47,17 @@ func parseFilter(filter string) (url.Values, error) {
 		switch {
 		case !ok:
 			return nil, tasker.Errorf(tasker.Invalid,
-				"unknown filter %q: use type, status, endpoint, id, since, text, or the beginning of an identifier", key)
+				"unknown filter %q: use type, status, endpoint, label, id, since, text, or the beginning of an identifier", key)
 		case val == "":
 			return nil, tasker.Errorf(tasker.Invalid, "missing value of %s: write it behind the colon, such as %s:...", key, key)
-		case !known.several && query.Has(known.name):
+		case known.often == once && query.Has(known.name):
 			return nil, tasker.Errorf(tasker.Invalid, "duplicate filter %q: give it once", key)
 		}
 		if key == "status" {
 			val = strings.ToUpper(val)
 		}
-		if !known.several {
-			query.Set(known.name, val)
+		if known.often != several {
+			query.Add(known.name, val)
 			continue
 		}
 		for one := range strings.SplitSeq(val, ",") {

@@ -20,6 +20,7 @@ func functions(a assets) template.FuncMap {
 		"asset":   a.url,
 		"entry":   func(p page, section, link, name string) entry { return entry{link, name, p.Section == section} },
 		"mark":    markOf,
+		"tags":    labelsOf,
 		"ago":     func(t time.Time) string { return ago(now().Sub(t)) },
 		"utc":     utc,
 		"local":   func(t time.Time) string { return t.Format("Mon 2006-01-02 15:04:05 -07:00") },

@@ -20,20 +20,22 @@ import (
 
 func TestParseFilter(t *testing.T) {
 	for filter, want := range map[string]url.Values{
-		"":                                {},
-		"  upd-17 ":                       {"identifier": {"upd-17"}},
-		"type:worker":                     {"task_type": {"worker"}},
-		"type:a,b type:c":                 {"task_type": {"a", "b", "c"}},
-		"status:failed,LOST":              {"status": {"FAILED", "LOST"}},
-		`text:"no  space: left" since:2h`: {"text": {"no  space: left"}, "since": {"2h"}},
-		"endpoint:web07\tid:u":            {"endpoint": {"web07"}, "identifier": {"u"}},
-		"since:2026-05-06T01:14:24Z":      {"since": {"2026-05-06T01:14:24Z"}},
-		`text:"a"text:b`:                  nil,
-		"nosuch:x":                        nil,
-		"type:":                           nil,
-		`text:"x`:                         nil,
-		"a b":                             nil,
-		":x":                              nil,
+		"":                                  {},
+		"  upd-17 ":                         {"identifier": {"upd-17"}},
+		"type:worker":                       {"task_type": {"worker"}},
+		"type:a,b type:c":                   {"task_type": {"a", "b", "c"}},
+		"status:failed,LOST":                {"status": {"FAILED", "LOST"}},
+		`text:"no  space: left" since:2h`:   {"text": {"no  space: left"}, "since": {"2h"}},
+		"endpoint:web07\tid:u":              {"endpoint": {"web07"}, "identifier": {"u"}},
+		"since:2026-05-06T01:14:24Z":        {"since": {"2026-05-06T01:14:24Z"}},
+		`label:a=b,c label:"k=x y" label:k`: {"label": {"a=b,c", "k=x y", "k"}},
+		`text:"a"text:b`:                    nil,
+		"endpoint:a endpoint:b":             nil,
+		"nosuch:x":                          nil,
+		"type:":                             nil,
+		`text:"x`:                           nil,
+		"a b":                               nil,
+		":x":                                nil,
 	} {
 		got, err := parseFilter(filter)
 		if (err != nil) != (want == nil) || want != nil && !cmp.Equal(got, want) {

@@ -30,6 +30,10 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 	b.run("sleep", "s1", map[string]float64{"seconds": 3600}, "")
 	b.roll("backup", "b2", client.NewRollout{Batch: 1}, "HALTED")
 	b.schedule("nightly", client.NewSchedule{Cron: "30 2 * * *", TimeZone: "Europe/Berlin"})
+	_, _, err := b.api.CreateTask(t.Context(), "worker", client.NewTask{Identifier: "labeled", Labels: map[string]string{"ticket": "CHG 7"}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.api.TriggerSchedule(t.Context(), "nightly", tasker.ScheduleExpect{}); err != nil {
 		t.Fatal(err)
 	}
@@ -90,6 +94,15 @@ func TestPagesTell(t *testing.T) {
 	}
 	if a := b.get("endpoints?select=name%3Dconsole1"); strings.Contains(a.body, "console2") {
 		t.Error("the selector shows an endpoint that it does not choose")
+	}
+	_, _, err := b.api.CreateTask(t.Context(), "worker", client.NewTask{Identifier: "labeled", Labels: map[string]string{"ticket": "CHG 7"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.want(b.get("tasks/worker/labeled"), http.StatusOK, "Labels", ">ticket=CHG 7</a>")
+	labeled := b.want(b.get("tasks?q="+url.QueryEscape(`label:"ticket=CHG 7"`)), http.StatusOK, "worker/labeled", ">ticket=CHG 7</a>")
+	if strings.Contains(labeled.body, "worker/w1") {
+		t.Error("the filter shows a task without the label")
 	}
 	a := b.get("tasks/worker/w1/payload")
 	if a.body != `{"foo":"bar"}` || !strings.HasPrefix(a.header.Get("Content-Disposition"), "attachment") ||

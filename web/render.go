@@ -26,7 +26,7 @@ type page struct {
 	// there is a Stamp, that is when the numbers of an event make another one; if there
 	// is an Endpoint, when an event names it; else with every event.
 	Events, Stamp, Endpoint string
-	Poll                    bool   // it may go out of date without an event
+	Poll                    int    // after so many seconds it may be out of date without an event; 0 for never
 	Large                   bool   // it costs a lot to make
 	Say                     string // for those who cannot see it change
 	Body                    any

@@ -79,7 +79,7 @@ func showResult(v *visit) error {
 	}
 	if p.Newest && (!found.Result.State.Finished() || !p.Log.Totals.Complete) {
 		// The stream of a task for many endpoints has no logs.
-		out.Events, out.Poll = "tasks/"+taskType+"/"+identifier+"/events", true
+		out.Events, out.Poll = "tasks/"+taskType+"/"+identifier+"/events", pollSoon
 		out.Endpoint = endpoint
 	}
 	return v.show(http.StatusOK, "result", out)

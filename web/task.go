@@ -98,12 +98,14 @@ func (v *visit) showTask(status int, wrong refusal) error {
 		if state := p.Rollout.Rollout.State; p.Open && p.Rollout.Open() {
 			out.Status, out.Say = state, out.Say+", rollout "+state
 		}
-		out.Poll = !p.Open && p.Rollout.Open() // it ends a moment after its task, of which no event tells
+		if !p.Open && p.Rollout.Open() {
+			out.Poll = pollSoon // it ends a moment after its task, of which no event tells
+		}
 	}
 	out.Body = p
 	if wrong.Detail != "" {
-		out.Poll = false // the address is that of a form, which no script can ask for again
-	} else if p.Open || out.Poll {
+		out.Poll = 0 // the address is that of a form, which no script can ask for again
+	} else if p.Open || out.Poll > 0 {
 		out.Events = "tasks/" + taskType + "/" + identifier + "/events"
 	}
 	return v.show(status, "task", out)

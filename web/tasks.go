@@ -53,10 +53,27 @@ func (t taskRow) Why() string {
 	return t.Rollout.Reason
 }
 
-// rolling reports whether a task in a list has a rollout that goes on or waits. That may
-// change without an event of all tasks.
-func rolling(rows ...taskRow) bool {
-	return slices.ContainsFunc(rows, func(t taskRow) bool { return t.RolloutState() != "" })
+// After how many seconds a page may be out of date without an event: what goes on by
+// itself, and what waits for a person.
+const (
+	pollSoon   = 3
+	pollSlowly = 30
+)
+
+// rolling returns after how many seconds a list of tasks may be out of date since the
+// rollout of one goes on or waits, of which no event of all tasks tells; 0 for never.
+func rolling(rows ...taskRow) int {
+	poll := 0
+	for _, t := range rows {
+		switch state := t.RolloutState(); {
+		case state == "":
+		case slices.Contains(waitingStates, state):
+			poll = max(poll, pollSlowly)
+		default:
+			return pollSoon
+		}
+	}
+	return poll
 }
 
 // search asks for tasks, newest first.

@@ -105,8 +105,11 @@ func (s Rollouts) ListRollouts(ctx context.Context, q tasker.RolloutQuery) (task
 		next = ids[q.Limit-1]
 	}
 	var page []sized
-	err = s.conn(ctx).Table("tasks").Select("id, "+listSize+" AS size").Where("id IN ?", ids).Order("id DESC").Find(&page).Error
-	if err != nil {
+	find := s.conn(ctx).Table("tasks").Select("id, "+listSize+" AS size").Where("id IN ?", ids).Order("id DESC")
+	if len(q.Types) > 0 { // those of others make the page shorter
+		find = find.Where("type IN ?", q.Types)
+	}
+	if err = find.Find(&page).Error; err != nil {
 		return nil, 0, s.fail(what, err)
 	}
 	if fits := withinBytes(page, q.MaxBytes); len(fits) < len(page) {

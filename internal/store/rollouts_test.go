@@ -92,6 +92,8 @@ func TestRolloutCounts(t *testing.T) {
 			"the second":   {tasker.RolloutQuery{States: all, Limit: 1, Before: other.task.ID}, []int64{task.ID, 0}},
 			"a state":      {tasker.RolloutQuery{States: []string{"HALTED"}, Limit: 5}, []int64{task.ID, 0}},
 			"other states": {tasker.RolloutQuery{States: []string{"DONE", "PAUSED"}, Limit: 5}, []int64{0}},
+			"its type":     {tasker.RolloutQuery{States: all, Types: []string{"other", task.Type}, Limit: 2}, []int64{other.task.ID, task.ID, 0}},
+			"other types":  {tasker.RolloutQuery{States: all, Types: []string{"other"}, Limit: 1}, []int64{other.task.ID}},
 			"few bytes":    {tasker.RolloutQuery{States: all, Limit: 2, MaxBytes: 1}, []int64{other.task.ID, other.task.ID}},
 		} {
 			tasks, next, err := f.Rollouts.ListRollouts(t.Context(), test.q)

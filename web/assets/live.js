@@ -12,7 +12,6 @@ const say = document.getElementById("say");
 
 // Milliseconds. A page that is costly for the server is renewed less often.
 const pause = "large" in data ? 5000 : data.stamp || data.endpoint ? 1000 : 2000;
-const pollEvery = 3000;
 const retryEvery = 5000;
 const sayEvery = 5000;
 
@@ -23,6 +22,7 @@ let paused = sessionStorage.getItem("tasker:paused") === "true";
 let dirty = false;
 let loading = false;
 let earliest = 0; // of the next renewal
+let renewed = Date.now();
 let timer = 0;
 let said = { text: say.dataset.say, at: 0, timer: 0 };
 
@@ -133,6 +133,7 @@ async function renew() {
 	dirty = false;
 	loading = true;
 	const begun = Date.now();
+	renewed = begun;
 	let least = retryEvery;
 	try {
 		const answer = await fetch(location.href, { headers: { Accept: "text/html" }, redirect: "follow" });
@@ -188,11 +189,7 @@ function replace(page) {
 		close();
 		show();
 	}
-	if ("poll" in page.body.dataset) {
-		data.poll = "";
-	} else {
-		delete data.poll;
-	}
+	data.poll = page.body.dataset.poll || "";
 }
 
 // A log follows its end, unless somebody has scrolled away from it.
@@ -249,10 +246,10 @@ if (data.events) {
 		}
 	});
 	setInterval(() => {
-		if ("poll" in data && active()) {
+		if (data.poll && active() && Date.now() - renewed >= 1000 * Number(data.poll)) {
 			renewSoon();
 		}
-	}, pollEvery);
+	}, 1000);
 	change();
 }
 scrollLog(true);
