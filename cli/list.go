@@ -52,6 +52,9 @@ them: a + behind a number says that there may be more.`,
   tasker list --status SCHEDULED --output names`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.counts && cmd.Flags().Changed("limit") {
+				return usagef("--counts has no --limit: it counts all tasks that the other flags select")
+			}
 			c, err := api.client(cmd)
 			if err != nil {
 				return err

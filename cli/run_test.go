@@ -195,6 +195,7 @@ func TestRunLabels(t *testing.T) {
 	execute(t, env, "", "list", "--label", "ticket", "--counts", "--output", "csv").want(t, cli.ExitOK, "\nDONE,1,false\n", "")
 	execute(t, env, "", "list", "--label", "none", "--counts").want(t, cli.ExitOK, "STATUS  TASKS\nall     0\n", "")
 	execute(t, env, "", "list", "--counts", "--output", "names").want(t, cli.ExitUsage, "", "--counts")
+	execute(t, env, "", "list", "--counts", "--limit", "5").want(t, cli.ExitUsage, "", "--counts has no --limit")
 	execute(t, env, "", "list", "--label", "ticket=CHG-8").want(t, cli.ExitOK, "no tasks\n", "")
 	execute(t, env, "", "list", "--label", "-x").want(t, cli.ExitUsage, "", "invalid label")
 	for flags, want := range map[string]string{
