@@ -34,7 +34,8 @@ type world struct {
 	api  *client.Client
 }
 
-func start(t *testing.T) *world {
+// serve starts "tasker dev" with nothing in it.
+func serve(t *testing.T, types string, endpoints ...string) *world {
 	t.Helper()
 	cfg, err := config.Load(config.Options{Environ: []string{types, "TASKER_API_PORT=0"}})
 	if err != nil {
@@ -42,7 +43,7 @@ func start(t *testing.T) *world {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan string, 1), make(chan error, 1)
-	opts := app.DevOptions{Ephemeral: true, Version: "v-test", Ready: func(addr string) { ready <- addr }}
+	opts := app.DevOptions{Ephemeral: true, Version: "v-test", Endpoints: endpoints, Ready: func(addr string) { ready <- addr }}
 	go func() { done <- app.RunDev(ctx, cfg, opts, slog.New(slog.DiscardHandler)) }()
 	t.Cleanup(func() {
 		cancel()
@@ -55,7 +56,13 @@ func start(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{"http://" + address + "/ui/", api}
+	return &world{"http://" + address + "/ui/", api}
+}
+
+func start(t *testing.T) *world {
+	t.Helper()
+	w := serve(t, types)
+	api := w.api
 	w.run(t, "worker", "upd-17", map[string]string{"version": "2.4"}, true)
 	w.run(t, "backup", "nightly", nil, true)
 	w.run(t, "sleep", "long", map[string]float64{"seconds": 3600}, false)

@@ -163,6 +163,11 @@ function selecting(element) {
 	return selection && !selection.isCollapsed && element.contains(selection.anchorNode);
 }
 
+// The name of an element that can have the focus, by which it is found again.
+function nameOf(element) {
+	return element.tagName + " " + (element.getAttribute("href") || element.textContent);
+}
+
 function replace(page) {
 	data.stamp = page.body.dataset.stamp || "";
 	document.title = page.title;
@@ -171,12 +176,12 @@ function replace(page) {
 		if (!old || old.innerHTML === fresh.innerHTML || selecting(old) || old.querySelector("details[open]")) {
 			continue;
 		}
-		const focus = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+		const focus = old.contains(document.activeElement) ? nameOf(document.activeElement) : null;
 		const bottom = atBottom();
 		const top = document.getElementById("lines")?.scrollTop;
 		old.replaceChildren(...document.importNode(fresh, true).childNodes);
 		if (focus) {
-			old.querySelector(`a[href="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+			Array.from(old.querySelectorAll("a[href], summary, button")).find((e) => nameOf(e) === focus)?.focus({ preventScroll: true });
 		}
 		if (fresh.id === "log") {
 			scrollLog(bottom, top);
