@@ -113,6 +113,7 @@ func taskRoutes() map[string]func(*visit) error {
 		"GET " + task + "/payload":     serveTaskPayload,
 		"GET " + task + "/results":     showResults,
 		"GET " + task + "/missing":     showMissing,
+		"GET " + task + "/compare":     showCompare,
 		"POST " + task + "/cancel":     cancelTask,
 		"POST " + task + "/retry/plan": planRetry,
 		"POST " + task + "/retry":      retryTask,

@@ -65,6 +65,8 @@ func start(t *testing.T) *world {
 	api := w.api
 	w.run(t, "worker", "upd-17", map[string]string{"version": "2.4"}, true)
 	w.run(t, "backup", "nightly", nil, true)
+	w.run(t, "sleep", "short", map[string]float64{"seconds": 0.01}, true)
+	w.run(t, "sleep", "shorter", map[string]float64{"seconds": 0.02}, true)
 	w.run(t, "sleep", "long", map[string]float64{"seconds": 3600}, false)
 	w.roll(t, "backup", "halted", client.NewRollout{Batch: 1}, "HALTED")
 	w.roll(t, "worker", "waits", client.NewRollout{Batch: 1, Approve: true}, "WAITING_APPROVAL")
@@ -247,6 +249,7 @@ var screens = []struct{ name, path, drawn string }{
 	{"results", "tasks/backup/nightly/results", ""},
 	{"plan", "types/worker", planned},
 	{"missing", "tasks/backup/nightly/missing", ""},
+	{"compare", "tasks/sleep/short/compare?a=console1&b=console1&with=shorter", ""},
 	{"result", "tasks/backup/nightly/results/console1", ""},
 	{"result-running", "tasks/sleep/long/results/console1", ""},
 	{"endpoints", "endpoints", ""},
