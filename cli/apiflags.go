@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/taskerhq/tasker/client"
 	"github.com/taskerhq/tasker/config"
@@ -16,45 +17,109 @@ import (
 
 // apiFlags say how a command reaches the API.
 type apiFlags struct {
+	r                 *run
+	given             *pflag.FlagSet
+	context           string // its name
 	url, tokenFile    string
 	ca, cert, certKey string // files
+	token             string // that of the context
+	chosen            bool   // see choose
 	dev               devData
 }
 
 func (r *run) addAPIFlags(cmd *cobra.Command) *apiFlags {
-	f := &apiFlags{}
 	flags := cmd.PersistentFlags()
+	f := &apiFlags{r: r, given: flags}
 	flags.StringVar(&f.url, "api", r.variable(config.EnvAPIURL, client.DefaultURL), "URL of the API ("+config.EnvAPIURL+")")
-	tokenFile := config.EnvName("api.token_file")
-	flags.StringVar(&f.tokenFile, "token-file", r.variable(tokenFile, ""), "file with the token of the API ("+tokenFile+")")
+	flags.StringVar(&f.context, "context", "", "the API of this `context`, in place of the one in use: see tasker login")
+	flags.StringVar(&f.tokenFile, "token-file", r.variable(envTokenFile, ""), "file with the token of the API ("+envTokenFile+")")
 	flags.StringVar(&f.ca, "ca", r.variable(config.EnvAPICA, ""),
 		"file with the authorities of the API's certificate, if the system does not know them ("+config.EnvAPICA+")")
 	flags.StringVar(&f.cert, "cert", r.variable(config.EnvAPICert, ""),
 		"file with your certificate, if the API requires one ("+config.EnvAPICert+")")
 	flags.StringVar(&f.certKey, "key", r.variable(config.EnvAPICertKey, ""), "file with its private key ("+config.EnvAPICertKey+")")
 	f.dev.add(cmd, "use the API of the \"tasker dev\" that runs in the directory of --data")
+	_ = cmd.RegisterFlagCompletionFunc("context", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return r.completeContexts(nil, nil, "")
+	}) // the flag exists
 	return f
+}
+
+// envTokenFile is the variable with the file of the token.
+var envTokenFile = config.EnvName("api.token_file")
+
+// otherAPI returns the variable that names an API or a token, which comes before the
+// context in use; empty if none does.
+func (r *run) otherAPI() string {
+	for _, name := range []string{config.EnvAPIURL, envTokenFile} {
+		if r.variable(name, "") != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// choose takes the URL and the token from a context, if one applies. A context is taken as a
+// whole: what the environment has is for another API, which must not get this token, nor
+// this API that one.
+func (f *apiFlags) choose() error {
+	named, byURL := f.given.Changed("context"), f.given.Changed("api")
+	switch {
+	case f.chosen:
+		return nil
+	case f.dev.dev && byURL:
+		return usagef("--api and --dev exclude each other")
+	case named && (byURL || f.dev.dev):
+		return usagef("--context names an API, as --api and --dev do: give one of them")
+	case byURL || f.dev.dev || !named && f.r.otherAPI() != "":
+		f.chosen = true
+		return nil
+	}
+	all, name := f.r.contexts(), f.context
+	if !named {
+		var err error
+		if name, err = all.current(); err != nil {
+			return err
+		}
+		if name == "" {
+			f.chosen = true
+			return nil
+		}
+	}
+	ctx, err := all.get(name)
+	if err != nil {
+		return err
+	}
+	f.url, f.token = ctx.URL, ctx.Token
+	for flag, file := range map[string]struct{ to, of *string }{
+		"token-file": {&f.tokenFile, new("")}, "ca": {&f.ca, &ctx.CA}, "cert": {&f.cert, &ctx.Cert}, "key": {&f.certKey, &ctx.Key},
+	} {
+		if !f.given.Changed(flag) {
+			*file.to = *file.of
+		}
+	}
+	f.chosen = true
+	return nil
 }
 
 // maxToken bounds a token file.
 const maxToken = 64 << 10
 
-// client returns a client of the API that the flags name.
+// client returns a client of the API that the flags, the environment or a context name.
 func (f *apiFlags) client(cmd *cobra.Command) (*client.Client, error) {
 	if err := f.dev.check(cmd); err != nil {
 		return nil, err
 	}
-	url := f.url
+	if err := f.choose(); err != nil {
+		return nil, err
+	}
+	url, token := f.url, f.token
 	if f.dev.dev {
-		if cmd.Flags().Changed("api") {
-			return nil, usagef("--api and --dev exclude each other")
-		}
 		var err error
 		if url, err = app.DevURL(f.dev.data); err != nil {
 			return nil, err
 		}
 	}
-	token := ""
 	if f.tokenFile != "" {
 		file, err := os.Open(f.tokenFile)
 		if err != nil {
@@ -69,7 +134,17 @@ func (f *apiFlags) client(cmd *cobra.Command) (*client.Client, error) {
 			return nil, usagef("--token-file: %s is empty", f.tokenFile)
 		}
 	}
-	options, err := f.tls(cmd, url)
+	return f.connect(url, token)
+}
+
+// client returns a client of the API of a context.
+func (c apiContext) client() (*client.Client, error) {
+	f := &apiFlags{given: pflag.NewFlagSet("", pflag.ContinueOnError), ca: c.CA, cert: c.Cert, certKey: c.Key}
+	return f.connect(c.URL, c.Token)
+}
+
+func (f *apiFlags) connect(url, token string) (*client.Client, error) {
+	options, err := f.tls(url)
 	if err != nil {
 		return nil, err
 	}
@@ -82,10 +157,10 @@ func (f *apiFlags) client(cmd *cobra.Command) (*client.Client, error) {
 
 // tls returns the options of a client of an https URL. A flag that has no effect is an
 // error; a variable may be there for other commands.
-func (f *apiFlags) tls(cmd *cobra.Command, url string) ([]client.Option, error) {
+func (f *apiFlags) tls(url string) ([]client.Option, error) {
 	if !strings.HasPrefix(strings.ToLower(url), "https://") {
 		for _, name := range []string{"ca", "cert", "key"} {
-			if cmd.Flags().Changed(name) {
+			if f.given.Changed(name) {
 				return nil, usagef("--%s is for an API with TLS: use https:// in --api, or leave it out", name)
 			}
 		}

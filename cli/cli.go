@@ -202,7 +202,8 @@ func rootCommand(r *run) *cobra.Command {
 		apiCommand(r), managerCommand(r), gatewayCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
 		runCommand(r), watchCommand(r), showCommand(r), logsCommand(r), listCommand(r), typesCommand(r), exitCodesTopic(),
 		cancelCommand(r), retryCommand(r), pauseCommand(r), resumeCommand(r), approveCommand(r), schedulesCommand(r),
-		endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), configCommand(r), versionCommand(r),
+		endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), loginCommand(r), contextCommand(r), configCommand(r),
+		versionCommand(r),
 	)
 	r.completeRoot(root)
 	r.rename(root)

@@ -77,6 +77,7 @@ func (f *apiFlags) place() string {
 			return "dev:" + dir
 		}
 	}
+	_ = f.choose() // an error is told where the API is asked
 	return f.url
 }
 

@@ -209,3 +209,26 @@ func TestWhatWasConfirmed(t *testing.T) {
 	}
 	execute(t, env, "", "run", "worker", "a", "-S", "x=1", "--yes=19").want(t, cli.ExitUsage, "", "--yes=19, and 20 endpoints are chosen")
 }
+
+// TestLoginHidesTheToken: a terminal does not show what is typed, and does so again
+// afterwards.
+func TestLoginHidesTheToken(t *testing.T) {
+	t.Parallel()
+	api := newGuarded(t, "prod-type", "secret-1")
+	env := []string{"HOME=" + t.TempDir()}
+	term := openTerminal(t, 100)
+	s := start(t, env, term.side, term.side, "login", "--api", api.url)
+	term.await(t, "Token of "+api.url)
+	term.typeLine(t, "secret-1")
+	if code := <-s.code; code != cli.ExitOK {
+		t.Errorf("exit code %d: %s", code, term.String())
+	}
+	if out := term.String(); strings.Contains(out, "secret-1") {
+		t.Errorf("the terminal shows %q", out)
+	}
+	settings, err := unix.IoctlGetTermios(int(term.side.Fd()), unix.TCGETS)
+	if err != nil || settings.Lflag&unix.ECHO == 0 {
+		t.Errorf("the terminal does not show any more what is typed: %v", err)
+	}
+	execute(t, env, "", "types").want(t, cli.ExitOK, "prod-type", "")
+}
