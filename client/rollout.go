@@ -73,7 +73,7 @@ type ResumeRollout struct {
 	All    bool   `json:"all,omitempty"`
 	Reason string `json:"reason,omitempty"` // for people; at most [tasker.MaxReason] bytes
 	// Expect is how the rollout must be, such as [tasker.Rollout.Expect]; nil if it may be
-	// in any state. With it those alone are forgiven whom it counts as bad.
+	// in any state. With its BadDigest nobody else is forgiven.
 	Expect *tasker.RolloutExpect `json:"expect,omitempty"`
 }
 

@@ -215,7 +215,8 @@ func (c *comparison) lines(endpoint string, raw json.RawMessage) []string {
 		return nil
 	}
 	if len(raw) > maxCompared {
-		c.Cut = append(c.Cut, fmt.Sprintf("That of %s is %s, and is not compared: the limit is %s.", endpoint, size(int64(len(raw))), size(maxCompared)))
+		c.Cut = append(c.Cut, fmt.Sprintf("That of %s is %s, and is not compared: the limit is %s.",
+			endpoint, size(int64(len(raw))), size(maxCompared)))
 		return nil
 	}
 	var indented bytes.Buffer
