@@ -137,6 +137,7 @@ func exitCode(err error) int {
 type run struct {
 	Program
 	mode, dir, output, logLevel, color string
+	noPager                            bool
 
 	level slog.LevelVar // of the log
 

@@ -104,6 +104,9 @@ func (r *run) logger(cfg config.Log) *slog.Logger {
 
 // isTerminal reports whether a reader or writer is a terminal.
 func isTerminal(stream any) bool {
+	if _, paged := stream.(*pager); paged {
+		return true
+	}
 	f, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -59,7 +59,7 @@ them: a + behind a number says that there may be more.`,
 			if err != nil {
 				return err
 			}
-			return f.list(cmd.Context(), r, c)
+			return r.paged(func() error { return f.list(cmd.Context(), r, c) })
 		},
 	}
 	api = r.addAPIFlags(cmd)
@@ -75,6 +75,7 @@ them: a + behind a number says that there may be more.`,
 	}
 	flags.StringVar(&f.search.Text, "text", "", "with this `text` in the payload or in the error of a result")
 	flags.IntVar(&f.limit, "limit", 20, "how many to list")
+	r.addPager(cmd)
 	flags.BoolVar(&f.counts, "counts", false, "only say how many there are, by status")
 	complete(cmd, "status", func() []string {
 		var names []string

@@ -60,7 +60,10 @@ terminal. --raw prints the lines as they are, but not to a terminal.`,
 			if err != nil {
 				return err
 			}
-			return f.print(cmd.Context(), r, c, taskType, identifier)
+			if f.follow {
+				return f.print(cmd.Context(), r, c, taskType, identifier)
+			}
+			return r.paged(func() error { return f.print(cmd.Context(), r, c, taskType, identifier) })
 		},
 	}
 	api = r.addAPIFlags(cmd)
@@ -68,6 +71,7 @@ terminal. --raw prints the lines as they are, but not to a terminal.`,
 	flags.StringVarP(&f.endpoint, "endpoint", "e", "", "the `endpoint`")
 	flags.IntVar(&f.attempt, "attempt", 0, "the number of the attempt (default the latest)")
 	flags.BoolVar(&f.follow, "follow", false, "print lines as they come, until the endpoint has finished")
+	r.addPager(cmd)
 	flags.BoolVar(&f.raw, "raw", false, "do not escape control characters")
 	cmd.ValidArgsFunction = r.completeTasks(api)
 	r.completeEndpoints(cmd, api)

@@ -54,7 +54,7 @@ or stands: see "tasker help exit-codes".`,
 			if err != nil {
 				return err
 			}
-			return f.show(cmd.Context(), r, cmd, c, taskType, identifier)
+			return r.paged(func() error { return f.show(cmd.Context(), r, cmd, c, taskType, identifier) })
 		},
 	}
 	api = r.addAPIFlags(cmd)
@@ -62,6 +62,7 @@ or stands: see "tasker help exit-codes".`,
 	flags.StringVarP(&f.endpoint, "endpoint", "e", "", "show the result of this `endpoint`")
 	flags.StringSliceVar(&f.only, "only", nil,
 		"show the results of `which` endpoints: failed, missing, unfinished, ok, or states such as TIMED_OUT")
+	r.addPager(cmd)
 	flags.BoolVar(&f.exitStatus, "exit-status", false, "end with the exit code that says how the task went")
 	cmd.ValidArgsFunction = r.completeTasks(api)
 	complete(cmd, "only", onlyValues)

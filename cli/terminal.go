@@ -53,6 +53,9 @@ const defaultColumns = 80
 
 // columns returns the width of the terminal w, or 0 if it is none.
 func columns(w io.Writer) int {
+	if p, paged := w.(*pager); paged {
+		return p.columns
+	}
 	f, ok := w.(*os.File)
 	if !ok || !isTerminal(w) {
 		return 0

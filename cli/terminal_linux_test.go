@@ -232,3 +232,56 @@ func TestLoginHidesTheToken(t *testing.T) {
 	}
 	execute(t, env, "", "types").want(t, cli.ExitOK, "prod-type", "")
 }
+
+// TestPager: what is longer than the screen goes to the user's pager, and nothing else.
+func TestPager(t *testing.T) {
+	t.Parallel()
+	var tasks []string
+	for i := range 40 {
+		tasks = append(tasks, fmt.Sprintf(`{"id":%d,"type":"worker","identifier":"t%d","status":"DONE"}`, 100-i, i))
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"tasks":[%s],"next":null}`, strings.Join(tasks, ","))
+	}))
+	t.Cleanup(server.Close)
+	list := func(pager string, args ...string) (shown string, code int) {
+		t.Helper()
+		term := openTerminal(t, 120)
+		env := []string{"TASKER_API_URL=" + server.URL, "PAGER=" + pager, "TERM=xterm"}
+		code = cli.Execute(t.Context(), cli.Program{
+			Args: append([]string{"list"}, args...), Environ: env, Stdout: term.side, Stderr: term.side,
+		})
+		// What was written before is there when this is.
+		if _, err := term.side.WriteString("the end"); err != nil {
+			t.Fatal(err)
+		}
+		term.await(t, "the end")
+		return term.String(), code
+	}
+	const marks = "sed s/^/page:/"
+	for _, test := range []struct {
+		pager string
+		args  string
+		last  string
+		paged bool
+	}{
+		{marks, "--limit 100", "worker/t39", true},
+		{marks, "--limit 10", "worker/t9", false},
+		{marks, "--limit 100 --no-pager", "worker/t39", false},
+		{"cat", "--limit 100", "worker/t39", false},
+		{"no-such-pager -x", "--limit 100", "worker/t39", false},
+	} {
+		shown, code := list(test.pager, strings.Fields(test.args)...)
+		if code != cli.ExitOK || !strings.Contains(shown, test.last) || strings.Contains(shown, "page:worker/t0") != test.paged {
+			t.Errorf("%s, %s: exit code %d\n%s", test.pager, test.args, code, shown)
+		}
+	}
+	// Whoever leaves the pager has seen enough.
+	if shown, code := list("head -n 3", "--limit", "100"); code != cli.ExitOK || strings.Contains(shown, "worker/t39") {
+		t.Errorf("exit code %d\n%s", code, shown)
+	}
+	o := execute(t, []string{"TASKER_API_URL=" + server.URL, "PAGER=" + marks}, "", "list", "--limit", "100")
+	if o.want(t, cli.ExitOK, "worker/t39", ""); strings.Contains(o.stdout, "page:") {
+		t.Error("what goes to no terminal is paged")
+	}
+}
