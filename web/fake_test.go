@@ -238,7 +238,7 @@ func TestHostileTexts(t *testing.T) {
 	for _, path := range []string{
 		"/", "/tasks", "/tasks?q=" + url.QueryEscape(hostile), "/tasks?q=id:a&cursor=" + url.QueryEscape(hostile), "/tasks/worker/w1", "/tasks/worker/w2", "/rollouts", "/schedules", "/schedules/s1",
 		"/tasks/worker/w1/results", "/tasks/worker/w1/results?state=" + url.QueryEscape(hostile), "/tasks/worker/w1/results/web01",
-		"/tasks/worker/w1/compare?a=web01&b=web01", "/tasks/worker/w1/compare?with=" + url.QueryEscape(hostile),
+		"/tasks/worker/w1/compare?a=web01&b=web01", "/tasks/worker/w1/compare?a=web01&b=" + url.QueryEscape(hostile),
 		"/endpoints", "/endpoints?select=" + url.QueryEscape(hostile), "/endpoints/web01", "/types", "/types/worker", "/dead-letters", "/dead-letters/3",
 		"/system", "/login?next=" + url.QueryEscape(hostile), "/nosuch?" + url.QueryEscape(hostile), "/types/evil",
 	} {
