@@ -50,7 +50,7 @@ func (s *Server) useTLS() error {
 	if !files.On() {
 		return nil
 	}
-	conf, err := certfile.ServerConfig(certfile.Files{Cert: files.CertFile, Key: files.KeyFile, ClientCA: files.ClientCAFile}, s.log)
+	conf, err := certfile.ServerConfig(certfile.Files{Cert: files.CertFile, Key: files.KeyFile, CA: files.ClientCAFile}, s.log)
 	if err != nil {
 		return fmt.Errorf("api: read the certificate (api.tls): %w", err)
 	}

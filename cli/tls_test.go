@@ -107,4 +107,15 @@ func TestConfigCheckOfTLS(t *testing.T) {
 	o.want(t, cli.ExitUsage, "", "missing api.tls.key_file")
 	o = tasker(t, nil, append(environ, "TASKER_API_TLS_KEY_FILE="+keyFile), "config", "check", "--dev")
 	o.want(t, cli.ExitOK, "api.tls.cert_file: "+certFile+" ends at", "")
+
+	o = tasker(t, nil, []string{
+		"TASKER_TASK_TYPES=worker", "TASKER_MANAGER_DB_URI=mysql://tasker:hunter2@db.example/tasker?tls=true",
+		"TASKER_MANAGER_MESSAGE_QUEUE_URI=amqp://tasker:hunter2@mq.example/tasker",
+		"TASKER_MANAGER_DB_TLS_CA_FILE=/nowhere", "TASKER_MANAGER_MESSAGE_QUEUE_TLS_CERT_FILE=" + certFile,
+	}, "config", "check", "--programs=false")
+	o.want(t, cli.ExitUsage, "", "TASKER_MANAGER_DB_TLS_CA_FILE: invalid manager.db.tls.ca_file: /nowhere does not exist")
+	o.want(t, cli.ExitUsage, "", "invalid manager.message_queue.tls.cert_file: not used: use amqps:// in manager.message_queue.uri")
+	if strings.Contains(o.stderr, "hunter2") {
+		t.Error(o.stderr)
+	}
 }

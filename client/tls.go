@@ -3,14 +3,13 @@ package client
 import (
 	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/x/tlsfault"
 )
 
 // WithTLS sets the configuration of connections to an https URL: the authorities of the
@@ -44,22 +43,18 @@ func (t *transport) unreachable(err error) error {
 // refusedCertificate returns what to do about a certificate that one of both sides
 // refuses; empty if the error is about something else.
 func refusedCertificate(err error) string {
-	if errors.As(err, new(x509.UnknownAuthorityError)) {
+	switch tlsfault.Of(err) {
+	case tlsfault.UnknownAuthority:
 		return "its certificate is signed by an unknown authority: give the file with the certificate of its authority (--ca, " +
 			"TASKER_API_CA)"
-	}
-	if errors.As(err, new(x509.HostnameError)) {
+	case tlsfault.WrongName:
 		return "its certificate is for another name: use one of the names in it"
-	}
-	if errors.As(err, new(*tls.CertificateVerificationError)) {
+	case tlsfault.Expired, tlsfault.Unverified:
 		return "its certificate is refused"
-	}
-	// What the server says of the client's has no type.
-	switch text := err.Error(); {
-	case strings.Contains(text, "tls: certificate required"):
+	case tlsfault.CertificateMissing:
 		return "it requires a client certificate: give its file and that of its key " +
 			"(--cert and --key, TASKER_API_CERT and TASKER_API_CERT_KEY)"
-	case strings.Contains(text, "remote error: tls: ") && strings.Contains(text, "certificate"):
+	case tlsfault.CertificateRefused:
 		return "it refuses the client certificate"
 	}
 	return ""

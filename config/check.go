@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -182,6 +181,7 @@ func (c *checker) checkDatabase() {
 			c.invalid(path, "%v", err)
 		}
 	}
+	c.checkDatabaseTLS(u)
 	c.Store.URI = u.String()
 }
 
@@ -196,12 +196,10 @@ func (c *checker) checkBroker() {
 	}
 	password, hasPassword := c.secret("manager.message_queue.password_file", c.brokerPasswordFile)
 	complete := make([]string, 0, len(c.Rabbit.URIs))
+	addresses := make([]*url.URL, 0, len(c.Rabbit.URIs))
 	vhost := ""
 	for i, s := range c.Rabbit.URIs {
-		which := ""
-		if len(c.Rabbit.URIs) > 1 {
-			which = fmt.Sprintf("address %d: ", i+1)
-		}
+		which := whichAddress(i, len(c.Rabbit.URIs))
 		u, err := parseURI(s, "amqp", "amqps")
 		if err != nil {
 			c.invalid(path, "%s%v", which, err)
@@ -227,7 +225,10 @@ func (c *checker) checkBroker() {
 				c.invalid(path, "%s%v", which, err)
 			}
 		}
-		complete = append(complete, u.String())
+		complete, addresses = append(complete, u.String()), append(addresses, u)
+	}
+	if len(addresses) == len(c.Rabbit.URIs) {
+		c.checkBrokerTLS(addresses)
 	}
 	c.Rabbit.URIs = complete
 }

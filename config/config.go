@@ -66,6 +66,7 @@ type Config struct {
 	files        Files
 	certificates []Certificate
 	warnings     []string
+	unsafe       []string // of warnings
 }
 
 // RabbitAdmin is the address of RabbitMQ's management API, and a user that may

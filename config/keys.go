@@ -97,7 +97,7 @@ const (
 // A new key is a row here and a field of its component's Config with a default;
 // go test ./config -run Docs -update documents it.
 func keys(d *draft) []key {
-	return slices.Concat(apiKeys(d), tlsKeys(d), connectionKeys(d), managerKeys(d), gatewayKeys(d), otherKeys(d))
+	return slices.Concat(apiKeys(d), tlsKeys(d), databaseKeys(d), brokerKeys(d), managerKeys(d), gatewayKeys(d), otherKeys(d))
 }
 
 func apiKeys(d *draft) []key {
@@ -163,8 +163,8 @@ func apiKeys(d *draft) []key {
 	}
 }
 
-func connectionKeys(d *draft) []key {
-	return []key{
+func databaseKeys(d *draft) []key {
+	return append([]key{
 		{
 			databaseURIKey, forBoth, "`mysql://user@host:3306/database`, for MariaDB 10.6+ and MySQL 8.0+, with `?tls=true` to " +
 				"another host; " +
@@ -178,7 +178,11 @@ func connectionKeys(d *draft) []key {
 				"`max_connections`",
 			number(&d.Store.MaxOpenConns, 1, 10_000),
 		},
+	}, clientTLSKeys(databaseTLS, &d.Store.TLS, "the database", "`?tls=true` in the address")...)
+}
 
+func brokerKeys(d *draft) []key {
+	return append([]key{
 		{
 			brokerURIKey, forBoth, "`amqp://user@host:5672/vhost`, or `amqps://`; a list of the nodes of a cluster",
 			uris(&d.Rabbit.URIs).masked(maskAddress),
@@ -205,7 +209,7 @@ func connectionKeys(d *draft) []key {
 			"manager.message_queue.heartbeat", forBoth, "heartbeat of the AMQP connection",
 			duration(&d.Rabbit.Heartbeat, time.Second, time.Hour),
 		},
-	}
+	}, clientTLSKeys(brokerTLS, &d.Rabbit.TLS, "RabbitMQ", "`amqps://`")...)
 }
 
 func managerKeys(d *draft) []key {

@@ -234,8 +234,8 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			t.Errorf("%s did not set its key:\n%s", name, shown)
 		}
 	}
-	if n := strings.Count(string(shown), "_file:"); n != 11 {
-		t.Errorf("%d keys of files, want 11:\n%s", n, shown)
+	if n := strings.Count(string(shown), "_file:"); n != 17 {
+		t.Errorf("%d keys of files, want 17:\n%s", n, shown)
 	}
 }
 

@@ -31,17 +31,18 @@ func tlsKeys(d *draft) []key {
 	}
 }
 
-// Certificate is that of a server, as it was when the configuration was read.
+// Certificate is that of a server, or tasker's own at a server, as it was when the
+// configuration was read.
 type Certificate struct {
 	Key, File  string // where it was set, and the path
 	Begin, End time.Time
 }
 
-// Certificates returns those of the API and of the gateway, as far as they have any
-// and the command uses them.
+// Certificates returns those of the API and of the gateway, and those that the
+// database and RabbitMQ are shown, as far as there are any and the command uses them.
 func (c Config) Certificates() []Certificate { return slices.Clone(c.certificates) }
 
-// certificate checks a server's certificate and its private key.
+// certificate checks a certificate and its private key.
 func (c *checker) certificate(certKey, certFile, keyKey, keyFile string) {
 	switch {
 	case certFile == "" && keyFile == "":
@@ -76,19 +77,19 @@ func (c *checker) checkTLS() {
 	}
 }
 
-// warnOfCertificates warns of certificates that clients refuse, or will soon.
+// warnOfCertificates warns of certificates that the other side refuses, or will soon.
 func (w *warner) warnOfCertificates(now time.Time) {
+	refuse := map[string]string{
+		apiCertKey: "clients refuse", gatewayCertKey: "endpoints refuse",
+		databaseTLS + ".cert_file": "the database refuses", brokerTLS + ".cert_file": "RabbitMQ refuses",
+	}
 	for _, c := range w.certificates {
-		clients := "endpoints"
-		if c.Key == apiCertKey {
-			clients = "clients"
-		}
 		switch left := c.End.Sub(now); {
 		case left <= 0:
-			w.warn(c.Key, "%s ended at %s: %s refuse it: renew it", c.File, c.End.Format(time.RFC3339), clients)
+			w.warn(c.Key, "%s ended at %s: %s it: renew it", c.File, c.End.Format(time.RFC3339), refuse[c.Key])
 		case now.Before(c.Begin):
-			w.warn(c.Key, "%s begins at %s: %s refuse it until then, or this machine's clock is wrong",
-				c.File, c.Begin.Format(time.RFC3339), clients)
+			w.warn(c.Key, "%s begins at %s: %s it until then, or this machine's clock is wrong",
+				c.File, c.Begin.Format(time.RFC3339), refuse[c.Key])
 		case left < 7*day:
 			w.warn(c.Key, "%s ends at %s: renew it", c.File, c.End.Format(time.RFC3339))
 		}

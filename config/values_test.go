@@ -240,7 +240,7 @@ func TestParametersOfAddresses(t *testing.T) {
 		db + "tls=true&tls=false":              `invalid manager.db.uri: duplicate parameter "tls"`,
 		db + "a;b":                             "invalid manager.db.uri: malformed parameters: write them as ?name=value",
 		"TASKER_MANAGER_DB_URI=sqlite:///f?x=": `invalid manager.db.uri: unknown parameter "x": must have none`,
-		queue + "cacertfile=/ca.pem":           "",
+		queue + "cacertfile=/nowhere":          `invalid manager.message_queue.uri: invalid parameter "cacertfile": /nowhere does not exist`,
 		queue + "verify=verify_none":           "invalid manager.message_queue.uri: unknown parameter \"verify\": must be one of auth_mechanism, cacertfile, certfile, channel_max, connection_timeout, keyfile, server_name_indication",
 		queue + "heartbeat=5":                  "invalid manager.message_queue.uri: parameter heartbeat: set manager.message_queue.heartbeat instead",
 		queue + "channel_max=x":                "invalid manager.message_queue.uri: invalid parameter \"channel_max\": must be a whole number 0-65535",

@@ -20,6 +20,10 @@ import (
 // without any secret.
 func (c Config) Warnings() []string { return slices.Clone(c.warnings) }
 
+// UnsafeAddresses returns those of the warnings that are about connections to other
+// hosts, which somebody on the way could read or take over.
+func (c Config) UnsafeAddresses() []string { return slices.Clone(c.unsafe) }
+
 // warner collects warnings about a valid configuration.
 type warner struct {
 	*checker
@@ -34,6 +38,7 @@ func (w *warner) warn(path, format string, args ...any) {
 func (c *checker) warn() []string {
 	w := &warner{checker: c}
 	w.warnOfAPI()
+	others := len(w.found.list)
 	if c.uses(PartDatabase) {
 		w.warnOfAddress("manager.db.uri", c.Store.URI)
 	}
@@ -45,6 +50,7 @@ func (c *checker) warn() []string {
 	if c.uses(PartAdmin) && c.RabbitAdmin.Password != "" {
 		w.warnOfAddress("rabbitmq.management_uri", c.RabbitAdmin.ManagementURI)
 	}
+	c.unsafe = slices.Clone(w.found.list[others:])
 	w.warnOfGateway()
 	w.warnOfCertificates(time.Now())
 	w.warnOfReaders()

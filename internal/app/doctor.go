@@ -88,7 +88,7 @@ func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 		MaxOpenConns: cfg.Store.MaxOpenConns, MaxBody: cfg.API.MaxBody,
 		MaxResult: int64(cfg.Manager.MaxResult), QueueExpires: cfg.Rabbit.QueueExpires,
 		WaitForEndpoints: cfg.API.WaitForEndpoints, ManagersOnly: cfg.ManagersOnly,
-		TLS: cfg.API.TLS.On(), ClientCertificates: cfg.API.TLS.ClientCAFile != "",
+		TLS: cfg.API.TLS.On(), ClientCertificates: cfg.API.TLS.ClientCAFile != "", UnsafeAddresses: cfg.UnsafeAddresses(),
 	}
 	for _, c := range cfg.Certificates() {
 		s.Certificates = append(s.Certificates, doctor.Certificate(c))

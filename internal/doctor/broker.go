@@ -69,7 +69,7 @@ func (e *examination) checkNodes(ctx context.Context) {
 				advice = "check user, password and virtual host in manager.message_queue; tasker initialize --rabbitmq creates them"
 			}
 			bad = append(bad, len(e.report.Checks))
-			return failed(ctx, err, advice)
+			return failed(ctx, err, unlessRefused(err, advice))
 		})
 	}
 	if e.facts.node == nil {

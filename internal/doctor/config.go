@@ -27,9 +27,11 @@ type Settings struct {
 	// TLS reports that the API speaks TLS, and ClientCertificates that its clients
 	// need certificates.
 	TLS, ClientCertificates bool
-	// Certificates are those of the servers of this machine.
+	// Certificates are those of the servers of this machine, and its own at others.
 	Certificates []Certificate
-	Accounts     []Account
+	// UnsafeAddresses are warnings about connections to other hosts.
+	UnsafeAddresses []string
+	Accounts        []Account
 	// MaxOpenConns bounds the database connections of a process.
 	MaxOpenConns int
 	// MaxBody and MaxResult bound, in bytes, a request's body and a result.
@@ -50,7 +52,7 @@ type Account struct {
 	User, Password string
 }
 
-// Certificate is a server's, and says when it is valid.
+// Certificate is one of this machine, and says when it is valid.
 type Certificate struct {
 	Key, File  string // of the configuration, and the path
 	Begin, End time.Time
@@ -70,6 +72,14 @@ func (e *examination) checkSettings(ctx context.Context) {
 	})
 	e.check(ctx, groupConfiguration, "access", func(context.Context) []Finding { return s.access() })
 	e.check(ctx, groupConfiguration, "passwords", func(context.Context) []Finding { return s.passwords() })
+	if len(s.UnsafeAddresses) > 0 {
+		e.check(ctx, groupConfiguration, "network", func(context.Context) (found []Finding) {
+			for _, warning := range s.UnsafeAddresses {
+				found = append(found, one(Warning, "", "%s", warning)...)
+			}
+			return found
+		})
+	}
 	if len(s.Certificates) > 0 {
 		e.check(ctx, groupConfiguration, "certificates", func(context.Context) []Finding { return s.certificates(time.Now()) })
 	}
@@ -112,7 +122,7 @@ func (s Settings) credentials() string {
 	return "a client certificate and a token"
 }
 
-// certificates finds those that clients refuse, or will soon.
+// certificates finds those that the other side refuses, or will soon.
 func (s Settings) certificates(now time.Time) (findings []Finding) {
 	for _, c := range s.Certificates {
 		switch left := c.End.Sub(now); {

@@ -40,8 +40,8 @@ type Database interface {
 // oldest are the oldest supported versions.
 var oldest = map[string]version{"MySQL": {8, 0}, "MariaDB": {10, 6}}
 
-const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password; " +
-	"tasker initialize --database creates the database"
+const adviceDatabase = "check that the server runs, and manager.db.uri with its user and password, and with ?tls=true if the server " +
+	"or the account requires it; tasker initialize --database creates the database"
 
 func (e *examination) checkDatabase(ctx context.Context) {
 	if e.Database == nil {
@@ -52,7 +52,7 @@ func (e *examination) checkDatabase(ctx context.Context) {
 	}
 	reachable := e.check(ctx, groupDatabase, "connection", func(ctx context.Context) []Finding {
 		if err := e.Database.Ping(ctx); err != nil {
-			return failed(ctx, err, adviceDatabase)
+			return failed(ctx, err, unlessRefused(err, adviceDatabase))
 		}
 		return okay("database %s answers", e.Database.Name())
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskerhq/tasker/internal/x/certfile"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
 
@@ -150,6 +151,15 @@ func okay(format string, args ...any) []Finding { return one(OK, "", format, arg
 // failed returns the finding of a check that got an error.
 func failed(ctx context.Context, err error, advice string) []Finding {
 	return one(Problem, advice, "%s", reason(ctx, err))
+}
+
+// unlessRefused returns advice about a failed connection, or none if both sides do not
+// agree on TLS: that error says itself what to do.
+func unlessRefused(err error, advice string) string {
+	if errors.As(err, new(*certfile.Refusal)) {
+		return ""
+	}
+	return advice
 }
 
 // reason returns an error for people, which mentions an exceeded time limit.

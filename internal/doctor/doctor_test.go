@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/broker/rabbitadmin"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/x/certfile"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -76,6 +78,10 @@ func TestFindings(t *testing.T) {
 		"certificate begins": {certificate(900 * time.Hour), []string{"problem configuration/certificates: api.tls.cert_file: api.pem begins at"}},
 		"certificate ends":   {certificate(24 * time.Hour), []string{"warning configuration/certificates: api.tls.cert_file: api.pem ends at"}},
 		"certificate lasts":  {certificate(300 * time.Hour), nil},
+		"clear text": {
+			func(i *installation) { i.Settings.UnsafeAddresses = []string{"manager.db.uri: db is another host"} },
+			[]string{"warning configuration/network: manager.db.uri: db is another host"},
+		},
 		"default password": {func(i *installation) {
 			i.Settings.Accounts = append(i.Settings.Accounts, Account{"rabbitmq", "guest", "guest"})
 		}, []string{"warning configuration/passwords: rabbitmq has a well-known password"}},
@@ -290,6 +296,17 @@ func TestAgo(t *testing.T) {
 	} {
 		if got := ago(d); got != want {
 			t.Errorf("%s: %s, want %s", d, got, want)
+		}
+	}
+}
+
+// An error of a connection that says what to do has no other advice beside it.
+func TestAdviceOnRefusals(t *testing.T) {
+	t.Parallel()
+	refusal := certfile.NewRefusal(errAway, "set manager.db.tls.ca_file")
+	for err, want := range map[error]string{errAway: "ask", fmt.Errorf("connect: %w", refusal): ""} {
+		if got := unlessRefused(err, "ask"); got != want {
+			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}
 }

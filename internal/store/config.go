@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/taskerhq/tasker/internal/x/certfile"
+)
 
 // DefaultMaxOpenConns is the default of [Config].MaxOpenConns.
 const DefaultMaxOpenConns = 16
@@ -10,6 +14,8 @@ type Config struct {
 	// URI is mysql://user:password@host:port/database for MySQL 8.0+ and
 	// MariaDB 10.6+, or sqlite:///path/to/file.
 	URI string
+	// TLS are the files for connections to an address with tls=true.
+	TLS certfile.ClientFiles
 	// Verbose logs every statement at debug level.
 	Verbose bool
 	// MaxOpenConns limits the connections; 0 means DefaultMaxOpenConns.

@@ -86,6 +86,7 @@ var states = map[uint16]bool{
 	3098:              true, // group replication does not support the table
 	3100:              true, // group replication: the commit failed
 	3101:              true, // group replication: the transaction lost a race
+	3159:              true, // the server requires TLS
 	3169:              true, // MySQL: the session was killed
 	3118:              true, // MySQL: the account is locked
 	4031:              true, // MySQL: the connection was idle for too long

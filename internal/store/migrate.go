@@ -7,10 +7,10 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/url"
 	"strings"
 
-	mysqldriver "github.com/go-sql-driver/mysql"
 	"github.com/pressly/goose/v3"
 
 	"github.com/taskerhq/tasker"
@@ -224,9 +224,9 @@ func CreateDatabase(ctx context.Context, cfg Config) (created bool, err error) {
 	}
 	name := c.DBName
 	c.DBName = ""
-	connector, err := mysqldriver.NewConnector(c)
+	connector, err := newConnector(c, cfg.TLS, slog.New(slog.DiscardHandler))
 	if err != nil {
-		return false, fmt.Errorf("invalid database address: %w", err)
+		return false, err
 	}
 	db := sql.OpenDB(connector)
 	defer func() { _ = db.Close() }()

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
 	"time"
@@ -35,14 +36,14 @@ const (
 	sessionPatience = 60 * time.Second
 )
 
-func openMySQL(u *url.URL, cfg Config) (gorm.Dialector, *sql.DB, driver.Connector, error) {
+func openMySQL(u *url.URL, cfg Config, log *slog.Logger) (gorm.Dialector, *sql.DB, driver.Connector, error) {
 	c, err := mysqlConfig(u, cfg)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	plain, err := mysqldriver.NewConnector(c)
+	plain, err := newConnector(c, cfg.TLS, log)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("invalid database address: %w", err)
+		return nil, nil, nil, err
 	}
 	connector := sessionConnector{plain}
 	db := sql.OpenDB(connector)

@@ -93,3 +93,28 @@ func TestSessionsAreVerified(t *testing.T) {
 	}
 	_ = conn.Close()
 }
+
+// refusing is a server that refuses every connection.
+type refusing struct {
+	driver.Connector
+	err error
+}
+
+func (r refusing) Connect(context.Context) (driver.Conn, error) { return nil, r.err }
+
+// A server of MySQL that requires TLS says so. MariaDB says that access is denied.
+func TestServerRequiresTLS(t *testing.T) {
+	t.Parallel()
+	refusal := &mysqldriver.MySQLError{Number: 3159, Message: "Connections using insecure transport are prohibited"}
+	_, err := mysqlConnector{Connector: refusing{err: refusal}}.Connect(t.Context())
+	if !errors.Is(err, refusal) || !strings.Contains(err.Error(), "the server requires TLS: add ?tls=true to manager.db.uri: ") {
+		t.Error(err)
+	}
+	if err := (&Store{}).fail("answer", err); tasker.CodeOf(err) != tasker.Unavailable {
+		t.Errorf("it is %s", tasker.CodeOf(err))
+	}
+	other := &mysqldriver.MySQLError{Number: erAccessDenied}
+	if _, err := (mysqlConnector{Connector: refusing{err: other}}).Connect(t.Context()); err != error(other) { //nolint:errorlint // unchanged
+		t.Error(err)
+	}
+}

@@ -100,7 +100,7 @@ func Open(cfg Config, log *slog.Logger, opts ...Option) (*Store, error) {
 	var dialector gorm.Dialector
 	switch u.Scheme {
 	case "mysql":
-		dialector, db.sql, schema.connector, err = openMySQL(u, cfg)
+		dialector, db.sql, schema.connector, err = openMySQL(u, cfg, log)
 		db.dialect = mysqlDialect
 	case "sqlite":
 		schema.file = path.Join(u.Host, u.Path)

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -58,6 +59,22 @@ func (a *Authority) Issue(t testing.TB, name string, until time.Time, names ...s
 		t.Fatal(err)
 	}
 	return a.write(t, name+".pem", "CERTIFICATE", der), a.write(t, name+".key", "PRIVATE KEY", private)
+}
+
+// Copy puts copies of files into the place of others, each as a whole: from, to, and so
+// on.
+func Copy(t testing.TB, pairs ...string) {
+	t.Helper()
+	for i := 0; i+1 < len(pairs); i += 2 {
+		from, to := pairs[i], pairs[i+1]
+		content, err := os.ReadFile(from) //nolint:gosec // of the test
+		if err == nil {
+			err = errors.Join(os.WriteFile(to+".new", content, 0o600), os.Rename(to+".new", to))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // sign signs a certificate for a new key; the first one by itself.

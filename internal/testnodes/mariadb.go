@@ -109,14 +109,37 @@ ALTER USER 'root'@'localhost' IDENTIFIED BY '%[2]s';
 }
 
 func (m *MariaDB) ping(ctx context.Context) error {
+	db, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	return db.PingContext(ctx)
+}
+
+// Exec runs statements as the administrator.
+func (m *MariaDB) Exec(ctx context.Context, statements ...string) error {
+	db, err := m.open()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	for _, statement := range statements {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", statement, err)
+		}
+	}
+	return nil
+}
+
+// open returns the server for its administrator.
+func (m *MariaDB) open() (*sql.DB, error) {
 	conf := mysql.NewConfig()
 	conf.User, conf.Passwd, conf.Net, conf.Addr = "root", mariadbPassword, "tcp", m.Addr()
 	conf.Logger = log.New(io.Discard, "", 0)
 	connector, err := mysql.NewConnector(conf)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	db := sql.OpenDB(connector)
-	defer func() { _ = db.Close() }()
-	return db.PingContext(ctx)
+	return sql.OpenDB(connector), nil
 }

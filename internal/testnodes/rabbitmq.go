@@ -39,6 +39,15 @@ type RabbitMQOptions struct {
 	MaxMessageSize int
 	// Cookie is the secret that the nodes share; "" means a fixed one.
 	Cookie string
+	// TLS adds a listener with TLS, for clients with a certificate alone; see
+	// [RabbitMQ.SecureAddr]. It also accepts EXTERNAL, with the common name as the user.
+	TLS *TLSFiles
+}
+
+// TLSFiles are the files of a listener with TLS.
+type TLSFiles struct {
+	Cert, Key string // the server's, read for each connection
+	CA        string // of the authorities of the clients
 }
 
 // RabbitMQ is a node with the management plugin.
@@ -49,6 +58,7 @@ type RabbitMQ struct {
 	opts                         RabbitMQOptions
 	ownEPMD                      bool
 	amqp, management, distribute int
+	secure                       int // with TLS
 }
 
 // StartRabbitMQ starts a node with its files in dir, which must exist, and
@@ -82,7 +92,7 @@ func NewRabbitMQ(ctx context.Context, dir string, opts RabbitMQOptions) (*Rabbit
 		opts.Cookie = "taskertestnodes"
 	}
 	r := &RabbitMQ{dir: dir, name: opts.Name + "@localhost", opts: opts}
-	for _, port := range []*int{&r.amqp, &r.management, &r.distribute} {
+	for _, port := range []*int{&r.amqp, &r.management, &r.distribute, &r.secure} {
 		if *port, err = FreePort(); err != nil {
 			return nil, err
 		}
@@ -114,6 +124,9 @@ func (r *RabbitMQ) NodeName() string { return r.name }
 
 // Addr returns the host and port of AMQP.
 func (r *RabbitMQ) Addr() string { return fmt.Sprintf("%s:%d", loopback, r.amqp) }
+
+// SecureAddr returns the host and port of AMQP over TLS, if the node has that.
+func (r *RabbitMQ) SecureAddr() string { return fmt.Sprintf("%s:%d", loopback, r.secure) }
 
 // URI returns the AMQP address, with an administrator and a virtual host, which
 // exist from the start.
@@ -196,6 +209,11 @@ log.console.level = info
 	if r.opts.MaxMessageSize > 0 {
 		fmt.Fprintf(&settings, "max_message_size = %d\n", r.opts.MaxMessageSize)
 	}
+	settings.WriteString(r.tlsSettings())
+	plugins := "rabbitmq_management"
+	if r.opts.TLS != nil {
+		plugins += ",rabbitmq_auth_mechanism_ssl"
+	}
 	if len(r.opts.Peers) > 0 {
 		settings.WriteString("cluster_formation.peer_discovery_backend = classic_config\ncluster_partition_handling = pause_minority\n")
 		for i, peer := range r.opts.Peers {
@@ -204,7 +222,7 @@ log.console.level = info
 	}
 	for name, content := range map[string]string{
 		"rabbitmq.conf":   settings.String(),
-		"enabled_plugins": "[rabbitmq_management].\n",
+		"enabled_plugins": "[" + plugins + "].\n",
 		".erlang.cookie":  r.opts.Cookie,
 	} {
 		// Erlang refuses a cookie that other users can read.
@@ -215,6 +233,24 @@ log.console.level = info
 	return nil
 }
 
+// tlsSettings returns the configuration of the listener with TLS.
+func (r *RabbitMQ) tlsSettings() string {
+	files := r.opts.TLS
+	if files == nil {
+		return ""
+	}
+	return fmt.Sprintf(`listeners.ssl.1 = %s
+ssl_options.cacertfile = %s
+ssl_options.certfile = %s
+ssl_options.keyfile = %s
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = EXTERNAL
+ssl_cert_login_from = common_name
+`, r.SecureAddr(), files.CA, files.Cert, files.Key)
+}
+
 // environment isolates the node from the system's RabbitMQ: its own port
 // mapper, cookie, files and ports, all on loopback.
 func (r *RabbitMQ) environment() []string {
@@ -223,6 +259,9 @@ func (r *RabbitMQ) environment() []string {
 	erlang := "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
 	if len(r.opts.Peers) > 0 {
 		erlang = "-kernel net_ticktime 6 " + erlang // seconds, plus or minus a quarter
+	}
+	if r.opts.TLS != nil {
+		erlang = "-ssl bypass_pem_cache true " + erlang // else replaced files take effect after minutes
 	}
 	return append(foreign(os.Environ()),
 		"HOME="+r.dir,

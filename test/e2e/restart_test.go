@@ -16,12 +16,17 @@ import (
 // ownRabbitMQ starts a RabbitMQ server for one test.
 func ownRabbitMQ(ctx context.Context, t *testing.T) *testnodes.RabbitMQ {
 	t.Helper()
+	return startRabbitMQ(ctx, t, testnodes.RabbitMQOptions{})
+}
+
+func startRabbitMQ(ctx context.Context, t *testing.T, opts testnodes.RabbitMQOptions) *testnodes.RabbitMQ {
+	t.Helper()
 	if _, err := exec.LookPath("rabbitmq-server"); err != nil {
 		if _, err := exec.LookPath("/usr/lib/rabbitmq/bin/rabbitmq-server"); err != nil {
 			t.Skip("rabbitmq-server is not installed")
 		}
 	}
-	node, err := testnodes.StartRabbitMQ(ctx, t.TempDir(), testnodes.RabbitMQOptions{})
+	node, err := testnodes.StartRabbitMQ(ctx, t.TempDir(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/taskerhq/tasker/internal/x/certfile"
 )
 
 const (
@@ -29,7 +32,7 @@ func (cfg Config) normalize() (Config, []address, error) {
 	}
 	addresses := make([]address, 0, len(cfg.URIs))
 	for i, uri := range cfg.URIs {
-		a, err := parseAddress(uri)
+		a, err := cfg.parseAddress(uri)
 		if err != nil {
 			return cfg, nil, fmt.Errorf("rabbitmq: URI %d: %w", i+1, err)
 		}
@@ -84,9 +87,12 @@ type address struct {
 	uri     string
 	shown   string
 	timeout time.Duration // of the dial and of the handshake
+	secure  bool          // it has TLS, with these files
+	files   certfile.ClientFiles
+	client  *certfile.Client // of the files; see [secure]
 }
 
-func parseAddress(uri string) (address, error) {
+func (cfg Config) parseAddress(uri string) (address, error) {
 	// The errors of url.Parse quote parts of the URI, such as the password.
 	if _, err := url.Parse(uri); err != nil {
 		return address{}, errors.New("must be an amqp:// or amqps:// address " +
@@ -96,13 +102,13 @@ func parseAddress(uri string) (address, error) {
 	if err != nil {
 		return address{}, err
 	}
-	a := address{uri: uri, timeout: dialTimeout}
+	a := address{uri: uri, timeout: dialTimeout, secure: parsed.Scheme == "amqps", files: cfg.filesOf(parsed)}
 	if parsed.ConnectionTimeout > 0 {
 		a.timeout = time.Duration(parsed.ConnectionTimeout) * time.Millisecond
 	}
 	shown := url.URL{
 		Scheme: parsed.Scheme,
-		User:   url.User(parsed.Username),
+		User:   shownUser(parsed),
 		Host:   net.JoinHostPort(parsed.Host, strconv.Itoa(parsed.Port)),
 		Path:   "/",
 	}
@@ -111,4 +117,12 @@ func parseAddress(uri string) (address, error) {
 	}
 	a.shown = shown.String()
 	return a, nil
+}
+
+// shownUser returns the user of an address; none if the certificate says who it is.
+func shownUser(uri amqp.URI) *url.Userinfo {
+	if slices.Equal(uri.AuthMechanism, []string{"EXTERNAL"}) {
+		return nil
+	}
+	return url.User(uri.Username)
 }

@@ -1,6 +1,10 @@
 package rabbit
 
-import "time"
+import (
+	"time"
+
+	"github.com/taskerhq/tasker/internal/x/certfile"
+)
 
 // Defaults of [Config].
 const (
@@ -15,6 +19,9 @@ type Config struct {
 	// tries them in a random order, so that a fleet spreads over the nodes of a
 	// cluster.
 	URIs []string
+	// TLS are the files for amqps:// addresses, as far as their parameters (cacertfile,
+	// certfile, keyfile, server_name_indication) name no others.
+	TLS certfile.ClientFiles
 	// InOrder tries the URIs in the given order instead.
 	InOrder bool
 	// QueueType is "classic" (one node) or "quorum" (a cluster); empty means

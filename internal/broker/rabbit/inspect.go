@@ -27,6 +27,9 @@ type Probe struct {
 // errors are those of [New].
 func Probes(cfg Config) ([]*Probe, error) {
 	_, addresses, err := cfg.normalize()
+	if err == nil {
+		err = secure(addresses, slog.New(slog.DiscardHandler))
+	}
 	if err != nil {
 		return nil, err
 	}

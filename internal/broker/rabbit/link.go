@@ -80,10 +80,13 @@ func (l *link) dial(ctx context.Context, a address) (*amqp.Connection, net.Conn,
 	properties["product"] = "tasker"
 	properties.SetClientConnectionName(l.name)
 	var raw net.Conn
+	var plain *greeting
+	handshake, secured := a.handshake()
 	unwatch := func() bool { return true }
 	conn, err := amqp.DialConfig(a.uri, amqp.Config{
-		Heartbeat:  l.heartbeat,
-		Properties: properties,
+		Heartbeat:       l.heartbeat,
+		Properties:      properties,
+		TLSClientConfig: secured,
 		Dial: func(network, addr string) (net.Conn, error) {
 			dialer := net.Dialer{Timeout: a.timeout}
 			c, err := dialer.DialContext(ctx, network, addr)
@@ -98,13 +101,20 @@ func (l *link) dial(ctx context.Context, a address) (*amqp.Connection, net.Conn,
 			}
 			raw = c
 			unwatch = context.AfterFunc(ctx, func() { _ = c.Close() })
-			return c, nil
+			if a.secure {
+				return c, nil
+			}
+			plain = &greeting{Conn: c}
+			return plain, nil
 		},
 	})
 	unwatch()
 	if err != nil {
 		if raw != nil {
 			_ = raw.Close()
+		}
+		if ctx.Err() == nil {
+			err = explainTLS(err, handshake, plain)
 		}
 		return nil, nil, err
 	}

@@ -38,10 +38,13 @@ type Broker struct {
 
 var _ broker.Broker = (*Broker)(nil)
 
-// New checks cfg and returns a Broker. It does no I/O: that starts with the
-// first call that needs it. Its errors never contain a password.
+// New checks cfg, reads its certificates and returns a Broker. It does not connect:
+// that starts with the first call that needs it. Its errors never contain a password.
 func New(cfg Config, log *slog.Logger) (*Broker, error) {
 	cfg, addresses, err := cfg.normalize()
+	if err == nil {
+		err = secure(addresses, log)
+	}
 	if err != nil {
 		return nil, err
 	}

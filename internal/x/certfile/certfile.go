@@ -76,34 +76,45 @@ func read(path string) ([]byte, error) {
 	return os.ReadFile(path) //nolint:gosec // the path is the configuration's
 }
 
-// Files are those of a server.
+// Files are those of a server, or of a client.
 type Files struct {
-	Cert string // its certificate, with the chain
+	Cert string // its own certificate, with the chain; a client may have none
 	Key  string // the private key
-	// ClientCA has the certificates of the authorities from one of which each client
-	// must have a certificate, too; empty means that clients need none.
-	ClientCA string
+	// CA has the certificates of the authorities from one of which the other side must
+	// have a certificate. Empty means that a server's clients need none, and that a
+	// client trusts the system's authorities.
+	CA string
 }
 
 // paths returns those that are set.
 func (f Files) paths() []string {
-	if f.ClientCA == "" {
-		return []string{f.Cert, f.Key}
-	}
-	return []string{f.Cert, f.Key, f.ClientCA}
+	return slices.DeleteFunc([]string{f.Cert, f.Key, f.CA}, func(path string) bool { return path == "" })
 }
 
-// content is what the files of a server say.
+// content is what the files say.
 type content struct {
-	certificate *tls.Certificate
-	clients     *x509.CertPool // nil if clients need no certificate
+	certificate *tls.Certificate // nil without one
+	authorities *x509.CertPool   // of the other side; nil without a file
 }
 
 func (f Files) load() (c content, err error) {
-	if c.certificate, err = Load(f.Cert, f.Key); err == nil && f.ClientCA != "" {
-		c.clients, err = Pool(f.ClientCA)
+	if f.Cert != "" || f.Key != "" {
+		if c.certificate, err = Load(f.Cert, f.Key); err != nil {
+			return c, err
+		}
+	}
+	if f.CA != "" {
+		c.authorities, err = Pool(f.CA)
 	}
 	return c, err
+}
+
+// leaf returns the certificate itself; nil without one.
+func (c content) leaf() *x509.Certificate {
+	if c.certificate == nil {
+		return nil
+	}
+	return c.certificate.Leaf
 }
 
 // ServerConfig returns the configuration of a server, for TLS 1.3. The files are read
@@ -123,13 +134,14 @@ func ServerConfig(files Files, log *slog.Logger) (*tls.Config, error) {
 	return pair.Config(), nil
 }
 
-// Pair is the certificate of a server, from its files. When they change it is read
-// again; as long as they do not fit together, the one before stays. Make one with
-// [NewPair].
+// Pair is what the files of a server or a client say. When they change they are read
+// again; as long as they do not fit together, what they were before stays. Make one
+// with [NewPair].
 type Pair struct {
 	files   Files
 	changed func(leaf *x509.Certificate, err error)
 	now     func() time.Time
+	period  time.Duration // between two looks at the files
 
 	mu      sync.Mutex
 	current content
@@ -138,13 +150,14 @@ type Pair struct {
 	failed  []os.FileInfo // of what could not be loaded
 }
 
-// period is the time between two looks at the files.
-const period = time.Second
+// serverPeriod is the time between two looks at a server's files, which may have many
+// handshakes.
+const serverPeriod = time.Second
 
-// NewPair returns the certificate of files. It calls changed when it has read them
-// again, or when it could not: then err is why.
+// NewPair returns what files say. It calls changed when it has read them again, with
+// the certificate if there is one, or when it could not: then err is why.
 func NewPair(files Files, changed func(leaf *x509.Certificate, err error)) (*Pair, error) {
-	p := &Pair{files: files, changed: changed, now: time.Now}
+	p := &Pair{files: files, changed: changed, now: time.Now, period: serverPeriod}
 	p.looked, p.loaded = p.now(), p.states()
 	var err error
 	p.current, err = files.load()
@@ -155,7 +168,7 @@ func NewPair(files Files, changed func(leaf *x509.Certificate, err error)) (*Pai
 // [ServerConfig].
 func (p *Pair) Config() *tls.Config {
 	conf := &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: p.Certificate}
-	if p.files.ClientCA == "" {
+	if p.files.CA == "" {
 		return conf
 	}
 	conf.ClientAuth = tls.RequireAndVerifyClientCert
@@ -163,7 +176,7 @@ func (p *Pair) Config() *tls.Config {
 	each := conf.Clone()
 	conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		own := each.Clone()
-		own.ClientCAs = p.look().clients
+		own.ClientCAs = p.look().authorities
 		return own, nil
 	}
 	return conf
@@ -179,7 +192,7 @@ func (p *Pair) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 func (p *Pair) look() content {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := p.now(); now.Sub(p.looked) >= period {
+	if now := p.now(); now.Sub(p.looked) >= p.period {
 		p.looked = now
 		p.reload()
 	}
@@ -199,7 +212,7 @@ func (p *Pair) reload() {
 		return
 	}
 	p.current, p.loaded, p.failed = next, states, nil
-	p.changed(next.certificate.Leaf, nil)
+	p.changed(next.leaf(), nil)
 }
 
 // states returns what tells whether the files have changed. Links are followed.
@@ -216,6 +229,9 @@ func (p *Pair) states() []os.FileInfo {
 
 func same(a, b []os.FileInfo) bool {
 	return slices.EqualFunc(a, b, func(a, b os.FileInfo) bool {
-		return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
+		if a == nil || b == nil {
+			return a == nil && b == nil
+		}
+		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 	})
 }

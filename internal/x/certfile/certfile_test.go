@@ -82,7 +82,7 @@ func TestClientAuthorities(t *testing.T) {
 	servers, ours, others := testcerts.New(t), testcerts.New(t), testcerts.New(t)
 	certFile, keyFile := servers.Issue(t, "server", until)
 	changes := 0
-	pair, err := certfile.NewPair(certfile.Files{Cert: certFile, Key: keyFile, ClientCA: ours.File}, func(*x509.Certificate, error) { changes++ })
+	pair, err := certfile.NewPair(certfile.Files{Cert: certFile, Key: keyFile, CA: ours.File}, func(*x509.Certificate, error) { changes++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestWrongFiles(t *testing.T) {
 			t.Errorf("%s, %s: %v, want %q", test.cert, test.key, err, test.want)
 		}
 	}
-	if _, err := certfile.ServerConfig(certfile.Files{Cert: certFile, Key: keyFile, ClientCA: keyFile}, slog.New(slog.DiscardHandler)); err == nil ||
+	if _, err := certfile.ServerConfig(certfile.Files{Cert: certFile, Key: keyFile, CA: keyFile}, slog.New(slog.DiscardHandler)); err == nil ||
 		!strings.Contains(err.Error(), "no certificate") {
 		t.Error(err)
 	}
