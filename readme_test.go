@@ -21,7 +21,7 @@ func TestDocumentedLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := regexp.MustCompile(`\]\(([^)#]+)\)`)
-	for _, page := range append(append(pages, records...), "README.md", "CHANGELOG.md", "CONTRIBUTING.md") {
+	for _, page := range append(append(pages, records...), "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") {
 		content, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
