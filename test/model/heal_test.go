@@ -109,6 +109,9 @@ func (w *world) serveAll(m *manager) {
 	for _, name := range m.endpoints {
 		w.lookForWork(func(int, string) int { return slices.Index(m.endpoints, name) }, m)
 	}
+	for _, name := range m.endpoints {
+		w.stopCanceled(func(int, string) int { return slices.Index(m.endpoints, name) }, m)
+	}
 	for len(m.looked) > 0 {
 		m.enqueue()
 	}

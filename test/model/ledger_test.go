@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ type taskRow struct {
 	expected        []string // its targets
 	targets         int      // their number, as stored
 	round           int
+	canceled        bool // as a whole
 }
 
 type resultRow struct {
@@ -29,6 +31,7 @@ type resultRow struct {
 	errmsg   string
 	payload  string // "" is NULL
 	round    int
+	stopping bool // it was told to stop
 }
 
 // reader reads all rows, bypassing the store.
@@ -44,13 +47,17 @@ func newReader(driver, dsn string) (*reader, error) {
 	}
 	db.SetMaxOpenConns(1)
 	r := &reader{db: db}
-	if r.tasks, err = db.Prepare("SELECT id, type, identifier, status, COALESCE(targets, -1), round FROM tasks"); err != nil {
-		return nil, err
+	for query, statement := range map[string]**sql.Stmt{
+		"SELECT id, type, identifier, status, COALESCE(targets, -1), round, cancellation FROM tasks": &r.tasks,
+		"SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint":                      &r.targets,
+		"SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload, round," +
+			" cancel_id IS NOT NULL FROM task_results": &r.results,
+	} {
+		if *statement, err = db.Prepare(query); err != nil {
+			return nil, err
+		}
 	}
-	if r.targets, err = db.Prepare("SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint"); err == nil {
-		r.results, err = db.Prepare("SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload, round FROM task_results")
-	}
-	return r, err
+	return r, nil
 }
 
 type snapshot struct {
@@ -74,7 +81,13 @@ func (w *world) look() (snapshot, error) {
 	err := each(w.ctx, w.rows.tasks, func(rows *sql.Rows) error {
 		var id int64
 		var t taskRow
-		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets, &t.round)
+		var cancellation sql.NullString
+		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets, &t.round, &cancellation)
+		if err == nil && cancellation.Valid {
+			var by tasker.Cancellation
+			err = json.Unmarshal([]byte(cancellation.String), &by)
+			t.canceled = by.All
+		}
 		s.tasks[id] = t
 		return err
 	})
@@ -97,7 +110,8 @@ func (w *world) look() (snapshot, error) {
 		var key tasker.ResultKey
 		var r resultRow
 		var lostFrom, payload sql.NullString
-		err := rows.Scan(&key.TaskID, &key.Endpoint, &r.state, &lostFrom, &r.attempt, &r.manager, &r.errnr, &r.errmsg, &payload, &r.round)
+		err := rows.Scan(&key.TaskID, &key.Endpoint, &r.state, &lostFrom, &r.attempt, &r.manager, &r.errnr, &r.errmsg, &payload, &r.round,
+			&r.stopping)
 		if err != nil {
 			return err
 		}
@@ -201,42 +215,69 @@ func (w *world) checkTasks(now snapshot) {
 			}
 			continue
 		}
-		switch {
-		case t.round > old.round: // see retry
-			if t.round != old.round+1 || t.status != tasker.Sent || !old.status.CanRetry() {
-				w.violate(4, "task %d went from %s to %s, and from round %d to %d", id, old.status, t.status, old.round, t.round)
-			}
-		case t.status == old.status:
-		case old.status.Final(), w.alone && !old.status.CanMoveTo(t.status):
-			w.violate(4, "task %d went from %s to %s", id, old.status, t.status)
-		}
-		for _, name := range old.expected {
-			if !slices.Contains(t.expected, name) {
-				w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
-			}
-		}
-		if old.status == tasker.Scheduled && t.status != tasker.Scheduled {
+		w.checkTaskMove(id, old, t)
+		if begins := t.status == tasker.Created || !w.alone; old.status == tasker.Scheduled && t.status != tasker.Scheduled && begins {
 			if w.alone {
 				w.checkNew(id, t)
 			}
 			continue
 		}
-		for _, name := range t.expected {
-			if _, joined := now.results[tasker.ResultKey{TaskID: id, Endpoint: name}]; !joined && !slices.Contains(old.expected, name) && w.alone {
-				w.violate(5, "task %d expected %v and now expects %v, without a result of %s", id, old.expected, t.expected, name)
-			}
+		w.checkTargets(now, id, old, t)
+		w.checkEnd(now, id, t)
+	}
+}
+
+// checkTaskMove checks how a task went from one status to another.
+func (w *world) checkTaskMove(id int64, old, now taskRow) {
+	switch {
+	case now.round > old.round: // see retry
+		if now.round != old.round+1 || now.status != tasker.Sent || !old.status.CanRetry() {
+			w.violate(4, "task %d went from %s to %s, and from round %d to %d", id, old.status, now.status, old.round, now.round)
 		}
-		if w.alone && t.targets != len(t.expected) {
-			w.violate(5, "task %d says that it has %d targets and has %v", id, t.targets, t.expected)
-		}
-		summary := tasker.Summarize(t.expected, now.outcomes(id))
-		if summary.Expected != summary.Received+len(summary.Missing) {
-			w.violate(5, "task %d: %+v does not add up", id, summary)
-		}
-		if t.status.Final() && tasker.NextStatus(tasker.Sent, summary, false) != t.status {
-			w.violate(4, "task %d is %s, but its results are %v of %v", id, t.status, now.outcomes(id), t.expected)
+	case now.status == old.status:
+	case old.status.Final(), w.alone && !old.status.CanMoveTo(now.status):
+		w.violate(4, "task %d went from %s to %s", id, old.status, now.status)
+	}
+	w.checkCancellation(id, old, now)
+}
+
+// checkTargets checks whom a task that has started expects.
+func (w *world) checkTargets(now snapshot, id int64, old, t taskRow) {
+	for _, name := range old.expected {
+		if !slices.Contains(t.expected, name) {
+			w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
 		}
 	}
+	if !w.alone {
+		return
+	}
+	for _, name := range t.expected {
+		if _, joined := now.results[tasker.ResultKey{TaskID: id, Endpoint: name}]; !joined && !slices.Contains(old.expected, name) {
+			w.violate(5, "task %d expected %v and now expects %v, without a result of %s", id, old.expected, t.expected, name)
+		}
+	}
+	if t.targets != len(t.expected) {
+		w.violate(5, "task %d says that it has %d targets and has %v", id, t.targets, t.expected)
+	}
+}
+
+// checkEnd checks that a task which has ended has the status that its results imply.
+func (w *world) checkEnd(now snapshot, id int64, t taskRow) {
+	summary := tasker.Summarize(t.expected, now.outcomes(id))
+	if summary.Expected != summary.Received+len(summary.Missing) {
+		w.violate(5, "task %d: %+v does not add up", id, summary)
+	}
+	if t.status.Final() && tasker.NextStatus(t.from(), summary, false) != t.status {
+		w.violate(4, "task %d is %s, but its results are %v of %v", id, t.status, now.outcomes(id), t.expected)
+	}
+}
+
+// from returns the status from which the results move a task to its end.
+func (t taskRow) from() tasker.TaskStatus {
+	if t.canceled {
+		return tasker.Canceling
+	}
+	return tasker.Sent
 }
 
 // checkNew checks a task that was just stored, or has just started: it has all its
@@ -266,6 +307,16 @@ func (w *world) checkResults(now snapshot) {
 	for key := range w.before.results {
 		if _, ok := now.results[key]; !ok {
 			w.violate(3, "the result of %v is gone", key)
+		}
+	}
+	for r := range w.started {
+		if row := now.results[r.ResultKey]; row.attempt < r.attempt {
+			w.violate(2, "attempt %d of %v has begun, but its row is %+v", r.attempt, r.ResultKey, row)
+		}
+	}
+	for key := range w.stopped {
+		if r := now.results[key]; r.state != tasker.ResultCanceled {
+			w.violate(4, "a cancellation was answered with stopped at %v, whose result is %+v", key, r)
 		}
 	}
 	for key, r := range now.results {
@@ -298,13 +349,15 @@ func (w *world) checkMove(key tasker.ResultKey, old, now resultRow) {
 	switch {
 	case now.round > old.round: // see retry
 		again := now.state == tasker.Received || now.state == tasker.Lost && now.lostFrom == tasker.Received
-		if !again || !old.state.CanRetry() || now.attempt != old.attempt || now.payload != "" {
+		if !again || !old.state.CanRetry() || now.attempt != old.attempt || now.payload != "" || now.stopping {
 			w.violate(4, "the result of %v was %+v, and a retry has made it %+v", key, old, now)
 		}
 	case old.state.Finished():
 		if now != old {
 			w.violate(3, "the result of %v had ended as %+v and is now %+v", key, old, now)
 		}
+	case old.stopping && (!now.stopping || now.attempt != old.attempt || waits(now)):
+		w.violate(4, "the result of %v was told to stop as %+v, and is now %+v", key, old, now)
 	case now.attempt < old.attempt:
 		// It may be given back, by the manager that has not begun it.
 		_, begun := w.started[run{key, old.attempt}]
@@ -335,6 +388,8 @@ func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
 	}
 	end, ok := w.ended[key]
 	switch {
+	case r.state == tasker.ResultCanceled:
+		w.checkCanceled(key, r)
 	case ok && !same(r, end):
 		w.violate(3, "the result of %v was stored as %+v, but is %+v", key, end, r)
 	case !ok:

@@ -251,7 +251,12 @@ func (w *world) adopt(c chance, m *manager) {
 				m.next++
 			}
 			for _, one := range work {
-				w.logf("manager %s: attempt %d of task %d at %s was interrupted", m.id, one.Attempt, one.Task.ID, one.Endpoint)
+				w.logf("manager %s: attempt %d of task %d at %s was interrupted, and canceled: %q", m.id, one.Attempt, one.Task.ID,
+					one.Endpoint, one.Canceled)
+				if one.Canceled != "" {
+					m.results = append(m.results, canceledEnd(one))
+					continue
+				}
 				m.results = append(m.results, attemptEnd(one.Key(), one.Attempt, tasker.ResultFailed, tasker.ErrnrInterrupted, nil))
 			}
 		},

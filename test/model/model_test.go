@@ -98,6 +98,7 @@ func steps() map[string]step {
 		{"manager", 12, (*world).stepManager},
 		{"reconciler", 4, (*world).stepReconciler},
 		{"retry", 1, (*world).stepRetry},
+		{"cancel", 1, (*world).stepCancel},
 		{"new manager", 1, (*world).stepSpawn},
 		{"pause", 1, (*world).stepPause},
 		{"broker", 2, (*world).stepBroker},

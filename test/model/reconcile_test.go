@@ -63,7 +63,7 @@ func (w *world) aggregate(r *reconciler) {
 
 // sweep finds open tasks whose status is out of date, page by page.
 func (w *world) sweep(r *reconciler) {
-	for _, status := range []tasker.TaskStatus{tasker.Sent, tasker.Incomplete} {
+	for _, status := range []tasker.TaskStatus{tasker.Sent, tasker.Incomplete, tasker.Canceling} {
 		var page []ledger.SentPosition
 		var unsettled []int64
 		var err error

@@ -38,6 +38,8 @@ func (w *world) stepRetry(c chance) {
 			continue
 		}
 		delete(w.ended, key)
+		delete(w.canceled, key)
+		delete(w.stopped, key)
 		w.earlier[key] = row.attempt
 		if row.state == tasker.Lost { // its run may go on, and its end is not stored any more
 			w.taken[run{key, row.attempt}] = ledger.End{}
@@ -58,6 +60,7 @@ func (w *world) toRetry(task int64, class tasker.RetryClass) (list []string) {
 			if class.Missing() && slices.Contains(t.expected, name) {
 				list = append(list, name)
 			}
+		case w.holder[name] == "": // nobody would run it
 		case slices.Contains(class.Results(), row.state) && (row.state != tasker.Lost || row.lostFrom == tasker.Running):
 			list = append(list, name)
 		}

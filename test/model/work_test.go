@@ -14,6 +14,7 @@ import (
 func (w *world) serve(c chance, m *manager) {
 	actions := []func(){
 		func() { w.lookForWork(c, m) },
+		func() { w.stopCanceled(c, m) },
 		func() { w.heartbeat(c, m) },
 	}
 	add := func(possible bool, do func()) {
@@ -310,6 +311,9 @@ func (w *world) startSome(c chance, m *manager) {
 					w.violate(2, "manager %s started attempt %d of task %d at %s, which %s holds, and whose row was %+v",
 						m.id, s.Attempt+1, s.TaskID, s.Endpoint, w.holder[s.Endpoint], row)
 				}
+				if w.alone && started[i] && row.stopping {
+					w.violate(4, "attempt %d of task %d started at %s, which was told to stop: %+v", s.Attempt+1, s.TaskID, s.Endpoint, row)
+				}
 				if w.alone && started[i] && !own && w.isHeld(s.ResultKey) {
 					w.violate(4, "task %d is held, and manager %s started attempt %d at %s", s.TaskID, m.id, s.Attempt+1, s.Endpoint)
 				}
@@ -352,8 +356,9 @@ func (w *world) startEarly(c chance, m *manager) {
 			w.logf("manager %s gives back %v: %v", m.id, starts, returned)
 			for i, s := range starts {
 				row := w.before.results[s.ResultKey]
-				given := row.attempt == s.Attempt-1 // before, and the answer was lost
-				runs := row.attempt == s.Attempt && (row.state == tasker.Running || row.lostFrom == tasker.Running) && w.holder[s.Endpoint] == m.id
+				given := row.attempt == s.Attempt-1 && waits(row) // before, and the answer was lost
+				runs := row.attempt == s.Attempt && (row.state == tasker.Running || row.lostFrom == tasker.Running) &&
+					w.holder[s.Endpoint] == m.id && !row.stopping
 				if w.alone && returned[i] != (row.manager == m.id && (given || runs)) {
 					w.violate(4, "manager %s gave back attempt %d of task %d at %s, %v: its row was %+v", m.id, s.Attempt, s.TaskID,
 						s.Endpoint, returned[i], row)

@@ -112,6 +112,8 @@ type world struct {
 	rejected map[tasker.ResultKey]bool        // recorded as REJECTED
 	held     map[tasker.HoldSubject]time.Time // what is held, until when; the zero time is for ever
 	earlier  map[tasker.ResultKey]int         // attempts of earlier rounds
+	canceled map[tasker.ResultKey]bool        // somebody asked to cancel them
+	stopped  map[tasker.ResultKey]bool        // a cancellation was answered so
 
 	before    snapshot // before the last call
 	unchecked bool     // if there was a call since the last check
@@ -125,7 +127,8 @@ func newWorld(ctx context.Context, s *store.Store, c *clock, rows *reader, logf 
 		reconcilers: []*reconciler{newReconciler(), newReconciler()},
 		holder:      map[string]string{}, lastSeen: map[string]time.Time{}, leaseUntil: map[string]time.Time{},
 		started: map[run]string{}, returned: map[run]ledger.End{}, taken: map[run]ledger.End{},
-		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{}, held: map[tasker.HoldSubject]time.Time{}, earlier: map[tasker.ResultKey]int{},
+		ended: map[tasker.ResultKey]ledger.End{}, rejected: map[tasker.ResultKey]bool{}, held: map[tasker.HoldSubject]time.Time{},
+		earlier: map[tasker.ResultKey]int{}, canceled: map[tasker.ResultKey]bool{}, stopped: map[tasker.ResultKey]bool{},
 		before: snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}},
 	}
 	for _, name := range endpoints {
