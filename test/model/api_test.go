@@ -123,10 +123,15 @@ func (w *world) create(c chance, a *api) {
 		if c.oneIn(4, "later") {
 			task.Status, task.Start = tasker.Scheduled, tasker.Start{In: startDelay}
 		}
+		if c.oneIn(4, "expires") {
+			task.Expiry.After, task.AskedExpiry = pick(c, []time.Duration{5, 15, 40}, "expires")*time.Second, true
+		}
 	case c(2, "body") == 0:
-		task.Endpoints, task.Start, task.Payload = known.Endpoints, known.asked, json.RawMessage(`{ "n": 1 }`)
+		task = known.asked
+		task.Payload = json.RawMessage(`{ "n": 1 }`)
 	case c(2, "other") == 0:
-		task.Endpoints, task.Start, task.Payload, other = known.Endpoints, known.asked, json.RawMessage(`{"n":2}`), true
+		task = known.asked
+		task.Payload, other = json.RawMessage(`{"n":2}`), true
 	default:
 		task.Endpoints, other = []string{"zzz"}, true
 	}
@@ -143,7 +148,10 @@ func (w *world) create(c chance, a *api) {
 	if conflict || w.failed("CreateTask", err) || !created {
 		return
 	}
-	t := &accepted{Task: stored, asked: task.Start, relayTime: now.Add(relayGrace), attempt: 1}
+	if want := task.Expiry.Time(stored.StartTime); (want == nil) != (stored.Expires == nil) || want != nil && !want.Equal(*stored.Expires) {
+		w.violate(2, "task %s expires at %v, want %v", task.Identifier, stored.Expires, want)
+	}
+	t := &accepted{Task: stored, asked: task, relayTime: now.Add(relayGrace), attempt: 1}
 	if w.identifiers[task.Identifier] != nil {
 		w.violate(1, "two tasks %s", task.Identifier)
 	}
@@ -184,10 +192,10 @@ func (w *world) stepRelay(c chance) {
 	}
 }
 
-// due returns the first tasks of a status whose time has come.
+// due returns the first tasks of a status whose time has come, and that have not expired.
 func (w *world) due(status tasker.TaskStatus, now time.Time, limit int) (due []int64) {
 	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
-		if w.before.tasks[id].status == status && !w.tasks[id].relayTime.After(now) {
+		if row := w.before.tasks[id]; row.status == status && !w.tasks[id].relayTime.After(now) && !w.passed(row.expires) {
 			due = append(due, id)
 		}
 	}

@@ -74,6 +74,7 @@ func (w *world) round() {
 	for _, r := range w.reconcilers {
 		w.markLost(r)
 		w.lookAtOverdue(r)
+		w.expire(r)
 		w.sweep(r)
 		w.aggregate(r)
 	}

@@ -19,7 +19,9 @@ type taskRow struct {
 	expected        []string // its targets
 	targets         int      // their number, as stored
 	round           int
-	canceled        bool // as a whole
+	canceled        bool      // as a whole
+	expires         time.Time // zero is never
+	expireTime      time.Time // when it is looked at for that; zero is never
 }
 
 type resultRow struct {
@@ -32,6 +34,7 @@ type resultRow struct {
 	payload  string // "" is NULL
 	round    int
 	stopping bool // it was told to stop
+	expires  time.Time
 }
 
 // reader reads all rows, bypassing the store.
@@ -48,10 +51,10 @@ func newReader(driver, dsn string) (*reader, error) {
 	db.SetMaxOpenConns(1)
 	r := &reader{db: db}
 	for query, statement := range map[string]**sql.Stmt{
-		"SELECT id, type, identifier, status, COALESCE(targets, -1), round, cancellation FROM tasks": &r.tasks,
-		"SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint":                      &r.targets,
+		"SELECT id, type, identifier, status, COALESCE(targets, -1), round, cancellation, not_after, expire_time FROM tasks": &r.tasks,
+		"SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint":                                              &r.targets,
 		"SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload, round," +
-			" cancel_id IS NOT NULL FROM task_results": &r.results,
+			" cancel_id IS NOT NULL, not_after FROM task_results": &r.results,
 	} {
 		if *statement, err = db.Prepare(query); err != nil {
 			return nil, err
@@ -82,7 +85,8 @@ func (w *world) look() (snapshot, error) {
 		var id int64
 		var t taskRow
 		var cancellation sql.NullString
-		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets, &t.round, &cancellation)
+		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets, &t.round, &cancellation, (*storedTime)(&t.expires),
+			(*storedTime)(&t.expireTime))
 		if err == nil && cancellation.Valid {
 			var by tasker.Cancellation
 			err = json.Unmarshal([]byte(cancellation.String), &by)
@@ -111,7 +115,7 @@ func (w *world) look() (snapshot, error) {
 		var r resultRow
 		var lostFrom, payload sql.NullString
 		err := rows.Scan(&key.TaskID, &key.Endpoint, &r.state, &lostFrom, &r.attempt, &r.manager, &r.errnr, &r.errmsg, &payload, &r.round,
-			&r.stopping)
+			&r.stopping, (*storedTime)(&r.expires))
 		if err != nil {
 			return err
 		}
@@ -124,24 +128,42 @@ func (w *world) look() (snapshot, error) {
 	})
 }
 
+// storedTime is a time as it is stored; zero for NULL.
+type storedTime time.Time
+
+// timeForm is the form of a stored time.
+const timeForm = "2006-01-02 15:04:05.000000"
+
+// Scan reads the time.
+func (t *storedTime) Scan(value any) error {
+	if at, ok := value.(time.Time); ok {
+		*t = storedTime(at.UTC())
+		return nil
+	}
+	var text sql.NullString
+	if err := text.Scan(value); err != nil || !text.Valid {
+		*t = storedTime{}
+		return err
+	}
+	parsed, err := time.Parse(timeForm, text.String)
+	*t = storedTime(parsed)
+	return err
+}
+
 // learn reads what the model knows by itself when calls do not overlap: with
 // overlapping calls it cannot know which came last.
 func (w *world) learn() error {
-	const form = "2006-01-02 15:04:05.000000"
 	endpoints, err := w.rows.db.PrepareContext(w.ctx, "SELECT name, manager, last_seen, lease_until FROM endpoints")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = endpoints.Close() }()
 	err = each(w.ctx, endpoints, func(rows *sql.Rows) error {
-		var name, manager, seen, until string
+		var name, manager string
+		var seen, until storedTime
 		err := rows.Scan(&name, &manager, &seen, &until)
 		if err == nil {
-			w.holder[name] = manager
-			w.lastSeen[name], err = time.Parse(form, seen)
-		}
-		if err == nil {
-			w.leaseUntil[name], err = time.Parse(form, until)
+			w.holder[name], w.lastSeen[name], w.leaseUntil[name] = manager, time.Time(seen), time.Time(until)
 		}
 		return err
 	})
@@ -155,12 +177,11 @@ func (w *world) learn() error {
 	defer func() { _ = tasks.Close() }()
 	return each(w.ctx, tasks, func(rows *sql.Rows) error {
 		var id int64
-		var relayTime string
+		var relayTime storedTime
 		var attempt int
 		err := rows.Scan(&id, &relayTime, &attempt)
 		if t := w.tasks[id]; err == nil && t != nil {
-			t.attempt = attempt
-			t.relayTime, err = time.Parse(form, relayTime)
+			t.attempt, t.relayTime = attempt, time.Time(relayTime)
 		}
 		return err
 	})
@@ -267,6 +288,9 @@ func (w *world) checkEnd(now snapshot, id int64, t taskRow) {
 	if summary.Expected != summary.Received+len(summary.Missing) {
 		w.violate(5, "task %d: %+v does not add up", id, summary)
 	}
+	if t.status == tasker.Failed && !t.canceled && summary.Expected == 0 && w.passed(t.expires) {
+		return // nobody has received it
+	}
 	if t.status.Final() && tasker.NextStatus(t.from(), summary, false) != t.status {
 		w.violate(4, "task %d is %s, but its results are %v of %v", id, t.status, now.outcomes(id), t.expected)
 	}
@@ -341,6 +365,9 @@ func (w *world) checkResults(now snapshot) {
 		case ok:
 			w.checkMove(key, old, r)
 		}
+		if !r.state.Finished() && !r.expires.Equal(task.expires) {
+			w.violate(2, "the result of %v expires at %v, and its task at %v", key, r.expires, task.expires)
+		}
 		w.checkContent(key, r)
 	}
 }
@@ -390,6 +417,8 @@ func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
 	switch {
 	case r.state == tasker.ResultCanceled:
 		w.checkCanceled(key, r)
+	case r.state == tasker.Expired:
+		w.checkExpired(key, r)
 	case ok && !same(r, end):
 		w.violate(3, "the result of %v was stored as %+v, but is %+v", key, end, r)
 	case !ok:

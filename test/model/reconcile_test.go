@@ -38,7 +38,7 @@ func (w *world) stepReconciler(c chance) {
 		w.aggregate(r)
 		return
 	}
-	switch c(4, "job") {
+	switch c(5, "job") {
 	case 0:
 		w.sweep(r)
 	case 1:
@@ -47,6 +47,8 @@ func (w *world) stepReconciler(c chance) {
 		w.markLost(r)
 	case 3:
 		r.pending, w.hinted = append(r.pending, w.hinted...), nil
+	case 4:
+		w.expire(r)
 	}
 }
 

@@ -2,6 +2,7 @@ package model
 
 import (
 	"slices"
+	"time"
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
@@ -15,13 +16,19 @@ func (w *world) stepRetry(c chance) {
 	}
 	t := w.anyTask(c)
 	class := pick(c, tasker.RetryClasses(), "class")
+	request := tasker.RetryRequest{Type: taskType, Identifier: t.Identifier, Class: class, By: "ann"}
+	expired := w.passed(w.before.tasks[t.ID].expires)
+	if expired && !c.oneIn(3, "as expired as it is") {
+		request.Expires.After = 30 * time.Second
+	}
 	var outcome tasker.RetryOutcome
 	var err error
-	w.call(func() {
-		outcome, err = w.store.Rounds.RetryTask(w.ctx, tasker.RetryRequest{Type: taskType, Identifier: t.Identifier, Class: class, By: "ann"})
-	})
+	w.call(func() { outcome, err = w.store.Rounds.RetryTask(w.ctx, request) })
 	w.logf("RetryTask %s %s: %v, round %d, %v", t.Identifier, class, outcome.Retried, outcome.Round, err)
 	want := w.toRetry(t.ID, class)
+	if expired && request.Expires.IsZero() {
+		want = nil
+	}
 	switch conflict := tasker.CodeOf(err) == tasker.Conflict; {
 	case conflict && len(want) == 0:
 		return

@@ -172,6 +172,9 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 		if w.alone && !holds {
 			w.violate(2, "manager %s does not hold %s, but task %d was recorded", m.id, a.Endpoint, a.TaskID)
 		}
+		if w.alone && w.passed(task.expires) {
+			w.violate(2, "task %d had expired at %v, and was recorded as %s at %s", a.TaskID, task.expires, a.State, a.Endpoint)
+		}
 		if w.alone && a.State == tasker.Running && w.isHeld(a.ResultKey) {
 			w.violate(4, "task %d is held, and was recorded as RUNNING at %s", a.TaskID, a.Endpoint)
 		}
@@ -260,7 +263,7 @@ func (w *world) judgeOrder(work []ledger.Work) {
 				one.Task.ID, one.StartOrder, work[i-1].Task.ID, work[i-1].StartOrder, one.Endpoint)
 		}
 		task, row := w.tasks[one.Task.ID], w.before.results[one.Key()]
-		if task == nil || !task.asked.IsZero() || !w.alone || row.state != tasker.Received || row.attempt > 0 || row.round > 1 {
+		if task == nil || !task.asked.Start.IsZero() || !w.alone || row.state != tasker.Received || row.attempt > 0 || row.round > 1 {
 			continue
 		}
 		if want := task.StartTime.UnixMicro() - int64(task.Priority)*600_000_000; one.StartOrder != want {
@@ -310,6 +313,9 @@ func (w *world) startSome(c chance, m *manager) {
 				if w.alone && started[i] && !own && (w.holder[s.Endpoint] != m.id || row.attempt != s.Attempt) {
 					w.violate(2, "manager %s started attempt %d of task %d at %s, which %s holds, and whose row was %+v",
 						m.id, s.Attempt+1, s.TaskID, s.Endpoint, w.holder[s.Endpoint], row)
+				}
+				if w.alone && started[i] && !own && w.passed(row.expires) {
+					w.violate(2, "attempt %d of task %d started at %s, and had expired at %v", s.Attempt+1, s.TaskID, s.Endpoint, row.expires)
 				}
 				if w.alone && started[i] && row.stopping {
 					w.violate(4, "attempt %d of task %d started at %s, which was told to stop: %+v", s.Attempt+1, s.TaskID, s.Endpoint, row)

@@ -71,9 +71,9 @@ type run struct {
 // accepted is a stored task.
 type accepted struct {
 	tasker.Task
-	asked     tasker.Start
-	relayTime time.Time // when a relay may claim it while it is CREATED, or it starts while it is SCHEDULED
-	attempt   int       // the last attempt to publish it
+	asked     tasker.Task // as it was posted
+	relayTime time.Time   // when a relay may claim it while it is CREATED, or it starts while it is SCHEDULED
+	attempt   int         // the last attempt to publish it
 }
 
 // world has the store, its users, and what the model knows of what they did. mu
