@@ -118,14 +118,7 @@ func (w *world) create(c chance, a *api) {
 	other := false
 	switch {
 	case known == nil:
-		task.Endpoints = pick(c, [][]string{nil, {"a"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}}, "endpoints")
-		task.Priority = pick(c, []int{0, 1, tasker.MaxPriority}, "priority")
-		if c.oneIn(4, "later") {
-			task.Status, task.Start = tasker.Scheduled, tasker.Start{In: startDelay}
-		}
-		if c.oneIn(4, "expires") {
-			task.Expiry.After, task.AskedExpiry = pick(c, []time.Duration{5, 15, 40}, "expires")*time.Second, true
-		}
+		choose(c, &task)
 	case c(2, "body") == 0:
 		task = known.asked
 		task.Payload = json.RawMessage(`{ "n": 1 }`)
@@ -161,6 +154,24 @@ func (w *world) create(c chance, a *api) {
 		return
 	}
 	a.jobs = append(a.jobs, &dispatch{task: stored, attempt: 1})
+}
+
+// choose makes up what a new task asks for.
+func choose(c chance, task *tasker.Task) {
+	task.Endpoints = pick(c, [][]string{nil, {"a"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}}, "endpoints")
+	task.Priority = pick(c, []int{0, 1, tasker.MaxPriority}, "priority")
+	if c.oneIn(4, "later") {
+		task.Status, task.Start = tasker.Scheduled, tasker.Start{In: startDelay}
+	}
+	if c.oneIn(4, "expires") {
+		task.Expiry.After, task.AskedExpiry = pick(c, []time.Duration{5, 15, 40}, "expires")*time.Second, true
+	}
+	if c.oneIn(4, "any") {
+		task.Deliver = 1
+		if len(task.Endpoints) != 1 {
+			task.Deliver += tasker.Places(c(2, "places"))
+		}
+	}
 }
 
 // anyTask returns one of the accepted tasks.

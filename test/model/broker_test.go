@@ -23,6 +23,9 @@ type queue struct {
 // copy may arrive twice, or be lost with the consumers' connections, who then
 // look into the database. It returns the listed endpoints without a queue.
 func (w *world) publish(c chance, task tasker.Task) (unserved []string) {
+	if task.Deliver > 0 {
+		return nil // its message says only that there is something to take
+	}
 	for _, name := range endpoints {
 		q := w.queues[name]
 		if !task.Addressed(name) {
@@ -100,6 +103,8 @@ func (w *world) forge(c chance, endpoint string) message {
 		a.TaskID, a.Identifier = task.ID, task.Identifier
 		switch {
 		case !task.Addressed(endpoint):
+		case task.Deliver > 0 && c(2, "without a place") == 0:
+			return message{incoming: a} // it may have one by then
 		case c(2, "forged") == 0:
 			a.Type = otherType
 		default:

@@ -71,6 +71,7 @@ type canceling struct {
 func (w *world) toCancel(task int64, request tasker.CancelRequest) (found canceling) {
 	o := &found.outcome
 	now := w.store.Now()
+	found.left = request.Endpoints == nil && w.before.tasks[task].untaken > 0
 	for _, name := range w.endpointsOf(w.before, task) {
 		if request.Endpoints != nil && !slices.Contains(request.Endpoints, name) {
 			continue

@@ -61,7 +61,7 @@ func (w *world) judgeExpired(now snapshot, id int64) {
 		}
 		return // see checkTaskMove and checkMove
 	}
-	received, ran := false, false
+	received, ran, runs := false, false, false
 	for _, name := range w.endpointsOf(w.before, id) {
 		key := tasker.ResultKey{TaskID: id, Endpoint: name}
 		before, ok := w.before.results[key]
@@ -72,11 +72,11 @@ func (w *world) judgeExpired(now snapshot, id int64) {
 		if row.state != want {
 			w.violate(4, "task %d has expired, and its result at %s was %+v, and is %+v", id, name, before, row)
 		}
-		received, ran = true, ran || row.state != tasker.Expired
+		received, ran, runs = true, ran || row.state != tasker.Expired, runs || !row.state.Finished()
 	}
 	want := old.status
 	switch {
-	case !received, old.status == tasker.Created && !ran:
+	case !received, old.status == tasker.Created && !ran, old.untaken > 0 && !runs:
 		want = tasker.Failed
 	case old.status == tasker.Created:
 		want = tasker.Sent

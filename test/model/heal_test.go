@@ -75,6 +75,7 @@ func (w *world) round() {
 		w.markLost(r)
 		w.lookAtOverdue(r)
 		w.expire(r)
+		w.releasePlaces(r)
 		w.sweep(r)
 		w.aggregate(r)
 	}
@@ -102,6 +103,9 @@ func (w *world) serveAll(m *manager) {
 	}
 	for m.phase == serving && m.toCatchUp() != "" {
 		w.catchUp(calm, m)
+	}
+	for _, name := range m.endpoints {
+		w.take(calm, m, name, 10)
 	}
 	for len(m.found) > 0 || w.deliverable(m) {
 		w.receive(calm, m)
@@ -135,7 +139,7 @@ func (w *world) serveAll(m *manager) {
 func (w *world) quiet() bool {
 	for id := range w.tasks {
 		t := w.before.tasks[id]
-		unserved := t.status == tasker.Incomplete && len(t.expected) == 0 && len(w.before.outcomes(id)) == 0
+		unserved := t.status == tasker.Incomplete && t.places == 0 && len(t.expected) == 0 && len(w.before.outcomes(id)) == 0
 		if !t.status.Final() && !unserved {
 			return false
 		}

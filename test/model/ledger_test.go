@@ -20,6 +20,7 @@ type taskRow struct {
 	targets         int      // their number, as stored
 	round           int
 	canceled        bool      // as a whole
+	places, untaken int       // 0 if it is for all of its endpoints
 	expires         time.Time // zero is never
 	expireTime      time.Time // when it is looked at for that; zero is never
 }
@@ -41,6 +42,7 @@ type resultRow struct {
 type reader struct {
 	db                      *sql.DB
 	tasks, targets, results *sql.Stmt
+	untaken, claims         *sql.Stmt
 }
 
 func newReader(driver, dsn string) (*reader, error) {
@@ -51,8 +53,11 @@ func newReader(driver, dsn string) (*reader, error) {
 	db.SetMaxOpenConns(1)
 	r := &reader{db: db}
 	for query, statement := range map[string]**sql.Stmt{
-		"SELECT id, type, identifier, status, COALESCE(targets, -1), round, cancellation, not_after, expire_time FROM tasks": &r.tasks,
-		"SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint":                                              &r.targets,
+		"SELECT id, type, identifier, status, COALESCE(targets, -1), COALESCE(places, 0), round, cancellation," +
+			" not_after, expire_time FROM tasks": &r.tasks,
+		"SELECT task_id, untaken FROM task_places":                              &r.untaken,
+		"SELECT task_id, endpoint FROM place_claims":                            &r.claims,
+		"SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint": &r.targets,
 		"SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload, round," +
 			" cancel_id IS NOT NULL, not_after FROM task_results": &r.results,
 	} {
@@ -66,6 +71,7 @@ func newReader(driver, dsn string) (*reader, error) {
 type snapshot struct {
 	tasks   map[int64]taskRow
 	results map[tasker.ResultKey]resultRow
+	claims  map[tasker.ResultKey]bool // places that were taken and may not be recorded
 }
 
 func (s snapshot) outcomes(task int64) []tasker.Outcome {
@@ -80,13 +86,13 @@ func (s snapshot) outcomes(task int64) []tasker.Outcome {
 
 // look reads all rows, bypassing the store.
 func (w *world) look() (snapshot, error) {
-	s := snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}}
+	s := snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}, claims: map[tasker.ResultKey]bool{}}
 	err := each(w.ctx, w.rows.tasks, func(rows *sql.Rows) error {
 		var id int64
 		var t taskRow
 		var cancellation sql.NullString
-		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets, &t.round, &cancellation, (*storedTime)(&t.expires),
-			(*storedTime)(&t.expireTime))
+		err := rows.Scan(&id, &t.typ, &t.identifier, &t.status, &t.targets, &t.places, &t.round, &cancellation,
+			(*storedTime)(&t.expires), (*storedTime)(&t.expireTime))
 		if err == nil && cancellation.Valid {
 			var by tasker.Cancellation
 			err = json.Unmarshal([]byte(cancellation.String), &by)
@@ -106,6 +112,9 @@ func (w *world) look() (snapshot, error) {
 			}
 			return err
 		})
+	}
+	if err == nil {
+		err = w.lookAtPlaces(s)
 	}
 	if err != nil {
 		return s, err
@@ -264,6 +273,10 @@ func (w *world) checkTaskMove(id int64, old, now taskRow) {
 
 // checkTargets checks whom a task that has started expects.
 func (w *world) checkTargets(now snapshot, id int64, old, t taskRow) {
+	if t.places > 0 {
+		w.checkPlaces(now, id, old, t)
+		return
+	}
 	for _, name := range old.expected {
 		if !slices.Contains(t.expected, name) {
 			w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
@@ -284,12 +297,12 @@ func (w *world) checkTargets(now snapshot, id int64, old, t taskRow) {
 
 // checkEnd checks that a task which has ended has the status that its results imply.
 func (w *world) checkEnd(now snapshot, id int64, t taskRow) {
-	summary := tasker.Summarize(t.expected, now.outcomes(id))
-	if summary.Expected != summary.Received+len(summary.Missing) {
+	summary := now.summary(id)
+	if summary.Expected != summary.Received+len(summary.Missing)+summary.Untaken {
 		w.violate(5, "task %d: %+v does not add up", id, summary)
 	}
-	if t.status == tasker.Failed && !t.canceled && summary.Expected == 0 && w.passed(t.expires) {
-		return // nobody has received it
+	if t.status == tasker.Failed && !t.canceled && (summary.Expected == 0 || t.missed()) && w.passed(t.expires) {
+		return // nobody has received it, or taken all of its places
 	}
 	if t.status.Final() && tasker.NextStatus(t.from(), summary, false) != t.status {
 		w.violate(4, "task %d is %s, but its results are %v of %v", id, t.status, now.outcomes(id), t.expected)
@@ -315,6 +328,13 @@ func (w *world) checkNew(id int64, t taskRow) {
 	}
 	if t.status != tasker.Created {
 		w.violate(4, "task %d starts as %s", id, t.status)
+	}
+	if t.places > 0 {
+		if len(t.expected) > 0 || t.targets != t.places || t.untaken != t.places {
+			w.violate(5, "task %d starts with %d places, of which %d are untaken, and with %d targets, %v", id, t.places, t.untaken,
+				t.targets, t.expected)
+		}
+		return
 	}
 	want := w.registered()
 	if task := w.tasks[id]; task != nil && task.Endpoints != nil {

@@ -38,7 +38,7 @@ func (w *world) stepReconciler(c chance) {
 		w.aggregate(r)
 		return
 	}
-	switch c(5, "job") {
+	switch c(6, "job") {
 	case 0:
 		w.sweep(r)
 	case 1:
@@ -49,6 +49,8 @@ func (w *world) stepReconciler(c chance) {
 		r.pending, w.hinted = append(r.pending, w.hinted...), nil
 	case 4:
 		w.expire(r)
+	case 5:
+		w.releasePlaces(r)
 	}
 }
 
@@ -102,7 +104,7 @@ func (w *world) sweep(r *reconciler) {
 func (w *world) judgeUnsettled(page []ledger.SentPosition, unsettled []int64) {
 	for _, id := range ids(page) {
 		t := w.before.tasks[id]
-		next := tasker.NextStatus(t.status, tasker.Summarize(t.expected, w.before.outcomes(id)), false)
+		next := tasker.NextStatus(t.status, w.before.summary(id), false)
 		if next != t.status && !slices.Contains(unsettled, id) {
 			w.violate(4, "task %d is %s and must become %s, but the sweep misses it", id, t.status, next)
 		}
@@ -208,6 +210,9 @@ func (w *world) observe(c chance) {
 		return
 	}
 	row := w.before.tasks[id]
+	if !row.status.Final() && task.Untaken != row.untaken {
+		w.violate(4, "task %d was returned with %d untaken places, but is stored as %+v", id, task.Untaken, row)
+	}
 	if task.Status != row.status || len(results) != len(w.before.outcomes(id)) || !slices.Equal(task.Expected, row.expected) {
 		w.violate(4, "task %d was returned as %+v with %d results, but is stored as %+v", id, task, len(results), row)
 	}

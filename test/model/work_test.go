@@ -15,6 +15,7 @@ func (w *world) serve(c chance, m *manager) {
 	actions := []func(){
 		func() { w.lookForWork(c, m) },
 		func() { w.stopCanceled(c, m) },
+		func() { w.take(c, m, pick(c, m.endpoints, "endpoint"), 1+c(2, "limit")) },
 		func() { w.heartbeat(c, m) },
 	}
 	add := func(possible bool, do func()) {
@@ -175,6 +176,9 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 		if w.alone && w.passed(task.expires) {
 			w.violate(2, "task %d had expired at %v, and was recorded as %s at %s", a.TaskID, task.expires, a.State, a.Endpoint)
 		}
+		if w.alone && task.places > 0 && !slices.Contains(task.expected, a.Endpoint) {
+			w.violate(5, "%s has no place of task %d, and recorded it as %s", a.Endpoint, a.TaskID, a.State)
+		}
 		if w.alone && a.State == tasker.Running && w.isHeld(a.ResultKey) {
 			w.violate(4, "task %d is held, and was recorded as RUNNING at %s", a.TaskID, a.Endpoint)
 		}
@@ -189,7 +193,8 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 			w.rejected[a.ResultKey] = true // the first answer was lost
 		}
 	case ledger.Refused:
-		if w.alone && !from.forged && (!task.status.Final() || slices.Contains(task.expected, a.Endpoint)) {
+		expected := slices.Contains(task.expected, a.Endpoint)
+		if w.alone && !from.forged && (!task.status.Final() && task.places == 0 || expected) {
 			w.violate(1, "task %d is %s and expects %v, but was refused at %s: %s",
 				a.TaskID, task.status, task.expected, a.Endpoint, recording.Reason)
 		}
