@@ -26,12 +26,15 @@ const (
 	publishing stage = iota
 	marking
 	releasing
+	beginning // a task of a topic that was to start later
 )
 
 // advance takes one step of a dispatch, and reports whether it was the last.
 func (w *world) advance(c chance, d *dispatch) (done bool) {
 	var err error
 	switch d.stage {
+	case beginning:
+		return w.begin(d)
 	case publishing:
 		switch outcome := c(6, "publish"); outcome {
 		case 4: // not published
@@ -135,7 +138,10 @@ func (w *world) create(c chance, a *api) {
 	w.call(func() { stored, created, err = w.store.Tasks.CreateTask(w.ctx, task) })
 	w.logf("CreateTask %s for %v: id %d, created %v, %v", task.Identifier, task.Endpoints, stored.ID, created, err)
 	conflict := tasker.CodeOf(err) == tasker.Conflict
-	if w.alone && (created != (known == nil) || conflict != other || !conflict && known != nil && stored.ID != known.ID) {
+	if known == nil && w.refuses(task) {
+		other = true
+	}
+	if w.alone && (created != (known == nil && !other) || conflict != other || !conflict && known != nil && stored.ID != known.ID) {
 		w.violate(1, "POST %s, known %v, other %v: created %v, id %d, %v", task.Identifier, known != nil, other, created, stored.ID, err)
 	}
 	if conflict || w.failed("CreateTask", err) || !created {
@@ -153,6 +159,7 @@ func (w *world) create(c chance, a *api) {
 		t.relayTime, t.attempt = stored.StartTime, 0
 		return
 	}
+	w.judgeSuperseded(t)
 	a.jobs = append(a.jobs, &dispatch{task: stored, attempt: 1})
 }
 
@@ -171,6 +178,9 @@ func choose(c chance, task *tasker.Task) {
 		if len(task.Endpoints) != 1 {
 			task.Deliver += tasker.Places(c(2, "places"))
 		}
+	}
+	if c.oneIn(3, "topic") {
+		task.Topic, task.OnConflict = topic, pick(c, []tasker.OnConflict{tasker.ConflictSupersede, tasker.ConflictRefuse}, "on conflict")
 	}
 }
 
@@ -239,13 +249,13 @@ func (w *world) startDue(r *relay, limit int) {
 	}
 	now := w.store.Now()
 	due := w.due(tasker.Scheduled, now, limit)
-	var tasks []tasker.Task
+	var tasks, ofTopics []tasker.Task
 	var err error
 	w.call(func() {
 		// As in claim.
 		for until := time.Now().Add(10 * time.Second); ; {
-			tasks, _, err = w.store.Schedule.StartDue(w.ctx, limit, relayLease)
-			if err != nil || len(tasks) > 0 || len(due) == 0 || time.Now().After(until) {
+			tasks, ofTopics, err = w.store.Schedule.StartDue(w.ctx, limit, relayLease)
+			if err != nil || len(tasks)+len(ofTopics) > 0 || len(due) == 0 || time.Now().After(until) {
 				return
 			}
 		}
@@ -254,6 +264,13 @@ func (w *world) startDue(r *relay, limit int) {
 		return
 	}
 	var got []int64
+	for _, task := range ofTopics {
+		got = append(got, task.ID)
+		r.jobs = append(r.jobs, &dispatch{task: task, stage: beginning})
+		if t := w.tasks[task.ID]; t != nil {
+			t.relayTime = now.Add(relayLease)
+		}
+	}
 	for _, task := range tasks {
 		got = append(got, task.ID)
 		r.jobs = append(r.jobs, &dispatch{task: task, attempt: 1})
@@ -264,7 +281,9 @@ func (w *world) startDue(r *relay, limit int) {
 			t.relayTime, t.attempt = now.Add(relayGrace), 1
 		}
 	}
-	w.logf("StartDue: %v", got)
+	w.logf("StartDue: %v, of topics %d", got, len(ofTopics))
+	slices.Sort(got)
+	slices.Sort(due)
 	if w.alone && !slices.Equal(got, due) {
 		w.violate(1, "tasks %v are due to start, but %v were started", due, got)
 	}

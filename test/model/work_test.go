@@ -176,6 +176,9 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 		if w.alone && w.passed(task.expires) {
 			w.violate(2, "task %d had expired at %v, and was recorded as %s at %s", a.TaskID, task.expires, a.State, a.Endpoint)
 		}
+		if by := w.newerAt(a.ResultKey); w.alone && by != "" {
+			w.violate(4, "task %d is superseded by %s, and was recorded as %s at %s", a.TaskID, by, a.State, a.Endpoint)
+		}
 		if w.alone && task.places > 0 && !slices.Contains(task.expected, a.Endpoint) {
 			w.violate(5, "%s has no place of task %d, and recorded it as %s", a.Endpoint, a.TaskID, a.State)
 		}
@@ -322,8 +325,9 @@ func (w *world) startSome(c chance, m *manager) {
 				if w.alone && started[i] && !own && w.passed(row.expires) {
 					w.violate(2, "attempt %d of task %d started at %s, and had expired at %v", s.Attempt+1, s.TaskID, s.Endpoint, row.expires)
 				}
-				if w.alone && started[i] && row.stopping {
-					w.violate(4, "attempt %d of task %d started at %s, which was told to stop: %+v", s.Attempt+1, s.TaskID, s.Endpoint, row)
+				if w.alone && started[i] && (row.stopping || !own && row.newer) {
+					w.violate(4, "attempt %d of task %d started at %s, which was told to stop, or superseded: %+v", s.Attempt+1, s.TaskID,
+						s.Endpoint, row)
 				}
 				if w.alone && started[i] && !own && w.isHeld(s.ResultKey) {
 					w.violate(4, "task %d is held, and manager %s started attempt %d at %s", s.TaskID, m.id, s.Attempt+1, s.Endpoint)
