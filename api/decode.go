@@ -27,9 +27,14 @@ const maxDepth = tasker.MaxDepth
 // maxEndpoints bounds the endpoints that one task lists.
 const maxEndpoints = choice.MaxEndpoints
 
-// knownFields are the fields of the body of a POST.
-const knownFields = "identifier, payload, endpoints, select, all, limit, seed, deliver, expect, plan, start_time, in, expires, retry, " +
-	"priority, topic, on_conflict, rollout, labels"
+// The fields of the body of a POST, and of the task of a schedule, which decides the others.
+const (
+	knownFields     = "identifier, " + aimFields + ", plan, start_time, in, " + termFields
+	scheduledFields = "type, " + aimFields + ", " + termFields
+
+	aimFields  = "payload, endpoints, select, all, limit, seed, deliver, expect"
+	termFields = "expires, retry, priority, topic, on_conflict, rollout, labels"
+)
 
 // taskRequest is the body of a POST, decoded and valid.
 type taskRequest struct {

@@ -108,6 +108,16 @@ func (s *fakeStore) SameTask(_ context.Context, t tasker.Task) (tasker.Task, boo
 	return tasker.Task{}, false, s.err
 }
 
+func (s *fakeStore) CheckTopic(_ context.Context, t tasker.Task) error {
+	defer s.begin("CheckTopic")()
+	for _, old := range s.tasks {
+		if t.Topic != "" && t.OnConflict != tasker.ConflictSupersede && old.Type == t.Type && old.Topic == t.Topic && !old.Status.Final() {
+			return tasker.Errorf(tasker.Conflict, "topic %q has a task that has not ended: %q", t.Topic, old.Identifier)
+		}
+	}
+	return s.err
+}
+
 func (s *fakeStore) CreateTask(_ context.Context, t tasker.Task) (tasker.Task, bool, error) {
 	defer s.begin("CreateTask")()
 	if s.err != nil {

@@ -45,10 +45,6 @@ func (s scheduledTasks) task(ctx context.Context, body []byte) (tasker.Task, err
 	return task, s.dispatcher.Check(ctx, task)
 }
 
-// scheduledFields are the fields of the task of a schedule.
-const scheduledFields = "type, payload, endpoints, select, all, limit, seed, deliver, expect, expires, retry, priority, " +
-	"topic, on_conflict, rollout, labels"
-
 // decodeScheduledTask decodes the task of a schedule strictly: the body of a POST with
 // the type, without what the schedule decides.
 func decodeScheduledTask(body []byte) (taskType string, in taskRequest, err error) {

@@ -31,6 +31,9 @@ type TaskStore interface {
 	// SameTask returns the stored task that CreateTask would return for t, if there
 	// is one; the same identifier with another body is a [tasker.Conflict].
 	SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task, found bool, err error)
+	// CheckTopic returns the [tasker.Conflict] that CreateTask would return for t if it
+	// started now, since an older task of its Topic has not ended.
+	CheckTopic(ctx context.Context, t tasker.Task) error
 	// Reschedule changes when a SCHEDULED task starts, and returns it. The error is
 	// [tasker.NotFound], [tasker.Conflict] if it has another status, or
 	// [tasker.Invalid] if it would have expired by then.
@@ -203,6 +206,9 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 		return posted{}, false, nil
 	}
 	plan, err := h.plan(ctx, in, task, digest, chosen)
+	if err == nil && !found && start == nil {
+		err = h.store.CheckTopic(ctx, *task)
+	}
 	if err != nil {
 		return posted{}, false, err
 	}

@@ -51,6 +51,20 @@ func TestCreateTaskTopic(t *testing.T) {
 	h.post(t, "/worker", `{"identifier":"a","topic":"nightly","on_conflict":"refuse"}`).want(t, http.StatusOK)
 	h.post(t, "/worker", `{"identifier":"a","topic":"nightly","on_conflict":"supersede"}`).want(t, http.StatusConflict)
 	h.post(t, "/worker", `{"identifier":"a"}`).want(t, http.StatusConflict)
+	// A dry run answers what the POST would.
+	for body, want := range map[string]int{
+		body:                                   http.StatusOK, // it exists
+		`{"identifier":"b","topic":"nightly"}`: http.StatusConflict,
+		`{"identifier":"b","topic":"nightly","on_conflict":"supersede"}`: http.StatusOK,
+		`{"identifier":"b","topic":"nightly","in":"1h"}`:                 http.StatusOK, // it has time to end
+		`{"identifier":"b","topic":"weekly"}`:                            http.StatusOK,
+	} {
+		a := h.post(t, "/worker?dry_run=true", body)
+		a.want(t, want)
+		if want == http.StatusConflict && !strings.Contains(a.problem(t).Detail, `has not ended: "a"`) {
+			t.Errorf("%s: %s", body, a.body)
+		}
+	}
 	if p := h.get(t, "/v1/tasks?topic=-").problem(t); !slices.Equal(p.fields(), []string{"?topic"}) {
 		t.Errorf("%q of %q", p.Detail, p.fields())
 	}

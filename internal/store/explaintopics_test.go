@@ -40,6 +40,11 @@ func TestTopicsHaveTheirIndex(t *testing.T) {
 	}
 	older, _, err := s.Tasks.CreateTask(ctx, task("older", "topic-0"))
 	must(err)
+	refused := task("refused", "topic-0", "e7")
+	refused.OnConflict = tasker.ConflictRefuse
+	if err := s.Tasks.CheckTopic(ctx, refused); tasker.CodeOf(err) != tasker.Conflict {
+		t.Error(err)
+	}
 	_, _, err = s.Tasks.CreateTask(ctx, task("newer", "topic-0", "e7", "e10"))
 	must(err)
 	waves := task("waves", "topic-0", "e7", "e10")
@@ -68,7 +73,7 @@ func TestTopicsHaveTheirIndex(t *testing.T) {
 			t.Errorf("%s:\n%s", problem, statement)
 		}
 	}
-	if explained < 8 {
+	if explained < 9 {
 		t.Errorf("only %d statements were explained:\n%s", explained, strings.Join(*list, "\n"))
 	}
 }

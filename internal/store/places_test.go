@@ -248,6 +248,29 @@ func TestPlacesHeld(t *testing.T) {
 	})
 }
 
+// Nobody takes a place of a task that has ended, or is CANCELING, though it is still there: an
+// older program, which knows nothing of places, leaves them.
+func TestPlacesOfEndedTasks(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		f.acquire(t, managerA, "a")
+		task, db := f.placed(t, "one", 1, nil), f.behind(t)
+		for _, status := range append(slices.DeleteFunc(tasker.TaskStatuses(), func(s tasker.TaskStatus) bool {
+			return !s.Final() && s != tasker.Canceling
+		}), tasker.Sent) {
+			if _, err := db.ExecContext(t.Context(), "UPDATE tasks SET status = ? WHERE id = ?", status, task.ID); err != nil {
+				t.Fatal(err)
+			}
+			want := ""
+			if status == tasker.Sent {
+				want = "one"
+			}
+			if got := f.take(t, managerA, "a", 1); got != want {
+				t.Errorf("%s: takes %q, want %q", status, got, want)
+			}
+		}
+	})
+}
+
 // A cancellation closes the places that nobody has taken, and such a task is not DONE.
 func TestPlacesCanceled(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"context"
+
 	"gorm.io/gorm"
 
 	"github.com/taskerhq/tasker"
@@ -67,10 +69,7 @@ func (s *DB) beginTopics(tx *gorm.DB, tasks []*newTask, now dbTime, ended endedT
 			return err
 		}
 		if len(older) > 0 && !n.row.supersedes() {
-			newest := &older[len(older)-1]
-			return tasker.Errorf(tasker.Conflict, "topic %q of task type %q has a task that has not ended: %q is %s: "+
-				`wait for its end, cancel it, or replace it with "on_conflict": "supersede"`,
-				*n.row.Topic, n.row.Type, newest.Identifier, newest.Status)
+			return topicTaken(*n.row.Topic, &older[len(older)-1])
 		}
 		err = tx.Create(&topicTaskRow{TaskID: n.row.ID, TaskType: n.row.Type, Topic: *n.row.Topic}).Error
 		for i := 0; err == nil && i < len(older); i++ {
@@ -82,6 +81,30 @@ func (s *DB) beginTopics(tx *gorm.DB, tasks []*newTask, now dbTime, ended endedT
 		}
 	}
 	return nil
+}
+
+// topicTaken returns the error of a task that is refused, since another one of its topic has
+// not ended.
+func topicTaken(topic string, newest *taskRow) error {
+	return tasker.Errorf(tasker.Conflict, "topic %q of task type %q has a task that has not ended: %q is %s: "+
+		`wait for its end, cancel it, or replace it with "on_conflict": "supersede"`,
+		topic, newest.Type, newest.Identifier, newest.Status)
+}
+
+// CheckTopic returns the [tasker.Conflict] that [Tasks.CreateTask] would return for t if it
+// started now, since an older task of its Topic has not ended. It takes no locks.
+func (s Tasks) CheckTopic(ctx context.Context, t tasker.Task) error {
+	if t.Topic == "" || t.OnConflict == tasker.ConflictSupersede {
+		return nil
+	}
+	var newest []taskRow
+	err := s.conn(ctx).Table("topic_tasks m").Joins("JOIN tasks t ON t.id = m.task_id").Select("t.type, t.identifier, t.status").
+		Where("m.task_type = ? AND m.topic = ? AND m.ended = 0 AND t.status NOT IN ?", t.Type, t.Topic, ended()).
+		Order("m.task_id DESC").Limit(1).Find(&newest).Error
+	if err != nil || len(newest) == 0 {
+		return s.fail("look for older tasks of the topic", err)
+	}
+	return topicTaken(t.Topic, &newest[0])
 }
 
 // olderOfTopic locks the topic of a task, and the tasks of it that have begun and not

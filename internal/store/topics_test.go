@@ -184,6 +184,14 @@ func TestTopicRefuses(t *testing.T) {
 		if tasker.CodeOf(err) != tasker.Conflict || !strings.Contains(err.Error(), `"first" is CREATED`) {
 			t.Errorf("the second: %v", err)
 		}
+		wantTopic := func(task tasker.Task, want error) {
+			t.Helper()
+			if got := f.Tasks.CheckTopic(t.Context(), task); fmt.Sprint(got) != fmt.Sprint(want) || tasker.CodeOf(got) != tasker.CodeOf(want) {
+				t.Errorf("%s would be refused: %v, want %v", task.Identifier, got, want)
+			}
+		}
+		wantTopic(topicalOf("second", "", "a"), err)
+		wantTopic(topicalOf("second", tasker.ConflictSupersede, "a"), nil)
 		if n, m := f.rows(t, "tasks"), f.rows(t, "topic_tasks"); n != 1 || m != 1 {
 			t.Errorf("%d tasks, %d of topics", n, m)
 		}
@@ -192,6 +200,7 @@ func TestTopicRefuses(t *testing.T) {
 			{Type: "backup", Identifier: "nightly", Topic: "nightly"},
 			{Type: "worker", Identifier: "none"},
 		} {
+			wantTopic(other, nil)
 			if _, created, err := f.Tasks.CreateTask(t.Context(), other); err != nil || !created {
 				t.Errorf("%s: %t, %v", other.Identifier, created, err)
 			}
@@ -200,6 +209,7 @@ func TestTopicRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.end(t, first, tasker.ResultDone, "a")
+		wantTopic(topicalOf("second", "", "a"), nil)
 		if _, created, err := f.Tasks.CreateTask(t.Context(), topicalOf("second", "", "a")); err != nil || !created {
 			t.Errorf("the second, after the first: %t, %v", created, err)
 		}
