@@ -52,6 +52,21 @@ func labeled(f tasker.LabelFilter) (condition string, args []any) {
 	return "name = ? AND value = ?", []any{f.Key, *f.Value}
 }
 
+// deleteLabels deletes the labels of locked tasks, one task at a time: while the table is
+// small, the server would read all of it for a list, and wait for locks of other processes.
+func deleteLabels(tx *gorm.DB, ids []int64) error {
+	var labeled []int64
+	if err := tx.Model(&taskRow{}).Where("id IN ? AND labels IS NOT NULL", ids).Order("id").Pluck("id", &labeled).Error; err != nil {
+		return err
+	}
+	for _, id := range labeled {
+		if err := tx.Where("task_id = ?", id).Delete(&labelRow{}).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // purgeStrayLabels deletes up to limit labels of tasks that an older program has
 // deleted with all that it knows of, and reports whether there may be more. It looks for
 // them before the oldest task that is left.

@@ -166,3 +166,35 @@ func TestPurgeLabels(t *testing.T) {
 		}
 	})
 }
+
+// The labels of deleted tasks are deleted while those of another one are locked, in a table
+// that is so small that the server might read all of it.
+func TestPurgeLabelsBesideOthers(t *testing.T) {
+	t.Parallel()
+	f, r := against(t)
+	f.acquire(t, managerA, "a")
+	var ids []int64
+	for _, identifier := range []string{"one", "two", "left"} {
+		task, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{
+			Type: "worker", Identifier: identifier, Endpoints: []string{"a"}, Labels: map[string]string{"ticket": identifier},
+		})
+		if err == nil {
+			task, err = f.Outbox.MarkSent(t.Context(), task, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ids = append(ids, task.ID); identifier != "left" {
+			f.end(t, task, tasker.ResultDone, "a")
+		}
+	}
+	r.do("BEGIN")
+	r.lock("task_labels", fmt.Sprint("task_id = ", ids[2]))
+	if n, _ := f.purgeTasks(t, f.Now().Add(time.Second), nil, 10); n != 2 {
+		t.Errorf("%d tasks were deleted, want 2", n)
+	}
+	if n := f.count(t, "task_labels"); n != 1 {
+		t.Errorf("%d labels are left, want 1", n)
+	}
+	r.do("ROLLBACK")
+}

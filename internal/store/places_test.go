@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/store"
 )
 
 // placed creates a task for so many endpoints of their own choice, and marks it as sent.
@@ -253,11 +254,11 @@ func TestPlacesHeld(t *testing.T) {
 func TestPlacesOfEndedTasks(t *testing.T) {
 	eachBackend(t, func(t *testing.T, f fixture) {
 		f.acquire(t, managerA, "a")
-		task, db := f.placed(t, "one", 1, nil), f.behind(t)
+		task := f.placed(t, "one", 1, nil)
 		for _, status := range append(slices.DeleteFunc(tasker.TaskStatuses(), func(s tasker.TaskStatus) bool {
 			return !s.Final() && s != tasker.Canceling
 		}), tasker.Sent) {
-			if _, err := db.ExecContext(t.Context(), "UPDATE tasks SET status = ? WHERE id = ?", status, task.ID); err != nil {
+			if err := store.Exec(f.Store, "UPDATE tasks SET status = ? WHERE id = ?", status, task.ID); err != nil {
 				t.Fatal(err)
 			}
 			want := ""

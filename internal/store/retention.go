@@ -163,12 +163,15 @@ func (s Retention) deleteTasks(tx *gorm.DB, ids []int64) error {
 	if err := tx.Create(&rows).Error; err != nil {
 		return err
 	}
-	for _, row := range []any{&cancelRow{}, &roundRow{}, &labelRow{}} {
+	for _, row := range []any{&cancelRow{}, &roundRow{}} {
 		if err := tx.Where("task_id IN ?", ids).Delete(row).Error; err != nil {
 			return err
 		}
 	}
 	if err := tx.Where("task_id IN ?", ids).Delete(&rolloutRow{}).Error; err != nil {
+		return err
+	}
+	if err := deleteLabels(tx, ids); err != nil {
 		return err
 	}
 	if err := deleteTopics(tx, ids); err != nil {
