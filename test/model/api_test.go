@@ -17,6 +17,7 @@ type dispatch struct {
 	attempt  int
 	stage    stage
 	unserved []string
+	claim    ledger.WaveClaim // if waving
 	busy     bool
 }
 
@@ -27,6 +28,7 @@ const (
 	marking
 	releasing
 	beginning // a task of a topic that was to start later
+	waving    // send a task to the endpoints whose wave is open
 )
 
 // advance takes one step of a dispatch, and reports whether it was the last.
@@ -35,6 +37,8 @@ func (w *world) advance(c chance, d *dispatch) (done bool) {
 	switch d.stage {
 	case beginning:
 		return w.begin(d)
+	case waving:
+		return w.sendWave(c, d)
 	case publishing:
 		switch outcome := c(6, "publish"); outcome {
 		case 4: // not published
@@ -160,6 +164,10 @@ func (w *world) create(c chance, a *api) {
 		return
 	}
 	w.judgeSuperseded(t)
+	if stored.Rollout != nil {
+		a.jobs = append(a.jobs, waveJob(ledger.WaveClaim{TaskID: stored.ID, Attempt: 1}))
+		return
+	}
 	a.jobs = append(a.jobs, &dispatch{task: stored, attempt: 1})
 }
 
@@ -167,13 +175,15 @@ func (w *world) create(c chance, a *api) {
 func choose(c chance, task *tasker.Task) {
 	task.Endpoints = pick(c, [][]string{nil, {"a"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}}, "endpoints")
 	task.Priority = pick(c, []int{0, 1, tasker.MaxPriority}, "priority")
-	if c.oneIn(4, "later") {
+	if len(task.Endpoints) > 1 && c.oneIn(3, "in waves") {
+		task.Rollout = &tasker.Rollout{Settings: pick(c, rolloutSettings, "settings")}
+	} else if c.oneIn(4, "later") {
 		task.Status, task.Start = tasker.Scheduled, tasker.Start{In: startDelay}
 	}
 	if c.oneIn(4, "expires") {
 		task.Expiry.After, task.AskedExpiry = pick(c, []time.Duration{5, 15, 40}, "expires")*time.Second, true
 	}
-	if c.oneIn(4, "any") {
+	if task.Rollout == nil && c.oneIn(4, "any") {
 		task.Deliver = 1
 		if len(task.Endpoints) != 1 {
 			task.Deliver += tasker.Places(c(2, "places"))
@@ -202,6 +212,7 @@ func (w *world) stepRelay(c chance) {
 	case len(r.jobs) == 0:
 		r.busy = true
 		w.claim(r, 1+c(3, "limit"))
+		w.claimWaves(r)
 		r.busy = false
 	case c.oneIn(6, "relay crashes"):
 		w.logf("a relay crashes")
@@ -216,7 +227,8 @@ func (w *world) stepRelay(c chance) {
 // due returns the first tasks of a status whose time has come, and that have not expired.
 func (w *world) due(status tasker.TaskStatus, now time.Time, limit int) (due []int64) {
 	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
-		if row := w.before.tasks[id]; row.status == status && !w.tasks[id].relayTime.After(now) && !w.passed(row.expires) {
+		t, row := w.tasks[id], w.before.tasks[id]
+		if row.status == status && t.Rollout == nil && !t.relayTime.After(now) && !w.passed(row.expires) {
 			due = append(due, id)
 		}
 	}

@@ -103,8 +103,8 @@ func (w *world) forge(c chance, endpoint string) message {
 		a.TaskID, a.Identifier = task.ID, task.Identifier
 		switch {
 		case !task.Addressed(endpoint):
-		case task.Deliver > 0 && c(2, "without a place") == 0:
-			return message{incoming: a} // it may have one by then
+		case (task.Deliver > 0 || task.Rollout != nil) && c(2, "too early") == 0:
+			return message{incoming: a} // by then it may have a place, or its wave may be open
 		case c(2, "forged") == 0:
 			a.Type = otherType
 		default:

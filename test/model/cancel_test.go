@@ -48,7 +48,8 @@ func (w *world) stepCancel(c chance) {
 	}
 }
 
-// endpointsOf returns the endpoints that a task expects, or that have a result of it.
+// endpointsOf returns the endpoints that a task expects, or will when their waves open, or
+// that have a result of it.
 func (w *world) endpointsOf(s snapshot, task int64) []string {
 	known := map[string]bool{}
 	for _, name := range s.tasks[task].expected {
@@ -56,6 +57,9 @@ func (w *world) endpointsOf(s snapshot, task int64) []string {
 	}
 	for _, o := range s.outcomes(task) {
 		known[o.Endpoint] = true
+	}
+	for _, name := range s.unopened(task) {
+		known[name] = true
 	}
 	return slices.Sorted(maps.Keys(known))
 }

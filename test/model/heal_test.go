@@ -65,8 +65,10 @@ func (w *world) round() {
 			r.jobs = w.advanceOne(calm, r.jobs)
 		}
 	}
+	w.continueRollouts()
 	for _, r := range w.relays {
 		w.claim(r, 10)
+		w.claimWaves(r)
 		for len(r.jobs) > 0 {
 			r.jobs = w.advanceOne(calm, r.jobs)
 		}
@@ -76,6 +78,7 @@ func (w *world) round() {
 		w.lookAtOverdue(r)
 		w.expire(r)
 		w.releasePlaces(r)
+		w.advanceRollouts(calm)
 		w.sweep(r)
 		w.aggregate(r)
 	}
@@ -146,6 +149,11 @@ func (w *world) quiet() bool {
 	}
 	for _, name := range endpoints {
 		if len(w.queues[name].messages) > 0 {
+			return false
+		}
+	}
+	for _, r := range w.before.rollouts {
+		if !r.state.Final() {
 			return false
 		}
 	}

@@ -17,7 +17,7 @@ func (w *world) stepHold(c chance) {
 		subjects = append(subjects, tasker.HoldSubject{Endpoint: name})
 	}
 	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
-		if t := w.before.tasks[id]; t.status != tasker.Scheduled && !t.status.Final() {
+		if t := w.before.tasks[id]; t.status != tasker.Scheduled && !t.status.Final() && w.tasks[id].Rollout == nil {
 			subjects = append(subjects, tasker.HoldSubject{TaskType: t.typ, Identifier: t.identifier})
 		}
 	}
@@ -77,6 +77,9 @@ func (w *world) stepEndHolds(chance) {
 // isHeld reports whether a hold applies to a result.
 func (w *world) isHeld(key tasker.ResultKey) bool {
 	task := w.before.tasks[key.TaskID]
+	if w.before.halted[key.TaskID] {
+		return true
+	}
 	for subject, until := range w.held {
 		over := !until.IsZero() && !until.After(w.store.Now())
 		switch {

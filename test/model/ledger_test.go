@@ -75,6 +75,10 @@ func (w *world) checkTargets(now snapshot, id int64, old, t taskRow) {
 		w.checkPlaces(now, id, old, t)
 		return
 	}
+	if _, ok := now.rollouts[id]; ok {
+		w.checkWaves(now, id, old, t)
+		return
+	}
 	for _, name := range old.expected {
 		if !slices.Contains(t.expected, name) {
 			w.violate(5, "task %d expected %v and now expects %v", id, old.expected, t.expected)
@@ -96,7 +100,7 @@ func (w *world) checkTargets(now snapshot, id int64, old, t taskRow) {
 // checkEnd checks that a task which has ended has the status that its results imply.
 func (w *world) checkEnd(now snapshot, id int64, t taskRow) {
 	summary := now.summary(id)
-	if summary.Expected != summary.Received+len(summary.Missing)+summary.Untaken {
+	if summary.Expected != summary.Received+len(summary.Missing)+summary.Untaken+summary.Unopened {
 		w.violate(5, "task %d: %+v does not add up", id, summary)
 	}
 	if t.status == tasker.Failed && !t.canceled && (summary.Expected == 0 || t.missed()) && w.passed(t.expires) {
@@ -138,11 +142,12 @@ func (w *world) checkNew(id int64, t taskRow) {
 		}
 		return
 	}
+	if task := w.tasks[id]; task == nil || task.Rollout != nil {
+		return // see checkWaves
+	}
 	want := w.registered()
-	if task := w.tasks[id]; task != nil && task.Endpoints != nil {
+	if task := w.tasks[id]; task.Endpoints != nil {
 		want = task.Endpoints
-	} else if task == nil {
-		want = t.expected // its creator does not know yet that it is stored
 	}
 	if !slices.Equal(t.expected, want) || t.targets != len(want) {
 		w.violate(5, "task %d starts with %d targets, %v; want %v", id, t.targets, t.expected, want)

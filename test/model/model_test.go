@@ -99,6 +99,7 @@ func steps() map[string]step {
 		{"reconciler", 4, (*world).stepReconciler},
 		{"retry", 1, (*world).stepRetry},
 		{"cancel", 1, (*world).stepCancel},
+		{"rollout", 1, (*world).stepRollout},
 		{"new manager", 1, (*world).stepSpawn},
 		{"pause", 1, (*world).stepPause},
 		{"broker", 2, (*world).stepBroker},

@@ -81,7 +81,7 @@ func (b backend) open(t testing.TB) opener {
 		// A world that failed may have left anything, and the shortest failure must not be due to that.
 		for _, table := range []string{
 			"endpoint_task_types", "endpoints", "holds", "cancels", "rounds", "attempts", "place_claims", "place_candidates",
-			"task_places", "topic_tasks", "topics", "task_results", "task_targets", "tasks",
+			"task_places", "topic_tasks", "topics", "rollouts", "rollout_targets", "task_results", "task_targets", "tasks",
 		} {
 			if _, err := rows.db.ExecContext(context.Background(), "DELETE FROM "+table); err != nil {
 				t.Fatal(err)

@@ -36,7 +36,7 @@ func (w *world) lookAtPlaces(s snapshot) error {
 // summary counts the results of a task.
 func (s snapshot) summary(id int64) tasker.Summary {
 	row := s.tasks[id]
-	task := tasker.Task{Expected: row.expected, Untaken: row.untaken}
+	task := tasker.Task{Expected: row.expected, Untaken: row.untaken, Unopened: len(s.unopened(id))}
 	if row.places > 0 && row.status != tasker.Scheduled {
 		task.Closed = row.places - row.targets
 	}

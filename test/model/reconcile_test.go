@@ -38,7 +38,7 @@ func (w *world) stepReconciler(c chance) {
 		w.aggregate(r)
 		return
 	}
-	switch c(6, "job") {
+	switch c(8, "job") {
 	case 0:
 		w.sweep(r)
 	case 1:
@@ -51,6 +51,8 @@ func (w *world) stepReconciler(c chance) {
 		w.expire(r)
 	case 5:
 		w.releasePlaces(r)
+	case 6, 7:
+		w.advanceRollouts(c)
 	}
 }
 

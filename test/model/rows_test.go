@@ -41,6 +41,7 @@ type reader struct {
 	db                      *sql.DB
 	tasks, targets, results *sql.Stmt
 	untaken, claims, begun  *sql.Stmt
+	rollouts, waves, halts  *sql.Stmt
 }
 
 func newReader(driver, dsn string) (*reader, error) {
@@ -58,7 +59,10 @@ func newReader(driver, dsn string) (*reader, error) {
 		"SELECT task_id, endpoint FROM task_targets ORDER BY task_id, endpoint": &r.targets,
 		"SELECT task_id, endpoint, state, lost_from, attempt, manager, errnr, errmsg, payload, round," +
 			" cancel_id IS NOT NULL, superseded_by IS NOT NULL, not_after FROM task_results": &r.results,
-		"SELECT task_id FROM topic_tasks ORDER BY id": &r.begun,
+		"SELECT task_id FROM topic_tasks ORDER BY id":                           &r.begun,
+		"SELECT task_id, state, publish_attempts FROM rollouts":                 &r.rollouts,
+		"SELECT task_id, endpoint, wave, stage, open_time FROM rollout_targets": &r.waves,
+		"SELECT task_id FROM holds WHERE requested_by = 'rollout'":              &r.halts,
 	} {
 		if *statement, err = db.Prepare(query); err != nil {
 			return nil, err
@@ -72,6 +76,10 @@ type snapshot struct {
 	results map[tasker.ResultKey]resultRow
 	claims  map[tasker.ResultKey]bool // places that were taken and may not be recorded
 	begun   []int64                   // the tasks of the topic, the newest last
+
+	rollouts map[int64]rolloutRow
+	waves    map[tasker.ResultKey]waveRow // the endpoints of rollouts
+	halted   map[int64]bool               // tasks that their rollouts hold
 }
 
 func (s snapshot) outcomes(task int64) []tasker.Outcome {
@@ -86,7 +94,10 @@ func (s snapshot) outcomes(task int64) []tasker.Outcome {
 
 // look reads all rows, bypassing the store.
 func (w *world) look() (snapshot, error) {
-	s := snapshot{tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}, claims: map[tasker.ResultKey]bool{}}
+	s := snapshot{
+		tasks: map[int64]taskRow{}, results: map[tasker.ResultKey]resultRow{}, claims: map[tasker.ResultKey]bool{},
+		rollouts: map[int64]rolloutRow{}, waves: map[tasker.ResultKey]waveRow{}, halted: map[int64]bool{},
+	}
 	err := each(w.ctx, w.rows.tasks, func(rows *sql.Rows) error {
 		var id int64
 		var t taskRow
@@ -117,6 +128,9 @@ func (w *world) look() (snapshot, error) {
 		err = w.lookAtPlaces(s)
 	}
 	if err == nil {
+		err = w.lookAtRollouts(s)
+	}
+	if err == nil {
 		err = each(w.ctx, w.rows.begun, func(rows *sql.Rows) error {
 			var id int64
 			err := rows.Scan(&id)
@@ -127,7 +141,11 @@ func (w *world) look() (snapshot, error) {
 	if err != nil {
 		return s, err
 	}
-	return s, each(w.ctx, w.rows.results, func(rows *sql.Rows) error {
+	return s, w.lookAtResults(s)
+}
+
+func (w *world) lookAtResults(s snapshot) error {
+	return each(w.ctx, w.rows.results, func(rows *sql.Rows) error {
 		var key tasker.ResultKey
 		var r resultRow
 		var lostFrom, payload sql.NullString

@@ -41,7 +41,8 @@ func (w *world) begin(d *dispatch) (done bool) {
 	refused := scheduled && d.task.OnConflict == tasker.ConflictRefuse && len(w.older()) > 0
 	conflict := tasker.CodeOf(err) == tasker.Conflict
 	if w.alone && (conflict != refused || started != (scheduled && !refused)) {
-		w.violate(4, "task %d was %s, and its start was refused: %v, want %v; started: %v", d.task.ID, row.status, conflict, refused, started)
+		w.violate(4, "task %d was %s, and its start was refused: %v, want %v; started: %v", d.task.ID, row.status, conflict, refused,
+			started)
 	}
 	switch {
 	case conflict:
@@ -87,7 +88,7 @@ func (w *world) judgeSuperseded(by *accepted) {
 			key := tasker.ResultKey{TaskID: id, Endpoint: name}
 			before, ok := w.before.results[key]
 			row, want := now.results[key], before
-			if old.places > 0 || by.includes(now.tasks[by.ID], name) {
+			if _, waves := w.before.rollouts[id]; waves || old.places > 0 || by.includes(now.tasks[by.ID], name) {
 				want.newer = before.newer || !before.state.Finished()
 				if !ok || waits(before) {
 					want.state = tasker.Superseded
@@ -103,7 +104,7 @@ func (w *world) judgeSuperseded(by *accepted) {
 
 // includes reports whether a task of the topic replaces older ones at an endpoint.
 func (t *accepted) includes(row taskRow, endpoint string) bool {
-	if t.Deliver > 0 {
+	if t.Deliver > 0 || t.Rollout != nil {
 		return t.Addressed(endpoint)
 	}
 	return slices.Contains(row.expected, endpoint)

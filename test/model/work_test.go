@@ -179,8 +179,9 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 		if by := w.newerAt(a.ResultKey); w.alone && by != "" {
 			w.violate(4, "task %d is superseded by %s, and was recorded as %s at %s", a.TaskID, by, a.State, a.Endpoint)
 		}
-		if w.alone && task.places > 0 && !slices.Contains(task.expected, a.Endpoint) {
-			w.violate(5, "%s has no place of task %d, and recorded it as %s", a.Endpoint, a.TaskID, a.State)
+		_, waves := w.before.rollouts[a.TaskID]
+		if w.alone && (task.places > 0 || waves) && !slices.Contains(task.expected, a.Endpoint) {
+			w.violate(5, "%s has no place of task %d, or its wave is not open, and recorded it as %s", a.Endpoint, a.TaskID, a.State)
 		}
 		if w.alone && a.State == tasker.Running && w.isHeld(a.ResultKey) {
 			w.violate(4, "task %d is held, and was recorded as RUNNING at %s", a.TaskID, a.Endpoint)
@@ -197,7 +198,8 @@ func (w *world) judgeRecording(m *manager, from message, a ledger.Incoming, reco
 		}
 	case ledger.Refused:
 		expected := slices.Contains(task.expected, a.Endpoint)
-		if w.alone && !from.forged && (!task.status.Final() && task.places == 0 || expected) {
+		_, waves := w.before.rollouts[a.TaskID]
+		if w.alone && !from.forged && (!task.status.Final() && task.places == 0 && !waves || expected) {
 			w.violate(1, "task %d is %s and expects %v, but was refused at %s: %s",
 				a.TaskID, task.status, task.expected, a.Endpoint, recording.Reason)
 		}
@@ -323,7 +325,8 @@ func (w *world) startSome(c chance, m *manager) {
 						m.id, s.Attempt+1, s.TaskID, s.Endpoint, w.holder[s.Endpoint], row)
 				}
 				if w.alone && started[i] && !own && w.passed(row.expires) {
-					w.violate(2, "attempt %d of task %d started at %s, and had expired at %v", s.Attempt+1, s.TaskID, s.Endpoint, row.expires)
+					w.violate(2, "attempt %d of task %d started at %s, and had expired at %v", s.Attempt+1, s.TaskID, s.Endpoint,
+						row.expires)
 				}
 				if w.alone && started[i] && (row.stopping || !own && row.newer) {
 					w.violate(4, "attempt %d of task %d started at %s, which was told to stop, or superseded: %+v", s.Attempt+1, s.TaskID,
