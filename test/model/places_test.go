@@ -17,9 +17,10 @@ func (w *world) lookAtPlaces(s snapshot) error {
 		var id int64
 		var untaken int
 		err := rows.Scan(&id, &untaken)
-		t := s.tasks[id]
-		t.untaken = untaken
-		s.tasks[id] = t
+		if t, ok := s.tasks[id]; ok { // as in look
+			t.untaken = untaken
+			s.tasks[id] = t
+		}
 		return err
 	})
 	if err != nil {
