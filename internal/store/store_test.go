@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +20,15 @@ import (
 	"github.com/taskerhq/tasker/internal/testservices"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := storetest.DropKept(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+		os.Exit(code)
+	}))
+}
 
 const (
 	managerA = "01AAAAAAAAAAAAAAAAAAAAAAAA"
@@ -45,7 +55,7 @@ type fixture struct {
 func eachBackend(t *testing.T, test func(t *testing.T, f fixture)) {
 	t.Helper()
 	t.Parallel()
-	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": testservices.MySQL} {
+	for name, uri := range map[string]func(testing.TB) string{"sqlite": sqliteURI, "mysql": storetest.MySQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := open(t, uri(t))

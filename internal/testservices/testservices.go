@@ -62,6 +62,17 @@ func MySQL(t testing.TB) string {
 	return temporary(t, CreateDatabase)
 }
 
+// LastingMySQL is MySQL for a database that outlives the test: its user drops it.
+func LastingMySQL(t testing.TB) (uri string, drop func() error) {
+	t.Helper()
+	need(t, EnvMySQL)
+	uri, drop, err := CreateDatabase(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uri, drop
+}
+
 // RabbitMQ creates an empty virtual host and returns its amqp:// address.
 func RabbitMQ(t testing.TB) string {
 	t.Helper()

@@ -22,6 +22,13 @@ func Migrate(t testing.TB, s *store.Store) {
 	d := &sqliteDump
 	if _, ok := s.Pool().Driver().(*mysql.MySQLDriver); ok {
 		d = &mysqlDump
+		var name string
+		if err := s.Pool().QueryRowContext(t.Context(), "SELECT DATABASE()").Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		if kept.migrated(name) {
+			return
+		}
 	}
 	if err := d.restore(t.Context(), s); err != nil {
 		t.Fatal(err)
@@ -42,6 +49,7 @@ type dump struct {
 
 	once       sync.Once
 	statements []statement
+	names      []string // of the tables
 	err        error
 }
 
@@ -110,6 +118,7 @@ func (d *dump) read(ctx context.Context, db *sql.DB) ([]statement, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.names = tables
 	list := []statement{{text: d.before}}
 	for _, definition := range definitions {
 		list = append(list, statement{text: definition})
@@ -124,6 +133,20 @@ func (d *dump) read(ctx context.Context, db *sql.DB) ([]statement, error) {
 		}
 	}
 	return append(list, statement{text: d.after}), nil
+}
+
+// emptied returns the statements that leave in the tables only what they have from the start.
+func (d *dump) emptied() []statement {
+	list := []statement{{text: d.before}}
+	for _, table := range d.names {
+		list = append(list, statement{text: "DELETE FROM " + table})
+	}
+	for _, s := range d.statements {
+		if s.args != nil { // the others define something
+			list = append(list, s)
+		}
+	}
+	return append(list, statement{text: d.after})
 }
 
 // column returns one column of a query's rows.

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/store"
 	"github.com/taskerhq/tasker/internal/testservices"
 )
@@ -45,5 +46,43 @@ func TestMigrate(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A database that a test is through with is empty for the next one, and is dropped in the end.
+func TestKeptDatabase(t *testing.T) {
+	var uris []string
+	for range 2 {
+		t.Run("", func(t *testing.T) {
+			uri := MySQL(t)
+			uris = append(uris, uri)
+			s, err := store.Open(store.Config{URI: uri}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			Migrate(t, s)
+			if err := s.Schema.CheckSchema(t.Context()); err != nil {
+				t.Error(err)
+			}
+			task, created, err := s.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: "one", Endpoints: []string{"a"}})
+			if err != nil || !created {
+				t.Errorf("created %v, %+v, %v", created, task, err)
+			}
+		})
+	}
+	if len(uris) != 2 || uris[0] != uris[1] {
+		t.Fatalf("the databases are %d, want the same one twice", len(uris))
+	}
+	if err := DropKept(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(store.Config{URI: uris[0]}, slog.New(slog.DiscardHandler))
+	if err == nil {
+		t.Cleanup(func() { _ = s.Close() })
+		err = s.Schema.CheckSchema(t.Context())
+	}
+	if err == nil {
+		t.Error("the database is still there")
 	}
 }
