@@ -72,6 +72,9 @@ func (s Tasks) countByIndex(ctx context.Context, q tasker.TaskSearch, counts []t
 // has.
 func (s Tasks) countWindows(ctx context.Context, q tasker.TaskSearch, counts []tasker.StatusCount, most int, end time.Time) error {
 	bounds, err := s.searchBounds(ctx, q)
+	if err == nil && !bounds.empty() {
+		q.Labels, err = s.rarestFirst(ctx, q.Labels)
+	}
 	if err != nil || bounds.empty() {
 		return err
 	}

@@ -162,6 +162,7 @@ func TestEveryStatementHasItsIndex(t *testing.T) {
 		{Types: []string{"t1", "t2"}, Statuses: []tasker.TaskStatus{tasker.Failed, tasker.Incomplete}, Prefix: "a", Before: 900},
 		{Types: []string{"t1"}, Endpoint: "e7", Since: now.Add(-time.Hour), Text: "no space"},
 		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("ticket=5"), label("customer")}},
+		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("customer=3"), label("ticket=5")}},
 		{Types: []string{"t1", "t2"}, Labels: []tasker.LabelFilter{label("customer")}, Before: 900},
 		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("customer")}, Endpoint: "e7"},
 		{Types: []string{"t1"}, Labels: []tasker.LabelFilter{label("ticket=5")}, Endpoint: "e7"},

@@ -128,6 +128,33 @@ func TestSearchTasksByLabel(t *testing.T) {
 	})
 }
 
+// A search reads the tasks with the rarest of its labels, in whatever order they are given.
+func TestSearchByTheRarestLabel(t *testing.T) {
+	eachBackend(t, func(t *testing.T, f fixture) {
+		for i := range 12 {
+			labels := map[string]string{"env": "prod"}
+			if i == 0 {
+				labels["ticket"] = "CHG-7"
+			}
+			_, _, err := f.Tasks.CreateTask(t.Context(), tasker.Task{Type: "worker", Identifier: fmt.Sprint("w", i), Labels: labels})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, labels := range []string{"env=prod&ticket=CHG-7", "ticket=CHG-7&env=prod", "env=prod&env&ticket=CHG-7"} {
+			q := tasker.TaskSearch{Types: []string{"worker"}}
+			for l := range strings.SplitSeq(labels, "&") {
+				q.Labels = append(q.Labels, label(l))
+			}
+			f.wantFound(t, labels, q, []string{"w0"})
+			// It looks at two tasks.
+			if counts, err := store.CountTasks(t.Context(), f.Store, q, 2, time.Hour); err != nil || counts.Total != 1 || counts.AtLeast {
+				t.Errorf("%s: %+v, %v", labels, counts, err)
+			}
+		}
+	})
+}
+
 // The labels of a task are deleted with it, and those that a program left which knows of
 // none later.
 func TestPurgeLabels(t *testing.T) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -30,6 +31,9 @@ const (
 func (s Tasks) SearchTasks(ctx context.Context, q tasker.TaskSearch) (tasks []tasker.Task, next int64, err error) {
 	begun := time.Now()
 	bounds, err := s.searchBounds(ctx, q)
+	if err == nil && !bounds.empty() {
+		q.Labels, err = s.rarestFirst(ctx, q.Labels)
+	}
 	if err != nil || bounds.empty() {
 		return nil, 0, s.fail("search for the tasks", err)
 	}
@@ -176,7 +180,36 @@ func candidates(q tasker.TaskSearch, bounds idBounds, size int) (statement strin
 	return strings.Join(ranges, " UNION ALL ") + " ORDER BY id DESC LIMIT ?", append(values, size)
 }
 
-// indexed returns the label by which a search finds its candidates: one with a value, or
+// rarestFirst returns the labels of a search with those first that have a value, the one that
+// the fewest tasks have before the others. It counts no further than a window.
+func (s Tasks) rarestFirst(ctx context.Context, labels []tasker.LabelFilter) ([]tasker.LabelFilter, error) {
+	var valued, others []tasker.LabelFilter
+	for _, label := range labels {
+		if label.Value == nil {
+			others = append(others, label)
+		} else {
+			valued = append(valued, label)
+		}
+	}
+	if len(valued) < 2 {
+		return labels, nil
+	}
+	tasks := make(map[tasker.LabelFilter]int, len(valued))
+	for _, label := range valued {
+		condition, args := labeled(label)
+		var n int
+		err := s.conn(ctx).Raw("SELECT COUNT(*) FROM (SELECT task_id FROM task_labels WHERE "+condition+" LIMIT ?) c",
+			append(args, searchWindow+1)...).Scan(&n).Error
+		if err != nil {
+			return nil, err
+		}
+		tasks[label] = n
+	}
+	slices.SortStableFunc(valued, func(a, b tasker.LabelFilter) int { return cmp.Compare(tasks[a], tasks[b]) })
+	return append(valued, others...), nil
+}
+
+// indexed returns the label by which a search finds its candidates: the first with a value, or
 // else any unless it has an endpoint, which fewer tasks may be for. It is nil if there is
 // none.
 func indexed(q tasker.TaskSearch) *tasker.LabelFilter {
