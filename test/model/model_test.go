@@ -1,8 +1,8 @@
 // Package model runs tasker at random on the real store, and compares what the
 // store does with a small model of the five promises of docs/guarantees.md: two
 // APIs with their relays and reconcilers, managers that come, go, crash and
-// replace each other, a broker that duplicates, delays and loses messages, and
-// a clock. Each call of the store is a step; between any two a crash may erase
+// replace each other, a broker that duplicates, delays and loses messages,
+// people who cancel, retry, hold and approve, and a clock. Each call of the store is a step; between any two a crash may erase
 // the caller's memory. An answer may be lost, so that the call is repeated. At
 // the end all faults end, and every accepted task must end correctly.
 //
