@@ -143,7 +143,7 @@ func (w *world) checkCancellation(id int64, old, now taskRow) {
 
 // checkCanceled checks a result that is CANCELED: somebody canceled it, and it says who.
 func (w *world) checkCanceled(key tasker.ResultKey, r resultRow) {
-	if !w.canceled[key] || !r.stopping || r.errnr != tasker.ErrnrCanceled || r.errmsg != canceledErrmsg || r.payload != "" {
+	if !w.canceled[key] || !r.stopping || r.errnr != tasker.ErrnrCanceled || r.errmsg != canceledErrmsg || !w.keepsPayload(key, r) {
 		w.violate(4, "the result of %v is %+v, and it was canceled: %v", key, r, w.canceled[key])
 	}
 }

@@ -90,7 +90,7 @@ func (w *world) judgeExpired(now snapshot, id int64) {
 // checkExpired checks a result that is EXPIRED: its time has come, and it says so.
 func (w *world) checkExpired(key tasker.ResultKey, r resultRow) {
 	errmsg := "the task expired at " + r.expires.Format(time.RFC3339) + ", before it ran"
-	if !w.passed(r.expires) || r.errnr != tasker.ErrnrExpired || r.errmsg != errmsg || r.payload != "" {
+	if !w.passed(r.expires) || r.errnr != tasker.ErrnrExpired || r.errmsg != errmsg || !w.keepsPayload(key, r) {
 		w.violate(4, "the result of %v is %+v", key, r)
 	}
 }

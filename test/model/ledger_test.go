@@ -261,6 +261,12 @@ func (w *world) checkContent(key tasker.ResultKey, r resultRow) {
 	}
 }
 
+// keepsPayload reports whether a result that did not end by a run has the payload of the last
+// attempt that ended, or none.
+func (w *world) keepsPayload(key tasker.ResultKey, r resultRow) bool {
+	return r.payload == "" || r.payload == string(w.returned[run{key, r.attempt}].Payload)
+}
+
 func same(r resultRow, f ledger.End) bool {
 	return r.state == f.State && r.attempt == f.Attempt && r.errnr == f.Errnr && r.errmsg == f.Errmsg &&
 		r.payload == string(f.Payload) && r.lostFrom == ""

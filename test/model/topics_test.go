@@ -135,7 +135,8 @@ func (w *world) checkSuperseded(key tasker.ResultKey, r resultRow) {
 		said = said || id != key.TaskID && by.OnConflict == tasker.ConflictSupersede && r.errmsg == tasker.SupersededErrmsg(by.Identifier)
 	}
 	given := r.errmsg == tasker.SupersededErrmsg("") && r.attempt == 0
-	if t := w.tasks[key.TaskID]; t != nil && t.Topic == "" || !said && !given || r.errnr != tasker.ErrnrSuperseded || r.payload != "" {
+	if t := w.tasks[key.TaskID]; t != nil && t.Topic == "" || !said && !given || r.errnr != tasker.ErrnrSuperseded ||
+		!w.keepsPayload(key, r) {
 		w.violate(4, "the result of %v is %+v", key, r)
 	}
 }
