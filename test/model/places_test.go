@@ -160,8 +160,13 @@ func (w *world) releasePlaces(r *reconciler) {
 	if w.failed("read the rows", err) {
 		return
 	}
-	if left := sortedKeys(now.claims); !slices.Equal(left, kept) {
+	if left := now.unused(""); !slices.Equal(left, kept) {
 		w.violate(5, "the places %v were not used, and %v are left, want %v", w.before.unused(""), left, kept)
+	}
+	for key := range now.claims {
+		if state := now.results[key].state; state != "" && state != tasker.Lost {
+			w.violate(5, "the place %v is used, %s, and would be given back", key, state)
+		}
 	}
 	for _, key := range want {
 		before, after := w.before.tasks[key.TaskID], now.tasks[key.TaskID]

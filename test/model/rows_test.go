@@ -74,7 +74,7 @@ func newReader(driver, dsn string) (*reader, error) {
 type snapshot struct {
 	tasks   map[int64]taskRow
 	results map[tasker.ResultKey]resultRow
-	claims  map[tasker.ResultKey]bool // places that were taken and may not be recorded
+	claims  map[tasker.ResultKey]bool // places that were taken and may not be recorded, or were lost
 	begun   []int64                   // the tasks of the topic, the newest last
 
 	rollouts map[int64]rolloutRow
