@@ -1,5 +1,6 @@
-// Package identity knows endpoints by their tokens: it makes tokens, and finds
-// the endpoint that a token belongs to without asking the database each time.
+// Package identity makes the tokens by which endpoints, and people at the API, are
+// known, and finds the endpoint that a token belongs to without asking the database
+// each time.
 package identity
 
 import (
@@ -11,16 +12,17 @@ import (
 	"github.com/taskerhq/tasker"
 )
 
-// A token is Prefix, random characters, and a checksum of both. Whoever scans
+// A token is a prefix, random characters, and a checksum of both. Whoever scans
 // text for leaked secrets recognizes it, and a mistyped one is told from one that
 // is not valid any more.
 const (
 	// Prefix begins the token of an endpoint.
 	Prefix = "tasker_ep_"
+	// PrincipalPrefix begins the token of somebody who uses the API.
+	PrincipalPrefix = "tasker_"
 	// randomLength is the number of random characters: 256 bits.
 	randomLength   = 43
 	checksumLength = 6
-	tokenLength    = len(Prefix) + randomLength + checksumLength
 )
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -29,11 +31,16 @@ const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 // stored or compared.
 type Digest [sha256.Size]byte
 
-// NewToken returns a new token.
-func NewToken() string {
+// NewToken returns a new token of an endpoint.
+func NewToken() string { return newToken(Prefix) }
+
+// NewPrincipalToken returns a new token of somebody who uses the API.
+func NewPrincipalToken() string { return newToken(PrincipalPrefix) }
+
+func newToken(prefix string) string {
 	var b strings.Builder
-	b.Grow(tokenLength)
-	b.WriteString(Prefix)
+	b.Grow(lengthOf(prefix))
+	b.WriteString(prefix)
 	var random [2 * randomLength]byte
 	for n := 0; n < randomLength; {
 		_, _ = rand.Read(random[:]) // never fails
@@ -59,19 +66,31 @@ func checksum(rest string) string {
 	return string(digits[:])
 }
 
-// Sum returns the digest of a token. The error, for something that is not a
-// token, does not contain it.
+// lengthOf returns the length of the tokens with a prefix.
+func lengthOf(prefix string) int { return len(prefix) + randomLength + checksumLength }
+
+// Sum returns the digest of an endpoint's token. The error, for something that is not
+// a token, does not contain it.
 func Sum(token string) (Digest, error) {
-	rest, isToken := strings.CutPrefix(token, Prefix)
+	return sum(token, Prefix, "the token of an endpoint begins with "+Prefix+"; tasker endpoints add NAME prints it")
+}
+
+// SumPrincipal is [Sum] for the token of somebody who uses the API.
+func SumPrincipal(token string) (Digest, error) {
+	return sum(token, PrincipalPrefix, "it must begin with "+PrincipalPrefix+"; tasker auth token prints one")
+}
+
+// sum returns the digest of a token with a prefix. origin says how to get one.
+func sum(token, prefix, origin string) (Digest, error) {
+	rest, isToken := strings.CutPrefix(token, prefix)
+	length := lengthOf(prefix)
 	switch {
 	case !isToken:
-		return Digest{}, tasker.Errorf(tasker.Unauthorized,
-			"invalid token: the token of an endpoint begins with %s; tasker endpoints add NAME prints it", Prefix)
-	case len(token) != tokenLength || strings.Trim(rest, alphabet) != "" ||
-		checksum(token[:tokenLength-checksumLength]) != token[tokenLength-checksumLength:]:
+		return Digest{}, tasker.Errorf(tasker.Unauthorized, "invalid token: %s", origin)
+	case len(token) != length || strings.Trim(rest, alphabet) != "" || checksum(token[:length-checksumLength]) != token[length-checksumLength:]:
 		return Digest{}, tasker.Errorf(tasker.Unauthorized,
 			"invalid token: it was not copied completely: it has %d characters, the last %d of which are a checksum",
-			tokenLength, checksumLength)
+			length, checksumLength)
 	}
 	return sha256.Sum256([]byte(token)), nil
 }

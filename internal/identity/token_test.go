@@ -63,6 +63,25 @@ func TestWrongTokens(t *testing.T) {
 	}
 }
 
+// The tokens of endpoints and those of principals are no tokens of each other.
+func TestPrincipalTokens(t *testing.T) {
+	t.Parallel()
+	form := regexp.MustCompile(`^tasker_[0-9A-Za-z]{49}$`)
+	token, other := identity.NewPrincipalToken(), identity.NewToken()
+	if _, err := identity.SumPrincipal(token); err != nil || !form.MatchString(token) || token == identity.NewPrincipalToken() {
+		t.Errorf("%q: %v", token, err)
+	}
+	if _, err := identity.SumPrincipal(other); tasker.CodeOf(err) != tasker.Unauthorized {
+		t.Errorf("the token of an endpoint is one of a principal: %v", err)
+	}
+	if _, err := identity.Sum(token); tasker.CodeOf(err) != tasker.Unauthorized {
+		t.Errorf("the token of a principal is one of an endpoint: %v", err)
+	}
+	if _, err := identity.SumPrincipal(token[:len(token)-1]); tasker.CodeOf(err) != tasker.Unauthorized || strings.Contains(err.Error(), token[10:]) {
+		t.Error(err)
+	}
+}
+
 func FuzzSum(f *testing.F) {
 	f.Add("tasker_ep_")
 	f.Add(identity.NewToken())

@@ -1,6 +1,7 @@
 package selector
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -152,3 +153,23 @@ func (g glob) matchesAny() bool {
 	}
 	return g.prefix == "" && stars > 0 && others <= 1
 }
+
+// Pattern is a pattern by itself, as one after "~" without its quotes.
+type Pattern struct{ glob glob }
+
+// ParsePattern parses a pattern.
+func ParsePattern(pattern string) (Pattern, error) {
+	runes := []rune(pattern)
+	g, err := compile(runes, make([]int, len(runes)))
+	if wrong, ok := errors.AsType[*SyntaxError](err); ok {
+		return Pattern{}, errors.New(wrong.Message)
+	}
+	return Pattern{g}, err
+}
+
+// Match reports whether the pattern matches the whole of a text.
+func (p Pattern) Match(s string) bool { return p.glob.match(s) }
+
+// MatchesAll reports whether the pattern obviously matches every text that is not
+// empty.
+func (p Pattern) MatchesAll() bool { return p.glob.matchesAny() }

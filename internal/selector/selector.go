@@ -83,6 +83,16 @@ func (s Selector) Match(e Endpoint, now time.Time) Match {
 // Parsed again, it is the same selector.
 func (s Selector) String() string { return s.text }
 
+// Keys returns the labels and attributes that the selector looks at, sorted.
+func (s Selector) Keys() []string {
+	keys := make([]string, len(s.terms))
+	for i, t := range s.terms {
+		keys[i] = t.key
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
 // newSelector brings terms in their canonical order.
 func newSelector(terms []term) Selector {
 	always := func(t term) bool { return t.key == keyName && t.op == opLike && t.glob.matchesAny() }

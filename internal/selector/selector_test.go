@@ -173,6 +173,30 @@ func TestPatterns(t *testing.T) {
 }
 
 // TestPatternTakesFewSteps would not end if a match went back to every star.
+// A pattern by itself is that of "~".
+func TestPattern(t *testing.T) {
+	t.Parallel()
+	for pattern, want := range map[string]struct{ match, not string }{
+		"web-*": {"web-1", "web"}, "a?[b-d]": {"axc", "axe"}, "x": {"x", "xx"}, "*": {"anything", ""}, "": {"", "a"},
+	} {
+		p, err := selector.ParsePattern(pattern)
+		if err != nil || !p.Match(want.match) || pattern != "*" && p.Match(want.not) || p.MatchesAll() != (pattern == "*") {
+			t.Errorf("%q: %v", pattern, err)
+		}
+	}
+	if _, err := selector.ParsePattern("a["); err == nil || !strings.HasPrefix(err.Error(), "invalid pattern") {
+		t.Error(err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	s := parse(t, "role=web,name~a*,!rack,role!=db,seen<5m")
+	if got := strings.Join(s.Keys(), " "); got != "name rack role seen" {
+		t.Error(got)
+	}
+}
+
 func TestPatternTakesFewSteps(t *testing.T) {
 	t.Parallel()
 	s := parse(t, "label~"+strings.Repeat("*a", 100)+"b")
