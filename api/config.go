@@ -10,20 +10,23 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/access"
 )
 
 // Config configures where the API listens, who may use it, and its limits. A zero
 // means the default, except in Port; see [DefaultConfig].
 type Config struct {
 	// Listen is the address without the port. Any address that is not a loopback
-	// one needs a Token, or Insecure.
+	// one needs a Token, Access, or Insecure.
 	Listen string
 	// Port is the TCP port; 0 takes a free one.
 	Port int
-	// Token is the bearer token that every route but /healthz requires; empty
-	// means none.
+	// Token is a bearer token that may do everything; empty means none. With it, or with
+	// Access, every route but /healthz requires a token.
 	Token string
-	// Insecure allows a non-loopback address without a Token.
+	// Access says who may do what; nil means that nobody has a token but Token.
+	Access *access.Policy
+	// Insecure allows a non-loopback address without a Token and without Access.
 	Insecure bool
 	// TLS is the certificate, and who may connect; without one it speaks clear text.
 	TLS TLS
@@ -92,7 +95,7 @@ func (c Config) Validate() error {
 		invalid("listen %q: must not contain a port (see api.port)", c.Listen)
 	} else if c.needsToken() {
 		invalid("listen: %q is reachable from other hosts, and the API has no token: "+
-			"listen on 127.0.0.1, set api.token_file, or set api.insecure: true to let anybody run tasks", c.Listen)
+			"listen on 127.0.0.1, set api.token_file or api.access_file, or set api.insecure: true to let anybody run tasks", c.Listen)
 	}
 	if strings.ContainsAny(c.Listen, " \t\r\n/") {
 		invalid("listen %q: must be an address or a host name", c.Listen)
@@ -128,11 +131,14 @@ func (c Config) Validate() error {
 
 // needsToken reports whether the API would be open to the network.
 func (c Config) needsToken() bool {
-	return c.Token == "" && !c.Insecure && !isLoopback(c.Listen)
+	return c.guardsHost() && !isLoopback(c.Listen)
 }
 
 // guardsHost reports whether requests must name a loopback host; see checkHost.
-func (c Config) guardsHost() bool { return c.Token == "" && !c.Insecure }
+func (c Config) guardsHost() bool { return c.open() && !c.Insecure }
+
+// open reports whether requests need no token.
+func (c Config) open() bool { return c.Token == "" && c.Access == nil }
 
 // isLoopback reports whether host, a name or an address without a port, can be
 // reached from this machine only. Names other than localhost are not trusted.

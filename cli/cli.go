@@ -204,7 +204,7 @@ func rootCommand(r *run) *cobra.Command {
 		runCommand(r), watchCommand(r), showCommand(r), logsCommand(r), listCommand(r), typesCommand(r), exitCodesTopic(),
 		cancelCommand(r), retryCommand(r), pauseCommand(r), resumeCommand(r), approveCommand(r), schedulesCommand(r),
 		endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), loginCommand(r), contextCommand(r), configCommand(r),
-		versionCommand(r),
+		authCommand(r), versionCommand(r),
 	)
 	r.completeRoot(root)
 	r.rename(root)

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
 	"strings"
 
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/x/secretfile"
 )
 
@@ -56,10 +58,11 @@ func (c *checker) missing(path, example string) {
 }
 
 func (c *checker) check() {
-	if c.managesAtGateway() && c.dbURI == "" && c.tokenFile == "" && c.Gateway.Listen == "" {
+	if c.managesAtGateway() && c.dbURI == "" && c.tokenFile == "" && c.accessFile == "" && c.Gateway.Listen == "" {
 		c.without |= PartAPI | PartGateway // for a machine that runs managers only
 	}
 	c.ManagersOnly = c.managesOnly()
+	c.AccessFile = c.path(accessFileKey, c.accessFile)
 	if c.Manager.SpoolDir == "" && !c.bad[spoolKey] {
 		c.invalid(spoolKey, "must be a directory on a disk of this machine that the manager may write to")
 	}
@@ -118,10 +121,11 @@ func (c *checker) checkListen() {
 		return
 	}
 	c.checkTLS()
-	if !loopback && c.tokenFile == "" && !c.API.Insecure {
+	if !loopback && c.tokenFile == "" && c.accessFile == "" && !c.API.Insecure {
 		c.invalid(path, "%s is reachable from other hosts, and the API has no token: "+
-			"listen on 127.0.0.1, set api.token_file, or set api.insecure: true to let anybody run tasks", host)
+			"listen on 127.0.0.1, set api.token_file or api.access_file, or set api.insecure: true to let anybody run tasks", host)
 	}
+	c.checkAccess()
 	token, ok := c.secret(tokenFileKey, c.tokenFile)
 	if !ok {
 		return
@@ -133,6 +137,25 @@ func (c *checker) checkListen() {
 		c.invalid(tokenFileKey, "the token must be one line of printable ASCII characters without blanks")
 	}
 	c.API.Token = token
+}
+
+// checkAccess reads the access file, and reports all mistakes in it.
+func (c *checker) checkAccess() {
+	if c.AccessFile == "" {
+		return
+	}
+	c.files.note(c.AccessFile) // what it says takes effect at once
+	policy, err := access.Read(c.AccessFile)
+	if wrong, ok := errors.AsType[*access.Error](err); ok {
+		for _, problem := range wrong.Problems {
+			c.invalid(accessFileKey, "%s", problem)
+		}
+		return
+	}
+	if err != nil {
+		c.invalid(accessFileKey, "%v", err)
+	}
+	c.API.Access = policy
 }
 
 func (c *checker) checkTimes() {

@@ -35,6 +35,9 @@ type Config struct {
 	File string
 
 	API api.Config
+	// AccessFile is the path of the API's access file; empty means that it has none. It is
+	// known also where the API's part is left out, and the file was not read.
+	AccessFile string
 	// PublishTimeout is how long a POST waits for the broker's confirm before it
 	// leaves the task to the relay.
 	PublishTimeout time.Duration

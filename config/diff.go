@@ -12,6 +12,8 @@ import (
 type Difference struct {
 	// Level reports whether log.level differs.
 	Level bool
+	// Access reports whether the content of the access file differs.
+	Access bool
 	// Added, Removed and Changed are the names of task types.
 	Added, Removed, Changed []string
 	// Restart are the keys whose value takes effect only after a restart. The
@@ -24,7 +26,7 @@ func (d Difference) TaskTypes() bool { return len(d.Added)+len(d.Removed)+len(d.
 
 // Diff returns what differs in the next configuration.
 func (c Config) Diff(next Config) Difference {
-	var d Difference
+	d := Difference{Access: !c.API.Access.Same(next.API.Access)}
 	for i, s := range c.settings {
 		switch {
 		case reflect.DeepEqual(s.plain, next.settings[i].plain):

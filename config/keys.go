@@ -19,7 +19,7 @@ import (
 // resolved into it.
 type draft struct {
 	Config
-	dbURI, tokenFile                                      string
+	dbURI, tokenFile, accessFile                          string
 	dbPasswordFile, brokerPasswordFile, adminPasswordFile string
 }
 
@@ -78,6 +78,7 @@ const (
 	// entries, whose own keys are in [fields].
 	taskTypesKey   = "task_types"
 	tokenFileKey   = "api.token_file"
+	accessFileKey  = "api.access_file"
 	databaseURIKey = "manager.db.uri"
 	brokerURIKey   = "manager.message_queue.uri"
 	spoolKey       = "manager.spool_dir"
@@ -107,7 +108,7 @@ func apiKeys(d *draft) []key {
 	)
 	return []key{
 		{
-			"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file` or `api.insecure`",
+			"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file`, `api.access_file` or `api.insecure`",
 			text(&d.API.Listen),
 		},
 		{"api.port", forAPI, "TCP port; 0 takes a free one", number(&d.API.Port, 0, 65535)},
@@ -119,6 +120,11 @@ func apiKeys(d *draft) []key {
 		{
 			tokenFileKey, forAPI, "file with the bearer token of every request, 32 characters or more: `openssl rand -hex 32`",
 			text(&d.tokenFile),
+		},
+		{
+			accessFileKey, forAPI, "file with the people who may use the API, their tokens and their rights (YAML), read again when it changes; " +
+				"the token of `api.token_file` may do everything beside it",
+			text(&d.accessFile),
 		},
 		{"api.insecure", forAPI, "lets anybody who can reach the address run tasks", boolean(&d.API.Insecure)},
 		{"api.ui", forAPI, "serves the dashboard at `/ui/`", boolean(&d.API.UI)},

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/x/trust"
 )
 
@@ -62,15 +63,40 @@ func (w *warner) warnOfAPI() {
 	if !w.uses(PartAPI) {
 		return
 	}
+	w.warnOfTokens(time.Now())
+	anybody := w.tokenFile == "" && w.accessFile == ""
 	switch open := !isLoopback(w.API.Listen); {
-	case open && w.tokenFile == "" && w.API.TLS.ClientCAFile != "": // who has a certificate may
-	case open && w.tokenFile == "":
+	case open && anybody && w.API.TLS.ClientCAFile != "": // who has a certificate may
+	case open && anybody:
 		w.warn("api.insecure", "anybody who can reach %s may run tasks: listen on 127.0.0.1, or set api.token_file", w.API.Listen)
 	case open && !w.API.TLS.On():
 		w.warn("api.listen", "token and payloads arrive at %s in clear text: set %s and %s, or put a proxy with TLS in front, "+
 			"and listen on 127.0.0.1", w.API.Listen, apiCertKey, apiKeyKey)
-	case w.tokenFile == "" && w.Mode != DefaultMode:
+	case anybody && w.Mode != DefaultMode:
 		w.warn(tokenFileKey, "not set: every user of this machine may run tasks")
+	}
+}
+
+// TokenEnds is how long before its end a token is warned of.
+const TokenEnds = 14 * day
+
+// EndingTokens returns the tokens of the access file that end soon, or have ended.
+func (c Config) EndingTokens(now time.Time) []access.Token {
+	if c.API.Access == nil {
+		return nil
+	}
+	return c.API.Access.Ending(now, TokenEnds)
+}
+
+// warnOfTokens warns of tokens of the access file that end soon, or have ended.
+func (w *warner) warnOfTokens(now time.Time) {
+	for _, token := range w.EndingTokens(now) {
+		at := token.Expires.Format(time.RFC3339)
+		if now.Before(token.Expires) {
+			w.warn(accessFileKey, "%s ends at %s: tasker auth token prints another one", token, at)
+		} else {
+			w.warn(accessFileKey, "%s ended at %s: remove it from %s", token, at, w.AccessFile)
+		}
 	}
 }
 

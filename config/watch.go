@@ -11,7 +11,7 @@ import (
 )
 
 // Files are the files that a configuration was read from, as they were at one
-// time: its own, those of its schemas, and that of the token. The other secrets
+// time: its own, those of its schemas, that of the token, and the access file. The other secrets
 // are left out, since they take effect after a restart only.
 type Files []fileState
 

@@ -63,7 +63,7 @@ func TestWrongInput(t *testing.T) {
 		}},
 		"open to others": {"api: {listen: 0.0.0.0}", nil, []string{
 			at + "invalid api.listen: 0.0.0.0 is reachable from other hosts, and the API has no token: " +
-				"listen on 127.0.0.1, set api.token_file, or set api.insecure: true to let anybody run tasks",
+				"listen on 127.0.0.1, set api.token_file or api.access_file, or set api.insecure: true to let anybody run tasks",
 		}},
 		"listen with a port": {"api: {listen: '127.0.0.1:80'}", nil, []string{
 			at + `invalid api.listen: must be an address or host name without a port (see api.port), got "127.0.0.1:80"`,

@@ -291,6 +291,7 @@ func TestMistakes(t *testing.T) {
 		"a short hash":                 {token("expires: 2027-01-01, sha256: s3cret"), "invalid sha256: must be 64 hexadecimal digits, got 6 characters"},
 		"a hash twice":                 {token("expires: 2027-01-01, sha256: "+hash) + "      - {expires: 2027-01-01, sha256: " + hash + "}\n", "access.yaml:5: duplicate sha256: the token of alice in line 4 has this one"},
 		"no such date":                 {token("expires: 2027-13-01, sha256: " + hash), `invalid expires "2027-13-01": must be a date`},
+		"a date long ago":              {token("expires: 0001-01-01, sha256: " + hash), "invalid expires"},
 		"a time without a zone":        {token("expires: 2027-01-01T10:00:00, sha256: " + hash), "invalid expires"},
 		"no address":                   {token("expires: 2027-01-01, from: [here], sha256: " + hash), `invalid address "here"`},
 		"an address in a block":        {token("expires: 2027-01-01, from: [10.1.2.3/8], sha256: " + hash), `invalid address "10.1.2.3/8": the block is 10.0.0.0/8`},

@@ -24,6 +24,9 @@ type Principal struct {
 // Unlimited returns a principal who may do everything, without a rule.
 func Unlimited(name string) Principal { return Principal{Name: name, everything: true} }
 
+// Rules returns the rules that are for the principal, in the file's order.
+func (p Principal) Rules() []*Rule { return slices.Clone(p.rules) }
+
 // Act is what somebody wants to do.
 type Act struct {
 	Right Right

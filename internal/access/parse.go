@@ -246,7 +246,7 @@ func (p *parser) digest(token, node *yaml.Node) (digest identity.Digest) {
 // time reads when a token ends. A date is its beginning in UTC.
 func (p *parser) time(line int, text string) time.Time {
 	for _, form := range []string{time.DateOnly, time.RFC3339Nano} {
-		if at, err := time.Parse(form, text); err == nil {
+		if at, err := time.Parse(form, text); err == nil && at.Year() >= 1970 {
 			return at.UTC()
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/taskerhq/tasker"
@@ -59,6 +60,18 @@ type Rule struct {
 	endpoints selector.Selector  // if Endpoints is not empty
 	byName    bool               // endpoints looks at names alone
 }
+
+// ValidateName checks the name of a principal.
+func ValidateName(name string) error {
+	p := parser{reader: reader{file: ""}}
+	if !p.name(0, "principal", name) {
+		return tasker.Errorf(tasker.Invalid, "%s", strings.TrimPrefix(p.problems[0], ":0: "))
+	}
+	return nil
+}
+
+// Rights returns the rights that the rule gives.
+func (r *Rule) Rights() []Right { return r.rights.list() }
 
 // Same reports whether two policies come from the same content; either may be nil.
 func (p *Policy) Same(other *Policy) bool {

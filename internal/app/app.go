@@ -120,6 +120,7 @@ func reloadAPI(next config.Config, server *api.Server, reconciler *reconcile.Rec
 	reconciler.SetAttempts(next.Reconcile.Attempts)
 	reconciler.SetTaskTypes(next.TaskTypeNames())
 	server.SetToken(next.API.Token)
+	server.SetAccess(next.API.Access)
 	return server.SetTaskTypes(next.TaskTypes)
 }
 

@@ -84,11 +84,14 @@ func examine(ctx context.Context, subject doctor.Subject) (doctor.Report, error)
 func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 	s := doctor.Settings{
 		Mode: cfg.Mode, File: cfg.File, Error: wrong, Development: cfg.Mode == config.DefaultMode,
-		TaskTypes: cfg.TaskTypeNames(), Listen: cfg.API.Listen, Token: cfg.API.Token != "", Insecure: cfg.API.Insecure,
+		TaskTypes: cfg.TaskTypeNames(), Listen: cfg.API.Listen, Token: cfg.API.Token != "" || cfg.API.Access != nil, Insecure: cfg.API.Insecure,
 		MaxOpenConns: cfg.Store.MaxOpenConns, MaxBody: cfg.API.MaxBody,
 		MaxResult: int64(cfg.Manager.MaxResult), QueueExpires: cfg.Rabbit.QueueExpires,
 		WaitForEndpoints: cfg.API.WaitForEndpoints, ManagersOnly: cfg.ManagersOnly,
 		TLS: cfg.API.TLS.On(), ClientCertificates: cfg.API.TLS.ClientCAFile != "", UnsafeAddresses: cfg.UnsafeAddresses(),
+	}
+	for _, t := range cfg.EndingTokens(time.Now()) {
+		s.Tokens = append(s.Tokens, doctor.Token{What: t.String(), End: t.Expires})
 	}
 	for _, c := range cfg.Certificates() {
 		s.Certificates = append(s.Certificates, doctor.Certificate(c))

@@ -16,9 +16,9 @@ import (
 // Reload says when a running role reloads its configuration. The zero value means
 // never.
 //
-// An invalid configuration changes nothing. Of a valid one, the task types and the
-// log level take effect at once; other changes are logged, and need a restart. Flags
-// and the environment stay those of the start.
+// An invalid configuration changes nothing. Of a valid one, the task types, the log
+// level, the API's token and its access file take effect at once; other changes are
+// logged, and need a restart. Flags and the environment stay those of the start.
 type Reload struct {
 	// Asked receives a value for each request to reload, such as a SIGHUP.
 	Asked <-chan os.Signal
@@ -163,6 +163,9 @@ func (r *reloader) logChanges(ctx context.Context, next config.Config) {
 	args := []any{"file", next.File}
 	if d.Level {
 		args = append(args, "log_level", next.Log.Level)
+	}
+	if d.Access {
+		args = append(args, "access_file", next.AccessFile)
 	}
 	for _, names := range []struct {
 		what  string

@@ -23,7 +23,9 @@ type Settings struct {
 	TaskTypes    []string
 	Listen       string
 	Token        bool // every request needs one
-	Insecure     bool // api.insecure
+	// Tokens are those of people that end soon, or have ended.
+	Tokens   []Token
+	Insecure bool // api.insecure
 	// TLS reports that the API speaks TLS, and ClientCertificates that its clients
 	// need certificates.
 	TLS, ClientCertificates bool
@@ -52,6 +54,12 @@ type Account struct {
 	User, Password string
 }
 
+// Token is somebody's token, and says when it ends. What describes it without it.
+type Token struct {
+	What string
+	End  time.Time
+}
+
 // Certificate is one of this machine, and says when it is valid.
 type Certificate struct {
 	Key, File  string // of the configuration, and the path
@@ -71,6 +79,9 @@ func (e *examination) checkSettings(ctx context.Context) {
 		return okay("%s is valid: mode %s, task types %s", s.File, s.Mode, some(s.TaskTypes))
 	})
 	e.check(ctx, groupConfiguration, "access", func(context.Context) []Finding { return s.access() })
+	if len(s.Tokens) > 0 {
+		e.check(ctx, groupConfiguration, "tokens", func(context.Context) []Finding { return s.tokens(time.Now()) })
+	}
 	e.check(ctx, groupConfiguration, "passwords", func(context.Context) []Finding { return s.passwords() })
 	if len(s.UnsafeAddresses) > 0 {
 		e.check(ctx, groupConfiguration, "network", func(context.Context) (found []Finding) {
@@ -120,6 +131,19 @@ func (s Settings) credentials() string {
 		return "a client certificate"
 	}
 	return "a client certificate and a token"
+}
+
+// tokens tells of those that end.
+func (s Settings) tokens(now time.Time) (findings []Finding) {
+	for _, t := range s.Tokens {
+		end := t.End.Format(time.RFC3339)
+		if now.Before(t.End) {
+			findings = append(findings, one(Warning, "tasker auth token prints another one", "%s ends at %s", t.What, end)...)
+		} else {
+			findings = append(findings, one(Note, "remove it from api.access_file", "%s ended at %s", t.What, end)...)
+		}
+	}
+	return findings
 }
 
 // certificates finds those that the other side refuses, or will soon.

@@ -82,6 +82,14 @@ func TestFindings(t *testing.T) {
 			func(i *installation) { i.Settings.UnsafeAddresses = []string{"manager.db.uri: db is another host"} },
 			[]string{"warning configuration/network: manager.db.uri: db is another host"},
 		},
+		"token ends": {
+			func(i *installation) { i.Settings.Tokens = []Token{{"the token of ann", time.Now().Add(time.Hour)}} },
+			[]string{"warning configuration/tokens: the token of ann ends at"},
+		},
+		"token ended": {
+			func(i *installation) { i.Settings.Tokens = []Token{{"the token of ann", time.Now().Add(-time.Hour)}} },
+			[]string{"note configuration/tokens: the token of ann ended at"},
+		},
 		"default password": {func(i *installation) {
 			i.Settings.Accounts = append(i.Settings.Accounts, Account{"rabbitmq", "guest", "guest"})
 		}, []string{"warning configuration/passwords: rabbitmq has a well-known password"}},
