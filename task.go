@@ -51,6 +51,10 @@ type Task struct {
 	// Rollout says how far the task is on its way through its endpoints; nil if it is for
 	// all of them at once.
 	Rollout *Rollout `json:"rollout,omitempty"`
+	// CreatedBy is the principal that created the task, "token" for the one with the token
+	// of api.token_file, or "schedule:" and the name of a schedule; empty if no token was
+	// needed, or an earlier release created it.
+	CreatedBy string `json:"created_by,omitempty"`
 	// Priority orders what waits at an endpoint, from 0 to [MaxPriority], which comes
 	// first; see [PriorityAge].
 	Priority int `json:"priority,omitempty"`

@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/wire"
 )
 
@@ -39,11 +40,14 @@ type allEventHandlers struct {
 // report a change, and such reports may be lost.
 func (h *allEventHandlers) follow(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
-	f := &allFeed{allEventHandlers: h, seen: map[int64]time.Time{}, ended: map[int64]time.Time{}, shown: map[int64]bool{}}
+	f := &allFeed{
+		allEventHandlers: h, who: principalOf(r.Context()),
+		seen: map[int64]time.Time{}, ended: map[int64]time.Time{}, shown: map[int64]bool{},
+	}
 	query := r.URL.Query()
 	if query.Has("task_type") {
 		f.taskType = query.Get("task_type")
-		if h.types.load().byName[f.taskType] == nil {
+		if h.types.load().byName[f.taskType] == nil || !f.sees(f.taskType) {
 			errs.add("?task_type", "%v", errNoTaskType(f.taskType))
 		}
 	}
@@ -64,6 +68,7 @@ func (h *allEventHandlers) follow(w http.ResponseWriter, r *http.Request) error 
 // allFeed is the stream of one client: what it has of all tasks.
 type allFeed struct {
 	*allEventHandlers
+	who      access.Principal
 	taskType string            // empty for all
 	status   tasker.TaskStatus // empty for all
 	resume   string            // the id of the client's last event; empty if none
@@ -82,10 +87,15 @@ type allFeed struct {
 	shown map[int64]bool
 }
 
+// sees reports whether the client asked for a task type, and may view it.
+func (f *allFeed) sees(taskType string) bool {
+	return (f.taskType == "" || taskType == f.taskType) && f.who.Decide(access.Act{Right: access.View, Type: taskType}).Allowed
+}
+
 // subscribe implements [feed].
 func (f *allFeed) subscribe() (<-chan struct{}, func()) {
 	hints, leave := f.streams.hub.followAll(func(c wire.LiveChange) bool {
-		return f.taskType == "" || c.Type == f.taskType
+		return f.sees(c.Type)
 	})
 	f.hints = hints
 	return hints.wake, leave
@@ -141,7 +151,7 @@ func (f *allFeed) snapshot(ctx context.Context) (client.TaskSnapshot, error) {
 	var tasks []tasker.Task
 	truncated := false
 	for _, tt := range f.types.load().list {
-		if f.taskType != "" && tt.Name != f.taskType {
+		if !f.sees(tt.Name) {
 			continue
 		}
 		for _, status := range tasker.TaskStatuses() {
@@ -287,7 +297,7 @@ func (f *allFeed) see(out *eventStream, t tasker.Task) {
 // also gets a task that it has when that leaves the status.
 func (f *allFeed) sendTask(out *eventStream, t tasker.Task) {
 	switch {
-	case f.taskType != "" && t.Type != f.taskType:
+	case !f.sees(t.Type):
 		return
 	case f.status == "" || t.Status == f.status:
 		f.show(t.ID)

@@ -6,21 +6,35 @@ import (
 	"crypto/subtle"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/problem"
+	"github.com/taskerhq/tasker/internal/x/netlimit"
 )
 
-// Principal is who sent a request.
+// Principal is who sent a request, and what they may do.
 type Principal struct {
-	Name string
+	access.Principal
+	// replaced is closed once the access file that the rights come from has been replaced;
+	// nil if they do not come from one.
+	replaced <-chan struct{}
 }
 
-// Authenticator finds out who sent a request. Roles will come as another
-// implementation, and as more fields of Principal.
+// until returns a context that ends when the principal's token does.
+func (p Principal) until(ctx context.Context) (context.Context, context.CancelFunc) {
+	if p.Expires.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, p.Expires)
+}
+
+// Authenticator finds out who sent a request.
 type Authenticator interface {
 	// Authenticate returns a [tasker.Unauthorized] error if the request has no
 	// valid credentials. The error never contains them.
@@ -28,15 +42,85 @@ type Authenticator interface {
 }
 
 var (
-	_ Authenticator = (*bearerTokens)(nil)
+	_ Authenticator = (*credentials)(nil)
 	_ Authenticator = openAccess{}
 )
 
-func newAuthenticator(token string, overlap time.Duration) Authenticator {
-	if token == "" {
+func newAuthenticator(cfg Config) Authenticator {
+	if cfg.open() {
 		return openAccess{}
 	}
-	return &bearerTokens{overlap: overlap, now: time.Now, current: sha256.Sum256([]byte(token))}
+	c := &credentials{now: time.Now}
+	if cfg.Token != "" {
+		c.single = &bearerTokens{overlap: cfg.TokenOverlap, now: time.Now, current: sha256.Sum256([]byte(cfg.Token))}
+	}
+	c.setPolicy(cfg.Access)
+	return c
+}
+
+// credentials accepts the token that may do everything, and those of the access file.
+type credentials struct {
+	now     func() time.Time
+	single  *bearerTokens // nil if there is none
+	granted atomic.Pointer[grants]
+}
+
+// grants are the rights of an access file, until it is replaced.
+type grants struct {
+	policy   *access.Policy
+	replaced chan struct{} // closed then
+}
+
+// setPolicy replaces the access file; nil keeps the one before, and so does the same again.
+func (c *credentials) setPolicy(policy *access.Policy) {
+	before := c.granted.Load()
+	if policy == nil || before != nil && before.policy.Same(policy) {
+		return
+	}
+	c.granted.Store(&grants{policy, make(chan struct{})})
+	if before != nil {
+		close(before.replaced)
+	}
+}
+
+func (c *credentials) Authenticate(r *http.Request) (Principal, error) {
+	token, err := bearerToken(r.Header)
+	if err != nil {
+		return Principal{}, err
+	}
+	if c.single != nil && c.single.valid(token) {
+		return Principal{Principal: access.Unlimited(ownToken)}, nil
+	}
+	granted := c.granted.Load()
+	if granted == nil {
+		return Principal{}, tasker.Errorf(tasker.Unauthorized, "invalid token")
+	}
+	from, _ := netip.ParseAddr(netlimit.Host(r.RemoteAddr))
+	from = from.WithZone("")
+	principal, err := granted.policy.Authenticate(token, from, c.now())
+	return Principal{principal, granted.replaced}, err
+}
+
+// The names of principals that no access file has.
+const (
+	ownToken  = "token"     // the one of Config.Token
+	anonymous = "anonymous" // if no token is needed
+)
+
+// bearerToken returns the token of a request.
+func bearerToken(header http.Header) (string, error) {
+	values := header.Values("Authorization")
+	if len(values) == 0 {
+		return "", tasker.Errorf(tasker.Unauthorized, "missing token: send it as \"Authorization: Bearer <token>\"")
+	}
+	if len(values) > 1 {
+		return "", tasker.Errorf(tasker.Unauthorized, "duplicate Authorization header: send one")
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return "", tasker.Errorf(tasker.Unauthorized, "invalid Authorization header: must be \"Bearer <token>\"")
+	}
+	return strings.TrimSpace(token), nil
 }
 
 // bearerTokens accepts the token and, for a while after a change, the previous
@@ -71,30 +155,23 @@ func (a *bearerTokens) valid(token string) bool {
 	return current == 1 || previous == 1 && a.now().Before(a.until)
 }
 
-func (a *bearerTokens) Authenticate(r *http.Request) (Principal, error) {
-	values := r.Header.Values("Authorization")
-	if len(values) == 0 {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "missing token: send it as \"Authorization: Bearer <token>\"")
-	}
-	if len(values) > 1 {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "duplicate Authorization header: send one")
-	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "invalid Authorization header: must be \"Bearer <token>\"")
-	}
-	if !a.valid(strings.TrimSpace(token)) {
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "invalid token")
-	}
-	return Principal{Name: "token"}, nil
-}
-
 // openAccess accepts every request: for a loopback address, or if the
 // configuration says insecure.
 type openAccess struct{}
 
 func (openAccess) Authenticate(*http.Request) (Principal, error) {
-	return Principal{Name: "anonymous"}, nil
+	return Principal{Principal: access.Unlimited(anonymous)}, nil
+}
+
+// principalName returns who sent a request.
+func principalName(r *http.Request) string { return principalOf(r.Context()).Name }
+
+// creator is principalName for what is stored with a task; empty if anybody may create one.
+func creator(r *http.Request) string {
+	if name := principalName(r); name != anonymous {
+		return name
+	}
+	return ""
 }
 
 type principalKey struct{}
@@ -160,5 +237,5 @@ func (g guard) checkHost(r *http.Request) error {
 	}
 	return tasker.Errorf(problem.Misdirected,
 		"host not allowed: without a token this API answers only to localhost, 127.0.0.1 or [::1]; use one of those names, or "+
-			"set api.token_file")
+			"set api.token_file or api.access_file")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/bodies"
 )
 
@@ -31,6 +32,7 @@ type cancelHandlers struct {
 	canceler Canceler
 	limits   *limits
 	maxBody  int64
+	rights   *rights
 	log      *slog.Logger
 }
 
@@ -51,9 +53,11 @@ func (h *cancelHandlers) cancel(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	if principal, ok := PrincipalOf(r.Context()); ok {
-		request.By = principal.Name
+	act := access.Act{Right: access.Cancel, Type: taskType}
+	if err := h.rights.holdTask(r.Context(), act, identifier, request.Endpoints); err != nil {
+		return err
 	}
+	request.By = principalName(r)
 	outcome, err := h.canceler.Cancel(r.Context(), request)
 	if err != nil {
 		return err

@@ -63,14 +63,23 @@ func (h *endpointHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	page := client.EndpointPage{Endpoints: append([]tasker.Endpoint{}, endpoints...)}
 	for i := range page.Endpoints {
-		if page.Endpoints[i].TaskTypes == nil {
-			page.Endpoints[i].TaskTypes = []string{}
-		}
+		page.Endpoints[i].TaskTypes = knownTypes(r.Context(), page.Endpoints[i].TaskTypes)
 	}
 	if last != "" {
 		page.Next = nextPage(w, r, last)
 	}
 	return writeJSON(w, http.StatusOK, page)
+}
+
+// knownTypes returns the task types for which the principal of a request has any right.
+func knownTypes(ctx context.Context, types []string) []string {
+	p, known := principalOf(ctx), []string{}
+	for _, taskType := range types {
+		if p.Knows(taskType) {
+			known = append(known, taskType)
+		}
+	}
+	return known
 }
 
 // page returns the endpoints of a page and, if more follow, the name of its last

@@ -84,9 +84,7 @@ func (h *holdHandlers) hold(of subjectOf) handlerFunc {
 				return err
 			}
 		}
-		if principal, ok := PrincipalOf(r.Context()); ok {
-			request.By = principal.Name
-		}
+		request.By = principalName(r)
 		outcome, err := h.holder.Hold(r.Context(), request)
 		if err != nil {
 			return err

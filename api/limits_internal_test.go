@@ -20,7 +20,7 @@ import (
 // Two tokens hold for a while after one was exchanged.
 func TestTokenOverlap(t *testing.T) {
 	now := time.Date(2026, 5, 6, 1, 14, 24, 0, time.UTC)
-	a := newAuthenticator("first", time.Minute).(*bearerTokens)
+	a := newAuthenticator(Config{Token: "first", TokenOverlap: time.Minute}).(*credentials).single
 	a.now = func() time.Time { return now }
 	want := func(first, second, empty bool) {
 		t.Helper()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/access"
 )
 
 // Retrier retries tasks.
@@ -26,6 +27,7 @@ type retryHandlers struct {
 	retrier Retrier
 	limits  *limits
 	maxBody int64
+	rights  *rights
 	log     *slog.Logger
 }
 
@@ -52,9 +54,11 @@ func (h *retryHandlers) retry(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeRetry(body, &request); err != nil {
 		return err
 	}
-	if principal, ok := PrincipalOf(r.Context()); ok {
-		request.By = principal.Name
+	act := access.Act{Right: access.Retry, Type: taskType}
+	if err := h.rights.holdTask(r.Context(), act, identifier, request.Endpoints); err != nil { // a class may have any of them
+		return err
 	}
+	request.By = principalName(r)
 	outcome, err := h.retrier.Retry(r.Context(), request)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/rollout"
 )
 
@@ -68,6 +69,7 @@ type rolloutHandlers struct {
 	tasks     TaskStore
 	conductor Conductor
 	reader    *taskReader
+	rights    *rights
 }
 
 // get serves GET /{task_type}/{identifier}/rollout.
@@ -91,16 +93,19 @@ func (h *rolloutHandlers) get(w http.ResponseWriter, r *http.Request) error {
 }
 
 // list serves GET /v1/rollouts: the tasks whose rollouts go on or wait, newest first, of the
-// types that are configured: those of others are not found.
+// types that are configured and that the principal may view: others are not found.
 func (h *rolloutHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
 	q := tasker.RolloutQuery{
 		States: rolloutStates(query["state"], &errs), Before: idCursor(query, &errs), Limit: pageLimit(query, &errs),
-		Types: slices.Sorted(maps.Keys(h.holds.types.load().byName)), MaxBytes: maxPageBytes,
+		Types: viewable(r.Context(), slices.Sorted(maps.Keys(h.holds.types.load().byName))), MaxBytes: maxPageBytes,
 	}
 	if err := errs.err(); err != nil {
 		return err
+	}
+	if len(q.Types) == 0 {
+		return writeTaskPage(w, r, nil, 0)
 	}
 	release, err := h.holds.limits.payloads.acquire(r.Context(), q.MaxBytes)
 	if err != nil {
@@ -141,10 +146,7 @@ func (h *rolloutHandlers) act(
 	if err != nil {
 		return tasker.RolloutAct{}, err
 	}
-	act := tasker.RolloutAct{Type: taskType, Identifier: identifier}
-	if principal, ok := PrincipalOf(r.Context()); ok {
-		act.By = principal.Name
-	}
+	act := tasker.RolloutAct{Type: taskType, Identifier: identifier, By: principalName(r)}
 	body, free, err := optionalBody(r, h.holds.limits.bodies, h.holds.maxBody)
 	defer func() { free() }()
 	if err != nil || body == nil {
@@ -250,10 +252,18 @@ func (h *rolloutHandlers) resume(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	task, found, err := h.find(r.Context(), act)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !act.All && expectsNone(act.Expect) && (found == nil || found.State == "" || rollout.State(found.State).Final()):
+	}
+	needed, ofTask := access.Approve, !act.All && expectsNone(act.Expect) &&
+		(found == nil || found.State == "" || rollout.State(found.State).Final())
+	if ofTask {
+		needed = access.Pause
+	}
+	if err := h.rights.holdTask(r.Context(), access.Act{Right: needed, Type: act.Type}, act.Identifier, nil); err != nil {
+		return err
+	}
+	if ofTask {
 		resumed, err := h.holds.holder.Resume(r.Context(), tasker.HoldSubject{TaskType: task.Type, Identifier: task.Identifier})
 		if err != nil {
 			return err

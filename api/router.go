@@ -20,6 +20,7 @@ import (
 type router struct {
 	problems problems
 	types    *taskTypes
+	rights   *rights
 	routes   []route
 }
 
@@ -27,7 +28,7 @@ type router struct {
 func (rt *router) open() map[string]bool {
 	open := make(map[string]bool)
 	for _, r := range rt.routes {
-		if r.open {
+		if r.needs.reach == unguarded {
 			open[r.path] = true
 		}
 	}
@@ -99,7 +100,11 @@ func (rt *router) serve(path string, methods map[string]route) http.Handler {
 		if !route.stream {
 			out, done = compress(w, r)
 		}
-		if err := route.serve(out, r); err != nil {
+		err := rt.rights.admit(r, route.needs)
+		if err == nil {
+			err = route.serve(out, r, rt.rights)
+		}
+		if err != nil {
 			bodies.Drop(r)
 			rt.problems.fail(out, r, err)
 		}
@@ -117,8 +122,9 @@ func (rt route) preferredWait(r *http.Request) time.Duration {
 	return wait
 }
 
-// serve checks the query, waits for a slot and calls the handler.
-func (rt route) serve(w http.ResponseWriter, r *http.Request) error {
+// serve checks the query, waits for a slot, checks the rights that the database decides, and
+// calls the handler.
+func (rt route) serve(w http.ResponseWriter, r *http.Request, rights *rights) error {
 	if err := rt.checkQuery(r); err != nil {
 		return err
 	}
@@ -128,6 +134,9 @@ func (rt route) serve(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		defer release()
+	}
+	if err := rights.hold(r, rt.needs); err != nil {
+		return err
 	}
 	return rt.handle(w, r)
 }
@@ -181,17 +190,18 @@ func (rt route) checkQuery(r *http.Request) error {
 func (rt *router) notFound(w http.ResponseWriter, r *http.Request) {
 	path := clip(r.URL.Path, 256)
 	hint := routeOpenAPI + " lists all paths"
-	if trimmed := strings.TrimRight(path, "/"); trimmed != path && rt.serves(trimmed) {
+	if trimmed := strings.TrimRight(path, "/"); trimmed != path && rt.serves(r, trimmed) {
 		hint = fmt.Sprintf("paths have no slash at the end, try %q", trimmed)
 	}
 	rt.problems.fail(w, r, tasker.Errorf(tasker.NotFound, "path %q not found: %s", path, hint))
 }
 
-// serves reports whether a path has a route, and its task type exists.
-func (rt *router) serves(path string) bool {
+// serves reports whether a path has a route, and its task type exists for whoever sent a
+// request.
+func (rt *router) serves(r *http.Request, path string) bool {
 	first, rest, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if _, ok := rt.types.load().byName[first]; ok {
+	if _, ok := rt.types.load().byName[first]; ok && principalOf(r.Context()).Knows(first) {
 		return !deeper || rest != ""
 	}
-	return slices.ContainsFunc(rt.routes, func(r route) bool { return r.path == path })
+	return slices.ContainsFunc(rt.routes, func(known route) bool { return known.path == path })
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/choice"
 )
 
@@ -29,11 +30,11 @@ type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 // route is one method of one path. HEAD works wherever GET does.
 type route struct {
 	method, path string
+	needs        need // what whoever calls it must be allowed to do
 	handle       handlerFunc
 	limit        *limiter // of concurrent requests; nil if the handler needs none, or takes a slot itself
 	query        []string // the accepted query parameters, each at most once
 	repeatable   []string // those among them that may come several times
-	open         bool     // needs no authentication
 	anyQuery     bool     // ignores the query: probes add whatever they like
 	stream       bool     // may take any time
 	waits        bool     // may wait for the end of a task, without a slot; see preferredWait
@@ -66,29 +67,48 @@ func ownRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, 
 	tokens := &tokenHandlers{deps.Tokens, deps.Log}
 	letters := &deadLetterHandlers{deps.DeadLetters, deps.Requeuer, deps.Log}
 	reads, writes := limits.reads, limits.writes
+	administer := everything.with(access.Admin)
 	return []route{
-		{method: get, path: routeHealth, handle: health.alive, open: true, anyQuery: true},
-		{method: get, path: routeReady, handle: health.ready, anyQuery: true},
-		{method: get, path: routeMetrics, handle: serveMetrics(deps.Exposition), anyQuery: true},
-		{method: get, path: routeOpenAPI, handle: serveOpenAPI, anyQuery: true},
-		{method: get, path: routeTaskTypes, handle: taskTypes.list},
-		{method: get, path: "/v1/task-types/{task_type}", handle: taskTypes.get, limit: reads},
-		{method: post, path: "/v1/task-types/{task_type}/pause", handle: holds.hold(holds.taskType), limit: writes},
-		{method: post, path: "/v1/task-types/{task_type}/resume", handle: holds.resume(holds.taskType), limit: writes},
+		{method: get, path: routeHealth, needs: forAll, handle: health.alive, anyQuery: true},
+		{method: get, path: routeReady, needs: someTypes.with(access.View), handle: health.ready, anyQuery: true},
+		{method: get, path: routeMetrics, needs: everything.with(access.View), handle: serveMetrics(deps.Exposition), anyQuery: true},
+		{method: get, path: routeOpenAPI, needs: forAnybody, handle: serveOpenAPI, anyQuery: true},
+		{method: get, path: routeTaskTypes, needs: forAnybody, handle: taskTypes.list},
+		{method: get, path: "/v1/task-types/{task_type}", needs: forKnown, handle: taskTypes.get, limit: reads},
 		{
-			method: get, path: routeEndpoints, handle: endpoints.list, limit: reads,
+			method: post, path: "/v1/task-types/{task_type}/pause", needs: wholeType.with(access.Pause), handle: holds.hold(holds.taskType),
+			limit: writes,
+		},
+		{
+			method: post, path: "/v1/task-types/{task_type}/resume", needs: wholeType.with(access.Pause),
+			handle: holds.resume(holds.taskType), limit: writes,
+		},
+		{
+			method: get, path: routeEndpoints, needs: someTypes.with(access.View), handle: endpoints.list, limit: reads,
 			query: []string{"task_type", "select", "limit", "cursor"}, repeatable: []string{"select"},
 		},
-		{method: del, path: "/v1/endpoints/{endpoint}", handle: endpoints.remove, limit: writes},
-		{method: post, path: "/v1/endpoints/{endpoint}/drain", handle: holds.hold(holds.endpoint), limit: writes},
-		{method: post, path: "/v1/endpoints/{endpoint}/resume", handle: holds.resume(holds.endpoint), limit: writes},
-		{method: post, path: "/v1/endpoints/{endpoint}/token", handle: tokens.add, limit: writes},
-		{method: post, path: "/v1/endpoints/{endpoint}/token/rotate", handle: tokens.rotate, limit: writes, query: []string{"overlap"}},
-		{method: get, path: routeTokens, handle: tokens.list, limit: reads, query: []string{"limit", "cursor"}},
-		{method: get, path: routeDeadLetters, handle: letters.list, limit: reads, query: []string{"limit", "cursor"}},
-		{method: get, path: "/v1/dead-letters/{id}", handle: letters.get, limit: reads},
-		{method: del, path: "/v1/dead-letters/{id}", handle: letters.discard, limit: writes},
-		{method: post, path: "/v1/dead-letters/{id}/requeue", handle: letters.requeue, limit: writes},
+		{method: del, path: "/v1/endpoints/{endpoint}", needs: administer, handle: endpoints.remove, limit: writes},
+		{
+			method: post, path: "/v1/endpoints/{endpoint}/drain", needs: theEndpoint.with(access.Drain), handle: holds.hold(holds.endpoint),
+			limit: writes,
+		},
+		{
+			method: post, path: "/v1/endpoints/{endpoint}/resume", needs: theEndpoint.with(access.Drain),
+			handle: holds.resume(holds.endpoint), limit: writes,
+		},
+		{method: post, path: "/v1/endpoints/{endpoint}/token", needs: administer, handle: tokens.add, limit: writes},
+		{
+			method: post, path: "/v1/endpoints/{endpoint}/token/rotate", needs: administer, handle: tokens.rotate,
+			limit: writes, query: []string{"overlap"},
+		},
+		{method: get, path: routeTokens, needs: administer, handle: tokens.list, limit: reads, query: []string{"limit", "cursor"}},
+		{
+			method: get, path: routeDeadLetters, needs: everything.with(access.View), handle: letters.list,
+			limit: reads, query: []string{"limit", "cursor"},
+		},
+		{method: get, path: "/v1/dead-letters/{id}", needs: everything.with(access.View), handle: letters.get, limit: reads},
+		{method: del, path: "/v1/dead-letters/{id}", needs: administer, handle: letters.discard, limit: writes},
+		{method: post, path: "/v1/dead-letters/{id}/requeue", needs: administer, handle: letters.requeue, limit: writes},
 	}
 }
 
@@ -98,80 +118,119 @@ func scheduleRoutes(cfg Config, deps Deps, types *taskTypes, limits *limits) []r
 		deps.Schedules, deps.Scheduler,
 		scheduledTasks{types, deps.Dispatcher},
 		deps.Database, limits,
-		min(cfg.MaxBody, maxScheduleBody), deps.Log,
+		min(cfg.MaxBody, maxScheduleBody), newRights(deps, types), deps.Log,
 	}
 	const one = routeSchedules + "/{schedule}"
 	reads, writes := limits.reads, limits.writes
 	pages, version, seen := []string{"limit", "cursor"}, []string{"version"}, []string{"version", "pause"}
+	view, change := someTypes.with(access.View), someTypes.with(access.Schedule)
 	return []route{
-		{method: get, path: "/v1/schedule-preview", handle: h.preview, limit: reads, query: previewQuery, repeatable: []string{"at"}},
-		{method: get, path: routeSchedules, handle: h.list, limit: reads, query: pages},
-		{method: get, path: one, handle: h.get, limit: reads},
-		{method: put, path: one, handle: h.put, limit: writes, query: version},
-		{method: del, path: one, handle: h.remove, limit: writes, query: version},
-		{method: get, path: one + "/next", handle: h.next, limit: reads, query: []string{"n"}},
-		{method: get, path: one + "/slots", handle: h.slots, limit: reads, query: pages},
-		{method: post, path: one + "/pause", handle: h.pause, limit: writes, query: seen},
-		{method: post, path: one + "/resume", handle: h.resume, limit: writes, query: seen},
-		{method: post, path: one + "/trigger", handle: h.trigger, limit: writes, query: append(seen, "latest")},
-		{method: post, path: one + "/backfill", handle: h.backfill, limit: writes, query: []string{"dry_run"}},
+		{
+			method: get, path: "/v1/schedule-preview", needs: forAnybody, handle: h.preview,
+			limit: reads, query: previewQuery, repeatable: []string{"at"},
+		},
+		{method: get, path: routeSchedules, needs: view, handle: h.list, limit: reads, query: pages},
+		{method: get, path: one, needs: view, handle: h.get, limit: reads},
+		{method: put, path: one, needs: change, handle: h.put, limit: writes, query: version},
+		{method: del, path: one, needs: change, handle: h.remove, limit: writes, query: version},
+		{method: get, path: one + "/next", needs: view, handle: h.next, limit: reads, query: []string{"n"}},
+		{method: get, path: one + "/slots", needs: view, handle: h.slots, limit: reads, query: pages},
+		{method: post, path: one + "/pause", needs: change, handle: h.pause, limit: writes, query: seen},
+		{method: post, path: one + "/resume", needs: change, handle: h.resume, limit: writes, query: seen},
+		{
+			method: post, path: one + "/trigger", needs: change, handle: h.trigger, limit: writes,
+			query: append(seen, "latest"),
+		},
+		{method: post, path: one + "/backfill", needs: change, handle: h.backfill, limit: writes, query: []string{"dry_run"}},
 	}
 }
 
 // taskRoutes returns the routes of the tasks and their results.
 func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser, limits *limits, streams *streams) []route {
+	rights := newRights(deps, types)
 	reader := &taskReader{deps.Tasks, deps.Statuses, deps.Results, deps.Holds, deps.Rollouts, deps.Database, cfg.WaitForEndpoints, deps.Log}
 	waiter := &waiter{reader, streams, deps.Log}
 	tasks := &taskHandlers{
 		types, deps.Tasks, chooser, deps.Database, &plans{}, deps.Dispatcher, deps.Starter, deps.Rollouts, reader, waiter,
-		limits, cfg.MaxBody, deps.Metrics.TasksCreated, deps.Log,
+		limits, cfg.MaxBody, rights, deps.Metrics.TasksCreated, deps.Log,
 	}
 	holds := &holdHandlers{types, deps.Holder, limits, cfg.MaxBody, deps.Log}
-	rollouts := &rolloutHandlers{holds, deps.Tasks, deps.Conductor, reader}
-	cancels := &cancelHandlers{types, deps.Canceler, limits, cfg.MaxBody, deps.Log}
-	retries := &retryHandlers{types, deps.Retrier, limits, cfg.MaxBody, deps.Log}
+	rollouts := &rolloutHandlers{holds, deps.Tasks, deps.Conductor, reader, rights}
+	cancels := &cancelHandlers{types, deps.Canceler, limits, cfg.MaxBody, rights, deps.Log}
+	retries := &retryHandlers{types, deps.Retrier, limits, cfg.MaxBody, rights, deps.Log}
 	pages := &pageHandlers{types, deps.Tasks, deps.Results, reader, waiter, limits}
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live, reader}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
 	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
 	reads := limits.reads
+	pauseOrApprove := need{reach: someTargets, right: access.Pause, or: access.Approve} // see rolloutHandlers.resume
+	anyView, view := someTypes.with(access.View), wholeType.with(access.View)
 	return []route{
 		{
-			method: get, path: routeTasks, handle: tasks.search, limit: reads,
+			method: get, path: routeTasks, needs: anyView, handle: tasks.search, limit: reads,
 			query: slices.Concat(searchQuery, []string{"limit", "cursor"}), repeatable: searchRepeatable,
 		},
-		{method: get, path: routeTasks + "/counts", handle: tasks.counts, limit: reads, query: searchQuery, repeatable: searchRepeatable},
-		{method: get, path: "/v1/tasks/{id}", handle: tasks.redirect, limit: reads},
 		{
-			method: get, path: routeRollouts, handle: rollouts.list, limit: reads, query: []string{"state", "limit", "cursor"},
+			method: get, path: routeTasks + "/counts", needs: anyView, handle: tasks.counts,
+			limit: reads, query: searchQuery, repeatable: searchRepeatable,
+		},
+		{method: get, path: "/v1/tasks/{id}", needs: anyView, handle: tasks.redirect, limit: reads},
+		{
+			method: get, path: routeRollouts, needs: anyView, handle: rollouts.list,
+			limit: reads, query: []string{"state", "limit", "cursor"},
 			repeatable: []string{"state"},
 		},
-		{method: get, path: "/v1/events", handle: allEvents.follow, stream: true, query: []string{"task_type", "status", "last_event_id"}},
-
-		{method: get, path: "/{task_type}", handle: tasks.list, limit: reads, query: []string{"status", "payload", "limit", "cursor"}},
-		{method: post, path: "/{task_type}", handle: tasks.create, waits: true, query: []string{"dry_run"}},
-		{method: get, path: "/{task_type}/{identifier}", handle: tasks.get, waits: true},
-		{method: patch, path: "/{task_type}/{identifier}", handle: tasks.reschedule},
-		{method: post, path: "/{task_type}/{identifier}/cancel", handle: cancels.cancel, limit: limits.writes},
-		{method: post, path: "/{task_type}/{identifier}/pause", handle: holds.hold(holds.task), limit: limits.writes},
 		{
-			method: post, path: "/{task_type}/{identifier}/retry", handle: retries.retry, limit: limits.writes,
+			method: get, path: "/v1/events", needs: anyView, handle: allEvents.follow,
+			stream: true, query: []string{"task_type", "status", "last_event_id"},
+		},
+
+		{
+			method: get, path: "/{task_type}", needs: view, handle: tasks.list,
+			limit: reads, query: []string{"status", "payload", "limit", "cursor"},
+		},
+		{
+			method: post, path: "/{task_type}", needs: someTargets.with(access.Run), handle: tasks.create,
+			waits: true, query: []string{"dry_run"},
+		},
+		{method: get, path: "/{task_type}/{identifier}", needs: view, handle: tasks.get, waits: true},
+		{method: patch, path: "/{task_type}/{identifier}", needs: wholeTask.with(access.Run), handle: tasks.reschedule},
+		{
+			method: post, path: "/{task_type}/{identifier}/cancel", needs: someTargets.with(access.Cancel), handle: cancels.cancel,
+			limit: limits.writes,
+		},
+		{
+			method: post, path: "/{task_type}/{identifier}/pause", needs: wholeTask.with(access.Pause), handle: holds.hold(holds.task),
+			limit: limits.writes,
+		},
+		{
+			method: post, path: "/{task_type}/{identifier}/retry", needs: someTargets.with(access.Retry), handle: retries.retry,
+			limit: limits.writes,
 			query: []string{"dry_run"},
 		},
-		{method: post, path: "/{task_type}/{identifier}/resume", handle: rollouts.resume, limit: limits.writes},
-		{method: post, path: "/{task_type}/{identifier}/approve", handle: rollouts.approve, limit: limits.writes},
-		{method: get, path: "/{task_type}/{identifier}/summary", handle: pages.summary, waits: true},
-		{method: get, path: "/{task_type}/{identifier}/groups", handle: pages.groups, limit: reads},
-		{method: get, path: "/{task_type}/{identifier}/rollout", handle: rollouts.get, limit: reads},
-		{method: get, path: "/{task_type}/{identifier}/missing", handle: pages.missing, limit: reads, query: []string{"limit", "cursor"}},
+		{method: post, path: "/{task_type}/{identifier}/resume", needs: pauseOrApprove, handle: rollouts.resume, limit: limits.writes},
 		{
-			method: get, path: "/{task_type}/{identifier}/results", handle: pages.list, limit: reads,
+			method: post, path: "/{task_type}/{identifier}/approve", needs: wholeTask.with(access.Approve), handle: rollouts.approve,
+			limit: limits.writes,
+		},
+		{method: get, path: "/{task_type}/{identifier}/summary", needs: view, handle: pages.summary, waits: true},
+		{method: get, path: "/{task_type}/{identifier}/groups", needs: view, handle: pages.groups, limit: reads},
+		{method: get, path: "/{task_type}/{identifier}/rollout", needs: view, handle: rollouts.get, limit: reads},
+		{
+			method: get, path: "/{task_type}/{identifier}/missing", needs: view, handle: pages.missing,
+			limit: reads, query: []string{"limit", "cursor"},
+		},
+		{
+			method: get, path: "/{task_type}/{identifier}/results", needs: view, handle: pages.list, limit: reads,
 			query: []string{"state", "limit", "cursor"},
 		},
-		{method: get, path: "/{task_type}/{identifier}/events", handle: taskEvents.follow, stream: true, query: []string{"last_event_id"}},
-		{method: get, path: "/{task_type}/{identifier}/results/{endpoint}", handle: results.get, limit: reads},
 		{
-			method: get, path: "/{task_type}/{identifier}/results/{endpoint}/log", handle: results.log, limit: reads,
+			method: get, path: "/{task_type}/{identifier}/events", needs: view, handle: taskEvents.follow,
+			stream: true, query: []string{"last_event_id"},
+		},
+		{method: get, path: "/{task_type}/{identifier}/results/{endpoint}", needs: view, handle: results.get, limit: reads},
+		{
+			method: get, path: "/{task_type}/{identifier}/results/{endpoint}/log", needs: view, handle: results.log, limit: reads,
 			query: []string{"offset", "limit", "attempt", "raw"},
 		},
 	}

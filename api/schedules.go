@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/choice"
 	"github.com/taskerhq/tasker/internal/ledger"
 	"github.com/taskerhq/tasker/internal/scheduler"
@@ -55,6 +56,7 @@ type scheduleHandlers struct {
 	clock     choice.Clock
 	limits    *limits
 	maxBody   int64
+	rights    *rights
 	log       *slog.Logger
 }
 
@@ -76,13 +78,45 @@ func scheduleName(r *http.Request) (string, error) {
 	return name, nil
 }
 
-// find returns the schedule in a request's path.
+// find returns the schedule in a request's path. One whose tasks the principal may not view
+// is not found.
 func (h *scheduleHandlers) find(r *http.Request) (tasker.Schedule, error) {
 	name, err := scheduleName(r)
 	if err != nil {
 		return tasker.Schedule{}, err
 	}
-	return h.store.FindSchedule(r.Context(), name)
+	schedule, err := h.store.FindSchedule(r.Context(), name)
+	if err == nil && !canView(r.Context(), &schedule) {
+		return tasker.Schedule{}, tasker.Errorf(tasker.NotFound, "schedule %q not found", name)
+	}
+	return schedule, err
+}
+
+// canView reports whether the principal of a request may view the tasks of a schedule.
+func canView(ctx context.Context, schedule *tasker.Schedule) bool {
+	act, _ := scheduledAct(&schedule.Definition)
+	return mayView(ctx, act.Type)
+}
+
+// changeable returns the name in a request's path, if the principal may change the schedule
+// that it is the name of, which need not exist.
+func (h *scheduleHandlers) changeable(r *http.Request) (string, error) {
+	name, err := scheduleName(r)
+	if err != nil || principalOf(r.Context()).Decide(access.Act{Right: access.Schedule}).Allowed {
+		return name, err
+	}
+	schedule, err := h.store.FindSchedule(r.Context(), name)
+	switch {
+	case tasker.CodeOf(err) == tasker.NotFound:
+		return name, nil // whoever creates it, or finds nothing, says so
+	case err != nil:
+		return "", err
+	}
+	act, endpoints := scheduledAct(&schedule.Definition)
+	if !principalOf(r.Context()).Knows(act.Type) {
+		return "", tasker.Errorf(tasker.NotFound, "schedule %q not found", name)
+	}
+	return name, h.rights.holdEndpoints(r.Context(), act, endpoints)
 }
 
 // upcoming returns the first n slots of a schedule from now on. It has none if this
@@ -103,7 +137,8 @@ func (h *scheduleHandlers) answer(ctx context.Context, schedule tasker.Schedule)
 	}, err
 }
 
-// list serves GET /v1/schedules, by name.
+// list serves GET /v1/schedules, by name. A page lacks those whose tasks the principal may
+// not view.
 func (h *scheduleHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
@@ -119,7 +154,12 @@ func (h *scheduleHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := client.SchedulePage{Schedules: append([]tasker.Schedule{}, schedules[:min(limit, len(schedules))]...)}
+	page := client.SchedulePage{Schedules: []tasker.Schedule{}}
+	for _, schedule := range schedules[:min(limit, len(schedules))] {
+		if canView(r.Context(), &schedule) {
+			page.Schedules = append(page.Schedules, schedule)
+		}
+	}
 	if len(schedules) > limit {
 		page.Next = nextPage(w, r, schedules[limit-1].Name)
 	}
@@ -239,6 +279,15 @@ func (h *scheduleHandlers) put(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	put.Definition, put.Paused = request.definition, request.paused
+	if _, err := h.changeable(r); tasker.CodeOf(err) == tasker.NotFound {
+		return forbidden("a schedule of this name is that of a task type for which you have no right: choose another name")
+	} else if err != nil {
+		return err
+	}
+	act, endpoints := scheduledAct(&put.Definition)
+	if err := h.rights.holdEndpoints(r.Context(), act, endpoints); err != nil {
+		return err
+	}
 	put.Next = func(created, now time.Time) time.Time {
 		table, err := scheduler.TableOf(tasker.Schedule{Name: put.Name, Definition: put.Definition, CreatedTime: created})
 		if err != nil {
@@ -262,12 +311,6 @@ func (h *scheduleHandlers) put(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-// principalName returns who sent a request.
-func principalName(r *http.Request) string {
-	principal, _ := PrincipalOf(r.Context())
-	return principal.Name
-}
-
 // changed tells the log and the scheduler of a change.
 func (h *scheduleHandlers) changed(r *http.Request, what string, schedule tasker.Schedule) {
 	h.log.InfoContext(r.Context(), "schedule changed", "change", what, "schedule", schedule.Name, "version", schedule.Version,
@@ -282,7 +325,7 @@ func (h *scheduleHandlers) remove(w http.ResponseWriter, r *http.Request) error 
 	if err := errs.err(); err != nil {
 		return err
 	}
-	name, err := scheduleName(r)
+	name, err := h.changeable(r)
 	if err != nil {
 		return err
 	}
@@ -320,7 +363,7 @@ func (h *scheduleHandlers) setPause(w http.ResponseWriter, r *http.Request, what
 	if err != nil {
 		return err
 	}
-	name, err := scheduleName(r)
+	name, err := h.changeable(r)
 	if err != nil {
 		return err
 	}
@@ -342,7 +385,7 @@ func (h *scheduleHandlers) trigger(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	name, err := scheduleName(r)
+	name, err := h.changeable(r)
 	if err != nil {
 		return err
 	}
@@ -358,7 +401,7 @@ func (h *scheduleHandlers) trigger(w http.ResponseWriter, r *http.Request) error
 
 // backfill serves POST /v1/schedules/{schedule}/backfill.
 func (h *scheduleHandlers) backfill(w http.ResponseWriter, r *http.Request) error {
-	name, err := scheduleName(r)
+	name, err := h.changeable(r)
 	if err != nil {
 		return err
 	}

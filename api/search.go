@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"net/url"
@@ -27,10 +28,13 @@ var (
 func (h *taskHandlers) search(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
 	query := r.URL.Query()
-	q := h.searchParams(query, &errs)
+	q := h.searchParams(r.Context(), query, &errs)
 	q.Before, q.Limit, q.MaxBytes = idCursor(query, &errs), pageLimit(query, &errs), maxPageBytes
 	if err := errs.err(); err != nil {
 		return err
+	}
+	if len(q.Types) == 0 { // the principal may view types that there are not
+		return writeTaskPage(w, r, nil, 0)
 	}
 	release, err := h.limits.payloads.acquire(r.Context(), q.MaxBytes)
 	if err != nil {
@@ -57,9 +61,12 @@ func writeTaskPage(w http.ResponseWriter, r *http.Request, tasks []tasker.Task, 
 // counts serves GET /v1/tasks/counts: how many tasks a search selects.
 func (h *taskHandlers) counts(w http.ResponseWriter, r *http.Request) error {
 	var errs inputErrors
-	q := h.searchParams(r.URL.Query(), &errs)
+	q := h.searchParams(r.Context(), r.URL.Query(), &errs)
 	if err := errs.err(); err != nil {
 		return err
+	}
+	if len(q.Types) == 0 {
+		return writeJSON(w, http.StatusOK, noTasks(q.Statuses))
 	}
 	counts, err := h.store.CountTasks(r.Context(), q)
 	if err != nil {
@@ -68,12 +75,23 @@ func (h *taskHandlers) counts(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, counts)
 }
 
+// noTasks counts nothing for some statuses, or for all if none is named.
+func noTasks(statuses []tasker.TaskStatus) tasker.TaskCounts {
+	counts := tasker.TaskCounts{Statuses: []tasker.StatusCount{}}
+	for _, status := range tasker.TaskStatuses() {
+		if len(statuses) == 0 || slices.Contains(statuses, status) {
+			counts.Statuses = append(counts.Statuses, tasker.StatusCount{Status: status})
+		}
+	}
+	return counts
+}
+
 // maxSearchText limits the text of a search, in bytes.
 const maxSearchText = 256
 
 // searchParams returns which tasks a request selects.
-func (h *taskHandlers) searchParams(query url.Values, errs *inputErrors) tasker.TaskSearch {
-	q := tasker.TaskSearch{Types: h.typesParam(query["task_type"], errs), Prefix: query.Get("identifier"), Text: query.Get("text")}
+func (h *taskHandlers) searchParams(ctx context.Context, query url.Values, errs *inputErrors) tasker.TaskSearch {
+	q := tasker.TaskSearch{Types: h.typesParam(ctx, query["task_type"], errs), Prefix: query.Get("identifier"), Text: query.Get("text")}
 	for _, value := range query["status"] {
 		q.Statuses = append(q.Statuses, statusParam(value, errs))
 	}
@@ -103,16 +121,17 @@ func (h *taskHandlers) searchParams(query url.Values, errs *inputErrors) tasker.
 	return q
 }
 
-// typesParam returns the task types that a search names, or else all of them, sorted.
-func (h *taskHandlers) typesParam(names []string, errs *inputErrors) []string {
+// typesParam returns the task types that a search names, or else all that the principal may
+// view, sorted. Of others it says that they do not exist.
+func (h *taskHandlers) typesParam(ctx context.Context, names []string, errs *inputErrors) []string {
 	known := h.types.load().byName
 	for _, name := range names {
-		if known[name] == nil {
+		if known[name] == nil || !mayView(ctx, name) {
 			errs.add("?task_type", "%v", errNoTaskType(name))
 		}
 	}
 	if len(names) == 0 {
-		return slices.Sorted(maps.Keys(known))
+		return viewable(ctx, slices.Sorted(maps.Keys(known)))
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

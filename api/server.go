@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/observe"
 	"github.com/taskerhq/tasker/internal/x/netlimit"
 )
@@ -100,7 +101,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	cfg = cfg.withDefaults()
 	s := &Server{
-		cfg: cfg, log: deps.Log, auth: newAuthenticator(cfg.Token, cfg.TokenOverlap),
+		cfg: cfg, log: deps.Log, auth: newAuthenticator(cfg),
 		types: &taskTypes{maxBody: cfg.MaxBody}, limits: newLimits(cfg),
 		streams: newStreams(cfg.MaxStreams, cfg.MaxStreamsPerAddress, newHub(deps.Broker, deps.Live, deps.Log), deps.Log),
 	}
@@ -110,7 +111,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s.scheduled = scheduledTasks{s.types, deps.Dispatcher}
 	problems := problems{deps.Log}
-	s.router = &router{problems: problems, types: s.types, routes: routes(cfg, deps, s.types, s.limits, s.streams)}
+	s.router = &router{
+		problems: problems, types: s.types, rights: newRights(deps, s.types),
+		routes: routes(cfg, deps, s.types, s.limits, s.streams),
+	}
 	around := newMiddleware(cfg, s.auth, problems, s.router.open(), deps.Metrics)
 	s.refusals = around.refusals
 	s.handler = around.wrap(s.router.handler())
@@ -145,8 +149,18 @@ func (s *Server) SetTaskTypes(types []tasker.TaskType) error { return s.types.re
 // Config.TokenOverlap. An empty token is ignored, and so is any token on a server
 // that started without one: both need a restart.
 func (s *Server) SetToken(token string) {
-	if tokens, ok := s.auth.(*bearerTokens); ok && token != "" {
-		tokens.set(token)
+	if c, ok := s.auth.(*credentials); ok && c.single != nil && token != "" {
+		c.single.set(token)
+	}
+}
+
+// SetAccess replaces the access file. What it says counts for requests that begin
+// afterwards, and streams of principals of the previous one end, so that their clients come
+// again. Nil is ignored, and so is any on a server that started without authentication: both
+// need a restart.
+func (s *Server) SetAccess(policy *access.Policy) {
+	if c, ok := s.auth.(*credentials); ok {
+		c.setPolicy(policy)
 	}
 }
 
@@ -164,8 +178,8 @@ func (s *Server) Listen() error {
 	}
 	if s.cfg.guardsHost() && !listensOnLoopback(l) {
 		_ = l.Close()
-		return fmt.Errorf("api: %q resolves to %s, which other hosts can reach, and no token protects it: set api.token_file, or set "+
-			"api.listen to 127.0.0.1", s.cfg.Listen, l.Addr())
+		return fmt.Errorf("api: %q resolves to %s, which other hosts can reach, and no token protects it: set api.token_file or "+
+			"api.access_file, or set api.listen to 127.0.0.1", s.cfg.Listen, l.Addr())
 	}
 	s.listener = netlimit.New(l, s.cfg.MaxConnections, s.cfg.MaxConnectionsPerAddress, s.log)
 	return nil

@@ -151,7 +151,7 @@ type feed interface {
 }
 
 // serve writes the events of a feed until it has ended, the client has
-// disconnected or is too slow, or the server stops. Errors before the first event
+// disconnected or is too slow, its rights may have changed, or the server stops. Errors before the first event
 // become problems.
 func (st *streams) serve(w http.ResponseWriter, r *http.Request, f feed) error {
 	release, err := st.acquire(netlimit.Host(r.RemoteAddr))
@@ -159,7 +159,8 @@ func (st *streams) serve(w http.ResponseWriter, r *http.Request, f feed) error {
 		return err
 	}
 	defer release()
-	ctx, cancel := context.WithCancel(r.Context())
+	principal, _ := PrincipalOf(r.Context())
+	ctx, cancel := principal.until(r.Context())
 	defer cancel()
 	out := &eventStream{w: w, control: http.NewResponseController(w), limit: st.write}
 	select {
@@ -172,6 +173,8 @@ func (st *streams) serve(w http.ResponseWriter, r *http.Request, f feed) error {
 		case <-st.stopped:
 			cancel()
 			out.hurry()
+		case <-principal.replaced:
+			cancel()
 		case <-ctx.Done():
 		}
 	}()

@@ -219,7 +219,7 @@ func viewTask(t tasker.Task) client.TaskView {
 		ID: t.ID, Identifier: t.Identifier, Type: t.Type, Status: t.Status,
 		Endpoints: t.Endpoints, Labels: t.Labels, Select: t.Select, Chosen: t.Chosen, Deliver: t.Deliver,
 		Unserved:         t.Unserved,
-		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, Priority: t.Priority,
+		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, CreatedBy: t.CreatedBy, Priority: t.Priority,
 		Topic: t.Topic, OnConflict: t.OnConflict, Superseded: t.Superseded,
 		Rollout: t.Rollout, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,

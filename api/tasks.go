@@ -15,6 +15,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/choice"
 	"github.com/taskerhq/tasker/internal/observe"
 )
@@ -92,6 +93,7 @@ type taskHandlers struct {
 	waiter     *waiter
 	limits     *limits
 	maxBody    int64
+	rights     *rights
 	created    observe.Counter
 	log        *slog.Logger
 }
@@ -164,6 +166,7 @@ func (h *taskHandlers) post(r *http.Request) (posted, error) {
 		return posted{}, err
 	}
 	task := in.task(tt)
+	task.CreatedBy = creator(r)
 	if in.where.looks() || !in.when.start.IsZero() || task.AskedExpiry || in.rollout != nil || dry {
 		if answer, answered, err := h.look(r.Context(), &in, &task, dry); answered || err != nil {
 			return answer, err
@@ -251,6 +254,9 @@ func (h *taskHandlers) plan(
 			return plan, err
 		}
 	}
+	if err := h.allowed(ctx, task); err != nil {
+		return plan, err
+	}
 	if err := h.dispatcher.Check(ctx, *task); err != nil {
 		return plan, err
 	}
@@ -270,8 +276,17 @@ func planOf(task *tasker.Task, digest string, chosen choice.Choice) client.Plan 
 	return plan
 }
 
+// allowed returns a [problem.Forbidden] error unless the principal of a request may run a
+// task at all endpoints that it is for.
+func (h *taskHandlers) allowed(ctx context.Context, task *tasker.Task) error {
+	return h.rights.holdEndpoints(ctx, access.Act{Right: access.Run, Type: task.Type}, task.Endpoints)
+}
+
 // accept stores a task, and sends it unless it starts later.
 func (h *taskHandlers) accept(r *http.Request, task tasker.Task) (posted, error) {
+	if err := h.allowed(r.Context(), &task); err != nil {
+		return posted{}, err
+	}
 	if err := h.dispatcher.Check(r.Context(), task); err != nil {
 		return posted{}, err
 	}
@@ -315,6 +330,9 @@ func (h *taskHandlers) redirect(w http.ResponseWriter, r *http.Request) error {
 		return tasker.Errorf(tasker.NotFound, "task %q not found: an id is a positive number", clip(text, tasker.MaxName))
 	}
 	taskType, identifier, err := h.store.TaskName(r.Context(), id)
+	if err == nil && !mayView(r.Context(), taskType) {
+		err = tasker.Errorf(tasker.NotFound, "task %d not found: it never existed, or it was deleted", id)
+	}
 	if err != nil {
 		return err
 	}

@@ -123,19 +123,24 @@ type taskTypeHandlers struct {
 	holds     HoldStore
 }
 
-// list serves GET /v1/task-types, in the configuration's order and in one page.
+// list serves GET /v1/task-types, in the configuration's order and in one page: those for
+// which the principal has any right.
 func (h *taskTypeHandlers) list(w http.ResponseWriter, r *http.Request) error {
 	types := h.types.load()
 	held, err := h.holds.HeldTypes(r.Context())
 	if err != nil {
 		return err
 	}
-	infos := make([]client.TaskTypeInfo, len(types.list))
+	infos := make([]client.TaskTypeInfo, 0, len(types.list))
 	for i := range types.list {
-		infos[i] = h.types.describe(&types.list[i])
-		if hold, ok := held[infos[i].Name]; ok {
-			infos[i].Hold = &hold
+		if !principalOf(r.Context()).Knows(types.list[i].Name) {
+			continue
 		}
+		info := h.types.describe(&types.list[i])
+		if hold, ok := held[info.Name]; ok {
+			info.Hold = &hold
+		}
+		infos = append(infos, info)
 	}
 	return writeJSON(w, http.StatusOK, client.TaskTypeList{TaskTypes: infos})
 }

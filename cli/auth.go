@@ -97,8 +97,8 @@ func expiryOf(text string, now time.Time) (time.Time, error) {
 	} else if date, err := time.Parse(time.DateOnly, text); err == nil && date.After(now) && date.Before(now.AddDate(0, 0, maxTokenDays)) {
 		return date, nil
 	}
-	return time.Time{}, usagef("invalid --expires %q: must be a number of days up to %d, such as 90d, or a date to come, such as 2027-03-01",
-		text, maxTokenDays)
+	return time.Time{}, usagef(
+		"invalid --expires %q: must be a number of days up to %d, such as 90d, or a date to come, such as 2027-03-01", text, maxTokenDays)
 }
 
 // accessFile returns the policy of a file, or else of the one that the configuration
@@ -160,8 +160,8 @@ The exit code is 0 without mistakes, even with warnings, and 2 otherwise.`,
 				OK: true, File: policy.File(), Principals: len(policy.Names()), Tokens: len(policy.Tokens()), Rules: policy.Rules(),
 				Warnings: accessWarnings(policy, time.Now()),
 			}
-			lines := []string{fmt.Sprintf("%s: no mistakes (%d principals, %d tokens, %d rules)", answer.File, answer.Principals, answer.Tokens,
-				answer.Rules)}
+			lines := []string{fmt.Sprintf("%s: no mistakes (%d principals, %d tokens, %d rules)",
+				answer.File, answer.Principals, answer.Tokens, answer.Rules)}
 			for _, warning := range answer.Warnings {
 				lines = append(lines, "warning: "+warning)
 			}

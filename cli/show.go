@@ -150,6 +150,9 @@ func (r *run) showTask(ctx context.Context, cmd *cobra.Command, c *client.Client
 	if t.Expires != nil {
 		add("expires", t.Expires.Format(time.RFC3339))
 	}
+	if t.CreatedBy != "" {
+		add("created", "by "+t.CreatedBy)
+	}
 	if t.Priority > 0 {
 		add("priority", strconv.Itoa(t.Priority))
 	}

@@ -140,7 +140,8 @@ type TaskView struct {
 	Retry *tasker.RetryPolicy `json:"retry,omitempty"`
 	// Rollout is how far it is on its way through its endpoints, without the plan.
 	Rollout    *tasker.Rollout   `json:"rollout,omitempty"`
-	Priority   int               `json:"priority,omitempty"` // from 0 to 9, which comes first
+	CreatedBy  string            `json:"created_by,omitempty"` // as in [tasker.Task]
+	Priority   int               `json:"priority,omitempty"`   // from 0 to 9, which comes first
 	Topic      string            `json:"topic,omitempty"`
 	OnConflict tasker.OnConflict `json:"on_conflict,omitempty"`
 	// Superseded says which newer task of its topic has replaced it; nil if none has.

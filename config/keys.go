@@ -108,7 +108,8 @@ func apiKeys(d *draft) []key {
 	)
 	return []key{
 		{
-			"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file`, `api.access_file` or `api.insecure`",
+			"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file`, `api.access_file` or " +
+				"`api.insecure`",
 			text(&d.API.Listen),
 		},
 		{"api.port", forAPI, "TCP port; 0 takes a free one", number(&d.API.Port, 0, 65535)},
@@ -122,8 +123,8 @@ func apiKeys(d *draft) []key {
 			text(&d.tokenFile),
 		},
 		{
-			accessFileKey, forAPI, "file with the people who may use the API, their tokens and their rights (YAML), read again when it changes; " +
-				"the token of `api.token_file` may do everything beside it",
+			accessFileKey, forAPI, "file with the people who may use the API, their tokens and their rights (YAML), read again " +
+				"when it changes; the token of `api.token_file` may do everything beside it",
 			text(&d.accessFile),
 		},
 		{"api.insecure", forAPI, "lets anybody who can reach the address run tasks", boolean(&d.API.Insecure)},

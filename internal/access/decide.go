@@ -157,8 +157,19 @@ func (d Decision) Missing() string {
 		return fmt.Sprintf("%s at all of its endpoints, but at some (%s): list the endpoints, or choose them with select and without "+
 			"a later start, or ask for a rule with %s and without endpoints", lacks, rulesAt(d.partial), d.wanted())
 	}
-	return fmt.Sprintf("%s at %d of the %d endpoints: %s (others are allowed by %s): leave them out, or ask for a rule that is for them, too",
-		lacks, len(d.outside), len(d.act.Endpoints), text.Some(d.outside, maxOutside), rulesAt(d.partial))
+	return fmt.Sprintf(
+		"%s at %d of the %d endpoints: %s (others are allowed by %s): leave them out, or ask for a rule that is for them, too", lacks,
+		len(d.outside), len(d.act.Endpoints), text.Some(d.outside, maxOutside), rulesAt(d.partial))
+}
+
+// MissingAny says that a principal has a right for no task type, and what to ask for.
+func (p Principal) MissingAny(right Right) string {
+	d := Decision{act: Act{Right: right}, who: p}
+	if !p.tokenMay(right) {
+		return d.Missing()
+	}
+	return fmt.Sprintf("%s does not have the right %s for any task type: ask for a rule in the access file with who: [%s], may: [%s]",
+		p.Name, right, p.Name, right)
 }
 
 // subject says what the act is about.

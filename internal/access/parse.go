@@ -398,8 +398,8 @@ func (p *parser) types(rule *Rule, node *yaml.Node) {
 	default:
 		for _, right := range []Right{Drain, Admin} {
 			if rule.rights[right] {
-				p.add(node.Line, "types in a rule with the right %s, which is not about task types: give it in a rule of its own, without types",
-					right)
+				p.add(node.Line, "types in a rule with the right %s, which is not about task types: give it in a rule of its own, "+
+					"without types", right)
 			}
 		}
 	}

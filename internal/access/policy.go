@@ -140,8 +140,8 @@ func (p *Policy) Authenticate(token string, from netip.Addr, now time.Time) (Pri
 	t := &p.tokens[at]
 	switch {
 	case !now.Before(t.Expires):
-		return Principal{}, tasker.Errorf(tasker.Unauthorized, "expired token: this one of %s ended at %s: tasker auth token prints another",
-			t.Principal, t.Expires.Format(time.RFC3339))
+		return Principal{}, tasker.Errorf(tasker.Unauthorized,
+			"expired token: this one of %s ended at %s: tasker auth token prints another", t.Principal, t.Expires.Format(time.RFC3339))
 	case t.from != nil && !slices.ContainsFunc(t.from, func(prefix netip.Prefix) bool { return prefix.Contains(from.Unmap()) }):
 		return Principal{}, tasker.Errorf(tasker.Unauthorized, "token not valid here: this one of %s may not be used from %s",
 			t.Principal, from.Unmap())

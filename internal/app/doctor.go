@@ -84,7 +84,8 @@ func examine(ctx context.Context, subject doctor.Subject) (doctor.Report, error)
 func settingsOf(cfg config.Config, wrong error) doctor.Settings {
 	s := doctor.Settings{
 		Mode: cfg.Mode, File: cfg.File, Error: wrong, Development: cfg.Mode == config.DefaultMode,
-		TaskTypes: cfg.TaskTypeNames(), Listen: cfg.API.Listen, Token: cfg.API.Token != "" || cfg.API.Access != nil, Insecure: cfg.API.Insecure,
+		TaskTypes: cfg.TaskTypeNames(), Listen: cfg.API.Listen, Insecure: cfg.API.Insecure,
+		Token:        cfg.API.Token != "" || cfg.API.Access != nil,
 		MaxOpenConns: cfg.Store.MaxOpenConns, MaxBody: cfg.API.MaxBody,
 		MaxResult: int64(cfg.Manager.MaxResult), QueueExpires: cfg.Rabbit.QueueExpires,
 		WaitForEndpoints: cfg.API.WaitForEndpoints, ManagersOnly: cfg.ManagersOnly,

@@ -103,7 +103,7 @@ func (c Chooser) Choose(ctx context.Context, r Request) (Choice, error) {
 			labels[key] = true
 		}
 		if r.Union != nil {
-			m := r.Union.Match(selectable(&e), now)
+			m := r.Union.Match(Selectable(&e), now)
 			if !m.Matched {
 				continue
 			}
@@ -163,7 +163,7 @@ func (c Chooser) Names(ctx context.Context, q tasker.EndpointQuery, u selector.U
 		switch {
 		case err != nil:
 			return nil, "", err
-		case !u.Match(selectable(&e), now).Matched:
+		case !u.Match(Selectable(&e), now).Matched:
 		case len(names) == q.Limit:
 			return names, names[len(names)-1], nil
 		default:
@@ -188,8 +188,8 @@ func (c Chooser) Silent(ctx context.Context, names []string) (silent []string, e
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return alive[name] }), nil
 }
 
-// selectable returns an endpoint as a selector sees it.
-func selectable(e *tasker.Endpoint) selector.Endpoint {
+// Selectable returns an endpoint as a selector sees it.
+func Selectable(e *tasker.Endpoint) selector.Endpoint {
 	return selector.Endpoint{
 		Name: e.Name, Labels: e.Labels, Types: e.TaskTypes, Version: e.Version, LastSeen: e.LastSeen, Drained: e.Drain != nil,
 	}

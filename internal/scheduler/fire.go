@@ -123,6 +123,7 @@ func (s *Scheduler) create(
 func (s *Scheduler) task(ctx context.Context, schedule *tasker.Schedule, slot, start time.Time) (tasker.Task, error) {
 	task, err := s.Tasks.ScheduledTask(ctx, schedule.Definition.Task)
 	task.Identifier, task.Start = tasker.SlotIdentifier(schedule.Name, slot), tasker.Start{At: start}
+	task.CreatedBy = "schedule:" + schedule.Name
 	return task, err
 }
 

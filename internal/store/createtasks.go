@@ -99,6 +99,9 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 			Targets: new(len(t.Endpoints)), PublishAttempts: 1, Priority: t.Priority,
 		},
 	}
+	if t.CreatedBy != "" {
+		n.row.CreatedBy = &t.CreatedBy
+	}
 	if t.Retry != nil {
 		n.row.Retry = &document[tasker.RetryPolicy]{*t.Retry}
 	}

@@ -153,6 +153,7 @@ type taskRow struct {
 	LastModifiedTime dbTime
 	Errmsg           *string                       // why it could not start
 	Retry            *document[tasker.RetryPolicy] // its own policy; NULL for that of its type
+	CreatedBy        *string                       // see [tasker.Task]
 	Priority         int
 	Topic            *string
 	OnConflict       *string // set if the topic is
@@ -196,6 +197,9 @@ func (r *taskRow) task() tasker.Task {
 	}
 	if r.Superseded != nil {
 		t.Superseded = &r.Superseded.value
+	}
+	if r.CreatedBy != nil {
+		t.CreatedBy = *r.CreatedBy
 	}
 	if r.Errmsg != nil {
 		t.Errmsg = *r.Errmsg

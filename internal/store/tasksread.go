@@ -24,7 +24,7 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
 	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, expected, targets, places, unserved,"+
-		" removed_endpoints, cancellation, retry, priority, topic, on_conflict, superseded, rollout, hold, round, round_time,"+
+		" removed_endpoints, cancellation, retry, created_by, priority, topic, on_conflict, superseded, rollout, hold, round, round_time,"+
 		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
@@ -39,8 +39,8 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
 	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, places, unserved,"+
-		" removed_endpoints, cancellation, retry, priority, topic, on_conflict, superseded, rollout, hold, round, round_time, start_time,"+
-		" accepted_time, not_after, sent_time, last_modified_time, errmsg"), taskType, identifier)
+		" removed_endpoints, cancellation, retry, created_by, priority, topic, on_conflict, superseded, rollout, hold, round, round_time,"+
+		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
 	}
@@ -196,7 +196,7 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 	}
 	columns := []string{
 		"id", "type", "identifier", "status", "endpoints", "labels", "selection", "places", "unserved", "removed_endpoints", "cancellation",
-		"retry", "priority", "topic", "on_conflict", "superseded", "rollout", "hold",
+		"retry", "created_by", "priority", "topic", "on_conflict", "superseded", "rollout", "hold",
 		"round", "round_time",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}
