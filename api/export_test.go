@@ -110,3 +110,13 @@ func (s *Server) Hints() (changes, leftOut int) {
 	}
 	return changes, leftOut
 }
+
+// WithoutNeed returns the routes that name no right.
+func (s *Server) WithoutNeed() (routes []string) {
+	for _, r := range s.router.routes {
+		if r.needs.reach == 0 {
+			routes = append(routes, r.method+" "+r.path)
+		}
+	}
+	return routes
+}

@@ -25,6 +25,9 @@ func (s scheduledTasks) task(ctx context.Context, body []byte) (tasker.Task, err
 		return tasker.Task{}, err
 	}
 	tt, ok := s.types.load().byName[taskType]
+	if p, asked := PrincipalOf(ctx); ok && asked { // else the schedule itself does
+		ok = p.Knows(taskType)
+	}
 	if !ok {
 		return tasker.Task{}, tasker.FieldErrorf("/type", "task type %q not found: %s lists them",
 			clip(taskType, tasker.MaxName), routeTaskTypes)
