@@ -30,6 +30,8 @@ type TaskSearch struct {
 	Topic    string        // has this topic
 	Prefix   string        // has an identifier that begins so
 	Labels   []LabelFilter // has all of these
+	// CreatedBy is the principal that created it; see [Task].
+	CreatedBy string
 	// Since and Until say when its status changed last: at Since or later, and before
 	// Until. CreatedSince and CreatedUntil say when it was accepted, likewise.
 	Since, Until               time.Time

@@ -103,7 +103,7 @@ func (c Config) Validate() error {
 	if c.Port < 0 || c.Port > 65535 {
 		invalid("port: must be 0-65535, got %d", c.Port)
 	}
-	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if strings.ContainsFunc(c.Token, notVisible) {
 		invalid("token_file: the token must be printable ASCII characters without blanks") // without the token
 	}
 	if err := c.TLS.validate(); err != nil {

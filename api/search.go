@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -19,7 +20,8 @@ import (
 // those that may be given more than once.
 var (
 	searchQuery = []string{
-		"task_type", "status", "endpoint", "topic", "identifier", "label", "since", "until", "created_since", "created_until", "text",
+		"task_type", "status", "endpoint", "topic", "identifier", "label", "created_by", "since", "until", "created_since",
+		"created_until", "text",
 	}
 	searchRepeatable = []string{"task_type", "status", "label"}
 )
@@ -75,6 +77,9 @@ func (h *taskHandlers) counts(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, counts)
 }
 
+// notVisible reports whether a character is not a printable one of ASCII other than the space.
+func notVisible(r rune) bool { return r <= ' ' || r > '~' }
+
 // noTasks counts nothing for some statuses, or for all if none is named.
 func noTasks(statuses []tasker.TaskStatus) tasker.TaskCounts {
 	counts := tasker.TaskCounts{Statuses: []tasker.StatusCount{}}
@@ -105,6 +110,12 @@ func (h *taskHandlers) searchParams(ctx context.Context, query url.Values, errs 
 		q.Topic = query.Get("topic")
 		if err := tasker.ValidateTopic(q.Topic); err != nil {
 			errs.add("?topic", "%v", err)
+		}
+	}
+	if query.Has("created_by") {
+		q.CreatedBy = query.Get("created_by")
+		if q.CreatedBy == "" || len(q.CreatedBy) > tasker.MaxName || strings.ContainsFunc(q.CreatedBy, notVisible) {
+			errs.add("?created_by", "invalid created_by: must be the name of a principal, or schedule: and that of a schedule")
 		}
 	}
 	if query.Has("identifier") {

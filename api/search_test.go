@@ -36,6 +36,7 @@ func TestSearch(t *testing.T) {
 	for query, want := range map[string]tasker.TaskSearch{
 		"":                                   {Types: []string{"backup", "worker"}},
 		"?task_type=worker&task_type=worker": {Types: []string{"worker"}},
+		"?created_by=alice@example.com": {Types: []string{"backup", "worker"}, CreatedBy: "alice@example.com"},
 		"?endpoint=web1&topic=upd&identifier=upd-&text=no%20space&cursor=7&since=2h": {
 			Types: []string{"backup", "worker"}, Endpoint: "web1", Topic: "upd", Prefix: "upd-", Text: "no space", Before: 7, Since: now.Add(-2 * time.Hour),
 		},
@@ -52,7 +53,7 @@ func TestSearch(t *testing.T) {
 		}
 	}
 	for _, query := range []string{
-		"task_type=none", "status=LATE", "endpoint=a/b", "endpoint=", "identifier=-x", "since=yesterday", "since=-2h", "text=", "text=" + strings.Repeat("x", 257),
+		"task_type=none", "created_by=", "created_by=a%20b", "created_by=" + strings.Repeat("a", 65), "status=LATE", "endpoint=a/b", "endpoint=", "identifier=-x", "since=yesterday", "since=-2h", "text=", "text=" + strings.Repeat("x", 257),
 		"text=%ff", "cursor=x", "until=tomorrow", "until=", "created_since=-1s", "created_until=2015-05-06", "until=2h&since=1h",
 		"until=2015-05-06T01:00:00Z&since=2015-05-06T01:00:00Z", "created_until=1h&created_since=1m",
 		"until=0001-01-01T00:00:00Z", "created_until=9999-12-31T23:30:00-01:00",

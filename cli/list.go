@@ -70,6 +70,7 @@ them: a + behind a number says that there may be more.`,
 	flags.StringVar(&f.search.Topic, "topic", "", "with this `topic`")
 	flags.StringVar(&f.search.Prefix, "identifier", "", "with an identifier that begins with this `text`")
 	flags.StringArrayVar(&f.labels, "label", nil, "with this label, such as `ticket=CHG-7`, or ticket for any value; may be repeated")
+	flags.StringVar(&f.search.CreatedBy, "created-by", "", "created by this `principal`")
 	for i, flag := range windowFlags {
 		flags.StringVar(&f.window[i], flag.name, "", flag.usage)
 	}

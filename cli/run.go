@@ -14,6 +14,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
+	"github.com/taskerhq/tasker/internal/problem"
 	"github.com/taskerhq/tasker/internal/x/clock"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
@@ -269,7 +270,8 @@ func (f *runFlags) applyPayload(ctx context.Context, r *run, c *client.Client, a
 // started.
 func refused(err error) error {
 	switch tasker.CodeOf(err) {
-	case tasker.Invalid, tasker.Malformed, tasker.NotFound, tasker.Conflict, tasker.TooLarge, tasker.Unauthorized:
+	case tasker.Invalid, tasker.Malformed, tasker.NotFound, tasker.Conflict, tasker.TooLarge, tasker.Unauthorized,
+		problem.Forbidden:
 	default:
 		return err
 	}

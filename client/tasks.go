@@ -136,6 +136,8 @@ type TaskSearch struct {
 	Topic    string               // with this topic
 	Prefix   string               // with an identifier that begins so
 	Labels   []tasker.LabelFilter // with all of these
+	// CreatedBy is the principal that created it.
+	CreatedBy string
 	Since    time.Time            // changed then or later
 	Until    time.Time            // changed before then
 	// CreatedSince and CreatedUntil say likewise when the task was accepted.
@@ -168,7 +170,9 @@ func (q TaskSearch) values() url.Values {
 	for _, label := range q.Labels {
 		query.Add("label", label.String())
 	}
-	for name, value := range map[string]string{"endpoint": q.Endpoint, "topic": q.Topic, "identifier": q.Prefix, "text": q.Text} {
+	for name, value := range map[string]string{
+		"endpoint": q.Endpoint, "topic": q.Topic, "identifier": q.Prefix, "created_by": q.CreatedBy, "text": q.Text,
+	} {
 		if value != "" {
 			query.Set(name, value)
 		}

@@ -91,7 +91,7 @@ func byIndex(q tasker.TaskSearch) bool {
 
 // plain reports whether a search selects tasks by their types and statuses alone.
 func plain(q tasker.TaskSearch) bool {
-	return q.Endpoint == "" && q.Topic == "" && q.Prefix == "" && len(q.Labels) == 0 && q.Text == "" &&
+	return q.Endpoint == "" && q.Topic == "" && q.Prefix == "" && len(q.Labels) == 0 && q.Text == "" && q.CreatedBy == "" &&
 		q.Since.IsZero() && q.Until.IsZero() && q.CreatedSince.IsZero() && q.CreatedUntil.IsZero()
 }
 
@@ -103,6 +103,9 @@ func (s Tasks) matching(ctx context.Context, q tasker.TaskSearch, ids []int64) *
 	}
 	if q.Topic != "" {
 		find = find.Where("topic = ?", q.Topic)
+	}
+	if q.CreatedBy != "" {
+		find = find.Where("created_by = ?", q.CreatedBy)
 	}
 	if q.Prefix != "" { // no LIKE: names may contain an underscore
 		find = find.Where("identifier >= ? AND identifier < ?", q.Prefix, q.Prefix+"\x7f")
