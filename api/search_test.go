@@ -36,7 +36,7 @@ func TestSearch(t *testing.T) {
 	for query, want := range map[string]tasker.TaskSearch{
 		"":                                   {Types: []string{"backup", "worker"}},
 		"?task_type=worker&task_type=worker": {Types: []string{"worker"}},
-		"?created_by=alice@example.com": {Types: []string{"backup", "worker"}, CreatedBy: "alice@example.com"},
+		"?created_by=alice@example.com":      {Types: []string{"backup", "worker"}, CreatedBy: "alice@example.com"},
 		"?endpoint=web1&topic=upd&identifier=upd-&text=no%20space&cursor=7&since=2h": {
 			Types: []string{"backup", "worker"}, Endpoint: "web1", Topic: "upd", Prefix: "upd-", Text: "no space", Before: 7, Since: now.Add(-2 * time.Hour),
 		},

@@ -138,8 +138,8 @@ type TaskSearch struct {
 	Labels   []tasker.LabelFilter // with all of these
 	// CreatedBy is the principal that created it.
 	CreatedBy string
-	Since    time.Time            // changed then or later
-	Until    time.Time            // changed before then
+	Since     time.Time // changed then or later
+	Until     time.Time // changed before then
 	// CreatedSince and CreatedUntil say likewise when the task was accepted.
 	CreatedSince time.Time
 	CreatedUntil time.Time
