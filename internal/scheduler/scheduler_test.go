@@ -30,7 +30,7 @@ func TestFires(t *testing.T) {
 	for i, name := range []string{"backup-20260506T011524Z", "backup-20260506T011624Z"} {
 		task := w.taskOf("backup", i)
 		if task.Identifier != name || task.Status != tasker.Scheduled || !task.StartTime.Equal(began.Add(time.Duration(i+1)*time.Minute)) ||
-			string(task.Payload) != `{"type":"worker"}` {
+			string(task.Payload) != `{"type":"worker"}` || task.CreatedBy != "schedule:backup" {
 			t.Errorf("%+v", task)
 		}
 	}
