@@ -31,6 +31,7 @@ type TaskType struct {
 	Retention   time.Duration     // how long a task is kept after its end; 0 means DefaultRetention
 	Expires     time.Duration     // after its start a task expires, unless it says when itself; 0 means never
 	Priority    int               // of a task that does not say its own, from 0 to MaxPriority
+	Approval    string            // who may approve waves of its rollouts: ApprovalOther, or empty for everybody with the right
 	MaxPayload  int64             // bytes; 0 means whatever fits a request
 	Schema      json.RawMessage   // JSON Schema of payloads, as written; nil accepts any payload
 	Example     json.RawMessage   // a payload to start from; may be nil
@@ -40,6 +41,10 @@ type TaskType struct {
 	// Payloads is Schema, compiled. Nil accepts any payload.
 	Payloads PayloadValidator
 }
+
+// ApprovalOther is the Approval of a type whose rollouts are not approved by who created
+// the task.
+const ApprovalOther = "other"
 
 // PayloadValidator checks payloads against a schema.
 type PayloadValidator interface {
@@ -98,6 +103,9 @@ func (t TaskType) Validate() error {
 	}
 	if err := ValidatePriority(t.Priority); err != nil {
 		invalid("%v", err)
+	}
+	if t.Approval != "" && t.Approval != ApprovalOther {
+		invalid("invalid approval %q: must be %s, or empty", t.Approval, ApprovalOther)
 	}
 	if t.MaxPayload < 0 {
 		invalid("invalid max_payload %d: must not be negative", t.MaxPayload)

@@ -22,6 +22,7 @@ func TestTaskTypesAreValidated(t *testing.T) {
 		"invalid max_payload -1":        {{Name: "a", MaxPayload: -1}},
 		"invalid priority -1":           {{Name: "a", Priority: -1}},
 		"invalid priority 10: must be":  {{Name: "a", Priority: 10}},
+		`invalid approval "mine"`:       {{Name: "a", Approval: "mine"}},
 		"b\": invalid retry pause -1ns": {{Name: "a"}, {Name: "b", Retry: tasker.RetryPolicy{Delays: []time.Duration{0, -1}}}},
 	} {
 		err := tasker.ValidateTaskTypes(types)

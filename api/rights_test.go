@@ -518,3 +518,27 @@ func TestTokenEnds(t *testing.T) {
 		t.Error(detail)
 	}
 }
+
+// With approval: other, nobody approves a task of their own.
+func TestFourEyes(t *testing.T) {
+	p := newPeople(t, "rules:\n  - {who: [ann, bob], may: [operator, approve]}\n", "ann", "bob")
+	h := newHarness(t, p.use, func(c *api.Config) { c.TaskTypes[0].Approval = tasker.ApprovalOther })
+	for _, taskType := range []string{"worker", "backup"} {
+		h.send(t, p, "ann", "POST", "/"+taskType, `{"identifier":"a"}`).want(t, http.StatusCreated)
+	}
+	a := h.send(t, p, "ann", "POST", "/worker/a/approve", "")
+	a.want(t, http.StatusForbidden)
+	if detail := a.problem(t).Detail; detail != `ann created the task, and task type "worker" has approval: other: ask another principal with the right approve` {
+		t.Error(detail)
+	}
+	// What follows is refused since there is no rollout.
+	h.send(t, p, "bob", "POST", "/worker/a/approve", "").want(t, http.StatusConflict)
+	h.send(t, p, "ann", "POST", "/backup/a/approve", "").want(t, http.StatusConflict)
+	h.send(t, p, "bob", "POST", "/worker/none/approve", "").want(t, http.StatusNotFound)
+	if info := h.send(t, p, "ann", "GET", "/v1/task-types/worker", ""); !strings.Contains(string(info.body), `"approval":"other"`) {
+		t.Errorf("%s", info.body)
+	}
+	open := newHarness(t, func(c *api.Config) { c.TaskTypes[0].Approval = tasker.ApprovalOther })
+	open.post(t, "/worker", `{"identifier":"a"}`).want(t, http.StatusCreated)
+	open.do(t, "POST", "/worker/a/approve", nil).want(t, http.StatusForbidden)
+}

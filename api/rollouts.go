@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -224,6 +225,9 @@ func (h *rolloutHandlers) approve(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	if err := h.otherThanCreator(r, act); err != nil {
+		return err
+	}
 	changed, err := h.conductor.Approve(r.Context(), act)
 	if err != nil {
 		return err
@@ -234,6 +238,21 @@ func (h *rolloutHandlers) approve(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	return writeJSON(w, http.StatusOK, client.Approved{Changed: changed, Rollout: found})
+}
+
+// otherThanCreator returns a [problem.Forbidden] error if the task type wants somebody else
+// to approve than who created the task. Where nobody is known, nobody is somebody else.
+func (h *rolloutHandlers) otherThanCreator(r *http.Request, act tasker.RolloutAct) error {
+	tt, err := h.holds.types.of(r)
+	if err != nil || tt.Approval != tasker.ApprovalOther {
+		return err
+	}
+	task, err := h.tasks.ViewTask(r.Context(), act.Type, act.Identifier)
+	if err != nil || task.CreatedBy != creator(r) {
+		return err
+	}
+	return forbidden(fmt.Sprintf("%s created the task, and task type %q has approval: other: ask another principal with the right %s",
+		act.By, tt.Name, access.Approve))
 }
 
 // resume serves POST /{task_type}/{identifier}/resume: of a rollout, and of the pause of a

@@ -93,6 +93,7 @@ func (t *taskTypes) describe(tt *tasker.TaskType) client.TaskTypeInfo {
 		Schema: tt.Schema, Example: tt.Example, ConfigObjects: compiled.Blank(),
 		Concurrency: tt.Concurrency, Timeout: tt.Timeout.Seconds(), Retry: make([]float64, len(tt.Retry.Delays)),
 		RetryJitter: tt.Retry.Jitter, MaxPayload: t.maxPayload(tt), Labels: tt.Labels, Priority: tt.Priority,
+		Approval: tt.Approval,
 	}
 	if info.Example == nil {
 		info.Example = compiled.Example()

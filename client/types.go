@@ -267,6 +267,8 @@ type TaskTypeInfo struct {
 	Expires *float64 `json:"expires,omitempty"`
 	// Priority is that of a task that does not say its own.
 	Priority int `json:"priority,omitempty"`
+	// Approval is "other" if waves of rollouts are not approved by who created the task.
+	Approval string `json:"approval,omitempty"`
 	// Hold says who paused the type; nil if nobody did.
 	Hold *tasker.Hold `json:"hold,omitempty"`
 }

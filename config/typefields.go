@@ -48,6 +48,11 @@ func (e *entryReader) fields(t *tasker.TaskType) []field {
 			optional(&t.Expires, time.Second, maxDuration),
 		},
 		{"priority", "of a task that does not say its own: 9 comes first", number(&t.Priority, 0, tasker.MaxPriority)},
+		{
+			"approval", "other: waves of a rollout are approved by another principal than who created the task; by default by anybody " +
+				"with the right",
+			oneOf(&t.Approval, tasker.ApprovalOther),
+		},
 		{"max_payload", "bytes, such as 65536 or 64KiB; by default api.max_body", size(&t.MaxPayload, 1, giB)},
 		{"schema", "JSON Schema of payloads, or the path of a file; by default the handler's", ofNode(
 			func(node *yaml.Node) error { return e.readSchema(t, node) },
