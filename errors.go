@@ -18,6 +18,7 @@ const (
 	TooLarge        Code = "too_large"        // the input exceeds a limit
 	UnsupportedType Code = "unsupported_type" // unexpected content type
 	Unauthorized    Code = "unauthorized"     // no valid credentials
+	Forbidden       Code = "forbidden"        // the credentials are valid, and do not allow it
 	Overloaded      Code = "overloaded"       // too many requests: try again in a moment
 	Unavailable     Code = "unavailable"      // the database or broker is down: try again later
 	Internal        Code = "internal"         // a bug in tasker

@@ -11,7 +11,6 @@ import (
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/access"
 	"github.com/taskerhq/tasker/internal/choice"
-	"github.com/taskerhq/tasker/internal/problem"
 )
 
 // need is what a principal must be allowed to do to use a route. The zero need lets
@@ -68,7 +67,7 @@ func principalOf(ctx context.Context) access.Principal {
 }
 
 // forbidden returns the error for what a principal may not do.
-func forbidden(missing string) error { return tasker.Errorf(problem.Forbidden, "%s", missing) }
+func forbidden(missing string) error { return tasker.Errorf(tasker.Forbidden, "%s", missing) }
 
 // decided returns the error of a decision; nil if it allows the act.
 func decided(d access.Decision) error {
@@ -142,7 +141,7 @@ func (a *rights) hold(r *http.Request, n need) error {
 	return nil
 }
 
-// holdEndpoints returns a [problem.Forbidden] error unless the principal of a request may
+// holdEndpoints returns a [tasker.Forbidden] error unless the principal of a request may
 // do something at endpoints with these names; nil means at every endpoint of the type.
 func (a *rights) holdEndpoints(ctx context.Context, act access.Act, names []string) error {
 	p := principalOf(ctx)

@@ -240,7 +240,7 @@ func (h *rolloutHandlers) approve(w http.ResponseWriter, r *http.Request) error 
 	return writeJSON(w, http.StatusOK, client.Approved{Changed: changed, Rollout: found})
 }
 
-// otherThanCreator returns a [problem.Forbidden] error if the task type wants somebody else
+// otherThanCreator returns a [tasker.Forbidden] error if the task type wants somebody else
 // to approve than who created the task. Where nobody is known, nobody is somebody else.
 func (h *rolloutHandlers) otherThanCreator(r *http.Request, act tasker.RolloutAct) error {
 	tt, err := h.holds.types.of(r)

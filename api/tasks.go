@@ -276,7 +276,7 @@ func planOf(task *tasker.Task, digest string, chosen choice.Choice) client.Plan 
 	return plan
 }
 
-// allowed returns a [problem.Forbidden] error unless the principal of a request may run a
+// allowed returns a [tasker.Forbidden] error unless the principal of a request may run a
 // task at all endpoints that it is for.
 func (h *taskHandlers) allowed(ctx context.Context, task *tasker.Task) error {
 	return h.rights.holdEndpoints(ctx, access.Act{Right: access.Run, Type: task.Type}, task.Endpoints)

@@ -14,7 +14,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
-	"github.com/taskerhq/tasker/internal/problem"
 	"github.com/taskerhq/tasker/internal/x/clock"
 	"github.com/taskerhq/tasker/internal/x/text"
 )
@@ -271,7 +270,7 @@ func (f *runFlags) applyPayload(ctx context.Context, r *run, c *client.Client, a
 func refused(err error) error {
 	switch tasker.CodeOf(err) {
 	case tasker.Invalid, tasker.Malformed, tasker.NotFound, tasker.Conflict, tasker.TooLarge, tasker.Unauthorized,
-		problem.Forbidden:
+		tasker.Forbidden:
 	default:
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/client"
-	"github.com/taskerhq/tasker/internal/problem"
 )
 
 // fewRows is how many rows the short lists have.
@@ -71,7 +70,7 @@ func showNow(v *visit) error {
 	}
 	p.Waiting = taskList{Rows: v.rows(waiting.Tasks), More: waiting.Next != nil}
 	letters, err := get[client.DeadLetterPage](v, url.Values{"limit": {"5"}}, "v1", "dead-letters")
-	if err != nil && tasker.CodeOf(err) != problem.Forbidden { // who may not view all types does without
+	if err != nil && tasker.CodeOf(err) != tasker.Forbidden { // who may not view all types does without
 		return err
 	}
 	p.Letters, p.MoreLetters = letters.DeadLetters, letters.Next != nil

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/internal/problem"
 )
 
 const groupGateway = "gateway"
@@ -60,7 +59,7 @@ func (e *examination) askGateway(ctx context.Context, g Gateway, name string) []
 	case tasker.Unauthorized:
 		return failed(ctx, err, "put the token that tasker endpoints add "+name+", or rotate "+name+
 			", prints into manager.gateway.token_file")
-	case problem.Forbidden:
+	case tasker.Forbidden:
 		return failed(ctx, err, "manager.gateway.token_file has the token of another endpoint")
 	default:
 		return failed(ctx, err, "see the log of the gateway")

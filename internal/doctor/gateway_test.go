@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/taskerhq/tasker"
-	"github.com/taskerhq/tasker/internal/problem"
 )
 
 // fakeGateway answers what a test put into it.
@@ -45,7 +44,7 @@ func TestGateways(t *testing.T) {
 			"problem gateway/token: unknown token",
 		},
 		"another's token": {
-			[]Gateway{fakeGateway{ask: tasker.Errorf(problem.Forbidden, "with the token of")}},
+			[]Gateway{fakeGateway{ask: tasker.Errorf(tasker.Forbidden, "with the token of")}},
 			[]string{"console1"},
 			"problem gateway/token: with the token of",
 		},

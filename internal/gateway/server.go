@@ -140,7 +140,7 @@ func (s *Server) answer(r *http.Request) (any, error) {
 // permit refuses a request about another endpoint than its caller's.
 func permit(caller string, request protocol.Request) error {
 	if named := request.Named(); named != caller {
-		return tasker.Errorf(problem.Forbidden, "request about endpoint %q with the token of endpoint %q", clip(named), caller)
+		return tasker.Errorf(tasker.Forbidden, "request about endpoint %q with the token of endpoint %q", clip(named), caller)
 	}
 	return nil
 }

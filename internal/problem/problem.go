@@ -15,7 +15,6 @@ const MediaType = "application/problem+json"
 const (
 	MethodNotAllowed tasker.Code = "method_not_allowed"
 	Misdirected      tasker.Code = "misdirected_request"
-	Forbidden        tasker.Code = "forbidden"
 )
 
 // Kind is how HTTP shows a code.
@@ -29,7 +28,7 @@ func KindOf(code tasker.Code) (Kind, bool) {
 	kind, ok := map[tasker.Code]Kind{
 		tasker.Malformed:       {http.StatusBadRequest, "Malformed request"},
 		tasker.Unauthorized:    {http.StatusUnauthorized, "Missing or invalid credentials"},
-		Forbidden:              {http.StatusForbidden, "Not allowed"},
+		tasker.Forbidden:       {http.StatusForbidden, "Not allowed"},
 		tasker.NotFound:        {http.StatusNotFound, "Not found"},
 		MethodNotAllowed:       {http.StatusMethodNotAllowed, "Method not allowed"},
 		tasker.Conflict:        {http.StatusConflict, "Conflicts with the existing resource"},
