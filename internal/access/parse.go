@@ -152,7 +152,10 @@ func (p *parser) principal(m member) {
 		return
 	}
 	found := principal{name: m.key, line: m.line}
-	parts := p.members(m.value, "principal "+m.key, "groups", "tokens")
+	var parts map[string]*yaml.Node
+	if m.value.ShortTag() != "!!null" {
+		parts = p.members(m.value, "principal "+m.key, "groups", "tokens")
+	}
 	if node := parts["groups"]; node != nil {
 		for _, item := range p.list(node, "groups") {
 			group, ok := p.text(item, "a group")
