@@ -199,7 +199,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{
 		"TASKER_API_LISTEN": "::1", "TASKER_API_PORT": "1", "TASKER_API_WAIT_FOR_ENDPOINTS_TIMEOUT": "1",
-		"TASKER_API_TOKEN_FILE": "", "TASKER_API_INSECURE": "true", "TASKER_API_UI": "false", "TASKER_API_MAX_BODY": "2048",
+		"TASKER_API_TOKEN_FILE": "", "TASKER_API_ACCESS_FILE": "", "TASKER_API_INSECURE": "true", "TASKER_API_UI": "false", "TASKER_API_MAX_BODY": "2048",
 		"TASKER_API_PUBLISH_TIMEOUT": "1s", "TASKER_API_SHUTDOWN_TIMEOUT": "1s",
 		"TASKER_MANAGER_DB_URI": "sqlite:///x", "TASKER_MANAGER_DB_PASSWORD_FILE": "", "TASKER_MANAGER_DB_VERBOSE": "true",
 		"TASKER_MANAGER_DB_MAX_OPEN_CONNS": "3", "TASKER_MANAGER_MESSAGE_QUEUE_URI": "amqp://h",
@@ -234,8 +234,8 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 			t.Errorf("%s did not set its key:\n%s", name, shown)
 		}
 	}
-	if n := strings.Count(string(shown), "_file:"); n != 17 {
-		t.Errorf("%d keys of files, want 17:\n%s", n, shown)
+	if n := strings.Count(string(shown), "_file:"); n != 18 {
+		t.Errorf("%d keys of files, want 18:\n%s", n, shown)
 	}
 }
 

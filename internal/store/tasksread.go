@@ -95,6 +95,7 @@ type peekedTask struct {
 	RemovedEndpoints names
 	Cancellation     *document[tasker.Cancellation]
 	Retry            *document[tasker.RetryPolicy]
+	CreatedBy        *string
 	Rollout          *document[tasker.Rollout]
 	Priority         int
 	Topic            *string
@@ -119,7 +120,7 @@ func (r *peekedTask) task() tasker.Task {
 	row := taskRow{
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Labels: r.Labels,
 		Selection: r.Selection, Expected: r.Expected,
-		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry,
+		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry, CreatedBy: r.CreatedBy,
 		Priority: r.Priority, Topic: r.Topic, OnConflict: r.OnConflict, Superseded: r.Superseded, Rollout: r.Rollout, Hold: r.Hold,
 		Round: r.Round, RoundTime: r.RoundTime,
 		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
