@@ -110,11 +110,12 @@ const (
 	// ResultCanceled: the task was canceled before its end at this endpoint.
 	// Final.
 	ResultCanceled ResultState = "CANCELED"
-	// Expired: the task expired while it waited; it did not run. Final.
+	// Expired: the task expired while it waited, or its signature had expired when its
+	// handler was to be called; it did not run, or not once more. Final.
 	Expired ResultState = "EXPIRED"
-	// Rejected: the endpoint has no handler for it, or its payload violates the
-	// schema, which may be found after an attempt was counted; no handler ran.
-	// Final.
+	// Rejected: the endpoint has no handler for it, its payload violates the schema, or
+	// its signature does not permit it, which may be found after an attempt was counted;
+	// that called no handler. Final.
 	Rejected ResultState = "REJECTED"
 	// Superseded: a newer task of its topic replaced the task while it waited; it did
 	// not run, or not once more. Final.
@@ -125,7 +126,7 @@ const (
 // guards its updates with it. A result begins as one of [InitialResultStates].
 var resultMoves = map[ResultState][]ResultState{
 	Received:       {Running, ResultCanceled, Expired, Rejected, Superseded, Lost},
-	Running:        {Received, ResultDone, ResultFailed, TimedOut, ResultCanceled, Rejected, Superseded, Retrying, Lost},
+	Running:        {Received, ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected, Superseded, Retrying, Lost},
 	Retrying:       {Running, ResultCanceled, Expired, Superseded, Lost},
 	Lost:           {Received, Running, Retrying, ResultDone, ResultFailed, TimedOut, ResultCanceled, Expired, Rejected, Superseded},
 	ResultDone:     {},

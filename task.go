@@ -64,6 +64,8 @@ type Task struct {
 	OnConflict OnConflict `json:"on_conflict,omitempty"`
 	// Superseded says which newer task of its topic has replaced it; nil if none has.
 	Superseded *Supersession `json:"superseded,omitempty"`
+	// Signature is the task's by the person who wants it done; nil if nobody signed it.
+	Signature *Signature `json:"signature,omitempty"`
 	// Hold says who paused the task; nil if it is not paused. A task of a type that is
 	// paused, or at an endpoint that is drained, has none for that.
 	Hold *Hold `json:"hold,omitempty"`
@@ -274,8 +276,8 @@ const (
 	ErrnrTimedOut    = -1 // the time limit of the run passed; state TIMED_OUT
 	ErrnrCanceled    = -2 // somebody canceled the task; state CANCELED
 	ErrnrLost        = -3 // the endpoint stopped heartbeating; state LOST
-	ErrnrExpired     = -4 // the task expired while it waited; state EXPIRED
-	ErrnrRejected    = -5 // the endpoint cannot perform the task; state REJECTED
+	ErrnrExpired     = -4 // the task, or its signature, expired before it ran; state EXPIRED
+	ErrnrRejected    = -5 // the endpoint cannot, or may not, perform the task; state REJECTED
 	ErrnrInterrupted = -6 // the manager ended while the handler ran; state FAILED
 	ErrnrBadResult   = -7 // the handler's result is not JSON or too large; state FAILED
 	ErrnrRemoved     = -8 // the endpoint was removed before it finished, or its place passed on; state CANCELED

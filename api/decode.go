@@ -29,7 +29,7 @@ const maxEndpoints = choice.MaxEndpoints
 
 // The fields of the body of a POST, and of the task of a schedule, which decides the others.
 const (
-	knownFields     = "identifier, " + aimFields + ", plan, start_time, in, " + termFields
+	knownFields     = "identifier, " + aimFields + ", plan, start_time, in, " + termFields + ", signature"
 	scheduledFields = "type, " + aimFields + ", " + termFields
 
 	aimFields  = "payload, endpoints, select, all, limit, seed, deliver, expect"
@@ -49,6 +49,7 @@ type taskRequest struct {
 	topic      topic
 	labels     map[string]string // nil if absent
 	deliver    tasker.Places     // 0 if absent
+	signature  *tasker.Signature // nil if absent
 }
 
 // readBody reads the body of a request that must be JSON of at most limit bytes.
@@ -130,6 +131,8 @@ func decodeTask(body []byte) (taskRequest, error) {
 			in.labels = decodeLabels(value, &errs)
 		case "deliver":
 			in.deliver = decodeDeliver(value, &errs)
+		case "signature":
+			in.signature = decodeSignature(value, &errs)
 		default:
 			if !in.where.decode(key, value, &errs) && !in.when.decode(key, value, &errs) && !in.topic.decode(key, value, &errs) {
 				errs.add(pointer(key), "unknown field %q: use %s", clip(key, tasker.MaxName), knownFields)
@@ -143,6 +146,7 @@ func decodeTask(body []byte) (taskRequest, error) {
 	in.when.check(&errs)
 	in.topic.check(&errs)
 	in.checkDeliver(&errs)
+	in.checkSigned(&errs)
 	if err := errs.err(); err != nil {
 		return taskRequest{}, err
 	}

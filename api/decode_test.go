@@ -169,6 +169,8 @@ func FuzzDecode(f *testing.F) {
 		referenceBody, `{"identifier":"a"}`, `{"identifier":"a","payload":[1,{"a":"\\\"["}],"endpoints":null}`,
 		`{"identifier":1,"x":2,"endpoints":["b","b",""]}`, `[]`, ``, `{"identifier":"a"}{}`, "{\"identifier\":\"\xff\"}",
 		`{"identifier":"a","identifier":"b"}`, `{"identifier":"\ud800"}`, `{"endpoints":[]}`, `{"payload":1e999}`,
+		`{"identifier":"a","signature":{"uid":"01KBTJ5A3V0Q4S9T8C7M6N5P4R","issued":1,"expires":2,"sshsig":"-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n"}}`,
+		`{"signature":{"uid":1,"uid":null,"issued":-1e9,"expires":1.5,"sshsig":[],"x":{}}}`, `{"signature":[]}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -64,6 +64,8 @@ func decodeScheduledTask(body []byte) (taskType string, in taskRequest, err erro
 			errs.add(pointer(key), "%s is given by the schedule: omit it", key)
 		case "plan":
 			errs.add("/plan", "plan is for one task: use expect")
+		case "signature":
+			errs.add("/signature", "signature is for one task, and a schedule makes many: omit it")
 		default:
 			if len(post) > 1 {
 				post = append(post, ',')

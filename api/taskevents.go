@@ -220,7 +220,7 @@ func viewTask(t tasker.Task) client.TaskView {
 		Endpoints: t.Endpoints, Labels: t.Labels, Select: t.Select, Chosen: t.Chosen, Deliver: t.Deliver,
 		Unserved:         t.Unserved,
 		RemovedEndpoints: t.RemovedEndpoints, Cancel: t.Cancel, Retry: t.Retry, CreatedBy: t.CreatedBy, Priority: t.Priority,
-		Topic: t.Topic, OnConflict: t.OnConflict, Superseded: t.Superseded,
+		Topic: t.Topic, OnConflict: t.OnConflict, Superseded: t.Superseded, Signature: t.Signature,
 		Rollout: t.Rollout, Hold: t.Hold, Round: t.Round, RoundTime: t.RoundTime,
 		StartTime: t.StartTime, AcceptedTime: t.AcceptedTime, Expires: t.Expires, SentTime: t.SentTime,
 		LastModifiedTime: t.LastModifiedTime, Errmsg: t.Errmsg,

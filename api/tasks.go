@@ -24,7 +24,7 @@ import (
 type TaskStore interface {
 	// CreateTask stores a task as CREATED, or as SCHEDULED if t has that Status, with
 	// the Type, Identifier, Payload, Endpoints (nil, or sorted and unique), Labels,
-	// Select, Limit, Seed, Chosen, Expect, Plan, Start and Expiry of t, and the Settings of its
+	// Select, Limit, Seed, Chosen, Expect, Plan, Start, Expiry and Signature of t, and the Settings of its
 	// Rollout. created is false if the
 	// same task (same type, identifier and body) is stored already, which it then
 	// returns; the same identifier with another body is a [tasker.Conflict].
@@ -167,7 +167,10 @@ func (h *taskHandlers) post(r *http.Request) (posted, error) {
 	}
 	task := in.task(tt)
 	task.CreatedBy = creator(r)
-	if in.where.looks() || !in.when.start.IsZero() || task.AskedExpiry || in.rollout != nil || dry {
+	if err := verifySignature(&task); err != nil {
+		return posted{}, err
+	}
+	if in.signature != nil || in.where.looks() || !in.when.start.IsZero() || task.AskedExpiry || in.rollout != nil || dry {
 		if answer, answered, err := h.look(r.Context(), &in, &task, dry); answered || err != nil {
 			return answer, err
 		}
@@ -186,7 +189,11 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	case found && !dry:
 		return posted{status: http.StatusOK, task: existing}, true, nil
 	}
-	start, err := in.schedule(task, h.clock.Now())
+	now := h.clock.Now()
+	start, err := in.schedule(task, now)
+	if err == nil {
+		err = checkWindow(in.signature, now, start)
+	}
 	if err != nil {
 		return posted{}, false, err
 	}

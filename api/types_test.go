@@ -46,6 +46,8 @@ var contractTypes = map[string]reflect.Type{
 	"NotRetried":      reflect.TypeFor[client.NotRetried](),
 	"Cancellation":    reflect.TypeFor[tasker.Cancellation](),
 	"Supersession":    reflect.TypeFor[tasker.Supersession](),
+	"NewSignature":    reflect.TypeFor[client.NewSignature](),
+	"Signature":       reflect.TypeFor[tasker.Signature](),
 	"Task":            reflect.TypeFor[tasker.Task](),
 	"TaskResult":      reflect.TypeFor[tasker.TaskResult](),
 	"Progress":        reflect.TypeFor[tasker.Progress](),

@@ -216,7 +216,7 @@ func (in *taskRequest) task(tt *tasker.TaskType) tasker.Task {
 	if !task.AskedExpiry {
 		task.Expiry.After = tt.Expires
 	}
-	task.Deliver = in.deliver
+	task.Deliver, task.Signature = in.deliver, in.signature
 	task.Priority, task.AskedPriority = tt.Priority, in.priority != nil
 	if task.AskedPriority {
 		task.Priority = *in.priority

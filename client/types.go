@@ -62,9 +62,20 @@ type NewTask struct {
 	// refused.
 	Topic      string            `json:"topic,omitempty"`
 	OnConflict tasker.OnConflict `json:"on_conflict,omitempty"`
+	// Signature is the task's by the person who wants it done; nil if it is not signed. A
+	// signed task needs an Identifier.
+	Signature *NewSignature `json:"signature,omitempty"`
 	// Labels, such as ticket: CHG-7, are for finding the task; at most
 	// [tasker.MaxTaskLabels].
 	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// NewSignature is the signature of a new task: see "Signed tasks" in docs/protocol.md.
+type NewSignature struct {
+	UID     string `json:"uid"`    // a ULID, new for each task
+	Issued  int64  `json:"issued"` // seconds since 1970, as they were signed
+	Expires int64  `json:"expires"`
+	SSHSig  string `json:"sshsig"` // as ssh-keygen -Y sign writes it
 }
 
 // Expect bounds the number of endpoints of a task; nil is no bound.
@@ -146,7 +157,9 @@ type TaskView struct {
 	OnConflict tasker.OnConflict `json:"on_conflict,omitempty"`
 	// Superseded says which newer task of its topic has replaced it; nil if none has.
 	Superseded *tasker.Supersession `json:"superseded,omitempty"`
-	Hold       *tasker.Hold         `json:"hold,omitempty"` // who paused it; nil if nobody did
+	// Signature is the task's by the person who wants it done; nil if nobody signed it.
+	Signature *tasker.Signature `json:"signature,omitempty"`
+	Hold      *tasker.Hold      `json:"hold,omitempty"` // who paused it; nil if nobody did
 	// Round is that of a task that was retried, from 2 on, and RoundTime when it began.
 	Round            int        `json:"round,omitempty"`
 	RoundTime        *time.Time `json:"round_time,omitempty"`

@@ -63,6 +63,7 @@ var documentTypes = map[string]reflect.Type{
 	"Message":         reflect.TypeFor[protocol.Message](),
 	"Recordings":      reflect.TypeFor[protocol.Recordings](),
 	"Recording":       reflect.TypeFor[protocol.Recording](),
+	"Signature":       reflect.TypeFor[protocol.Signature](),
 	"Task":            reflect.TypeFor[protocol.Task](),
 	"Unreceived":      reflect.TypeFor[protocol.Unreceived](),
 	"Position":        reflect.TypeFor[protocol.Position](),

@@ -111,6 +111,7 @@ func prepareTask(t tasker.Task) (*newTask, error) {
 	if len(t.Labels) > 0 {
 		n.row.Labels = &document[map[string]string]{t.Labels}
 	}
+	n.row.setSignature(t.Signature)
 	chosen := selection{Select: t.Select, Chosen: t.Chosen, Limit: t.Limit, Seed: t.Seed}
 	n.row.setPlaces(t.Deliver)
 	if t.Status == tasker.Scheduled {
@@ -337,8 +338,8 @@ func (s *DB) target(tx *gorm.DB, tasks []*newTask) error {
 	return s.targetRegistered(tx, toAll)
 }
 
-// resolve finds out which of the tasks exist, and returns the others: new ones, and
-// those that were purged meanwhile.
+// resolve finds out which of the tasks exist, or have the signature of another one, and
+// returns the others: new ones, and those that were purged meanwhile.
 func (s Tasks) resolve(ctx context.Context, tasks []*newTask) (left []*newTask, err error) {
 	byType := map[string][]string{}
 	for _, n := range tasks {
@@ -376,5 +377,5 @@ func (s Tasks) resolve(ctx context.Context, tasks []*newTask) (left []*newTask, 
 			n.creation.Task = row.task()
 		}
 	}
-	return left, nil
+	return s.refuseUsed(s.conn(ctx), left)
 }

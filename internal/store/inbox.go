@@ -407,7 +407,8 @@ func smallPayload(column string) string {
 var workColumns = []string{
 	"id", "type", "identifier", "status", smallPayload("payload"), "payload_sha256", "targets",
 	"endpoints IS NOT NULL AS listed", "removed_endpoints", "cancellation", "retry", "priority",
-	"topic", "on_conflict", "superseded", "round", "round_time", "start_time", "not_after", "last_modified_time",
+	"topic", "on_conflict", "superseded", "signature", "signature_proof",
+	"round", "round_time", "start_time", "not_after", "last_modified_time",
 }
 
 func knownResults(tx *gorm.DB, incoming []ledger.Incoming, indexes []int) (map[tasker.ResultKey]resultRow, error) {

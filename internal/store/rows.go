@@ -158,6 +158,9 @@ type taskRow struct {
 	Topic            *string
 	OnConflict       *string // set if the topic is
 	Superseded       *document[tasker.Supersession]
+	UID              *string `gorm:"column:uid"` // of the signature; NULL if it has none, as the next two are; see signatures.go
+	Signature        *document[tasker.Signature]
+	SignatureProof   *document[signatureProof]
 	Round            int     `gorm:"<-:update"` // 1 when it is stored; see [Rounds]
 	RoundTime        *dbTime // when it began; NULL for the first one
 }
@@ -172,7 +175,7 @@ func (r *taskRow) task() tasker.Task {
 		StartTime: r.StartTime.Time, AcceptedTime: timePointer(r.AcceptedTime), SentTime: timePointer(r.SentTime),
 		Expires:          timePointer(r.NotAfter),
 		LastModifiedTime: r.LastModifiedTime.Time, Expected: r.Expected, Round: later(r.Round), RoundTime: timePointer(r.RoundTime),
-		Priority: r.Priority,
+		Priority: r.Priority, Signature: r.signature(),
 	}
 	if r.Places != nil {
 		t.Deliver = tasker.Places(*r.Places)

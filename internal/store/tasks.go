@@ -24,16 +24,16 @@ const relayGrace = 15 * time.Second
 // CreateTask stores a new task as CREATED, together with its targets: the listed
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
-// Endpoints, Labels, Select, Limit, Seed, Deliver, Chosen, Start, Expiry, Retry, Topic and OnConflict of t, and the Settings of its
-// Rollout; Endpoints is nil, or sorted without duplicates. A task with Deliver has no targets, but
+// Endpoints, Labels, Select, Limit, Seed, Deliver, Chosen, Start, Expiry, Retry, Topic, OnConflict
+// and Signature of t, and the Settings of its Rollout; Endpoints is nil, or sorted without duplicates. A task with Deliver has no targets, but
 // places: see [Inbox.TakeTasks]. A task with a rollout that
 // starts now has Endpoints, and those of its first wave become targets; the error is
 // [tasker.Invalid] if the rollout cannot have them.
 // If the Status of t is SCHEDULED, so is the stored one, also if its time to start
 // has passed meanwhile: see [Schedule]. It has no targets, and keeps Expect and Plan.
 // If the same task exists, CreateTask returns that one and created is false.
-// The same identifier with another body is a [tasker.Conflict], and so is a task that
-// would start now if an older one of its Topic has not ended, unless it supersedes that.
+// The same identifier with another body is a [tasker.Conflict], and so is the signature of
+// another task, and a task that would start now if an older one of its Topic has not ended, unless it supersedes that.
 func (s Tasks) CreateTask(ctx context.Context, t tasker.Task) (stored tasker.Task, created bool, err error) {
 	creations, err := s.CreateTasks(ctx, []tasker.Task{t})
 	if err != nil {
@@ -64,7 +64,8 @@ func (s Tasks) SameTask(ctx context.Context, t tasker.Task) (stored tasker.Task,
 // space and the order of members do not matter. What decoding would lose,
 // unpaired surrogates and duplicate members, is hashed as it was sent; then
 // order matters. Of chosen endpoints the way of choosing counts, not the choice, and
-// of the time to start and the rollout what was asked for.
+// of the time to start and the rollout what was asked for. A signature does not count: who
+// repeats a POST may have to sign it anew.
 func requestHash(t tasker.Task) ([]byte, error) {
 	var payload any
 	if t.Payload != nil {

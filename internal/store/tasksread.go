@@ -24,7 +24,8 @@ func (s Tasks) FindTask(ctx context.Context, taskType, identifier string) (taske
 // bytes.
 func (s Tasks) PeekTask(ctx context.Context, taskType, identifier string, maxPayload int64) (tasker.Task, error) {
 	db := s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, expected, targets, places, unserved,"+
-		" removed_endpoints, cancellation, retry, created_by, priority, topic, on_conflict, superseded, rollout, hold, round, round_time,"+
+		" removed_endpoints, cancellation, retry, created_by, priority, topic, on_conflict, superseded, signature, rollout,"+
+		" hold, round, round_time,"+
 		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg,"+
 		peekedPayload, maxPayload)
 	return s.findTask(ctx, db, taskType, identifier)
@@ -39,7 +40,8 @@ const peekedPayload = " CASE WHEN OCTET_LENGTH(payload) <= ? THEN payload END AS
 // that of the fleet.
 func (s Tasks) ViewTask(ctx context.Context, taskType, identifier string) (tasker.Task, error) {
 	row, err := s.findRow(ctx, s.conn(ctx).Select("id, type, identifier, status, endpoints, labels, selection, places, unserved,"+
-		" removed_endpoints, cancellation, retry, created_by, priority, topic, on_conflict, superseded, rollout, hold, round, round_time,"+
+		" removed_endpoints, cancellation, retry, created_by, priority, topic, on_conflict, superseded, signature, rollout,"+
+		" hold, round, round_time,"+
 		" start_time, accepted_time, not_after, sent_time, last_modified_time, errmsg"), taskType, identifier)
 	if err != nil {
 		return tasker.Task{}, err
@@ -101,6 +103,7 @@ type peekedTask struct {
 	Topic            *string
 	OnConflict       *string
 	Superseded       *document[tasker.Supersession]
+	Signature        *document[tasker.Signature]
 	Hold             *document[tasker.Hold]
 	Round            int
 	RoundTime        *dbTime
@@ -121,7 +124,8 @@ func (r *peekedTask) task() tasker.Task {
 		ID: r.ID, Type: r.Type, Identifier: r.Identifier, Status: r.Status, Endpoints: r.Endpoints, Labels: r.Labels,
 		Selection: r.Selection, Expected: r.Expected,
 		Unserved: r.Unserved, RemovedEndpoints: r.RemovedEndpoints, Cancellation: r.Cancellation, Retry: r.Retry, CreatedBy: r.CreatedBy,
-		Priority: r.Priority, Topic: r.Topic, OnConflict: r.OnConflict, Superseded: r.Superseded, Rollout: r.Rollout, Hold: r.Hold,
+		Priority: r.Priority, Topic: r.Topic, OnConflict: r.OnConflict, Superseded: r.Superseded, Signature: r.Signature,
+		Rollout: r.Rollout, Hold: r.Hold,
 		Round: r.Round, RoundTime: r.RoundTime,
 		StartTime: r.StartTime, AcceptedTime: r.AcceptedTime, NotAfter: r.NotAfter, SentTime: r.SentTime,
 		LastModifiedTime: r.LastModifiedTime, Errmsg: r.Errmsg, Targets: r.Targets, Places: r.Places,
@@ -197,7 +201,7 @@ func (s Tasks) tasksOf(ctx context.Context, page []sized, payload bool) ([]taske
 	}
 	columns := []string{
 		"id", "type", "identifier", "status", "endpoints", "labels", "selection", "places", "unserved", "removed_endpoints", "cancellation",
-		"retry", "created_by", "priority", "topic", "on_conflict", "superseded", "rollout", "hold",
+		"retry", "created_by", "priority", "topic", "on_conflict", "superseded", "signature", "rollout", "hold",
 		"round", "round_time",
 		"start_time", "accepted_time", "not_after", "sent_time", "last_modified_time", "errmsg",
 	}

@@ -81,7 +81,8 @@ func (s Attempts) work(ctx context.Context, endpoint string, limit int, conditio
 	// The results come first, so that nothing is sorted: their index has the order.
 	err := s.conn(ctx).Table("task_results r").Joins(s.dialect.orderedJoin()+"tasks t ON t.id = r.task_id").
 		Joins("LEFT JOIN cancels c ON c.id = r.cancel_id").
-		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.retry,"+
+		Select("t.id, t.type, t.identifier, t.status, "+smallPayload("t.payload")+", t.payload_sha256, t.retry, t.signature,"+
+			" t.signature_proof,"+
 			" t.start_time, t.last_modified_time,"+
 			" r.endpoint, r.state, r.start_order AS ordinal, r.attempt, r.retry_time, r.step,"+
 			" r.earlier_attempts AS earlier, r.awaits_reboot AS awaits,"+

@@ -114,28 +114,48 @@ type Task struct {
 	Payload     string `json:"payload,omitempty"`
 	PayloadSize int64  `json:"payload_size,omitempty"`
 	// Retry is the task's own retry policy; absent if it has that of its type.
-	Retry            *tasker.RetryPolicy `json:"retry,omitempty"`
-	StartTime        time.Time           `json:"start_time,omitzero"`
-	SentTime         *time.Time          `json:"sent_time,omitempty"`
-	LastModifiedTime time.Time           `json:"last_modified_time,omitzero"`
+	Retry *tasker.RetryPolicy `json:"retry,omitempty"`
+	// Signature is absent if nobody signed the task. The endpoint verifies it, if it
+	// verifies any.
+	Signature        *Signature `json:"signature,omitempty"`
+	StartTime        time.Time  `json:"start_time,omitzero"`
+	SentTime         *time.Time `json:"sent_time,omitempty"`
+	LastModifiedTime time.Time  `json:"last_modified_time,omitzero"`
+}
+
+// Signature is a [tasker.Signature].
+type Signature struct {
+	UID     string `json:"uid"`
+	Issued  int64  `json:"issued"`
+	Expires int64  `json:"expires"`
+	Targets string `json:"targets"`
+	SSHSig  string `json:"sshsig"`
 }
 
 // TaskOf returns a task as it is sent.
 func TaskOf(t *tasker.Task) *Task {
-	return &Task{
+	sent := &Task{
 		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: string(t.Payload),
 		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256, Retry: t.Retry,
 		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
+	if s := t.Signature; s != nil {
+		sent.Signature = &Signature{UID: s.UID, Issued: s.Issued, Expires: s.Expires, Targets: s.Targets, SSHSig: s.SSHSig}
+	}
+	return sent
 }
 
 // Task returns what was sent.
 func (t *Task) Task() tasker.Task {
-	return tasker.Task{
+	task := tasker.Task{
 		ID: t.ID, Type: t.Type, Identifier: t.Identifier, Status: t.Status, Payload: rawText(t.Payload),
 		PayloadSize: t.PayloadSize, PayloadSHA256: t.PayloadSHA256, Retry: t.Retry,
 		StartTime: t.StartTime, SentTime: t.SentTime, LastModifiedTime: t.LastModifiedTime,
 	}
+	if s := t.Signature; s != nil {
+		task.Signature = &tasker.Signature{UID: s.UID, Issued: s.Issued, Expires: s.Expires, Targets: s.Targets, SSHSig: s.SSHSig}
+	}
+	return task
 }
 
 func rawText(text string) json.RawMessage {

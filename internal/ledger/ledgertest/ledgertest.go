@@ -55,6 +55,7 @@ func Test(t *testing.T, open func(t *testing.T) Subject) {
 		"held work":         testHeld,
 		"another round":     testRetried,
 		"superseded work":   testSuperseded,
+		"signed tasks":      testSigned,
 		"reboots":           testReboots,
 		"live":              testLive,
 		"lost":              testLost,
