@@ -36,7 +36,11 @@ type TaskType struct {
 	Schema      json.RawMessage   // JSON Schema of payloads, as written; nil accepts any payload
 	Example     json.RawMessage   // a payload to start from; may be nil
 	Labels      map[string]string // labels that a manager needs to perform the type
-	Settings    map[string]any    // the handler's own
+	// SignedBy says whose signatures of a task count where signatures are verified, by
+	// principals of the allowed signers or patterns, such as "alice", or "bob at db*" with
+	// endpoints; nil means those of all allowed signers.
+	SignedBy []string
+	Settings map[string]any // the handler's own
 
 	// Payloads is Schema, compiled. Nil accepts any payload.
 	Payloads PayloadValidator

@@ -66,6 +66,7 @@ func (c *checker) check() {
 	if c.Manager.SpoolDir == "" && !c.bad[spoolKey] {
 		c.invalid(spoolKey, "must be a directory on a disk of this machine that the manager may write to")
 	}
+	c.checkSignatures()
 	c.checkListen()
 	if _, err := c.ManagerMetrics.Address(); err != nil && !c.bad[metricsKey] {
 		c.invalid(metricsKey, "%v", err)

@@ -16,6 +16,8 @@ type Difference struct {
 	Access bool
 	// Added, Removed and Changed are the names of task types.
 	Added, Removed, Changed []string
+	// Signers reports whether the allowed signers differ.
+	Signers bool
 	// Restart are the keys whose value takes effect only after a restart. The
 	// key of a secret's file stands for its content.
 	Restart []string
@@ -32,10 +34,12 @@ func (c Config) Diff(next Config) Difference {
 		case reflect.DeepEqual(s.plain, next.settings[i].plain):
 		case s.path == logLevelKey:
 			d.Level = true
+		case s.path == allowedKey: // what the file says counts
 		default:
 			d.Restart = append(d.Restart, s.path)
 		}
 	}
+	d.Signers = !c.Manager.Allowed.Equal(next.Manager.Allowed)
 	// A secret may change while the name of its file stays. Other changes of an
 	// address are among the keys above.
 	changed := func(path string) bool { return slices.Contains(d.Restart, path) }

@@ -19,8 +19,8 @@ func TestDiff(t *testing.T) {
 	t.Parallel()
 	const types = "TASKER_TASK_TYPES=[worker, {name: a, handler: sleep, settings: {}}, {name: b, handler: worker, settings: {duration: 1}, labels: {x: y}}]"
 	// Each configuration is in a directory of its own.
-	const spool = "TASKER_MANAGER_SPOOL_DIR=/srv/spool"
-	before := mustLoad(t, minimal, types, spool)
+	const spool, state = "TASKER_MANAGER_SPOOL_DIR=/srv/spool", "TASKER_MANAGER_STATE_DIR=/srv/state"
+	before := mustLoad(t, minimal, types, spool, state)
 	for name, test := range map[string]struct {
 		content string
 		environ []string
@@ -42,7 +42,7 @@ func TestDiff(t *testing.T) {
 			"TASKER_TASK_TYPES=[{name: b, handler: worker, settings: {duration: 1}, labels: {x: y}}, {name: a, handler: sleep, settings: {}}, worker]",
 		}, config.Difference{}},
 	} {
-		after := mustLoad(t, test.content, append(test.environ, spool)...)
+		after := mustLoad(t, test.content, append(test.environ, spool, state)...)
 		got := before.Diff(after)
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)

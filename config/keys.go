@@ -19,7 +19,7 @@ import (
 // resolved into it.
 type draft struct {
 	Config
-	dbURI, tokenFile, accessFile                          string
+	dbURI, tokenFile, accessFile, allowedSigners          string
 	dbPasswordFile, brokerPasswordFile, adminPasswordFile string
 }
 
@@ -98,7 +98,9 @@ const (
 // A new key is a row here and a field of its component's Config with a default;
 // go test ./config -run Docs -update documents it.
 func keys(d *draft) []key {
-	return slices.Concat(apiKeys(d), tlsKeys(d), databaseKeys(d), brokerKeys(d), managerKeys(d), gatewayKeys(d), otherKeys(d))
+	return slices.Concat(
+		apiKeys(d), tlsKeys(d), databaseKeys(d), brokerKeys(d), managerKeys(d), signatureKeys(d), gatewayKeys(d), otherKeys(d),
+	)
 }
 
 func apiKeys(d *draft) []key {

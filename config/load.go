@@ -113,8 +113,8 @@ func load(opts Options, f file, files *Files) (Config, error) {
 		from := sourceOf(k.path, doc, overridden)
 		c.sources[k.path] = from
 		value := values.Get(viperKey(k.path))
-		if k.path == spoolKey {
-			value = c.spoolDir(value, from)
+		if k.path == spoolKey || k.path == stateKey {
+			value = c.stateDir(value, from)
 		}
 		if err := k.set(value); err != nil {
 			p.add(from, "invalid %s: %v", k.path, err)

@@ -75,7 +75,8 @@ func TestDefaults(t *testing.T) {
 	wantManager := manager.Config{
 		TaskTypes: types,
 		Heartbeat: 2 * time.Second, Lease: 8 * time.Second, ShutdownTimeout: 30 * time.Second,
-		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: filepath.Join(dir, "data/spool"), CatchUp: time.Minute,
+		AbandonAfter: 10 * time.Second, MaxResult: 1 << 20, Prefetch: 64, SpoolDir: filepath.Join(dir, "data/spool"), StateDir: filepath.Join(dir, "data"),
+		Verify: "off", CatchUp: time.Minute,
 	}
 	if diff := cmp.Diff(wantManager, c.Manager, cmpopts.EquateComparable(observe.ManagerMetrics{})); diff != "" {
 		t.Error("Manager:", diff)

@@ -63,6 +63,11 @@ func (e *entryReader) fields(t *tasker.TaskType) []field {
 			func() any { return shownJSON(t.Example) },
 		)},
 		{"labels", "labels that an endpoint needs, such as {role: web}", labels(&t.Labels)},
+		{
+			"signed_by", "whose signatures count where manager.verify is not off, such as [alice, bob at db*]; by default those of all " +
+				"allowed signers",
+			signedBy(&t.SignedBy),
+		},
 		{"settings", "the handler's own settings", ofNode(
 			func(node *yaml.Node) error { return readSettings(t, node) },
 			func() any { return maskSettings(t.Settings) },

@@ -55,7 +55,8 @@ func (c *checker) warn() []string {
 	w.warnOfGateway()
 	w.warnOfCertificates(time.Now())
 	w.warnOfReaders()
-	w.warnOfSpool()
+	w.warnOfDir(spoolKey, w.Manager.SpoolDir, "others can put results there")
+	w.warnOfSignatures()
 	return w.found.list
 }
 
@@ -176,13 +177,14 @@ func containsMask(value any) bool {
 	return false
 }
 
-// warnOfSpool warns of a directory where others can put results.
-func (w *warner) warnOfSpool() {
-	if _, err := os.Stat(w.Manager.SpoolDir); err != nil {
+// warnOfDir warns of a directory of the manager that others can change. danger says what
+// they can do.
+func (w *warner) warnOfDir(path, dir, danger string) {
+	if _, err := os.Stat(dir); err != nil {
 		return // the manager makes it
 	}
-	if wrong, ok := errors.AsType[*trust.Error](trust.Check(w.Manager.SpoolDir)); ok {
-		w.warn(spoolKey, "others can put results there: %v", wrong)
+	if wrong, ok := errors.AsType[*trust.Error](trust.Check(dir)); ok {
+		w.warn(path, "%s: %v", danger, wrong)
 	}
 }
 

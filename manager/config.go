@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/observe"
+	"github.com/taskerhq/tasker/internal/signature"
 )
 
 // Config is what a manager serves, and its limits. Zeros stand for defaults; see
@@ -37,6 +38,15 @@ type Config struct {
 	// of the manager. It must be on a local disk. Managers of different endpoints
 	// may share it. If it is empty, such results are in memory only.
 	SpoolDir string
+	// Verify says what becomes of tasks whose signature does not permit them, by Allowed
+	// and by what their types say: one of [VerifyModes], empty for [VerifyOff].
+	Verify string
+	// Allowed are the signers whose signatures count. It must be set unless Verify is off.
+	Allowed *signature.Allowed
+	// StateDir keeps which signatures were used here, so that none is used again. It must
+	// be on a local disk, and set unless Verify is off. Managers of different endpoints may
+	// share it.
+	StateDir string
 	// CatchUp is the time between two scans for tasks whose message was lost. The
 	// manager also scans each time it has subscribed.
 	CatchUp time.Duration
@@ -62,8 +72,20 @@ type Config struct {
 	Metrics observe.ManagerMetrics
 }
 
+// What a manager does about signatures.
+const (
+	VerifyOff     = "off"     // nothing
+	VerifyWarn    = "warn"    // it logs what it would refuse, and runs it
+	VerifyRequire = "require" // it refuses tasks without a signature that permits them
+)
+
+// VerifyModes returns the values of [Config.Verify].
+func VerifyModes() []string { return []string{VerifyOff, VerifyWarn, VerifyRequire} }
+
 // DefaultConfig returns the defaults, with a spool.
-func DefaultConfig() Config { return Config{SpoolDir: "data/spool"}.withDefaults() }
+func DefaultConfig() Config {
+	return Config{SpoolDir: "data/spool", StateDir: "data", Verify: VerifyOff}.withDefaults()
+}
 
 // withDefaults returns c with defaults in place of zero values.
 func (c Config) withDefaults() Config {
@@ -74,6 +96,7 @@ func (c Config) withDefaults() Config {
 	c.MaxResult = cmp.Or(c.MaxResult, 1<<20)
 	c.CatchUp = cmp.Or(c.CatchUp, time.Minute)
 	c.Prefetch = cmp.Or(c.Prefetch, 64)
+	c.Verify = cmp.Or(c.Verify, VerifyOff)
 	c.TaskTypes = tasker.WithDefaults(c.TaskTypes)
 	return c
 }
@@ -129,6 +152,12 @@ func (c Config) Validate() error {
 	}
 	if c.Lease < 2*c.Heartbeat {
 		return tasker.Errorf(tasker.Invalid, "invalid lease %v: must be at least twice the heartbeat (%v)", c.Lease, c.Heartbeat)
+	}
+	switch {
+	case !slices.Contains(VerifyModes(), c.Verify):
+		return tasker.Errorf(tasker.Invalid, "invalid verify %q: must be one of %s", c.Verify, strings.Join(VerifyModes(), ", "))
+	case c.Verify != VerifyOff && (c.Allowed == nil || c.StateDir == ""):
+		return tasker.Errorf(tasker.Invalid, "missing allowed signers, or a directory for the state: verify %q needs both", c.Verify)
 	}
 	if c.Prefetch < 1 || c.MaxResult < 1 {
 		return tasker.Errorf(tasker.Invalid, "invalid prefetch or result limit: must be positive")

@@ -118,7 +118,7 @@ func TestOverGateway(t *testing.T) {
 		"TestDuplicateMessages", "TestDrainRace", "TestEnds", "TestForget.*", "TestGivesBack.*", "TestHeld.*",
 		"TestHolds.*", "TestInterrupted.*", "TestLargePayloads", "TestLive.*",
 		"TestNoAttemptBeginsWithoutALease", "TestPoison.*", "TestReboot", "TestResultsOutliveTheManager", "TestRetr.*",
-		"TestRowBeforeAcknowledgement", "TestSecondManagerIsRefused", "TestServesBesideTheSpool", "TestSpool.*",
+		"TestRowBeforeAcknowledgement", "TestSecondManagerIsRefused", "TestServesBesideTheSpool", "TestSigned.*", "TestSpool.*",
 		"TestStopLetsHandlersFinish", "TestTakenOver.*", "TestWaitingIsBackFromLost",
 	}
 	inner := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^("+strings.Join(names, "|")+")$")

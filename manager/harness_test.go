@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is a database, a broker and the sending side, without a manager.
 type world struct {
 	t      *testing.T
+	file   string // of the database
 	store  *storetest.Flat
 	broker *local.Broker
 	fleet  manager.Fleet  // usually nil
@@ -42,7 +43,8 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s, err := store.Open(store.Config{URI: "sqlite://" + filepath.Join(t.TempDir(), "tasker.db")}, log)
+	file := filepath.Join(t.TempDir(), "tasker.db")
+	s, err := store.Open(store.Config{URI: "sqlite://" + file}, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +55,7 @@ func newWorld(t *testing.T) *world {
 		}
 	})
 	storetest.Migrate(t, s)
-	return &world{t: t, store: storetest.Flatten(s), broker: b, log: log}
+	return &world{t: t, file: file, store: storetest.Flatten(s), broker: b, log: log}
 }
 
 // post stores and publishes a task of type job.

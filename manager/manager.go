@@ -41,6 +41,7 @@ import (
 	"github.com/taskerhq/tasker/internal/broker"
 	"github.com/taskerhq/tasker/internal/fleetsize"
 	"github.com/taskerhq/tasker/internal/livefeed"
+	"github.com/taskerhq/tasker/internal/signature"
 	"github.com/taskerhq/tasker/internal/spool"
 	"github.com/taskerhq/tasker/internal/wire"
 	"github.com/taskerhq/tasker/internal/x/clock"
@@ -83,6 +84,7 @@ type Manager struct {
 	registrar   *registrar
 	reloader    *reloader
 	control     *control
+	verifier    *verifier
 }
 
 // New returns a manager. It checks cfg and opens the spool, but does not connect.
@@ -107,6 +109,9 @@ func New(cfg Config, store Store, b Broker, registry *handlers.Registry, log *sl
 		}
 	}
 	m := &Manager{cfg: cfg, id: id, log: log, db: &database{log: log, gateway: store.Gateway}}
+	if m.verifier, err = newVerifier(&cfg, log); err != nil {
+		return nil, err
+	}
 	m.buildOutgoing(store, b, disk)
 	m.buildIncoming(store, b, len(types))
 	bindings, registered := m.reloader.handlers.bind(types, registry, log)
@@ -141,7 +146,7 @@ func (m *Manager) buildOutgoing(store Store, b Broker, disk *spool.Spool) {
 	m.runner = newRunner(runner{
 		attempts: store.Attempts, results: store.Results, db: m.db, term: m.lease.term, completer: m.completer,
 		telemetry: m.telemetry, events: m.events, log: log, unsaved: &m.control.unsaved,
-		manager: id, boot: cfg.BootID, maxResult: cfg.MaxResult, abandonAfter: cfg.AbandonAfter, metrics: cfg.Metrics,
+		verifier: m.verifier, manager: id, boot: cfg.BootID, maxResult: cfg.MaxResult, abandonAfter: cfg.AbandonAfter, metrics: cfg.Metrics,
 	})
 }
 
@@ -222,6 +227,10 @@ func (m *Manager) ID() string { return m.id }
 func (m *Manager) Reload(types []tasker.TaskType, registry *handlers.Registry) error {
 	return m.reloader.reload(types, registry)
 }
+
+// Trust replaces the allowed signers while the manager runs. What starts from now on is
+// verified with them.
+func (m *Manager) Trust(allowed *signature.Allowed) { m.verifier.allowed.Store(allowed) }
 
 // Run serves the endpoints until ctx ends, and then stops in stages: it stops
 // consuming, lets handlers finish within the shutdown timeout, cancels the others

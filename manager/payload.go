@@ -15,7 +15,9 @@ const maxKeptPayload = 16 << 10
 // lean returns work with only what a run needs of its task.
 func lean(work ledger.Work) ledger.Work {
 	task := work.Task
-	work.Task = tasker.Task{ID: task.ID, Type: task.Type, Identifier: task.Identifier, Retry: task.Retry}
+	work.Task = tasker.Task{
+		ID: task.ID, Type: task.Type, Identifier: task.Identifier, Retry: task.Retry, Signature: task.Signature,
+	}
 	if len(task.Payload) <= maxKeptPayload {
 		work.Task.Payload = task.Payload
 	}

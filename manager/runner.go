@@ -36,6 +36,7 @@ type runner struct {
 	unsaved   *atomic.Int64 // see [control]
 	metrics   observe.ManagerMetrics
 
+	verifier     *verifier
 	manager      string
 	boot         string
 	maxResult    int
@@ -170,13 +171,10 @@ func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.
 		j.freeSlot(0)
 		return r.complete(running, log, &j, attempt.Cancel(j.Attempt, cause), nil)
 	}
-	if err == nil {
-		err = validate(&j.Task, &j.binding.TaskType)
-	}
-	if err != nil {
-		log.WarnContext(taking, "task rejected", "err", err)
+	if end, refused := r.refuse(&j, err, log); refused {
+		log.WarnContext(taking, "task refused: its handler is not called", "state", end.State, "errmsg", end.Errmsg)
 		j.freeSlot(0)
-		return r.complete(running, log, &j, attempt.Reject(j.Attempt, err), nil)
+		return r.complete(running, log, &j, end, nil)
 	}
 	running, stop := context.WithTimeoutCause(running, j.binding.Timeout, handlers.ErrTimeout)
 	defer stop()
@@ -203,6 +201,28 @@ func (r *runner) runStep(taking, running context.Context, j job, earlier tasker.
 	report.close(true)
 	log.InfoContext(running, "handler ended", "duration", duration, "state", end.State, "errnr", end.Errnr, "errmsg", end.Errmsg)
 	return r.complete(running, log, &j, end, report)
+}
+
+// refuse returns how an attempt ends whose handler must not be called, because its payload
+// could not be had as it was accepted, which err says, or breaks the rules, or because of
+// its signature.
+func (r *runner) refuse(j *job, err error, log *slog.Logger) (end ledger.End, refused bool) {
+	if err == nil {
+		err = validate(&j.Task, &j.binding.TaskType)
+	}
+	if err == nil {
+		err = r.verifier.check(&j.Work, j.binding.SignedBy, log)
+	}
+	switch {
+	case err == nil:
+		return ledger.End{}, false
+	case errors.Is(err, errSignatureEnded):
+		return attempt.Expire(j.Attempt, err), true
+	case errors.Is(err, errNotKept):
+		end, _ = r.rules(j).Judge(j.Attempt, attempt.Exit{Err: err})
+		return end, true
+	}
+	return attempt.Reject(j.Attempt, err), true
 }
 
 // call calls the handler and stops the report.

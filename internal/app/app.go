@@ -304,7 +304,11 @@ func (s managerSide) run(ctx context.Context, cfg config.Config, r *reloader, re
 			return nil, err
 		}
 		return func(context.Context) error {
-			if !before.Diff(next).TaskTypes() {
+			difference := before.Diff(next)
+			if difference.Signers {
+				m.Trust(next.Manager.Allowed)
+			}
+			if !difference.TaskTypes() {
 				return nil
 			}
 			if err := m.Reload(types, renewed); err != nil {

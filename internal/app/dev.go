@@ -66,7 +66,7 @@ func RunDev(ctx context.Context, cfg config.Config, opts DevOptions, log *slog.L
 		return fmt.Errorf("prepare %s: %w", file, err)
 	}
 	cfg.Gateway.Listen = "" // its broker is in this process
-	cfg.Manager.SpoolDir = filepath.Join(dir, "spool")
+	cfg.Manager.StateDir, cfg.Manager.SpoolDir = dir, filepath.Join(dir, "spool")
 	cfg.Manager.ShutdownTimeout = min(cfg.Manager.ShutdownTimeout, devShutdown)
 	registry, err := cfg.Handlers(nil)
 	if err != nil {

@@ -17,8 +17,9 @@ import (
 // never.
 //
 // An invalid configuration changes nothing. Of a valid one, the task types, the log
-// level, the API's token and its access file take effect at once; other changes are
-// logged, and need a restart. Flags and the environment stay those of the start.
+// level, the API's token and its access file, and the manager's allowed signers take
+// effect at once; other changes are logged, and need a restart. Flags and the environment
+// stay those of the start.
 type Reload struct {
 	// Asked receives a value for each request to reload, such as a SIGHUP.
 	Asked <-chan os.Signal
@@ -166,6 +167,9 @@ func (r *reloader) logChanges(ctx context.Context, next config.Config) {
 	}
 	if d.Access {
 		args = append(args, "access_file", next.AccessFile)
+	}
+	if d.Signers {
+		args = append(args, "allowed_signers", "changed")
 	}
 	for _, names := range []struct {
 		what  string

@@ -99,10 +99,16 @@ func (r Rules) retry(finish *ledger.End, err error) {
 	}
 }
 
-// Reject returns the end of an attempt whose payload breaks its type's schema,
-// with err as the message. The handler is not called.
+// Reject returns the end of an attempt whose payload breaks its type's schema, or whose
+// signature does not permit it, with err as the message. The handler is not called.
 func Reject(attempt int, err error) ledger.End {
 	return ledger.End{Attempt: attempt, State: tasker.Rejected, Errnr: tasker.ErrnrRejected, Errmsg: Clean(err.Error())}
+}
+
+// Expire returns the end of an attempt whose signature has expired, with err as the
+// message. The handler is not called.
+func Expire(attempt int, err error) ledger.End {
+	return ledger.End{Attempt: attempt, State: tasker.Expired, Errnr: tasker.ErrnrExpired, Errmsg: Clean(err.Error())}
 }
 
 // Cancel returns the end of an attempt that was canceled for a cause, without its

@@ -19,6 +19,7 @@ import (
 
 	"github.com/taskerhq/tasker"
 	"github.com/taskerhq/tasker/internal/ledger"
+	"github.com/taskerhq/tasker/internal/x/durable"
 )
 
 // version is the version of the file format. Fields may be added within a
@@ -72,7 +73,7 @@ func Open(dir string) (*Spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool directory (manager.spool_dir) not writable: %w", err)
 	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name()), durable.SyncDir(dir), durable.SyncDir(filepath.Dir(dir))); err != nil {
 		return nil, fmt.Errorf("spool directory (manager.spool_dir) not writable: %w", err)
 	}
 	return &Spool{dir: dir}, nil
@@ -98,11 +99,11 @@ func (s *Spool) Keep(f ledger.End) (Entry, error) {
 		return Entry{}, err
 	}
 	name := filepath.Join(dir, ulid.Make().String())
-	if err = write(name+suffixPartial, encoded); err == nil {
+	if err = durable.Create(name+suffixPartial, encoded); err == nil {
 		err = os.Rename(name+suffixPartial, name+suffixKept)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err != nil {
 		_ = os.Remove(name + suffixPartial)
@@ -124,33 +125,13 @@ func (s *Spool) endpointDir(endpoint string) (string, error) {
 	}
 	err := os.Mkdir(dir, 0o700)
 	if err == nil || errors.Is(err, fs.ErrExist) { // whoever created it may not have synced it
-		err = syncDir(s.dir)
+		err = durable.SyncDir(s.dir)
 	}
 	if err != nil {
 		return "", fmt.Errorf("create spool directory of endpoint %s: %w", endpoint, err)
 	}
 	s.made.Store(endpoint, true)
 	return dir, nil
-}
-
-func write(name string, content []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Entries returns what is kept for an endpoint, oldest first. A file that cannot
