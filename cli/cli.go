@@ -201,7 +201,7 @@ func rootCommand(r *run) *cobra.Command {
 	})
 	root.AddCommand(
 		apiCommand(r), managerCommand(r), gatewayCommand(r), initializeCommand(r), devCommand(r), doctorCommand(r),
-		runCommand(r), watchCommand(r), showCommand(r), logsCommand(r), listCommand(r), typesCommand(r), exitCodesTopic(),
+		runCommand(r), signCommand(r), watchCommand(r), showCommand(r), logsCommand(r), listCommand(r), typesCommand(r), exitCodesTopic(),
 		cancelCommand(r), retryCommand(r), pauseCommand(r), resumeCommand(r), approveCommand(r), schedulesCommand(r),
 		endpointsCommand(r), endpointCheckCommand(r), deadLettersCommand(r), loginCommand(r), contextCommand(r), configCommand(r),
 		authCommand(r), versionCommand(r),

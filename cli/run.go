@@ -23,6 +23,7 @@ type runFlags struct {
 	whom
 	watchFlags
 	rolloutFlags
+	signFlags
 	payload         string
 	at, in, expires string
 	plan            string
@@ -33,13 +34,8 @@ type runFlags struct {
 	dryRun, detach  bool
 }
 
-func runCommand(r *run) *cobra.Command {
-	f := &runFlags{}
-	var api *apiFlags
-	cmd := &cobra.Command{
-		Use:   "run TYPE [IDENTIFIER] [KEY=VALUE | KEY:=JSON]...",
-		Short: "Run a task, and watch it until it has ended",
-		Long: `Run a task at the endpoints that --all, --select or --endpoint says, and watch it
+// runHelp is the long help of "tasker run".
+const runHelp = `Run a task at the endpoints that --all, --select or --endpoint says, and watch it
 until it has ended. One of them is mandatory: nobody should run something
 everywhere since a variable was empty. With --any one of these endpoints performs
 it, whichever takes it first; --any alone means one of all.
@@ -62,8 +58,20 @@ With --topic, of the tasks of a type with one topic an endpoint needs the newest
 only: while an older one has not ended the task is refused, or with --supersede
 replaces it where that has not begun.
 
+With --sign the task is signed with a key of yours, so that endpoints which require
+signatures perform it: with the key of your ssh-agent or, with =KEY, with that of a
+file or with that fingerprint. The endpoints that --select chooses are listed then.
+
 With Ctrl-C you can leave the task alone, or cancel it. The exit code says how it
-went: see "tasker help exit-codes".`,
+went: see "tasker help exit-codes".`
+
+func runCommand(r *run) *cobra.Command {
+	f := &runFlags{}
+	var api *apiFlags
+	cmd := &cobra.Command{
+		Use:   "run TYPE [IDENTIFIER] [KEY=VALUE | KEY:=JSON]...",
+		Short: "Run a task, and watch it until it has ended",
+		Long:  runHelp,
 		Example: `  tasker run worker --all
   tasker run sleep nap-1 seconds=2.5 -e console1 -e console2
   tasker run app-update -S 'role=web,zone!=eu' --limit 10% --dry-run
@@ -71,6 +79,7 @@ went: see "tasker help exit-codes".`,
   tasker run app-update upd-17 version=2.4 -S role=web --rollout 1,10%,50%,100% --max-failures 2
   tasker run backup --all --in 30m --expires 1h --detach --yes
   tasker run app-update --all --yes --topic app-update --supersede
+  tasker run deploy dep-7 version=2.4 -e web1 -e web2 --sign
   tasker run deploy dep-7 -S role=web --label ticket=CHG-7 --label customer=acme`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			parsed, err := parseRunArguments(args)
@@ -95,9 +104,18 @@ went: see "tasker help exit-codes".`,
 }
 
 func (f *runFlags) add(cmd *cobra.Command) {
-	f.whom.add(cmd)
+	f.addTask(cmd)
 	f.watchFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.BoolVar(&f.dryRun, "dry-run", false, "only say whom it would be for")
+	flags.BoolVar(&f.detach, "detach", false, "do not watch it")
+}
+
+// addTask adds the flags that describe the task.
+func (f *runFlags) addTask(cmd *cobra.Command) {
+	f.whom.add(cmd)
 	f.rolloutFlags.add(cmd)
+	f.signFlags.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.payload, "payload", "", "the payload: `JSON`, @file, or - for stdin")
 	flags.StringVar(&f.at, "at", "", "start at this `time`, such as 2026-05-06T03:30:00+02:00 or \"2026-05-06 03:30\"")
@@ -108,33 +126,44 @@ func (f *runFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.supersede, "supersede", false, "with --topic: replace older tasks at the same endpoints where they have not begun")
 	flags.StringArrayVar(&f.labels, "label", nil, "a label by which to find it, such as `ticket=CHG-7`; may be repeated")
 	flags.StringVar(&f.plan, "plan", "", "refuse unless it is for the endpoints of this `digest` of --dry-run")
-	flags.BoolVar(&f.dryRun, "dry-run", false, "only say whom it would be for")
-	flags.BoolVar(&f.detach, "detach", false, "do not watch it")
+}
+
+// task returns the task that flags and arguments describe.
+func (f *runFlags) task(r *run, cmd *cobra.Command, c *client.Client, args runArguments) (t client.NewTask, err error) {
+	ctx := cmd.Context()
+	t = client.NewTask{Identifier: cmp.Or(args.identifier, ulid.Make().String()), In: f.in, Expires: f.expires, Plan: f.plan}
+	if cmd.Flags().Changed("priority") {
+		t.Priority = &f.priority
+	}
+	if err := f.applyLabels(&t); err != nil {
+		return t, err
+	}
+	if err := f.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
+		return t, err
+	}
+	if err := f.applyRollout(&t); err != nil {
+		return t, err
+	}
+	if err := f.applyTopic(&t); err != nil {
+		return t, err
+	}
+	if err := f.applyTime(&t); err != nil {
+		return t, err
+	}
+	if err := f.applyPayload(ctx, r, c, args, &t); err != nil {
+		return t, err
+	}
+	if f.signs() {
+		err = f.settle(ctx, c, args.taskType, &t)
+	}
+	return t, err
 }
 
 // run runs a task.
 func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFlags, args runArguments) error {
 	ctx := cmd.Context()
-	t := client.NewTask{Identifier: cmp.Or(args.identifier, ulid.Make().String()), In: f.in, Expires: f.expires, Plan: f.plan}
-	if cmd.Flags().Changed("priority") {
-		t.Priority = &f.priority
-	}
-	if err := f.applyLabels(&t); err != nil {
-		return err
-	}
-	if err := f.apply(ctx, r, cmd, c, args.taskType, &t); err != nil {
-		return err
-	}
-	if err := f.applyRollout(&t); err != nil {
-		return err
-	}
-	if err := f.applyTopic(&t); err != nil {
-		return err
-	}
-	if err := f.applyTime(&t); err != nil {
-		return err
-	}
-	if err := f.applyPayload(ctx, r, c, args, &t); err != nil {
+	t, err := f.task(r, cmd, c, args)
+	if err != nil {
 		return err
 	}
 	plan, err := c.PlanTask(ctx, args.taskType, t)
@@ -155,11 +184,19 @@ func (f *runFlags) run(r *run, cmd *cobra.Command, c *client.Client, api *apiFla
 			t.Plan = plan.Plan // what was confirmed, and nothing else
 		}
 	}
+	if f.signs() {
+		if err := f.sign(r, args.taskType, &t); err != nil {
+			return err
+		}
+	}
 	task, created, err := c.CreateTask(ctx, args.taskType, t)
 	if err != nil {
 		return createError(r.Name, args.taskType, t.Identifier, err)
 	}
 	name := task.Type + "/" + task.Identifier
+	if f.signs() && task.Signature == nil {
+		return usagef("%s exists already, and nobody signed it: run it with another identifier", name)
+	}
 	r.remember(api, name)
 	if err := r.printAccepted(name, &task, plan, created, f.detach); err != nil {
 		return err

@@ -162,6 +162,10 @@ func (r *run) showTask(ctx context.Context, cmd *cobra.Command, c *client.Client
 	if t.Superseded != nil {
 		add("replaced", t.Superseded.At.Format(time.RFC3339)+" by "+t.Type+"/"+t.Superseded.By)
 	}
+	if s := t.Signature; s != nil {
+		add("signed", s.Time().Format(time.RFC3339)+" by "+s.Key+", until "+s.Until().Format(time.RFC3339))
+		add("uid", s.UID)
+	}
 	for _, key := range slices.Sorted(maps.Keys(t.Labels)) {
 		add("label", key+"="+t.Labels[key])
 	}
