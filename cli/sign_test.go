@@ -154,7 +154,7 @@ func TestSign(t *testing.T) {
 	t.Parallel()
 	alice := newSSHKey(t, "")
 	down := []string{"TASKER_API_URL=http://127.0.0.1:1"}
-	o := execute(t, down, "", "sign", "worker", "w1", "-e", "console2,console1", "--sign="+alice.file, "--signed-for", "1h", "--label", "ticket=CHG-7",
+	o := execute(t, down, "", "sign", "worker", "w1", "-e", "console2,console1", "--sign="+alice.file, "--signed-for", "1h", "--label", "change=CHG-7",
 		"--payload", `{ "b": 1, "a": "<x>\u009b" }`)
 	o.want(t, cli.ExitOK, `"payload":{"b":1,"a":"<x>\u009b"},"endpoints":["console1","console2"],`, "")
 	var body struct {
