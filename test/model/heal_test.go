@@ -173,7 +173,8 @@ func (w *world) judgeEnd() {
 	}
 	for r, f := range w.taken {
 		row := w.before.results[r.ResultKey]
-		if row.attempt == r.attempt && f.State.Finished() && row.state != tasker.Rejected && !same(row, f) {
+		again := r.attempt <= w.earlier[r.ResultKey] // it was retried since, and may have ended without a run
+		if row.attempt == r.attempt && !again && f.State.Finished() && row.state != tasker.Rejected && !same(row, f) {
 			w.violate(3, "attempt %d of %v ended as %+v, but the result is %+v", r.attempt, r.ResultKey, f, row)
 		}
 	}
