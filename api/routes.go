@@ -162,9 +162,16 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 	results := &resultHandlers{types, deps.Tasks, deps.Results, deps.Live, reader}
 	taskEvents := &taskEventHandlers{types, deps.Tasks, deps.Results, deps.Live, deps.Database, reader, streams}
 	allEvents := &allEventHandlers{types, deps.Tasks, deps.Database, streams}
-	reads := limits.reads
-	pauseOrApprove := need{reach: someTargets, right: access.Pause, or: access.Approve} // see rolloutHandlers.resume
-	anyView, view := someTypes.with(access.View), wholeType.with(access.View)
+	return slices.Concat(
+		taskListRoutes(tasks, rollouts, allEvents, limits),
+		taskActRoutes(tasks, cancels, holds, retries, rollouts, limits),
+		taskReadRoutes(tasks, pages, rollouts, results, taskEvents, limits),
+	)
+}
+
+// taskListRoutes returns the routes of the tasks of all types.
+func taskListRoutes(tasks *taskHandlers, rollouts *rolloutHandlers, allEvents *allEventHandlers, limits *limits) []route {
+	reads, anyView := limits.reads, someTypes.with(access.View)
 	return []route{
 		{
 			method: get, path: routeTasks, needs: anyView, handle: tasks.search, limit: reads,
@@ -184,16 +191,19 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 			method: get, path: "/v1/events", needs: anyView, handle: allEvents.follow,
 			stream: true, query: []string{"task_type", "status", "last_event_id"},
 		},
+	}
+}
 
-		{
-			method: get, path: "/{task_type}", needs: view, handle: tasks.list,
-			limit: reads, query: []string{"status", "payload", "limit", "cursor"},
-		},
+// taskActRoutes returns the routes that create tasks, and act on one.
+func taskActRoutes(
+	tasks *taskHandlers, cancels *cancelHandlers, holds *holdHandlers, retries *retryHandlers, rollouts *rolloutHandlers, limits *limits,
+) []route {
+	pauseOrApprove := need{reach: someTargets, right: access.Pause, or: access.Approve} // see rolloutHandlers.resume
+	return []route{
 		{
 			method: post, path: "/{task_type}", needs: someTargets.with(access.Run), handle: tasks.create,
 			waits: true, query: []string{"dry_run"},
 		},
-		{method: get, path: "/{task_type}/{identifier}", needs: view, handle: tasks.get, waits: true},
 		{method: patch, path: "/{task_type}/{identifier}", needs: wholeTask.with(access.Run), handle: tasks.reschedule},
 		{
 			method: post, path: "/{task_type}/{identifier}/cancel", needs: someTargets.with(access.Cancel), handle: cancels.cancel,
@@ -213,6 +223,21 @@ func taskRoutes(cfg Config, deps Deps, types *taskTypes, chooser choice.Chooser,
 			method: post, path: "/{task_type}/{identifier}/approve", needs: wholeTask.with(access.Approve), handle: rollouts.approve,
 			limit: limits.writes,
 		},
+	}
+}
+
+// taskReadRoutes returns the routes that read the tasks of a type, and one of them. Its
+// fixed paths come after those of all types.
+func taskReadRoutes(
+	tasks *taskHandlers, pages *pageHandlers, rollouts *rolloutHandlers, results *resultHandlers, taskEvents *taskEventHandlers, limits *limits,
+) []route {
+	reads, view := limits.reads, wholeType.with(access.View)
+	return []route{
+		{
+			method: get, path: "/{task_type}", needs: view, handle: tasks.list,
+			limit: reads, query: []string{"status", "payload", "limit", "cursor"},
+		},
+		{method: get, path: "/{task_type}/{identifier}", needs: view, handle: tasks.get, waits: true},
 		{method: get, path: "/{task_type}/{identifier}/summary", needs: view, handle: pages.summary, waits: true},
 		{method: get, path: "/{task_type}/{identifier}/groups", needs: view, handle: pages.groups, limit: reads},
 		{method: get, path: "/{task_type}/{identifier}/rollout", needs: view, handle: rollouts.get, limit: reads},

@@ -189,11 +189,7 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	case found && !dry:
 		return posted{status: http.StatusOK, task: existing}, true, nil
 	}
-	now := h.clock.Now()
-	start, err := in.schedule(task, now)
-	if err == nil {
-		err = checkWindow(in.signature, now, start)
-	}
+	start, err := h.when(in, task)
 	if err != nil {
 		return posted{}, false, err
 	}
@@ -216,14 +212,29 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 		return posted{}, false, nil
 	}
 	plan, err := h.plan(ctx, in, task, digest, chosen)
-	if err == nil && !found && start == nil {
-		err = h.store.CheckTopic(ctx, *task)
-	}
 	if err != nil {
 		return posted{}, false, err
 	}
 	plan.Exists, plan.StartTime, plan.Rollout = found, start, waves
-	return posted{status: http.StatusOK, plan: &plan}, true, nil
+	return posted{status: http.StatusOK, plan: &plan}, true, h.checkTopic(ctx, task, !found && start == nil)
+}
+
+// when returns when a task starts, which its signature must permit; nil means now.
+func (h *taskHandlers) when(in *taskRequest, task *tasker.Task) (start *time.Time, err error) {
+	now := h.clock.Now()
+	if start, err = in.schedule(task, now); err != nil {
+		return nil, err
+	}
+	return start, checkWindow(in.signature, now, start)
+}
+
+// checkTopic returns the error with which the topic of a task would refuse it, if it is new
+// and starts now.
+func (h *taskHandlers) checkTopic(ctx context.Context, task *tasker.Task, begins bool) error {
+	if !begins {
+		return nil
+	}
+	return h.store.CheckTopic(ctx, *task)
 }
 
 // choose returns whom a task is for now, which must be as planned, and the digest of

@@ -147,11 +147,12 @@ The exit code is 0 if it is allowed, and 1 if it is not.`,
 			if !decision.Allowed {
 				return cmp.Or(r.print(answer, "not allowed: "+answer.Missing+"\n"), endWith(ExitFailure))
 			}
-			lines := "allowed\n"
+			var lines strings.Builder
+			lines.WriteString("allowed\n")
 			for _, rule := range decision.Rules {
-				lines += fmt.Sprintf("%s, %s\n", policy.File(), rule)
+				fmt.Fprintf(&lines, "%s, %s\n", policy.File(), rule)
 			}
-			return r.print(answer, lines)
+			return r.print(answer, lines.String())
 		},
 	}
 	flags := cmd.Flags()

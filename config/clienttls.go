@@ -89,7 +89,9 @@ func (c *checker) checkDatabaseTLS(u *url.URL) {
 // fileParameters are those of amqps:// addresses that name files, or what is said with
 // them, and the keys that do.
 var fileParameters = [][2]string{
-	{"cacertfile", brokerTLS + ".ca_file"}, {"certfile", brokerTLS + ".cert_file"}, {"keyfile", brokerTLS + ".key_file"},
+	{"cacertfile", brokerTLS + ".ca_file"},
+	{"certfile", brokerTLS + ".cert_file"},
+	{"keyfile", brokerTLS + ".key_file"},
 	{"server_name_indication", brokerTLS + ".server_name"},
 }
 

@@ -99,15 +99,11 @@ const (
 // go test ./config -run Docs -update documents it.
 func keys(d *draft) []key {
 	return slices.Concat(
-		apiKeys(d), tlsKeys(d), databaseKeys(d), brokerKeys(d), managerKeys(d), signatureKeys(d), gatewayKeys(d), otherKeys(d),
+		apiKeys(d), apiLimitKeys(d), tlsKeys(d), databaseKeys(d), brokerKeys(d), managerKeys(d), signatureKeys(d), gatewayKeys(d), otherKeys(d),
 	)
 }
 
 func apiKeys(d *draft) []key {
-	const (
-		ms   = time.Millisecond
-		conn = 1_000_000
-	)
 	return []key{
 		{
 			"api.listen", forAPI, "address to listen on; any but a loopback address needs `api.token_file`, `api.access_file` or " +
@@ -118,7 +114,7 @@ func apiKeys(d *draft) []key {
 		{
 			"api.wait_for_endpoints_timeout", forAPI,
 			"time in which every endpoint should have received a task; after it the task is INCOMPLETE",
-			duration(&d.API.WaitForEndpoints, ms, maxDuration),
+			duration(&d.API.WaitForEndpoints, time.Millisecond, maxDuration),
 		},
 		{
 			tokenFileKey, forAPI, "file with the bearer token of every request, 32 characters or more: `openssl rand -hex 32`",
@@ -131,6 +127,16 @@ func apiKeys(d *draft) []key {
 		},
 		{"api.insecure", forAPI, "lets anybody who can reach the address run tasks", boolean(&d.API.Insecure)},
 		{"api.ui", forAPI, "serves the dashboard at `/ui/`", boolean(&d.API.UI)},
+	}
+}
+
+// apiLimitKeys are those of the API's limits and times.
+func apiLimitKeys(d *draft) []key {
+	const (
+		ms   = time.Millisecond
+		conn = 1_000_000
+	)
+	return []key{
 		{"api.max_body", forAPI, "bytes of a request's body", number(&d.API.MaxBody, kiB, giB)},
 		{
 			"api.max_concurrent", forAPI, "POSTs, and GETs, served at once; 16 times as many wait, up to 5 s, and the rest get " +

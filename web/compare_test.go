@@ -34,7 +34,7 @@ func compared(payloads, logs map[string]string) *fakeAPI {
 			state, errnr, errmsg = tasker.ResultFailed, 2, message
 		}
 		var lines []tasker.LogLine
-		for _, line := range strings.Split(logs[endpoint], "\n") {
+		for line := range strings.SplitSeq(logs[endpoint], "\n") {
 			lines = append(lines, tasker.LogLine{Text: line, Time: day})
 		}
 		path := "/worker/w1/results/" + endpoint

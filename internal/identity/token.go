@@ -87,7 +87,8 @@ func sum(token, prefix, origin string) (Digest, error) {
 	switch {
 	case !isToken:
 		return Digest{}, tasker.Errorf(tasker.Unauthorized, "invalid token: %s", origin)
-	case len(token) != length || strings.Trim(rest, alphabet) != "" || checksum(token[:length-checksumLength]) != token[length-checksumLength:]:
+	case len(token) != length || strings.Trim(rest, alphabet) != "" ||
+		checksum(token[:length-checksumLength]) != token[length-checksumLength:]:
 		return Digest{}, tasker.Errorf(tasker.Unauthorized,
 			"invalid token: it was not copied completely: it has %d characters, the last %d of which are a checksum",
 			length, checksumLength)

@@ -50,7 +50,7 @@ func ParseAllowed(content []byte) (*Allowed, error) {
 		a.lines = append(a.lines, l)
 	}
 	if len(a.lines) == 0 {
-		return nil, errors.New(`no keys: a line is such as alice namespaces="` + Namespace + `" ssh-ed25519 AAAA...`)
+		return nil, errors.New(`no keys: a line is such as alice namespaces="` + Namespace + `" ssh-ed25519 AAAA`)
 	}
 	return a, nil
 }

@@ -74,7 +74,8 @@ func (c mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
 func explainTLS(handshake *certfile.Handshake, err, lost error) error {
 	if e, ok := errors.AsType[*mysqldriver.MySQLError](err); ok {
 		if e.Number == erAccessDenied && handshake.Uncertified() {
-			return certfile.NewRefusal(err, "the account may require a client certificate (%s.cert_file and %s.key_file)", tlsSection, tlsSection)
+			return certfile.NewRefusal(err, "the account may require a client certificate (%s.cert_file and %s.key_file)",
+				tlsSection, tlsSection)
 		}
 		return err
 	}

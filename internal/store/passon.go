@@ -155,7 +155,7 @@ func (s Endpoints) endLost(tx *gorm.DB, result *resultRow, lastSeen time.Time, n
 			return err
 		}
 		ran := ledger.Start{ResultKey: result.key(), Attempt: result.Attempt}
-		if err := (Attempts{s.DB}).keepHistory(tx, []ledger.Start{ran}); err != nil {
+		if err := Attempts(s).keepHistory(tx, []ledger.Start{ran}); err != nil {
 			return err
 		}
 	}

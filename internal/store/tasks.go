@@ -25,9 +25,9 @@ const relayGrace = 15 * time.Second
 // endpoints or, if none are listed, those that are registered for its type and
 // were seen within [Config].SeenWithin. It uses the Type, Identifier, Payload,
 // Endpoints, Labels, Select, Limit, Seed, Deliver, Chosen, Start, Expiry, Retry, Topic, OnConflict
-// and Signature of t, and the Settings of its Rollout; Endpoints is nil, or sorted without duplicates. A task with Deliver has no targets, but
-// places: see [Inbox.TakeTasks]. A task with a rollout that
-// starts now has Endpoints, and those of its first wave become targets; the error is
+// and Signature of t, and the Settings of its Rollout; Endpoints is nil, or sorted without
+// duplicates. A task with Deliver has no targets, but places: see [Inbox.TakeTasks]. A task
+// with a rollout that starts now has Endpoints, and those of its first wave become targets; the error is
 // [tasker.Invalid] if the rollout cannot have them.
 // If the Status of t is SCHEDULED, so is the stored one, also if its time to start
 // has passed meanwhile: see [Schedule]. It has no targets, and keeps Expect and Plan.

@@ -58,7 +58,8 @@ func each(deliver func(endpoint string, d amqp.Delivery) error) takeFunc {
 func ackOnly(_ string, d amqp.Delivery) error { return d.Ack(false) }
 
 func openFanout(ctx context.Context, uri string, opts options, endpoints int, take takeFunc) (*fanout, error) {
-	f := &fanout{endpoints: endpoints, copies: opts.results(endpoints), body: bytes.Repeat([]byte{'x'}, messageSize(opts.payload)), mode: amqp.Transient}
+	f := &fanout{endpoints: endpoints, copies: opts.results(endpoints), mode: amqp.Transient}
+	f.body = bytes.Repeat([]byte{'x'}, messageSize(opts.payload))
 	if opts.persistent {
 		f.mode = amqp.Persistent
 	}

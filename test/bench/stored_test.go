@@ -127,13 +127,13 @@ func fillStored(ctx context.Context, db *sql.DB, id int, identifier string, resu
 			ends = append(ends, fmt.Sprintf("(%d, '%s', '%s', 1, '01ARZ3NDEKTSV4RRFFQ69G5FAV', %d, '%s', %s, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6))",
 				id, endpointName(i), state, errnr, errmsg, payload))
 		}
-		for statement, values := range map[string][]string{
-			"INSERT INTO task_targets (task_id, endpoint) VALUES ":                                                                                  targets,
-			"INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, payload, start_time, last_modified_time) VALUES ": ends,
-		} {
-			if _, err := tx.ExecContext(ctx, statement+strings.Join(values, ", ")); err != nil {
-				return err
-			}
+		if _, err := tx.ExecContext(ctx, "INSERT INTO task_targets (task_id, endpoint) VALUES "+strings.Join(targets, ", ")); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO task_results (task_id, endpoint, state, attempt, manager, errnr, errmsg, payload,"+
+			" start_time, last_modified_time) VALUES "+strings.Join(ends, ", "))
+		if err != nil {
+			return err
 		}
 	}
 	return tx.Commit()

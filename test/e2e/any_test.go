@@ -54,7 +54,7 @@ func TestAnyEndpointPassedOn(t *testing.T) {
 	s.awaitFor("/sleep/one", "run at console2", func(a answer) bool { return a.state("console2") == "RUNNING" })
 	s.manager("console1")
 	s.accept("sleep", `{"identifier":"two","payload":{"seconds":0},"endpoints":["console1"]}`)
-	s.await("/sleep/two", "DONE") // it is back, and works
+	s.await("/sleep/two", "DONE")            // it is back, and works
 	a := s.await("/sleep/one", "INCOMPLETE") // as it was when console1 was lost
 	if a.state("console1") != "CANCELED" || a.state("console2") != "RUNNING" || a.Summary.Expected != 1 {
 		t.Errorf("%+v", a)

@@ -217,7 +217,7 @@ func (w *world) checkMove(key tasker.ResultKey, old, now resultRow) {
 	case now.attempt < old.attempt:
 		// It may be given back, by the manager that has not begun it.
 		_, begun := w.started[run{key, old.attempt}]
-		if begun || old.attempt != 1 || w.alone && now.state != tasker.Received && !(now.state == tasker.Superseded && old.newer) {
+		if begun || old.attempt != 1 || w.alone && now.state != tasker.Received && (now.state != tasker.Superseded || !old.newer) {
 			w.violate(2, "the result of %v went from attempt %d to %d, %s", key, old.attempt, now.attempt, now.state)
 		}
 	case !w.alone:

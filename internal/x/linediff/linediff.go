@@ -2,6 +2,8 @@
 // other.
 package linediff
 
+import "slices"
+
 // MaxLines bounds each text: the time and the memory of a comparison grow with the product
 // of what differs.
 const MaxLines = 1000
@@ -74,9 +76,9 @@ func (c *comparison) differ(n, m int) {
 func (c *comparison) middle(a, b []string) {
 	width := len(b) + 1
 	longest := make([]uint16, (len(a)+1)*width)
-	for i := len(a) - 1; i >= 0; i-- {
-		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
+	for i, ours := range slices.Backward(a) {
+		for j, theirs := range slices.Backward(b) {
+			if ours == theirs {
 				longest[i*width+j] = longest[(i+1)*width+j+1] + 1
 			} else {
 				longest[i*width+j] = max(longest[(i+1)*width+j], longest[i*width+j+1])
