@@ -229,7 +229,8 @@ func taskActRoutes(
 // taskReadRoutes returns the routes that read the tasks of a type, and one of them. Its
 // fixed paths come after those of all types.
 func taskReadRoutes(
-	tasks *taskHandlers, pages *pageHandlers, rollouts *rolloutHandlers, results *resultHandlers, taskEvents *taskEventHandlers, limits *limits,
+	tasks *taskHandlers, pages *pageHandlers, rollouts *rolloutHandlers, results *resultHandlers, taskEvents *taskEventHandlers,
+	limits *limits,
 ) []route {
 	reads, view := limits.reads, wholeType.with(access.View)
 	return []route{

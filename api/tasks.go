@@ -193,15 +193,14 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	if err != nil {
 		return posted{}, false, err
 	}
-	chosenLater := start != nil && in.endpoints == nil && in.where.plan == ""
-	if !dry && (chosenLater || !in.where.looks() && in.rollout == nil) {
+	if !dry && !in.choosesNow(start) {
 		return posted{}, false, nil
 	}
 	chosen, digest, err := h.choose(ctx, in, task)
 	if err != nil {
 		return posted{}, false, err
 	}
-	if (in.where.frozen() || in.rollout != nil && in.endpoints == nil) && (dry || start == nil) {
+	if in.freezes() && (dry || start == nil) {
 		task.Endpoints, task.Chosen = chosen.Names, &chosen.Chosen
 	}
 	waves, err := h.waves(ctx, in, task, chosen.Names)
@@ -217,6 +216,18 @@ func (h *taskHandlers) look(ctx context.Context, in *taskRequest, task *tasker.T
 	}
 	plan.Exists, plan.StartTime, plan.Rollout = found, start, waves
 	return posted{status: http.StatusOK, plan: &plan}, true, h.checkTopic(ctx, task, !found && start == nil)
+}
+
+// choosesNow reports whether it is to be known at once whom a task is for that starts at a
+// time, nil for now.
+func (in *taskRequest) choosesNow(start *time.Time) bool {
+	later := start != nil && in.endpoints == nil && in.where.plan == ""
+	return !later && (in.where.looks() || in.rollout != nil)
+}
+
+// freezes reports whether the endpoints of the task are those that are chosen when it starts.
+func (in *taskRequest) freezes() bool {
+	return in.where.frozen() || in.rollout != nil && in.endpoints == nil
 }
 
 // when returns when a task starts, which its signature must permit; nil means now.

@@ -99,7 +99,8 @@ const (
 // go test ./config -run Docs -update documents it.
 func keys(d *draft) []key {
 	return slices.Concat(
-		apiKeys(d), apiLimitKeys(d), tlsKeys(d), databaseKeys(d), brokerKeys(d), managerKeys(d), signatureKeys(d), gatewayKeys(d), otherKeys(d),
+		apiKeys(d), apiLimitKeys(d), tlsKeys(d), databaseKeys(d), brokerKeys(d), managerKeys(d), signatureKeys(d), gatewayKeys(d),
+		otherKeys(d),
 	)
 }
 
