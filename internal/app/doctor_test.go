@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -251,8 +252,12 @@ func TestDoctorOfServicesAway(t *testing.T) {
 	database.Hold()
 	rabbit.Hold()
 	problems, _ := x.examine(t, 100*time.Millisecond)
-	if strings.Count(problems, "no answer within 100ms") != 2 || !strings.Contains(problems, "database/connection") || !strings.Contains(problems, "broker/connection") {
-		t.Errorf("of silent services: %s", problems)
+	for _, want := range []string{"database/connection: ", "broker/connection: "} { // a third may be as slow on a busy machine
+		if !slices.ContainsFunc(strings.Split(problems, "\n"), func(line string) bool {
+			return strings.HasPrefix(strings.TrimSpace(line), want) && strings.HasSuffix(line, "no answer within 100ms")
+		}) {
+			t.Errorf("of silent services, without %s: %s", want, problems)
+		}
 	}
 }
 
