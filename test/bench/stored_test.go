@@ -39,9 +39,9 @@ func BenchmarkStored(b *testing.B) {
 		large := "/" + noop.Type + "/large"
 		for _, read := range []struct{ name, path string }{
 			{"summary", large + "/summary"},
-			{"results-first-page", large + "/results?limit=1000"},
-			{"results-middle-page", large + "/results?limit=1000&cursor=" + endpointName(*storedResults/2)},
-			{"results-failed", large + "/results?limit=1000&state=FAILED"},
+			{"results-first-page", large + "/results?limit=200"},
+			{"results-middle-page", large + "/results?limit=200&cursor=" + endpointName(*storedResults/2)},
+			{"results-failed", large + "/results?limit=200&state=FAILED"},
 			{"groups", large + "/groups"},
 			{"whole", large},
 			{"list-type", "/" + noop.Type + "?limit=100"},
