@@ -153,11 +153,16 @@ func (s Endpoints) markLost(
 		if err := claimLost(tx, name, tasks); err != nil {
 			return err
 		}
-		message := "endpoint " + name + " was last seen at " + row.LastSeen.Format(time.RFC3339)
+		message := seenMessage(name, row.LastSeen.Time)
 		return tx.Exec("UPDATE task_results SET lost_from = state, lost_errnr = errnr, lost_errmsg = errmsg,"+
 			" state = ?, errnr = ?, errmsg = ?, last_modified_time = ?"+
 			" WHERE endpoint = ? AND task_id IN ? AND state = ?",
 			tasker.Lost, tasker.ErrnrLost, message, dbTime{s.Now()}, name, tasks, state).Error
 	})
 	return tasks, err
+}
+
+// seenMessage says when an endpoint that is silent was seen last.
+func seenMessage(endpoint string, at time.Time) string {
+	return "endpoint " + endpoint + " was last seen at " + at.Format(time.RFC3339)
 }

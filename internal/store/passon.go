@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -50,20 +49,9 @@ func (s Endpoints) PassOnPlaces(ctx context.Context, attempts func(taskType stri
 	if err != nil {
 		return nil, s.fail("read the places of endpoints that are lost", err)
 	}
-	for _, row := range rows {
-		var passed bool
-		err := s.transact(ctx, "pass on a place of the task", func(tx *gorm.DB) (err error) {
-			passed, err = s.passOn(tx, row, attempts)
-			return err
-		})
-		if err != nil {
-			return tasks, err
-		}
-		if passed {
-			tasks = append(tasks, row.TaskID)
-		}
-	}
-	return slices.Compact(tasks), nil
+	return s.eachClaim(ctx, rows, "pass on a place of the task", func(tx *gorm.DB, claim claimRow) (bool, error) {
+		return s.passOn(tx, claim, attempts)
+	})
 }
 
 // passOn passes on one place, or deletes the claim if it must not. The endpoint is locked: a
@@ -101,9 +89,7 @@ func (s Endpoints) passOn(tx *gorm.DB, claim claimRow, attempts func(taskType st
 	if err := s.endLost(tx, result, lastSeen, dbTime{now}); err != nil {
 		return false, err
 	}
-	err = tx.Model(&taskRow{}).Where("id = ?", task.ID).
-		Update("removed_endpoints", names(with(task.RemovedEndpoints, claim.Endpoint))).Error
-	if err != nil {
+	if err := noteRemoved(tx, task.ID, task.RemovedEndpoints, claim.Endpoint); err != nil {
 		return false, err
 	}
 	if err := tx.Where("task_id = ? AND endpoint = ?", task.ID, claim.Endpoint).Delete(&targetRow{}).Error; err != nil {
@@ -148,7 +134,7 @@ func mayPassOn(tx *gorm.DB, task *taskRow, result *resultRow, attempts func(task
 func (s Endpoints) endLost(tx *gorm.DB, result *resultRow, lastSeen time.Time, now dbTime) error {
 	row := tx.Model(&resultRow{}).Where("task_id = ? AND endpoint = ? AND state = ?", result.TaskID, result.Endpoint, tasker.Lost).
 		Session(&gorm.Session{})
-	seen := "endpoint " + result.Endpoint + " was last seen at " + lastSeen.Format(time.RFC3339)
+	seen := seenMessage(result.Endpoint, lastSeen)
 	if *result.LostFrom == tasker.Running {
 		set := map[string]any{"errnr": tasker.ErrnrInterrupted, "errmsg": seen + " while it ran the task", "last_modified_time": now}
 		if err := row.Updates(set).Error; err != nil {
@@ -159,8 +145,5 @@ func (s Endpoints) endLost(tx *gorm.DB, result *resultRow, lastSeen time.Time, n
 			return err
 		}
 	}
-	return row.Updates(map[string]any{
-		"state": tasker.ResultCanceled, "errnr": tasker.ErrnrRemoved, "errmsg": seen + ", and its place was passed on",
-		"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": now,
-	}).Error
+	return row.Updates(removedResult(seen+", and its place was passed on", now)).Error
 }

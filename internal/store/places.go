@@ -287,17 +287,25 @@ func (s Endpoints) ReleasePlaces(ctx context.Context, limit int) (tasks []int64,
 	if err != nil {
 		return nil, s.fail("read the places of endpoints that are gone", err)
 	}
-	for _, row := range rows {
-		var released bool
-		err := s.transact(ctx, "give back a place of the task", func(tx *gorm.DB) (err error) {
-			released, err = s.releasePlace(tx, row)
+	return s.eachClaim(ctx, rows, "give back a place of the task", s.releasePlace)
+}
+
+// eachClaim opens the places of claims again by open, which does each in a transaction of its
+// own and reports whether it did, and returns the tasks of those.
+func (s Endpoints) eachClaim(
+	ctx context.Context, claims []claimRow, what string, open func(tx *gorm.DB, claim claimRow) (bool, error),
+) (tasks []int64, err error) {
+	for _, claim := range claims {
+		var opened bool
+		err := s.transact(ctx, what, func(tx *gorm.DB) (err error) {
+			opened, err = open(tx, claim)
 			return err
 		})
 		if err != nil {
 			return tasks, err
 		}
-		if released {
-			tasks = append(tasks, row.TaskID)
+		if opened {
+			tasks = append(tasks, claim.TaskID)
 		}
 	}
 	return slices.Compact(tasks), nil

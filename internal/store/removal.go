@@ -347,11 +347,7 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64, ended endedT
 	now := dbTime{s.Now()}
 	canceled := tx.Model(&resultRow{}).
 		Where("task_id IN ? AND endpoint = ? AND state IN ?", ids, endpoint, tasker.ResultStatesBefore(tasker.ResultCanceled)).
-		Updates(map[string]any{
-			"state": tasker.ResultCanceled, "errnr": tasker.ErrnrRemoved,
-			"errmsg":    "endpoint " + endpoint + " was removed before it finished",
-			"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": now,
-		})
+		Updates(removedResult("endpoint "+endpoint+" was removed before it finished", now))
 	if canceled.Error != nil {
 		return 0, canceled.Error
 	}
@@ -373,9 +369,7 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64, ended endedT
 		if task.Removed(endpoint) {
 			continue
 		}
-		err := tx.Model(&taskRow{}).Where("id = ?", task.ID).
-			Update("removed_endpoints", names(with(task.RemovedEndpoints, endpoint))).Error
-		if err != nil {
+		if err := noteRemoved(tx, task.ID, task.RemovedEndpoints, endpoint); err != nil {
 			return 0, err
 		}
 		changed++
@@ -389,6 +383,19 @@ func (s Removals) detach(tx *gorm.DB, endpoint string, ids []int64, ended endedT
 		_, ids, err = Statuses(s).aggregate(tx, ids, never, ended)
 	}
 	return changed, err
+}
+
+// removedResult returns what a result becomes whose endpoint its task no longer expects.
+func removedResult(errmsg string, now dbTime) map[string]any {
+	return map[string]any{
+		"state": tasker.ResultCanceled, "errnr": tasker.ErrnrRemoved, "errmsg": errmsg,
+		"lost_from": nil, "lost_errnr": nil, "lost_errmsg": nil, "retry_time": nil, "last_modified_time": now,
+	}
+}
+
+// noteRemoved adds an endpoint to those of a locked task that were removed before.
+func noteRemoved(tx *gorm.DB, taskID int64, before []string, endpoint string) error {
+	return tx.Model(&taskRow{}).Where("id = ?", taskID).Update("removed_endpoints", names(with(before, endpoint))).Error
 }
 
 // finishedAt returns the tasks that the endpoint itself has finished.
